@@ -1,0 +1,54 @@
+# Muster: everything a person or a CI machine runs. `make` alone lists it.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Seconds per fuzz target: a moment in `make test`, as long as you like in `make fuzz FUZZ_SECONDS=…`.
+FUZZ_SECONDS       ?= 600
+FUZZ_SMOKE_SECONDS ?= 10
+# Devices of `make demo`, and of the small run in `make test`.
+DEVICES            ?= 1000
+SMOKE_DEVICES      ?= 60
+
+# Pinned; kept in target/ so that nothing outside the clone changes.
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ         := target/tools/bin/cargo-fuzz
+
+.PHONY: help build demo test lint test-rust test-sdk test-demo fuzz-smoke fuzz
+
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+build: ## the debug binary, target/debug/muster
+	cargo build --locked --bin muster
+
+demo: ## build the release binary and provision 1,000 simulated devices (DEVICES=…)
+	cargo run --locked --release --bin muster -- demo --devices $(DEVICES)
+
+test: ## install what the tests need and run all of them
+	tests/install
+	$(MAKE) --no-print-directory lint test-rust fuzz-smoke test-sdk test-demo
+
+lint: ## format, clippy, and the rules of the tree
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo run --locked --quiet -p xtask -- tidy
+
+test-rust: ## unit, property and integration tests; an ignored test is a failure
+	cargo test --locked --workspace 2>&1 | tee target/test-rust.log
+	@if grep -E '^test result: .* [1-9][0-9]* ignored' target/test-rust.log; then echo 'error: tests were ignored' >&2; exit 1; fi
+
+test-sdk: build ## the Azure SDKs and raw wire tests against `muster dev`
+	tests/run-sdk
+
+test-demo: build ## a small demo with the debug binary
+	target/debug/muster demo --devices $(SMOKE_DEVICES)
+
+fuzz-smoke: $(CARGO_FUZZ) ## every fuzz target for a moment
+	PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(FUZZ_SMOKE_SECONDS)
+
+fuzz: $(CARGO_FUZZ) ## every fuzz target for FUZZ_SECONDS
+	PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(FUZZ_SECONDS)
+
+$(CARGO_FUZZ):
+	cargo install --locked --quiet --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)

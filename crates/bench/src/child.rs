@@ -1,0 +1,139 @@
+//! Child processes: starting them, reading what they say, and ending them.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use fleet::{Endpoint, Trust};
+use model::{HostName, IdScope, SymmetricKey};
+use serde::{Deserialize, Serialize};
+
+use crate::{cpu, load::Size};
+
+/// What a server says when it is ready: one line of JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// The port for HTTPS.
+    pub https: u16,
+    /// The port for MQTT.
+    pub mqtts: u16,
+    /// The service instance.
+    pub id_scope: String,
+    /// PEM of the CA that vouches for the server.
+    pub ca_pem: String,
+    /// What operators connect with; empty for the bare server.
+    pub service: String,
+    /// The key of a group that is there, base64; empty for the bare server.
+    pub group_key: String,
+}
+
+/// A running server.
+pub struct Server {
+    process: Child,
+    /// What it said.
+    pub ready: Ready,
+}
+
+impl Server {
+    /// Starts the bare server.
+    pub fn bare() -> anyhow::Result<Self> {
+        Self::start(&["bare"])
+    }
+
+    /// Starts the service in a folder.
+    pub fn muster(dir: &Path) -> anyhow::Result<Self> {
+        Self::start(&["muster", &dir.display().to_string()])
+    }
+
+    fn start(args: &[&str]) -> anyhow::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start a server")?;
+        let mut line = String::new();
+        let output = process.stdout.take().context("no output")?;
+        BufReader::new(output).read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("the server {args:?} ended before it was ready");
+        }
+        Ok(Server { process, ready: serde_json::from_str(&line)? })
+    }
+
+    /// Where its devices connect.
+    pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Ok(Endpoint {
+            host: HostName::parse("127.0.0.1")?,
+            https_port: self.ready.https,
+            mqtts_port: self.ready.mqtts,
+            id_scope: IdScope::parse(&self.ready.id_scope)?,
+            trust: Trust::from_pem(self.ready.ca_pem.as_bytes())?,
+        })
+    }
+
+    /// The key of the group that is there.
+    pub fn group_key(&self) -> anyhow::Result<SymmetricKey> {
+        Ok(SymmetricKey::parse(&self.ready.group_key)?)
+    }
+
+    /// Its CPU time so far.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        cpu::time(self.process.id())
+    }
+
+    /// Its resident memory, in bytes.
+    pub fn resident(&self) -> anyhow::Result<u64> {
+        cpu::resident(self.process.id())
+    }
+
+    /// Ends it cleanly: it stops when its input is closed.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.process.stdin.take());
+        let status = self.process.wait()?;
+        if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended after `stop`; otherwise nothing is left behind when a measurement fails.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Says that a server is ready, and waits until it is to stop.
+pub async fn ready_until_told(ready: &Ready) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(ready)?);
+    let until_closed = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    tokio::task::spawn_blocking(until_closed).await??;
+    Ok(())
+}
+
+/// What a hub costs by itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Hub {
+    /// CPU time of a device that is new, in microseconds.
+    pub create_us: f64,
+    /// CPU time of a device that is as it should be, in microseconds.
+    pub confirm_us: f64,
+}
+
+impl Hub {
+    /// Measures in a process of its own.
+    pub fn measure(size: Size) -> anyhow::Result<Self> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["hub", &size.devices.to_string(), &size.concurrency.to_string()])
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            bail!("the hub ended with {}", output.status);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+}

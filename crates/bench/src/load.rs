@@ -1,0 +1,254 @@
+//! The load: devices that register, over fresh and over kept connections.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use fleet::{
+    BulkMode, CertificateAuthority, Device, Endpoint, HttpsSession, MqttSession, ServiceClient, Transport,
+};
+use futures_util::{StreamExt, stream};
+use model::RegistrationId;
+use net::tls::Identity;
+use serde_json::{Value, json};
+use wire::sas::ConnectionString;
+
+use crate::child::Server;
+
+/// How much load.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Devices per measurement.
+    pub devices: usize,
+    /// Devices under way at once.
+    pub concurrency: usize,
+}
+
+/// What one measurement found.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Server CPU time per device.
+    pub cpu: Duration,
+    /// Devices per second of wall time.
+    pub rate: f64,
+}
+
+/// One line of the table.
+pub struct Line {
+    /// Credentials, transport, and kind of connection.
+    pub title: String,
+    /// First registrations.
+    pub first: Cost,
+    /// Registrations that change nothing.
+    pub again: Cost,
+    /// The bare server, for the same connections.
+    pub bare: Cost,
+}
+
+/// How devices prove themselves.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Key,
+    Leaf,
+    Chain,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Key, Kind::Leaf, Kind::Chain];
+
+    fn title(self) -> &'static str {
+        match self {
+            Kind::Key => "symmetric key, group",
+            Kind::Leaf => "X.509 P-256, own leaf",
+            Kind::Chain => "X.509 P-256, group",
+        }
+    }
+}
+
+/// All combinations, or those whose title contains `only`.
+pub async fn registrations(size: Size, only: Option<&str>) -> anyhow::Result<Vec<Line>> {
+    let bare = Server::bare()?;
+    let mut lines = Vec::new();
+    for kind in Kind::ALL {
+        for transport in [Transport::Https, Transport::Mqtt] {
+            for kept in [false, true] {
+                let title = format!("{}, {transport}, {}", kind.title(), connections(kept));
+                if only.is_none_or(|part| title.contains(part)) {
+                    eprintln!("{title} …");
+                    let scene = Scene { kind, transport, kept, size };
+                    lines.push(line(&bare, scene, title).await?);
+                }
+            }
+        }
+    }
+    bare.stop()?;
+    Ok(lines)
+}
+
+fn connections(kept: bool) -> &'static str {
+    if kept { "kept connections" } else { "fresh connections" }
+}
+
+/// What one line is about.
+#[derive(Clone, Copy)]
+struct Scene {
+    kind: Kind,
+    transport: Transport,
+    kept: bool,
+    size: Size,
+}
+
+async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<Line> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let devices = devices(&server, scene.kind, scene.size).await?;
+    let [first, again] = twice(&server, &devices, scene).await?;
+    let [_, bare] = twice(bare, &devices, scene).await?;
+    server.stop()?;
+    Ok(Line { title, first, again, bare })
+}
+
+/// Registers all devices, then all of them again.
+async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow::Result<[Cost; 2]> {
+    let endpoint = server.endpoint()?;
+    let concurrency = scene.size.concurrency;
+    if !scene.kept {
+        let fresh = || fresh(server, &endpoint, devices, scene);
+        return Ok([fresh().await?, fresh().await?]);
+    }
+    let sessions = open_all(&endpoint, devices, scene).await?;
+    let (first, sessions) = register_all(server, sessions, devices, concurrency).await?;
+    let (again, _) = register_all(server, sessions, devices, concurrency).await?;
+    Ok([first, again])
+}
+
+async fn fresh(
+    server: &Server,
+    endpoint: &Endpoint,
+    devices: &Arc<[Device]>,
+    scene: Scene,
+) -> anyhow::Result<Cost> {
+    let calls = (0..devices.len()).map(|at| {
+        let (endpoint, devices) = (endpoint.clone(), Arc::clone(devices));
+        async move { Ok(fleet::register(&endpoint, &devices[at], scene.transport, None).await.map(drop)?) }
+    });
+    let (cost, _) = measured(server, calls, scene.size.concurrency).await?;
+    Ok(cost)
+}
+
+/// An open connection.
+enum Session {
+    Https(Box<HttpsSession>),
+    Mqtt(Box<MqttSession>),
+}
+
+async fn open_all(
+    endpoint: &Endpoint,
+    devices: &Arc<[Device]>,
+    scene: Scene,
+) -> anyhow::Result<Vec<Session>> {
+    let opened = stream::iter(0..devices.len()).map(|at| async move {
+        anyhow::Ok(match scene.transport {
+            Transport::Https => Session::Https(Box::new(HttpsSession::open(endpoint, &devices[at]).await?)),
+            Transport::Mqtt => Session::Mqtt(Box::new(MqttSession::open(endpoint, &devices[at]).await?)),
+        })
+    });
+    let sessions: Vec<_> = opened.buffered(scene.size.concurrency).collect().await;
+    sessions.into_iter().collect()
+}
+
+async fn register_all(
+    server: &Server,
+    sessions: Vec<Session>,
+    devices: &Arc<[Device]>,
+    concurrency: usize,
+) -> anyhow::Result<(Cost, Vec<Session>)> {
+    let calls = sessions.into_iter().enumerate().map(|(at, mut session)| {
+        let devices = Arc::clone(devices);
+        async move {
+            match &mut session {
+                Session::Https(https) => https.register(&devices[at], None).await?,
+                Session::Mqtt(mqtt) => mqtt.register(None).await?,
+            };
+            Ok((at, session))
+        }
+    });
+    let (cost, mut sessions) = measured(server, calls, concurrency).await?;
+    sessions.sort_by_key(|(at, _)| *at);
+    Ok((cost, sessions.into_iter().map(|(_, session)| session).collect()))
+}
+
+/// Runs the calls, so many at once, and measures the server meanwhile.
+pub async fn measured<T, F>(
+    server: &Server,
+    calls: impl ExactSizeIterator<Item = F>,
+    concurrency: usize,
+) -> anyhow::Result<(Cost, Vec<T>)>
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<T>> + Send + 'static,
+{
+    let count = calls.len();
+    let (cpu, start) = (server.cpu()?, Instant::now());
+    let mut ended = stream::iter(calls.map(tokio::spawn)).buffer_unordered(concurrency);
+    let mut results = Vec::with_capacity(count);
+    while let Some(call) = ended.next().await {
+        results.push(call??);
+    }
+    let (cpu, wall) = (server.cpu()?.saturating_sub(cpu), start.elapsed());
+    let each = u32::try_from(count).context("too many devices")?.max(1);
+    Ok((Cost { cpu: cpu / each, rate: count as f64 / wall.as_secs_f64() }, results))
+}
+
+/// The devices of a measurement, enrolled.
+async fn devices(server: &Server, kind: Kind, size: Size) -> anyhow::Result<Arc<[Device]>> {
+    let ids = (0..size.devices).map(|number| RegistrationId::parse(format!("device-{number:05}")));
+    let ids: Vec<RegistrationId> = ids.collect::<Result<_, _>>()?;
+    match kind {
+        Kind::Key => {
+            let key = server.group_key()?;
+            Ok(ids.into_iter().map(|id| Device::in_group(id, &key)).collect())
+        }
+        Kind::Leaf => enrolled_leaves(server, ids).await,
+        Kind::Chain => {
+            let ca = CertificateAuthority::root("bench root")?;
+            let mut service = service(server)?;
+            let body = json!({
+                "enrollmentGroupId": "bench-chain",
+                "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": ca.pem()}}}}
+            });
+            service.put_group(&body).await?;
+            let devices =
+                ids.into_iter().map(|id| anyhow::Ok(Device::with_certificate(id.clone(), ca.issue(&id)?)));
+            devices.collect()
+        }
+    }
+}
+
+async fn enrolled_leaves(server: &Server, ids: Vec<RegistrationId>) -> anyhow::Result<Arc<[Device]>> {
+    let identities = ids.into_iter().map(|id| anyhow::Ok((fleet::self_signed(&id)?.0, id)));
+    let identities: Vec<(Identity, RegistrationId)> = identities.collect::<anyhow::Result<_>>()?;
+    let enrollments: Vec<Value> = identities.iter().map(|(identity, id)| enrollment(identity, id)).collect();
+    let mut service = service(server)?;
+    for some in enrollments.chunks(ServiceClient::BULK_LIMIT) {
+        service.bulk(BulkMode::Create, some).await?;
+    }
+    Ok(identities.into_iter().map(|(identity, id)| Device::with_certificate(id, identity)).collect())
+}
+
+fn enrollment(identity: &Identity, id: &RegistrationId) -> Value {
+    let leaf = identity.chain().first().map(|leaf| STANDARD.encode(leaf));
+    json!({
+        "registrationId": id,
+        "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": leaf}}}}
+    })
+}
+
+fn service(server: &Server) -> anyhow::Result<ServiceClient> {
+    let connection = ConnectionString::parse(&server.ready.service)?;
+    Ok(ServiceClient::new(&connection, server.ready.https, server.endpoint()?.trust)?)
+}

@@ -1,0 +1,92 @@
+//! `make bench`: what a registration costs the server, as ratios measured in one run.
+//!
+//! The server under test, and a bare server on the same TLS stack, run as child processes; this process is the load.
+//! What is measured is the child's CPU time: on a machine with few cores the load saturates before the server, so the
+//! wall rate is given second. Durable commits stay on.
+
+mod bare;
+mod child;
+mod cpu;
+mod fill;
+mod hub;
+mod load;
+mod muster;
+mod scale;
+mod table;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures server CPU time per registration, memory per connection, and cost by number of enrollments.
+#[derive(Parser)]
+#[command(version)]
+struct Program {
+    /// Devices per measurement.
+    #[arg(long, default_value_t = 2000)]
+    devices: usize,
+    /// Devices under way at once.
+    #[arg(long, default_value_t = 48)]
+    concurrency: usize,
+    /// Only the lines whose title contains this, and none of the other tables.
+    #[arg(long)]
+    only: Option<String>,
+    /// Numbers of enrollments for the table of costs by size.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
+    enrollments: Vec<usize>,
+    #[command(subcommand)]
+    child: Option<Child>,
+}
+
+/// The roles of the child processes.
+#[derive(Subcommand, Clone)]
+enum Child {
+    /// Completes handshakes and answers with a fixed reply.
+    #[command(hide = true)]
+    Bare,
+    /// The service, as an emulator in this folder.
+    #[command(hide = true)]
+    Muster {
+        /// The folder.
+        dir: std::path::PathBuf,
+    },
+    /// An embedded hub that is told of this many devices, so many at once; prints its cost.
+    #[command(hide = true)]
+    Hub {
+        /// Devices.
+        devices: usize,
+        /// At once.
+        concurrency: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let program = Program::parse();
+    match program.child.clone() {
+        Some(Child::Bare) => bare::serve().await,
+        Some(Child::Muster { dir }) => muster::serve(dir).await,
+        Some(Child::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
+        None => everything(&program).await,
+    }
+}
+
+async fn everything(program: &Program) -> anyhow::Result<()> {
+    let size = load::Size { devices: program.devices, concurrency: program.concurrency };
+    println!("{} devices per measurement, {} at once, durable commits on\n", size.devices, size.concurrency);
+    table::registrations(&load::registrations(size, program.only.as_deref()).await?);
+    if program.only.is_some() {
+        return Ok(());
+    }
+    let hub = child::Hub::measure(size)?;
+    table::hub(&hub);
+    table::idle_memory(&scale::idle_memory(size).await?);
+    let mut rows = Vec::new();
+    for enrollments in &program.enrollments {
+        eprintln!("filling a store with {enrollments} enrollments …");
+        rows.push(scale::at_size(*enrollments, size).await?);
+    }
+    table::sizes(&rows);
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Memory of idle connections, and costs by number of enrollments.
+
+use std::time::{Duration, Instant};
+
+use fleet::{Device, MqttSession, Transport};
+use futures_util::{StreamExt, stream};
+use model::RegistrationId;
+
+use crate::{
+    child::Server,
+    cpu, fill,
+    load::{Cost, Size, measured},
+};
+
+/// Memory of idle MQTT connections.
+pub struct IdleMemory {
+    /// How many.
+    pub connections: usize,
+    /// Bytes of each in the server.
+    pub bytes_each: u64,
+}
+
+/// Opens MQTT connections and leaves them alone.
+pub async fn idle_memory(size: Size) -> anyhow::Result<IdleMemory> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let (endpoint, key) = (server.endpoint()?, server.group_key()?);
+    // The first few warm up what is not per connection.
+    let open = |number: usize| {
+        let (endpoint, key) = (&endpoint, &key);
+        async move {
+            let device = Device::in_group(RegistrationId::parse(format!("idle-{number}"))?, key);
+            anyhow::Ok(MqttSession::open(endpoint, &device).await?)
+        }
+    };
+    let warm: Vec<_> = stream::iter(0..100).map(open).buffer_unordered(size.concurrency).collect().await;
+    let before = server.resident()?;
+    let idle: Vec<_> =
+        stream::iter(100..100 + size.devices).map(open).buffer_unordered(size.concurrency).collect().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let bytes = server.resident()?.saturating_sub(before);
+    let open: Vec<MqttSession> = warm.into_iter().chain(idle).collect::<anyhow::Result<_>>()?;
+    drop(open);
+    server.stop()?;
+    Ok(IdleMemory { connections: size.devices, bytes_each: bytes / size.devices as u64 })
+}
+
+/// Costs with so many enrollments.
+pub struct AtSize {
+    /// How many.
+    pub enrollments: usize,
+    /// Bytes on disk of each.
+    pub disk_each: u64,
+    /// Until the service is ready, its database opened.
+    pub start: Duration,
+    /// Resident memory after the start, in bytes.
+    pub resident_at_start: u64,
+    /// Resident memory after the registrations, in bytes.
+    pub resident: u64,
+    /// First registrations of devices spread over all enrollments.
+    pub first: Cost,
+    /// The same devices again.
+    pub again: Cost,
+}
+
+/// Fills a store, and registers some of its devices.
+pub async fn at_size(enrollments: usize, size: Size) -> anyhow::Result<AtSize> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let scope = server.ready.id_scope.clone();
+    server.stop()?;
+    let empty = cpu::disk(dir.path())?;
+    fill::individual_enrollments(dir.path(), &scope, enrollments).await?;
+    let disk_each = cpu::disk(dir.path())?.saturating_sub(empty) / enrollments as u64;
+
+    let start = Instant::now();
+    let server = Server::muster(dir.path())?;
+    let start = start.elapsed();
+    let resident_at_start = server.resident()?;
+    let first = some_devices(&server, enrollments, size).await?;
+    let again = some_devices(&server, enrollments, size).await?;
+    let resident = server.resident()?;
+    server.stop()?;
+    Ok(AtSize { enrollments, disk_each, start, resident_at_start, resident, first, again })
+}
+
+async fn some_devices(server: &Server, enrollments: usize, size: Size) -> anyhow::Result<Cost> {
+    let endpoint = server.endpoint()?;
+    let count = size.devices.min(enrollments);
+    let step = enrollments / count;
+    let calls = (0..count).map(|number| {
+        let endpoint = endpoint.clone();
+        async move {
+            let id = fill::registration_id(number * step)?;
+            let device = Device::with_key(id.clone(), fill::device_key(&id)?);
+            fleet::register(&endpoint, &device, Transport::Https, None).await?;
+            Ok(())
+        }
+    });
+    Ok(measured(server, calls, size.concurrency).await?.0)
+}

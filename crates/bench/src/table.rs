@@ -1,0 +1,118 @@
+//! What is printed.
+
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::{
+    child::Hub,
+    load::{Cost, Line},
+    scale::{AtSize, IdleMemory},
+};
+
+/// Server CPU time by credentials, transport and connection.
+pub fn registrations(lines: &[Line]) {
+    let mut table = table(&[
+        "server CPU per registration",
+        "bare µs",
+        "first µs",
+        "÷ bare",
+        "first/s",
+        "again µs",
+        "÷ bare",
+        "again/s",
+        "bare/s",
+    ]);
+    for line in lines {
+        let ratio = |cost: Cost| format!("{:.2}", cost.cpu.as_secs_f64() / line.bare.cpu.as_secs_f64());
+        table.add_row(row(
+            &line.title,
+            &[
+                micros(line.bare.cpu),
+                micros(line.first.cpu),
+                ratio(line.first),
+                rate(line.first),
+                micros(line.again.cpu),
+                ratio(line.again),
+                rate(line.again),
+                rate(line.bare),
+            ],
+        ));
+    }
+    println!("{table}");
+    println!(
+        "first: a device that was never here, two durable commits and one in its hub; again: it comes back and"
+    );
+    println!("nothing changed, one durable count. Rates are wall rates with the load on the same cores.\n");
+}
+
+/// The hub's share.
+pub fn hub(hub: &Hub) {
+    let mut table = table(&["of which the embedded hub, measured alone", "µs"]);
+    table.add_row(row("a new device with its twin, durable", &[format!("{:.0}", hub.create_us)]));
+    table.add_row(row("a device that is as it should be", &[format!("{:.0}", hub.confirm_us)]));
+    println!("{table}\n");
+}
+
+/// Memory of idle connections.
+pub fn idle_memory(memory: &IdleMemory) {
+    let mut table = table(&["idle MQTT connections", "KiB each"]);
+    table.add_row(row(
+        &memory.connections.to_string(),
+        &[format!("{:.1}", memory.bytes_each as f64 / 1024.0)],
+    ));
+    println!("{table}\n");
+}
+
+/// Costs by number of enrollments.
+pub fn sizes(rows: &[AtSize]) {
+    let mut table = table(&[
+        "enrollments",
+        "disk B each",
+        "start ms",
+        "RSS at start MiB",
+        "RSS after MiB",
+        "first µs",
+        "again µs",
+    ]);
+    for size in rows {
+        table.add_row(row(
+            &size.enrollments.to_string(),
+            &[
+                size.disk_each.to_string(),
+                size.start.as_millis().to_string(),
+                mebibytes(size.resident_at_start),
+                mebibytes(size.resident),
+                micros(size.first.cpu),
+                micros(size.again.cpu),
+            ],
+        ));
+    }
+    println!("{table}");
+    println!(
+        "individual enrollments with symmetric keys; fresh HTTPS connections, devices spread over all of them"
+    );
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
+    table
+}
+
+fn row(title: &str, figures: &[String]) -> Vec<Cell> {
+    let figures = figures.iter().map(|figure| Cell::new(figure).set_alignment(CellAlignment::Right));
+    std::iter::once(Cell::new(title)).chain(figures).collect()
+}
+
+fn micros(time: Duration) -> String {
+    format!("{:.0}", time.as_secs_f64() * 1e6)
+}
+
+fn rate(cost: Cost) -> String {
+    format!("{:.0}", cost.rate)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0}", bytes as f64 / 1024.0 / 1024.0)
+}

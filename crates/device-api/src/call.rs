@@ -1,0 +1,140 @@
+//! The three calls of the device API, the same for every transport.
+
+use std::{sync::Arc, time::Duration};
+
+use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, Timestamp};
+use net::Peer;
+use provisioning::{
+    Error,
+    attest::{Evidence, SignedClaim},
+    register::{Begun, RegisterRequest, Run},
+};
+use serde_json::Value;
+use wire::{
+    api_version::DeviceApiVersion,
+    device::{DeviceRegistration, OperationReply, disabled_reply, registration_state},
+    sas::{CLOCK_SKEW_SECS, SasToken},
+};
+
+use crate::{DeviceApi, desk::Waited, error::CallError};
+
+/// The longest body taken: the documented message size of the hosted service.
+pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
+
+/// Who calls, and in which version of the API.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) scope: IdScope,
+    pub(crate) registration_id: RegistrationId,
+    pub(crate) api_version: DeviceApiVersion,
+    pub(crate) evidence: Evidence,
+}
+
+/// What the caller is told.
+pub(crate) struct Answer {
+    pub(crate) reply: OperationReply,
+    /// When to ask again; absent when there is no need to.
+    pub(crate) retry_after_secs: Option<u32>,
+}
+
+impl DeviceApi {
+    /// Registers the device. The reply carries the result when that is there in time.
+    pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
+        let instance = self.instance(&caller.scope).await?;
+        let request = RegisterRequest {
+            registration_id: caller.registration_id.clone(),
+            evidence: caller.evidence.clone(),
+            payload: DeviceRegistration::parse(body)?.payload,
+        };
+        let run = match self.provisioning.begin(&instance, &request).await? {
+            Begun::Settled(registration) => return Ok(self.answer(&registration)),
+            Begun::Running(run) => run,
+        };
+        let operation_id = run.registration.operation_id.clone();
+        // The newest clients insist on `assigning` before the result.
+        let wait =
+            if caller.api_version.assigning_first() { Duration::ZERO } else { self.timing.answer_within };
+        match self.desk.carry_out(*run, wait).await? {
+            Waited::Ended(registration) if !caller.api_version.assigning_first() => {
+                Ok(self.answer(&registration))
+            }
+            _ => Ok(self.ask_again(OperationReply::accepted(&operation_id))),
+        }
+    }
+
+    /// Tells how an operation stands.
+    pub(crate) async fn poll(
+        &self,
+        caller: &Caller,
+        operation_id: &OperationId,
+    ) -> Result<Answer, CallError> {
+        let instance = self.instance(&caller.scope).await?;
+        let id = &caller.registration_id;
+        let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
+        let unfinished = Run::found(&instance.id_scope, &registration);
+        if unfinished.is_some() || self.desk.is_under_way(&caller.scope, id) {
+            unfinished.into_iter().for_each(|run| self.desk.take_up(run));
+            return Ok(self.ask_again(OperationReply::assigning(operation_id, id)));
+        }
+        let reply =
+            OperationReply { operation_id: operation_id.to_string(), ..OperationReply::of(&registration) };
+        Ok(Answer { reply, retry_after_secs: None })
+    }
+
+    /// Tells how the registration stands.
+    pub(crate) async fn look_up(&self, caller: &Caller, body: &[u8]) -> Result<Value, CallError> {
+        if DeviceRegistration::parse(body)?.csr.is_some() {
+            return Err(Error::Invalid("csr is only for the register call".into()).into());
+        }
+        let instance = self.instance(&caller.scope).await?;
+        let registration =
+            self.provisioning.look_up(&instance, &caller.registration_id, &caller.evidence).await?;
+        Ok(registration_state(&registration))
+    }
+
+    async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {
+        let instance = self.provisioning.instance(scope).await?;
+        instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))
+    }
+
+    fn answer(&self, registration: &Registration) -> Answer {
+        let reply = match registration.status {
+            // Another request for this device took the run's place.
+            Status::Assigning { .. } => {
+                return self.ask_again(OperationReply::accepted(&registration.operation_id));
+            }
+            Status::Disabled { .. } => disabled_reply(&registration.registration_id),
+            Status::Assigned(_) | Status::Failed { .. } => OperationReply::of(registration),
+        };
+        Answer { reply, retry_after_secs: None }
+    }
+
+    fn ask_again(&self, reply: OperationReply) -> Answer {
+        Answer { reply, retry_after_secs: Some(self.timing.retry_after_secs) }
+    }
+}
+
+/// What the device presented: the certificates of its TLS connection, and a token if one came. An empty one is none:
+/// some MQTT clients cannot leave the password out.
+pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, CallError> {
+    let token = token.filter(|token| !token.is_empty());
+    // What is no text holds no token.
+    let token = token.map(|token| std::str::from_utf8(token).unwrap_or_default());
+    let claim = token.map(SasToken::parse).transpose()?.map(|token| SignedClaim {
+        resource: token.decoded_resource().into_owned(),
+        expires: expires_with_skew(&token),
+        signed_text: token.signed_text(),
+        mac: token.mac().to_vec(),
+    });
+    Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates) })
+}
+
+fn expires_with_skew(token: &SasToken) -> Timestamp {
+    let seconds = token.expiry().saturating_add(CLOCK_SKEW_SECS);
+    Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+/// The api-version, or an error that says what one looks like.
+pub(crate) fn api_version(text: &str) -> Result<DeviceApiVersion, CallError> {
+    DeviceApiVersion::parse(text).ok_or_else(|| CallError::ApiVersion(text.to_owned()))
+}

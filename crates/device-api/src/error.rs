@@ -1,0 +1,91 @@
+//! What devices are told when something is wrong: the one place that turns errors into codes.
+
+use model::{IdScope, RegistrationId};
+use provisioning::{Error, RecordKind};
+use wire::device::{ErrorBody, RequestError};
+
+use crate::Ports;
+
+/// Anything that ends a call without an answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The verbs refused.
+    #[error(transparent)]
+    Refused(#[from] Error),
+    /// The ID scope is nobody's. The device is told no more than that it is unauthorized.
+    #[error("there is no instance with ID scope {0}")]
+    UnknownScope(String),
+    /// The `Authorization` header or MQTT password holds no token.
+    #[error("token: {0}")]
+    BadToken(#[from] wire::sas::SasError),
+    /// The api-version is missing or malformed.
+    #[error("api-version {0:?} is not a date like 2019-03-31")]
+    ApiVersion(String),
+    /// An ID in the address breaks its rule.
+    #[error("{0}")]
+    BadId(String),
+    /// The body cannot be read.
+    #[error(transparent)]
+    Body(#[from] RequestError),
+    /// The body is too long.
+    #[error("the body is longer than {} bytes", crate::call::MAX_BODY_BYTES)]
+    TooLarge,
+    /// The body did not arrive.
+    #[error("the body did not arrive: {0}")]
+    Cut(String),
+    /// Nothing is at this path.
+    #[error("there is nothing at this path")]
+    NoRoute,
+    /// Something is at this path, but not for this method.
+    #[error("the method is not allowed here; {0} is")]
+    Method(&'static str),
+}
+
+/// Whom an error concerns, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct Concerning {
+    pub(crate) scope: Option<IdScope>,
+    pub(crate) registration_id: Option<RegistrationId>,
+}
+
+/// An error for the device; the log gets the reason, and both the same tracking ID.
+pub(crate) fn body(error: &CallError, concerning: &Concerning, ports: &Ports) -> ErrorBody {
+    let (code, message) = code_and_message(error);
+    let tracking_id = tracking_id(ports);
+    let scope = concerning.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+    let registration = concerning.registration_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    if code >= 500_000 {
+        tracing::error!(instance.id_scope = scope, registration.id = registration, tracking_id, code, reason = %error, "request failed");
+    } else {
+        tracing::info!(instance.id_scope = scope, registration.id = registration, tracking_id, code, reason = %error, "request refused");
+    }
+    ErrorBody::new(code, message, tracking_id, ports.clock.now())
+}
+
+fn code_and_message(error: &CallError) -> (u32, String) {
+    match error {
+        CallError::Refused(error) => match error {
+            Error::Unauthorized { message, .. } => (401_002, (*message).to_owned()),
+            Error::Invalid(message) => (400_002, message.clone()),
+            Error::NotFound(RecordKind::Operation) => (404_203, "Operation not found.".into()),
+            Error::NotFound(RecordKind::Registration) => (404_201, "Registration not found.".into()),
+            Error::NotFound(kind) => (404_000, format!("{kind} not found")),
+            Error::Exists(_) | Error::PreconditionFailed(_) => (409_203, "Precondition failed.".into()),
+            Error::Busy => (429_001, "The service is busy; try again later.".into()),
+            Error::Broken(_) => (500_000, "Internal server error.".into()),
+        },
+        CallError::UnknownScope(_) | CallError::BadToken(_) => (401_002, "Unauthorized".into()),
+        CallError::ApiVersion(_) => (400_001, error.to_string()),
+        CallError::BadId(_) => (400_002, error.to_string()),
+        CallError::Body(_) | CallError::Cut(_) => (400_003, error.to_string()),
+        CallError::TooLarge => (413_000, error.to_string()),
+        CallError::NoRoute => (404_000, error.to_string()),
+        CallError::Method(_) => (405_000, error.to_string()),
+    }
+}
+
+fn tracking_id(ports: &Ports) -> String {
+    let mut bytes = [0; 16];
+    ports.entropy.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}

@@ -1,0 +1,76 @@
+//! The device API over HTTPS.
+//!
+//! Three calls (device API, `RuntimeRegistration`):
+//! `PUT /{idScope}/registrations/{registrationId}/register`,
+//! `GET /{idScope}/registrations/{registrationId}/operations/{operationId}`,
+//! `POST /{idScope}/registrations/{registrationId}`.
+
+mod reply;
+mod route;
+
+use axum::{Router, body::Body, extract::State, response::Response};
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use net::Peer;
+
+use crate::{
+    DeviceApi,
+    call::{Caller, MAX_BODY_BYTES, api_version, evidence},
+    error::{CallError, Concerning},
+};
+use route::{Route, Verb};
+
+pub(crate) fn router(api: DeviceApi) -> Router {
+    // One handler: the paths begin with a parameter, and what follows is parsed in `route`.
+    Router::new().fallback(handle).with_state(api)
+}
+
+async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Response {
+    let mut concerning = Concerning::default();
+    match call(&api, request, &mut concerning).await {
+        Ok(response) => response,
+        Err(error) => {
+            let body = crate::error::body(&error, &concerning, &api.ports);
+            reply::error(&error, &body, api.timing.retry_after_secs)
+        }
+    }
+}
+
+async fn call(
+    api: &DeviceApi,
+    request: Request<Body>,
+    concerning: &mut Concerning,
+) -> Result<Response, CallError> {
+    let route = Route::parse(request.method(), request.uri().path())?;
+    concerning.scope = Some(route.scope.clone());
+    concerning.registration_id = Some(route.registration_id.clone());
+    let caller = Caller {
+        api_version: api_version(&route::api_version_text(request.uri().query().unwrap_or("")))?,
+        evidence: presented(&request)?,
+        scope: route.scope,
+        registration_id: route.registration_id,
+    };
+    // Always, also where it means nothing: a connection with an unread body cannot be kept, and Node polls with one.
+    let body = body(request).await?;
+    match route.verb {
+        Verb::Register => Ok(reply::registering(&caller, api.register(&caller, &body).await?)),
+        Verb::Poll(operation_id) => Ok(reply::operation(api.poll(&caller, &operation_id).await?)),
+        Verb::LookUp => Ok(reply::ok(&api.look_up(&caller, &body).await?)),
+    }
+}
+
+fn presented(request: &Request<Body>) -> Result<provisioning::attest::Evidence, CallError> {
+    let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    match request.extensions().get::<Peer>() {
+        Some(peer) => evidence(peer, token),
+        None => Err(provisioning::Error::Broken("a request without its peer".into()).into()),
+    }
+}
+
+async fn body(request: Request<Body>) -> Result<bytes::Bytes, CallError> {
+    match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(CallError::TooLarge),
+        Err(error) => Err(CallError::Cut(error.to_string())),
+    }
+}

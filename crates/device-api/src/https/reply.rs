@@ -1,0 +1,75 @@
+//! HTTP responses.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use wire::device::{ErrorBody, OperationReply};
+
+use crate::{
+    call::{Answer, Caller},
+    error::CallError,
+};
+
+/// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// To a register: always 202, with the result when it is there. Two SDKs refuse 200 here.
+pub(super) fn registering(caller: &Caller, answer: Answer) -> Response {
+    let location = format!(
+        "/{}/registrations/{}/operations/{}",
+        caller.scope, caller.registration_id, answer.reply.operation_id
+    );
+    let mut response = with_retry_after(json(StatusCode::ACCEPTED, &answer.reply), answer.retry_after_secs);
+    // Its parts are printable ASCII.
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// To a poll: 202 while the operation goes on, 200 when it has ended.
+pub(super) fn operation(answer: Answer) -> Response {
+    let status = status_of(&answer.reply);
+    with_retry_after(json(status, &answer.reply), answer.retry_after_secs)
+}
+
+fn status_of(reply: &OperationReply) -> StatusCode {
+    if reply.status == "assigning" { StatusCode::ACCEPTED } else { StatusCode::OK }
+}
+
+/// 200 with a body.
+pub(super) fn ok(body: &impl Serialize) -> Response {
+    json(StatusCode::OK, body)
+}
+
+/// An error. When trying again helps, it says when.
+pub(super) fn error(error: &CallError, body: &ErrorBody, retry_after_secs: u32) -> Response {
+    let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, body);
+    response.headers_mut().insert("x-ms-error-code", HeaderValue::from(body.error_code));
+    if let CallError::Method(allowed) = error {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    let transient = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+    with_retry_after(response, transient.then_some(retry_after_secs))
+}
+
+fn with_retry_after(mut response: Response, seconds: Option<u32>) -> Response {
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let (status, text) = match serde_json::to_vec(body) {
+        Ok(text) => (status, text),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec()),
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CONTENT_TYPE, JSON);
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,74 @@
+//! The device provisioning endpoint: turns what arrives over HTTPS and MQTT into requests to `provisioning`, and its
+//! answers into what each transport says. A transport decides nothing: it finds out which device asks for what, hands
+//! over what the device presented, and writes the reply down.
+
+mod call;
+mod desk;
+mod error;
+mod https;
+mod mqtt;
+
+use std::{sync::Arc, time::Duration};
+
+use provisioning::{
+    Provisioning,
+    ports::{Clock, Entropy},
+};
+
+pub use desk::Desk;
+
+/// The device provisioning endpoint of all service instances.
+#[derive(Clone)]
+pub struct DeviceApi {
+    provisioning: Arc<Provisioning>,
+    desk: Arc<Desk>,
+    ports: Ports,
+    timing: Timing,
+}
+
+/// What the endpoint itself needs from outside.
+#[derive(Clone)]
+pub struct Ports {
+    /// Dates errors.
+    pub clock: Arc<dyn Clock>,
+    /// Makes tracking IDs.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// How long devices wait for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long the reply to a register is held back for the result, so that the device need not poll.
+    pub answer_within: Duration,
+    /// When a device is told to ask again, in seconds. Every SDK honours 2 to 5, and no other range.
+    pub retry_after_secs: u32,
+    /// How long replies to Java clients are held back over MQTT: they miss what arrives before they listen for it.
+    pub java_delay: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            answer_within: Duration::from_millis(250),
+            retry_after_secs: 3,
+            java_delay: Duration::from_millis(150),
+        }
+    }
+}
+
+impl DeviceApi {
+    /// Over these ports; `desk` carries out the runs that its requests begin.
+    pub fn new(provisioning: Arc<Provisioning>, desk: Arc<Desk>, ports: Ports, timing: Timing) -> Self {
+        DeviceApi { provisioning, desk, ports, timing }
+    }
+
+    /// The HTTPS routes.
+    pub fn router(&self) -> axum::Router {
+        https::router(self.clone())
+    }
+
+    /// The MQTT side.
+    pub fn mqtt(&self) -> Arc<dyn net::mqtt::MqttEndpoint> {
+        Arc::new(mqtt::Endpoint::new(self.clone()))
+    }
+}

@@ -1,0 +1,138 @@
+//! One device connected over MQTT.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use net::mqtt::{Close, MqttSession, Outbox};
+use provisioning::{Error, RecordKind};
+use serde::Serialize;
+use wire::mqtt::{Publish, QoS, SubscribeReturn};
+
+use super::topic::{self, Request, Verb};
+use crate::{
+    DeviceApi,
+    call::{Answer, Caller, MAX_BODY_BYTES},
+    error::{self, CallError, Concerning},
+};
+
+/// Requests of one connection that may wait for their replies. Devices send one at a time.
+const MAX_REQUESTS: usize = 4;
+
+pub(super) struct Session {
+    device: Arc<Device>,
+}
+
+/// What the tasks that answer requests share.
+struct Device {
+    api: DeviceApi,
+    /// Who calls, or what every request is answered with.
+    caller: Result<Caller, CallError>,
+    concerning: Concerning,
+    outbox: Outbox,
+    delay: Duration,
+    waiting: AtomicUsize,
+}
+
+impl Session {
+    /// Replies are held back for `delay`.
+    pub(super) fn new(
+        api: DeviceApi,
+        caller: Result<Caller, CallError>,
+        concerning: Concerning,
+        outbox: Outbox,
+        delay: Duration,
+    ) -> Self {
+        let waiting = AtomicUsize::new(0);
+        Session { device: Arc::new(Device { api, caller, concerning, outbox, delay, waiting }) }
+    }
+}
+
+#[async_trait]
+impl MqttSession for Session {
+    async fn subscribe(&mut self, filters: &[(String, QoS)]) -> Vec<SubscribeReturn> {
+        let verdict = |(filter, qos): &(String, QoS)| match qos {
+            _ if filter != topic::RESPONSES => SubscribeReturn::Failure,
+            QoS::AtMostOnce => SubscribeReturn::Granted(QoS::AtMostOnce),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => SubscribeReturn::Granted(QoS::AtLeastOnce),
+        };
+        filters.iter().map(verdict).collect()
+    }
+
+    async fn unsubscribe(&mut self, _filters: &[String]) {
+        // Replies come whether or not they were subscribed to: a client that publishes wants its reply.
+    }
+
+    async fn publish(&mut self, publish: Publish) -> Result<(), Close> {
+        if publish.retain {
+            return Err(Close::because("a retained message"));
+        }
+        let Some(request) = Request::parse(&publish.topic) else {
+            return Err(Close::because("a topic that is not of the device API"));
+        };
+        let device = Arc::clone(&self.device);
+        if device.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
+            device.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(Close::because("more requests at once than a device sends"));
+        }
+        tokio::spawn(async move {
+            device.answer(request, &publish.payload).await;
+            device.waiting.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(())
+    }
+
+    fn busy(&self) -> bool {
+        self.device.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Device {
+    async fn answer(&self, request: Request, body: &Bytes) {
+        let reply = self.call(request.verb, body).await;
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+        let (topic, body) = self.reply(&request.id, reply);
+        // An error means that the device is gone; it will ask again.
+        let _ = self.outbox.publish(topic, body, QoS::AtLeastOnce, 0).await;
+    }
+
+    async fn call(&self, verb: Verb, body: &Bytes) -> Result<Answer, CallError> {
+        let caller = self.caller.as_ref().map_err(CallError::clone)?;
+        if body.len() > MAX_BODY_BYTES {
+            return Err(CallError::TooLarge);
+        }
+        match verb {
+            Verb::Register => self.api.register(caller, body).await,
+            Verb::Poll(Some(operation_id)) => self.api.poll(caller, &operation_id).await,
+            Verb::Poll(None) => Err(Error::NotFound(RecordKind::Operation).into()),
+        }
+    }
+
+    fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
+        match reply {
+            Ok(answer) => {
+                let status = if answer.reply.status == "assigning" { 202 } else { 200 };
+                (topic::reply(status, request_id, answer.retry_after_secs), json(&answer.reply))
+            }
+            Err(call_error) => {
+                let body = error::body(&call_error, &self.concerning, &self.api.ports);
+                let status = body.http_status();
+                let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
+                (topic::reply(status, request_id, retry_after), json(&body))
+            }
+        }
+    }
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    // Replies are plain structs, which always serialise.
+    serde_json::to_vec(body).unwrap_or_default().into()
+}

@@ -1,0 +1,263 @@
+//! The handle: open, write, read, close.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::job::Write;
+use crate::lock::SingleProcess;
+use crate::readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT};
+use crate::schema::{self, OpenError, Schema};
+use crate::seal::Sealer;
+use crate::writer::{Message, Writer};
+
+/// An open database; clones share it. The last handle to go waits for the queued writes and closes the file.
+#[derive(Clone)]
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+/// How a write ended without success.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError<E> {
+    /// The queue stayed full for [`QUEUE_WAIT`]: the storage is slower than the load. The write was never
+    /// run.
+    #[error("the database is overloaded: its write queue is full")]
+    Full,
+    /// The commit failed, the write panicked, or the database is closed. The write is not there:
+    /// no reader saw it, and it can be tried again.
+    /// Only a crash right after a failed fsync could bring it back, so a repetition should be harmless.
+    #[error("the write was lost: {0}")]
+    Lost(String),
+    /// The write itself returned this error; its changes are undone.
+    #[error(transparent)]
+    Refused(#[from] E),
+}
+
+/// Why a sealing key does not go with a database.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyCheckError {
+    /// The database's values were sealed with another key.
+    #[error("the sealing key is not the one this database was written with")]
+    WrongKey,
+    /// The check could not be read or written.
+    #[error("the sealing key cannot be checked: {0}")]
+    Storage(String),
+}
+
+struct Shared {
+    readers: Readers,
+    /// `None` only while the last handle is being dropped.
+    queue: Option<mpsc::Sender<Message>>,
+    commits: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Database {
+    /// Opens the file, creating it (0600) and its directories (0700) when missing, and brings it to the
+    /// schema's version.
+    pub fn open(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
+        let path = std::path::absolute(path) // SQLite would take a relative `file:…` for a URI
+            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        create_directory(&path)?;
+        let lock = SingleProcess::take(&path)?;
+        create_file(&path)?;
+        let sqlite = |source| schema::sqlite_error(&path, schema.application, source);
+        let mut connection = open_for_writing(&path).map_err(sqlite)?;
+        schema.apply(&mut connection, &path)?;
+        Database::start(path, connection, lock)
+    }
+
+    /// Runs `write` on the writer thread inside the current batch, in a savepoint of its own: an `Err` undoes
+    /// this write only. Resolves after the batch's COMMIT is on disk.
+    ///
+    /// The closure must be short, must not begin or end transactions, and sees the earlier writes of its
+    /// batch. Dropping the future does not recall a write that is queued.
+    pub async fn write<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let reply = move |outcome| drop(reply.send(outcome)); // the caller may have stopped waiting
+        self.enqueue(Message::Write(Box::new(Write::new(write, reply)))).await?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Runs a short read on the calling thread, on a pooled read-only connection. Use `prepare_cached`.
+    ///
+    /// Sees every write that was acknowledged before. Each statement has its own snapshot; several that must
+    /// agree belong into one `unchecked_transaction`. Long reads keep the write-ahead log from shrinking.
+    pub fn read<T, E>(&self, read: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<rusqlite::Error>,
+    {
+        self.shared.readers.with(read)
+    }
+
+    /// Tells a wrong sealing key before anything is read with it. The first key a database is checked with
+    /// becomes its key.
+    pub fn check_key(&self, sealer: &Sealer) -> Result<(), KeyCheckError> {
+        let stored: Option<Vec<u8>> = self
+            .read(|connection| schema::meta(connection, KEY_CHECK))
+            .map_err(|error: rusqlite::Error| KeyCheckError::Storage(error.to_string()))?;
+        match stored {
+            Some(sealed) => {
+                sealer.open(KEY_CHECK.as_bytes(), &sealed).map(drop).map_err(|_| KeyCheckError::WrongKey)
+            }
+            None => {
+                let sealed = sealer.seal(KEY_CHECK.as_bytes(), b"");
+                self.write_blocking(move |connection| schema::put_meta(connection, KEY_CHECK, sealed))
+                    .map_err(|error| KeyCheckError::Storage(error.to_string()))
+            }
+        }
+    }
+
+    /// Batches committed since the database was opened.
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// Finishes the queued writes, folds the write-ahead log into the file and closes it.
+    ///
+    /// Writes through other handles end with [`WriteError::Lost`] from here on.
+    pub async fn close(self) {
+        let (done, closed) = oneshot::channel();
+        self.shared.readers.close_idle();
+        if self.enqueue::<()>(Message::Close(done)).await.is_ok() {
+            let _ = closed.await; // an error means the thread is already gone
+        }
+    }
+
+    fn start(path: PathBuf, connection: Connection, lock: SingleProcess) -> Result<Database, OpenError> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let commits = Arc::new(AtomicU64::new(0));
+        let writer = Writer { connection, queue, commits: Arc::clone(&commits), lock };
+        let thread = thread::Builder::new()
+            .name("db-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let readers = Readers::new(path);
+        let shared = Shared { readers, queue: Some(sender), commits, thread: Mutex::new(Some(thread)) };
+        Ok(Database { shared: Arc::new(shared) })
+    }
+
+    async fn enqueue<E>(&self, message: Message) -> Result<(), WriteError<E>> {
+        let Some(queue) = &self.shared.queue else { return Err(gone()) };
+        let message = match queue.try_send(message) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(gone()),
+            Err(mpsc::error::TrySendError::Full(message)) => message,
+        };
+        match queue.send_timeout(message, QUEUE_WAIT).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(gone()),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(WriteError::Full),
+        }
+    }
+
+    /// For start-up code outside async functions; works inside a runtime too.
+    fn write_blocking<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let reply = move |outcome| drop(reply.send(outcome));
+        let Some(queue) = &self.shared.queue else { return Err(gone()) };
+        queue.try_send(Message::Write(Box::new(Write::new(write, reply)))).map_err(|error| match error {
+            mpsc::error::TrySendError::Closed(_) => gone(),
+            mpsc::error::TrySendError::Full(_) => WriteError::Full,
+        })?;
+        answer.recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Database").field("readers", &self.shared.readers).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.queue = None;
+        self.readers.close_idle();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        // A closure may have owned the last handle; then this is the writer thread itself.
+        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            tracing::error!("the database writer panicked");
+        }
+    }
+}
+
+fn gone<E>() -> WriteError<E> {
+    WriteError::Lost("the database is closed".to_owned())
+}
+
+fn create_directory(path: &Path) -> Result<(), OpenError> {
+    let Some(directory) = path.parent() else { return Ok(()) };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| OpenError::Io { path: directory.to_owned(), source })
+}
+
+/// Makes the file before SQLite does, for its mode and so that its name survives a power loss.
+fn create_file(path: &Path) -> Result<(), OpenError> {
+    let make = || -> io::Result<()> {
+        if fs::exists(path)? {
+            return Ok(());
+        }
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.sync_all()?;
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    make().map_err(|source| OpenError::Io { path: path.to_owned(), source })
+}
+
+fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "page_size", 4096)?; // only a new file takes it; documents are about 1 kB
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?; // an acknowledged write survives power loss
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?; // savepoints journal there
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    Ok(connection)
+}
+
+/// Writes that may wait for the writer; about a hundred milliseconds of work.
+const QUEUE: usize = 1024;
+
+/// How long a write waits for a place in the queue before it ends with [`WriteError::Full`].
+pub const QUEUE_WAIT: Duration = Duration::from_secs(5);
+
+/// WAL pages before the writer checkpoints: 16 MB, measured best between fsync cost and WAL size.
+const CHECKPOINT_PAGES: u32 = 4000;
+
+/// What is kept of the WAL file after a burst has made it larger.
+const WAL_KEPT_BYTES: u32 = 64 << 20;
+
+/// Page cache of the writer in KiB; grows only with use.
+const CACHE_KIB: i64 = 32 * 1024;
+
+/// Row of `meta` with the key check, and its sealing context.
+const KEY_CHECK: &str = "key_check";

@@ -1,0 +1,127 @@
+//! The sealing key's file: 32 random bytes in base64, readable by its owner only.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::seal::{KEY_LEN, Sealer};
+
+/// Why a key file could not be loaded or made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file holds something else than 32 bytes in base64.
+    #[error("{} is not a sealing key: expected 32 bytes in base64", .0.display())]
+    Content(PathBuf),
+    /// The file system refused.
+    #[error("cannot load or create the sealing key {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+}
+
+impl Sealer {
+    /// Loads the key at `path`; makes one (0600, on disk before this returns) when there is none.
+    pub fn load_or_create(path: &Path) -> Result<Sealer, KeyFileError> {
+        let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+        if !fs::exists(path).map_err(failed)? {
+            create(path).map_err(failed)?;
+        }
+        let mut text = String::new();
+        let file = File::open(path).map_err(failed)?;
+        warn_if_exposed(path, &file);
+        file.take(MAX_LEN).read_to_string(&mut text).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => KeyFileError::Content(path.to_owned()),
+            _ => failed(error),
+        })?;
+        parse(&text).map(Sealer::from_key).ok_or_else(|| KeyFileError::Content(path.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<[u8; KEY_LEN]> {
+    STANDARD.decode(text.trim()).ok()?.try_into().ok()
+}
+
+/// Writes a new key under a name of its own, then links it to `path`: there is never half a key, and of two
+/// processes that try at once the first wins for both.
+fn create(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut random = [0; KEY_LEN + 8];
+    rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
+    let (key, suffix) = random.split_at(KEY_LEN);
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(
+        suffix.iter().map(|byte| format!("{byte:02x}")).fold(".".to_owned(), |name, byte| name + &byte),
+    );
+    let draft = PathBuf::from(draft);
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&draft)?;
+    file.write_all(format!("{}\n", STANDARD.encode(key)).as_bytes())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(directory)?.sync_all()
+}
+
+/// Only a warning: containers mount secrets with modes of their own.
+fn warn_if_exposed(path: &Path, file: &File) {
+    let exposed = file.metadata().is_ok_and(|metadata| metadata.mode() & 0o077 != 0);
+    if exposed {
+        tracing::warn!(file = %path.display(), "the sealing key can be read by other users");
+    }
+}
+
+/// Longest file that is read: 44 characters of base64, and room for white space.
+const MAX_LEN: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_a_key_once_and_loads_it_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys/seal.key");
+        let sealed = Sealer::load_or_create(&path).unwrap().seal(b"c", b"value");
+        assert_eq!(Sealer::load_or_create(&path).unwrap().open(b"c", &sealed).unwrap(), b"value");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft stays behind");
+    }
+
+    #[test]
+    fn refuses_what_is_no_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let long = STANDARD.encode([1; 33]);
+        for content in [&b""[..], b"not base64!", b"AAAA", long.as_bytes(), &[0xff; 44], &[b'A'; 4096]] {
+            fs::write(&path, content).unwrap();
+            let refused = Sealer::load_or_create(&path).unwrap_err();
+            assert!(matches!(refused, KeyFileError::Content(_)), "{content:?}: {refused}");
+            assert_eq!(fs::read(&path).unwrap(), content, "the file is left alone");
+        }
+    }
+
+    #[test]
+    fn everyone_who_creates_at_once_gets_the_same_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        let sealers: Vec<Sealer> = std::thread::scope(|scope| {
+            let start = || Sealer::load_or_create(&path).unwrap();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let sealed = sealers[0].seal(b"c", b"value");
+        assert!(sealers.iter().all(|sealer| sealer.open(b"c", &sealed).is_ok()));
+    }
+}

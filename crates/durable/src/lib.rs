@@ -1,0 +1,30 @@
+//! SQLite with one writer thread, group commit and sealed values.
+//!
+//! ```text
+//!   write(op) ─┐
+//!   write(op) ─┼─► bounded queue ─► writer thread ─► BEGIN, op, op, op, COMMIT ─► every op is told
+//!   write(op) ─┘                                     (one fsync for all of them)
+//!   read(q)   ────────────────────► pooled read-only connection on the calling thread
+//! ```
+//!
+//! * [`Database`]: a write resolves only after its COMMIT is on disk; whatever queued up during one fsync shares the next.
+//! * [`Schema`]: what the file must contain; a newer or foreign file is refused.
+//! * [`Sealer`]: AES-256-GCM for values that must not lie on disk in clear.
+//!
+//! Nothing here knows what is stored. There is no clock here: commits are never delayed on purpose.
+
+mod database;
+mod job;
+mod key_file;
+mod lock;
+mod readers;
+mod schema;
+mod seal;
+mod writer;
+
+pub use database::{Database, KeyCheckError, QUEUE_WAIT, WriteError};
+pub use key_file::KeyFileError;
+/// The SQLite binding whose `Connection` the closures of [`Database`] receive.
+pub use rusqlite;
+pub use schema::{OpenError, Schema};
+pub use seal::{SealError, Sealer};

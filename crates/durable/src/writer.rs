@@ -1,0 +1,133 @@
+//! The writer thread: the only place that changes the file.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::job::{Effect, Job};
+use crate::lock::SingleProcess;
+
+/// Writes in one commit at most: bounds how long the first of them waits for the others.
+const BATCH: usize = 512;
+
+/// What the queue carries.
+pub(crate) enum Message {
+    Write(Box<dyn Job>),
+    /// Finish what is queued, then end; answered once the file is closed.
+    Close(oneshot::Sender<()>),
+}
+
+pub(crate) struct Writer {
+    pub(crate) connection: Connection,
+    pub(crate) queue: mpsc::Receiver<Message>,
+    pub(crate) commits: Arc<AtomicU64>,
+    /// Given up only after the connection is closed.
+    pub(crate) lock: SingleProcess,
+}
+
+impl Writer {
+    /// Runs until every sender is gone or [`Message::Close`] arrives, then checkpoints and closes the file.
+    pub(crate) fn run(mut self) {
+        let mut messages = Vec::with_capacity(BATCH);
+        let mut jobs = Vec::with_capacity(BATCH);
+        let mut closing = Vec::new();
+        while self.queue.blocking_recv_many(&mut messages, BATCH) > 0 {
+            for message in messages.drain(..) {
+                match message {
+                    Message::Write(job) => jobs.push(job),
+                    Message::Close(done) => {
+                        self.queue.close(); // later writes are refused, queued ones still come
+                        closing.push(done);
+                    }
+                }
+            }
+            self.commit(&mut jobs);
+        }
+        self.checkpoint();
+        if let Err((_, error)) = self.connection.close() {
+            tracing::error!(%error, "the database did not close cleanly");
+        }
+        drop(self.lock);
+        for done in closing {
+            let _ = done.send(()); // the closer may have stopped waiting
+        }
+    }
+
+    /// One batch: begin, run, commit, tell everyone. Leaves `jobs` empty.
+    fn commit(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let outcome = self.try_commit(jobs);
+        if let Err(reason) = &outcome {
+            tracing::error!(writes = jobs.len(), reason, "a batch of writes was lost");
+            self.roll_back();
+        }
+        for job in jobs.drain(..) {
+            job.finish(outcome.as_ref().map(|_| ()).map_err(String::as_str));
+        }
+    }
+
+    fn try_commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), String> {
+        self.execute("BEGIN IMMEDIATE")?;
+        let end = match jobs {
+            [only] => match only.run(&self.connection) {
+                Effect::Keep => "COMMIT",
+                Effect::Undo => "ROLLBACK",
+            },
+            several => {
+                for job in several {
+                    self.run_in_savepoint(job.as_mut())?;
+                }
+                "COMMIT"
+            }
+        };
+        self.still_in_transaction()?;
+        self.execute(end)?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn run_in_savepoint(&self, job: &mut dyn Job) -> Result<(), String> {
+        self.execute("SAVEPOINT one")?;
+        let effect = job.run(&self.connection);
+        self.still_in_transaction()?;
+        if effect == Effect::Undo {
+            self.execute("ROLLBACK TO one")?;
+        }
+        self.execute("RELEASE one")
+    }
+
+    /// Some failures (disk full, I/O, out of memory) make SQLite abandon the whole transaction, others'
+    /// writes included.
+    fn still_in_transaction(&self) -> Result<(), String> {
+        if self.connection.is_autocommit() {
+            return Err("the storage failed under one write and the whole batch was undone".to_owned());
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self) {
+        if self.connection.is_autocommit() {
+            return;
+        }
+        if let Err(reason) = self.execute("ROLLBACK") {
+            tracing::error!(reason, "rollback failed");
+        }
+    }
+
+    fn execute(&self, sql: &'static str) -> Result<(), String> {
+        let run = || self.connection.prepare_cached(sql)?.execute([]).map(drop);
+        run().map_err(|error: rusqlite::Error| format!("{sql}: {error}"))
+    }
+
+    /// Brings the WAL back into the file, so that a copy of the file alone is complete.
+    fn checkpoint(&self) {
+        let folded = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        if let Err(error) = folded {
+            tracing::warn!(%error, "the write-ahead log stays beside the database; the next open reads it");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Which files are opened, and what that does to them.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use durable::{Database, KeyCheckError, OpenError, Schema, Sealer};
+
+use crate::{NOTES, add, ids, open};
+
+/// Where the child process of `a_second_process_is_refused` finds the database.
+const CHILD_PATH: &str = "DURABLE_HOLD_PATH";
+
+fn refused(path: &Path, schema: &Schema) -> OpenError {
+    let before = fs::read(path).unwrap();
+    let error = Database::open(path, schema).unwrap_err();
+    assert_eq!(fs::read(path).unwrap(), before, "a refused file is not changed");
+    error
+}
+
+#[tokio::test]
+async fn contents_stay_across_open_and_files_are_private() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made/for/it/db");
+    let database = open(&path);
+    add(&database, 1).await.unwrap();
+    drop(database);
+    let database = open(&path);
+    assert_eq!(ids(&database), [1]);
+    add(&database, 2).await.unwrap();
+    for entry in fs::read_dir(path.parent().unwrap()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+    let made = fs::metadata(directory.path().join("made")).unwrap();
+    assert_eq!(made.permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn a_closed_database_is_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let database = open(&path);
+    add(&database, 1).await.unwrap();
+    assert_eq!(ids(&database), [1]); // a reader is pooled
+    database.close().await;
+    let mut names: Vec<_> =
+        fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["db", "db.lock"]);
+}
+
+#[tokio::test]
+async fn durability_settings_are_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let settings = database
+        .write(|connection| {
+            let read = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0));
+            let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+            Ok::<_, rusqlite::Error>((read("journal_mode")?, number("synchronous")?, number("foreign_keys")?))
+        })
+        .await
+        .unwrap();
+    assert_eq!(settings, ("wal".to_owned(), 2, 1));
+    let write = database.read(|connection| connection.execute("DELETE FROM note", []));
+    assert!(write.is_err(), "readers cannot write");
+}
+
+#[tokio::test]
+async fn missing_migrations_run_and_failed_ones_change_nothing() {
+    const FIRST: &str = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1)";
+    let one = Schema { application: "m", version: 1, migrations: &[FIRST] };
+    let bad = Schema {
+        version: 2,
+        migrations: &[FIRST, "INSERT INTO a VALUES (2); INSERT INTO nowhere VALUES (1)"],
+        ..one
+    };
+    let two = Schema { version: 2, migrations: &[FIRST, "INSERT INTO a SELECT x + 10 FROM a"], ..one };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let rows = |database: Database| {
+        let sum =
+            database.read(|connection| connection.query_row("SELECT sum(x) FROM a", [], |row| row.get(0)));
+        let sum: Result<i64, rusqlite::Error> = sum;
+        sum.unwrap()
+    };
+    assert_eq!(rows(Database::open(&path, &one).unwrap()), 1);
+    let failed = Database::open(&path, &bad).unwrap_err();
+    assert!(matches!(failed, OpenError::Migration { from: 1, .. }), "{failed}");
+    assert_eq!(rows(Database::open(&path, &one).unwrap()), 1);
+    assert_eq!(rows(Database::open(&path, &two).unwrap()), 12);
+    assert_eq!(rows(Database::open(&path, &two).unwrap()), 12, "a migration runs once");
+    let newer = refused(&path, &one);
+    assert!(matches!(newer, OpenError::TooNew { found: 2, supported: 1, .. }), "{newer}");
+}
+
+#[test]
+fn foreign_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    drop(open(&path));
+    let error = refused(&path, &Schema { application: "other", ..NOTES });
+    assert_eq!(error.to_string(), format!("{} belongs to notes, not to other", path.display()));
+
+    let path = directory.path().join("sqlite");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let error = Database::open(&path, &NOTES).unwrap_err();
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+
+    let path = directory.path().join("text");
+    fs::write(&path, "not a database, but long enough to look at it. ".repeat(20)).unwrap();
+    let error = refused(&path, &NOTES);
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+
+    let error = Database::open(directory.path(), &NOTES).unwrap_err();
+    assert!(error.to_string().contains("cannot open"), "{error}");
+}
+
+#[test]
+fn a_schema_must_count_its_migrations() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = Database::open(&directory.path().join("db"), &Schema { version: 2, ..NOTES }).unwrap_err();
+    assert!(matches!(error, OpenError::Schema { version: 2, migrations: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_second_handle_waits_for_no_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let first = open(&path);
+    assert!(matches!(Database::open(&path, &NOTES).unwrap_err(), OpenError::InUse { .. }));
+    let clone = first.clone();
+    drop(first);
+    assert!(matches!(Database::open(&path, &NOTES).unwrap_err(), OpenError::InUse { .. }));
+    drop(clone);
+    drop(open(&path));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    if let Some(path) = std::env::var_os(CHILD_PATH) {
+        let _held = open(Path::new(&path));
+        println!("\nholding");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "opening::a_second_process_is_refused", "--nocapture"])
+        .env(CHILD_PATH, &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "holding"));
+    let error = Database::open(&path, &NOTES).unwrap_err();
+    assert_eq!(error.to_string(), format!("{} is in use by another process", path.display()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(open(&path)); // the lock went with the process
+}
+
+#[tokio::test]
+async fn the_first_key_is_the_database_s_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let (right, wrong) = (Sealer::from_key([1; 32]), Sealer::from_key([2; 32]));
+    let database = open(&path);
+    database.check_key(&right).unwrap();
+    database.check_key(&right).unwrap();
+    assert!(matches!(database.check_key(&wrong), Err(KeyCheckError::WrongKey)));
+    drop(database);
+    let database = open(&path);
+    assert!(matches!(database.check_key(&wrong), Err(KeyCheckError::WrongKey)));
+    database.check_key(&right).unwrap();
+}

@@ -1,0 +1,223 @@
+//! Group commit, isolation of the writes in a batch, and what happens when a commit fails.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use durable::{Database, WriteError};
+use rusqlite::Connection;
+
+use crate::{add, ids, open};
+
+/// Keeps the writer thread busy until the returned sender is dropped, so that what is written meanwhile is
+/// one batch.
+async fn hold_writer(database: &Database) -> mpsc::Sender<()> {
+    let (release, held) = mpsc::channel::<()>();
+    let (entered, running) = tokio::sync::oneshot::channel();
+    let holder = database.clone();
+    tokio::spawn(async move {
+        let hold = move |_: &Connection| {
+            entered.send(()).unwrap();
+            let _ = held.recv();
+            Ok::<_, rusqlite::Error>(())
+        };
+        holder.write(hold).await.unwrap();
+    });
+    running.await.unwrap();
+    release
+}
+
+/// Runs the writes as one batch and returns their outcomes.
+async fn one_batch<T, E, F>(database: &Database, writes: Vec<F>) -> Vec<Result<T, WriteError<E>>>
+where
+    F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let release = hold_writer(database).await;
+    let mut running = Vec::new();
+    for write in writes {
+        let database = database.clone();
+        running.push(tokio::spawn(async move { database.write(write).await }));
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(release);
+    let mut outcomes = Vec::new();
+    for write in running {
+        outcomes.push(write.await.unwrap());
+    }
+    outcomes
+}
+
+type Note = (i64, Option<i64>);
+
+fn insert((id, parent): Note) -> impl FnOnce(&Connection) -> Result<usize, rusqlite::Error> + Send + 'static {
+    move |connection| connection.execute("INSERT INTO note VALUES (?1, 'x', ?2)", (id, parent))
+}
+
+#[tokio::test]
+async fn concurrent_writes_share_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let writers: Vec<_> = (0..400)
+        .map(|id| {
+            let database = database.clone();
+            tokio::spawn(async move { add(&database, id).await })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+    assert_eq!(ids(&database), (0..400).collect::<Vec<_>>());
+    assert!(database.commits() <= 40, "400 writes took {} commits", database.commits());
+}
+
+#[tokio::test]
+async fn a_write_is_visible_once_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    for id in 0..20 {
+        add(&database, id).await.unwrap();
+        assert_eq!(ids(&database).last(), Some(&id));
+    }
+    assert_eq!(database.commits(), 20, "without concurrency every write is its own commit");
+}
+
+#[tokio::test]
+async fn a_refused_write_undoes_itself_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    // The third inserts 7 before it fails on the duplicate 3.
+    let write = |(first, second): (i64, i64)| {
+        move |connection: &Connection| {
+            connection.execute("INSERT INTO note (id, text) VALUES (?1, 'x')", [first])?;
+            connection.execute("INSERT INTO note (id, text) VALUES (?1, 'x')", [second])
+        }
+    };
+    let outcomes = one_batch(&database, [(1, 2), (3, 4), (7, 3), (5, 6)].map(write).into()).await;
+    let refused: Vec<_> =
+        outcomes.iter().map(|outcome| matches!(outcome, Err(WriteError::Refused(_)))).collect();
+    assert_eq!(refused, [false, false, true, false]);
+    assert_eq!(ids(&database), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(database.commits(), 2, "the holder's and the batch");
+}
+
+#[tokio::test]
+async fn a_refused_write_alone_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let outcome: Result<(), WriteError<String>> = database
+        .write(|connection| {
+            connection.execute("INSERT INTO note (id, text) VALUES (1, 'x')", []).unwrap();
+            Err("no".to_owned())
+        })
+        .await;
+    assert!(matches!(outcome, Err(WriteError::Refused(reason)) if reason == "no"));
+    assert_eq!(ids(&database), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_failed_commit_loses_the_batch_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    add(&database, 1).await.unwrap();
+    // The deferred foreign key of the second fails at COMMIT.
+    let outcomes = one_batch(&database, [(2, None), (3, Some(99)), (4, None)].map(insert).into()).await;
+    for outcome in outcomes {
+        assert!(
+            matches!(&outcome, Err(WriteError::Lost(reason)) if reason.contains("FOREIGN KEY")),
+            "{outcome:?}"
+        );
+    }
+    add(&database, 5).await.unwrap();
+    assert_eq!(ids(&database), [1, 5]);
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_the_batch_and_the_writer_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let limit = |pages: i64| {
+        move |connection: &Connection| {
+            connection
+                .query_row("PRAGMA max_page_count", [], |row| row.get(0))
+                .and_then(|_: i64| connection.pragma_update(None, "max_page_count", pages))
+        }
+    };
+    database.write(limit(16)).await.unwrap();
+    let fill = |id: i64| {
+        move |connection: &Connection| {
+            let size = if id == 2 { 1_000_000 } else { 1 };
+            connection.execute("INSERT INTO note (id, text) VALUES (?1, ?2)", (id, "x".repeat(size)))
+        }
+    };
+    let outcomes = one_batch(&database, [1, 2, 3].map(fill).into()).await;
+    assert!(outcomes[1].is_err());
+    let kept: Vec<i64> =
+        (1..).zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(id, _)| id).collect();
+    assert_eq!(ids(&database), kept, "what was acknowledged is there and nothing else");
+    database.write(limit(1 << 30)).await.unwrap();
+    add(&database, 9).await.unwrap();
+    assert_eq!(ids(&database).last(), Some(&9));
+}
+
+#[tokio::test]
+async fn a_panicking_write_is_lost_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let write = |id: i64| {
+        move |connection: &Connection| {
+            let inserted = connection.execute("INSERT INTO note (id, text) VALUES (?1, 'x')", [id]);
+            assert_ne!(id, 2, "provoked");
+            inserted
+        }
+    };
+    let outcomes = one_batch(&database, [1, 2, 3].map(write).into()).await;
+    assert!(matches!(&outcomes[1], Err(WriteError::Lost(reason)) if reason.contains("panicked")));
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+    let alone = database.write(|_| -> Result<(), rusqlite::Error> { panic!("provoked") }).await;
+    assert!(matches!(alone, Err(WriteError::Lost(_))));
+    assert_eq!(ids(&database), [1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_stays_full_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let release = hold_writer(&database).await;
+    let mut running = Vec::new();
+    for id in 0..1025 {
+        let database = database.clone();
+        running.push(tokio::spawn(async move { add(&database, id).await }));
+    }
+    tokio::time::sleep(durable::QUEUE_WAIT * 2).await; // virtual time
+    drop(release);
+    let mut full = 0;
+    for write in running {
+        full += usize::from(matches!(write.await.unwrap(), Err(WriteError::Full)));
+    }
+    assert_eq!((full, ids(&database).len()), (1, 1024));
+}
+
+#[tokio::test]
+async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let database = open(&path);
+    let other = database.clone();
+    let release = hold_writer(&database).await;
+    let queued = tokio::spawn({
+        let database = database.clone();
+        async move { add(&database, 1).await }
+    });
+    let closing = tokio::spawn({
+        tokio::task::yield_now().await;
+        database.close()
+    });
+    tokio::task::yield_now().await;
+    drop(release);
+    queued.await.unwrap().unwrap();
+    closing.await.unwrap();
+    assert!(matches!(add(&other, 2).await, Err(WriteError::Lost(_))));
+    drop(other);
+    assert_eq!(ids(&open(&path)), [1]);
+}

@@ -1,0 +1,94 @@
+//! What a hub is told when it is opened.
+
+use std::path::PathBuf;
+
+use model::{HubName, SymmetricKey, Timestamp};
+
+/// One hub: its names, its file, and who may use it.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// Its host name, which devices are told and tokens are signed for.
+    pub host_name: HubName,
+    /// Further host names that tokens and user names may carry, in lower case: for tunnels and gateways.
+    pub aliases: Vec<String>,
+    /// Its own SQLite file.
+    pub path: PathBuf,
+    /// Its shared access policies.
+    pub policies: Vec<Policy>,
+}
+
+/// A shared access policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// What tokens carry as `skn`.
+    pub name: String,
+    /// The first key.
+    pub primary_key: SymmetricKey,
+    /// Another key of equal standing, if there is one.
+    pub secondary_key: Option<SymmetricKey>,
+    /// What tokens signed with them may do.
+    pub rights: Vec<Right>,
+}
+
+/// One thing that a policy may allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Connect as any device.
+    DeviceConnect,
+    /// Read identities.
+    RegistryRead,
+    /// Change identities; includes reading them.
+    RegistryWrite,
+    /// Use twins, methods and messages.
+    ServiceConnect,
+}
+
+impl Policy {
+    /// `iothubowner`: everything.
+    pub fn owner(key: SymmetricKey) -> Policy {
+        use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
+        Policy::new("iothubowner", key, &[DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect])
+    }
+
+    /// `service`: twins, methods and messages.
+    pub fn service(key: SymmetricKey) -> Policy {
+        Policy::new("service", key, &[Right::ServiceConnect])
+    }
+
+    /// `device`: connecting as any device.
+    pub fn device(key: SymmetricKey) -> Policy {
+        Policy::new("device", key, &[Right::DeviceConnect])
+    }
+
+    /// `registryRead`: reading identities.
+    pub fn registry_read(key: SymmetricKey) -> Policy {
+        Policy::new("registryRead", key, &[Right::RegistryRead])
+    }
+
+    /// `registryReadWrite`: reading and changing identities.
+    pub fn registry_read_write(key: SymmetricKey) -> Policy {
+        Policy::new("registryReadWrite", key, &[Right::RegistryRead, Right::RegistryWrite])
+    }
+
+    /// Whether it allows this; writing identities includes reading them.
+    pub fn allows(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+            || (right == Right::RegistryRead && self.rights.contains(&Right::RegistryWrite))
+    }
+
+    fn new(name: &str, key: SymmetricKey, rights: &[Right]) -> Policy {
+        Policy { name: name.to_owned(), primary_key: key, secondary_key: None, rights: rights.to_vec() }
+    }
+}
+
+/// Tells the time: hubs never look at the system's clock themselves.
+pub trait HubClock: Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+impl<F: Fn() -> Timestamp + Send + Sync + 'static> HubClock for F {
+    fn now(&self) -> Timestamp {
+        self()
+    }
+}

@@ -1,0 +1,51 @@
+//! The device endpoint over MQTT 3.1.1.
+
+mod connect;
+mod session;
+mod twin;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use net::{
+    Peer,
+    mqtt::{MqttEndpoint, MqttSession, Outbox},
+};
+use wire::mqtt::{Connect, ConnectReturnCode};
+
+use crate::hub::Hub;
+
+use connect::{Claim, ConnectRefusal};
+use session::DeviceSession;
+
+/// Lets devices connect to a hub.
+struct DeviceEndpoint {
+    hub: Hub,
+}
+
+impl Hub {
+    /// The endpoint for devices, to be served by [`net::serve_mqtt`] or [`crate::serve`].
+    pub fn mqtt(&self) -> Arc<dyn MqttEndpoint> {
+        Arc::new(DeviceEndpoint { hub: self.clone() })
+    }
+}
+
+#[async_trait]
+impl MqttEndpoint for DeviceEndpoint {
+    async fn connect(
+        &self,
+        peer: &Peer,
+        connect: Connect,
+        outbox: Outbox,
+    ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
+        let refused = |refusal: ConnectRefusal| {
+            tracing::debug!(client.id = %connect.client_id, peer.addr = %peer.addr, %refusal, "refused");
+            refusal.code()
+        };
+        let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
+        // In turn with changes: a device that is disabled while it connects must not stay connected.
+        let _turn = self.hub.turn(&claim.id).await;
+        let admitted = claim.prove(&self.hub, peer).map_err(refused)?;
+        Ok(Box::new(DeviceSession::open(self.hub.clone(), admitted, outbox)))
+    }
+}

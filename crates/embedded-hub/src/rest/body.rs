@@ -1,0 +1,58 @@
+//! Request bodies: read whole, of bounded size, in bounded time, whatever their declared type.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use crate::{failure::HubFailure, hub::Hub};
+
+use super::answer::Refusal;
+
+/// The largest body: a bulk request of a hundred devices that each bring credentials and a small twin,
+/// a method's 128 KiB of payload, or a whole twin with its metadata.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// From the end of the header to the end of the body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A whole request body.
+pub struct Whole(pub Bytes);
+
+impl FromRequest<Hub> for Whole {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, hub: &Hub) -> Result<Whole, Refusal> {
+        let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+        let failure = match timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => return Ok(Whole(body.to_bytes())),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => HubFailure::TooLarge(MAX_BODY_BYTES),
+            Ok(Err(error)) => HubFailure::Invalid(format!("the body cannot be read: {error}")),
+            Err(_) => HubFailure::Invalid("the body did not arrive in time".to_owned()),
+        };
+        Err(Refusal::new(hub, &failure))
+    }
+}
+
+impl Whole {
+    /// The body as a JSON object of this shape.
+    pub fn object<T: DeserializeOwned>(&self) -> Result<T, HubFailure> {
+        let object: Map<String, Value> = read(serde_json::from_slice(&self.0))?;
+        read(serde_json::from_value(Value::Object(object)))
+    }
+
+    /// The body as a JSON array of objects of this shape.
+    pub fn objects<T: DeserializeOwned>(&self) -> Result<Vec<T>, HubFailure> {
+        let objects: Vec<Map<String, Value>> = read(serde_json::from_slice(&self.0))?;
+        objects.into_iter().map(|object| read(serde_json::from_value(Value::Object(object)))).collect()
+    }
+}
+
+/// Through an object, because serde would also take an array for a shape, field by field.
+fn read<T>(outcome: serde_json::Result<T>) -> Result<T, HubFailure> {
+    outcome.map_err(|error| HubFailure::Invalid(format!("the body is not as it must be: {error}")))
+}

@@ -1,0 +1,103 @@
+//! `/devices` and `/statistics`.
+
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use serde_json::json;
+use wire::hub::{BulkDevice, BulkDeviceError, BulkResult, Device, ErrorCode};
+
+use crate::{failure::HubFailure, hub::Hub};
+
+use super::{
+    answer::{answer, if_match, json, nothing, versioned},
+    body::Whole,
+    named::Named,
+};
+
+/// Devices in one listing, at most and when nothing else is said (IoT Hub documentation).
+const MAX_LISTED: usize = 1000;
+
+/// The header that C# looks for after a bulk request.
+const BULK_ERROR: HeaderName = HeaderName::from_static("iothuberrorcode");
+
+/// `GET /devices?top=`; a number out of range is taken for the largest.
+pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    let top = parameters.find_map(|pair| pair.strip_prefix("top=")?.parse().ok());
+    let top = top.filter(|top| (1..=MAX_LISTED).contains(top)).unwrap_or(MAX_LISTED);
+    answer(&hub, hub.devices("", top).map(|devices| json(StatusCode::OK, &devices)))
+}
+
+/// `POST /devices`
+pub async fn bulk(State(hub): State<Hub>, body: Whole) -> Response {
+    let outcome = async { hub.bulk(body.objects::<BulkDevice>()?).await };
+    let refusals = outcome.await.map(|refusals| {
+        let errors = refusals.into_iter().map(|refusal| BulkDeviceError {
+            error_code: refusal.failure.code().name(),
+            error_status: refusal.failure.told(),
+            device_id: refusal.device_id,
+        });
+        errors.collect::<Vec<_>>()
+    });
+    answer(&hub, refusals.map(bulk_answer))
+}
+
+/// `GET /devices/{id}`
+pub async fn read(State(hub): State<Hub>, Named(id): Named) -> Response {
+    let device = hub.device(&id).and_then(|device| device.ok_or_else(|| HubFailure::Unknown(id.to_string())));
+    answer(&hub, device.map(|device| shown(&device)))
+}
+
+/// `PUT /devices/{id}`
+pub async fn put(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+    let outcome = async {
+        let device: Device = body.object()?;
+        if device.device_id != id.as_str() {
+            return Err(HubFailure::Invalid(
+                "the deviceId in the body is not the one in the path".to_owned(),
+            ));
+        }
+        hub.put_device(&id, device, if_match(&headers)).await
+    };
+    answer(&hub, outcome.await.map(|device| shown(&device)))
+}
+
+/// `DELETE /devices/{id}`
+pub async fn delete(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap) -> Response {
+    let outcome = hub.delete_matching(&id, if_match(&headers)).await;
+    answer(&hub, outcome.map(|()| nothing()))
+}
+
+/// `GET /statistics/devices`
+pub async fn registry_statistics(State(hub): State<Hub>) -> Response {
+    let counts = hub.counts().map(|counts| {
+        json!({
+            "totalDeviceCount": counts.devices,
+            "enabledDeviceCount": counts.devices.saturating_sub(counts.disabled),
+            "disabledDeviceCount": counts.disabled,
+        })
+    });
+    answer(&hub, counts.map(|counts| json(StatusCode::OK, &counts)))
+}
+
+/// `GET /statistics/service`. The telemetry count is this hub's own.
+pub async fn service_statistics(State(hub): State<Hub>) -> Response {
+    let counts = hub.counts().map(|counts| {
+        json!({ "connectedDeviceCount": counts.connected, "telemetryMessageCount": counts.telemetry })
+    });
+    answer(&hub, counts.map(|counts| json(StatusCode::OK, &counts)))
+}
+
+fn shown(device: &Device) -> Response {
+    versioned(device.etag.as_deref().unwrap_or_default(), device)
+}
+
+fn bulk_answer(errors: Vec<BulkDeviceError>) -> Response {
+    let done = errors.is_empty();
+    let status = if done { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let mut response = json(status, &BulkResult { is_successful: done, errors, warnings: [] });
+    if !done {
+        let name = ErrorCode::BulkRegistryOperationFailure.name();
+        response.headers_mut().insert(BULK_ERROR, HeaderValue::from_static(name));
+    }
+    response
+}

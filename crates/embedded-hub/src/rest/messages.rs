@@ -1,0 +1,88 @@
+//! Cloud-to-device messages. SDKs send them over AMQP; this route is the hub's own, with the headers
+//! that devices know from the HTTPS side of the real one.
+
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use model::{DeviceId, Timestamp};
+use serde_json::json;
+
+use crate::{failure::HubFailure, hub::Hub, messages::CloudMessage};
+
+use super::{
+    answer::{answer, json},
+    body::Whole,
+    named::{Named, device_id},
+};
+
+/// Properties of one message; they travel in one topic.
+const MAX_PROPERTIES: usize = 64;
+/// Bytes of all properties' values.
+const MAX_PROPERTY_BYTES: usize = 8 * 1024;
+
+/// System properties by header and short name.
+const SYSTEM: [(&str, &str); 4] = [
+    ("iothub-correlationid", "cid"),
+    ("iothub-contenttype", "ct"),
+    ("iothub-contentencoding", "ce"),
+    ("iothub-userid", "uid"),
+];
+
+/// `POST /messages/devicebound`: to whom stands in `iothub-to`, as `/devices/{id}/messages/devicebound`.
+pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: Whole) -> Response {
+    let outcome = async {
+        let to = addressee(&headers)?;
+        hub.send_message(&to, message(&headers, &body)?).await
+    };
+    answer(&hub, outcome.await.map(|id| json(StatusCode::CREATED, &json!({ "messageId": id }))))
+}
+
+/// `DELETE /devices/{id}/commands`
+pub async fn purge(State(hub): State<Hub>, Named(id): Named) -> Response {
+    let purged = hub.purge_messages(&id).await.map(|purged| {
+        json(
+            StatusCode::OK,
+            &json!({ "deviceId": id.as_str(), "moduleId": null, "totalMessagesPurged": purged }),
+        )
+    });
+    answer(&hub, purged)
+}
+
+fn addressee(headers: &HeaderMap) -> Result<DeviceId, HubFailure> {
+    let wrong = || HubFailure::Invalid("iothub-to must be /devices/{id}/messages/devicebound".to_owned());
+    let to = text(headers, "iothub-to")?.ok_or_else(wrong)?;
+    let rest = to.strip_prefix("/devices/").ok_or_else(wrong)?;
+    let (id, tail) = rest.split_once('/').ok_or_else(wrong)?;
+    if !tail.eq_ignore_ascii_case("messages/devicebound") {
+        return Err(wrong());
+    }
+    device_id(id)
+}
+
+fn message(headers: &HeaderMap, body: &Whole) -> Result<CloudMessage, HubFailure> {
+    let mut message = CloudMessage {
+        message_id: text(headers, "iothub-messageid")?,
+        body: body.0.to_vec(),
+        ..CloudMessage::default()
+    };
+    for (header, name) in SYSTEM {
+        message.system.extend(text(headers, header)?.map(|value| (name, value)));
+    }
+    if let Some(expiry) = text(headers, "iothub-expiry")? {
+        let expiry = Timestamp::parse(&expiry).map_err(|error| HubFailure::Invalid(error.to_string()))?;
+        message.expires_at = Some(expiry);
+    }
+    for name in headers.keys().filter_map(|name| name.as_str().strip_prefix("iothub-app-")) {
+        let value = text(headers, &format!("iothub-app-{name}"))?;
+        message.application.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    let properties = || message.application.iter().map(|(name, value)| name.len() + value.len());
+    if properties().count() > MAX_PROPERTIES || properties().sum::<usize>() > MAX_PROPERTY_BYTES {
+        return Err(HubFailure::Invalid("the message has too many properties".to_owned()));
+    }
+    Ok(message)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Result<Option<String>, HubFailure> {
+    let value = headers.get(name).map(|value| value.to_str().map(str::to_owned));
+    value.transpose().map_err(|_| HubFailure::Invalid(format!("the header {name} is not ASCII")))
+}

@@ -1,0 +1,40 @@
+//! `/twins`.
+
+use axum::{extract::State, response::Response};
+use http::{HeaderMap, StatusCode};
+use model::DeviceId;
+
+use crate::{failure::HubFailure, hub::Hub, twin::Mode};
+
+use super::{
+    answer::{answer, if_match, json, versioned},
+    body::Whole,
+    named::Named,
+};
+
+/// `GET /twins/{id}`
+pub async fn read(State(hub): State<Hub>, Named(id): Named) -> Response {
+    let twin = hub.twin(&id).and_then(|twin| twin.ok_or_else(|| HubFailure::Unknown(id.to_string())));
+    answer(&hub, twin.map(|twin| versioned(&twin.etag, &twin)))
+}
+
+/// `PATCH /twins/{id}`
+pub async fn patch(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+    change(&hub, &id, &headers, &body, Mode::Patch).await
+}
+
+/// `PUT /twins/{id}`
+pub async fn replace(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+    change(&hub, &id, &headers, &body, Mode::Replace).await
+}
+
+/// `POST /twins/{id}/methods`
+pub async fn call_method(State(hub): State<Hub>, Named(id): Named, body: Whole) -> Response {
+    let outcome = async { hub.call_method(&id, body.object()?).await };
+    answer(&hub, outcome.await.map(|reply| json(StatusCode::OK, &reply)))
+}
+
+async fn change(hub: &Hub, id: &DeviceId, headers: &HeaderMap, body: &Whole, mode: Mode) -> Response {
+    let outcome = async { hub.change_twin(id, body.object()?, mode, if_match(headers)).await };
+    answer(hub, outcome.await.map(|twin| versioned(&twin.etag, &twin)))
+}

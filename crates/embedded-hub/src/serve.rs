@@ -1,0 +1,47 @@
+//! Runs a hub on its listeners.
+
+use std::{sync::Arc, time::Duration};
+
+use net::{CancellationToken, Gate, Limits, MqttLimits, serve_https, serve_mqtt};
+use tokio::net::TcpListener;
+
+use crate::hub::Hub;
+
+/// A hub's listening sockets.
+pub struct Listeners {
+    /// For the service REST, usually port 443.
+    pub https: TcpListener,
+    /// For devices over MQTT, usually port 8883.
+    pub mqtts: TcpListener,
+}
+
+/// Serves the hub until `shutdown`, then lets requests finish for the gate's grace period.
+///
+/// A direct method call may take ten minutes (five to connect, five to answer): the gate's
+/// `request_timeout` must not cut it short, see [`limits`].
+pub async fn serve(
+    hub: Hub,
+    listeners: Listeners,
+    tls: Arc<rustls::ServerConfig>,
+    gate: Gate,
+    shutdown: CancellationToken,
+) {
+    let https = serve_https(listeners.https, Arc::clone(&tls), hub.router(), gate.clone(), shutdown.clone());
+    let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
+    tokio::join!(https, mqtts, hub.tend(shutdown));
+    // Connections have ended since `tend` noted what devices did.
+    hub.note_activity().await;
+}
+
+/// The limits that fit a hub: the given ones, with room for slow methods and for large telemetry.
+pub fn limits(given: &Limits) -> Limits {
+    let mqtt = MqttLimits { max_packet: MAX_TELEMETRY_BYTES + MAX_TOPIC_BYTES, ..given.mqtt.clone() };
+    Limits { request_timeout: LONGEST_CALL + Duration::from_secs(60), mqtt, ..given.clone() }
+}
+
+/// Waiting for a device to connect, then for its answer.
+const LONGEST_CALL: Duration = Duration::from_secs(2 * 300);
+/// Largest device-to-cloud message (IoT Hub documentation).
+const MAX_TELEMETRY_BYTES: usize = 256 * 1024;
+/// Longest topic that MQTT can carry, with the packet's header.
+const MAX_TOPIC_BYTES: usize = 64 * 1024 + 16;

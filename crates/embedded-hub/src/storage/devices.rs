@@ -1,0 +1,231 @@
+//! Rows of devices.
+
+use durable::Sealer;
+use model::{DeviceId, Timestamp};
+use rusqlite::{OptionalExtension, Row, params};
+use wire::hub::Status;
+
+use crate::{failure::HubFailure, identity::Identity, twin::Twin};
+
+use super::{Kind, Rows, Storage, seal, unseal};
+
+/// A device with everything that is kept of it.
+#[derive(Debug, Clone)]
+pub struct StoredDevice {
+    /// Its name.
+    pub id: DeviceId,
+    /// Its identity.
+    pub identity: Identity,
+    /// Its twin.
+    pub twin: Twin,
+    /// When it was seen.
+    pub seen: Seen,
+    /// Messages that wait for it.
+    pub waiting: u64,
+}
+
+/// When a device was seen, as of the last note of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// When it last connected or disconnected.
+    pub state_at: Option<Timestamp>,
+    /// When it last did anything.
+    pub active_at: Option<Timestamp>,
+    /// Telemetry messages so far.
+    pub telemetry: u64,
+}
+
+/// A device's doings since they were last noted.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    /// Which device.
+    pub id: DeviceId,
+    /// When it last connected or disconnected.
+    pub state_at: Timestamp,
+    /// When it last did anything.
+    pub active_at: Timestamp,
+    /// Telemetry messages since.
+    pub telemetry: u64,
+}
+
+/// A device ready to be inserted.
+pub struct SealedDevice {
+    id: DeviceId,
+    disabled: bool,
+    identity: Vec<u8>,
+    twin: Vec<u8>,
+}
+
+impl SealedDevice {
+    fn new(
+        id: &DeviceId,
+        identity: &Identity,
+        twin: &Twin,
+        sealer: &Sealer,
+    ) -> Result<SealedDevice, HubFailure> {
+        Ok(SealedDevice {
+            id: id.clone(),
+            disabled: identity.status == Status::Disabled,
+            identity: seal(sealer, Kind::Identity, id.as_str(), identity)?,
+            twin: seal(sealer, Kind::Twin, id.as_str(), twin)?,
+        })
+    }
+}
+
+impl Storage {
+    /// Seals a new device on the calling thread: the writer thread is for what needs order.
+    pub fn seal_device(
+        &self,
+        id: &DeviceId,
+        identity: &Identity,
+        twin: &Twin,
+    ) -> Result<SealedDevice, HubFailure> {
+        SealedDevice::new(id, identity, twin, &self.sealer)
+    }
+}
+
+impl Rows<'_> {
+    /// Seals a new device inside a write.
+    pub fn seal_device(
+        &self,
+        id: &DeviceId,
+        identity: &Identity,
+        twin: &Twin,
+    ) -> Result<SealedDevice, HubFailure> {
+        SealedDevice::new(id, identity, twin, self.sealer)
+    }
+
+    /// Inserts a device; `false` when there is one of this name.
+    pub fn insert(&self, device: &SealedDevice) -> Result<bool, HubFailure> {
+        let sql = "INSERT INTO device (id, disabled, identity, twin) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
+        let row = params![device.id.as_str(), device.disabled, device.identity, device.twin];
+        Ok(self.connection.prepare_cached(sql)?.execute(row)? == 1)
+    }
+
+    /// Replaces the identity of a device that is there.
+    pub fn put_identity(&self, id: &DeviceId, identity: &Identity) -> Result<(), HubFailure> {
+        let sealed = seal(self.sealer, Kind::Identity, id.as_str(), identity)?;
+        let sql = "UPDATE device SET disabled = ?2, identity = ?3 WHERE id = ?1";
+        let disabled = identity.status == Status::Disabled;
+        self.connection.prepare_cached(sql)?.execute(params![id.as_str(), disabled, sealed])?;
+        Ok(())
+    }
+
+    /// Replaces the twin of a device that is there.
+    pub fn put_twin(&self, id: &DeviceId, twin: &Twin) -> Result<(), HubFailure> {
+        let sealed = seal(self.sealer, Kind::Twin, id.as_str(), twin)?;
+        let sql = "UPDATE device SET twin = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![id.as_str(), sealed])?;
+        Ok(())
+    }
+
+    /// The identity of a device.
+    pub fn identity(&self, id: &DeviceId) -> Result<Option<Identity>, HubFailure> {
+        let sealed = self.blob("SELECT identity FROM device WHERE id = ?1", id)?;
+        sealed.map(|sealed| unseal(self.sealer, Kind::Identity, id.as_str(), &sealed)).transpose()
+    }
+
+    /// The twin of a device.
+    pub fn twin(&self, id: &DeviceId) -> Result<Option<Twin>, HubFailure> {
+        let sealed = self.blob("SELECT twin FROM device WHERE id = ?1", id)?;
+        sealed.map(|sealed| unseal(self.sealer, Kind::Twin, id.as_str(), &sealed)).transpose()
+    }
+
+    /// Everything of a device.
+    pub fn device(&self, id: &DeviceId) -> Result<Option<StoredDevice>, HubFailure> {
+        let mut statement = self.connection.prepare_cached(concat!(device_columns!(), " WHERE id = ?1"))?;
+        let columns = statement.query_row([id.as_str()], columns).optional()?;
+        columns.map(|columns| self.stored(columns)).transpose()
+    }
+
+    /// Devices by name, those after `after`, at most `limit`.
+    pub fn devices_after(&self, after: &str, limit: usize) -> Result<Vec<StoredDevice>, HubFailure> {
+        let sql = concat!(device_columns!(), " WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![after, limit], columns)?.collect::<Result<Vec<_>, _>>()?;
+        rows.into_iter().map(|columns| self.stored(columns)).collect()
+    }
+
+    /// Deletes a device and the messages that wait for it; `false` when there is none.
+    pub fn delete(&self, id: &DeviceId) -> Result<bool, HubFailure> {
+        let deleted =
+            self.connection.prepare_cached("DELETE FROM device WHERE id = ?1")?.execute([id.as_str()])?;
+        if deleted == 1 {
+            self.purge(id)?;
+        }
+        Ok(deleted == 1)
+    }
+
+    /// How many devices there are.
+    pub fn device_count(&self) -> Result<u64, HubFailure> {
+        self.number("SELECT count(*) FROM device")
+    }
+
+    /// How many of them are disabled.
+    pub fn disabled_count(&self) -> Result<u64, HubFailure> {
+        self.number("SELECT count(*) FROM device WHERE disabled = 1")
+    }
+
+    /// Notes what a device did. A device that is gone is passed over.
+    pub fn note(&self, activity: &Activity) -> Result<(), HubFailure> {
+        let sql = "UPDATE device SET state_at = max(coalesce(state_at, 0), ?2), \
+                   seen_at = max(coalesce(seen_at, 0), ?3), messages = messages + ?4 WHERE id = ?1";
+        let telemetry = i64::try_from(activity.telemetry).unwrap_or(i64::MAX);
+        self.connection.prepare_cached(sql)?.execute(params![
+            activity.id.as_str(),
+            activity.state_at.ticks(),
+            activity.active_at.ticks(),
+            telemetry,
+        ])?;
+        Ok(())
+    }
+
+    pub(super) fn number(&self, sql: &str) -> Result<u64, HubFailure> {
+        let number: i64 = self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+        Ok(number.unsigned_abs())
+    }
+
+    fn blob(&self, sql: &str, id: &DeviceId) -> Result<Option<Vec<u8>>, HubFailure> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.query_row([id.as_str()], |row| row.get(0)).optional()?)
+    }
+
+    fn stored(&self, columns: Columns) -> Result<StoredDevice, HubFailure> {
+        let Columns { id, identity, twin, seen } = columns;
+        let id = DeviceId::parse(&id).map_err(|error| HubFailure::Broken(error.to_string()))?;
+        Ok(StoredDevice {
+            identity: unseal(self.sealer, Kind::Identity, id.as_str(), &identity)?,
+            twin: unseal(self.sealer, Kind::Twin, id.as_str(), &twin)?,
+            waiting: self.waiting(&id)?,
+            seen,
+            id,
+        })
+    }
+}
+
+/// A row as it lies there.
+struct Columns {
+    id: String,
+    identity: Vec<u8>,
+    twin: Vec<u8>,
+    seen: Seen,
+}
+
+fn columns(row: &Row) -> rusqlite::Result<Columns> {
+    let time = |ticks: Option<i64>| ticks.map(Timestamp::from_ticks);
+    let seen = Seen {
+        state_at: time(row.get(3)?),
+        active_at: time(row.get(4)?),
+        telemetry: row.get::<_, i64>(5)?.unsigned_abs(),
+    };
+    Ok(Columns { id: row.get(0)?, identity: row.get(1)?, twin: row.get(2)?, seen })
+}
+
+/// What [`columns`] reads, in its order.
+macro_rules! device_columns {
+    () => {
+        "SELECT id, identity, twin, state_at, seen_at, messages FROM device"
+    };
+}
+use device_columns;

@@ -1,0 +1,126 @@
+//! The hub's tables: one row per device with its identity and twin sealed apart, one row per waiting
+//! message. Device names, whether a device is disabled and when it was last seen lie in clear, because
+//! listings and counts are made of them; everything else is sealed for its row.
+
+mod devices;
+mod messages;
+
+use std::path::Path;
+
+use durable::{Database, KeyCheckError, OpenError, Schema, Sealer};
+use rusqlite::Connection;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::failure::HubFailure;
+
+pub use devices::{Activity, SealedDevice, Seen, StoredDevice};
+pub use messages::{StoredMessage, Waiting};
+
+/// The hub's file.
+pub struct Storage {
+    database: Database,
+    sealer: Sealer,
+}
+
+/// Why a hub's file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The sealing key does not go with the file.
+    #[error(transparent)]
+    Key(#[from] KeyCheckError),
+    /// The file itself.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// The tables, seen through one connection.
+pub struct Rows<'a> {
+    connection: &'a Connection,
+    sealer: &'a Sealer,
+}
+
+impl Storage {
+    /// Opens or creates the file.
+    pub fn open(path: &Path, sealer: Sealer) -> Result<Storage, StorageError> {
+        let database = Database::open(path, &SCHEMA)?;
+        database.check_key(&sealer)?;
+        Ok(Storage { database, sealer })
+    }
+
+    /// Reads on the calling thread.
+    pub fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, HubFailure>) -> Result<T, HubFailure> {
+        self.database.read(|connection| read(&Rows { connection, sealer: &self.sealer }))
+    }
+
+    /// Changes the tables; on disk when it returns. A failure undoes the whole change.
+    pub async fn write<T, F>(&self, write: F) -> Result<T, HubFailure>
+    where
+        F: FnOnce(&Rows) -> Result<T, HubFailure> + Send + 'static,
+        T: Send + 'static,
+    {
+        let sealer = self.sealer.clone();
+        let written =
+            self.database.write(move |connection| write(&Rows { connection, sealer: &sealer })).await;
+        written.map_err(HubFailure::from)
+    }
+}
+
+/// What a sealed document is; together with the row's key it is the place that the seal is bound to.
+#[derive(Clone, Copy)]
+enum Kind {
+    Identity,
+    Message,
+    Twin,
+}
+
+impl Kind {
+    fn context(self, key: &str) -> Vec<u8> {
+        let name = match self {
+            Kind::Identity => "identity:",
+            Kind::Message => "message:",
+            Kind::Twin => "twin:",
+        };
+        [name.as_bytes(), key.as_bytes()].concat()
+    }
+}
+
+fn seal(sealer: &Sealer, kind: Kind, key: &str, document: &impl Serialize) -> Result<Vec<u8>, HubFailure> {
+    let plain = serde_json::to_vec(document).map_err(|error| HubFailure::Broken(error.to_string()))?;
+    Ok(sealer.seal(&kind.context(key), &plain))
+}
+
+fn unseal<T: DeserializeOwned>(
+    sealer: &Sealer,
+    kind: Kind,
+    key: &str,
+    sealed: &[u8],
+) -> Result<T, HubFailure> {
+    let broken = |error: &dyn std::fmt::Display| HubFailure::Broken(format!("the row of '{key}': {error}"));
+    let plain = sealer.open(&kind.context(key), sealed).map_err(|error| broken(&error))?;
+    serde_json::from_slice(&plain).map_err(|error| broken(&error))
+}
+
+const SCHEMA: Schema = Schema { application: "muster embedded hub", version: 1, migrations: &[VERSION_1] };
+
+/// Times are ticks of 100 ns since 1970. The sequence of messages never repeats, because devices
+/// acknowledge by it.
+const VERSION_1: &str = "
+    CREATE TABLE device (
+        number   INTEGER PRIMARY KEY,
+        id       TEXT NOT NULL UNIQUE,
+        disabled INTEGER NOT NULL,
+        identity BLOB NOT NULL,
+        twin     BLOB NOT NULL,
+        state_at INTEGER,
+        seen_at  INTEGER,
+        messages INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX device_disabled ON device (id) WHERE disabled = 1;
+    CREATE TABLE message (
+        sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
+        device     TEXT NOT NULL,
+        expires_at INTEGER NOT NULL,
+        document   BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX message_device ON message (device, sequence);
+";

@@ -1,0 +1,191 @@
+//! What a twin may contain (Azure's documented limits for device twins).
+
+use serde_json::{Map, Number, Value};
+
+/// All keys and values of the tags, in bytes.
+pub const TAG_BYTES: usize = 8 * 1024;
+/// All keys and values of the desired properties, in bytes.
+pub const DESIRED_BYTES: usize = 32 * 1024;
+/// All keys and values of the reported properties, in bytes.
+pub const REPORTED_BYTES: usize = 32 * 1024;
+/// One key, in bytes.
+const KEY_BYTES: usize = 1024;
+/// One string, in bytes.
+const STRING_BYTES: usize = 4096;
+/// Objects and arrays inside each other.
+const DEPTH: usize = 10;
+/// The smallest and largest integer: what fits a double with room for the hub's own marks.
+const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
+
+/// Why a change would make a twin that may not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TwinRefusal {
+    /// A key is too long or holds a forbidden character.
+    #[error("the key '{0}' is longer than 1024 bytes or holds a control character, '.', '$', '#' or a space")]
+    Key(String),
+    /// A string is too long.
+    #[error("the string at '{0}' is longer than 4096 bytes")]
+    LongString(String),
+    /// An integer is out of range.
+    #[error("the integer {0} is outside of -4503599627370496 to 4503599627370495")]
+    Integer(Number),
+    /// An array holds a null.
+    #[error("the array at '{0}' holds a null")]
+    NullInArray(String),
+    /// Too many levels.
+    #[error("objects are nested more than 10 levels deep")]
+    Depth,
+    /// A whole part is too large.
+    #[error("the {part} properties are larger than {limit} bytes")]
+    Size {
+        /// Which part of the twin.
+        part: &'static str,
+        /// What it may have.
+        limit: usize,
+    },
+}
+
+/// The same document, once every key and value in it is known to be allowed.
+pub fn checked(document: Map<String, Value>) -> Result<Map<String, Value>, TwinRefusal> {
+    check_object(&document, 0, Nulls::Delete)?;
+    Ok(document)
+}
+
+/// Refuses a part whose keys and values together are too large.
+pub fn check_size(
+    part: &'static str,
+    document: &Map<String, Value>,
+    limit: usize,
+) -> Result<(), TwinRefusal> {
+    if object_size(document) > limit { Err(TwinRefusal::Size { part, limit }) } else { Ok(()) }
+}
+
+/// What a null means at some place of a merge patch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Delete,
+    Refuse,
+}
+
+fn check_object(object: &Map<String, Value>, depth: usize, nulls: Nulls) -> Result<(), TwinRefusal> {
+    if depth > DEPTH {
+        return Err(TwinRefusal::Depth);
+    }
+    for (key, value) in object {
+        check_key(key)?;
+        check_value(key, value, depth, nulls)?;
+    }
+    Ok(())
+}
+
+fn check_value(key: &str, value: &Value, depth: usize, nulls: Nulls) -> Result<(), TwinRefusal> {
+    match value {
+        Value::Null if nulls == Nulls::Refuse => Err(TwinRefusal::NullInArray(key.to_owned())),
+        Value::Null | Value::Bool(_) => Ok(()),
+        Value::Number(number) => check_number(number),
+        Value::String(text) if text.len() > STRING_BYTES => Err(TwinRefusal::LongString(key.to_owned())),
+        Value::String(_) => Ok(()),
+        Value::Array(_) if depth >= DEPTH => Err(TwinRefusal::Depth),
+        Value::Array(items) => {
+            items.iter().try_for_each(|item| check_value(key, item, depth + 1, Nulls::Refuse))
+        }
+        Value::Object(object) => check_object(object, depth + 1, nulls),
+    }
+}
+
+fn check_key(key: &str) -> Result<(), TwinRefusal> {
+    let forbidden = |c: char| c.is_control() || matches!(c, '.' | '$' | '#' | ' ');
+    if key.len() > KEY_BYTES || key.contains(forbidden) {
+        let shown: String = key.chars().take(64).collect();
+        return Err(TwinRefusal::Key(shown));
+    }
+    Ok(())
+}
+
+fn check_number(number: &Number) -> Result<(), TwinRefusal> {
+    let fits = if number.is_f64() {
+        true
+    } else {
+        number.as_i64().is_some_and(|integer| INTEGERS.contains(&integer))
+    };
+    if fits { Ok(()) } else { Err(TwinRefusal::Integer(number.clone())) }
+}
+
+fn object_size(object: &Map<String, Value>) -> usize {
+    object.iter().map(|(key, value)| key.len() + value_size(value)).sum()
+}
+
+/// Numbers count eight bytes and booleans four, as documented for message and twin quotas.
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(value_size).sum(),
+        Value::Object(object) => object_size(object),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(document: Value, expected: Result<(), TwinRefusal>) {
+        let Value::Object(document) = document else { panic!("an object") };
+        assert_eq!(checked(document).map(drop), expected);
+    }
+
+    fn nested(levels: usize) -> Value {
+        (0..levels).fold(json!({"property": 1}), |inner, _| json!({"level": inner}))
+    }
+
+    #[test]
+    fn keys_and_values_at_and_past_their_limits() {
+        check(json!({"k".repeat(1024): 1}), Ok(()));
+        check(json!({"k".repeat(1025): 1}), Err(TwinRefusal::Key("k".repeat(64))));
+        check(json!({"a": "s".repeat(4096)}), Ok(()));
+        check(json!({"a": "s".repeat(4097)}), Err(TwinRefusal::LongString("a".into())));
+        check(json!({"a": 4_503_599_627_370_495_i64}), Ok(()));
+        check(
+            json!({"a": 4_503_599_627_370_496_i64}),
+            Err(TwinRefusal::Integer(4_503_599_627_370_496_i64.into())),
+        );
+        check(json!({"a": -4_503_599_627_370_496_i64}), Ok(()));
+        check(json!({"a": u64::MAX}), Err(TwinRefusal::Integer(u64::MAX.into())));
+        check(json!({"a": 1e300}), Ok(()));
+        for key in ["a.b", "$a", "a#", "a b", "a\n", "\u{85}"] {
+            check(json!({key: 1}), Err(TwinRefusal::Key(key.into())));
+        }
+    }
+
+    #[test]
+    fn nulls_delete_but_not_in_arrays() {
+        check(json!({"a": null, "b": {"c": null}}), Ok(()));
+        check(json!({"a": [1, null]}), Err(TwinRefusal::NullInArray("a".into())));
+        check(json!({"a": [{"b": null}]}), Err(TwinRefusal::NullInArray("b".into())));
+    }
+
+    #[test]
+    fn ten_levels_and_no_more() {
+        check(nested(10), Ok(()));
+        check(nested(11), Err(TwinRefusal::Depth));
+        let arrays = |levels| json!({"a": (0..levels).fold(json!(1), |inner, _| json!([inner]))});
+        check(arrays(10), Ok(()));
+        check(arrays(11), Err(TwinRefusal::Depth));
+    }
+
+    #[test]
+    fn size_counts_keys_and_values() {
+        let document =
+            |bytes: usize| Map::from_iter([("ab".to_owned(), json!(["x".repeat(bytes - 14), 1, true]))]);
+        assert_eq!(check_size("tags", &document(100), 100), Ok(()));
+        assert_eq!(
+            check_size("tags", &document(101), 100),
+            Err(TwinRefusal::Size { part: "tags", limit: 100 })
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! Devices and twins as the service REST shows them.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::Timestamp;
+use wire::hub::{ConnectionState, Device, TwinProperties};
+
+use crate::{
+    connections::Live,
+    identity::Identity,
+    storage::{Seen, StoredDevice},
+    twin::{Shown, Twin},
+};
+
+/// A device for the registry; `live` is its connection.
+pub fn device(device: StoredDevice, live: Option<&Live>) -> Device {
+    let StoredDevice { id, identity, seen, waiting, .. } = device;
+    let seen = up_to_date(seen, live);
+    Device {
+        device_id: id.into(),
+        generation_id: Some(ticks_since_year_one(identity.generation)),
+        etag: Some(identity_etag(&identity)),
+        connection_state: Some(connection_state(live)),
+        status: Some(identity.status),
+        status_reason: identity.status_reason.clone(),
+        connection_state_updated_time: Some(time_or_never(seen.state_at)),
+        status_updated_time: Some(time_or_never(identity.status_changed)),
+        last_activity_time: Some(time_or_never(seen.active_at)),
+        cloud_to_device_message_count: Some(waiting),
+        authentication: Some(identity.credentials.to_wire()),
+        capabilities: Some(identity.capabilities()),
+        parent_scopes: (!identity.parent_scopes.is_empty()).then_some(identity.parent_scopes),
+        device_scope: identity.device_scope,
+    }
+}
+
+/// A device's twin; `live` is its connection.
+pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
+    let StoredDevice { id, identity, twin, seen, waiting } = device;
+    let seen = up_to_date(seen, live);
+    wire::hub::Twin {
+        device_id: id.into(),
+        etag: twin_etag(&twin),
+        device_etag: identity_etag(&identity),
+        status: identity.status,
+        status_update_time: time_or_never(identity.status_changed),
+        connection_state: connection_state(live),
+        last_activity_time: time_or_never(seen.active_at),
+        cloud_to_device_message_count: waiting,
+        authentication_type: identity.credentials.kind(),
+        x509_thumbprint: identity.credentials.thumbprints(),
+        model_id: "",
+        version: twin.version,
+        properties: TwinProperties {
+            desired: twin.desired.for_service(Shown::TimesAndVersions),
+            reported: twin.reported.for_service(Shown::Times),
+        },
+        tags: twin.tags,
+        capabilities: identity.capabilities(),
+        status_reason: identity.status_reason,
+    }
+}
+
+/// Base64 of the counter in decimal, as the real hub's look.
+pub fn identity_etag(identity: &Identity) -> String {
+    STANDARD.encode(identity.etag.to_string())
+}
+
+/// Base64 of the counter in eight bytes, as the real hub's look.
+pub fn twin_etag(twin: &Twin) -> String {
+    STANDARD.encode(twin.etag.to_be_bytes())
+}
+
+/// A time without its `Z`, or the beginning of the year 1: C# models hold no null.
+fn time_or_never(time: Option<Timestamp>) -> String {
+    time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string())
+}
+
+fn connection_state(live: Option<&Live>) -> ConnectionState {
+    if live.is_some() { ConnectionState::Connected } else { ConnectionState::Disconnected }
+}
+
+/// What is noted of a device, with what its connection knows beyond it.
+fn up_to_date(seen: Seen, live: Option<&Live>) -> Seen {
+    let Some(live) = live else { return seen };
+    Seen {
+        state_at: seen.state_at.max(Some(live.since)),
+        active_at: seen.active_at.max(Some(live.active_at())),
+        telemetry: seen.telemetry + live.telemetry(),
+    }
+}
+
+/// The real hub's generations count 100 ns ticks since the year 1.
+fn ticks_since_year_one(ticks: i64) -> String {
+    (ticks + 621_355_968_000_000_000).to_string()
+}

@@ -1,0 +1,123 @@
+//! What the provisioning service asks of a hub.
+
+use embedded_hub::{Deleted, DeviceSpec, Ensured, HubFailure};
+use model::{
+    DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinOrder,
+};
+use serde_json::{Value, json};
+use wire::hub::DeviceFilter;
+
+use crate::{
+    device::{Credentials, Device},
+    world::{World, key},
+};
+
+fn keys(primary: u8, secondary: u8) -> HubCredentials {
+    HubCredentials::SymmetricKeys(SymmetricKeyPair { primary: key(primary), secondary: key(secondary) })
+}
+
+fn spec(credentials: HubCredentials) -> DeviceSpec {
+    DeviceSpec { id: DeviceId::parse("d").unwrap(), credentials, iot_edge: false }
+}
+
+fn seed(desired: Value) -> TwinOrder {
+    let Value::Object(desired) = desired else { panic!("an object") };
+    let tags = json!({"site": "x"}).as_object().cloned().unwrap();
+    TwinOrder::Seed(InitialTwin { tags: Some(TwinCollection(tags)), desired: Some(TwinCollection(desired)) })
+}
+
+#[tokio::test]
+async fn a_device_is_created_once_and_refreshed() {
+    let world = World::new();
+    let check = async |spec: &DeviceSpec, twin: &TwinOrder, expected: Ensured| {
+        assert_eq!(world.hub.ensure_device(spec, twin).await, Ok(expected), "{spec:?} {twin:?}");
+    };
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Created).await;
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Unchanged).await;
+    check(&spec(keys(7, 8)), &TwinOrder::Keep, Ensured::Unchanged).await;
+    let twin = world.ask("GET /twins/d", "").await.body;
+    assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));
+    let disabled = r#"{"deviceId":"d","status":"disabled","statusReason":"lost"}"#;
+    world.ask_with("PUT /devices/d", disabled, &[("if-match", "*")]).await;
+    let edge = DeviceSpec { iot_edge: true, ..spec(keys(7, 9)) };
+    check(&edge, &TwinOrder::Keep, Ensured::Refreshed).await;
+    let device = world.ask("GET /devices/d", "").await.body;
+    assert_eq!((&device["status"], &device["statusReason"]), (&json!("disabled"), &json!("lost")));
+    assert_eq!(device["capabilities"], json!({"iotEdge": true}));
+    assert_eq!(device["authentication"]["symmetricKey"]["secondaryKey"], key(9).to_base64());
+    assert_eq!(world.ask("GET /twins/d", "").await.body["tags"], json!({"site": "x"}), "the twin stays");
+    let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
+    check(&spec(leaf.clone()), &TwinOrder::Keep, Ensured::Refreshed).await;
+    check(&spec(leaf), &TwinOrder::Keep, Ensured::Unchanged).await;
+    let thumbprint = &world.ask("GET /devices/d", "").await.body["authentication"]["x509Thumbprint"];
+    assert_eq!(thumbprint["primaryThumbprint"], Sha256Thumbprint::of(b"leaf").as_str());
+}
+
+#[tokio::test]
+async fn a_seed_starts_a_used_twin_again() {
+    let world = World::new();
+    world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await.unwrap();
+    let mut device = Device::connect(&world, "d").await;
+    device.subscribe(&[DeviceFilter::TwinReplies]).await;
+    device.report(r#"{"on":true}"#).await;
+    let before = world.ask("GET /twins/d", "").await.body;
+    let again = world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await;
+    assert_eq!(again, Ok(Ensured::Refreshed));
+    assert!(device.is_closed().await);
+    let after = world.ask("GET /twins/d", "").await.body;
+    assert_eq!(after["properties"]["reported"].get("on"), None);
+    assert_eq!(after["properties"]["reported"]["$version"], 1);
+    assert_ne!(after["etag"], before["etag"]);
+}
+
+#[tokio::test]
+async fn new_credentials_end_the_old_connection() {
+    let world = World::new();
+    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    let mut device = Device::connect(&world, "d").await;
+    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    assert!(device.is_left_alone().await);
+    world.hub.ensure_device(&spec(keys(3, 4)), &TwinOrder::Keep).await.unwrap();
+    assert!(device.is_closed().await);
+    assert!(Device::try_connect(&world, "d", Credentials::token(&world, "d", 7)).await.is_err());
+    assert!(Device::try_connect(&world, "d", Credentials::token(&world, "d", 4)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_seed_that_no_twin_may_be_changes_nothing() {
+    let world = World::new();
+    let refused = world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"a.b": 1}))).await;
+    assert!(matches!(refused, Err(HubFailure::Invalid(_))), "{refused:?}");
+    assert_eq!(world.hub.counts().unwrap().devices, 0);
+}
+
+#[tokio::test]
+async fn deleting_may_be_repeated() {
+    let world = World::new();
+    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    let mut device = Device::connect(&world, "d").await;
+    let id = DeviceId::parse("d").unwrap();
+    assert_eq!(world.hub.delete_device(&id).await, Ok(Deleted::Deleted));
+    assert_eq!(world.hub.delete_device(&id).await, Ok(Deleted::Absent));
+    assert!(device.is_closed().await);
+}
+
+#[tokio::test]
+async fn many_at_once_are_all_there_and_one_device_is_created_once() {
+    let world = World::new();
+    let tasks: Vec<_> = (0..200)
+        .map(|n| {
+            let hub = world.hub.clone();
+            tokio::spawn(async move {
+                let id = DeviceId::parse(format!("d{}", n / 2)).unwrap();
+                let spec = DeviceSpec { id, credentials: keys(7, 8), iot_edge: false };
+                hub.ensure_device(&spec, &seed(json!({"rate": 5}))).await.unwrap()
+            })
+        })
+        .collect();
+    let mut created = 0;
+    for task in tasks {
+        created += usize::from(task.await.unwrap() == Ensured::Created);
+    }
+    assert_eq!((created, world.hub.counts().unwrap().devices), (100, 100));
+}

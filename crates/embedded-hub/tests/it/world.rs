@@ -1,0 +1,156 @@
+//! A hub with a clock that stands still, and somebody to talk to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use axum::{Router, body::Body};
+use durable::Sealer;
+use embedded_hub::{Hub, HubConfig, Policy};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use model::{DeviceId, HubName, SymmetricKey, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+use tower_service::Service;
+use wire::sas::sign;
+
+pub const HOST: &str = "hub.example";
+pub const NOW: i64 = 1_800_000_000;
+
+/// One hub under test. Its file goes with it.
+pub struct World {
+    pub hub: Hub,
+    router: Router,
+    clock: Arc<AtomicI64>,
+    directory: TempDir,
+}
+
+/// An answer of the REST.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl World {
+    pub fn new() -> World {
+        World::in_directory(tempfile::tempdir().unwrap(), Arc::new(AtomicI64::new(NOW)))
+    }
+
+    /// The same hub after a restart.
+    pub async fn reopened(self) -> World {
+        let World { hub, router, clock, directory } = self;
+        drop((hub, router));
+        // The last handle closes the file; connections that are ending may hold one for a moment.
+        for _ in 0..100 {
+            match open(&directory, &clock) {
+                Ok(hub) => return World { router: hub.router(), hub, clock, directory },
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+            }
+        }
+        panic!("the hub's file stays locked");
+    }
+
+    fn in_directory(directory: TempDir, clock: Arc<AtomicI64>) -> World {
+        let hub = open(&directory, &clock).unwrap();
+        World { router: hub.router(), hub, clock, directory }
+    }
+
+    pub fn pass(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    pub fn now(&self) -> i64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// A request of the owner.
+    pub async fn ask(&self, request: &str, body: &str) -> Reply {
+        self.ask_with(request, body, &[]).await
+    }
+
+    /// A request of the owner with further headers. `request` is `METHOD /path`.
+    pub async fn ask_with(&self, request: &str, body: &str, headers: &[(&str, &str)]) -> Reply {
+        let token = self.token(HOST, 1, Some("iothubowner"));
+        let headers = [&[("authorization", token.as_str())], headers].concat();
+        self.send(request, body.as_bytes().to_vec(), &headers).await
+    }
+
+    /// A request with just these headers.
+    pub async fn send(&self, request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Reply {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut builder = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let request = builder.body(Body::from(body)).unwrap();
+        let response = self.router.clone().call(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub fn token(&self, resource: &str, key_byte: u8, name: Option<&str>) -> String {
+        sign(resource, key(key_byte).as_bytes(), (self.now() + 60) as u64, name)
+    }
+
+    /// Creates a device whose keys are [`key`] 7 and 8.
+    pub async fn device(&self, id: &str) -> DeviceId {
+        let body = format!(
+            r#"{{"deviceId":"{id}","authentication":{{"symmetricKey":{{"primaryKey":"{}","secondaryKey":"{}"}},"type":"sas"}}}}"#,
+            key(7).to_base64(),
+            key(8).to_base64()
+        );
+        let reply = self.ask(&format!("PUT /devices/{id}"), &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        DeviceId::parse(id).unwrap()
+    }
+}
+
+impl Reply {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The status and the error's name, which header and body agree on; `-` when there is none.
+    #[track_caller]
+    pub fn verdict(&self) -> (u16, &str) {
+        let name = self.header("iothub-errorcode").unwrap_or("-");
+        if name != "-" {
+            let message = self.body["Message"].as_str().unwrap();
+            // Errors of methods nest their number instead of the name.
+            let nested =
+                ["\"errorCode\":404103", "\"errorCode\":504101"].iter().any(|code| message.contains(code));
+            assert!(nested || message.starts_with(&format!("ErrorCode:{name};")), "{message}");
+            let exception = self.body["ExceptionMessage"].as_str().unwrap();
+            assert!(exception.starts_with("Tracking ID:"), "{exception}");
+        }
+        (self.status.as_u16(), name)
+    }
+}
+
+/// A key of 32 equal bytes.
+pub fn key(byte: u8) -> SymmetricKey {
+    SymmetricKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+fn open(directory: &TempDir, clock: &Arc<AtomicI64>) -> Result<Hub, embedded_hub::StorageError> {
+    let config = HubConfig {
+        host_name: HubName::parse(HOST).unwrap(),
+        aliases: vec!["localhost".to_owned()],
+        path: directory.path().join("hub.db"),
+        policies: vec![
+            Policy::owner(key(1)),
+            Policy::registry_read(key(2)),
+            Policy::registry_read_write(key(3)),
+            Policy::service(key(4)),
+            Policy::device(key(5)),
+        ],
+    };
+    let clock = Arc::clone(clock);
+    Hub::open(config, Sealer::from_key([9; 32]), move || {
+        Timestamp::from_unix_seconds(clock.load(Ordering::Relaxed))
+    })
+}

@@ -1,0 +1,125 @@
+//! The operator's view after a run: does every device stand in its hub's registry, as it should, and nowhere else?
+
+use std::collections::BTreeMap;
+
+use model::{HubName, Sha256Thumbprint, SymmetricKey};
+use serde_json::Value;
+
+use crate::device::Credentials;
+use crate::operator::{HubRegistry, OperatorError};
+use crate::run::{Failure, Landed, Member, Outcome, Stage};
+
+/// Looks every assigned device up in the registry of its hub, and gives those that do not stand there as they should a
+/// failure. `on_checked` hears of each. The hubs must have been empty before the run: what is said about a hub that
+/// holds other devices than were assigned to it is returned.
+pub async fn audit(
+    outcomes: &mut [Outcome],
+    registries: &mut BTreeMap<HubName, HubRegistry>,
+    mut on_checked: impl FnMut(),
+) -> Result<Vec<String>, OperatorError> {
+    let mut assigned: BTreeMap<HubName, u64> = BTreeMap::new();
+    for outcome in outcomes.iter_mut() {
+        if let Some(landed) = &outcome.landed {
+            *assigned.entry(landed.hub.clone()).or_default() += 1;
+            let found = stands(&outcome.member, landed, registries).await;
+            let failure = found.err().map(|reason| Failure { stage: Stage::Registry, reason });
+            // What failed first says more.
+            outcome.failure = outcome.failure.take().or(failure);
+        }
+        on_checked();
+    }
+    let mut complaints = Vec::new();
+    for (hub, registry) in registries {
+        let (found, expected) = (registry.device_count().await?, assigned.get(hub).copied().unwrap_or(0));
+        if found != expected {
+            complaints.push(format!("{hub} holds {found} devices, and {expected} were assigned to it"));
+        }
+    }
+    Ok(complaints)
+}
+
+async fn stands(
+    member: &Member,
+    landed: &Landed,
+    registries: &mut BTreeMap<HubName, HubRegistry>,
+) -> Result<(), String> {
+    let registry = registries.get_mut(&landed.hub).ok_or("the device was assigned to an unknown hub")?;
+    let missing = "the hub does not know the device";
+    let identity = registry.device(&landed.device_id).await.map_err(|error| error.to_string())?;
+    has_credentials(&identity.ok_or(missing)?, &member.device.credentials)?;
+    let Some(expected) = &member.twin else { return Ok(()) };
+    let twin = registry.twin(&landed.device_id).await.map_err(|error| error.to_string())?.ok_or(missing)?;
+    match twin.get("tags").and_then(Value::as_object) {
+        Some(tags) if *tags == expected.tags => Ok(()),
+        _ => Err("the tags are not what they should be".to_owned()),
+    }
+}
+
+/// Whether the hub takes the credentials that the device registered with.
+fn has_credentials(identity: &Value, credentials: &Credentials) -> Result<(), String> {
+    let text = |path: &str| identity.pointer(path).and_then(Value::as_str).unwrap_or_default();
+    if text("/status") != "enabled" {
+        return Err("the device is not enabled at the hub".to_owned());
+    }
+    let fits = match credentials {
+        Credentials::Certificate(identity) => {
+            let leaf = identity.chain().first().map(|leaf| Sha256Thumbprint::of(leaf).to_string());
+            text("/authentication/type") == "selfSigned"
+                && leaf.is_some_and(|leaf| {
+                    leaf.eq_ignore_ascii_case(text("/authentication/x509Thumbprint/primaryThumbprint"))
+                })
+        }
+        Credentials::Key(key) => {
+            text("/authentication/type") == "sas"
+                && SymmetricKey::parse(text("/authentication/symmetricKey/primaryKey")).as_ref() == Ok(key)
+        }
+    };
+    if fits { Ok(()) } else { Err("the hub has other credentials for the device".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::RegistrationId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::authority::self_signed;
+
+    #[track_caller]
+    fn check(identity: &Value, credentials: &Credentials, expected: Result<(), &str>) {
+        let found = has_credentials(identity, credentials);
+        assert_eq!(found.as_ref().map_err(String::as_str).copied(), expected, "{identity}");
+    }
+
+    #[test]
+    fn keys_in_the_registry() {
+        let key = SymmetricKey::from_bytes(&[1; 32]).unwrap();
+        let device = |status, kind, key: &SymmetricKey| {
+            let key = key.to_base64();
+            json!({"status": status, "authentication": {"type": kind, "symmetricKey": {"primaryKey": key}}})
+        };
+        let other = SymmetricKey::from_bytes(&[2; 32]).unwrap();
+        let credentials = Credentials::Key(key.clone());
+        check(&device("enabled", "sas", &key), &credentials, Ok(()));
+        let refused = Err("the hub has other credentials for the device");
+        check(&device("enabled", "sas", &other), &credentials, refused);
+        check(&device("enabled", "selfSigned", &key), &credentials, refused);
+        check(&device("disabled", "sas", &key), &credentials, Err("the device is not enabled at the hub"));
+    }
+
+    #[test]
+    fn thumbprints_in_the_registry() {
+        let (identity, _) = self_signed(&RegistrationId::parse("device-1").unwrap()).unwrap();
+        let thumbprint = Sha256Thumbprint::of(&identity.chain()[0]).to_string();
+        let device = |thumbprint: &str| {
+            json!({"status": "enabled", "authentication":
+                {"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": thumbprint}}})
+        };
+        let credentials = Credentials::Certificate(identity);
+        check(&device(&thumbprint), &credentials, Ok(()));
+        check(&device(&thumbprint.to_lowercase()), &credentials, Ok(()));
+        let refused = Err("the hub has other credentials for the device");
+        check(&device(&"0".repeat(64)), &credentials, refused);
+        check(&device(""), &credentials, refused);
+    }
+}

@@ -1,0 +1,129 @@
+//! Certificates for simulated devices: P-256, because that is what small devices have.
+
+use model::RegistrationId;
+use net::tls::{Identity, IdentityError};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// A CA that issues device certificates.
+pub struct CertificateAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+    /// What a device shows after its own certificate: from this CA upwards, without the root.
+    shown: Vec<CertificateDer<'static>>,
+}
+
+/// Why a certificate could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The CA's certificate is no PEM.
+    #[error("CA certificate: {0}")]
+    Certificate(String),
+    /// The new certificate and its key are of no use.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A registration ID that does not fit into a common name.
+    #[error(
+        "registration ID {0} is longer than the {MAX_COMMON_NAME} characters of a certificate's common name"
+    )]
+    NameTooLong(RegistrationId),
+    /// The generator refused.
+    #[error("cannot make a certificate: {0}")]
+    Rcgen(#[from] rcgen::Error),
+}
+
+impl CertificateAuthority {
+    /// A new root CA.
+    pub fn root(common_name: &str) -> Result<CertificateAuthority, AuthorityError> {
+        let (params, key) = (ca_params(common_name), KeyPair::generate()?);
+        let pem = params.self_signed(&key)?.pem();
+        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem, shown: Vec::new() })
+    }
+
+    /// A new CA below this one.
+    pub fn intermediate(&self, common_name: &str) -> Result<CertificateAuthority, AuthorityError> {
+        let (params, key) = (ca_params(common_name), KeyPair::generate()?);
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let shown = [certificate.der().clone()].into_iter().chain(self.shown.iter().cloned()).collect();
+        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem: certificate.pem(), shown })
+    }
+
+    /// An existing CA: its certificate in PEM form, followed by those above it that devices shall show, and its key.
+    pub fn from_pem(chain_pem: &[u8], key_pem: &str) -> Result<CertificateAuthority, AuthorityError> {
+        let shown: Vec<_> = CertificateDer::pem_slice_iter(chain_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| AuthorityError::Certificate(error.to_string()))?;
+        let none = || AuthorityError::Certificate("no certificate in PEM form".to_owned());
+        let own = shown.first().ok_or_else(none)?;
+        let key = KeyPair::from_pem(key_pem)?;
+        // Also the check that key and certificate belong together.
+        Identity::from_pem(chain_pem, key_pem.as_bytes())?;
+        let issuer = Issuer::from_ca_cert_der(own, key)?;
+        let pem = String::from_utf8_lossy(chain_pem).into_owned();
+        Ok(CertificateAuthority { issuer, pem, shown })
+    }
+
+    /// The CA's own certificate in PEM form, for the enrollment group.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A new key and certificate for a device, with the chain that it shows.
+    pub fn issue(&self, registration_id: &RegistrationId) -> Result<Identity, AuthorityError> {
+        let key = KeyPair::generate()?;
+        let leaf = device_params(registration_id)?.signed_by(&key, &self.issuer)?;
+        identity(&leaf, &key, &self.shown)
+    }
+}
+
+/// A new key and certificate for a device that nobody vouches for, and the certificate in PEM form: for individual
+/// enrollments.
+pub fn self_signed(registration_id: &RegistrationId) -> Result<(Identity, String), AuthorityError> {
+    let key = KeyPair::generate()?;
+    let leaf = device_params(registration_id)?.self_signed(&key)?;
+    Ok((identity(&leaf, &key, &[])?, leaf.pem()))
+}
+
+fn identity(
+    leaf: &Certificate,
+    key: &KeyPair,
+    above: &[CertificateDer<'static>],
+) -> Result<Identity, AuthorityError> {
+    let chain = [leaf.der().clone()].into_iter().chain(above.iter().cloned()).collect();
+    Ok(Identity::from_der(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))?)
+}
+
+fn ca_params(common_name: &str) -> CertificateParams {
+    let mut params = named(common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
+}
+
+fn device_params(registration_id: &RegistrationId) -> Result<CertificateParams, AuthorityError> {
+    if registration_id.as_str().len() > MAX_COMMON_NAME {
+        return Err(AuthorityError::NameTooLong(registration_id.clone()));
+    }
+    let mut params = named(registration_id.as_str());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// Valid whatever the simulator's clock says: it tests provisioning, not clocks.
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2049, 12, 31);
+    params
+}
+
+/// `ub-common-name` (RFC 5280, appendix A).
+const MAX_COMMON_NAME: usize = 64;

@@ -1,0 +1,234 @@
+//! The operator's side: the provisioning service's API, and the registry of a hub.
+
+use std::time::Duration;
+
+use ::http::Method;
+use bytes::Bytes;
+use model::{Day, DeviceId, KeyError, SymmetricKey};
+use serde_json::{Value, json};
+use wire::sas::{self, ConnectionString, encode_component};
+
+use crate::clock::expiry_after;
+use crate::endpoint::{HostPort, HostPortError};
+use crate::failure::{Refusal, TransportError};
+use crate::http::{Call, HttpsConnection};
+use crate::trust::Trust;
+
+/// A client of the service API: enrollments and enrollment groups, as the JSON that the API speaks.
+pub struct ServiceClient(Operator);
+
+/// A client of a hub's registry.
+pub struct HubRegistry(Operator);
+
+/// What a bulk operation does with its enrollments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkMode {
+    /// Makes new ones.
+    Create,
+    /// Removes them.
+    Delete,
+    /// Makes or replaces them, whatever their version.
+    Update,
+}
+
+/// Why an operator's request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// Some enrollments of a bulk operation were refused; the value is the result.
+    #[error("bulk operation: {0}")]
+    Bulk(Value),
+    /// The host of a connection string is none.
+    #[error("connection string: {0}")]
+    Host(#[from] HostPortError),
+    /// An enrollment without its ID.
+    #[error("the enrollment has no {0}")]
+    Id(&'static str),
+    /// The key of a connection string is none.
+    #[error("connection string: {0}")]
+    Key(#[from] KeyError),
+    /// The reply makes no sense.
+    #[error("malformed reply: {0}")]
+    Malformed(String),
+    /// The service refused the request.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The conversation broke down.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl ServiceClient {
+    /// A client with the rights of a connection string; it connects when it is first used. The port counts where the
+    /// connection string has none.
+    pub fn new(
+        connection_string: &ConnectionString,
+        port: u16,
+        trust: Trust,
+    ) -> Result<ServiceClient, OperatorError> {
+        Operator::new(connection_string, port, trust, SERVICE_API_VERSION).map(ServiceClient)
+    }
+
+    /// Creates or replaces an individual enrollment; the reply shows its keys.
+    pub async fn put_enrollment(&mut self, enrollment: &Value) -> Result<Value, OperatorError> {
+        let id = member(enrollment, "registrationId")?;
+        self.0.call(Method::PUT, &format!("/enrollments/{}", encode_component(id)), Some(enrollment)).await
+    }
+
+    /// Reads an individual enrollment, its registration included.
+    pub async fn enrollment(&mut self, registration_id: &str) -> Result<Value, OperatorError> {
+        let path = format!("/enrollments/{}", encode_component(registration_id));
+        self.0.call(Method::GET, &path, None).await
+    }
+
+    /// Creates or replaces an enrollment group; the reply shows its keys.
+    pub async fn put_group(&mut self, group: &Value) -> Result<Value, OperatorError> {
+        let id = member(group, "enrollmentGroupId")?;
+        self.0.call(Method::PUT, &format!("/enrollmentGroups/{}", encode_component(id)), Some(group)).await
+    }
+
+    /// Reads an enrollment group.
+    pub async fn group(&mut self, group_id: &str) -> Result<Value, OperatorError> {
+        let path = format!("/enrollmentGroups/{}", encode_component(group_id));
+        self.0.call(Method::GET, &path, None).await
+    }
+
+    /// Does one thing with several individual enrollments, at most [`ServiceClient::BULK_LIMIT`].
+    pub async fn bulk(&mut self, mode: BulkMode, enrollments: &[Value]) -> Result<(), OperatorError> {
+        let mode = match mode {
+            BulkMode::Create => "create",
+            BulkMode::Delete => "delete",
+            BulkMode::Update => "update",
+        };
+        let operation = json!({"mode": mode, "enrollments": enrollments});
+        let result = self.0.call(Method::POST, "/enrollments", Some(&operation)).await?;
+        match result.get("isSuccessful").and_then(Value::as_bool) {
+            Some(true) => Ok(()),
+            _ => Err(OperatorError::Bulk(result)),
+        }
+    }
+
+    /// Reads how many operations were completed, by day and kind; both days are included.
+    pub async fn usage(&mut self, from: Option<Day>, to: Option<Day>) -> Result<Value, OperatorError> {
+        let bound = |name: &str, day: Option<Day>| day.map(|day| format!("{name}={day}"));
+        let bounds: Vec<String> = [bound("from", from), bound("to", to)].into_iter().flatten().collect();
+        self.0.call(Method::GET, &format!("/usage?{}", bounds.join("&")), None).await
+    }
+
+    /// How many enrollments a bulk operation may have.
+    pub const BULK_LIMIT: usize = 10;
+}
+
+impl HubRegistry {
+    /// A client with the rights of a hub's connection string; it connects when it is first used. The port counts where
+    /// the connection string has none.
+    pub fn new(
+        connection_string: &ConnectionString,
+        port: u16,
+        trust: Trust,
+    ) -> Result<HubRegistry, OperatorError> {
+        Operator::new(connection_string, port, trust, HUB_API_VERSION).map(HubRegistry)
+    }
+
+    /// Reads a device's identity; `None` when the hub does not know it.
+    pub async fn device(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
+        self.find("devices", device_id).await
+    }
+
+    /// Reads a device's twin as operators see it, tags included; `None` when the hub does not know the device.
+    pub async fn twin(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
+        self.find("twins", device_id).await
+    }
+
+    /// How many devices the hub knows.
+    pub async fn device_count(&mut self) -> Result<u64, OperatorError> {
+        let statistics = self.0.call(Method::GET, "/statistics/devices", None).await?;
+        let count = statistics.get("totalDeviceCount").and_then(Value::as_u64);
+        count.ok_or_else(|| OperatorError::Malformed("no totalDeviceCount".to_owned()))
+    }
+
+    async fn find(&mut self, what: &str, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
+        let path = format!("/{what}/{}", encode_component(device_id.as_str()));
+        match self.0.call(Method::GET, &path, None).await {
+            Ok(found) => Ok(Some(found)),
+            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Signs requests with a policy's key, over one kept connection.
+struct Operator {
+    address: HostPort,
+    port: u16,
+    trust: Trust,
+    key_name: String,
+    key: SymmetricKey,
+    api_version: &'static str,
+    connection: Option<HttpsConnection>,
+}
+
+impl Operator {
+    fn new(
+        connection_string: &ConnectionString,
+        port: u16,
+        trust: Trust,
+        api_version: &'static str,
+    ) -> Result<Operator, OperatorError> {
+        let address: HostPort = connection_string.host.parse()?;
+        Ok(Operator {
+            port: address.port.unwrap_or(port),
+            address,
+            trust,
+            key_name: connection_string.key_name.clone(),
+            key: SymmetricKey::parse(&connection_string.key)?,
+            api_version,
+            connection: None,
+        })
+    }
+
+    async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, OperatorError> {
+        let token = self.token();
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let call = Call { method, path_and_query, authorization: Some(&token), body };
+        let response = self.connection().await?.call(call).await?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
+        }
+        serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))
+    }
+
+    /// The kept connection, or a new one when the server has closed it.
+    async fn connection(&mut self) -> Result<&mut HttpsConnection, OperatorError> {
+        let kept = self.connection.take().filter(|connection| !connection.is_closed());
+        let open = match kept {
+            Some(connection) => connection,
+            None => {
+                let host = self.address.host.as_str();
+                HttpsConnection::open(host, self.port, self.trust.anonymous()).await?
+            }
+        };
+        Ok(self.connection.insert(open))
+    }
+
+    fn token(&self) -> String {
+        let expiry = expiry_after(TOKEN_LIFETIME);
+        sas::sign(self.address.host.as_str(), self.key.as_bytes(), expiry, Some(&self.key_name))
+    }
+}
+
+fn member<'a>(json: &'a Value, name: &'static str) -> Result<&'a str, OperatorError> {
+    json.get(name).and_then(Value::as_str).ok_or(OperatorError::Id(name))
+}
+
+/// What the SDKs give their tokens.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+const SERVICE_API_VERSION: &str = "2021-10-01";
+const HUB_API_VERSION: &str = "2021-04-12";

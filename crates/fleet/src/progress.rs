@@ -1,0 +1,59 @@
+//! Progress for people: a bar on a terminal, a few plain lines elsewhere. It goes to standard error.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Counts up to a total.
+#[derive(Debug)]
+pub struct Progress {
+    label: &'static str,
+    total: u64,
+    done: u64,
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Begins to count.
+    pub fn start(label: &'static str, total: usize) -> Progress {
+        let total = u64::try_from(total).unwrap_or(u64::MAX);
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_message(label);
+        Progress { label, total, done: 0, bar }
+    }
+
+    /// Counts one more.
+    pub fn step(&mut self) {
+        self.done += 1;
+        self.bar.inc(1);
+        if self.bar.is_hidden() && is_worth_a_line(self.done, self.total) {
+            eprintln!("{}: {} of {}", self.label, self.done, self.total);
+        }
+    }
+
+    /// Ends the bar, which stays to be seen.
+    pub fn finish(self) {
+        self.bar.abandon();
+    }
+}
+
+/// The last step, and every tenth part of the way.
+fn is_worth_a_line(done: u64, total: u64) -> bool {
+    done == total || done.is_multiple_of((total / LINES).max(1))
+}
+
+const TEMPLATE: &str = "{msg} [{bar:40}] {pos}/{len} {per_sec} {elapsed}";
+const LINES: u64 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn about_ten_lines_whatever_the_total() {
+        for (total, lines) in [(1, 1), (3, 3), (10, 10), (1000, 10), (1005, 11)] {
+            assert_eq!((1..=total).filter(|done| is_worth_a_line(*done, total)).count(), lines, "{total}");
+        }
+    }
+}

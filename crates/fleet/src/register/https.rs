@@ -1,0 +1,79 @@
+//! Registration over HTTPS.
+
+use ::http::Method;
+use ::http::header::RETRY_AFTER;
+use bytes::Bytes;
+use model::{IdScope, OperationId};
+use serde_json::Value;
+use wire::sas::encode_component;
+
+use super::answer::Answer;
+use super::channel::{Channel, converse};
+use super::{API_VERSION, Registered};
+use crate::device::Device;
+use crate::endpoint::Endpoint;
+use crate::failure::{RegisterError, TransportError};
+use crate::http::{Call, HttpsConnection};
+
+/// A kept HTTPS connection to the device endpoint. Dropping it closes it.
+pub struct HttpsSession {
+    connection: HttpsConnection,
+    id_scope: IdScope,
+}
+
+impl HttpsSession {
+    /// Connects; the TLS connection shows the device's certificate, when it has one.
+    pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<HttpsSession, RegisterError> {
+        let config = endpoint.trust.of(&device.credentials).map_err(TransportError::from)?;
+        let connection = HttpsConnection::open(endpoint.host.as_str(), endpoint.https_port, config).await?;
+        Ok(HttpsSession { connection, id_scope: endpoint.id_scope.clone() })
+    }
+
+    /// Registers a device: the one that the session was opened for, or any that has a key instead of a certificate.
+    pub async fn register(
+        &mut self,
+        device: &Device,
+        payload: Option<&Value>,
+    ) -> Result<Registered, RegisterError> {
+        let mut channel = HttpsChannel {
+            base: format!(
+                "/{}/registrations/{}",
+                self.id_scope,
+                encode_component(device.registration_id.as_str())
+            ),
+            token: device.registration_token(&self.id_scope),
+            connection: &mut self.connection,
+        };
+        converse(&mut channel, &device.registration_id, payload).await
+    }
+}
+
+struct HttpsChannel<'a> {
+    connection: &'a mut HttpsConnection,
+    base: String,
+    token: Option<String>,
+}
+
+impl HttpsChannel<'_> {
+    async fn call(&mut self, method: Method, route: &str, body: Bytes) -> Result<Answer, TransportError> {
+        let path_and_query = format!("{}/{route}?api-version={API_VERSION}", self.base);
+        let authorization = self.token.as_deref();
+        let response = self.connection.call(Call { method, path_and_query, authorization, body }).await?;
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after_secs: retry_after.and_then(|seconds| seconds.parse().ok()),
+            body: response.into_body(),
+        })
+    }
+}
+
+impl Channel for HttpsChannel<'_> {
+    async fn register(&mut self, body: Bytes) -> Result<Answer, TransportError> {
+        self.call(Method::PUT, "register", body).await
+    }
+
+    async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
+        self.call(Method::GET, &format!("operations/{operation_id}"), Bytes::new()).await
+    }
+}

@@ -1,0 +1,91 @@
+//! Registration: a device asks where it belongs, and polls until it is told.
+
+mod answer;
+mod channel;
+mod https;
+mod mqtt;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use model::{DeviceId, HubName};
+use serde_json::Value;
+use tokio::time::Instant;
+
+pub use https::HttpsSession;
+pub use mqtt::MqttSession;
+
+use crate::device::Device;
+use crate::endpoint::Endpoint;
+use crate::failure::RegisterError;
+
+/// How a device speaks to the endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Transport {
+    /// HTTPS.
+    Https,
+    /// MQTT over TLS.
+    Mqtt,
+}
+
+/// A device that has been assigned.
+#[derive(Clone, Debug)]
+pub struct Registered {
+    /// The hub.
+    pub hub: HubName,
+    /// The device's name there.
+    pub device_id: DeviceId,
+    /// `registrationState` as it was sent.
+    pub state: Value,
+    /// Requests it took: 1 when the first reply was `assigned`.
+    pub round_trips: u32,
+    /// From the beginning to `assigned`; with [`register`], TCP and TLS included.
+    pub time_to_assigned: Duration,
+}
+
+/// Registers a device on a new connection.
+pub async fn register(
+    endpoint: &Endpoint,
+    device: &Device,
+    transport: Transport,
+    payload: Option<&Value>,
+) -> Result<Registered, RegisterError> {
+    let started = Instant::now();
+    match transport {
+        Transport::Https => {
+            let mut session = HttpsSession::open(endpoint, device).await?;
+            let registered = session.register(device, payload).await?;
+            Ok(Registered { time_to_assigned: started.elapsed(), ..registered })
+        }
+        Transport::Mqtt => {
+            let mut session = MqttSession::open(endpoint, device).await?;
+            let registered = session.register(payload).await;
+            let time_to_assigned = started.elapsed();
+            session.close().await;
+            Ok(Registered { time_to_assigned, ..registered? })
+        }
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Transport, String> {
+        match text {
+            "https" => Ok(Transport::Https),
+            "mqtt" => Ok(Transport::Mqtt),
+            _ => Err("must be https or mqtt".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Transport::Https => "https",
+            Transport::Mqtt => "mqtt",
+        })
+    }
+}
+
+/// What this client says it speaks: the newest version that SDKs in the field send, and that replies `assigned` at once.
+const API_VERSION: &str = "2021-06-01";

@@ -1,0 +1,142 @@
+//! Registration over MQTT.
+
+use bytes::Bytes;
+use model::{OperationId, RegistrationId};
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::channel::{Channel, converse};
+use super::{API_VERSION, Registered};
+use crate::device::Device;
+use crate::endpoint::Endpoint;
+use crate::failure::{RegisterError, TransportError};
+use crate::mqtt::{Greeting, MqttConnection};
+
+/// A kept MQTT connection of one device to the device endpoint.
+pub struct MqttSession {
+    channel: MqttChannel,
+    registration_id: RegistrationId,
+}
+
+impl MqttSession {
+    /// Connects and subscribes to the replies. A wrong key shows only when registering.
+    pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<MqttSession, RegisterError> {
+        let config = endpoint.trust.of(&device.credentials).map_err(TransportError::from)?;
+        let id = &device.registration_id;
+        let greeting = Greeting {
+            client_id: id.to_string(),
+            username: format!(
+                "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}",
+                endpoint.id_scope
+            ),
+            password: device.registration_token(&endpoint.id_scope),
+        };
+        let host = endpoint.host.as_str();
+        let mut connection = MqttConnection::open(host, endpoint.mqtts_port, config, greeting).await?;
+        connection.subscribe(REPLIES).await?;
+        Ok(MqttSession {
+            channel: MqttChannel { connection, last_request: 0 },
+            registration_id: device.registration_id.clone(),
+        })
+    }
+
+    /// Registers the device, once more when it is registered already.
+    pub async fn register(&mut self, payload: Option<&Value>) -> Result<Registered, RegisterError> {
+        converse(&mut self.channel, &self.registration_id, payload).await
+    }
+
+    /// Takes leave.
+    pub async fn close(self) {
+        self.channel.connection.close().await;
+    }
+}
+
+struct MqttChannel {
+    connection: MqttConnection,
+    last_request: u32,
+}
+
+impl MqttChannel {
+    /// Publishes a request and waits for the reply with its number. `parameters` follow the number in the topic.
+    async fn exchange(
+        &mut self,
+        route: &str,
+        parameters: &str,
+        body: Bytes,
+    ) -> Result<Answer, TransportError> {
+        self.last_request = self.last_request.wrapping_add(1);
+        let request_id = self.last_request.to_string();
+        let topic = format!("$dps/registrations/{route}/?$rid={request_id}{parameters}");
+        let is_ours = |topic: &str| Reply::parse(topic).is_some_and(|reply| reply.request_id == request_id);
+        let message = self.connection.request(topic, body, is_ours).await?;
+        let reply = Reply::parse(&message.topic).ok_or(TransportError::Unexpected("another topic"))?;
+        Ok(Answer { status: reply.status, retry_after_secs: reply.retry_after_secs, body: message.payload })
+    }
+}
+
+impl Channel for MqttChannel {
+    async fn register(&mut self, body: Bytes) -> Result<Answer, TransportError> {
+        self.exchange("PUT/iotdps-register", "", body).await
+    }
+
+    async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
+        let parameters = format!("&operationId={operation_id}");
+        self.exchange("GET/iotdps-get-operationstatus", &parameters, Bytes::new()).await
+    }
+}
+
+/// `$dps/registrations/res/{status}/?$rid={rid}[&retry-after={seconds}]`.
+#[derive(Debug, PartialEq)]
+struct Reply<'a> {
+    status: u16,
+    request_id: &'a str,
+    retry_after_secs: Option<u64>,
+}
+
+impl<'a> Reply<'a> {
+    fn parse(topic: &'a str) -> Option<Reply<'a>> {
+        let (status, query) = topic.strip_prefix("$dps/registrations/res/")?.split_once("/?")?;
+        let value = |name: &str| {
+            query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)
+        };
+        Some(Reply {
+            status: status.parse().ok()?,
+            request_id: value("$rid")?.1,
+            retry_after_secs: value("retry-after").and_then(|(_, seconds)| seconds.parse().ok()),
+        })
+    }
+}
+
+const REPLIES: &str = "$dps/registrations/res/#";
+const CLIENT_VERSION: &str = "muster-fleet";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(topic: &str, expected: Option<(u16, &str, Option<u64>)>) {
+        let reply = Reply::parse(topic);
+        let parts = reply.map(|reply| (reply.status, reply.request_id, reply.retry_after_secs));
+        assert_eq!(parts, expected, "{topic}");
+    }
+
+    #[test]
+    fn topics_of_replies() {
+        check("$dps/registrations/res/202/?$rid=7&retry-after=3", Some((202, "7", Some(3))));
+        check("$dps/registrations/res/200/?$rid=7", Some((200, "7", None)));
+        check("$dps/registrations/res/429/?retry-after=5&$rid=7", Some((429, "7", Some(5))));
+        check("$dps/registrations/res/202/?$rid=7&retry-after=soon", Some((202, "7", None)));
+        check("$dps/registrations/res/200/?$rid=", Some((200, "", None)));
+        for topic in [
+            "",
+            "$dps/registrations/res/200",
+            "$dps/registrations/res/200/?",
+            "$dps/registrations/res/x/?$rid=7",
+            "$dps/registrations/PUT/iotdps-register/?$rid=7",
+            "$iothub/twin/res/200/?$rid=7",
+        ] {
+            check(topic, None);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The way to an embedded hub in the same process. It is the only thing the two share.
+
+use async_trait::async_trait;
+use embedded_hub::{DeviceSpec, Hub, HubFailure};
+use model::{DeviceId, Order};
+use provisioning::ports::{HubConnector, HubError};
+
+/// Calls an embedded hub directly.
+pub struct EmbeddedConnector {
+    hub: Hub,
+}
+
+impl EmbeddedConnector {
+    /// To this hub.
+    pub fn new(hub: Hub) -> Self {
+        EmbeddedConnector { hub }
+    }
+}
+
+#[async_trait]
+impl HubConnector for EmbeddedConnector {
+    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+        let spec = DeviceSpec {
+            id: order.device_id.clone(),
+            credentials: order.credentials.clone(),
+            iot_edge: order.iot_edge,
+        };
+        self.hub.ensure_device(&spec, &order.twin).await.map_err(hub_error)?;
+        Ok(())
+    }
+
+    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        self.hub.delete_device(device).await.map_err(hub_error)?;
+        Ok(())
+    }
+}
+
+/// What the request itself caused will be refused again; all else may pass.
+fn hub_error(failure: HubFailure) -> HubError {
+    match failure {
+        HubFailure::Invalid(_) | HubFailure::TooLarge(_) => HubError::Refused(failure.to_string()),
+        _ => HubError::Unavailable(failure.to_string()),
+    }
+}

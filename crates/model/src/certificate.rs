@@ -1,0 +1,274 @@
+//! X.509 certificates that enrollments hold.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use x509_parser::{
+    objects::{oid_registry, oid2abbrev},
+    prelude::FromDer,
+    x509::{AttributeTypeAndValue, X509Name},
+};
+
+use crate::Timestamp;
+
+/// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    #[serde(with = "base64_text")]
+    der: Vec<u8>,
+    #[serde(with = "base64_text")]
+    subject: Vec<u8>,
+    info: Box<CertificateInfo>,
+}
+
+/// What the service shows of a certificate; it never gives the certificate back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateInfo {
+    /// Subject, most specific part first: `CN=x, OU=Azure IoT, C=US`.
+    pub subject_name: String,
+    /// SHA-1 of the DER, upper-case hex.
+    pub sha1_thumbprint: String,
+    /// SHA-256 of the DER.
+    pub sha256_thumbprint: Sha256Thumbprint,
+    /// Issuer, written as the subject is.
+    pub issuer_name: String,
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
+    pub not_after: Timestamp,
+    /// Serial number, upper-case hex.
+    pub serial_number: String,
+    /// 1 or 3.
+    pub version: u32,
+}
+
+/// The SHA-256 of a certificate's DER, 64 upper-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256Thumbprint(Box<str>);
+
+/// Why a text is not a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Neither PEM nor base64.
+    #[error("certificate is neither PEM nor base64 of DER or PEM")]
+    NotEncoded,
+    /// The bytes do not hold a certificate.
+    #[error("certificate cannot be read: {0}")]
+    Malformed(String),
+    /// A thumbprint is not 64 hex digits.
+    #[error("SHA-256 thumbprint must be 64 hex digits")]
+    Thumbprint,
+}
+
+impl Certificate {
+    /// The longest certificate taken, in bytes of DER.
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// Reads a certificate from PEM, from base64 of DER, or from base64 of PEM: the three forms that clients send.
+    /// Of several PEM blocks the first is taken.
+    pub fn parse(text: &str) -> Result<Self, CertificateError> {
+        let text = text.trim();
+        if text.starts_with("-----BEGIN") {
+            return Self::from_der(&der_of_pem(text.as_bytes())?);
+        }
+        let compact: String = text.split_whitespace().collect();
+        let bytes = STANDARD.decode(compact).map_err(|_| CertificateError::NotEncoded)?;
+        if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+            return Self::from_der(&der_of_pem(&bytes)?);
+        }
+        Self::from_der(&bytes)
+    }
+
+    /// Reads a certificate from its DER; nothing may follow it.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        if der.len() > Self::MAX_BYTES {
+            return Err(CertificateError::Malformed(format!("longer than {} bytes", Self::MAX_BYTES)));
+        }
+        let (rest, parsed) = x509_parser::certificate::X509Certificate::from_der(der)
+            .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Malformed("bytes follow the certificate".into()));
+        }
+        let info = CertificateInfo {
+            subject_name: name_text(parsed.subject()),
+            sha1_thumbprint: hex_upper(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
+            sha256_thumbprint: Sha256Thumbprint::of(der),
+            issuer_name: name_text(parsed.issuer()),
+            not_before: Timestamp::from_unix_seconds(parsed.validity().not_before.timestamp()),
+            not_after: Timestamp::from_unix_seconds(parsed.validity().not_after.timestamp()),
+            serial_number: hex_upper(parsed.raw_serial()),
+            version: parsed.version().0 + 1,
+        };
+        Ok(Certificate {
+            der: der.to_vec(),
+            subject: parsed.subject().as_raw().to_vec(),
+            info: Box::new(info),
+        })
+    }
+
+    /// Its bytes.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The DER of its subject, by which issuers are looked up.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    /// What operators are shown.
+    pub fn info(&self) -> &CertificateInfo {
+        &self.info
+    }
+
+    /// Its SHA-256.
+    pub fn thumbprint(&self) -> &Sha256Thumbprint {
+        &self.info.sha256_thumbprint
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({}, {})", self.info.subject_name, self.info.sha256_thumbprint)
+    }
+}
+
+impl Sha256Thumbprint {
+    /// The thumbprint of a certificate's DER.
+    pub fn of(der: &[u8]) -> Self {
+        Sha256Thumbprint(hex_upper(digest::digest(&digest::SHA256, der).as_ref()).into())
+    }
+
+    /// Parses 64 hex digits of either case.
+    pub fn parse(text: &str) -> Result<Self, CertificateError> {
+        let fits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if fits {
+            Ok(Sha256Thumbprint(text.to_ascii_uppercase().into()))
+        } else {
+            Err(CertificateError::Thumbprint)
+        }
+    }
+
+    /// The digits, in upper case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sha256Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Sha256Thumbprint {
+    type Error = CertificateError;
+    fn try_from(text: String) -> Result<Self, CertificateError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Sha256Thumbprint> for String {
+    fn from(thumbprint: Sha256Thumbprint) -> String {
+        thumbprint.0.into()
+    }
+}
+
+/// The DER of the first PEM block.
+fn der_of_pem(pem: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem)
+        .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+    if block.label != "CERTIFICATE" {
+        return Err(CertificateError::Malformed(format!("a PEM block of {}", block.label)));
+    }
+    Ok(block.contents)
+}
+
+/// A distinguished name the way the hosted service shows it: the last encoded part first.
+fn name_text(name: &X509Name<'_>) -> String {
+    let mut parts: Vec<String> = name.iter_attributes().map(attribute_text).collect();
+    parts.reverse();
+    parts.join(", ")
+}
+
+fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let oid = attribute.attr_type();
+    let kind = oid2abbrev(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned);
+    let value = attribute
+        .as_str()
+        .map_or_else(|_| format!("#{}", hex_upper(attribute.attr_value().data)), str::to_owned);
+    format!("{kind}={value}")
+}
+
+fn hex_upper(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
+}
+
+mod base64_text {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD
+            .decode(<std::borrow::Cow<'de, str>>::deserialize(deserializer)?.as_ref())
+            .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pem() -> String {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CountryName, "US");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "dev-1");
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn reads_the_three_forms_that_clients_send() {
+        let pem = pem();
+        let certificate = Certificate::parse(&pem).unwrap();
+        assert_eq!(certificate.info().version, 3);
+        assert!(
+            certificate.info().subject_name.starts_with("CN=dev-1"),
+            "{}",
+            certificate.info().subject_name
+        );
+        assert_eq!(Certificate::parse(&STANDARD.encode(certificate.der())).unwrap(), certificate);
+        assert_eq!(Certificate::parse(&STANDARD.encode(&pem)).unwrap(), certificate);
+    }
+
+    #[test]
+    fn refuses_what_is_no_certificate() {
+        let refused =
+            ["", "hello world!", "aGVsbG8=", "-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----"];
+        for text in refused {
+            assert!(Certificate::parse(text).is_err(), "{text}");
+        }
+        let mut der = Certificate::parse(&pem()).unwrap().der().to_vec();
+        der.push(0);
+        assert!(Certificate::from_der(&der).is_err());
+    }
+
+    #[test]
+    fn is_stored_with_what_is_shown_of_it() {
+        let certificate = Certificate::parse(&pem()).unwrap();
+        let stored = serde_json::to_string(&certificate).unwrap();
+        assert_eq!(serde_json::from_str::<Certificate>(&stored).unwrap(), certificate);
+    }
+}

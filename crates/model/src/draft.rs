@@ -1,0 +1,96 @@
+//! Drafts: what an operator asks an enrollment to be, parsed but not yet complete. Secrets that are left out are
+//! generated or taken from the stored enrollment, and so are certificates, which the service never gives back.
+
+use crate::{
+    CaReference, Certificate, DeviceId, EnrollmentGroupId, EnrollmentSettings, Etag, Pair, RegistrationId,
+    Sha256Thumbprint, SymmetricKey, TpmAttestation, TwinCollection,
+};
+
+/// An individual enrollment as an operator sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndividualDraft {
+    /// The name the device registers under.
+    pub registration_id: RegistrationId,
+    /// The desired device ID at the hub.
+    pub device_id: Option<DeviceId>,
+    /// How the device is to prove itself.
+    pub attestation: IndividualAttestationDraft,
+    /// Notes of the operator.
+    pub device_information: Option<TwinCollection>,
+    /// What the device gets.
+    pub settings: EnrollmentSettings,
+}
+
+/// An enrollment group as an operator sends it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupDraft {
+    /// The group's name.
+    pub group_id: EnrollmentGroupId,
+    /// How the devices are to prove themselves.
+    pub attestation: GroupAttestationDraft,
+    /// What each device gets.
+    pub settings: EnrollmentSettings,
+}
+
+/// How one device is to prove itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IndividualAttestationDraft {
+    /// By a key of its own.
+    SymmetricKey(KeysDraft),
+    /// By a TPM.
+    Tpm(TpmAttestation),
+    /// By one of these leaf certificates.
+    ClientCertificates(Pair<CertificateDraft>),
+    /// By a leaf that one of these CA certificates issued.
+    CaReferences(Pair<CaReference>),
+}
+
+/// How the devices of a group are to prove themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupAttestationDraft {
+    /// By keys derived from the group's.
+    SymmetricKey(KeysDraft),
+    /// By leaves that chain to one of these certificates.
+    SigningCertificates(Pair<CertificateDraft>),
+    /// By leaves that chain to one of these CA certificates.
+    CaReferences(Pair<CaReference>),
+}
+
+/// Symmetric keys as they were given. One that is missing stays what it is, or is generated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeysDraft {
+    /// The first key.
+    pub primary: Option<SymmetricKey>,
+    /// The other key.
+    pub secondary: Option<SymmetricKey>,
+}
+
+/// What an operator says of one certificate slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateDraft {
+    /// The certificate itself.
+    Given(Certificate),
+    /// Only what the service shows of a certificate it holds: keep that one. Without a thumbprint, the one in the
+    /// same slot.
+    Kept(Option<Sha256Thumbprint>),
+}
+
+/// Which version of a record a change is meant for, when the caller says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Any version, but there must be one.
+    Any,
+    /// This version.
+    Version(Etag),
+}
+
+/// One item of a bulk change: a draft `D` to write, or the name `I` of a record to delete.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BulkItem<D, I> {
+    /// Write a record that is not there yet.
+    Create(D),
+    /// Replace a record.
+    Replace(D, IfMatch),
+    /// Delete a record.
+    Delete(I),
+}

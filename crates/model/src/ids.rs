@@ -1,0 +1,312 @@
+//! Identifiers: text with a rule, checked once when it is parsed.
+
+use std::{borrow::Cow, fmt, hash};
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the identifier it was meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {problem}")]
+pub struct IdError {
+    kind: &'static str,
+    problem: &'static str,
+}
+
+/// What all identifiers share: a parsed text that prints as it was given.
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Parses the text, or says which rule it breaks.
+            pub fn parse(text: impl AsRef<str>) -> Result<Self, IdError> {
+                let check: fn(&str) -> Result<Cow<'_, str>, &'static str> = $parse;
+                match check(text.as_ref()) {
+                    Ok(text) => Ok($name(text.into())),
+                    Err(problem) => Err(IdError { kind: $kind, problem }),
+                }
+            }
+
+            /// The text as it was given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                Self::parse(text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+/// Identifiers that keep the case they were created with and compare without it.
+macro_rules! ignore_case {
+    ($name:ident) => {
+        impl $name {
+            /// The lower-case form: equal identifiers have equal keys.
+            pub fn key(&self) -> Cow<'_, str> {
+                if self.0.bytes().any(|b| b.is_ascii_uppercase()) {
+                    Cow::Owned(self.0.to_ascii_lowercase())
+                } else {
+                    Cow::Borrowed(&self.0)
+                }
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.eq_ignore_ascii_case(&other.0)
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl hash::Hash for $name {
+            fn hash<H: hash::Hasher>(&self, state: &mut H) {
+                self.key().hash(state);
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.key().cmp(&other.key())
+            }
+        }
+    };
+}
+
+/// Identifiers that compare byte by byte.
+macro_rules! exact_case {
+    ($name:ident) => {
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0 == other.0
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl hash::Hash for $name {
+            fn hash<H: hash::Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.0.cmp(&other.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The device-visible name of one service instance; selects it and isolates tenants. Compared without case.
+    /// Hosted ones look like `0ne00000A0A`; here 1 to 64 letters, digits and hyphens.
+    IdScope, "ID scope", |text| {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if fits { Ok(text.into()) } else { Err("must be 1 to 64 letters, digits or hyphens") }
+    }
+);
+ignore_case!(IdScope);
+
+text_id!(
+    /// The name under which a device registers. Compared without case, kept as given.
+    RegistrationId, "registration ID", enrollment_name
+);
+ignore_case!(RegistrationId);
+
+text_id!(
+    /// The name of an enrollment group. Same rule as a registration ID.
+    EnrollmentGroupId, "enrollment group ID", enrollment_name
+);
+ignore_case!(EnrollmentGroupId);
+
+text_id!(
+    /// The name of a device at its hub; case matters there.
+    DeviceId, "device ID", |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-:.+%_#*?!(),=@;$'".contains(&b);
+        match text.len() {
+            1..=128 if text.bytes().all(allowed) => Ok(text.into()),
+            1..=128 => Err("may hold only letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '"),
+            _ => Err("must be 1 to 128 characters long"),
+        }
+    }
+);
+exact_case!(DeviceId);
+
+impl From<&RegistrationId> for DeviceId {
+    /// Whatever may stand in a registration ID may stand in a device ID.
+    fn from(id: &RegistrationId) -> DeviceId {
+        DeviceId(id.0.clone())
+    }
+}
+
+text_id!(
+    /// A DNS name or IP address without a port, in lower case.
+    HostName, "host name", host_name
+);
+exact_case!(HostName);
+
+text_id!(
+    /// The host name of a linked hub, which is also its name, in lower case.
+    HubName, "hub name", host_name
+);
+exact_case!(HubName);
+
+text_id!(
+    /// The version of a stored record: opaque printable ASCII without quotes.
+    Etag, "etag", |text| {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"');
+        if fits { Ok(text.into()) } else { Err("must be 1 to 128 printable ASCII characters without quotes") }
+    }
+);
+exact_case!(Etag);
+
+text_id!(
+    /// The name of one run of a registration, safe unescaped in a URL path and in an MQTT topic.
+    OperationId, "operation ID", |text| {
+        let fits = (1..=128).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+        if fits { Ok(text.into()) } else { Err("must be 1 to 128 letters, digits, dots or hyphens") }
+    }
+);
+exact_case!(OperationId);
+
+text_id!(
+    /// The name of a shared access policy of a service instance.
+    PolicyName, "policy name", |text| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-@.".contains(&b);
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+        if fits { Ok(text.into()) } else { Err("must be 1 to 64 letters, digits and _ - @ .") }
+    }
+);
+ignore_case!(PolicyName);
+
+text_id!(
+    /// The name of a CA certificate that an enrollment refers to.
+    CaReference, "CA reference", |text| {
+        let fits = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits { Ok(text.into()) } else { Err("must be 1 to 256 characters") }
+    }
+);
+exact_case!(CaReference);
+
+/// The rule for registration IDs and enrollment group IDs: letters, digits and `-._:`, 1 to 128 long, ending in a
+/// letter, a digit or a hyphen. A leading hyphen is let through, other leading marks are not.
+fn enrollment_name(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    let bytes = text.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return Err("must not be empty");
+    };
+    if bytes.len() > 128 {
+        return Err("must be at most 128 characters long");
+    }
+    if !bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(b)) {
+        return Err("may hold only letters, digits and - . _ :");
+    }
+    if !(first.is_ascii_alphanumeric() || *first == b'-') || !(last.is_ascii_alphanumeric() || *last == b'-')
+    {
+        return Err("must start and end with a letter, a digit or a hyphen");
+    }
+    Ok(text.into())
+}
+
+fn host_name(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
+    if !(1..=253).contains(&text.len()) {
+        return Err("must be 1 to 253 characters long");
+    }
+    if !text.bytes().all(allowed) || text.starts_with('.') || text.contains("..") {
+        return Err("must be a DNS name or an IPv4 address without a port");
+    }
+    Ok(text.to_ascii_lowercase().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enrollment_names_follow_the_documented_rule() {
+        let fits = ["a", "reg-1", "Reg:A_b.1", "-x", "x-", &"a".repeat(128)];
+        let refused = ["", "a b", "x.", "_x", ".x", "a/b", "ä", "x:", &"a".repeat(129)];
+        for text in fits {
+            assert!(RegistrationId::parse(text).is_ok(), "{text}");
+        }
+        for text in refused {
+            assert!(RegistrationId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn registration_ids_compare_without_case_and_keep_it() {
+        let (upper, lower) =
+            (RegistrationId::parse("Dev-A").unwrap(), RegistrationId::parse("dev-a").unwrap());
+        assert_eq!(upper, lower);
+        assert_eq!(upper.as_str(), "Dev-A");
+        assert_eq!(upper.key(), "dev-a");
+    }
+
+    #[test]
+    fn device_ids_keep_case_apart() {
+        assert_ne!(DeviceId::parse("A").unwrap(), DeviceId::parse("a").unwrap());
+        assert!(DeviceId::parse("a/b").is_err());
+    }
+
+    #[test]
+    fn every_registration_id_is_a_device_id() {
+        for id in ["Reg:A_b.1-", "-x", &"a".repeat(128)] {
+            let id = RegistrationId::parse(id).unwrap();
+            assert_eq!(DeviceId::parse(id.as_str()), Ok(DeviceId::from(&id)));
+        }
+    }
+
+    #[test]
+    fn hub_names_are_lower_case_hosts_without_port() {
+        assert_eq!(HubName::parse("Hub.Example").unwrap().as_str(), "hub.example");
+        assert!(HubName::parse("hub:443").is_err());
+    }
+
+    #[test]
+    fn serde_goes_through_the_same_rule() {
+        assert!(serde_json::from_str::<RegistrationId>("\"a b\"").is_err());
+        assert_eq!(serde_json::to_string(&RegistrationId::parse("Ab").unwrap()).unwrap(), "\"Ab\"");
+    }
+}

@@ -1,0 +1,225 @@
+//! Service instances: one tenant each, selected by the ID scope.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AllocationPolicy, HostName, HubName, IdScope, PolicyName, SymmetricKey};
+
+/// One provisioning service instance with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// What devices select it by; unique and immutable.
+    pub id_scope: IdScope,
+    /// What people call it.
+    pub name: String,
+    /// Under which host names its service operations endpoint is reached; unique over all instances.
+    pub service_hosts: Vec<HostName>,
+    /// How hubs are chosen where an enrollment does not say.
+    pub allocation_policy: AllocationPolicy,
+    /// Who may call the service operations endpoint.
+    pub access_policies: Vec<AccessPolicy>,
+    /// The hubs that devices may be assigned to.
+    pub linked_hubs: Vec<LinkedHub>,
+    /// Marks the operation IDs that this instance issued.
+    pub operation_key: SymmetricKey,
+}
+
+impl Instance {
+    /// The linked hub of this name.
+    pub fn linked_hub(&self, name: &HubName) -> Option<&LinkedHub> {
+        self.linked_hubs.iter().find(|hub| hub.name == *name)
+    }
+
+    /// The access policy of this name.
+    pub fn access_policy(&self, name: &str) -> Option<&AccessPolicy> {
+        self.access_policies.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A hub that an instance may assign devices to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedHub {
+    /// Its host name, which devices are told.
+    pub name: HubName,
+    /// Where it stands, in the operator's words.
+    pub location: String,
+    /// Its share of devices, against the other hubs' weights.
+    pub weight: AllocationWeight,
+    /// Whether allocation policies may choose it for new devices.
+    pub takes_new_devices: bool,
+}
+
+/// A weight of 1 to 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct AllocationWeight(u16);
+
+/// A number is outside of what is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("allocation weight must be 1 to 1000, not {0}")]
+pub struct OutOfRange(u16);
+
+impl AllocationWeight {
+    /// The weight, if it is 1 to 1000.
+    pub fn new(weight: u16) -> Result<Self, OutOfRange> {
+        if (1..=1000).contains(&weight) { Ok(AllocationWeight(weight)) } else { Err(OutOfRange(weight)) }
+    }
+
+    /// The number.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for AllocationWeight {
+    fn default() -> Self {
+        AllocationWeight(1)
+    }
+}
+
+impl TryFrom<u16> for AllocationWeight {
+    type Error = OutOfRange;
+    fn try_from(weight: u16) -> Result<Self, OutOfRange> {
+        Self::new(weight)
+    }
+}
+
+impl From<AllocationWeight> for u16 {
+    fn from(weight: AllocationWeight) -> u16 {
+        weight.0
+    }
+}
+
+/// A shared access policy: two keys and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessPolicy {
+    /// The name that a token carries as `skn`.
+    pub name: PolicyName,
+    /// The first key.
+    pub primary_key: SymmetricKey,
+    /// The other key, of equal standing.
+    pub secondary_key: SymmetricKey,
+    /// What a token signed with either key may do.
+    pub rights: Rights,
+}
+
+/// One thing that a caller of the service operations endpoint may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Change the service configuration.
+    ServiceConfig,
+    /// Read enrollments.
+    EnrollmentRead,
+    /// Change enrollments; includes reading them.
+    EnrollmentWrite,
+    /// Held by policies that devices use; no service route needs it.
+    DeviceConnect,
+    /// Read registrations.
+    RegistrationStatusRead,
+    /// Delete registrations; includes reading them.
+    RegistrationStatusWrite,
+}
+
+impl Right {
+    /// All rights in the order in which they are written.
+    pub const ALL: [Right; 6] = [
+        Right::ServiceConfig,
+        Right::EnrollmentRead,
+        Right::EnrollmentWrite,
+        Right::DeviceConnect,
+        Right::RegistrationStatusRead,
+        Right::RegistrationStatusWrite,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Right::ServiceConfig => "ServiceConfig",
+            Right::EnrollmentRead => "EnrollmentRead",
+            Right::EnrollmentWrite => "EnrollmentWrite",
+            Right::DeviceConnect => "DeviceConnect",
+            Right::RegistrationStatusRead => "RegistrationStatusRead",
+            Right::RegistrationStatusWrite => "RegistrationStatusWrite",
+        }
+    }
+}
+
+/// A set of rights, written as `EnrollmentRead, EnrollmentWrite`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Rights(u8);
+
+/// The text names a right that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown right {0:?}; known are ServiceConfig, EnrollmentRead, EnrollmentWrite, DeviceConnect, RegistrationStatusRead, RegistrationStatusWrite"
+)]
+pub struct UnknownRight(String);
+
+impl Rights {
+    /// Every right.
+    pub const ALL: Rights = Rights(0b11_1111);
+
+    /// These rights.
+    pub fn of(rights: &[Right]) -> Self {
+        Rights(rights.iter().fold(0, |bits, right| bits | 1 << *right as u8))
+    }
+
+    /// Parses a comma-separated list, without regard to case.
+    pub fn parse(text: &str) -> Result<Self, UnknownRight> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let rights = names.map(|name| {
+            let known = Right::ALL.into_iter().find(|right| right.name().eq_ignore_ascii_case(name));
+            known.ok_or_else(|| UnknownRight(name.to_owned()))
+        });
+        Ok(Self::of(&rights.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    /// Whether this set grants a right; writing includes reading.
+    pub fn grants(self, right: Right) -> bool {
+        let has = |right: Right| self.0 & 1 << right as u8 != 0;
+        has(right)
+            || match right {
+                Right::EnrollmentRead => has(Right::EnrollmentWrite),
+                Right::RegistrationStatusRead => has(Right::RegistrationStatusWrite),
+                _ => false,
+            }
+    }
+}
+
+impl TryFrom<String> for Rights {
+    type Error = UnknownRight;
+    fn try_from(text: String) -> Result<Self, UnknownRight> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Rights> for String {
+    fn from(rights: Rights) -> String {
+        let names: Vec<_> = Right::ALL
+            .into_iter()
+            .filter(|right| rights.0 & 1 << *right as u8 != 0)
+            .map(Right::name)
+            .collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_are_written_as_azure_writes_them() {
+        let rights = Rights::parse("enrollmentwrite, ServiceConfig").unwrap();
+        assert_eq!(String::from(rights), "ServiceConfig, EnrollmentWrite");
+        assert!(rights.grants(Right::EnrollmentRead));
+        assert!(!rights.grants(Right::RegistrationStatusRead));
+        assert!(Rights::parse("Everything").is_err());
+    }
+
+    #[test]
+    fn weights_at_and_past_the_limits() {
+        for (weight, fits) in [(0, false), (1, true), (1000, true), (1001, false)] {
+            assert_eq!(AllocationWeight::new(weight).is_ok(), fits, "{weight}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The nouns of Muster: identifiers, enrollments, registrations, instances and linked hubs.
+//!
+//! Every type here is parsed: a value that exists is valid, and code that holds one trusts it.
+//! There is no IO, no clock and no randomness in this crate, so that anything may depend on it.
+//! Through serde the same types are the stored form; the public JSON lives in the `wire` crate.
+
+mod attestation;
+mod certificate;
+mod draft;
+mod enrollment;
+mod ids;
+mod instance;
+mod key;
+mod registration;
+mod time;
+mod twin;
+mod usage;
+
+pub use attestation::{
+    EndorsementKey, GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
+    SymmetricKeyPair, TpmAttestation,
+};
+pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
+pub use draft::{
+    BulkItem, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch, IndividualAttestationDraft,
+    IndividualDraft, KeysDraft,
+};
+pub use enrollment::{
+    AllocationPolicy, CertificatePolicy, CustomAllocation, EnrollmentGroup, EnrollmentSettings,
+    IndividualEnrollment, ProvisioningStatus, Record, ReprovisionPolicy,
+};
+pub use ids::{
+    CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope, OperationId,
+    PolicyName, RegistrationId,
+};
+pub use instance::{
+    AccessPolicy, AllocationWeight, Instance, LinkedHub, OutOfRange, Right, Rights, UnknownRight,
+};
+pub use key::{KeyError, SymmetricKey};
+pub use registration::{
+    Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
+    Substatus, TwinOrder,
+};
+pub use time::{Day, TimeError, Timestamp};
+pub use twin::{InitialTwin, TwinCollection};
+pub use usage::{OperationKind, UsageRow};

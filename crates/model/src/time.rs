@@ -1,0 +1,139 @@
+//! Instants as the service writes them: UTC, in ticks of 100 ns, seven fractional digits.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Ticks in a second.
+const TICKS: i64 = 10_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// An instant in UTC with a resolution of 100 ns, between the years 1 and 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+/// The text is no instant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an ISO 8601 instant in UTC: {0:?}")]
+pub struct TimeError(String);
+
+impl Timestamp {
+    /// From ticks of 100 ns since 1970.
+    pub const fn from_ticks(ticks: i64) -> Self {
+        Timestamp(ticks)
+    }
+
+    /// From whole seconds since 1970.
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Timestamp(seconds.saturating_mul(TICKS))
+    }
+
+    /// Ticks of 100 ns since 1970.
+    pub const fn ticks(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since 1970, rounded down.
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(TICKS)
+    }
+
+    /// The UTC day this instant lies in.
+    pub const fn day(self) -> Day {
+        Day(self.unix_seconds().div_euclid(SECONDS_PER_DAY) as i32)
+    }
+
+    /// Parses an ISO 8601 instant such as `2022-08-31T22:02:50.5163352Z`.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| TimeError(text.to_owned()))?;
+        let ticks = instant.as_nanosecond() / 100;
+        Ok(Timestamp(i64::try_from(ticks).map_err(|_| TimeError(text.to_owned()))?))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// `2022-08-31T22:02:50.5163352Z`: always seven fractional digits, as the hosted service writes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.unix_seconds();
+        let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));
+        let second = seconds.rem_euclid(SECONDS_PER_DAY);
+        let fraction = self.0.rem_euclid(TICKS);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:07}Z")
+    }
+}
+
+/// A UTC calendar day, counted from 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Day(i32);
+
+impl Day {
+    /// From days since 1970-01-01.
+    pub const fn from_number(number: i32) -> Self {
+        Day(number)
+    }
+
+    /// Days since 1970-01-01.
+    pub const fn number(self) -> i32 {
+        self.0
+    }
+
+    /// Parses `2026-11-23`.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        Timestamp::parse(&format!("{text}T00:00:00Z"))
+            .map(Timestamp::day)
+            .map_err(|_| TimeError(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = civil(i64::from(self.0));
+        write!(f, "{year:04}-{month:02}-{day:02}")
+    }
+}
+
+/// Year, month and day of a day number in the proleptic Gregorian calendar (Howard Hinnant's `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prints_seven_digits() {
+        let text = "2022-08-31T22:02:50.5163352Z";
+        assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
+        assert_eq!(Timestamp::from_unix_seconds(0).to_string(), "1970-01-01T00:00:00.0000000Z");
+        assert_eq!(Timestamp::from_unix_seconds(1_900_000_000).day().to_string(), "2030-03-17");
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(ticks in -600_000_000_000_000_000i64..2_500_000_000_000_000_000) {
+            let instant = Timestamp::from_ticks(ticks);
+            prop_assert_eq!(Timestamp::parse(&instant.to_string()).unwrap(), instant);
+        }
+
+        #[test]
+        fn days_round_trip(number in -700_000i32..2_900_000) {
+            let day = Day::from_number(number);
+            prop_assert_eq!(Day::parse(&day.to_string()).unwrap(), day);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Twin content that an enrollment carries to a hub.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A JSON object of an enrollment's or a twin's author: kept and returned exactly as it was given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TwinCollection(pub Map<String, Value>);
+
+impl TwinCollection {
+    /// True when there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What a device's twin starts with: tags, and desired properties.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InitialTwin {
+    /// Tags, seen by the operator only. `None` when the author left them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<TwinCollection>,
+    /// Desired properties, read by the device. `None` when the author left them out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub desired: Option<TwinCollection>,
+}

@@ -1,0 +1,93 @@
+//! Metering: what counts as an operation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Day;
+
+/// The kinds of instruction that count as one operation each when they complete successfully.
+/// Operation status and registration status look-ups by devices are free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OperationKind {
+    /// A device was assigned for the first time.
+    Registration,
+    /// A device that was assigned before came back.
+    Reregistration,
+    /// An enrollment or enrollment group was read.
+    EnrollmentRead,
+    /// An enrollment or enrollment group was created, updated or deleted.
+    EnrollmentChange,
+    /// Several enrollments were changed by one bulk call.
+    EnrollmentBulk,
+    /// A page of enrollments or enrollment groups was queried.
+    EnrollmentQuery,
+    /// An attestation mechanism was read with its secrets.
+    AttestationRead,
+    /// A registration was read.
+    RegistrationRead,
+    /// A registration was deleted.
+    RegistrationDelete,
+    /// A page of registrations was queried.
+    RegistrationQuery,
+}
+
+impl OperationKind {
+    /// Every kind, in the order of the reports.
+    pub const ALL: [OperationKind; 10] = [
+        Self::Registration,
+        Self::Reregistration,
+        Self::EnrollmentRead,
+        Self::EnrollmentChange,
+        Self::EnrollmentBulk,
+        Self::EnrollmentQuery,
+        Self::AttestationRead,
+        Self::RegistrationRead,
+        Self::RegistrationDelete,
+        Self::RegistrationQuery,
+    ];
+
+    /// The name in reports, the same as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Registration => "registration",
+            Self::Reregistration => "reregistration",
+            Self::EnrollmentRead => "enrollmentRead",
+            Self::EnrollmentChange => "enrollmentChange",
+            Self::EnrollmentBulk => "enrollmentBulk",
+            Self::EnrollmentQuery => "enrollmentQuery",
+            Self::AttestationRead => "attestationRead",
+            Self::RegistrationRead => "registrationRead",
+            Self::RegistrationDelete => "registrationDelete",
+            Self::RegistrationQuery => "registrationQuery",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// How many operations of one kind an instance completed on one UTC day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The day.
+    pub day: Day,
+    /// The kind of instruction.
+    pub kind: OperationKind,
+    /// How many.
+    pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_json_names() {
+        for kind in OperationKind::ALL {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{}\"", kind.name()));
+            assert_eq!(OperationKind::from_name(kind.name()), Some(kind));
+        }
+    }
+}

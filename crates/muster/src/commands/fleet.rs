@@ -1,0 +1,185 @@
+//! `muster fleet`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use fleet::{CertificateAuthority, Device, HubVisit, Member, Progress, Report, Run, Transport};
+use model::{RegistrationId, SymmetricKey};
+
+use super::target::{Target, TargetArgs, read};
+
+/// Simulate a fleet of devices against any DPS endpoint.
+///
+/// Each device registers on a new TLS connection, and prefixes and numbers make up its registration ID; running it again
+/// registers the same devices again. The devices come through an enrollment group, which must be there already: a
+/// symmetric-key group, whose key is given, or an X.509 group, for whose CA device certificates are issued here. It
+/// prints how long it took the devices to be assigned, and how many were per second. Exit status 0 when every device
+/// was assigned, 1 when one was not, 2 for wrong usage.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster fleet --dev .muster --devices 500 --connect-hub
+      through the sample enrollment group of a running `muster dev`
+  muster fleet --endpoint dps.example --id-scope 0ne00000A0A --ca ca.pem \\
+      --ca-cert factory.pem --ca-key factory.key --transport mqtt --devices 10000 --concurrency 200
+      with device certificates issued by factory.pem, which is the enrollment group's signing certificate")]
+pub struct FleetArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The primary or secondary key of a symmetric-key enrollment group, base64.
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "MUSTER_ENROLLMENT_GROUP_KEY",
+        hide_env_values = true,
+        value_parser = SymmetricKey::parse,
+        required_unless_present_any = ["dev", "ca_key"]
+    )]
+    enrollment_group_key: Option<SymmetricKey>,
+    /// The private key of the CA of an X.509 enrollment group, PEM.
+    #[arg(long, value_name = "FILE", requires = "ca_cert", conflicts_with = "enrollment_group_key")]
+    ca_key: Option<PathBuf>,
+    /// The certificate of that CA, PEM, followed by those above it that devices shall show.
+    #[arg(long, value_name = "FILE", requires = "ca_key")]
+    ca_cert: Option<PathBuf>,
+    /// How the devices speak to the endpoint.
+    #[arg(long, value_enum, default_value_t = Transports::Mixed)]
+    transport: Transports,
+    /// How many devices.
+    #[arg(long, value_name = "N", default_value = "100")]
+    devices: NonZeroUsize,
+    /// How many of them are at work at the same time.
+    #[arg(long, value_name = "C", default_value = "32")]
+    concurrency: NonZeroUsize,
+    /// What registration IDs begin with; `-1`, `-2`, … follows.
+    #[arg(long, default_value = "fleet")]
+    prefix: String,
+    /// Have each device connect to the hub it was assigned to, over MQTT, and read its twin.
+    #[arg(long)]
+    connect_hub: bool,
+    /// The port at which hubs speak MQTT over TLS: 8883, or what the emulator says.
+    #[arg(long, value_name = "PORT", requires = "connect_hub")]
+    hub_port: Option<u16>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Transports {
+    Https,
+    Mqtt,
+    /// HTTPS and MQTT by turns.
+    Mixed,
+}
+
+/// Runs the command.
+pub async fn run(args: FleetArgs) -> anyhow::Result<ExitCode> {
+    let target = args.target.resolve()?;
+    let factory = match (args.enrollment_group_key, args.ca_key, args.ca_cert) {
+        (_, Some(key), Some(certificate)) => Factory::of_ca(&certificate, &key)?,
+        (key, ..) => Factory::of_group(key.as_ref(), &target)?,
+    };
+    let members = members(&factory, &args.prefix, args.devices.get(), args.transport)?;
+    let hub_visit = match (args.connect_hub, args.hub_port.or(target.hub_port).unwrap_or(8883)) {
+        (true, mqtts_port) => HubVisit::ReadTwin { mqtts_port },
+        (false, _) => HubVisit::Skip,
+    };
+    let run = Run { endpoint: target.endpoint, hub_visit, concurrency: args.concurrency };
+    let mut progress = Progress::start("provisioning", members.len());
+    let started = Instant::now();
+    let outcomes = run.start(members, |_| progress.step()).await;
+    let report = Report::of(&outcomes, started.elapsed());
+    progress.finish();
+    print_report(&report, args.json)?;
+    Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints a report as JSON or as tables, which end with a line that says how many devices were provisioned.
+pub fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    println!("{}", report.enrollment_table());
+    if !report.hubs.is_empty() {
+        println!("{}", report.hub_table());
+    }
+    println!("{} devices per second in {} s", report.rate, report.seconds);
+    for line in report.failure_lines() {
+        println!("failed: {line}");
+    }
+    println!("provisioned {} of {}", report.provisioned, report.devices);
+    Ok(())
+}
+
+/// Makes the devices of one enrollment group.
+enum Factory {
+    Certificates(Box<CertificateAuthority>),
+    Keys(SymmetricKey),
+}
+
+impl Factory {
+    fn of_ca(certificate: &std::path::Path, key: &std::path::Path) -> anyhow::Result<Factory> {
+        let key_pem = String::from_utf8(read(key)?).with_context(|| key.display().to_string())?;
+        let ca = CertificateAuthority::from_pem(&read(certificate)?, &key_pem);
+        let files = || format!("{} and {}", certificate.display(), key.display());
+        Ok(Factory::Certificates(Box::new(ca.with_context(files)?)))
+    }
+
+    fn of_group(key: Option<&SymmetricKey>, target: &Target) -> anyhow::Result<Factory> {
+        let key = key.or(target.sample_key.as_ref()).context("no enrollment group key")?;
+        Ok(Factory::Keys(key.clone()))
+    }
+
+    fn device(&self, registration_id: RegistrationId) -> anyhow::Result<Device> {
+        Ok(match self {
+            Factory::Certificates(ca) => {
+                let identity = ca.issue(&registration_id)?;
+                Device::with_certificate(registration_id, identity)
+            }
+            Factory::Keys(key) => Device::in_group(registration_id, key),
+        })
+    }
+
+    fn enrollment(&self) -> &'static str {
+        match self {
+            Factory::Certificates(_) => "X.509 group",
+            Factory::Keys(_) => "symmetric-key group",
+        }
+    }
+}
+
+fn members(
+    factory: &Factory,
+    prefix: &str,
+    devices: usize,
+    transports: Transports,
+) -> anyhow::Result<Vec<Member>> {
+    let enrollment: Arc<str> = factory.enrollment().into();
+    let member = |number: usize| {
+        let registration_id = RegistrationId::parse(format!("{prefix}-{number}")).context("--prefix")?;
+        Ok(Member {
+            device: factory.device(registration_id)?,
+            enrollment: Arc::clone(&enrollment),
+            transport: transports.of(number),
+            twin: None,
+        })
+    };
+    (1..=devices).map(member).collect()
+}
+
+impl Transports {
+    fn of(self, number: usize) -> Transport {
+        match self {
+            Transports::Https => Transport::Https,
+            Transports::Mqtt => Transport::Mqtt,
+            Transports::Mixed if number.is_multiple_of(2) => Transport::Https,
+            Transports::Mixed => Transport::Mqtt,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! One module per command.
+
+pub mod demo;
+pub mod dev;
+pub mod device;
+pub mod fleet;
+pub mod serve;
+mod target;
+pub mod usage;
+
+use anyhow::Context;
+
+/// The runtime that commands run on: one thread per core.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.
+pub async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    // Without signals there is nothing to wait for but the end of the process.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

@@ -1,0 +1,88 @@
+//! `muster serve`.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use server::{
+    app::{App, Plan},
+    config::{Config, EXAMPLE},
+    logging,
+};
+
+use super::stop_signal;
+
+/// Run the service as a configuration file says.
+///
+/// SIGTERM ends it cleanly. Exit status 0 after a clean end, 1 when it could not start or failed, 2 for wrong usage.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster serve --example > muster.toml            a documented configuration to start from
+  muster serve --config muster.toml --check       check it, with the keys and certificates it names
+  muster serve --config /etc/muster/muster.toml")]
+pub struct ServeArgs {
+    /// The configuration file.
+    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
+    config: PathBuf,
+    /// Where everything durable is kept, instead of what the file says.
+    #[arg(long, env = "MUSTER_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where to listen for HTTPS, instead of what the file says.
+    #[arg(long, env = "MUSTER_HTTPS")]
+    https: Option<SocketAddr>,
+    /// Where to listen for MQTT, instead of what the file says.
+    #[arg(long, env = "MUSTER_MQTTS")]
+    mqtts: Option<SocketAddr>,
+    /// What to log, instead of what the file says: `info`, or `warn,net=debug`.
+    #[arg(long, env = "MUSTER_LOG")]
+    log: Option<String>,
+    /// Only check the configuration and what it names.
+    #[arg(long)]
+    check: bool,
+    /// Only print a documented example of a configuration.
+    #[arg(long, conflicts_with = "check")]
+    example: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    if args.example {
+        print!("{EXAMPLE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let config = configuration(&args)?;
+    logging::start(&config.log.filter, config.log.format)?;
+    let plan = Plan::of(&config)?;
+    if args.check {
+        println!("{} is valid", args.config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let app = App::open(plan).await?;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let stopping = shutdown.clone();
+    tokio::spawn(async move {
+        stop_signal().await;
+        tracing::info!("stopping");
+        stopping.cancel();
+    });
+    tracing::info!(https = %config.listen.https, mqtts = %config.listen.mqtts, instances = config.instances.len(), "serving");
+    app.run(shutdown).await?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
+    let mut config = Config::load(&args.config)?;
+    if let Some(dir) = &args.data_dir {
+        config.data_dir = dir.clone();
+    }
+    if let Some(address) = args.https {
+        config.listen.https = address;
+    }
+    if let Some(address) = args.mqtts {
+        config.listen.mqtts = address;
+    }
+    if let Some(filter) = &args.log {
+        config.log.filter = filter.clone();
+    }
+    Ok(config)
+}

@@ -1,0 +1,80 @@
+//! Which endpoint the device commands speak to.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use fleet::{Endpoint, HostPort, Trust};
+use model::{HostName, IdScope, SymmetricKey};
+use server::dev::DevInfo;
+
+/// The endpoint, given in full or as the folder of an emulator.
+#[derive(Args)]
+pub struct TargetArgs {
+    /// The folder of a running `muster dev`: endpoint, ID scope, CA and the sample enrollment group are taken from it.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoint", "id_scope", "ca"])]
+    dev: Option<PathBuf>,
+    /// The device provisioning endpoint; the port is that of HTTPS, 443 without one.
+    #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "dev")]
+    endpoint: Option<HostPort>,
+    /// The endpoint's port of MQTT over TLS.
+    #[arg(long, value_name = "PORT", default_value_t = 8883, conflicts_with = "dev")]
+    mqtt_port: u16,
+    /// The ID scope of the service instance.
+    #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text), required_unless_present = "dev")]
+    id_scope: Option<IdScope>,
+    /// The CA certificates that servers must chain to, PEM: your own, or the system's such as
+    /// /etc/ssl/certs/ca-certificates.crt.
+    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
+    ca: Option<PathBuf>,
+}
+
+/// Where devices register, and what an emulator says beyond that.
+pub struct Target {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The port of hubs for MQTT over TLS, where an emulator tells it.
+    pub hub_port: Option<u16>,
+    /// The key of the emulator's sample enrollment group.
+    pub sample_key: Option<SymmetricKey>,
+}
+
+impl TargetArgs {
+    /// Reads the files that the arguments name.
+    pub fn resolve(self) -> anyhow::Result<Target> {
+        match (self.dev, self.endpoint, self.id_scope, self.ca) {
+            (Some(dir), ..) => Target::of_emulator(&DevInfo::read(&dir)?),
+            (None, Some(HostPort { host, port }), Some(id_scope), Some(ca)) => {
+                let (https_port, mqtts_port) = (port.unwrap_or(443), self.mqtt_port);
+                let endpoint = Endpoint { host, https_port, mqtts_port, id_scope, trust: trust(&ca)? };
+                Ok(Target { endpoint, hub_port: None, sample_key: None })
+            }
+            // Clap asks for one or the other.
+            (None, ..) => anyhow::bail!("--dev, or --endpoint, --id-scope and --ca are needed"),
+        }
+    }
+}
+
+impl Target {
+    /// What an emulator says of itself.
+    pub fn of_emulator(info: &DevInfo) -> anyhow::Result<Target> {
+        let endpoint = Endpoint {
+            host: HostName::parse(&info.device_endpoint)?,
+            https_port: info.ports.https,
+            mqtts_port: info.ports.mqtts,
+            id_scope: IdScope::parse(&info.id_scope)?,
+            trust: trust(&info.ca_file)?,
+        };
+        let sample_key = Some(SymmetricKey::parse(&info.sample_enrollment_group.primary_key)?);
+        Ok(Target { endpoint, hub_port: Some(info.ports.mqtts), sample_key })
+    }
+}
+
+fn trust(ca_file: &Path) -> anyhow::Result<Trust> {
+    Trust::from_pem(&read(ca_file)?).with_context(|| ca_file.display().to_string())
+}
+
+/// Reads a file; the error names it.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}

@@ -1,0 +1,72 @@
+//! Every command explains itself and refuses wrong usage.
+
+use crate::program::muster;
+
+#[tokio::test]
+async fn every_command_has_an_example() {
+    for command in [&["serve"][..], &["dev"], &["demo"], &["fleet"], &["device", "register"], &["usage"]] {
+        let ended = muster(command.iter().chain(&["--help"])).await;
+        assert_eq!(ended.code, 0, "{command:?}");
+        assert!(ended.stdout.contains(&format!("muster {}", command.join(" "))), "{command:?}");
+        assert!(ended.stdout.contains("Example"), "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_is_refused_with_status_2() {
+    for (arguments, reason) in [
+        (&["demo", "--devices", "0"][..], "--devices"),
+        (&["demo", "--hubs", "0"], "--hubs"),
+        (&["demo", "--hubs", "101"], "--hubs"),
+        (&["demo", "--concurrency", "-1"], "-1"),
+        (&["fleet"], "--endpoint"),
+        (&["fleet", "--dev", ".", "--endpoint", "x"], "--endpoint"),
+        (&["fleet", "--dev", ".", "--transport", "amqp"], "mixed"),
+        (&["fleet", "--dev", ".", "--ca-key", "x"], "--ca-cert"),
+        (&["fleet", "--dev", ".", "--enrollment-group-key", "short"], "symmetric key"),
+        (&["fleet", "--dev", ".", "--hub-port", "1"], "--connect-hub"),
+        (&["fleet", "--endpoint", "host:x", "--id-scope", "s", "--ca", "f"], "port"),
+        (&["device", "register", "--dev", "."], "--registration-id"),
+        (&["device", "register", "--dev", ".", "--registration-id", "a b"], "registration ID"),
+        (&["device", "register", "--dev", ".", "--registration-id", "a", "--payload", "{"], "--payload"),
+        (&["device", "register", "--dev", ".", "--registration-id", "a", "--cert", "x"], "--cert-key"),
+        (
+            &["device", "register", "--dev", ".", "--registration-id", "a", "--transport", "amqp"],
+            "https or mqtt",
+        ),
+        (&["device", "register", "--endpoint", "h", "--registration-id", "a"], "--id-scope"),
+    ] {
+        let ended = muster(arguments).await;
+        assert_eq!(ended.code, 2, "{arguments:?} {ended:?}");
+        assert!(ended.stderr.contains(reason), "{arguments:?} {ended:?}");
+        assert!(ended.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named_with_status_1() {
+    for (arguments, reason) in [
+        (&["fleet", "--dev", "/nonexistent"][..], "/nonexistent"),
+        (&["device", "register", "--dev", "/nonexistent", "--registration-id", "a"], "/nonexistent"),
+        (
+            &[
+                "fleet",
+                "--endpoint",
+                "h",
+                "--id-scope",
+                "s",
+                "--ca",
+                "/nonexistent",
+                "--ca-key",
+                "k",
+                "--ca-cert",
+                "c",
+            ],
+            "/nonexistent",
+        ),
+    ] {
+        let ended = muster(arguments).await;
+        assert_eq!(ended.code, 1, "{arguments:?} {ended:?}");
+        assert!(ended.stderr.contains(reason), "{arguments:?} {ended:?}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The program as a person uses it: the binary, against a running emulator.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod demo;
+mod device;
+mod fleet;
+mod help;
+mod program;

@@ -1,0 +1,102 @@
+//! Running the binary, and an emulator for it to speak to.
+
+use std::path::Path;
+
+use ::fleet::{ServiceClient, Trust};
+use model::AllocationWeight;
+use serde_json::{Value, json};
+use server::dev::{self, DevOptions, Emulator, PortChoice};
+use tempfile::TempDir;
+use testkit::ca::Authority;
+use tokio::process::Command;
+use wire::sas::ConnectionString;
+
+/// What a run of the program left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|_| unreachable!("no JSON: {self:?}"))
+    }
+
+    pub fn last_line(&self) -> &str {
+        self.stdout.lines().last().unwrap_or_default()
+    }
+}
+
+/// Runs `muster` to its end, without the environment's opinions.
+pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
+    let output = Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args(arguments)
+        .env_remove("MUSTER_LOG")
+        .env_remove("MUSTER_ENROLLMENT_GROUP_KEY")
+        .env_remove("MUSTER_DEVICE_KEY")
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// An emulator in a folder of its own.
+pub struct World {
+    pub emulator: Emulator,
+    pub folder: TempDir,
+}
+
+impl World {
+    pub async fn start() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let hub_weights = vec![AllocationWeight::default(); 2];
+        let options = DevOptions { dir: folder.path().to_owned(), ports: PortChoice::Free, hub_weights };
+        World { emulator: dev::start(options).await.unwrap(), folder }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `--dev` and the folder, with further arguments.
+    pub fn arguments<'a>(&'a self, command: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+        [command, &["--dev", self.dir().to_str().unwrap()], more].concat()
+    }
+
+    pub fn service(&self) -> ServiceClient {
+        let info = self.emulator.info();
+        let connection = ConnectionString::parse(&info.service_connection_string).unwrap();
+        let trust = Trust::from_pem(&std::fs::read(&info.ca_file).unwrap()).unwrap();
+        ServiceClient::new(&connection, info.ports.https, trust).unwrap()
+    }
+
+    /// Creates an X.509 enrollment group for a CA, and returns the files with its certificate and key.
+    pub async fn enroll_ca(&self, name: &str, ca: &Authority) -> [String; 2] {
+        let signing = json!({"signingCertificates": {"primary": {"certificate": ca.identity().pem()}}});
+        let group = json!({"enrollmentGroupId": name, "attestation": {"type": "x509", "x509": signing}});
+        self.service().put_group(&group).await.unwrap();
+        [
+            self.write(&format!("{name}.pem"), &ca.identity().pem()),
+            self.write(&format!("{name}.key"), &ca.identity().key_pem()),
+        ]
+    }
+
+    /// Writes a file into the folder and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.dir().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub async fn stop(self) {
+        self.emulator.stop().await.unwrap();
+    }
+}

@@ -1,0 +1,27 @@
+//! Sockets: TLS, accept loops, HTTP serving, and the server side of MQTT connections.
+//!
+//! Everything here is transport. Who a peer is and what it may do is decided above, from the [`Peer`] that
+//! comes with every connection. What a peer can cost is bounded here, by [`Limits`].
+//!
+//! * [`bind`] makes a listener; [`serve_https`] and [`serve_mqtt`] run it until the shutdown token is
+//!   cancelled.
+//! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places.
+//! * [`tls`] has the server and client configurations.
+//! * [`mqtt`] has the traits that an MQTT server implements, and the driver, which runs over any byte stream.
+
+mod accept;
+mod https;
+mod leftover;
+mod limits;
+pub mod mqtt;
+mod peer;
+mod pulse;
+pub mod tls;
+
+pub use accept::{Gate, bind};
+pub use https::serve_https;
+pub use limits::{Limits, MqttLimits};
+pub use mqtt::serve_mqtt;
+pub use peer::Peer;
+/// The token whose cancellation begins a graceful shutdown.
+pub use tokio_util::sync::CancellationToken;

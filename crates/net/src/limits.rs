@@ -1,0 +1,80 @@
+//! What one peer, and all peers together, can cost.
+
+use std::time::Duration;
+
+/// Bounds of every listener that shares a [`crate::Gate`]. The defaults suit the public internet.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at once, over all listeners of the gate. At the limit new ones wait before their
+    /// handshake, all but one per listener in the kernel's queue. Default 50,000: about 2 GB at 40 KB for a
+    /// TLS connection.
+    pub max_connections: usize,
+    /// From TCP accept to the end of the TLS handshake. Default 15 s: two round trips over the slowest radio
+    /// links.
+    pub handshake_timeout: Duration,
+    /// From the first byte of an HTTP request (the handshake's end for the first) to the end of its header.
+    /// Default 15 s.
+    pub header_timeout: Duration,
+    /// From the end of an HTTP request's header to the response, the body's arrival included. Default 60 s.
+    pub request_timeout: Duration,
+    /// Silence between HTTP requests on a kept connection, and the longest a response may take to be read.
+    /// Default 330 s: two SDKs fail when the server closes a connection while they wait for a Retry-After.
+    pub http_idle_timeout: Duration,
+    /// Bytes of an HTTP request's header, and of buffering per connection; beyond it the answer is 431.
+    /// Default 16 KiB, at least 8 KiB.
+    pub max_header_bytes: usize,
+    /// From the shutdown signal until open connections are dropped. Default 10 s.
+    pub shutdown_grace: Duration,
+    /// Bounds of MQTT connections.
+    pub mqtt: MqttLimits,
+}
+
+/// Bounds of one MQTT connection.
+#[derive(Debug, Clone)]
+pub struct MqttLimits {
+    /// From the TLS handshake to a complete CONNECT (§3.1: "a reasonable amount of time"). Default 10 s.
+    pub connect_timeout: Duration,
+    /// Bytes of the CONNECT packet. Default 8 KiB: user name and SAS token take about 500 bytes.
+    pub max_packet_before_connect: usize,
+    /// Bytes of any packet afterwards. Default 132 KiB: a 128 KiB registration payload and its topic.
+    pub max_packet: usize,
+    /// Longest silence of a client with keep-alive 0. Default 600 s: clients with keep-alive 0 poll every few
+    /// seconds or are done.
+    pub idle_timeout: Duration,
+    /// Longest time that writing to the client may take; a client that does not read is closed. Default 15 s.
+    pub write_timeout: Duration,
+    /// Messages to the client that wait to be written; beyond it [`crate::mqtt::OutboxError::Full`]. Default
+    /// 32.
+    pub outbox: usize,
+    /// QoS 1 messages to the client that wait for its PUBACK; the next ones stay in the outbox. Default 16.
+    pub in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_connections: 50_000,
+            handshake_timeout: Duration::from_secs(15),
+            header_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(60),
+            http_idle_timeout: Duration::from_secs(330),
+            max_header_bytes: 16 * 1024,
+            shutdown_grace: Duration::from_secs(10),
+            mqtt: MqttLimits::default(),
+        }
+    }
+}
+
+impl Default for MqttLimits {
+    fn default() -> MqttLimits {
+        MqttLimits {
+            connect_timeout: Duration::from_secs(10),
+            max_packet_before_connect: 8 * 1024,
+            max_packet: 132 * 1024,
+            idle_timeout: Duration::from_secs(600),
+            write_timeout: Duration::from_secs(15),
+            outbox: 32,
+            in_flight: 16,
+        }
+    }
+}

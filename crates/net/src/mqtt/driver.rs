@@ -1,0 +1,269 @@
+//! One MQTT connection, from CONNECT to close.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use wire::mqtt::{ConnAck, Connect, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
+
+use super::frames::{End, Frames};
+use super::outbox::{Outbox, Queued};
+use super::session::{MqttEndpoint, MqttSession};
+use crate::limits::Limits;
+use crate::peer::Peer;
+
+/// What the connections of one listener share.
+#[derive(Clone)]
+pub struct Link {
+    /// Decides who may connect.
+    pub endpoint: Arc<dyn MqttEndpoint>,
+    /// Bounds of each connection.
+    pub limits: Arc<Limits>,
+    /// Cancelled to end the connections gracefully.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs one connection to its end, over any byte stream.
+pub async fn drive<S>(stream: S, peer: Peer, link: Link)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut frames = Frames::new(stream, &link.limits.mqtt);
+    let end = match welcome(&mut frames, &peer, &link).await {
+        Ok(client) => run(client, &mut frames, &link).await,
+        Err(end) => end,
+    };
+    tracing::debug!(peer.addr = %peer.addr, reason = %end, "MQTT connection ended");
+    frames.finish().await;
+}
+
+/// An accepted client.
+struct Client {
+    session: Box<dyn MqttSession>,
+    queued: Queued,
+    /// Identifiers and tokens of QoS 1 messages that wait for their PUBACK.
+    in_flight: Vec<(u16, u64)>,
+    in_flight_limit: usize,
+    last_packet_id: u16,
+    /// Longest silence.
+    silence: Duration,
+}
+
+/// Reads the CONNECT and asks the endpoint.
+async fn welcome<S>(frames: &mut Frames<S>, peer: &Peer, link: &Link) -> Result<Client, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let limits = &link.limits.mqtt;
+    let first = tokio::select! {
+        first = timeout(limits.connect_timeout, frames.next()) => first.map_err(|_| End::TimedOut("CONNECT"))?,
+        () = link.shutdown.cancelled() => return Err(End::Shutdown),
+    };
+    let connect = match first {
+        Ok(Packet::Connect(connect)) => connect,
+        Ok(_) => return Err(End::Violation("the first packet is not a CONNECT")),
+        Err(End::Malformed(DecodeError::UnsupportedProtocol { .. })) => {
+            return refuse(frames, ConnectReturnCode::UnacceptableProtocolVersion).await;
+        }
+        Err(end) => return Err(end),
+    };
+    if connect.client_id.is_empty() && !connect.clean_session {
+        return refuse(frames, ConnectReturnCode::IdentifierRejected).await; // §3.1.3-8
+    }
+    let silence = silence(&connect, limits.idle_timeout);
+    let (outbox, queued) = Outbox::new(limits.outbox);
+    match link.endpoint.connect(peer, connect, outbox).await {
+        Ok(session) => {
+            frames.put(&Packet::ConnAck(ConnAck {
+                session_present: false,
+                code: ConnectReturnCode::Accepted,
+            }))?;
+            frames.allow(limits.max_packet);
+            let in_flight_limit = limits.in_flight;
+            Ok(Client { session, queued, in_flight: Vec::new(), in_flight_limit, last_packet_id: 0, silence })
+        }
+        Err(ConnectReturnCode::Accepted) => refuse(frames, ConnectReturnCode::ServerUnavailable).await,
+        Err(code) => refuse(frames, code).await,
+    }
+}
+
+async fn refuse<S>(frames: &mut Frames<S>, code: ConnectReturnCode) -> Result<Client, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    frames.put(&Packet::ConnAck(ConnAck { session_present: false, code }))?;
+    frames.flush().await?;
+    Err(End::Refused(code))
+}
+
+/// One and a half keep-alives (§3.1.2-24).
+fn silence(connect: &Connect, idle_timeout: Duration) -> Duration {
+    match connect.keep_alive_secs {
+        0 => idle_timeout,
+        secs => Duration::from_millis(1500 * u64::from(secs)),
+    }
+}
+
+/// Serves the client, then tells the session, even when one of its methods panics.
+async fn run<S>(mut client: Client, frames: &mut Frames<S>, link: &Link) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let served = AssertUnwindSafe(client.serve(frames, link)).catch_unwind().await;
+    client.queued.end();
+    client.session.closed().await;
+    match served {
+        Ok(Ok(())) => End::Shutdown,
+        Ok(Err(end)) => end,
+        Err(_) => {
+            tracing::error!("an MQTT session panicked");
+            End::Panicked
+        }
+    }
+}
+
+impl Client {
+    /// Until something ends the connection; `Ok` means that it was served out after a shutdown signal.
+    async fn serve<S>(&mut self, frames: &mut Frames<S>, link: &Link) -> Result<(), End>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut last_heard = Instant::now();
+        let mut timer = pin!(sleep_until(last_heard + self.silence));
+        let mut shutdown = pin!(link.shutdown.cancelled());
+        let mut ending = None;
+        loop {
+            while let Some(packet) = frames.decoded()? {
+                last_heard = Instant::now();
+                self.take(packet, frames).await?;
+                self.send_queued(frames)?;
+                frames.flush_if_large().await?;
+            }
+            self.send_queued(frames)?;
+            frames.flush().await?;
+            if let Some(close) = self.queued.closing() {
+                return Err(End::Closed(close));
+            }
+            if ending.is_some() && !self.session.busy() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                filled = frames.fill() => filled?,
+                () = self.queued.news() => {}
+                () = timer.as_mut() => {
+                    // Set anew only here, not with each packet: moving a timer costs more than a late look at
+                    // the clock.
+                    let deadline = ending.unwrap_or(last_heard + self.silence);
+                    if deadline <= Instant::now() {
+                        return Err(End::TimedOut("a packet"));
+                    }
+                    timer.as_mut().reset(deadline);
+                }
+                () = shutdown.as_mut(), if ending.is_none() => {
+                    let deadline = Instant::now() + link.limits.shutdown_grace;
+                    ending = Some(deadline);
+                    timer.as_mut().reset(deadline);
+                }
+            }
+        }
+    }
+
+    /// One packet from the client.
+    async fn take<S>(&mut self, packet: Packet, frames: &mut Frames<S>) -> Result<(), End> {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, frames).await,
+            Packet::PubAck(id) => {
+                self.acknowledged(id).await;
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe, frames).await,
+            Packet::Unsubscribe(unsubscribe) => {
+                self.session.unsubscribe(&unsubscribe.filters).await;
+                frames.put(&Packet::UnsubAck(unsubscribe.packet_id))
+            }
+            Packet::PingReq => frames.put(&Packet::PingResp),
+            Packet::Disconnect => Err(End::Disconnected),
+            Packet::Connect(_) => Err(End::Violation("a second CONNECT")),
+            Packet::PubRec(_) | Packet::PubRel(_) | Packet::PubComp(_) => {
+                Err(End::Violation("QoS 2 is not offered"))
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(End::Violation("a packet that only servers send"))
+            }
+        }
+    }
+
+    async fn publish<S>(&mut self, publish: Publish, frames: &mut Frames<S>) -> Result<(), End> {
+        if publish.qos == QoS::ExactlyOnce {
+            return Err(End::Violation("QoS 2 is not offered"));
+        }
+        let packet_id = publish.packet_id;
+        self.session.publish(publish).await.map_err(End::Closed)?;
+        packet_id.map_or(Ok(()), |id| frames.put(&Packet::PubAck(id)))
+    }
+
+    async fn subscribe<S>(&mut self, subscribe: Subscribe, frames: &mut Frames<S>) -> Result<(), End> {
+        let codes = self.session.subscribe(&subscribe.filters).await;
+        if codes.len() != subscribe.filters.len() {
+            tracing::error!(
+                filters = subscribe.filters.len(),
+                codes = codes.len(),
+                "a session answered a SUBSCRIBE badly"
+            );
+            return Err(End::Violation("no verdict for each filter"));
+        }
+        frames.put(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes }))
+    }
+
+    /// A PUBACK for a message that is not in flight is ignored, as brokers do.
+    async fn acknowledged(&mut self, id: u16) {
+        if let Some(index) = self.in_flight.iter().position(|(sent, _)| *sent == id) {
+            let (_, token) = self.in_flight.remove(index);
+            self.session.acknowledged(token).await;
+        }
+    }
+
+    /// Encodes what the outbox holds and the client may get now.
+    fn send_queued<S>(&mut self, frames: &mut Frames<S>) -> Result<(), End> {
+        let limit = self.in_flight_limit;
+        loop {
+            let room = self.in_flight.len() < limit;
+            let Some(message) = self.queued.pop_if(|message| room || message.qos == QoS::AtMostOnce) else {
+                return Ok(());
+            };
+            let (qos, packet_id) = match message.qos {
+                QoS::AtMostOnce => (QoS::AtMostOnce, None),
+                QoS::AtLeastOnce | QoS::ExactlyOnce => {
+                    let id = self.next_packet_id();
+                    self.in_flight.push((id, message.token));
+                    (QoS::AtLeastOnce, Some(id))
+                }
+            };
+            let (topic, payload) = (message.topic, message.payload);
+            frames.put(&Packet::Publish(Publish {
+                dup: false,
+                qos,
+                retain: false,
+                topic,
+                packet_id,
+                payload,
+            }))?;
+        }
+    }
+
+    /// Never 0, never one in flight.
+    fn next_packet_id(&mut self) -> u16 {
+        loop {
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            if !self.in_flight.iter().any(|(sent, _)| *sent == self.last_packet_id) {
+                return self.last_packet_id;
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The server side of MQTT 3.1.1 connections.
+//!
+//! An [`MqttEndpoint`] decides on CONNECT and returns an [`MqttSession`], which is told what the client does.
+//! Messages to the client go through its [`Outbox`], from anywhere. [`drive`] runs one connection over any
+//! byte stream; [`serve_mqtt`] runs a TLS listener with it.
+//!
+//! What the driver decides itself: CONNECT comes first, in time and once; no session is ever present; QoS 2
+//! and packets that only servers send end the connection; a client that is silent for one and a half
+//! keep-alives, or does not read, is closed. Topics, wills and retained messages are the session's concern.
+
+mod driver;
+mod frames;
+mod outbox;
+mod session;
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{Accepted, Gate, Listening};
+
+pub use driver::{Link, drive};
+pub use outbox::{Outbox, OutboxError};
+pub use session::{Close, MqttEndpoint, MqttSession};
+
+/// Serves MQTT over TLS until `shutdown`, then waits, at most for the grace period, for sessions that still
+/// owe a reply.
+pub async fn serve_mqtt(
+    listener: TcpListener,
+    tls: Arc<ServerConfig>,
+    endpoint: Arc<dyn MqttEndpoint>,
+    gate: Gate,
+    shutdown: CancellationToken,
+) {
+    let link = Link { endpoint, limits: Arc::clone(&gate.limits), shutdown: shutdown.clone() };
+    let listening = Listening { listener, tls, gate, shutdown };
+    let serve = move |accepted| {
+        let link = link.clone();
+        async move {
+            let Accepted { stream, peer, place } = accepted;
+            drive(stream, peer, link).await;
+            drop(place);
+        }
+    };
+    listening.run(serve).await;
+}

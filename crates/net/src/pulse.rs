@@ -1,0 +1,155 @@
+//! Deadlines of an HTTP connection: which phase it is in, and until when.
+//!
+//! hyper has one timeout for "no complete header yet", which cannot tell a kept idle connection (minutes are
+//! fine) from a header that drips in (seconds are not). So the byte stream and the handler report what
+//! happens here, and the connection's task watches the deadline. The timer is only touched when a deadline
+//! moves nearer.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, sleep_until};
+
+use crate::limits::Limits;
+
+/// Shared by the stream, the handler and the task of one connection.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    limits: Arc<Limits>,
+    born: Instant,
+    /// Deadline in milliseconds since `born`, and the phase in the lowest bit: 1 while idle.
+    state: AtomicU64,
+}
+
+/// The connection outlived a deadline.
+#[derive(Debug)]
+pub(crate) struct Expired;
+
+impl Pulse {
+    /// A new connection: the first request's header is due.
+    pub(crate) fn new(limits: Arc<Limits>) -> Arc<Pulse> {
+        let pulse = Pulse { limits, born: Instant::now(), state: AtomicU64::new(0) };
+        pulse.set(pulse.limits.header_timeout, Phase::Busy);
+        Arc::new(pulse)
+    }
+
+    /// A header is complete; its request is due.
+    pub(crate) fn request(&self) {
+        self.set(self.limits.request_timeout, Phase::Busy);
+    }
+
+    /// A response is on its way; the next request may take its time.
+    pub(crate) fn response(&self) {
+        self.set(self.limits.http_idle_timeout, Phase::Idle);
+    }
+
+    /// Bytes came in: when idle, they begin a header.
+    fn bytes(&self) {
+        if self.state.load(Ordering::Relaxed) & IDLE != 0 {
+            self.set(self.limits.header_timeout, Phase::Busy);
+        }
+    }
+
+    fn set(&self, after: Duration, phase: Phase) {
+        let deadline = (self.born.elapsed() + after).as_millis() as u64;
+        let idle = if phase == Phase::Idle { IDLE } else { 0 };
+        self.state.store(deadline << 1 | idle, Ordering::Relaxed);
+    }
+
+    fn deadline(&self) -> Instant {
+        self.born + Duration::from_millis(self.state.load(Ordering::Relaxed) >> 1)
+    }
+
+    /// Runs `connection` until it ends or a deadline passes.
+    pub(crate) async fn watch<F: Future>(&self, connection: F) -> Result<F::Output, Expired> {
+        let mut connection = pin!(connection);
+        let mut timer = pin!(sleep_until(self.deadline()));
+        poll_fn(move |context| {
+            if let Poll::Ready(output) = connection.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            loop {
+                let deadline = self.deadline();
+                if deadline < timer.deadline() {
+                    timer.as_mut().reset(deadline);
+                }
+                if timer.as_mut().poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                if deadline <= timer.deadline() {
+                    return Poll::Ready(Err(Expired));
+                }
+                timer.as_mut().reset(deadline);
+            }
+        })
+        .await
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Busy,
+    Idle,
+}
+
+/// A stream that reports arriving bytes, and holds what must live as long as the connection does: an upgraded
+/// connection outlives its HTTP task.
+pub(crate) struct Reporting<S, P> {
+    pub(crate) stream: S,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) _place: P,
+}
+
+impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.pulse.bytes();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// Lowest bit of the state.
+const IDLE: u64 = 1;

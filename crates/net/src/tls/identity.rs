@@ -1,0 +1,119 @@
+//! A certificate chain with its private key, of a server or a client.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, fs, io};
+
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use super::spki::PublicKey;
+
+/// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
+#[derive(Clone)]
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+}
+
+/// Why PEM text is no identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The chain is no PEM, or empty.
+    #[error("certificate chain: {0}")]
+    Chain(String),
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// There is no usable private key.
+    #[error("private key: {0}")]
+    Key(String),
+    /// The private key is not that of the leaf certificate.
+    #[error("the private key does not belong to the first certificate of the chain")]
+    Mismatch,
+}
+
+impl Identity {
+    /// From PEM text: the chain leaf first, the key as PKCS#8, SEC1 or PKCS#1.
+    pub fn from_pem(chain_pem: &[u8], key_pem: &[u8]) -> Result<Identity, IdentityError> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| IdentityError::Chain(error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| IdentityError::Key(error.to_string()))?;
+        Identity::from_der(chain, key)
+    }
+
+    /// From two PEM files.
+    pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Identity, IdentityError> {
+        Identity::from_pem(&read(chain)?, &read(key)?)
+    }
+
+    /// From DER.
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Identity, IdentityError> {
+        if chain.is_empty() {
+            return Err(IdentityError::Chain("no certificate in PEM form".to_owned()));
+        }
+        let provider = aws_lc_rs::default_provider();
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|error| IdentityError::Key(error.to_string()))?;
+        let in_leaf = chain.first().and_then(|leaf| PublicKey::of_certificate(leaf));
+        let of_key = key.public_key();
+        if in_leaf.is_none() || in_leaf != of_key.as_ref().and_then(|spki| PublicKey::from_spki(spki)) {
+            return Err(IdentityError::Mismatch);
+        }
+        Ok(Identity { key: Arc::new(CertifiedKey::new(chain, key)) })
+    }
+
+    /// The chain, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
+    pub(super) fn as_client(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Identity").field("certificates", &self.key.cert.len()).finish_non_exhaustive()
+    }
+}
+
+/// Gives each client the first certificate whose signature it can verify.
+#[derive(Debug)]
+pub(super) struct ChooseIdentity {
+    identities: Vec<Identity>,
+}
+
+impl ChooseIdentity {
+    pub(super) fn new(identities: Vec<Identity>) -> ChooseIdentity {
+        ChooseIdentity { identities }
+    }
+}
+
+impl ResolvesServerCert for ChooseIdentity {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let schemes = hello.signature_schemes();
+        let usable = |identity: &&Identity| identity.key.key.choose_scheme(schemes).is_some();
+        self.identities.iter().find(usable).map(|identity| Arc::clone(&identity.key))
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    fs::read(path).map_err(|source| IdentityError::Io { path: path.to_owned(), source })
+}

@@ -1,0 +1,87 @@
+//! TLS configurations: TLS 1.2 and 1.3 by rustls with aws-lc-rs.
+//!
+//! The server requests a client certificate but never requires one, and accepts every certificate whose
+//! private key the peer proves to hold (module `possession`): which certificate may do what is decided by the
+//! application, per request. Sessions are resumed with stateless tickets, which restore the client's chain; a
+//! resumed connection has the same certificates as the first, and must be judged again.
+
+mod identity;
+mod possession;
+mod spki;
+
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+pub use identity::{Identity, IdentityError};
+
+use identity::ChooseIdentity;
+use possession::ProofOfPossession;
+
+/// Why a TLS configuration could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A trusted certificate cannot be read or used.
+    #[error("CA certificates: {0}")]
+    Ca(String),
+    /// A server without a certificate.
+    #[error("a TLS server needs at least one certificate and key")]
+    NoIdentity,
+    /// rustls refused.
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+/// The server side. Of several identities the first is used whose key type the client can verify, so put
+/// ECDSA P-256 before RSA: an RSA signature costs the server ten times as much.
+///
+/// Key exchange is the provider's order, X25519 first. One ticket per TLS 1.3 handshake instead of two:
+/// devices seldom come back at all.
+pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, TlsError> {
+    if identities.is_empty() {
+        return Err(TlsError::NoIdentity);
+    }
+    let provider = provider();
+    let verifier = Arc::new(ProofOfPossession::new(provider.signature_verification_algorithms));
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(ChooseIdentity::new(identities)));
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// The client side: the server must show a chain to one of the certificates in `ca_pem`, for the name
+/// connected to.
+///
+/// Sessions are not resumed: every connection is the full handshake that a device's first one is.
+pub fn client_config(ca_pem: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(ca_pem)?);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity.as_client()),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+fn roots(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+        let certificate = certificate.map_err(|error| TlsError::Ca(error.to_string()))?;
+        roots.add(certificate).map_err(|error| TlsError::Ca(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(TlsError::Ca("no certificate in PEM form".to_owned())) } else { Ok(roots) }
+}
+
+/// Passed explicitly: the process-wide default would depend on who sets it first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}

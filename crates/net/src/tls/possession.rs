@@ -1,0 +1,116 @@
+//! The check of client certificates inside the handshake: possession of the private key, and nothing else.
+//!
+//! rustls' own helpers parse the leaf with webpki, which refuses X.509 v1 and unknown critical extensions;
+//! the peer would then be gone before the application could say why. So the public key is taken out of the
+//! certificate here, and the handshake signature verified with the provider's algorithms.
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, PeerMisbehaved,
+    SignatureScheme,
+};
+
+use super::spki::PublicKey;
+
+/// Requests a certificate, requires none, and accepts any whose key the peer holds: RSA 2048 to 8192, P-256,
+/// P-384, P-521, Ed25519.
+#[derive(Debug)]
+pub(super) struct ProofOfPossession {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ProofOfPossession {
+    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> ProofOfPossession {
+        ProofOfPossession { algorithms }
+    }
+
+    /// The algorithms that go with a signature scheme, the one that TLS 1.3 demands first.
+    fn algorithms(&self, scheme: SignatureScheme) -> Result<&[&dyn SignatureVerificationAlgorithm], Error> {
+        let of_scheme = self.algorithms.mapping.iter().find(|(known, _)| *known == scheme);
+        of_scheme
+            .map(|(_, algorithms)| *algorithms)
+            .ok_or(Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))
+    }
+}
+
+impl ClientCertVerifier for ProofOfPossession {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    /// No hints: clients drop certificates of issuers that are not on the list.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if others.len() >= MAX_CHAIN {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        PublicKey::of_certificate(leaf)
+            .map(|_| ClientCertVerified::assertion())
+            .ok_or(CertificateError::BadEncoding.into())
+    }
+
+    /// In TLS 1.2 the scheme leaves the curve open (RFC 5246 §7.4.1.4.1), so every algorithm of the scheme is
+    /// tried.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify(self.algorithms(signed.scheme)?, message, leaf, signed)
+    }
+
+    /// In TLS 1.3 the scheme names the curve (RFC 8446 §4.2.3), and PKCS#1 v1.5 is not for handshakes.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let pkcs1 = [
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ];
+        if pkcs1.contains(&signed.scheme) {
+            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        let algorithms = self.algorithms(signed.scheme)?;
+        verify(&algorithms[..algorithms.len().min(1)], message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn verify(
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    message: &[u8],
+    leaf: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
+    let algorithm = algorithms
+        .iter()
+        .find(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
+        .ok_or(PeerIncompatible::NoSignatureSchemesInCommon)?;
+    algorithm
+        .verify_signature(key.bits, message, signed.signature())
+        .map(|()| HandshakeSignatureValid::assertion())
+        .map_err(|_| CertificateError::BadSignature.into())
+}
+
+/// Certificates in a client's chain; SDKs send one to four.
+const MAX_CHAIN: usize = 10;

@@ -1,0 +1,69 @@
+//! The public key inside a certificate, read without judging the certificate.
+
+use x509_parser::asn1_rs::{Any, FromDer};
+
+/// SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PublicKey<'a> {
+    /// Content of the AlgorithmIdentifier, without its SEQUENCE header: the form that webpki's algorithms
+    /// compare.
+    pub(super) algorithm: &'a [u8],
+    /// The key itself.
+    pub(super) bits: &'a [u8],
+}
+
+impl<'a> PublicKey<'a> {
+    /// The key in a certificate of any version: steps over what comes before it in TBSCertificate (RFC 5280
+    /// §4.1) and looks at nothing else. `None` when the bytes are no certificate.
+    pub(super) fn of_certificate(certificate: &'a [u8]) -> Option<PublicKey<'a>> {
+        let (_, certificate) = Any::from_der(certificate).ok()?;
+        let (_, tbs) = Any::from_der(certificate.data).ok()?;
+        let mut rest = tbs.data;
+        if rest.first() == Some(&EXPLICIT_VERSION) {
+            rest = Any::from_der(rest).ok()?.0;
+        }
+        for _serial_signature_issuer_validity_subject in 0..5 {
+            rest = Any::from_der(rest).ok()?.0;
+        }
+        PublicKey::from_spki(rest)
+    }
+
+    /// From the DER of a SubjectPublicKeyInfo, whatever follows it.
+    pub(super) fn from_spki(der: &'a [u8]) -> Option<PublicKey<'a>> {
+        let (_, info) = Any::from_der(der).ok()?;
+        let (key, algorithm) = Any::from_der(info.data).ok()?;
+        let (_, key) = Any::from_der(key).ok()?;
+        let (&UNUSED_BITS, bits) = key.data.split_first()? else { return None };
+        Some(PublicKey { algorithm: algorithm.data, bits })
+    }
+}
+
+/// Tag of `[0] EXPLICIT Version`, absent from v1 certificates.
+const EXPLICIT_VERSION: u8 = 0xa0;
+
+/// First byte of a BIT STRING that fills its last byte.
+const UNUSED_BITS: u8 = 0;
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, PublicKeyData};
+
+    use super::*;
+
+    #[test]
+    fn finds_the_key_and_survives_every_truncation_and_flipped_byte() {
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let certificate = CertificateParams::new(["device".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let found = PublicKey::of_certificate(certificate.der()).unwrap();
+        assert_eq!(found.bits, key.der_bytes());
+        assert_eq!(found.algorithm, [0x06, 0x03, 0x2b, 0x65, 0x70]); // 1.3.101.112
+        for length in 0..certificate.der().len() {
+            assert_eq!(PublicKey::of_certificate(&certificate.der()[..length]), None, "{length} bytes");
+            for value in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
+                let mut altered = certificate.der().to_vec();
+                altered[length] = value;
+                let _ = PublicKey::of_certificate(&altered); // must not panic
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The accept loop: places, handshakes and shutdown, whatever the protocol.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::get;
+use net::{CancellationToken, Gate, Limits, serve_https};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::pki::{Pki, connect, listen};
+
+#[tokio::test]
+async fn connections_above_the_limit_wait_for_a_place() {
+    let pki = Pki::new();
+    let gate = Gate::new(Limits { max_connections: 2, ..Limits::default() });
+    let mut addrs = Vec::new();
+    for _ in 0..2 {
+        let (listener, addr) = listen();
+        tokio::spawn(serve_https(
+            listener,
+            pki.server(),
+            Router::new(),
+            gate.clone(),
+            CancellationToken::new(),
+        ));
+        addrs.push(addr);
+    }
+    let first = connect(addrs[0], pki.client(None)).await.unwrap();
+    let _second = connect(addrs[1], pki.client(None)).await.unwrap();
+    assert_eq!(gate.connections(), 2);
+    for addr in &addrs {
+        let third = timeout(Duration::from_millis(300), connect(*addr, pki.client(None))).await;
+        assert!(third.is_err(), "there is no place");
+    }
+    drop(first);
+    timeout(Duration::from_secs(5), connect(addrs[1], pki.client(None))).await.expect("a place").unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_ended() {
+    let pki = Pki::new();
+    let limits = Limits { handshake_timeout: Duration::from_millis(200), ..Limits::default() };
+    let gate = Gate::new(limits);
+    let (listener, addr) = listen();
+    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
+    let mut silent = TcpStream::connect(addr).await.unwrap();
+    let mut halting = TcpStream::connect(addr).await.unwrap();
+    halting.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap(); // the start of a ClientHello
+    let mut talking = TcpStream::connect(addr).await.unwrap();
+    talking.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap(); // no TLS at all
+    for stream in [&mut silent, &mut halting, &mut talking] {
+        let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut Vec::new())).await;
+        assert!(end.is_ok(), "the server hangs up");
+    }
+    connect(addr, pki.client(None)).await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_finishes_requests_and_closes_idle_connections() {
+    let pki = Pki::new();
+    let shutdown = CancellationToken::new();
+    let (listener, addr) = listen();
+    let router = Router::new().route("/", get(|| async { "quick" })).route(
+        "/slow",
+        get(|| async {
+            sleep(Duration::from_millis(400)).await;
+            "slow"
+        }),
+    );
+    let server = tokio::spawn(serve_https(
+        listener,
+        pki.server(),
+        router,
+        Gate::new(Limits::default()),
+        shutdown.clone(),
+    ));
+    let mut idle = connect(addr, pki.client(None)).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(idle.read(&mut [0; 4096]).await.unwrap() > 100);
+    let handshaking = TcpStream::connect(addr).await.unwrap();
+    let mut busy = connect(addr, pki.client(None)).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+
+    let began = Instant::now();
+    shutdown.cancel();
+    let mut answer = String::new();
+    busy.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("connection: close") && answer.ends_with("slow"), "{answer}");
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    timeout(Duration::from_secs(2), server).await.expect("the listener ends").unwrap();
+    assert!(began.elapsed() > Duration::from_millis(200), "it waited for the slow request");
+    assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
+    drop(handshaking);
+}
+
+#[tokio::test]
+async fn shutdown_waits_no_longer_than_the_grace_period() {
+    let pki = Pki::new();
+    let shutdown = CancellationToken::new();
+    let limits = Limits { shutdown_grace: Duration::from_millis(200), ..Limits::default() };
+    let (listener, addr) = listen();
+    let router = Router::new().route("/", get(std::future::pending::<&'static str>));
+    let server =
+        tokio::spawn(serve_https(listener, pki.server(), router, Gate::new(limits), shutdown.clone()));
+    let mut busy = connect(addr, pki.client(None)).await.unwrap();
+    busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    shutdown.cancel();
+    timeout(Duration::from_secs(3), server).await.expect("the listener ends").unwrap();
+}
+
+/// Tells the child process of the next test apart.
+const FEW_DESCRIPTORS: &str = "NET_FEW_DESCRIPTORS";
+
+/// Runs out of file descriptors in a child process that may have 60 of them.
+#[tokio::test]
+async fn running_out_of_descriptors_is_survived() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        let test = std::env::current_exe().unwrap();
+        let status = Command::new("sh")
+            .args(["-c", "ulimit -n 60 && exec \"$@\"", "sh"])
+            .arg(test)
+            .args(["--exact", "accept::running_out_of_descriptors_is_survived"])
+            .env(FEW_DESCRIPTORS, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    let pki = Pki::new();
+    let (listener, addr) = listen();
+    let gate = Gate::new(Limits::default());
+    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
+    let mut clients = Vec::new();
+    while let Ok(client) = TcpStream::connect(addr).await {
+        clients.push(client);
+    }
+    sleep(Duration::from_millis(200)).await; // several failed accepts
+    assert!(gate.connections() < clients.len(), "some connections could not be accepted");
+    drop(clients);
+    let entered = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
+    entered.expect("in time").expect("the listener goes on");
+}

@@ -1,0 +1,10 @@
+//! Listeners and the MQTT driver, through real sockets and in memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod accept;
+mod https;
+mod mqtt;
+mod mqtt_parts;
+mod mqtts;
+mod pki;
+mod tls;

@@ -1,0 +1,245 @@
+//! Which client certificates come through the handshake, and what the application sees of them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Extension, Router};
+use net::tls::{Identity, IdentityError, TlsError};
+use net::{CancellationToken, Gate, Limits, Peer, serve_https};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::pki::{Credentials, Pki, connect, device, listen};
+
+/// Made with `openssl x509 -req -signkey`, which issues version 1.
+const V1_CERTIFICATE: &str = include_str!("fixtures/v1-certificate.pem");
+const V1_KEY: &str = include_str!("fixtures/v1-key.pem");
+
+/// Starts a server that answers with what it sees of the client's chain.
+fn start(tls: Arc<ServerConfig>) -> SocketAddr {
+    async fn describe(Extension(peer): Extension<Peer>) -> String {
+        summary(&peer.certificates)
+    }
+    let (listener, addr) = listen();
+    let router = Router::new().route("/", get(describe));
+    tokio::spawn(serve_https(listener, tls, router, Gate::new(Limits::default()), CancellationToken::new()));
+    addr
+}
+
+fn summary(chain: &[CertificateDer<'_>]) -> String {
+    let checksum =
+        |certificate: &CertificateDer<'_>| certificate.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    format!("{:?}", chain.iter().map(checksum).collect::<Vec<_>>())
+}
+
+/// What the server says about a client with this configuration, and how the handshake went.
+async fn ask(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<(String, HandshakeKind)> {
+    let mut stream = connect(addr, config).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let body = answer.rsplit("\r\n\r\n").next().unwrap().to_owned();
+    Ok((body, stream.get_ref().1.handshake_kind().unwrap()))
+}
+
+/// A client that checks nothing about itself: chain and key need not belong together.
+fn client(
+    pki: &Pki,
+    provider: CryptoProvider,
+    version: &'static SupportedProtocolVersion,
+    credentials: Option<&Credentials>,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.ca_pem().as_bytes()).unwrap()).unwrap();
+    let key = credentials.map(|credentials| {
+        let key = PrivateKeyDer::from_pem_slice(credentials.key_pem.as_bytes()).unwrap();
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        Arc::new(CertifiedKey::new(credentials.chain(), key))
+    });
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots);
+    match key {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    }
+}
+
+/// Asks with TLS 1.2 and with TLS 1.3.
+async fn ask_both(pki: &Pki, addr: SocketAddr, credentials: Option<&Credentials>) -> Vec<io::Result<String>> {
+    let mut answers = Vec::new();
+    for version in [&TLS12, &TLS13] {
+        let config = client(pki, aws_lc_rs::default_provider(), version, credentials);
+        answers.push(ask(addr, Arc::new(config)).await.map(|(answer, _)| answer));
+    }
+    answers
+}
+
+#[tokio::test]
+async fn any_certificate_whose_key_is_held_comes_through() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    for (what, credentials) in untidy_devices(&pki) {
+        for answer in ask_both(&pki, addr, Some(&credentials)).await {
+            assert_eq!(answer.unwrap(), summary(&credentials.chain()), "{what}");
+        }
+        let (answer, _) = ask(addr, pki.client(Some(&credentials.identity()))).await.unwrap();
+        assert_eq!(answer, summary(&credentials.chain()), "{what} with our own client configuration");
+    }
+}
+
+fn untidy_devices(pki: &Pki) -> Vec<(&'static str, Credentials)> {
+    let p256 = |change: &dyn Fn(&mut CertificateParams)| {
+        let mut params = device();
+        change(&mut params);
+        pki.credentials(params, &PKCS_ECDSA_P256_SHA256)
+    };
+    vec![
+        ("P-256", pki.device()),
+        ("P-384", pki.credentials(device(), &rcgen::PKCS_ECDSA_P384_SHA384)),
+        ("P-521", pki.credentials(device(), &rcgen::PKCS_ECDSA_P521_SHA512)),
+        ("Ed25519", pki.credentials(device(), &PKCS_ED25519)),
+        ("RSA", pki.credentials(device(), &rcgen::PKCS_RSA_SHA256)),
+        ("expired", p256(&|params| params.not_after = rcgen::date_time_ymd(2001, 1, 2))),
+        (
+            "serverAuth only",
+            p256(&|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        ),
+        ("a CA", p256(&|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))),
+        (
+            "unknown critical extension",
+            p256(&|params| {
+                let mut unknown =
+                    CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+                unknown.set_criticality(true);
+                params.custom_extensions.push(unknown);
+            }),
+        ),
+        ("of another CA", Pki::new().device()),
+        ("X.509 v1", Credentials { chain_pem: V1_CERTIFICATE.to_owned(), key_pem: V1_KEY.to_owned() }),
+    ]
+}
+
+#[tokio::test]
+async fn a_client_without_certificate_comes_through() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    for answer in ask_both(&pki, addr, None).await {
+        assert_eq!(answer.unwrap(), "[]");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_does_not() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
+        let mut stolen = pki.credentials(device(), algorithm);
+        stolen.key_pem = pki.credentials(device(), algorithm).key_pem;
+        for answer in ask_both(&pki, addr, Some(&stolen)).await {
+            assert!(answer.is_err(), "{algorithm:?}: {answer:?}");
+        }
+    }
+    let garbage = "-----BEGIN CERTIFICATE-----\nMAMBAgM=\n-----END CERTIFICATE-----\n".to_owned();
+    let garbage = Credentials { chain_pem: garbage, key_pem: pki.device().key_pem };
+    for answer in ask_both(&pki, addr, Some(&garbage)).await {
+        assert!(answer.is_err(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_session_has_the_first_one_s_certificates() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    let device = pki.device();
+    for version in [&TLS12, &TLS13] {
+        let mut config = client(&pki, aws_lc_rs::default_provider(), version, Some(&device));
+        config.resumption = Resumption::in_memory_sessions(8);
+        let config = Arc::new(config);
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let (answer, kind) = ask(addr, Arc::clone(&config)).await.unwrap();
+            assert_eq!((answer, kind), (summary(&device.chain()), expected), "{version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_long_a_chain_does_not_come_through() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    let mut device = pki.device();
+    let other = device.chain_pem.clone();
+    for (pairs, accepted) in [(5, true), (6, false)] {
+        device.chain_pem = other.repeat(pairs);
+        for answer in ask_both(&pki, addr, Some(&device)).await {
+            assert_eq!(answer.is_ok(), accepted, "{} certificates", 2 * pairs);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_usable_server_certificate_is_chosen() {
+    let pki = Pki::new();
+    let server = |algorithm| {
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        pki.credentials(params, algorithm).identity()
+    };
+    let identities = vec![server(&PKCS_ED25519), server(&PKCS_ECDSA_P256_SHA256)];
+    let chains: Vec<_> = identities.iter().map(|identity| identity.chain()[0].clone()).collect();
+    let addr = start(net::tls::server_config(identities).unwrap());
+    let knows_ecdsa_only = {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.signature_verification_algorithms.mapping =
+            &provider.signature_verification_algorithms.mapping[..2];
+        provider
+    };
+    for (provider, expected) in [(aws_lc_rs::default_provider(), &chains[0]), (knows_ecdsa_only, &chains[1])]
+    {
+        let stream = connect(addr, client(&pki, provider, &TLS13, None).into()).await.unwrap();
+        assert_eq!(&stream.get_ref().1.peer_certificates().unwrap()[0], expected);
+    }
+}
+
+#[tokio::test]
+async fn our_client_checks_the_server() {
+    let pki = Pki::new();
+    let addr = start(Pki::new().server());
+    let refused = ask(addr, pki.client(None)).await.unwrap_err();
+    assert!(refused.to_string().starts_with("invalid peer certificate"), "{refused}");
+}
+
+#[test]
+fn identities_are_checked() {
+    let pki = Pki::new();
+    let (one, other) = (pki.device(), pki.device());
+    let check = |chain: &str, key: &str| Identity::from_pem(chain.as_bytes(), key.as_bytes());
+    assert!(check(&one.chain_pem, &one.key_pem).is_ok());
+    assert!(matches!(check(&one.chain_pem, &other.key_pem), Err(IdentityError::Mismatch)));
+    assert!(matches!(check("", &one.key_pem), Err(IdentityError::Chain(_))));
+    assert!(matches!(check(&one.chain_pem, &one.chain_pem), Err(IdentityError::Key(_))));
+    let missing =
+        Identity::from_pem_files("/nonexistent/chain.pem".as_ref(), "/nonexistent/key.pem".as_ref());
+    assert!(missing.unwrap_err().to_string().starts_with("/nonexistent/chain.pem: "));
+    assert!(matches!(net::tls::server_config(Vec::new()), Err(TlsError::NoIdentity)));
+    assert!(matches!(net::tls::client_config(b"no PEM", None), Err(TlsError::Ca(_))));
+}
+
+#[test]
+fn keys_are_not_printed() {
+    let key = KeyPair::generate().unwrap();
+    let certificate = device().self_signed(&key).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let identity = Identity::from_der(vec![certificate.der().clone()], key).unwrap();
+    assert_eq!(format!("{identity:?}"), "Identity { certificates: 1, .. }");
+}

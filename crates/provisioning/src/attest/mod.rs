@@ -1,0 +1,259 @@
+//! Proving who a device is.
+//!
+//! What a device presents is [`Evidence`]; what an enrollment accepts is its attestation mechanism. The functions here
+//! compare the two and, only if they fit, make an [`Attested`]. Nothing else can make one, and no registration
+//! continues without one. Refusals name the rule that failed, for the operator; the device is told no more than that
+//! it was refused.
+
+mod symmetric_key;
+pub mod x509;
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use model::{
+    AttestedBy, DeviceId, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
+    HubCredentials, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
+    InitialTwin, RegistrationId, SymmetricKey, Timestamp,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::Error;
+use x509::PresentedChain;
+
+/// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// A signed claim (SAS token), if one was sent.
+    pub claim: Option<SignedClaim>,
+    /// The client certificates as sent in the TLS handshake, DER, leaf first; empty if none were.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+/// A resource, an expiry and a MAC over both.
+#[derive(Clone)]
+pub struct SignedClaim {
+    /// The resource claimed, decoded: `{idScope}/registrations/{registrationId}`.
+    pub resource: String,
+    /// When the claim ends, with all allowance for clock skew.
+    pub expires: Timestamp,
+    /// The text that was signed.
+    pub signed_text: String,
+    /// HMAC-SHA256 of that text.
+    pub mac: Vec<u8>,
+}
+
+impl SignedClaim {
+    /// Whether this key made the MAC; takes the same time whatever differs.
+    fn is_signed_by(&self, key: &SymmetricKey) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+        hmac::verify(&key, self.signed_text.as_bytes(), &self.mac).is_ok()
+    }
+
+    /// Whether it claims this registration. Compared without case: one SDK lower-cases the whole text.
+    fn names(&self, scope: &IdScope, registration_id: &RegistrationId) -> bool {
+        let mut parts = self.resource.trim_start_matches('/').split('/');
+        let matches =
+            |part: Option<&str>, text: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(text));
+        matches(parts.next(), scope.as_str())
+            && matches(parts.next(), "registrations")
+            && matches(parts.next(), registration_id.as_str())
+            && parts.next().is_none()
+    }
+}
+
+impl std::fmt::Debug for SignedClaim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SignedClaim({}, until {})", self.resource, self.expires)
+    }
+}
+
+/// Who wants to be let in, when.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'a> {
+    /// The instance the device addressed.
+    pub scope: &'a IdScope,
+    /// The name it registers under.
+    pub registration_id: &'a RegistrationId,
+    /// What it presented.
+    pub evidence: &'a Evidence,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Proof that a device is who it says, and by which enrollment. Made only in this module.
+#[derive(Debug, Clone)]
+pub struct Attested {
+    enrollment: Admission,
+    credentials: HubCredentials,
+    by: AttestedBy,
+}
+
+#[derive(Debug, Clone)]
+enum Admission {
+    Individual(Box<IndividualEnrollment>),
+    Group(Arc<EnrollmentGroup>),
+}
+
+impl Attested {
+    /// Which enrollment let the device in.
+    pub fn enrollment(&self) -> EnrollmentRef {
+        match &self.enrollment {
+            Admission::Individual(_) => EnrollmentRef::Individual,
+            Admission::Group(group) => EnrollmentRef::Group(group.group_id.clone()),
+        }
+    }
+
+    /// What the enrollment says about the device's provisioning.
+    pub fn settings(&self) -> &EnrollmentSettings {
+        match &self.enrollment {
+            Admission::Individual(enrollment) => &enrollment.settings,
+            Admission::Group(group) => &group.settings,
+        }
+    }
+
+    /// The device ID by the enrollment: the desired one, else the registration ID as it was enrolled. `None` for a
+    /// group, which knows no names.
+    pub fn device_id(&self) -> Option<DeviceId> {
+        match &self.enrollment {
+            Admission::Individual(enrollment) => {
+                let enrolled = || DeviceId::from(&enrollment.registration_id);
+                Some(enrollment.device_id.clone().unwrap_or_else(enrolled))
+            }
+            Admission::Group(_) => None,
+        }
+    }
+
+    /// What the device's twin starts with.
+    pub fn initial_twin(&self) -> InitialTwin {
+        self.settings().initial_twin.clone().unwrap_or_default()
+    }
+
+    /// What the device will connect to its hub with.
+    pub fn credentials(&self) -> &HubCredentials {
+        &self.credentials
+    }
+
+    /// How it proved itself.
+    pub fn by(&self) -> AttestedBy {
+        self.by
+    }
+}
+
+/// Why a device was refused: the rule, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No enrollment fits.
+    #[error("no enrollment of this ID scope fits the device")]
+    NoEnrollment,
+    /// The mechanism needs a SAS token and none came.
+    #[error("the enrollment wants a SAS token and the device sent none")]
+    NoToken,
+    /// The mechanism needs a client certificate and none came.
+    #[error("the enrollment wants a client certificate and the device sent none")]
+    NoCertificate,
+    /// The device sent nothing to prove itself by.
+    #[error("the device sent neither a SAS token nor a client certificate")]
+    NoEvidence,
+    /// The token has run out.
+    #[error("the SAS token expired, clock skew included, at {0}")]
+    Expired(Timestamp),
+    /// The token is for something else.
+    #[error("the SAS token is for {0:?}, not for this registration")]
+    OtherResource(String),
+    /// The token's signature fits no key.
+    #[error("the SAS token's signature fits neither key")]
+    Signature,
+    /// The leaf is not the enrolled one.
+    #[error("the client certificate {0} is not one of the enrollment's")]
+    OtherCertificate(String),
+    /// The certificates do not lead to the enrollment.
+    #[error(transparent)]
+    Certificate(#[from] x509::CertificateRefusal),
+    /// The mechanism is one that registrations cannot use in this version.
+    #[error("attestation by {0} is not supported for registration by this version")]
+    Unsupported(&'static str),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let message = match refusal {
+            Refusal::Certificate(_) | Refusal::OtherCertificate(_) => "Invalid certificate.",
+            _ => "Unauthorized",
+        };
+        Error::Unauthorized { message, reason: refusal.to_string() }
+    }
+}
+
+/// Compares the evidence with an individual enrollment of the same registration ID.
+pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Attested, Refusal> {
+    let (credentials, by) = match &enrollment.attestation {
+        IndividualAttestation::SymmetricKey(keys) => {
+            symmetric_key::proves(claimant, keys)?;
+            (HubCredentials::SymmetricKeys(keys.clone()), AttestedBy::SymmetricKey)
+        }
+        IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
+            let thumbprint = x509::is_enrolled_leaf(&presented(claimant)?, leaves, claimant)?;
+            (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
+        }
+        IndividualAttestation::X509(IndividualCertificates::CaReferences(_)) => {
+            return Err(Refusal::Unsupported("CA reference"));
+        }
+        IndividualAttestation::Tpm(_) => return Err(Refusal::Unsupported("TPM")),
+    };
+    Ok(Attested { enrollment: Admission::Individual(Box::new(enrollment)), credentials, by })
+}
+
+/// Whether the evidence is of the kind that this mechanism takes; if not, a group may fit better.
+pub fn takes(mechanism: &IndividualAttestation, evidence: &Evidence) -> bool {
+    match mechanism {
+        IndividualAttestation::SymmetricKey(_) => evidence.claim.is_some(),
+        IndividualAttestation::X509(_) => !evidence.certificates.is_empty(),
+        IndividualAttestation::Tpm(_) => true,
+    }
+}
+
+/// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name
+/// its group, so each one is tried.
+pub fn symmetric_key_group(
+    groups: &[Arc<EnrollmentGroup>],
+    likely: Option<&EnrollmentRef>,
+    claimant: &Claimant<'_>,
+) -> Result<Attested, Refusal> {
+    let claim = symmetric_key::claim_for(claimant)?;
+    let is_likely = |group: &&Arc<EnrollmentGroup>| matches!(likely, Some(EnrollmentRef::Group(id)) if *id == group.group_id);
+    let first = groups.iter().find(is_likely);
+    for group in first.into_iter().chain(groups) {
+        let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
+        if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
+            return Ok(Attested {
+                enrollment: Admission::Group(Arc::clone(group)),
+                credentials: HubCredentials::SymmetricKeys(device_keys),
+                by: AttestedBy::SymmetricKey,
+            });
+        }
+    }
+    Err(if groups.is_empty() { Refusal::NoEnrollment } else { Refusal::Signature })
+}
+
+/// Finds the X.509 group nearest the leaf of `chain`, the certificates that the device sent. `groups` are those whose
+/// signing certificates may have issued one of them.
+pub fn x509_group(
+    groups: &[Arc<EnrollmentGroup>],
+    chain: &PresentedChain<'_>,
+    claimant: &Claimant<'_>,
+) -> Result<Attested, Refusal> {
+    let group = x509::nearest_group(chain, groups, claimant)?;
+    Ok(Attested {
+        enrollment: Admission::Group(Arc::clone(group)),
+        credentials: HubCredentials::Certificate(chain.leaf_thumbprint()),
+        by: AttestedBy::X509,
+    })
+}
+
+fn presented<'a>(claimant: &Claimant<'a>) -> Result<PresentedChain<'a>, Refusal> {
+    if claimant.evidence.certificates.is_empty() {
+        return Err(Refusal::NoCertificate);
+    }
+    Ok(PresentedChain::parse(&claimant.evidence.certificates)?)
+}

@@ -1,0 +1,101 @@
+//! X.509: the device's leaf is the enrolled one, or chains to a group's signing certificate.
+//!
+//! The TLS handshake has shown that the device holds the leaf's private key; here it is decided what that is worth.
+//! All rules about a certificate are in [`rules`], the walk from leaf to group is in [`nearest_group`].
+
+mod path;
+pub mod rules;
+mod signature;
+
+pub use path::nearest_group;
+
+use model::{Certificate, Pair, Sha256Thumbprint};
+use rustls_pki_types::CertificateDer;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::{Claimant, Refusal};
+
+/// The most certificates looked at; the TLS layer bounds their bytes.
+pub const MAX_CERTIFICATES: usize = 10;
+
+/// The certificates a device sent, parsed.
+#[derive(Debug)]
+pub struct PresentedChain<'a> {
+    leaf: X509Certificate<'a>,
+    /// In the order in which they were sent, which means nothing.
+    others: Vec<X509Certificate<'a>>,
+}
+
+/// Why certificates do not prove a device.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateRefusal {
+    /// A certificate cannot be read.
+    #[error("certificate {0} of those presented cannot be read")]
+    Unreadable(usize),
+    /// Too many were sent.
+    #[error("more than {MAX_CERTIFICATES} certificates were presented")]
+    TooMany,
+    /// A rule about a single certificate.
+    #[error("{subject}: {rule}")]
+    Rule {
+        /// Whose rule it is.
+        subject: String,
+        /// Which one.
+        rule: rules::BrokenRule,
+    },
+    /// The leaf names another device.
+    #[error("the leaf's common name is {0:?}, not the registration ID")]
+    OtherName(String),
+    /// No group's certificate and no presented one bears the issuer's name.
+    #[error(
+        "no enrollment group's certificate, and none that the device sent, issued {subject}; missing is {issuer}"
+    )]
+    MissingIssuer {
+        /// The certificate whose issuer is missing.
+        subject: String,
+        /// The issuer.
+        issuer: String,
+    },
+}
+
+impl<'a> PresentedChain<'a> {
+    /// Parses what was sent; refuses if any of it cannot be read.
+    pub fn parse(certificates: &'a [CertificateDer<'static>]) -> Result<Self, CertificateRefusal> {
+        if certificates.len() > MAX_CERTIFICATES {
+            return Err(CertificateRefusal::TooMany);
+        }
+        let mut parsed =
+            certificates.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
+                Ok(([], certificate)) => Ok(certificate),
+                _ => Err(CertificateRefusal::Unreadable(at)),
+            });
+        let leaf = parsed.next().unwrap_or(Err(CertificateRefusal::Unreadable(0)))?;
+        Ok(PresentedChain { leaf, others: parsed.collect::<Result<_, _>>()? })
+    }
+
+    /// The DER of the issuers' names, by which groups are looked up.
+    pub fn issuers(&self) -> Vec<&[u8]> {
+        let all = std::iter::once(&self.leaf).chain(&self.others);
+        all.map(|certificate| certificate.issuer().as_raw()).collect()
+    }
+
+    /// The leaf's SHA-256, by which the hub will know the device.
+    pub fn leaf_thumbprint(&self) -> Sha256Thumbprint {
+        Sha256Thumbprint::of(self.leaf.as_raw())
+    }
+}
+
+/// Refuses unless the leaf is one of the enrolled ones, is valid now and bears the device's name. What issued it does
+/// not matter, so self-signed leaves serve as well.
+pub(super) fn is_enrolled_leaf(
+    chain: &PresentedChain<'_>,
+    leaves: &Pair<Certificate>,
+    claimant: &Claimant<'_>,
+) -> Result<Sha256Thumbprint, Refusal> {
+    let thumbprint = chain.leaf_thumbprint();
+    if !leaves.iter().any(|leaf| *leaf.thumbprint() == thumbprint) {
+        return Err(Refusal::OtherCertificate(thumbprint.to_string()));
+    }
+    rules::leaf(&chain.leaf, claimant)?;
+    Ok(thumbprint)
+}

@@ -1,0 +1,129 @@
+//! Many changes in one call: one commit, an outcome per item. Items that fail leave the others alone.
+
+use model::{BulkItem, IfMatch, Instance, OperationKind};
+
+use super::Enrollment;
+use crate::{
+    Error, Provisioning,
+    ports::{Change, Commit, Expect, Outcome},
+};
+
+/// Most items in one bulk call (REST reference of the bulk operation).
+pub const MAX_BULK_ITEMS: usize = 10;
+
+/// An item with the change it comes to, or the reason why it comes to none.
+struct Prepared<E: Enrollment> {
+    id: E::Id,
+    change: Result<(Expect, Change), Error>,
+    /// What it means when the record is of another version than expected.
+    overtaken: Error,
+}
+
+impl Provisioning {
+    /// Carries out up to [`MAX_BULK_ITEMS`] changes and says of each what became of it. The call counts as one
+    /// operation when at least one change was made.
+    pub async fn change_enrollments<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        items: Vec<BulkItem<E::Draft, E::Id>>,
+    ) -> Result<Vec<(E::Id, Result<(), Error>)>, Error> {
+        let mut prepared: Vec<Prepared<E>> = Vec::new();
+        let ids = distinct_ids::<E>(&items)?;
+        for (id, item) in ids.into_iter().zip(items) {
+            let ahead = prepared.iter().filter(|item| item.creates()).count();
+            prepared.push(self.prepare(instance, id, item, ahead).await?);
+        }
+        let changes: Vec<_> = prepared.iter().filter_map(|item| item.change.clone().ok()).collect();
+        let outcomes = if changes.is_empty() {
+            Vec::new()
+        } else {
+            let operation = Some((OperationKind::EnrollmentBulk, self.clock.now().day()));
+            self.store.commit(&instance.id_scope, Commit { changes, operation }).await?
+        };
+        let mut outcomes = outcomes.into_iter();
+        Ok(prepared.into_iter().map(|item| item.resolve(&mut outcomes)).collect())
+    }
+
+    /// What an item comes to. Only faults of the service end the whole call.
+    async fn prepare<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        id: E::Id,
+        item: BulkItem<E::Draft, E::Id>,
+        ahead: usize,
+    ) -> Result<Prepared<E>, Error> {
+        let any_version = matches!(item, BulkItem::Replace(_, IfMatch::Any));
+        let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
+        match self.change_of::<E>(instance, item, ahead).await {
+            Err(fault @ (Error::Busy | Error::Broken(_))) => Err(fault),
+            change => Ok(Prepared { id, change, overtaken }),
+        }
+    }
+
+    async fn change_of<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        item: BulkItem<E::Draft, E::Id>,
+        ahead: usize,
+    ) -> Result<(Expect, Change), Error> {
+        let (draft, if_match) = match item {
+            BulkItem::Delete(id) => return Ok((Expect::Present, E::delete(id))),
+            BulkItem::Create(draft) => (draft, None),
+            BulkItem::Replace(draft, if_match) => (draft, Some(if_match)),
+        };
+        let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
+        let expect = match (&stored, if_match) {
+            (None, None) => Expect::Absent,
+            (Some(_), None) => return Err(Error::Exists(E::KIND)),
+            (None, Some(_)) => return Err(Error::NotFound(E::KIND)),
+            (Some(stored), Some(IfMatch::Any)) => Expect::Version(stored.record().etag.clone()),
+            (Some(_), Some(IfMatch::Version(etag))) => Expect::Version(etag),
+        };
+        let enrollment = self.merged(instance, draft, stored.as_ref())?;
+        self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
+        Ok((expect, enrollment.put()))
+    }
+}
+
+impl<E: Enrollment> Prepared<E> {
+    fn creates(&self) -> bool {
+        matches!(self.change, Ok((Expect::Absent, _)))
+    }
+
+    /// Takes the next outcome, if this item was part of the commit.
+    fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> (E::Id, Result<(), Error>) {
+        let result = match self.change {
+            Err(error) => Err(error),
+            Ok(_) => match outcomes.next() {
+                Some(Outcome::Applied) => Ok(()),
+                Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
+                Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),
+                Some(Outcome::OtherVersion) => Err(self.overtaken),
+                None => Err(Error::Broken("the store gave too few outcomes".into())),
+            },
+        };
+        (self.id, result)
+    }
+}
+
+/// The IDs of the items, if there are neither too many items nor none, and no record is addressed twice.
+fn distinct_ids<E: Enrollment>(items: &[BulkItem<E::Draft, E::Id>]) -> Result<Vec<E::Id>, Error> {
+    if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
+        return Err(Error::Invalid(format!(
+            "a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {}",
+            items.len()
+        )));
+    }
+    let mut ids: Vec<E::Id> = Vec::new();
+    for item in items {
+        let id = match item {
+            BulkItem::Create(draft) | BulkItem::Replace(draft, _) => E::drafted_id(draft),
+            BulkItem::Delete(id) => id,
+        };
+        if ids.contains(id) {
+            return Err(Error::Invalid(format!("{id} stands twice in the bulk operation")));
+        }
+        ids.push(id.clone());
+    }
+    Ok(ids)
+}

@@ -1,0 +1,137 @@
+//! Creating, replacing and deleting one record, by compare-and-set.
+//!
+//! | If-Match | put, record is there | put, not there | delete, there | delete, not there |
+//! |---|---|---|---|---|
+//! | none | exists | create | delete | not found |
+//! | `*` | replace | precondition failed | delete | not found |
+//! | an etag | replace if equal, else precondition failed | precondition failed | delete if equal, else precondition failed | not found |
+
+use model::{IfMatch, Instance, OperationKind, RegistrationId};
+
+use super::{Enrollment, Stamp};
+use crate::{
+    Error, Provisioning, RecordKind,
+    ports::{Change, Commit, Expect, Outcome},
+};
+
+/// How often a replacement of any version is tried again when the record changes at the same moment. Each loss means
+/// that another writer won, so a caller that loses this often is told to come back.
+const MAX_ATTEMPTS: usize = 8;
+
+impl Provisioning {
+    /// Creates or replaces an enrollment and returns what is stored now, secrets included.
+    pub async fn put_enrollment<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        draft: E::Draft,
+        if_match: Option<IfMatch>,
+    ) -> Result<E, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
+            let expect = expectation(stored.as_ref(), if_match.as_ref())?;
+            let enrollment = self.merged(instance, draft.clone(), stored.as_ref())?;
+            self.admit(instance, &enrollment, stored.as_ref(), 0).await?;
+            let change = (expect, enrollment.clone().put());
+            match (self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, &if_match) {
+                (Outcome::Applied, _) => return Ok(enrollment),
+                (_, Some(IfMatch::Any)) => {}
+                (_, Some(IfMatch::Version(_))) => return Err(Error::PreconditionFailed(E::KIND)),
+                (_, None) => return Err(Error::Exists(E::KIND)),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Deletes an enrollment.
+    pub async fn delete_enrollment<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        id: E::Id,
+        if_match: Option<IfMatch>,
+    ) -> Result<(), Error> {
+        let change = (expected_of_deleted(if_match), E::delete(id));
+        deleted(self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, E::KIND)
+    }
+
+    /// Deletes a registration. The device stays at its hub and may register again.
+    pub async fn delete_registration(
+        &self,
+        instance: &Instance,
+        id: RegistrationId,
+        if_match: Option<IfMatch>,
+    ) -> Result<(), Error> {
+        let change = (expected_of_deleted(if_match), Change::DeleteRegistration(id));
+        let outcome = self.commit_one(instance, change, OperationKind::RegistrationDelete).await?;
+        deleted(outcome, RecordKind::Registration)
+    }
+
+    /// What a draft becomes now.
+    pub(super) fn merged<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        draft: E::Draft,
+        stored: Option<&E>,
+    ) -> Result<E, Error> {
+        let stamp = Stamp { instance, entropy: self.entropy.as_ref(), now: self.clock.now() };
+        E::merge(draft, stored, &stamp)
+    }
+
+    /// Refuses an enrollment that would be one too many; `ahead` of it others are about to be created.
+    pub(super) async fn admit<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        enrollment: &E,
+        stored: Option<&E>,
+        ahead: usize,
+    ) -> Result<(), Error> {
+        if stored.is_some_and(|stored| stored.attests_like(enrollment)) {
+            return Ok(());
+        }
+        match enrollment.room(self.store.as_ref(), &instance.id_scope).await? {
+            Some(room) if room <= ahead => Err(Error::Invalid(format!(
+                "the service instance has as many of this kind of {} as it takes",
+                E::KIND
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn commit_one(
+        &self,
+        instance: &Instance,
+        change: (Expect, Change),
+        kind: OperationKind,
+    ) -> Result<Outcome, Error> {
+        let commit = Commit { changes: vec![change], operation: Some((kind, self.clock.now().day())) };
+        let outcomes = self.store.commit(&instance.id_scope, commit).await?;
+        outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
+    }
+}
+
+/// What a put must find when it commits, or why it cannot be.
+fn expectation<E: Enrollment>(stored: Option<&E>, if_match: Option<&IfMatch>) -> Result<Expect, Error> {
+    match (stored.map(Enrollment::record), if_match) {
+        (None, None) => Ok(Expect::Absent),
+        (Some(_), None) => Err(Error::Exists(E::KIND)),
+        (None, Some(_)) => Err(Error::PreconditionFailed(E::KIND)),
+        (Some(record), Some(IfMatch::Version(etag))) if record.etag != *etag => {
+            Err(Error::PreconditionFailed(E::KIND))
+        }
+        (Some(record), Some(_)) => Ok(Expect::Version(record.etag.clone())),
+    }
+}
+
+fn expected_of_deleted(if_match: Option<IfMatch>) -> Expect {
+    match if_match {
+        None | Some(IfMatch::Any) => Expect::Present,
+        Some(IfMatch::Version(etag)) => Expect::Version(etag),
+    }
+}
+
+fn deleted(outcome: Outcome, kind: RecordKind) -> Result<(), Error> {
+    match outcome {
+        Outcome::Applied => Ok(()),
+        Outcome::Missing => Err(Error::NotFound(kind)),
+        Outcome::OtherVersion | Outcome::Exists => Err(Error::PreconditionFailed(kind)),
+    }
+}

@@ -1,0 +1,30 @@
+//! What an operator sees of the service instance itself.
+
+use std::sync::Arc;
+
+use model::{Day, HostName, Instance, UsageRow};
+
+use crate::{Error, Provisioning};
+
+/// Most days in one usage report: with every kind of operation on every day it stays under 1 MB.
+pub const MAX_USAGE_DAYS: i32 = 1000;
+
+impl Provisioning {
+    /// The instance whose service operations endpoint has this host name.
+    pub async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, Error> {
+        Ok(self.store.instance_by_host(host).await?)
+    }
+
+    /// Operations by day and kind, from the first to the last day, both included. Looking costs nothing.
+    pub async fn usage(&self, instance: &Instance, from: Day, to: Day) -> Result<Vec<UsageRow>, Error> {
+        let days = to.number().saturating_sub(from.number());
+        if !(0..MAX_USAGE_DAYS).contains(&days) {
+            return Err(Error::Invalid(format!(
+                "usage is reported for 1 to {MAX_USAGE_DAYS} days at a time, and not from {from} to {to}"
+            )));
+        }
+        let mut rows = self.store.usage(&instance.id_scope, from, to).await?;
+        rows.sort_by_key(|row| (row.day, row.kind));
+        Ok(rows)
+    }
+}

@@ -1,0 +1,164 @@
+//! What both kinds of enrollment share, so that each verb is written once.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use model::{
+    EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupDraft, IdScope, IndividualDraft,
+    IndividualEnrollment, Record, RegistrationId,
+};
+
+use super::merge::{self, Stamp};
+use crate::{
+    Error, RecordKind,
+    ports::{Change, Page, PageRequest, Store, StoreError},
+};
+
+/// Most symmetric-key groups of an instance: a device does not name its group, so each costs it up to two trial MACs
+/// (about 1 µs) to register.
+pub const MAX_SYMMETRIC_KEY_GROUPS: usize = 1000;
+
+/// Most X.509 groups of an instance: stores keep the groups in memory, about 10 KB each.
+pub const MAX_X509_GROUPS: usize = 1000;
+
+/// An individual enrollment or an enrollment group.
+#[async_trait]
+pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
+    /// What it is addressed by.
+    type Id: Clone + fmt::Debug + fmt::Display + Eq + Send + Sync;
+    /// What an operator sends of it.
+    type Draft: Clone + Send + Sync;
+
+    /// How errors call it.
+    const KIND: RecordKind;
+
+    /// The ID that a draft is for.
+    fn drafted_id(draft: &Self::Draft) -> &Self::Id;
+
+    /// What a draft becomes; see [`merge`].
+    fn merge(draft: Self::Draft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error>;
+
+    /// Its version and dates.
+    fn record(&self) -> &Record;
+
+    /// Whether both prove their devices by the same kind of mechanism.
+    fn attests_like(&self, other: &Self) -> bool;
+
+    /// The change that writes it.
+    fn put(self) -> Change;
+
+    /// The change that removes the one with this ID.
+    fn delete(id: Self::Id) -> Change;
+
+    /// The one with this ID.
+    async fn load(store: &dyn Store, scope: &IdScope, id: &Self::Id) -> Result<Option<Self>, StoreError>;
+
+    /// Part of the listing of all.
+    async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError>;
+
+    /// How many more like this one the instance takes; `None` where there is no limit. Approximate: it is read before
+    /// the commit, and creations that run at the same time do not see each other.
+    async fn room(&self, store: &dyn Store, scope: &IdScope) -> Result<Option<usize>, StoreError>;
+}
+
+#[async_trait]
+impl Enrollment for IndividualEnrollment {
+    type Id = RegistrationId;
+    type Draft = IndividualDraft;
+
+    const KIND: RecordKind = RecordKind::Enrollment;
+
+    fn drafted_id(draft: &IndividualDraft) -> &RegistrationId {
+        &draft.registration_id
+    }
+
+    fn merge(draft: IndividualDraft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error> {
+        merge::individual(draft, stored, stamp)
+    }
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn attests_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.attestation) == std::mem::discriminant(&other.attestation)
+    }
+
+    fn put(self) -> Change {
+        Change::PutIndividual(Box::new(self))
+    }
+
+    fn delete(id: RegistrationId) -> Change {
+        Change::DeleteIndividual(id)
+    }
+
+    async fn load(
+        store: &dyn Store,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Self>, StoreError> {
+        store.individual(scope, id).await
+    }
+
+    async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError> {
+        store.individuals(scope, page).await
+    }
+
+    async fn room(&self, _: &dyn Store, _: &IdScope) -> Result<Option<usize>, StoreError> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Enrollment for EnrollmentGroup {
+    type Id = EnrollmentGroupId;
+    type Draft = GroupDraft;
+
+    const KIND: RecordKind = RecordKind::EnrollmentGroup;
+
+    fn drafted_id(draft: &GroupDraft) -> &EnrollmentGroupId {
+        &draft.group_id
+    }
+
+    fn merge(draft: GroupDraft, stored: Option<&Self>, stamp: &Stamp<'_>) -> Result<Self, Error> {
+        merge::group(draft, stored, stamp)
+    }
+
+    fn record(&self) -> &Record {
+        &self.record
+    }
+
+    fn attests_like(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.attestation) == std::mem::discriminant(&other.attestation)
+    }
+
+    fn put(self) -> Change {
+        Change::PutGroup(Box::new(self))
+    }
+
+    fn delete(id: EnrollmentGroupId) -> Change {
+        Change::DeleteGroup(id)
+    }
+
+    async fn load(
+        store: &dyn Store,
+        scope: &IdScope,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<Self>, StoreError> {
+        Ok(store.group(scope, id).await?.map(Arc::unwrap_or_clone))
+    }
+
+    async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError> {
+        store.groups(scope, page).await
+    }
+
+    async fn room(&self, store: &dyn Store, scope: &IdScope) -> Result<Option<usize>, StoreError> {
+        let with_keys = store.symmetric_key_groups(scope).await?.len();
+        if let GroupAttestation::SymmetricKey(_) = self.attestation {
+            return Ok(Some(MAX_SYMMETRIC_KEY_GROUPS.saturating_sub(with_keys)));
+        }
+        let all = PageRequest { after: None, limit: MAX_SYMMETRIC_KEY_GROUPS + MAX_X509_GROUPS };
+        let with_certificates = store.groups(scope, all).await?.items.len().saturating_sub(with_keys);
+        Ok(Some(MAX_X509_GROUPS.saturating_sub(with_certificates)))
+    }
+}

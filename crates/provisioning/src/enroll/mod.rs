@@ -1,0 +1,20 @@
+//! What an operator does with enrollments and registrations: read, query, create, replace, delete, many at once.
+//!
+//! Every verb takes the service instance first and touches nothing of another. What a draft becomes is decided in
+//! [`merge`], a plain function; the rest reads, commits by compare-and-set, and counts one operation per success.
+
+mod bulk;
+mod change;
+mod instance;
+mod kind;
+mod merge;
+mod read;
+mod settings;
+
+pub use bulk::MAX_BULK_ITEMS;
+pub use instance::MAX_USAGE_DAYS;
+pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
+pub use merge::Stamp;
+
+#[cfg(test)]
+mod samples;

@@ -1,0 +1,89 @@
+//! Reading one record or a page of them. Each successful call counts as one operation.
+
+use model::{EnrollmentGroup, EnrollmentGroupId, Instance, OperationKind, Registration, RegistrationId};
+
+use super::Enrollment;
+use crate::{
+    Error, Provisioning, RecordKind,
+    ports::{Commit, Page, PageRequest},
+};
+
+impl Provisioning {
+    /// One enrollment.
+    pub async fn read_enrollment<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
+        self.read(instance, id, OperationKind::EnrollmentRead).await
+    }
+
+    /// One enrollment, read for the secrets of its attestation mechanism.
+    pub async fn read_attestation<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
+        self.read(instance, id, OperationKind::AttestationRead).await
+    }
+
+    /// A page of enrollments in the order of their IDs.
+    pub async fn query_enrollments<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        page: PageRequest,
+    ) -> Result<Page<E>, Error> {
+        let page = E::list(self.store.as_ref(), &instance.id_scope, page).await?;
+        self.count(instance, OperationKind::EnrollmentQuery).await?;
+        Ok(page)
+    }
+
+    /// One registration.
+    pub async fn read_registration(
+        &self,
+        instance: &Instance,
+        id: &RegistrationId,
+    ) -> Result<Registration, Error> {
+        let found = self.standing_registration(instance, id).await?;
+        let registration = found.ok_or(Error::NotFound(RecordKind::Registration))?;
+        self.count(instance, OperationKind::RegistrationRead).await?;
+        Ok(registration)
+    }
+
+    /// The registration of a device, if there is one; shown with its enrollment and not counted.
+    pub async fn standing_registration(
+        &self,
+        instance: &Instance,
+        id: &RegistrationId,
+    ) -> Result<Option<Registration>, Error> {
+        Ok(self.store.registration(&instance.id_scope, id).await?)
+    }
+
+    /// A page of the registrations that came through a group, in the order of their IDs. A deleted group still lists
+    /// those that it left behind; one that left none is not found.
+    pub async fn query_registrations(
+        &self,
+        instance: &Instance,
+        group: &EnrollmentGroupId,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, Error> {
+        let store = self.store.as_ref();
+        let page = store.registrations_of(&instance.id_scope, group, page).await?;
+        if page.items.is_empty() && EnrollmentGroup::load(store, &instance.id_scope, group).await?.is_none() {
+            return Err(Error::NotFound(RecordKind::EnrollmentGroup));
+        }
+        self.count(instance, OperationKind::RegistrationQuery).await?;
+        Ok(page)
+    }
+
+    async fn read<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        id: &E::Id,
+        kind: OperationKind,
+    ) -> Result<E, Error> {
+        let found = E::load(self.store.as_ref(), &instance.id_scope, id).await?;
+        let enrollment = found.ok_or(Error::NotFound(E::KIND))?;
+        self.count(instance, kind).await?;
+        Ok(enrollment)
+    }
+
+    /// Counts an operation that changed nothing.
+    async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
+        let commit = Commit { changes: Vec::new(), operation: Some((kind, self.clock.now().day())) };
+        self.store.commit(&instance.id_scope, commit).await?;
+        Ok(())
+    }
+}

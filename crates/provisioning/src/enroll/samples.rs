@@ -1,0 +1,53 @@
+//! Values for the tests of this module.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use model::{
+    AllocationPolicy, AllocationWeight, Certificate, HostName, HubName, IdScope, Instance, LinkedHub,
+    SymmetricKey,
+};
+
+use crate::ports::Entropy;
+
+/// Fills every buffer with the next number.
+#[derive(Default)]
+pub(super) struct Counting(AtomicU8);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(self.0.fetch_add(1, Ordering::Relaxed) + 1);
+    }
+}
+
+/// An instance with the linked hubs `hub-1.test` and `hub-2.test`.
+pub(super) fn instance(scope: &str) -> Instance {
+    let hub = |name: &str| LinkedHub {
+        name: HubName::parse(name).unwrap(),
+        location: "here".into(),
+        weight: AllocationWeight::default(),
+        takes_new_devices: true,
+    };
+    Instance {
+        id_scope: IdScope::parse(scope).unwrap(),
+        name: scope.into(),
+        service_hosts: vec![HostName::parse(format!("{scope}.test")).unwrap()],
+        allocation_policy: AllocationPolicy::Hashed,
+        access_policies: Vec::new(),
+        linked_hubs: vec![hub("hub-1.test"), hub("hub-2.test")],
+        operation_key: key(9),
+    }
+}
+
+/// A key of 32 equal bytes.
+pub(super) fn key(byte: u8) -> SymmetricKey {
+    SymmetricKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+/// A new self-signed certificate.
+pub(super) fn certificate(name: &str) -> Certificate {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let signed = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    Certificate::from_der(signed.der()).unwrap()
+}

@@ -1,0 +1,67 @@
+//! What can go wrong, by who must act. Transports turn each into their own words in one place.
+
+use crate::ports::StoreError;
+
+/// An instruction was not carried out; nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The caller did not prove to be who they say. The message is terse; the reason is for the log.
+    #[error("{message} ({reason})")]
+    Unauthorized {
+        /// For the caller.
+        message: &'static str,
+        /// For the operator's log: which rule refused.
+        reason: String,
+    },
+    /// What the caller sent breaks a rule; the message says which.
+    #[error("{0}")]
+    Invalid(String),
+    /// The addressed record does not exist.
+    #[error("{0} not found")]
+    NotFound(RecordKind),
+    /// The record exists already and the caller did not say which version to replace.
+    #[error("{0} already exists")]
+    Exists(RecordKind),
+    /// The record is not of the version the caller named.
+    #[error("the {0} was changed since: its etag is another")]
+    PreconditionFailed(RecordKind),
+    /// Trying again later helps.
+    #[error("busy")]
+    Busy,
+    /// A fault of the service. The text is for the log.
+    #[error("internal error: {0}")]
+    Broken(String),
+}
+
+/// The kinds of record that a caller can address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// An individual enrollment.
+    Enrollment,
+    /// An enrollment group.
+    EnrollmentGroup,
+    /// A registration.
+    Registration,
+    /// An operation.
+    Operation,
+}
+
+impl std::fmt::Display for RecordKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RecordKind::Enrollment => "enrollment",
+            RecordKind::EnrollmentGroup => "enrollment group",
+            RecordKind::Registration => "registration",
+            RecordKind::Operation => "operation",
+        })
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Error::Busy,
+            StoreError::Broken(text) => Error::Broken(text),
+        }
+    }
+}

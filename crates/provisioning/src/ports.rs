@@ -1,0 +1,212 @@
+//! Everything that provisioning needs from outside, on one page.
+//!
+//! A store keeps instances, enrollments, registrations and usage; it has no rules about their content. Its reads see
+//! every write that was acknowledged before. Its one way to change devices' records is [`Store::commit`]: a list of
+//! changes and the operation they count as, atomically on disk when it returns. Every engine passes the conformance
+//! suite in `testkit`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::{
+    Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag, HostName, IdScope, IndividualEnrollment,
+    Instance, LinkedHub, OperationKind, Order, Registration, RegistrationId, Timestamp, UsageRow,
+};
+
+/// Durable memory. Everything but the instances themselves belongs to one instance, named by its ID scope.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The instance with this ID scope. Asked for by every request: cheap.
+    async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError>;
+
+    /// The instance whose service operations endpoint has this host name.
+    async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError>;
+
+    /// All instances, by ID scope.
+    async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError>;
+
+    /// Creates or replaces an instance.
+    async fn put_instance(&self, instance: Instance) -> Result<(), StoreError>;
+
+    /// One individual enrollment.
+    async fn individual(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<IndividualEnrollment>, StoreError>;
+
+    /// Individual enrollments in the order of their lower-case IDs.
+    async fn individuals(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<IndividualEnrollment>, StoreError>;
+
+    /// One enrollment group.
+    async fn group(
+        &self,
+        scope: &IdScope,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError>;
+
+    /// Enrollment groups in the order of their lower-case IDs.
+    async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError>;
+
+    /// The groups whose devices prove themselves by keys derived from the group's, by ID. Asked for by devices: cheap.
+    async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError>;
+
+    /// The groups with a signing certificate of one of these subjects, by ID. A subject is the DER of a distinguished
+    /// name: the issuer of a certificate that a device presented. Asked for by devices: cheap.
+    async fn groups_signing_as(
+        &self,
+        scope: &IdScope,
+        subjects: &[&[u8]],
+    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError>;
+
+    /// One registration.
+    async fn registration(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Registration>, StoreError>;
+
+    /// Registrations that came through a group, in the order of their lower-case IDs.
+    async fn registrations_of(
+        &self,
+        scope: &IdScope,
+        group: &EnrollmentGroupId,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError>;
+
+    /// Registrations that are being carried out, in the order of their lower-case IDs.
+    async fn assigning(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Registration>, StoreError>;
+
+    /// Applies each change whose expectation holds and leaves out the others; counts the operation, if one is given,
+    /// when there was no change to make or at least one was applied. All of it in one transaction, on disk when this
+    /// returns. The outcomes are in the order of the changes.
+    async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Operations by day and kind, from the first to the last day, both included.
+    async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError>;
+}
+
+/// What [`Store::commit`] is to do.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Commit {
+    /// The changes, each with what it expects to find.
+    pub changes: Vec<(Expect, Change)>,
+    /// The operation to count, and its UTC day.
+    pub operation: Option<(OperationKind, Day)>,
+}
+
+/// One change of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Writes an individual enrollment.
+    PutIndividual(Box<IndividualEnrollment>),
+    /// Removes an individual enrollment.
+    DeleteIndividual(RegistrationId),
+    /// Writes an enrollment group.
+    PutGroup(Box<EnrollmentGroup>),
+    /// Removes an enrollment group; the registrations that came through it stay.
+    DeleteGroup(EnrollmentGroupId),
+    /// Writes a registration.
+    PutRegistration(Box<Registration>),
+    /// Removes a registration.
+    DeleteRegistration(RegistrationId),
+}
+
+/// What a change expects to find under its ID.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing.
+    Absent,
+    /// A record of any version.
+    Present,
+    /// A record of this version.
+    Version(Etag),
+    /// Whatever is there, or nothing.
+    Anything,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was made.
+    Applied,
+    /// Not made: the record is already there.
+    Exists,
+    /// Not made: the record is not there.
+    Missing,
+    /// Not made: the record has another version.
+    OtherVersion,
+}
+
+/// Which part of a listing is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// Continue after this lower-case ID; from the start when absent.
+    pub after: Option<String>,
+    /// At most this many, and at least one.
+    pub limit: usize,
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The records.
+    pub items: Vec<T>,
+    /// Where the next page continues; absent on the last page.
+    pub next: Option<String>,
+}
+
+/// The store could not do what it was asked; nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// Too much to do; trying again later helps.
+    #[error("the store is overloaded")]
+    Busy,
+    /// It is broken or gone. For the log, not for callers.
+    #[error("the store failed: {0}")]
+    Broken(String),
+}
+
+/// The hubs that can be reached.
+pub trait Hubs: Send + Sync {
+    /// The way to a linked hub, or `None` when nothing here leads to it.
+    fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>>;
+}
+
+/// The way to one kind of linked hub. Every call may be repeated: the outcome is that of one call.
+#[async_trait]
+pub trait HubConnector: Send + Sync {
+    /// Creates the device, or refreshes its credentials and capabilities, and seeds its twin if ordered. When it
+    /// returns, the hub has the device and keeps it.
+    async fn ensure_device(&self, order: &Order) -> Result<(), HubError>;
+
+    /// Removes the device; a device that is not there is removed.
+    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError>;
+}
+
+/// Why a hub did not do what it was told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HubError {
+    /// The hub is down, slow or throttling: trying again later helps.
+    #[error("the hub is unavailable: {0}")]
+    Unavailable(String),
+    /// The hub says no, and will again.
+    #[error("the hub refuses: {0}")]
+    Refused(String),
+}
+
+/// What time it is.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Timestamp;
+}
+
+/// Where random bytes come from.
+pub trait Entropy: Send + Sync {
+    /// Fills the whole buffer with unpredictable bytes.
+    fn fill(&self, buffer: &mut [u8]);
+}

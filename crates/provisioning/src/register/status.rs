@@ -1,0 +1,47 @@
+//! What a device is told when it asks again.
+
+use model::{Instance, OperationId, Registration, RegistrationId};
+
+use super::operation_id;
+use crate::{Error, Provisioning, RecordKind, attest::Evidence};
+
+impl Provisioning {
+    /// The registration that an operation led to. Free of charge; the device must prove itself again.
+    pub async fn poll(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        operation_id: &OperationId,
+        evidence: &Evidence,
+    ) -> Result<Registration, Error> {
+        let registration = self.own_registration(instance, registration_id, evidence).await?;
+        match registration {
+            Some(registration) if operation_id::is_issued(instance, registration_id, operation_id) => {
+                Ok(registration)
+            }
+            _ => Err(Error::NotFound(RecordKind::Operation)),
+        }
+    }
+
+    /// The registration as it stands. Free of charge; the device must prove itself.
+    pub async fn look_up(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        evidence: &Evidence,
+    ) -> Result<Registration, Error> {
+        let registration = self.own_registration(instance, registration_id, evidence).await?;
+        registration.ok_or(Error::NotFound(RecordKind::Registration))
+    }
+
+    async fn own_registration(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        evidence: &Evidence,
+    ) -> Result<Option<Registration>, Error> {
+        let registration = self.store.registration(&instance.id_scope, registration_id).await?;
+        self.identify(instance, registration_id, evidence, registration.as_ref()).await?;
+        Ok(registration)
+    }
+}

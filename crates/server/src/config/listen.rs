@@ -1,0 +1,129 @@
+//! Listeners, TLS, and what peers can cost.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use device_api::Timing;
+use net::Limits;
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// Where the endpoints listen. SDKs dial the standard ports and no others.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// Device provisioning endpoint and service operations endpoint over HTTPS.
+    pub https: SocketAddr,
+    /// Device provisioning endpoint over MQTT.
+    pub mqtts: SocketAddr,
+}
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        ListenConfig { https: ([0, 0, 0, 0], 443).into(), mqtts: ([0, 0, 0, 0], 8883).into() }
+    }
+}
+
+/// One certificate of the server. Several let old clients have RSA and all others ECDSA.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsIdentityConfig {
+    /// PEM file: leaf first, then its issuers.
+    pub certificate: PathBuf,
+    /// PEM file.
+    pub key: PathBuf,
+}
+
+/// How devices are answered.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeviceConfig {
+    /// How long the reply to a register waits for the result, in milliseconds; at most 10,000.
+    #[serde(deserialize_with = "within::<0, 10_000, _>")]
+    pub answer_within_ms: u32,
+    /// When a device is told to ask again, in seconds: 2 to 5, which is what every SDK honours.
+    #[serde(deserialize_with = "within::<2, 5, _>")]
+    pub retry_after_secs: u32,
+}
+
+impl Default for DeviceConfig {
+    fn default() -> Self {
+        DeviceConfig { answer_within_ms: 250, retry_after_secs: 3 }
+    }
+}
+
+impl DeviceConfig {
+    /// As the endpoint wants it.
+    pub fn timing(&self) -> Timing {
+        Timing {
+            answer_within: Duration::from_millis(u64::from(self.answer_within_ms)),
+            retry_after_secs: self.retry_after_secs,
+            ..Timing::default()
+        }
+    }
+}
+
+/// What peers can cost. Times in seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Connections open at once over all listeners, those of embedded hubs included.
+    #[serde(deserialize_with = "within::<1, 1_000_000, _>")]
+    pub max_connections: u32,
+    /// From the start of a connection to the end of its TLS handshake.
+    #[serde(deserialize_with = "within::<1, 300, _>")]
+    pub handshake_timeout_secs: u32,
+    /// From the start of a request to the end of its header; from a handshake to the end of CONNECT.
+    #[serde(deserialize_with = "within::<1, 300, _>")]
+    pub header_timeout_secs: u32,
+    /// Silence on a kept HTTPS connection. SDKs fail when the server closes first: keep it over 300.
+    #[serde(deserialize_with = "within::<5, 86_400, _>")]
+    pub http_idle_timeout_secs: u32,
+    /// Silence of an MQTT client that asked for no keep-alive.
+    #[serde(deserialize_with = "within::<5, 86_400, _>")]
+    pub mqtt_idle_timeout_secs: u32,
+    /// How long requests in progress may take after the signal to stop.
+    #[serde(deserialize_with = "within::<0, 300, _>")]
+    pub shutdown_grace_secs: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        LimitsConfig {
+            max_connections: 50_000,
+            handshake_timeout_secs: 15,
+            header_timeout_secs: 15,
+            http_idle_timeout_secs: 330,
+            mqtt_idle_timeout_secs: 600,
+            shutdown_grace_secs: 10,
+        }
+    }
+}
+
+impl LimitsConfig {
+    /// As the listeners want it.
+    pub fn limits(&self) -> Limits {
+        let seconds = |number: u32| Duration::from_secs(u64::from(number));
+        let mut limits = Limits {
+            max_connections: self.max_connections as usize,
+            handshake_timeout: seconds(self.handshake_timeout_secs),
+            header_timeout: seconds(self.header_timeout_secs),
+            http_idle_timeout: seconds(self.http_idle_timeout_secs),
+            shutdown_grace: seconds(self.shutdown_grace_secs),
+            ..Limits::default()
+        };
+        limits.mqtt.connect_timeout = limits.header_timeout;
+        limits.mqtt.idle_timeout = seconds(self.mqtt_idle_timeout_secs);
+        limits
+    }
+}
+
+/// A number between two others, both included.
+fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u32, D::Error> {
+    let number = u32::deserialize(deserializer)?;
+    if (FROM..=TO).contains(&number) {
+        Ok(number)
+    } else {
+        Err(D::Error::custom(format!("must be {FROM} to {TO}")))
+    }
+}

@@ -1,0 +1,166 @@
+//! The configuration of `muster serve`: one TOML file. Unknown keys and bad values are refused with their line.
+
+mod hub;
+mod instance;
+mod listen;
+mod secret;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+pub use hub::EmbeddedHubConfig;
+pub use instance::{AccessPolicyConfig, InstanceConfig, LinkedHubConfig};
+pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
+pub use secret::Secret;
+
+use crate::logging::LogFormat;
+
+/// The documented example, which is also a valid configuration.
+pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
+
+/// Everything that `muster serve` is told.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the database, the embedded hubs and the sealing key are kept.
+    pub data_dir: PathBuf,
+    /// The key that seals secrets at rest, base64 of 32 bytes; made when it is missing. Default `master.key` in
+    /// `data_dir`; better kept apart from it.
+    pub master_key_file: Option<PathBuf>,
+    /// Where to listen.
+    #[serde(default)]
+    pub listen: ListenConfig,
+    /// Who the server is: tried in this order, so put ECDSA before RSA.
+    #[serde(rename = "tls")]
+    pub tls_identities: Vec<TlsIdentityConfig>,
+    /// How devices are answered.
+    #[serde(default)]
+    pub device: DeviceConfig,
+    /// What peers can cost.
+    #[serde(default)]
+    pub limits: LimitsConfig,
+    /// What is logged.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Hubs that run in this process.
+    #[serde(default, rename = "embedded_hub")]
+    pub embedded_hubs: Vec<EmbeddedHubConfig>,
+    /// The service instances.
+    #[serde(rename = "instance")]
+    pub instances: Vec<InstanceConfig>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// A level (`error`, `warn`, `info`, `debug`), or a list such as `info,net=debug`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
+    }
+
+    /// Reads a text.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Config = toml::from_str(text)?;
+        config.consistent()
+    }
+
+    /// What no single value shows: names that must differ, and names that must exist.
+    fn consistent(self) -> anyhow::Result<Self> {
+        if self.tls_identities.is_empty() {
+            bail!("at least one [[tls]] with certificate and key is needed");
+        }
+        if self.instances.is_empty() {
+            bail!("at least one [[instance]] is needed");
+        }
+        distinct("id_scope of [[instance]]", self.instances.iter().map(|it| it.id_scope.key().into_owned()))?;
+        let hosts = self.instances.iter().flat_map(|it| &it.service_hosts);
+        distinct("service_hosts of [[instance]]", hosts.map(|host| host.to_string()))?;
+        distinct("name of [[embedded_hub]]", self.embedded_hubs.iter().map(|hub| hub.name.clone()))?;
+        distinct(
+            "host_name of [[embedded_hub]]",
+            self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
+        )?;
+        for instance in &self.instances {
+            for link in &instance.linked_hubs {
+                if !self.embedded_hubs.iter().any(|hub| hub.name == link.embedded_hub) {
+                    bail!(
+                        "instance {:?} links the hub {:?}, but no [[embedded_hub]] has this name",
+                        instance.name,
+                        link.embedded_hub
+                    );
+                }
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn distinct(what: &str, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for name in names {
+        if !seen.insert(name.clone()) {
+            bail!("{what} must differ, but {name:?} stands twice");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_is_valid() {
+        let config = Config::parse(EXAMPLE).unwrap();
+        assert_eq!(config.instances.len(), 1);
+        assert_eq!(config.embedded_hubs.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        let cases = [
+            ("retry_after_secs = 3", "retry_after = 3", "unknown field `retry_after`"),
+            ("retry_after_secs = 3", "retry_after_secs = \"soon\"", "expected u32"),
+            ("retry_after_secs = 3", "retry_after_secs = 9", "2 to 5"),
+            ("weight = 1", "weight = 1001", "allocation weight must be 1 to 1000"),
+            ("id_scope = \"0ne00000001\"", "id_scope = \"a b\"", "ID scope must be"),
+            ("https = \"0.0.0.0:443\"", "https = \"everywhere\"", "invalid socket address"),
+        ];
+        for (right, wrong, expected) in cases {
+            assert!(EXAMPLE.contains(right), "{right}");
+            let error = format!("{:#}", Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap_err());
+            assert!(error.contains(expected) && error.contains("line"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_must_fit_together() {
+        let cases = [
+            ("embedded_hub = \"hub1\"", "embedded_hub = \"other\"", "no [[embedded_hub]] has this name"),
+            ("name = \"hub2\"", "name = \"hub1\"", "stands twice"),
+        ];
+        for (right, wrong, expected) in cases {
+            assert!(EXAMPLE.contains(right), "{right}");
+            let error = format!("{:#}", Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap_err());
+            assert!(error.contains(expected), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Keys in the configuration: written there, or named there and kept elsewhere.
+
+use anyhow::Context;
+use model::SymmetricKey;
+use serde::Deserialize;
+
+/// Where a key is: `env:NAME` (an environment variable), `file:PATH`, or the base64 of the key itself.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The key.
+    pub fn key(&self) -> anyhow::Result<SymmetricKey> {
+        let (text, place) = match self.0.split_once(':') {
+            Some(("env", name)) => {
+                #[expect(clippy::disallowed_methods, reason = "this is configuration")]
+                let value = std::env::var(name).with_context(|| format!("environment variable {name}"))?;
+                (value, format!("environment variable {name}"))
+            }
+            Some(("file", path)) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("key file {path}"))?;
+                (text, format!("key file {path}"))
+            }
+            _ => (self.0.clone(), "key in the configuration".to_owned()),
+        };
+        SymmetricKey::parse(text.trim()).context(place)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_found_where_it_is_said_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        std::fs::write(&path, "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n").unwrap();
+        assert_eq!(Secret(format!("file:{}", path.display())).key().unwrap().as_bytes(), [b'a'; 32]);
+        assert!(Secret("env:MUSTER_NO_SUCH_VARIABLE".into()).key().is_err());
+        assert!(Secret("c2hvcnQ=".into()).key().is_err());
+        assert_eq!(format!("{:?}", Secret("c2hvcnQ=".into())), "Secret");
+    }
+}

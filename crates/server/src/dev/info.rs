@@ -1,0 +1,119 @@
+//! `dev.json`: what programs need to know of an emulator.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use wire::sas::ConnectionString;
+
+use super::{ADDRESS, SAMPLE_GROUP, state::DevState, write_private};
+
+/// The file's name in the emulator's folder.
+const FILE: &str = "dev.json";
+
+/// The port that connection strings leave out.
+const HTTPS: u16 = 443;
+
+/// What programs need to know of an emulator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DevInfo {
+    /// The service instance's ID scope.
+    pub id_scope: String,
+    /// The host that devices dial.
+    pub device_endpoint: String,
+    /// The ports, the same for the endpoint and for every hub.
+    pub ports: DevPorts,
+    /// For service SDKs.
+    pub service_connection_string: String,
+    /// The CA that issued the server's certificate, PEM.
+    pub ca_file: PathBuf,
+    /// The embedded hubs.
+    pub hubs: Vec<DevHub>,
+    /// An enrollment group that is there from the start.
+    pub sample_enrollment_group: SampleGroup,
+}
+
+/// Ports by protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevPorts {
+    /// HTTPS.
+    pub https: u16,
+    /// MQTT over TLS.
+    pub mqtts: u16,
+    /// AMQP over TLS: reserved, nothing listens there yet.
+    pub amqps: u16,
+}
+
+/// An embedded hub.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DevHub {
+    /// Its name.
+    pub name: String,
+    /// What devices are told.
+    pub host_name: String,
+    /// For service SDKs.
+    pub connection_string: String,
+}
+
+/// An enrollment group with its key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleGroup {
+    /// Its name.
+    pub enrollment_group_id: String,
+    /// Its primary key, base64.
+    pub primary_key: String,
+}
+
+impl DevInfo {
+    pub(super) fn new(state: &DevState, addresses: &[Ipv4Addr], ports: DevPorts, ca_file: &Path) -> Self {
+        let host = |address: Ipv4Addr| match ports.https {
+            HTTPS => address.to_string(),
+            port => format!("{address}:{port}"),
+        };
+        let hubs = state.hubs.iter().zip(addresses).map(|(hub, address)| DevHub {
+            name: hub.name.clone(),
+            host_name: address.to_string(),
+            connection_string: connection_string(host(*address), "iothubowner", hub.owner_key.to_base64()),
+        });
+        let owner = &state.owner;
+        DevInfo {
+            id_scope: state.id_scope.to_string(),
+            device_endpoint: ADDRESS.to_string(),
+            ports,
+            service_connection_string: connection_string(
+                host(ADDRESS),
+                owner.name.as_str(),
+                owner.primary_key.to_base64(),
+            ),
+            ca_file: ca_file.to_owned(),
+            hubs: hubs.collect(),
+            sample_enrollment_group: SampleGroup {
+                enrollment_group_id: SAMPLE_GROUP.to_owned(),
+                primary_key: state.sample_primary.to_base64(),
+            },
+        }
+    }
+
+    /// Reads the file of an emulator's folder.
+    pub fn read(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(FILE);
+        let text = std::fs::read(&path).with_context(|| {
+            format!("cannot read {}: is `muster dev --dir {}` running?", path.display(), dir.display())
+        })?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> anyhow::Result<()> {
+        write_private(&dir.join(FILE), &serde_json::to_vec_pretty(self)?)
+    }
+}
+
+fn connection_string(host: String, key_name: &str, key: String) -> String {
+    ConnectionString { host, key_name: key_name.to_owned(), key }.to_string()
+}

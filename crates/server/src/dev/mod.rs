@@ -1,0 +1,196 @@
+//! The local emulator: the same service with nothing to configure. Everything it makes is kept in one folder.
+
+mod certificates;
+mod info;
+mod ports;
+mod state;
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use device_api::Timing;
+use model::{
+    AllocationPolicy, AllocationWeight, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings, Etag,
+    GroupAttestation, HostName, HubName, Instance, LinkedHub, Record, SymmetricKeyPair,
+};
+use net::{CancellationToken, Limits};
+use provisioning::ports::{Change, Clock, Commit, Expect};
+use tokio::task::JoinHandle;
+
+pub use info::{DevHub, DevInfo, DevPorts, SampleGroup};
+pub use ports::PortChoice;
+
+use crate::{
+    app::{App, HubPlan, Plan},
+    ports::SystemClock,
+};
+use state::DevState;
+
+/// Where the device endpoint and the service operations endpoint listen.
+const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// The name of the group that is there from the start.
+const SAMPLE_GROUP: &str = "sample-group";
+
+/// What an emulator is told.
+#[derive(Debug, Clone)]
+pub struct DevOptions {
+    /// Where it keeps everything.
+    pub dir: PathBuf,
+    /// Which ports it takes.
+    pub ports: PortChoice,
+    /// One embedded hub for each weight.
+    pub hub_weights: Vec<AllocationWeight>,
+}
+
+/// A running emulator.
+pub struct Emulator {
+    info: DevInfo,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Emulator {
+    /// What `dev.json` says.
+    pub fn info(&self) -> &DevInfo {
+        &self.info
+    }
+
+    /// Stops serving, lets what is in progress finish, and closes the storage.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.running.await.context("the emulator panicked")?
+    }
+
+    /// Waits until the emulator ends by itself, or is told to by `signal`.
+    pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::select! {
+            ended = &mut self.running => ended.context("the emulator panicked")?,
+            () = signal => self.stop().await,
+        }
+    }
+}
+
+/// Starts an emulator; when this returns, it serves, and `dev.json` is written.
+pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
+    create_private_dir(&options.dir)?;
+    let addresses: Vec<Ipv4Addr> =
+        (0..options.hub_weights.len()).map(hub_address).collect::<anyhow::Result<_>>()?;
+    let taken = ports::take(options.ports, ADDRESS, &addresses)?;
+    let state = DevState::load_or_create(&options.dir, addresses.len())?;
+    let certificates = certificates::load_or_create(&options.dir, &addresses)?;
+    let info = DevInfo::new(&state, &addresses, taken.ports, &certificates.ca_file);
+
+    let hubs = state.hubs.iter().zip(&addresses).zip(taken.hubs).map(|((hub, address), sockets)| {
+        let host_name = HubName::parse(address.to_string())?;
+        Ok(HubPlan { name: hub.name.clone(), host_name, owner_key: hub.owner_key.clone(), sockets })
+    });
+    let app = App::open(Plan {
+        data_dir: options.dir.clone(),
+        master_key_file: options.dir.join("master.key"),
+        identities: certificates.identities,
+        sockets: taken.device,
+        hubs: hubs.collect::<anyhow::Result<_>>()?,
+        instances: vec![instance(&state, &addresses, &options.hub_weights)?],
+        timing: Timing::default(),
+        limits: Limits::default(),
+    })
+    .await?;
+    if state.is_new {
+        create_sample_group(&app, &state).await?;
+        state.save(&options.dir)?;
+    }
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(app.run(shutdown.clone()));
+    info.write(&options.dir)?;
+    Ok(Emulator { info, shutdown, running })
+}
+
+/// 127.0.0.11 for the first hub: SDKs want a hub to be a dotted name without a port.
+fn hub_address(index: usize) -> anyhow::Result<Ipv4Addr> {
+    let last = u8::try_from(index + 11).ok().filter(|last| *last < 255).context("at most 244 hubs")?;
+    Ok(Ipv4Addr::new(127, 0, 0, last))
+}
+
+fn instance(
+    state: &DevState,
+    addresses: &[Ipv4Addr],
+    weights: &[AllocationWeight],
+) -> anyhow::Result<Instance> {
+    let hubs = addresses.iter().zip(weights).map(|(address, weight)| {
+        Ok(LinkedHub {
+            name: HubName::parse(address.to_string())?,
+            location: "here".into(),
+            weight: *weight,
+            takes_new_devices: true,
+        })
+    });
+    Ok(Instance {
+        id_scope: state.id_scope.clone(),
+        name: "dev".into(),
+        service_hosts: vec![HostName::parse(ADDRESS.to_string())?, HostName::parse("localhost")?],
+        allocation_policy: AllocationPolicy::Hashed,
+        access_policies: vec![state.owner.clone()],
+        linked_hubs: hubs.collect::<anyhow::Result<_>>()?,
+        operation_key: state.operation_key.clone(),
+    })
+}
+
+/// Only once: an operator who deletes it does not get it back.
+async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    let keys =
+        SymmetricKeyPair { primary: state.sample_primary.clone(), secondary: state.sample_secondary.clone() };
+    let group = EnrollmentGroup {
+        group_id: EnrollmentGroupId::parse(SAMPLE_GROUP)?,
+        attestation: GroupAttestation::SymmetricKey(keys),
+        settings: EnrollmentSettings::default(),
+        record: Record { etag: Etag::parse("sample")?, created: now, last_updated: now },
+    };
+    let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
+    app.store().commit(&state.id_scope, Commit { changes, operation: None }).await?;
+    Ok(())
+}
+
+/// A folder that only its owner may look into: it will hold keys.
+fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
+            .with_context(|| format!("cannot protect {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner may read, all of it or nothing.
+fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&temporary)?;
+        std::io::Write::write_all(&mut file, content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hubs_have_addresses_of_their_own() {
+        assert_eq!(hub_address(0).unwrap(), Ipv4Addr::new(127, 0, 0, 11));
+        assert_eq!(hub_address(1).unwrap(), Ipv4Addr::new(127, 0, 0, 12));
+        assert!(hub_address(244).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The one HTTPS port: device provisioning endpoint and service operations endpoint side by side.
+
+use axum::{Router, body::Body, response::Response};
+use http::{Method, Request, StatusCode};
+use tower_service::Service;
+
+/// Where load balancers ask whether the process serves.
+const HEALTH: &str = "/health";
+
+/// Sends each request to whom its path belongs: an ID scope never collides with the service endpoint's words.
+pub(crate) fn router(device: Router, service: Router) -> Router {
+    Router::new().fallback(move |request: Request<Body>| {
+        let (mut device, mut service) = (device.clone(), service.clone());
+        async move {
+            let path = request.uri().path();
+            if path == HEALTH && request.method() == Method::GET {
+                return health();
+            }
+            let owner = if service_api::is_service_path(path) { &mut service } else { &mut device };
+            // A router's error type has no values.
+            owner.call(request).await.unwrap_or_else(|impossible| match impossible {})
+        }
+    })
+}
+
+fn health() -> Response {
+    let mut response = Response::new(Body::from("{\"status\":\"serving\"}"));
+    *response.status_mut() = StatusCode::OK;
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,96 @@
+//! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
+//!
+//! A request goes through four steps, one module each: [`route`] says what is asked for, [`access`] proves that the
+//! caller may, `enrollments`, `registrations` and `usage` translate between JSON and the verbs of `provisioning`, and
+//! `error` turns whatever went wrong into the documented body.
+
+mod access;
+mod enrollments;
+mod error;
+mod registrations;
+mod reply;
+mod request;
+mod resource;
+mod route;
+mod usage;
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, extract::State, response::Response};
+use http::Request;
+use model::{EnrollmentGroup, IndividualEnrollment};
+use provisioning::{
+    Provisioning,
+    ports::{Clock, Entropy},
+};
+
+use crate::{access::Granted, error::Failure, request::Call, route::Endpoint};
+
+pub use request::MAX_BODY_BYTES;
+pub use route::{is_service_path, routes};
+
+/// What the endpoint is made of.
+#[derive(Clone)]
+pub struct ServiceApi {
+    provisioning: Arc<Provisioning>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl ServiceApi {
+    /// The endpoint over these verbs. The clock judges tokens and dates errors, the entropy names errors.
+    pub fn new(provisioning: Arc<Provisioning>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        ServiceApi { provisioning, clock, entropy }
+    }
+}
+
+/// All routes of the endpoint. It answers every path itself: use [`is_service_path`] to tell which requests are its.
+pub fn router(api: ServiceApi) -> Router {
+    // One handler, because paths match without regard to case and with a trailing slash: see `route`.
+    Router::new().fallback(handle).with_state(api)
+}
+
+async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
+    match answer(&api, request).await {
+        Ok(response) => response,
+        Err(failure) => reply::failure(&failure, &api),
+    }
+}
+
+async fn answer(api: &ServiceApi, request: Request<Body>) -> Result<Response, Failure> {
+    let (head, body) = request.into_parts();
+    let target = route::parse(&head.method, head.uri.path())?;
+    request::api_version(&head)?;
+    let instance = access::instance(api, &head).await?;
+    let granted = access::grant(instance, &head, target.route, api.clock.now())?;
+    let body = request::read_body(&head, body).await?;
+    dispatch(api, &granted, target.route.endpoint, &Call::new(target.id, head, body)).await
+}
+
+async fn dispatch(
+    api: &ServiceApi,
+    granted: &Granted,
+    endpoint: Endpoint,
+    call: &Call,
+) -> Result<Response, Failure> {
+    match endpoint {
+        Endpoint::IndividualRead => enrollments::read_individual(api, granted, call).await,
+        Endpoint::IndividualPut => enrollments::put::<IndividualEnrollment>(api, granted, call).await,
+        Endpoint::IndividualDelete => enrollments::delete::<IndividualEnrollment>(api, granted, call).await,
+        Endpoint::IndividualMechanism => {
+            enrollments::mechanism::<IndividualEnrollment>(api, granted, call).await
+        }
+        Endpoint::IndividualQuery => enrollments::query::<IndividualEnrollment>(api, granted, call).await,
+        Endpoint::IndividualBulk => enrollments::bulk::<IndividualEnrollment>(api, granted, call).await,
+        Endpoint::GroupRead => enrollments::read::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupPut => enrollments::put::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupDelete => enrollments::delete::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupMechanism => enrollments::mechanism::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupQuery => enrollments::query::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupBulk => enrollments::bulk::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::RegistrationRead => registrations::read(api, granted, call).await,
+        Endpoint::RegistrationDelete => registrations::delete(api, granted, call).await,
+        Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
+        Endpoint::Usage => usage::read(api, granted, call).await,
+    }
+}

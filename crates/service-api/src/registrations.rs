@@ -1,0 +1,37 @@
+//! Registrations: made by devices, read and deleted by operators.
+
+use axum::response::Response;
+use model::{EnrollmentGroupId, RegistrationId};
+use wire::{
+    device::registration_state,
+    service::{Collection, SelectAll},
+};
+
+use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+
+/// Shows a registration.
+pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let id = call.id(|text| RegistrationId::parse(text))?;
+    let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
+    Ok(reply::ok(&registration_state(&registration)))
+}
+
+/// Deletes a registration.
+pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let id = call.id(|text| RegistrationId::parse(text))?;
+    api.provisioning.delete_registration(granted.instance(), id, call.if_match()?).await?;
+    Ok(reply::deleted())
+}
+
+/// Lists the registrations that came through a group. Some clients send a query along, others send nothing.
+pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    if !call.body().is_empty() {
+        SelectAll::parse_body(call.body())?;
+    }
+    let group = call.id(|text| EnrollmentGroupId::parse(text))?;
+    let request = call.page(Collection::Registrations)?;
+    let limit = request.limit;
+    let page = api.provisioning.query_registrations(granted.instance(), &group, request).await?;
+    let items = page.items.iter().map(registration_state).collect();
+    Ok(reply::page(Collection::Registrations, items, limit, page.next.as_deref()))
+}

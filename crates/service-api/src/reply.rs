@@ -1,0 +1,82 @@
+//! Responses. Header names are in lower case, because some clients compare them byte by byte.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::Value;
+use wire::{device::ErrorBody, service::Collection};
+
+use crate::{ServiceApi, error::Failure};
+
+/// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
+const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count");
+const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
+
+/// When to come back if the service is busy, in seconds; the range that every SDK honours is 2 to 5.
+const RETRY_AFTER_SECS: u32 = 2;
+
+/// 200 with a body, for reads as for writes: clients refuse 201.
+pub(crate) fn ok(body: &Value) -> Response {
+    json(StatusCode::OK, body.to_string())
+}
+
+/// 204: what was to be deleted is.
+pub(crate) fn deleted() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// A page of a listing. The continuation is left out on the last page: some clients would follow an empty one.
+pub(crate) fn page(collection: Collection, items: Vec<Value>, limit: usize, next: Option<&str>) -> Response {
+    let mut response = ok(&Value::Array(items));
+    let headers = response.headers_mut();
+    headers.insert(ITEM_TYPE, HeaderValue::from_static(collection.item_type()));
+    headers.insert(MAX_ITEM_COUNT, HeaderValue::from(limit));
+    // A token is base64, which a header can hold.
+    if let Some(Ok(token)) = next.map(|next| HeaderValue::from_str(&collection.continuation(next))) {
+        headers.insert(CONTINUATION, token);
+    }
+    response
+}
+
+/// An error for the caller; the log gets the reason, and both the same tracking ID.
+pub(crate) fn failure(failure: &Failure, api: &ServiceApi) -> Response {
+    let (code, message) = failure.code_and_message();
+    let tracking_id = tracking_id(api);
+    if code >= 500_000 {
+        tracing::error!(tracking_id, code, reason = %failure, "service call failed");
+    } else {
+        tracing::info!(tracking_id, code, reason = %failure, "service call refused");
+    }
+    let body = ErrorBody::new(code, message, tracking_id, api.clock.now());
+    let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, serde_json::to_string(&body).unwrap_or_default());
+    let headers = response.headers_mut();
+    headers.insert(ERROR_CODE, HeaderValue::from(code));
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+    }
+    if let Failure::Method { allowed } = failure
+        && let Ok(allowed) = HeaderValue::from_str(allowed)
+    {
+        headers.insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+fn json(status: StatusCode, body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+}
+
+fn tracking_id(api: &ServiceApi) -> String {
+    let mut bytes = [0; 16];
+    api.entropy.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}

@@ -1,0 +1,74 @@
+//! What the routes of the two kinds of enrollment differ in.
+
+use model::{
+    BulkItem, EnrollmentGroup, EnrollmentGroupId, GroupDraft, IdError, IndividualDraft, IndividualEnrollment,
+    RegistrationId,
+};
+use provisioning::enroll::Enrollment;
+use serde_json::Value;
+use wire::service::{self, BodyError, Collection, Secrets};
+
+/// A kind of enrollment as JSON.
+pub(crate) trait Resource: Enrollment {
+    /// Its listing.
+    const COLLECTION: Collection;
+    /// The member that holds its ID.
+    const ID_NAME: &'static str;
+
+    fn parse_id(text: &str) -> Result<Self::Id, IdError>;
+    fn parse_draft(body: &[u8]) -> Result<Self::Draft, BodyError>;
+    #[expect(clippy::type_complexity, reason = "for an implementation it is simple")]
+    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<Self::Draft, Self::Id>>, BodyError>;
+    fn json(&self, secrets: Secrets) -> Value;
+    fn mechanism_json(&self) -> Value;
+}
+
+impl Resource for IndividualEnrollment {
+    const COLLECTION: Collection = Collection::Individuals;
+    const ID_NAME: &'static str = "registrationId";
+
+    fn parse_id(text: &str) -> Result<RegistrationId, IdError> {
+        RegistrationId::parse(text)
+    }
+
+    fn parse_draft(body: &[u8]) -> Result<IndividualDraft, BodyError> {
+        service::parse_individual(body)
+    }
+
+    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<IndividualDraft, RegistrationId>>, BodyError> {
+        service::parse_individual_bulk(body)
+    }
+
+    fn json(&self, secrets: Secrets) -> Value {
+        service::individual_json(self, None, secrets)
+    }
+
+    fn mechanism_json(&self) -> Value {
+        service::individual_mechanism_json(&self.attestation, Secrets::Shown)
+    }
+}
+
+impl Resource for EnrollmentGroup {
+    const COLLECTION: Collection = Collection::Groups;
+    const ID_NAME: &'static str = "enrollmentGroupId";
+
+    fn parse_id(text: &str) -> Result<EnrollmentGroupId, IdError> {
+        EnrollmentGroupId::parse(text)
+    }
+
+    fn parse_draft(body: &[u8]) -> Result<GroupDraft, BodyError> {
+        service::parse_group(body)
+    }
+
+    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<GroupDraft, EnrollmentGroupId>>, BodyError> {
+        service::parse_group_bulk(body)
+    }
+
+    fn json(&self, secrets: Secrets) -> Value {
+        service::group_json(self, secrets)
+    }
+
+    fn mechanism_json(&self) -> Value {
+        service::group_mechanism_json(&self.attestation, Secrets::Shown)
+    }
+}

@@ -1,0 +1,220 @@
+//! The table of routes: method, path, what it does, and which rights allow it.
+
+use http::Method;
+use model::Right;
+use percent_encoding::percent_decode_str;
+
+use crate::error::Failure;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    IndividualRead,
+    IndividualPut,
+    IndividualDelete,
+    IndividualMechanism,
+    IndividualQuery,
+    IndividualBulk,
+    GroupRead,
+    GroupPut,
+    GroupDelete,
+    GroupMechanism,
+    GroupQuery,
+    GroupBulk,
+    RegistrationRead,
+    RegistrationDelete,
+    RegistrationQuery,
+    Usage,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub(crate) struct Route {
+    method: Method,
+    /// Segments; literals match in any case, [`ID`] matches anything.
+    path: &'static [&'static str],
+    /// What it does.
+    pub(crate) endpoint: Endpoint,
+    /// Any one of these allows it.
+    pub(crate) rights: &'static [Right],
+}
+
+const ID: &str = "{id}";
+
+const READ: &[Right] = &[Right::EnrollmentRead];
+const WRITE: &[Right] = &[Right::EnrollmentWrite];
+const SEE: &[Right] = &[Right::RegistrationStatusRead];
+const DROP: &[Right] = &[Right::RegistrationStatusWrite];
+/// Usage holds no secrets: whoever may read anything, or runs the instance, may see it.
+const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
+
+/// Every route. `query` is an ID like any other for methods other than POST.
+static ROUTES: [Route; 16] = [
+    route(Method::GET, &["enrollments", ID], Endpoint::IndividualRead, READ),
+    route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
+    route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
+    route(Method::POST, &["enrollments", ID, "attestationmechanism"], Endpoint::IndividualMechanism, WRITE),
+    route(Method::POST, &["enrollments", "query"], Endpoint::IndividualQuery, READ),
+    route(Method::POST, &["enrollments"], Endpoint::IndividualBulk, WRITE),
+    route(Method::GET, &["enrollmentGroups", ID], Endpoint::GroupRead, READ),
+    route(Method::PUT, &["enrollmentGroups", ID], Endpoint::GroupPut, WRITE),
+    route(Method::DELETE, &["enrollmentGroups", ID], Endpoint::GroupDelete, WRITE),
+    route(Method::POST, &["enrollmentGroups", ID, "attestationmechanism"], Endpoint::GroupMechanism, WRITE),
+    route(Method::POST, &["enrollmentGroups", "query"], Endpoint::GroupQuery, READ),
+    route(Method::POST, &["enrollmentGroups"], Endpoint::GroupBulk, WRITE),
+    route(Method::GET, &["registrations", ID], Endpoint::RegistrationRead, SEE),
+    route(Method::DELETE, &["registrations", ID], Endpoint::RegistrationDelete, DROP),
+    route(Method::POST, &["registrations", ID, "query"], Endpoint::RegistrationQuery, SEE),
+    route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
+];
+
+const fn route(
+    method: Method,
+    path: &'static [&'static str],
+    endpoint: Endpoint,
+    rights: &'static [Right],
+) -> Route {
+    Route { method, path, endpoint, rights }
+}
+
+/// A route, and the ID that the path names, percent-decoded; empty where the route has none.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) route: &'static Route,
+    pub(crate) id: String,
+}
+
+/// Every route as its method and its path with `{id}` in it; for tests that must not miss one.
+pub fn routes() -> impl Iterator<Item = (Method, String)> {
+    ROUTES.iter().map(|route| (route.method.clone(), format!("/{}", route.path.join("/"))))
+}
+
+/// Whether a path belongs to this endpoint: its first segment is one of ours, in any case.
+pub fn is_service_path(path: &str) -> bool {
+    segments(path).next().is_some_and(is_ours)
+}
+
+/// Finds the route of a request.
+pub(crate) fn parse(method: &Method, path: &str) -> Result<Target, Failure> {
+    let segments: Vec<&str> = segments(path).collect();
+    let fitting: Vec<&'static Route> = ROUTES.iter().filter(|route| route.fits(&segments)).collect();
+    if let Some(route) = fitting.iter().find(|route| route.method == *method) {
+        return Ok(Target { route, id: route.id(&segments)? });
+    }
+    // A collection without the ID that the method needs is documented as 405, not as 404.
+    let is_collection = matches!(segments.as_slice(), [collection] if is_ours(collection));
+    if fitting.is_empty() && !is_collection {
+        return Err(Failure::NoRoute);
+    }
+    let methods: Vec<&str> = fitting.iter().map(|route| route.method.as_str()).collect();
+    Err(Failure::Method { allowed: methods.join(", ") })
+}
+
+impl Route {
+    fn fits(&self, segments: &[&str]) -> bool {
+        let same =
+            |(pattern, segment): (&&str, &&str)| *pattern == ID || pattern.eq_ignore_ascii_case(segment);
+        self.path.len() == segments.len() && self.path.iter().zip(segments).all(same)
+    }
+
+    fn id(&self, segments: &[&str]) -> Result<String, Failure> {
+        let named = self.path.iter().zip(segments).find(|(pattern, _)| **pattern == ID);
+        let Some((_, segment)) = named else { return Ok(String::new()) };
+        match percent_decode_str(segment).decode_utf8() {
+            Ok(id) => Ok(id.into_owned()),
+            Err(_) => Err(Failure::Argument("the ID in the path is not UTF-8".into())),
+        }
+    }
+}
+
+/// The segments of a path, without the empty ones that a leading and a trailing slash make.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.strip_suffix('/').unwrap_or(path).split('/')
+}
+
+fn is_ours(segment: &str) -> bool {
+    ROUTES.iter().filter_map(|route| route.path.first()).any(|first| first.eq_ignore_ascii_case(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(method: Method, path: &str, expected: Result<(Endpoint, &str), &str>) {
+        let outcome = parse(&method, path);
+        match (&outcome, expected) {
+            (Ok(target), Ok((endpoint, id))) => {
+                assert_eq!((target.route.endpoint, target.id.as_str()), (endpoint, id), "{method} {path}");
+            }
+            (Err(Failure::NoRoute), Err("404")) => {}
+            (Err(Failure::Argument(_)), Err("400")) => {}
+            (Err(Failure::Method { allowed }), Err(methods)) => assert_eq!(allowed, methods, "{path}"),
+            (outcome, expected) => panic!("{method} {path}: {outcome:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn every_route_in_the_spellings_of_clients() {
+        use Endpoint::*;
+        check(Method::GET, "/enrollments/a", Ok((IndividualRead, "a")));
+        check(Method::GET, "/ENROLLMENTS/Dev:A_b.1", Ok((IndividualRead, "Dev:A_b.1")));
+        check(Method::GET, "/enrollments/r%3A1", Ok((IndividualRead, "r:1")));
+        check(Method::PUT, "/enrollments/a/", Ok((IndividualPut, "a")));
+        check(Method::PUT, "/enrollments/query", Ok((IndividualPut, "query")));
+        check(Method::DELETE, "/enrollments/a", Ok((IndividualDelete, "a")));
+        check(Method::POST, "/enrollments/a/attestationMechanism", Ok((IndividualMechanism, "a")));
+        check(Method::POST, "/enrollments/query", Ok((IndividualQuery, "")));
+        check(Method::POST, "/enrollments", Ok((IndividualBulk, "")));
+        check(Method::POST, "/enrollments/", Ok((IndividualBulk, "")));
+        check(Method::GET, "/enrollmentgroups/g", Ok((GroupRead, "g")));
+        check(Method::PUT, "/enrollmentGroups/g", Ok((GroupPut, "g")));
+        check(Method::DELETE, "/enrollmentGroups/g", Ok((GroupDelete, "g")));
+        check(Method::POST, "/enrollmentgroups/g/attestationmechanism", Ok((GroupMechanism, "g")));
+        check(Method::POST, "/enrollmentGroups/query", Ok((GroupQuery, "")));
+        check(Method::POST, "/enrollmentGroups/", Ok((GroupBulk, "")));
+        check(Method::GET, "/registrations/a", Ok((RegistrationRead, "a")));
+        check(Method::DELETE, "/registrations/a", Ok((RegistrationDelete, "a")));
+        check(Method::POST, "/registrations/g/query", Ok((RegistrationQuery, "g")));
+        check(Method::GET, "/usage", Ok((Usage, "")));
+    }
+
+    #[test]
+    fn what_is_no_route() {
+        check(Method::GET, "/", Err("404"));
+        check(Method::GET, "", Err("404"));
+        check(Method::GET, "/0ne1/registrations/a", Err("404"));
+        check(Method::GET, "/enrollments/a/b/c", Err("404"));
+        check(Method::POST, "/enrollments/a/secrets", Err("404"));
+        check(Method::GET, "/enrollments/%FF", Err("400"));
+        check(Method::GET, "/enrollments", Err("POST"));
+        check(Method::DELETE, "/enrollments/", Err("POST"));
+        check(Method::POST, "/enrollments/a", Err("GET, PUT, DELETE"));
+        check(Method::PATCH, "/enrollmentGroups/g", Err("GET, PUT, DELETE"));
+        check(Method::GET, "/enrollments/a/attestationmechanism", Err("POST"));
+        check(Method::PUT, "/registrations/a", Err("GET, DELETE"));
+        check(Method::GET, "/registrations/", Err(""));
+        check(Method::POST, "/usage", Err("GET"));
+    }
+
+    #[test]
+    fn our_paths() {
+        for path in ["/enrollments", "/ENROLLMENTGROUPS/x", "/registrations/a/query", "/Usage", "/usage/x/y"]
+        {
+            assert!(is_service_path(path), "{path}");
+        }
+        for path in ["/", "", "/0ne1/registrations/a/register", "/enrollment/x", "//enrollments"] {
+            assert!(!is_service_path(path), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(path in "[/a-zA-Z%0-9.]{0,60}|\\PC{0,60}") {
+            let _ = parse(&Method::POST, &path);
+            let _ = is_service_path(&path);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Tokens and rights.
+
+use http::Method;
+use provisioning::ports::Clock;
+
+use crate::world::{OWNER, World, instance};
+
+/// The rights that suffice for a route.
+fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
+    const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
+    const WRITE: &[&str] = &["EnrollmentWrite"];
+    match (method.as_str(), path) {
+        ("GET", "/usage") => &[
+            "ServiceConfig",
+            "EnrollmentRead",
+            "EnrollmentWrite",
+            "RegistrationStatusRead",
+            "RegistrationStatusWrite",
+        ],
+        ("DELETE", "/registrations/{id}") => &["RegistrationStatusWrite"],
+        (_, path) if path.starts_with("/registrations") => {
+            &["RegistrationStatusRead", "RegistrationStatusWrite"]
+        }
+        ("GET", _) => READ,
+        (_, path) if path.ends_with("/query") => READ,
+        _ => WRITE,
+    }
+}
+
+#[tokio::test]
+async fn every_route_demands_its_right_and_no_other_suffices() {
+    let world = World::new().await;
+    for (method, pattern) in service_api::routes() {
+        let sufficient = rights_for(&method, &pattern);
+        for policy in instance("one").access_policies {
+            let name = policy.name.as_str();
+            let path = pattern.replace("{id}", "none");
+            let token = world.token("one", name);
+            let answer = world.ask(method.clone(), &path).signed(&token).send().await;
+            if name == OWNER || sufficient.contains(&name) {
+                assert!(![401, 403].contains(&answer.status.as_u16()), "{name}: {answer:?}");
+            } else {
+                answer.refused(403_000);
+            }
+        }
+        world
+            .ask(method.clone(), &pattern.replace("{id}", "none"))
+            .without("authorization")
+            .send()
+            .await
+            .refused(401_002);
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_are_refused() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    let seconds = |offset: i64| u64::try_from(now.unix_seconds() + offset).unwrap();
+    let policy = instance("one").access_policy(OWNER).unwrap().clone();
+    let (primary, secondary) = (policy.primary_key.as_bytes(), policy.secondary_key.as_bytes());
+    let sign = wire::sas::sign;
+    let host = "one.example";
+    let good = sign(host, primary, seconds(60), Some(OWNER));
+    let table = [
+        (good.clone(), true),
+        (sign(host, secondary, seconds(60), Some(OWNER)), true),
+        (sign(host, primary, seconds(60), Some("ProvisioningServiceOwner")), true),
+        (sign("https://one.example:443/", primary, seconds(60), Some(OWNER)), true),
+        (sign("one.example/enrollments", primary, seconds(60), Some(OWNER)), true),
+        (sign("one.example/registrations", primary, seconds(60), Some(OWNER)), false),
+        (sign("two.example", primary, seconds(60), Some(OWNER)), false),
+        // Five minutes of clock skew.
+        (sign(host, primary, seconds(-300), Some(OWNER)), true),
+        (sign(host, primary, seconds(-301), Some(OWNER)), false),
+        // Another policy's key, another name, no name.
+        (sign(host, primary, seconds(60), Some("EnrollmentRead")), false),
+        (sign(host, primary, seconds(60), Some("nobody")), false),
+        (sign(host, primary, seconds(60), None), false),
+        (sign(host, b"0123456789abcdef", seconds(60), Some(OWNER)), false),
+        // Changed after signing.
+        (good.replace(&format!("se={}", seconds(60)), &format!("se={}", seconds(600))), false),
+        (good.replace("one.example", "one%2eexample"), false),
+        ("SharedAccessSignature".into(), false),
+        ("SharedAccessSignature sr=one.example&sig=&se=1&skn=a".into(), false),
+        ("Bearer abc".into(), false),
+        ("x".repeat(5000), false),
+    ];
+    for (token, accepted) in table {
+        let answer = world.get("/enrollments/none").signed(&token).send().await;
+        if accepted {
+            answer.refused(404_201);
+        } else {
+            assert_eq!(answer.refused(401_002), "Unauthorized", "{token}");
+        }
+    }
+}

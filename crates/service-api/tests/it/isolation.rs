@@ -1,0 +1,83 @@
+//! Nothing of one instance is visible or changeable through another: every route, both ways.
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::sample;
+
+use crate::world::{OWNER, World, group, individual};
+
+/// A path and a body that do something on an instance which has `dev-1` and `group-1`.
+fn case(method: &Method, pattern: &str) -> (String, Value) {
+    let query = json!({"query": "SELECT *"});
+    let bulk = |list: &str, item: Value| json!({"mode": "delete", list: [item]});
+    let (id, body) = match (method.as_str(), pattern) {
+        ("PUT", "/enrollments/{id}") => ("dev-1", individual("dev-1")),
+        ("PUT", "/enrollmentGroups/{id}") => ("group-1", group("group-1")),
+        ("POST", "/enrollments") => ("", bulk("enrollments", individual("dev-1"))),
+        ("POST", "/enrollmentGroups") => ("", bulk("enrollmentGroups", group("group-1"))),
+        ("POST", "/registrations/{id}/query") => ("group-1", query),
+        ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
+        (_, pattern) if pattern.starts_with("/enrollmentGroups/{id}") => ("group-1", Value::Null),
+        (_, pattern) if pattern.contains("{id}") => ("dev-1", Value::Null),
+        ("GET", "/usage") => ("", Value::Null),
+        _ => panic!("{method} {pattern} has no isolation case"),
+    };
+    (pattern.replace("{id}", id), body)
+}
+
+async fn fill(world: &World, scope: &str) {
+    world.put("/enrollments/dev-1", &individual("dev-1")).of(scope).send().await.ok();
+    world.put("/enrollmentGroups/group-1", &group("group-1")).of(scope).send().await.ok();
+    world.register(scope, sample::registration("dev-1")).await;
+    world.register(scope, sample::registration_of("dev-2", "group-1")).await;
+}
+
+#[tokio::test]
+async fn a_token_of_one_instance_opens_no_route_of_another() {
+    let world = World::new().await;
+    fill(&world, "one").await;
+    fill(&world, "two").await;
+    let before = (world.snapshot("one").await, world.snapshot("two").await);
+    for (method, pattern) in service_api::routes() {
+        let (path, body) = case(&method, &pattern);
+        for (token, host) in [("one", "two.example"), ("two", "one.example")] {
+            let ask = world.ask(method.clone(), &path).json(&body).header("host", host);
+            ask.signed(&world.token(token, OWNER)).send().await.refused(401_002);
+        }
+    }
+    assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
+}
+
+#[tokio::test]
+async fn every_route_of_one_instance_leaves_the_other_alone() {
+    let world = World::new().await;
+    fill(&world, "one").await;
+    let before = world.snapshot("one").await;
+    for (method, pattern) in service_api::routes() {
+        let (path, body) = case(&method, &pattern);
+        let answer = world.ask(method.clone(), &path).json(&body).of("two").send().await;
+        match (method.as_str(), pattern.as_str()) {
+            ("PUT", _) => assert_eq!(answer.status, 200, "created in its own instance: {answer:?}"),
+            (_, "/enrollments/query" | "/enrollmentGroups/query") => assert_eq!(answer.ok(), json!([])),
+            ("POST", "/enrollments" | "/enrollmentGroups") => {
+                assert_eq!(answer.ok()["isSuccessful"], false, "{answer:?}");
+            }
+            (_, "/usage") => assert_eq!(answer.ok()["usage"].as_array().unwrap().len(), 2, "{answer:?}"),
+            _ => assert_eq!(answer.status, 404, "{answer:?}"),
+        }
+        // So that the next route finds nothing of its own.
+        world.delete("/enrollments/dev-1").of("two").send().await;
+        world.delete("/enrollmentGroups/group-1").of("two").send().await;
+    }
+    assert_eq!(world.snapshot("one").await, before);
+}
+
+#[tokio::test]
+async fn an_unknown_host_is_no_instance() {
+    let world = World::new().await;
+    for host in ["three.example", "", "one.example.evil.test", "[::1]:443", "a b"] {
+        let message = world.get("/enrollments/a").header("host", host).send().await.refused(404_000);
+        assert!(message.contains("host"), "{message}");
+    }
+    world.get("/enrollments/a").without("host").send().await.refused(404_000);
+}

@@ -1,0 +1,13 @@
+//! The endpoint over the embedded store, called as an HTTP service.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod access;
+mod bulk;
+mod enrollments;
+mod isolation;
+mod paging;
+mod registrations;
+mod transport;
+mod usage;
+mod world;

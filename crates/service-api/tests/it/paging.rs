@@ -1,0 +1,75 @@
+//! Queries and their pages.
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::sample;
+
+use crate::world::{World, group, individual};
+
+/// Follows the pages of a query and returns the IDs on each.
+async fn pages(world: &World, path: &str, id_name: &str, item_type: &str, size: usize) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let mut ask = world.post(path, &json!({"query": "select * from enrollments"}));
+        ask = ask.header("x-ms-max-item-count", &size.to_string());
+        if let Some(token) = &token {
+            ask = ask.header("x-ms-continuation", token);
+        }
+        let answer = ask.send().await;
+        assert_eq!(answer.header("x-ms-item-type"), Some(item_type));
+        assert_eq!(answer.header("x-ms-max-item-count"), Some(size.to_string().as_str()));
+        let id = |item: &Value| item[id_name].as_str().unwrap().to_owned();
+        pages.push(answer.ok().as_array().unwrap().iter().map(id).collect());
+        token = answer.header("x-ms-continuation").map(str::to_owned);
+        if token.is_none() {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_collection_is_listed_in_order_and_in_pages() {
+    let world = World::new().await;
+    for id in ["b", "C", "a", "e", "D"] {
+        world.put(&format!("/enrollments/{id}"), &individual(id)).send().await.ok();
+        world.put(&format!("/enrollmentGroups/{id}"), &group(id)).send().await.ok();
+        world.register("one", sample::registration_of(id, "c")).await;
+    }
+    let paths = [
+        ("/enrollments/query", "registrationId", "Enrollment"),
+        ("/enrollmentGroups/query", "enrollmentGroupId", "EnrollmentGroup"),
+        ("/registrations/C/query", "registrationId", "DeviceRegistration"),
+    ];
+    for (path, id_name, item_type) in paths {
+        let in_twos = pages(&world, path, id_name, item_type, 2).await;
+        assert_eq!(in_twos, [vec!["a", "b"], vec!["C", "D"], vec!["e"]], "{path}");
+        assert_eq!(pages(&world, path, id_name, item_type, 5).await.len(), 1, "{path}: no empty last page");
+        let secrets = world.post(path, &json!({"query": "SELECT *"})).send().await;
+        assert!(!secrets.text.contains("primaryKey"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_collection_is_an_empty_page() {
+    let world = World::new().await;
+    let answer = world.post("/enrollments/query", &json!({"query": "SELECT *"})).send().await;
+    assert_eq!(answer.ok(), json!([]));
+    assert_eq!(answer.header("x-ms-item-type"), Some("Enrollment"));
+    assert_eq!(answer.header("x-ms-continuation"), None);
+    assert_eq!(answer.header("x-ms-max-item-count"), Some("100"));
+}
+
+#[tokio::test]
+async fn what_a_query_refuses() {
+    let world = World::new().await;
+    let query = |text: &str| world.post("/enrollments/query", &json!({ "query": text }));
+    query("SELECT * FROM enrollments WHERE registrationId = 'a'").send().await.refused(400_002);
+    query("SELECT *").header("x-ms-max-item-count", "-1").send().await.refused(400_002);
+    query("SELECT *").header("x-ms-max-item-count", "many").send().await.refused(400_002);
+    query("SELECT *").header("x-ms-continuation", "nonsense").send().await.refused(400_002);
+    query("SELECT *").header("x-ms-continuation", "").send().await.ok();
+    world.ask(Method::POST, "/enrollments/query").send().await.refused(400_003);
+    let answer = query("SELECT *").header("x-ms-max-item-count", "5000").send().await;
+    assert_eq!(answer.header("x-ms-max-item-count"), Some("1000"), "as many as there are at most");
+}

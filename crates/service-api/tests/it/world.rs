@@ -1,0 +1,259 @@
+//! Two service instances, `one` and `two`, on one store, and a way to call them.
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, body::Body};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use model::{AccessPolicy, IdScope, Instance, Registration, Rights};
+use provisioning::{
+    Provisioning,
+    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store},
+};
+use serde_json::{Value, json};
+use service_api::{ServiceApi, router};
+use store::EmbeddedStore;
+use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
+use tower_service::Service;
+
+pub const OWNER: &str = "provisioningserviceowner";
+
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub clock: Arc<SteppedClock>,
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let sealer = durable::Sealer::from_key([7; 32]);
+        let store: Arc<dyn Store> =
+            Arc::new(EmbeddedStore::open(&folder.path().join("muster.db"), sealer).unwrap());
+        for scope in ["one", "two"] {
+            store.put_instance(instance(scope)).await.unwrap();
+        }
+        let clock = Arc::new(SteppedClock::default());
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
+        let hubs = Arc::new(FakeHubs::new([]));
+        let provisioning = Provisioning::new(store.clone(), hubs, clock.clone(), entropy.clone());
+        let router = router(ServiceApi::new(Arc::new(provisioning), clock.clone(), entropy));
+        World { store, clock, router, _folder: folder }
+    }
+
+    /// A request to instance `one` by its owner.
+    pub fn ask(&self, method: Method, path: &str) -> Ask<'_> {
+        let mut ask = Ask {
+            world: self,
+            method,
+            path: path.to_owned(),
+            version: Some("2021-10-01".into()),
+            headers: HeaderMap::new(),
+            body: Body::empty(),
+        };
+        ask.set("host", "one.example");
+        ask.signed(&self.token("one", OWNER))
+    }
+
+    pub fn get(&self, path: &str) -> Ask<'_> {
+        self.ask(Method::GET, path)
+    }
+
+    pub fn put(&self, path: &str, body: &Value) -> Ask<'_> {
+        self.ask(Method::PUT, path).json(body)
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Ask<'_> {
+        self.ask(Method::POST, path).json(body)
+    }
+
+    pub fn delete(&self, path: &str) -> Ask<'_> {
+        self.ask(Method::DELETE, path)
+    }
+
+    /// A token for an instance by one of its policies.
+    pub fn token(&self, scope: &str, policy: &str) -> String {
+        let expiry = u64::try_from(self.clock.now().unix_seconds()).unwrap() + 3600;
+        let key = instance(scope).access_policy(policy).unwrap().primary_key.clone();
+        wire::sas::sign(&format!("{scope}.example"), key.as_bytes(), expiry, Some(policy))
+    }
+
+    /// Puts a registration into the store as a device's registration would.
+    pub async fn register(&self, scope: &str, registration: Registration) {
+        let changes = vec![(Expect::Absent, Change::PutRegistration(Box::new(registration)))];
+        let outcomes = self.store.commit(&id_scope(scope), Commit { changes, operation: None }).await;
+        assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
+    }
+
+    /// Everything that an instance has.
+    pub async fn snapshot(&self, scope: &str) -> String {
+        let (store, scope) = (&self.store, id_scope(scope));
+        let all = PageRequest { after: None, limit: 1000 };
+        let today = self.clock.now().day();
+        let group = sample::group_id("group-1");
+        format!(
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            store.individuals(&scope, all.clone()).await.unwrap(),
+            store.groups(&scope, all.clone()).await.unwrap(),
+            store.registrations_of(&scope, &group, all).await.unwrap(),
+            store.registration(&scope, &sample::registration_id("dev-1")).await.unwrap(),
+            store.usage(&scope, today, today).await.unwrap(),
+        )
+    }
+}
+
+/// An instance whose keys are its own, with one policy per right besides the owner's.
+pub fn instance(scope: &str) -> Instance {
+    let byte = scope.as_bytes()[0];
+    let policy = |(number, right): (u8, &str)| AccessPolicy {
+        name: model::PolicyName::parse(right).unwrap(),
+        primary_key: sample::key(byte.wrapping_add(number)),
+        secondary_key: sample::key(byte.wrapping_add(number + 100)),
+        rights: if right == OWNER { Rights::ALL } else { Rights::parse(right).unwrap() },
+    };
+    let names = [
+        OWNER,
+        "ServiceConfig",
+        "EnrollmentRead",
+        "EnrollmentWrite",
+        "DeviceConnect",
+        "RegistrationStatusRead",
+        "RegistrationStatusWrite",
+    ];
+    Instance { access_policies: (0..).zip(names).map(policy).collect(), ..sample::instance(scope) }
+}
+
+pub fn id_scope(scope: &str) -> IdScope {
+    IdScope::parse(scope).unwrap()
+}
+
+/// A request being put together.
+pub struct Ask<'a> {
+    world: &'a World,
+    method: Method,
+    path: String,
+    version: Option<String>,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Ask<'_> {
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn signed(self, token: &str) -> Self {
+        self.header("authorization", token)
+    }
+
+    /// Calls another instance, as its owner.
+    pub fn of(self, scope: &str) -> Self {
+        let token = self.world.token(scope, OWNER);
+        self.header("host", &format!("{scope}.example")).signed(&token)
+    }
+
+    pub fn if_match(self, etag: &str) -> Self {
+        self.header("if-match", etag)
+    }
+
+    pub fn version(mut self, version: Option<&str>) -> Self {
+        self.version = version.map(str::to_owned);
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.remove(name);
+        self
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").raw(body.to_string().into_bytes())
+    }
+
+    pub fn raw(self, body: Vec<u8>) -> Self {
+        self.body(Body::from(body))
+    }
+
+    pub fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    pub async fn send(self) -> Answer {
+        let joint = if self.path.contains('?') { '&' } else { '?' };
+        let uri = match &self.version {
+            Some(version) => format!("{}{joint}api-version={version}", self.path),
+            None => self.path.clone(),
+        };
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri.parse().unwrap();
+        *request.headers_mut() = self.headers;
+        let response = self.world.router.clone().call(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        Answer { asked: format!("{} {uri}", self.method), status: head.status, headers: head.headers, text }
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.headers.insert(name, value.parse().unwrap());
+    }
+}
+
+/// What came back.
+pub struct Answer {
+    asked: String,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{} {:?}\n{}", self.asked, self.status, self.headers, self.text)
+    }
+}
+
+impl Answer {
+    /// The body of a 200.
+    #[track_caller]
+    pub fn ok(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/json; charset=utf-8"));
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    /// That it is a 204 without a body.
+    #[track_caller]
+    pub fn deleted(&self) {
+        assert_eq!((self.status.as_u16(), self.text.as_str()), (204, ""), "{self:?}");
+    }
+
+    /// That it is this error, in the documented form. Returns its message.
+    #[track_caller]
+    pub fn refused(&self, code: u32) -> String {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"));
+        assert_eq!(body["errorCode"], json!(code), "{self:?}");
+        assert_eq!(u32::from(self.status.as_u16()), code / 1000, "{self:?}");
+        assert_eq!(self.header("x-ms-error-code"), Some(code.to_string().as_str()), "{self:?}");
+        assert_eq!(body["trackingId"].as_str().unwrap().len(), 36, "{self:?}");
+        assert!(body["timestampUtc"].as_str().unwrap().ends_with('Z'), "{self:?}");
+        body["message"].as_str().unwrap().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// A body that creates an individual enrollment.
+pub fn individual(id: &str) -> Value {
+    json!({"registrationId": id, "attestation": {"type": "symmetricKey"}})
+}
+
+/// A body that creates an enrollment group.
+pub fn group(id: &str) -> Value {
+    json!({"enrollmentGroupId": id, "attestation": {"type": "symmetricKey"}})
+}

@@ -1,0 +1,201 @@
+//! Changes of records: made ready on the caller's thread, applied on the writer's.
+
+use std::borrow::Cow;
+
+use durable::rusqlite::{self, Connection, ToSql};
+use model::{EnrollmentRef, Etag, IdScope, Registration, Status};
+use provisioning::ports::{Change, Expect, Outcome, StoreError};
+use serde::Serialize;
+
+use crate::embedded::document::{Documents, Place, Table};
+use crate::embedded::statements::{DELETE_REGISTRATION_OF_INDIVIDUAL, Statements};
+
+/// A change whose document is sealed already, so that the one writer thread has nothing to do but SQL.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    table: Table,
+    id: String,
+    expect: Expect,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Put(Row),
+    Delete,
+}
+
+#[derive(Debug)]
+struct Row {
+    etag: Etag,
+    document: Vec<u8>,
+    /// The columns that registrations are listed by; enrollments have none.
+    listed: Option<Listed>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    assigning: bool,
+    group: Option<String>,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        documents: &Documents,
+        scope: &IdScope,
+        expect: Expect,
+        change: &Change,
+    ) -> Result<Prepared, StoreError> {
+        let (table, id) = target(change);
+        let place = Place { table, scope, id: &id };
+        let step = match change {
+            Change::PutIndividual(record) => {
+                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
+            }
+            Change::PutGroup(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
+            Change::PutRegistration(record) => {
+                let row = Row::new(documents, place, &record.record.etag, record)?;
+                Step::Put(Row { listed: Some(Listed::of(record)), ..row })
+            }
+            Change::DeleteIndividual(_) | Change::DeleteGroup(_) | Change::DeleteRegistration(_) => {
+                Step::Delete
+            }
+        };
+        Ok(Prepared { table, id: id.into_owned(), expect, step })
+    }
+
+    /// Makes the change if its expectation holds.
+    pub(crate) fn apply(&self, connection: &Connection, instance: i64) -> rusqlite::Result<Outcome> {
+        let Some(statements) = Statements::of(self.table) else { return Ok(Outcome::Missing) };
+        let target = Target { connection, statements, instance, id: &self.id };
+        let outcome = match &self.step {
+            Step::Put(row) => target.put(row, &self.expect)?,
+            Step::Delete => target.delete(&self.expect)?,
+        };
+        let gone = matches!(self.step, Step::Delete) && outcome == Outcome::Applied;
+        if self.table == Table::Individuals && gone {
+            let mut follow = connection.prepare_cached(DELETE_REGISTRATION_OF_INDIVIDUAL)?;
+            follow.execute((instance, &self.id))?;
+        }
+        Ok(outcome)
+    }
+}
+
+impl Row {
+    fn new(
+        documents: &Documents,
+        place: Place<'_>,
+        etag: &Etag,
+        document: &impl Serialize,
+    ) -> Result<Row, StoreError> {
+        Ok(Row { etag: etag.clone(), document: documents.seal(place, document)?, listed: None })
+    }
+}
+
+impl Listed {
+    fn of(registration: &Registration) -> Listed {
+        let group = match &registration.enrollment {
+            EnrollmentRef::Group(id) => Some(id.key().into_owned()),
+            EnrollmentRef::Individual => None,
+        };
+        Listed { assigning: matches!(registration.status, Status::Assigning { .. }), group }
+    }
+}
+
+fn target(change: &Change) -> (Table, Cow<'_, str>) {
+    match change {
+        Change::PutIndividual(record) => (Table::Individuals, record.registration_id.key()),
+        Change::DeleteIndividual(id) => (Table::Individuals, id.key()),
+        Change::PutGroup(record) => (Table::Groups, record.group_id.key()),
+        Change::DeleteGroup(id) => (Table::Groups, id.key()),
+        Change::PutRegistration(record) => (Table::Registrations, record.registration_id.key()),
+        Change::DeleteRegistration(id) => (Table::Registrations, id.key()),
+    }
+}
+
+/// The row that a change is about, there or not.
+struct Target<'a> {
+    connection: &'a Connection,
+    statements: &'static Statements,
+    instance: i64,
+    id: &'a str,
+}
+
+impl Target<'_> {
+    fn put(&self, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
+        if *expect == Expect::Absent {
+            return Ok(if self.insert(row)? { Outcome::Applied } else { Outcome::Exists });
+        }
+        if self.update(row, expect)? {
+            return Ok(Outcome::Applied);
+        }
+        // Not there, of another version, or a registration that came through another group than before.
+        if self.remove(expect)? || *expect == Expect::Anything {
+            self.insert(row)?;
+            return Ok(Outcome::Applied);
+        }
+        self.unmet(expect)
+    }
+
+    fn delete(&self, expect: &Expect) -> rusqlite::Result<Outcome> {
+        match expect {
+            Expect::Absent => Ok(if self.exists()? { Outcome::Exists } else { Outcome::Applied }),
+            Expect::Anything => self.remove(expect).map(|_| Outcome::Applied),
+            Expect::Present | Expect::Version(_) if self.remove(expect)? => Ok(Outcome::Applied),
+            Expect::Present | Expect::Version(_) => self.unmet(expect),
+        }
+    }
+
+    fn insert(&self, row: &Row) -> rusqlite::Result<bool> {
+        self.execute(self.statements.insert, Some(row), None)
+    }
+
+    fn update(&self, row: &Row, expect: &Expect) -> rusqlite::Result<bool> {
+        match expect {
+            Expect::Version(etag) => self.execute(self.statements.update_version, Some(row), Some(etag)),
+            Expect::Absent | Expect::Anything | Expect::Present => {
+                self.execute(self.statements.update, Some(row), None)
+            }
+        }
+    }
+
+    fn remove(&self, expect: &Expect) -> rusqlite::Result<bool> {
+        match expect {
+            Expect::Version(etag) => self.execute(self.statements.delete_version, None, Some(etag)),
+            Expect::Absent | Expect::Anything | Expect::Present => {
+                self.execute(self.statements.delete, None, None)
+            }
+        }
+    }
+
+    /// Why nothing was found that meets the expectation.
+    fn unmet(&self, expect: &Expect) -> rusqlite::Result<Outcome> {
+        let other_version = matches!(expect, Expect::Version(_)) && self.exists()?;
+        Ok(if other_version { Outcome::OtherVersion } else { Outcome::Missing })
+    }
+
+    fn exists(&self) -> rusqlite::Result<bool> {
+        self.connection.prepare_cached(self.statements.exists)?.exists((self.instance, self.id))
+    }
+
+    /// Whether the statement found a row.
+    fn execute(&self, sql: &str, row: Option<&Row>, version: Option<&Etag>) -> rusqlite::Result<bool> {
+        let mut values: Vec<&dyn ToSql> = Vec::with_capacity(MOST_PARAMETERS);
+        values.extend([&self.instance as &dyn ToSql, &self.id]);
+        let etags = (row.map(|row| row.etag.as_str()), version.map(Etag::as_str));
+        if let (Some(row), Some(etag)) = (row, &etags.0) {
+            values.extend([etag as &dyn ToSql, &row.document]);
+            if let Some(listed) = &row.listed {
+                values.extend([&listed.assigning as &dyn ToSql, &listed.group]);
+            }
+        }
+        if let Some(version) = &etags.1 {
+            values.push(version);
+        }
+        let found = self.connection.prepare_cached(sql)?.execute(values.as_slice())?;
+        Ok(found > 0)
+    }
+}
+
+/// Of the update of a registration of an expected version.
+const MOST_PARAMETERS: usize = 7;

@@ -1,0 +1,133 @@
+//! Reads of what is not kept in memory: individual enrollments, registrations and usage.
+
+use durable::Database;
+use durable::rusqlite::{self, OptionalExtension, Row, ToSql};
+use model::{Day, IdScope, OperationKind, UsageRow};
+use provisioning::ports::{Page, PageRequest, StoreError};
+use serde::de::DeserializeOwned;
+
+use crate::embedded::broken;
+use crate::embedded::document::{Documents, Place, Table};
+
+/// One instance's records in the file.
+#[derive(Debug)]
+pub(crate) struct Records<'a> {
+    pub(crate) database: &'a Database,
+    pub(crate) documents: &'a Documents,
+    /// Its number.
+    pub(crate) instance: i64,
+    pub(crate) scope: &'a IdScope,
+}
+
+/// Which records a listing goes through.
+#[derive(Debug)]
+pub(crate) enum Listing {
+    Individuals,
+    /// By the lower-case ID of the group.
+    RegistrationsOf(String),
+    Assigning,
+}
+
+impl Records<'_> {
+    pub(crate) fn individual<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
+        self.one(Table::Individuals, "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2", id)
+    }
+
+    pub(crate) fn registration<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
+        self.one(
+            Table::Registrations,
+            "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2",
+            id,
+        )
+    }
+
+    /// One page of a listing, in the order of the lower-case IDs.
+    pub(crate) fn page<T: DeserializeOwned>(
+        &self,
+        listing: &Listing,
+        page: &PageRequest,
+    ) -> Result<Page<T>, StoreError> {
+        let limit = page.limit.clamp(1, LONGEST_PAGE);
+        let after = page.after.as_deref().unwrap_or("");
+        let mut rows = self.rows(listing, after, limit as i64 + 1).map_err(broken)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| more).map(|(id, _)| id.clone());
+        let items = rows.iter().map(|(id, sealed)| self.open(listing.table(), id, sealed));
+        Ok(Page { items: items.collect::<Result<_, _>>()?, next })
+    }
+
+    /// Operations from the first to the last day, by day and kind.
+    pub(crate) fn usage(&self, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
+        let sql = "SELECT day, kind, count FROM usage WHERE instance = ?1 AND day BETWEEN ?2 AND ?3";
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?));
+        let range = (self.instance, from.number(), to.number());
+        let rows: Vec<(i32, String, i64)> = self
+            .database
+            .read(|connection| connection.prepare_cached(sql)?.query_map(range, read)?.collect())
+            .map_err(|error: rusqlite::Error| broken(error))?;
+        let parse = |(day, kind, count): (i32, String, i64)| {
+            let known = OperationKind::from_name(&kind);
+            let kind = known.ok_or_else(|| broken(format!("usage of an unknown kind: {kind:?}")))?;
+            Ok(UsageRow { day: Day::from_number(day), kind, count: u64::try_from(count).map_err(broken)? })
+        };
+        let mut usage = rows.into_iter().map(parse).collect::<Result<Vec<_>, StoreError>>()?;
+        usage.sort_by_key(|row| (row.day, row.kind));
+        Ok(usage)
+    }
+
+    fn one<T: DeserializeOwned>(&self, table: Table, sql: &str, id: &str) -> Result<Option<T>, StoreError> {
+        let key = (self.instance, id);
+        let sealed: Option<Vec<u8>> = self
+            .database
+            .read(|connection| connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional())
+            .map_err(|error: rusqlite::Error| broken(error))?;
+        sealed.map(|sealed| self.open(table, id, &sealed)).transpose()
+    }
+
+    /// IDs and sealed documents after a lower-case ID.
+    fn rows(&self, listing: &Listing, after: &str, limit: i64) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
+        let mut values: Vec<&dyn ToSql> = vec![&self.instance, &after, &limit];
+        if let Listing::RegistrationsOf(group) = listing {
+            values.push(group);
+        }
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        self.database.read(|connection| {
+            connection.prepare_cached(listing.sql())?.query_map(values.as_slice(), read)?.collect()
+        })
+    }
+
+    fn open<T: DeserializeOwned>(&self, table: Table, id: &str, sealed: &[u8]) -> Result<T, StoreError> {
+        self.documents.open(Place { table, scope: self.scope, id }, sealed)
+    }
+}
+
+impl Listing {
+    fn table(&self) -> Table {
+        match self {
+            Listing::Individuals => Table::Individuals,
+            Listing::RegistrationsOf(_) | Listing::Assigning => Table::Registrations,
+        }
+    }
+
+    fn sql(&self) -> &'static str {
+        match self {
+            Listing::Individuals => {
+                "SELECT id, document FROM individuals
+                 WHERE instance = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
+            }
+            Listing::RegistrationsOf(_) => {
+                "SELECT id, document FROM registrations
+                 WHERE instance = ?1 AND group_id = ?4 AND id > ?2 ORDER BY id LIMIT ?3"
+            }
+            Listing::Assigning => {
+                "SELECT id, document FROM registrations
+                 WHERE instance = ?1 AND assigning AND id > ?2 ORDER BY id LIMIT ?3"
+            }
+        }
+    }
+}
+
+/// Records in one page at most, whatever is asked for: bounds the memory and time of one read. An enrollment may have
+/// tens of kilobytes.
+const LONGEST_PAGE: usize = 1000;

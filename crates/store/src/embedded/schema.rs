@@ -1,0 +1,59 @@
+//! The tables of the embedded store.
+//!
+//! Each record is one row: where it belongs, its version, and the sealed document that holds all of it. Only what a
+//! listing or a comparison needs stands beside it in clear. Records are found by the number of their instance (one or
+//! two bytes where the ID scope would take a dozen, in every row and index) and their lower-case ID.
+//!
+//! The big tables keep their rows in the order of arrival and find them through an index: a registration is written
+//! again moments after it was first written, and then its page is still in the page cache and shared with its
+//! neighbours in time, where a table ordered by ID (`WITHOUT ROWID`) would write a page of its own for each.
+
+use durable::Schema;
+
+pub(crate) const SCHEMA: Schema = Schema { application: "muster-store", version: 1, migrations: &[FIRST] };
+
+const FIRST: &str = "
+    CREATE TABLE instances (
+        number   INTEGER PRIMARY KEY,
+        scope    TEXT NOT NULL UNIQUE,
+        document BLOB NOT NULL
+    ) STRICT;
+
+    CREATE TABLE individuals (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+
+    CREATE TABLE groups (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+
+    -- group_id: the lower-case ID of the group it came through; NULL if it came through an individual enrollment.
+    CREATE TABLE registrations (
+        instance  INTEGER NOT NULL,
+        id        TEXT NOT NULL,
+        etag      TEXT NOT NULL,
+        group_id  TEXT,
+        assigning INTEGER NOT NULL,
+        document  BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+    CREATE INDEX registrations_of ON registrations (instance, group_id, id) WHERE group_id IS NOT NULL;
+    CREATE INDEX assigning ON registrations (instance, id) WHERE assigning;
+
+    -- day: days since 1970-01-01; kind: the name of the kind of operation.
+    CREATE TABLE usage (
+        instance INTEGER NOT NULL,
+        day      INTEGER NOT NULL,
+        kind     TEXT NOT NULL,
+        count    INTEGER NOT NULL,
+        PRIMARY KEY (instance, day, kind)
+    ) STRICT, WITHOUT ROWID;
+";

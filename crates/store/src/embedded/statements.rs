@@ -1,0 +1,89 @@
+//! The SQL that changes records: the same six statements for each table that a commit can change.
+//!
+//! Parameters: `?1` instance, `?2` lower-case ID; when writing also `?3` etag and `?4` document, and for registrations
+//! `?5` assigning and `?6` group. The expected version, where there is one, comes last.
+
+use crate::embedded::document::Table;
+
+/// The statements of one table. Each answers with the number of rows it found.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// Writes a row unless one is there.
+    pub(crate) insert: &'static str,
+    /// Replaces a row; a registration's only if it stays in its group, so that the index of groups need not be written.
+    pub(crate) update: &'static str,
+    /// The same for a row of the expected version.
+    pub(crate) update_version: &'static str,
+    /// Removes a row.
+    pub(crate) delete: &'static str,
+    /// The same for a row of the expected version.
+    pub(crate) delete_version: &'static str,
+    /// Whether there is a row.
+    pub(crate) exists: &'static str,
+}
+
+impl Statements {
+    /// Those of a table; `None` for instances, which no commit changes.
+    pub(crate) fn of(table: Table) -> Option<&'static Statements> {
+        match table {
+            Table::Instances => None,
+            Table::Individuals => Some(&INDIVIDUALS),
+            Table::Groups => Some(&GROUPS),
+            Table::Registrations => Some(&REGISTRATIONS),
+        }
+    }
+}
+
+/// With an individual enrollment goes the registration that came through it (`?1` instance, `?2` lower-case ID).
+pub(crate) const DELETE_REGISTRATION_OF_INDIVIDUAL: &str =
+    "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL";
+
+/// Counts one operation (`?1` instance, `?2` day, `?3` kind).
+pub(crate) const COUNT_OPERATION: &str = "
+    INSERT INTO usage (instance, day, kind, count) VALUES (?1, ?2, ?3, 1)
+    ON CONFLICT DO UPDATE SET count = count + 1";
+
+/// Creates or replaces an instance (`?1` lower-case ID scope, `?2` document) and answers its number.
+pub(crate) const PUT_INSTANCE: &str = "
+    INSERT INTO instances (scope, document) VALUES (?1, ?2)
+    ON CONFLICT DO UPDATE SET document = excluded.document RETURNING number";
+
+/// Individual enrollments and groups have the same columns.
+macro_rules! enrollments {
+    ($table:literal) => {
+        Statements {
+            insert: concat!(
+                "INSERT INTO ",
+                $table,
+                " (instance, id, etag, document) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"
+            ),
+            update: concat!(
+                "UPDATE ",
+                $table,
+                " SET etag = ?3, document = ?4 WHERE instance = ?1 AND id = ?2"
+            ),
+            update_version: concat!(
+                "UPDATE ",
+                $table,
+                " SET etag = ?3, document = ?4 WHERE instance = ?1 AND id = ?2 AND etag = ?5"
+            ),
+            delete: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
+            delete_version: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
+            exists: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
+        }
+    };
+}
+
+static INDIVIDUALS: Statements = enrollments!("individuals");
+static GROUPS: Statements = enrollments!("groups");
+static REGISTRATIONS: Statements = Statements {
+    insert: "INSERT INTO registrations (instance, id, etag, document, assigning, group_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+    update: "UPDATE registrations SET etag = ?3, document = ?4, assigning = ?5
+             WHERE instance = ?1 AND id = ?2 AND group_id IS ?6",
+    update_version: "UPDATE registrations SET etag = ?3, document = ?4, assigning = ?5
+                     WHERE instance = ?1 AND id = ?2 AND group_id IS ?6 AND etag = ?7",
+    delete: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2",
+    delete_version: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
+    exists: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2",
+};

@@ -1,0 +1,75 @@
+//! The stored form: files written once and read for ever.
+//!
+//! Each file of `tests/golden` holds one document as the store keeps it, before sealing. Today's code must read it to
+//! the same record and write the same text. When a stored form has to change, the old file stays, as a document that
+//! must still be read, and the new form gets a file of its own.
+
+use std::fs;
+use std::path::Path;
+
+use model::{Certificate, EnrollmentRef, EnrollmentSettings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use testkit::sample;
+
+#[test]
+fn instances_are_stored_as_ever() {
+    check("instance", &sample::instance("0ne00000A0A"));
+}
+
+#[test]
+fn individual_enrollments_are_stored_as_ever() {
+    for (name, attestation) in sample::individual_attestations(&certificate()) {
+        let mut record = sample::individual("Dev-1");
+        record.attestation = attestation;
+        check(&format!("individual_{name}"), &record);
+    }
+    let mut bare = sample::individual("Dev-1");
+    (bare.device_id, bare.device_information) = (None, None);
+    bare.settings = EnrollmentSettings::default();
+    check("individual_bare", &bare);
+}
+
+#[test]
+fn groups_are_stored_as_ever() {
+    for (name, attestation) in sample::group_attestations(&certificate()) {
+        let mut record = sample::group("Line-1");
+        record.attestation = attestation;
+        check(&format!("group_{name}"), &record);
+    }
+}
+
+#[test]
+fn registrations_are_stored_as_ever() {
+    for (name, status) in sample::statuses("Dev-1") {
+        let mut record = sample::registration("Dev-1");
+        record.status = status;
+        check(&format!("registration_{name}"), &record);
+    }
+    let mut record = sample::registration_of("Dev-1", "Line-1");
+    record.payload = Some(json!({"z": 1, "a": [true, null]}));
+    check("registration_of_group_with_payload", &record);
+    assert_eq!(record.enrollment, EnrollmentRef::Group(sample::group_id("line-1")));
+}
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, record: &T) {
+    let golden = directory().join(format!("{name}.json"));
+    let today = serde_json::to_string_pretty(record).unwrap() + "\n";
+    let Ok(stored) = fs::read_to_string(&golden) else {
+        let proposed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+        fs::write(&proposed, today).unwrap();
+        panic!("there is no {}; today's form is in {}", golden.display(), proposed.display());
+    };
+    assert_eq!(&serde_json::from_str::<T>(&stored).unwrap(), record, "{name} is read differently");
+    assert_eq!(today, stored, "{name} is written differently");
+}
+
+/// Always the same one: certificates made for a test differ from run to run.
+fn certificate() -> Certificate {
+    Certificate::parse(&fs::read_to_string(directory().join("certificate.pem")).unwrap()).unwrap()
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))
+}

@@ -1,0 +1,45 @@
+//! Tests of the store crate.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod crash;
+mod embedded;
+mod golden;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use durable::Sealer;
+use provisioning::ports::Store;
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::store_suite::{self, Place};
+
+/// A temporary directory with a store in it.
+struct Directory(TempDir);
+
+impl Directory {
+    fn new() -> Directory {
+        Directory(tempfile::tempdir().unwrap())
+    }
+
+    fn open(&self) -> EmbeddedStore {
+        EmbeddedStore::open(&self.0.path().join("store.db"), sealer()).unwrap()
+    }
+}
+
+#[async_trait]
+impl Place for Directory {
+    async fn open(&self) -> Arc<dyn Store> {
+        Arc::new(Directory::open(self))
+    }
+}
+
+fn sealer() -> Sealer {
+    Sealer::from_key([7; 32])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_store_passes_the_conformance_suite() {
+    store_suite::run(Directory::new).await;
+}

@@ -1,0 +1,371 @@
+//! Certificate authorities and device certificates, tidy and as untidy as real ones.
+//!
+//! ```
+//! use testkit::ca::{Authority, Form, Profile};
+//!
+//! let root = Authority::root("Root");
+//! let factory = root.intermediate("Factory 1");
+//! let tidy = factory.device("dev-1");
+//! let untidy = factory.issue(&Profile { form: Form::Bare, ..Profile::device("dev-2") });
+//! assert_eq!(factory.chain_of(&tidy).len(), 3);
+//! assert_eq!(untidy.certificate().info().subject_name, "CN=dev-2");
+//! ```
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::{Certificate, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey,
+};
+
+/// A CA: its certificate and key, and the CAs above it.
+pub struct Authority {
+    identity: Identity,
+    issuer: Issuer<'static, KeyPair>,
+    /// From the next CA above to the root.
+    above: Vec<Vec<u8>>,
+}
+
+/// A certificate with its private key.
+#[derive(Clone)]
+pub struct Identity {
+    der: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// What a certificate is to be.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// The subject's one part.
+    pub common_name: String,
+    /// The kind of its key.
+    pub key: KeyKind,
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
+    pub not_after: Timestamp,
+    /// Its extensions.
+    pub form: Form,
+}
+
+/// The kinds of key that devices have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+    /// RSA with 2048 bits; takes a moment to make.
+    Rsa2048,
+}
+
+/// Which extensions a certificate has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Version 3 without any extension: a CA without basicConstraints, or a device without usages.
+    Bare,
+    /// A CA as it should be.
+    Ca,
+    /// A CA under which at most this many CAs may stand.
+    CaWithPathLength(u8),
+    /// A CA that may not sign certificates, going by its key usage.
+    CaWithoutKeyCertSign,
+    /// A device as it should be: no CA, digital signature, client authentication.
+    Device,
+    /// The same without an extended key usage.
+    DeviceWithoutUsage,
+    /// For servers only, going by its extended key usage.
+    ServerOnly,
+    /// A device with a critical extension that no one knows.
+    UnknownCritical,
+    /// Version 1, which has no extensions: what `openssl x509 -req` makes by default.
+    Version1,
+}
+
+impl Authority {
+    /// A root CA.
+    pub fn root(common_name: &str) -> Authority {
+        Authority::self_signed(&Profile::ca(common_name))
+    }
+
+    /// A root CA of any form.
+    pub fn self_signed(profile: &Profile) -> Authority {
+        let (params, key) = (profile.params(), profile.key.generate());
+        let issuer = Issuer::new(params, key);
+        let der = profile.sign(issuer.key(), &issuer);
+        let identity = Identity { der, key: issuer.key().serialize_der() };
+        Authority { identity, issuer, above: Vec::new() }
+    }
+
+    /// A CA below this one.
+    pub fn intermediate(&self, common_name: &str) -> Authority {
+        self.authority(&Profile::ca(common_name))
+    }
+
+    /// A CA of any form below this one.
+    pub fn authority(&self, profile: &Profile) -> Authority {
+        let key = profile.key.generate();
+        let identity = Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() };
+        let above = [self.identity.der.clone()].into_iter().chain(self.above.clone()).collect();
+        Authority { identity, issuer: Issuer::new(profile.params(), key), above }
+    }
+
+    /// A device's certificate.
+    pub fn device(&self, common_name: &str) -> Identity {
+        self.issue(&Profile::device(common_name))
+    }
+
+    /// A certificate of any form.
+    pub fn issue(&self, profile: &Profile) -> Identity {
+        let key = profile.key.generate();
+        Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() }
+    }
+
+    /// Its certificate and key.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its certificate, as an enrollment keeps it.
+    pub fn certificate(&self) -> Certificate {
+        self.identity.certificate()
+    }
+
+    /// DER from a certificate that this CA issued up to the root.
+    pub fn chain_of(&self, leaf: &Identity) -> Vec<Vec<u8>> {
+        [leaf.der.clone(), self.identity.der.clone()].into_iter().chain(self.above.clone()).collect()
+    }
+}
+
+impl Identity {
+    /// A certificate that its own key signed.
+    pub fn self_signed(profile: &Profile) -> Identity {
+        Authority::self_signed(profile).identity
+    }
+
+    /// The certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The certificate in PEM.
+    pub fn pem(&self) -> String {
+        pem("CERTIFICATE", &self.der)
+    }
+
+    /// The certificate as an enrollment keeps it.
+    pub fn certificate(&self) -> Certificate {
+        Certificate::from_der(&self.der).unwrap()
+    }
+
+    /// The private key, PKCS #8.
+    pub fn key_der(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The private key, PKCS #8 in PEM.
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", &self.key)
+    }
+}
+
+impl Profile {
+    /// A CA, valid from 2020 to 2120.
+    pub fn ca(common_name: &str) -> Profile {
+        Profile { form: Form::Ca, ..Profile::device(common_name) }
+    }
+
+    /// A device, valid from 2020 to 2120.
+    pub fn device(common_name: &str) -> Profile {
+        Profile {
+            common_name: common_name.to_owned(),
+            key: KeyKind::P256,
+            not_before: Timestamp::from_unix_seconds(START_OF_2020),
+            not_after: Timestamp::from_unix_seconds(START_OF_2020 + 100 * 365 * SECONDS_PER_DAY),
+            form: Form::Device,
+        }
+    }
+
+    /// The same, expired since the end of 2020.
+    pub fn expired(self) -> Profile {
+        let not_after = Timestamp::from_unix_seconds(START_OF_2020 + 365 * SECONDS_PER_DAY);
+        Profile { not_after, ..self }
+    }
+
+    /// The same, valid for one day from this time on.
+    pub fn one_day_from(self, not_before: Timestamp) -> Profile {
+        let not_after = Timestamp::from_unix_seconds(not_before.unix_seconds() + SECONDS_PER_DAY);
+        Profile { not_before, not_after, ..self }
+    }
+
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, self.common_name.as_str());
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_1970(self.not_before);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970(self.not_after);
+        self.form.shape(&mut params);
+        params
+    }
+
+    fn sign(&self, key: &KeyPair, issuer: &Issuer<'_, KeyPair>) -> Vec<u8> {
+        let der = self.params().signed_by(key, issuer).unwrap().der().to_vec();
+        if self.form == Form::Version1 { version_1(&der, issuer.key()) } else { der }
+    }
+}
+
+impl KeyKind {
+    fn generate(self) -> KeyPair {
+        let algorithm = match self {
+            KeyKind::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyKind::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyKind::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+            KeyKind::Ed25519 => &rcgen::PKCS_ED25519,
+            KeyKind::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+        };
+        KeyPair::generate_for(algorithm).unwrap()
+    }
+}
+
+impl Form {
+    fn shape(self, params: &mut CertificateParams) {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
+        let unlimited = IsCa::Ca(BasicConstraints::Unconstrained);
+        let (is_ca, key_usages, extended) = match self {
+            Form::Bare | Form::Version1 => (IsCa::NoCa, vec![], vec![]),
+            Form::Ca => (unlimited, vec![KeyCertSign, CrlSign], vec![]),
+            Form::CaWithPathLength(length) => {
+                (IsCa::Ca(BasicConstraints::Constrained(length)), vec![KeyCertSign, CrlSign], vec![])
+            }
+            Form::CaWithoutKeyCertSign => (unlimited, vec![DigitalSignature], vec![]),
+            Form::Device | Form::UnknownCritical => {
+                (IsCa::ExplicitNoCa, vec![DigitalSignature], vec![ClientAuth])
+            }
+            Form::DeviceWithoutUsage => (IsCa::ExplicitNoCa, vec![DigitalSignature], vec![]),
+            Form::ServerOnly => (IsCa::ExplicitNoCa, vec![DigitalSignature], vec![ServerAuth]),
+        };
+        (params.is_ca, params.key_usages, params.extended_key_usages) = (is_ca, key_usages, extended);
+        if self == Form::UnknownCritical {
+            let mut unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
+            unknown.set_criticality(true);
+            params.custom_extensions.push(unknown);
+        }
+    }
+}
+
+/// The same certificate without its version number, which makes it version 1 (RFC 5280 §4.1), signed again.
+fn version_1(der: &[u8], key: &KeyPair) -> Vec<u8> {
+    let (certificate, _) = contents(der);
+    let (versioned, algorithm_and_signature) = contents(certificate);
+    let (_, unversioned) = contents(versioned);
+    let (_, old_signature) = contents(algorithm_and_signature);
+    let algorithm = &algorithm_and_signature[..algorithm_and_signature.len() - old_signature.len()];
+    let tbs = wrapped(SEQUENCE, unversioned);
+    let no_unused_bits = [&[0], key.sign(&tbs).unwrap().as_slice()].concat();
+    wrapped(SEQUENCE, &[&tbs, algorithm, &wrapped(BIT_STRING, &no_unused_bits)].concat())
+}
+
+/// The contents of the first DER value, and what follows it.
+fn contents(der: &[u8]) -> (&[u8], &[u8]) {
+    let (header, length) = match der[1] {
+        short @ 0..=0x7F => (2, usize::from(short)),
+        0x81 => (3, usize::from(der[2])),
+        _ => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+    };
+    der[header..].split_at(length)
+}
+
+/// A DER value of at most 65535 bytes.
+fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
+    let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
+    let header: &[u8] = match contents.len() {
+        0..=0x7F => &[tag, low],
+        0x80..=0xFF => &[tag, 0x81, low],
+        _ => &[tag, 0x82, high, low],
+    };
+    [header, contents].concat()
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let base64 = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in base64.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|byte| char::from(*byte)));
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// The instants here are all after 1970.
+fn since_1970(time: Timestamp) -> Duration {
+    Duration::from_secs(time.unix_seconds().unsigned_abs())
+}
+
+const START_OF_2020: i64 = 1_577_836_800;
+const SECONDS_PER_DAY: i64 = 86_400;
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_and_key_is_what_it_says() {
+        let root = Authority::root("Root");
+        let forms = [
+            (Form::Bare, 3),
+            (Form::Ca, 3),
+            (Form::CaWithPathLength(0), 3),
+            (Form::CaWithoutKeyCertSign, 3),
+            (Form::Device, 3),
+            (Form::DeviceWithoutUsage, 3),
+            (Form::ServerOnly, 3),
+            (Form::UnknownCritical, 3),
+            (Form::Version1, 1),
+        ];
+        for (form, version) in forms {
+            let certificate = root.issue(&Profile { form, ..Profile::device("dev") }).certificate();
+            assert_eq!(certificate.info().version, version, "{form:?}");
+            assert_eq!(certificate.info().subject_name, "CN=dev", "{form:?}");
+            assert_eq!(certificate.info().issuer_name, "CN=Root", "{form:?}");
+        }
+        for key in [KeyKind::P256, KeyKind::P384, KeyKind::P521, KeyKind::Ed25519, KeyKind::Rsa2048] {
+            let certificate = root.issue(&Profile { key, ..Profile::device("dev") }).certificate();
+            assert_eq!(certificate.info().subject_name, "CN=dev", "{key:?}");
+        }
+    }
+
+    #[test]
+    fn validity_is_what_was_asked_for() {
+        let now = Timestamp::from_unix_seconds(1_795_392_000);
+        let day = Identity::self_signed(&Profile::device("dev").one_day_from(now)).certificate();
+        assert_eq!(day.info().not_before, now);
+        assert_eq!(day.info().not_after.unix_seconds() - now.unix_seconds(), SECONDS_PER_DAY);
+        let expired = Identity::self_signed(&Profile::device("dev").expired()).certificate();
+        assert!(expired.info().not_after < now);
+    }
+
+    #[test]
+    fn chains_lead_to_the_root() {
+        let root = Authority::root("Root");
+        let factory = root.intermediate("Region").intermediate("Factory");
+        let leaf = factory.device("dev");
+        let chain = factory.chain_of(&leaf);
+        let names: Vec<_> =
+            chain.iter().map(|der| Certificate::from_der(der).unwrap().info().clone()).collect();
+        assert_eq!(chain.len(), 4);
+        for pair in names.windows(2) {
+            assert_eq!(pair[0].issuer_name, pair[1].subject_name);
+        }
+        assert_eq!(chain[3], root.identity().der());
+        assert_eq!(Certificate::parse(&leaf.pem()).unwrap(), leaf.certificate());
+    }
+}

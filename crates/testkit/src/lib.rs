@@ -1,0 +1,16 @@
+//! What tests of several crates share. Only ever a development dependency.
+//!
+//! * [`store_suite`]: what every engine behind the `Store` port must pass.
+//! * [`sample`]: records with every field filled, in every variant.
+//! * [`hub`]: hubs in memory that fail on command.
+//! * [`ca`]: certificate authorities and device certificates, tidy and untidy.
+//! * [`clock`], [`entropy`]: time and randomness that repeat.
+
+#![expect(clippy::unwrap_used, reason = "it serves tests, which fail by panicking")]
+
+pub mod ca;
+pub mod clock;
+pub mod entropy;
+pub mod hub;
+pub mod sample;
+pub mod store_suite;

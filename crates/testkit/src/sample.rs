@@ -1,0 +1,252 @@
+//! Records with something in every field, and lists of every variant that a field can have.
+
+use model::{
+    AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, CaReference, Certificate,
+    CertificatePolicy, CustomAllocation, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId,
+    EnrollmentRef, EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName,
+    HubCredentials, HubName, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
+    InitialTwin, Instance, LinkedHub, OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record,
+    Registration, RegistrationId, ReprovisionPolicy, Rights, Sha256Thumbprint, Status, Substatus,
+    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TwinCollection, TwinOrder,
+};
+use serde_json::{Value, json};
+
+/// An instance with two linked hubs, reached under `SCOPE.example`.
+pub fn instance(scope: &str) -> Instance {
+    let hub = |name: &str, weight, takes_new_devices| LinkedHub {
+        name: hub_name(name),
+        location: "north".to_owned(),
+        weight: AllocationWeight::new(weight).unwrap(),
+        takes_new_devices,
+    };
+    Instance {
+        id_scope: self::scope(scope),
+        name: format!("instance {scope}"),
+        service_hosts: vec![HostName::parse(format!("{scope}.example")).unwrap()],
+        allocation_policy: AllocationPolicy::Hashed,
+        access_policies: vec![AccessPolicy {
+            name: PolicyName::parse("provisioningserviceowner").unwrap(),
+            primary_key: key(1),
+            secondary_key: key(2),
+            rights: Rights::ALL,
+        }],
+        linked_hubs: vec![hub("hub-1.example", 1, true), hub("hub-2.example", 3, false)],
+        operation_key: key(3),
+    }
+}
+
+/// An individual enrollment with a symmetric key.
+pub fn individual(id: &str) -> IndividualEnrollment {
+    IndividualEnrollment {
+        registration_id: registration_id(id),
+        device_id: Some(DeviceId::parse(format!("Device-{id}")).unwrap()),
+        attestation: IndividualAttestation::SymmetricKey(keys(10)),
+        device_information: Some(collection(json!({"floor": 3, "room": {"name": "Küche"}}))),
+        settings: settings(),
+        record: record("individual-1"),
+    }
+}
+
+/// An enrollment group with a symmetric key.
+pub fn group(id: &str) -> EnrollmentGroup {
+    EnrollmentGroup {
+        group_id: group_id(id),
+        attestation: GroupAttestation::SymmetricKey(keys(20)),
+        settings: settings(),
+        record: record("group-1"),
+    }
+}
+
+/// A group whose devices chain to this certificate, and to the other one if there is one.
+pub fn signing_group(id: &str, primary: &Certificate, secondary: Option<&Certificate>) -> EnrollmentGroup {
+    let pair = Pair::new(Some(primary.clone()), secondary.cloned()).unwrap();
+    EnrollmentGroup { attestation: GroupAttestation::X509(GroupCertificates::Signing(pair)), ..group(id) }
+}
+
+/// An assigned registration that came through an individual enrollment.
+pub fn registration(id: &str) -> Registration {
+    Registration {
+        registration_id: registration_id(id),
+        enrollment: EnrollmentRef::Individual,
+        attested_by: AttestedBy::SymmetricKey,
+        status: Status::Assigned(assignment(id)),
+        operation_id: OperationId::parse("4.0123456789abcdef.01234567-89ab-cdef-0123-456789abcdef").unwrap(),
+        payload: None,
+        record: record("registration-1"),
+    }
+}
+
+/// An assigned registration that came through this group.
+pub fn registration_of(id: &str, group: &str) -> Registration {
+    Registration {
+        enrollment: EnrollmentRef::Group(group_id(group)),
+        attested_by: AttestedBy::X509,
+        ..registration(id)
+    }
+}
+
+/// The same registration while it is being carried out.
+pub fn while_assigning(registration: Registration) -> Registration {
+    let order = Box::new(order(registration.registration_id.as_str()));
+    Registration { status: Status::Assigning { order, from: None }, ..registration }
+}
+
+/// What a hub is told about a device.
+pub fn order(id: &str) -> Order {
+    Order {
+        hub: hub_name("hub-1.example"),
+        device_id: DeviceId::parse(id).unwrap(),
+        substatus: Substatus::InitialAssignment,
+        credentials: HubCredentials::SymmetricKeys(keys(30)),
+        iot_edge: true,
+        twin: TwinOrder::Seed(twin()),
+    }
+}
+
+/// Where that order leaves the device.
+pub fn assignment(id: &str) -> Assignment {
+    order(id).assignment()
+}
+
+/// Every way in which an individual enrollment can attest, with a name. `leaf` is the device's certificate.
+pub fn individual_attestations(leaf: &Certificate) -> Vec<(&'static str, IndividualAttestation)> {
+    use IndividualAttestation::{SymmetricKey, Tpm, X509};
+    let tpm = |storage_root_key| TpmAttestation { endorsement_key: endorsement_key(7), storage_root_key };
+    let client = |primary, secondary| IndividualCertificates::Client(Pair::new(primary, secondary).unwrap());
+    vec![
+        ("symmetric_key", SymmetricKey(keys(10))),
+        ("tpm", Tpm(tpm(None))),
+        ("tpm_with_storage_root_key", Tpm(tpm(Some(endorsement_key(8))))),
+        ("x509_client", X509(client(Some(leaf.clone()), Some(leaf.clone())))),
+        ("x509_client_secondary_only", X509(client(None, Some(leaf.clone())))),
+        ("x509_ca_references", X509(IndividualCertificates::CaReferences(ca_references()))),
+    ]
+}
+
+/// Every way in which a group can attest, with a name. `ca` signs the devices' certificates.
+pub fn group_attestations(ca: &Certificate) -> Vec<(&'static str, GroupAttestation)> {
+    use GroupAttestation::{SymmetricKey, X509};
+    let signing = |secondary| GroupCertificates::Signing(Pair::new(Some(ca.clone()), secondary).unwrap());
+    vec![
+        ("symmetric_key", SymmetricKey(keys(20))),
+        ("x509_signing", X509(signing(None))),
+        ("x509_signing_both", X509(signing(Some(ca.clone())))),
+        ("x509_ca_references", X509(GroupCertificates::CaReferences(ca_references()))),
+    ]
+}
+
+/// Every status of a registration, with a name.
+pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
+    let failure = Failure { code: 404_001, message: "no enrollment".to_owned() };
+    let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
+    let keep = Order { credentials: certificate, iot_edge: false, twin: TwinOrder::Keep, ..order(id) };
+    let moved = Assignment { substatus: Substatus::DeviceDataMigrated, ..assignment(id) };
+    let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };
+    let returned = Assignment { substatus: Substatus::ReprovisionedToInitialAssignment, ..assignment(id) };
+    vec![
+        ("assigning", Status::Assigning { order: Box::new(order(id)), from: None }),
+        ("assigning_from", Status::Assigning { order: Box::new(keep), from: Some(assignment(id)) }),
+        ("assigned", Status::Assigned(assignment(id))),
+        ("assigned_migrated", Status::Assigned(moved)),
+        ("assigned_reset", Status::Assigned(reset)),
+        ("failed", Status::Failed { failure: failure.clone(), standing: None }),
+        ("failed_standing", Status::Failed { failure, standing: Some(returned) }),
+        ("disabled", Status::Disabled { standing: None }),
+        ("disabled_standing", Status::Disabled { standing: Some(assignment(id)) }),
+    ]
+}
+
+/// Settings with nothing left at its default.
+pub fn settings() -> EnrollmentSettings {
+    EnrollmentSettings {
+        provisioning_status: ProvisioningStatus::Disabled,
+        iot_edge: Some(true),
+        initial_twin: Some(twin()),
+        reprovision_policy: Some(ReprovisionPolicy {
+            update_hub_assignment: true,
+            migrate_device_data: false,
+        }),
+        allocation_policy: Some(AllocationPolicy::Custom),
+        hubs: vec![hub_name("hub-2.example"), hub_name("hub-1.example")],
+        hub: Some(hub_name("hub-1.example")),
+        custom_allocation: Some(CustomAllocation {
+            webhook_url: "https://webhook.example/allocate?code=secret".to_owned(),
+            api_version: "2021-10-01".to_owned(),
+        }),
+        certificate_policy: CertificatePolicy {
+            credential_policy: Some("credential".to_owned()),
+            namespace: Some("namespace".to_owned()),
+            authority: Some("authority".to_owned()),
+            policy: Some("policy".to_owned()),
+        },
+    }
+}
+
+/// A twin with nested values, members whose order matters, and numbers of both kinds.
+pub fn twin() -> InitialTwin {
+    InitialTwin {
+        tags: Some(collection(json!({"site": "A", "line": 4}))),
+        desired: Some(collection(json!({"z": 1, "a": {"deep": [1, 2.5, null, "ü"]}, "on": true}))),
+    }
+}
+
+/// A version, created and last written at fixed times.
+pub fn record(etag: &str) -> Record {
+    Record {
+        etag: self::etag(etag),
+        created: Timestamp::parse("2026-11-23T08:09:10.1234567Z").unwrap(),
+        last_updated: Timestamp::parse("2026-11-24T00:00:00.0000001Z").unwrap(),
+    }
+}
+
+/// Two keys that go with this number.
+pub fn keys(number: u8) -> SymmetricKeyPair {
+    SymmetricKeyPair { primary: key(number), secondary: key(number + 1) }
+}
+
+/// A key of 64 bytes.
+pub fn key(byte: u8) -> SymmetricKey {
+    SymmetricKey::from_bytes(&[byte; SymmetricKey::MAX_BYTES]).unwrap()
+}
+
+/// An ID scope.
+pub fn scope(text: &str) -> IdScope {
+    IdScope::parse(text).unwrap()
+}
+
+/// A registration ID.
+pub fn registration_id(text: &str) -> RegistrationId {
+    RegistrationId::parse(text).unwrap()
+}
+
+/// A group ID.
+pub fn group_id(text: &str) -> EnrollmentGroupId {
+    EnrollmentGroupId::parse(text).unwrap()
+}
+
+/// A hub name.
+pub fn hub_name(text: &str) -> HubName {
+    HubName::parse(text).unwrap()
+}
+
+/// An etag.
+pub fn etag(text: &str) -> Etag {
+    Etag::parse(text).unwrap()
+}
+
+fn ca_references() -> Pair<CaReference> {
+    let reference = |text| Some(CaReference::parse(text).unwrap());
+    Pair::new(reference("root of 2026"), reference("root of 2027")).unwrap()
+}
+
+/// As long as that of an RSA-2048 key.
+fn endorsement_key(byte: u8) -> EndorsementKey {
+    let mut bytes = vec![byte; 316];
+    bytes[..2].copy_from_slice(&314u16.to_be_bytes());
+    EndorsementKey::from_bytes(bytes).unwrap()
+}
+
+/// The object that a `json!` literal is.
+fn collection(object: Value) -> TwinCollection {
+    TwinCollection(object.as_object().cloned().unwrap())
+}

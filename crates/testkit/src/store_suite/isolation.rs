@@ -1,0 +1,83 @@
+//! Two instances in one store: the same IDs in both, and nothing in common.
+
+use model::{EnrollmentGroup, OperationKind, UsageRow};
+use provisioning::ports::{Change, Expect, Outcome};
+
+use super::world::{TODAY, Versioned, World, everything, put_group, put_individual, put_registration};
+use crate::ca::Authority;
+use crate::sample;
+
+pub(super) async fn reads(world: World) {
+    let ca = Authority::root("Root").certificate();
+    world.store.put_instance(sample::instance("two")).await.unwrap();
+    let worlds = [world.beside("one"), world.beside("two")];
+    for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
+        world
+            .apply([
+                put_individual(sample::individual("dev").with_etag(etag)),
+                put_group(sample::group("line").with_etag(etag)),
+                put_group(sample::signing_group("x509", &ca, None).with_etag(etag)),
+                put_registration(
+                    sample::while_assigning(sample::registration_of("dev", "line")).with_etag(etag),
+                ),
+            ])
+            .await;
+    }
+    worlds[1].try_commit(vec![], Some(OperationKind::EnrollmentRead)).await.unwrap();
+    for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
+        assert_eq!(etags_read(world, ca.subject()).await, [etag; 10]);
+    }
+    assert_eq!(worlds[0].usage().await, []);
+    assert_eq!(
+        worlds[1].usage().await,
+        [UsageRow { day: TODAY, kind: OperationKind::EnrollmentRead, count: 1 }]
+    );
+}
+
+pub(super) async fn writes(world: World) {
+    world.store.put_instance(sample::instance("two")).await.unwrap();
+    let (one, two) = (world.beside("one"), world.beside("two"));
+    one.apply([
+        put_individual(sample::individual("dev")),
+        put_group(sample::group("line")),
+        put_registration(sample::registration("dev")),
+    ])
+    .await;
+    let deletions = [
+        Change::DeleteIndividual(sample::registration_id("dev")),
+        Change::DeleteGroup(sample::group_id("line")),
+        Change::DeleteRegistration(sample::registration_id("dev")),
+    ];
+    for deletion in &deletions {
+        assert_eq!(two.commit(vec![(Expect::Present, deletion.clone())]).await, [Outcome::Missing]);
+    }
+    two.apply(deletions).await;
+    two.apply([put_individual(sample::individual("dev").with_etag("of-two"))]).await;
+    two.apply([Change::DeleteIndividual(sample::registration_id("dev"))]).await;
+
+    assert_eq!(one.individual("dev").await, Some(sample::individual("dev")));
+    assert_eq!(one.group("line").await, Some(sample::group("line")));
+    assert_eq!(one.registration("dev").await, Some(sample::registration("dev")));
+}
+
+/// The version of whatever each read finds.
+async fn etags_read(world: &World, subject: &[u8]) -> Vec<String> {
+    let World { store, scope, .. } = world;
+    let mut etags = vec![
+        world.individual("dev").await.unwrap().etag().to_string(),
+        world.group("line").await.unwrap().etag().to_string(),
+        world.registration("dev").await.unwrap().etag().to_string(),
+    ];
+    let individuals = store.individuals(scope, everything()).await.unwrap().items;
+    etags.extend(individuals.iter().map(|record| record.etag().to_string()));
+    let groups = store.groups(scope, everything()).await.unwrap().items;
+    etags.extend(groups.iter().map(|record| record.etag().to_string()));
+    let of_group = world.registrations_of("line", everything()).await.items;
+    let assigning = world.assigning(everything()).await.items;
+    etags.extend(of_group.iter().chain(&assigning).map(|record| record.etag().to_string()));
+    let by_key = store.symmetric_key_groups(scope).await.unwrap();
+    let by_subject = store.groups_signing_as(scope, &[subject]).await.unwrap();
+    let etag = |group: &EnrollmentGroup| group.etag().to_string();
+    etags.extend(by_key.iter().chain(&by_subject).map(|group| etag(group)));
+    etags
+}

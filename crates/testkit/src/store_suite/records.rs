@@ -1,0 +1,164 @@
+//! What is put comes back the same, and only where it was put.
+
+use std::sync::Arc;
+
+use model::{Day, EnrollmentRef, EnrollmentSettings, HostName, Instance};
+use provisioning::ports::{Expect, Page, StoreError};
+use serde_json::json;
+
+use super::world::{TODAY, World, everything, put_group, put_individual, put_registration};
+use crate::ca::{Authority, Identity, Profile};
+use crate::sample;
+
+pub(super) async fn instances(world: World) {
+    let World { store, .. } = &world;
+    let (two, alpha) = (sample::instance("Two"), sample::instance("alpha"));
+    store.put_instance(two.clone()).await.unwrap();
+    store.put_instance(alpha.clone()).await.unwrap();
+
+    assert_eq!(*store.instance(&sample::scope("tWO")).await.unwrap().unwrap(), two);
+    let host = HostName::parse("two.example").unwrap();
+    assert_eq!(*store.instance_by_host(&host).await.unwrap().unwrap(), two);
+    let all: Vec<_> = store.instances().await.unwrap().iter().map(|it| Instance::clone(it)).collect();
+    assert_eq!(all, [alpha, sample::instance("one"), two]);
+}
+
+pub(super) async fn replaced_instance(world: World) {
+    world.apply([put_individual(sample::individual("dev")), put_group(sample::group("line"))]).await;
+    let old_host = sample::instance("one").service_hosts[0].clone();
+    let new_host = HostName::parse("new.example").unwrap();
+    let replaced = Instance {
+        id_scope: sample::scope("ONE"),
+        service_hosts: vec![new_host.clone()],
+        linked_hubs: Vec::new(),
+        ..sample::instance("one")
+    };
+    world.store.put_instance(replaced.clone()).await.unwrap();
+
+    assert_eq!(world.store.instances().await.unwrap(), [Arc::new(replaced.clone())]);
+    assert_eq!(world.store.instance_by_host(&old_host).await.unwrap(), None);
+    assert_eq!(world.store.instance_by_host(&new_host).await.unwrap(), Some(Arc::new(replaced)));
+    assert_eq!(world.individual("dev").await, Some(sample::individual("dev")));
+    assert_eq!(world.group("line").await, Some(sample::group("line")));
+}
+
+pub(super) async fn taken_host(world: World) {
+    let taken = Instance { service_hosts: sample::instance("one").service_hosts, ..sample::instance("two") };
+    let host = taken.service_hosts[0].clone();
+    let refused = world.store.put_instance(taken).await;
+    assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("one.example")), "{refused:?}");
+    assert_eq!(world.store.instances().await.unwrap().len(), 1);
+    let owner = world.store.instance_by_host(&host).await.unwrap().unwrap();
+    assert_eq!(owner.id_scope, world.scope);
+}
+
+pub(super) async fn individuals(world: World) {
+    let leaf = Identity::self_signed(&Profile::device("dev")).certificate();
+    let mut expected = Vec::new();
+    for (name, attestation) in sample::individual_attestations(&leaf) {
+        let mut record = sample::individual(&format!("full-{name}"));
+        record.attestation = attestation.clone();
+        expected.push(record.clone());
+        record.registration_id = sample::registration_id(&format!("bare-{name}"));
+        (record.device_id, record.device_information) = (None, None);
+        record.settings = EnrollmentSettings::default();
+        expected.push(record);
+    }
+    world.apply(expected.iter().cloned().map(put_individual)).await;
+
+    for record in &expected {
+        assert_eq!(world.individual(record.registration_id.as_str()).await.as_ref(), Some(record));
+    }
+    expected.sort_by(|left, right| left.registration_id.cmp(&right.registration_id));
+    let listed = world.store.individuals(&world.scope, everything()).await.unwrap();
+    assert_eq!(listed, Page { items: expected, next: None });
+}
+
+pub(super) async fn groups(world: World) {
+    let ca = Authority::root("Root").certificate();
+    let mut expected = Vec::new();
+    for (name, attestation) in sample::group_attestations(&ca) {
+        let mut record = sample::group(&format!("full-{name}"));
+        record.attestation = attestation;
+        expected.push(record.clone());
+        record.group_id = sample::group_id(&format!("bare-{name}"));
+        record.settings = EnrollmentSettings::default();
+        expected.push(record);
+    }
+    world.apply(expected.iter().cloned().map(put_group)).await;
+
+    for record in &expected {
+        assert_eq!(world.group(record.group_id.as_str()).await.as_ref(), Some(record));
+    }
+    expected.sort_by(|left, right| left.group_id.cmp(&right.group_id));
+    let listed = world.store.groups(&world.scope, everything()).await.unwrap();
+    assert_eq!(listed, Page { items: expected, next: None });
+}
+
+pub(super) async fn registrations(world: World) {
+    let mut expected = Vec::new();
+    for (name, status) in sample::statuses("dev") {
+        let mut record = sample::registration(&format!("plain-{name}"));
+        record.status = status;
+        expected.push(record.clone());
+        record.registration_id = sample::registration_id(&format!("full-{name}"));
+        record.enrollment = EnrollmentRef::Group(sample::group_id("Line-1"));
+        record.payload = Some(json!({"b": [1, {"a": null}], "a": "ü"}));
+        expected.push(record);
+    }
+    world.apply(expected.iter().cloned().map(put_registration)).await;
+    for record in &expected {
+        assert_eq!(world.registration(record.registration_id.as_str()).await.as_ref(), Some(record));
+    }
+}
+
+pub(super) async fn letter_case(world: World) {
+    world
+        .apply([put_individual(sample::individual("Dev-A")), put_registration(sample::registration("Dev-A"))])
+        .await;
+    world.apply([put_group(sample::group("Line-A"))]).await;
+    assert_eq!(world.individual("dEV-a").await.unwrap().registration_id.as_str(), "Dev-A");
+    assert_eq!(world.registration("DEV-A").await.unwrap().registration_id.as_str(), "Dev-A");
+    assert_eq!(world.group("LINE-a").await.unwrap().group_id.as_str(), "Line-A");
+
+    world.apply([put_individual(sample::individual("DEV-a")), put_group(sample::group("LINE-a"))]).await;
+    assert_eq!(world.individual("dev-a").await.unwrap().registration_id.as_str(), "DEV-a");
+    assert_eq!(world.group("line-a").await.unwrap().group_id.as_str(), "LINE-a");
+    let listed = world.store.individuals(&world.scope, everything()).await.unwrap();
+    assert_eq!(listed.items.len(), 1);
+}
+
+pub(super) async fn absent(world: World) {
+    let World { store, scope, .. } = &world;
+    assert_eq!(store.instance(&sample::scope("none")).await.unwrap(), None);
+    assert_eq!(store.instance_by_host(&HostName::parse("none.example").unwrap()).await.unwrap(), None);
+    assert_eq!(world.individual("none").await, None);
+    assert_eq!(world.group("none").await, None);
+    assert_eq!(world.registration("none").await, None);
+    assert_eq!(store.individuals(scope, everything()).await.unwrap(), Page { items: vec![], next: None });
+    assert_eq!(store.groups(scope, everything()).await.unwrap(), Page { items: vec![], next: None });
+    assert_eq!(world.registrations_of("none", everything()).await, Page { items: vec![], next: None });
+    assert_eq!(world.assigning(everything()).await, Page { items: vec![], next: None });
+    assert!(store.symmetric_key_groups(scope).await.unwrap().is_empty());
+    assert!(store.groups_signing_as(scope, &[b"none"]).await.unwrap().is_empty());
+    assert!(world.usage().await.is_empty());
+}
+
+pub(super) async fn unknown_instance(world: World) {
+    let unknown = world.beside("unknown");
+    let changes = [put_individual(sample::individual("dev")), put_group(sample::group("line"))];
+    for change in changes {
+        let refused = unknown.try_commit(vec![(Expect::Anything, change)], None).await;
+        assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("unknown")), "{refused:?}");
+    }
+    absent_reads(&unknown).await;
+    unknown.store.put_instance(sample::instance("unknown")).await.unwrap();
+    absent_reads(&unknown).await;
+}
+
+async fn absent_reads(world: &World) {
+    assert_eq!(world.individual("dev").await, None);
+    assert_eq!(world.group("line").await, None);
+    assert_eq!(world.store.individuals(&world.scope, everything()).await.unwrap().items, []);
+    assert_eq!(world.store.usage(&world.scope, Day::from_number(0), TODAY).await.unwrap(), []);
+}

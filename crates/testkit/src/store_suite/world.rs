@@ -1,0 +1,146 @@
+//! A store with one instance, and short ways to use it.
+
+use std::sync::Arc;
+
+use model::{
+    Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, OperationKind, Registration, UsageRow,
+};
+use provisioning::ports::{Change, Commit, Expect, Outcome, Page, PageRequest, Store, StoreError};
+
+use super::Place;
+use crate::sample;
+
+/// An open store with the instance `one`.
+pub(super) struct World {
+    place: Arc<dyn Place>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) scope: IdScope,
+}
+
+impl World {
+    pub(super) async fn open(place: Arc<dyn Place>) -> World {
+        let store = place.open().await;
+        store.put_instance(sample::instance("one")).await.unwrap();
+        World { place, store, scope: sample::scope("one") }
+    }
+
+    /// The same store, closed and opened again.
+    pub(super) async fn reopen(self) -> World {
+        let World { place, store, scope } = self;
+        drop(store);
+        World { store: place.open().await, place, scope }
+    }
+
+    /// The same store through the eyes of another instance.
+    pub(super) fn beside(&self, scope: &str) -> World {
+        let (place, store) = (Arc::clone(&self.place), Arc::clone(&self.store));
+        World { place, store, scope: sample::scope(scope) }
+    }
+
+    pub(super) async fn commit(&self, changes: Vec<(Expect, Change)>) -> Vec<Outcome> {
+        self.try_commit(changes, None).await.unwrap()
+    }
+
+    /// Makes changes, whatever is there.
+    pub(super) async fn apply(&self, changes: impl IntoIterator<Item = Change>) {
+        let changes: Vec<_> = changes.into_iter().map(|change| (Expect::Anything, change)).collect();
+        let count = changes.len();
+        assert_eq!(self.commit(changes).await, vec![Outcome::Applied; count]);
+    }
+
+    pub(super) async fn try_commit(
+        &self,
+        changes: Vec<(Expect, Change)>,
+        operation: Option<OperationKind>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let operation = operation.map(|kind| (kind, TODAY));
+        self.store.commit(&self.scope, Commit { changes, operation }).await
+    }
+
+    pub(super) async fn individual(&self, id: &str) -> Option<IndividualEnrollment> {
+        self.store.individual(&self.scope, &sample::registration_id(id)).await.unwrap()
+    }
+
+    pub(super) async fn group(&self, id: &str) -> Option<EnrollmentGroup> {
+        let group = self.store.group(&self.scope, &sample::group_id(id)).await.unwrap();
+        group.map(|group| EnrollmentGroup::clone(&group))
+    }
+
+    pub(super) async fn registration(&self, id: &str) -> Option<Registration> {
+        self.store.registration(&self.scope, &sample::registration_id(id)).await.unwrap()
+    }
+
+    pub(super) async fn usage(&self) -> Vec<UsageRow> {
+        let (first, last) = (Day::from_number(0), Day::from_number(100_000));
+        self.store.usage(&self.scope, first, last).await.unwrap()
+    }
+
+    pub(super) async fn registrations_of(&self, group: &str, page: PageRequest) -> Page<Registration> {
+        self.store.registrations_of(&self.scope, &sample::group_id(group), page).await.unwrap()
+    }
+
+    pub(super) async fn assigning(&self, page: PageRequest) -> Page<Registration> {
+        self.store.assigning(&self.scope, page).await.unwrap()
+    }
+}
+
+pub(super) fn put_individual(record: IndividualEnrollment) -> Change {
+    Change::PutIndividual(Box::new(record))
+}
+
+pub(super) fn put_group(record: EnrollmentGroup) -> Change {
+    Change::PutGroup(Box::new(record))
+}
+
+pub(super) fn put_registration(record: Registration) -> Change {
+    Change::PutRegistration(Box::new(record))
+}
+
+/// A record of another version.
+pub(super) trait Versioned: Sized {
+    fn with_etag(self, etag: &str) -> Self;
+    fn etag(&self) -> &Etag;
+}
+
+impl Versioned for IndividualEnrollment {
+    fn with_etag(mut self, etag: &str) -> Self {
+        self.record.etag = sample::etag(etag);
+        self
+    }
+    fn etag(&self) -> &Etag {
+        &self.record.etag
+    }
+}
+
+impl Versioned for EnrollmentGroup {
+    fn with_etag(mut self, etag: &str) -> Self {
+        self.record.etag = sample::etag(etag);
+        self
+    }
+    fn etag(&self) -> &Etag {
+        &self.record.etag
+    }
+}
+
+impl Versioned for Registration {
+    fn with_etag(mut self, etag: &str) -> Self {
+        self.record.etag = sample::etag(etag);
+        self
+    }
+    fn etag(&self) -> &Etag {
+        &self.record.etag
+    }
+}
+
+/// The IDs of registrations, as they were given.
+pub(super) fn ids(registrations: &[Registration]) -> Vec<&str> {
+    registrations.iter().map(|registration| registration.registration_id.as_str()).collect()
+}
+
+/// The first page, of any length.
+pub(super) fn everything() -> PageRequest {
+    PageRequest { after: None, limit: 1000 }
+}
+
+/// The day on which operations are counted here.
+pub(super) const TODAY: Day = Day::from_number(20_780);

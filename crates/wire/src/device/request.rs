@@ -1,0 +1,127 @@
+//! The body of a register request, read leniently: clients differ in spelling, and some send nothing.
+
+use serde_json::{Map, Value};
+
+/// What a device says of itself when it registers. Its identity is never taken from here.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeviceRegistration {
+    /// Free JSON for custom allocation; `None` when absent or null.
+    pub payload: Option<Value>,
+    /// The public keys of a TPM.
+    pub tpm: Option<TpmKeys>,
+    /// A certificate signing request, base64 of DER PKCS#10.
+    pub csr: Option<String>,
+}
+
+/// The public keys of a TPM, base64 as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmKeys {
+    /// The endorsement key, base64 of TPM2B_PUBLIC.
+    pub endorsement_key: String,
+    /// The storage root key, base64 of TPM2B_PUBLIC.
+    pub storage_root_key: Option<String>,
+}
+
+/// Why a body is not a device registration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Not JSON.
+    #[error("request body is not valid JSON: {0}")]
+    NotJson(String),
+    /// JSON of another shape.
+    #[error("request body: {0}")]
+    Shape(&'static str),
+}
+
+impl DeviceRegistration {
+    /// Parses a body. An empty or blank one is `{}` (C# over MQTT sends no body, others a space), member names match
+    /// in any case (third-party clients send `RegistrationId`), unknown members are ignored, null means absent.
+    pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(DeviceRegistration::default());
+        }
+        let body: Value =
+            serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
+        let Value::Object(mut members) = body else {
+            return Err(RequestError::Shape("must be a JSON object"));
+        };
+        Ok(DeviceRegistration {
+            payload: take(&mut members, "payload"),
+            tpm: take(&mut members, "tpm").map(tpm_keys).transpose()?,
+            csr: take(&mut members, "csr").map(|csr| text(csr, "csr must be a string")).transpose()?,
+        })
+    }
+}
+
+fn tpm_keys(value: Value) -> Result<TpmKeys, RequestError> {
+    let Value::Object(mut members) = value else {
+        return Err(RequestError::Shape("tpm must be an object"));
+    };
+    let endorsement_key =
+        take(&mut members, "endorsementKey").ok_or(RequestError::Shape("tpm.endorsementKey is missing"))?;
+    let storage_root_key = take(&mut members, "storageRootKey");
+    Ok(TpmKeys {
+        endorsement_key: text(endorsement_key, "tpm.endorsementKey must be a string")?,
+        storage_root_key: storage_root_key
+            .map(|key| text(key, "tpm.storageRootKey must be a string"))
+            .transpose()?,
+    })
+}
+
+/// Takes a member out by name, in any case; null is absent.
+fn take(members: &mut Map<String, Value>, name: &str) -> Option<Value> {
+    let key = members.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone();
+    members.remove(&key).filter(|value| !value.is_null())
+}
+
+fn text(value: Value, problem: &'static str) -> Result<String, RequestError> {
+    match value {
+        Value::String(text) => Ok(text),
+        _ => Err(RequestError::Shape(problem)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_the_sdks_send() {
+        let empty = DeviceRegistration::default();
+        let with_payload = DeviceRegistration { payload: Some(json!({"a": 1})), ..Default::default() };
+        let bodies = [
+            ("", &empty),
+            (" ", &empty),
+            ("{}", &empty),
+            (r#"{"registrationId":"reg-1"}"#, &empty),
+            (r#"{"payload": null, "registrationId": "reg-1"}"#, &empty),
+            (r#"{"RegistrationId":"reg-1","Payload":{"a":1},"new":[]}"#, &with_payload),
+        ];
+        for (body, expected) in bodies {
+            assert_eq!(&DeviceRegistration::parse(body.as_bytes()).unwrap(), expected, "{body}");
+        }
+        let java = DeviceRegistration::parse(br#"{"payload":"{\"a\":1}"}"#).unwrap();
+        assert_eq!(java.payload, Some(json!("{\"a\":1}")));
+        let tpm =
+            DeviceRegistration::parse(br#"{"tpm":{"endorsementKey":"AToAAQ==","storageRootKey":"a\/b"}}"#)
+                .unwrap();
+        assert_eq!(tpm.tpm.unwrap().storage_root_key.as_deref(), Some("a/b"));
+    }
+
+    #[test]
+    fn refuses_other_shapes() {
+        for body in ["{", "[]", "1", "\"x\"", r#"{"tpm":1}"#, r#"{"tpm":{}}"#, r#"{"csr":{}}"#, "\u{0}"] {
+            assert!(DeviceRegistration::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = DeviceRegistration::parse(&body);
+        }
+    }
+}

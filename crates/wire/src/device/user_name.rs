@@ -1,0 +1,83 @@
+//! How a device names itself over MQTT.
+
+use model::{IdScope, RegistrationId};
+
+/// The MQTT user name of a device:
+/// `{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={agent}`, further `&k=v` tolerated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttUserName {
+    /// The service instance.
+    pub id_scope: IdScope,
+    /// The device.
+    pub registration_id: RegistrationId,
+    /// As sent; empty when absent.
+    pub api_version: String,
+    /// What the client calls itself, still percent-encoded; empty when absent.
+    pub client_version: String,
+}
+
+impl MqttUserName {
+    /// Parses a user name; `None` when it does not have this form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(4, '/');
+        let id_scope = IdScope::parse(parts.next()?).ok()?;
+        if !parts.next()?.eq_ignore_ascii_case("registrations") {
+            return None;
+        }
+        let registration_id = RegistrationId::parse(parts.next()?).ok()?;
+        let query = parts.next().unwrap_or("").trim_start_matches('?');
+        let value = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.to_owned())
+                .unwrap_or_default()
+        };
+        let (api_version, client_version) = (value("api-version"), value("ClientVersion"));
+        Some(MqttUserName { id_scope, registration_id, api_version, client_version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_the_user_names_that_sdks_send() {
+        let names = [
+            (
+                "0ne00000001/registrations/reg-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1",
+                "2019-03-31",
+                "azure-iot-provisioning-device%2F1.9.1",
+            ),
+            ("0ne00000001/registrations/reg-1/api-version=2019-03-31", "2019-03-31", ""),
+            ("0ne00000001/registrations/reg-1/api-version=2021-06-01&DeviceClientType=x", "2021-06-01", ""),
+            ("0ne00000001/registrations/reg-1", "", ""),
+        ];
+        for (text, version, client) in names {
+            let name = MqttUserName::parse(text).unwrap();
+            assert_eq!(
+                (name.id_scope.as_str(), name.registration_id.as_str()),
+                ("0ne00000001", "reg-1"),
+                "{text}"
+            );
+            assert_eq!(
+                (name.api_version.as_str(), name.client_version.as_str()),
+                (version, client),
+                "{text}"
+            );
+        }
+        for text in ["", "reg-1", "a/b/c", "0ne/registrations/", "0ne/registrations/a b/api-version=x"] {
+            assert_eq!(MqttUserName::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,100}") {
+            let _ = MqttUserName::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The part of the hub's query language that fleets ask small questions with:
+//! `SELECT * FROM devices [WHERE …]` and `SELECT COUNT() AS n FROM devices [WHERE …]`, where the
+//! condition is a conjunction of `path = value`, `path != value` and `path IN [values]`.
+
+use serde_json::{Number, Value};
+
+/// Longest query read; the real hub's limit is smaller than this.
+const MAX_QUERY_BYTES: usize = 8192;
+/// Most conditions in one query, so that a row costs a bounded time.
+const MAX_CONDITIONS: usize = 16;
+
+/// A parsed query over `devices`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// What each row is.
+    pub selection: Selection,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+}
+
+/// What a query returns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Whole twins.
+    All,
+    /// One row with their number under this name.
+    Count(String),
+}
+
+/// A test of one value in the twin.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// Where the value is, from the twin's top.
+    pub path: Vec<String>,
+    /// What it must be.
+    pub test: Test,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// This.
+    Is(Value),
+    /// Present, and not this.
+    IsNot(Value),
+    /// One of these.
+    OneOf(Vec<Value>),
+}
+
+/// A query outside of the supported part.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// What was expected and what stood there.
+    #[error("expected {expected}, found {found}")]
+    Expected {
+        /// What the grammar allows here.
+        expected: &'static str,
+        /// What stands here instead.
+        found: String,
+    },
+    /// A string without its end, or a character that starts nothing.
+    #[error("the query has an unreadable part at character {0}")]
+    Unreadable(usize),
+    /// Too long, or too many conditions.
+    #[error("the query is too long")]
+    TooLong,
+}
+
+impl Query {
+    /// Reads a query.
+    pub fn parse(text: &str) -> Result<Query, QueryError> {
+        if text.len() > MAX_QUERY_BYTES {
+            return Err(QueryError::TooLong);
+        }
+        let mut tokens = Tokens { rest: tokenize(text)?.into_iter().peekable() };
+        tokens.keyword("SELECT")?;
+        let selection = selection(&mut tokens)?;
+        tokens.keyword("FROM")?;
+        tokens.keyword("devices")?;
+        let mut conditions = Vec::new();
+        if tokens.rest.peek().is_some() {
+            tokens.keyword("WHERE")?;
+            conditions.push(condition(&mut tokens)?);
+            while tokens.rest.peek().is_some() {
+                tokens.keyword("AND")?;
+                conditions.push(condition(&mut tokens)?);
+                if conditions.len() > MAX_CONDITIONS {
+                    return Err(QueryError::TooLong);
+                }
+            }
+        }
+        Ok(Query { selection, conditions })
+    }
+}
+
+impl Condition {
+    /// Whether `document` passes.
+    pub fn holds(&self, document: &Value) -> bool {
+        let found = self.path.iter().try_fold(document, |value, key| value.get(key));
+        match (&self.test, found) {
+            (Test::Is(expected), Some(found)) => found == expected,
+            (Test::IsNot(expected), Some(found)) => found != expected,
+            (Test::OneOf(expected), Some(found)) => expected.contains(found),
+            (_, None) => false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Word(String),
+    Literal(Value),
+    Sign(&'static str),
+}
+
+struct Tokens {
+    rest: std::iter::Peekable<std::vec::IntoIter<Token>>,
+}
+
+impl Tokens {
+    fn keyword(&mut self, expected: &'static str) -> Result<(), QueryError> {
+        match self.rest.next() {
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case(expected) => Ok(()),
+            other => Err(unexpected(expected, other)),
+        }
+    }
+
+    fn sign(&mut self, expected: &'static str) -> Result<(), QueryError> {
+        match self.rest.next() {
+            Some(Token::Sign(sign)) if sign == expected => Ok(()),
+            other => Err(unexpected(expected, other)),
+        }
+    }
+
+    fn word(&mut self, expected: &'static str) -> Result<String, QueryError> {
+        match self.rest.next() {
+            Some(Token::Word(word)) => Ok(word),
+            other => Err(unexpected(expected, other)),
+        }
+    }
+
+    fn literal(&mut self) -> Result<Value, QueryError> {
+        match self.rest.next() {
+            Some(Token::Literal(value)) => Ok(value),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("true") => Ok(Value::Bool(true)),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case("false") => Ok(Value::Bool(false)),
+            other => Err(unexpected("a value", other)),
+        }
+    }
+}
+
+fn unexpected(expected: &'static str, found: Option<Token>) -> QueryError {
+    let found = match found {
+        None => "the end".to_owned(),
+        Some(Token::Word(word)) => word,
+        Some(Token::Literal(value)) => value.to_string(),
+        Some(Token::Sign(sign)) => sign.to_owned(),
+    };
+    QueryError::Expected { expected, found }
+}
+
+fn selection(tokens: &mut Tokens) -> Result<Selection, QueryError> {
+    match tokens.rest.next() {
+        Some(Token::Sign("*")) => Ok(Selection::All),
+        Some(Token::Word(word)) if word.eq_ignore_ascii_case("COUNT") => {
+            tokens.sign("(")?;
+            tokens.sign(")")?;
+            if matches!(tokens.rest.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case("AS")) {
+                tokens.keyword("AS")?;
+                return Ok(Selection::Count(tokens.word("a name")?));
+            }
+            Ok(Selection::Count("count".to_owned()))
+        }
+        other => Err(unexpected("* or COUNT()", other)),
+    }
+}
+
+fn condition(tokens: &mut Tokens) -> Result<Condition, QueryError> {
+    let name = tokens.word("a property")?;
+    let name = name.strip_prefix("devices.").unwrap_or(&name);
+    let path = name.split('.').map(str::to_owned).collect();
+    let test = match tokens.rest.next() {
+        Some(Token::Sign("=")) => Test::Is(tokens.literal()?),
+        Some(Token::Sign("!=")) => Test::IsNot(tokens.literal()?),
+        Some(Token::Word(word)) if word.eq_ignore_ascii_case("IN") => Test::OneOf(list(tokens)?),
+        other => return Err(unexpected("=, != or IN", other)),
+    };
+    Ok(Condition { path, test })
+}
+
+fn list(tokens: &mut Tokens) -> Result<Vec<Value>, QueryError> {
+    tokens.sign("[")?;
+    let mut values = vec![tokens.literal()?];
+    loop {
+        match tokens.rest.next() {
+            Some(Token::Sign(",")) => values.push(tokens.literal()?),
+            Some(Token::Sign("]")) => return Ok(values),
+            other => return Err(unexpected(", or ]", other)),
+        }
+    }
+}
+
+fn tokenize(text: &str) -> Result<Vec<Token>, QueryError> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while let Some(&first) = chars.get(at) {
+        let (token, next) = match first {
+            white if white.is_whitespace() => {
+                at += 1;
+                continue;
+            }
+            '\'' | '"' => string(&chars, at)?,
+            '0'..='9' | '-' => number(&chars, at)?,
+            word if is_word(word) => word_at(&chars, at),
+            _ => sign(&chars, at)?,
+        };
+        tokens.push(token);
+        at = next;
+    }
+    Ok(tokens)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '-')
+}
+
+fn word_at(chars: &[char], from: usize) -> (Token, usize) {
+    let length = chars[from..].iter().take_while(|c| is_word(**c)).count();
+    (Token::Word(chars[from..from + length].iter().collect()), from + length)
+}
+
+fn string(chars: &[char], from: usize) -> Result<(Token, usize), QueryError> {
+    let quote = chars[from];
+    let mut text = String::new();
+    let mut at = from + 1;
+    while let Some(&c) = chars.get(at) {
+        if c != quote {
+            text.push(c);
+            at += 1;
+        } else if chars.get(at + 1) == Some(&quote) {
+            text.push(quote);
+            at += 2;
+        } else {
+            return Ok((Token::Literal(Value::String(text)), at + 1));
+        }
+    }
+    Err(QueryError::Unreadable(from))
+}
+
+fn number(chars: &[char], from: usize) -> Result<(Token, usize), QueryError> {
+    let length =
+        chars[from..].iter().take_while(|c| matches!(c, '0'..='9' | '-' | '.' | 'e' | 'E' | '+')).count();
+    let text: String = chars[from..from + length].iter().collect();
+    let number: Number = text.parse().map_err(|_| QueryError::Unreadable(from))?;
+    Ok((Token::Literal(Value::Number(number)), from + length))
+}
+
+fn sign(chars: &[char], from: usize) -> Result<(Token, usize), QueryError> {
+    let two = (chars[from], chars.get(from + 1).copied());
+    match two {
+        ('!', Some('=')) | ('<', Some('>')) => Ok((Token::Sign("!="), from + 2)),
+        _ => {
+            let one =
+                ["*", "(", ")", "[", "]", ",", "="].into_iter().find(|sign| sign.starts_with(chars[from]));
+            one.map(|sign| (Token::Sign(sign), from + 1)).ok_or(QueryError::Unreadable(from))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, selection: &Selection, conditions: &[(&str, Test)]) {
+        let query = Query::parse(text).unwrap();
+        let found: Vec<_> = query.conditions.iter().map(|c| (c.path.join("."), c.test.clone())).collect();
+        let expected: Vec<_> =
+            conditions.iter().map(|(path, test)| ((*path).to_owned(), test.clone())).collect();
+        assert_eq!((&query.selection, found), (selection, expected), "{text}");
+    }
+
+    #[test]
+    fn queries_of_sdk_samples() {
+        check("SELECT * FROM devices", &Selection::All, &[]);
+        check(
+            "select * from devices where deviceId = 'it''s'",
+            &Selection::All,
+            &[("deviceId", Test::Is(json!("it's")))],
+        );
+        check("SELECT COUNT() AS n FROM devices", &Selection::Count("n".into()), &[]);
+        check(
+            "SELECT * FROM devices WHERE devices.tags.floor != 3 AND deviceId IN ['a', 'b'] AND capabilities.iotEdge = true",
+            &Selection::All,
+            &[
+                ("tags.floor", Test::IsNot(json!(3))),
+                ("deviceId", Test::OneOf(vec![json!("a"), json!("b")])),
+                ("capabilities.iotEdge", Test::Is(json!(true))),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_supported_is_said() {
+        for (text, message) in [
+            ("", "expected SELECT, found the end"),
+            ("SELECT deviceId FROM devices", "expected * or COUNT(), found deviceId"),
+            ("SELECT * FROM devices.modules", "expected devices, found devices.modules"),
+            ("SELECT * FROM devices GROUP BY x", "expected WHERE, found GROUP"),
+            ("SELECT * FROM devices WHERE a", "expected =, != or IN, found the end"),
+            ("SELECT * FROM devices WHERE a = 1 OR b = 2", "expected AND, found OR"),
+            ("SELECT * FROM devices WHERE a IN [1", "expected , or ], found the end"),
+            ("SELECT * FROM devices WHERE a = 'x", "the query has an unreadable part at character 32"),
+            ("SELECT ; FROM devices", "the query has an unreadable part at character 7"),
+        ] {
+            assert_eq!(Query::parse(text).unwrap_err().to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn conditions_look_into_the_twin() {
+        let twin = json!({"deviceId": "d", "tags": {"a": {"b": 1}}});
+        for (text, holds) in [
+            ("tags.a.b = 1", true),
+            ("tags.a.b != 1", false),
+            ("tags.a.b IN [2, 1]", true),
+            ("tags.a.c != 1", false),
+            ("deviceId = 'd'", true),
+            ("deviceId.x = 'd'", false),
+        ] {
+            let query = Query::parse(&format!("SELECT * FROM devices WHERE {text}")).unwrap();
+            assert_eq!(query.conditions[0].holds(&twin), holds, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC{0,60}") {
+            let _ = Query::parse(&text);
+            let _ = Query::parse(&format!("SELECT * FROM devices WHERE {text}"));
+        }
+    }
+}

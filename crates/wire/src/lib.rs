@@ -1,0 +1,8 @@
+//! What is on the wire: bytes and JSON. Encode and decode only; no sockets, no decisions.
+
+pub mod api_version;
+pub mod device;
+pub mod hub;
+pub mod mqtt;
+pub mod sas;
+pub mod service;

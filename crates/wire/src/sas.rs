@@ -1,0 +1,318 @@
+//! Shared access signatures: the tokens of devices, hubs and operators, and the connection strings that hold their keys.
+//!
+//! Clients spell one resource in many ways (raw, upper-hex, lower-hex, lower-cased), and each signs the text it sends.
+//! So the MAC is computed over the literal text, and only then is the decoded resource compared.
+
+use std::{borrow::Cow, fmt};
+
+use aws_lc_rs::hmac;
+use base64::{
+    Engine,
+    alphabet::STANDARD as ALPHABET,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The longest token taken, in bytes. Real ones are under 500.
+pub const MAX_TOKEN_BYTES: usize = 4096;
+
+/// How far a token's expiry may lie in the past, in seconds: clocks of devices are off, and some SDKs reuse a token
+/// that lives 30 s for all their polls.
+pub const CLOCK_SKEW_SECS: u64 = 300;
+
+/// What `encodeURIComponent` escapes.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Some clients leave the padding out of base64.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A token as it was received. Nothing about it is proved until [`SasToken::verify`] says so.
+#[derive(Clone)]
+pub struct SasToken {
+    resource: String,
+    expiry_text: String,
+    expiry: u64,
+    mac: Vec<u8>,
+    key_name: Option<String>,
+}
+
+/// Why a text is not a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SasError {
+    /// Not `SharedAccessSignature …`.
+    #[error("not a SharedAccessSignature")]
+    Scheme,
+    /// Longer than [`MAX_TOKEN_BYTES`].
+    #[error("token is too long")]
+    TooLong,
+    /// `sr`, `sig` or `se` is missing or stands twice.
+    #[error("token needs sr, sig and se, each once")]
+    Fields,
+    /// `se` is not a number of seconds.
+    #[error("token expiry is not a number of seconds")]
+    Expiry,
+    /// `sig` is not base64.
+    #[error("token signature is not base64")]
+    Signature,
+}
+
+impl SasToken {
+    /// Parses `SharedAccessSignature sr=…&sig=…&se=…[&skn=…]`, fields in any order, unknown ones ignored.
+    pub fn parse(text: &str) -> Result<Self, SasError> {
+        if text.len() > MAX_TOKEN_BYTES {
+            return Err(SasError::TooLong);
+        }
+        let (scheme, fields) = text.trim().split_once(' ').ok_or(SasError::Scheme)?;
+        if !scheme.eq_ignore_ascii_case("SharedAccessSignature") {
+            return Err(SasError::Scheme);
+        }
+        let fields = fields.trim();
+        let resource = field(fields, "sr")?.ok_or(SasError::Fields)?;
+        let expiry_text = field(fields, "se")?.ok_or(SasError::Fields)?;
+        let mac = field(fields, "sig")?.ok_or(SasError::Fields)?;
+        let mac = percent_decode_str(mac).decode_utf8().map_err(|_| SasError::Signature)?;
+        Ok(SasToken {
+            resource: resource.to_owned(),
+            expiry_text: expiry_text.to_owned(),
+            expiry: expiry_text.parse().map_err(|_| SasError::Expiry)?,
+            mac: LENIENT.decode(mac.as_bytes()).map_err(|_| SasError::Signature)?,
+            key_name: field(fields, "skn")?.filter(|name| !name.is_empty()).map(decoded),
+        })
+    }
+
+    /// The `sr` text exactly as it was sent.
+    pub fn resource_text(&self) -> &str {
+        &self.resource
+    }
+
+    /// The `sr` text percent-decoded.
+    pub fn decoded_resource(&self) -> Cow<'_, str> {
+        percent_decode_str(&self.resource).decode_utf8_lossy()
+    }
+
+    /// When the token expires, in seconds since 1970.
+    pub fn expiry(&self) -> u64 {
+        self.expiry
+    }
+
+    /// Whether the token is past its expiry at `now` (seconds since 1970), with [`CLOCK_SKEW_SECS`] of grace.
+    pub fn is_expired(&self, now: i64) -> bool {
+        let now = u64::try_from(now).unwrap_or(0);
+        self.expiry.saturating_add(CLOCK_SKEW_SECS) < now
+    }
+
+    /// The text that was signed.
+    pub fn signed_text(&self) -> String {
+        signed_text(&self.resource, &self.expiry_text)
+    }
+
+    /// The signature: HMAC-SHA256 of the signed text under the signer's key.
+    pub fn mac(&self) -> &[u8] {
+        &self.mac
+    }
+
+    /// The policy whose key signed it (`skn`), if the token names one.
+    pub fn key_name(&self) -> Option<&str> {
+        self.key_name.as_deref()
+    }
+
+    /// Whether this key made the signature; takes the same time whatever differs.
+    pub fn verify(&self, key: &[u8]) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        hmac::verify(&key, self.signed_text().as_bytes(), &self.mac).is_ok()
+    }
+}
+
+impl fmt::Debug for SasToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SasToken(sr={}, se={}, skn={:?})", self.resource, self.expiry, self.key_name)
+    }
+}
+
+/// A new token for a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
+pub fn sign(resource: &str, key: &[u8], expiry: u64, key_name: Option<&str>) -> String {
+    let resource = encode_component(resource);
+    let mac_key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mac = hmac::sign(&mac_key, signed_text(&resource, &expiry.to_string()).as_bytes());
+    let mac = encode_component(&STANDARD.encode(mac.as_ref()));
+    let name = key_name.map(|name| format!("&skn={}", encode_component(name))).unwrap_or_default();
+    format!("SharedAccessSignature sr={resource}&sig={mac}&se={expiry}{name}")
+}
+
+/// Percent-encodes a text as one URL component, in upper-case hex.
+pub fn encode_component(text: &str) -> String {
+    utf8_percent_encode(text, COMPONENT).to_string()
+}
+
+fn signed_text(resource: &str, expiry: &str) -> String {
+    [resource, expiry].join("\n")
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// The value of a field; an error when it stands twice.
+fn field<'a>(fields: &'a str, name: &str) -> Result<Option<&'a str>, SasError> {
+    let mut values =
+        fields.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
+    match (values.next(), values.next()) {
+        (found, None) => Ok(found.map(|(_, value)| value)),
+        _ => Err(SasError::Fields),
+    }
+}
+
+/// A connection string: where a service is, and a key for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectionString {
+    /// Host name, with a port where it is not the standard one.
+    pub host: String,
+    /// The policy's name.
+    pub key_name: String,
+    /// The policy's key, base64.
+    pub key: String,
+}
+
+/// Why a text is not a connection string.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("connection string lacks {0}; expected HostName=…;SharedAccessKeyName=…;SharedAccessKey=…")]
+pub struct ConnectionStringError(&'static str);
+
+impl ConnectionString {
+    /// Parses `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: parts in any order, names without regard to case.
+    pub fn parse(text: &str) -> Result<Self, ConnectionStringError> {
+        let part = |name: &'static str| {
+            let mut pairs = text.trim().split(';').filter_map(|part| part.split_once('='));
+            let found = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
+            found
+                .map(|(_, value)| value.trim().to_owned())
+                .filter(|v| !v.is_empty())
+                .ok_or(ConnectionStringError(name))
+        };
+        Ok(ConnectionString {
+            host: part("HostName")?,
+            key_name: part("SharedAccessKeyName")?,
+            key: part("SharedAccessKey")?,
+        })
+    }
+}
+
+impl fmt::Display for ConnectionString {
+    /// The whole string with its key, for whoever may have it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostName={};SharedAccessKeyName={};SharedAccessKey={}", self.host, self.key_name, self.key)
+    }
+}
+
+impl fmt::Debug for ConnectionString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ConnectionString({}, {})", self.host, self.key_name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DEVICE_KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
+
+    fn key(text: &str) -> Vec<u8> {
+        STANDARD.decode(text).unwrap()
+    }
+
+    #[test]
+    fn verifies_the_tokens_that_sdks_sent() {
+        let policy_key =
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
+        let derived_key = "735y2Yh3/bNAuLtGvIiqbCli8cQzyh4h2XKTIdIpuEA=";
+        let tokens = [
+            (
+                DEVICE_KEY,
+                "sr=0ne00000001%2Fregistrations%2Freg-1&sig=B3KWHeYGedAr4bS%2FytVZSW4wplhxVHeHR5N72GibQag%3D&se=1795391650",
+            ),
+            (
+                DEVICE_KEY,
+                "sr=0ne00000001%2fregistrations%2freg-1&sig=j6otnVYDOzq9LMOr%2F5PL%2BcdZ23QZfhxMF%2B3pVY67D6E%3D&se=1795391650&skn=registration",
+            ),
+            (
+                DEVICE_KEY,
+                "sr=0ne00000001/registrations/reg-1&sig=sjfPWCN2dumwmO49E8cxUJx42QHjRTkwRpYloPrJRx8%3D&skn=&se=1795391650",
+            ),
+            (
+                DEVICE_KEY,
+                "sr=0ne00000001/registrations/reg-1&sig=GYXgpTdeqEVNG00d32bRt1Gwtw7jIyt6m6gjEzzzPfI%3D&skn=registration&se=1795391706",
+            ),
+            (
+                derived_key,
+                "sr=myhub.azure-devices.net%2Fdevices%2Freg-1&sig=%2F5YN8YLdp1thrq4J584VZEhuPiWFqM7wd0Tmbz7Ep00%3D&se=1900000000",
+            ),
+            (
+                policy_key,
+                "sr=myhub.azure-devices.net&sig=6YnhbWhxhmRDKe%2BjfkZRBXDUc6coBmrGKLvnskb1gJg%3D&se=1900000000&skn=iothubowner",
+            ),
+        ];
+        for (secret, fields) in tokens {
+            let token = SasToken::parse(&format!("SharedAccessSignature {fields}")).unwrap();
+            assert!(token.verify(&key(secret)), "{fields}");
+            assert!(!token.verify(&key(DEVICE_KEY)[1..]), "{fields}");
+        }
+    }
+
+    #[test]
+    fn signs_what_it_verifies() {
+        let text = sign("hub.example/devices/a b", &key(DEVICE_KEY), 1_900_000_000, Some("owner"));
+        let token = SasToken::parse(&text).unwrap();
+        assert!(token.verify(&key(DEVICE_KEY)));
+        assert_eq!(token.decoded_resource(), "hub.example/devices/a b");
+        assert_eq!(token.key_name(), Some("owner"));
+    }
+
+    #[test]
+    fn refuses_malformed_tokens() {
+        let cases = [
+            ("Bearer x", SasError::Scheme),
+            ("SharedAccessSignature", SasError::Scheme),
+            ("SharedAccessSignature sr=a&se=1", SasError::Fields),
+            ("SharedAccessSignature sr=a&sr=a&sig=YQ%3D%3D&se=1", SasError::Fields),
+            ("SharedAccessSignature sr=a&sig=YQ%3D%3D&se=x", SasError::Expiry),
+            ("SharedAccessSignature sr=a&sig=YQ%3D%3D&se=-1", SasError::Expiry),
+            ("SharedAccessSignature sr=a&sig=!&se=1", SasError::Signature),
+        ];
+        for (text, error) in cases {
+            assert_eq!(SasToken::parse(text).unwrap_err(), error, "{text}");
+        }
+        let long = format!("SharedAccessSignature sr={}", "a".repeat(MAX_TOKEN_BYTES));
+        assert_eq!(SasToken::parse(&long).unwrap_err(), SasError::TooLong);
+    }
+
+    #[test]
+    fn grants_five_minutes_of_skew() {
+        let token = SasToken::parse("SharedAccessSignature sr=a&sig=YQ%3D%3D&se=1000").unwrap();
+        assert!(!token.is_expired(1300));
+        assert!(token.is_expired(1301));
+    }
+
+    #[test]
+    fn reads_connection_strings() {
+        let text = "HostName=h:8443;SharedAccessKeyName=owner;SharedAccessKey=YWI9==";
+        let parsed = ConnectionString::parse(text).unwrap();
+        assert_eq!((parsed.host.as_str(), parsed.key.as_str()), ("h:8443", "YWI9=="));
+        assert_eq!(parsed.to_string(), text);
+        assert!(ConnectionString::parse("HostName=h").is_err());
+        assert!(!format!("{parsed:?}").contains("YWI9"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,200}") {
+            let _ = SasToken::parse(&text);
+            let _ = SasToken::parse(&format!("SharedAccessSignature {text}"));
+            let _ = ConnectionString::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `AttestationMechanism`: how devices prove themselves.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::{
+    CaReference, EndorsementKey, GroupAttestation, GroupAttestationDraft, GroupCertificates,
+    IndividualAttestation, IndividualAttestationDraft, IndividualCertificates, KeysDraft, Pair, SymmetricKey,
+    SymmetricKeyPair, TpmAttestation,
+};
+use serde_json::Value;
+
+use super::{
+    certificate,
+    members::{BodyError, Members, Object},
+};
+
+/// Whether symmetric keys are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// To whoever just wrote them, or asked for them.
+    Shown,
+    /// To everybody else.
+    Hidden,
+}
+
+/// The word in `type`.
+#[derive(Clone, Copy)]
+enum Mechanism {
+    None,
+    SymmetricKey,
+    Tpm,
+    X509,
+}
+
+const MECHANISMS: [(&str, Mechanism); 4] = [
+    ("symmetricKey", Mechanism::SymmetricKey),
+    ("tpm", Mechanism::Tpm),
+    ("x509", Mechanism::X509),
+    ("none", Mechanism::None),
+];
+
+/// Reads the attestation of an individual enrollment. Only the member that `type` names is looked at.
+pub(super) fn read_individual(enrollment: &Members<'_>) -> Result<IndividualAttestationDraft, BodyError> {
+    let attestation = enrollment.required("attestation", enrollment.object("attestation")?)?;
+    match mechanism(&attestation)? {
+        Mechanism::SymmetricKey => Ok(IndividualAttestationDraft::SymmetricKey(keys(&attestation)?)),
+        Mechanism::Tpm => Ok(IndividualAttestationDraft::Tpm(tpm(&attestation)?)),
+        Mechanism::None => Err(attestation.refuse("type", "must not be none")),
+        Mechanism::X509 => match x509(&attestation)? {
+            X509Draft { client: Some(pair), signing: None, references: None } => {
+                Ok(IndividualAttestationDraft::ClientCertificates(pair))
+            }
+            X509Draft { client: None, signing: None, references: Some(names) } => {
+                Ok(IndividualAttestationDraft::CaReferences(names))
+            }
+            _ => Err(attestation.refuse("x509", "must have either clientCertificates or caReferences")),
+        },
+    }
+}
+
+/// Reads the attestation of an enrollment group.
+pub(super) fn read_group(enrollment: &Members<'_>) -> Result<GroupAttestationDraft, BodyError> {
+    let attestation = enrollment.required("attestation", enrollment.object("attestation")?)?;
+    match mechanism(&attestation)? {
+        Mechanism::SymmetricKey => Ok(GroupAttestationDraft::SymmetricKey(keys(&attestation)?)),
+        Mechanism::Tpm | Mechanism::None => {
+            Err(attestation.refuse("type", "must be symmetricKey or x509 for an enrollment group"))
+        }
+        Mechanism::X509 => match x509(&attestation)? {
+            X509Draft { client: None, signing: Some(pair), references: None } => {
+                Ok(GroupAttestationDraft::SigningCertificates(pair))
+            }
+            X509Draft { client: None, signing: None, references: Some(names) } => {
+                Ok(GroupAttestationDraft::CaReferences(names))
+            }
+            _ => Err(attestation.refuse("x509", "must have either signingCertificates or caReferences")),
+        },
+    }
+}
+
+fn mechanism(attestation: &Members<'_>) -> Result<Mechanism, BodyError> {
+    attestation.required("type", attestation.word("type", &MECHANISMS)?)
+}
+
+/// Keys that are missing, null or empty are generated or kept later; so may be the whole object.
+fn keys(attestation: &Members<'_>) -> Result<KeysDraft, BodyError> {
+    let Some(keys) = attestation.object("symmetricKey")? else { return Ok(KeysDraft::default()) };
+    Ok(KeysDraft {
+        primary: keys.parsed("primaryKey", SymmetricKey::parse)?,
+        secondary: keys.parsed("secondaryKey", SymmetricKey::parse)?,
+    })
+}
+
+fn tpm(attestation: &Members<'_>) -> Result<TpmAttestation, BodyError> {
+    let tpm = attestation.required("tpm", attestation.object("tpm")?)?;
+    let endorsement_key = tpm.parsed("endorsementKey", tpm_key)?;
+    Ok(TpmAttestation {
+        endorsement_key: tpm.required("endorsementKey", endorsement_key)?,
+        storage_root_key: tpm.parsed("storageRootKey", tpm_key)?,
+    })
+}
+
+fn tpm_key(text: &str) -> Result<EndorsementKey, &'static str> {
+    let bytes = STANDARD.decode(text.trim()).map_err(|_| "must be base64")?;
+    EndorsementKey::from_bytes(bytes).ok_or("must be a TPM2B_PUBLIC of at most 1024 bytes")
+}
+
+/// The three members of `x509`; a member with both slots empty counts as absent.
+struct X509Draft {
+    client: Option<Pair<model::CertificateDraft>>,
+    signing: Option<Pair<model::CertificateDraft>>,
+    references: Option<Pair<CaReference>>,
+}
+
+fn x509(attestation: &Members<'_>) -> Result<X509Draft, BodyError> {
+    let x509 = attestation.required("x509", attestation.object("x509")?)?;
+    Ok(X509Draft {
+        client: certificate::read_pair(&x509, "clientCertificates")?,
+        signing: certificate::read_pair(&x509, "signingCertificates")?,
+        references: references(&x509)?,
+    })
+}
+
+fn references(x509: &Members<'_>) -> Result<Option<Pair<CaReference>>, BodyError> {
+    let Some(pair) = x509.object("caReferences")? else { return Ok(None) };
+    Ok(Pair::new(pair.parsed("primary", CaReference::parse)?, pair.parsed("secondary", CaReference::parse)?))
+}
+
+/// Writes the attestation of an individual enrollment.
+pub fn individual_mechanism_json(attestation: &IndividualAttestation, secrets: Secrets) -> Value {
+    match attestation {
+        IndividualAttestation::SymmetricKey(pair) => keys_json(pair, secrets),
+        IndividualAttestation::Tpm(tpm) => mechanism_json("tpm", Some(tpm_json(tpm))),
+        IndividualAttestation::X509(IndividualCertificates::Client(pair)) => {
+            x509_json("clientCertificates", certificate::pair_json(pair))
+        }
+        IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
+            x509_json("caReferences", references_json(names))
+        }
+    }
+}
+
+/// Writes the attestation of an enrollment group.
+pub fn group_mechanism_json(attestation: &GroupAttestation, secrets: Secrets) -> Value {
+    match attestation {
+        GroupAttestation::SymmetricKey(pair) => keys_json(pair, secrets),
+        GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
+            x509_json("signingCertificates", certificate::pair_json(pair))
+        }
+        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => {
+            x509_json("caReferences", references_json(names))
+        }
+    }
+}
+
+fn mechanism_json(kind: &str, member: Option<Value>) -> Value {
+    let mut json = Object::default();
+    json.put("type", kind).put_some(kind, member);
+    json.into_value()
+}
+
+fn x509_json(name: &str, member: Value) -> Value {
+    let mut x509 = Object::default();
+    x509.put(name, member);
+    mechanism_json("x509", Some(x509.into_value()))
+}
+
+fn keys_json(pair: &SymmetricKeyPair, secrets: Secrets) -> Value {
+    let shown = (secrets == Secrets::Shown).then(|| {
+        let mut keys = Object::default();
+        keys.put("primaryKey", pair.primary.to_base64()).put("secondaryKey", pair.secondary.to_base64());
+        keys.into_value()
+    });
+    mechanism_json("symmetricKey", shown)
+}
+
+fn tpm_json(tpm: &TpmAttestation) -> Value {
+    let base64 = |key: &EndorsementKey| STANDARD.encode(key.as_bytes());
+    let mut json = Object::default();
+    json.put("endorsementKey", base64(&tpm.endorsement_key))
+        .put_some("storageRootKey", tpm.storage_root_key.as_ref().map(base64));
+    json.into_value()
+}
+
+fn references_json(names: &Pair<CaReference>) -> Value {
+    let mut json = Object::default();
+    json.put_some("primary", names.primary().map(CaReference::as_str))
+        .put_some("secondary", names.secondary().map(CaReference::as_str));
+    json.into_value()
+}

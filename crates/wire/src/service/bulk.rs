@@ -1,0 +1,86 @@
+//! Bulk operations: one mode, up to ten enrollments.
+
+use model::{BulkItem, EnrollmentGroupId, GroupDraft, IfMatch, IndividualDraft, RegistrationId};
+use serde_json::Value;
+
+use super::{
+    condition::parse_if_match,
+    group, individual,
+    members::{self, BodyError, Members, Object},
+};
+
+#[derive(Clone, Copy)]
+enum Mode {
+    Create,
+    Update,
+    UpdateIfMatchEtag,
+    Delete,
+}
+
+const MODES: [(&str, Mode); 4] = [
+    ("create", Mode::Create),
+    ("update", Mode::Update),
+    ("updateIfMatchETag", Mode::UpdateIfMatchEtag),
+    ("delete", Mode::Delete),
+];
+
+/// Reads `BulkEnrollmentOperation`.
+pub fn parse_individual_bulk(
+    body: &[u8],
+) -> Result<Vec<BulkItem<IndividualDraft, RegistrationId>>, BodyError> {
+    parse(body, "enrollments", individual::read, individual::read_id)
+}
+
+/// Reads `BulkEnrollmentGroupOperation`.
+pub fn parse_group_bulk(body: &[u8]) -> Result<Vec<BulkItem<GroupDraft, EnrollmentGroupId>>, BodyError> {
+    parse(body, "enrollmentGroups", group::read, group::read_id)
+}
+
+fn parse<D, I>(
+    body: &[u8],
+    list: &str,
+    read: impl Fn(&Members<'_>) -> Result<D, BodyError>,
+    read_id: impl Fn(&Members<'_>) -> Result<I, BodyError>,
+) -> Result<Vec<BulkItem<D, I>>, BodyError> {
+    let body = members::parse_json(body)?;
+    let body = Members::of_body(&body)?;
+    let mode = body.required("mode", body.word("mode", &MODES)?)?;
+    let items = body.required(list, body.objects(list)?)?;
+    let item = |item: &Members<'_>| match mode {
+        Mode::Create => Ok(BulkItem::Create(read(item)?)),
+        Mode::Update => Ok(BulkItem::Replace(read(item)?, IfMatch::Any)),
+        Mode::UpdateIfMatchEtag => {
+            let version = item.required("etag", item.parsed("etag", parse_if_match)?)?;
+            Ok(BulkItem::Replace(read(item)?, version))
+        }
+        // Clients send whole enrollments here; only the ID matters.
+        Mode::Delete => Ok(BulkItem::Delete(read_id(item)?)),
+    };
+    items.iter().map(item).collect()
+}
+
+/// What went wrong with one item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkError {
+    /// The item's ID.
+    pub id: String,
+    /// Six digits; the first three are an HTTP status.
+    pub code: u32,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Writes the result; `id_name` is `registrationId` or `enrollmentGroupId`. The list of errors is there even when it is
+/// empty, because the Java client reads it without looking.
+pub fn bulk_result_json(id_name: &str, errors: &[BulkError]) -> Value {
+    let error = |error: &BulkError| {
+        let mut json = Object::default();
+        json.put(id_name, error.id.as_str())
+            .put("errorCode", error.code)
+            .put("errorStatus", error.message.as_str());
+        json.into_value()
+    };
+    let mut json = Object::default();
+    json.put("isSuccessful", errors.is_empty()).put("errors", errors.iter().map(error).collect::<Vec<_>>());
+    json.into_value()
+}

@@ -1,0 +1,47 @@
+//! `IndividualEnrollment`.
+
+use model::{DeviceId, IndividualDraft, IndividualEnrollment, Registration, RegistrationId};
+use serde_json::Value;
+
+use super::{
+    attestation::{self, Secrets},
+    members::{self, BodyError, Members, Object},
+    settings,
+};
+use crate::device::registration_state;
+
+/// Reads the body of a create or update.
+pub fn parse_individual(body: &[u8]) -> Result<IndividualDraft, BodyError> {
+    read(&Members::of_body(&members::parse_json(body)?)?)
+}
+
+pub(super) fn read(enrollment: &Members<'_>) -> Result<IndividualDraft, BodyError> {
+    Ok(IndividualDraft {
+        registration_id: read_id(enrollment)?,
+        device_id: enrollment.parsed("deviceId", DeviceId::parse)?,
+        attestation: attestation::read_individual(enrollment)?,
+        device_information: enrollment.collection("optionalDeviceInformation")?,
+        settings: settings::read(enrollment)?,
+    })
+}
+
+pub(super) fn read_id(enrollment: &Members<'_>) -> Result<RegistrationId, BodyError> {
+    enrollment.required("registrationId", enrollment.parsed("registrationId", RegistrationId::parse)?)
+}
+
+/// Writes an enrollment, with the device's registration where that is shown along.
+pub fn individual_json(
+    enrollment: &IndividualEnrollment,
+    registration: Option<&Registration>,
+    secrets: Secrets,
+) -> Value {
+    let information = enrollment.device_information.as_ref().map(|information| information.0.clone());
+    let mut json = Object::default();
+    json.put("registrationId", enrollment.registration_id.as_str())
+        .put_some("deviceId", enrollment.device_id.as_ref().map(DeviceId::as_str))
+        .put_some("registrationState", registration.map(registration_state))
+        .put_some("optionalDeviceInformation", information)
+        .put("attestation", attestation::individual_mechanism_json(&enrollment.attestation, secrets));
+    settings::write(&mut json, &enrollment.settings, &enrollment.record);
+    json.into_value()
+}

@@ -1,0 +1,200 @@
+//! Reading JSON objects member by member, so that an error names the member by its path and never shows its value,
+//! which may be a secret.
+
+use std::fmt;
+
+use model::TwinCollection;
+use serde_json::{Map, Value};
+
+/// Why a body is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is not JSON.
+    #[error("request body is not valid JSON: {0}")]
+    NotJson(String),
+    /// A member breaks a rule.
+    #[error("{path}: {problem}")]
+    Member {
+        /// Which one, such as `enrollments[2].attestation.type`; `request body` for the whole.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// Parses the bytes of a body.
+pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
+    serde_json::from_slice(body).map_err(|error| BodyError::NotJson(error.to_string()))
+}
+
+/// A JSON object and the path that leads to it.
+#[derive(Clone)]
+pub(super) struct Members<'a> {
+    path: String,
+    members: &'a Map<String, Value>,
+}
+
+impl<'a> Members<'a> {
+    /// The whole body.
+    pub fn of_body(body: &'a Value) -> Result<Self, BodyError> {
+        Self::at(String::new(), body)
+    }
+
+    /// A member that is an object.
+    pub fn object(&self, name: &str) -> Result<Option<Members<'a>>, BodyError> {
+        self.find(name).map(|value| Self::at(self.path_of(name), value)).transpose()
+    }
+
+    /// A member that is a list of objects.
+    pub fn objects(&self, name: &str) -> Result<Option<Vec<Members<'a>>>, BodyError> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        let items = value.as_array().ok_or_else(|| self.refuse(name, "must be an array"))?;
+        let at = |(index, item)| Self::at(format!("{}[{index}]", self.path_of(name)), item);
+        items.iter().enumerate().map(at).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A member that is a list of texts, each parsed.
+    pub fn list<T, E: fmt::Display>(
+        &self,
+        name: &str,
+        parse: impl Fn(&'a str) -> Result<T, E>,
+    ) -> Result<Option<Vec<T>>, BodyError> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        let items = value.as_array().ok_or_else(|| self.refuse(name, "must be an array"))?;
+        let parsed = items.iter().enumerate().map(|(index, item)| {
+            let name = format!("{name}[{index}]");
+            let text = item.as_str().ok_or_else(|| self.refuse(&name, "must be a string"))?;
+            parse(text).map_err(|error| self.refuse(&name, error))
+        });
+        parsed.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A member that is true or false.
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, BodyError> {
+        let flag = |value: &Value| value.as_bool().ok_or_else(|| self.refuse(name, "must be true or false"));
+        self.find(name).map(flag).transpose()
+    }
+
+    /// A member that is a free JSON object.
+    pub fn collection(&self, name: &str) -> Result<Option<TwinCollection>, BodyError> {
+        Ok(self.object(name)?.map(|object| TwinCollection(object.members.clone())))
+    }
+
+    /// A member that is a text and not empty, parsed.
+    pub fn parsed<T, E: fmt::Display>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Result<Option<T>, BodyError> {
+        let Some(value) = self.find(name) else { return Ok(None) };
+        let text = value.as_str().ok_or_else(|| self.refuse(name, "must be a string"))?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        parse(text).map(Some).map_err(|error| self.refuse(name, error))
+    }
+
+    /// A member that is one of these words, in any case.
+    pub fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, BodyError> {
+        self.parsed(name, |text| {
+            let known = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+            known.map(|(_, meaning)| *meaning).ok_or_else(|| {
+                let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+                format!("must be one of {}", words.join(", "))
+            })
+        })
+    }
+
+    /// The value of a member that must be there.
+    pub fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, BodyError> {
+        value.ok_or_else(|| self.refuse(name, "is missing"))
+    }
+
+    /// An error about a member.
+    pub fn refuse(&self, name: &str, problem: impl fmt::Display) -> BodyError {
+        BodyError::Member { path: self.path_of(name), problem: problem.to_string() }
+    }
+
+    fn at(path: String, value: &'a Value) -> Result<Self, BodyError> {
+        match value {
+            Value::Object(members) => Ok(Members { path, members }),
+            _ => {
+                let path = if path.is_empty() { "request body".into() } else { path };
+                Err(BodyError::Member { path, problem: "must be a JSON object".into() })
+            }
+        }
+    }
+
+    /// A member by its exact name, else by its name in any case; null is absent.
+    fn find(&self, name: &str) -> Option<&'a Value> {
+        let exact = self.members.get(name);
+        let found = exact.or_else(|| {
+            self.members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        });
+        found.filter(|value| !value.is_null())
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+/// An object that is written member by member.
+#[derive(Default)]
+pub(super) struct Object(Map<String, Value>);
+
+impl Object {
+    /// Adds a member.
+    pub fn put(&mut self, name: &str, value: impl Into<Value>) -> &mut Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a member if there is a value for it.
+    pub fn put_some(&mut self, name: &str, value: Option<impl Into<Value>>) -> &mut Self {
+        if let Some(value) = value {
+            self.put(name, value);
+        }
+        self
+    }
+
+    /// The finished object.
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn errors_name_the_path_and_hide_the_value() {
+        let body = json!({"a": {"list": [{"key": 5}, "secret"], "flag": "secret", "word": "secret"}});
+        let a = Members::of_body(&body).unwrap().object("A").unwrap().unwrap();
+        let refusals = [
+            (a.objects("list").err(), "a.list[1]: must be a JSON object"),
+            (a.objects("flag").err(), "a.flag: must be an array"),
+            (a.list("list", |text| Ok::<_, BodyError>(text.len())).err(), "a.list[0]: must be a string"),
+            (a.flag("flag").err(), "a.flag: must be true or false"),
+            (a.word("word", &[("x", 1), ("y", 2)]).err(), "a.word: must be one of x, y"),
+            (a.required("none", a.flag("none").unwrap()).err(), "a.none: is missing"),
+            (Members::of_body(&json!([])).err(), "request body: must be a JSON object"),
+        ];
+        for (error, text) in refusals {
+            assert_eq!(error.unwrap().to_string().to_lowercase(), text.to_lowercase());
+        }
+    }
+
+    #[test]
+    fn names_match_in_any_case_and_null_is_absent() {
+        let body = json!({"Flag": true, "flag": false, "NONE": null, "empty": ""});
+        let members = Members::of_body(&body).unwrap();
+        assert_eq!(members.flag("flag").unwrap(), Some(false));
+        assert_eq!(members.flag("FLAG").unwrap(), Some(true));
+        assert_eq!(members.flag("none").unwrap(), None);
+        assert_eq!(members.parsed("empty", |_| Err::<(), _>("parsed")).unwrap(), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! The service API's JSON: what an operator sends, and what they are shown. One superset of all api-versions.
+//!
+//! Reading is lenient, because clients differ: member names and words in any case, unknown members ignored, null and
+//! the empty text mean absent. Writing is exact: absent members are left out, words are spelled as the hosted service
+//! spells them, because some clients compare them byte by byte.
+
+mod attestation;
+mod bulk;
+mod certificate;
+mod condition;
+mod group;
+mod individual;
+mod members;
+mod page;
+mod query;
+mod settings;
+mod usage;
+mod version;
+
+pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
+pub use bulk::{BulkError, bulk_result_json, parse_group_bulk, parse_individual_bulk};
+pub use condition::parse_if_match;
+pub use group::{group_json, parse_group};
+pub use individual::{individual_json, parse_individual};
+pub use members::BodyError;
+pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
+pub use query::{QueryError, SelectAll};
+pub use usage::usage_json;
+pub use version::ServiceApiVersion;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! What is written, byte for byte, and that a client which writes it back changes nothing.
+
+use model::*;
+use serde_json::Value;
+
+use super::samples::*;
+use crate::service::*;
+
+/// `name` is a file in `golden/`.
+fn check(name: &str, expected: &str, written: Value) {
+    let written = serde_json::to_string_pretty(&written).unwrap();
+    assert_eq!(written, expected.trim_end(), "golden/{name} differs");
+}
+
+macro_rules! golden {
+    ($name:literal, $written:expr) => {
+        check($name, include_str!(concat!("../golden/", $name)), $written)
+    };
+}
+
+fn both<T: Clone>(it: T) -> Pair<T> {
+    Pair::new(Some(it.clone()), Some(it)).unwrap()
+}
+
+#[test]
+fn individual_enrollments() {
+    let full = full_individual();
+    golden!("individual_written.json", individual_json(&full, None, Secrets::Shown));
+    golden!("individual_read.json", individual_json(&full, Some(&registration()), Secrets::Hidden));
+    let tpm = individual(IndividualAttestation::Tpm(tpm()));
+    golden!("individual_tpm.json", individual_json(&tpm, None, Secrets::Hidden));
+    let leaf = Pair::new(None, Some(certificate())).unwrap();
+    let x509 = individual(IndividualAttestation::X509(IndividualCertificates::Client(leaf)));
+    golden!("individual_x509.json", individual_json(&x509, None, Secrets::Shown));
+}
+
+#[test]
+fn enrollment_groups() {
+    let keys = EnrollmentGroup { settings: settings(), ..group(GroupAttestation::SymmetricKey(keys())) };
+    golden!("group_written.json", group_json(&keys, Secrets::Shown));
+    golden!("group_read.json", group_json(&keys, Secrets::Hidden));
+    let signing = group(GroupAttestation::X509(GroupCertificates::Signing(both(certificate()))));
+    golden!("group_x509.json", group_json(&signing, Secrets::Shown));
+    let named = group(GroupAttestation::X509(GroupCertificates::CaReferences(references())));
+    golden!("group_ca_references.json", group_json(&named, Secrets::Hidden));
+}
+
+#[test]
+fn attestation_mechanisms() {
+    let keys = GroupAttestation::SymmetricKey(keys());
+    golden!("mechanism_symmetric_key.json", group_mechanism_json(&keys, Secrets::Shown));
+    let named = IndividualAttestation::X509(IndividualCertificates::CaReferences(references()));
+    golden!("mechanism_ca_references.json", individual_mechanism_json(&named, Secrets::Shown));
+}
+
+#[test]
+fn bulk_results() {
+    golden!("bulk_success.json", bulk_result_json("registrationId", &[]));
+    let error =
+        BulkError { id: "Group-1".into(), code: 404_204, message: "enrollment group not found".into() };
+    golden!("bulk_errors.json", bulk_result_json("enrollmentGroupId", &[error]));
+}
+
+#[test]
+fn usage() {
+    let row = |day, kind, count| UsageRow { day: Day::parse(day).unwrap(), kind, count };
+    let rows = [
+        row("2026-11-22", OperationKind::Registration, 1000),
+        row("2026-11-23", OperationKind::EnrollmentChange, 7),
+    ];
+    golden!("usage.json", usage_json(&rows));
+}
+
+#[test]
+fn what_is_written_reads_back_as_the_same_settings() {
+    let full = full_individual();
+    for secrets in [Secrets::Shown, Secrets::Hidden] {
+        let json = individual_json(&full, Some(&registration()), secrets).to_string();
+        let draft = parse_individual(json.as_bytes()).unwrap();
+        assert_eq!(draft.settings, full.settings);
+        assert_eq!(draft.device_id, full.device_id);
+        assert_eq!(draft.device_information, full.device_information);
+        let keys = match secrets {
+            Secrets::Shown => KeysDraft { primary: Some(keys().primary), secondary: Some(keys().secondary) },
+            Secrets::Hidden => KeysDraft::default(),
+        };
+        assert_eq!(draft.attestation, IndividualAttestationDraft::SymmetricKey(keys));
+    }
+}
+
+#[test]
+fn a_shown_certificate_reads_back_as_one_to_keep() {
+    let signing = group(GroupAttestation::X509(GroupCertificates::Signing(both(certificate()))));
+    let draft = parse_group(group_json(&signing, Secrets::Shown).to_string().as_bytes()).unwrap();
+    let kept = CertificateDraft::Kept(Some(certificate().thumbprint().clone()));
+    assert_eq!(draft.attestation, GroupAttestationDraft::SigningCertificates(both(kept)));
+}
+
+#[test]
+fn no_secret_is_written_unless_it_is_to_be_shown() {
+    let individual = individual_json(&full_individual(), None, Secrets::Hidden).to_string();
+    let group = group_json(&group(GroupAttestation::SymmetricKey(keys())), Secrets::Hidden).to_string();
+    for text in [individual, group] {
+        assert!(!text.contains(&keys().primary.to_base64()), "{text}");
+        assert!(!text.contains(&keys().secondary.to_base64()), "{text}");
+    }
+}

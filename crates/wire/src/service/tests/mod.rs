@@ -1,0 +1,5 @@
+//! Golden files for everything that is written, tables for everything that is read.
+
+mod golden;
+mod reading;
+mod samples;

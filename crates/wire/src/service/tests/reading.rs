@@ -1,0 +1,344 @@
+//! What is read: the spellings of clients, and what is refused with which words.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::samples::*;
+use crate::service::*;
+
+fn with(members: Value) -> Vec<u8> {
+    let mut body = json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}});
+    for (name, value) in members.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body.to_string().into_bytes()
+}
+
+fn individual_with(members: Value) -> IndividualDraft {
+    parse_individual(&with(members)).unwrap()
+}
+
+#[test]
+fn attestations_of_individual_enrollments() {
+    use IndividualAttestationDraft as Draft;
+    let given = || CertificateDraft::Given(certificate());
+    let client = |primary, secondary| Draft::ClientCertificates(Pair::new(primary, secondary).unwrap());
+    let key = |text: &str| SymmetricKey::parse(text).ok();
+    let (a, b) = (keys().primary.to_base64(), keys().secondary.to_base64());
+    let der = STANDARD.encode(certificate().der());
+    let table = [
+        (json!({"type": "symmetricKey"}), Draft::SymmetricKey(KeysDraft::default())),
+        (json!({"type": "SYMMETRICKEY", "symmetricKey": {}}), Draft::SymmetricKey(KeysDraft::default())),
+        (
+            json!({"type": "symmetricKey", "symmetricKey": {"primaryKey": "", "secondaryKey": null}}),
+            Draft::SymmetricKey(KeysDraft::default()),
+        ),
+        (
+            json!({"type": "symmetricKey", "symmetricKey": {"primaryKey": a, "secondaryKey": b}, "x509": null}),
+            Draft::SymmetricKey(KeysDraft { primary: key(&a), secondary: key(&b) }),
+        ),
+        (
+            json!({"type": "tpm", "tpm": {"endorsementKey": tpm_base64()}}),
+            Draft::Tpm(TpmAttestation { storage_root_key: None, ..tpm() }),
+        ),
+        (
+            json!({"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": PEM}}}}),
+            client(Some(given()), None),
+        ),
+        (
+            json!({"type": "X509", "x509": {
+                "clientCertificates": {
+                    "primary": {"certificate": der, "info": null},
+                    "secondary": {"certificate": STANDARD.encode(PEM)}},
+                "signingCertificates": null,
+                "caReferences": {"primary": null, "secondary": ""}}}),
+            client(Some(given()), Some(given())),
+        ),
+        (
+            json!({"type": "x509", "x509": {"clientCertificates": {"primary": null, "secondary": {"info": {}}}}}),
+            client(None, Some(CertificateDraft::Kept(None))),
+        ),
+        (
+            json!({"type": "x509", "x509": {"caReferences": {"primary": "root-ca", "secondary": "next-ca"}}}),
+            Draft::CaReferences(references()),
+        ),
+    ];
+    for (attestation, expected) in table {
+        let draft = individual_with(json!({ "attestation": attestation }));
+        assert_eq!(draft.attestation, expected);
+    }
+}
+
+#[test]
+fn absent_and_null_and_unknown_members() {
+    let bare = individual_with(json!({}));
+    assert_eq!(bare.settings, EnrollmentSettings::default());
+    let nulls = json!({
+        "deviceId": null, "optionalDeviceInformation": null, "capabilities": null, "iotHubHostName": null,
+        "initialTwin": null, "etag": "*", "provisioningStatus": null, "reprovisionPolicy": null,
+        "createdDateTimeUtc": "never", "registrationState": [], "allocationPolicy": null, "iotHubs": null,
+        "customAllocationDefinition": null, "newMember": {"x": 1}, "namespaceName": null
+    });
+    assert_eq!(individual_with(nulls), bare);
+}
+
+#[test]
+fn words_in_any_case_and_documented_defaults() {
+    let draft = individual_with(json!({
+        "provisioningStatus": "Disabled", "allocationPolicy": "geolatency", "capabilities": {},
+        "reprovisionPolicy": {"updateHubAssignment": false}, "iotHubs": ["HUB-1.test"],
+        "initialTwin": {"tags": null, "properties": {}}
+    }));
+    let expected = EnrollmentSettings {
+        provisioning_status: ProvisioningStatus::Disabled,
+        allocation_policy: Some(AllocationPolicy::GeoLatency),
+        iot_edge: Some(false),
+        reprovision_policy: Some(ReprovisionPolicy {
+            update_hub_assignment: false,
+            migrate_device_data: true,
+        }),
+        hubs: vec![HubName::parse("hub-1.test").unwrap()],
+        initial_twin: Some(InitialTwin::default()),
+        ..Default::default()
+    };
+    assert_eq!(draft.settings, expected);
+}
+
+#[track_caller]
+fn check_refusal(members: &Value, expected: &str) {
+    let error = parse_individual(&with(members.clone())).expect_err(&members.to_string()).to_string();
+    assert!(error.starts_with(expected), "{error}\nexpected {expected}");
+}
+
+#[test]
+fn ids_and_attestations_that_are_refused() {
+    let x509 = |x509: Value| json!({"attestation": {"type": "x509", "x509": x509}});
+    let key =
+        |key: &str| json!({"attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key}}});
+    let slot = |slot: Value| json!({ "primary": slot });
+    let table = [
+        (json!({"registrationId": null}), "registrationId: is missing"),
+        (json!({"registrationId": "a b"}), "registrationId: registration ID may hold only"),
+        (json!({"registrationId": "a".repeat(129)}), "registrationId: registration ID must be at most 128"),
+        (json!({"deviceId": "a/b"}), "deviceId: device ID may hold only"),
+        (json!({"deviceId": 5}), "deviceId: must be a string"),
+        (json!({"attestation": null}), "attestation: is missing"),
+        (json!({"attestation": {}}), "attestation.type: is missing"),
+        (json!({"attestation": {"type": "none"}}), "attestation.type: must not be none"),
+        (json!({"attestation": {"type": "password"}}), "attestation.type: must be one of symmetricKey"),
+        (json!({"attestation": {"type": "tpm"}}), "attestation.tpm: is missing"),
+        (
+            json!({"attestation": {"type": "tpm", "tpm": {"endorsementKey": ""}}}),
+            "attestation.tpm.endorsementKey: is missing",
+        ),
+        (
+            json!({"attestation": {"type": "tpm", "tpm": {"endorsementKey": "AAAA"}}}),
+            "attestation.tpm.endorsementKey: must be a TPM2B_PUBLIC",
+        ),
+        (key("?"), "attestation.symmetricKey.primaryKey: symmetric key is not valid base64"),
+        (key("AAAA"), "attestation.symmetricKey.primaryKey: symmetric key must be 16 to 64 bytes long"),
+        (json!({"attestation": {"type": "x509"}}), "attestation.x509: is missing"),
+        (x509(json!({})), "attestation.x509: must have either clientCertificates or caReferences"),
+        (
+            x509(json!({"signingCertificates": slot(json!({"certificate": PEM}))})),
+            "attestation.x509: must have either clientCertificates",
+        ),
+        (
+            x509(
+                json!({"clientCertificates": slot(json!({"certificate": PEM})), "caReferences": slot(json!("a"))}),
+            ),
+            "attestation.x509: must have either clientCertificates",
+        ),
+        (x509(json!({"clientCertificates": slot(json!({}))})), "attestation.x509: must have either"),
+        (
+            x509(json!({"clientCertificates": slot(json!({"certificate": "no"}))})),
+            "attestation.x509.clientCertificates.primary.certificate: certificate",
+        ),
+        (
+            x509(json!({"clientCertificates": slot(json!({"info": {"sha256Thumbprint": "12"}}))})),
+            "attestation.x509.clientCertificates.primary.info.sha256Thumbprint: SHA-256",
+        ),
+    ];
+    for (members, expected) in table {
+        check_refusal(&members, expected);
+    }
+}
+
+#[test]
+fn settings_that_are_refused() {
+    let custom = |url: &str, version: &str| json!({"customAllocationDefinition": {"webhookUrl": url, "apiVersion": version}});
+    let table = [
+        (json!({"initialTwin": {"tags": []}}), "initialTwin.tags: must be a JSON object"),
+        (json!({"initialTwin": {"properties": {"desired": 1}}}), "initialTwin.properties.desired: must be"),
+        (json!({"capabilities": {"iotEdge": "yes"}}), "capabilities.iotEdge: must be true or false"),
+        (json!({"iotHubs": "hub"}), "iotHubs: must be an array"),
+        (json!({"iotHubs": ["ok.test", "no:443"]}), "iotHubs[1]: hub name must be a DNS name"),
+        (json!({"allocationPolicy": "best"}), "allocationPolicy: must be one of hashed, geoLatency"),
+        (json!({"provisioningStatus": "on"}), "provisioningStatus: must be one of enabled, disabled"),
+        (json!({"reprovisionPolicy": {"migrateDeviceData": 1}}), "reprovisionPolicy.migrateDeviceData: must"),
+        (
+            custom("http://x", "2019-03-31"),
+            "customAllocationDefinition.webhookUrl: must be an absolute https",
+        ),
+        (
+            custom("https://", "2019-03-31"),
+            "customAllocationDefinition.webhookUrl: must be an absolute https",
+        ),
+        (custom("https://a b", "2019-03-31"), "customAllocationDefinition.webhookUrl: must be an absolute"),
+        (custom("https://x", "2018-08-31"), "customAllocationDefinition.apiVersion: must be a version"),
+        (custom("https://x", "x"), "customAllocationDefinition.apiVersion: must be a version"),
+        (custom("https://x", ""), "customAllocationDefinition.apiVersion: is missing"),
+        (json!({"namespaceName": "Ab-c"}), "namespaceName: must be 3 to 64"),
+        (json!({"certificateAuthorityName": "a_b"}), "certificateAuthorityName: must be 3 to 63"),
+        (json!({"certificatePolicyName": "ab"}), "certificatePolicyName: must be 3 to 63"),
+    ];
+    for (members, expected) in table {
+        check_refusal(&members, expected);
+    }
+}
+
+#[test]
+fn webhook_urls_and_versions_that_are_taken() {
+    for (url, version) in [
+        ("https://web.hook", "2018-09-01-preview"),
+        ("HTTPS://[::1]:8443/a?b=c", "2018-11-01"),
+        ("https://x", "2027-01-01"),
+    ] {
+        let custom = json!({"webhookUrl": url, "apiVersion": version});
+        let draft = individual_with(json!({ "customAllocationDefinition": custom }));
+        assert_eq!(draft.settings.custom_allocation.unwrap().webhook_url, url);
+    }
+}
+
+#[test]
+fn groups_take_other_attestations() {
+    let group = |attestation: Value| {
+        parse_group(json!({"enrollmentGroupId": "g", "attestation": attestation}).to_string().as_bytes())
+    };
+    assert!(group(json!({"type": "symmetricKey"})).is_ok());
+    let signing = json!({"signingCertificates": {"primary": {"certificate": PEM}}});
+    assert!(group(json!({"type": "x509", "x509": signing})).is_ok());
+    assert!(group(json!({"type": "x509", "x509": {"caReferences": {"secondary": "ca"}}})).is_ok());
+    let client = json!({"clientCertificates": {"primary": {"certificate": PEM}}});
+    for (attestation, expected) in [
+        (
+            json!({"type": "tpm", "tpm": {"endorsementKey": tpm_base64()}}),
+            "attestation.type: must be symmetricKey or",
+        ),
+        (json!({"type": "x509", "x509": client}), "attestation.x509: must have either signingCertificates"),
+    ] {
+        let error = group(attestation).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    assert!(parse_group(br#"{"attestation":{"type":"symmetricKey"}}"#).is_err());
+}
+
+#[test]
+fn bulk_operations() {
+    let item = |etag: &str| json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}, "etag": etag});
+    let body = |mode: &str, item: Value| json!({"mode": mode, "enrollments": [item]}).to_string();
+    let parse = |mode: &str, item: Value| parse_individual_bulk(body(mode, item).as_bytes());
+    let draft = individual_with(json!({}));
+    let version = IfMatch::Version(Etag::parse("abc").unwrap());
+    assert_eq!(parse("create", item("x")).unwrap(), [BulkItem::Create(draft.clone())]);
+    assert_eq!(parse("Update", item("x")).unwrap(), [BulkItem::Replace(draft.clone(), IfMatch::Any)]);
+    for mode in ["updateIfMatchETag", "updateIfMatchEtag"] {
+        let replace = [BulkItem::Replace(draft.clone(), version.clone())];
+        assert_eq!(parse(mode, item("\"abc\"")).unwrap(), replace);
+    }
+    let named = [BulkItem::Delete(draft.registration_id)];
+    assert_eq!(parse("delete", json!({"registrationId": "dev-1"})).unwrap(), named);
+
+    for (body, expected) in [
+        (body("updateIfMatchETag", item("")), "enrollments[0].etag: is missing"),
+        (body("create", json!({"registrationId": "x"})), "enrollments[0].attestation: is missing"),
+        (body("create", json!(1)), "enrollments[0]: must be a JSON object"),
+        (body("merge", item("")), "mode: must be one of create, update"),
+        (json!({"enrollments": []}).to_string(), "mode: is missing"),
+        (json!({"mode": "create", "enrollmentGroups": []}).to_string(), "enrollments: is missing"),
+        ("[]".into(), "request body: must be a JSON object"),
+        ("{".into(), "request body is not valid JSON"),
+    ] {
+        let error = parse_individual_bulk(body.as_bytes()).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let group = json!({"mode": "delete", "enrollmentGroups": [{"enrollmentGroupId": "g"}]}).to_string();
+    assert_eq!(parse_group_bulk(group.as_bytes()).unwrap().len(), 1);
+}
+
+#[test]
+fn errors_never_show_what_was_sent() {
+    let secret = "c2VjcmV0LXNlY3JldA";
+    for body in [
+        with(json!({"attestation": {"type": "symmetricKey", "symmetricKey": secret}})),
+        with(json!({"attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": secret}}})),
+        format!("{{\"symmetricKey\": {secret}}}").into_bytes(),
+    ] {
+        let error = parse_individual(&body).unwrap_err().to_string();
+        assert!(!error.contains(secret), "{error}");
+    }
+}
+
+/// JSON that resembles what is meant.
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = prop::sample::select(vec![
+        "registrationId",
+        "attestation",
+        "type",
+        "x509",
+        "clientCertificates",
+        "primary",
+        "certificate",
+        "info",
+        "symmetricKey",
+        "primaryKey",
+        "initialTwin",
+        "tags",
+        "iotHubs",
+        "mode",
+        "enrollments",
+        "etag",
+        "query",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        prop::sample::select(vec!["", "x509", "symmetricKey", "create", "a", "*"]).prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 48, 6, move |inner| {
+        let members = prop::collection::vec((names.clone(), inner.clone()), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            members.prop_map(|members| {
+                Value::Object(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+            }),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn never_panics_on_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse_individual(&body);
+        let _ = parse_group_bulk(&body);
+    }
+
+    #[test]
+    fn never_panics_on_json(body in any_json()) {
+        let body = body.to_string();
+        let _ = parse_individual(body.as_bytes());
+        let _ = parse_group(body.as_bytes());
+        let _ = parse_individual_bulk(body.as_bytes());
+        let _ = parse_group_bulk(body.as_bytes());
+        let _ = SelectAll::parse_body(body.as_bytes());
+    }
+
+    #[test]
+    fn never_panics_on_if_match(text in "\\PC{0,40}") {
+        let _ = parse_if_match(&text);
+    }
+}

@@ -1,0 +1,123 @@
+//! Enrollments and a registration that have every member.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::*;
+use serde_json::{Value, json};
+
+pub const PEM: &str = include_str!("../golden/certificate.pem");
+
+pub fn certificate() -> Certificate {
+    Certificate::parse(PEM).unwrap()
+}
+
+pub fn keys() -> SymmetricKeyPair {
+    let key = |byte| SymmetricKey::from_bytes(&[byte; 32]).unwrap();
+    SymmetricKeyPair { primary: key(b'a'), secondary: key(b'b') }
+}
+
+pub fn tpm() -> TpmAttestation {
+    let area = |size: u8| [&[0, size][..], &vec![7; usize::from(size)]].concat();
+    TpmAttestation {
+        endorsement_key: EndorsementKey::from_bytes(area(20)).unwrap(),
+        storage_root_key: EndorsementKey::from_bytes(area(10)),
+    }
+}
+
+pub fn tpm_base64() -> String {
+    STANDARD.encode(tpm().endorsement_key.as_bytes())
+}
+
+pub fn references() -> Pair<CaReference> {
+    Pair::new(CaReference::parse("root-ca").ok(), CaReference::parse("next-ca").ok()).unwrap()
+}
+
+pub fn record() -> Record {
+    Record {
+        etag: Etag::parse("0123456789abcdef").unwrap(),
+        created: Timestamp::parse("2026-11-22T08:15:30.1234567Z").unwrap(),
+        last_updated: Timestamp::parse("2026-11-23T00:00:00Z").unwrap(),
+    }
+}
+
+fn collection(value: Value) -> Option<TwinCollection> {
+    value.as_object().cloned().map(TwinCollection)
+}
+
+/// Settings with every member set.
+pub fn settings() -> EnrollmentSettings {
+    EnrollmentSettings {
+        provisioning_status: ProvisioningStatus::Disabled,
+        iot_edge: Some(true),
+        initial_twin: Some(InitialTwin {
+            tags: collection(json!({"site": "A", "floors": [1, {"b": null}]})),
+            desired: collection(json!({"values": [{"z": 1.5}, {"a": "ü"}]})),
+        }),
+        reprovision_policy: Some(ReprovisionPolicy {
+            update_hub_assignment: true,
+            migrate_device_data: false,
+        }),
+        allocation_policy: Some(AllocationPolicy::GeoLatency),
+        hubs: vec![HubName::parse("hub-1.test").unwrap(), HubName::parse("hub-2.test").unwrap()],
+        hub: HubName::parse("hub-1.test").ok(),
+        custom_allocation: Some(CustomAllocation {
+            webhook_url: "https://web.hook/allocate?code=1".into(),
+            api_version: "2019-03-31".into(),
+        }),
+        certificate_policy: CertificatePolicy {
+            credential_policy: Some("credentials".into()),
+            namespace: Some("name-space".into()),
+            authority: Some("Authority-1".into()),
+            policy: Some("Policy-1".into()),
+        },
+    }
+}
+
+pub fn individual(attestation: IndividualAttestation) -> IndividualEnrollment {
+    IndividualEnrollment {
+        registration_id: RegistrationId::parse("Dev-1").unwrap(),
+        device_id: None,
+        attestation,
+        device_information: None,
+        settings: EnrollmentSettings::default(),
+        record: record(),
+    }
+}
+
+/// An individual enrollment with every member set.
+pub fn full_individual() -> IndividualEnrollment {
+    IndividualEnrollment {
+        device_id: DeviceId::parse("device-1").ok(),
+        device_information: collection(json!({"made": {"by": "us"}})),
+        settings: settings(),
+        ..individual(IndividualAttestation::SymmetricKey(keys()))
+    }
+}
+
+pub fn group(attestation: GroupAttestation) -> EnrollmentGroup {
+    EnrollmentGroup {
+        group_id: EnrollmentGroupId::parse("Group-1").unwrap(),
+        attestation,
+        settings: EnrollmentSettings::default(),
+        record: record(),
+    }
+}
+
+pub fn registration() -> Registration {
+    let order = Order {
+        hub: HubName::parse("hub-1.test").unwrap(),
+        device_id: DeviceId::parse("device-1").unwrap(),
+        substatus: Substatus::InitialAssignment,
+        credentials: HubCredentials::SymmetricKeys(keys()),
+        iot_edge: false,
+        twin: TwinOrder::Keep,
+    };
+    Registration {
+        registration_id: RegistrationId::parse("Dev-1").unwrap(),
+        enrollment: EnrollmentRef::Individual,
+        attested_by: AttestedBy::SymmetricKey,
+        status: Status::Assigned(order.assignment()),
+        operation_id: OperationId::parse("5.1").unwrap(),
+        payload: None,
+        record: record(),
+    }
+}

@@ -1,0 +1,5 @@
+//! Bodies of the service API.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| muster_fuzz::bodies::run_service(input));

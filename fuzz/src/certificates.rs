@@ -1,0 +1,72 @@
+//! Certificates as operators upload them, and chains as devices present them.
+
+use std::sync::Arc;
+
+use model::{Certificate, EnrollmentGroup, EnrollmentRef, RegistrationId};
+use provisioning::attest::{
+    self, Claimant, Evidence,
+    x509::{MAX_CERTIFICATES, PresentedChain},
+};
+use rustls::pki_types::CertificateDer;
+use testkit::{clock::SteppedClock, sample};
+
+/// Whom the seeds' leaves name.
+pub const DEVICE: &str = "dev-1";
+
+/// Bytes as DER and as text; what was read is the same when it is read again from its DER, and when it was stored.
+pub fn run_certificate(input: &[u8]) {
+    let parsed = [Certificate::from_der(input).ok(), str::from_utf8(input).ok().and_then(|text| Certificate::parse(text).ok())];
+    for certificate in parsed.into_iter().flatten() {
+        assert_eq!(Certificate::from_der(certificate.der()).as_ref(), Ok(&certificate));
+        let stored = serde_json::to_string(&certificate).expect("a certificate can be stored");
+        assert_eq!(serde_json::from_str::<Certificate>(&stored).expect("and read"), certificate);
+        let _ = certificate.info().not_after.to_string();
+    }
+}
+
+/// A chain: certificates in [`framed`] form, the last one an enrollment group's, the others from a device. Whoever is
+/// let in comes through that group, and a chain that is let in is not without its leaf.
+pub fn run_chain(input: &[u8]) {
+    let mut certificates = unframed(input);
+    let Some(anchor) = certificates.pop() else { return };
+    let presented: Arc<[CertificateDer<'static>]> = certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    if let Ok(chain) = PresentedChain::parse(&presented) {
+        assert!((1..=MAX_CERTIFICATES).contains(&presented.len()));
+        assert_eq!(chain.issuers().len(), presented.len());
+    }
+    let registration_id = RegistrationId::parse(DEVICE).expect("it is one");
+    let evidence = Evidence { claim: None, certificates: presented };
+    let scope = sample::scope("0ne00000001");
+    let now = provisioning::ports::Clock::now(&SteppedClock::default());
+    let claimant = Claimant { scope: &scope, registration_id: &registration_id, evidence: &evidence, now };
+    let groups: Vec<Arc<EnrollmentGroup>> = Certificate::from_der(&anchor)
+        .iter()
+        .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
+        .collect();
+    match attest::x509_group(&groups, &claimant) {
+        Ok(attested) => assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual),
+        Err(refusal) => assert!(!refusal.to_string().is_empty()),
+    }
+}
+
+/// Certificates with two bytes of length before each.
+pub fn framed(certificates: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for certificate in certificates {
+        let length = u16::try_from(certificate.len()).expect("certificates are short");
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(certificate);
+    }
+    bytes
+}
+
+/// The other way; a last one that is cut off counts as it is.
+pub fn unframed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut certificates = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+        let (certificate, rest) = rest.split_at(rest.len().min(usize::from(u16::from_be_bytes(*length))));
+        certificates.push(certificate.to_vec());
+        bytes = rest;
+    }
+    certificates
+}

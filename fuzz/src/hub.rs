@@ -1,0 +1,116 @@
+//! An embedded hub with everything but its sockets, and one device.
+
+use std::cell::RefCell;
+
+use axum::{Router, body::Body};
+use durable::Sealer;
+use embedded_hub::{Hub, HubConfig, Policy};
+use http::Request;
+use model::{HubName, SymmetricKey, Timestamp};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use wire::sas::sign;
+
+use crate::{
+    answers::{Answer, ask},
+    conversation::converse,
+    request,
+    service::EXPIRY,
+};
+
+/// The hub's name in the seeds.
+pub const HOST: &str = "hub.example";
+
+/// The device that is there.
+const DEVICE: &str = r#"{"deviceId":"dev-1","authentication":{"type":"sas","symmetricKey":{
+    "primaryKey":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","secondaryKey":"CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg="}}}"#;
+
+/// The world's time, before [`EXPIRY`].
+const NOW: i64 = 1_800_000_000;
+
+struct World {
+    runtime: Runtime,
+    hub: Hub,
+    router: Router,
+    inputs: u32,
+    _directory: TempDir,
+}
+
+/// Inputs that share a world, as in [`crate::service`].
+const INPUTS: u32 = 500;
+
+thread_local! {
+    static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+}
+
+/// A request to the hub's REST, by the owner unless it says otherwise.
+pub fn run_https(input: &[u8]) {
+    let Some(request) = request::parse(input) else { return };
+    with_world(|world| {
+        world.ask(request);
+    });
+}
+
+/// What a device sends to its hub over MQTT. When it is let in, it hears of a change and gets a message.
+pub fn run_mqtt(input: &[u8]) {
+    with_world(|world| {
+        let operator = async |client: &mut crate::conversation::Client| {
+            if client.is_welcome() {
+                for text in [CHANGE, MESSAGE] {
+                    ask(&world.router, signed(request::parse(text.as_bytes()).expect("a request"))).await;
+                }
+                client.listen().await;
+            }
+        };
+        world.runtime.block_on(converse(world.hub.mqtt(), input, operator));
+    });
+}
+
+const CHANGE: &str = "PATCH /twins/dev-1?api-version=2021-04-12\n\n{\"properties\":{\"desired\":{\"a\":1}}}";
+const MESSAGE: &str = "POST /messages/devicebound?api-version=2021-04-12\niothub-to: /devices/dev-1/messages/devicebound\n\nhello";
+
+/// The password of the device.
+pub fn device_token() -> String {
+    sign(&format!("{HOST}/devices/dev-1"), &[7; 32], EXPIRY, None)
+}
+
+fn signed(mut request: Request<Body>) -> Request<Body> {
+    request::add(&mut request, "authorization", sign(HOST, &[1; 32], EXPIRY, Some("iothubowner")));
+    request
+}
+
+fn with_world(run: impl FnOnce(&World)) {
+    WORLD.with_borrow_mut(|world| {
+        if world.as_ref().is_none_or(|world| world.inputs >= INPUTS) {
+            *world = None;
+            *world = Some(World::new());
+        }
+        if let Some(world) = world {
+            world.inputs += 1;
+            run(world);
+        }
+    });
+}
+
+impl World {
+    fn new() -> World {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = HubConfig {
+            host_name: HubName::parse(HOST).expect("a name"),
+            aliases: Vec::new(),
+            path: directory.path().join("hub.db"),
+            policies: vec![Policy::owner(SymmetricKey::from_bytes(&[1; 32]).expect("a key"))],
+        };
+        let hub = Hub::open(config, Sealer::from_key([7; 32]), || Timestamp::from_unix_seconds(NOW)).expect("a hub");
+        let world = World { router: hub.router(), hub, runtime, inputs: 0, _directory: directory };
+        let put = format!("PUT /devices/dev-1?api-version=2021-04-12\n\n{DEVICE}");
+        let answer = world.ask(request::parse(put.as_bytes()).expect("a request"));
+        assert!(answer.status.is_success(), "{answer:?}");
+        world
+    }
+
+    fn ask(&self, request: Request<Body>) -> Answer {
+        self.runtime.block_on(ask(&self.router, signed(request)))
+    }
+}

@@ -1,0 +1,17 @@
+//! What the fuzz targets run: one function per target, each taking the fuzzer's bytes.
+//!
+//! A target fails by panicking, as the fuzzer expects: either because the code under test does, or because an assertion
+//! here does not hold. The seeds in `corpus/` are made by `examples/seeds.rs`.
+
+pub mod answers;
+pub mod bodies;
+pub mod certificates;
+pub mod conversation;
+pub mod hub;
+pub mod names;
+pub mod packets;
+pub mod request;
+pub mod service;
+pub mod tls;
+pub mod tokens;
+pub mod twin;

@@ -1,0 +1,64 @@
+//! Texts that no line may hold.
+
+use super::{Finding, tree::SourceFile};
+
+/// Work that is put off names its issue, no test is switched off, and no machine is anybody's own.
+pub fn check(file: &SourceFile) -> Vec<Finding> {
+    let problems = |(index, line)| {
+        let of = [put_off(line), switched_off(file, line), machine_path(line)];
+        of.into_iter().flatten().map(move |problem| Finding::of_line(&file.path, index, problem))
+    };
+    file.text.lines().enumerate().flat_map(problems).collect()
+}
+
+fn put_off(line: &str) -> Option<String> {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    let mark = words.into_iter().find(|word| PUT_OFF.contains(word))?;
+    let names_issue = line.split('#').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit()));
+    (!names_issue).then(|| format!("{mark} without an issue: write {mark} #123, or do it"))
+}
+
+fn switched_off(file: &SourceFile, line: &str) -> Option<String> {
+    let ignored = file.is_rust() && line.trim_start().starts_with(IGNORE);
+    ignored.then(|| "an ignored test shows nothing: fix it or delete it".to_owned())
+}
+
+fn machine_path(line: &str) -> Option<String> {
+    let path = MACHINE_PATHS.iter().find(|path| line.contains(**path))?;
+    Some(format!("{path} is a path on somebody's machine"))
+}
+
+// Written in two parts, so that this file does not find itself.
+const PUT_OFF: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+const IGNORE: &str = concat!("#[", "ignore");
+const MACHINE_PATHS: [&str; 4] =
+    [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_line(path: &str, line: &str, found: bool) {
+        let file = SourceFile { path: path.to_owned(), text: format!("//! Story.\n{line}\n") };
+        let findings = check(&file);
+        assert_eq!(!findings.is_empty(), found, "{line}: {findings:?}");
+        assert!(findings.iter().all(|finding| finding.line == Some(2)));
+    }
+
+    #[test]
+    fn lines() {
+        let [later, broken, _] = PUT_OFF;
+        check_line("a.rs", &format!("// {later}: tidy up"), true);
+        check_line("a.md", &format!("{broken} (see issue)"), true);
+        check_line("a.rs", &format!("// {later} #12: tidy up"), false);
+        check_line("a.rs", &format!("let {later}S = 1;"), false);
+        check_line("a.rs", &format!("    {IGNORE}]"), true);
+        check_line("a.rs", &format!("    {IGNORE} = \"slow\"]"), true);
+        check_line("a.md", &format!("no {IGNORE}] here"), false);
+        for path in MACHINE_PATHS {
+            check_line("a.py", &format!("DIR = '{path}x'"), true);
+        }
+        check_line("a.rs", "/etc/muster/muster.toml in framework/x", false);
+    }
+}

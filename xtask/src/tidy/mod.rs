@@ -1,0 +1,56 @@
+//! The rules of the tree that neither the compiler nor clippy knows. One module per rule.
+
+mod floors;
+mod lines;
+mod map;
+mod names;
+mod shape;
+mod tree;
+
+use std::fmt;
+use std::path::Path;
+
+/// A place where a rule is broken.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Relative to the root; where the rule is about a crate, its manifest.
+    path: String,
+    /// Counted from 1; `None` where the whole file is meant.
+    line: Option<usize>,
+    /// What is wrong, and what would be right.
+    problem: String,
+}
+
+/// Checks every rule.
+pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
+    let files = tree::read(root)?;
+    let mut findings = floors::check(&floors::edges(root)?);
+    for file in &files {
+        findings.extend(shape::check(file));
+        findings.extend(names::check(file));
+        findings.extend(lines::check(file));
+    }
+    findings.extend(map::check(&files));
+    Ok(findings)
+}
+
+impl Finding {
+    fn of_file(path: &str, problem: impl Into<String>) -> Finding {
+        Finding { path: path.to_owned(), line: None, problem: problem.into() }
+    }
+
+    /// `index` counts from 0.
+    fn of_line(path: &str, index: usize, problem: impl Into<String>) -> Finding {
+        Finding { path: path.to_owned(), line: Some(index + 1), problem: problem.into() }
+    }
+}
+
+/// As compilers write it, so that editors find the place.
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(formatter, "{}:{line}: {}", self.path, self.problem),
+            None => write!(formatter, "{}: {}", self.path, self.problem),
+        }
+    }
+}
