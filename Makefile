@@ -6,15 +6,17 @@ SHELL       := /bin/bash
 # Seconds per fuzz target: a moment in `make test`, as long as you like in `make fuzz FUZZ_SECONDS=…`.
 FUZZ_SECONDS       ?= 600
 FUZZ_SMOKE_SECONDS ?= 10
+# Kills of `make soak`; `make test` has 15.
+SOAK_ROUNDS        ?= 500
 # Devices of `make demo`, and of the small run in `make test`.
 DEVICES            ?= 1000
 SMOKE_DEVICES      ?= 60
 
 # Pinned; kept in target/ so that nothing outside the clone changes.
 CARGO_FUZZ_VERSION := 0.13.2
-CARGO_FUZZ         := target/tools/bin/cargo-fuzz
+CARGO_FUZZ         := $(CURDIR)/target/tools/bin/cargo-fuzz
 
-.PHONY: help build demo test lint test-rust test-sdk test-demo fuzz-smoke fuzz
+.PHONY: help build demo test lint test-rust test-sdk test-demo fuzz-smoke fuzz soak bench
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -45,10 +47,16 @@ test-demo: build ## a small demo with the debug binary
 	target/debug/muster demo --devices $(SMOKE_DEVICES)
 
 fuzz-smoke: $(CARGO_FUZZ) ## every fuzz target for a moment
-	PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(FUZZ_SMOKE_SECONDS)
+	CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SMOKE_SECONDS)
 
 fuzz: $(CARGO_FUZZ) ## every fuzz target for FUZZ_SECONDS
-	PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(FUZZ_SECONDS)
+	CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SECONDS)
+
+soak: ## the crash test at length: SOAK_ROUNDS kills
+	MUSTER_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked -p muster --test crash -- --nocapture
+
+bench: ## what a registration costs the server: CPU time, memory, disk
+	cargo run --locked --release --quiet -p bench
 
 $(CARGO_FUZZ):
 	cargo install --locked --quiet --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)

@@ -13,7 +13,11 @@ pub fn run_device(input: &[u8]) {
     if body != DeviceRegistration::default() {
         let json: Value = serde_json::from_slice(input).expect("a body that was taken is JSON");
         assert!(json.is_object());
-        assert!(body.payload.is_none_or(|payload| json.as_object().is_some_and(|all| all.values().any(|v| *v == payload))));
+        assert!(
+            body.payload.is_none_or(|payload| json
+                .as_object()
+                .is_some_and(|all| all.values().any(|v| *v == payload)))
+        );
     }
 }
 

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use model::{Certificate, EnrollmentGroup, EnrollmentRef, RegistrationId};
-use provisioning::attest::{
-    self, Claimant, Evidence,
-    x509::{MAX_CERTIFICATES, PresentedChain},
+use provisioning::{
+    attest::{
+        self, Claimant, Evidence,
+        x509::{MAX_CERTIFICATES, PresentedChain},
+    },
+    ports::Clock,
 };
 use rustls::pki_types::CertificateDer;
 use testkit::{clock::SteppedClock, sample};
@@ -15,7 +18,10 @@ pub const DEVICE: &str = "dev-1";
 
 /// Bytes as DER and as text; what was read is the same when it is read again from its DER, and when it was stored.
 pub fn run_certificate(input: &[u8]) {
-    let parsed = [Certificate::from_der(input).ok(), str::from_utf8(input).ok().and_then(|text| Certificate::parse(text).ok())];
+    let parsed = [
+        Certificate::from_der(input).ok(),
+        str::from_utf8(input).ok().and_then(|text| Certificate::parse(text).ok()),
+    ];
     for certificate in parsed.into_iter().flatten() {
         assert_eq!(Certificate::from_der(certificate.der()).as_ref(), Ok(&certificate));
         let stored = serde_json::to_string(&certificate).expect("a certificate can be stored");
@@ -29,21 +35,21 @@ pub fn run_certificate(input: &[u8]) {
 pub fn run_chain(input: &[u8]) {
     let mut certificates = unframed(input);
     let Some(anchor) = certificates.pop() else { return };
-    let presented: Arc<[CertificateDer<'static>]> = certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    if let Ok(chain) = PresentedChain::parse(&presented) {
-        assert!((1..=MAX_CERTIFICATES).contains(&presented.len()));
-        assert_eq!(chain.issuers().len(), presented.len());
-    }
+    let presented: Arc<[CertificateDer<'static>]> =
+        certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let Ok(chain) = PresentedChain::parse(&presented) else { return };
+    assert!((1..=MAX_CERTIFICATES).contains(&presented.len()));
+    assert_eq!(chain.issuers().len(), presented.len());
     let registration_id = RegistrationId::parse(DEVICE).expect("it is one");
-    let evidence = Evidence { claim: None, certificates: presented };
+    let evidence = Evidence { claim: None, certificates: Arc::clone(&presented) };
     let scope = sample::scope("0ne00000001");
-    let now = provisioning::ports::Clock::now(&SteppedClock::default());
+    let now = SteppedClock::default().now();
     let claimant = Claimant { scope: &scope, registration_id: &registration_id, evidence: &evidence, now };
     let groups: Vec<Arc<EnrollmentGroup>> = Certificate::from_der(&anchor)
         .iter()
         .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
         .collect();
-    match attest::x509_group(&groups, &claimant) {
+    match attest::x509_group(&groups, &chain, &claimant) {
         Ok(attested) => assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual),
         Err(refusal) => assert!(!refusal.to_string().is_empty()),
     }

@@ -29,7 +29,8 @@ pub async fn converse(
     meanwhile: impl AsyncFnOnce(&mut Client),
 ) {
     let (near, far) = tokio::io::duplex(MAX_PACKET);
-    let limits = Limits { mqtt: MqttLimits { outbox: 4, in_flight: 2, ..MqttLimits::default() }, ..Limits::default() };
+    let limits =
+        Limits { mqtt: MqttLimits { outbox: 4, in_flight: 2, ..MqttLimits::default() }, ..Limits::default() };
     let link = Link { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() };
     let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() };
     let talk = async {

@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
 
 fn ids(text: &str) {
     reads_back(text, |text| CaReference::parse(text));
-    reads_back(text, |text| Day::parse(text));
+    reads_back(text, Day::parse);
     reads_back(text, |text| DeviceId::parse(text));
     reads_back(text, |text| EnrollmentGroupId::parse(text));
     reads_back(text, |text| Etag::parse(text));
@@ -49,7 +49,7 @@ fn ids(text: &str) {
     reads_back(text, |text| OperationId::parse(text));
     reads_back(text, |text| PolicyName::parse(text));
     reads_back(text, |text| RegistrationId::parse(text));
-    reads_back(text, |text| Timestamp::parse(text));
+    reads_back(text, Timestamp::parse);
     if let Ok(key) = SymmetricKey::parse(text) {
         let again = SymmetricKey::parse(&key.to_base64()).expect("a key prints as one");
         assert_eq!(again.as_bytes(), key.as_bytes());

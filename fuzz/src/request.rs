@@ -24,7 +24,8 @@ pub fn parse(input: &[u8]) -> Option<Request<Body>> {
 
 /// Adds a header unless the request has it.
 pub fn add(request: &mut Request<Body>, name: &'static str, value: impl AsRef<str>) {
-    if let (false, Ok(value)) = (request.headers().contains_key(name), HeaderValue::from_str(value.as_ref())) {
+    if let (false, Ok(value)) = (request.headers().contains_key(name), HeaderValue::from_str(value.as_ref()))
+    {
         request.headers_mut().insert(name, value);
     }
 }

@@ -120,7 +120,8 @@ impl World {
     fn new() -> World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let directory = tempfile::tempdir().expect("a directory");
-        let store = EmbeddedStore::open(&directory.path().join("store.db"), Sealer::from_key([7; 32])).expect("a store");
+        let store = EmbeddedStore::open(&directory.path().join("store.db"), Sealer::from_key([7; 32]))
+            .expect("a store");
         let store: Arc<dyn Store> = Arc::new(store);
         let instance = sample::instance(SCOPE);
         let hubs = FakeHubs::new(instance.linked_hubs.iter().map(|hub| hub.name.clone()));
@@ -150,7 +151,11 @@ impl World {
         let host = format!("{SCOPE}.example");
         request::add(&mut request, "host", &host);
         let owner = sample::key(1);
-        request::add(&mut request, "authorization", sign(&host, owner.as_bytes(), EXPIRY, Some("provisioningserviceowner")));
+        request::add(
+            &mut request,
+            "authorization",
+            sign(&host, owner.as_bytes(), EXPIRY, Some("provisioningserviceowner")),
+        );
         self.runtime.block_on(ask(&self.operators, request))
     }
 }

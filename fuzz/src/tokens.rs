@@ -13,7 +13,9 @@ pub fn run(input: &[u8]) {
     }
     if let Ok(parsed) = ConnectionString::parse(text) {
         assert_eq!(ConnectionString::parse(&parsed.to_string()).as_ref(), Ok(&parsed));
-        assert!(!format!("{parsed:?}").contains(&format!("SharedAccessKey={}", parsed.key)));
+        let elsewhere = parsed.host.contains(&parsed.key) || parsed.key_name.contains(&parsed.key);
+        // Shorter ones may be part of the text around them.
+        assert!(elsewhere || parsed.key.len() < 16 || !format!("{parsed:?}").contains(&parsed.key));
     }
 }
 

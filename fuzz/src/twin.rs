@@ -42,7 +42,8 @@ fn step(twin: &mut Twin, at_device: &mut Value, line: &[u8], now: Timestamp) -> 
     let Ok(change) = serde_json::from_slice::<TwinChange>(json) else { return false };
     match twin.change(change, mode, now) {
         Ok(Some(heard)) => {
-            let mut patch: Map<String, Value> = serde_json::from_slice(&heard.body()).expect("what is sent is JSON");
+            let mut patch: Map<String, Value> =
+                serde_json::from_slice(&heard.body()).expect("what is sent is JSON");
             assert_eq!(patch.shift_remove("$version"), Some(twin.desired.version.into()));
             merge(at_device, &Value::Object(patch));
             true

@@ -88,7 +88,7 @@ def test_status_lookup(device, connection):
     path = f"{device.path}?api-version=2021-06-01"
     body = {"registrationId": device.registration_id}
     before = endpoint.call(connection, "POST", path, body, device.token())
-    before.assert_error(404, 404202)
+    before.assert_error(404, 404201)
 
     registered = device.register(connection).body["registrationState"]
     found = endpoint.call(connection, "POST", path, body, device.token())

@@ -115,14 +115,13 @@ async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<Line
 /// Registers all devices, then all of them again.
 async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow::Result<[Cost; 2]> {
     let endpoint = server.endpoint()?;
-    let concurrency = scene.size.concurrency;
     if !scene.kept {
         let fresh = || fresh(server, &endpoint, devices, scene);
         return Ok([fresh().await?, fresh().await?]);
     }
     let sessions = open_all(&endpoint, devices, scene).await?;
-    let (first, sessions) = register_all(server, sessions, devices, concurrency).await?;
-    let (again, _) = register_all(server, sessions, devices, concurrency).await?;
+    let (first, sessions) = register_all(server, sessions, devices, scene.size).await?;
+    let (again, _) = register_all(server, sessions, devices, scene.size).await?;
     Ok([first, again])
 }
 
@@ -136,8 +135,7 @@ async fn fresh(
         let (endpoint, devices) = (endpoint.clone(), Arc::clone(devices));
         async move { Ok(fleet::register(&endpoint, &devices[at], scene.transport, None).await.map(drop)?) }
     });
-    let (cost, _) = measured(server, calls, scene.size.concurrency).await?;
-    Ok(cost)
+    Ok(measured(server, calls, scene.size).await?.0)
 }
 
 /// An open connection.
@@ -146,12 +144,15 @@ enum Session {
     Mqtt(Box<MqttSession>),
 }
 
+/// One for each device, except where a connection serves any device: there as many as are under way at once.
 async fn open_all(
     endpoint: &Endpoint,
     devices: &Arc<[Device]>,
     scene: Scene,
 ) -> anyhow::Result<Vec<Session>> {
-    let opened = stream::iter(0..devices.len()).map(|at| async move {
+    let shared = matches!((scene.kind, scene.transport), (Kind::Key, Transport::Https));
+    let count = if shared { scene.size.concurrency } else { devices.len() };
+    let opened = stream::iter(0..count).map(|at| async move {
         anyhow::Ok(match scene.transport {
             Transport::Https => Session::Https(Box::new(HttpsSession::open(endpoint, &devices[at]).await?)),
             Transport::Mqtt => Session::Mqtt(Box::new(MqttSession::open(endpoint, &devices[at]).await?)),
@@ -161,47 +162,50 @@ async fn open_all(
     sessions.into_iter().collect()
 }
 
+/// Each session registers its share of the devices: its own, or every so-manieth.
 async fn register_all(
     server: &Server,
     sessions: Vec<Session>,
     devices: &Arc<[Device]>,
-    concurrency: usize,
+    size: Size,
 ) -> anyhow::Result<(Cost, Vec<Session>)> {
-    let calls = sessions.into_iter().enumerate().map(|(at, mut session)| {
+    let step = sessions.len();
+    let calls = sessions.into_iter().enumerate().map(|(first, mut session)| {
         let devices = Arc::clone(devices);
         async move {
-            match &mut session {
-                Session::Https(https) => https.register(&devices[at], None).await?,
-                Session::Mqtt(mqtt) => mqtt.register(None).await?,
-            };
-            Ok((at, session))
+            for at in (first..devices.len()).step_by(step) {
+                match &mut session {
+                    Session::Https(https) => https.register(&devices[at], None).await?,
+                    Session::Mqtt(mqtt) => mqtt.register(None).await?,
+                };
+            }
+            Ok((first, session))
         }
     });
-    let (cost, mut sessions) = measured(server, calls, concurrency).await?;
-    sessions.sort_by_key(|(at, _)| *at);
+    let (cost, mut sessions) = measured(server, calls, size).await?;
+    sessions.sort_by_key(|(first, _)| *first);
     Ok((cost, sessions.into_iter().map(|(_, session)| session).collect()))
 }
 
-/// Runs the calls, so many at once, and measures the server meanwhile.
+/// Runs the calls, so many at once, and measures the server meanwhile; the cost is per device.
 pub async fn measured<T, F>(
     server: &Server,
-    calls: impl ExactSizeIterator<Item = F>,
-    concurrency: usize,
+    calls: impl Iterator<Item = F>,
+    size: Size,
 ) -> anyhow::Result<(Cost, Vec<T>)>
 where
     T: Send + 'static,
     F: Future<Output = anyhow::Result<T>> + Send + 'static,
 {
-    let count = calls.len();
     let (cpu, start) = (server.cpu()?, Instant::now());
-    let mut ended = stream::iter(calls.map(tokio::spawn)).buffer_unordered(concurrency);
-    let mut results = Vec::with_capacity(count);
+    let mut ended = stream::iter(calls.map(tokio::spawn)).buffer_unordered(size.concurrency);
+    let mut results = Vec::new();
     while let Some(call) = ended.next().await {
         results.push(call??);
     }
     let (cpu, wall) = (server.cpu()?.saturating_sub(cpu), start.elapsed());
-    let each = u32::try_from(count).context("too many devices")?.max(1);
-    Ok((Cost { cpu: cpu / each, rate: count as f64 / wall.as_secs_f64() }, results))
+    let devices = u32::try_from(size.devices).context("too many devices")?.max(1);
+    Ok((Cost { cpu: cpu / devices, rate: f64::from(devices) / wall.as_secs_f64() }, results))
 }
 
 /// The devices of a measurement, enrolled.
@@ -221,7 +225,7 @@ async fn devices(server: &Server, kind: Kind, size: Size) -> anyhow::Result<Arc<
                 "enrollmentGroupId": "bench-chain",
                 "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": ca.pem()}}}}
             });
-            service.put_group(&body).await?;
+            service.create_group(&body).await?;
             let devices =
                 ids.into_iter().map(|id| anyhow::Ok(Device::with_certificate(id.clone(), ca.issue(&id)?)));
             devices.collect()

@@ -97,5 +97,5 @@ async fn some_devices(server: &Server, enrollments: usize, size: Size) -> anyhow
             Ok(())
         }
     });
-    Ok(measured(server, calls, size.concurrency).await?.0)
+    Ok(measured(server, calls, Size { devices: count, ..size }).await?.0)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +12,13 @@ use crate::lock::SingleProcess;
 
 /// Writes in one commit at most: bounds how long the first of them waits for the others.
 const BATCH: usize = 512;
+
+/// A batch of so many writes shows that more are on their way: the next batch then waits for them, [`GATHER`] long.
+/// A lone writer never waits. PostgreSQL knows the pair as `commit_siblings` and `commit_delay`.
+const COMPANY: usize = 4;
+
+/// A little more than an fsync takes on a good disk, and nothing against a TLS handshake over a network.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// What the queue carries.
 pub(crate) enum Message {
@@ -33,7 +41,11 @@ impl Writer {
         let mut messages = Vec::with_capacity(BATCH);
         let mut jobs = Vec::with_capacity(BATCH);
         let mut closing = Vec::new();
+        let mut last_batch = 0;
         while self.queue.blocking_recv_many(&mut messages, BATCH) > 0 {
+            if last_batch >= COMPANY {
+                self.gather(&mut messages);
+            }
             for message in messages.drain(..) {
                 match message {
                     Message::Write(job) => jobs.push(job),
@@ -43,6 +55,7 @@ impl Writer {
                     }
                 }
             }
+            last_batch = jobs.len();
             self.commit(&mut jobs);
         }
         self.checkpoint();
@@ -52,6 +65,18 @@ impl Writer {
         drop(self.lock);
         for done in closing {
             let _ = done.send(()); // the closer may have stopped waiting
+        }
+    }
+
+    /// Waits a moment, then takes what has come meanwhile.
+    fn gather(&mut self, messages: &mut Vec<Message>) {
+        if messages.len() < BATCH {
+            std::thread::sleep(GATHER);
+        }
+        while messages.len() < BATCH
+            && let Ok(message) = self.queue.try_recv()
+        {
+            messages.push(message);
         }
     }
 

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use net::{CancellationToken, Gate, Limits, MqttLimits, serve_https, serve_mqtt};
+use net::{CancellationToken, Gate, Limits, MqttLimits, Site, serve_https, serve_mqtt};
 use tokio::net::TcpListener;
 
 use crate::hub::Hub;
 
 /// A hub's listening sockets.
 pub struct Listeners {
-    /// For the service REST, usually port 443.
+    /// For the service REST and devices over WebSockets, usually port 443.
     pub https: TcpListener,
     /// For devices over MQTT, usually port 8883.
     pub mqtts: TcpListener,
@@ -26,7 +26,8 @@ pub async fn serve(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let https = serve_https(listeners.https, Arc::clone(&tls), hub.router(), gate.clone(), shutdown.clone());
+    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()) };
+    let https = serve_https(listeners.https, Arc::clone(&tls), site, gate.clone(), shutdown.clone());
     let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
     tokio::join!(https, mqtts, hub.tend(shutdown));
     // Connections have ended since `tend` noted what devices did.

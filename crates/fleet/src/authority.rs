@@ -127,3 +127,41 @@ fn named(common_name: &str) -> CertificateParams {
 
 /// `ub-common-name` (RFC 5280, appendix A).
 const MAX_COMMON_NAME: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(length: usize) -> RegistrationId {
+        RegistrationId::parse("d".repeat(length)).unwrap()
+    }
+
+    #[test]
+    fn devices_show_everything_below_the_root() {
+        let root = CertificateAuthority::root("Root").unwrap();
+        let factory = root.intermediate("Region").unwrap().intermediate("Factory").unwrap();
+        assert_eq!(root.issue(&id(1)).unwrap().chain().len(), 1);
+        assert_eq!(factory.issue(&id(1)).unwrap().chain().len(), 3);
+        assert_eq!(self_signed(&id(1)).unwrap().0.chain().len(), 1);
+    }
+
+    #[test]
+    fn a_registration_id_must_fit_into_the_common_name() {
+        let root = CertificateAuthority::root("Root").unwrap();
+        assert!(root.issue(&id(MAX_COMMON_NAME)).is_ok());
+        assert!(matches!(root.issue(&id(MAX_COMMON_NAME + 1)), Err(AuthorityError::NameTooLong(_))));
+    }
+
+    #[test]
+    fn an_existing_ca_needs_its_own_key() {
+        let (ca, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let pem = ca_params("Mine").self_signed(&ca).unwrap().pem();
+        let mine = CertificateAuthority::from_pem(pem.as_bytes(), &ca.serialize_pem()).unwrap();
+        assert_eq!(mine.issue(&id(1)).unwrap().chain().len(), 2, "the leaf and what the file holds");
+        for (chain, key) in
+            [(pem.as_str(), other.serialize_pem()), ("", ca.serialize_pem()), (&pem, String::new())]
+        {
+            assert!(CertificateAuthority::from_pem(chain.as_bytes(), &key).is_err());
+        }
+    }
+}

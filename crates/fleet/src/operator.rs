@@ -68,8 +68,8 @@ impl ServiceClient {
         Operator::new(connection_string, port, trust, SERVICE_API_VERSION).map(ServiceClient)
     }
 
-    /// Creates or replaces an individual enrollment; the reply shows its keys.
-    pub async fn put_enrollment(&mut self, enrollment: &Value) -> Result<Value, OperatorError> {
+    /// Creates an individual enrollment; the reply shows its keys.
+    pub async fn create_enrollment(&mut self, enrollment: &Value) -> Result<Value, OperatorError> {
         let id = member(enrollment, "registrationId")?;
         self.0.call(Method::PUT, &format!("/enrollments/{}", encode_component(id)), Some(enrollment)).await
     }
@@ -80,8 +80,8 @@ impl ServiceClient {
         self.0.call(Method::GET, &path, None).await
     }
 
-    /// Creates or replaces an enrollment group; the reply shows its keys.
-    pub async fn put_group(&mut self, group: &Value) -> Result<Value, OperatorError> {
+    /// Creates an enrollment group; the reply shows its keys.
+    pub async fn create_group(&mut self, group: &Value) -> Result<Value, OperatorError> {
         let id = member(group, "enrollmentGroupId")?;
         self.0.call(Method::PUT, &format!("/enrollmentGroups/{}", encode_component(id)), Some(group)).await
     }
@@ -105,6 +105,11 @@ impl ServiceClient {
             Some(true) => Ok(()),
             _ => Err(OperatorError::Bulk(result)),
         }
+    }
+
+    /// Reads a registration, whatever enrollment it came through; `None` when there is none.
+    pub async fn registration(&mut self, registration_id: &str) -> Result<Option<Value>, OperatorError> {
+        self.0.find(&format!("/registrations/{}", encode_component(registration_id))).await
     }
 
     /// Reads how many operations were completed, by day and kind; both days are included.
@@ -131,12 +136,12 @@ impl HubRegistry {
 
     /// Reads a device's identity; `None` when the hub does not know it.
     pub async fn device(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
-        self.find("devices", device_id).await
+        self.0.find(&format!("/devices/{}", encode_component(device_id.as_str()))).await
     }
 
     /// Reads a device's twin as operators see it, tags included; `None` when the hub does not know the device.
     pub async fn twin(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
-        self.find("twins", device_id).await
+        self.0.find(&format!("/twins/{}", encode_component(device_id.as_str()))).await
     }
 
     /// How many devices the hub knows.
@@ -144,15 +149,6 @@ impl HubRegistry {
         let statistics = self.0.call(Method::GET, "/statistics/devices", None).await?;
         let count = statistics.get("totalDeviceCount").and_then(Value::as_u64);
         count.ok_or_else(|| OperatorError::Malformed("no totalDeviceCount".to_owned()))
-    }
-
-    async fn find(&mut self, what: &str, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
-        let path = format!("/{what}/{}", encode_component(device_id.as_str()));
-        match self.0.call(Method::GET, &path, None).await {
-            Ok(found) => Ok(Some(found)),
-            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }
 
@@ -203,6 +199,15 @@ impl Operator {
             return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
         }
         serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))
+    }
+
+    /// Reads what may not be there.
+    async fn find(&mut self, path: &str) -> Result<Option<Value>, OperatorError> {
+        match self.call(Method::GET, path, None).await {
+            Ok(found) => Ok(Some(found)),
+            Err(OperatorError::Refused(Refusal { status: 404, .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The kept connection, or a new one when the server has closed it.

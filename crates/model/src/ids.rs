@@ -138,9 +138,13 @@ macro_rules! exact_case {
 
 text_id!(
     /// The device-visible name of one service instance; selects it and isolates tenants. Compared without case.
-    /// Hosted ones look like `0ne00000A0A`; here 1 to 64 letters, digits and hyphens.
+    /// Hosted ones look like `0ne00000A0A`; here 1 to 64 letters, digits and hyphens, and none of the words that
+    /// begin a path of the service operations endpoint.
     IdScope, "ID scope", |text| {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if SERVICE_WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) {
+            return Err("must not be a word of the service operations endpoint");
+        }
         if fits { Ok(text.into()) } else { Err("must be 1 to 64 letters, digits or hyphens") }
     }
 );
@@ -228,6 +232,9 @@ text_id!(
 );
 exact_case!(CaReference);
 
+/// What the paths of the service operations endpoint begin with: the endpoints may share a port.
+const SERVICE_WORDS: [&str; 5] = ["enrollments", "enrollmentGroups", "registrations", "usage", "health"];
+
 /// The rule for registration IDs and enrollment group IDs: letters, digits and `-._:`, 1 to 128 long, ending in a
 /// letter, a digit or a hyphen. A leading hyphen is let through, other leading marks are not.
 fn enrollment_name(text: &str) -> Result<Cow<'_, str>, &'static str> {
@@ -282,6 +289,14 @@ mod tests {
         assert_eq!(upper, lower);
         assert_eq!(upper.as_str(), "Dev-A");
         assert_eq!(upper.key(), "dev-a");
+    }
+
+    #[test]
+    fn id_scopes_are_no_words_of_the_service_endpoint() {
+        assert!(IdScope::parse("0ne00000A0A").is_ok());
+        for text in ["", "a b", "Registrations", "enrollmentgroups", "health", "usage"] {
+            assert!(IdScope::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

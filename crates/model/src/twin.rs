@@ -25,3 +25,16 @@ pub struct InitialTwin {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<TwinCollection>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without the `float_roundtrip` feature of serde_json each reading moves some numbers by a digit.
+    #[test]
+    fn numbers_are_stored_as_they_are() {
+        let text = r#"{"n":1.2345678901234568e+20,"small":5e-324,"tenth":0.1}"#;
+        let twin: TwinCollection = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&twin).unwrap(), text);
+    }
+}

@@ -8,6 +8,7 @@
 //! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] has the traits that an MQTT server implements, and the driver, which runs over any byte stream.
+//! * [`websocket`] makes such a byte stream of a WebSocket; a [`Site`] serves MQTT over it beside its router.
 
 mod accept;
 mod https;
@@ -17,9 +18,10 @@ pub mod mqtt;
 mod peer;
 mod pulse;
 pub mod tls;
+pub mod websocket;
 
 pub use accept::{Gate, bind};
-pub use https::serve_https;
+pub use https::{Site, serve_https};
 pub use limits::{Limits, MqttLimits};
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;

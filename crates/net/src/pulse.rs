@@ -103,8 +103,13 @@ enum Phase {
 pub(crate) struct Reporting<S, P> {
     pub(crate) stream: S,
     pub(crate) pulse: Arc<Pulse>,
+    pub(crate) ended: Ended,
     pub(crate) _place: P,
 }
+
+/// Whether the peer has said that nothing more will come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended(bool);
 
 impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
     fn poll_read(
@@ -116,6 +121,8 @@ impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.pulse.bytes();
+        } else if matches!(read, Poll::Ready(Ok(()))) && buffer.remaining() > 0 {
+            self.ended = Ended(true);
         }
         read
     }
@@ -146,7 +153,11 @@ impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// A peer that has left needs no farewell: writing one to a closed socket costs as much as a reply.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ended.0 {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -11,7 +11,7 @@ use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use model::{HubName, Instance, SymmetricKey};
-use net::{CancellationToken, Gate, Limits, tls};
+use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy, Store},
@@ -48,7 +48,7 @@ pub struct Plan {
 
 /// Bound listeners, so that a port that is taken is told before anything is opened.
 pub struct Sockets {
-    /// HTTPS.
+    /// HTTPS, and MQTT over WebSockets.
     pub https: TcpListener,
     /// MQTT over TLS.
     pub mqtts: TcpListener,
@@ -137,13 +137,8 @@ impl App {
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }
         let (tls, gate) = (self.tls, self.gate);
-        tasks.spawn(net::serve_https(
-            self.sockets.https,
-            tls.clone(),
-            self.router,
-            gate.clone(),
-            shutdown.clone(),
-        ));
+        let site = Site { router: self.router, mqtt: Some(self.device_api.mqtt()) };
+        tasks.spawn(net::serve_https(self.sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
         tasks.spawn(net::serve_mqtt(self.sockets.mqtts, tls, self.device_api.mqtt(), gate, shutdown.clone()));
         while let Some(ended) = tasks.join_next().await {
             if !shutdown.is_cancelled() {

@@ -50,7 +50,7 @@ async fn measure(rows: u64, directory: &Path) {
     for (name, step) in steps {
         let before = Usage::now(directory, &store);
         step.run_all(&store, rows).await;
-        before.report(name, rows, rows, directory, &store);
+        Usage::now(directory, &store).report(&before, name, rows);
     }
     drop(store);
     let start = Instant::now();
@@ -131,19 +131,18 @@ impl Usage {
         Usage { start: Instant::now(), cpu: cpu_time(), batches: store.batches(), disk: disk(directory) }
     }
 
-    fn report(&self, name: &str, rows: u64, calls: u64, directory: &Path, store: &EmbeddedStore) {
-        let now = Usage::now(directory, store);
-        let calls = calls as f64;
-        let rate = calls / (now.start - self.start).as_secs_f64();
-        let cpu = (now.cpu - self.cpu).as_secs_f64() * 1e6 / calls;
-        let batch = match now.batches - self.batches {
+    fn report(&self, before: &Usage, step: &str, rows: u64) {
+        let calls = rows as f64;
+        let rate = calls / (self.start - before.start).as_secs_f64();
+        let cpu = (self.cpu - before.cpu).as_secs_f64() * 1e6 / calls;
+        let batch = match self.batches - before.batches {
             0 => "-".to_owned(),
             batches => format!("{:.1}", calls / batches as f64),
         };
-        let disk = now.disk.saturating_sub(self.disk) / rows;
+        let disk = self.disk.saturating_sub(before.disk) / rows;
         let (heap, mapped) = (resident("RssAnon:"), resident("RssFile:"));
         println!(
-            "{rows:>9}  {name:<20} {rate:>9.0}  {cpu:>11.1}  {batch:>11}  {disk:>10}  {heap:>7}  {mapped:>9}"
+            "{rows:>9}  {step:<20} {rate:>9.0}  {cpu:>11.1}  {batch:>11}  {disk:>10}  {heap:>7}  {mapped:>9}"
         );
     }
 }

@@ -315,6 +315,8 @@ const BIT_STRING: u8 = 0x03;
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+
     use super::*;
 
     #[test]
@@ -340,6 +342,21 @@ mod tests {
         for key in [KeyKind::P256, KeyKind::P384, KeyKind::P521, KeyKind::Ed25519, KeyKind::Rsa2048] {
             let certificate = root.issue(&Profile { key, ..Profile::device("dev") }).certificate();
             assert_eq!(certificate.info().subject_name, "CN=dev", "{key:?}");
+        }
+    }
+
+    #[test]
+    fn version_1_is_signed_like_the_others() {
+        let root = Authority::root("Root");
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, root.issuer.key().public_key_raw());
+        for form in [Form::Bare, Form::Version1] {
+            let leaf = root.issue(&Profile { form, ..Profile::device("dev") });
+            let (certificate, _) = contents(&leaf.der);
+            let (_, after_tbs) = contents(certificate);
+            let tbs = &certificate[..certificate.len() - after_tbs.len()];
+            let (signature, _) = contents(contents(after_tbs).1);
+            assert!(key.verify(tbs, &signature[1..]).is_ok(), "{form:?}");
+            assert!(key.verify(&tbs[1..], &signature[1..]).is_err(), "{form:?}");
         }
     }
 

@@ -89,6 +89,11 @@ impl FakeHub {
         self.state().failures.push_back(failure);
     }
 
+    /// Forgets the failures that are queued still.
+    pub fn fail_no_more(&self) {
+        self.state().failures.clear();
+    }
+
     /// Keeps calls waiting until the guard is dropped.
     pub async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
         Arc::clone(&self.gate).write_owned().await
@@ -186,6 +191,8 @@ mod tests {
         assert_eq!(hub.device(&id), None);
         assert_eq!(hub.ensure_device(&order).await, Err(down));
         assert_eq!(hub.device(&id).map(|device| device.seeds), Some(1));
+        hub.fail_next(Failure::Before(HubError::Refused("forgotten".to_owned())));
+        hub.fail_no_more();
         assert_eq!(hub.remove_device(&id).await, Ok(()));
         assert_eq!(hub.remove_device(&id).await, Ok(()));
         assert_eq!(hub.devices().len(), 0);

@@ -231,6 +231,31 @@ def test_edge_capability_is_set(dev, service, registries):
     assert registries[state.assigned_hub].get_device("py-edge").capabilities.iot_edge is True
 
 
+def test_individual_beats_its_group(dev, service, tmp_path):
+    member = devices.group_primary_key(service, "py-both", tmp_path)
+    devices.enroll(service, "py-both", devices.symmetric(member.key, devices.new_key()), deviceId="by-its-own")
+    assert assigned(member.register(dev)).device_id == "by-its-own"
+
+
+def test_group_nearest_the_leaf_wins(dev, service, tmp_path):
+    root = pki.authority("py near root")
+    plant = root.subordinate("py plant")
+    line = plant.subordinate("py line")
+    for group_id, signer in (("py-near-root", root), ("py-near-plant", plant)):
+        devices.enroll_group(service, group_id, devices.signing_certificates(signer))
+    device = devices.certificate_device("py-near", line.issue("py-near"), tmp_path)
+
+    assigned(device.register(dev))
+    assert members(service, "py-near-plant") == {"py-near"} and members(service, "py-near-root") == set()
+
+    devices.enroll_group(
+        service, "py-near-line", devices.signing_certificates(line), provisioningStatus="disabled"
+    )
+    with pytest.raises(exceptions.ClientError) as refusal:
+        device.register(dev)
+    assert "disabled" in str(refusal.value.__cause__)
+
+
 class TestRefusals:
     """Whoever may not register hears so through the SDK's documented exception, and nothing remains."""
 
@@ -300,6 +325,11 @@ class TestRefusals:
         assert isinstance(refusal.value.__cause__, exceptions.ServiceError), refusal.value.__cause__
         assert "disabled" in str(refusal.value.__cause__)
         assert service.device_registration_state.get(device.registration_id)["status"] == "disabled"
+
+
+def members(service, group_id) -> set[str]:
+    """Who registered through a group."""
+    return {state["registrationId"] for state in service.device_registration_state.query(group_id)}
 
 
 def assigned(result):

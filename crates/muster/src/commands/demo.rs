@@ -54,8 +54,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     logging::start(&args.log, LogFormat::Text)?;
     // Removed when this returns, so also when the demo is interrupted.
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    // One level down: the storage keeps a lock file beside its folder.
+    let dir = folder.path().join("muster");
     tokio::select! {
-        ended = demonstrate(&args, folder.path()) => ended,
+        ended = demonstrate(&args, &dir) => ended,
         () = stop_signal() => bail!("interrupted"),
     }
 }

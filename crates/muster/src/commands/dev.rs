@@ -42,8 +42,12 @@ pub struct DevArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Ports {
-    Standard,
+    /// Any that are free: for tests that must not collide.
+    Free,
+    /// 8443 and 18883.
     High,
+    /// 443 and 8883.
+    Standard,
 }
 
 /// Runs the command.
@@ -51,8 +55,9 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     logging::start(&args.log, LogFormat::Text)?;
     let ports = match args.ports {
         None => PortChoice::Either,
-        Some(Ports::Standard) => PortChoice::Standard,
+        Some(Ports::Free) => PortChoice::Free,
         Some(Ports::High) => PortChoice::High,
+        Some(Ports::Standard) => PortChoice::Standard,
     };
     let hub_weights = vec![AllocationWeight::default(); usize::from(args.hubs)];
     let emulator = dev::start(DevOptions { dir: args.dir.clone(), ports, hub_weights }).await?;
@@ -67,7 +72,10 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 
 fn print_summary(info: &DevInfo, args: &DevArgs) {
     println!("Muster emulator is ready; everything is in {}", args.dir.display());
-    println!("  device endpoint     {} (HTTPS {}, MQTT {})", info.device_endpoint, info.ports.https, info.ports.mqtts);
+    println!(
+        "  device endpoint     {} (HTTPS {}, MQTT {})",
+        info.device_endpoint, info.ports.https, info.ports.mqtts
+    );
     println!("  ID scope            {}", info.id_scope);
     println!("  service             {}", info.service_connection_string);
     println!("  trusted CA          {}", info.ca_file.display());
@@ -77,6 +85,8 @@ fn print_summary(info: &DevInfo, args: &DevArgs) {
     let sample = &info.sample_enrollment_group;
     println!("  enrollment group    {} with key {}", sample.enrollment_group_id, sample.primary_key);
     if info.ports.https != 443 {
-        println!("  note                most SDKs dial only 443 and 8883; run with --ports standard for those");
+        println!(
+            "  note                most SDKs dial only 443 and 8883; run with --ports standard for those"
+        );
     }
 }

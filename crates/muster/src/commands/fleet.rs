@@ -15,8 +15,8 @@ use super::target::{Target, TargetArgs, read};
 
 /// Simulate a fleet of devices against any DPS endpoint.
 ///
-/// Each device registers on a new TLS connection, and prefixes and numbers make up its registration ID; running it again
-/// registers the same devices again. The devices come through an enrollment group, which must be there already: a
+/// Each device registers on a new TLS connection, under a registration ID made of a prefix and a number, so running it
+/// again registers the same devices again. The devices come through an enrollment group, which must be there already: a
 /// symmetric-key group, whose key is given, or an X.509 group, for whose CA device certificates are issued here. It
 /// prints how long it took the devices to be assigned, and how many were per second. Exit status 0 when every device
 /// was assigned, 1 when one was not, 2 for wrong usage.

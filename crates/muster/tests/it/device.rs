@@ -3,11 +3,11 @@
 use serde_json::json;
 use testkit::ca::{Authority, Identity, Profile};
 
-use crate::program::{Ended, World, muster};
+use crate::program::{Ended, World};
 
 async fn register(world: &World, id: &str, more: &[&str]) -> Ended {
     let more = [&["--registration-id", id], more].concat();
-    muster(world.arguments(&["device", "register"], &more)).await
+    world.muster(&["device", "register"], &more).await
 }
 
 #[track_caller]
@@ -21,24 +21,21 @@ fn check(ended: &Ended, id: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn registers_with_every_kind_of_key() {
     let world = World::start().await;
+    let enrollment = json!({"registrationId": "own-key", "attestation": {"type": "symmetricKey"}});
+    let enrollment = world.service().create_enrollment(&enrollment).await.unwrap();
+    let group = json!({"enrollmentGroupId": "keys", "attestation": {"type": "symmetricKey"}});
+    let group = world.service().create_group(&group).await.unwrap();
     for transport in ["https", "mqtt"] {
         let transport = ["--transport", transport];
         check(&register(&world, "sample-1", &transport).await, "sample-1");
-
-        let enrollment = json!({"registrationId": "own-key", "attestation": {"type": "symmetricKey"}});
-        let enrollment = world.service().put_enrollment(&enrollment).await.unwrap();
         for slot in ["primaryKey", "secondaryKey"] {
             let key = enrollment["attestation"]["symmetricKey"][slot].as_str().unwrap();
             let arguments = [&transport[..], &["--key", key, "--payload", "{\"model\":7}"]].concat();
             check(&register(&world, "own-key", &arguments).await, "own-key");
+            let key = group["attestation"]["symmetricKey"][slot].as_str().unwrap();
+            let arguments = [&transport[..], &["--group-key", key]].concat();
+            check(&register(&world, "member-1", &arguments).await, "member-1");
         }
-        let group = json!({"enrollmentGroupId": "keys", "attestation": {"type": "symmetricKey"}});
-        let group = world.service().put_group(&group).await.unwrap();
-        let key = group["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap();
-        check(
-            &register(&world, "member-1", &[&transport[..], &["--group-key", key]].concat()).await,
-            "member-1",
-        );
     }
     world.stop().await;
 }
@@ -49,7 +46,7 @@ async fn registers_with_every_kind_of_certificate() {
     let lone = Identity::self_signed(&Profile::device("lone"));
     let client = json!({"clientCertificates": {"primary": {"certificate": lone.pem()}}});
     let enrollment = json!({"registrationId": "lone", "attestation": {"type": "x509", "x509": client}});
-    world.service().put_enrollment(&enrollment).await.unwrap();
+    world.service().create_enrollment(&enrollment).await.unwrap();
 
     let root = Authority::root("Root");
     let factory = root.intermediate("Factory");
@@ -75,7 +72,7 @@ async fn a_device_that_is_not_assigned_is_a_failure() {
     let world = World::start().await;
     let wrong = model::SymmetricKey::from_bytes(&[9; 32]).unwrap().to_base64();
     let disabled = json!({"registrationId": "off", "attestation": {"type": "symmetricKey"}, "provisioningStatus": "disabled"});
-    let enrollment = world.service().put_enrollment(&disabled).await.unwrap();
+    let enrollment = world.service().create_enrollment(&disabled).await.unwrap();
     let key = enrollment["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap();
     for transport in ["https", "mqtt"] {
         let ended = register(&world, "sample-1", &["--transport", transport, "--key", &wrong]).await;

@@ -7,7 +7,7 @@ use crate::program::{World, muster};
 #[tokio::test(flavor = "multi_thread")]
 async fn provisions_a_fleet_and_visits_its_hubs() {
     let world = World::start().await;
-    let ended = muster(world.arguments(&["fleet"], &["--devices", "12", "--connect-hub"])).await;
+    let ended = world.muster(&["fleet"], &["--devices", "12", "--connect-hub"]).await;
     assert_eq!((ended.code, ended.last_line()), (0, "provisioned 12 of 12"), "{ended:?}");
 
     // The same devices again, by the endpoint's own coordinates; now over one transport.
@@ -48,12 +48,12 @@ async fn issues_certificates_with_the_ca_of_a_group() {
     let world = World::start().await;
     let [certificate, key] = world.enroll_ca("factory", &Authority::root("Factory")).await;
     let files = ["--ca-cert", &certificate, "--ca-key", &key, "--devices", "6", "--connect-hub"];
-    let ended = muster(world.arguments(&["fleet"], &files)).await;
+    let ended = world.muster(&["fleet"], &files).await;
     assert_eq!((ended.code, ended.last_line()), (0, "provisioned 6 of 6"), "{ended:?}");
 
     let [_, other_key] = world.enroll_ca("other", &Authority::root("Other")).await;
     let mismatched = ["--ca-cert", &certificate, "--ca-key", &other_key];
-    let ended = muster(world.arguments(&["fleet"], &mismatched)).await;
+    let ended = world.muster(&["fleet"], &mismatched).await;
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("does not belong"), "{ended:?}");
     world.stop().await;
@@ -64,7 +64,7 @@ async fn says_why_devices_failed() {
     let world = World::start().await;
     let wrong = model::SymmetricKey::from_bytes(&[9; 32]).unwrap().to_base64();
     let arguments = ["--enrollment-group-key", &wrong, "--devices", "4", "--json"];
-    let ended = muster(world.arguments(&["fleet"], &arguments)).await;
+    let ended = world.muster(&["fleet"], &arguments).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     let report = ended.json();
     assert_eq!((&report["provisioned"], &report["devices"]), (&0.into(), &4.into()));

@@ -1,8 +1,10 @@
 //! The program as a person uses it: the binary, against a running emulator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod audit;
 mod demo;
 mod device;
 mod fleet;
 mod help;
 mod program;
+mod serve;

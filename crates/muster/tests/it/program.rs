@@ -1,6 +1,6 @@
 //! Running the binary, and an emulator for it to speak to.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ::fleet::{ServiceClient, Trust};
 use model::AllocationWeight;
@@ -58,17 +58,18 @@ impl World {
     pub async fn start() -> World {
         let folder = tempfile::tempdir().unwrap();
         let hub_weights = vec![AllocationWeight::default(); 2];
-        let options = DevOptions { dir: folder.path().to_owned(), ports: PortChoice::Free, hub_weights };
+        let options = DevOptions { dir: folder.path().join("muster"), ports: PortChoice::Free, hub_weights };
         World { emulator: dev::start(options).await.unwrap(), folder }
     }
 
-    pub fn dir(&self) -> &Path {
-        self.folder.path()
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().join("muster")
     }
 
-    /// `--dev` and the folder, with further arguments.
-    pub fn arguments<'a>(&'a self, command: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
-        [command, &["--dev", self.dir().to_str().unwrap()], more].concat()
+    /// Runs a command with `--dev` and further arguments.
+    pub async fn muster(&self, command: &[&str], more: &[&str]) -> Ended {
+        let dir = self.dir();
+        muster([command, &["--dev", dir.to_str().unwrap()], more].concat()).await
     }
 
     pub fn service(&self) -> ServiceClient {
@@ -82,7 +83,7 @@ impl World {
     pub async fn enroll_ca(&self, name: &str, ca: &Authority) -> [String; 2] {
         let signing = json!({"signingCertificates": {"primary": {"certificate": ca.identity().pem()}}});
         let group = json!({"enrollmentGroupId": name, "attestation": {"type": "x509", "x509": signing}});
-        self.service().put_group(&group).await.unwrap();
+        self.service().create_group(&group).await.unwrap();
         [
             self.write(&format!("{name}.pem"), &ca.identity().pem()),
             self.write(&format!("{name}.key"), &ca.identity().key_pem()),

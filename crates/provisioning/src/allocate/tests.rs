@@ -1,3 +1,5 @@
+//! Which hub devices get.
+
 use model::{AllocationWeight, IdScope, SymmetricKey};
 use proptest::prelude::*;
 

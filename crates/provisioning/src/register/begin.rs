@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Instance, OperationId, Order, Registration, RegistrationId, Status, Timestamp};
+use model::{Instance, Order, Registration, RegistrationId, Status};
 
 use super::{
     Begun, Origin, RegisterRequest, Run, operation_id,
@@ -78,15 +78,16 @@ impl Provisioning {
         attested: &Attested,
         (previous, status): (Option<&Registration>, Status),
     ) -> Result<Registration, Error> {
-        let now = self.clock.now();
+        let before = previous.map(|registration| &registration.record);
+        let record = record::fresh(&*self.entropy, before, self.clock.now())?;
         Ok(Registration {
             registration_id: name.clone(),
             enrollment: attested.enrollment(),
             attested_by: attested.by(),
             status,
-            operation_id: new_operation_id(instance, name, now)?,
+            operation_id: operation_id::issue(instance, name, &record.etag)?,
             payload: None,
-            record: record::fresh(&*self.entropy, previous.map(|registration| &registration.record), now)?,
+            record,
         })
     }
 
@@ -123,13 +124,4 @@ fn told_disabled(previous: &Registration, attested: &Attested) -> Option<Registr
         }
         Status::Assigned(_) | Status::Failed { .. } => None,
     }
-}
-
-fn new_operation_id(
-    instance: &Instance,
-    name: &RegistrationId,
-    now: Timestamp,
-) -> Result<OperationId, Error> {
-    let id = operation_id::issue(instance, name, now);
-    id.ok_or_else(|| Error::Broken("an operation ID could not be made".into()))
 }

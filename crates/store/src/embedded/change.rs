@@ -7,13 +7,13 @@ use model::{EnrollmentRef, Etag, IdScope, Registration, Status};
 use provisioning::ports::{Change, Expect, Outcome, StoreError};
 use serde::Serialize;
 
-use crate::embedded::document::{Documents, Place, Table};
-use crate::embedded::statements::{DELETE_REGISTRATION_OF_INDIVIDUAL, Statements};
+use crate::embedded::document::{Documents, Place};
+use crate::embedded::statements::{GROUPS, INDIVIDUALS, REGISTRATIONS, Statements};
 
 /// A change whose document is sealed already, so that the one writer thread has nothing to do but SQL.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    table: Table,
+    statements: &'static Statements,
     id: String,
     expect: Expect,
     step: Step,
@@ -27,7 +27,7 @@ enum Step {
 
 #[derive(Debug)]
 struct Row {
-    etag: Etag,
+    etag: String,
     document: Vec<u8>,
     /// The columns that registrations are listed by; enrollments have none.
     listed: Option<Listed>,
@@ -46,8 +46,8 @@ impl Prepared {
         expect: Expect,
         change: &Change,
     ) -> Result<Prepared, StoreError> {
-        let (table, id) = target(change);
-        let place = Place { table, scope, id: &id };
+        let (statements, id) = target(change);
+        let place = Place { table: statements.table, scope, id: &id };
         let step = match change {
             Change::PutIndividual(record) => {
                 Step::Put(Row::new(documents, place, &record.record.etag, record)?)
@@ -61,23 +61,16 @@ impl Prepared {
                 Step::Delete
             }
         };
-        Ok(Prepared { table, id: id.into_owned(), expect, step })
+        Ok(Prepared { statements, id: id.into_owned(), expect, step })
     }
 
     /// Makes the change if its expectation holds.
     pub(crate) fn apply(&self, connection: &Connection, instance: i64) -> rusqlite::Result<Outcome> {
-        let Some(statements) = Statements::of(self.table) else { return Ok(Outcome::Missing) };
-        let target = Target { connection, statements, instance, id: &self.id };
-        let outcome = match &self.step {
-            Step::Put(row) => target.put(row, &self.expect)?,
-            Step::Delete => target.delete(&self.expect)?,
-        };
-        let gone = matches!(self.step, Step::Delete) && outcome == Outcome::Applied;
-        if self.table == Table::Individuals && gone {
-            let mut follow = connection.prepare_cached(DELETE_REGISTRATION_OF_INDIVIDUAL)?;
-            follow.execute((instance, &self.id))?;
+        let target = Target { connection, statements: self.statements, instance, id: &self.id };
+        match &self.step {
+            Step::Put(row) => target.put(row, &self.expect),
+            Step::Delete => target.delete(&self.expect),
         }
-        Ok(outcome)
     }
 }
 
@@ -88,7 +81,7 @@ impl Row {
         etag: &Etag,
         document: &impl Serialize,
     ) -> Result<Row, StoreError> {
-        Ok(Row { etag: etag.clone(), document: documents.seal(place, document)?, listed: None })
+        Ok(Row { etag: etag.to_string(), document: documents.seal(place, document)?, listed: None })
     }
 }
 
@@ -102,14 +95,14 @@ impl Listed {
     }
 }
 
-fn target(change: &Change) -> (Table, Cow<'_, str>) {
+fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
     match change {
-        Change::PutIndividual(record) => (Table::Individuals, record.registration_id.key()),
-        Change::DeleteIndividual(id) => (Table::Individuals, id.key()),
-        Change::PutGroup(record) => (Table::Groups, record.group_id.key()),
-        Change::DeleteGroup(id) => (Table::Groups, id.key()),
-        Change::PutRegistration(record) => (Table::Registrations, record.registration_id.key()),
-        Change::DeleteRegistration(id) => (Table::Registrations, id.key()),
+        Change::PutIndividual(record) => (&INDIVIDUALS, record.registration_id.key()),
+        Change::DeleteIndividual(id) => (&INDIVIDUALS, id.key()),
+        Change::PutGroup(record) => (&GROUPS, record.group_id.key()),
+        Change::DeleteGroup(id) => (&GROUPS, id.key()),
+        Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
+        Change::DeleteRegistration(id) => (&REGISTRATIONS, id.key()),
     }
 }
 
@@ -138,12 +131,16 @@ impl Target<'_> {
     }
 
     fn delete(&self, expect: &Expect) -> rusqlite::Result<Outcome> {
-        match expect {
-            Expect::Absent => Ok(if self.exists()? { Outcome::Exists } else { Outcome::Applied }),
-            Expect::Anything => self.remove(expect).map(|_| Outcome::Applied),
-            Expect::Present | Expect::Version(_) if self.remove(expect)? => Ok(Outcome::Applied),
-            Expect::Present | Expect::Version(_) => self.unmet(expect),
+        if *expect == Expect::Absent {
+            return Ok(if self.exists()? { Outcome::Exists } else { Outcome::Applied });
         }
+        if self.remove(expect)? {
+            if let Some(dependent) = self.statements.delete_dependent {
+                self.execute(dependent, None, None)?;
+            }
+            return Ok(Outcome::Applied);
+        }
+        if *expect == Expect::Anything { Ok(Outcome::Applied) } else { self.unmet(expect) }
     }
 
     fn insert(&self, row: &Row) -> rusqlite::Result<bool> {
@@ -180,18 +177,16 @@ impl Target<'_> {
 
     /// Whether the statement found a row.
     fn execute(&self, sql: &str, row: Option<&Row>, version: Option<&Etag>) -> rusqlite::Result<bool> {
+        let version = version.map(Etag::as_str);
         let mut values: Vec<&dyn ToSql> = Vec::with_capacity(MOST_PARAMETERS);
         values.extend([&self.instance as &dyn ToSql, &self.id]);
-        let etags = (row.map(|row| row.etag.as_str()), version.map(Etag::as_str));
-        if let (Some(row), Some(etag)) = (row, &etags.0) {
-            values.extend([etag as &dyn ToSql, &row.document]);
+        if let Some(row) = row {
+            values.extend([&row.etag as &dyn ToSql, &row.document]);
             if let Some(listed) = &row.listed {
                 values.extend([&listed.assigning as &dyn ToSql, &listed.group]);
             }
         }
-        if let Some(version) = &etags.1 {
-            values.push(version);
-        }
+        values.extend(version.iter().map(|version| version as &dyn ToSql));
         let found = self.connection.prepare_cached(sql)?.execute(values.as_slice())?;
         Ok(found > 0)
     }

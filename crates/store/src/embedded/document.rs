@@ -6,19 +6,10 @@ use provisioning::ports::StoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The tables that hold documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Table {
-    Instances,
-    Individuals,
-    Groups,
-    Registrations,
-}
-
 /// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
-    pub(crate) table: Table,
+    pub(crate) table: &'static str,
     pub(crate) scope: &'a IdScope,
     /// The lower-case ID; empty for an instance, which has none beside its scope.
     pub(crate) id: &'a str,
@@ -50,22 +41,11 @@ impl Place<'_> {
     /// `table NUL scope NUL id`. No part can contain a NUL, so no two places share a context.
     fn context(&self) -> Vec<u8> {
         let scope = self.scope.key();
-        [self.table.name(), "\0", &scope, "\0", self.id].concat().into_bytes()
+        [self.table, "\0", &scope, "\0", self.id].concat().into_bytes()
     }
 
     fn broken(&self, error: impl std::fmt::Display) -> StoreError {
         let Place { table, scope, id } = self;
-        StoreError::Broken(format!("document {id:?} of {scope} in {}: {error}", table.name()))
-    }
-}
-
-impl Table {
-    fn name(self) -> &'static str {
-        match self {
-            Table::Instances => "instances",
-            Table::Individuals => "individuals",
-            Table::Groups => "groups",
-            Table::Registrations => "registrations",
-        }
+        StoreError::Broken(format!("document {id:?} of {scope} in {table}: {error}"))
     }
 }

@@ -6,7 +6,7 @@ use model::{EnrollmentGroup, IdScope, Instance};
 use provisioning::ports::StoreError;
 
 use crate::embedded::broken;
-use crate::embedded::document::{Documents, Place, Table};
+use crate::embedded::document::{Documents, Place};
 use crate::embedded::snapshot::{GroupChange, Snapshot};
 
 /// All instances with their groups.
@@ -15,14 +15,15 @@ pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Sna
     for (number, scope, sealed) in instances(database).map_err(broken)? {
         let scope = IdScope::parse(scope).map_err(broken)?;
         let instance: Instance =
-            documents.open(Place { table: Table::Instances, scope: &scope, id: "" }, &sealed)?;
+            documents.open(Place { table: "instances", scope: &scope, id: "" }, &sealed)?;
         let mut found = Vec::new();
         for (id, sealed) in groups(database, number).map_err(broken)? {
             let group: EnrollmentGroup =
-                documents.open(Place { table: Table::Groups, scope: &scope, id: &id }, &sealed)?;
+                documents.open(Place { table: "groups", scope: &scope, id: &id }, &sealed)?;
             found.push(GroupChange::Put(group.into()));
         }
-        snapshot = snapshot.with_instance(number, instance).with_groups(&scope, &found);
+        snapshot.put_instance(number, instance);
+        snapshot.change_groups(&scope, &found);
     }
     Ok(snapshot)
 }

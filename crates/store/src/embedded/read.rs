@@ -7,7 +7,7 @@ use provisioning::ports::{Page, PageRequest, StoreError};
 use serde::de::DeserializeOwned;
 
 use crate::embedded::broken;
-use crate::embedded::document::{Documents, Place, Table};
+use crate::embedded::document::{Documents, Place};
 
 /// One instance's records in the file.
 #[derive(Debug)]
@@ -30,15 +30,11 @@ pub(crate) enum Listing {
 
 impl Records<'_> {
     pub(crate) fn individual<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
-        self.one(Table::Individuals, "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2", id)
+        self.one("individuals", "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2", id)
     }
 
     pub(crate) fn registration<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
-        self.one(
-            Table::Registrations,
-            "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2",
-            id,
-        )
+        self.one("registrations", "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2", id)
     }
 
     /// One page of a listing, in the order of the lower-case IDs.
@@ -76,7 +72,12 @@ impl Records<'_> {
         Ok(usage)
     }
 
-    fn one<T: DeserializeOwned>(&self, table: Table, sql: &str, id: &str) -> Result<Option<T>, StoreError> {
+    fn one<T: DeserializeOwned>(
+        &self,
+        table: &'static str,
+        sql: &str,
+        id: &str,
+    ) -> Result<Option<T>, StoreError> {
         let key = (self.instance, id);
         let sealed: Option<Vec<u8>> = self
             .database
@@ -97,16 +98,21 @@ impl Records<'_> {
         })
     }
 
-    fn open<T: DeserializeOwned>(&self, table: Table, id: &str, sealed: &[u8]) -> Result<T, StoreError> {
+    fn open<T: DeserializeOwned>(
+        &self,
+        table: &'static str,
+        id: &str,
+        sealed: &[u8],
+    ) -> Result<T, StoreError> {
         self.documents.open(Place { table, scope: self.scope, id }, sealed)
     }
 }
 
 impl Listing {
-    fn table(&self) -> Table {
+    fn table(&self) -> &'static str {
         match self {
-            Listing::Individuals => Table::Individuals,
-            Listing::RegistrationsOf(_) | Listing::Assigning => Table::Registrations,
+            Listing::Individuals => "individuals",
+            Listing::RegistrationsOf(_) | Listing::Assigning => "registrations",
         }
     }
 

@@ -4,9 +4,10 @@
 //! listing or a comparison needs stands beside it in clear. Records are found by the number of their instance (one or
 //! two bytes where the ID scope would take a dozen, in every row and index) and their lower-case ID.
 //!
-//! The big tables keep their rows in the order of arrival and find them through an index: a registration is written
-//! again moments after it was first written, and then its page is still in the page cache and shared with its
-//! neighbours in time, where a table ordered by ID (`WITHOUT ROWID`) would write a page of its own for each.
+//! Rows stay in the order of arrival and are found through an index. A registration is written again moments after it
+//! was first written; then its row shares a page with its neighbours in time, where a table in the order of IDs (`WITHOUT
+//! ROWID`) would write a page of its own for each. Measured with 200,000 devices (`examples/load.rs`): 81 instead of 133
+//! µs of CPU for both writes, and 26 instead of 63 for an enrollment, whose row is also too long for such a table.
 
 use durable::Schema;
 

@@ -1,7 +1,7 @@
 //! What every request asks for, kept in memory: the instances and their groups.
 //!
-//! Both are few, unlike enrollments and registrations, which are never kept here. A snapshot is never changed; a commit
-//! makes the next one from it, sharing all that stays.
+//! Both are few, unlike enrollments and registrations, which are never kept here. A snapshot that is in use is never
+//! changed; a commit makes the next one from a copy, which shares all that stays.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -71,24 +71,23 @@ impl Snapshot {
         all
     }
 
-    /// With this instance, in place of the one with the same ID scope; that one's groups stay.
-    pub(crate) fn with_instance(&self, number: i64, instance: Instance) -> Snapshot {
-        let mut next = self.clone();
+    /// Puts an instance in place of the one with the same ID scope; that one's groups stay.
+    pub(crate) fn put_instance(&mut self, number: i64, instance: Instance) {
         let scope = instance.id_scope.clone();
-        next.hosts.retain(|_, owner| *owner != scope);
-        next.hosts.extend(instance.service_hosts.iter().map(|host| (host.clone(), scope.clone())));
-        let groups = self.instances.get(&scope).map(|held| Arc::clone(&held.groups)).unwrap_or_default();
-        next.instances.insert(scope, Held { number, instance: Arc::new(instance), groups });
-        next
+        let before = self.instances.remove(&scope);
+        for host in before.iter().flat_map(|held| &held.instance.service_hosts) {
+            self.hosts.remove(host);
+        }
+        self.hosts.extend(instance.service_hosts.iter().map(|host| (host.clone(), scope.clone())));
+        let groups = before.map(|held| held.groups).unwrap_or_default();
+        self.instances.insert(scope, Held { number, instance: Arc::new(instance), groups });
     }
 
-    /// With these changes of one instance's groups.
-    pub(crate) fn with_groups(&self, scope: &IdScope, changes: &[GroupChange]) -> Snapshot {
-        let mut next = self.clone();
-        if let Some(held) = next.instances.get_mut(scope) {
+    /// Makes these changes of one instance's groups.
+    pub(crate) fn change_groups(&mut self, scope: &IdScope, changes: &[GroupChange]) {
+        if let Some(held) = self.instances.get_mut(scope) {
             held.groups = Arc::new(held.groups.with(changes));
         }
-        next
     }
 }
 

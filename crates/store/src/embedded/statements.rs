@@ -3,11 +3,11 @@
 //! Parameters: `?1` instance, `?2` lower-case ID; when writing also `?3` etag and `?4` document, and for registrations
 //! `?5` assigning and `?6` group. The expected version, where there is one, comes last.
 
-use crate::embedded::document::Table;
-
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
 pub(crate) struct Statements {
+    /// Its name.
+    pub(crate) table: &'static str,
     /// Writes a row unless one is there.
     pub(crate) insert: &'static str,
     /// Replaces a row; a registration's only if it stays in its group, so that the index of groups need not be written.
@@ -20,23 +20,9 @@ pub(crate) struct Statements {
     pub(crate) delete_version: &'static str,
     /// Whether there is a row.
     pub(crate) exists: &'static str,
+    /// Removes what goes with a row that was removed.
+    pub(crate) delete_dependent: Option<&'static str>,
 }
-
-impl Statements {
-    /// Those of a table; `None` for instances, which no commit changes.
-    pub(crate) fn of(table: Table) -> Option<&'static Statements> {
-        match table {
-            Table::Instances => None,
-            Table::Individuals => Some(&INDIVIDUALS),
-            Table::Groups => Some(&GROUPS),
-            Table::Registrations => Some(&REGISTRATIONS),
-        }
-    }
-}
-
-/// With an individual enrollment goes the registration that came through it (`?1` instance, `?2` lower-case ID).
-pub(crate) const DELETE_REGISTRATION_OF_INDIVIDUAL: &str =
-    "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL";
 
 /// Counts one operation (`?1` instance, `?2` day, `?3` kind).
 pub(crate) const COUNT_OPERATION: &str = "
@@ -50,8 +36,9 @@ pub(crate) const PUT_INSTANCE: &str = "
 
 /// Individual enrollments and groups have the same columns.
 macro_rules! enrollments {
-    ($table:literal) => {
+    ($table:literal, $delete_dependent:expr) => {
         Statements {
+            table: $table,
             insert: concat!(
                 "INSERT INTO ",
                 $table,
@@ -70,13 +57,23 @@ macro_rules! enrollments {
             delete: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
             delete_version: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
             exists: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
+            delete_dependent: $delete_dependent,
         }
     };
 }
 
-static INDIVIDUALS: Statements = enrollments!("individuals");
-static GROUPS: Statements = enrollments!("groups");
-static REGISTRATIONS: Statements = Statements {
+/// Of individual enrollments; with one goes the registration that came through it.
+pub(crate) static INDIVIDUALS: Statements = enrollments!(
+    "individuals",
+    Some("DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL")
+);
+
+/// Of groups; the registrations that came through one stay.
+pub(crate) static GROUPS: Statements = enrollments!("groups", None);
+
+/// Of registrations.
+pub(crate) static REGISTRATIONS: Statements = Statements {
+    table: "registrations",
     insert: "INSERT INTO registrations (instance, id, etag, document, assigning, group_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
     update: "UPDATE registrations SET etag = ?3, document = ?4, assigning = ?5
@@ -86,4 +83,5 @@ static REGISTRATIONS: Statements = Statements {
     delete: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2",
+    delete_dependent: None,
 };

@@ -6,12 +6,14 @@ use durable::WriteError;
 use durable::rusqlite::{self, Connection};
 use model::{Day, IdScope, Instance, OperationKind};
 use provisioning::ports::{Commit, Outcome, StoreError};
+use tokio::sync::MutexGuard;
+use tokio::time::timeout;
 
 use crate::embedded::change::Prepared;
-use crate::embedded::document::{Place, Table};
-use crate::embedded::snapshot::GroupChange;
+use crate::embedded::document::Place;
+use crate::embedded::snapshot::{GroupChange, Snapshot};
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
-use crate::embedded::{EmbeddedStore, broken};
+use crate::embedded::{EmbeddedStore, Memory, broken};
 
 impl EmbeddedStore {
     pub(super) async fn write_records(
@@ -37,18 +39,16 @@ impl EmbeddedStore {
     pub(super) async fn write_instance(&self, instance: Instance) -> Result<(), StoreError> {
         let store = self.clone();
         let write = async move {
-            let _turn = store.memory.turn.lock().await;
+            let _turn = store.turn().await?;
             store.refuse_taken_hosts(&instance)?;
             let scope = &instance.id_scope;
             let key = scope.key().into_owned();
-            let document =
-                store.documents.seal(Place { table: Table::Instances, scope, id: "" }, &instance)?;
+            let document = store.documents.seal(Place { table: "instances", scope, id: "" }, &instance)?;
             let write = move |connection: &Connection| {
                 connection.prepare_cached(PUT_INSTANCE)?.query_row((key, document), |row| row.get(0))
             };
             let number = store.database.write(write).await.map_err(not_written)?;
-            let next = store.memory.current.load().with_instance(number, instance);
-            store.memory.current.store(Arc::new(next));
+            store.memory.change(|snapshot| snapshot.put_instance(number, instance));
             Ok(())
         };
         see_through(write).await
@@ -71,17 +71,30 @@ impl EmbeddedStore {
         batch: Batch,
         groups: Vec<Option<GroupChange>>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let _turn = self.memory.turn.lock().await;
+        let _turn = self.turn().await?;
         let outcomes = self.write_batch(batch).await?;
         let made = groups.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         let groups: Vec<_> = made.filter_map(|(group, _)| group).collect();
-        let next = self.memory.current.load().with_groups(scope, &groups);
-        self.memory.current.store(Arc::new(next));
+        self.memory.change(|snapshot| snapshot.change_groups(scope, &groups));
         Ok(outcomes)
+    }
+
+    /// The right to change the snapshot. Whoever waits too long for it is told so, as with the queue of writes.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, StoreError> {
+        timeout(durable::QUEUE_WAIT, self.memory.turn.lock()).await.map_err(|_| StoreError::Busy)
     }
 
     async fn write_batch(&self, batch: Batch) -> Result<Vec<Outcome>, StoreError> {
         self.database.write(move |connection| batch.apply(connection)).await.map_err(not_written)
+    }
+}
+
+impl Memory {
+    /// Whoever calls this has the turn.
+    fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut next = Snapshot::clone(&self.current.load());
+        change(&mut next);
+        self.current.store(Arc::new(next));
     }
 }
 
@@ -120,5 +133,33 @@ fn not_written(error: WriteError<rusqlite::Error>) -> StoreError {
     match error {
         WriteError::Full => StoreError::Busy,
         WriteError::Lost(_) | WriteError::Refused(_) => broken(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::Sealer;
+    use provisioning::ports::{Change, Expect, Store};
+    use testkit::sample;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn waiting_too_long_is_told_as_busy() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        store.put_instance(sample::instance("one")).await.unwrap();
+        let scope = sample::scope("one");
+        let delete = Change::DeleteGroup(sample::group_id("line"));
+        let commit = Commit { changes: vec![(Expect::Anything, delete)], operation: None };
+
+        let turn = store.turn().await.unwrap();
+        let (group, instance) =
+            tokio::join!(store.commit(&scope, commit.clone()), store.put_instance(sample::instance("two")));
+        assert!(matches!(group, Err(StoreError::Busy)), "{group:?}");
+        assert!(matches!(instance, Err(StoreError::Busy)), "{instance:?}");
+        drop(turn);
+        assert_eq!(store.commit(&scope, commit).await.unwrap(), [Outcome::Applied]);
+        assert!(matches!(not_written(WriteError::Full), StoreError::Busy));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use provisioning::ports::{Change, Expect, Outcome};
 use tokio::task::JoinSet;
 
-use super::world::{Versioned, World, put_group, put_individual, put_registration};
+use super::world::{Versioned, World, everything, put_group, put_individual, put_registration};
 use crate::sample;
 
 /// In each round everyone replaces the version that the round before left; the winner's is what is there afterwards.
@@ -38,17 +38,27 @@ pub(super) async fn one_creates(world: World) {
     }
 }
 
-/// Writes without an expectation: no one loses, but memory and disk must agree on who was last.
+/// Writes without an expectation, of one group and of many: no one loses, but an engine that keeps groups in memory must
+/// have there what is on disk.
 pub(super) async fn group_order(world: World) {
     let world = Arc::new(world);
+    world.apply((0..500).map(|number| put_group(sample::group(&format!("line-{number}"))))).await;
     for round in 0..ROUNDS {
-        let attempts = (0..CALLERS).map(|caller| format!("{round}-{caller}"));
-        let winners = race(&world, Kind::Group, Expect::Anything, attempts).await;
-        assert_eq!(winners.len(), CALLERS);
+        let mut tasks = JoinSet::new();
+        for caller in 0..CALLERS {
+            let (world, etag) = (Arc::clone(&world), format!("{round}-{caller}"));
+            let own = put_group(sample::group(&format!("line-{caller}")).with_etag(&etag));
+            tasks.spawn(async move { world.apply([put(Kind::Group, &etag), own]).await });
+        }
+        tasks.join_all().await;
     }
-    let before = world.group("record").await;
+    let before = world.store.groups(&world.scope, everything()).await.unwrap();
     let world = Arc::into_inner(world).unwrap().reopen().await;
-    assert_eq!(world.group("record").await, before);
+    assert!(world.store.groups(&world.scope, everything()).await.unwrap() == before);
+    for caller in 0..CALLERS {
+        let last = sample::etag(&format!("{}-{caller}", ROUNDS - 1));
+        assert_eq!(world.group(&format!("line-{caller}")).await.unwrap().etag(), &last);
+    }
 }
 
 /// Callers are stopped at any point: a change is there wholly or not at all, and memory and disk agree.

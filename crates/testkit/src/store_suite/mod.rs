@@ -2,7 +2,7 @@
 //!
 //! An engine's test gives the suite a way to make empty places for stores, and [`run`] does the rest:
 //!
-//! ```ignore
+//! ```text
 //! #[tokio::test(flavor = "multi_thread")]
 //! async fn passes_the_conformance_suite() {
 //!     testkit::store_suite::run(|| Arc::new(TemporaryDirectory::new())).await;

@@ -51,7 +51,7 @@ async fn certificate_group(devices: usize, service: &mut ServiceClient) -> anyho
         "attestation": {"type": "x509", "x509": signing},
         "initialTwin": initial_twin(&twin),
     });
-    service.put_group(&group).await?;
+    service.create_group(&group).await?;
     members("X.509 group", devices, |number| {
         let id = RegistrationId::parse(format!("camera-{number}"))?;
         let identity = factory.issue(&id)?;
@@ -68,7 +68,7 @@ async fn key_group(devices: usize, service: &mut ServiceClient) -> anyhow::Resul
         "attestation": {"type": "symmetricKey"},
         "initialTwin": initial_twin(&twin),
     });
-    let key = primary_key(&service.put_group(&group).await?)?;
+    let key = primary_key(&service.create_group(&group).await?)?;
     members("symmetric-key group", devices, |number| {
         let id = RegistrationId::parse(format!("sensor-{number}"))?;
         Ok((Device::in_group(id, &key), Arc::clone(&twin)))
@@ -86,7 +86,7 @@ async fn individual_keys(devices: usize, service: &mut ServiceClient) -> anyhow:
             "attestation": {"type": "symmetricKey"},
             "initialTwin": initial_twin(&twin),
         });
-        let key = primary_key(&service.put_enrollment(&enrollment).await?)?;
+        let key = primary_key(&service.create_enrollment(&enrollment).await?)?;
         let id = RegistrationId::parse(format!("gateway-{number}"))?;
         made.push((Device::with_key(id, key), twin));
     }

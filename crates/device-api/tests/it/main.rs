@@ -1,0 +1,16 @@
+//! The device provisioning endpoint over real TLS sockets.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod errors;
+mod http;
+mod https;
+mod isolation;
+mod look_up;
+mod mqtt;
+mod mqtt_client;
+mod mqtt_connect;
+mod mqtt_illegal;
+mod slow_hubs;
+mod tls;
+mod world;

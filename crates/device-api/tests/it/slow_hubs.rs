@@ -1,0 +1,235 @@
+//! Hubs that take their time, are down, or bring down the task that calls them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use model::{DeviceId, LinkedHub, Order, Status};
+use provisioning::ports::{HubConnector, HubError, Hubs};
+use testkit::{
+    hub::{Failure, FakeHubs},
+    sample,
+};
+
+use crate::world::{AT_ONCE, HUB, IN_TIME, SCOPE, World, with_keys};
+
+#[tokio::test]
+async fn a_device_is_told_to_ask_again_and_then_the_result() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let held = world.hub().hold().await;
+    let reply = http.register(&device).await;
+    let operation_id = reply.operation_id();
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (202, Some("3")));
+    assert_eq!(reply.text, format!(r#"{{"operationId":"{operation_id}","status":"assigning"}}"#));
+    for _ in 0..2 {
+        let polled = http.poll(&device, &operation_id).await;
+        assert_eq!((polled.status.as_u16(), polled.header("retry-after")), (202, Some("3")));
+        let expected = format!(
+            r#"{{"operationId":"{operation_id}","status":"assigning","registrationState":{{"registrationId":"reg-1","status":"assigning"}}}}"#
+        );
+        assert_eq!(polled.text, expected);
+    }
+    let again = http.register(&device).await;
+    assert_eq!(again.operation_id(), operation_id, "the same operation");
+    drop(held);
+    http.poll_to_the_end(&device, &operation_id).await.assigned();
+    assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
+}
+
+/// A hub that hangs holds nobody up: neither those that wait for it nor those that do not.
+#[tokio::test]
+async fn a_hub_that_hangs_holds_nobody_up() {
+    let world = World::new(AT_ONCE).await;
+    let _held = world.hub().hold().await;
+    let mut devices = Vec::new();
+    for number in 0..20 {
+        devices.push(world.device(&format!("reg-{number}")).await);
+    }
+    let began = Instant::now();
+    let register = async |device| world.http(None).await.register(device).await;
+    let replies = devices.iter().map(register);
+    for reply in join_all(replies).await {
+        assert_eq!(reply.header("retry-after"), Some("3"));
+    }
+    let mut http = world.http(None).await;
+    http.register(&devices[0].with_key(sample::key(99))).await.check_error("another key", 401_002);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn requests_of_one_device_are_one_instruction() {
+    let world = World::new(IN_TIME).await;
+    let device = world.device("reg-1").await;
+    let held = world.hub().hold().await;
+    let register = async || world.http(None).await.register(&device).await;
+    let waiting = join_all((0..8).map(|_| register()));
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(held);
+    };
+    let (replies, ()) = tokio::join!(waiting, release);
+    for reply in &replies {
+        assert_eq!(
+            (reply.operation_id(), reply.assigned()),
+            (replies[0].operation_id(), replies[0].assigned())
+        );
+    }
+    assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_hub_that_was_down_is_asked_again() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    world.hub().fail_next(Failure::Before(HubError::Unavailable("down".into())));
+    let mut http = world.http(None).await;
+    let reply = http.register(&device).await;
+    assert_eq!(reply.header("retry-after"), Some("3"));
+    http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
+    assert_eq!((world.hub().calls().len(), world.counted().await), (2, 1));
+}
+
+/// With each new key the device gets a new order. One may run and one may wait; a third is asked to come back.
+#[tokio::test]
+async fn orders_of_one_device_do_not_pile_up() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let held = world.hub().hold().await;
+    let mut operation_ids = Vec::new();
+    for number in [10, 40] {
+        world.enroll(with_keys("reg-1", number)).await;
+        operation_ids.push(http.register(&device.with_key(sample::key(number))).await.operation_id());
+    }
+    assert_ne!(operation_ids[0], operation_ids[1]);
+    world.enroll(with_keys("reg-1", 50)).await;
+    let device = device.with_key(sample::key(50));
+    let third = http.register(&device).await;
+    third.check_error("a third", 429_001);
+    assert_eq!(third.header("retry-after"), Some("3"));
+    drop(held);
+    let ended = http.poll_to_the_end(&device, &operation_ids[0]).await;
+    assert_eq!(ended.assigned()["assignedHub"], HUB);
+    let at_hub = world.hub().devices().into_values().next().unwrap();
+    assert_eq!(at_hub.credentials, model::HubCredentials::SymmetricKeys(sample::keys(50)));
+    assert_eq!(world.counted().await, 1, "one device was assigned, once");
+}
+
+/// A run that was cut off by a crash is on disk; the first who asks gets it going.
+#[tokio::test]
+async fn a_poll_takes_up_a_run_that_nobody_is_at() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let operation_id = begin(&world).await;
+    let mut http = world.http(None).await;
+    http.poll_to_the_end(&device, &operation_id).await.assigned();
+    assert_eq!(world.counted().await, 1);
+}
+
+#[tokio::test]
+async fn the_desk_takes_up_what_is_on_disk() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let operation_id = begin(&world).await;
+    assert_eq!(world.desk.resume().await.unwrap(), 1);
+    let mut http = world.http(None).await;
+    http.poll_to_the_end(&device, &operation_id).await.assigned();
+    assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
+    assert_eq!(world.desk.resume().await.unwrap(), 0);
+}
+
+/// As if the service had ended between the intent and the hub.
+async fn begin(world: &World) -> String {
+    let device = world.device("reg-1").await;
+    let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+    let claim = wire::sas::SasToken::parse(&device.token()).unwrap();
+    let evidence = provisioning::attest::Evidence {
+        claim: Some(provisioning::attest::SignedClaim {
+            resource: claim.decoded_resource().into_owned(),
+            expires: model::Timestamp::from_unix_seconds(i64::try_from(claim.expiry()).unwrap()),
+            signed_text: claim.signed_text(),
+            mac: claim.mac().to_vec(),
+        }),
+        ..Default::default()
+    };
+    let registration_id = sample::registration_id("reg-1");
+    let request = provisioning::register::RegisterRequest { registration_id, evidence, payload: None };
+    world.provisioning.begin(&instance, &request).await.unwrap();
+    let record = world.record("reg-1").await.unwrap();
+    assert!(matches!(record.status, Status::Assigning { .. }));
+    record.operation_id.to_string()
+}
+
+/// Panics when it is first called.
+struct Treacherous {
+    hubs: Arc<FakeHubs>,
+    panicked: Arc<AtomicBool>,
+}
+
+struct TreacherousHub {
+    hub: Arc<dyn HubConnector>,
+    panicked: Arc<AtomicBool>,
+}
+
+impl Hubs for Treacherous {
+    fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
+        let (hub, panicked) = (self.hubs.connector(hub)?, Arc::clone(&self.panicked));
+        Some(Arc::new(TreacherousHub { hub, panicked }))
+    }
+}
+
+#[async_trait]
+impl HubConnector for TreacherousHub {
+    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+        assert!(self.panicked.swap(true, Ordering::SeqCst), "provoked");
+        self.hub.ensure_device(order).await
+    }
+
+    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        self.hub.remove_device(device).await
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_connector_costs_no_registration() {
+    let hubs = Arc::new(FakeHubs::new([sample::hub_name(HUB)]));
+    let treacherous = Treacherous { hubs: Arc::clone(&hubs), panicked: Arc::default() };
+    let world = World::over(hubs, Arc::new(treacherous), AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let reply = http.register(&device).await;
+    assert_eq!(
+        (reply.json()["status"].as_str(), reply.header("retry-after")),
+        (Some("assigning"), Some("3"))
+    );
+    http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
+    assert_eq!(world.counted().await, 1);
+}
+
+/// A registration that an operator deletes while its hub is slow is gone, and so is its operation.
+#[tokio::test]
+async fn a_registration_deleted_meanwhile_is_gone() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let held = world.hub().hold().await;
+    let operation_id = http.register(&device).await.operation_id();
+    world
+        .write(SCOPE, provisioning::ports::Change::DeleteRegistration(sample::registration_id("reg-1")))
+        .await;
+    http.poll(&device, &operation_id).await.check_error("deleted", 404_203);
+    drop(held);
+    // The one who comes next begins anew; the old run does not end the new one.
+    let reply = http.register(&device).await;
+    assert_ne!(reply.operation_id(), operation_id);
+    http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
+    assert_eq!(world.counted().await, 1);
+}

@@ -1,0 +1,50 @@
+//! Certificates of the server, and connections to it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use net::tls::{Identity, client_config, server_config};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use testkit::ca;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// A CA for the server's certificate.
+pub struct ServerCa(CertifiedIssuer<'static, KeyPair>);
+
+impl ServerCa {
+    pub fn new() -> ServerCa {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ServerCa(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let chain = params.signed_by(&key, &self.0).unwrap().pem();
+        let identity = Identity::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+        server_config(vec![identity]).unwrap()
+    }
+
+    /// A connection, with a device's certificate if it has one.
+    pub async fn connect(&self, addr: SocketAddr, device: Option<&Presented>) -> TlsStream<TcpStream> {
+        let config = client_config(self.0.pem().as_bytes(), device.map(|device| &device.0)).unwrap();
+        let tcp = TcpStream::connect(addr).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(config).connect(name, tcp).await.unwrap()
+    }
+}
+
+/// What a device presents in the handshake.
+pub struct Presented(Identity);
+
+impl Presented {
+    /// These certificates, leaf first, with the leaf's key.
+    pub fn new(leaf: &ca::Identity, others: &[Vec<u8>]) -> Presented {
+        let chain = std::iter::once(leaf.der().to_vec()).chain(others.iter().cloned()).map(Into::into);
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf.key_der().to_vec()));
+        Presented(Identity::from_der(chain.collect(), key).unwrap())
+    }
+}

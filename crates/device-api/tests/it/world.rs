@@ -1,0 +1,219 @@
+//! An endpoint on free ports, over the embedded store and hubs that fail on command.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use device_api::{Desk, DeviceApi, Ports, Timing};
+use durable::Sealer;
+use model::{
+    Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
+    Instance, LinkedHub, Registration, SymmetricKey,
+};
+use net::{CancellationToken, Gate, Limits, MqttLimits};
+use provisioning::{
+    Provisioning,
+    ports::{Change, Clock, Commit, Expect, Hubs, Store},
+};
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::{
+    clock::SteppedClock,
+    entropy::SeededEntropy,
+    hub::{FakeHub, FakeHubs},
+    sample,
+};
+
+use crate::{
+    http::Http,
+    mqtt_client::Mqtt,
+    tls::{Presented, ServerCa},
+};
+
+pub const SCOPE: &str = "0ne00000001";
+pub const OTHER_SCOPE: &str = "0ne00000002";
+pub const HUB: &str = "hub-1.example";
+
+/// Results come in time unless a test slows the hub down; a slow machine does not.
+pub const IN_TIME: Timing = Timing {
+    answer_within: Duration::from_secs(20),
+    retry_after_secs: 3,
+    java_delay: Duration::from_millis(700),
+};
+
+/// Nothing is waited for.
+pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), ..IN_TIME };
+
+/// Two instances, each linked to one and the same hub.
+pub struct World {
+    pub store: EmbeddedStore,
+    pub hubs: Arc<FakeHubs>,
+    pub desk: Arc<Desk>,
+    pub provisioning: Arc<Provisioning>,
+    ca: ServerCa,
+    https: SocketAddr,
+    mqtts: SocketAddr,
+    shutdown: CancellationToken,
+    _directory: TempDir,
+}
+
+impl World {
+    pub async fn new(timing: Timing) -> World {
+        let hubs = Arc::new(FakeHubs::new([sample::hub_name(HUB)]));
+        World::over(Arc::clone(&hubs), hubs, timing).await
+    }
+
+    /// Over hubs that do more than the fake ones.
+    pub async fn over(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing) -> World {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let store = open(directory.path());
+        for scope in [SCOPE, OTHER_SCOPE] {
+            let hub =
+                LinkedHub { takes_new_devices: true, ..sample::instance(scope).linked_hubs.swap_remove(0) };
+            let operation_key = sample::key(scope.as_bytes()[10]);
+            let instance = Instance { linked_hubs: vec![hub], operation_key, ..sample::instance(scope) };
+            store.put_instance(instance).await.unwrap();
+        }
+        let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
+        let provisioning =
+            Arc::new(Provisioning::new(Arc::new(store.clone()), port, clock.clone(), entropy.clone()));
+        let desk = Desk::new(Arc::clone(&provisioning));
+        let ports = Ports { clock, entropy };
+        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
+        let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
+        let (https, mqtts) = serve(&api, &ca, &shutdown);
+        World { store, hubs, desk, provisioning, ca, https, mqtts, shutdown, _directory: directory }
+    }
+
+    pub fn hub(&self) -> Arc<FakeHub> {
+        self.hubs.hub(&sample::hub_name(HUB)).unwrap()
+    }
+
+    pub async fn http(&self, device: Option<&Presented>) -> Http {
+        Http::new(self.ca.connect(self.https, device).await).await
+    }
+
+    pub async fn mqtt(&self, device: Option<&Presented>) -> Mqtt {
+        Mqtt::new(self.ca.connect(self.mqtts, device).await)
+    }
+
+    pub async fn write(&self, scope: &str, change: Change) {
+        let commit = Commit { changes: vec![(Expect::Anything, change)], operation: None };
+        self.store.commit(&sample::scope(scope), commit).await.unwrap();
+    }
+
+    pub async fn enroll(&self, enrollment: IndividualEnrollment) {
+        self.write(SCOPE, Change::PutIndividual(Box::new(enrollment))).await;
+    }
+
+    pub async fn enroll_group(&self, group: EnrollmentGroup) {
+        self.write(SCOPE, Change::PutGroup(Box::new(group))).await;
+    }
+
+    /// Enrolls a device with `sample::keys(10)`.
+    pub async fn device(&self, id: &str) -> Device {
+        self.enroll(individual(id)).await;
+        Device::new(SCOPE, id, sample::key(10))
+    }
+
+    pub async fn unlink_hubs(&self) {
+        let instance = self.store.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+        self.store
+            .put_instance(Instance { linked_hubs: vec![], ..Instance::clone(&instance) })
+            .await
+            .unwrap();
+    }
+
+    pub async fn record(&self, id: &str) -> Option<Registration> {
+        self.store.registration(&sample::scope(SCOPE), &sample::registration_id(id)).await.unwrap()
+    }
+
+    /// Operations counted so far.
+    pub async fn counted(&self) -> u64 {
+        let (from, to) = (Day::from_number(0), Day::from_number(100_000));
+        let rows = self.store.usage(&sample::scope(SCOPE), from, to).await.unwrap();
+        rows.iter().map(|row| row.count).sum()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+fn open(directory: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(&directory.join("store.db"), Sealer::from_key([7; 32])).unwrap()
+}
+
+fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> (SocketAddr, SocketAddr) {
+    let listen = || {
+        let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let addr = listener.local_addr().unwrap();
+        (listener, addr)
+    };
+    let ((https, https_addr), (mqtts, mqtts_addr)) = (listen(), listen());
+    let gate = Gate::new(Limits { mqtt: MqttLimits::default(), ..Limits::default() });
+    let tls = ca.server();
+    tokio::spawn(net::serve_https(https, tls.clone(), api.router(), gate.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_mqtt(mqtts, tls, api.mqtt(), gate, shutdown.clone()));
+    (https_addr, mqtts_addr)
+}
+
+/// A device with a key.
+#[derive(Clone)]
+pub struct Device {
+    pub scope: String,
+    pub id: String,
+    pub key: SymmetricKey,
+}
+
+impl Device {
+    pub fn new(scope: &str, id: &str, key: SymmetricKey) -> Device {
+        Device { scope: scope.into(), id: id.into(), key }
+    }
+
+    pub fn with_key(&self, key: SymmetricKey) -> Device {
+        Device { key, ..self.clone() }
+    }
+
+    pub fn resource(&self) -> String {
+        format!("{}/registrations/{}", self.scope, self.id)
+    }
+
+    /// A token for an hour.
+    pub fn token(&self) -> String {
+        self.token_until(now() + 3600)
+    }
+
+    pub fn token_until(&self, expiry: u64) -> String {
+        wire::sas::sign(&self.resource(), self.key.as_bytes(), expiry, Some("registration"))
+    }
+
+    pub fn path(&self) -> String {
+        format!("/{}", self.resource())
+    }
+}
+
+/// What the stepped clock shows, in seconds.
+pub fn now() -> u64 {
+    SteppedClock::default().now().unix_seconds().unsigned_abs()
+}
+
+/// An enabled individual enrollment with `sample::keys(10)`.
+pub fn individual(id: &str) -> IndividualEnrollment {
+    let settings = EnrollmentSettings { initial_twin: Some(sample::twin()), ..EnrollmentSettings::default() };
+    IndividualEnrollment { device_id: None, settings, ..sample::individual(id) }
+}
+
+pub fn with_keys(id: &str, number: u8) -> IndividualEnrollment {
+    let attestation = IndividualAttestation::SymmetricKey(sample::keys(number));
+    IndividualEnrollment { attestation, ..individual(id) }
+}
+
+pub fn group(id: &str, attestation: GroupAttestation) -> EnrollmentGroup {
+    EnrollmentGroup { attestation, settings: EnrollmentSettings::default(), ..sample::group(id) }
+}

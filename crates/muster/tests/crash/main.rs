@@ -1,0 +1,139 @@
+//! Devices register without pause while the process is killed at random moments, over and over. Afterwards every
+//! promise that was made must have been kept, and the operations counted must be those that happened.
+//!
+//! `MUSTER_CRASH_ROUNDS` and `MUSTER_CRASH_SEED` make it longer, or repeat what an earlier run drew. When the kill
+//! falls depends on the machine all the same: a seed repeats the load, not the failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+mod inspector;
+mod process;
+mod random;
+mod scene;
+mod worker;
+
+use std::time::Duration;
+
+use inspector::Inspector;
+use process::Muster;
+use random::Random;
+use scene::Scene;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use worker::{Entry, Worker};
+
+/// Kills in the usual run.
+const ROUNDS: u64 = 15;
+
+/// Devices that register at the same time.
+const WORKERS: usize = 8;
+
+/// The kill falls so many milliseconds after the devices have begun.
+const STORM_MILLIS: u64 = 700;
+
+/// In a quarter of the rounds the next start is killed too, within so many milliseconds, while it recovers.
+const RECOVERY_MILLIS: u64 = 150;
+
+/// Devices of earlier rounds that each round looks at again; the end looks at all.
+const SAMPLE: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_promised_is_kept() {
+    let rounds = from_environment("MUSTER_CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let seed = from_environment("MUSTER_CRASH_SEED").unwrap_or_else(random::fresh_seed);
+    println!("MUSTER_CRASH_ROUNDS={rounds} MUSTER_CRASH_SEED={seed}");
+    let mut random = Random::new(seed);
+    let folder = tempfile::tempdir().unwrap();
+
+    let mut muster = Muster::start(folder.path()).await;
+    let scene = Scene::set(&muster).await;
+    let mut workers: Vec<Worker> =
+        (0..WORKERS).map(|number| Worker::new(number, random.fork(), scene.clone())).collect();
+    for round in 1..=rounds {
+        let known: Vec<usize> = workers.iter().map(|worker| worker.entries.len()).collect();
+        workers = storm(muster, workers, Duration::from_millis(random.below(STORM_MILLIS))).await;
+        if random.below(4) == 0 {
+            Muster::start_and_kill(folder.path(), Duration::from_millis(random.below(RECOVERY_MILLIS))).await;
+        }
+        muster = Muster::start(folder.path()).await;
+        let mut inspector = Inspector::new(&muster);
+        for (worker, known) in workers.iter_mut().zip(known) {
+            let (old, new) = worker.entries.split_at_mut(known);
+            for entry in new.iter_mut().chain(sample(old, &mut random)) {
+                inspector.examine(entry).await;
+            }
+        }
+        println!("round {round}: {}", Tally::of(&workers));
+    }
+    let entries: Vec<Entry> = workers.into_iter().flat_map(|worker| worker.entries).collect();
+    examine_all(&muster, entries).await;
+    muster.stop().await;
+}
+
+/// Devices register until the process is killed; returns when all have noticed.
+async fn storm(muster: Muster, workers: Vec<Worker>, moment: Duration) -> Vec<Worker> {
+    let stop = CancellationToken::new();
+    let mut running = JoinSet::new();
+    for worker in workers {
+        running.spawn(worker.run(muster.endpoint(), stop.clone()));
+    }
+    tokio::time::sleep(moment).await;
+    muster.kill().await;
+    stop.cancel();
+    let mut workers = running.join_all().await;
+    workers.sort_by_key(|worker| worker.number);
+    workers
+}
+
+async fn examine_all(muster: &Muster, mut entries: Vec<Entry>) {
+    let mut inspector = Inspector::new(muster);
+    let mut assigned = 0;
+    for entry in &mut entries {
+        assigned += u64::from(inspector.examine(entry).await);
+    }
+    inspector.count_devices(assigned).await;
+    inspector.audit(&entries, assigned).await;
+    for entry in entries.iter().filter(|entry| entry.acknowledged > 0).take(CONNECTED) {
+        inspector.connect(entry).await;
+    }
+    println!("end: {assigned} assigned");
+}
+
+/// Devices that connect to their hub in the end, with the credentials that the hub was given.
+const CONNECTED: usize = 30;
+
+fn sample<'a>(entries: &'a mut [Entry], random: &mut Random) -> Vec<&'a mut Entry> {
+    let every = (entries.len() as u64 / SAMPLE).max(1);
+    let first = random.below(every) as usize;
+    entries.iter_mut().skip(first).step_by(every as usize).collect()
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    Some(number.unwrap_or_else(|| panic!("{name} must be a number")))
+}
+
+/// What devices have done and heard so far.
+#[derive(Default)]
+struct Tally {
+    devices: usize,
+    attempts: u64,
+    acknowledged: u64,
+}
+
+impl Tally {
+    fn of(workers: &[Worker]) -> Tally {
+        let entries = || workers.iter().flat_map(|worker| &worker.entries);
+        Tally {
+            devices: entries().count(),
+            attempts: entries().map(|entry| entry.attempts).sum(),
+            acknowledged: entries().map(|entry| entry.acknowledged).sum(),
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} devices, {} attempts, {} acknowledged", self.devices, self.attempts, self.acknowledged)
+    }
+}

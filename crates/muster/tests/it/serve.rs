@@ -1,0 +1,180 @@
+//! `muster serve`: two instances from one configuration, a kill, a restart, a clean end; and mistakes in the file.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use ::fleet::{Device, Endpoint, HubClient, ServiceClient, Transport, Trust};
+use model::{HostName, IdScope, RegistrationId, SymmetricKey};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use wire::sas::ConnectionString;
+
+use crate::program::muster;
+
+const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
+
+/// A configured service that can be started, killed and started again.
+struct Site {
+    folder: TempDir,
+    ca_pem: String,
+    https: u16,
+    mqtts: u16,
+    hub_mqtts: u16,
+}
+
+impl Site {
+    fn new() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let [ca_pem, chain, key] = certificates();
+        std::fs::write(folder.path().join("server.pem"), chain).unwrap();
+        std::fs::write(folder.path().join("server.key"), key).unwrap();
+        let [https, mqtts, hub_https, hub_mqtts] = free_ports();
+        let site = Site { folder, ca_pem, https, mqtts, hub_mqtts };
+        std::fs::write(site.config(), site.configuration(hub_https)).unwrap();
+        site
+    }
+
+    fn config(&self) -> std::path::PathBuf {
+        self.folder.path().join("muster.toml")
+    }
+
+    fn configuration(&self, hub_https: u16) -> String {
+        let dir = self.folder.path().display();
+        let (https, mqtts, hub_mqtts) = (self.https, self.mqtts, self.hub_mqtts);
+        let instance = |name: &str, scope: &str, host: &str| {
+            format!(
+                "[[instance]]\nname = {name:?}\nid_scope = {scope:?}\nservice_hosts = [{host:?}]\n\
+                 [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = \"env:SITE_KEY\"\n\
+                 rights = \"EnrollmentWrite, RegistrationStatusWrite\"\n\
+                 [[instance.linked_hub]]\nembedded_hub = \"hub\"\n"
+            )
+        };
+        format!(
+            "data_dir = \"{dir}/data\"\n[listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\n\
+             [[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
+             [[embedded_hub]]\nname = \"hub\"\nhost_name = \"127.0.0.1\"\nhttps = \"127.0.0.1:{hub_https}\"\n\
+             mqtts = \"127.0.0.1:{hub_mqtts}\"\nowner_key = {KEY:?}\n{}{}",
+            instance("one", "0neAAAAAAAA", "127.0.0.1"),
+            instance("two", "0neBBBBBBBB", "localhost"),
+        )
+    }
+
+    /// Starts the service and waits until it serves.
+    async fn start(&self) -> Child {
+        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(["serve", "--config", self.config().to_str().unwrap(), "--log", "warn"])
+            .env("SITE_KEY", KEY)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.mqtts)).await.is_err() {
+            assert!(Instant::now() < patience, "the service did not start");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        child
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::from_pem(self.ca_pem.as_bytes()).unwrap()
+    }
+
+    fn endpoint(&self, scope: &str) -> Endpoint {
+        Endpoint {
+            host: HostName::parse("127.0.0.1").unwrap(),
+            https_port: self.https,
+            mqtts_port: self.mqtts,
+            id_scope: IdScope::parse(scope).unwrap(),
+            trust: self.trust(),
+        }
+    }
+
+    fn service(&self, host: &str) -> ServiceClient {
+        let text = format!("HostName={host}:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https);
+        ServiceClient::new(&ConnectionString::parse(&text).unwrap(), self.https, self.trust()).unwrap()
+    }
+}
+
+/// A CA's certificate; the chain and key of a server at 127.0.0.1 and localhost.
+fn certificates() -> [String; 3] {
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::from_params(&ca, &ca_key);
+    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap().pem();
+    [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
+}
+
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn device(name: &str) -> Device {
+    Device::with_key(RegistrationId::parse(name).unwrap(), SymmetricKey::parse(KEY).unwrap())
+}
+
+fn enrollment(name: &str) -> serde_json::Value {
+    let keys = json!({"primaryKey": KEY, "secondaryKey": KEY});
+    json!({"registrationId": name, "attestation": {"type": "symmetricKey", "symmetricKey": keys}})
+}
+
+#[tokio::test]
+async fn serves_its_instances_apart_and_survives_a_kill() {
+    let site = Site::new();
+    let mut service = site.start().await;
+    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let (one, two) = (site.endpoint("0neAAAAAAAA"), site.endpoint("0neBBBBBBBB"));
+    let first = ::fleet::register(&one, &device("dev-1"), Transport::Https, None).await.unwrap();
+    let elsewhere = ::fleet::register(&two, &device("dev-1"), Transport::Mqtt, None).await;
+    assert!(elsewhere.is_err(), "an enrollment of one instance counted in the other");
+
+    service.kill().await.unwrap();
+    let mut service = site.start().await;
+    let again = ::fleet::register(&one, &device("dev-1"), Transport::Mqtt, None).await.unwrap();
+    assert_eq!((&again.hub, &again.device_id), (&first.hub, &first.device_id));
+    assert_eq!(again.state["createdDateTimeUtc"], first.state["createdDateTimeUtc"]);
+    let hub = ::fleet::HubSite { name: again.hub.clone(), mqtts_port: site.hub_mqtts, trust: site.trust() };
+    let mut connected = HubClient::connect(&hub, &device("dev-1"), &again.device_id).await.unwrap();
+    assert!(connected.twin().await.unwrap().get("desired").is_some());
+    connected.disconnect().await;
+
+    let pid = service.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(service.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn says_what_is_wrong_with_a_configuration() {
+    let site = Site::new();
+    let config = site.config();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let check = async |text: &str, expected: &str| {
+        std::fs::write(&config, text).unwrap();
+        let ended = muster(["serve", "--check", "--config", config.to_str().unwrap()]).await;
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{expected}: {}", ended.stderr);
+    };
+    check(&text.replace("https =", "htps ="), "unknown field `htps`").await;
+    check(&text.replace("[listen]", "[listen"), "line 2").await;
+    check(&text.replace("0neBBBBBBBB", "0neaaaaaaaa"), "stands twice").await;
+    check(&text, "environment variable SITE_KEY").await;
+    check(&text.replace("server.key", "gone.key"), "gone.key").await;
+    let missing = muster(["serve", "--config", "/nonexistent/muster.toml"]).await;
+    assert_eq!(missing.code, 1);
+    assert!(missing.stderr.contains("/nonexistent/muster.toml"), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn prints_an_example_that_is_a_file() {
+    let ended = muster(["serve", "--example"]).await;
+    assert_eq!(ended.code, 0);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/muster.example.toml");
+    assert_eq!(ended.stdout, std::fs::read_to_string(path).unwrap());
+}

@@ -1,0 +1,153 @@
+//! The request that asks for a WebSocket, and its answer.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+
+/// Whether the request asks for a WebSocket. Others that have an `Upgrade` header are answered as if they had none
+/// (RFC 9110 §7.8).
+pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && listed(request.headers(), &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// The answer that switches to MQTT, or the one that says why not. Extensions that the client offers
+/// (permessage-deflate) are declined by not naming them.
+pub(crate) fn accept<B: hyper::body::Body>(request: &Request<B>) -> Result<Response, Refusal> {
+    let protocol = mqtt_as_offered(request.headers())?;
+    if !request.body().is_end_stream() {
+        return Err(Refusal::Body);
+    }
+    let mut response = create_response_with_body(request, Body::empty)?;
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    Ok(response)
+}
+
+/// Why there is no WebSocket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("AMQP is not served here yet, only MQTT (subprotocol mqtt)")]
+    Amqp,
+    #[error("a WebSocket handshake has no body")]
+    Body,
+    #[error(transparent)]
+    Handshake(#[from] Error),
+    #[error("a WebSocket here speaks MQTT 3.1.1: Sec-WebSocket-Protocol must offer mqtt")]
+    NoMqtt,
+}
+
+impl Refusal {
+    /// The answer that tells the client.
+    pub(crate) fn response(&self) -> Response {
+        let mut response = Response::new(Body::from(format!("{self}\n")));
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Refusal::Handshake(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) = self {
+            *response.status_mut() = StatusCode::UPGRADE_REQUIRED; // RFC 6455 §4.2.2
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        response
+    }
+}
+
+/// The subprotocol in the client's own spelling: the C SDK writes `MQTT`, the others `mqtt`.
+fn mqtt_as_offered(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    let offered = || listed(headers, &SEC_WEBSOCKET_PROTOCOL);
+    if let Some(name) = offered().find(|name| name.eq_ignore_ascii_case("mqtt")) {
+        return HeaderValue::from_str(name).map_err(|_| Refusal::NoMqtt);
+    }
+    let amqp = offered().any(|name| name.eq_ignore_ascii_case("AMQPWSB10"));
+    Err(if amqp { Refusal::Amqp } else { Refusal::NoMqtt })
+}
+
+/// The elements of a header that is a list, over all its lines.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A handshake as SDKs send it, but for `replaced`; a header replaced with "" is left out.
+    fn request(replaced: &[(&'static str, &str)]) -> Request<Body> {
+        let usual = [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="), // RFC 6455 §1.3
+            ("sec-websocket-protocol", "mqtt"),
+        ];
+        let mut request = Request::builder().uri("/$iothub/websocket").body(Body::empty()).unwrap();
+        for (name, value) in usual.iter().chain(replaced) {
+            request.headers_mut().remove(*name);
+            if !value.is_empty() {
+                request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
+            }
+        }
+        request
+    }
+
+    #[test]
+    fn the_offered_spelling_is_taken() {
+        let check = |offered: &str, taken: &str| {
+            let answer = accept(&request(&[("sec-websocket-protocol", offered)])).unwrap();
+            assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
+            assert_eq!(answer.headers()["sec-websocket-protocol"], taken, "{offered}");
+            assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        };
+        check("mqtt", "mqtt");
+        check("MQTT", "MQTT");
+        check("mqttv3.1, AMQPWSB10,  Mqtt ", "Mqtt");
+    }
+
+    #[test]
+    fn extensions_are_declined() {
+        let offer = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits");
+        let answer = accept(&request(&[offer])).unwrap();
+        assert!(!answer.headers().contains_key("sec-websocket-extensions"));
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_with_the_reason() {
+        let check = |replaced: (&'static str, &str), status: u16, reason: &str| {
+            let refusal = accept(&request(&[replaced])).unwrap_err();
+            let answer = refusal.response();
+            assert_eq!(answer.status(), status, "{replaced:?}");
+            assert!(refusal.to_string().contains(reason), "{replaced:?}: {refusal}");
+            assert_eq!(answer.headers().contains_key("sec-websocket-version"), status == 426, "{replaced:?}");
+        };
+        check(("sec-websocket-protocol", ""), 400, "must offer mqtt");
+        check(("sec-websocket-protocol", "mqttv3.1"), 400, "must offer mqtt");
+        check(("sec-websocket-protocol", "AMQPWSB10"), 400, "AMQP is not served here yet");
+        check(("sec-websocket-version", "8"), 426, "Sec-WebSocket-Version");
+        check(("sec-websocket-version", ""), 426, "Sec-WebSocket-Version");
+        check(("sec-websocket-key", "c2hvcnQ="), 400, "Sec-WebSocket-Key");
+        check(("sec-websocket-key", ""), 400, "Sec-WebSocket-Key");
+        check(("connection", "keep-alive"), 400, "Connection");
+        let with_body = request(&[]).map(|_| Body::from("x"));
+        assert!(matches!(accept(&with_body), Err(Refusal::Body)));
+    }
+
+    #[test]
+    fn other_requests_are_not_for_websockets() {
+        let check =
+            |asked: bool, request: Request<Body>| assert_eq!(is_asked(&request), asked, "{request:?}");
+        check(true, request(&[]));
+        check(true, request(&[("upgrade", "h2c, WebSocket")]));
+        check(false, request(&[("upgrade", "")]));
+        check(false, request(&[("upgrade", "h2c")]));
+        let mut post = request(&[]);
+        *post.method_mut() = Method::POST;
+        check(false, post);
+        let mut old = request(&[]);
+        *old.version_mut() = Version::HTTP_10;
+        check(false, old);
+    }
+}

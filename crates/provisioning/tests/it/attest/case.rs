@@ -1,0 +1,136 @@
+//! What the tables share: evidence, groups, and what is decided about them.
+
+use std::sync::Arc;
+
+use model::{
+    Certificate, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation, GroupCertificates,
+    IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus, RegistrationId,
+    Timestamp,
+};
+use provisioning::attest::{self, Attested, Claimant, Evidence, Refusal, x509::PresentedChain};
+use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, date_time_ymd};
+use testkit::{ca::Authority, sample};
+
+/// 2026-11-23T00:00:00Z.
+pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_392_000);
+pub const SCOPE: &str = "0ne00000001";
+pub const DEVICE: &str = "dev-1";
+
+/// Certificates as they came in the handshake.
+pub fn certificates<D: AsRef<[u8]>>(chain: &[D]) -> Evidence {
+    let certificates: Vec<_> = chain.iter().map(|der| der.as_ref().to_vec().into()).collect();
+    Evidence { claim: None, certificates: certificates.into() }
+}
+
+/// Runs `decide` for the device `id` at `now`.
+pub fn claiming<T>(
+    id: &str,
+    now: Timestamp,
+    evidence: &Evidence,
+    decide: impl FnOnce(&Claimant<'_>) -> T,
+) -> T {
+    let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
+    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, now })
+}
+
+/// An individual enrollment of the device.
+pub fn individual(attestation: IndividualAttestation) -> IndividualEnrollment {
+    let settings = EnrollmentSettings::default();
+    IndividualEnrollment { attestation, settings, ..sample::individual(DEVICE) }
+}
+
+/// An enabled group with these signing certificates.
+pub fn group(id: &str, primary: Option<&Certificate>, secondary: Option<&Certificate>) -> EnrollmentGroup {
+    let pair = Pair::new(primary.cloned(), secondary.cloned()).unwrap();
+    let attestation = GroupAttestation::X509(GroupCertificates::Signing(pair));
+    EnrollmentGroup { attestation, settings: EnrollmentSettings::default(), ..sample::group(id) }
+}
+
+/// An enabled group with the certificate of this CA.
+pub fn group_of(id: &str, authority: &Authority) -> EnrollmentGroup {
+    group(id, Some(&authority.certificate()), None)
+}
+
+pub fn disabled(mut group: EnrollmentGroup) -> EnrollmentGroup {
+    group.settings.provisioning_status = ProvisioningStatus::Disabled;
+    group
+}
+
+/// What is decided about an X.509 group device: the group's name, or the refusal. As in the service, only the groups
+/// are considered whose certificates bear the name of some presented certificate's issuer.
+pub fn by_group(
+    groups: &[EnrollmentGroup],
+    evidence: &Evidence,
+    id: &str,
+    now: Timestamp,
+) -> Result<Attested, Refusal> {
+    let chain = PresentedChain::parse(&evidence.certificates)?;
+    let issuers = chain.issuers();
+    let concerned = groups.iter().filter(|group| match &group.attestation {
+        GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
+            pair.iter().any(|certificate| issuers.contains(&certificate.subject()))
+        }
+        _ => false,
+    });
+    let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
+    claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant))
+}
+
+/// `Ok(name of the enrollment)`, or the text of the refusal.
+pub fn verdict(decided: Result<Attested, Refusal>) -> Result<String, String> {
+    match decided {
+        Ok(attested) => Ok(match attested.enrollment() {
+            EnrollmentRef::Individual => "individual".into(),
+            EnrollmentRef::Group(id) => id.to_string(),
+        }),
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}
+
+/// Fails unless the verdict is this name, or a refusal that says this.
+pub fn check(case: &str, decided: Result<Attested, Refusal>, expected: Result<&str, &str>) {
+    match (verdict(decided), expected) {
+        (Ok(name), Ok(expected)) => assert_eq!(name, expected, "{case}"),
+        (Err(reason), Err(expected)) => assert!(reason.contains(expected), "{case}: {reason}"),
+        (decided, _) => panic!("{case}: {decided:?} instead of {expected:?}"),
+    }
+}
+
+/// A certificate for a new key that `authority`, whose name is to be given, issues for `common_name`; valid from 2020 to
+/// 2100 and shaped by hand.
+pub fn custom(
+    authority: &Authority,
+    authority_name: &str,
+    common_name: &str,
+    shape: impl FnOnce(&mut CertificateParams),
+) -> Vec<u8> {
+    let key = KeyPair::generate().unwrap();
+    for_key(&key, (authority, authority_name), common_name, shape)
+}
+
+/// The same for this key.
+pub fn for_key(
+    key: &KeyPair,
+    (authority, authority_name): (&Authority, &str),
+    common_name: &str,
+    shape: impl FnOnce(&mut CertificateParams),
+) -> Vec<u8> {
+    let mut params = named(common_name);
+    shape(&mut params);
+    let issuer = Issuer::new(named(authority_name), key_of(authority));
+    params.signed_by(key, &issuer).unwrap().der().to_vec()
+}
+
+/// The private key of a CA.
+pub fn key_of(authority: &Authority) -> KeyPair {
+    KeyPair::try_from(authority.identity().key_der()).unwrap()
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2100, 1, 1);
+    params
+}

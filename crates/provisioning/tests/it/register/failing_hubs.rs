@@ -1,0 +1,216 @@
+//! Hubs that refuse, are down, or lose their answers.
+
+use model::{AllocationWeight, Status};
+use provisioning::{
+    ports::HubError,
+    register::{Begun, Ended},
+};
+use testkit::{hub::Failure, sample};
+
+use super::world::{HUBS, SCOPE, World, assigned, disable, individual, keys, with_keys};
+
+fn down() -> HubError {
+    HubError::Unavailable("down".into())
+}
+
+fn refuses() -> HubError {
+    HubError::Refused("quota".into())
+}
+
+/// A world with one hub.
+async fn with_one_hub() -> World {
+    let world = World::new().await;
+    world.link(&HUBS[..1]).await;
+    world
+}
+
+#[tokio::test]
+async fn a_hub_that_refuses_fails_the_registration() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    world.hub(HUBS[0]).fail_next(Failure::Before(refuses()));
+    let registration = world.register(&device).await;
+    let Status::Failed { failure, standing: None } = &registration.status else {
+        panic!("{:?}", registration.status)
+    };
+    assert_eq!((failure.code, failure.message.as_str()), (400_209, "quota"));
+    assert_eq!(world.record("dev-1").await.as_ref(), Some(&registration));
+    assert_eq!(world.counted(SCOPE).await, (0, 0), "only what succeeds counts");
+    let registration = world.register(&device).await;
+    world.check_at_hub(&registration, &keys(10), 1);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_refused_refresh_leaves_the_assignment_standing() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let first = assigned(&world.register(&device).await);
+    for (case, number) in [("a confirmation", 10), ("other credentials", 40)] {
+        world.enroll(with_keys("dev-1", number)).await;
+        world.hub(HUBS[0]).fail_next(Failure::Before(refuses()));
+        let device = device.with_key(sample::key(number));
+        let failed = world.register(&device).await;
+        let Status::Failed { failure, standing } = &failed.status else {
+            panic!("{case}: {:?}", failed.status)
+        };
+        assert_eq!(
+            (failure.code, standing.as_ref().map(|at| &at.hub)),
+            (400_209, Some(&first.hub)),
+            "{case}"
+        );
+        let registration = world.register(&device).await;
+        world.check_at_hub(&registration, &keys(number), 1);
+    }
+    assert_eq!(world.counted(SCOPE).await, (1, 2));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_down_is_asked_again() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    for _ in 0..3 {
+        world.hub(HUBS[0]).fail_next(Failure::Before(down()));
+        let ended = world.provisioning.carry_out(&run).await;
+        assert!(matches!(&ended, Ended::Later(reason) if reason.contains("down")), "{ended:?}");
+        assert_eq!(world.record("dev-1").await.as_ref(), Some(&run.registration), "nothing is written");
+    }
+    let registration = world.finish(&run).await;
+    world.check_at_hub(&registration, &keys(10), 1);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+/// The same order goes to the same hub again, which makes the twin what it is already.
+#[tokio::test]
+async fn a_lost_answer_leads_to_one_device_and_one_count() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    for _ in 0..2 {
+        world.hub(HUBS[0]).fail_next(Failure::After(down()));
+        assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    }
+    let calls = world.hub(HUBS[0]).calls();
+    let registration = world.finish(&run).await;
+    let all = world.hub(HUBS[0]).calls();
+    assert!(all.iter().all(|call| *call == calls[0]), "each call is the same");
+    world.check_at_hub(&registration, &keys(10), 3);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_confirmation_waits_for_its_hub_too() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let first = world.register(&device).await;
+    let run = world.run(&device).await;
+    world.hub(HUBS[0]).fail_next(Failure::After(down()));
+    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+    assert_eq!(world.finish(&run).await, first);
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+}
+
+/// While its hub is down, a device that comes with other credentials goes to the same hub all the same, and can connect
+/// there with what it holds.
+#[tokio::test]
+async fn credentials_that_change_meanwhile_reach_the_hub() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    let first = world.run(&device).await;
+    let hub = first_hub(&first.registration.status);
+    world.hub(&hub).fail_next(Failure::After(down()));
+    assert!(matches!(world.provisioning.carry_out(&first).await, Ended::Later(_)));
+
+    world.enroll(with_keys("dev-1", 40)).await;
+    world.change_instance(|instance| favour_others(instance, &hub)).await;
+    let device = device.with_key(sample::key(41));
+    let second = world.run(&device).await;
+    assert_ne!(second.registration.operation_id, first.registration.operation_id);
+    assert_eq!(first_hub(&second.registration.status), hub);
+    let joined = world.run(&device).await;
+    assert_eq!(joined.registration.operation_id, second.registration.operation_id);
+
+    let overtaken = world.finish(&first).await;
+    assert_eq!(overtaken, second.registration, "the first run is told what took its place");
+    let registration = world.finish(&second).await;
+    assert_eq!(assigned(&registration).hub.as_str(), hub);
+    world.check_at_hub(&registration, &keys(40), 3);
+    assert_eq!(world.counted(SCOPE).await, (1, 0), "one device was assigned, once");
+}
+
+fn first_hub(status: &Status) -> String {
+    match status {
+        Status::Assigning { order, .. } => order.hub.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn favour_others(instance: &mut model::Instance, hub: &str) {
+    for linked in &mut instance.linked_hubs {
+        let weight = if linked.name.as_str() == hub { 1 } else { 1000 };
+        linked.weight = AllocationWeight::new(weight).unwrap();
+        linked.takes_new_devices = linked.name.as_str() != hub;
+    }
+}
+
+/// The run ends, for its hub may have been told; the device is told that it is disabled.
+#[tokio::test]
+async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    world.hub(HUBS[0]).fail_next(Failure::After(down()));
+    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+
+    let mut enrollment = individual("dev-1");
+    disable(&mut enrollment.settings);
+    world.enroll(enrollment).await;
+    let Begun::Settled(told) = world.begin(&device).await else { panic!("it runs") };
+    assert_eq!(told.status, Status::Disabled { standing: None });
+    assert_eq!(world.record("dev-1").await.as_ref(), Some(&run.registration), "the run is not lost");
+
+    let registration = world.finish(&run).await;
+    world.check_at_hub(&registration, &keys(10), 2);
+    let told = world.register(&device).await;
+    assert_eq!(told.status, Status::Disabled { standing: Some(assigned(&registration)) });
+}
+
+/// Nobody waits for a hub that was unlinked: neither the run that was under way, nor the device that comes again.
+#[tokio::test]
+async fn an_unlinked_hub_is_not_waited_for() {
+    let world = with_one_hub().await;
+    let (one, two) = (world.device("dev-1").await, world.device("dev-2").await);
+    let (run_one, run_two) = (world.run(&one).await, world.run(&two).await);
+    for run in [&run_one, &run_two] {
+        world.hub(HUBS[0]).fail_next(Failure::Before(down()));
+        assert!(matches!(world.provisioning.carry_out(run).await, Ended::Later(_)));
+    }
+    world.link(&HUBS[1..2]).await;
+    let failed = world.finish(&run_one).await;
+    assert!(
+        matches!(&failed.status, Status::Failed { failure, .. } if failure.code == 400_209),
+        "{failed:?}"
+    );
+    let registration = world.register(&one).await;
+    assert_eq!(assigned(&registration).hub.as_str(), HUBS[1]);
+
+    let elsewhere = world.register(&two).await;
+    assert_eq!(assigned(&elsewhere).hub.as_str(), HUBS[1]);
+    assert_eq!(world.finish(&run_two).await, elsewhere, "the old run changes nothing");
+    assert_eq!(world.hub(HUBS[0]).devices().len(), 0);
+    assert_eq!(world.counted(SCOPE).await, (2, 0));
+}
+
+#[tokio::test]
+async fn a_hub_that_nothing_leads_to_fails_the_registration() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.link(&["unreachable.example"]).await;
+    let registration = world.register(&device).await;
+    assert!(
+        matches!(&registration.status, Status::Failed { failure, .. } if failure.code == 400_209),
+        "{registration:?}"
+    );
+}

@@ -1,0 +1,162 @@
+//! Which enrollment lets a device in: the individual one, a group, or none.
+
+use model::{
+    EnrollmentRef, IndividualAttestation, IndividualCertificates, IndividualEnrollment, Pair, Status,
+};
+use provisioning::{Error, attest::Evidence, register::Begun};
+use testkit::{
+    ca::{Authority, Identity},
+    sample,
+};
+
+use super::{
+    token::Token,
+    world::{SCOPE, World, disable, group, group_by, individual},
+};
+use crate::attest::case::{certificates, group_of};
+
+const DEVICE: &str = "dev-1";
+
+/// A world with a symmetric-key group and a certificate group that both would take the device.
+struct Groups {
+    world: World,
+    root: Authority,
+    leaf: Identity,
+}
+
+impl Groups {
+    async fn new() -> Groups {
+        let (world, root) = (World::new().await, Authority::root("Root"));
+        world.enroll_group(group("keys")).await;
+        world.enroll_group(group_by("certificates", group_of("x", &root).attestation)).await;
+        let leaf = root.device(DEVICE);
+        Groups { world, root, leaf }
+    }
+
+    fn certificate(&self) -> Evidence {
+        certificates(&[self.leaf.der()])
+    }
+
+    /// Registers; the enrollment that let the device in, `disabled`, or the message of the refusal.
+    async fn outcome(&self, evidence: Evidence) -> String {
+        match self.world.begin_with(SCOPE, DEVICE, evidence).await {
+            Ok(Begun::Running(run)) => match run.registration.enrollment {
+                EnrollmentRef::Individual => "individual".into(),
+                EnrollmentRef::Group(id) => id.to_string(),
+            },
+            Ok(Begun::Settled(registration)) => match registration.status {
+                Status::Disabled { .. } => "disabled".into(),
+                other => panic!("{other:?}"),
+            },
+            Err(Error::Unauthorized { message, .. }) => message.into(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn token(key: &model::SymmetricKey) -> Evidence {
+    Token::new(&format!("{SCOPE}/registrations/{DEVICE}"), key).evidence()
+}
+
+fn derived() -> Evidence {
+    token(&sample::key(20).derive(DEVICE))
+}
+
+/// A disabled individual enrollment, which takes `sample::key(10)`.
+fn blocking() -> IndividualEnrollment {
+    let mut enrollment = individual(DEVICE);
+    disable(&mut enrollment.settings);
+    enrollment
+}
+
+#[tokio::test]
+async fn without_an_individual_enrollment_a_group_lets_it_in() {
+    let groups = Groups::new().await;
+    assert_eq!(groups.outcome(derived()).await, "keys");
+    groups.world.delete_registration(DEVICE).await;
+    assert_eq!(groups.outcome(groups.certificate()).await, "certificates");
+    for (case, evidence) in [
+        ("nothing", Evidence::default()),
+        ("the group's own key", token(&sample::key(20))),
+        ("a foreign key", token(&sample::key(99))),
+    ] {
+        assert_eq!(groups.outcome(evidence).await, "Unauthorized", "{case}");
+    }
+    let foreign = certificates(&[Authority::root("Root").device(DEVICE).der()]);
+    assert_eq!(groups.outcome(foreign).await, "Invalid certificate.");
+    let other = certificates(&[groups.root.device("dev-2").der()]);
+    assert_eq!(groups.outcome(other).await, "Invalid certificate.");
+}
+
+#[tokio::test]
+async fn the_individual_enrollment_comes_first() {
+    let groups = Groups::new().await;
+    groups.world.enroll(individual(DEVICE)).await;
+    assert_eq!(groups.outcome(token(&sample::key(10))).await, "individual");
+    assert_eq!(groups.outcome(derived()).await, "Unauthorized", "a key of the group is not the device's own");
+}
+
+#[tokio::test]
+async fn an_individual_enrollment_of_another_mechanism_leaves_it_to_the_groups() {
+    let groups = Groups::new().await;
+    groups.world.enroll(individual(DEVICE)).await;
+    assert_eq!(groups.outcome(groups.certificate()).await, "certificates");
+
+    let groups = Groups::new().await;
+    let own = Pair::new(Some(groups.leaf.certificate()), None).unwrap();
+    let attestation = IndividualAttestation::X509(IndividualCertificates::Client(own));
+    groups.world.enroll(IndividualEnrollment { attestation, ..individual(DEVICE) }).await;
+    assert_eq!(groups.outcome(derived()).await, "keys");
+    groups.world.delete_registration(DEVICE).await;
+    assert_eq!(groups.outcome(groups.certificate()).await, "individual");
+    let other = certificates(&[groups.root.device(DEVICE).der()]);
+    assert_eq!(groups.outcome(other).await, "Invalid certificate.", "another leaf of the group's CA");
+}
+
+#[tokio::test]
+async fn a_disabled_individual_enrollment_blocks_whatever_is_presented() {
+    let groups = Groups::new().await;
+    groups.world.enroll(blocking()).await;
+    assert_eq!(groups.outcome(token(&sample::key(10))).await, "disabled");
+    assert_eq!(groups.outcome(derived()).await, "Unauthorized");
+    assert_eq!(groups.outcome(groups.certificate()).await, "Unauthorized");
+    assert_eq!(groups.outcome(Evidence::default()).await, "Unauthorized");
+    let id = sample::registration_id(DEVICE);
+    groups.world.enroll_in(SCOPE, provisioning::ports::Change::DeleteIndividual(id)).await;
+    assert_eq!(groups.outcome(derived()).await, "keys", "deleted, it blocks no more");
+}
+
+#[tokio::test]
+async fn a_disabled_group_blocks_its_devices() {
+    let groups = Groups::new().await;
+    let (mut keys, mut chain) =
+        (group("keys"), group_by("certificates", group_of("x", &groups.root).attestation));
+    disable(&mut keys.settings);
+    disable(&mut chain.settings);
+    groups.world.enroll_group(keys).await;
+    groups.world.enroll_group(chain.clone()).await;
+    assert_eq!(groups.outcome(derived()).await, "disabled");
+    assert_eq!(groups.outcome(groups.certificate()).await, "disabled");
+    // An enabled group with the same certificate does not help.
+    groups.world.enroll_group(group_by("another", chain.attestation)).await;
+    assert_eq!(groups.outcome(groups.certificate()).await, "disabled");
+}
+
+#[tokio::test]
+async fn a_refusal_changes_nothing() {
+    let groups = Groups::new().await;
+    for evidence in [Evidence::default(), token(&sample::key(20)), certificates(&[b"rubbish"])] {
+        groups.outcome(evidence).await;
+    }
+    assert_eq!(groups.world.record(DEVICE).await, None);
+    assert_eq!((groups.world.calls(), groups.world.counted(SCOPE).await), (0, (0, 0)));
+}
+
+#[tokio::test]
+async fn the_operator_reads_the_rule_that_refused() {
+    let groups = Groups::new().await;
+    let refused = groups.world.begin_with(SCOPE, DEVICE, certificates(&[b"rubbish"])).await;
+    let Err(Error::Unauthorized { message, reason }) = refused else { panic!("{refused:?}") };
+    assert_eq!(message, "Invalid certificate.");
+    assert_eq!(reason, "certificate 0 of those presented cannot be read");
+}

@@ -1,0 +1,129 @@
+//! Runs that were cut off: by a crash, a restart, a deletion, a store that is gone.
+
+use model::{AllocationWeight, Status};
+use provisioning::{Error, register::Ended};
+use testkit::sample;
+
+use super::world::{HUBS, OTHER_SCOPE, SCOPE, World, assigned, individual, keys};
+
+#[tokio::test]
+async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
+    for told in [false, true] {
+        let world = World::new().await;
+        let device = world.device("dev-1").await;
+        let run = world.run(&device).await;
+        let Status::Assigning { order, .. } = &run.registration.status else { panic!("{run:?}") };
+        let hub = order.hub.clone();
+        if told {
+            // The hub did it, and the service ended before it could write that down.
+            let connector = world.hub(hub.as_str());
+            provisioning::ports::HubConnector::ensure_device(&*connector, order).await.unwrap();
+        }
+        let world = world.restarted().await;
+        world
+            .change_instance(|instance| {
+                for linked in &mut instance.linked_hubs {
+                    let weight = if linked.name == hub { 1 } else { 1000 };
+                    linked.weight = AllocationWeight::new(weight).unwrap();
+                    linked.takes_new_devices = linked.name != hub;
+                }
+            })
+            .await;
+        let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+        assert_eq!(resumed.registration, run.registration);
+        let registration = world.finish(resumed).await;
+        assert_eq!(assigned(&registration).hub, hub);
+        world.check_at_hub(&registration, &keys(10), if told { 2 } else { 1 });
+        assert_eq!(world.counted(SCOPE).await, (1, 0));
+        assert_eq!(world.provisioning.unfinished(10).await.unwrap().len(), 0);
+        assert_eq!(world.register(&device).await, registration);
+    }
+}
+
+/// The device comes back before anybody took up its run.
+#[tokio::test]
+async fn a_device_that_comes_back_takes_up_its_run() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    let world = world.restarted().await;
+    let again = world.run(&device).await;
+    assert_eq!(again.registration, run.registration);
+    world.check_at_hub(&world.finish(&again).await, &keys(10), 1);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+#[tokio::test]
+async fn what_is_assigned_stays_so_over_a_restart() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    let registration = world.register(&device).await;
+    let world = world.restarted().await;
+    assert_eq!(world.register(&device).await, registration);
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+}
+
+#[tokio::test]
+async fn unfinished_runs_of_all_instances_up_to_a_limit() {
+    let world = World::new().await;
+    for scope in [SCOPE, OTHER_SCOPE] {
+        for number in 0..4 {
+            let id = format!("dev-{number}");
+            let mut device = world.device(&id).await;
+            world
+                .enroll_in(scope, provisioning::ports::Change::PutIndividual(Box::new(individual(&id))))
+                .await;
+            device.scope = scope.into();
+            world.run(&device).await;
+        }
+    }
+    for (at_most, expected) in [(0, 0), (1, 1), (4, 4), (6, 6), (8, 8), (100, 8)] {
+        let runs = world.provisioning.unfinished(at_most).await.unwrap();
+        assert_eq!(runs.len(), expected, "at most {at_most}");
+        let in_first = runs.iter().filter(|run| run.scope == sample::scope(SCOPE)).count();
+        assert_eq!(in_first, expected.min(4), "at most {at_most}");
+    }
+}
+
+#[tokio::test]
+async fn a_registration_deleted_meanwhile_stays_deleted() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    world.delete_registration("dev-1").await;
+    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Deleted));
+    assert_eq!(world.record("dev-1").await, None);
+    assert_eq!(world.counted(SCOPE).await, (0, 0));
+}
+
+/// Deleted and begun anew: the old run ends, and does not touch the new one.
+#[tokio::test]
+async fn a_run_does_not_end_its_successor() {
+    let world = World::new().await;
+    world.link(&HUBS[..1]).await;
+    let device = world.device("dev-1").await;
+    let old = world.run(&device).await;
+    world.delete_registration("dev-1").await;
+    let new = world.run(&device).await;
+    assert_eq!(world.finish(&old).await, new.registration);
+    assert_eq!(world.record("dev-1").await.as_ref(), Some(&new.registration));
+    let registration = world.finish(&new).await;
+    assert_eq!(registration.operation_id, new.registration.operation_id);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+#[tokio::test]
+async fn without_its_store_nothing_is_said_to_be_done() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    let run = world.run(&device).await;
+    world.store.clone().close().await;
+    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    let other = device.called("dev-1").with_key(sample::key(11));
+    let begun = world.begin_with(SCOPE, "dev-1", other.evidence()).await;
+    assert!(matches!(begun, Ok(_) | Err(Error::Broken(_))), "{begun:?}");
+    let world = world.restarted().await;
+    let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    world.finish(resumed).await;
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}

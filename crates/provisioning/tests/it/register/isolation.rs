@@ -1,0 +1,111 @@
+//! Nothing of one instance shows through another: every verb, from both sides.
+
+use model::EnrollmentGroup;
+use provisioning::{
+    Error,
+    ports::{Change, Store},
+};
+use testkit::{ca::Authority, sample};
+
+use super::{
+    token::Token,
+    world::{Device, OTHER_SCOPE, SCOPE, World, assigned, group, group_by, individual, keys, with_keys},
+};
+use crate::attest::case::{certificates, group_of};
+
+fn enrolled(number: u8) -> Change {
+    Change::PutIndividual(Box::new(with_keys("dev-1", number)))
+}
+
+/// A device of the same name in each instance, with its own keys.
+async fn twins(world: &World) -> [Device; 2] {
+    world.enroll_in(SCOPE, enrolled(10)).await;
+    world.enroll_in(OTHER_SCOPE, enrolled(50)).await;
+    let device =
+        |scope: &str, number| Device { scope: scope.into(), id: "dev-1".into(), key: sample::key(number) };
+    [device(SCOPE, 10), device(OTHER_SCOPE, 50)]
+}
+
+#[tokio::test]
+async fn what_one_instance_takes_the_other_refuses() {
+    let world = World::new().await;
+    let both = twins(&world).await;
+    let ids = [world.register(&both[0]).await.operation_id, world.register(&both[1]).await.operation_id];
+    let before = (world.calls(), world.counted(SCOPE).await, world.counted(OTHER_SCOPE).await);
+    for (here, there) in [(0, 1), (1, 0)] {
+        let scope = both[there].scope.as_str();
+        // As it is, its token names the other scope; signed anew, the key is the other instance's.
+        let resigned = Token::new(&format!("{scope}/registrations/dev-1"), &both[here].key).evidence();
+        for evidence in [both[here].evidence(), resigned] {
+            let instance = world.instance(scope).await;
+            let id = sample::registration_id("dev-1");
+            let begun = world.begin_with(scope, "dev-1", evidence.clone()).await;
+            assert!(matches!(begun, Err(Error::Unauthorized { .. })), "begin: {begun:?}");
+            for operation_id in &ids {
+                let polled = world.provisioning.poll(&instance, &id, operation_id, &evidence).await;
+                assert!(matches!(polled, Err(Error::Unauthorized { .. })), "poll: {polled:?}");
+            }
+            let found = world.provisioning.look_up(&instance, &id, &evidence).await;
+            assert!(matches!(found, Err(Error::Unauthorized { .. })), "look up: {found:?}");
+        }
+    }
+    let after = (world.calls(), world.counted(SCOPE).await, world.counted(OTHER_SCOPE).await);
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn one_name_in_two_instances_is_two_devices() {
+    let world = World::new().await;
+    let [here, there] = twins(&world).await;
+    world.link(&["hub-3.example"]).await;
+    let run_here = world.run(&here).await;
+    assert!(matches!(world.look_up(&there).await, Err(Error::NotFound(_))), "it has registered here only");
+    let run_there = world.run(&there).await;
+
+    let unfinished = world.provisioning.unfinished(10).await.unwrap();
+    let scopes: Vec<_> = unfinished.iter().map(|run| run.scope.as_str()).collect();
+    assert_eq!(scopes, [SCOPE, OTHER_SCOPE]);
+
+    let ended_here = world.finish(&run_here).await;
+    world.check_at_hub(&ended_here, &keys(10), 1);
+    assert_eq!((world.counted(SCOPE).await, world.counted(OTHER_SCOPE).await), ((1, 0), (0, 0)));
+    let ended_there = world.finish(&run_there).await;
+    assert_ne!(assigned(&ended_there).hub, assigned(&ended_here).hub, "each by its own instance's hubs");
+    assert_eq!((world.counted(SCOPE).await, world.counted(OTHER_SCOPE).await), ((1, 0), (1, 0)));
+
+    world.delete_registration("dev-1").await;
+    assert_eq!(world.look_up(&there).await.unwrap(), ended_there);
+    assert_eq!(world.register(&there).await, ended_there);
+}
+
+#[tokio::test]
+async fn groups_and_certificates_belong_to_one_instance() {
+    let world = World::new().await;
+    let root = Authority::root("Root");
+    let of_certificates: EnrollmentGroup = group_by("certificates", group_of("x", &root).attestation);
+    world.enroll_in(SCOPE, Change::PutGroup(Box::new(of_certificates))).await;
+    world.enroll_in(SCOPE, Change::PutGroup(Box::new(group("keys")))).await;
+    let chain = certificates(&[root.device("dev-1").der()]);
+    let derived = sample::key(20).derive("dev-1");
+    let token = |scope: &str| Token::new(&format!("{scope}/registrations/dev-1"), &derived).evidence();
+    for evidence in [chain, token(OTHER_SCOPE)] {
+        let begun = world.begin_with(OTHER_SCOPE, "dev-1", evidence).await;
+        assert!(matches!(begun, Err(Error::Unauthorized { .. })), "{begun:?}");
+    }
+    assert!(world.begin_with(SCOPE, "dev-1", token(SCOPE)).await.is_ok());
+}
+
+/// A disabled enrollment blocks in its own instance only.
+#[tokio::test]
+async fn blocking_ends_at_the_instance() {
+    let world = World::new().await;
+    let [here, there] = twins(&world).await;
+    let mut blocked = individual("dev-1");
+    super::world::disable(&mut blocked.settings);
+    world.enroll_in(SCOPE, Change::PutIndividual(Box::new(blocked))).await;
+    let told = world.register(&here).await;
+    assert!(matches!(told.status, model::Status::Disabled { .. }), "{told:?}");
+    assigned(&world.register(&there).await);
+    let all = world.store.instances().await.unwrap();
+    assert_eq!(all.len(), 2);
+}

@@ -1,0 +1,12 @@
+//! Registering devices, over the embedded store and hubs that fail on command.
+
+mod coming_back;
+mod failing_hubs;
+mod first_time;
+mod identify;
+mod interrupted;
+mod isolation;
+mod operations;
+mod random;
+pub mod token;
+mod world;

@@ -1,0 +1,313 @@
+//! Random histories: devices that register and poll, hubs that are down, refuse or lose their answers, operators that
+//! roll keys, disable enrollments and shift weights, and a service that crashes. Each seed is one history.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Debug,
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use model::{AllocationWeight, DeviceId, Order, Registration, Status, Substatus, TwinOrder};
+use provisioning::{
+    ports::{Entropy, HubError},
+    register::{Begun, Ended, Run},
+};
+use testkit::{entropy::SeededEntropy, hub::Failure, sample};
+
+use super::world::{Device, HUBS, SCOPE, World, assigned, disable, keys, with_keys};
+
+const SEEDS: u64 = 300;
+const STEPS: usize = 40;
+const DEVICES: usize = 3;
+
+#[tokio::test]
+async fn every_history_ends_well() {
+    for seed in 0..SEEDS {
+        let mut history = History::new(seed).await;
+        for step in 0..STEPS {
+            history.step().await;
+            history.check(&format!("seed {seed}, step {step}")).await;
+        }
+        history.settle(&format!("seed {seed}")).await;
+    }
+}
+
+struct History {
+    world: Option<World>,
+    dice: SeededEntropy,
+    devices: Vec<Operated>,
+    /// What the service is about to do, lost when it crashes. As in the service, one run of a device at a time.
+    runs: BTreeMap<usize, VecDeque<Queued>>,
+    /// Completions that were told to somebody.
+    acknowledged: u64,
+    /// Completions that may have happened just before a crash.
+    unknown: u64,
+}
+
+/// A run, and the keys that the last device to ask for it will connect with.
+#[derive(Clone)]
+struct Queued {
+    run: Run,
+    keys: Option<u8>,
+}
+
+/// A device with its enrollment as the operator left it.
+struct Operated {
+    device: Device,
+    keys: u8,
+    disabled: bool,
+}
+
+impl History {
+    async fn new(seed: u64) -> History {
+        let world = World::new().await;
+        let mut devices = Vec::new();
+        for number in 0..DEVICES {
+            devices.push(Operated {
+                device: world.device(&format!("dev-{number}")).await,
+                keys: 10,
+                disabled: false,
+            });
+        }
+        let dice = SeededEntropy::new(seed);
+        History { world: Some(world), dice, devices, runs: BTreeMap::new(), acknowledged: 0, unknown: 0 }
+    }
+
+    fn world(&self) -> &World {
+        self.world.as_ref().unwrap()
+    }
+
+    fn roll(&self, sides: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.dice.fill(&mut bytes);
+        usize::try_from(u64::from_be_bytes(bytes) % sides as u64).unwrap()
+    }
+
+    async fn step(&mut self) {
+        let which = self.roll(DEVICES);
+        self.world().clock.advance(Duration::from_millis(1));
+        match self.roll(16) {
+            0..=4 => self.register(which).await,
+            5..=9 => self.carry_out(which).await,
+            10 => self.poll(which).await,
+            11 => self.operate(which, |operated, dice| operated.keys = 10 + 2 * dice).await,
+            12 => self.operate(which, |operated, _| operated.disabled = !operated.disabled).await,
+            13 => self.shift_weights().await,
+            14 => self.crash_while_registering(which).await,
+            _ => self.crash_while_carrying_out(which).await,
+        }
+    }
+
+    async fn register(&mut self, which: usize) {
+        let begun = self.world().begin(&self.devices[which].device).await;
+        if let Begun::Running(run) = begun {
+            let keys = Some(self.devices[which].keys);
+            self.queue(which, Queued { run: *run, keys });
+        }
+    }
+
+    /// The same run twice is one; a third one of a device finds no place.
+    fn queue(&mut self, which: usize, new: Queued) {
+        let queue = self.runs.entry(which).or_default();
+        let id = &new.run.registration.operation_id;
+        let places = 2 - queue.len();
+        match queue.iter_mut().find(|queued| queued.run.registration.operation_id == *id) {
+            Some(same) => same.keys = new.keys.or(same.keys),
+            None if places > 0 => queue.push_back(new),
+            None => {}
+        }
+    }
+
+    fn next_run(&self, which: usize) -> Option<Run> {
+        self.runs.get(&which)?.front().map(|queued| queued.run.clone())
+    }
+
+    async fn carry_out(&mut self, which: usize) {
+        let Some(run) = self.next_run(which) else { return };
+        self.curse(&run);
+        let ended = self.world().provisioning.carry_out(&run).await;
+        self.lift();
+        self.ended(which, &run, &ended);
+    }
+
+    /// Lets the run's hub fail, or not.
+    fn curse(&self, run: &Run) {
+        let (hub, device) = target(&run.registration);
+        let hub = self.world().hub(&hub);
+        let down = HubError::Unavailable("down".into());
+        match self.roll(8) {
+            0 => hub.fail_next(Failure::Before(down)),
+            1 | 2 => hub.fail_next(Failure::After(down)),
+            // A hub that has taken a device does not refuse it later.
+            3 if hub.device(&device).is_none() => {
+                hub.fail_next(Failure::Before(HubError::Refused("quota".into())));
+            }
+            _ => {}
+        }
+    }
+
+    fn lift(&self) {
+        HUBS.iter().for_each(|name| self.world().hub(name).fail_no_more());
+    }
+
+    fn ended(&mut self, which: usize, run: &Run, ended: &Ended) {
+        if matches!(ended, Ended::Later(_)) {
+            return;
+        }
+        let done = self.runs.get_mut(&which).unwrap().pop_front().unwrap();
+        let Ended::Registration(registration) = ended else { panic!("nothing is deleted here") };
+        let Status::Assigned(place) = &registration.status else { return };
+        if registration.operation_id == run.registration.operation_id {
+            self.acknowledged += 1;
+            let at_hub = self.world().hub(place.hub.as_str()).device(&place.device_id).unwrap();
+            let with = done.keys.map(keys);
+            assert!(
+                with.is_none_or(|keys| keys == at_hub.credentials),
+                "a device is told and cannot connect"
+            );
+        }
+    }
+
+    /// As in the service, a poll takes up a run that nobody is at.
+    async fn poll(&mut self, which: usize) {
+        let device = self.devices[which].device.clone();
+        let Some(record) = self.world().record(&device.id).await else { return };
+        let polled = self.world().poll(&device, &record.operation_id).await.unwrap();
+        assert_eq!(polled, record);
+        if let Some(run) = Run::found(&sample::scope(SCOPE), &polled) {
+            self.queue(which, Queued { run, keys: None });
+        }
+    }
+
+    /// The operator changes the enrollment; the device follows at once.
+    async fn operate(&mut self, which: usize, change: impl FnOnce(&mut Operated, u8)) {
+        let dice = u8::try_from(self.roll(3)).unwrap();
+        let operated = &mut self.devices[which];
+        change(operated, dice);
+        operated.device.key = sample::key(operated.keys + 1);
+        let mut enrollment = with_keys(&operated.device.id, operated.keys);
+        if operated.disabled {
+            disable(&mut enrollment.settings);
+        }
+        self.world().enroll(enrollment).await;
+    }
+
+    async fn shift_weights(&self) {
+        let weights = [self.roll(1000), self.roll(1000)];
+        let shift = |instance: &mut model::Instance| {
+            for (hub, weight) in instance.linked_hubs.iter_mut().zip(weights) {
+                hub.weight = AllocationWeight::new(u16::try_from(weight).unwrap() + 1).unwrap();
+            }
+        };
+        self.world().change_instance(shift).await;
+    }
+
+    async fn crash_while_registering(&mut self, which: usize) {
+        cut_off(self.world().begin(&self.devices[which].device)).await;
+        self.crash().await;
+    }
+
+    async fn crash_while_carrying_out(&mut self, which: usize) {
+        if let Some(run) = self.next_run(which) {
+            self.curse(&run);
+            let ended = cut_off(self.world().provisioning.carry_out(&run)).await;
+            self.lift();
+            match ended {
+                Some(ended) => self.ended(which, &run, &ended),
+                None => self.unknown += 1,
+            }
+        }
+        self.crash().await;
+    }
+
+    /// The service forgets all it was about to do, and takes up what is on disk.
+    async fn crash(&mut self) {
+        self.runs.clear();
+        let world = self.world.take().unwrap().restarted().await;
+        let found = world.provisioning.unfinished(usize::MAX).await.unwrap();
+        self.world = Some(world);
+        for run in found {
+            let id = run.registration.registration_id.as_str();
+            let which = self.devices.iter().position(|operated| operated.device.id == id).unwrap();
+            self.queue(which, Queued { run, keys: None });
+        }
+    }
+
+    async fn check(&self, when: &str) {
+        for operated in &self.devices {
+            let id = DeviceId::parse(&operated.device.id).unwrap();
+            let hubs = self.world().hubs.hubs_with(&id);
+            assert!(hubs.len() <= 1, "{when}: {id} is on {hubs:?}");
+            if let Some(registration) = self.world().record(&operated.device.id).await {
+                self.check_assigned(when, &registration);
+            }
+        }
+        let (first, again) = self.world().counted(SCOPE).await;
+        let possible = self.acknowledged..=self.acknowledged + self.unknown;
+        assert!(
+            possible.contains(&(first + again)),
+            "{when}: counted {first} and {again}, expected {possible:?}"
+        );
+    }
+
+    /// What is assigned is at its hub as the record says.
+    fn check_assigned(&self, when: &str, registration: &Registration) {
+        let Status::Assigned(assignment) = &registration.status else { return };
+        let device = self.world().hub(assignment.hub.as_str()).device(&assignment.device_id);
+        let Some(device) = device else { panic!("{when}: {registration:?} is not at its hub") };
+        assert_eq!(device.twin, sample::twin(), "{when}");
+        let order = Order {
+            hub: assignment.hub.clone(),
+            device_id: assignment.device_id.clone(),
+            substatus: Substatus::InitialAssignment,
+            credentials: device.credentials,
+            iot_edge: device.iot_edge,
+            twin: TwinOrder::Keep,
+        };
+        assert_eq!(order.digest(), assignment.order, "{when}: other credentials than the record says");
+    }
+
+    /// The hubs recover, everything is enabled, and every device registers once more; twice if a run was in its way.
+    async fn settle(&mut self, when: &str) {
+        for which in 0..DEVICES {
+            self.operate(which, |operated, _| operated.disabled = false).await;
+            for _ in 0..2 {
+                self.register(which).await;
+                while let Some(run) = self.next_run(which) {
+                    let ended = self.world().provisioning.carry_out(&run).await;
+                    assert!(!matches!(ended, Ended::Later(_)), "{when}: {ended:?}");
+                    self.ended(which, &run, &ended);
+                }
+            }
+            let (device, number) = (&self.devices[which].device, self.devices[which].keys);
+            let place = assigned(&self.world().record(&device.id).await.unwrap());
+            let at_hub = self.world().hub(place.hub.as_str()).device(&place.device_id).unwrap();
+            assert_eq!(at_hub.credentials, keys(number), "{when}");
+        }
+        self.check(&format!("{when}, at the end")).await;
+    }
+}
+
+/// The hub that a run is about, and the device there.
+fn target(registration: &Registration) -> (String, DeviceId) {
+    match &registration.status {
+        Status::Assigning { order, .. } => (order.hub.to_string(), order.device_id.clone()),
+        Status::Assigned(assignment) => (assignment.hub.to_string(), assignment.device_id.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Goes as far as the first wait, for the disk in most cases, and no further; `None` when that was not the end.
+async fn cut_off<T: Debug>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}

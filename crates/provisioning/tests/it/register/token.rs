@@ -1,0 +1,51 @@
+//! Tokens as devices sign them.
+
+use aws_lc_rs::hmac;
+use model::{SymmetricKey, Timestamp};
+use provisioning::attest::{Evidence, SignedClaim};
+
+use crate::attest::case::NOW;
+
+/// What transports add to a token's expiry.
+const SKEW_SECS: i64 = 300;
+
+/// A token, valid for an hour from [`NOW`] on.
+pub struct Token {
+    resource: String,
+    text: String,
+    expiry: i64,
+    key: SymmetricKey,
+    mac: Option<Vec<u8>>,
+}
+
+impl Token {
+    pub fn new(resource: &str, key: &SymmetricKey) -> Token {
+        let expiry = NOW.unix_seconds() + 3600;
+        Token { resource: resource.into(), text: resource.into(), expiry, key: key.clone(), mac: None }
+    }
+
+    /// The same with another spelling of the resource, which is what is signed.
+    pub fn spelled(self, text: &str) -> Token {
+        Token { text: text.into(), ..self }
+    }
+
+    /// The same with this in place of the signature.
+    pub fn signed_by(self, mac: Vec<u8>) -> Token {
+        Token { mac: Some(mac), ..self }
+    }
+
+    /// The last instant at which it is taken.
+    pub fn ends(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(self.expiry + SKEW_SECS)
+    }
+
+    /// What a transport makes of it.
+    pub fn evidence(&self) -> Evidence {
+        let signed_text = format!("{}\n{}", self.text, self.expiry);
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.as_bytes());
+        let mac = || hmac::sign(&key, signed_text.as_bytes()).as_ref().to_vec();
+        let mac = self.mac.clone().unwrap_or_else(mac);
+        let claim = SignedClaim { resource: self.resource.clone(), expires: self.ends(), signed_text, mac };
+        Evidence { claim: Some(claim), ..Evidence::default() }
+    }
+}

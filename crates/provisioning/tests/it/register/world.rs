@@ -1,0 +1,273 @@
+//! A service with its store on disk, hubs that fail on command, and devices that register.
+
+use std::sync::Arc;
+
+use durable::Sealer;
+use model::{
+    Assignment, Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, HubCredentials,
+    IndividualAttestation, IndividualEnrollment, Instance, LinkedHub, OperationId, OperationKind,
+    ProvisioningStatus, Registration, RegistrationId, Status, SymmetricKey,
+};
+use provisioning::{
+    Error, Provisioning,
+    attest::Evidence,
+    ports::{Change, Commit, Expect, Store},
+    register::{Begun, Ended, RegisterRequest, Run},
+};
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::{
+    clock::SteppedClock,
+    entropy::SeededEntropy,
+    hub::{FakeHub, FakeHubs},
+    sample,
+};
+
+use super::token::Token;
+
+pub const SCOPE: &str = "0ne00000001";
+pub const OTHER_SCOPE: &str = "0ne00000002";
+pub const HUBS: [&str; 3] = ["hub-1.example", "hub-2.example", "hub-3.example"];
+
+/// Two instances, both linked to the first two hubs.
+pub struct World {
+    pub store: EmbeddedStore,
+    pub hubs: Arc<FakeHubs>,
+    pub clock: Arc<SteppedClock>,
+    pub entropy: Arc<SeededEntropy>,
+    pub provisioning: Arc<Provisioning>,
+    directory: TempDir,
+}
+
+/// A device with a key of its own.
+#[derive(Clone)]
+pub struct Device {
+    pub scope: String,
+    pub id: String,
+    pub key: SymmetricKey,
+}
+
+impl World {
+    pub async fn new() -> World {
+        let hubs = FakeHubs::new(HUBS.map(sample::hub_name));
+        let parts = (Arc::new(hubs), Arc::default(), Arc::new(SeededEntropy::new(1)));
+        let world = World::open(directory(), parts);
+        for scope in [SCOPE, OTHER_SCOPE] {
+            let linked_hubs = HUBS[..2].iter().map(|name| linked(name)).collect();
+            let number = scope.as_bytes()[scope.len() - 1];
+            let instance =
+                Instance { linked_hubs, operation_key: sample::key(number), ..sample::instance(scope) };
+            world.store.put_instance(instance).await.unwrap();
+        }
+        world
+    }
+
+    fn open(
+        directory: TempDir,
+        (hubs, clock, entropy): (Arc<FakeHubs>, Arc<SteppedClock>, Arc<SeededEntropy>),
+    ) -> World {
+        let path = directory.path().join("store.db");
+        let store = EmbeddedStore::open(&path, Sealer::from_key([7; 32])).unwrap();
+        let provisioning =
+            Provisioning::new(Arc::new(store.clone()), hubs.clone(), clock.clone(), entropy.clone());
+        World { store, hubs, clock, entropy, provisioning: Arc::new(provisioning), directory }
+    }
+
+    /// The service ends and starts again; the hubs go on.
+    pub async fn restarted(self) -> World {
+        let World { store, hubs, clock, entropy, provisioning, directory } = self;
+        drop(provisioning);
+        store.close().await;
+        World::open(directory, (hubs, clock, entropy))
+    }
+
+    pub async fn instance(&self, scope: &str) -> Arc<Instance> {
+        self.store.instance(&sample::scope(scope)).await.unwrap().unwrap()
+    }
+
+    pub async fn change_instance(&self, change: impl FnOnce(&mut Instance)) {
+        let mut instance = Instance::clone(&*self.instance(SCOPE).await);
+        change(&mut instance);
+        self.store.put_instance(instance).await.unwrap();
+    }
+
+    /// Links these hubs, with equal weights, and no others.
+    pub async fn link(&self, names: &[&str]) {
+        self.change_instance(|instance| {
+            instance.linked_hubs = names.iter().map(|name| linked(name)).collect();
+        })
+        .await;
+    }
+
+    pub fn hub(&self, name: &str) -> Arc<FakeHub> {
+        self.hubs.hub(&sample::hub_name(name)).unwrap()
+    }
+
+    /// How often the hubs were called, all together.
+    pub fn calls(&self) -> usize {
+        HUBS.iter().map(|name| self.hub(name).calls().len()).sum()
+    }
+
+    async fn write(&self, scope: &str, change: Change) {
+        let commit = Commit { changes: vec![(Expect::Anything, change)], operation: None };
+        self.store.commit(&sample::scope(scope), commit).await.unwrap();
+    }
+
+    pub async fn enroll(&self, enrollment: IndividualEnrollment) {
+        self.write(SCOPE, Change::PutIndividual(Box::new(enrollment))).await;
+    }
+
+    pub async fn enroll_group(&self, group: EnrollmentGroup) {
+        self.write(SCOPE, Change::PutGroup(Box::new(group))).await;
+    }
+
+    pub async fn enroll_in(&self, scope: &str, change: Change) {
+        self.write(scope, change).await;
+    }
+
+    pub async fn delete_registration(&self, id: &str) {
+        self.write(SCOPE, Change::DeleteRegistration(sample::registration_id(id))).await;
+    }
+
+    /// Enrolls a new device by itself: key and twin are sample ones.
+    pub async fn device(&self, id: &str) -> Device {
+        self.enroll(individual(id)).await;
+        Device { scope: SCOPE.into(), id: id.into(), key: sample::key(10) }
+    }
+
+    pub async fn begin_with(&self, scope: &str, id: &str, evidence: Evidence) -> Result<Begun, Error> {
+        let registration_id = RegistrationId::parse(id).unwrap();
+        let request = RegisterRequest { registration_id, evidence, payload: None };
+        self.provisioning.begin(&self.instance(scope).await, &request).await
+    }
+
+    pub async fn begin(&self, device: &Device) -> Begun {
+        self.begin_with(&device.scope, &device.id, device.evidence()).await.unwrap()
+    }
+
+    /// Begins a registration that a hub is to be told about.
+    pub async fn run(&self, device: &Device) -> Run {
+        match self.begin(device).await {
+            Begun::Running(run) => *run,
+            Begun::Settled(registration) => panic!("settled already: {:?}", registration.status),
+        }
+    }
+
+    /// Registers once, without repeating anything.
+    pub async fn register(&self, device: &Device) -> Registration {
+        match self.begin(device).await {
+            Begun::Settled(registration) => *registration,
+            Begun::Running(run) => self.finish(&run).await,
+        }
+    }
+
+    /// Carries a run out, which must end at once with a registration.
+    pub async fn finish(&self, run: &Run) -> Registration {
+        match self.provisioning.carry_out(run).await {
+            Ended::Registration(registration) => *registration,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn record(&self, id: &str) -> Option<Registration> {
+        let id = sample::registration_id(id);
+        self.store.registration(&sample::scope(SCOPE), &id).await.unwrap()
+    }
+
+    pub async fn poll(&self, device: &Device, operation_id: &OperationId) -> Result<Registration, Error> {
+        let instance = self.instance(&device.scope).await;
+        let id = sample::registration_id(&device.id);
+        self.provisioning.poll(&instance, &id, operation_id, &device.evidence()).await
+    }
+
+    pub async fn look_up(&self, device: &Device) -> Result<Registration, Error> {
+        let instance = self.instance(&device.scope).await;
+        let id = sample::registration_id(&device.id);
+        self.provisioning.look_up(&instance, &id, &device.evidence()).await
+    }
+
+    /// First registrations and later ones that were counted.
+    pub async fn counted(&self, scope: &str) -> (u64, u64) {
+        let all = (Day::from_number(0), Day::from_number(100_000));
+        let rows = self.store.usage(&sample::scope(scope), all.0, all.1).await.unwrap();
+        let of = |kind| rows.iter().filter(|row| row.kind == kind).map(|row| row.count).sum();
+        (of(OperationKind::Registration), of(OperationKind::Reregistration))
+    }
+
+    /// Fails unless the device stands where its record says, with these credentials and the enrollment's twin, seeded so
+    /// often, and on no other hub.
+    pub fn check_at_hub(&self, registration: &Registration, credentials: &HubCredentials, seeds: u32) {
+        let Assignment { hub, device_id, .. } = assigned(registration);
+        assert_eq!(self.hubs.hubs_with(&device_id), std::slice::from_ref(&hub));
+        let device = self.hub(hub.as_str()).device(&device_id).unwrap();
+        assert_eq!(device.credentials, *credentials);
+        assert_eq!((device.twin, device.seeds), (sample::twin(), seeds));
+    }
+}
+
+impl Device {
+    pub fn evidence(&self) -> Evidence {
+        Token::new(&format!("{}/registrations/{}", self.scope, self.id), &self.key).evidence()
+    }
+
+    pub fn with_key(&self, key: SymmetricKey) -> Device {
+        Device { key, ..self.clone() }
+    }
+
+    pub fn called(&self, id: &str) -> Device {
+        Device { id: id.into(), ..self.clone() }
+    }
+}
+
+/// An enabled individual enrollment with `sample::keys(10)`, which wants no particular hub or device ID.
+pub fn individual(id: &str) -> IndividualEnrollment {
+    IndividualEnrollment { device_id: None, settings: settings(), ..sample::individual(id) }
+}
+
+/// The same with other keys.
+pub fn with_keys(id: &str, number: u8) -> IndividualEnrollment {
+    let attestation = IndividualAttestation::SymmetricKey(sample::keys(number));
+    IndividualEnrollment { attestation, ..individual(id) }
+}
+
+/// An enabled group with `sample::keys(20)`.
+pub fn group(id: &str) -> EnrollmentGroup {
+    EnrollmentGroup { settings: settings(), ..sample::group(id) }
+}
+
+/// A group that its keys are not the sample's.
+pub fn group_by(id: &str, attestation: GroupAttestation) -> EnrollmentGroup {
+    EnrollmentGroup { attestation, ..group(id) }
+}
+
+pub fn disable(settings: &mut EnrollmentSettings) {
+    settings.provisioning_status = ProvisioningStatus::Disabled;
+}
+
+fn settings() -> EnrollmentSettings {
+    EnrollmentSettings { initial_twin: Some(sample::twin()), ..EnrollmentSettings::default() }
+}
+
+/// In memory where that is possible: what a disk does is the store's tests' concern, and it takes its time.
+fn directory() -> TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A hub that takes new devices.
+pub fn linked(name: &str) -> LinkedHub {
+    let mut hubs = sample::instance(SCOPE).linked_hubs;
+    LinkedHub { name: sample::hub_name(name), ..hubs.swap_remove(0) }
+}
+
+pub fn assigned(registration: &Registration) -> Assignment {
+    match &registration.status {
+        Status::Assigned(assignment) => assignment.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The keys with this number, as a hub gets them.
+pub fn keys(number: u8) -> HubCredentials {
+    HubCredentials::SymmetricKeys(sample::keys(number))
+}

@@ -1,0 +1,218 @@
+//! Writes the seeds that nobody can type, packets and certificates, into `corpus/`:
+//! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`. The others are text, kept by hand.
+
+use std::{fs, path::Path};
+
+use bytes::{Bytes, BytesMut};
+use model::Timestamp;
+use muster_fuzz::{
+    certificates::{DEVICE, framed},
+    hub,
+    service::{SCOPE, device_token},
+    tls::CLIENT_KEY_DER,
+};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use testkit::ca::{Authority, Form, KeyKind, Profile};
+use wire::mqtt::{
+    ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
+    Unsubscribe, Will, encode,
+};
+
+fn main() {
+    packets();
+    device_clients();
+    hub_clients();
+    certificates();
+    tls_clients();
+}
+
+fn packets() {
+    let will = Will {
+        topic: "last/words".into(),
+        payload: Bytes::from("gone"),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+    };
+    let ack = |code| Packet::ConnAck(ConnAck { session_present: false, code });
+    let codes = vec![SubscribeReturn::Granted(QoS::AtMostOnce), SubscribeReturn::Failure];
+    let filters = vec![("a/+/#".to_owned(), QoS::ExactlyOnce), ("$dps/#".to_owned(), QoS::AtMostOnce)];
+    let streams = [
+        ("connect", vec![connect("dev-1", "user", Some("password"))]),
+        ("will", vec![Packet::Connect(Connect { will: Some(will), ..bare("dev-1") })]),
+        ("acks", vec![ack(ConnectReturnCode::Accepted), ack(ConnectReturnCode::NotAuthorized)]),
+        ("publish", vec![publish("a/b", None, "zero"), publish("a/c", Some(7), "one"), Packet::PubAck(7)]),
+        ("subscribe", vec![Packet::Subscribe(Subscribe { packet_id: 1, filters })]),
+        ("suback", vec![Packet::SubAck(SubAck { packet_id: 1, codes }), Packet::UnsubAck(2)]),
+        ("unsubscribe", vec![unsubscribe("a/+/#"), Packet::PingReq, Packet::PingResp]),
+        ("qos2", vec![Packet::PubRec(1), Packet::PubRel(1), Packet::PubComp(1), Packet::Disconnect]),
+    ];
+    for (name, stream) in streams {
+        put("mqtt_packets", name, &bytes(&stream));
+    }
+    put("mqtt_packets", "mqtt5", b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0");
+}
+
+fn device_clients() {
+    let agents = [
+        ("python", "api-version=2019-03-31&ClientVersion=azure-iot-device-provisioning-py%2F2.14.0"),
+        ("node", "api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1"),
+        (
+            "java",
+            "api-version=2021-06-01&ClientVersion=com.microsoft.azure.sdk.iot.dps.dps-device-client/2.1.3",
+        ),
+        ("newest", "api-version=2026-11-01&ClientVersion=x"),
+    ];
+    let responses = subscribe("$dps/registrations/res/#");
+    for (name, agent) in agents {
+        let hello = connect(
+            "dev-1",
+            &format!("{SCOPE}/registrations/dev-1/{agent}"),
+            Some(&device_token(SCOPE, "dev-1")),
+        );
+        let register =
+            publish("$dps/registrations/PUT/iotdps-register/?$rid=1", Some(2), "{\"payload\":{\"a\":1}}");
+        let poll = publish(
+            "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550",
+            None,
+            " ",
+        );
+        let life = [
+            hello,
+            responses.clone(),
+            register,
+            poll,
+            Packet::PubAck(1),
+            Packet::PingReq,
+            Packet::Disconnect,
+        ];
+        put("device_mqtt", name, &bytes(&life));
+    }
+    let name = format!("{SCOPE}/registrations/dev-1/api-version=2019-03-31");
+    put("device_mqtt", "no_password", &bytes(&[connect("dev-1", &name, None)]));
+    put("device_mqtt", "other_id", &bytes(&[connect("dev-2", &name, Some("x"))]));
+    put("device_mqtt", "bad_token", &bytes(&[connect("dev-1", &name, Some("x")), responses]));
+}
+
+fn hub_clients() {
+    let user = format!("{}/dev-1/?api-version=2021-04-12&DeviceClientType=x", hub::HOST);
+    let hello = connect("dev-1", &user, Some(&hub::device_token()));
+    let filters = [
+        "$iothub/twin/res/#",
+        "$iothub/twin/PATCH/properties/desired/#",
+        "$iothub/methods/POST/#",
+        "devices/dev-1/messages/devicebound/#",
+    ];
+    let mut life = vec![hello.clone()];
+    life.extend(filters.map(subscribe));
+    let twin = [
+        publish("$iothub/twin/GET/?$rid=1", None, ""),
+        publish("$iothub/twin/PATCH/properties/reported/?$rid=2", Some(3), "{\"a\":{\"b\":1},\"c\":null}"),
+    ];
+    let messages = [
+        publish("devices/dev-1/messages/events/$.ct=application%2Fjson&a=b", Some(4), "{\"t\":20.5}"),
+        publish("$iothub/methods/res/200/?$rid=1", None, "{}"),
+        Packet::PubAck(1),
+        unsubscribe("$iothub/methods/POST/#"),
+        Packet::PingReq,
+    ];
+    put("hub_mqtt", "twin", &bytes(&[&life[..], &twin].concat()));
+    put("hub_mqtt", "messages", &bytes(&[&life[..], &messages].concat()));
+    put("hub_mqtt", "foreign_filter", &bytes(&[hello, subscribe("devices/dev-2/messages/devicebound/#")]));
+}
+
+fn certificates() {
+    let profiles = [
+        ("p256", Profile::ca("root")),
+        ("p384", Profile { key: KeyKind::P384, ..Profile::ca("root") }),
+        ("ed25519", Profile { key: KeyKind::Ed25519, ..Profile::ca("root") }),
+        ("rsa", Profile { key: KeyKind::Rsa2048, ..Profile::ca("root") }),
+        ("bare", Profile { form: Form::Bare, ..Profile::ca("root") }),
+        ("version_1", Profile { form: Form::Version1, ..Profile::ca("root") }),
+        ("expired", Profile::ca("root").expired()),
+    ];
+    for (name, profile) in profiles {
+        let root = Authority::self_signed(&profile);
+        put("certificate", name, root.identity().der());
+        put("certificate", &format!("{name}.pem"), root.identity().pem().as_bytes());
+        let leaf = root.device(DEVICE);
+        put("certificate_chain", name, &framed(&[leaf.der().to_vec(), root.identity().der().to_vec()]));
+    }
+    let root = Authority::root("root");
+    let (first, other) = (root.intermediate("first"), root.intermediate("other"));
+    let second = first.intermediate("second");
+    let (leaf, der) = (second.device(DEVICE), |authority: &Authority| authority.identity().der().to_vec());
+    let day =
+        second.issue(&Profile::device(DEVICE).one_day_from(Timestamp::from_unix_seconds(1_795_392_000)));
+    let chains = [
+        ("long", vec![leaf.der().to_vec(), der(&second), der(&first), der(&root)]),
+        ("unordered", vec![leaf.der().to_vec(), der(&first), der(&second), der(&root), der(&root)]),
+        ("from_intermediate", vec![day.der().to_vec(), der(&second)]),
+        ("gap", vec![leaf.der().to_vec(), der(&first), der(&root)]),
+        ("stranger", vec![leaf.der().to_vec(), der(&second), der(&other)]),
+        ("other_name", vec![second.device("dev-2").der().to_vec(), der(&second)]),
+    ];
+    for (name, chain) in chains {
+        put("certificate_chain", name, &framed(&chain));
+    }
+}
+
+fn tls_clients() {
+    let key = KeyPair::try_from(CLIENT_KEY_DER).expect("the client's key");
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, DEVICE);
+    let own = params.self_signed(&key).expect("a certificate").der().to_vec();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_key = KeyPair::generate().expect("a key");
+    let issued =
+        params.signed_by(&key, &Issuer::from_params(&params, &ca_key)).expect("a certificate").der().to_vec();
+    let stranger = Authority::root("stranger").device(DEVICE).der().to_vec();
+    let chains = [("own", vec![own.clone()]), ("issued", vec![issued, own]), ("stranger", vec![stranger])];
+    for (name, chain) in chains {
+        for version in [2u8, 3] {
+            put("tls_client", &format!("{name}_1.{version}"), &[&[version], &framed(&chain)[..]].concat());
+        }
+    }
+}
+
+fn bytes(packets: &[Packet]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    packets.iter().for_each(|packet| encode(packet, &mut bytes).expect("a packet"));
+    bytes
+}
+
+fn bare(client_id: &str) -> Connect {
+    Connect {
+        clean_session: true,
+        keep_alive_secs: 60,
+        client_id: client_id.to_owned(),
+        will: None,
+        username: None,
+        password: None,
+    }
+}
+
+fn connect(client_id: &str, username: &str, password: Option<&str>) -> Packet {
+    let password = password.map(|password| Bytes::copy_from_slice(password.as_bytes()));
+    Packet::Connect(Connect { username: Some(username.to_owned()), password, ..bare(client_id) })
+}
+
+fn publish(topic: &str, packet_id: Option<u16>, payload: &'static str) -> Packet {
+    let qos = if packet_id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+    let payload = Bytes::from(payload);
+    Packet::Publish(Publish { dup: false, qos, retain: false, topic: topic.to_owned(), packet_id, payload })
+}
+
+fn subscribe(filter: &str) -> Packet {
+    Packet::Subscribe(Subscribe { packet_id: 1, filters: vec![(filter.to_owned(), QoS::AtLeastOnce)] })
+}
+
+fn unsubscribe(filter: &str) -> Packet {
+    Packet::Unsubscribe(Unsubscribe { packet_id: 2, filters: vec![filter.to_owned()] })
+}
+
+fn put(target: &str, name: &str, content: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(name), content).expect("a seed");
+}
