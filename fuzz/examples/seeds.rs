@@ -24,6 +24,7 @@ fn main() {
     hub_clients();
     certificates();
     tls_clients();
+    websockets();
 }
 
 fn packets() {
@@ -173,6 +174,27 @@ fn tls_clients() {
             put("tls_client", &format!("{name}_1.{version}"), &[&[version], &framed(&chain)[..]].concat());
         }
     }
+}
+
+fn websockets() {
+    let frame =
+        |first: u8, payload: &[u8]| [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat();
+    let hello = bytes(&[connect("dev-1", "user", Some("password"))]);
+    let frames = [
+        ("binary", vec![frame(0x82, &hello)]),
+        ("fragments", vec![frame(0x02, &hello[..9]), frame(0x89, b"ping"), frame(0x80, &hello[9..])]),
+        ("close", vec![frame(0x82, &hello), frame(0x88, &[3, 0xe8])]),
+        ("text", vec![frame(0x81, b"hello")]),
+        ("long", vec![vec![0x82, 0xfe, 0x01, 0, 0, 0, 0, 0], vec![0; 256]]),
+        ("huge", vec![vec![0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]]),
+        ("unmasked", vec![vec![0x82, 2, 0xc0, 0]]),
+        ("pong", vec![frame(0x8a, b"unasked"), frame(0x82, &[0xc0, 0])]),
+    ];
+    for (name, frames) in frames {
+        put("websocket", name, &[&[0], &frames.concat()[..]].concat());
+    }
+    put("websocket", "cut", &[&[7], &hello[..]].concat());
+    put("websocket", "cut_into_large", &[&[0xff], &[1; 6000][..]].concat());
 }
 
 fn bytes(packets: &[Packet]) -> BytesMut {

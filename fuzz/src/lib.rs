@@ -15,3 +15,4 @@ pub mod service;
 pub mod tls;
 pub mod tokens;
 pub mod twin;
+pub mod websocket;

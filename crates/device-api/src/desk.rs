@@ -10,16 +10,19 @@ use std::{
     time::Duration,
 };
 
-use model::{IdScope, OperationId, Registration, RegistrationId};
+use model::{HubName, IdScope, OperationId, Registration, RegistrationId};
 use provisioning::{
     Error, Provisioning,
     register::{Ended, Run},
 };
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Runs under way at once; beyond it devices are asked to come back. A run that was begun is on disk and is taken up when
 /// the device asks again, or at the next start.
 const MAX_RUNS: usize = 100_000;
+
+/// Of these, runs for one hub: one that is down must not take the places of all others.
+const MAX_RUNS_OF_HUB: usize = 20_000;
 
 /// The first pause before a run is tried again; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -29,6 +32,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Desk {
     provisioning: Arc<Provisioning>,
     under_way: Mutex<HashMap<RunKey, UnderWay>>,
+    runs_of_hub: usize,
+    /// Free places, by hub. There are as many entries as hubs that were ever linked.
+    places: Mutex<HashMap<HubName, Arc<Semaphore>>>,
 }
 
 type RunKey = (IdScope, RegistrationId);
@@ -56,7 +62,12 @@ pub(crate) enum Waited {
 impl Desk {
     /// A desk without runs.
     pub fn new(provisioning: Arc<Provisioning>) -> Arc<Self> {
-        Arc::new(Desk { provisioning, under_way: Mutex::default() })
+        Self::with_room(provisioning, MAX_RUNS_OF_HUB)
+    }
+
+    /// A desk that takes so many runs for one hub.
+    pub fn with_room(provisioning: Arc<Provisioning>, runs_of_hub: usize) -> Arc<Self> {
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), runs_of_hub, places: Mutex::default() })
     }
 
     /// Takes up the runs that were cut off when the service last ended; returns how many.
@@ -101,6 +112,7 @@ impl Desk {
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
             return Err(Error::Busy);
         }
+        let place = self.place(run.hub())?;
         let after = earlier.map(|earlier| earlier.outcome.clone());
         let (sender, outcome) = watch::channel(None);
         under_way
@@ -113,11 +125,19 @@ impl Desk {
                 let _ = earlier.wait_for(Option::is_some).await;
             }
             let ended = desk.until_ended(&run).await;
+            drop(place);
             desk.forget(&key, &run.registration.operation_id);
             // Nobody may be waiting any more.
             let _ = sender.send(Some(ended));
         });
         Ok(outcome)
+    }
+
+    /// A place among the runs for a hub, given back when it is dropped.
+    fn place(&self, hub: &HubName) -> Result<OwnedSemaphorePermit, Error> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_hub = places.entry(hub.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.runs_of_hub)));
+        Arc::clone(of_hub).try_acquire_owned().map_err(|_| Error::Busy)
     }
 
     async fn until_ended(&self, run: &Run) -> Ended {

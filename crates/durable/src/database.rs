@@ -1,8 +1,8 @@
 //! The handle: open, write, read, close.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::directory;
 use crate::job::Write;
 use crate::lock::SingleProcess;
 use crate::readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT};
@@ -67,12 +68,14 @@ impl Database {
     pub fn open(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
         let path = std::path::absolute(path) // SQLite would take a relative `file:…` for a URI
             .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        create_directory(&path)?;
+        directory::make_private_directory(directory::of_file(&path))
+            .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let lock = SingleProcess::take(&path)?;
         create_file(&path)?;
         let sqlite = |source| schema::sqlite_error(&path, schema.application, source);
         let mut connection = open_for_writing(&path).map_err(sqlite)?;
         schema.apply(&mut connection, &path)?;
+        log_ahead(&connection, schema, &path)?; // last: it changes the file, which may have been refused as foreign
         Database::start(path, connection, lock)
     }
 
@@ -206,23 +209,13 @@ fn gone<E>() -> WriteError<E> {
     WriteError::Lost("the database is closed".to_owned())
 }
 
-fn create_directory(path: &Path) -> Result<(), OpenError> {
-    let Some(directory) = path.parent() else { return Ok(()) };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|source| OpenError::Io { path: directory.to_owned(), source })
-}
-
 /// Makes the file before SQLite does, for its mode and so that its name survives a power loss.
 fn create_file(path: &Path) -> Result<(), OpenError> {
     let make = || -> io::Result<()> {
-        if fs::exists(path)? {
-            return Ok(());
+        if !fs::exists(path)? {
+            OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.sync_all()?;
         }
-        OpenOptions::new().create(true).append(true).mode(0o600).open(path)?.sync_all()?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+        directory::sync(directory::of_file(path)) // always: an earlier process may have been killed before it did
     };
     make().map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
@@ -231,7 +224,6 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "page_size", 4096)?; // only a new file takes it; documents are about 1 kB
-    connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?; // an acknowledged write survives power loss
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
@@ -242,6 +234,19 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
+}
+
+/// Turns the write-ahead log on. SQLite answers with the mode it stays in where the file system cannot have one, such as
+/// some network file systems, which do not lock reliably either.
+fn log_ahead(connection: &Connection, schema: &Schema, path: &Path) -> Result<(), OpenError> {
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(|source| schema::sqlite_error(path, schema.application, source))?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    let source = io::Error::new(io::ErrorKind::Unsupported, "the file system takes no write-ahead log");
+    Err(OpenError::Io { path: path.to_owned(), source })
 }
 
 /// Writes that may wait for the writer; about a hundred milliseconds of work.

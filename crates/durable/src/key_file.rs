@@ -1,14 +1,15 @@
 //! The sealing key's file: 32 random bytes in base64, readable by its owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::directory;
 use crate::seal::{KEY_LEN, Sealer};
 
 /// Why a key file could not be loaded or made.
@@ -52,8 +53,8 @@ fn parse(text: &str) -> Option<[u8; KEY_LEN]> {
 /// Writes a new key under a name of its own, then links it to `path`: there is never half a key, and of two
 /// processes that try at once the first wins for both.
 fn create(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let directory = directory::of_file(path);
+    directory::make_private_directory(directory)?;
     let mut random = [0; KEY_LEN + 8];
     rand::fill(&mut random).map_err(|_| io::Error::other("no randomness"))?;
     let (key, suffix) = random.split_at(KEY_LEN);
@@ -71,7 +72,7 @@ fn create(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    File::open(directory)?.sync_all()
+    directory::sync(directory)
 }
 
 /// Only a warning: containers mount secrets with modes of their own.

@@ -11,9 +11,11 @@
 //! * [`Schema`]: what the file must contain; a newer or foreign file is refused.
 //! * [`Sealer`]: AES-256-GCM for values that must not lie on disk in clear.
 //!
-//! Nothing here knows what is stored. There is no clock here: commits are never delayed on purpose.
+//! Nothing here knows what is stored. A commit is delayed only to let others join it, by 2 ms at most, and only while
+//! writes come in crowds.
 
 mod database;
+mod directory;
 mod job;
 mod key_file;
 mod lock;
@@ -23,6 +25,7 @@ mod seal;
 mod writer;
 
 pub use database::{Database, KeyCheckError, QUEUE_WAIT, WriteError};
+pub use directory::make_private_directory;
 pub use key_file::KeyFileError;
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.
 pub use rusqlite;

@@ -13,12 +13,13 @@ use crate::lock::SingleProcess;
 /// Writes in one commit at most: bounds how long the first of them waits for the others.
 const BATCH: usize = 512;
 
-/// A batch of so many writes shows that more are on their way: the next batch then waits for them, [`GATHER`] long.
-/// A lone writer never waits. PostgreSQL knows the pair as `commit_siblings` and `commit_delay`.
+/// A batch of so many writes shows that more are on their way: the next batch then waits for as many, at most
+/// [`GATHER`] and again [`GATHER_MORE`]. A lone writer waits once after a crowd, and then no more. An fsync costs more
+/// CPU than the writes of a small batch, and a moment is nothing against a TLS handshake over a network.
+/// PostgreSQL knows the idea as `commit_siblings` and `commit_delay`.
 const COMPANY: usize = 4;
-
-/// A little more than an fsync takes on a good disk, and nothing against a TLS handshake over a network.
 const GATHER: Duration = Duration::from_millis(2);
+const GATHER_MORE: Duration = Duration::from_millis(3);
 
 /// What the queue carries.
 pub(crate) enum Message {
@@ -44,7 +45,7 @@ impl Writer {
         let mut last_batch = 0;
         while self.queue.blocking_recv_many(&mut messages, BATCH) > 0 {
             if last_batch >= COMPANY {
-                self.gather(&mut messages);
+                self.gather(&mut messages, last_batch);
             }
             for message in messages.drain(..) {
                 match message {
@@ -68,10 +69,12 @@ impl Writer {
         }
     }
 
-    /// Waits a moment, then takes what has come meanwhile.
-    fn gather(&mut self, messages: &mut Vec<Message>) {
-        if messages.len() < BATCH {
-            std::thread::sleep(GATHER);
+    /// Waits a moment for as many as came last time, then takes what has come meanwhile.
+    fn gather(&mut self, messages: &mut Vec<Message>, expected: usize) {
+        for pause in [GATHER, GATHER_MORE] {
+            if messages.len() + self.queue.len() < expected.min(BATCH) {
+                std::thread::sleep(pause);
+            }
         }
         while messages.len() < BATCH
             && let Ok(message) = self.queue.try_recv()

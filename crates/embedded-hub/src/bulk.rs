@@ -6,8 +6,7 @@ use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, TwinChange};
 use crate::{
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    identity::Identity,
-    registry::{delete, put},
+    registry::{Put, delete, put},
     storage::Rows,
     twin::{DesiredChange, Mode},
     view,
@@ -60,9 +59,9 @@ impl Hub {
         };
         match done {
             Done::Deleted => self.core.connections.close(&id, "the device was deleted"),
-            Done::Put(identity, heard) => {
+            Done::Put { barred, heard } => {
                 heard.iter().for_each(|heard| self.tell(&id, heard));
-                self.disconnect_if_disabled(&id, &identity);
+                barred.iter().for_each(|reason| self.core.connections.close(&id, reason));
             }
             Done::Twin(heard) => heard.iter().for_each(|heard| self.tell(&id, heard)),
         }
@@ -73,7 +72,7 @@ impl Hub {
 /// What became of one entry.
 enum Done {
     Deleted,
-    Put(Box<Identity>, Option<DesiredChange>),
+    Put { barred: Option<&'static str>, heard: Option<DesiredChange> },
     Twin(Option<DesiredChange>),
 }
 
@@ -119,9 +118,9 @@ impl Entry<'_> {
     }
 
     fn put(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {
-        let stored = put(rows, self.id, &self.described(), if_match, self.now)?;
+        let Put { barred, .. } = put(rows, self.id, &self.described(), if_match, self.now)?;
         let heard = if self.names_a_twin() { self.change_twin(rows)? } else { None };
-        Ok(Done::Put(Box::new(stored.identity), heard))
+        Ok(Done::Put { barred, heard })
     }
 
     fn delete(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {

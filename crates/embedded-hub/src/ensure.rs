@@ -44,10 +44,10 @@ pub enum Deleted {
 impl Hub {
     /// Creates the device, or refreshes its credentials and capabilities and keeps the rest of it.
     ///
-    /// A seed is what the twin starts from: of a new device, or of one that begins again, which then
-    /// has reported nothing. A device that connected with other credentials is disconnected.
+    /// The order says what the twin of a new device starts with; with a seed so does that of a device
+    /// that was there, which then has reported nothing. A device that changed is disconnected.
     pub async fn ensure_device(&self, spec: &DeviceSpec, twin: &TwinOrder) -> Result<Ensured, HubFailure> {
-        let goal = Goal::new(spec, twin, self.now())?;
+        let goal = Goal::new(spec, twin, self.now());
         if self.core.storage.read(|rows| goal.is_met(rows))? {
             return Ok(Ensured::Unchanged);
         }
@@ -57,10 +57,15 @@ impl Hub {
 
     async fn meet(&self, goal: Goal) -> Result<Ensured, HubFailure> {
         let id = goal.id.clone();
-        let (identity, twin) = goal.as_new();
-        let sealed = self.core.storage.seal_device(&id, &identity, &twin)?;
+        // Devices come and go only in their turn: one that is absent now stays so until it is inserted.
         let _turn = self.turn(&id).await;
-        let ensured = self.core.storage.write(move |rows| goal.meet(&sealed, rows)).await?;
+        if self.core.storage.read(|rows| rows.identity(&id))?.is_none() {
+            let (identity, twin) = goal.as_new()?;
+            let sealed = self.core.storage.seal_device(&id, &identity, &twin)?;
+            self.core.storage.write(move |rows| insert(rows, &sealed)).await?;
+            return Ok(Ensured::Created);
+        }
+        let ensured = self.core.storage.write(move |rows| goal.refresh(rows)).await?;
         if ensured == Ensured::Refreshed {
             self.core.connections.close(&id, "the device was provisioned anew");
         }
@@ -86,19 +91,14 @@ struct Goal {
     id: DeviceId,
     credentials: Credentials,
     iot_edge: bool,
-    /// What the twin starts from; absent when it stays as it is.
-    seeded: Option<Twin>,
+    twin: TwinOrder,
     now: Timestamp,
 }
 
 impl Goal {
-    fn new(spec: &DeviceSpec, twin: &TwinOrder, now: Timestamp) -> Result<Goal, HubFailure> {
-        let seeded = match twin {
-            TwinOrder::Keep => None,
-            TwinOrder::Seed(seed) => Some(Twin::seeded(seed, now)?),
-        };
+    fn new(spec: &DeviceSpec, twin: &TwinOrder, now: Timestamp) -> Goal {
         let credentials = Credentials::from(&spec.credentials);
-        Ok(Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, seeded, now })
+        Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, twin: twin.clone(), now }
     }
 
     fn is_met(&self, rows: &Rows) -> Result<bool, HubFailure> {
@@ -106,24 +106,30 @@ impl Goal {
         if !self.is_met_by(&identity) {
             return Ok(false);
         }
-        let Some(seeded) = &self.seeded else { return Ok(true) };
-        Ok(rows.twin(&self.id)?.is_some_and(|twin| twin.stands_as_seeded(seeded)))
+        let Some(seeded) = self.seeded()? else { return Ok(true) };
+        Ok(rows.twin(&self.id)?.is_some_and(|twin| twin.stands_as_seeded(&seeded)))
     }
 
     fn is_met_by(&self, identity: &Identity) -> bool {
         identity.credentials == self.credentials && identity.iot_edge == self.iot_edge
     }
 
-    fn as_new(&self) -> (Identity, Twin) {
+    fn as_new(&self) -> Result<(Identity, Twin), HubFailure> {
         let identity = Identity::new(self.credentials.clone(), self.iot_edge, &self.id, self.now);
-        (identity, self.seeded.clone().unwrap_or_else(|| Twin::new(self.now)))
+        Ok((identity, Twin::seeded(self.twin.start(), self.now)?))
     }
 
-    fn meet(self, new: &SealedDevice, rows: &Rows) -> Result<Ensured, HubFailure> {
-        if rows.insert(new)? {
-            return Ok(Ensured::Created);
+    /// What the twin shall begin again with; absent when it stays as it is.
+    fn seeded(&self) -> Result<Option<Twin>, HubFailure> {
+        match &self.twin {
+            TwinOrder::Keep { .. } => Ok(None),
+            TwinOrder::Seed(seed) => Ok(Some(Twin::seeded(seed, self.now)?)),
         }
-        let gone = || HubFailure::Broken(format!("the device '{}' is neither there nor absent", self.id));
+    }
+
+    /// Changes what is not yet as it shall be, of a device that is there.
+    fn refresh(&self, rows: &Rows) -> Result<Ensured, HubFailure> {
+        let gone = || HubFailure::Broken(format!("the device '{}' went out of its turn", self.id));
         let identity = rows.identity(&self.id)?.ok_or_else(gone)?;
         let mut ensured = Ensured::Unchanged;
         if !self.is_met_by(&identity) {
@@ -131,8 +137,7 @@ impl Goal {
             rows.put_identity(&self.id, &refreshed)?;
             ensured = Ensured::Refreshed;
         }
-        if let Some(seeded) = self.seeded {
-            let gone = || HubFailure::Broken(format!("the device '{}' has no twin", self.id));
+        if let Some(seeded) = self.seeded()? {
             let twin = rows.twin(&self.id)?.ok_or_else(gone)?;
             if !twin.stands_as_seeded(&seeded) {
                 rows.put_twin(&self.id, &twin.restarted(seeded))?;
@@ -141,4 +146,9 @@ impl Goal {
         }
         Ok(ensured)
     }
+}
+
+fn insert(rows: &Rows, device: &SealedDevice) -> Result<(), HubFailure> {
+    let inserted = rows.insert(device)?;
+    inserted.then_some(()).ok_or_else(|| HubFailure::Broken("a device came out of its turn".to_owned()))
 }

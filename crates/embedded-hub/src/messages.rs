@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::{DeviceId, Timestamp};
+use net::mqtt::Close;
 use wire::{
     hub::{DeviceFilter, PropertyBag, devicebound_topic},
     mqtt::QoS,
@@ -80,7 +81,8 @@ impl Hub {
         write.await
     }
 
-    /// Sends the device what waits for it, as much as may be on its way at once.
+    /// Sends the device what waits for it, as much as may be on its way at once. One that cannot take it
+    /// is disconnected: it gets all of it when it comes back.
     pub(crate) fn deliver(&self, live: &Arc<Live>) {
         if !live.listens_to(DeviceFilter::Devicebound) {
             return;
@@ -97,12 +99,9 @@ impl Hub {
             let mut bag = PropertyBag::default();
             message.properties.into_iter().for_each(|(key, value)| bag.push(key, value));
             let topic = devicebound_topic(live.id.as_str(), &bag);
-            if live
-                .outbox
-                .try_publish(topic, message.body, QoS::AtLeastOnce, sequence.unsigned_abs())
-                .is_err()
-            {
-                return;
+            let token = sequence.unsigned_abs();
+            if live.outbox.try_publish(topic, message.body, QoS::AtLeastOnce, token).is_err() {
+                return live.outbox.close(Close::because("the device does not take its messages"));
             }
             flow.sent = sequence;
             flow.in_flight += 1;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::DeviceId;
+use net::mqtt::OutboxError;
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::{
     hub::{DeviceFilter, MethodCall, MethodReply, method_topic},
@@ -38,9 +39,10 @@ impl Hub {
         // Ends the call also when the caller goes away while it waits.
         let _ending = Ending { live: &live, request };
         let topic = method_topic(&call.name, &request.to_string());
-        if live.outbox.try_publish(topic, call.payload, QoS::AtMostOnce, 0).is_err() {
-            return Err(HubFailure::Offline(id.to_string()));
-        }
+        live.outbox.try_publish(topic, call.payload, QoS::AtMostOnce, 0).map_err(|error| match error {
+            OutboxError::Closed => HubFailure::Offline(id.to_string()),
+            OutboxError::Full => HubFailure::TooMany(id.to_string()),
+        })?;
         match timeout(call.response, replied).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(HubFailure::Offline(id.to_string())),

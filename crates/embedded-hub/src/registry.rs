@@ -55,9 +55,9 @@ impl Hub {
             let _turn = hub.turn(&id).await;
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| put(rows, &owned, &device, &if_match, now));
-            let stored = write.await?;
-            hub.disconnect_if_disabled(&id, &stored.identity);
-            Ok(view::device(stored, hub.core.connections.of(&id).as_deref()))
+            let Put { device, barred } = write.await?;
+            barred.iter().for_each(|reason| hub.core.connections.close(&id, reason));
+            Ok(view::device(device, hub.core.connections.of(&id).as_deref()))
         };
         self.carry_out(change).await
     }
@@ -74,12 +74,14 @@ impl Hub {
         };
         self.carry_out(deletion).await
     }
+}
 
-    pub(crate) fn disconnect_if_disabled(&self, id: &DeviceId, identity: &Identity) {
-        if identity.status == Status::Disabled {
-            self.core.connections.close(id, "the device was disabled");
-        }
-    }
+/// A device that was created or replaced.
+pub(crate) struct Put {
+    /// As it is now.
+    pub device: StoredDevice,
+    /// Why a connection that it had before cannot go on.
+    pub barred: Option<&'static str>,
 }
 
 /// Creates or replaces one device inside a write.
@@ -89,16 +91,30 @@ pub(crate) fn put(
     device: &Device,
     if_match: &IfMatch,
     now: Timestamp,
-) -> Result<StoredDevice, HubFailure> {
-    match if_match {
-        IfMatch::Absent => create(rows, id, device, now)?,
+) -> Result<Put, HubFailure> {
+    let barred = match if_match {
+        IfMatch::Absent => {
+            create(rows, id, device, now)?;
+            None
+        }
         IfMatch::Any | IfMatch::Etag(_) => {
             let identity = rows.identity(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
             check_etag(&identity, if_match)?;
-            rows.put_identity(id, &identity.replaced(id, device, new_key, now)?)?;
+            let replaced = identity.replaced(id, device, new_key, now)?;
+            rows.put_identity(id, &replaced)?;
+            barred(&identity, &replaced)
         }
+    };
+    let device = rows.device(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
+    Ok(Put { device, barred })
+}
+
+/// Certificates do not expire as tokens do: whoever came in by one that is replaced would stay.
+fn barred(before: &Identity, after: &Identity) -> Option<&'static str> {
+    if after.status == Status::Disabled {
+        return Some("the device was disabled");
     }
-    rows.device(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))
+    (before.credentials != after.credentials).then_some("the device has other credentials")
 }
 
 /// Deletes one device inside a write.

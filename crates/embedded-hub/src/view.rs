@@ -70,7 +70,7 @@ pub fn twin_etag(twin: &Twin) -> String {
     STANDARD.encode(twin.etag.to_be_bytes())
 }
 
-/// A time without its `Z`, or the beginning of the year 1: C# models hold no null.
+/// A time, or the beginning of the year 1: C# models hold no null.
 fn time_or_never(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }

@@ -2,39 +2,16 @@
 
 use std::{fmt, io, time::Duration};
 
-use net::tls::TlsError;
+use net::{client::ClientError, tls::TlsError};
 use serde_json::Value;
 use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError};
 
 /// The conversation itself broke down.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The body of an HTTP response is longer than the client takes.
-    #[error("the response is longer than {limit} bytes")]
-    BodyTooLong {
-        /// Bytes taken.
-        limit: usize,
-    },
-    /// The server closed the connection in the middle of an exchange.
-    #[error("the server closed the connection")]
-    Closed,
-    /// No TCP connection.
-    #[error("cannot connect to {address}: {source}")]
-    Connect {
-        /// Host and port.
-        address: String,
-        /// The refusal.
-        source: io::Error,
-    },
-    /// The host is no name that TLS can check.
-    #[error("{0:?} is no host name")]
-    Host(String),
-    /// HTTP was violated, or the connection lost.
-    #[error("HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    /// A request that has no form in HTTP.
-    #[error("HTTP: {0}")]
-    HttpRequest(#[from] http::Error),
+    /// It broke down below MQTT, or in HTTP.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The connection was lost.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
@@ -50,17 +27,6 @@ pub enum TransportError {
     /// The server granted no subscription to this filter.
     #[error("MQTT: subscription to {0} refused")]
     NotSubscribed(String),
-    /// No answer in time.
-    #[error("no answer within {} s", .0.as_secs())]
-    Timeout(Duration),
-    /// TLS failed; most often the server's certificate.
-    #[error("TLS with {address}: {source}")]
-    Tls {
-        /// Host and port.
-        address: String,
-        /// The refusal.
-        source: io::Error,
-    },
     /// The TLS configuration cannot be made.
     #[error(transparent)]
     TlsConfiguration(#[from] TlsError),

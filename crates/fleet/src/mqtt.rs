@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use net::client::{ClientError, dial, within};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,8 +12,8 @@ use wire::mqtt::{
     Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
 };
 
-use crate::dial::{EXCHANGE_TIMEOUT, dial, within};
 use crate::failure::TransportError;
+use crate::patience::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
 
 /// An accepted connection.
 pub(crate) struct MqttConnection {
@@ -39,7 +40,7 @@ impl MqttConnection {
         greeting: Greeting,
     ) -> Result<MqttConnection, TransportError> {
         let mut connection = MqttConnection {
-            stream: dial(host, port, config).await?,
+            stream: dial(host, port, config, CONNECT_TIMEOUT).await?,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
             last_id: 0,
@@ -134,7 +135,7 @@ impl MqttConnection {
                 return Ok(packet);
             }
             if self.stream.read_buf(&mut self.inbound).await? == 0 {
-                return Err(TransportError::Closed);
+                return Err(ClientError::Closed.into());
             }
         }
     }

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use ::http::Method;
 use bytes::Bytes;
-use model::{Day, DeviceId, KeyError, SymmetricKey};
+use http::Method;
+use model::{Day, DeviceId, HostPort, HostPortError, KeyError, SymmetricKey};
+use net::client::{Call, HttpsConnection};
 use serde_json::{Value, json};
 use wire::sas::{self, ConnectionString, encode_component};
 
 use crate::clock::expiry_after;
-use crate::endpoint::{HostPort, HostPortError};
 use crate::failure::{Refusal, TransportError};
-use crate::http::{Call, HttpsConnection};
+use crate::patience::DEADLINES;
 use crate::trust::Trust;
 
 /// A client of the service API: enrollments and enrollment groups, as the JSON that the API speaks.
@@ -192,8 +192,8 @@ impl Operator {
         let separator = if path.contains('?') { '&' } else { '?' };
         let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let call = Call { method, path_and_query, authorization: Some(&token), body };
-        let response = self.connection().await?.call(call).await?;
+        let call = Call { method, path_and_query, authorization: Some(&token), body, ..Call::default() };
+        let response = self.connection().await?.call(call).await.map_err(TransportError::from)?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
@@ -217,7 +217,8 @@ impl Operator {
             Some(connection) => connection,
             None => {
                 let host = self.address.host.as_str();
-                HttpsConnection::open(host, self.port, self.trust.anonymous()).await?
+                let opened = HttpsConnection::open(host, self.port, self.trust.anonymous(), DEADLINES).await;
+                opened.map_err(TransportError::from)?
             }
         };
         Ok(self.connection.insert(open))

@@ -42,3 +42,22 @@ fn hub_error(failure: HubFailure) -> HubError {
         _ => HubError::Unavailable(failure.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_order_caused_is_final() {
+        for (failure, is_final) in [
+            (HubFailure::Invalid("the key 'a.b'".to_owned()), true),
+            (HubFailure::TooLarge(1), true),
+            (HubFailure::Busy, false),
+            (HubFailure::Broken("disk".to_owned()), false),
+        ] {
+            let text = failure.to_string();
+            let expected = if is_final { HubError::Refused(text) } else { HubError::Unavailable(text) };
+            assert_eq!(hub_error(failure), expected);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The ways to linked hubs: one [`HubConnector`] per kind of hub, and the list of those that can be reached.
 
 mod embedded;
+mod rest;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,6 +9,7 @@ use model::{HubName, LinkedHub};
 use provisioning::ports::{HubConnector, Hubs};
 
 pub use embedded::EmbeddedConnector;
+pub use rest::{LinkError, LinkRight, RestConnector, RestLink};
 
 /// The hubs that this process can reach, by name.
 #[derive(Default)]
@@ -23,6 +25,14 @@ impl Connectors {
             (name, Arc::new(EmbeddedConnector::new(hub)) as Arc<dyn HubConnector>)
         });
         Connectors { by_name: connectors.collect() }
+    }
+
+    /// These and hubs that are called by their REST API. No two of all may have the same name.
+    pub fn and_over_rest(mut self, connectors: impl IntoIterator<Item = Arc<RestConnector>>) -> Self {
+        for connector in connectors {
+            self.by_name.insert(connector.hub().clone(), connector);
+        }
+        self
     }
 }
 

@@ -4,6 +4,7 @@
 //! There is no IO, no clock and no randomness in this crate, so that anything may depend on it.
 //! Through serde the same types are the stored form; the public JSON lives in the `wire` crate.
 
+mod address;
 mod attestation;
 mod certificate;
 mod draft;
@@ -16,6 +17,7 @@ mod time;
 mod twin;
 mod usage;
 
+pub use address::{HostPort, HostPortError};
 pub use attestation::{
     EndorsementKey, GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
     SymmetricKeyPair, TpmAttestation,

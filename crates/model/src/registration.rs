@@ -183,9 +183,21 @@ pub enum HubCredentials {
 #[serde(rename_all = "camelCase")]
 pub enum TwinOrder {
     /// It stays as it is.
-    Keep,
+    Keep {
+        /// What it starts with after all if the hub has lost the device.
+        if_lost: InitialTwin,
+    },
     /// It starts with this, once.
     Seed(InitialTwin),
+}
+
+impl TwinOrder {
+    /// What the twin of a device starts with that the hub does not have.
+    pub fn start(&self) -> &InitialTwin {
+        match self {
+            TwinOrder::Keep { if_lost: start } | TwinOrder::Seed(start) => start,
+        }
+    }
 }
 
 /// Why a registration ended without an assignment.

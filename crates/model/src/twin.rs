@@ -1,17 +1,37 @@
 //! Twin content that an enrollment carries to a hub.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// A JSON object of an enrollment's or a twin's author: kept and returned exactly as it was given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TwinCollection(pub Map<String, Value>);
+/// A JSON object of an enrollment's or a twin's author: kept and returned exactly as it was given. Clones share it,
+/// because every order for a device of an enrollment carries its initial twin.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "Map<String, Value>")]
+pub struct TwinCollection(Arc<Map<String, Value>>);
 
 impl TwinCollection {
+    /// The object.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// True when there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl From<Map<String, Value>> for TwinCollection {
+    fn from(object: Map<String, Value>) -> TwinCollection {
+        TwinCollection(Arc::new(object))
+    }
+}
+
+impl Serialize for TwinCollection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_map().serialize(serializer)
     }
 }
 

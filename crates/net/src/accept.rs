@@ -17,24 +17,37 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::share::{Share, Shares};
 
 /// Limits, and the places for connections under them. Clones share the places.
 #[derive(Debug, Clone)]
 pub struct Gate {
     pub(crate) limits: Arc<Limits>,
     places: Arc<Semaphore>,
+    shares: Arc<Shares>,
+}
+
+/// A connection's place, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl Gate {
     /// A gate with all its places free.
     pub fn new(limits: Limits) -> Gate {
         let places = limits.max_connections.min(Semaphore::MAX_PERMITS);
-        Gate { limits: Arc::new(limits), places: Arc::new(Semaphore::new(places)) }
+        Gate {
+            limits: Arc::new(limits),
+            places: Arc::new(Semaphore::new(places)),
+            shares: Arc::new(Shares::default()),
+        }
     }
 
     /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request.
     pub fn with(&self, limits: Limits) -> Gate {
-        Gate { limits: Arc::new(limits), places: Arc::clone(&self.places) }
+        Gate { limits: Arc::new(limits), places: Arc::clone(&self.places), shares: Arc::clone(&self.shares) }
     }
 
     /// The bounds.
@@ -60,7 +73,7 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) struct Accepted {
     pub(crate) stream: TlsStream<TcpStream>,
     pub(crate) peer: Peer,
-    pub(crate) place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// One listener with what every connection on it needs.
@@ -103,16 +116,30 @@ impl Listening {
     }
 
     /// The next TCP connection and its place; `None` at shutdown.
-    async fn next(&self) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn next(&self) -> Option<(TcpStream, SocketAddr, Place)> {
         // In this order, so that a quiet listener does not keep a place from the others.
         let next = async {
-            let (tcp, addr) = self.accept().await;
-            let place = Arc::clone(&self.gate.places).acquire_owned().await.ok()?;
-            Some((tcp, addr, place))
+            let (tcp, addr, share) = self.admitted().await;
+            let permit = Arc::clone(&self.gate.places).acquire_owned().await.ok()?;
+            Some((tcp, addr, Place { _permit: permit, _share: share }))
         };
         tokio::select! {
             next = next => next,
             () = self.shutdown.cancelled() => None,
+        }
+    }
+
+    /// The next connection of an address that may have one more; others are closed.
+    async fn admitted(&self) -> (TcpStream, SocketAddr, Share) {
+        let at_most = self.gate.limits.per_address();
+        loop {
+            let (tcp, addr) = self.accept().await;
+            match self.gate.shares.take(addr.ip(), at_most) {
+                Some(share) => return (tcp, addr, share),
+                None => {
+                    tracing::debug!(peer.addr = %addr, at_most, "closed: the address has its share of connections")
+                }
+            }
         }
     }
 
@@ -141,7 +168,7 @@ fn gone_before_accept(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn accepted(stream: TlsStream<TcpStream>, addr: SocketAddr, place: OwnedSemaphorePermit) -> Accepted {
+fn accepted(stream: TlsStream<TcpStream>, addr: SocketAddr, place: Place) -> Accepted {
     let certificates: Arc<[CertificateDer<'static>]> =
         stream.get_ref().1.peer_certificates().unwrap_or_default().into();
     Accepted { stream, peer: Peer { addr, certificates }, place }

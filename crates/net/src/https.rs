@@ -54,11 +54,15 @@ pub async fn serve_https(
     shutdown: CancellationToken,
 ) {
     let Site { router, mqtt } = site.into();
-    let link =
-        mqtt.map(|endpoint| Link { endpoint, limits: Arc::clone(&gate.limits), shutdown: shutdown.clone() });
-    let (builder, upgraded) = (builder(&gate), TaskTracker::new());
-    let http = Http { builder, router, link, upgraded, gate: gate.clone(), shutdown: shutdown.clone() };
-    let http = Arc::new(http);
+    let (limits, until) = (Arc::clone(&gate.limits), shutdown.clone());
+    let http = Arc::new(Http {
+        builder: builder(&gate),
+        router,
+        link: mqtt.map(|endpoint| Link { endpoint, limits, shutdown: until }),
+        upgraded: TaskTracker::new(),
+        gate: gate.clone(),
+        shutdown: shutdown.clone(),
+    });
     let upgraded = http.upgraded.clone();
     let listening = Listening { listener, tls, gate, shutdown };
     listening.run(move |accepted| Arc::clone(&http).serve(accepted)).await;

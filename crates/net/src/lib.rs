@@ -1,4 +1,4 @@
-//! Sockets: TLS, accept loops, HTTP serving, and the server side of MQTT connections.
+//! Sockets: TLS, accept loops, HTTP serving, the server side of MQTT connections, and an HTTPS client.
 //!
 //! Everything here is transport. Who a peer is and what it may do is decided above, from the [`Peer`] that
 //! comes with every connection. What a peer can cost is bounded here, by [`Limits`].
@@ -6,21 +6,26 @@
 //! * [`bind`] makes a listener; [`serve_https`] and [`serve_mqtt`] run it until the shutdown token is
 //!   cancelled.
 //! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places.
+//! * [`client`] dials servers and speaks HTTP to them.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] has the traits that an MQTT server implements, and the driver, which runs over any byte stream.
 //! * [`websocket`] makes such a byte stream of a WebSocket; a [`Site`] serves MQTT over it beside its router.
 
 mod accept;
+pub mod client;
+mod descriptors;
 mod https;
 mod leftover;
 mod limits;
 pub mod mqtt;
 mod peer;
 mod pulse;
+mod share;
 pub mod tls;
 pub mod websocket;
 
 pub use accept::{Gate, bind};
+pub use descriptors::raise_descriptor_limit;
 pub use https::{Site, serve_https};
 pub use limits::{Limits, MqttLimits};
 pub use mqtt::serve_mqtt;

@@ -9,6 +9,10 @@ pub struct Limits {
     /// handshake, all but one per listener in the kernel's queue. Default 50,000: about 2 GB at 40 KB for a
     /// TLS connection.
     pub max_connections: usize,
+    /// Of these, how many may come from one address, or from one IPv6 network of 64 bits; what comes beyond it is closed.
+    /// Default: half of them, so that no single machine can take all, and a fleet behind one address translator still
+    /// fits.
+    pub max_connections_per_address: Option<usize>,
     /// From TCP accept to the end of the TLS handshake. Default 15 s: two round trips over the slowest radio
     /// links.
     pub handshake_timeout: Duration,
@@ -50,10 +54,18 @@ pub struct MqttLimits {
     pub in_flight: usize,
 }
 
+impl Limits {
+    /// How many connections one address may have.
+    pub(crate) fn per_address(&self) -> usize {
+        self.max_connections_per_address.unwrap_or(self.max_connections.div_ceil(2))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 50_000,
+            max_connections_per_address: None,
             handshake_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(60),

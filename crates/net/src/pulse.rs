@@ -153,10 +153,11 @@ impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// A peer that has left needs no farewell: writing one to a closed socket costs as much as a reply.
+    /// A peer that has left needs no farewell: writing one to a closed socket costs as much as a reply. It may have left
+    /// in one direction only, so what was written before is sent all the same.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.ended.0 {
-            return Poll::Ready(Ok(()));
+            return Pin::new(&mut self.stream).poll_flush(context);
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
@@ -164,3 +165,66 @@ impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
 
 /// Lowest bit of the state.
 const IDLE: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A stream whose peer sends one byte and leaves; it notes what is asked of it.
+    #[derive(Default)]
+    struct Noting {
+        bytes_read: usize,
+        asked: Vec<&'static str>,
+    }
+
+    impl AsyncRead for Noting {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.bytes_read == 0 && buffer.remaining() > 0 {
+                buffer.put_slice(b"x");
+                self.bytes_read = 1;
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Noting {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.asked.push("flush");
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.asked.push("shutdown");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_left_gets_what_was_written_and_no_farewell() {
+        let check = async |reads: &[usize], asked: &str| {
+            let pulse = Pulse::new(Arc::new(Limits::default()));
+            let stream = Noting::default();
+            let mut reporting = Reporting { stream, pulse, ended: Ended::default(), _place: () };
+            for room in reads {
+                let read = reporting.read(&mut vec![0; *room]).await;
+                assert!(read.is_ok(), "{read:?}");
+            }
+            reporting.shutdown().await.unwrap();
+            assert_eq!(reporting.stream.asked, [asked], "{reads:?}");
+        };
+        check(&[], "shutdown").await;
+        check(&[0], "shutdown").await; // no room to read into is no end
+        check(&[1], "shutdown").await;
+        check(&[1, 1], "flush").await;
+    }
+}

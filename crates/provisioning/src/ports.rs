@@ -180,8 +180,9 @@ pub trait Hubs: Send + Sync {
 /// The way to one kind of linked hub. Every call may be repeated: the outcome is that of one call.
 #[async_trait]
 pub trait HubConnector: Send + Sync {
-    /// Creates the device, or refreshes its credentials and capabilities, and seeds its twin if ordered. When it
-    /// returns, the hub has the device and keeps it.
+    /// Creates the device, or refreshes its credentials and capabilities. A new device's twin starts with what the
+    /// order says, that of one that was there only if the order is to seed it. When it returns, the hub has the device
+    /// and keeps it.
     async fn ensure_device(&self, order: &Order) -> Result<(), HubError>;
 
     /// Removes the device; a device that is not there is removed.

@@ -10,7 +10,8 @@ use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
-use model::{HubName, Instance, SymmetricKey};
+use hub::{RestConnector, RestLink};
+use model::{HostName, HubName, Instance, SymmetricKey};
 use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::{
     Provisioning,
@@ -21,7 +22,8 @@ use store::EmbeddedStore;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    config::Config,
+    config::{Config, EmbeddedHubConfig, HubDirectory, TlsIdentityConfig},
+    links,
     ports::{SystemClock, SystemEntropy},
     web,
 };
@@ -38,6 +40,8 @@ pub struct Plan {
     pub sockets: Sockets,
     /// Hubs of this process.
     pub hubs: Vec<HubPlan>,
+    /// Links to hubs outside of this process.
+    pub remote_hubs: Vec<RestLink>,
     /// The service instances. One that is stored keeps its operation key.
     pub instances: Vec<Instance>,
     /// How long devices wait for what.
@@ -78,6 +82,7 @@ pub struct HubPlan {
 pub struct App {
     store: Arc<dyn Store>,
     hubs: Vec<(Hub, Sockets)>,
+    remote_hubs: Vec<Arc<RestConnector>>,
     desk: Arc<Desk>,
     router: axum::Router,
     device_api: DeviceApi,
@@ -89,17 +94,20 @@ pub struct App {
 impl App {
     /// Opens the storage and builds everything; nothing is served yet.
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(plan.data_dir.join("hubs"))
+        durable::make_private_directory(&plan.data_dir.join("hubs"))
             .with_context(|| format!("cannot create {}", plan.data_dir.display()))?;
-        let sealer = Sealer::load_or_create(&plan.master_key_file)?;
         let path = plan.data_dir.join("muster.db");
+        let sealer = sealer(&plan.master_key_file, &path)?;
         let store = EmbeddedStore::open(&path, sealer.clone()).with_context(|| path.display().to_string())?;
         let store: Arc<dyn Store> = Arc::new(store);
         reconcile(&*store, plan.instances).await?;
 
         let hubs = open_hubs(&plan.data_dir, &sealer, plan.hubs)?;
-        let connectors = hub::Connectors::to_embedded(hubs.iter().map(|(hub, _)| hub.clone()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let connector = |link| Arc::new(RestConnector::new(link, Arc::clone(&clock)));
+        let remote_hubs: Vec<_> = plan.remote_hubs.into_iter().map(connector).collect();
+        let connectors = hub::Connectors::to_embedded(hubs.iter().map(|(hub, _)| hub.clone()))
+            .and_over_rest(remote_hubs.iter().cloned());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let provisioning = Arc::new(Provisioning::new(
             Arc::clone(&store),
@@ -115,8 +123,8 @@ impl App {
         let service = service_api::router(ServiceApi::new(provisioning, ports.clock, ports.entropy));
         let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
-        let gate = Gate::new(plan.limits);
-        Ok(App { store, hubs, desk, router, device_api, sockets: plan.sockets, tls, gate })
+        let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
+        Ok(App { store, hubs, remote_hubs, desk, router, device_api, sockets: plan.sockets, tls, gate })
     }
 
     /// What is stored, for those who set things up before it is served.
@@ -130,6 +138,8 @@ impl App {
         if resumed > 0 {
             tracing::info!(count = resumed, "took up assignments that were cut off");
         }
+        // Their end is of no account; dropping them ends them.
+        let _checks = links::check(self.remote_hubs);
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
             let listeners = embedded_hub::Listeners { https: sockets.https, mqtts: sockets.mqtts };
@@ -150,23 +160,62 @@ impl App {
     }
 }
 
+/// The key that the database is sealed with. A new one could not read an old database, so none is made beside one.
+fn sealer(key_file: &Path, database: &Path) -> anyhow::Result<Sealer> {
+    if database.exists() && !key_file.exists() {
+        bail!("{} is missing, and without it {} cannot be read", key_file.display(), database.display());
+    }
+    Ok(Sealer::load_or_create(key_file)?)
+}
+
+/// No more places for connections than there are descriptors for them, with some left for everything else.
+fn within(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
+    let others = (DESCRIPTORS_OF_A_STORE * (hubs + 1)).max(descriptors / 8);
+    let places = descriptors.saturating_sub(others).max(1);
+    if places < limits.max_connections {
+        tracing::warn!(
+            wanted = limits.max_connections,
+            connections = places,
+            descriptors,
+            "fewer connections than wanted: the limit of open files (ulimit -Hn) is too low"
+        );
+        limits.max_connections = places;
+    }
+    limits
+}
+
+/// A database with its pooled readers, and the listeners beside it.
+const DESCRIPTORS_OF_A_STORE: usize = 48;
+
 /// Brings the stored instances in line with the planned ones. An instance that is stored and not planned is refused,
 /// because its devices would be turned away without anyone having said so.
 async fn reconcile(store: &dyn Store, planned: Vec<Instance>) -> anyhow::Result<()> {
-    let mut stored = store.instances().await?;
-    for mut instance in planned {
-        if let Some(same) = stored.iter().find(|other| other.id_scope == instance.id_scope) {
-            instance.operation_key = same.operation_key.clone();
-        }
-        stored.retain(|other| other.id_scope != instance.id_scope);
-        store.put_instance(instance).await?;
-    }
-    if let Some(left) = stored.first() {
+    let stored = store.instances().await?;
+    let is_planned = |stored: &Instance| planned.iter().any(|it| it.id_scope == stored.id_scope);
+    if let Some(left) = stored.iter().find(|stored| !is_planned(stored)) {
         bail!(
-            "the database has the instance {:?} with ID scope {}, and the configuration does not",
+            "the database has the instance {:?} with ID scope {}, and the configuration does not: put it back, or give \
+             the others a data_dir of their own",
             left.name,
             left.id_scope
         );
+    }
+    for held in &stored {
+        // First let go of host names that move to another instance: no two may have the same, not even for a moment.
+        let moves = |host: &HostName| {
+            planned.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
+        };
+        if held.service_hosts.iter().any(moves) {
+            let mut released = Instance::clone(held);
+            released.service_hosts.retain(|host| !moves(host));
+            store.put_instance(released).await?;
+        }
+    }
+    for mut instance in planned {
+        if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
+            instance.operation_key = same.operation_key.clone();
+        }
+        store.put_instance(instance).await?;
     }
     Ok(())
 }
@@ -191,35 +240,113 @@ fn open_hubs(data_dir: &Path, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::R
 impl Plan {
     /// What a configuration says, with its keys and files read and its sockets bound.
     pub fn of(config: &Config) -> anyhow::Result<Self> {
-        let identities = config.tls_identities.iter().map(|identity| {
-            tls::Identity::from_pem_files(&identity.certificate, &identity.key).context("[[tls]]")
+        config.check_addresses()?;
+        let hubs = config.embedded_hubs.iter().zip(owner_keys(config)?).map(|(hub, owner_key)| {
+            let sockets = Sockets::bind(hub.https, hub.mqtts)?;
+            Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
-        let hubs = config.embedded_hubs.iter().map(|hub| {
-            Ok(HubPlan {
-                name: hub.name.clone(),
-                host_name: hub.host_name.clone(),
-                owner_key: hub.owner_key.key().with_context(|| format!("embedded hub {:?}", hub.name))?,
-                sockets: Sockets::bind(hub.https, hub.mqtts)?,
-            })
-        });
-        let host_of = |name: &str| {
-            let hub = config.embedded_hubs.iter().find(|hub| hub.name == name);
-            hub.map(|hub| hub.host_name.clone())
-        };
-        let entropy = SystemEntropy::default();
-        let instances = config.instances.iter().map(|it| it.instance(entropy.symmetric_key()?, host_of));
+        let master_key_file = config.master_key_file.clone();
+        let (instances, remote_hubs) = instances(config)?;
         Ok(Plan {
             data_dir: config.data_dir.clone(),
-            master_key_file: config
-                .master_key_file
-                .clone()
-                .unwrap_or_else(|| config.data_dir.join("master.key")),
-            identities: identities.collect::<anyhow::Result<_>>()?,
+            master_key_file: master_key_file.unwrap_or_else(|| config.data_dir.join("master.key")),
+            identities: identities(config)?,
+            instances,
+            remote_hubs,
             sockets: Sockets::bind(config.listen.https, config.listen.mqtts)?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
-            instances: instances.collect::<anyhow::Result<_>>()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
         })
+    }
+
+    /// Reads the keys and files that a configuration names, and leaves its ports alone: the service may be running.
+    pub fn check(config: &Config) -> anyhow::Result<()> {
+        config.check_addresses()?;
+        identities(config)?;
+        owner_keys(config)?;
+        instances(config)?;
+        Ok(())
+    }
+}
+
+fn identities(config: &Config) -> anyhow::Result<Vec<tls::Identity>> {
+    let read = |identity: &TlsIdentityConfig| {
+        tls::Identity::from_pem_files(&identity.certificate, &identity.key).context("[[tls]]")
+    };
+    config.tls_identities.iter().map(read).collect()
+}
+
+/// Of the embedded hubs, in their order.
+fn owner_keys(config: &Config) -> anyhow::Result<Vec<SymmetricKey>> {
+    let key =
+        |hub: &EmbeddedHubConfig| hub.owner_key.key().with_context(|| format!("embedded hub {:?}", hub.name));
+    config.embedded_hubs.iter().map(key).collect()
+}
+
+/// With the hubs outside of this process that they are linked to.
+fn instances(config: &Config) -> anyhow::Result<(Vec<Instance>, Vec<RestLink>)> {
+    let (entropy, mut hubs) = (SystemEntropy::default(), HubDirectory::new(config));
+    let instances = config.instances.iter().map(|it| it.instance(entropy.symmetric_key()?, &mut hubs));
+    Ok((instances.collect::<anyhow::Result<_>>()?, hubs.into_remote()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_rest() {
+        let check = |descriptors: usize, hubs: usize, places: usize| {
+            let limits = within(Limits::default(), descriptors, hubs);
+            assert_eq!(limits.max_connections, places, "{descriptors} descriptors, {hubs} hubs");
+        };
+        check(usize::MAX, 2, 50_000);
+        check(1_000_000, 2, 50_000);
+        check(20_000, 2, 17_500);
+        check(1024, 2, 880);
+        check(100, 2, 1);
+    }
+
+    #[test]
+    fn no_key_is_made_for_a_database_that_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, database) = (dir.path().join("keys/master.key"), dir.path().join("muster.db"));
+        std::fs::write(&database, "").unwrap();
+        let error = sealer(&key, &database).unwrap_err().to_string();
+        assert!(error.contains("master.key is missing"), "{error}");
+        assert!(!key.exists());
+        std::fs::remove_file(&database).unwrap();
+        sealer(&key, &database).unwrap();
+        std::fs::write(&database, "").unwrap();
+        sealer(&key, &database).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_stored_instances_follow_the_planned_ones_and_none_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
+        reconcile(&store, vec![one.clone(), two.clone()]).await.unwrap();
+        let error = reconcile(&store, vec![one.clone(), three]).await.unwrap_err().to_string();
+        assert!(error.contains("configuration does not"), "{error}");
+        let stored = store.instances().await.unwrap();
+        assert_eq!(stored.len(), 2, "nothing was changed");
+
+        // Instances may swap their host names.
+        let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];
+        std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
+        reconcile(&store, vec![swapped_one, swapped_two]).await.unwrap();
+        let host = &one.service_hosts[0];
+        assert_eq!(store.instance_by_host(host).await.unwrap().unwrap().id_scope, two.id_scope);
+
+        let renamed = Instance {
+            name: "renamed".into(),
+            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
+            ..one.clone()
+        };
+        reconcile(&store, vec![renamed, two]).await.unwrap();
+        let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
+        assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
     }
 }

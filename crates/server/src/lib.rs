@@ -4,6 +4,9 @@
 pub mod app;
 pub mod config;
 pub mod dev;
+mod links;
 pub mod logging;
 mod ports;
 mod web;
+
+pub use net::raise_descriptor_limit;

@@ -153,8 +153,9 @@ impl State {
             seeds: 0,
         });
         (device.credentials, device.iot_edge) = (credentials, iot_edge);
-        if let TwinOrder::Seed(twin) = twin {
-            device.twin = twin;
+        let is_new = device.seeds == 0;
+        if is_new || matches!(twin, TwinOrder::Seed(_)) {
+            device.twin = twin.start().clone();
             device.seeds += 1;
         }
     }

@@ -139,7 +139,8 @@ pub fn group_attestations(ca: &Certificate) -> Vec<(&'static str, GroupAttestati
 pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     let failure = Failure { code: 404_001, message: "no enrollment".to_owned() };
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-    let keep = Order { credentials: certificate, iot_edge: false, twin: TwinOrder::Keep, ..order(id) };
+    let twin = TwinOrder::Keep { if_lost: twin() };
+    let keep = Order { credentials: certificate, iot_edge: false, twin, ..order(id) };
     let moved = Assignment { substatus: Substatus::DeviceDataMigrated, ..assignment(id) };
     let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };
     let returned = Assignment { substatus: Substatus::ReprovisionedToInitialAssignment, ..assignment(id) };
@@ -248,5 +249,5 @@ fn endorsement_key(byte: u8) -> EndorsementKey {
 
 /// The object that a `json!` literal is.
 fn collection(object: Value) -> TwinCollection {
-    TwinCollection(object.as_object().cloned().unwrap())
+    TwinCollection::from(object.as_object().cloned().unwrap())
 }

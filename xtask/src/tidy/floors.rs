@@ -128,7 +128,7 @@ const FLOORS: [Floor; 16] = [
     floor("device-api", &["model", "wire", "net", "provisioning"]),
     floor("service-api", &["model", "wire", "provisioning"]),
     floor("store", &["model", "provisioning", "durable"]),
-    floor("hub", &["model", "provisioning", "embedded-hub"]),
+    floor("hub", &["model", "wire", "net", "provisioning", "embedded-hub"]),
     floor("embedded-hub", &["model", "wire", "durable", "net"]),
     floor("fleet", &["model", "wire", "net"]),
     // top

@@ -17,7 +17,7 @@ use testkit::{
     sample,
 };
 
-use crate::world::{AT_ONCE, HUB, IN_TIME, SCOPE, World, with_keys};
+use crate::world::{AT_ONCE, Device, HUB, IN_TIME, ROOM, SCOPE, World, individual, with_keys};
 
 #[tokio::test]
 async fn a_device_is_told_to_ask_again_and_then_the_result() {
@@ -232,4 +232,39 @@ async fn a_registration_deleted_meanwhile_is_gone() {
     assert_ne!(reply.operation_id(), operation_id);
     http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
     assert_eq!(world.counted().await, 1);
+}
+
+/// A hub that is down takes its own places at the desk and no others; what finds none waits on disk.
+#[tokio::test]
+async fn a_dead_hub_does_not_take_the_places_of_the_others() {
+    const OTHER: &str = "hub-9.example";
+    let hubs = Arc::new(FakeHubs::new([HUB, OTHER].map(sample::hub_name)));
+    let world = World::over(Arc::clone(&hubs), hubs, AT_ONCE).await;
+    let link = |name| LinkedHub {
+        name: sample::hub_name(name),
+        ..sample::instance(SCOPE).linked_hubs.swap_remove(0)
+    };
+    world.link([HUB, OTHER].map(|name| LinkedHub { takes_new_devices: true, ..link(name) }).into()).await;
+    let held = world.hub().hold().await;
+    let mut http = world.http(None).await;
+    let mut register = async |id: &str, hub: &str| {
+        let mut enrollment = individual(id);
+        enrollment.settings.hubs = vec![sample::hub_name(hub)];
+        world.enroll(enrollment).await;
+        let device = Device::new(SCOPE, id, sample::key(10));
+        (http.register(&device).await, device)
+    };
+    for number in 0..ROOM {
+        let (reply, _) = register(&format!("dead-{number}"), HUB).await;
+        assert_eq!(reply.json()["status"], "assigning");
+    }
+    let (refused, last) = register("dead-last", HUB).await;
+    refused.check_error("no place", 429_001);
+    let (reply, device) = register("alive", OTHER).await;
+    let mut http = world.http(None).await;
+    let ended = http.poll_to_the_end(&device, &reply.operation_id()).await;
+    assert_eq!(ended.assigned()["assignedHub"], OTHER);
+    drop(held);
+    let operation_id = world.record("dead-last").await.unwrap().operation_id.to_string();
+    http.poll_to_the_end(&last, &operation_id).await.assigned();
 }

@@ -44,6 +44,9 @@ pub const IN_TIME: Timing = Timing {
     java_delay: Duration::from_millis(700),
 };
 
+/// Runs that the desk takes for one hub.
+pub const ROOM: usize = 25;
+
 /// Nothing is waited for.
 pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), ..IN_TIME };
 
@@ -80,7 +83,7 @@ impl World {
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
         let provisioning =
             Arc::new(Provisioning::new(Arc::new(store.clone()), port, clock.clone(), entropy.clone()));
-        let desk = Desk::new(Arc::clone(&provisioning));
+        let desk = Desk::with_room(Arc::clone(&provisioning), ROOM);
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
@@ -120,11 +123,13 @@ impl World {
     }
 
     pub async fn unlink_hubs(&self) {
+        self.link(vec![]).await;
+    }
+
+    /// Links these hubs instead of those that were.
+    pub async fn link(&self, linked_hubs: Vec<LinkedHub>) {
         let instance = self.store.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
-        self.store
-            .put_instance(Instance { linked_hubs: vec![], ..Instance::clone(&instance) })
-            .await
-            .unwrap();
+        self.store.put_instance(Instance { linked_hubs, ..Instance::clone(&instance) }).await.unwrap();
     }
 
     pub async fn record(&self, id: &str) -> Option<Registration> {

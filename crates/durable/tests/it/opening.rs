@@ -107,7 +107,7 @@ fn foreign_files_are_refused() {
 
     let path = directory.path().join("sqlite");
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
-    let error = Database::open(&path, &NOTES).unwrap_err();
+    let error = refused(&path, &NOTES);
     assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
 
     let path = directory.path().join("text");

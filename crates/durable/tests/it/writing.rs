@@ -221,3 +221,68 @@ async fn closing_finishes_what_is_queued_and_refuses_the_rest() {
     drop(other);
     assert_eq!(ids(&open(&path)), [1]);
 }
+
+/// Leaves the writer in the belief that more is on its way.
+async fn crowd(database: &Database, first_id: i64) {
+    let ids = (first_id..first_id + 4).map(|id| insert((id, None)));
+    assert!(one_batch(database, ids.collect()).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_crowd_the_writer_waits_for_the_next() {
+    const ROUNDS: i64 = 10;
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let mut shared = 0;
+    for round in 0..ROUNDS {
+        crowd(&database, round * 10).await;
+        let before = database.commits();
+        let late = |id: i64, after: Duration| {
+            let database = database.clone();
+            tokio::task::spawn_blocking(move || {
+                std::thread::sleep(after); // more exact than the timer of tokio
+                tokio::runtime::Handle::current().block_on(add(&database, id))
+            })
+        };
+        let (first, second) = (
+            late(round * 10 + 4, Duration::from_millis(5)),
+            late(round * 10 + 5, Duration::from_micros(5_500)),
+        );
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        shared += i64::from(database.commits() == before + 1);
+    }
+    assert!(shared >= ROUNDS / 3, "only {shared} of {ROUNDS} pairs shared a commit");
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open(&directory.path().join("db"));
+    let outcomes = one_batch(&database, (0..1000).map(|id| insert((id, None))).collect()).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(database.commits(), 3, "the holder's, 512, and the rest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_while_the_writer_waits_loses_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..10 {
+        let path = directory.path().join(format!("db{round}"));
+        let database = open(&path);
+        crowd(&database, 0).await;
+        let writers: Vec<_> = (10..30)
+            .map(|id| {
+                let database = database.clone();
+                tokio::spawn(async move { (id, add(&database, id).await.is_ok()) })
+            })
+            .collect();
+        database.close().await;
+        let mut expected: Vec<i64> = (0..4).collect();
+        for writer in writers {
+            let (id, acknowledged) = writer.await.unwrap();
+            expected.extend(acknowledged.then_some(id));
+        }
+        assert_eq!(ids(&open(&path)), expected);
+    }
+}

@@ -13,7 +13,7 @@ use net::{
 };
 use wire::mqtt::{Connect, ConnectReturnCode};
 
-use crate::hub::Hub;
+use crate::{failure::HubFailure, hub::Hub};
 
 use connect::{Claim, ConnectRefusal};
 use session::DeviceSession;
@@ -39,6 +39,9 @@ impl MqttEndpoint for DeviceEndpoint {
         outbox: Outbox,
     ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
         let refused = |refusal: ConnectRefusal| {
+            if let ConnectRefusal::Hub(HubFailure::Broken(reason)) = &refusal {
+                tracing::error!(reason, hub.name = %self.hub.name(), "a device cannot be looked up");
+            }
             tracing::debug!(client.id = %connect.client_id, peer.addr = %peer.addr, %refusal, "refused");
             refusal.code()
         };

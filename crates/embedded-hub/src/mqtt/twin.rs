@@ -8,7 +8,11 @@ use wire::{
     mqtt::QoS,
 };
 
-use crate::{failure::HubFailure, hub::tracking_id, twin::Twin};
+use crate::{
+    failure::HubFailure,
+    hub::tracking_id,
+    twin::{Twin, check_integers},
+};
 
 use super::session::DeviceSession;
 
@@ -26,14 +30,25 @@ pub async fn read(session: &DeviceSession, request_id: &str) -> Result<(), Close
 
 /// Applies a patch to the reported properties; answers when it is on disk.
 pub async fn report(session: &DeviceSession, request_id: &str, payload: &[u8]) -> Result<(), Close> {
-    let reported = match serde_json::from_slice::<Map<String, Value>>(payload) {
+    // In turn with deletions and new beginnings: a device that was disconnected meanwhile is not to be heard.
+    let _turn = session.hub.turn(&session.live.id).await;
+    if session.live.outbox.is_closed() {
+        return Err(Close::because("the connection was closed before the report"));
+    }
+    let reported = match patch(payload) {
         Ok(patch) => session.hub.report(&session.live.id, patch).await,
-        Err(error) => Err(HubFailure::Invalid(format!("reported properties must be a JSON object: {error}"))),
+        Err(failure) => Err(failure),
     };
     match reported {
         Ok(version) => answer(session, twin_reply_topic(204, request_id, Some(version)), Vec::new()),
         Err(failure) => refuse(session, request_id, &failure),
     }
+}
+
+fn patch(payload: &[u8]) -> Result<Map<String, Value>, HubFailure> {
+    check_integers(payload)?;
+    let object = |error| HubFailure::Invalid(format!("reported properties must be a JSON object: {error}"));
+    serde_json::from_slice(payload).map_err(object)
 }
 
 /// What a device sees of its twin: no tags, and `$version` inside each section, where SDKs read it.
@@ -46,6 +61,9 @@ fn properties(twin: &Twin) -> Vec<u8> {
 fn refuse(session: &DeviceSession, request_id: &str, failure: &HubFailure) -> Result<(), Close> {
     let code = failure.code();
     let tracking_id = tracking_id();
+    if let HubFailure::Broken(reason) = failure {
+        tracing::error!(reason, tracking.id = tracking_id, hub.name = %session.hub.name(), "a twin request failed");
+    }
     tracing::debug!(device.id = %session.live.id, %failure, tracking.id = tracking_id, "twin request refused");
     let detail = ErrorDetail {
         error_code: code.number(),

@@ -99,9 +99,10 @@ pub fn nothing() -> Response {
     with_request_id(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The `If-Match` header.
+/// The `If-Match` header. One that is no text is the etag of nothing, not an absent one.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
-    IfMatch::parse(headers.get(IF_MATCH).and_then(|value| value.to_str().ok()))
+    let text = headers.get(IF_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    IfMatch::parse(text.as_deref())
 }
 
 /// 404 for a path that means nothing.

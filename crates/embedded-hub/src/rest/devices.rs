@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use serde_json::json;
 use wire::hub::{BulkDevice, BulkDeviceError, BulkResult, Device, ErrorCode};
 
-use crate::{failure::HubFailure, hub::Hub};
+use crate::{failure::HubFailure, hub::Hub, twin::check_integers};
 
 use super::{
     answer::{answer, if_match, json, nothing, versioned},
@@ -29,7 +29,10 @@ pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
 
 /// `POST /devices`
 pub async fn bulk(State(hub): State<Hub>, body: Whole) -> Response {
-    let outcome = async { hub.bulk(body.objects::<BulkDevice>()?).await };
+    let outcome = async {
+        check_integers(&body.0)?;
+        hub.bulk(body.objects::<BulkDevice>()?).await
+    };
     let refusals = outcome.await.map(|refusals| {
         let errors = refusals.into_iter().map(|refusal| BulkDeviceError {
             error_code: refusal.failure.code().name(),

@@ -4,7 +4,11 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use model::DeviceId;
 
-use crate::{failure::HubFailure, hub::Hub, twin::Mode};
+use crate::{
+    failure::HubFailure,
+    hub::Hub,
+    twin::{Mode, check_integers},
+};
 
 use super::{
     answer::{answer, if_match, json, versioned},
@@ -35,6 +39,9 @@ pub async fn call_method(State(hub): State<Hub>, Named(id): Named, body: Whole) 
 }
 
 async fn change(hub: &Hub, id: &DeviceId, headers: &HeaderMap, body: &Whole, mode: Mode) -> Response {
-    let outcome = async { hub.change_twin(id, body.object()?, mode, if_match(headers)).await };
+    let outcome = async {
+        check_integers(&body.0)?;
+        hub.change_twin(id, body.object()?, mode, if_match(headers)).await
+    };
     answer(hub, outcome.await.map(|twin| versioned(&twin.etag, &twin)))
 }

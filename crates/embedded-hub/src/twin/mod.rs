@@ -3,6 +3,7 @@
 //! No IO and no clock: every function takes the old value and the time, and returns the new value or
 //! the reason why not. A twin that exists is within the limits.
 
+mod integers;
 mod limits;
 mod merge;
 mod section;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wire::hub::{Part, TwinChange};
 
+pub(crate) use integers::check_integers;
 pub use limits::TwinRefusal;
 pub use section::{Section, Shown};
 
@@ -79,7 +81,7 @@ impl Twin {
     /// A new twin that starts with this content.
     pub fn seeded(seed: &InitialTwin, now: Timestamp) -> Result<Twin, TwinRefusal> {
         let part = |given: &Option<model::TwinCollection>| match given {
-            Some(collection) if !collection.is_empty() => Part::Object(collection.0.clone()),
+            Some(collection) if !collection.is_empty() => Part::Object(collection.as_map().clone()),
             _ => Part::Absent,
         };
         let mut change = TwinChange { tags: part(&seed.tags), ..TwinChange::default() };

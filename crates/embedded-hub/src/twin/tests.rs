@@ -193,8 +193,8 @@ fn parts_at_and_past_their_size() {
 #[test]
 fn a_seed_starts_a_twin_and_restarts_it() {
     let seed = InitialTwin {
-        tags: Some(model::TwinCollection(object(json!({"site": "x"})))),
-        desired: Some(model::TwinCollection(object(json!({"rate": 5})))),
+        tags: Some(model::TwinCollection::from(object(json!({"site": "x"})))),
+        desired: Some(model::TwinCollection::from(object(json!({"rate": 5})))),
     };
     let seeded = Twin::seeded(&seed, at(1)).unwrap();
     assert_eq!((seeded.desired.version, seeded.etag, seeded.version), (2, 1, 2));

@@ -5,7 +5,7 @@ use model::{
     DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinOrder,
 };
 use serde_json::{Value, json};
-use wire::hub::DeviceFilter;
+use wire::hub::{DeviceFilter, DevicePublish};
 
 use crate::{
     device::{Credentials, Device},
@@ -20,10 +20,17 @@ fn spec(credentials: HubCredentials) -> DeviceSpec {
     DeviceSpec { id: DeviceId::parse("d").unwrap(), credentials, iot_edge: false }
 }
 
+fn twin(desired: Value) -> InitialTwin {
+    let collection = |value: Value| value.as_object().cloned().map(TwinCollection::from);
+    InitialTwin { tags: collection(json!({"site": "x"})), desired: collection(desired) }
+}
+
 fn seed(desired: Value) -> TwinOrder {
-    let Value::Object(desired) = desired else { panic!("an object") };
-    let tags = json!({"site": "x"}).as_object().cloned().unwrap();
-    TwinOrder::Seed(InitialTwin { tags: Some(TwinCollection(tags)), desired: Some(TwinCollection(desired)) })
+    TwinOrder::Seed(twin(desired))
+}
+
+fn keep() -> TwinOrder {
+    TwinOrder::Keep { if_lost: InitialTwin::default() }
 }
 
 #[tokio::test]
@@ -34,21 +41,21 @@ async fn a_device_is_created_once_and_refreshed() {
     };
     check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Created).await;
     check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Unchanged).await;
-    check(&spec(keys(7, 8)), &TwinOrder::Keep, Ensured::Unchanged).await;
+    check(&spec(keys(7, 8)), &keep(), Ensured::Unchanged).await;
     let twin = world.ask("GET /twins/d", "").await.body;
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));
     let disabled = r#"{"deviceId":"d","status":"disabled","statusReason":"lost"}"#;
     world.ask_with("PUT /devices/d", disabled, &[("if-match", "*")]).await;
     let edge = DeviceSpec { iot_edge: true, ..spec(keys(7, 9)) };
-    check(&edge, &TwinOrder::Keep, Ensured::Refreshed).await;
+    check(&edge, &keep(), Ensured::Refreshed).await;
     let device = world.ask("GET /devices/d", "").await.body;
     assert_eq!((&device["status"], &device["statusReason"]), (&json!("disabled"), &json!("lost")));
     assert_eq!(device["capabilities"], json!({"iotEdge": true}));
     assert_eq!(device["authentication"]["symmetricKey"]["secondaryKey"], key(9).to_base64());
     assert_eq!(world.ask("GET /twins/d", "").await.body["tags"], json!({"site": "x"}), "the twin stays");
     let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-    check(&spec(leaf.clone()), &TwinOrder::Keep, Ensured::Refreshed).await;
-    check(&spec(leaf), &TwinOrder::Keep, Ensured::Unchanged).await;
+    check(&spec(leaf.clone()), &keep(), Ensured::Refreshed).await;
+    check(&spec(leaf), &keep(), Ensured::Unchanged).await;
     let thumbprint = &world.ask("GET /devices/d", "").await.body["authentication"]["x509Thumbprint"];
     assert_eq!(thumbprint["primaryThumbprint"], Sha256Thumbprint::of(b"leaf").as_str());
 }
@@ -71,13 +78,51 @@ async fn a_seed_starts_a_used_twin_again() {
 }
 
 #[tokio::test]
+async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
+    let world = World::new();
+    for round in 0..10 {
+        world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await.unwrap();
+        let mut device = Device::connect(&world, "d").await;
+        device.subscribe(&[DeviceFilter::TwinReplies]).await;
+        device.report(r#"{"on":true}"#).await;
+        let topic = DevicePublish::Report { request_id: "8" }.topic();
+        let (spec, seed) = (spec(keys(7, 8)), seed(json!({"rate": 5})));
+        let restart = world.hub.ensure_device(&spec, &seed);
+        let (again, ()) = tokio::join!(restart, device.publish(&topic, r#"{"on":false}"#));
+        assert_eq!(again, Ok(Ensured::Refreshed));
+        assert!(device.is_closed().await);
+        let twin = world.ask("GET /twins/d", "").await.body;
+        assert_eq!(twin["properties"]["reported"]["$version"], 1, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_device_starts_again_and_one_that_is_there_keeps_its_twin() {
+    let world = World::new();
+    let keep = TwinOrder::Keep { if_lost: twin(json!({"rate": 5})) };
+    let desired = async || world.ask("GET /twins/d", "").await.body["properties"]["desired"]["rate"].clone();
+    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &keep).await, Ok(Ensured::Created));
+    assert_eq!(desired().await, 5);
+    world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"rate":6}}}"#).await;
+    assert_eq!(world.hub.ensure_device(&spec(keys(7, 9)), &keep).await, Ok(Ensured::Refreshed));
+    assert_eq!(desired().await, 6);
+    let broken = TwinOrder::Keep { if_lost: twin(json!({"a.b": 1})) };
+    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &broken).await, Ok(Ensured::Refreshed));
+    world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
+    let refused = world.hub.ensure_device(&spec(keys(7, 8)), &broken).await;
+    assert!(matches!(refused, Err(HubFailure::Invalid(_))), "{refused:?}");
+    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &keep).await, Ok(Ensured::Created));
+    assert_eq!(desired().await, 5);
+}
+
+#[tokio::test]
 async fn new_credentials_end_the_old_connection() {
     let world = World::new();
-    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
     let mut device = Device::connect(&world, "d").await;
-    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
     assert!(device.is_left_alone().await);
-    world.hub.ensure_device(&spec(keys(3, 4)), &TwinOrder::Keep).await.unwrap();
+    world.hub.ensure_device(&spec(keys(3, 4)), &keep()).await.unwrap();
     assert!(device.is_closed().await);
     assert!(Device::try_connect(&world, "d", Credentials::token(&world, "d", 7)).await.is_err());
     assert!(Device::try_connect(&world, "d", Credentials::token(&world, "d", 4)).await.is_ok());
@@ -94,7 +139,7 @@ async fn a_seed_that_no_twin_may_be_changes_nothing() {
 #[tokio::test]
 async fn deleting_may_be_repeated() {
     let world = World::new();
-    world.hub.ensure_device(&spec(keys(7, 8)), &TwinOrder::Keep).await.unwrap();
+    world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
     let mut device = Device::connect(&world, "d").await;
     let id = DeviceId::parse("d").unwrap();
     assert_eq!(world.hub.delete_device(&id).await, Ok(Deleted::Deleted));

@@ -155,6 +155,8 @@ async fn wrong_paths_methods_and_bodies() {
         ("PATCH /twins/d", "[]", (400, "ArgumentInvalid")),
         ("PATCH /twins/d", r#"{"tags":7}"#, (400, "ArgumentInvalid")),
         ("PATCH /twins/d", r#"{"tags":{"a.b":1}}"#, (400, "ArgumentInvalid")),
+        ("PATCH /twins/d", r#"{"tags":{"a":99999999999999999999}}"#, (400, "ArgumentInvalid")),
+        ("POST /devices", r#"[{"id":"d","tags":{"a":99999999999999999999}}]"#, (400, "ArgumentInvalid")),
         ("PATCH /twins/x", "{}", (404, "DeviceNotFound")),
         (
             "POST /twins/d/methods",
@@ -282,6 +284,18 @@ async fn queries_page_through_twins() {
     let by_id =
         world.ask("POST /devices/query", r#"{"query":"SELECT * FROM devices WHERE deviceId = 'd3'"}"#).await;
     assert_eq!(by_id.body.as_array().unwrap().len(), 1);
+    for (condition, expected) in [
+        ("deviceId = 'd3' AND tags.odd = false", 0),
+        ("deviceId = 'd3' AND deviceId = 'd4'", 0),
+        ("deviceId = 'no id'", 0),
+        ("deviceId = 'd9'", 0),
+        ("deviceId IN ['d3', 'd4']", 2),
+    ] {
+        let query = json!({"query": format!("SELECT * FROM devices WHERE {condition}")}).to_string();
+        let reply = world.ask_with("POST /devices/query", &query, &[("x-ms-max-item-count", "5")]).await;
+        assert_eq!(reply.body.as_array().map(Vec::len), Some(expected), "{condition}");
+        assert_eq!(reply.header("x-ms-continuation"), None, "{condition}");
+    }
     for (body, headers) in [
         (r#"{"query":"DROP TABLE devices"}"#, vec![]),
         (r#"{"question":1}"#, vec![]),
@@ -306,6 +320,8 @@ async fn twins_change_by_etag() {
     assert_eq!(patched.body["properties"]["reported"].get("z"), None);
     let stale = world.ask_with("PATCH /twins/d", patch, &[("if-match", "AAAAAAAAAAE=")]).await;
     assert_eq!(stale.verdict(), (412, "PreconditionFailed"));
+    let no_text = world.ask_with("PATCH /twins/d", patch, &[("if-match", "\"é\"")]).await;
+    assert_eq!(no_text.verdict(), (412, "PreconditionFailed"), "an etag of nothing is not an absent one");
     let whole = patched.body.to_string();
     let replaced = world.ask_with("PUT /twins/d", &whole, &[("if-match", "*")]).await;
     assert_eq!(replaced.body["properties"]["desired"]["x"], json!({"y": 1}));

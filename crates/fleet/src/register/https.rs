@@ -1,9 +1,10 @@
 //! Registration over HTTPS.
 
-use ::http::Method;
-use ::http::header::RETRY_AFTER;
 use bytes::Bytes;
+use http::Method;
+use http::header::RETRY_AFTER;
 use model::{IdScope, OperationId};
+use net::client::{Call, HttpsConnection};
 use serde_json::Value;
 use wire::sas::encode_component;
 
@@ -13,7 +14,7 @@ use super::{API_VERSION, Registered};
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::{RegisterError, TransportError};
-use crate::http::{Call, HttpsConnection};
+use crate::patience::DEADLINES;
 
 /// A kept HTTPS connection to the device endpoint. Dropping it closes it.
 pub struct HttpsSession {
@@ -25,7 +26,8 @@ impl HttpsSession {
     /// Connects; the TLS connection shows the device's certificate, when it has one.
     pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<HttpsSession, RegisterError> {
         let config = endpoint.trust.of(&device.credentials).map_err(TransportError::from)?;
-        let connection = HttpsConnection::open(endpoint.host.as_str(), endpoint.https_port, config).await?;
+        let open = HttpsConnection::open(endpoint.host.as_str(), endpoint.https_port, config, DEADLINES);
+        let connection = open.await.map_err(TransportError::from)?;
         Ok(HttpsSession { connection, id_scope: endpoint.id_scope.clone() })
     }
 
@@ -58,7 +60,8 @@ impl HttpsChannel<'_> {
     async fn call(&mut self, method: Method, route: &str, body: Bytes) -> Result<Answer, TransportError> {
         let path_and_query = format!("{}/{route}?api-version={API_VERSION}", self.base);
         let authorization = self.token.as_deref();
-        let response = self.connection.call(Call { method, path_and_query, authorization, body }).await?;
+        let call = Call { method, path_and_query, authorization, body, ..Call::default() };
+        let response = self.connection.call(call).await?;
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: response.status().as_u16(),

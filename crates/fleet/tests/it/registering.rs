@@ -1,6 +1,7 @@
 //! One device, one registration, and everything that the server may answer.
 
 use fleet::{RegisterError, Transport, TransportError, register};
+use net::client::ClientError;
 use serde_json::json;
 use wire::mqtt::{ConnectReturnCode, SubscribeReturn};
 
@@ -105,7 +106,8 @@ async fn a_server_of_another_ca_is_not_believed() {
     endpoint.trust = other.endpoint.trust.clone();
     for transport in [Transport::Https, Transport::Mqtt] {
         let error = register(&endpoint, &device("reg-1"), transport, None).await.unwrap_err();
-        let is_tls = matches!(error, RegisterError::Transport(TransportError::Tls { .. }));
+        let is_tls =
+            matches!(error, RegisterError::Transport(TransportError::Client(ClientError::Tls { .. })));
         assert!(is_tls, "{transport} {error:?}");
     }
 }

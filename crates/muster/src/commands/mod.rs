@@ -10,8 +10,9 @@ pub mod usage;
 
 use anyhow::Context;
 
-/// The runtime that commands run on: one thread per core.
+/// The runtime that commands run on: one thread per core. They have as many connections as they may.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    server::raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 

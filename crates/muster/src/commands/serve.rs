@@ -51,12 +51,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     }
     let config = configuration(&args)?;
     logging::start(&config.log.filter, config.log.format)?;
-    let plan = Plan::of(&config)?;
     if args.check {
+        Plan::check(&config)?;
         println!("{} is valid", args.config.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let app = App::open(plan).await?;
+    let app = App::open(Plan::of(&config)?).await?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let stopping = shutdown.clone();
     tokio::spawn(async move {

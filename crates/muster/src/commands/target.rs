@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use fleet::{Endpoint, HostPort, Trust};
-use model::{HostName, IdScope, SymmetricKey};
+use fleet::{Endpoint, Trust};
+use model::{HostName, HostPort, IdScope, SymmetricKey};
 use server::dev::DevInfo;
 
 /// The endpoint, given in full or as the folder of an emulator.

@@ -6,5 +6,6 @@ mod demo;
 mod device;
 mod fleet;
 mod help;
+mod linked_hub;
 mod program;
 mod serve;

@@ -15,25 +15,26 @@ use wire::sas::ConnectionString;
 
 use crate::program::muster;
 
-const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
+pub const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
 
 /// A configured service that can be started, killed and started again.
-struct Site {
+pub struct Site {
     folder: TempDir,
-    ca_pem: String,
+    pub ca_pem: String,
     https: u16,
     mqtts: u16,
+    pub hub_https: u16,
     hub_mqtts: u16,
 }
 
 impl Site {
-    fn new() -> Site {
+    pub fn new() -> Site {
         let folder = tempfile::tempdir().unwrap();
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
         let [https, mqtts, hub_https, hub_mqtts] = free_ports();
-        let site = Site { folder, ca_pem, https, mqtts, hub_mqtts };
+        let site = Site { folder, ca_pem, https, mqtts, hub_https, hub_mqtts };
         std::fs::write(site.config(), site.configuration(hub_https)).unwrap();
         site
     }
@@ -64,7 +65,7 @@ impl Site {
     }
 
     /// Starts the service and waits until it serves.
-    async fn start(&self) -> Child {
+    pub async fn start(&self) -> Child {
         let child = Command::new(env!("CARGO_BIN_EXE_muster"))
             .args(["serve", "--config", self.config().to_str().unwrap(), "--log", "warn"])
             .env("SITE_KEY", KEY)
@@ -100,7 +101,7 @@ impl Site {
 }
 
 /// A CA's certificate; the chain and key of a server at 127.0.0.1 and localhost.
-fn certificates() -> [String; 3] {
+pub fn certificates() -> [String; 3] {
     let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::default();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -111,16 +112,16 @@ fn certificates() -> [String; 3] {
     [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
 }
 
-fn free_ports() -> [u16; 4] {
+pub fn free_ports() -> [u16; 4] {
     let listeners = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn device(name: &str) -> Device {
+pub fn device(name: &str) -> Device {
     Device::with_key(RegistrationId::parse(name).unwrap(), SymmetricKey::parse(KEY).unwrap())
 }
 
-fn enrollment(name: &str) -> serde_json::Value {
+pub fn enrollment(name: &str) -> serde_json::Value {
     let keys = json!({"primaryKey": KEY, "secondaryKey": KEY});
     json!({"registrationId": name, "attestation": {"type": "symmetricKey", "symmetricKey": keys}})
 }
@@ -148,6 +149,22 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(service.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_configuration_can_be_checked_while_it_is_served_from_a_private_folder() {
+    use std::os::unix::fs::PermissionsExt;
+    let site = Site::new();
+    let mut service = site.start().await;
+    let check = ["serve", "--check", "--config", site.config().to_str().unwrap()].map(str::to_owned);
+    let checked =
+        Command::new(env!("CARGO_BIN_EXE_muster")).args(check).env("SITE_KEY", KEY).status().await.unwrap();
+    assert_eq!(checked.code(), Some(0));
+    for made in ["data", "data/hubs"] {
+        let mode = std::fs::metadata(site.folder.path().join(made)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{made}");
+    }
+    service.kill().await.unwrap();
 }
 
 #[tokio::test]

@@ -138,7 +138,10 @@ impl Client {
         let mut shutdown = pin!(link.shutdown.cancelled());
         let mut ending = None;
         loop {
-            while let Some(packet) = frames.decoded()? {
+            // Who is to be closed is not heard any more, whatever has arrived.
+            while self.queued.closing().is_none()
+                && let Some(packet) = frames.decoded()?
+            {
                 last_heard = Instant::now();
                 self.take(packet, frames).await?;
                 self.send_queued(frames)?;
@@ -154,6 +157,12 @@ impl Client {
             }
             tokio::select! {
                 biased;
+                // First, so that a client that never stops sending cannot put it off.
+                () = shutdown.as_mut(), if ending.is_none() => {
+                    let deadline = Instant::now() + link.limits.shutdown_grace;
+                    ending = Some(deadline);
+                    timer.as_mut().reset(deadline);
+                }
                 filled = frames.fill() => filled?,
                 () = self.queued.news() => {}
                 () = timer.as_mut() => {
@@ -163,11 +172,6 @@ impl Client {
                     if deadline <= Instant::now() {
                         return Err(End::TimedOut("a packet"));
                     }
-                    timer.as_mut().reset(deadline);
-                }
-                () = shutdown.as_mut(), if ending.is_none() => {
-                    let deadline = Instant::now() + link.limits.shutdown_grace;
-                    ending = Some(deadline);
                     timer.as_mut().reset(deadline);
                 }
             }

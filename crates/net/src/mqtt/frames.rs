@@ -125,10 +125,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
         if self.output.len() < LARGE_OUTPUT { Ok(()) } else { self.flush().await }
     }
 
-    /// Closes our direction, then waits a moment for the client's: closing with unread bytes would reset the
-    /// connection, and the client might never see our last packet.
+    /// Writes what was put and closes our direction, then waits a moment for the client's: closing with unread
+    /// bytes would reset the connection, and the client might never see our last packet.
     pub(super) async fn finish(mut self) {
         let farewell = async {
+            self.stream.write_all(&self.output).await?;
             self.stream.shutdown().await?;
             let mut sink = [0; 256];
             for _ in 0..LINGER_READS {

@@ -63,9 +63,32 @@ pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Tls
 ///
 /// Sessions are not resumed: every connection is the full handshake that a device's first one is.
 pub fn client_config(ca_pem: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    client_config_with(roots(ca_pem)?, identity)
+}
+
+/// The same without an identity, trusting the CAs that the system trusts; the environment variables `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name others.
+pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Systems carry a few that rustls cannot read; servers that chain to those are refused.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(TlsError::Ca(
+            format!("the system has none {}", reasons.join(", ")).trim_end().to_owned(),
+        ));
+    }
+    client_config_with(roots, None)
+}
+
+fn client_config_with(
+    roots: RootCertStore,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(ca_pem)?);
+        .with_root_certificates(roots);
     let mut config = match identity {
         Some(identity) => builder.with_client_cert_resolver(identity.as_client()),
         None => builder.with_no_client_auth(),

@@ -52,7 +52,8 @@ impl ClientCertVerifier for ProofOfPossession {
         others: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if others.len() >= MAX_CHAIN {
+        let bytes = others.iter().map(|other| other.len()).sum::<usize>().saturating_add(leaf.len());
+        if others.len() >= MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         PublicKey::of_certificate(leaf)
@@ -114,3 +115,7 @@ fn verify(
 
 /// Certificates in a client's chain; SDKs send one to four.
 const MAX_CHAIN: usize = 10;
+
+/// Bytes of them all: a connection keeps its chain, and TLS itself would let it have 64 KB. Ten certificates with keys of
+/// RSA 4096 and long names stay under it.
+const MAX_CHAIN_BYTES: usize = 32 * 1024;

@@ -7,15 +7,16 @@ use axum::Router;
 use axum::routing::get;
 use net::{CancellationToken, Gate, Limits, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::pki::{Pki, connect, listen};
+use crate::pki::{Pki, connect, handshake, listen};
 
 #[tokio::test]
 async fn connections_above_the_limit_wait_for_a_place() {
     let pki = Pki::new();
-    let gate = Gate::new(Limits { max_connections: 2, ..Limits::default() });
+    let limits = Limits { max_connections: 2, max_connections_per_address: Some(9), ..Limits::default() };
+    let gate = Gate::new(limits);
     let mut addrs = Vec::new();
     for _ in 0..2 {
         let (listener, addr) = listen();
@@ -37,6 +38,27 @@ async fn connections_above_the_limit_wait_for_a_place() {
     }
     drop(first);
     timeout(Duration::from_secs(5), connect(addrs[1], pki.client(None))).await.expect("a place").unwrap();
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    let pki = Pki::new();
+    let gate = Gate::new(Limits { max_connections: 4, ..Limits::default() });
+    let (listener, addr) = listen();
+    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
+    let silent = TcpStream::connect(addr).await.unwrap();
+    let _served = connect(addr, pki.client(None)).await.unwrap();
+    for _ in 0..3 {
+        let beyond = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
+        assert!(beyond.expect("no waiting").is_err(), "half of the places is the share");
+    }
+    let elsewhere = TcpSocket::new_v4().unwrap();
+    elsewhere.bind(([127, 0, 0, 2], 0).into()).unwrap();
+    let elsewhere = elsewhere.connect(addr).await.unwrap();
+    handshake(elsewhere, pki.client(None)).await.expect("another address has its own share");
+    drop(silent);
+    sleep(Duration::from_millis(200)).await;
+    connect(addr, pki.client(None)).await.expect("the share is given back");
 }
 
 #[tokio::test]
@@ -143,4 +165,22 @@ async fn running_out_of_descriptors_is_survived() {
     drop(clients);
     let entered = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
     entered.expect("in time").expect("the listener goes on");
+}
+
+/// Starts in a child process with a low soft limit, which a process may raise as far as its hard one.
+#[test]
+fn the_limit_of_descriptors_is_raised() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        let status = Command::new("sh")
+            .args(["-c", "ulimit -S -n 60 && ulimit -H -n 300 && exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "accept::the_limit_of_descriptors_is_raised"])
+            .env(FEW_DESCRIPTORS, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    assert_eq!(net::raise_descriptor_limit(), 300);
+    let files: Vec<_> = (0..200).map(|_| std::fs::File::open("/dev/null")).collect();
+    assert!(files.iter().all(Result::is_ok));
 }

@@ -8,3 +8,4 @@ mod mqtt_parts;
 mod mqtts;
 mod pki;
 mod tls;
+mod websocket;

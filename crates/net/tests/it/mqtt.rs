@@ -97,6 +97,23 @@ async fn puback_comes_before_the_reply() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_done_before_a_disconnect_is_acknowledged() {
+    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+    bench.client.send(&[publish("a", Some(3), "one"), Packet::PingReq, Packet::Disconnect]).await;
+    assert_eq!(bench.client.receive().await, Some(Packet::PubAck(3)));
+    assert_eq!(bench.client.receive().await, Some(Packet::PingResp));
+    assert_eq!(bench.expect_closed().await, ["publish a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_closed_is_not_heard_any_more() {
+    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+    bench.client.send(&[publish("kick", Some(1), ""), publish("after", Some(2), "")]).await;
+    assert_eq!(bench.client.receive().await, Some(Packet::PubAck(1)));
+    assert_eq!(bench.expect_closed().await, ["publish kick"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_get_their_connack() {
     use ConnectReturnCode::{
         BadUserNameOrPassword, IdentifierRejected, NotAuthorized, ServerUnavailable,

@@ -83,6 +83,7 @@ impl MqttSession for Session {
         self.notes.note(format!("publish {}", publish.topic));
         match publish.topic.as_str() {
             "echo" => self.outbox.try_publish("reply", publish.payload, QoS::AtLeastOnce, 77).unwrap(),
+            "kick" => self.outbox.close(Close::because("kicked")),
             "close" => return Err(Close::because("asked to")),
             "panic" => panic!("provoked"),
             "busy" => self.busy = true,

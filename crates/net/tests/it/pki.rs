@@ -85,6 +85,10 @@ pub fn listen() -> (TcpListener, SocketAddr) {
 
 /// A finished TLS handshake.
 pub async fn connect(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
-    let tcp = TcpStream::connect(addr).await?;
+    handshake(TcpStream::connect(addr).await?, config).await
+}
+
+/// The client's side of a handshake.
+pub async fn handshake(tcp: TcpStream, config: Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
     TlsConnector::from(config).connect(ServerName::try_from("localhost").unwrap(), tcp).await
 }

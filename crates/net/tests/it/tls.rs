@@ -141,6 +141,23 @@ async fn a_client_without_certificate_comes_through() {
 }
 
 #[tokio::test]
+async fn aes_128_is_chosen_where_the_client_has_it() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    let negotiated = async |without: &str, version| {
+        let mut provider = aws_lc_rs::default_provider(); // AES-256 first
+        provider.cipher_suites.retain(|suite| !format!("{:?}", suite.suite()).contains(without));
+        let stream = connect(addr, Arc::new(client(&pki, provider, version, None))).await.unwrap();
+        format!("{:?}", stream.get_ref().1.negotiated_cipher_suite().unwrap().suite())
+    };
+    for (version, name) in [(&TLS12, "TLS_ECDHE_ECDSA_WITH_"), (&TLS13, "TLS13_")] {
+        assert_eq!(negotiated("no such", version).await, format!("{name}AES_128_GCM_SHA256"));
+        assert_eq!(negotiated("AES_128", version).await, format!("{name}AES_256_GCM_SHA384"));
+        assert_eq!(negotiated("AES", version).await, format!("{name}CHACHA20_POLY1305_SHA256"));
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_without_its_key_does_not() {
     let pki = Pki::new();
     let addr = start(pki.server());
@@ -242,4 +259,19 @@ fn keys_are_not_printed() {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let identity = Identity::from_der(vec![certificate.der().clone()], key).unwrap();
     assert_eq!(format!("{identity:?}"), "Identity { certificates: 1, .. }");
+}
+
+#[tokio::test]
+async fn too_large_a_chain_does_not_come_through() {
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    for (bytes, accepted) in [(28_000, true), (33_000, false)] {
+        let mut params = device();
+        let filler = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 2], vec![0; bytes]);
+        params.custom_extensions.push(filler);
+        let device = pki.credentials(params, &PKCS_ECDSA_P256_SHA256);
+        for answer in ask_both(&pki, addr, Some(&device)).await {
+            assert_eq!(answer.is_ok(), accepted, "{bytes} bytes: {answer:?}");
+        }
+    }
 }

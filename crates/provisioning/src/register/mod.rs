@@ -12,7 +12,7 @@ mod operation_id;
 mod plan;
 mod status;
 
-use model::{IdScope, Order, Registration, RegistrationId, Status};
+use model::{HubName, IdScope, Order, Registration, RegistrationId, Status};
 use serde_json::Value;
 
 use crate::attest::Evidence;
@@ -63,6 +63,11 @@ impl Run {
         let Status::Assigning { order, .. } = &registration.status else { return None };
         let (scope, registration) = (scope.clone(), registration.clone());
         Some(Run { scope, order: Order::clone(order), registration, origin: Origin::Found })
+    }
+
+    /// The hub that must be told.
+    pub fn hub(&self) -> &HubName {
+        &self.order.hub
     }
 }
 

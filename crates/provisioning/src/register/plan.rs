@@ -82,7 +82,7 @@ fn stay(
         substatus: standing.substatus,
         credentials: attested.credentials().clone(),
         iot_edge: attested.settings().iot_edge.unwrap_or_default(),
-        twin: TwinOrder::Keep,
+        twin: TwinOrder::Keep { if_lost: attested.initial_twin() },
     };
     let assigned = previous.is_some_and(|registration| is_assigned_through(registration, attested));
     if assigned && order.digest() == standing.order { Plan::Confirm(order) } else { Plan::Assign(order) }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use model::HubName;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use super::Secret;
 
@@ -12,6 +12,7 @@ use super::Secret;
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedHubConfig {
     /// What instances link it by; also the name of its database file.
+    #[serde(deserialize_with = "file_name")]
     pub name: String,
     /// What devices are told, a dotted name without a port. The server's certificate must cover it.
     pub host_name: HubName,
@@ -21,4 +22,15 @@ pub struct EmbeddedHubConfig {
     pub mqtts: SocketAddr,
     /// The key of its policy `iothubowner`.
     pub owner_key: Secret,
+}
+
+fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let fits = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if fits {
+        Ok(name)
+    } else {
+        Err(D::Error::custom("must be 1 to 64 letters, digits, hyphens and underscores"))
+    }
 }

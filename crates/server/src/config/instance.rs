@@ -2,12 +2,11 @@
 
 use anyhow::Context;
 use model::{
-    AccessPolicy, AllocationPolicy, AllocationWeight, HostName, HubName, IdScope, Instance, LinkedHub,
-    PolicyName, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, HostName, IdScope, Instance, LinkedHub, PolicyName, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 
-use super::Secret;
+use super::{EmbeddedHubConfig, HubDirectory, LinkedHubConfig, Secret, distinct};
 
 /// One service instance.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,46 +43,49 @@ pub struct AccessPolicyConfig {
     pub rights: Rights,
 }
 
-/// A link to a hub.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkedHubConfig {
-    /// The name of an embedded hub.
-    pub embedded_hub: String,
-    /// Where it stands, in your words.
-    #[serde(default)]
-    pub location: String,
-    /// Its share of devices against the other hubs' weights.
-    #[serde(default)]
-    pub weight: AllocationWeight,
-    /// Whether allocation policies may choose it for new devices.
-    #[serde(default = "yes")]
-    pub apply_allocation_policy: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
 impl InstanceConfig {
-    /// The instance; `host_of` knows the host names of embedded hubs.
+    /// What no single value shows: names that must differ, and hubs that must exist.
+    pub(super) fn consistent(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
+        if self.service_hosts.is_empty() {
+            anyhow::bail!("service_hosts is empty: nobody could reach its service operations endpoint");
+        }
+        distinct(
+            "name of [[instance.access_policy]]",
+            self.access_policies.iter().map(|it| it.name.to_string()),
+        )?;
+        let links = || self.linked_hubs.iter().filter_map(LinkedHubConfig::embedded_hub);
+        distinct("embedded_hub of [[instance.linked_hub]]", links().map(str::to_owned))?;
+        match links().find(|link| !hubs.iter().any(|hub| hub.name == *link)) {
+            Some(link) => anyhow::bail!("it links the hub {link:?}, but no [[embedded_hub]] has this name"),
+            None => Ok(()),
+        }
+    }
+
+    /// The instance; `hubs` knows the names of hubs, and notes those outside of this process.
     pub fn instance(
         &self,
         operation_key: SymmetricKey,
-        host_of: impl Fn(&str) -> Option<HubName>,
+        hubs: &mut HubDirectory<'_>,
     ) -> anyhow::Result<Instance> {
         if self.allocation_policy == AllocationPolicy::Custom {
             anyhow::bail!("instance {:?}: the custom allocation policy is for enrollments only", self.name);
         }
         let policies = self.access_policies.iter().map(AccessPolicyConfig::policy);
-        let hubs = self.linked_hubs.iter().map(|link| link.hub(&host_of));
+        let linked_hubs = self.linked_hubs.iter().map(|link| {
+            let name = hubs.name_of(&link.target);
+            Ok(link.hub(name.with_context(|| format!("instance {:?}, linked hub", self.name))?))
+        });
+        let linked_hubs: Vec<LinkedHub> = linked_hubs.collect::<anyhow::Result<_>>()?;
+        let names = linked_hubs.iter().map(|hub| hub.name.to_string());
+        distinct("hubs of [[instance.linked_hub]]", names)
+            .with_context(|| format!("instance {:?}", self.name))?;
         Ok(Instance {
             id_scope: self.id_scope.clone(),
             name: self.name.clone(),
             service_hosts: self.service_hosts.clone(),
             allocation_policy: self.allocation_policy,
             access_policies: policies.collect::<anyhow::Result<_>>()?,
-            linked_hubs: hubs.collect::<anyhow::Result<_>>()?,
+            linked_hubs,
             operation_key,
         })
     }
@@ -97,18 +99,6 @@ impl AccessPolicyConfig {
             primary_key: key(&self.primary_key)?,
             secondary_key: key(&self.secondary_key)?,
             rights: self.rights,
-        })
-    }
-}
-
-impl LinkedHubConfig {
-    fn hub(&self, host_of: impl Fn(&str) -> Option<HubName>) -> anyhow::Result<LinkedHub> {
-        Ok(LinkedHub {
-            name: host_of(&self.embedded_hub)
-                .with_context(|| format!("no embedded hub {:?}", self.embedded_hub))?,
-            location: self.location.clone(),
-            weight: self.weight,
-            takes_new_devices: self.apply_allocation_policy,
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenConfig {
-    /// Device provisioning endpoint and service operations endpoint over HTTPS.
+    /// Device provisioning endpoint and service operations endpoint over HTTPS; devices over MQTT on WebSockets.
     pub https: SocketAddr,
     /// Device provisioning endpoint over MQTT.
     pub mqtts: SocketAddr,
@@ -68,6 +68,10 @@ pub struct LimitsConfig {
     /// Connections open at once over all listeners, those of embedded hubs included.
     #[serde(deserialize_with = "within::<1, 1_000_000, _>")]
     pub max_connections: u32,
+    /// Of these, how many may come from one address (IPv6: one network of 64 bits). Default: half of them. Raise it where
+    /// a proxy or an address translator stands in front of the whole fleet.
+    #[serde(deserialize_with = "given_within::<1, 1_000_000, _>")]
+    pub max_connections_per_address: Option<u32>,
     /// From the start of a connection to the end of its TLS handshake.
     #[serde(deserialize_with = "within::<1, 300, _>")]
     pub handshake_timeout_secs: u32,
@@ -89,6 +93,7 @@ impl Default for LimitsConfig {
     fn default() -> Self {
         LimitsConfig {
             max_connections: 50_000,
+            max_connections_per_address: None,
             handshake_timeout_secs: 15,
             header_timeout_secs: 15,
             http_idle_timeout_secs: 330,
@@ -104,6 +109,7 @@ impl LimitsConfig {
         let seconds = |number: u32| Duration::from_secs(u64::from(number));
         let mut limits = Limits {
             max_connections: self.max_connections as usize,
+            max_connections_per_address: self.max_connections_per_address.map(|most| most as usize),
             handshake_timeout: seconds(self.handshake_timeout_secs),
             header_timeout: seconds(self.header_timeout_secs),
             http_idle_timeout: seconds(self.http_idle_timeout_secs),
@@ -126,4 +132,11 @@ fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
     } else {
         Err(D::Error::custom(format!("must be {FROM} to {TO}")))
     }
+}
+
+/// The same for a number that may be left out.
+fn given_within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    within::<FROM, TO, D>(deserializer).map(Some)
 }

@@ -2,16 +2,19 @@
 
 mod hub;
 mod instance;
+mod link;
 mod listen;
 mod secret;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
 
 pub use hub::EmbeddedHubConfig;
-pub use instance::{AccessPolicyConfig, InstanceConfig, LinkedHubConfig};
+pub use instance::{AccessPolicyConfig, InstanceConfig};
+pub use link::{HubDirectory, LinkTarget, LinkedHubConfig, RemoteHubConfig};
 pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
 pub use secret::Secret;
 
@@ -82,6 +85,24 @@ impl Config {
         config.consistent()
     }
 
+    /// Refuses listeners that cannot be there together; asked once the command line has had its say, too.
+    pub fn check_addresses(&self) -> anyhow::Result<()> {
+        let mut listeners =
+            vec![("[listen]".to_owned(), self.listen.https), ("[listen]".to_owned(), self.listen.mqtts)];
+        for hub in &self.embedded_hubs {
+            let name = format!("[[embedded_hub]] {:?}", hub.name);
+            listeners.extend([(name.clone(), hub.https), (name, hub.mqtts)]);
+        }
+        for (index, (name, address)) in listeners.iter().enumerate() {
+            if let Some((other, taken)) = listeners[..index].iter().find(|(_, taken)| clash(taken, address)) {
+                bail!(
+                    "{name} wants to listen on {address}, but {other} on {taken}: give each an address of its own"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What no single value shows: names that must differ, and names that must exist.
     fn consistent(self) -> anyhow::Result<Self> {
         if self.tls_identities.is_empty() {
@@ -99,28 +120,28 @@ impl Config {
             self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
         )?;
         for instance in &self.instances {
-            for link in &instance.linked_hubs {
-                if !self.embedded_hubs.iter().any(|hub| hub.name == link.embedded_hub) {
-                    bail!(
-                        "instance {:?} links the hub {:?}, but no [[embedded_hub]] has this name",
-                        instance.name,
-                        link.embedded_hub
-                    );
-                }
-            }
+            let fits = instance.consistent(&self.embedded_hubs);
+            fits.with_context(|| format!("instance {:?}", instance.name))?;
         }
         Ok(self)
     }
 }
 
+/// No two may be the same; case is no difference, as nothing that is named here has any.
 fn distinct(what: &str, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut seen = std::collections::HashSet::new();
     for name in names {
-        if !seen.insert(name.clone()) {
+        if !seen.insert(name.to_ascii_lowercase()) {
             bail!("{what} must differ, but {name:?} stands twice");
         }
     }
     Ok(())
+}
+
+/// Whether one of two listeners leaves nothing for the other: the same port on the same address, or on every one.
+fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && one.port() != 0 && same_address
 }
 
 #[cfg(test)]
@@ -132,6 +153,9 @@ mod tests {
         let config = Config::parse(EXAMPLE).unwrap();
         assert_eq!(config.instances.len(), 1);
         assert_eq!(config.embedded_hubs.len(), 2);
+        let links = &config.instances[0].linked_hubs;
+        let remote = links.iter().filter(|link| matches!(link.target, LinkTarget::Remote(_)));
+        assert_eq!((links.len(), remote.count()), (3, 1));
     }
 
     #[test]
@@ -142,7 +166,9 @@ mod tests {
             ("retry_after_secs = 3", "retry_after_secs = 9", "2 to 5"),
             ("weight = 1", "weight = 1001", "allocation weight must be 1 to 1000"),
             ("id_scope = \"0ne00000001\"", "id_scope = \"a b\"", "ID scope must be"),
-            ("https = \"0.0.0.0:443\"", "https = \"everywhere\"", "invalid socket address"),
+            ("https = \"10.0.0.10:443\"", "https = \"everywhere\"", "invalid socket address"),
+            ("name = \"hub1\"", "name = \"../hub1\"", "letters, digits, hyphens"),
+            ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {
             assert!(EXAMPLE.contains(right), "{right}");
@@ -152,10 +178,43 @@ mod tests {
     }
 
     #[test]
+    fn listeners_must_not_take_each_other_s_address() {
+        let check = |right: &str, wrong: &str, expected: Option<&str>| {
+            assert!(EXAMPLE.contains(right), "{right}");
+            let outcome = Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap().check_addresses();
+            match (outcome, expected) {
+                (Ok(()), None) => {}
+                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (outcome, expected) => panic!("{wrong}: {outcome:?}, expected {expected:?}"),
+            }
+        };
+        let listen = "https = \"10.0.0.10:443\"";
+        check(listen, listen, None);
+        check(listen, "https = \"0.0.0.0:8443\"", None);
+        check(listen, "https = \"0.0.0.0:443\"", Some("10.0.0.11:443, but [listen] on 0.0.0.0:443"));
+        check(listen, "https = \"[::]:443\"", Some("\"hub1\" wants to listen on 10.0.0.11:443"));
+        check(listen, "https = \"10.0.0.12:443\"", Some("\"hub2\" wants to listen on 10.0.0.12:443"));
+        check(listen, "https = \"10.0.0.10:8883\"", Some("[listen] wants to listen on 10.0.0.10:8883"));
+        check("https = \"10.0.0.11:443\"", "https = \"10.0.0.11:0\"", None);
+    }
+
+    const POLICY_AGAIN: &str = "[[instance.access_policy]]
+name = \"ProvisioningServiceOwner\"
+primary_key = \"env:A\"
+secondary_key = \"env:B\"
+rights = \"EnrollmentRead\"
+
+[[instance.linked_hub]]";
+
+    #[test]
     fn names_must_fit_together() {
         let cases = [
             ("embedded_hub = \"hub1\"", "embedded_hub = \"other\"", "no [[embedded_hub]] has this name"),
             ("name = \"hub2\"", "name = \"hub1\"", "stands twice"),
+            ("name = \"hub2\"", "name = \"HUB1\"", "stands twice"),
+            ("embedded_hub = \"hub2\"", "embedded_hub = \"hub1\"", "stands twice"),
+            ("[\"dps.plant.example\"]", "[]", "service_hosts is empty"),
+            ("[[instance.linked_hub]]", POLICY_AGAIN, "\"ProvisioningServiceOwner\" stands twice"),
         ];
         for (right, wrong, expected) in cases {
             assert!(EXAMPLE.contains(right), "{right}");

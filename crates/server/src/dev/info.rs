@@ -17,8 +17,8 @@ const FILE: &str = "dev.json";
 /// The port that connection strings leave out.
 const HTTPS: u16 = 443;
 
-/// What programs need to know of an emulator.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What programs need to know of an emulator. Not printable: it holds keys.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DevInfo {
     /// The service instance's ID scope.
@@ -49,7 +49,7 @@ pub struct DevPorts {
 }
 
 /// An embedded hub.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DevHub {
     /// Its name.
@@ -61,7 +61,7 @@ pub struct DevHub {
 }
 
 /// An enrollment group with its key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SampleGroup {
     /// Its name.

@@ -76,11 +76,12 @@ impl Emulator {
 
 /// Starts an emulator; when this returns, it serves, and `dev.json` is written.
 pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
-    create_private_dir(&options.dir)?;
+    durable::make_private_directory(&options.dir)
+        .with_context(|| format!("cannot create {}", options.dir.display()))?;
     let addresses: Vec<Ipv4Addr> =
         (0..options.hub_weights.len()).map(hub_address).collect::<anyhow::Result<_>>()?;
     let taken = ports::take(options.ports, ADDRESS, &addresses)?;
-    let state = DevState::load_or_create(&options.dir, addresses.len())?;
+    let mut state = DevState::load_or_create(&options.dir, addresses.len())?;
     let certificates = certificates::load_or_create(&options.dir, &addresses)?;
     let info = DevInfo::new(&state, &addresses, taken.ports, &certificates.ca_file);
 
@@ -94,13 +95,15 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         identities: certificates.identities,
         sockets: taken.device,
         hubs: hubs.collect::<anyhow::Result<_>>()?,
+        remote_hubs: Vec::new(),
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
         timing: Timing::default(),
         limits: Limits::default(),
     })
     .await?;
-    if state.is_new {
+    if state.lacks_sample_group {
         create_sample_group(&app, &state).await?;
+        state.lacks_sample_group = false;
         state.save(&options.dir)?;
     }
     let shutdown = CancellationToken::new();
@@ -155,30 +158,21 @@ async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// A folder that only its owner may look into: it will hold keys.
-fn create_private_dir(dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-            .with_context(|| format!("cannot protect {}", dir.display()))?;
-    }
-    Ok(())
-}
-
 /// Writes a file that only its owner may read, all of it or nothing.
 fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let write = || -> std::io::Result<()> {
+        if temporary.exists() {
+            std::fs::remove_file(&temporary)?; // left by a crash; its mode may be anything
+        }
         let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
+        options.write(true).create_new(true);
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&temporary)?;
         std::io::Write::write_all(&mut file, content)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        std::fs::rename(&temporary, path)?;
+        path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
@@ -186,6 +180,18 @@ fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crash_left_does_not_open_a_file_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.new"), "half").unwrap();
+        std::fs::set_permissions(dir.path().join("ca.new"), std::fs::Permissions::from_mode(0o666)).unwrap();
+        write_private(&dir.path().join("ca.key"), b"key").unwrap();
+        let written = std::fs::metadata(dir.path().join("ca.key")).unwrap();
+        assert_eq!((written.permissions().mode() & 0o777, written.len()), (0o600, 3));
+        assert!(!dir.path().join("ca.new").exists());
+    }
 
     #[test]
     fn hubs_have_addresses_of_their_own() {

@@ -21,9 +21,9 @@ pub(super) struct DevState {
     pub(super) sample_primary: SymmetricKey,
     pub(super) sample_secondary: SymmetricKey,
     pub(super) hubs: Vec<HubState>,
-    /// Whether it was made just now.
-    #[serde(skip)]
-    pub(super) is_new: bool,
+    /// Whether the sample group is still to be made: an operator who deletes it does not get it back.
+    #[serde(default)]
+    pub(super) lacks_sample_group: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +33,8 @@ pub(super) struct HubState {
 }
 
 impl DevState {
-    /// Reads the folder's state, with as many hubs as are wanted now, or makes one, which is not saved yet.
+    /// Reads the folder's state, with as many hubs as are wanted now, or makes one. It is saved before anything is made
+    /// with it: a database with another ID scope could not be used.
     pub(super) fn load_or_create(dir: &Path, hubs: usize) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let mut state = match std::fs::read(&path) {
@@ -42,9 +43,7 @@ impl DevState {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         state.fit_hubs(hubs)?;
-        if !state.is_new {
-            state.save(dir)?;
-        }
+        state.save(dir)?;
         Ok(state)
     }
 
@@ -68,7 +67,7 @@ impl DevState {
             sample_primary: entropy.symmetric_key()?,
             sample_secondary: entropy.symmetric_key()?,
             hubs: Vec::new(),
-            is_new: true,
+            lacks_sample_group: true,
         })
     }
 
@@ -80,5 +79,29 @@ impl DevState {
             self.hubs.push(HubState { name, owner_key: entropy.symmetric_key()? });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_kept_from_the_first_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DevState::load_or_create(dir.path(), 2).unwrap();
+        assert!(first.lacks_sample_group);
+        // As if the emulator was killed here.
+        let mut second = DevState::load_or_create(dir.path(), 3).unwrap();
+        assert_eq!((&second.id_scope, second.hubs.len()), (&first.id_scope, 3));
+        assert_eq!(second.hubs[1].owner_key, first.hubs[1].owner_key);
+        assert!(second.lacks_sample_group, "nobody has made it");
+        second.lacks_sample_group = false;
+        second.save(dir.path()).unwrap();
+        assert!(!DevState::load_or_create(dir.path(), 1).unwrap().lacks_sample_group);
+        assert_eq!(
+            DevState::load_or_create(dir.path(), 3).unwrap().hubs[2].owner_key,
+            second.hubs[2].owner_key
+        );
     }
 }

@@ -45,9 +45,7 @@ impl Records<'_> {
     ) -> Result<Page<T>, StoreError> {
         let limit = page.limit.clamp(1, LONGEST_PAGE);
         let after = page.after.as_deref().unwrap_or("");
-        let mut rows = self.rows(listing, after, limit as i64 + 1).map_err(broken)?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
+        let (rows, more) = self.rows(listing, after, limit).map_err(broken)?;
         let next = rows.last().filter(|_| more).map(|(id, _)| id.clone());
         let items = rows.iter().map(|(id, sealed)| self.open(listing.table(), id, sealed));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
@@ -86,15 +84,26 @@ impl Records<'_> {
         sealed.map(|sealed| self.open(table, id, &sealed)).transpose()
     }
 
-    /// IDs and sealed documents after a lower-case ID.
-    fn rows(&self, listing: &Listing, after: &str, limit: i64) -> rusqlite::Result<Vec<(String, Vec<u8>)>> {
-        let mut values: Vec<&dyn ToSql> = vec![&self.instance, &after, &limit];
+    /// IDs and sealed documents after a lower-case ID, and whether there are more.
+    fn rows(&self, listing: &Listing, after: &str, limit: usize) -> rusqlite::Result<(Vec<SealedRow>, bool)> {
+        let one_more = limit as i64 + 1;
+        let mut values: Vec<&dyn ToSql> = vec![&self.instance, &after, &one_more];
         if let Listing::RegistrationsOf(group) = listing {
             values.push(group);
         }
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
         self.database.read(|connection| {
-            connection.prepare_cached(listing.sql())?.query_map(values.as_slice(), read)?.collect()
+            let mut statement = connection.prepare_cached(listing.sql())?;
+            let mut found = statement.query(values.as_slice())?;
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = found.next()? {
+                if rows.len() >= limit || bytes >= LARGEST_PAGE {
+                    return Ok((rows, true));
+                }
+                let (id, sealed): SealedRow = (row.get(0)?, row.get(1)?);
+                bytes += sealed.len();
+                rows.push((id, sealed));
+            }
+            Ok((rows, false))
         })
     }
 
@@ -134,6 +143,11 @@ impl Listing {
     }
 }
 
-/// Records in one page at most, whatever is asked for: bounds the memory and time of one read. An enrollment may have
-/// tens of kilobytes.
+/// A lower-case ID and its sealed document.
+type SealedRow = (String, Vec<u8>);
+
+/// Records in one page at most, whatever is asked for: bounds the time of one read.
 const LONGEST_PAGE: usize = 1000;
+
+/// Bytes of sealed documents after which a page ends: bounds its memory. An enrollment has 1 KB or tens of them.
+const LARGEST_PAGE: usize = 4 << 20;

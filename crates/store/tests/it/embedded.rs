@@ -4,7 +4,7 @@ use std::fs;
 
 use durable::rusqlite::Connection;
 use durable::{KeyCheckError, Sealer};
-use provisioning::ports::{Change, Commit, Expect, Outcome, Store, StoreError};
+use provisioning::ports::{Change, Commit, Expect, Outcome, PageRequest, Store, StoreError};
 use store::{EmbeddedStore, OpenError};
 use testkit::sample;
 
@@ -56,6 +56,32 @@ async fn a_wrong_key_is_told_when_opening() {
     let error = EmbeddedStore::open(&path(&directory), Sealer::from_key([8; 32])).unwrap_err();
     assert!(matches!(error, OpenError::Key(KeyCheckError::WrongKey)), "{error:?}");
     assert!(directory.open().instance(&sample::scope("one")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_page_of_large_records_ends_early_and_goes_on() {
+    let (directory, scope) = (filled().await, sample::scope("one"));
+    let store = directory.open();
+    let large = |number: u32| {
+        let mut individual = sample::individual(&format!("dev-{number:03}"));
+        let filler = serde_json::json!({ "filler": "x".repeat(90_000) });
+        individual.device_information = Some(filler.as_object().unwrap().clone().into());
+        Change::PutIndividual(Box::new(individual))
+    };
+    put(&store, (0..100).map(large).collect()).await;
+    let (mut sizes, mut ids, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = store.individuals(&scope, PageRequest { after, limit: 1000 }).await.unwrap();
+        sizes.push(page.items.len());
+        ids.extend(page.items.into_iter().map(|it| it.registration_id.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(sizes.len() >= 3 && sizes.iter().all(|size| (1..=50).contains(size)), "{sizes:?}");
+    let expected = std::iter::once("dev".to_owned()).chain((0..100).map(|number| format!("dev-{number:03}")));
+    assert_eq!(ids, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -137,8 +137,8 @@ impl ErrorBody {
 #[cfg(test)]
 mod tests {
     use model::{
-        DeviceId, Etag, Failure, HubCredentials, HubName, Order, Record, Sha256Thumbprint, Substatus,
-        TwinOrder,
+        DeviceId, Etag, Failure, HubCredentials, HubName, InitialTwin, Order, Record, Sha256Thumbprint,
+        Substatus, TwinOrder,
     };
 
     use super::*;
@@ -182,7 +182,7 @@ mod tests {
             substatus: Substatus::InitialAssignment,
             credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
             iot_edge: false,
-            twin: TwinOrder::Keep,
+            twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
         };
         let reply = OperationReply::of(&registration(Status::Assigned(order.assignment())));
         assert_eq!(

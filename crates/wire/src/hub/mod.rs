@@ -12,6 +12,7 @@ mod etag;
 mod message;
 mod method;
 mod query;
+mod refusal;
 mod topic;
 mod twin;
 
@@ -26,6 +27,7 @@ pub use etag::{IfMatch, quoted};
 pub use message::{PropertyBag, devicebound_topic};
 pub use method::{MethodCall, MethodReply};
 pub use query::{Condition, Query, QueryError, Selection, Test};
+pub use refusal::{BulkReply, BulkReplyError, HubRefusal};
 pub use topic::{
     DeviceFilter, DevicePublish, HubPublish, TopicError, desired_topic, method_topic, twin_reply_topic,
 };

@@ -91,6 +91,14 @@ impl Query {
         }
         Ok(Query { selection, conditions })
     }
+
+    /// The only device that can pass, if the query names one.
+    pub fn device_id(&self) -> Option<&str> {
+        self.conditions.iter().find_map(|condition| match &condition.test {
+            Test::Is(Value::String(id)) if condition.path == ["deviceId"] => Some(id.as_str()),
+            _ => None,
+        })
+    }
 }
 
 impl Condition {

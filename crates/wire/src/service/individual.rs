@@ -35,7 +35,7 @@ pub fn individual_json(
     registration: Option<&Registration>,
     secrets: Secrets,
 ) -> Value {
-    let information = enrollment.device_information.as_ref().map(|information| information.0.clone());
+    let information = enrollment.device_information.as_ref().map(|information| information.as_map().clone());
     let mut json = Object::default();
     json.put("registrationId", enrollment.registration_id.as_str())
         .put_some("deviceId", enrollment.device_id.as_ref().map(DeviceId::as_str))

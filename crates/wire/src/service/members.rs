@@ -77,7 +77,7 @@ impl<'a> Members<'a> {
 
     /// A member that is a free JSON object.
     pub fn collection(&self, name: &str) -> Result<Option<TwinCollection>, BodyError> {
-        Ok(self.object(name)?.map(|object| TwinCollection(object.members.clone())))
+        Ok(self.object(name)?.map(|object| TwinCollection::from(object.members.clone())))
     }
 
     /// A member that is a text and not empty, parsed.

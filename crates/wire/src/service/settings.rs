@@ -159,8 +159,10 @@ fn one(name: &str, value: impl Into<Value>) -> Value {
 
 fn twin_json(twin: &InitialTwin) -> Value {
     let mut json = Object::default();
-    json.put_some("tags", twin.tags.as_ref().map(|tags| tags.0.clone()))
-        .put_some("properties", twin.desired.as_ref().map(|desired| one("desired", desired.0.clone())));
+    json.put_some("tags", twin.tags.as_ref().map(|tags| tags.as_map().clone())).put_some(
+        "properties",
+        twin.desired.as_ref().map(|desired| one("desired", desired.as_map().clone())),
+    );
     json.into_value()
 }
 

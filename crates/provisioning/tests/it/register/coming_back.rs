@@ -24,11 +24,12 @@ async fn nothing_changed_so_nothing_is_written_but_the_count() {
     world.check_at_hub(&first, &keys(10), 1);
     let calls = world.hub(assigned(&first).hub.as_str()).calls();
     let Some(Call::Ensure(last)) = calls.last() else { panic!("{calls:?}") };
-    assert_eq!((calls.len(), &last.twin), (4, &TwinOrder::Keep), "the hub is asked each time");
+    let keep = TwinOrder::Keep { if_lost: sample::twin() };
+    assert_eq!((calls.len(), &last.twin), (4, &keep), "the hub is asked each time");
 }
 
 #[tokio::test]
-async fn a_device_that_its_hub_lost_is_there_again() {
+async fn a_device_that_its_hub_lost_is_there_again_with_its_initial_twin() {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
@@ -36,7 +37,11 @@ async fn a_device_that_its_hub_lost_is_there_again() {
     let hub = world.hub(assignment.hub.as_str());
     provisioning::ports::HubConnector::remove_device(&*hub, &assignment.device_id).await.unwrap();
     assert_eq!(world.register(&device).await, first);
-    assert_eq!(hub.device(&assignment.device_id).unwrap().credentials, keys(10));
+    world.check_at_hub(&first, &keys(10), 1);
+    provisioning::ports::HubConnector::remove_device(&*hub, &assignment.device_id).await.unwrap();
+    world.enroll(with_keys("dev-1", 40)).await;
+    let second = world.register(&device.with_key(sample::key(40))).await;
+    world.check_at_hub(&second, &keys(40), 1);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use model::{AllocationWeight, DeviceId, Order, Registration, Status, Substatus, TwinOrder};
+use model::{AllocationWeight, DeviceId, InitialTwin, Order, Registration, Status, Substatus, TwinOrder};
 use provisioning::{
     ports::{Entropy, HubError},
     register::{Begun, Ended, Run},
@@ -265,7 +265,7 @@ impl History {
             substatus: Substatus::InitialAssignment,
             credentials: device.credentials,
             iot_edge: device.iot_edge,
-            twin: TwinOrder::Keep,
+            twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
         };
         assert_eq!(order.digest(), assignment.order, "{when}: other credentials than the record says");
     }

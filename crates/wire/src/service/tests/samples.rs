@@ -40,7 +40,7 @@ pub fn record() -> Record {
 }
 
 fn collection(value: Value) -> Option<TwinCollection> {
-    value.as_object().cloned().map(TwinCollection)
+    value.as_object().cloned().map(TwinCollection::from)
 }
 
 /// Settings with every member set.
@@ -109,7 +109,7 @@ pub fn registration() -> Registration {
         substatus: Substatus::InitialAssignment,
         credentials: HubCredentials::SymmetricKeys(keys()),
         iot_edge: false,
-        twin: TwinOrder::Keep,
+        twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
     };
     Registration {
         registration_id: RegistrationId::parse("Dev-1").unwrap(),

@@ -1,57 +1,66 @@
-//! One HTTP/1.1 connection over TLS, kept open: some servers' clients need that, and so does the benchmark.
+//! One HTTP/1.1 connection over TLS, kept open for as many requests as its user makes, one after the other.
 
 use std::sync::Arc;
 
-use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use ::http::{HeaderValue, Method, Request, Response};
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 
-use crate::dial::{EXCHANGE_TIMEOUT, dial, within};
-use crate::failure::TransportError;
+use super::{ClientError, Deadlines, dial, within};
 
-/// An open connection. Dropping it closes it.
-pub(crate) struct HttpsConnection {
+/// An open connection. Dropping it closes it. After a failed call it must be dropped: its next answer could be the last
+/// request's.
+pub struct HttpsConnection {
     requests: SendRequest<Full<Bytes>>,
     /// The `Host` header: with the port where it is not the standard one.
     authority: String,
+    deadlines: Deadlines,
 }
 
 /// What is asked; all requests here are JSON or empty.
-pub(crate) struct Call<'a> {
+#[derive(Default)]
+pub struct Call<'a> {
+    /// The method; GET by default.
     pub method: Method,
+    /// What follows the host, percent-encoded.
     pub path_and_query: String,
     /// A shared access signature; devices with a certificate send none.
     pub authorization: Option<&'a str>,
+    /// The `If-Match` header as it stands on the wire.
+    pub if_match: Option<&'a str>,
+    /// The JSON.
     pub body: Bytes,
 }
 
 impl HttpsConnection {
-    pub(crate) async fn open(
+    /// Connects; `host` is also the name that the server must prove.
+    pub async fn open(
         host: &str,
         port: u16,
         config: Arc<ClientConfig>,
-    ) -> Result<HttpsConnection, TransportError> {
-        let stream = dial(host, port, config).await?;
+        deadlines: Deadlines,
+    ) -> Result<HttpsConnection, ClientError> {
+        let stream = dial(host, port, config, deadlines.connect).await?;
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its errors are also those of the request in flight; it ends when the sender is dropped.
         tokio::spawn(connection);
         let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
-        Ok(HttpsConnection { requests, authority })
+        Ok(HttpsConnection { requests, authority, deadlines })
     }
 
     /// Whether the server has closed it.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
 
     /// Sends a request and reads the whole response.
-    pub(crate) async fn call(&mut self, call: Call<'_>) -> Result<Response<Bytes>, TransportError> {
+    pub async fn call(&mut self, call: Call<'_>) -> Result<Response<Bytes>, ClientError> {
         let request = self.request(call)?;
-        within(EXCHANGE_TIMEOUT, async {
+        within(self.deadlines.exchange, async {
             self.requests.ready().await?;
             let (head, body) = self.requests.send_request(request).await?.into_parts();
             let body = Limited::new(body, MAX_RESPONSE).collect().await.map_err(body_error)?;
@@ -60,28 +69,31 @@ impl HttpsConnection {
         .await
     }
 
-    fn request(&self, call: Call<'_>) -> Result<Request<Full<Bytes>>, TransportError> {
+    fn request(&self, call: Call<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut request = Request::builder()
             .method(call.method)
             .uri(call.path_and_query)
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/json; charset=utf-8");
         if let Some(token) = call.authorization {
-            let mut token = HeaderValue::from_str(token).map_err(::http::Error::from)?;
+            let mut token = HeaderValue::from_str(token).map_err(http::Error::from)?;
             token.set_sensitive(true);
             request = request.header(AUTHORIZATION, token);
+        }
+        if let Some(etag) = call.if_match {
+            request = request.header(IF_MATCH, etag);
         }
         Ok(request.body(Full::new(call.body))?)
     }
 }
 
-fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> TransportError {
+fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
     match error.downcast::<hyper::Error>() {
-        Ok(error) => TransportError::Http(*error),
-        Err(error) if error.is::<LengthLimitError>() => TransportError::BodyTooLong { limit: MAX_RESPONSE },
-        Err(_) => TransportError::Closed,
+        Ok(error) => ClientError::Http(*error),
+        Err(error) if error.is::<LengthLimitError>() => ClientError::BodyTooLong { limit: MAX_RESPONSE },
+        Err(_) => ClientError::Closed,
     }
 }
 
-/// Far more than any reply that a device or the operator's client asks for here.
+/// Far more than any reply that is asked for here.
 const MAX_RESPONSE: usize = 1 << 20;

@@ -1,0 +1,53 @@
+//! Directories whose names survive a power loss.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+/// The directory that a file is in.
+pub(crate) fn of_file(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a directory that only its owner may look into (0700), with those above it that are missing. Directories that
+/// are there keep their mode. On disk when this returns: a file in it is worth no more than the way to it.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    if fs::exists(path)? {
+        return Ok(()); // what is no directory is told by whoever uses it
+    }
+    let parent = of_file(path);
+    make_private_directory(parent)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync(parent)
+}
+
+/// Brings the names in a directory to the disk.
+pub(crate) fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_private_and_what_is_there_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (there, made) = (directory.path().join("there"), directory.path().join("there/a/b"));
+        fs::create_dir(&there).unwrap();
+        fs::set_permissions(&there, fs::Permissions::from_mode(0o755)).unwrap();
+        for _ in 0..2 {
+            make_private_directory(&made).unwrap();
+            assert_eq!([mode(&there), mode(&there.join("a")), mode(&made)], [0o755, 0o700, 0o700]);
+        }
+        fs::write(directory.path().join("file"), "").unwrap();
+        assert!(make_private_directory(&directory.path().join("file/a")).is_err());
+    }
+}

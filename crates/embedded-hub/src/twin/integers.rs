@@ -1,0 +1,88 @@
+//! Integers that 64 bits do not hold. The parser makes doubles of them, so they are looked for in the text.
+
+use super::limits::TwinRefusal;
+
+/// Refuses a JSON text that holds such an integer. What is no JSON may pass: the parser refuses it.
+pub fn check_integers(json: &[u8]) -> Result<(), TwinRefusal> {
+    let mut rest = json;
+    while let Some(begin) = rest.iter().position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9')) {
+        rest = &rest[begin..];
+        let length = if rest.starts_with(b"\"") { string_length(rest) } else { number_length(rest) };
+        let (token, after) = rest.split_at(length);
+        if is_integer(token) {
+            check_integer(&String::from_utf8_lossy(token))?;
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+fn check_integer(text: &str) -> Result<(), TwinRefusal> {
+    if text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    Err(TwinRefusal::Integer(text.chars().take(SHOWN_DIGITS).collect()))
+}
+
+fn is_integer(token: &[u8]) -> bool {
+    token.iter().all(|byte| matches!(byte, b'-' | b'0'..=b'9'))
+}
+
+/// Up to and with the closing quote.
+fn string_length(text: &[u8]) -> usize {
+    let mut escaped = false;
+    let closing = text.iter().skip(1).position(|byte| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        closes
+    });
+    closing.map_or(text.len(), |between| between + 2)
+}
+
+fn number_length(text: &[u8]) -> usize {
+    let part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+    text.iter().position(|byte| !part(byte)).unwrap_or(text.len())
+}
+
+/// Digits of a refused integer that its refusal repeats.
+const SHOWN_DIGITS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, refused: Option<&str>) {
+        let expected = refused.map_or(Ok(()), |digits| Err(TwinRefusal::Integer(digits.to_owned())));
+        assert_eq!(check_integers(json.as_bytes()), expected, "{json}");
+    }
+
+    #[test]
+    fn integers_beyond_64_bits_are_found_and_nothing_else() {
+        check(r#"{"a":18446744073709551615,"b":-9223372036854775808}"#, None);
+        check(r#"{"a":18446744073709551616}"#, Some("18446744073709551616"));
+        check(r#"{"a":[1,{"b":-9223372036854775809}]}"#, Some("-9223372036854775809"));
+        check(&format!("[{}]", "9".repeat(500)), Some(&"9".repeat(64)));
+        check(r#"[1e300,-1.5E+300,18446744073709551616.0,99999999999999999999e-3]"#, None);
+        check(r#"{"99999999999999999999":"99999999999999999999"}"#, None);
+        check(r#"{"a\"99999999999999999999":"\\","b":99999999999999999999}"#, Some("99999999999999999999"));
+        check(r#"{"a":"without its end 99999999999999999999"#, None);
+        check("", None);
+    }
+
+    proptest! {
+        /// The parser is the measure: an integer that it takes for a double is refused.
+        #[test]
+        fn the_parser_agrees(digits in "-?[1-9][0-9]{0,30}") {
+            let parsed: serde_json::Number = serde_json::from_str(&digits).unwrap();
+            prop_assert_eq!(check_integers(digits.as_bytes()).is_err(), parsed.is_f64());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = check_integers(&bytes);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The HTTP side of a link: tokens, kept connections, and how many calls a hub gets at once.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Method, Response};
+use model::HubName;
+use net::client::{Call, ClientError, HttpsConnection};
+use provisioning::ports::{Clock, HubError};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+use wire::{hub::quoted, sas};
+
+use super::{answer::Answer, link::RestLink};
+
+/// Calls to one hub at once, each on a connection of its own. A hub of the smallest paid kind does 100 registry
+/// operations a minute; another Muster commits so many together.
+const MAX_CALLS: usize = 32;
+
+/// A connection that was silent for longer is not used again: address translators forget theirs after minutes.
+const MAX_SILENCE: Duration = Duration::from_secs(50);
+
+/// How long a token is valid (Azure SDKs: one hour), and for how long it is used: hubs' clocks differ from ours.
+const TOKEN_SECS: i64 = 3600;
+const TOKEN_USE_SECS: i64 = TOKEN_SECS / 5 * 4;
+
+/// The version that Azure's SDKs ask for.
+const API_VERSION: &str = "2021-04-12";
+
+/// Requests to one hub.
+pub(super) struct Line {
+    link: RestLink,
+    clock: Arc<dyn Clock>,
+    token: Mutex<Option<Token>>,
+    places: Semaphore,
+    kept: Mutex<Vec<Kept>>,
+}
+
+/// A signed token and when that was, in seconds since 1970.
+struct Token {
+    text: Arc<str>,
+    signed: i64,
+}
+
+struct Kept {
+    connection: HttpsConnection,
+    since: Instant,
+}
+
+/// What a hub is asked. Every request that is made here may be repeated.
+pub(super) struct Question<'a> {
+    pub method: Method,
+    /// Percent-encoded, without query.
+    pub path: &'a str,
+    /// The version that the request is about, as JSON has it.
+    pub etag: Option<&'a str>,
+    pub body: Bytes,
+}
+
+impl<'a> Question<'a> {
+    /// A request without body.
+    pub(super) fn new(method: Method, path: &'a str) -> Question<'a> {
+        Question { method, path, etag: None, body: Bytes::new() }
+    }
+}
+
+impl Line {
+    pub(super) fn new(link: RestLink, clock: Arc<dyn Clock>) -> Line {
+        let places = Semaphore::new(MAX_CALLS);
+        Line { link, clock, token: Mutex::default(), places, kept: Mutex::default() }
+    }
+
+    pub(super) fn hub(&self) -> &HubName {
+        &self.link.hub
+    }
+
+    /// Asks, and reads the answer as one of those that requests about one device get.
+    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, HubError> {
+        let response = self.exchange(question).await?;
+        Answer::of(&response).map_err(|problem| problem.of(&self.link))
+    }
+
+    /// Asks; any answer will do.
+    pub(super) async fn exchange(&self, question: Question<'_>) -> Result<Response<Bytes>, HubError> {
+        let place = timeout(self.link.place_within, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(self.unavailable("more calls are under way than it gets at once"));
+        };
+        self.call(&question).await.map_err(|error| self.unavailable(error))
+    }
+
+    pub(super) fn unavailable(&self, reason: impl std::fmt::Display) -> HubError {
+        HubError::Unavailable(format!("{}: {reason}", self.link.hub))
+    }
+
+    pub(super) fn link(&self) -> &RestLink {
+        &self.link
+    }
+
+    /// Over a kept connection if there is one. The hub may close that at any moment, so that failing it is no failure.
+    async fn call(&self, question: &Question<'_>) -> Result<Response<Bytes>, ClientError> {
+        if let Some(connection) = self.kept() {
+            match self.call_over(connection, question).await {
+                Err(ClientError::Http(_) | ClientError::Io(_) | ClientError::Closed) => {}
+                outcome => return outcome,
+            }
+        }
+        let RestLink { hub, port, tls, deadlines, .. } = &self.link;
+        let connection = HttpsConnection::open(hub.as_str(), *port, Arc::clone(tls), *deadlines).await?;
+        self.call_over(connection, question).await
+    }
+
+    async fn call_over(
+        &self,
+        mut connection: HttpsConnection,
+        question: &Question<'_>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let token = self.token();
+        let if_match = question.etag.map(quoted);
+        let call = Call {
+            method: question.method.clone(),
+            path_and_query: format!("{}?api-version={API_VERSION}", question.path),
+            authorization: Some(&token),
+            if_match: if_match.as_deref(),
+            body: question.body.clone(),
+        };
+        let response = connection.call(call).await?;
+        lock(&self.kept).push(Kept { connection, since: Instant::now() });
+        Ok(response)
+    }
+
+    /// The connection that was used last: the others may fall silent and go.
+    fn kept(&self) -> Option<HttpsConnection> {
+        let mut kept = lock(&self.kept);
+        kept.retain(|kept| !kept.connection.is_closed() && kept.since.elapsed() < MAX_SILENCE);
+        kept.pop().map(|kept| kept.connection)
+    }
+
+    /// The token in use, or a new one. A clock that was put back also makes a new one.
+    fn token(&self) -> Arc<str> {
+        let now = self.clock.now().unix_seconds();
+        let mut token = lock(&self.token);
+        if let Some(token) =
+            token.as_ref().filter(|it| (it.signed..it.signed + TOKEN_USE_SECS).contains(&now))
+        {
+            return Arc::clone(&token.text);
+        }
+        let expiry = u64::try_from(now + TOKEN_SECS).unwrap_or_default();
+        let RestLink { hub, policy, key, .. } = &self.link;
+        let text: Arc<str> = sas::sign(hub.as_str(), key.as_bytes(), expiry, Some(policy)).into();
+        *token = Some(Token { text: Arc::clone(&text), signed: now });
+        text
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,178 @@
+//! The way to a hub outside of this process, over the REST API of Azure IoT Hub: a hub there, or an embedded hub of
+//! another Muster.
+//!
+//! An existing device is read, compared and written with the version that was read; a new one is created together with
+//! its twin in one request, so that no failure leaves one without the other. What goes on for longer than a call (pauses,
+//! tries) is the caller's.
+
+mod answer;
+mod body;
+mod check;
+mod line;
+mod link;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use model::{DeviceId, HubName, InitialTwin, Order, TwinOrder};
+use provisioning::ports::{Clock, HubConnector, HubError};
+use serde_json::Value;
+use wire::sas::encode_component;
+
+use answer::Answer;
+use body::Found;
+use line::{Line, Question};
+
+pub use check::LinkRight;
+pub use link::{LinkError, RestLink};
+
+/// How often a device is looked at anew because somebody else changed it meanwhile.
+const MAX_RACES: usize = 4;
+
+/// Calls a hub by its REST API.
+pub struct RestConnector {
+    line: Line,
+}
+
+/// What became of a device that may have been there.
+enum Refreshed {
+    /// It is as ordered.
+    Done,
+    /// It is not there.
+    Absent,
+    /// Somebody else changed it meanwhile.
+    Overtaken,
+}
+
+impl RestConnector {
+    /// Over this link. It connects when it is first used.
+    pub fn new(link: RestLink, clock: Arc<dyn Clock>) -> RestConnector {
+        RestConnector { line: Line::new(link, clock) }
+    }
+
+    /// The hub that it leads to.
+    pub fn hub(&self) -> &HubName {
+        self.line.hub()
+    }
+
+    /// Creates the device with its twin; false when there is one of this name.
+    async fn create(&self, order: &Order) -> Result<bool, HubError> {
+        let twin = order.twin.start();
+        let answer = if body::is_blank(twin) {
+            let path = device_path(&order.device_id);
+            self.line.ask(question(Method::PUT, &path, &body::new_device(order))).await?
+        } else {
+            self.create_with_twin(order, twin).await?
+        };
+        match answer {
+            Answer::Done(_) => Ok(true),
+            Answer::Exists => Ok(false),
+            Answer::Absent | Answer::Stale => {
+                Err(self.line.unavailable("its answer to a creation makes no sense"))
+            }
+        }
+    }
+
+    async fn create_with_twin(&self, order: &Order, twin: &InitialTwin) -> Result<Answer, HubError> {
+        let entry = body::new_device_with_twin(order, twin);
+        let response = self.line.exchange(question(Method::POST, "/devices", &entry)).await?;
+        let outcome = Answer::of_bulk(&response).map_err(|problem| problem.of(self.line.link()));
+        match outcome? {
+            (Answer::Done(_), true) => self.put_twin(&order.device_id, twin).await,
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// Brings a device that is there in line with the order.
+    async fn refresh(&self, order: &Order) -> Result<Refreshed, HubError> {
+        let path = device_path(&order.device_id);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path)).await? else {
+            return Ok(Refreshed::Absent);
+        };
+        let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
+        if !found.is_as_ordered(order) {
+            let etag = found.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
+            let refreshed = Value::Object(found.refreshed(order));
+            let question = Question { etag: Some(&etag), ..question(Method::PUT, &path, &refreshed) };
+            match self.line.ask(question).await? {
+                Answer::Done(_) => {}
+                Answer::Absent => return Ok(Refreshed::Absent),
+                Answer::Exists | Answer::Stale => return Ok(Refreshed::Overtaken),
+            }
+        }
+        match &order.twin {
+            TwinOrder::Keep { .. } => Ok(Refreshed::Done),
+            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin).await,
+        }
+    }
+
+    /// Has the twin of a device that is there hold just this. What the device reported stays: no operator can change it.
+    async fn seed(&self, device: &DeviceId, twin: &InitialTwin) -> Result<Refreshed, HubError> {
+        let path = twin_path(device);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path)).await? else {
+            return Ok(Refreshed::Absent);
+        };
+        if body::holds(&shown, twin).ok_or_else(|| self.senseless("twin"))? {
+            return Ok(Refreshed::Done);
+        }
+        Ok(match self.put_twin(device, twin).await? {
+            Answer::Done(_) => Refreshed::Done,
+            Answer::Absent => Refreshed::Absent,
+            Answer::Exists | Answer::Stale => Refreshed::Overtaken,
+        })
+    }
+
+    async fn put_twin(&self, device: &DeviceId, twin: &InitialTwin) -> Result<Answer, HubError> {
+        self.line.ask(question(Method::PUT, &twin_path(device), &body::whole_twin(twin))).await
+    }
+
+    fn senseless(&self, what: &str) -> HubError {
+        self.line.unavailable(format!("the {what} that it shows makes no sense"))
+    }
+}
+
+#[async_trait]
+impl HubConnector for RestConnector {
+    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+        // A seed is for new devices, nearly always; any other order is for one that is there.
+        let mut is_new = matches!(order.twin, TwinOrder::Seed(_));
+        for _ in 0..MAX_RACES {
+            if is_new && self.create(order).await? {
+                return Ok(());
+            }
+            match self.refresh(order).await? {
+                Refreshed::Done => return Ok(()),
+                Refreshed::Absent => is_new = true,
+                Refreshed::Overtaken => is_new = false,
+            }
+        }
+        Err(self
+            .line
+            .unavailable(format!("somebody else keeps changing the device {:?}", order.device_id.as_str())))
+    }
+
+    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        let path = device_path(device);
+        let question = Question { etag: Some("*"), ..Question::new(Method::DELETE, &path) };
+        match self.line.ask(question).await? {
+            Answer::Done(_) | Answer::Absent => Ok(()),
+            Answer::Exists | Answer::Stale => {
+                Err(self.line.unavailable("its answer to a removal makes no sense"))
+            }
+        }
+    }
+}
+
+fn question<'a>(method: Method, path: &'a str, body: &Value) -> Question<'a> {
+    Question { body: Bytes::from(body.to_string()), ..Question::new(method, path) }
+}
+
+fn device_path(device: &DeviceId) -> String {
+    format!("/devices/{}", encode_component(device.as_str()))
+}
+
+fn twin_path(device: &DeviceId) -> String {
+    format!("/twins/{}", encode_component(device.as_str()))
+}

@@ -1,0 +1,225 @@
+//! Hubs that throttle, fail, answer late, wrongly or not at all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hub::{RestConnector, RestLink};
+use model::{DeviceId, InitialTwin, Order, TwinOrder};
+use net::client::Deadlines;
+use provisioning::ports::{HubConnector, HubError};
+use serde_json::{Value, json};
+use testkit::{clock::SteppedClock, sample};
+
+use crate::script::{Script, Step};
+
+const EXISTS: &str = r#"{"Message":"ErrorCode:DeviceAlreadyExists;there"}"#;
+const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;
+const THROTTLED: &str = r#"{"Message":"ErrorCode:ThrottlingException;Wait 10 seconds and try again."}"#;
+
+/// A new device without a twin.
+fn order() -> Order {
+    Order { twin: TwinOrder::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
+}
+
+fn kept() -> Order {
+    Order { twin: TwinOrder::Keep { if_lost: InitialTwin::default() }, ..order() }
+}
+
+/// The device as a hub shows it that has it as ordered, or with other keys.
+fn device(etag: &str, key_byte: u8) -> String {
+    let keys = sample::keys(key_byte);
+    json!({
+        "deviceId": "d",
+        "etag": etag,
+        "authentication": {
+            "symmetricKey": {"primaryKey": keys.primary.to_base64(), "secondaryKey": keys.secondary.to_base64()},
+            "type": "sas",
+        },
+    })
+    .to_string()
+}
+
+fn connector(script: &Script) -> RestConnector {
+    let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(20) };
+    impatient(script, deadlines)
+}
+
+fn impatient(script: &Script, deadlines: Deadlines) -> RestConnector {
+    let link = RestLink { deadlines, ..script.site.link("p", 1) };
+    RestConnector::new(link, Arc::new(SteppedClock::default()))
+}
+
+/// One order, these answers, this outcome.
+async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) -> Vec<String> {
+    let script = Script::start(steps.clone()).await;
+    let outcome = connector(&script).ensure_device(order).await;
+    match (&expected, &outcome) {
+        (Err(HubError::Unavailable(part)), Err(HubError::Unavailable(reason)))
+        | (Err(HubError::Refused(part)), Err(HubError::Refused(reason))) => {
+            assert!(reason.starts_with("127.0.0.1: ") && reason.contains(part), "{steps:?}: {reason}");
+        }
+        _ => assert_eq!(outcome, expected, "{steps:?}"),
+    }
+    assert_eq!(script.steps_left(), 0, "{steps:?}");
+    script.requests()
+}
+
+fn unavailable(part: &str) -> Result<(), HubError> {
+    Err(HubError::Unavailable(part.to_owned()))
+}
+
+#[tokio::test]
+async fn answers_say_whether_to_try_again() {
+    for (step, expected) in [
+        (Step::reply(429, THROTTLED), unavailable("429 ThrottlingException: Wait 10 seconds")),
+        (Step::reply(408, ""), unavailable("408")),
+        (Step::reply(500, "<html>"), unavailable("500 <html>")),
+        (Step::reply(503, r#"{"errorCode":503001,"message":"soon"}"#), unavailable("503 503001: soon")),
+        (
+            Step::reply(401, r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;no"}"#),
+            unavailable("policy \"p\""),
+        ),
+        (Step::reply(403, r#"{"errorCode":403002,"message":"full"}"#), unavailable("403 403002: full")),
+        (Step::reply(302, ""), unavailable("302")),
+        (Step::reply(404, "<html>nothing here"), unavailable("404")),
+        (Step::reply(404, GONE), unavailable("makes no sense")),
+        (
+            Step::reply(400, r#"{"Message":"ErrorCode:ArgumentInvalid;bad id"}"#),
+            Err(HubError::Refused("400 ArgumentInvalid: bad id".to_owned())),
+        ),
+        (Step::reply(413, ""), Err(HubError::Refused("413".to_owned()))),
+        (Step::Raw("SSH-2.0-OpenSSH\r\n"), unavailable("HTTP")),
+        (Step::Raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\""), unavailable("HTTP")),
+        (Step::Cut, unavailable("")),
+    ] {
+        check(vec![step], &order(), expected).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_hub_shows_must_make_sense() {
+    let exists = || Step::reply(409, EXISTS);
+    for body in ["", "null", "[]", "<html>", r#"{"deviceId":"d","authentication":7}"#, r#"{"deviceId":"d"}"#]
+    {
+        check(vec![exists(), Step::reply(200, body)], &order(), unavailable("device that it shows")).await;
+    }
+    for body in ["", "{}", r#"{"properties":{"desired":7}}"#] {
+        let steps = vec![exists(), Step::reply(200, &device("MQ==", 30)), Step::reply(200, body)];
+        check(steps, &order(), unavailable("twin that it shows")).await;
+    }
+    let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
+    check(vec![Step::reply(200, "<html>")], &twinned, unavailable("200 <html>")).await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_there_costs_one_request() {
+    let requests = check(vec![Step::reply(200, &device("MQ==", 30))], &kept(), Ok(())).await;
+    assert_eq!(requests, ["GET /devices/d?api-version=2021-04-12"]);
+}
+
+#[tokio::test]
+async fn another_version_is_read_again_three_times() {
+    let shown = |etag: &str| Step::reply(200, &device(etag, 50));
+    let stale = || Step::reply(412, r#"{"Message":"ErrorCode:PreconditionFailed;ETag may be invalid."}"#);
+    let steps = vec![shown("MQ=="), stale(), shown("Mg=="), Step::reply(200, &device("Mw==", 30))];
+    let requests = check(steps, &kept(), Ok(())).await;
+    let [get, first, second] = [
+        "GET /devices/d?api-version=2021-04-12",
+        "PUT /devices/d?api-version=2021-04-12 If-Match:\"MQ==\"",
+        "PUT /devices/d?api-version=2021-04-12 If-Match:\"Mg==\"",
+    ];
+    assert_eq!(requests, [get, first, get, second]);
+    let storm: Vec<Step> = (0..4).flat_map(|_| [shown("MQ=="), stale()]).collect();
+    check(storm, &kept(), unavailable("keeps changing")).await;
+}
+
+#[tokio::test]
+async fn a_device_that_comes_and_goes_is_met_as_it_is() {
+    let come = vec![Step::reply(409, EXISTS), Step::reply(404, GONE), Step::reply(200, "{}")];
+    check(come, &order(), Ok(())).await;
+    let lost = vec![Step::reply(404, GONE), Step::reply(409, EXISTS), Step::reply(200, &device("MQ==", 30))];
+    check(lost, &kept(), Ok(())).await;
+}
+
+#[tokio::test]
+async fn a_twin_that_was_left_out_is_written() {
+    let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
+    let partly = r#"{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin"}]}"#;
+    let requests = check(vec![Step::reply(200, partly), Step::reply(200, "{}")], &twinned, Ok(())).await;
+    assert_eq!(requests, ["POST /devices?api-version=2021-04-12", "PUT /twins/d?api-version=2021-04-12"]);
+    let exists =
+        json!({"isSuccessful": false, "errors": [{"deviceId": "d", "errorCode": "DeviceAlreadyExists"}]});
+    let twin = json!({"tags": sample::twin().tags, "properties": {"desired": sample::twin().desired}});
+    let steps =
+        [(400, exists), (200, serde_json::from_str::<Value>(&device("MQ==", 30)).unwrap()), (200, twin)];
+    let steps = steps.map(|(status, body)| Step::reply(status, &body.to_string()));
+    let requests = check(steps.to_vec(), &twinned, Ok(())).await;
+    assert_eq!(requests.len(), 3, "nothing is written: {requests:?}");
+}
+
+#[tokio::test]
+async fn slow_hubs_are_left_and_their_connections_with_them() {
+    let script = Script::start([Step::Hang(Duration::from_secs(60)), Step::reply(200, "{}")]).await;
+    let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_millis(300) };
+    let connector = impatient(&script, deadlines);
+    let began = Instant::now();
+    let outcome = connector.ensure_device(&order()).await;
+    assert!(
+        matches!(&outcome, Err(HubError::Unavailable(reason)) if reason.contains("no answer")),
+        "{outcome:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(20));
+    assert_eq!(connector.ensure_device(&order()).await, Ok(()));
+    assert_eq!(script.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_hub_closed_is_replaced() {
+    let closed = Step::ReplyAndClose { status: 200, body: "{}".to_owned() };
+    let script = Script::start([closed, Step::reply(200, "{}"), Step::Cut, Step::reply(204, "")]).await;
+    let connector = connector(&script);
+    for _ in 0..2 {
+        connector.ensure_device(&order()).await.unwrap();
+    }
+    // Cut over the kept connection, done over a new one.
+    connector.remove_device(&DeviceId::parse("d").unwrap()).await.unwrap();
+    assert_eq!((script.connections(), script.steps_left()), (3, 0));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_there_is_unavailable() {
+    let script = Script::start([]).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let link = RestLink { port, ..script.site.link("p", 1) };
+    let outcome = RestConnector::new(link, Arc::new(SteppedClock::default())).ensure_device(&order()).await;
+    assert!(
+        matches!(&outcome, Err(HubError::Unavailable(reason)) if reason.contains("cannot connect")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
+    let steps = std::iter::repeat_n(Step::Hang(Duration::from_secs(60)), 100);
+    let script = Script::start(steps).await;
+    let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(5) };
+    let link = RestLink { deadlines, place_within: Duration::from_millis(500), ..script.site.link("p", 1) };
+    let connector = Arc::new(RestConnector::new(link, Arc::new(SteppedClock::default())));
+    let runs: Vec<_> = (0..100)
+        .map(|_| {
+            let connector = Arc::clone(&connector);
+            tokio::spawn(async move { connector.ensure_device(&order()).await })
+        })
+        .collect();
+    let (mut busy, mut late) = (0, 0);
+    for run in runs {
+        match run.await.unwrap() {
+            Err(HubError::Unavailable(reason)) if reason.contains("more calls are under way") => busy += 1,
+            Err(HubError::Unavailable(reason)) if reason.contains("no answer") => late += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((busy, late, script.connections()), (68, 32, 32));
+}

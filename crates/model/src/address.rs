@@ -1,0 +1,82 @@
+//! Where something listens: a host, and a port where it is not the usual one.
+
+use std::{fmt, str::FromStr};
+
+use crate::{HostName, IdError};
+
+/// A host with a port where one was given: `HOST` or `HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A DNS name or IPv4 address.
+    pub host: HostName,
+    /// The port, when given.
+    pub port: Option<u16>,
+}
+
+/// Why a text is no host with a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostPortError {
+    /// The host is none.
+    #[error(transparent)]
+    Host(#[from] IdError),
+    /// The port is none.
+    #[error("port {0:?} must be a number from 1 to 65535")]
+    Port(String),
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<HostPort, HostPortError> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(parse_port(port)?)),
+            None => (text, None),
+        };
+        Ok(HostPort { host: HostName::parse(host)?, port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => self.host.fmt(f),
+        }
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, HostPortError> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| HostPortError::Port(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<(&str, Option<u16>)>) {
+        let parsed = text.parse::<HostPort>().ok();
+        let parts = parsed.as_ref().map(|parsed| (parsed.host.as_str(), parsed.port));
+        assert_eq!(parts, expected, "{text}");
+    }
+
+    #[test]
+    fn hosts_with_and_without_a_port() {
+        check("127.0.0.1", Some(("127.0.0.1", None)));
+        check("Dps.Example:8443", Some(("dps.example", Some(8443))));
+        check("dps.example:65535", Some(("dps.example", Some(65535))));
+        for text in
+            ["", ":443", "host:", "host:0", "host:65536", "host:https", "a:1:2", "a b", "https://host"]
+        {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn prints_what_it_was_parsed_from() {
+        for text in ["host.example", "127.0.0.1:8443"] {
+            assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Two processes: a service, and another Muster whose hub it links by connection string, over TLS.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use ::fleet::{Endpoint, HubClient, HubRegistry, HubSite, ServiceClient, Transport, Trust};
+use model::{HostName, HubName, IdScope};
+use serde_json::json;
+use server::dev::{DevHub, DevInfo};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use wire::sas::ConnectionString;
+
+use crate::program::muster;
+use crate::serve::{KEY, Site, certificates, device, enrollment, free_ports};
+
+/// The service.
+struct Linking {
+    folder: TempDir,
+    ca_pem: String,
+    https: u16,
+    mqtts: u16,
+}
+
+/// An emulator with one hub, in a process of its own.
+struct Neighbour {
+    info: DevInfo,
+    _process: Child,
+    _folder: TempDir,
+}
+
+impl Neighbour {
+    async fn start() -> Neighbour {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("dev");
+        let process = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(["dev", "--dir", dir.to_str().unwrap(), "--ports", "free", "--hubs", "1", "--log", "error"])
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        until("the emulator is ready", async || DevInfo::read(&dir).is_ok()).await;
+        Neighbour { info: DevInfo::read(&dir).unwrap(), _process: process, _folder: folder }
+    }
+
+    fn hub(&self) -> &DevHub {
+        &self.info.hubs[0]
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::from_pem(&std::fs::read(&self.info.ca_file).unwrap()).unwrap()
+    }
+}
+
+impl Linking {
+    fn new() -> Linking {
+        let folder = tempfile::tempdir().unwrap();
+        let [ca_pem, chain, key] = certificates();
+        std::fs::write(folder.path().join("server.pem"), chain).unwrap();
+        std::fs::write(folder.path().join("server.key"), key).unwrap();
+        let [https, mqtts, ..] = free_ports();
+        Linking { folder, ca_pem, https, mqtts }
+    }
+
+    /// Writes a configuration whose one instance links a hub as these lines say, and returns its path.
+    fn configure(&self, link: &str) -> String {
+        let (dir, https, mqtts) = (self.folder.path().display(), self.https, self.mqtts);
+        let text = format!(
+            "data_dir = \"{dir}/data\"\n[listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\n\
+             [[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
+             [[instance]]\nname = \"plant\"\nid_scope = \"0neAAAAAAAA\"\nservice_hosts = [\"127.0.0.1\"]\n\
+             [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
+             rights = \"EnrollmentWrite, RegistrationStatusWrite\"\n[[instance.linked_hub]]\n{link}\n"
+        );
+        let path = self.folder.path().join("muster.toml");
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Links the hub by a connection string in a file, trusting the CAs that the system trusts.
+    fn link(&self, connection_string: &str) -> String {
+        let path = self.folder.path().join("hub.txt");
+        std::fs::write(&path, connection_string).unwrap();
+        format!("connection_string = \"file:{}\"", path.display())
+    }
+
+    /// Starts the service on a system that trusts this CA. It writes its log into a file.
+    async fn start(&self, config: &str, system_ca: &Path) -> Child {
+        let log = File::create(self.folder.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(["serve", "--config", config, "--log", "info"])
+            .env("SSL_CERT_FILE", system_ca)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        until("the service listens", async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", self.mqtts)).await.is_ok()
+        })
+        .await;
+        child
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            host: HostName::parse("127.0.0.1").unwrap(),
+            https_port: self.https,
+            mqtts_port: self.mqtts,
+            id_scope: IdScope::parse("0neAAAAAAAA").unwrap(),
+            trust: Trust::from_pem(self.ca_pem.as_bytes()).unwrap(),
+        }
+    }
+
+    fn client(&self) -> ServiceClient {
+        let text =
+            format!("HostName=127.0.0.1:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https);
+        let connection = ConnectionString::parse(&text).unwrap();
+        ServiceClient::new(&connection, self.https, self.endpoint().trust).unwrap()
+    }
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < patience, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (hub, ca_file) = (neighbour.hub(), &neighbour.info.ca_file);
+    let config = service.configure(&format!("{}\nca = {ca_file:?}", service.link(&hub.connection_string)));
+    let _process = service.start(&config, Path::new("/nonexistent")).await;
+    until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
+
+    let mut enrolled = enrollment("dev-1");
+    enrolled["initialTwin"] = json!({"tags": {"site": "x"}, "properties": {"desired": {"rate": 5}}});
+    service.client().create_enrollment(&enrolled).await.unwrap();
+    let device = device("dev-1");
+    for transport in [Transport::Https, Transport::Mqtt] {
+        let registered = ::fleet::register(&service.endpoint(), &device, transport, None).await.unwrap();
+        assert_eq!(registered.hub, HubName::parse(&hub.host_name).unwrap(), "without the port");
+        let mqtts_port = neighbour.info.ports.mqtts;
+        let site = HubSite { name: registered.hub, mqtts_port, trust: neighbour.trust() };
+        let mut connected = HubClient::connect(&site, &device, &registered.device_id).await.unwrap();
+        let desired = &connected.twin().await.unwrap()["desired"];
+        assert_eq!((&desired["rate"], &desired["$version"]), (&json!(5), &json!(2)));
+        connected.disconnect().await;
+    }
+    let connection = ConnectionString::parse(&hub.connection_string).unwrap();
+    let mut registry = HubRegistry::new(&connection, 443, neighbour.trust()).unwrap();
+    assert_eq!(registry.device_count().await.unwrap(), 1);
+    assert!(!service.log().contains(&connection.key), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_link_with_another_key_is_told_at_the_start_and_stops_nothing() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
+    let wrong = ConnectionString { key: KEY.to_owned(), ..right }.to_string();
+    let config = service.configure(&service.link(&wrong));
+    let _process = service.start(&config, &neighbour.info.ca_file).await;
+    let told = "the key is not accepted for RegistryRead, RegistryWrite, ServiceConnect";
+    until("the link is checked", async || service.log().contains(told)).await;
+    service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_waits_for_a_hub_that_is_down() {
+    let (service, neighbour) = (Linking::new(), Site::new());
+    let hub = format!(
+        "HostName=127.0.0.1:{};SharedAccessKeyName=iothubowner;SharedAccessKey={KEY}",
+        neighbour.hub_https
+    );
+    let ca_file = service.folder.path().join("hub-ca.pem");
+    std::fs::write(&ca_file, &neighbour.ca_pem).unwrap();
+    let config = service.configure(&service.link(&hub));
+    let _process = service.start(&config, &ca_file).await;
+    until("the link is checked", async || service.log().contains("cannot connect to 127.0.0.1")).await;
+
+    service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let (endpoint, device) = (service.endpoint(), device("dev-1"));
+    let registering =
+        tokio::spawn(async move { ::fleet::register(&endpoint, &device, Transport::Https, None).await });
+    until("the assignment is held up", async || service.log().contains("will be tried again")).await;
+    let _neighbour = neighbour.start().await;
+    let registered = registering.await.unwrap().unwrap();
+    assert_eq!(registered.state["status"], "assigned");
+}
+
+#[tokio::test]
+async fn mistakes_in_a_link_are_told_with_their_place() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let string = &neighbour.hub().connection_string;
+    let ca = neighbour.info.ca_file.display();
+    let link = format!("connection_string = \"{string}\"\nca = \"{ca}\"");
+    let twice = format!("{link}\n[[instance.linked_hub]]\n{link}");
+    let by_another_key =
+        format!("{link}\n[[instance.linked_hub]]\n{}", link.replace("iothubowner", "service"));
+    for (link, expected) in [
+        ("weight = 1".to_owned(), Some("line 17")),
+        (format!("embedded_hub = \"h\"\nconnection_string = \"{string}\""), Some("either `embedded_hub` or")),
+        (format!("embedded_hub = \"h\"\nca = \"{ca}\""), Some("`ca` only beside")),
+        ("connection_string = \"env:NO_SUCH_VARIABLE\"".to_owned(), Some("instance \"plant\", linked hub")),
+        ("connection_string = \"file:/nonexistent/hub\"".to_owned(), Some("/nonexistent/hub")),
+        ("connection_string = \"HostName=h\"".to_owned(), Some("lacks SharedAccessKeyName")),
+        (format!("connection_string = \"{string}\"\nca = \"/nonexistent/ca\""), Some("/nonexistent/ca")),
+        (link.replace("127.0.0.11:", "127.0.0.11:x"), Some("port \"x")),
+        (twice, Some("stands twice")),
+        (by_another_key, Some("another connection string already")),
+        (link, None),
+    ] {
+        let config = service.configure(&link);
+        let ended = muster(["serve", "--check", "--config", &config]).await;
+        let key = ConnectionString::parse(string).unwrap().key;
+        assert!(!ended.stderr.contains(&key), "{link}: {}", ended.stderr);
+        match expected {
+            None => assert_eq!(ended.code, 0, "{link}: {ended:?}"),
+            Some(part) => assert!(ended.code == 1 && ended.stderr.contains(part), "{link}: {ended:?}"),
+        }
+    }
+}

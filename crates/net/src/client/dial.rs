@@ -1,0 +1,39 @@
+//! TLS connections with deadlines.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::ClientError;
+
+/// Opens a TLS connection in at most `limit`; `host` is also the name that the server must prove.
+pub async fn dial(
+    host: &str,
+    port: u16,
+    config: Arc<ClientConfig>,
+    limit: Duration,
+) -> Result<TlsStream<TcpStream>, ClientError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| ClientError::Host(host.to_owned()))?;
+    within(limit, async {
+        let address = || format!("{host}:{port}");
+        let tcp = TcpStream::connect((host, port))
+            .await
+            .map_err(|source| ClientError::Connect { address: address(), source })?;
+        tcp.set_nodelay(true)?;
+        let connected = TlsConnector::from(config).connect(name, tcp).await;
+        connected.map_err(|source| ClientError::Tls { address: address(), source })
+    })
+    .await
+}
+
+/// Gives work a deadline.
+pub async fn within<T, E: From<ClientError>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(ClientError::Timeout(limit).into()))
+}

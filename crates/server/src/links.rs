@@ -1,0 +1,57 @@
+//! Looks at the start whether linked hubs outside of this process can be reached, and whether their keys may do what is
+//! needed. It only says so: devices of the other hubs are served meanwhile.
+
+use std::sync::Arc;
+
+use hub::{LinkRight, RestConnector};
+use provisioning::ports::HubError;
+use tokio::task::JoinSet;
+
+/// Checks each link once, beside everything else.
+pub(crate) fn check(links: Vec<Arc<RestConnector>>) -> JoinSet<()> {
+    links.into_iter().map(check_one).collect()
+}
+
+async fn check_one(link: Arc<RestConnector>) {
+    let hub = link.hub();
+    match verdict(link.lacking().await) {
+        Ok(()) => {
+            tracing::info!(hub.name = %hub, "the linked hub answers, and its key may do what is needed")
+        }
+        Err(problem) => {
+            tracing::warn!(hub.name = %hub, problem, "devices cannot be assigned to the linked hub")
+        }
+    }
+}
+
+/// What is wrong with a link, and what to do.
+fn verdict(lacking: Result<Vec<LinkRight>, HubError>) -> Result<(), String> {
+    match lacking {
+        Ok(lacking) if lacking.is_empty() => Ok(()),
+        Ok(lacking) => {
+            let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+            Err(format!(
+                "the key is not accepted for {}; a policy with all of RegistryRead, RegistryWrite and ServiceConnect is needed",
+                lacking.join(", ")
+            ))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_missing() {
+        assert_eq!(verdict(Ok(vec![])), Ok(()));
+        let problem = verdict(Ok(vec![LinkRight::RegistryWrite, LinkRight::ServiceConnect])).unwrap_err();
+        assert!(
+            problem.starts_with("the key is not accepted for RegistryWrite, ServiceConnect;"),
+            "{problem}"
+        );
+        let problem = verdict(Err(HubError::Unavailable("hub: no answer".into()))).unwrap_err();
+        assert_eq!(problem, "the hub is unavailable: hub: no answer");
+    }
+}
