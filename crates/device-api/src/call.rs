@@ -44,7 +44,7 @@ impl DeviceApi {
         let request = RegisterRequest {
             registration_id: caller.registration_id.clone(),
             evidence: caller.evidence.clone(),
-            payload: DeviceRegistration::parse(body)?.payload,
+            payload: asked_for(body)?.payload,
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
             Begun::Settled(registration) => return Ok(self.answer(&registration)),
@@ -111,6 +111,17 @@ impl DeviceApi {
 
     fn ask_again(&self, reply: OperationReply) -> Answer {
         Answer { reply, retry_after_secs: Some(self.timing.retry_after_secs) }
+    }
+}
+
+/// What a register call asks for. A device that wants a certificate would wait for it in vain, so it is told at once.
+fn asked_for(body: &[u8]) -> Result<DeviceRegistration, CallError> {
+    let asked = DeviceRegistration::parse(body)?;
+    match asked.csr {
+        Some(_) => {
+            Err(Error::Invalid("this service issues no certificates: register without csr".into()).into())
+        }
+        None => Ok(asked),
     }
 }
 

@@ -173,6 +173,17 @@ async fn bodies_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn a_certificate_request_is_refused_and_changes_nothing() {
+    let world = World::new(IN_TIME).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let call = http.call("PUT", register_path(&device, "2026-11-01")).token(device.token());
+    let reply = call.body(r#"{"registrationId":"reg-1","csr":"MIIB"}"#).send().await;
+    reply.check_error("no certificates are issued", 400_002);
+    assert_eq!((world.record("reg-1").await, world.hub().calls().len()), (None, 0));
+}
+
+#[tokio::test]
 async fn bodies_at_and_past_the_limit() {
     let world = World::new(IN_TIME).await;
     let device = world.device("reg-1").await;
