@@ -3,7 +3,7 @@
 #
 # Fails when a target crashes, hangs or eats memory; the input is then in fuzz/artifacts and goes to the target's binary
 # as its argument. What is found on the way goes to target/fuzz-corpus, so that the seeds in fuzz/corpus stay what was
-# put there. Two targets run at a time (JOBS=…).
+# put there. Two targets run at a time (JOBS=…). With SEED=N every run on a fresh clone tries the same inputs in the same order.
 # Fuzzing needs compiler flags that a stable toolchain hides behind RUSTC_BOOTSTRAP.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +29,7 @@ export binaries=fuzz/target/$(rustc -vV | sed -n 's/^host: //p')/release
 run_one() {
   local target=$1 log=target/fuzz-log/$1.log
   mkdir -p "target/fuzz-corpus/$target" "fuzz/artifacts/$target"
-  if "$binaries/$target" "target/fuzz-corpus/$target" "fuzz/corpus/$target" -max_total_time="$seconds" -timeout=10 \
+  if "$binaries/$target" "target/fuzz-corpus/$target" "fuzz/corpus/$target" -max_total_time="$seconds" -seed="${SEED:-0}" -timeout=10 \
     -rss_limit_mb=2048 -max_len=16384 -artifact_prefix="fuzz/artifacts/$target/" >"$log" 2>&1; then
     local runs inputs
     runs=$(sed -nE 's/^Done ([0-9]+) runs in ([0-9]+) second.*/\1 runs in \2 s/p' "$log")

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 const TICKS: i64 = 10_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// The first and the last second that have four digits for their year, since 1970.
+const FIRST_SECOND: i64 = -62_135_596_800;
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// An instant in UTC with a resolution of 100 ns, between the years 1 and 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -44,11 +48,14 @@ impl Timestamp {
         Day(self.unix_seconds().div_euclid(SECONDS_PER_DAY) as i32)
     }
 
-    /// Parses an ISO 8601 instant such as `2022-08-31T22:02:50.5163352Z`.
+    /// Parses an ISO 8601 instant such as `2022-08-31T22:02:50.5163352Z`, of the years 1 to 9999.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
-        let instant: jiff::Timestamp = text.parse().map_err(|_| TimeError(text.to_owned()))?;
-        let ticks = instant.as_nanosecond() / 100;
-        Ok(Timestamp(i64::try_from(ticks).map_err(|_| TimeError(text.to_owned()))?))
+        let refused = || TimeError(text.to_owned());
+        let instant: jiff::Timestamp = text.parse().map_err(|_| refused())?;
+        let ticks = instant.as_nanosecond().div_euclid(100);
+        let instant = Timestamp(i64::try_from(ticks).map_err(|_| refused())?);
+        let has_four_digits = (FIRST_SECOND..=LAST_SECOND).contains(&instant.unix_seconds());
+        if has_four_digits { Ok(instant) } else { Err(refused()) }
     }
 }
 
@@ -80,8 +87,11 @@ impl Day {
         self.0
     }
 
-    /// Parses `2026-11-23`.
+    /// Parses `2026-11-23`, of the years 1 to 9999.
     pub fn parse(text: &str) -> Result<Self, TimeError> {
+        if text.len() != "YYYY-MM-DD".len() {
+            return Err(TimeError(text.to_owned()));
+        }
         Timestamp::parse(&format!("{text}T00:00:00Z"))
             .map(Timestamp::day)
             .map_err(|_| TimeError(text.to_owned()))
@@ -121,6 +131,29 @@ mod tests {
         assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         assert_eq!(Timestamp::from_unix_seconds(0).to_string(), "1970-01-01T00:00:00.0000000Z");
         assert_eq!(Timestamp::from_unix_seconds(1_900_000_000).day().to_string(), "2030-03-17");
+    }
+
+    #[test]
+    fn years_have_four_digits() {
+        for text in ["0001-01-01", "2026-11-23", "9999-12-30"] {
+            assert_eq!(Day::parse(text).unwrap().to_string(), text);
+        }
+        for text in [
+            "-0000030725",
+            "-003-07-25",
+            "+12026-1-1",
+            "20261123",
+            "2026-1-1",
+            "0000-12-31",
+            "2026-02-30",
+            "",
+        ] {
+            assert!(Day::parse(text).is_err(), "{text}");
+        }
+        for text in ["-000003-07-25T00:00:00Z", "0000-12-31T23:59:59Z", "+010000-01-01T00:00:00Z"] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+        assert!(Timestamp::parse("9999-12-30T21:59:59.9999999Z").is_ok());
     }
 
     proptest! {
