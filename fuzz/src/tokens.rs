@@ -13,9 +13,8 @@ pub fn run(input: &[u8]) {
     }
     if let Ok(parsed) = ConnectionString::parse(text) {
         assert_eq!(ConnectionString::parse(&parsed.to_string()).as_ref(), Ok(&parsed));
-        let elsewhere = parsed.host.contains(&parsed.key) || parsed.key_name.contains(&parsed.key);
-        // Shorter ones may be part of the text around them.
-        assert!(elsewhere || parsed.key.len() < 16 || !format!("{parsed:?}").contains(&parsed.key));
+        let other = ConnectionString { key: "another key".to_owned(), ..parsed.clone() };
+        assert_eq!(format!("{parsed:?}"), format!("{other:?}"), "the key shows");
     }
 }
 

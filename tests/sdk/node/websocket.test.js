@@ -29,11 +29,7 @@ describe('provisioning and hub over WebSockets', () => {
       const { responseBody: seen } = await registry.getTwin(state.deviceId);
       assert.equal(seen.properties.reported.firmware, '1.2.3');
 
-      const changed = new Promise((resolve) => {
-        twin.on('properties.desired', (delta) => delta.interval === 5 && resolve());
-      });
-      await registry.updateTwin(state.deviceId, { properties: { desired: { interval: 5 } } }, seen.etag);
-      await changed;
+      await world.changeDesired(twin, registry, state.deviceId, { interval: 5 });
 
       await client.sendEvent(new Message('x'.repeat(200_000)));
       await client.close();

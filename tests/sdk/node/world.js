@@ -147,6 +147,23 @@ function sendToDevice(state, text, properties) {
   });
 }
 
+/**
+ * Changes a desired property until the device sees it, and returns what it saw. The SDK subscribes in its own time after
+ * a listener is added and does not say when; a hub pushes changes to subscribers only.
+ */
+async function changeDesired(twin, registry, deviceId, desired) {
+  const [[name, value]] = Object.entries(desired);
+  let seen;
+  const before = twin.properties.desired.$version;
+  twin.on('properties.desired', (delta) => { if (delta[name] === value && delta.$version > before) seen = delta; });
+  for (let attempt = 0; !seen && attempt < 30; attempt += 1) {
+    await registry.updateTwin(deviceId, { properties: { desired } }, '*');
+    for (let wait = 0; !seen && wait < 25; wait += 1) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.ok(seen, 'the device saw no desired change');
+  return seen;
+}
+
 /** The members of a twin section without the hub's own `$` members. */
 const own = (section) => Object.fromEntries(Object.entries(section).filter(([name]) => !name.startsWith('$')));
 
@@ -157,6 +174,6 @@ const status = (code) => (error) => {
 };
 
 module.exports = {
-  attestations, certificate, clientCertificate, connect, dev, enroll, enrollGroup, initialTwin, keyDevice,
+  attestations, certificate, changeDesired, clientCertificate, connect, dev, enroll, enrollGroup, initialTwin, keyDevice,
   methodsOf, newKey, own, register, registryOf, sendToDevice, service, status, symmetricKey,
 };
