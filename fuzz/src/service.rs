@@ -8,11 +8,11 @@ use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
 use net::{Peer, mqtt::MqttEndpoint};
-use provisioning::{Provisioning, ports::Store};
+use provisioning::{Provisioning, ports::{Store, Unknown}};
 use service_api::ServiceApi;
 use store::EmbeddedStore;
 use tempfile::TempDir;
-use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
+use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample, webhook::FakeWebhook};
 use tokio::runtime::Runtime;
 use wire::sas::sign;
 
@@ -127,7 +127,14 @@ impl World {
         let hubs = FakeHubs::new(instance.linked_hubs.iter().map(|hub| hub.name.clone()));
         runtime.block_on(store.put_instance(instance)).expect("an instance");
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
-        let verbs = Arc::new(Provisioning::new(store, Arc::new(hubs), clock.clone(), entropy.clone()));
+        let verbs = Arc::new(Provisioning::new(provisioning::Ports {
+            store,
+            hubs: Arc::new(hubs),
+            webhook: Arc::new(FakeWebhook::default()),
+            surroundings: Arc::new(Unknown),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        }));
         let desk = Desk::new(Arc::clone(&verbs));
         let ports = Ports { clock: clock.clone(), entropy: entropy.clone() };
         let timing = Timing { java_delay: std::time::Duration::ZERO, ..Timing::default() };

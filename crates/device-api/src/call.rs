@@ -1,6 +1,6 @@
 //! The three calls of the device API, the same for every transport.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, Timestamp};
 use net::Peer;
@@ -28,6 +28,7 @@ pub(crate) struct Caller {
     pub(crate) registration_id: RegistrationId,
     pub(crate) api_version: DeviceApiVersion,
     pub(crate) evidence: Evidence,
+    pub(crate) address: IpAddr,
 }
 
 /// What the caller is told.
@@ -45,6 +46,7 @@ impl DeviceApi {
             registration_id: caller.registration_id.clone(),
             evidence: caller.evidence.clone(),
             payload: asked_for(body)?.payload,
+            address: Some(caller.address),
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
             Begun::Settled(registration) => return Ok(self.answer(&registration)),

@@ -1,10 +1,12 @@
 //! Enrollments: who may register, and what they get.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DeviceId, EnrollmentGroupId, Etag, GroupAttestation, HubName, IndividualAttestation, InitialTwin,
-    RegistrationId, Timestamp, TwinCollection,
+    DeviceId, EnrollmentGroupId, EnrollmentRef, Etag, GroupAttestation, HubName, IndividualAttestation,
+    InitialTwin, RegistrationId, Timestamp, TwinCollection,
 };
 
 /// One device that may register.
@@ -35,6 +37,34 @@ pub struct EnrollmentGroup {
     pub settings: EnrollmentSettings,
     /// Version and dates.
     pub record: Record,
+}
+
+/// An enrollment of either kind. Clones of a group share it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Enrollment {
+    /// For one device.
+    Individual(Box<IndividualEnrollment>),
+    /// For many.
+    Group(Arc<EnrollmentGroup>),
+}
+
+impl Enrollment {
+    /// What names it.
+    pub fn reference(&self) -> EnrollmentRef {
+        match self {
+            Enrollment::Individual(_) => EnrollmentRef::Individual,
+            Enrollment::Group(group) => EnrollmentRef::Group(group.group_id.clone()),
+        }
+    }
+
+    /// What it says about a device's provisioning.
+    pub fn settings(&self) -> &EnrollmentSettings {
+        match self {
+            Enrollment::Individual(enrollment) => &enrollment.settings,
+            Enrollment::Group(group) => &group.settings,
+        }
+    }
 }
 
 /// What both kinds of enrollment say about a device's provisioning.

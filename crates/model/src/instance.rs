@@ -19,6 +19,9 @@ pub struct Instance {
     pub access_policies: Vec<AccessPolicy>,
     /// The hubs that devices may be assigned to.
     pub linked_hubs: Vec<LinkedHub>,
+    /// Whether hubs that are down or full are passed over for new devices.
+    #[serde(default)]
+    pub failover: bool,
     /// Marks the operation IDs that this instance issued.
     pub operation_key: SymmetricKey,
 }
@@ -46,6 +49,9 @@ pub struct LinkedHub {
     pub weight: AllocationWeight,
     /// Whether allocation policies may choose it for new devices.
     pub takes_new_devices: bool,
+    /// How many devices it may have before failover passes it over; `None` for as many as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_devices: Option<u64>,
 }
 
 /// A weight of 1 to 1000.

@@ -7,6 +7,7 @@
 mod address;
 mod attestation;
 mod certificate;
+mod decision;
 mod draft;
 mod enrollment;
 mod ids;
@@ -16,6 +17,7 @@ mod registration;
 mod time;
 mod twin;
 mod usage;
+mod webhook;
 
 pub use address::{HostPort, HostPortError};
 pub use attestation::{
@@ -23,12 +25,16 @@ pub use attestation::{
     SymmetricKeyPair, TpmAttestation,
 };
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
+pub use decision::{
+    Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, Latency, LatencySource,
+    PolicyOf,
+};
 pub use draft::{
     BulkItem, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch, IndividualAttestationDraft,
     IndividualDraft, KeysDraft,
 };
 pub use enrollment::{
-    AllocationPolicy, CertificatePolicy, CustomAllocation, EnrollmentGroup, EnrollmentSettings,
+    AllocationPolicy, CertificatePolicy, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentSettings,
     IndividualEnrollment, ProvisioningStatus, Record, ReprovisionPolicy,
 };
 pub use ids::{
@@ -46,3 +52,4 @@ pub use registration::{
 pub use time::{Day, TimeError, Timestamp};
 pub use twin::{InitialTwin, TwinCollection};
 pub use usage::{OperationKind, UsageRow};
+pub use webhook::{Place, Presented, WebhookAnswer, WebhookRequest};

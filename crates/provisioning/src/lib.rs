@@ -17,25 +17,39 @@ use std::sync::Arc;
 
 pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
-use ports::{Clock, Entropy, Hubs, Store};
+use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
 
 /// The verbs, over the ports that they need.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
+    pub(crate) webhook: Arc<dyn AllocationWebhook>,
+    pub(crate) surroundings: Arc<dyn Surroundings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
+/// What [`Provisioning`] stands on.
+pub struct Ports {
+    /// Durable memory.
+    pub store: Arc<dyn Store>,
+    /// The hubs that can be reached.
+    pub hubs: Arc<dyn Hubs>,
+    /// The webhooks of custom allocation.
+    pub webhook: Arc<dyn AllocationWebhook>,
+    /// What is known of the hubs' whereabouts and health.
+    pub surroundings: Arc<dyn Surroundings>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where random bytes come from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
 impl Provisioning {
     /// Over these ports.
-    pub fn new(
-        store: Arc<dyn Store>,
-        hubs: Arc<dyn Hubs>,
-        clock: Arc<dyn Clock>,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
-        Provisioning { store, hubs, clock, entropy }
+    pub fn new(ports: Ports) -> Self {
+        let Ports { store, hubs, webhook, surroundings, clock, entropy } = ports;
+        Provisioning { store, hubs, webhook, surroundings, clock, entropy }
     }
 
     /// The instance with this ID scope.

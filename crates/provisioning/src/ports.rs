@@ -5,13 +5,16 @@
 //! changes and the operation they count as, atomically on disk when it returns. Every engine passes the conformance
 //! suite in `testkit`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use model::{
     Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag, HostName, IdScope, IndividualEnrollment,
     Instance, LinkedHub, OperationKind, Order, Registration, RegistrationId, Timestamp, UsageRow,
+    WebhookAnswer, WebhookRequest,
 };
+
+use crate::allocate::{Ailment, Latencies};
 
 /// Durable memory. Everything but the instances themselves belongs to one instance, named by its ID scope.
 #[async_trait]
@@ -198,6 +201,49 @@ pub enum HubError {
     /// The hub says no, and will again.
     #[error("the hub refuses: {0}")]
     Refused(String),
+}
+
+/// The webhooks of custom allocation.
+#[async_trait]
+pub trait AllocationWebhook: Send + Sync {
+    /// Asks the webhook that the request names, once and for a bounded time. Asking twice is harmless.
+    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome;
+}
+
+/// What came of asking a webhook. The texts complete the sentence "custom allocation failed with".
+#[derive(Debug, Clone, PartialEq)]
+pub enum WebhookOutcome {
+    /// It answered.
+    Answer(WebhookAnswer),
+    /// It knows us not: status 401.
+    Unauthorized,
+    /// It said no, or what cannot be understood, and will again.
+    Failed(String),
+    /// It is down, slow or too busy, or so are we: asking later helps.
+    Retry(String),
+}
+
+/// What is known of the hubs' whereabouts and health. Asked for by every allocation that needs it: cheap.
+pub trait Surroundings: Send + Sync {
+    /// How far the hubs are from a device that comes from this address, or from this node when that says nothing.
+    fn latencies(&self, device: Option<IpAddr>) -> Latencies;
+
+    /// Why new devices should be kept away from a linked hub, if they should.
+    fn ailment(&self, hub: &LinkedHub) -> Option<Ailment>;
+}
+
+/// Surroundings of which nothing is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unknown;
+
+impl Surroundings for Unknown {
+    fn latencies(&self, _device: Option<IpAddr>) -> Latencies {
+        Latencies::default()
+    }
+
+    fn ailment(&self, _hub: &LinkedHub) -> Option<Ailment> {
+        None
+    }
 }
 
 /// What time it is.

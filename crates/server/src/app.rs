@@ -15,7 +15,7 @@ use model::{HostName, HubName, Instance, SymmetricKey};
 use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::{
     Provisioning,
-    ports::{Clock, Entropy, Store},
+    ports::{Clock, Entropy, Store, Unknown},
 };
 use service_api::ServiceApi;
 use store::EmbeddedStore;
@@ -24,7 +24,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     config::{Config, EmbeddedHubConfig, HubDirectory, TlsIdentityConfig},
     links,
-    ports::{SystemClock, SystemEntropy},
+    ports::{NoWebhooks, SystemClock, SystemEntropy},
     web,
 };
 
@@ -109,12 +109,14 @@ impl App {
         let connectors = hub::Connectors::to_embedded(hubs.iter().map(|(hub, _)| hub.clone()))
             .and_over_rest(remote_hubs.iter().cloned());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
-        let provisioning = Arc::new(Provisioning::new(
-            Arc::clone(&store),
-            Arc::new(connectors),
-            Arc::clone(&clock),
-            Arc::clone(&entropy),
-        ));
+        let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
+            store: Arc::clone(&store),
+            hubs: Arc::new(connectors),
+            webhook: Arc::new(NoWebhooks),
+            surroundings: Arc::new(Unknown),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        }));
 
         let desk = Desk::new(Arc::clone(&provisioning));
         let ports = Ports { clock, entropy };

@@ -2,7 +2,7 @@
 //!
 //! * [`store_suite`]: what every engine behind the `Store` port must pass.
 //! * [`sample`]: records with every field filled, in every variant.
-//! * [`hub`]: hubs in memory that fail on command.
+//! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
 //! * [`ca`]: certificate authorities and device certificates, tidy and untidy.
 //! * [`clock`], [`entropy`]: time and randomness that repeat.
 
@@ -14,3 +14,4 @@ pub mod entropy;
 pub mod hub;
 pub mod sample;
 pub mod store_suite;
+pub mod webhook;

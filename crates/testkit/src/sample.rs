@@ -18,6 +18,7 @@ pub fn instance(scope: &str) -> Instance {
         location: "north".to_owned(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices,
+        max_devices: Some(1_000_000),
     };
     Instance {
         id_scope: self::scope(scope),
@@ -31,6 +32,7 @@ pub fn instance(scope: &str) -> Instance {
             rights: Rights::ALL,
         }],
         linked_hubs: vec![hub("hub-1.example", 1, true), hub("hub-2.example", 3, false)],
+        failover: true,
         operation_key: key(3),
     }
 }

@@ -44,9 +44,12 @@ async fn call(
     let route = Route::parse(request.method(), request.uri().path())?;
     concerning.scope = Some(route.scope.clone());
     concerning.registration_id = Some(route.registration_id.clone());
+    let peer = peer(&request)?;
+    let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let caller = Caller {
         api_version: api_version(&route::api_version_text(request.uri().query().unwrap_or("")))?,
-        evidence: presented(&request)?,
+        evidence: evidence(peer, token)?,
+        address: peer.addr.ip(),
         scope: route.scope,
         registration_id: route.registration_id,
     };
@@ -59,12 +62,9 @@ async fn call(
     }
 }
 
-fn presented(request: &Request<Body>) -> Result<provisioning::attest::Evidence, CallError> {
-    let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    match request.extensions().get::<Peer>() {
-        Some(peer) => evidence(peer, token),
-        None => Err(provisioning::Error::Broken("a request without its peer".into()).into()),
-    }
+fn peer(request: &Request<Body>) -> Result<&Peer, CallError> {
+    let peer = request.extensions().get::<Peer>();
+    peer.ok_or_else(|| provisioning::Error::Broken("a request without its peer".into()).into())
 }
 
 async fn body(request: Request<Body>) -> Result<bytes::Bytes, CallError> {

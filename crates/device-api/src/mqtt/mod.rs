@@ -68,6 +68,7 @@ fn caller(peer: &Peer, name: MqttUserName, password: Option<&[u8]>) -> Result<Ca
     Ok(Caller {
         api_version: api_version(&name.api_version)?,
         evidence: evidence(peer, password)?,
+        address: peer.addr.ip(),
         scope: name.id_scope,
         registration_id: name.registration_id,
     })

@@ -161,7 +161,8 @@ async fn begin(world: &World) -> String {
         ..Default::default()
     };
     let registration_id = sample::registration_id("reg-1");
-    let request = provisioning::register::RegisterRequest { registration_id, evidence, payload: None };
+    let request =
+        provisioning::register::RegisterRequest { registration_id, evidence, payload: None, address: None };
     world.provisioning.begin(&instance, &request).await.unwrap();
     let record = world.record("reg-1").await.unwrap();
     assert!(matches!(record.status, Status::Assigning { .. }));

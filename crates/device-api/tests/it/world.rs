@@ -16,7 +16,7 @@ use model::{
 use net::{CancellationToken, Gate, Limits, MqttLimits};
 use provisioning::{
     Provisioning,
-    ports::{Change, Clock, Commit, Expect, Hubs, Store},
+    ports::{Change, Clock, Commit, Expect, Hubs, Store, Unknown},
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ use testkit::{
     entropy::SeededEntropy,
     hub::{FakeHub, FakeHubs},
     sample,
+    webhook::FakeWebhook,
 };
 
 use crate::{
@@ -81,8 +82,14 @@ impl World {
             store.put_instance(instance).await.unwrap();
         }
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
-        let provisioning =
-            Arc::new(Provisioning::new(Arc::new(store.clone()), port, clock.clone(), entropy.clone()));
+        let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
+            store: Arc::new(store.clone()),
+            hubs: port,
+            webhook: Arc::new(FakeWebhook::default()),
+            surroundings: Arc::new(Unknown),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        }));
         let desk = Desk::with_room(Arc::clone(&provisioning), ROOM);
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);

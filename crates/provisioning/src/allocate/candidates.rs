@@ -1,41 +1,69 @@
 //! Which linked hubs an allocation may choose from.
 
-use model::{EnrollmentSettings, HubName, Instance, LinkedHub};
+use model::{Candidate, EnrollmentSettings, Exclusion, HubName, Instance, LinkedHub};
 
-use super::Unallocatable;
+use super::{Situation, Unallocatable};
 
-/// At least one hub.
-pub(super) struct Candidates<'a> {
-    first: &'a LinkedHub,
-    others: Vec<&'a LinkedHub>,
+/// The hubs that were looked at.
+pub(super) struct Field<'a> {
+    /// All, in the order in which they are linked, then those that are not; with the reason against each that there is.
+    pub(super) considered: Vec<Candidate>,
+    /// Those without one.
+    pub(super) eligible: Vec<&'a LinkedHub>,
 }
 
-impl<'a> Candidates<'a> {
-    /// The first, in the order in which they are linked.
-    pub(super) fn first(&self) -> &'a LinkedHub {
-        self.first
-    }
-
-    /// All of them.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &'a LinkedHub> {
-        std::iter::once(self.first).chain(self.others.iter().copied())
-    }
-}
-
-/// The linked hubs that the enrollment wants (all, when it names none) and that take new devices.
-pub(super) fn candidates<'a>(
-    instance: &'a Instance,
-    settings: &EnrollmentSettings,
-) -> Result<Candidates<'a>, Unallocatable> {
-    let wanted: &[HubName] = if settings.hubs.is_empty() { settings.hub.as_slice() } else { &settings.hubs };
-    let fits = |hub: &&LinkedHub| hub.takes_new_devices && (wanted.is_empty() || wanted.contains(&hub.name));
-    let mut hubs = instance.linked_hubs.iter().filter(fits);
-    match hubs.next() {
-        Some(first) => Ok(Candidates { first, others: hubs.collect() }),
-        None if wanted.is_empty() => Err(Unallocatable::NoHub),
-        None => {
-            let names: Vec<_> = wanted.iter().map(HubName::as_str).collect();
-            Err(Unallocatable::NoneLinked(names.join(", ")))
+impl<'a> Field<'a> {
+    /// The hubs that the enrollment wants (all, when it names none). Failover never leaves a device without a hub: when
+    /// all are ailing, none is passed over and the device waits. A device is not kept away from the hub it lives on.
+    pub(super) fn of(instance: &'a Instance, settings: &EnrollmentSettings, situation: &Situation) -> Self {
+        let wanted = wanted(settings);
+        let hubs = || instance.linked_hubs.iter().filter(|hub| is_wanted(&hub.name, wanted));
+        let is_ailing = |hub: &LinkedHub| {
+            let ailment = situation.ailing.get(&hub.name).filter(|_| instance.failover);
+            ailment.filter(|_| situation.current.as_ref() != Some(&hub.name)).copied()
+        };
+        let some_are_well = hubs().any(|hub| hub.takes_new_devices && is_ailing(hub).is_none());
+        let exclusion = |hub: &LinkedHub| match hub.takes_new_devices {
+            false => Some(Exclusion::Closed),
+            true => is_ailing(hub).filter(|_| some_are_well).map(Exclusion::from),
+        };
+        let mut field = Field { considered: Vec::new(), eligible: Vec::new() };
+        for hub in hubs() {
+            let excluded = exclusion(hub);
+            let (name, weight) = (hub.name.clone(), Some(hub.weight));
+            let latency = situation.latencies.to(&name);
+            field.considered.push(Candidate { hub: name, weight, latency, excluded });
+            if excluded.is_none() {
+                field.eligible.push(hub);
+            }
         }
+        let is_missing = |name: &&HubName| instance.linked_hub(name).is_none();
+        field.considered.extend(wanted.iter().filter(is_missing).map(not_linked));
+        field
     }
+
+    /// Why there is no hub to choose.
+    pub(super) fn problem(&self, settings: &EnrollmentSettings) -> Unallocatable {
+        let names: Vec<_> = wanted(settings).iter().map(HubName::as_str).collect();
+        if names.is_empty() { Unallocatable::NoHub } else { Unallocatable::NoneLinked(names.join(", ")) }
+    }
+}
+
+/// Whether the enrollment may send new devices to this hub, whatever its health.
+pub(super) fn may_choose(instance: &Instance, settings: &EnrollmentSettings, hub: &HubName) -> bool {
+    let link = instance.linked_hub(hub).filter(|hub| hub.takes_new_devices);
+    link.is_some_and(|link| is_wanted(&link.name, wanted(settings)))
+}
+
+/// The hubs that the enrollment names; `iotHubs` beats `iotHubHostName`.
+pub(super) fn wanted(settings: &EnrollmentSettings) -> &[HubName] {
+    if settings.hubs.is_empty() { settings.hub.as_slice() } else { &settings.hubs }
+}
+
+fn is_wanted(hub: &HubName, wanted: &[HubName]) -> bool {
+    wanted.is_empty() || wanted.contains(hub)
+}
+
+fn not_linked(hub: &HubName) -> Candidate {
+    Candidate { hub: hub.clone(), weight: None, latency: None, excluded: Some(Exclusion::NotLinked) }
 }

@@ -7,14 +7,15 @@
 use aws_lc_rs::digest;
 use model::{LinkedHub, RegistrationId};
 
-use super::candidates::Candidates;
-
-/// The hub with the highest draw for this device; equal draws go to the hub linked first.
-pub(super) fn choose<'a>(hubs: &Candidates<'a>, registration_id: &RegistrationId) -> &'a LinkedHub {
+/// The hub with the highest draw for this device; equal draws go to the hub linked first. `None` when there is no hub.
+pub(super) fn choose<'a>(
+    hubs: impl IntoIterator<Item = &'a LinkedHub>,
+    registration_id: &RegistrationId,
+) -> Option<&'a LinkedHub> {
     let device = registration_id.key();
-    let draws = hubs.iter().map(|hub| (draw(hub, &device), hub));
+    let draws = hubs.into_iter().map(|hub| (draw(hub, &device), hub));
     let best = draws.reduce(|best, next| if next.0 > best.0 { next } else { best });
-    best.map_or(hubs.first(), |(_, hub)| hub)
+    best.map(|(_, hub)| hub)
 }
 
 fn draw(hub: &LinkedHub, device: &str) -> f64 {

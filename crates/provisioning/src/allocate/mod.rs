@@ -1,14 +1,44 @@
-//! Choosing the hub that a device belongs to: pure functions over the linked hubs.
+//! Choosing the hub that a device belongs to: pure functions over the linked hubs and what is known of them.
 
 mod candidates;
+pub mod custom;
 mod hashed;
+mod latency;
+mod situation;
 
-use model::{AllocationPolicy, EnrollmentSettings, Failure, HubName, Instance, LinkedHub, RegistrationId};
+use model::{
+    AllocationPolicy, Because, Candidate, Chosen, CustomAllocation, Decision, DecisionOutcome, EnrollmentRef,
+    EnrollmentSettings, Failure, HubName, Instance, LatencySource, PolicyOf, RegistrationId, Timestamp,
+};
 
-use candidates::candidates;
+use candidates::{Field, wanted};
+pub use situation::{Ailment, Latencies, Situation};
 
-/// A hub, or why none could be chosen.
-pub type Choice<'a> = Result<&'a LinkedHub, Unallocatable>;
+/// What an allocation came to, and what it looked at on the way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Allocation {
+    /// The policy that chose: the enrollment's own beats the service's.
+    pub policy: AllocationPolicy,
+    /// Whose it is.
+    pub policy_of: PolicyOf,
+    /// The hubs that were looked at.
+    pub candidates: Vec<Candidate>,
+    /// Where their latencies are from.
+    pub latencies_from: Option<LatencySource>,
+    /// The choice.
+    pub choice: Choice,
+}
+
+/// What an allocation came to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice {
+    /// This hub.
+    Hub(Chosen),
+    /// This webhook decides, and these hubs are offered to it.
+    Ask(CustomAllocation, Vec<HubName>),
+    /// No hub.
+    None(Unallocatable),
+}
 
 /// Why no hub was chosen. The device is told, as its registration's failure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +52,9 @@ pub enum Unallocatable {
     /// The static policy needs one hub.
     #[error("the static allocation policy needs an enrollment that names exactly one hub")]
     NotOneHub,
-    /// The policy is not carried out by this version.
-    #[error("the custom allocation policy is not supported by this version")]
-    Custom,
+    /// The custom policy needs a webhook, which only an enrollment can name.
+    #[error("the custom allocation policy needs an enrollment with a customAllocationDefinition")]
+    NoWebhook,
 }
 
 impl Unallocatable {
@@ -32,26 +62,38 @@ impl Unallocatable {
     /// failed".
     pub fn failure(&self) -> Failure {
         let code = match self {
-            Unallocatable::Custom => 400_207,
-            Unallocatable::NoHub | Unallocatable::NoneLinked(_) | Unallocatable::NotOneHub => 400_208,
+            Unallocatable::NoWebhook => custom::FAILED,
+            Unallocatable::NoHub | Unallocatable::NoneLinked(_) | Unallocatable::NotOneHub => {
+                custom::HUB_NOT_SPECIFIED
+            }
         };
         Failure { code, message: self.to_string() }
     }
 }
 
 /// Chooses a hub by the enrollment's policy, or by the instance's where the enrollment has none.
-pub fn choose<'a>(
-    instance: &'a Instance,
+pub fn choose(
+    instance: &Instance,
     settings: &EnrollmentSettings,
     registration_id: &RegistrationId,
-) -> Choice<'a> {
-    let hubs = candidates(instance, settings)?;
-    match settings.allocation_policy.unwrap_or(instance.allocation_policy) {
-        AllocationPolicy::Hashed => Ok(hashed::choose(&hubs, registration_id)),
-        // No latencies are known yet, so all hubs are equally near: equal ones share devices by the weighted hash.
-        AllocationPolicy::GeoLatency => Ok(hashed::choose(&hubs, registration_id)),
-        AllocationPolicy::Static => one_hub(settings).map(|()| hubs.first()),
-        AllocationPolicy::Custom => Err(Unallocatable::Custom),
+    situation: &Situation,
+) -> Allocation {
+    let (policy, policy_of) = policy(instance, settings);
+    let field = Field::of(instance, settings, situation);
+    Allocation {
+        policy,
+        policy_of,
+        choice: choice(policy, &field, settings, registration_id, situation),
+        candidates: field.considered,
+        latencies_from: situation.latencies.source().cloned(),
+    }
+}
+
+/// The policy for an enrollment's devices, and whose it is.
+pub fn policy(instance: &Instance, settings: &EnrollmentSettings) -> (AllocationPolicy, PolicyOf) {
+    match settings.allocation_policy {
+        Some(policy) => (policy, PolicyOf::Enrollment),
+        None => (instance.allocation_policy, PolicyOf::Service),
     }
 }
 
@@ -60,11 +102,55 @@ pub fn may_stay(instance: &Instance, hub: &HubName) -> bool {
     instance.linked_hub(hub).is_some()
 }
 
-/// The static policy takes an enrollment that names one hub.
-fn one_hub(settings: &EnrollmentSettings) -> Result<(), Unallocatable> {
-    let named =
-        if settings.hubs.is_empty() { usize::from(settings.hub.is_some()) } else { settings.hubs.len() };
-    if named == 1 { Ok(()) } else { Err(Unallocatable::NotOneHub) }
+fn choice(
+    policy: AllocationPolicy,
+    field: &Field<'_>,
+    settings: &EnrollmentSettings,
+    registration_id: &RegistrationId,
+    situation: &Situation,
+) -> Choice {
+    let hub = match policy {
+        AllocationPolicy::Hashed => {
+            let hub = hashed::choose(field.eligible.iter().copied(), registration_id);
+            hub.map(|hub| (hub, Because::Hash))
+        }
+        AllocationPolicy::GeoLatency => latency::choose(&field.eligible, registration_id, situation),
+        AllocationPolicy::Static if wanted(settings).len() != 1 => {
+            return Choice::None(Unallocatable::NotOneHub);
+        }
+        AllocationPolicy::Static => field.eligible.first().map(|hub| (*hub, Because::Named)),
+        AllocationPolicy::Custom => return ask(field, settings),
+    };
+    match hub {
+        Some((hub, because)) => Choice::Hub(Chosen { hub: hub.name.clone(), because }),
+        None => Choice::None(field.problem(settings)),
+    }
+}
+
+fn ask(field: &Field<'_>, settings: &EnrollmentSettings) -> Choice {
+    match &settings.custom_allocation {
+        None => Choice::None(Unallocatable::NoWebhook),
+        Some(_) if field.eligible.is_empty() => Choice::None(field.problem(settings)),
+        Some(webhook) => {
+            Choice::Ask(webhook.clone(), field.eligible.iter().map(|hub| hub.name.clone()).collect())
+        }
+    }
+}
+
+impl Allocation {
+    /// The record of it: pending, or failed already.
+    pub fn decision(&self, enrollment: EnrollmentRef, at: Timestamp) -> Decision {
+        let (chosen, outcome) = match &self.choice {
+            Choice::Hub(chosen) => (Some(chosen.clone()), DecisionOutcome::Pending),
+            Choice::Ask(..) => (None, DecisionOutcome::Pending),
+            Choice::None(problem) => (None, DecisionOutcome::Failed(problem.failure())),
+        };
+        let ended = matches!(outcome, DecisionOutcome::Failed(_)).then_some(at);
+        let candidates = self.candidates.iter().take(Decision::MAX_CANDIDATES).cloned().collect();
+        let (policy, policy_of) = (self.policy, self.policy_of);
+        let latencies_from = self.latencies_from.clone();
+        Decision { at, enrollment, policy, policy_of, candidates, latencies_from, chosen, outcome, ended }
+    }
 }
 
 #[cfg(test)]

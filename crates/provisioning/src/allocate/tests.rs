@@ -1,20 +1,23 @@
 //! Which hub devices get.
 
-use model::{AllocationWeight, IdScope, SymmetricKey};
+use std::{collections::HashMap, sync::Arc};
+
+use model::{AllocationWeight, Exclusion, IdScope, Latency, LinkedHub, SymmetricKey};
 use proptest::prelude::*;
 
 use super::*;
 
-fn hub(name: &str, weight: u16) -> LinkedHub {
+pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     LinkedHub {
         name: HubName::parse(name).unwrap(),
         location: String::new(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices: true,
+        max_devices: None,
     }
 }
 
-fn instance(hubs: Vec<LinkedHub>) -> Instance {
+pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
     Instance {
         id_scope: IdScope::parse("0ne00000001").unwrap(),
         name: "test".into(),
@@ -22,19 +25,34 @@ fn instance(hubs: Vec<LinkedHub>) -> Instance {
         allocation_policy: AllocationPolicy::Hashed,
         access_policies: vec![],
         linked_hubs: hubs,
+        failover: false,
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }
 }
 
-fn device(number: usize) -> RegistrationId {
+pub(super) fn device(number: usize) -> RegistrationId {
     RegistrationId::parse(format!("device-{number}")).unwrap()
 }
 
 fn chosen(instance: &Instance, settings: &EnrollmentSettings) -> Result<String, Unallocatable> {
-    choose(instance, settings, &device(1)).map(|hub| hub.name.to_string())
+    hub_of(choose(instance, settings, &device(1), &Situation::default()))
 }
 
-fn wants(hubs: &[&str], policy: Option<AllocationPolicy>) -> EnrollmentSettings {
+/// The hub that was chosen, or why none was.
+fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
+    match allocation.choice {
+        Choice::Hub(chosen) => Ok(chosen.hub.to_string()),
+        Choice::None(problem) => Err(problem),
+        Choice::Ask(webhook, hubs) => panic!("{webhook:?} is to be asked about {hubs:?}"),
+    }
+}
+
+/// By the default settings, where nothing is known.
+fn hashed_hub(instance: &Instance, device: &RegistrationId) -> String {
+    hub_of(choose(instance, &EnrollmentSettings::default(), device, &Situation::default())).unwrap()
+}
+
+pub(super) fn wants(hubs: &[&str], policy: Option<AllocationPolicy>) -> EnrollmentSettings {
     let hubs = hubs.iter().map(|name| HubName::parse(name).unwrap()).collect();
     EnrollmentSettings { hubs, allocation_policy: policy, ..Default::default() }
 }
@@ -76,22 +94,160 @@ fn the_enrollments_policy_beats_the_instances() {
 #[test]
 fn case_of_the_registration_id_does_not_matter() {
     let linked = instance((0..10).map(|n| hub(&format!("h{n}.hub"), 1)).collect());
-    let settings = EnrollmentSettings::default();
     for number in 0..100 {
         let upper = RegistrationId::parse(format!("DEVICE-{number}")).unwrap();
-        assert_eq!(choose(&linked, &settings, &upper), choose(&linked, &settings, &device(number)));
+        assert_eq!(hashed_hub(&linked, &upper), hashed_hub(&linked, &device(number)));
     }
 }
 
 /// How many of `devices` each hub gets.
 fn shares(linked: &Instance, devices: usize) -> Vec<usize> {
-    let settings = EnrollmentSettings::default();
     let mut counts = vec![0; linked.linked_hubs.len()];
     for number in 0..devices {
-        let name = &choose(linked, &settings, &device(number)).unwrap().name;
-        counts[linked.linked_hubs.iter().position(|hub| hub.name == *name).unwrap()] += 1;
+        let name = hashed_hub(linked, &device(number));
+        counts[linked.linked_hubs.iter().position(|hub| hub.name.as_str() == name).unwrap()] += 1;
     }
     counts
+}
+
+/// Ten milliseconds to the first hub, and so on.
+fn latencies(source: LatencySource, millis: &[(&str, u32)]) -> Latencies {
+    let by_hub =
+        millis.iter().map(|(name, millis)| (HubName::parse(name).unwrap(), Latency::from_millis(*millis)));
+    Latencies::from(source, Arc::new(by_hub.collect()))
+}
+
+#[test]
+fn the_nearest_hub_and_when_a_device_stays() {
+    use Because::{Hash, NearEnough, Nearest};
+    use LatencySource::{Probes, Table};
+    let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1), hub("c.hub", 1)]);
+    let table = || Table("10.0.0.0/8".into());
+    let cases = [
+        // Nothing is known: by the hash, and nobody moves.
+        (None, latencies(Probes, &[]), None, Hash),
+        (Some("c.hub"), latencies(Probes, &[]), Some("c.hub"), NearEnough),
+        (None, latencies(Probes, &[("a.hub", 80), ("b.hub", 10), ("c.hub", 80)]), Some("b.hub"), Nearest),
+        (None, latencies(Probes, &[("a.hub", 16), ("b.hub", 10)]), Some("b.hub"), Nearest),
+        // 20 ms or a quarter farther is no reason to move.
+        (Some("a.hub"), latencies(Probes, &[("a.hub", 30), ("b.hub", 10)]), Some("a.hub"), NearEnough),
+        (Some("a.hub"), latencies(Probes, &[("a.hub", 31), ("b.hub", 10)]), Some("b.hub"), Nearest),
+        (Some("a.hub"), latencies(Probes, &[("a.hub", 250), ("b.hub", 200)]), Some("a.hub"), NearEnough),
+        (Some("a.hub"), latencies(Probes, &[("a.hub", 251), ("b.hub", 200)]), Some("b.hub"), Nearest),
+        // A hub that does not answer probes is not far; one that the operator leaves out is.
+        (Some("c.hub"), latencies(Probes, &[("a.hub", 30), ("b.hub", 10)]), Some("c.hub"), NearEnough),
+        (Some("c.hub"), latencies(table(), &[("a.hub", 30), ("b.hub", 10)]), Some("b.hub"), Nearest),
+        // A hub that is no candidate holds nobody.
+        (Some("gone.hub"), latencies(Probes, &[("gone.hub", 1), ("b.hub", 10)]), Some("b.hub"), Nearest),
+    ];
+    for (current, latencies, expected, because) in cases {
+        let current = current.map(|name| HubName::parse(name).unwrap());
+        let situation = Situation { current, latencies, ..Default::default() };
+        let settings = wants(&[], Some(AllocationPolicy::GeoLatency));
+        let Choice::Hub(chosen) = choose(&linked, &settings, &device(1), &situation).choice else {
+            panic!("no hub");
+        };
+        assert_eq!(chosen.because, because, "{situation:?}");
+        assert!(expected.is_none_or(|expected| expected == chosen.hub.as_str()), "{chosen:?} {situation:?}");
+    }
+}
+
+#[test]
+fn hubs_that_are_as_near_share_devices_by_their_weights() {
+    let linked = instance(vec![hub("a.hub", 3), hub("b.hub", 1), hub("far.hub", 1000)]);
+    let near = latencies(LatencySource::Probes, &[("a.hub", 14), ("b.hub", 10), ("far.hub", 90)]);
+    let situation = Situation { latencies: near, ..Default::default() };
+    let settings = wants(&[], Some(AllocationPolicy::GeoLatency));
+    let mut counts = HashMap::new();
+    for number in 0..1_000 {
+        let hub = hub_of(choose(&linked, &settings, &device(number), &situation)).unwrap();
+        *counts.entry(hub).or_insert(0) += 1;
+    }
+    // The names are fixed, so that this passes always or never.
+    assert_eq!(counts.len(), 2);
+    assert!((700..800).contains(&counts["a.hub"]), "{counts:?}");
+}
+
+#[test]
+fn failover_passes_over_ailing_hubs() {
+    let ailing = |names: &[(&str, Ailment)]| {
+        names.iter().map(|(name, ailment)| (HubName::parse(name).unwrap(), *ailment)).collect()
+    };
+    let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1)]);
+    let failing_over = Instance { failover: true, ..linked.clone() };
+    let down = ailing(&[("a.hub", Ailment::Down)]);
+    let at = |current: Option<&str>, ailing: &HashMap<HubName, Ailment>| Situation {
+        current: current.map(|name| HubName::parse(name).unwrap()),
+        ailing: ailing.clone(),
+        ..Default::default()
+    };
+    let shares = |instance: &Instance, situation: &Situation| {
+        let settings = EnrollmentSettings::default();
+        let hubs = (0..50).map(|n| hub_of(choose(instance, &settings, &device(n), situation)).unwrap());
+        hubs.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(shares(&linked, &at(None, &down)), ["a.hub", "b.hub"], "it is opted into");
+    assert_eq!(shares(&failing_over, &at(None, &down)), ["b.hub"]);
+    assert_eq!(shares(&failing_over, &at(None, &ailing(&[("b.hub", Ailment::Full)]))), ["a.hub"]);
+    assert_eq!(shares(&failing_over, &at(Some("a.hub"), &down)), ["a.hub", "b.hub"], "it is not new there");
+    let all = ailing(&[("a.hub", Ailment::Down), ("b.hub", Ailment::Full)]);
+    assert_eq!(shares(&failing_over, &at(None, &all)), ["a.hub", "b.hub"], "then it waits");
+
+    let made = choose(&failing_over, &EnrollmentSettings::default(), &device(1), &at(None, &down));
+    assert_eq!(made.candidates[0].excluded, Some(Exclusion::Down));
+    let decision = made.decision(EnrollmentRef::Individual, Timestamp::from_unix_seconds(1));
+    assert_eq!(decision.skipped().map(HubName::as_str).collect::<Vec<_>>(), ["a.hub"]);
+    assert_eq!(decision.outcome, DecisionOutcome::Pending);
+}
+
+#[test]
+fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
+    let mut closed = hub("closed.hub", 1);
+    closed.takes_new_devices = false;
+    let linked = instance(vec![hub("a.hub", 1), closed, hub("b.hub", 1)]);
+    let webhook =
+        CustomAllocation { webhook_url: "https://web.hook".into(), api_version: "2021-10-01".into() };
+    let check = |wanted: &[&str], expected: Result<&[&str], u32>| {
+        let settings = EnrollmentSettings {
+            custom_allocation: Some(webhook.clone()),
+            ..wants(wanted, Some(AllocationPolicy::Custom))
+        };
+        let found = match choose(&linked, &settings, &device(1), &Situation::default()).choice {
+            Choice::Ask(asked, hubs) => {
+                assert_eq!(asked, webhook);
+                Ok(hubs.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+            Choice::None(problem) => Err(problem.failure().code),
+            Choice::Hub(chosen) => panic!("{chosen:?}"),
+        };
+        let expected = expected.map(|names| names.iter().map(ToString::to_string).collect());
+        assert_eq!(found, expected, "{wanted:?}");
+    };
+    check(&[], Ok(&["a.hub", "b.hub"]));
+    check(&["b.hub", "closed.hub", "gone.hub"], Ok(&["b.hub"]));
+    check(&["closed.hub"], Err(400_208));
+}
+
+#[test]
+fn decisions_say_whose_policy_it_was_and_what_stood_against_a_hub() {
+    let linked = instance(vec![hub("a.hub", 7)]);
+    let at = Timestamp::from_unix_seconds(1);
+    let decide = |settings: &EnrollmentSettings| {
+        let made = choose(&linked, settings, &device(1), &Situation::default());
+        made.decision(EnrollmentRef::Individual, at)
+    };
+    let by_service = decide(&wants(&["a.hub", "gone.hub"], None));
+    assert_eq!((by_service.policy, by_service.policy_of), (AllocationPolicy::Hashed, PolicyOf::Service));
+    let names: Vec<_> = by_service
+        .candidates
+        .iter()
+        .map(|it| (it.hub.as_str(), it.weight.map(AllocationWeight::number), it.excluded))
+        .collect();
+    assert_eq!(names, [("a.hub", Some(7), None), ("gone.hub", None, Some(Exclusion::NotLinked))]);
+
+    let failed = decide(&wants(&["gone.hub"], Some(AllocationPolicy::GeoLatency)));
+    assert_eq!((failed.policy_of, failed.chosen, failed.ended), (PolicyOf::Enrollment, None, Some(at)));
+    assert!(matches!(failed.outcome, DecisionOutcome::Failed(Failure { code: 400_208, .. })));
 }
 
 proptest! {
@@ -113,17 +269,49 @@ proptest! {
         prop_assert!(chi_square < bound, "chi-square {chi_square} with bound {bound}");
     }
 
-    /// Linking a hub moves devices only to it.
+    /// Linking a hub moves devices only to it, and unlinking one moves only its own.
     #[test]
     fn a_new_hub_takes_only_its_share(weights in prop::collection::vec(1u16..=1000, 1..8), added in 1u16..=1000) {
         let mut hubs: Vec<_> = weights.iter().enumerate().map(|(n, w)| hub(&format!("h{n}.hub"), *w)).collect();
-        let before = instance(hubs.clone());
+        let without = instance(hubs.clone());
         hubs.push(hub("added.hub", added));
-        let after = instance(hubs);
-        let settings = EnrollmentSettings::default();
+        let with = instance(hubs);
         for number in 0..500 {
-            let (old, new) = (choose(&before, &settings, &device(number)), choose(&after, &settings, &device(number)));
-            prop_assert!(new == old || new.unwrap().name.as_str() == "added.hub");
+            let (old, new) = (hashed_hub(&without, &device(number)), hashed_hub(&with, &device(number)));
+            prop_assert!(new == old || new == "added.hub");
         }
+    }
+
+    /// More weight for a hub moves devices only to it, less only away from it; and no more than the shares differ by,
+    /// within what chance allows (six standard deviations of a binomial).
+    #[test]
+    fn a_new_weight_moves_only_the_difference(
+        weights in prop::collection::vec(1u16..=20, 2..8),
+        weight in 1u16..=20,
+        seed in 0u32..10_000,
+    ) {
+        let hubs: Vec<_> =
+            weights.iter().enumerate().map(|(n, weight)| hub(&format!("h{n}-{seed}.hub"), *weight)).collect();
+        let before = instance(hubs.clone());
+        let mut changed = hubs;
+        changed[0].weight = AllocationWeight::new(weight).unwrap();
+        let changed_name = changed[0].name.to_string();
+        let after = instance(changed);
+        let devices = 2_000_u32;
+        let mut moved = 0_u32;
+        for number in 0..devices {
+            let (old, new) = (hashed_hub(&before, &device(number as usize)), hashed_hub(&after, &device(number as usize)));
+            if old != new {
+                let (grows, shrinks) = (weight > weights[0], weight < weights[0]);
+                prop_assert!(grows && new == changed_name || shrinks && old == changed_name, "{old} {new}");
+                moved += 1;
+            }
+        }
+        let others: f64 = weights.iter().skip(1).map(|weight| f64::from(*weight)).sum();
+        let share = |weight: u16| f64::from(weight) / (f64::from(weight) + others);
+        let expected = (share(weight) - share(weights[0])).abs();
+        let spread = (f64::from(devices) * expected * (1.0 - expected)).sqrt();
+        let bound = f64::from(devices) * expected + 6.0 * spread + 1.0;
+        prop_assert!(f64::from(moved) <= bound, "{moved} moved, expected {bound} at most");
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use model::{
-    AttestedBy, DeviceId, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
+    AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
     HubCredentials, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
     InitialTwin, RegistrationId, SymmetricKey, Timestamp,
 };
@@ -84,43 +84,36 @@ pub struct Claimant<'a> {
 /// Proof that a device is who it says, and by which enrollment. Made only in this module.
 #[derive(Debug, Clone)]
 pub struct Attested {
-    enrollment: Admission,
+    enrollment: Enrollment,
     credentials: HubCredentials,
     by: AttestedBy,
-}
-
-#[derive(Debug, Clone)]
-enum Admission {
-    Individual(Box<IndividualEnrollment>),
-    Group(Arc<EnrollmentGroup>),
 }
 
 impl Attested {
     /// Which enrollment let the device in.
     pub fn enrollment(&self) -> EnrollmentRef {
-        match &self.enrollment {
-            Admission::Individual(_) => EnrollmentRef::Individual,
-            Admission::Group(group) => EnrollmentRef::Group(group.group_id.clone()),
-        }
+        self.enrollment.reference()
+    }
+
+    /// The enrollment itself.
+    pub fn admitted_by(&self) -> &Enrollment {
+        &self.enrollment
     }
 
     /// What the enrollment says about the device's provisioning.
     pub fn settings(&self) -> &EnrollmentSettings {
-        match &self.enrollment {
-            Admission::Individual(enrollment) => &enrollment.settings,
-            Admission::Group(group) => &group.settings,
-        }
+        self.enrollment.settings()
     }
 
     /// The device ID by the enrollment: the desired one, else the registration ID as it was enrolled. `None` for a
     /// group, which knows no names.
     pub fn device_id(&self) -> Option<DeviceId> {
         match &self.enrollment {
-            Admission::Individual(enrollment) => {
+            Enrollment::Individual(enrollment) => {
                 let enrolled = || DeviceId::from(&enrollment.registration_id);
                 Some(enrollment.device_id.clone().unwrap_or_else(enrolled))
             }
-            Admission::Group(_) => None,
+            Enrollment::Group(_) => None,
         }
     }
 
@@ -201,7 +194,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
         }
         IndividualAttestation::Tpm(_) => return Err(Refusal::Unsupported("TPM")),
     };
-    Ok(Attested { enrollment: Admission::Individual(Box::new(enrollment)), credentials, by })
+    Ok(Attested { enrollment: Enrollment::Individual(Box::new(enrollment)), credentials, by })
 }
 
 /// Whether the evidence is of the kind that this mechanism takes; if not, a group may fit better.
@@ -227,7 +220,7 @@ pub fn symmetric_key_group(
         let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
         if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
             return Ok(Attested {
-                enrollment: Admission::Group(Arc::clone(group)),
+                enrollment: Enrollment::Group(Arc::clone(group)),
                 credentials: HubCredentials::SymmetricKeys(device_keys),
                 by: AttestedBy::SymmetricKey,
             });
@@ -245,7 +238,7 @@ pub fn x509_group(
 ) -> Result<Attested, Refusal> {
     let group = x509::nearest_group(chain, groups, claimant)?;
     Ok(Attested {
-        enrollment: Admission::Group(Arc::clone(group)),
+        enrollment: Enrollment::Group(Arc::clone(group)),
         credentials: HubCredentials::Certificate(chain.leaf_thumbprint()),
         by: AttestedBy::X509,
     })

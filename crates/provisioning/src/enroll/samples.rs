@@ -26,6 +26,7 @@ pub(super) fn instance(scope: &str) -> Instance {
         location: "here".into(),
         weight: AllocationWeight::default(),
         takes_new_devices: true,
+        max_devices: None,
     };
     Instance {
         id_scope: IdScope::parse(scope).unwrap(),
@@ -34,6 +35,7 @@ pub(super) fn instance(scope: &str) -> Instance {
         allocation_policy: AllocationPolicy::Hashed,
         access_policies: Vec::new(),
         linked_hubs: vec![hub("hub-1.test"), hub("hub-2.test")],
+        failover: false,
         operation_key: key(9),
     }
 }

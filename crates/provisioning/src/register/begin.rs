@@ -43,7 +43,9 @@ impl Provisioning {
     ) -> Result<Option<Begun>, Error> {
         let name = previous.as_ref().map_or(&request.registration_id, |previous| &previous.registration_id);
         let standing = || previous.as_ref().and_then(Registration::assignment).cloned();
-        let status = match plan(instance, attested, name, previous.as_ref()) {
+        let current = previous.as_ref().and_then(Registration::assignment).map(|assignment| &assignment.hub);
+        let situation = self.situation(instance, attested.settings(), current, request.address);
+        let status = match plan(instance, attested, name, previous.as_ref(), &situation) {
             Plan::Join => {
                 let run = previous.and_then(|previous| Run::found(&instance.id_scope, &previous));
                 return Ok(run.map(|run| Begun::Running(Box::new(run))));

@@ -11,6 +11,9 @@ mod identify;
 mod operation_id;
 mod plan;
 mod status;
+mod surroundings;
+
+use std::net::IpAddr;
 
 use model::{HubName, IdScope, Order, Registration, RegistrationId, Status};
 use serde_json::Value;
@@ -26,6 +29,8 @@ pub struct RegisterRequest {
     pub evidence: Evidence,
     /// Free JSON for custom allocation.
     pub payload: Option<Value>,
+    /// Where it came from, to judge which hub is near; `None` when that is unknown.
+    pub address: Option<IpAddr>,
 }
 
 /// What came of a request so far.

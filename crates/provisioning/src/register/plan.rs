@@ -5,7 +5,10 @@ use model::{
     RegistrationId, Status, Substatus, TwinOrder,
 };
 
-use crate::{allocate, attest::Attested};
+use crate::{
+    allocate::{self, Choice, Situation, Unallocatable},
+    attest::Attested,
+};
 
 /// What should happen.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +32,7 @@ pub(super) fn plan(
     attested: &Attested,
     name: &RegistrationId,
     previous: Option<&Registration>,
+    situation: &Situation,
 ) -> Plan {
     if attested.settings().provisioning_status == ProvisioningStatus::Disabled {
         return Plan::Disable;
@@ -41,9 +45,10 @@ pub(super) fn plan(
     let standing = previous.and_then(Registration::assignment);
     match standing.filter(|assignment| is_linked(&assignment.hub)) {
         Some(standing) => stay(standing, attested, device_id, previous),
-        None => match allocate::choose(instance, attested.settings(), name) {
-            Ok(hub) => Plan::Assign(first_order(&hub.name, attested, device_id)),
-            Err(problem) => Plan::Fail(problem.failure()),
+        None => match allocate::choose(instance, attested.settings(), name, situation).choice {
+            Choice::Hub(chosen) => Plan::Assign(first_order(&chosen.hub, attested, device_id)),
+            Choice::Ask(..) => Plan::Fail(Unallocatable::NoWebhook.failure()),
+            Choice::None(problem) => Plan::Fail(problem.failure()),
         },
     }
 }

@@ -21,6 +21,9 @@ pub struct InstanceConfig {
     /// How hubs are chosen where an enrollment does not say: `hashed`, `geoLatency` or `static`.
     #[serde(default)]
     pub allocation_policy: AllocationPolicy,
+    /// Whether hubs that are down or full are passed over for new devices. Not in the hosted service.
+    #[serde(default)]
+    pub failover: bool,
     /// Who may use the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -86,6 +89,7 @@ impl InstanceConfig {
             allocation_policy: self.allocation_policy,
             access_policies: policies.collect::<anyhow::Result<_>>()?,
             linked_hubs,
+            failover: self.failover,
             operation_key,
         })
     }

@@ -22,6 +22,8 @@ pub struct LinkedHubConfig {
     pub weight: AllocationWeight,
     /// Whether allocation policies may choose it for new devices.
     pub apply_allocation_policy: bool,
+    /// How many devices it may have before failover passes it over; unlimited when absent.
+    pub max_devices: Option<u64>,
 }
 
 /// Which hub a link leads to.
@@ -55,6 +57,7 @@ struct Written {
     weight: AllocationWeight,
     #[serde(default = "yes")]
     apply_allocation_policy: bool,
+    max_devices: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -65,8 +68,15 @@ impl TryFrom<Written> for LinkedHubConfig {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { embedded_hub, connection_string, ca, location, weight, apply_allocation_policy } =
-            written;
+        let Written {
+            embedded_hub,
+            connection_string,
+            ca,
+            location,
+            weight,
+            apply_allocation_policy,
+            max_devices,
+        } = written;
         let target = match (embedded_hub, connection_string, ca) {
             (Some(name), None, None) => LinkTarget::Embedded(name),
             (None, Some(connection_string), ca) => {
@@ -75,7 +85,7 @@ impl TryFrom<Written> for LinkedHubConfig {
             (Some(_), None, Some(_)) => return Err("a linked hub has `ca` only beside `connection_string`"),
             _ => return Err("a linked hub needs either `embedded_hub` or `connection_string`"),
         };
-        Ok(LinkedHubConfig { target, location, weight, apply_allocation_policy })
+        Ok(LinkedHubConfig { target, location, weight, apply_allocation_policy, max_devices })
     }
 }
 
@@ -95,6 +105,7 @@ impl LinkedHubConfig {
             location: self.location.clone(),
             weight: self.weight,
             takes_new_devices: self.apply_allocation_policy,
+            max_devices: self.max_devices,
         }
     }
 }

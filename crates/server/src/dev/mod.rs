@@ -129,6 +129,7 @@ fn instance(
             location: "here".into(),
             weight: *weight,
             takes_new_devices: true,
+            max_devices: None,
         })
     });
     Ok(Instance {
@@ -138,6 +139,7 @@ fn instance(
         allocation_policy: AllocationPolicy::Hashed,
         access_policies: vec![state.owner.clone()],
         linked_hubs: hubs.collect::<anyhow::Result<_>>()?,
+        failover: false,
         operation_key: state.operation_key.clone(),
     })
 }

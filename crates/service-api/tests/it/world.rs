@@ -7,13 +7,13 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{AccessPolicy, IdScope, Instance, Registration, Rights};
 use provisioning::{
-    Provisioning,
-    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store},
+    Ports, Provisioning,
+    ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store, Unknown},
 };
 use serde_json::{Value, json};
 use service_api::{ServiceApi, router};
 use store::EmbeddedStore;
-use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
+use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample, webhook::FakeWebhook};
 use tower_service::Service;
 
 pub const OWNER: &str = "provisioningserviceowner";
@@ -37,7 +37,14 @@ impl World {
         let clock = Arc::new(SteppedClock::default());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let hubs = Arc::new(FakeHubs::new([]));
-        let provisioning = Provisioning::new(store.clone(), hubs, clock.clone(), entropy.clone());
+        let provisioning = Provisioning::new(Ports {
+            store: store.clone(),
+            hubs,
+            webhook: Arc::new(FakeWebhook::default()),
+            surroundings: Arc::new(Unknown),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         let router = router(ServiceApi::new(Arc::new(provisioning), clock.clone(), entropy));
         World { store, clock, router, _folder: folder }
     }

@@ -9,9 +9,9 @@ use model::{
     ProvisioningStatus, Registration, RegistrationId, Status, SymmetricKey,
 };
 use provisioning::{
-    Error, Provisioning,
+    Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{Change, Commit, Expect, Store},
+    ports::{Change, Commit, Expect, Store, Unknown},
     register::{Begun, Ended, RegisterRequest, Run},
 };
 use store::EmbeddedStore;
@@ -21,6 +21,7 @@ use testkit::{
     entropy::SeededEntropy,
     hub::{FakeHub, FakeHubs},
     sample,
+    webhook::FakeWebhook,
 };
 
 use super::token::Token;
@@ -68,8 +69,14 @@ impl World {
     ) -> World {
         let path = directory.path().join("store.db");
         let store = EmbeddedStore::open(&path, Sealer::from_key([7; 32])).unwrap();
-        let provisioning =
-            Provisioning::new(Arc::new(store.clone()), hubs.clone(), clock.clone(), entropy.clone());
+        let provisioning = Provisioning::new(Ports {
+            store: Arc::new(store.clone()),
+            hubs: hubs.clone(),
+            webhook: Arc::new(FakeWebhook::default()),
+            surroundings: Arc::new(Unknown),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        });
         World { store, hubs, clock, entropy, provisioning: Arc::new(provisioning), directory }
     }
 
@@ -137,7 +144,7 @@ impl World {
 
     pub async fn begin_with(&self, scope: &str, id: &str, evidence: Evidence) -> Result<Begun, Error> {
         let registration_id = RegistrationId::parse(id).unwrap();
-        let request = RegisterRequest { registration_id, evidence, payload: None };
+        let request = RegisterRequest { registration_id, evidence, payload: None, address: None };
         self.provisioning.begin(&self.instance(scope).await, &request).await
     }
 

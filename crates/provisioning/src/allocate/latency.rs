@@ -1,0 +1,59 @@
+//! Lowest latency: the hub nearest to the device.
+//!
+//! Hubs that are about as near as the nearest share devices by the weighted hash, so that two hubs in one place do not
+//! take turns by the noise of a measurement. A device that comes back stays where it is unless another hub is nearer by
+//! a larger margin: moving costs more than a few milliseconds. Where nothing is known, nobody moves.
+
+use model::{Because, Latency, LatencySource, LinkedHub, RegistrationId};
+
+use super::{Situation, hashed};
+
+/// How much farther than the nearest a hub may be, at least and in relation.
+struct Margin {
+    at_least: Latency,
+    percent: u32,
+}
+
+/// To be as near. Measurements of one path differ by this much from minute to minute.
+const AS_NEAR: Margin = Margin { at_least: Latency::from_millis(5), percent: 10 };
+
+/// For a device to stay. Wider than [`AS_NEAR`] by so much that a latency at its edge does not move devices to and fro.
+const NEAR_ENOUGH: Margin = Margin { at_least: Latency::from_millis(20), percent: 25 };
+
+impl Margin {
+    fn covers(&self, latency: Latency, nearest: Latency) -> bool {
+        let more = (nearest.micros() / 100).saturating_mul(self.percent).max(self.at_least.micros());
+        latency.micros() <= nearest.micros().saturating_add(more)
+    }
+}
+
+/// The hub, and why that one; `None` when there is none.
+pub(super) fn choose<'a>(
+    hubs: &[&'a LinkedHub],
+    registration_id: &RegistrationId,
+    situation: &Situation,
+) -> Option<(&'a LinkedHub, Because)> {
+    let latency = |hub: &LinkedHub| situation.latencies.to(&hub.name);
+    let nearest = hubs.iter().filter_map(|hub| latency(hub)).min();
+    let current = hubs.iter().find(|hub| situation.current.as_ref() == Some(&hub.name));
+    let stays = |hub: &LinkedHub| match (latency(hub), nearest) {
+        (Some(latency), Some(nearest)) => NEAR_ENOUGH.covers(latency, nearest),
+        (None, Some(_)) => is_no_verdict(situation),
+        (_, None) => true,
+    };
+    if let Some(hub) = current.filter(|hub| stays(hub)) {
+        return Some((hub, Because::NearEnough));
+    }
+    let Some(nearest) = nearest else {
+        return hashed::choose(hubs.iter().copied(), registration_id).map(|hub| (hub, Because::Hash));
+    };
+    let as_near = |hub: &&&LinkedHub| latency(hub).is_some_and(|latency| AS_NEAR.covers(latency, nearest));
+    let hub = hashed::choose(hubs.iter().filter(as_near).copied(), registration_id);
+    hub.map(|hub| (hub, Because::Nearest))
+}
+
+/// Whether it says nothing about a hub that it has no latency. A probe that got no answer shows only that the hub is down
+/// at the moment; a hub that the operator's table leaves out is meant to be far.
+fn is_no_verdict(situation: &Situation) -> bool {
+    matches!(situation.latencies.source(), Some(LatencySource::Probes) | None)
+}
