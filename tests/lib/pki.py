@@ -1,6 +1,7 @@
 """Device certificates for the tests, made fresh: self-signed leaves, authorities, chains.
 
-As a program it prints one set of credentials as JSON, for tests that are not Python:
+As a program it prints one set of credentials as JSON, for tests that are not Python; a chain is a leaf below the
+authority `inner`, below `outer`, below `root`:
 
     python tests/lib/pki.py self-signed COMMON_NAME
     python tests/lib/pki.py chain COMMON_NAME
@@ -126,6 +127,7 @@ def as_json(credentials: Credentials, signers: dict[str, Credentials]) -> str:
     return json.dumps(
         {
             "certificate": credentials.chain_pem,
+            "leaf": credentials.certificate_pem,
             "key": credentials.key_pem,
             "thumbprint": credentials.thumbprint,
             **{role: signer.certificate_pem for role, signer in signers.items()},
@@ -140,8 +142,9 @@ def main(arguments: list[str]) -> int:
             print(as_json(self_signed(common_name), {}))
         case ["chain", common_name]:
             root = authority(f"{common_name} root")
-            intermediate = root.subordinate(f"{common_name} intermediate")
-            print(as_json(intermediate.issue(common_name), {"root": root, "intermediate": intermediate}))
+            outer = root.subordinate(f"{common_name} outer")
+            inner = outer.subordinate(f"{common_name} inner")
+            print(as_json(inner.issue(common_name), {"root": root, "outer": outer, "inner": inner}))
         case _:
             print(__doc__, file=sys.stderr)
             return 2

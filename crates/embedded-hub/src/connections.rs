@@ -19,6 +19,8 @@ pub struct Connections {
     expiries: Mutex<BTreeMap<(i64, u64), Arc<Live>>>,
     /// Connections that did something since the last time it was noted.
     touched: Mutex<Vec<Arc<Live>>>,
+    /// What devices did without a connection since then.
+    passing: Mutex<HashMap<DeviceId, Activity>>,
     /// Somebody subscribed to methods.
     pub listening: Notify,
     next: AtomicU64,
@@ -32,9 +34,8 @@ pub struct Live {
     pub since: Timestamp,
     /// The way to it.
     pub outbox: Outbox,
-    /// Cloud-to-device messages on their way.
-    pub flow: Mutex<Flow>,
-    number: u64,
+    /// Which of the hub's connections it is.
+    pub number: u64,
     expires: Option<Timestamp>,
     subscriptions: AtomicU8,
     calls: Mutex<Calls>,
@@ -46,15 +47,6 @@ pub struct Live {
     telemetry: AtomicU64,
 }
 
-/// How far the delivery of queued messages has come on this connection.
-#[derive(Debug, Default)]
-pub struct Flow {
-    /// The last message that was sent.
-    pub sent: i64,
-    /// Messages sent and not yet acknowledged.
-    pub in_flight: usize,
-}
-
 #[derive(Default)]
 struct Calls {
     last: u64,
@@ -62,19 +54,18 @@ struct Calls {
 }
 
 impl Connections {
-    /// Takes in a new connection; an older one of the same device is closed.
+    /// Takes in a new connection; an older one of the same device is closed, and returned too.
     pub fn open(
         &self,
         id: DeviceId,
         outbox: Outbox,
         now: Timestamp,
         expires: Option<Timestamp>,
-    ) -> Arc<Live> {
+    ) -> (Arc<Live>, Option<Arc<Live>>) {
         let live = Arc::new(Live {
             id: id.clone(),
             since: now,
             outbox,
-            flow: Mutex::default(),
             number: self.next.fetch_add(1, Ordering::Relaxed),
             expires,
             subscriptions: AtomicU8::new(0),
@@ -88,11 +79,11 @@ impl Connections {
             locked(&self.expiries).insert(key, Arc::clone(&live));
         }
         let older = locked(&self.live).insert(id, Arc::clone(&live));
-        if let Some(older) = older {
+        if let Some(older) = &older {
             older.outbox.close(Close::because("the device connected anew"));
         }
         self.touch(&live, now);
-        live
+        (live, older)
     }
 
     /// Lets go of a connection that has ended.
@@ -149,10 +140,24 @@ impl Connections {
         }
     }
 
+    /// Notes what a device did without a connection.
+    pub fn pass_by(&self, id: &DeviceId, telemetry: u64, now: Timestamp) {
+        let mut passing = locked(&self.passing);
+        let passed = passing.entry(id.clone()).or_insert_with(|| Activity {
+            id: id.clone(),
+            state_at: None,
+            active_at: now,
+            telemetry: 0,
+        });
+        passed.active_at = passed.active_at.max(now);
+        passed.telemetry += telemetry;
+    }
+
     /// What was done since the last call.
     pub fn take_activity(&self) -> Vec<Activity> {
         let touched = std::mem::take(&mut *locked(&self.touched));
-        touched.iter().map(|live| live.take_activity()).collect()
+        let passing = std::mem::take(&mut *locked(&self.passing));
+        touched.iter().map(|live| live.take_activity()).chain(passing.into_values()).collect()
     }
 }
 
@@ -218,7 +223,7 @@ impl Live {
         let ended = self.ended_at.load(Ordering::Relaxed);
         Activity {
             id: self.id.clone(),
-            state_at: if ended == 0 { self.since } else { Timestamp::from_ticks(ended) },
+            state_at: Some(if ended == 0 { self.since } else { Timestamp::from_ticks(ended) }),
             active_at: self.active_at(),
             telemetry: self.telemetry.swap(0, Ordering::Relaxed),
         }

@@ -20,6 +20,9 @@ pub enum HubFailure {
     /// The request is not allowed as it is.
     #[error("{0}")]
     Invalid(String),
+    /// The message is not with the device any more, or never was.
+    #[error("The lock supplied is invalid: the message was settled or its lock has run out.")]
+    LockLost,
     /// The device is not connected, or does not listen for methods.
     #[error("The device '{0}' is not online.")]
     Offline(String),
@@ -51,6 +54,7 @@ impl HubFailure {
             HubFailure::Busy => ErrorCode::ServiceUnavailable,
             HubFailure::Exists(_) => ErrorCode::DeviceAlreadyExists,
             HubFailure::Invalid(_) => ErrorCode::ArgumentInvalid,
+            HubFailure::LockLost => ErrorCode::DeviceMessageLockLost,
             HubFailure::Offline(_) => ErrorCode::DeviceNotOnline,
             HubFailure::QueueFull(_) => ErrorCode::DeviceMaximumQueueDepthExceeded,
             HubFailure::Stale(_) => ErrorCode::PreconditionFailed,

@@ -17,6 +17,7 @@ use crate::{
     config::{HubClock, HubConfig},
     connections::Connections,
     failure::HubFailure,
+    messages::Locks,
     storage::{Activity, Storage, StorageError},
 };
 
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) doors: Doors,
     pub(crate) storage: Storage,
     pub(crate) connections: Connections,
+    pub(crate) locks: Locks,
     pub(crate) clock: Arc<dyn HubClock>,
     pub(crate) telemetry: AtomicU64,
     turns: Vec<Mutex<()>>,
@@ -65,6 +67,7 @@ impl Hub {
             doors,
             storage,
             connections: Connections::default(),
+            locks: Locks::default(),
             clock: Arc::new(clock),
             telemetry: AtomicU64::new(0),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
@@ -86,14 +89,15 @@ impl Hub {
         Ok(Counts { devices, disabled, connected, telemetry: self.core.telemetry.load(Ordering::Relaxed) })
     }
 
-    /// Does what has its time: drops devices whose tokens have run out, and notes when devices were
-    /// seen and how much telemetry they sent. Runs until `shutdown` and notes the rest then.
+    /// Does what has its time: drops devices whose tokens have run out, takes back messages that were not
+    /// settled in time, and notes when devices were seen and how much telemetry they sent. Runs until `shutdown` and notes the rest then.
     ///
     /// What devices did in the last second is lost when the process is killed; nothing that anybody
     /// was told is among it.
     pub async fn tend(&self, shutdown: CancellationToken) {
         while shutdown.run_until_cancelled(tokio::time::sleep(TEND_EVERY)).await.is_some() {
             self.core.connections.close_expired(self.now());
+            self.return_lapsed().await;
             self.note_activity().await;
         }
         self.note_activity().await;

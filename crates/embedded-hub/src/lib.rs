@@ -1,12 +1,13 @@
 //! A small IoT hub of its own: device registry, twins, direct methods and messages over a service REST,
-//! and a device endpoint over MQTT 3.1.1. Stock SDKs work with it.
+//! and a device endpoint over HTTPS and MQTT 3.1.1. Stock SDKs work with it.
 //!
 //! It is a neighbour of the provisioning service, not a room in it: they share no state, and the
 //! service reaches it only through [`Hub::ensure_device`] and [`Hub::delete_device`].
 //!
 //! ```text
 //!   rest/   operators ──► registry, bulk, twins, methods, messages ──┐
-//!   mqtt/   devices   ──► twins, methods, messages                   ├──► storage/  one SQLite file
+//!   mqtt/   devices   ──► twins, methods, messages, telemetry        ├──► storage/  one SQLite file
+//!   https/  devices   ──► messages, telemetry                        │
 //!   ensure  the provisioning service                                 ┘
 //! ```
 //!
@@ -16,11 +17,13 @@
 //! consumers (telemetry is counted), and AMQP.
 
 mod access;
+mod admission;
 mod bulk;
 mod config;
 mod connections;
 mod ensure;
 mod failure;
+mod https;
 mod hub;
 mod identity;
 mod messages;
@@ -30,6 +33,7 @@ mod registry;
 mod rest;
 mod serve;
 mod storage;
+mod telemetry;
 pub mod twin;
 mod twins;
 mod view;

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use net::{CancellationToken, Gate, Limits, MqttLimits, Site, serve_https, serve_mqtt};
 use tokio::net::TcpListener;
 
-use crate::hub::Hub;
+use crate::{hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
 
 /// A hub's listening sockets.
 pub struct Listeners {
-    /// For the service REST and devices over WebSockets, usually port 443.
+    /// For the service REST, and devices over HTTPS and WebSockets, usually port 443.
     pub https: TcpListener,
     /// For devices over MQTT, usually port 8883.
     pub mqtts: TcpListener,
@@ -42,7 +42,5 @@ pub fn limits(given: &Limits) -> Limits {
 
 /// Waiting for a device to connect, then for its answer.
 const LONGEST_CALL: Duration = Duration::from_secs(2 * 300);
-/// Largest device-to-cloud message (IoT Hub documentation).
-const MAX_TELEMETRY_BYTES: usize = 256 * 1024;
 /// Longest topic that MQTT can carry, with the packet's header.
 const MAX_TOPIC_BYTES: usize = 64 * 1024 + 16;

@@ -8,8 +8,7 @@ use wire::{
 };
 
 use crate::{
-    access::{Denied, admit_certificate},
-    failure::HubFailure,
+    admission::{NotAdmitted, Proof},
     hub::Hub,
 };
 
@@ -27,18 +26,15 @@ pub enum ConnectRefusal {
     /// The client ID is another than the user name's.
     #[error("the client ID is not the one in the user name")]
     ClientId,
-    /// It did not prove itself.
-    #[error(transparent)]
-    Denied(#[from] Denied),
     /// The user name's device ID breaks the rule for them.
     #[error(transparent)]
     DeviceId(#[from] IdError),
-    /// The hub cannot tell.
-    #[error(transparent)]
-    Hub(#[from] HubFailure),
     /// Modules are not served.
     #[error("modules cannot connect here")]
     Module,
+    /// It did not prove itself, or the hub cannot tell.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// The user name is for another hub.
     #[error("the user name is for another hub")]
     OtherHub,
@@ -55,8 +51,8 @@ impl ConnectRefusal {
     pub fn code(&self) -> ConnectReturnCode {
         match self {
             ConnectRefusal::ClientId => ConnectReturnCode::IdentifierRejected,
-            ConnectRefusal::Hub(_) => ConnectReturnCode::ServerUnavailable,
-            ConnectRefusal::Denied(_)
+            ConnectRefusal::NotAdmitted(NotAdmitted::Hub(_)) => ConnectReturnCode::ServerUnavailable,
+            ConnectRefusal::NotAdmitted(NotAdmitted::Denied(_))
             | ConnectRefusal::DeviceId(_)
             | ConnectRefusal::Module
             | ConnectRefusal::OtherHub
@@ -91,18 +87,10 @@ impl<'a> Claim<'a> {
 
     /// Compares it with what the hub knows of the device.
     pub fn prove(self, hub: &Hub, peer: &Peer) -> Result<Admitted, ConnectRefusal> {
-        let identity = hub.core.storage.read(|rows| rows.identity(&self.id))?.ok_or(Denied::UnknownDevice)?;
-        let expires = match (self.password, peer.certificates.first()) {
-            (Some(password), _) => {
-                let token = std::str::from_utf8(password).map_err(|_| ConnectRefusal::Password)?;
-                Some(hub.core.doors.admit_device(token, &self.id, &identity, hub.now())?)
-            }
-            (None, Some(leaf)) => {
-                admit_certificate(leaf, &identity)?;
-                None
-            }
-            (None, None) => return Err(Denied::NoCredentials.into()),
-        };
+        let token = self.password.map(std::str::from_utf8).transpose();
+        let token = token.map_err(|_| ConnectRefusal::Password)?;
+        let leaf = peer.certificates.first().map(AsRef::as_ref);
+        let expires = hub.admit(&self.id, Proof::shown(token, leaf))?;
         Ok(Admitted { id: self.id, expires })
     }
 }

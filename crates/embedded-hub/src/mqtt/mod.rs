@@ -13,7 +13,7 @@ use net::{
 };
 use wire::mqtt::{Connect, ConnectReturnCode};
 
-use crate::{failure::HubFailure, hub::Hub};
+use crate::{admission::NotAdmitted, failure::HubFailure, hub::Hub};
 
 use connect::{Claim, ConnectRefusal};
 use session::DeviceSession;
@@ -39,7 +39,7 @@ impl MqttEndpoint for DeviceEndpoint {
         outbox: Outbox,
     ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
         let refused = |refusal: ConnectRefusal| {
-            if let ConnectRefusal::Hub(HubFailure::Broken(reason)) = &refusal {
+            if let ConnectRefusal::NotAdmitted(NotAdmitted::Hub(HubFailure::Broken(reason))) = &refusal {
                 tracing::error!(reason, hub.name = %self.hub.name(), "a device cannot be looked up");
             }
             tracing::debug!(client.id = %connect.client_id, peer.addr = %peer.addr, %refusal, "refused");
@@ -47,8 +47,14 @@ impl MqttEndpoint for DeviceEndpoint {
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
         // In turn with changes: a device that is disabled while it connects must not stay connected.
-        let _turn = self.hub.turn(&claim.id).await;
+        let turn = self.hub.turn(&claim.id).await;
         let admitted = claim.prove(&self.hub, peer).map_err(refused)?;
-        Ok(Box::new(DeviceSession::open(self.hub.clone(), admitted, outbox)))
+        let (session, older) = DeviceSession::open(self.hub.clone(), admitted, outbox);
+        drop(turn);
+        if let Some(older) = older {
+            // Its end may take a while to be noticed, and what it had in hand is for the new one.
+            self.hub.return_messages(&older).await;
+        }
+        Ok(Box::new(session))
     }
 }

@@ -1,7 +1,6 @@
 //! A connected device: what it subscribes to and publishes.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use wire::{
     mqtt::{Publish, QoS, SubscribeReturn},
 };
 
-use crate::{connections::Live, hub::Hub};
+use crate::{connections::Live, hub::Hub, messages::Settlement};
 
 use super::{connect::Admitted, twin};
 
@@ -23,16 +22,11 @@ pub struct DeviceSession {
 }
 
 impl DeviceSession {
-    /// Begins the session; an older one of the same device ends.
-    pub fn open(hub: Hub, admitted: Admitted, outbox: Outbox) -> DeviceSession {
-        let live = hub.core.connections.open(admitted.id, outbox, hub.now(), admitted.expires);
+    /// Begins the session; an older connection of the same device, which is also returned, ends.
+    pub fn open(hub: Hub, admitted: Admitted, outbox: Outbox) -> (DeviceSession, Option<Arc<Live>>) {
+        let (live, older) = hub.core.connections.open(admitted.id, outbox, hub.now(), admitted.expires);
         tracing::debug!(device.id = %live.id, "connected");
-        DeviceSession { hub, live }
-    }
-
-    fn count_telemetry(&self) {
-        self.live.count_telemetry();
-        self.hub.core.telemetry.fetch_add(1, Ordering::Relaxed);
+        (DeviceSession { hub, live }, older)
     }
 }
 
@@ -47,7 +41,7 @@ impl MqttSession for DeviceSession {
             };
             self.live.subscribe(known);
             match known {
-                DeviceFilter::Devicebound => self.hub.deliver(&self.live),
+                DeviceFilter::Devicebound => self.hub.deliver(&self.live).await,
                 DeviceFilter::Methods => self.hub.core.connections.listening.notify_waiters(),
                 DeviceFilter::Desired | DeviceFilter::TwinReplies => {}
             }
@@ -68,7 +62,7 @@ impl MqttSession for DeviceSession {
         })?;
         match published {
             DevicePublish::Telemetry { device_id, module_id: None } if device_id == self.live.id.as_str() => {
-                self.count_telemetry();
+                self.hub.take_telemetry(&self.live);
             }
             DevicePublish::Telemetry { .. } => {
                 return Err(Close::because("telemetry in another device's name"));
@@ -88,11 +82,12 @@ impl MqttSession for DeviceSession {
 
     async fn acknowledged(&mut self, token: u64) {
         // Tokens are sequence numbers of messages, which SQLite keeps below 2^63.
-        self.hub.delivered(&self.live, token.cast_signed()).await;
+        self.hub.settle_delivered(&self.live, token.cast_signed(), Settlement::Completed).await;
     }
 
     async fn closed(&mut self) {
         self.hub.core.connections.ended(&self.live, self.hub.now());
+        self.hub.return_messages(&self.live).await;
         tracing::debug!(device.id = %self.live.id, "disconnected");
     }
 }

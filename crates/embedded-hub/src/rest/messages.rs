@@ -5,6 +5,7 @@ use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use model::{DeviceId, Timestamp};
 use serde_json::json;
+use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS};
 
 use crate::{failure::HubFailure, hub::Hub, messages::CloudMessage};
 
@@ -18,14 +19,6 @@ use super::{
 const MAX_PROPERTIES: usize = 64;
 /// Bytes of all properties' values.
 const MAX_PROPERTY_BYTES: usize = 8 * 1024;
-
-/// System properties by header and short name.
-const SYSTEM: [(&str, &str); 4] = [
-    ("iothub-correlationid", "cid"),
-    ("iothub-contenttype", "ct"),
-    ("iothub-contentencoding", "ce"),
-    ("iothub-userid", "uid"),
-];
 
 /// `POST /messages/devicebound`: to whom stands in `iothub-to`, as `/devices/{id}/messages/devicebound`.
 pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: Whole) -> Response {
@@ -64,15 +57,15 @@ fn message(headers: &HeaderMap, body: &Whole) -> Result<CloudMessage, HubFailure
         body: body.0.to_vec(),
         ..CloudMessage::default()
     };
-    for (header, name) in SYSTEM {
+    for (header, name) in SYSTEM_HEADERS.into_iter().filter(|(_, name)| !["mid", "to"].contains(name)) {
         message.system.extend(text(headers, header)?.map(|value| (name, value)));
     }
     if let Some(expiry) = text(headers, "iothub-expiry")? {
         let expiry = Timestamp::parse(&expiry).map_err(|error| HubFailure::Invalid(error.to_string()))?;
         message.expires_at = Some(expiry);
     }
-    for name in headers.keys().filter_map(|name| name.as_str().strip_prefix("iothub-app-")) {
-        let value = text(headers, &format!("iothub-app-{name}"))?;
+    for name in headers.keys().filter_map(|name| name.as_str().strip_prefix(APPLICATION_HEADER)) {
+        let value = text(headers, &format!("{APPLICATION_HEADER}{name}"))?;
         message.application.extend(value.map(|value| (name.to_owned(), value)));
     }
     let properties = || message.application.iter().map(|(name, value)| name.len() + value.len());

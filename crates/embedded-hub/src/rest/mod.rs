@@ -12,7 +12,11 @@ mod twins;
 
 use axum::{Router, middleware, routing};
 
-use crate::hub::Hub;
+pub use answer::{Refusal, answer, nothing};
+pub use body::Whole;
+pub use named::Named;
+
+use crate::{https, hub::Hub};
 
 impl Hub {
     /// The routes, to be served by [`net::serve_https`] or [`crate::serve`].
@@ -34,6 +38,8 @@ impl Hub {
             .fallback(answer::no_such_route)
             .method_not_allowed_fallback(answer::no_such_method)
             .layer(middleware::from_fn_with_state(self.clone(), guard::admit))
+            .merge(https::routes())
+            .method_not_allowed_fallback(answer::no_such_method)
             .with_state(self.clone())
     }
 }

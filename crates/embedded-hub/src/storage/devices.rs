@@ -40,8 +40,8 @@ pub struct Seen {
 pub struct Activity {
     /// Which device.
     pub id: DeviceId,
-    /// When it last connected or disconnected.
-    pub state_at: Timestamp,
+    /// When it last connected or disconnected, if it did.
+    pub state_at: Option<Timestamp>,
     /// When it last did anything.
     pub active_at: Timestamp,
     /// Telemetry messages since.
@@ -169,12 +169,13 @@ impl Rows<'_> {
 
     /// Notes what a device did. A device that is gone is passed over.
     pub fn note(&self, activity: &Activity) -> Result<(), HubFailure> {
-        let sql = "UPDATE device SET state_at = max(coalesce(state_at, 0), ?2), \
+        // `max` of something and NULL is NULL.
+        let sql = "UPDATE device SET state_at = coalesce(max(coalesce(state_at, 0), ?2), state_at), \
                    seen_at = max(coalesce(seen_at, 0), ?3), messages = messages + ?4 WHERE id = ?1";
         let telemetry = i64::try_from(activity.telemetry).unwrap_or(i64::MAX);
         self.connection.prepare_cached(sql)?.execute(params![
             activity.id.as_str(),
-            activity.state_at.ticks(),
+            activity.state_at.map(Timestamp::ticks),
             activity.active_at.ticks(),
             telemetry,
         ])?;

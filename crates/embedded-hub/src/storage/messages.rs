@@ -11,19 +11,35 @@ use super::{Kind, Rows, seal, unseal};
 /// A cloud-to-device message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredMessage {
-    /// Its properties, system ones with their `$.` first.
-    #[serde(rename = "p")]
-    pub properties: Vec<(String, String)>,
+    /// System properties by their short names (`mid`, `to`, `cid`, …).
+    #[serde(rename = "s")]
+    pub system: Vec<(String, String)>,
+    /// The application's own properties.
+    #[serde(rename = "a")]
+    pub application: Vec<(String, String)>,
     /// Its content.
     #[serde(rename = "b", with = "base64_text")]
     pub body: Vec<u8>,
 }
 
-/// A message with its place in the queue.
+/// How long a message is in the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Stay {
+    /// Since when.
+    pub enqueued_at: Timestamp,
+    /// Until when, if its device does not take it before.
+    pub expires_at: Timestamp,
+}
+
+/// A message in its place in the queue.
 #[derive(Debug, Clone)]
 pub struct Waiting {
     /// Grows with every message, never used twice.
     pub sequence: i64,
+    /// How long it is there.
+    pub stay: Stay,
+    /// How often the device had it and did not take it.
+    pub returns: u32,
     /// The message.
     pub message: StoredMessage,
 }
@@ -34,45 +50,65 @@ impl Rows<'_> {
         &self,
         id: &DeviceId,
         message: &StoredMessage,
-        expires_at: Timestamp,
-        limit: u64,
+        stay: Stay,
+        limit: usize,
     ) -> Result<bool, HubFailure> {
-        if self.waiting(id)? >= limit {
+        if self.waiting(id)? >= limit as u64 {
             return Ok(false);
         }
         let sealed = seal(self.sealer, Kind::Message, id.as_str(), message)?;
-        let sql = "INSERT INTO message (device, expires_at, document) VALUES (?1, ?2, ?3)";
-        self.connection.prepare_cached(sql)?.execute(params![id.as_str(), expires_at.ticks(), sealed])?;
+        let sql = "INSERT INTO message (device, enqueued_at, expires_at, document) VALUES (?1, ?2, ?3, ?4)";
+        let row = params![id.as_str(), stay.enqueued_at.ticks(), stay.expires_at.ticks(), sealed];
+        self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(true)
     }
 
-    /// The messages of a device that follow `after`, at most `limit`, those that have expired left out.
-    pub fn messages_after(
+    /// The first messages of a device, at most `limit`, without those that have expired and those that `is_out`
+    /// names by their sequence.
+    pub fn messages(
         &self,
         id: &DeviceId,
-        after: i64,
         now: Timestamp,
         limit: usize,
+        is_out: impl Fn(i64) -> bool,
     ) -> Result<Vec<Waiting>, HubFailure> {
-        let sql = "SELECT sequence, document FROM message \
-                   WHERE device = ?1 AND sequence > ?2 AND expires_at > ?3 ORDER BY sequence LIMIT ?4";
+        let sql = "SELECT sequence, enqueued_at, expires_at, returns, document FROM message \
+                   WHERE device = ?1 AND expires_at > ?2 ORDER BY sequence";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = statement.query_map(params![id.as_str(), after, now.ticks(), limit], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
-        })?;
-        let waiting = rows.map(|row| {
-            let (sequence, sealed) = row?;
-            Ok(Waiting { sequence, message: unseal(self.sealer, Kind::Message, id.as_str(), &sealed)? })
-        });
-        waiting.collect()
+        let mut rows = statement.query(params![id.as_str(), now.ticks()])?;
+        let mut waiting = Vec::new();
+        while waiting.len() < limit
+            && let Some(row) = rows.next()?
+        {
+            let sequence = row.get(0)?;
+            if is_out(sequence) {
+                continue;
+            }
+            let time = |column| Ok::<_, rusqlite::Error>(Timestamp::from_ticks(row.get(column)?));
+            let sealed: Vec<u8> = row.get(4)?;
+            waiting.push(Waiting {
+                sequence,
+                stay: Stay { enqueued_at: time(1)?, expires_at: time(2)? },
+                returns: row.get(3)?,
+                message: unseal(self.sealer, Kind::Message, id.as_str(), &sealed)?,
+            });
+        }
+        Ok(waiting)
     }
 
-    /// Removes a message that its device has received.
+    /// Removes a message that its device has taken, or will never take.
     pub fn remove_message(&self, id: &DeviceId, sequence: i64) -> Result<(), HubFailure> {
         let sql = "DELETE FROM message WHERE sequence = ?1 AND device = ?2";
         self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str()])?;
         Ok(())
+    }
+
+    /// Counts that a message came back, and removes it when that was the last time it may; `true` when it was.
+    pub fn return_message(&self, id: &DeviceId, sequence: i64, most: u32) -> Result<bool, HubFailure> {
+        let sql = "UPDATE message SET returns = returns + 1 WHERE sequence = ?1 AND device = ?2";
+        self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str()])?;
+        let sql = "DELETE FROM message WHERE sequence = ?1 AND device = ?2 AND returns >= ?3";
+        Ok(self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str(), most])? == 1)
     }
 
     /// Removes all messages of a device and tells how many there were.

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::failure::HubFailure;
 
 pub use devices::{Activity, SealedDevice, Seen, StoredDevice};
-pub use messages::{StoredMessage, Waiting};
+pub use messages::{Stay, StoredMessage, Waiting};
 
 /// The hub's file.
 pub struct Storage {
@@ -103,7 +103,7 @@ fn unseal<T: DeserializeOwned>(
 const SCHEMA: Schema = Schema { application: "muster embedded hub", version: 1, migrations: &[VERSION_1] };
 
 /// Times are ticks of 100 ns since 1970. The sequence of messages never repeats, because devices
-/// acknowledge by it.
+/// acknowledge by it. `returns` counts how often a device had a message and did not take it.
 const VERSION_1: &str = "
     CREATE TABLE device (
         number   INTEGER PRIMARY KEY,
@@ -117,10 +117,12 @@ const VERSION_1: &str = "
     ) STRICT;
     CREATE INDEX device_disabled ON device (id) WHERE disabled = 1;
     CREATE TABLE message (
-        sequence   INTEGER PRIMARY KEY AUTOINCREMENT,
-        device     TEXT NOT NULL,
-        expires_at INTEGER NOT NULL,
-        document   BLOB NOT NULL
+        sequence    INTEGER PRIMARY KEY AUTOINCREMENT,
+        device      TEXT NOT NULL,
+        enqueued_at INTEGER NOT NULL,
+        expires_at  INTEGER NOT NULL,
+        returns     INTEGER NOT NULL DEFAULT 0,
+        document    BLOB NOT NULL
     ) STRICT;
     CREATE INDEX message_device ON message (device, sequence);
 ";

@@ -5,6 +5,8 @@ mod device;
 mod ensure;
 mod flows;
 mod hostile;
+mod https;
 mod listeners;
+mod queue;
 mod rest;
 mod world;

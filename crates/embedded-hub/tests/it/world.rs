@@ -9,6 +9,7 @@ use embedded_hub::{Hub, HubConfig, Policy};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use model::{DeviceId, HubName, SymmetricKey, Timestamp};
+use net::Peer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tower_service::Service;
@@ -77,19 +78,42 @@ impl World {
         self.send(request, body.as_bytes().to_vec(), &headers).await
     }
 
+    /// A request of the device `d`, by its token.
+    pub async fn ask_as_device(&self, request: &str, body: &str) -> Reply {
+        let token = self.token(&format!("{HOST}/devices/d"), 7, None);
+        self.send(request, body.as_bytes().to_vec(), &[("authorization", &token)]).await
+    }
+
     /// A request with just these headers.
     pub async fn send(&self, request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Reply {
-        let (method, path) = request.split_once(' ').unwrap();
-        let mut builder = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        let request = builder.body(Body::from(body)).unwrap();
+        self.call(build(request, body, headers)).await
+    }
+
+    /// A request over a connection on which this certificate was shown.
+    pub async fn send_with_certificate(&self, request: &str, leaf: &[u8]) -> Reply {
+        let mut request = build(request, Vec::new(), &[]);
+        let certificates = [leaf.to_vec().into()].into();
+        request.extensions_mut().insert(Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates });
+        self.call(request).await
+    }
+
+    async fn call(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        let is_json = parts.headers.get("content-type").is_some_and(|kind| kind == JSON);
+        let body = match (bytes.is_empty(), is_json) {
+            (true, _) => Value::Null,
+            (false, true) => serde_json::from_slice(&bytes).unwrap(),
+            (false, false) => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        };
         Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Queues a message for the device `d`.
+    pub async fn send_to_device(&self, body: &str) {
+        let to = [("iothub-to", "/devices/d/messages/devicebound")];
+        assert_eq!(self.ask_with("POST /messages/devicebound", body, &to).await.status, 201, "{body}");
     }
 
     pub fn token(&self, resource: &str, key_byte: u8, name: Option<&str>) -> String {
@@ -129,6 +153,18 @@ impl Reply {
         }
         (self.status.as_u16(), name)
     }
+}
+
+/// What operators are answered in.
+const JSON: &str = "application/json; charset=utf-8";
+
+fn build(request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Request<Body> {
+    let (method, path) = request.split_once(' ').unwrap();
+    let mut builder = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(Body::from(body)).unwrap()
 }
 
 /// A key of 32 equal bytes.

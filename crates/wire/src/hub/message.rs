@@ -1,9 +1,22 @@
-//! Message properties in MQTT topics: `k=v&k=v`, percent-encoded; system keys start with `$.`.
+//! Message properties: in MQTT topics as `k=v&k=v`, percent-encoded, system keys after `$.`; over HTTP as headers.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Everything but RFC 3986's unreserved characters.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The HTTP headers of system properties, with the properties' short names.
+pub const SYSTEM_HEADERS: [(&str, &str); 6] = [
+    ("iothub-messageid", "mid"),
+    ("iothub-to", "to"),
+    ("iothub-correlationid", "cid"),
+    ("iothub-contenttype", "ct"),
+    ("iothub-contentencoding", "ce"),
+    ("iothub-userid", "uid"),
+];
+
+/// What stands before the name of an application property in the HTTP header that carries it.
+pub const APPLICATION_HEADER: &str = "iothub-app-";
 
 /// The properties of one message, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

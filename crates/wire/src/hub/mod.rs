@@ -24,7 +24,7 @@ pub use device::{
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use etag::{IfMatch, quoted};
-pub use message::{PropertyBag, devicebound_topic};
+pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS, devicebound_topic};
 pub use method::{MethodCall, MethodReply};
 pub use query::{Condition, Query, QueryError, Selection, Test};
 pub use refusal::{BulkReply, BulkReplyError, HubRefusal};
