@@ -75,6 +75,15 @@ pub enum CertificateDraft {
     Kept(Option<Sha256Thumbprint>),
 }
 
+/// A CA certificate as an operator sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaCertificateDraft {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Whether the operator vouches for it. Without a word, the same certificate stays as verified as it is.
+    pub is_verified: Option<bool>,
+}
+
 /// Which version of a record a change is meant for, when the caller says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {

@@ -224,16 +224,44 @@ text_id!(
 ignore_case!(PolicyName);
 
 text_id!(
-    /// The name of a CA certificate that an enrollment refers to.
+    /// The name of a CA certificate of an instance, by which enrollments refer to it. Compared without case, as the names
+    /// of resources are in Azure.
     CaReference, "CA reference", |text| {
         let fits = (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
         if fits { Ok(text.into()) } else { Err("must be 1 to 256 characters") }
     }
 );
-exact_case!(CaReference);
+ignore_case!(CaReference);
+
+text_id!(
+    /// The code that a certificate must bear as its common name to prove that its issuer holds a CA's key.
+    VerificationCode, "verification code", |text| {
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if fits { Ok(text.to_ascii_uppercase().into()) } else { Err("must be 1 to 64 hex digits") }
+    }
+);
+exact_case!(VerificationCode);
+
+text_id!(
+    /// Why a certificate is blocked, in an operator's words.
+    BlockReason, "reason", |text| {
+        let fits = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        if fits { Ok(text.into()) } else { Err("must be 1 to 256 characters, and no control characters") }
+    }
+);
+exact_case!(BlockReason);
 
 /// What the paths of the service operations endpoint begin with: the endpoints may share a port.
-const SERVICE_WORDS: [&str; 5] = ["enrollments", "enrollmentGroups", "registrations", "usage", "health"];
+const SERVICE_WORDS: [&str; 8] = [
+    "enrollments",
+    "enrollmentGroups",
+    "registrations",
+    "certificates",
+    "blockedCertificates",
+    "expiringCertificates",
+    "usage",
+    "health",
+];
 
 /// The rule for registration IDs and enrollment group IDs: letters, digits and `-._:`, 1 to 128 long, ending in a
 /// letter, a digit or a hyphen. A leading hyphen is let through, other leading marks are not.

@@ -22,6 +22,8 @@ pub struct Instance {
     /// Whether hubs that are down or full are passed over for new devices.
     #[serde(default)]
     pub failover: bool,
+    /// Whether a group's signing certificate must be a verified CA certificate of the instance, or chain to one.
+    pub require_verified_ca: bool,
     /// Marks the operation IDs that this instance issued.
     pub operation_key: SymmetricKey,
 }

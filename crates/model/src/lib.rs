@@ -6,7 +6,11 @@
 
 mod address;
 mod attestation;
+mod authorities;
+mod block;
+mod ca_certificate;
 mod certificate;
+mod crl_address;
 mod decision;
 mod draft;
 mod enrollment;
@@ -14,6 +18,7 @@ mod ids;
 mod instance;
 mod key;
 mod registration;
+mod revocation;
 mod time;
 mod twin;
 mod usage;
@@ -24,22 +29,26 @@ pub use attestation::{
     EndorsementKey, GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
     SymmetricKeyPair, TpmAttestation,
 };
+pub use authorities::Authorities;
+pub use block::Block;
+pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
+pub use crl_address::{CrlAddress, CrlAddressError, Scheme};
 pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, Latency, LatencySource,
     PolicyOf,
 };
 pub use draft::{
-    BulkItem, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch, IndividualAttestationDraft,
-    IndividualDraft, KeysDraft,
+    BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
+    IndividualAttestationDraft, IndividualDraft, KeysDraft,
 };
 pub use enrollment::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentSettings,
     IndividualEnrollment, ProvisioningStatus, Record, ReprovisionPolicy,
 };
 pub use ids::{
-    CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope, OperationId,
-    PolicyName, RegistrationId,
+    BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope,
+    OperationId, PolicyName, RegistrationId, VerificationCode,
 };
 pub use instance::{
     AccessPolicy, AllocationWeight, Instance, LinkedHub, OutOfRange, Right, Rights, UnknownRight,
@@ -49,6 +58,7 @@ pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
     Substatus, TwinOrder,
 };
+pub use revocation::{Crl, CrlError, RevocationList, RevocationReason, Revoked};
 pub use time::{Day, TimeError, Timestamp};
 pub use twin::{InitialTwin, TwinCollection};
 pub use usage::{OperationKind, UsageRow};

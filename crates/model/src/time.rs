@@ -59,6 +59,32 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// `Thu, 12 Oct 2017 19:23:50 GMT` (RFC 1123), as the resource manager's API writes instants.
+    pub fn to_rfc1123(self) -> String {
+        let seconds = self.unix_seconds();
+        let days = seconds.div_euclid(SECONDS_PER_DAY);
+        let (year, month, day) = civil(days);
+        let second = seconds.rem_euclid(SECONDS_PER_DAY);
+        let named =
+            |names: &[&'static str], at: i64| usize::try_from(at).ok().and_then(|at| names.get(at).copied());
+        // 1970-01-01 was a Thursday.
+        let weekday = named(&WEEKDAYS, (days + 4).rem_euclid(7)).unwrap_or_default();
+        let month = named(&MONTHS, month - 1).unwrap_or_default();
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    }
+
+    /// This long after, or before if the seconds are negative.
+    pub const fn plus_seconds(self, seconds: i64) -> Self {
+        Timestamp(self.0.saturating_add(seconds.saturating_mul(TICKS)))
+    }
+}
+
+const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 impl fmt::Display for Timestamp {
     /// `2022-08-31T22:02:50.5163352Z`: always seven fractional digits, as the hosted service writes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,6 +157,19 @@ mod tests {
         assert_eq!(Timestamp::parse(text).unwrap().to_string(), text);
         assert_eq!(Timestamp::from_unix_seconds(0).to_string(), "1970-01-01T00:00:00.0000000Z");
         assert_eq!(Timestamp::from_unix_seconds(1_900_000_000).day().to_string(), "2030-03-17");
+    }
+
+    #[test]
+    fn writes_dates_as_http_does() {
+        for (text, expected) in [
+            ("2017-10-12T19:23:50Z", "Thu, 12 Oct 2017 19:23:50 GMT"),
+            ("2026-02-01T00:00:09.9Z", "Sun, 01 Feb 2026 00:00:09 GMT"),
+            ("1969-12-31T23:59:59Z", "Wed, 31 Dec 1969 23:59:59 GMT"),
+        ] {
+            assert_eq!(Timestamp::parse(text).unwrap().to_rfc1123(), expected);
+        }
+        let later = Timestamp::from_unix_seconds(0).plus_seconds(86_400);
+        assert_eq!(later.to_string(), "1970-01-02T00:00:00.0000000Z");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Everything that provisioning needs from outside, on one page.
 //!
-//! A store keeps instances, enrollments, registrations and usage; it has no rules about their content. Its reads see
+//! A store keeps instances, enrollments, registrations, CA certificates and usage; it has no rules about their content. Its reads see
 //! every write that was acknowledged before. Its one way to change devices' records is [`Store::commit`]: a list of
 //! changes and the operation they count as, atomically on disk when it returns. Every engine passes the conformance
 //! suite in `testkit`.
@@ -9,9 +9,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use model::{
-    Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag, HostName, IdScope, IndividualEnrollment,
-    Instance, LinkedHub, OperationKind, Order, Registration, RegistrationId, Timestamp, UsageRow,
-    WebhookAnswer, WebhookRequest,
+    Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag,
+    HostName, IdScope, IndividualEnrollment, Instance, LinkedHub, OperationKind, Order, Registration,
+    RegistrationId, RevocationList, Sha256Thumbprint, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
@@ -45,6 +45,15 @@ pub trait Store: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<IndividualEnrollment>, StoreError>;
 
+    /// Individual enrollments with a client certificate that is not valid after this instant; those that expire first
+    /// come first, and there are at most `limit`.
+    async fn individuals_expiring(
+        &self,
+        scope: &IdScope,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<IndividualEnrollment>, StoreError>;
+
     /// One enrollment group.
     async fn group(
         &self,
@@ -65,6 +74,12 @@ pub trait Store: Send + Sync {
         scope: &IdScope,
         subjects: &[&[u8]],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError>;
+
+    /// The groups that name CA certificates of the instance, by ID. Asked for by devices: cheap.
+    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError>;
+
+    /// What the instance knows of CAs. Asked for by devices: cheap.
+    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError>;
 
     /// One registration.
     async fn registration(
@@ -113,6 +128,18 @@ pub enum Change {
     PutGroup(Box<EnrollmentGroup>),
     /// Removes an enrollment group; the registrations that came through it stay.
     DeleteGroup(EnrollmentGroupId),
+    /// Writes a CA certificate.
+    PutCertificate(Box<CaCertificate>),
+    /// Removes a CA certificate and its revocation list; enrollments that name it stay.
+    DeleteCertificate(CaReference),
+    /// Writes the revocation list of a CA.
+    PutRevocationList(Box<RevocationList>),
+    /// Removes the revocation list of a CA.
+    DeleteRevocationList(CaReference),
+    /// Writes the block of a certificate.
+    PutBlock(Box<Block>),
+    /// Removes the block of a certificate.
+    DeleteBlock(Sha256Thumbprint),
     /// Writes a registration.
     PutRegistration(Box<Registration>),
     /// Removes a registration.

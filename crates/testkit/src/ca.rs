@@ -127,6 +127,11 @@ impl Authority {
         Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() }
     }
 
+    /// What signs for it.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
     /// Its certificate and key.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -304,7 +309,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// The instants here are all after 1970.
-fn since_1970(time: Timestamp) -> Duration {
+pub(crate) fn since_1970(time: Timestamp) -> Duration {
     Duration::from_secs(time.unix_seconds().unsigned_abs())
 }
 

@@ -4,12 +4,14 @@
 //! * [`sample`]: records with every field filled, in every variant.
 //! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
 //! * [`ca`]: certificate authorities and device certificates, tidy and untidy.
+//! * [`crl`]: their revocation lists.
 //! * [`clock`], [`entropy`]: time and randomness that repeat.
 
 #![expect(clippy::unwrap_used, reason = "it serves tests, which fail by panicking")]
 
 pub mod ca;
 pub mod clock;
+pub mod crl;
 pub mod entropy;
 pub mod hub;
 pub mod sample;

@@ -1,13 +1,14 @@
 //! Records with something in every field, and lists of every variant that a field can have.
 
 use model::{
-    AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, CaReference, Certificate,
-    CertificatePolicy, CustomAllocation, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId,
-    EnrollmentRef, EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName,
-    HubCredentials, HubName, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    InitialTwin, Instance, LinkedHub, OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record,
-    Registration, RegistrationId, ReprovisionPolicy, Rights, Sha256Thumbprint, Status, Substatus,
-    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TwinCollection, TwinOrder,
+    AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, Block, BlockReason,
+    CaCertificate, CaReference, Certificate, CertificatePolicy, Crl, CrlAddress, CustomAllocation, DeviceId,
+    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Failure,
+    GroupAttestation, GroupCertificates, HostName, HubCredentials, HubName, IdScope, IndividualAttestation,
+    IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair,
+    PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
+    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, Substatus, SymmetricKey,
+    SymmetricKeyPair, Timestamp, TpmAttestation, TwinCollection, TwinOrder, VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -33,6 +34,7 @@ pub fn instance(scope: &str) -> Instance {
         }],
         linked_hubs: vec![hub("hub-1.example", 1, true), hub("hub-2.example", 3, false)],
         failover: true,
+        require_verified_ca: false,
         operation_key: key(3),
     }
 }
@@ -63,6 +65,36 @@ pub fn group(id: &str) -> EnrollmentGroup {
 pub fn signing_group(id: &str, primary: &Certificate, secondary: Option<&Certificate>) -> EnrollmentGroup {
     let pair = Pair::new(Some(primary.clone()), secondary.cloned()).unwrap();
     EnrollmentGroup { attestation: GroupAttestation::X509(GroupCertificates::Signing(pair)), ..group(id) }
+}
+
+/// A CA certificate that waits for its proof, and whose revocation list is fetched.
+pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
+    CaCertificate {
+        name: ca_reference(name),
+        certificate: certificate.clone(),
+        is_verified: false,
+        verification_code: Some(VerificationCode::parse("0123456789ABCDEF").unwrap()),
+        revocation: RevocationSettings {
+            policy: RevocationPolicy::Hard,
+            fetched_from: Some(CrlAddress::parse("http://crl.example/root.crl").unwrap()),
+        },
+        record: record("certificate-1"),
+    }
+}
+
+/// The revocation list of the CA certificate of this name.
+pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
+    RevocationList { authority: ca_reference(authority), crl: crl.clone(), record: record("list-1") }
+}
+
+/// A block of this certificate.
+pub fn block(certificate: &Certificate) -> Block {
+    Block {
+        thumbprint: certificate.thumbprint().clone(),
+        reason: BlockReason::parse("stolen from the truck").unwrap(),
+        subject: Some(certificate.info().subject_name.clone()),
+        record: record("block-1"),
+    }
 }
 
 /// An assigned registration that came through an individual enrollment.
@@ -237,9 +269,13 @@ pub fn etag(text: &str) -> Etag {
     Etag::parse(text).unwrap()
 }
 
+/// The name of a CA certificate.
+pub fn ca_reference(text: &str) -> CaReference {
+    CaReference::parse(text).unwrap()
+}
+
 fn ca_references() -> Pair<CaReference> {
-    let reference = |text| Some(CaReference::parse(text).unwrap());
-    Pair::new(reference("root of 2026"), reference("root of 2027")).unwrap()
+    Pair::new(Some(ca_reference("root of 2026")), Some(ca_reference("root of 2027"))).unwrap()
 }
 
 /// As long as that of an RSA-2048 key.

@@ -26,6 +26,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         access_policies: vec![],
         linked_hubs: hubs,
         failover: false,
+        require_verified_ca: false,
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }
 }

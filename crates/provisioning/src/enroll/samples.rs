@@ -36,6 +36,7 @@ pub(super) fn instance(scope: &str) -> Instance {
         access_policies: Vec::new(),
         linked_hubs: vec![hub("hub-1.test"), hub("hub-2.test")],
         failover: false,
+        require_verified_ca: false,
         operation_key: key(9),
     }
 }

@@ -24,6 +24,9 @@ pub struct InstanceConfig {
     /// Whether hubs that are down or full are passed over for new devices. Not in the hosted service.
     #[serde(default)]
     pub failover: bool,
+    /// Whether a group's signing certificate must be verified, or chain to a CA certificate that is. On by default.
+    #[serde(default = "required")]
+    pub require_verified_ca: bool,
     /// Who may use the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -44,6 +47,11 @@ pub struct AccessPolicyConfig {
     pub secondary_key: Secret,
     /// For example `EnrollmentRead, RegistrationStatusRead`.
     pub rights: Rights,
+}
+
+/// As at the hosted service.
+fn required() -> bool {
+    true
 }
 
 impl InstanceConfig {
@@ -90,6 +98,7 @@ impl InstanceConfig {
             access_policies: policies.collect::<anyhow::Result<_>>()?,
             linked_hubs,
             failover: self.failover,
+            require_verified_ca: self.require_verified_ca,
             operation_key,
         })
     }

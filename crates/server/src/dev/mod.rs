@@ -140,6 +140,8 @@ fn instance(
         access_policies: vec![state.owner.clone()],
         linked_hubs: hubs.collect::<anyhow::Result<_>>()?,
         failover: false,
+        // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
+        require_verified_ca: false,
         operation_key: state.operation_key.clone(),
     })
 }

@@ -3,12 +3,17 @@
 use std::borrow::Cow;
 
 use durable::rusqlite::{self, Connection, ToSql};
-use model::{EnrollmentRef, Etag, IdScope, Registration, Status};
+use model::{
+    EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
+    Registration, Status,
+};
 use provisioning::ports::{Change, Expect, Outcome, StoreError};
 use serde::Serialize;
 
 use crate::embedded::document::{Documents, Place};
-use crate::embedded::statements::{GROUPS, INDIVIDUALS, REGISTRATIONS, Statements};
+use crate::embedded::statements::{
+    BLOCKS, CERTIFICATES, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
+};
 
 /// A change whose document is sealed already, so that the one writer thread has nothing to do but SQL.
 #[derive(Debug)]
@@ -29,14 +34,15 @@ enum Step {
 struct Row {
     etag: String,
     document: Vec<u8>,
-    /// The columns that registrations are listed by; enrollments have none.
-    listed: Option<Listed>,
+    /// The columns that such records are listed by.
+    listed: Listed,
 }
 
 #[derive(Debug)]
-struct Listed {
-    assigning: bool,
-    group: Option<String>,
+enum Listed {
+    ById,
+    Individual { expires: Option<i64> },
+    Registration { assigning: bool, group: Option<String> },
 }
 
 impl Prepared {
@@ -50,16 +56,27 @@ impl Prepared {
         let place = Place { table: statements.table, scope, id: &id };
         let step = match change {
             Change::PutIndividual(record) => {
-                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
+                let row = Row::new(documents, place, &record.record.etag, record)?;
+                Step::Put(Row { listed: Listed::Individual { expires: expires(record) }, ..row })
             }
             Change::PutGroup(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
+            Change::PutCertificate(record) => {
+                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
+            }
+            Change::PutRevocationList(record) => {
+                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
+            }
+            Change::PutBlock(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
             Change::PutRegistration(record) => {
                 let row = Row::new(documents, place, &record.record.etag, record)?;
-                Step::Put(Row { listed: Some(Listed::of(record)), ..row })
+                Step::Put(Row { listed: Listed::of(record), ..row })
             }
-            Change::DeleteIndividual(_) | Change::DeleteGroup(_) | Change::DeleteRegistration(_) => {
-                Step::Delete
-            }
+            Change::DeleteIndividual(_)
+            | Change::DeleteGroup(_)
+            | Change::DeleteCertificate(_)
+            | Change::DeleteRevocationList(_)
+            | Change::DeleteBlock(_)
+            | Change::DeleteRegistration(_) => Step::Delete,
         };
         Ok(Prepared { statements, id: id.into_owned(), expect, step })
     }
@@ -81,7 +98,7 @@ impl Row {
         etag: &Etag,
         document: &impl Serialize,
     ) -> Result<Row, StoreError> {
-        Ok(Row { etag: etag.to_string(), document: documents.seal(place, document)?, listed: None })
+        Ok(Row { etag: etag.to_string(), document: documents.seal(place, document)?, listed: Listed::ById })
     }
 }
 
@@ -91,8 +108,16 @@ impl Listed {
             EnrollmentRef::Group(id) => Some(id.key().into_owned()),
             EnrollmentRef::Individual => None,
         };
-        Listed { assigning: matches!(registration.status, Status::Assigning { .. }), group }
+        Listed::Registration { assigning: matches!(registration.status, Status::Assigning { .. }), group }
     }
+}
+
+/// When the first of an enrollment's client certificates expires.
+fn expires(enrollment: &IndividualEnrollment) -> Option<i64> {
+    let IndividualAttestation::X509(IndividualCertificates::Client(leaves)) = &enrollment.attestation else {
+        return None;
+    };
+    leaves.iter().map(|leaf| leaf.info().not_after.unix_seconds()).min()
 }
 
 fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
@@ -101,6 +126,12 @@ fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
         Change::DeleteIndividual(id) => (&INDIVIDUALS, id.key()),
         Change::PutGroup(record) => (&GROUPS, record.group_id.key()),
         Change::DeleteGroup(id) => (&GROUPS, id.key()),
+        Change::PutCertificate(record) => (&CERTIFICATES, record.name.key()),
+        Change::DeleteCertificate(name) => (&CERTIFICATES, name.key()),
+        Change::PutRevocationList(record) => (&REVOCATION_LISTS, record.authority.key()),
+        Change::DeleteRevocationList(name) => (&REVOCATION_LISTS, name.key()),
+        Change::PutBlock(record) => (&BLOCKS, record.thumbprint.as_str().into()),
+        Change::DeleteBlock(thumbprint) => (&BLOCKS, thumbprint.as_str().into()),
         Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
         Change::DeleteRegistration(id) => (&REGISTRATIONS, id.key()),
     }
@@ -182,8 +213,10 @@ impl Target<'_> {
         values.extend([&self.instance as &dyn ToSql, &self.id]);
         if let Some(row) = row {
             values.extend([&row.etag as &dyn ToSql, &row.document]);
-            if let Some(listed) = &row.listed {
-                values.extend([&listed.assigning as &dyn ToSql, &listed.group]);
+            match &row.listed {
+                Listed::ById => {}
+                Listed::Individual { expires } => values.push(expires),
+                Listed::Registration { assigning, group } => values.extend([assigning as &dyn ToSql, group]),
             }
         }
         values.extend(version.iter().map(|version| version as &dyn ToSql));

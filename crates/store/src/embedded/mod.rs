@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   commit ──► seal documents (caller's thread) ──► SQL in the writer's batch ──► on disk ──► outcomes
-//!                                                                                  └► groups changed: next snapshot
-//!   instance, group, groups of a key or certificate ──► snapshot in memory
+//!                                                                                  └► small tables changed: next snapshot
+//!   instance, groups, authorities                   ──► snapshot in memory
 //!   individual, registration, listings, usage       ──► SQL, open documents (caller's thread)
 //! ```
 
@@ -23,8 +23,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use durable::{Database, KeyCheckError, Sealer};
 use model::{
-    Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment, Instance, Registration,
-    RegistrationId, UsageRow,
+    Authorities, Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment, Instance,
+    Registration, RegistrationId, Timestamp, UsageRow,
 };
 use provisioning::ports::{Commit, Outcome, Page, PageRequest, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -52,7 +52,7 @@ pub enum OpenError {
     /// The sealing key is not the one the file was written with.
     #[error(transparent)]
     Key(#[from] KeyCheckError),
-    /// An instance or an enrollment group in it cannot be read.
+    /// An instance, or one of the records that are kept in memory with it, cannot be read.
     #[error(transparent)]
     Content(#[from] StoreError),
 }
@@ -67,7 +67,7 @@ struct Memory {
 
 impl EmbeddedStore {
     /// Opens the store at `path`, made when missing; its documents are sealed with this key from then on. Reads the
-    /// instances and groups, not the enrollments and registrations.
+    /// instances with their groups and CAs, not the enrollments and registrations.
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
         let database = Database::open(path, &schema::SCHEMA)?;
         database.check_key(&sealer)?;
@@ -153,6 +153,18 @@ impl Store for EmbeddedStore {
         self.page(scope, Listing::Individuals, page).await
     }
 
+    async fn individuals_expiring(
+        &self,
+        scope: &IdScope,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<IndividualEnrollment>, StoreError> {
+        let (store, scope) = (self.clone(), scope.clone());
+        let read =
+            move || store.records(&scope).map_or(Ok(Vec::new()), |records| records.expiring(until, limit));
+        task::spawn_blocking(read).await.map_err(broken)?
+    }
+
     async fn group(
         &self,
         scope: &IdScope,
@@ -175,6 +187,15 @@ impl Store for EmbeddedStore {
         subjects: &[&[u8]],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
         Ok(self.groups_of(scope).signing_as(subjects))
+    }
+
+    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
+        Ok(self.groups_of(scope).referring())
+    }
+
+    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
+        let snapshot = self.memory.current.load();
+        Ok(snapshot.instance(scope).map(|held| Arc::clone(&held.authorities)).unwrap_or_default())
     }
 
     async fn registration(

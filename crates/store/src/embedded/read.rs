@@ -2,7 +2,7 @@
 
 use durable::Database;
 use durable::rusqlite::{self, OptionalExtension, Row, ToSql};
-use model::{Day, IdScope, OperationKind, UsageRow};
+use model::{Day, IdScope, OperationKind, Timestamp, UsageRow};
 use provisioning::ports::{Page, PageRequest, StoreError};
 use serde::de::DeserializeOwned;
 
@@ -49,6 +49,23 @@ impl Records<'_> {
         let next = rows.last().filter(|_| more).map(|(id, _)| id.clone());
         let items = rows.iter().map(|(id, sealed)| self.open(listing.table(), id, sealed));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
+    }
+
+    /// Individual enrollments that expire until then, the first of them first.
+    pub(crate) fn expiring<T: DeserializeOwned>(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = "SELECT id, document FROM individuals
+                   WHERE instance = ?1 AND expires <= ?2 ORDER BY expires, id LIMIT ?3";
+        let values = (self.instance, until.unix_seconds(), limit.clamp(1, LONGEST_PAGE) as i64);
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let rows: Vec<SealedRow> = self
+            .database
+            .read(|connection| connection.prepare_cached(sql)?.query_map(values, read)?.collect())
+            .map_err(|error: rusqlite::Error| broken(error))?;
+        rows.iter().map(|(id, sealed)| self.open("individuals", id, sealed)).collect()
     }
 
     /// Operations from the first to the last day, by day and kind.

@@ -20,7 +20,18 @@ const FIRST: &str = "
         document BLOB NOT NULL
     ) STRICT;
 
+    -- expires: seconds since 1970 after which its first client certificate is not valid; NULL if it has none.
     CREATE TABLE individuals (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        expires  INTEGER,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+    CREATE INDEX expiring ON individuals (instance, expires) WHERE expires IS NOT NULL;
+
+    CREATE TABLE groups (
         instance INTEGER NOT NULL,
         id       TEXT NOT NULL,
         etag     TEXT NOT NULL,
@@ -28,7 +39,26 @@ const FIRST: &str = "
         UNIQUE (instance, id)
     ) STRICT;
 
-    CREATE TABLE groups (
+    -- CA certificates by name.
+    CREATE TABLE certificates (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+
+    -- Revocation lists by the name of their CA certificate.
+    CREATE TABLE revocation_lists (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+
+    -- Blocked certificates by SHA-256 thumbprint.
+    CREATE TABLE blocks (
         instance INTEGER NOT NULL,
         id       TEXT NOT NULL,
         etag     TEXT NOT NULL,

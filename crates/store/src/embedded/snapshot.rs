@@ -1,6 +1,6 @@
-//! What every request asks for, kept in memory: the instances and their groups.
+//! What every request asks for, kept in memory: the instances, their groups, and what they know of CAs.
 //!
-//! Both are few, unlike enrollments and registrations, which are never kept here. A snapshot that is in use is never
+//! They are few, unlike enrollments and registrations, which are never kept here. A snapshot that is in use is never
 //! changed; a commit makes the next one from a copy, which shares all that stays.
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use model::{
-    EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupCertificates, HostName, IdScope, Instance,
+    Authorities, Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
+    GroupCertificates, HostName, IdScope, Instance, RevocationList, Sha256Thumbprint,
 };
 use provisioning::ports::{Change, Page, PageRequest};
 
@@ -19,12 +20,13 @@ pub(crate) struct Snapshot {
     hosts: HashMap<HostName, IdScope>,
 }
 
-/// One instance, its number in the tables, and its groups.
+/// One instance, its number in the tables, and what is kept with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) number: i64,
     pub(crate) instance: Arc<Instance>,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) authorities: Arc<Authorities>,
 }
 
 /// The groups of one instance, and the ways in which devices lead to them.
@@ -32,25 +34,59 @@ pub(crate) struct Held {
 pub(crate) struct Groups {
     by_id: BTreeMap<Box<str>, Arc<EnrollmentGroup>>,
     symmetric_key: Arc<[Arc<EnrollmentGroup>]>,
+    referring: Arc<[Arc<EnrollmentGroup>]>,
     by_subject: HashMap<Box<[u8]>, Vec<Arc<EnrollmentGroup>>>,
 }
 
-/// A change that a commit made to the groups.
+/// A change that a commit made to what is kept here.
 #[derive(Debug, Clone)]
-pub(crate) enum GroupChange {
-    Put(Arc<EnrollmentGroup>),
-    Delete(EnrollmentGroupId),
+pub(crate) enum Kept {
+    PutGroup(Arc<EnrollmentGroup>),
+    DeleteGroup(EnrollmentGroupId),
+    PutCertificate(Arc<CaCertificate>),
+    DeleteCertificate(CaReference),
+    PutRevocationList(Arc<RevocationList>),
+    DeleteRevocationList(CaReference),
+    PutBlock(Arc<Block>),
+    DeleteBlock(Sha256Thumbprint),
 }
 
-impl GroupChange {
-    pub(crate) fn of(change: &Change) -> Option<GroupChange> {
+impl Kept {
+    pub(crate) fn of(change: &Change) -> Option<Kept> {
         match change {
-            Change::PutGroup(group) => Some(GroupChange::Put(Arc::new(EnrollmentGroup::clone(group)))),
-            Change::DeleteGroup(id) => Some(GroupChange::Delete(id.clone())),
+            Change::PutGroup(group) => Some(Kept::PutGroup(Arc::new(EnrollmentGroup::clone(group)))),
+            Change::DeleteGroup(id) => Some(Kept::DeleteGroup(id.clone())),
+            Change::PutCertificate(certificate) => {
+                Some(Kept::PutCertificate(Arc::new(CaCertificate::clone(certificate))))
+            }
+            Change::DeleteCertificate(name) => Some(Kept::DeleteCertificate(name.clone())),
+            Change::PutRevocationList(list) => {
+                Some(Kept::PutRevocationList(Arc::new(RevocationList::clone(list))))
+            }
+            Change::DeleteRevocationList(name) => Some(Kept::DeleteRevocationList(name.clone())),
+            Change::PutBlock(block) => Some(Kept::PutBlock(Arc::new(Block::clone(block)))),
+            Change::DeleteBlock(thumbprint) => Some(Kept::DeleteBlock(thumbprint.clone())),
             Change::PutIndividual(_)
             | Change::DeleteIndividual(_)
             | Change::PutRegistration(_)
             | Change::DeleteRegistration(_) => None,
+        }
+    }
+
+    fn is_of_group(&self) -> bool {
+        matches!(self, Kept::PutGroup(_) | Kept::DeleteGroup(_))
+    }
+
+    /// Makes the change, if it is one of CAs.
+    fn apply(&self, authorities: &mut Authorities) {
+        match self {
+            Kept::PutGroup(_) | Kept::DeleteGroup(_) => {}
+            Kept::PutCertificate(certificate) => authorities.put_certificate(Arc::clone(certificate)),
+            Kept::DeleteCertificate(name) => authorities.delete_certificate(name),
+            Kept::PutRevocationList(list) => authorities.put_list(Arc::clone(list)),
+            Kept::DeleteRevocationList(name) => authorities.delete_list(name),
+            Kept::PutBlock(block) => authorities.put_block(Arc::clone(block)),
+            Kept::DeleteBlock(thumbprint) => authorities.delete_block(thumbprint),
         }
     }
 }
@@ -71,7 +107,7 @@ impl Snapshot {
         all
     }
 
-    /// Puts an instance in place of the one with the same ID scope; that one's groups stay.
+    /// Puts an instance in place of the one with the same ID scope; what is kept with that one stays.
     pub(crate) fn put_instance(&mut self, number: i64, instance: Instance) {
         let scope = instance.id_scope.clone();
         let before = self.instances.remove(&scope);
@@ -79,14 +115,19 @@ impl Snapshot {
             self.hosts.remove(host);
         }
         self.hosts.extend(instance.service_hosts.iter().map(|host| (host.clone(), scope.clone())));
-        let groups = before.map(|held| held.groups).unwrap_or_default();
-        self.instances.insert(scope, Held { number, instance: Arc::new(instance), groups });
+        let (groups, authorities) = before.map(|held| (held.groups, held.authorities)).unwrap_or_default();
+        self.instances.insert(scope, Held { number, instance: Arc::new(instance), groups, authorities });
     }
 
-    /// Makes these changes of one instance's groups.
-    pub(crate) fn change_groups(&mut self, scope: &IdScope, changes: &[GroupChange]) {
-        if let Some(held) = self.instances.get_mut(scope) {
+    /// Makes these changes of what is kept with one instance.
+    pub(crate) fn change(&mut self, scope: &IdScope, changes: &[Kept]) {
+        let Some(held) = self.instances.get_mut(scope) else { return };
+        if changes.iter().any(Kept::is_of_group) {
             held.groups = Arc::new(held.groups.with(changes));
+        }
+        if !changes.iter().all(Kept::is_of_group) {
+            let authorities = Arc::make_mut(&mut held.authorities);
+            changes.iter().for_each(|change| change.apply(authorities));
         }
     }
 }
@@ -121,20 +162,25 @@ impl Groups {
         groups
     }
 
-    fn with(&self, changes: &[GroupChange]) -> Groups {
+    pub(crate) fn referring(&self) -> Arc<[Arc<EnrollmentGroup>]> {
+        Arc::clone(&self.referring)
+    }
+
+    fn with(&self, changes: &[Kept]) -> Groups {
         let mut by_id = self.by_id.clone();
         for change in changes {
-            match change {
-                GroupChange::Put(group) => by_id.insert(group.group_id.key().into(), Arc::clone(group)),
-                GroupChange::Delete(id) => by_id.remove(&*id.key()),
-            };
+            if let Kept::PutGroup(group) = change {
+                by_id.insert(group.group_id.key().into(), Arc::clone(group));
+            } else if let Kept::DeleteGroup(id) = change {
+                by_id.remove(&*id.key());
+            }
         }
         Groups::of(by_id)
     }
 
     fn of(by_id: BTreeMap<Box<str>, Arc<EnrollmentGroup>>) -> Groups {
         let mut groups = Groups::default();
-        let mut symmetric_key = Vec::new();
+        let (mut symmetric_key, mut referring) = (Vec::new(), Vec::new());
         for group in by_id.values() {
             match &group.attestation {
                 GroupAttestation::SymmetricKey(_) => symmetric_key.push(Arc::clone(group)),
@@ -144,9 +190,11 @@ impl Groups {
                         same_subject.push(Arc::clone(group));
                     }
                 }
-                GroupAttestation::X509(GroupCertificates::CaReferences(_)) => {}
+                GroupAttestation::X509(GroupCertificates::CaReferences(_)) => {
+                    referring.push(Arc::clone(group));
+                }
             }
         }
-        Groups { by_id, symmetric_key: symmetric_key.into(), ..groups }
+        Groups { by_id, symmetric_key: symmetric_key.into(), referring: referring.into(), ..groups }
     }
 }

@@ -1,7 +1,8 @@
 //! The SQL that changes records: the same six statements for each table that a commit can change.
 //!
-//! Parameters: `?1` instance, `?2` lower-case ID; when writing also `?3` etag and `?4` document, and for registrations
-//! `?5` assigning and `?6` group. The expected version, where there is one, comes last.
+//! Parameters: `?1` instance, `?2` lower-case ID; when writing also `?3` etag and `?4` document, for individual
+//! enrollments `?5` expires, and for registrations `?5` assigning and `?6` group. The expected version, where there is
+//! one, comes last.
 
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(crate) const PUT_INSTANCE: &str = "
     INSERT INTO instances (scope, document) VALUES (?1, ?2)
     ON CONFLICT DO UPDATE SET document = excluded.document RETURNING number";
 
-/// Individual enrollments and groups have the same columns.
-macro_rules! enrollments {
+/// Groups, CA certificates, revocation lists and blocks have the same columns.
+macro_rules! plain {
     ($table:literal, $delete_dependent:expr) => {
         Statements {
             table: $table,
@@ -63,13 +64,31 @@ macro_rules! enrollments {
 }
 
 /// Of individual enrollments; with one goes the registration that came through it.
-pub(crate) static INDIVIDUALS: Statements = enrollments!(
-    "individuals",
-    Some("DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL")
-);
+pub(crate) static INDIVIDUALS: Statements = Statements {
+    table: "individuals",
+    insert: "INSERT INTO individuals (instance, id, etag, document, expires)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    update: "UPDATE individuals SET etag = ?3, document = ?4, expires = ?5 WHERE instance = ?1 AND id = ?2",
+    update_version: "UPDATE individuals SET etag = ?3, document = ?4, expires = ?5
+                     WHERE instance = ?1 AND id = ?2 AND etag = ?6",
+    delete: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2",
+    delete_version: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
+    exists: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2",
+    delete_dependent: Some("DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL"),
+};
 
 /// Of groups; the registrations that came through one stay.
-pub(crate) static GROUPS: Statements = enrollments!("groups", None);
+pub(crate) static GROUPS: Statements = plain!("groups", None);
+
+/// Of CA certificates; with one goes its revocation list.
+pub(crate) static CERTIFICATES: Statements =
+    plain!("certificates", Some("DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2"));
+
+/// Of revocation lists.
+pub(crate) static REVOCATION_LISTS: Statements = plain!("revocation_lists", None);
+
+/// Of blocked certificates.
+pub(crate) static BLOCKS: Statements = plain!("blocks", None);
 
 /// Of registrations.
 pub(crate) static REGISTRATIONS: Statements = Statements {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::embedded::change::Prepared;
 use crate::embedded::document::Place;
-use crate::embedded::snapshot::{GroupChange, Snapshot};
+use crate::embedded::snapshot::{Kept, Snapshot};
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
 use crate::embedded::{EmbeddedStore, Memory, broken};
 
@@ -24,15 +24,15 @@ impl EmbeddedStore {
         let instance = self.memory.current.load().instance(scope).map(|held| held.number);
         let instance =
             instance.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))?;
-        let groups: Vec<_> = commit.changes.iter().map(|(_, change)| GroupChange::of(change)).collect();
+        let kept: Vec<_> = commit.changes.iter().map(|(_, change)| Kept::of(change)).collect();
         let prepare = |(expect, change)| Prepared::new(&self.documents, scope, expect, &change);
         let changes = commit.changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let batch = Batch { instance, changes, operation: commit.operation };
-        if groups.iter().all(Option::is_none) {
+        if kept.iter().all(Option::is_none) {
             return self.write_batch(batch).await;
         }
         let (store, scope) = (self.clone(), scope.clone());
-        see_through(async move { store.write_groups(&scope, batch, groups).await }).await
+        see_through(async move { store.write_kept(&scope, batch, kept).await }).await
     }
 
     /// Writes an instance, then puts it into the snapshot.
@@ -64,18 +64,18 @@ impl EmbeddedStore {
         taken.map_or(Ok(()), |taken| Err(broken(taken)))
     }
 
-    /// Writes a batch that changes groups, then puts them into the snapshot. `groups` has an entry for each change.
-    async fn write_groups(
+    /// Writes a batch that changes what is kept in memory, then the snapshot. `kept` has an entry for each change.
+    async fn write_kept(
         &self,
         scope: &IdScope,
         batch: Batch,
-        groups: Vec<Option<GroupChange>>,
+        kept: Vec<Option<Kept>>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let _turn = self.turn().await?;
         let outcomes = self.write_batch(batch).await?;
-        let made = groups.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
-        let groups: Vec<_> = made.filter_map(|(group, _)| group).collect();
-        self.memory.change(|snapshot| snapshot.change_groups(scope, &groups));
+        let made = kept.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let made: Vec<_> = made.filter_map(|(change, _)| change).collect();
+        self.memory.change(|snapshot| snapshot.change(scope, &made));
         Ok(outcomes)
     }
 

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use model::{Certificate, EnrollmentRef, EnrollmentSettings};
+use model::{Certificate, Crl, EnrollmentRef, EnrollmentSettings};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -38,6 +38,14 @@ fn groups_are_stored_as_ever() {
         record.attestation = attestation;
         check(&format!("group_{name}"), &record);
     }
+}
+
+#[test]
+fn what_is_known_of_cas_is_stored_as_ever() {
+    check("ca_certificate", &sample::ca_certificate("Root of 2026", &certificate()));
+    check("block", &sample::block(&certificate()));
+    let crl = Crl::parse(&fs::read_to_string(directory().join("revocation_list.pem")).unwrap()).unwrap();
+    check("revocation_list", &sample::revocation_list("Root of 2026", &crl));
 }
 
 #[test]

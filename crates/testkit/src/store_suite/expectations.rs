@@ -3,7 +3,11 @@
 use provisioning::ports::Outcome::{Applied, Exists, Missing, OtherVersion};
 use provisioning::ports::{Change, Expect, Outcome};
 
-use super::world::{Versioned, World, put_group, put_individual, put_registration};
+use super::authorities::{name, no_revocations};
+use super::world::{
+    Versioned, World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
+};
+use crate::ca::Authority;
 use crate::sample;
 
 /// What is there before, what is expected, and what becomes of writing and of removing.
@@ -68,6 +72,48 @@ pub(super) async fn groups(world: World) {
             put: put_group(before.with_etag(AFTER)),
         };
         let read = async || world.group("line").await.map(|record| record.etag().to_string());
+        check(&world, *case, changes, read).await;
+    }
+}
+
+pub(super) async fn certificates(world: World) {
+    let ca = Authority::root("Root").certificate();
+    for case in CASES {
+        let before = sample::ca_certificate("ca", &ca).with_etag(BEFORE);
+        let changes = Changes {
+            clear: Change::DeleteCertificate(before.name.clone()),
+            prepare: put_certificate(before.clone()),
+            put: put_certificate(before.with_etag(AFTER)),
+        };
+        let read = async || Some(world.authorities().await.certificate(&name())?.etag().to_string());
+        check(&world, *case, changes, read).await;
+    }
+}
+
+pub(super) async fn revocation_lists(world: World) {
+    let crl = no_revocations(&Authority::root("Root"));
+    for case in CASES {
+        let before = sample::revocation_list("ca", &crl).with_etag(BEFORE);
+        let changes = Changes {
+            clear: Change::DeleteRevocationList(before.authority.clone()),
+            prepare: put_list(before.clone()),
+            put: put_list(before.with_etag(AFTER)),
+        };
+        let read = async || Some(world.authorities().await.list(&name())?.etag().to_string());
+        check(&world, *case, changes, read).await;
+    }
+}
+
+pub(super) async fn blocks(world: World) {
+    let ca = Authority::root("Root").certificate();
+    for case in CASES {
+        let before = sample::block(&ca).with_etag(BEFORE);
+        let changes = Changes {
+            clear: Change::DeleteBlock(before.thumbprint.clone()),
+            prepare: put_block(before.clone()),
+            put: put_block(before.with_etag(AFTER)),
+        };
+        let read = async || Some(world.authorities().await.block(ca.thumbprint())?.etag().to_string());
         check(&world, *case, changes, read).await;
     }
 }

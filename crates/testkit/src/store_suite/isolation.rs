@@ -3,12 +3,17 @@
 use model::{EnrollmentGroup, OperationKind, UsageRow};
 use provisioning::ports::{Change, Expect, Outcome};
 
-use super::world::{TODAY, Versioned, World, everything, put_group, put_individual, put_registration};
+use super::authorities::{name, no_revocations};
+use super::world::{
+    TODAY, Versioned, World, everything, put_block, put_certificate, put_group, put_individual, put_list,
+    put_registration,
+};
 use crate::ca::Authority;
 use crate::sample;
 
 pub(super) async fn reads(world: World) {
-    let ca = Authority::root("Root").certificate();
+    let root = Authority::root("Root");
+    let ca = root.certificate();
     world.store.put_instance(sample::instance("two")).await.unwrap();
     let worlds = [world.beside("one"), world.beside("two")];
     for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
@@ -17,6 +22,9 @@ pub(super) async fn reads(world: World) {
                 put_individual(sample::individual("dev").with_etag(etag)),
                 put_group(sample::group("line").with_etag(etag)),
                 put_group(sample::signing_group("x509", &ca, None).with_etag(etag)),
+                put_certificate(sample::ca_certificate("ca", &ca).with_etag(etag)),
+                put_list(sample::revocation_list("ca", &no_revocations(&root)).with_etag(etag)),
+                put_block(sample::block(&ca).with_etag(etag)),
                 put_registration(
                     sample::while_assigning(sample::registration_of("dev", "line")).with_etag(etag),
                 ),
@@ -26,6 +34,10 @@ pub(super) async fn reads(world: World) {
     worlds[1].try_commit(vec![], Some(OperationKind::EnrollmentRead)).await.unwrap();
     for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
         assert_eq!(etags_read(world, ca.subject()).await, [etag; 10]);
+        let authorities = world.authorities().await;
+        assert_eq!(authorities.certificate(&name()).unwrap().etag().as_str(), etag);
+        assert_eq!(authorities.list(&name()).unwrap().etag().as_str(), etag);
+        assert_eq!(authorities.block(ca.thumbprint()).unwrap().etag().as_str(), etag);
     }
     assert_eq!(worlds[0].usage().await, []);
     assert_eq!(
@@ -35,17 +47,22 @@ pub(super) async fn reads(world: World) {
 }
 
 pub(super) async fn writes(world: World) {
+    let ca = Authority::root("Root").certificate();
     world.store.put_instance(sample::instance("two")).await.unwrap();
     let (one, two) = (world.beside("one"), world.beside("two"));
     one.apply([
         put_individual(sample::individual("dev")),
         put_group(sample::group("line")),
+        put_certificate(sample::ca_certificate("ca", &ca)),
+        put_block(sample::block(&ca)),
         put_registration(sample::registration("dev")),
     ])
     .await;
     let deletions = [
         Change::DeleteIndividual(sample::registration_id("dev")),
         Change::DeleteGroup(sample::group_id("line")),
+        Change::DeleteCertificate(name()),
+        Change::DeleteBlock(ca.thumbprint().clone()),
         Change::DeleteRegistration(sample::registration_id("dev")),
     ];
     for deletion in &deletions {
@@ -58,6 +75,8 @@ pub(super) async fn writes(world: World) {
     assert_eq!(one.individual("dev").await, Some(sample::individual("dev")));
     assert_eq!(one.group("line").await, Some(sample::group("line")));
     assert_eq!(one.registration("dev").await, Some(sample::registration("dev")));
+    let authorities = one.authorities().await;
+    assert_eq!((authorities.certificates().len(), authorities.blocks().len()), (1, 1));
 }
 
 /// The version of whatever each read finds.

@@ -11,6 +11,7 @@
 //!
 //! Each case runs on a place of its own. All run; the failed ones are named at the end.
 
+mod authorities;
 mod commits;
 mod concurrency;
 mod deletion;
@@ -73,6 +74,9 @@ const CASES: &[(&str, Case)] = &[
     ("an individual enrollment is changed as expected", |w| Box::pin(expectations::individuals(w))),
     ("a group is changed as expected", |w| Box::pin(expectations::groups(w))),
     ("a registration is changed as expected", |w| Box::pin(expectations::registrations(w))),
+    ("a CA certificate is changed as expected", |w| Box::pin(expectations::certificates(w))),
+    ("a revocation list is changed as expected", |w| Box::pin(expectations::revocation_lists(w))),
+    ("a block is changed as expected", |w| Box::pin(expectations::blocks(w))),
     ("each change of a commit stands on its own", |w| Box::pin(commits::outcomes(w))),
     ("later changes of a commit see earlier ones", |w| Box::pin(commits::sequence(w))),
     ("an operation counts if something was done", |w| Box::pin(commits::counting(w))),
@@ -85,6 +89,11 @@ const CASES: &[(&str, Case)] = &[
     ("a registration is listed under its present group", |w| Box::pin(listings::changed_group(w))),
     ("groups with symmetric keys", |w| Box::pin(groups::symmetric_key(w))),
     ("groups by subject of a signing certificate", |w| Box::pin(groups::signing_as(w))),
+    ("groups that name CA certificates", |w| Box::pin(authorities::reference_groups(w))),
+    ("CA certificates, revocation lists and blocks come back", |w| Box::pin(authorities::come_back(w))),
+    ("CA certificates by subject", |w| Box::pin(authorities::of_subject(w))),
+    ("a CA certificate takes its revocation list along", |w| Box::pin(authorities::deletion(w))),
+    ("individual enrollments that expire", |w| Box::pin(authorities::expiring(w))),
     ("an individual enrollment takes its registration along", |w| Box::pin(deletion::of_individual(w))),
     ("a group leaves its registrations behind", |w| Box::pin(deletion::of_group(w))),
     ("a registration goes alone", |w| Box::pin(deletion::of_registration(w))),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, OperationKind, Registration, UsageRow,
+    Authorities, Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment,
+    OperationKind, Registration, RevocationList, UsageRow,
 };
 use provisioning::ports::{Change, Commit, Expect, Outcome, Page, PageRequest, Store, StoreError};
 
@@ -75,6 +76,10 @@ impl World {
         self.store.usage(&self.scope, first, last).await.unwrap()
     }
 
+    pub(super) async fn authorities(&self) -> Arc<Authorities> {
+        self.store.authorities(&self.scope).await.unwrap()
+    }
+
     pub(super) async fn registrations_of(&self, group: &str, page: PageRequest) -> Page<Registration> {
         self.store.registrations_of(&self.scope, &sample::group_id(group), page).await.unwrap()
     }
@@ -92,6 +97,18 @@ pub(super) fn put_group(record: EnrollmentGroup) -> Change {
     Change::PutGroup(Box::new(record))
 }
 
+pub(super) fn put_certificate(record: CaCertificate) -> Change {
+    Change::PutCertificate(Box::new(record))
+}
+
+pub(super) fn put_list(record: RevocationList) -> Change {
+    Change::PutRevocationList(Box::new(record))
+}
+
+pub(super) fn put_block(record: Block) -> Change {
+    Change::PutBlock(Box::new(record))
+}
+
 pub(super) fn put_registration(record: Registration) -> Change {
     Change::PutRegistration(Box::new(record))
 }
@@ -102,35 +119,21 @@ pub(super) trait Versioned: Sized {
     fn etag(&self) -> &Etag;
 }
 
-impl Versioned for IndividualEnrollment {
-    fn with_etag(mut self, etag: &str) -> Self {
-        self.record.etag = sample::etag(etag);
-        self
-    }
-    fn etag(&self) -> &Etag {
-        &self.record.etag
-    }
+macro_rules! versioned {
+    ($($record:ty),+) => {$(
+        impl Versioned for $record {
+            fn with_etag(mut self, etag: &str) -> Self {
+                self.record.etag = sample::etag(etag);
+                self
+            }
+            fn etag(&self) -> &Etag {
+                &self.record.etag
+            }
+        }
+    )+};
 }
 
-impl Versioned for EnrollmentGroup {
-    fn with_etag(mut self, etag: &str) -> Self {
-        self.record.etag = sample::etag(etag);
-        self
-    }
-    fn etag(&self) -> &Etag {
-        &self.record.etag
-    }
-}
-
-impl Versioned for Registration {
-    fn with_etag(mut self, etag: &str) -> Self {
-        self.record.etag = sample::etag(etag);
-        self
-    }
-    fn etag(&self) -> &Etag {
-        &self.record.etag
-    }
-}
+versioned!(IndividualEnrollment, EnrollmentGroup, Registration, CaCertificate, RevocationList, Block);
 
 /// The IDs of registrations, as they were given.
 pub(super) fn ids(registrations: &[Registration]) -> Vec<&str> {

@@ -1,0 +1,147 @@
+//! CA certificates, their revocation lists, and blocks: what a device's certificates are held against.
+
+use std::sync::Arc;
+
+use model::{Authorities, CaReference, Certificate, Timestamp};
+use provisioning::ports::{Change, Expect, Outcome};
+
+use super::world::{Versioned, World, put_block, put_certificate, put_group, put_individual, put_list};
+use crate::ca::{Authority, Identity, Profile};
+use crate::crl::Revocations;
+use crate::sample;
+
+pub(super) async fn come_back(world: World) {
+    let root = Authority::root("Root");
+    let list = sample::revocation_list("Root of 2026", &no_revocations(&root));
+    let certificate = sample::ca_certificate("Root of 2026", &root.certificate());
+    let block = sample::block(&root.certificate());
+    world
+        .apply([put_certificate(certificate.clone()), put_list(list.clone()), put_block(block.clone())])
+        .await;
+    let check = |authorities: &Authorities| {
+        let name = sample::ca_reference("rOOT of 2026");
+        assert_eq!(authorities.certificate(&name).map(Arc::as_ref), Some(&certificate));
+        assert_eq!(authorities.list(&name).map(Arc::as_ref), Some(&list));
+        assert_eq!(authorities.block(&block.thumbprint).map(Arc::as_ref), Some(&block));
+        let counts =
+            (authorities.certificates().len(), authorities.lists().len(), authorities.blocks().len());
+        assert_eq!(counts, (1, 1, 1));
+        assert!(authorities.certificate(&sample::ca_reference("Root of 2027")).is_none());
+    };
+    check(&*world.authorities().await);
+    world.store.put_instance(sample::instance("one")).await.unwrap();
+    check(&*world.authorities().await);
+    let before = world.authorities().await;
+    let world = world.reopen().await;
+    assert_eq!(world.authorities().await, before);
+    check(&*world.authorities().await);
+}
+
+pub(super) async fn of_subject(world: World) {
+    let root = Authority::root("Root");
+    let (factory, renewed) = (root.intermediate("Factory"), root.intermediate("Factory"));
+    let put =
+        |name: &str, certificate: &Certificate| put_certificate(sample::ca_certificate(name, certificate));
+    let (factory, renewed, root) = (factory.certificate(), renewed.certificate(), root.certificate());
+    world.apply([put("new", &renewed), put("Factory", &factory), put("root", &root)]).await;
+    check_subject(&world, &factory, &["Factory", "new"]).await;
+    check_subject(&world, &root, &["root"]).await;
+
+    world.apply([put("NEW", &root)]).await;
+    check_subject(&world, &factory, &["Factory"]).await;
+    check_subject(&world, &root, &["NEW", "root"]).await;
+    world.apply([Change::DeleteCertificate(sample::ca_reference("factory"))]).await;
+    check_subject(&world, &factory, &[]).await;
+    let world = world.reopen().await;
+    check_subject(&world, &factory, &[]).await;
+    check_subject(&world, &root, &["NEW", "root"]).await;
+}
+
+async fn check_subject(world: &World, of: &Certificate, expected: &[&str]) {
+    let authorities = world.authorities().await;
+    let names: Vec<_> = authorities.of_subject(of.subject()).iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, expected);
+}
+
+pub(super) async fn deletion(world: World) {
+    let root = Authority::root("Root");
+    let put = |name: &str| {
+        [
+            put_certificate(sample::ca_certificate(name, &root.certificate())),
+            put_list(sample::revocation_list(name, &no_revocations(&root))),
+        ]
+    };
+    world.apply(put("gone").into_iter().chain(put("kept"))).await;
+    world.apply([put_block(sample::block(&root.certificate()))]).await;
+    let gone = Change::DeleteCertificate(sample::ca_reference("Gone"));
+    let wrong = world.commit(vec![(Expect::Version(sample::etag("wrong")), gone.clone())]).await;
+    assert_eq!(wrong, [Outcome::OtherVersion]);
+    assert_eq!(world.authorities().await.lists().len(), 2);
+
+    world.apply([gone, Change::DeleteRevocationList(sample::ca_reference("kept"))]).await;
+    let left = |authorities: &Authorities| {
+        let names: Vec<_> = authorities.certificates().map(|it| it.name.to_string()).collect();
+        (names, authorities.lists().len(), authorities.blocks().len())
+    };
+    assert_eq!(left(&*world.authorities().await), (vec!["kept".to_owned()], 0, 1));
+    world.apply([Change::DeleteBlock(root.certificate().thumbprint().clone())]).await;
+    let world = world.reopen().await;
+    assert_eq!(left(&*world.authorities().await), (vec!["kept".to_owned()], 0, 0));
+}
+
+pub(super) async fn reference_groups(world: World) {
+    let ca = Authority::root("Root").certificate();
+    let referring = |id: &str| {
+        let (_, attestation) = sample::group_attestations(&ca).pop().unwrap();
+        put_group(model::EnrollmentGroup { attestation, ..sample::group(id) })
+    };
+    let listed = async |world: &World| {
+        let groups = world.store.reference_groups(&world.scope).await.unwrap();
+        groups.iter().map(|group| group.group_id.to_string()).collect::<Vec<_>>()
+    };
+    world.apply([referring("b"), referring("A"), put_group(sample::group("key"))]).await;
+    world.apply([put_group(sample::signing_group("signing", &ca, None))]).await;
+    assert_eq!(listed(&world).await, ["A", "b"]);
+    world.apply([put_group(sample::group("a"))]).await;
+    assert_eq!(listed(&world).await, ["b"]);
+    let world = world.reopen().await;
+    assert_eq!(listed(&world).await, ["b"]);
+}
+
+pub(super) async fn expiring(world: World) {
+    let at = |seconds: i64| Timestamp::from_unix_seconds(1_795_392_000 + seconds);
+    let enrolled = |id: &str, expires: i64| {
+        let leaf =
+            Identity::self_signed(&Profile { not_after: at(expires), ..Profile::device(id) }).certificate();
+        let (_, attestation) = sample::individual_attestations(&leaf).swap_remove(3);
+        put_individual(model::IndividualEnrollment { attestation, ..sample::individual(id) })
+    };
+    world
+        .apply([enrolled("late", 300), enrolled("first", 100), enrolled("second", 200), enrolled("gone", 50)])
+        .await;
+    world
+        .apply([put_individual(sample::individual("key")), put_individual(sample::individual("gone"))])
+        .await;
+    let listed = async |world: &World, until: i64, limit: usize| {
+        let found = world.store.individuals_expiring(&world.scope, at(until), limit).await.unwrap();
+        found.iter().map(|it| it.registration_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&world, 99, 10).await, [""; 0]);
+    assert_eq!(listed(&world, 200, 10).await, ["first", "second"]);
+    assert_eq!(listed(&world, 1000, 2).await, ["first", "second"]);
+    world.store.put_instance(sample::instance("two")).await.unwrap();
+    assert_eq!(listed(&world.beside("two"), 1000, 10).await, [""; 0]);
+    let version = Expect::Version(sample::individual("first").etag().clone());
+    assert_eq!(world.commit(vec![(version, enrolled("first", 400))]).await, [Outcome::Applied]);
+    let world = world.reopen().await;
+    assert_eq!(listed(&world, 1000, 10).await, ["second", "late", "first"]);
+}
+
+pub(super) fn no_revocations(authority: &Authority) -> model::Crl {
+    Revocations::made_at(1, Timestamp::from_unix_seconds(1_795_392_000)).signed_by(authority)
+}
+
+/// The name by which the CA of these samples is kept.
+pub(super) fn name() -> CaReference {
+    sample::ca_reference("ca")
+}
