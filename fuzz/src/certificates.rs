@@ -49,9 +49,18 @@ pub fn run_chain(input: &[u8]) {
         .iter()
         .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
         .collect();
-    match attest::x509_group(&groups, &chain, &claimant) {
-        Ok(attested) => assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual),
-        Err(refusal) => assert!(!refusal.to_string().is_empty()),
+    let judgement = attest::x509_group(&groups, &chain, &claimant);
+    match judgement.outcome {
+        Ok(attested) => {
+            assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual);
+            let paths = judgement.considered.iter().filter_map(|considered| considered.verdict.as_ref().ok());
+            let path = paths.last().expect("the group's path is told");
+            assert_eq!((&path[0][..], &path[path.len() - 1][..]), (&presented[0][..], &anchor[..]));
+        }
+        Err(refusal) => {
+            assert!(!refusal.to_string().is_empty());
+            assert!(judgement.considered.iter().all(|considered| considered.verdict.is_err()));
+        }
     }
 }
 

@@ -5,8 +5,11 @@
 //! continues without one. Refusals name the rule that failed, for the operator; the device is told no more than that
 //! it was refused.
 
+mod judgement;
 mod symmetric_key;
 pub mod x509;
+
+pub use judgement::{Considered, Judgement};
 
 use std::sync::Arc;
 
@@ -90,6 +93,10 @@ pub struct Attested {
 }
 
 impl Attested {
+    fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
+        Attested { enrollment: Enrollment::Group(Arc::clone(group)), credentials, by }
+    }
+
     /// Which enrollment let the device in.
     pub fn enrollment(&self) -> EnrollmentRef {
         self.enrollment.reference()
@@ -163,6 +170,15 @@ pub enum Refusal {
     /// The certificates do not lead to the enrollment.
     #[error(transparent)]
     Certificate(#[from] x509::CertificateRefusal),
+    /// An individual enrollment is of another kind than the evidence.
+    #[error("the enrollment wants {0}, which the device did not present")]
+    OtherMechanism(&'static str),
+    /// The chain ends elsewhere.
+    #[error("the device's certificates do not lead to the group's")]
+    NotReached,
+    /// Another group's certificate comes first on the way up from the leaf.
+    #[error("another group's certificate is nearer the device's leaf, or blocks it")]
+    Farther,
     /// The mechanism is one that registrations cannot use in this version.
     #[error("attestation by {0} is not supported for registration by this version")]
     Unsupported(&'static str),
@@ -206,27 +222,41 @@ pub fn takes(mechanism: &IndividualAttestation, evidence: &Evidence) -> bool {
     }
 }
 
+/// What a mechanism wants to see, in words.
+pub fn wanted(mechanism: &IndividualAttestation) -> &'static str {
+    match mechanism {
+        IndividualAttestation::SymmetricKey(_) => "a SAS token",
+        IndividualAttestation::X509(_) => "a client certificate",
+        IndividualAttestation::Tpm(_) => "a TPM",
+    }
+}
+
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name
 /// its group, so each one is tried.
 pub fn symmetric_key_group(
     groups: &[Arc<EnrollmentGroup>],
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
-) -> Result<Attested, Refusal> {
-    let claim = symmetric_key::claim_for(claimant)?;
+) -> Judgement {
+    let claim = match symmetric_key::claim_for(claimant) {
+        Ok(claim) => claim,
+        Err(refusal) => return Judgement::without_candidates(refusal),
+    };
     let is_likely = |group: &&Arc<EnrollmentGroup>| matches!(likely, Some(EnrollmentRef::Group(id)) if *id == group.group_id);
-    let first = groups.iter().find(is_likely);
-    for group in first.into_iter().chain(groups) {
+    let (first, others): (Vec<_>, Vec<_>) = groups.iter().partition(is_likely);
+    let mut considered = Vec::new();
+    for group in first.into_iter().chain(others) {
         let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
         if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
-            return Ok(Attested {
-                enrollment: Enrollment::Group(Arc::clone(group)),
-                credentials: HubCredentials::SymmetricKeys(device_keys),
-                by: AttestedBy::SymmetricKey,
-            });
+            considered.push(Considered::group(group, Ok(Vec::new())));
+            let credentials = HubCredentials::SymmetricKeys(device_keys);
+            let outcome = Ok(Attested::by_group(group, credentials, AttestedBy::SymmetricKey));
+            return Judgement { considered, unfit: Vec::new(), outcome };
         }
+        considered.push(Considered::group(group, Err(Refusal::Signature)));
     }
-    Err(if groups.is_empty() { Refusal::NoEnrollment } else { Refusal::Signature })
+    let refusal = if groups.is_empty() { Refusal::NoEnrollment } else { Refusal::Signature };
+    Judgement { considered, unfit: Vec::new(), outcome: Err(refusal) }
 }
 
 /// Finds the X.509 group nearest the leaf of `chain`, the certificates that the device sent. `groups` are those whose
@@ -235,13 +265,8 @@ pub fn x509_group(
     groups: &[Arc<EnrollmentGroup>],
     chain: &PresentedChain<'_>,
     claimant: &Claimant<'_>,
-) -> Result<Attested, Refusal> {
-    let group = x509::nearest_group(chain, groups, claimant)?;
-    Ok(Attested {
-        enrollment: Enrollment::Group(Arc::clone(group)),
-        credentials: HubCredentials::Certificate(chain.leaf_thumbprint()),
-        by: AttestedBy::X509,
-    })
+) -> Judgement {
+    x509::groups::judge(groups, chain, claimant)
 }
 
 fn presented<'a>(claimant: &Claimant<'a>) -> Result<PresentedChain<'a>, Refusal> {

@@ -1,15 +1,14 @@
 //! Finding the enrollment that lets a device in, and proving that it does.
 
-use model::{Instance, ProvisioningStatus, Registration, RegistrationId};
+use model::{EnrollmentRef, Instance, ProvisioningStatus, Registration, RegistrationId};
 
 use crate::{
     Error, Provisioning,
-    attest::{self, Attested, Claimant, Evidence, Refusal, x509::PresentedChain},
+    attest::{self, Attested, Claimant, Considered, Evidence, Judgement, Refusal, x509::PresentedChain},
 };
 
 impl Provisioning {
-    /// The individual enrollment of this registration ID beats any group. One that is disabled blocks the device
-    /// whatever it presents; one of another kind than what the device presents leaves it to the groups.
+    /// Who the device is. A refusal names the rule for the log.
     pub(super) async fn identify(
         &self,
         instance: &Instance,
@@ -19,32 +18,46 @@ impl Provisioning {
     ) -> Result<Attested, Error> {
         let claimant =
             Claimant { scope: &instance.id_scope, registration_id, evidence, now: self.clock.now() };
-        let individual = self.store.individual(&instance.id_scope, registration_id).await?;
-        if let Some(enrollment) = individual {
-            let blocks = enrollment.settings.provisioning_status == ProvisioningStatus::Disabled;
-            if blocks || attest::takes(&enrollment.attestation, evidence) {
-                return Ok(attest::individual(enrollment, &claimant)?);
-            }
-        }
-        self.identify_by_group(&claimant, previous).await
+        Ok(self.judge(&claimant, previous).await?.outcome?)
     }
 
-    async fn identify_by_group(
+    /// The individual enrollment of this registration ID beats any group. One that is disabled blocks the device
+    /// whatever it presents; one of another kind than what the device presents leaves it to the groups.
+    pub(super) async fn judge(
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
-    ) -> Result<Attested, Error> {
+    ) -> Result<Judgement, Error> {
+        let individual = self.store.individual(claimant.scope, claimant.registration_id).await?;
+        let Some(enrollment) = individual else { return self.judge_by_group(claimant, previous).await };
+        let blocks = enrollment.settings.provisioning_status == ProvisioningStatus::Disabled;
+        if blocks || attest::takes(&enrollment.attestation, claimant.evidence) {
+            let outcome = attest::individual(enrollment, claimant);
+            return Ok(Judgement::by(EnrollmentRef::Individual, outcome));
+        }
+        let passed_over = Considered::other_mechanism(attest::wanted(&enrollment.attestation));
+        Ok(self.judge_by_group(claimant, previous).await?.after(Some(passed_over)))
+    }
+
+    async fn judge_by_group(
+        &self,
+        claimant: &Claimant<'_>,
+        previous: Option<&Registration>,
+    ) -> Result<Judgement, Error> {
         let evidence = claimant.evidence;
         if evidence.claim.is_some() {
             let groups = self.store.symmetric_key_groups(claimant.scope).await?;
             let likely = previous.map(|registration| &registration.enrollment);
-            return Ok(attest::symmetric_key_group(&groups, likely, claimant)?);
+            return Ok(attest::symmetric_key_group(&groups, likely, claimant));
         }
         if evidence.certificates.is_empty() {
-            return Err(Refusal::NoEvidence.into());
+            return Ok(Judgement::without_candidates(Refusal::NoEvidence));
         }
-        let chain = PresentedChain::parse(&evidence.certificates).map_err(Refusal::from)?;
+        let chain = match PresentedChain::parse(&evidence.certificates) {
+            Ok(chain) => chain,
+            Err(refusal) => return Ok(Judgement::without_candidates(refusal.into())),
+        };
         let groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
-        Ok(attest::x509_group(&groups, &chain, claimant)?)
+        Ok(attest::x509_group(&groups, &chain, claimant))
     }
 }

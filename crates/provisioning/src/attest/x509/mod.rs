@@ -1,15 +1,16 @@
 //! X.509: the device's leaf is the enrolled one, or chains to a group's signing certificate.
 //!
 //! The TLS handshake has shown that the device holds the leaf's private key; here it is decided what that is worth.
-//! All rules about a certificate are in [`rules`], the walk from leaf to group is in [`nearest_group`].
+//! All rules about a certificate are in [`rules`], the search from a leaf to what is trusted is in [`path`].
 
+mod der;
+pub(super) mod groups;
+mod names;
 mod path;
 pub mod rules;
 mod signature;
 
-pub use path::nearest_group;
-
-use model::{Certificate, Pair, Sha256Thumbprint};
+use model::{Certificate, Pair, Sha256Thumbprint, Timestamp};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -46,9 +47,12 @@ pub enum CertificateRefusal {
     /// The leaf names another device.
     #[error("the leaf's common name is {0:?}, not the registration ID")]
     OtherName(String),
-    /// No group's certificate and no presented one bears the issuer's name.
+    /// The certificates issue each other in so many ways that not all can be tried.
+    #[error("the certificates presented issue each other in too many ways")]
+    TooTangled,
+    /// No trusted certificate and no presented one bears the issuer's name.
     #[error(
-        "no enrollment group's certificate, and none that the device sent, issued {subject}; missing is {issuer}"
+        "no certificate that is trusted here, and none that was sent, issued {subject}; missing is {issuer}"
     )]
     MissingIssuer {
         /// The certificate whose issuer is missing.
@@ -96,6 +100,42 @@ pub(super) fn is_enrolled_leaf(
     if !leaves.iter().any(|leaf| *leaf.thumbprint() == thumbprint) {
         return Err(Refusal::OtherCertificate(thumbprint.to_string()));
     }
-    rules::leaf(&chain.leaf, claimant)?;
+    rules::device_leaf(&chain.leaf, claimant)?;
     Ok(thumbprint)
+}
+
+/// What a chain is asked, besides where it leads.
+#[derive(Debug, Clone, Copy)]
+pub struct Question {
+    /// The instant at which it must be valid.
+    pub at: Timestamp,
+    /// What it must be for, if that matters.
+    pub purpose: Option<rules::Purpose>,
+}
+
+/// Whether the chain leads to one of these anchors, by the rules of a registration: the DER of the path from the leaf to
+/// the anchor, or why there is none. Which device the leaf is for is not asked.
+pub fn verify<'a>(
+    chain: &'a PresentedChain<'a>,
+    anchors: &'a [Certificate],
+    question: &Question,
+) -> Result<Vec<Vec<u8>>, CertificateRefusal> {
+    rules::leaf(&chain.leaf, question.at)?;
+    let anchors: Vec<_> = anchors
+        .iter()
+        .filter_map(parsed)
+        .map(|certificate| path::Anchor { certificate, owner: (), blocks: false })
+        .collect();
+    let path = path::nearest(chain, &anchors, question.at).path?;
+    if let Some(purpose) = question.purpose {
+        let below_anchor = path.certificates.len() - 1;
+        for (at, certificate) in path.certificates.iter().take(below_anchor).enumerate() {
+            rules::serves(certificate, purpose, at == 0)?;
+        }
+    }
+    Ok(path.der())
+}
+
+fn parsed(certificate: &Certificate) -> Option<X509Certificate<'_>> {
+    X509Certificate::from_der(certificate.der()).ok().map(|(_, certificate)| certificate)
 }

@@ -1,125 +1,256 @@
-//! The walk from a leaf to the nearest enrollment group.
+//! The search for a path from a leaf to a certificate that is trusted.
+//!
+//! It goes up level by level: from the leaf to what issued it, to what issued that. At each level the anchors are tried
+//! as issuers first, then the certificates that the device sent, in whatever order it sent them. The first level with an
+//! anchor decides. Paths are kept whole, because some rules of an issuer bind everything below it.
 
-use std::sync::Arc;
-
-use model::{Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates, ProvisioningStatus};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use model::Timestamp;
+use x509_parser::certificate::X509Certificate;
 
 use super::{
     CertificateRefusal, PresentedChain,
-    rules::{self, BrokenRule},
+    names::{self, Comparisons},
+    rules::{self, BrokenRule, Source},
     signature,
 };
-use crate::attest::Claimant;
 
-/// The group whose signing certificate is nearest the leaf.
-///
-/// The walk goes up level by level: from the leaf to what issued it, to what issued that. At each level the groups'
-/// certificates are tried as issuers first, then those that the device sent, in whatever order it sent them. The first
-/// level with a group decides. Each certificate is reached once, so the longest chain costs 45 signatures besides those
-/// of the groups' certificates.
-pub fn nearest_group<'g>(
-    chain: &PresentedChain<'_>,
-    groups: &'g [Arc<EnrollmentGroup>],
-    claimant: &Claimant<'_>,
-) -> Result<&'g Arc<EnrollmentGroup>, CertificateRefusal> {
-    rules::leaf(&chain.leaf, claimant)?;
-    let mut level = vec![&chain.leaf];
-    let mut unreached: Vec<_> = chain.others.iter().collect();
-    let mut below = 0;
-    loop {
-        let rule = |issuer: &X509Certificate<'_>| rules::issuer(issuer, below, claimant.now);
-        if let Some(group) = deciding_group(&level, groups, rule)? {
-            return Ok(group);
-        }
-        let (above, rest) = unreached.into_iter().partition(|issuer| issued_one_of(issuer, &level));
-        let above = passing(above, |issuer| rule(issuer))?;
-        if above.is_empty() {
-            let top = level.first().copied().unwrap_or(&chain.leaf);
-            return Err(no_issuer(top, chain, groups));
-        }
-        (level, unreached, below) = (above, rest, below + 1);
+/// The most signatures checked in one search. A chain with one issuer for each certificate needs one per certificate;
+/// only certificates that all bear one name need more.
+const MAX_SIGNATURES: u32 = 100;
+
+/// The most paths followed at one level, for the same reason.
+const MAX_PATHS: usize = 32;
+
+/// A certificate that is trusted, and whose it is.
+#[derive(Debug, Clone)]
+pub struct Anchor<'a, O> {
+    /// The certificate.
+    pub certificate: X509Certificate<'a>,
+    /// To whom a path leads that ends here.
+    pub owner: O,
+    /// Whether it beats other anchors of its level, so that who is kept out stays out.
+    pub blocks: bool,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub struct Found<'s, O> {
+    /// The path, or why there is none.
+    pub path: Result<Path<'s, O>, CertificateRefusal>,
+    /// The issuers that were met and passed over because of a rule; the owner is that of an anchor.
+    pub passed_over: Vec<(Option<O>, CertificateRefusal)>,
+}
+
+/// A path that breaks no rule.
+#[derive(Debug, Clone)]
+pub struct Path<'s, O> {
+    /// From the leaf to the anchor, both included.
+    pub certificates: Vec<&'s X509Certificate<'s>>,
+    /// The anchor's.
+    pub owner: O,
+}
+
+impl<O> Path<'_, O> {
+    /// The DER of its certificates.
+    pub fn der(&self) -> Vec<Vec<u8>> {
+        self.certificates.iter().map(|certificate| certificate.as_raw().to_vec()).collect()
     }
 }
 
-/// The group that decides about a level, if one of its certificates issued something there. If any of those groups is
-/// disabled, a disabled one decides, so that a blocked certificate blocks.
-fn deciding_group<'g>(
-    level: &[&X509Certificate<'_>],
-    groups: &'g [Arc<EnrollmentGroup>],
-    rule: impl Fn(&X509Certificate<'_>) -> Result<(), CertificateRefusal>,
-) -> Result<Option<&'g Arc<EnrollmentGroup>>, CertificateRefusal> {
-    let mut anchors: Vec<_> = groups.iter().flat_map(|group| anchors(group, level)).collect();
-    let is_disabled = |(group, _): &(&Arc<EnrollmentGroup>, _)| {
-        group.settings.provisioning_status == ProvisioningStatus::Disabled
+/// Searches for the path to the anchor nearest the leaf. What binds the leaf alone is the caller's business.
+pub fn nearest<'s, O: Copy>(
+    chain: &'s PresentedChain<'s>,
+    anchors: &'s [Anchor<'s, O>],
+    now: Timestamp,
+) -> Found<'s, O> {
+    let mut search = Search {
+        anchors,
+        issuers: issuers(chain),
+        now,
+        signatures: MAX_SIGNATURES,
+        comparisons: Comparisons::of_a_search(),
+        passed_over: Vec::new(),
     };
-    if anchors.iter().any(is_disabled) {
-        anchors.retain(is_disabled);
-    }
-    Ok(passing(anchors, |(_, anchor)| rule(anchor))?.first().map(|(group, _)| *group))
+    let path = search.run(&chain.leaf);
+    Found { path, passed_over: search.passed_over }
 }
 
-/// A group with each of its certificates that issued one of a level's.
-fn anchors<'g>(
-    group: &'g Arc<EnrollmentGroup>,
-    level: &[&X509Certificate<'_>],
-) -> impl Iterator<Item = (&'g Arc<EnrollmentGroup>, X509Certificate<'g>)> {
-    signing_certificates(group)
-        .filter(|certificate| level.iter().any(|one| certificate.subject() == one.issuer().as_raw()))
-        .filter_map(parsed)
-        .filter(|anchor| issued_one_of(anchor, level))
-        .map(move |anchor| (group, anchor))
-}
-
-fn issued_one_of(issuer: &X509Certificate<'_>, level: &[&X509Certificate<'_>]) -> bool {
-    level
-        .iter()
-        .any(|one| one.issuer().as_raw() == issuer.subject().as_raw() && signature::is_signed_by(one, issuer))
-}
-
-/// Those that pass the rule; when none does, why the first does not. A renewed certificate may stand beside its
-/// expired predecessor, so one of them that passes is enough.
-fn passing<T>(
-    candidates: Vec<T>,
-    rule: impl Fn(&T) -> Result<(), CertificateRefusal>,
-) -> Result<Vec<T>, CertificateRefusal> {
-    let (mut passed, mut refusal) = (Vec::new(), None);
-    for candidate in candidates {
-        match rule(&candidate) {
-            Ok(()) => passed.push(candidate),
-            Err(broken) => refusal = refusal.or(Some(broken)),
+/// The certificates sent along with the leaf, each once.
+fn issuers<'s>(chain: &'s PresentedChain<'s>) -> Vec<&'s X509Certificate<'s>> {
+    let mut issuers: Vec<&X509Certificate<'_>> = Vec::with_capacity(chain.others.len());
+    for certificate in &chain.others {
+        let is_new = |known: &X509Certificate<'_>| known.as_raw() != certificate.as_raw();
+        if is_new(&chain.leaf) && issuers.iter().all(|known| is_new(known)) {
+            issuers.push(certificate);
         }
     }
-    match refusal {
-        Some(broken) if passed.is_empty() => Err(broken),
-        _ => Ok(passed),
+    issuers
+}
+
+struct Search<'s, O> {
+    anchors: &'s [Anchor<'s, O>],
+    issuers: Vec<&'s X509Certificate<'s>>,
+    now: Timestamp,
+    /// How many may still be checked.
+    signatures: u32,
+    comparisons: Comparisons,
+    passed_over: Vec<(Option<O>, CertificateRefusal)>,
+}
+
+/// The certificates from the leaf up, the top one last. The top stands apart because there always is one.
+#[derive(Debug, Clone)]
+struct Stem<'s> {
+    below: Vec<&'s X509Certificate<'s>>,
+    top: &'s X509Certificate<'s>,
+}
+
+impl<'s> Stem<'s> {
+    fn all(&self) -> impl Iterator<Item = &'s X509Certificate<'s>> {
+        self.below.iter().copied().chain([self.top])
+    }
+
+    fn with(&self, top: &'s X509Certificate<'s>) -> Self {
+        Stem { below: self.all().collect(), top }
+    }
+
+    fn holds(&self, certificate: &X509Certificate<'_>) -> bool {
+        self.all().any(|one| one.as_raw() == certificate.as_raw())
+    }
+
+    /// How many count against a path length: the issuers that did not issue themselves (RFC 5280 §4.2.1.9).
+    fn length(&self) -> u32 {
+        let counted = self.all().skip(1).filter(|issuer| !is_self_issued(issuer));
+        u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 }
 
-fn signing_certificates(group: &EnrollmentGroup) -> impl Iterator<Item = &Certificate> {
-    let certificates = match &group.attestation {
-        GroupAttestation::X509(GroupCertificates::Signing(certificates)) => Some(certificates),
-        _ => None,
-    };
-    certificates.into_iter().flat_map(|pair| pair.iter())
-}
-
-fn parsed(certificate: &Certificate) -> Option<X509Certificate<'_>> {
-    X509Certificate::from_der(certificate.der()).ok().map(|(_, certificate)| certificate)
-}
-
-/// Why the walk ended at `top`: an issuer whose name fits and whose key does not is told apart from a missing one.
-fn no_issuer(
-    top: &X509Certificate<'_>,
-    chain: &PresentedChain<'_>,
-    groups: &[Arc<EnrollmentGroup>],
-) -> CertificateRefusal {
-    let issuer = top.issuer().as_raw();
-    let of_a_group = groups.iter().flat_map(|group| signing_certificates(group)).map(Certificate::subject);
-    let others = chain.others.iter().filter(|certificate| certificate.as_raw() != top.as_raw());
-    let of_the_device = others.map(|certificate| certificate.subject().as_raw());
-    if of_a_group.chain(of_the_device).any(|subject| subject == issuer) {
-        return rules::broken(top, BrokenRule::Signature);
+impl<'s, O: Copy> Search<'s, O> {
+    fn run(&mut self, leaf: &'s X509Certificate<'s>) -> Result<Path<'s, O>, CertificateRefusal> {
+        let mut level = vec![Stem { below: Vec::new(), top: leaf }];
+        loop {
+            if let Some((anchor, stem)) = self.anchored(&level)? {
+                let certificates = stem.with(&anchor.certificate).all().collect();
+                return Ok(Path { certificates, owner: anchor.owner });
+            }
+            let above = self.above(&level)?;
+            let Some(first) = level.first().filter(|_| above.is_empty()) else {
+                level = above;
+                continue;
+            };
+            return Err(self.no_issuer(first.top));
+        }
     }
-    CertificateRefusal::MissingIssuer { subject: top.subject().to_string(), issuer: top.issuer().to_string() }
+
+    /// The anchor that decides about a level, if one of them issued something there. If any of those blocks, one that
+    /// blocks decides.
+    fn anchored<'l>(
+        &mut self,
+        level: &'l [Stem<'s>],
+    ) -> Result<Option<(&'s Anchor<'s, O>, &'l Stem<'s>)>, CertificateRefusal> {
+        let mut reached = Vec::new();
+        for stem in level {
+            for anchor in self.anchors {
+                if self.issued(&anchor.certificate, stem.top)? {
+                    reached.push((anchor, stem));
+                }
+            }
+        }
+        if reached.iter().any(|(anchor, _)| anchor.blocks) {
+            reached.retain(|(anchor, _)| anchor.blocks);
+        }
+        let passed = self.passing(reached, |search, (anchor, stem)| {
+            (Some(anchor.owner), search.may_stand_above(&anchor.certificate, Source::Entered, stem))
+        })?;
+        Ok(passed.into_iter().next())
+    }
+
+    /// The stems with what issued their tops.
+    fn above(&mut self, level: &[Stem<'s>]) -> Result<Vec<Stem<'s>>, CertificateRefusal> {
+        let mut longer = Vec::new();
+        for stem in level {
+            for issuer in self.issuers.clone() {
+                if !stem.holds(issuer) && self.issued(issuer, stem.top)? {
+                    longer.push((issuer, stem));
+                }
+            }
+        }
+        if longer.len() > MAX_PATHS {
+            return Err(CertificateRefusal::TooTangled);
+        }
+        let passed = self.passing(longer, |search, (issuer, stem)| {
+            (None, search.may_stand_above(issuer, Source::Sent, stem))
+        })?;
+        Ok(passed.into_iter().map(|(issuer, stem)| stem.with(issuer)).collect())
+    }
+
+    /// Those that pass the rule; when none does, why the first does not. A renewed certificate may stand beside its
+    /// expired predecessor, so one of them that passes is enough.
+    fn passing<T>(
+        &mut self,
+        candidates: Vec<T>,
+        rule: impl Fn(&mut Self, &T) -> (Option<O>, Result<(), CertificateRefusal>),
+    ) -> Result<Vec<T>, CertificateRefusal> {
+        let (mut passed, mut first) = (Vec::new(), None);
+        for candidate in candidates {
+            match rule(self, &candidate) {
+                (_, Ok(())) => passed.push(candidate),
+                (owner, Err(refusal)) => {
+                    first.get_or_insert_with(|| refusal.clone());
+                    self.passed_over.push((owner, refusal));
+                }
+            }
+        }
+        match first {
+            Some(refusal) if passed.is_empty() => Err(refusal),
+            _ => Ok(passed),
+        }
+    }
+
+    /// The rules of an issuer about itself and about everything below it.
+    fn may_stand_above(
+        &mut self,
+        issuer: &X509Certificate<'_>,
+        source: Source,
+        stem: &Stem<'s>,
+    ) -> Result<(), CertificateRefusal> {
+        rules::issuer(issuer, (source, stem.length()), self.now)?;
+        for (at, below) in stem.all().enumerate() {
+            let is_leaf = at == 0;
+            if is_leaf || !is_self_issued(below) {
+                names::allow(issuer, (below, is_leaf), &mut self.comparisons)
+                    .map_err(|rule| rules::broken(issuer, rule))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn issued(
+        &mut self,
+        issuer: &X509Certificate<'_>,
+        certificate: &X509Certificate<'_>,
+    ) -> Result<bool, CertificateRefusal> {
+        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+            return Ok(false);
+        }
+        self.signatures = self.signatures.checked_sub(1).ok_or(CertificateRefusal::TooTangled)?;
+        Ok(signature::is_signed_by(certificate, issuer))
+    }
+
+    /// Why the walk ended at `top`: an issuer whose name fits and whose key does not is told apart from a missing one.
+    fn no_issuer(&self, top: &X509Certificate<'_>) -> CertificateRefusal {
+        let issuer = top.issuer().as_raw();
+        let anchors = self.anchors.iter().map(|anchor| &anchor.certificate);
+        let others = self.issuers.iter().copied().filter(|certificate| certificate.as_raw() != top.as_raw());
+        if anchors.chain(others).any(|certificate| certificate.subject().as_raw() == issuer) {
+            return rules::broken(top, BrokenRule::Signature);
+        }
+        CertificateRefusal::MissingIssuer {
+            subject: top.subject().to_string(),
+            issuer: top.issuer().to_string(),
+        }
+    }
+}
+
+fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
+    certificate.subject().as_raw() == certificate.issuer().as_raw()
 }

@@ -1,20 +1,15 @@
-//! Every rule that a certificate must meet, in one place.
+//! Every rule that a single certificate must meet, in one place; what binds several of a path is in [`super::names`] and
+//! [`super::path`].
 //!
-//! Devices in the field carry untidy certificates, so the rules are those that security needs and no more:
-//! - extended key usage is not looked at, on no certificate: many devices' leaves lack clientAuth, and the hosted
-//!   service does not ask for it;
-//! - a CA may lack basicConstraints and keyUsage (test CAs and X.509 v1 roots do), but what it has must allow signing;
-//! - a leaf may be a CA certificate: whether it may sign others does not matter here;
-//! - dates are enforced on every certificate of the path, the group's own included;
-//! - an extension that is critical and not known here refuses the certificate; so do name constraints, critical or not,
-//!   because to overlook them would let a CA issue for devices that it must not.
+//! They are those of RFC 5280, but for what devices in the field need; `docs/certificates.md` lists each leniency with
+//! its reason.
 
 use x509_parser::{
     certificate::X509Certificate,
-    extensions::{GeneralName, ParsedExtension},
+    extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension},
 };
 
-use super::CertificateRefusal;
+use super::{CertificateRefusal, names, signature};
 use crate::attest::Claimant;
 use model::{RegistrationId, Timestamp};
 
@@ -30,15 +25,24 @@ pub enum BrokenRule {
     /// It must be understood and is not.
     #[error("has the critical extension {0}, which is not known here")]
     CriticalExtension(String),
-    /// It may issue for some names only.
-    #[error("has name constraints, which are not supported here")]
-    NameConstraints,
     /// Extensions are malformed.
     #[error("has an extension that cannot be read or stands twice")]
     BadExtension,
+    /// There is more in it than can be read.
+    #[error("has bytes where none belong")]
+    StrayBytes,
+    /// Its key is of another kind or size than are taken.
+    #[error("has a key that is not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519")]
+    WeakKey,
+    /// A CA has no name.
+    #[error("issued a certificate but has no name")]
+    Nameless,
     /// basicConstraints say it is no CA.
     #[error("issued a certificate but is no CA (basicConstraints CA:FALSE)")]
     NotCa,
+    /// Without basicConstraints, only a certificate that an operator has entered is taken for a CA.
+    #[error("issued a certificate but does not say that it is a CA (it has no basicConstraints)")]
+    NotKnownAsCa,
     /// keyUsage forbids signing.
     #[error("issued a certificate but its key usage lacks keyCertSign")]
     NoCertSign,
@@ -50,6 +54,18 @@ pub enum BrokenRule {
         /// What there is.
         found: u32,
     },
+    /// Name constraints are malformed, or of a form that is not supported and that matters.
+    #[error("has name constraints that cannot be read or are not supported here")]
+    NameConstraints,
+    /// Name constraints stand where no CA is.
+    #[error("has name constraints but is no CA")]
+    ConstrainedLeaf,
+    /// It may not issue for a name that stands below it.
+    #[error("may not issue for {0}, by its name constraints")]
+    ForbiddenName(String),
+    /// It is for something else.
+    #[error("is not for {0}, by its key usage or extended key usage")]
+    OtherPurpose(Purpose),
     /// The signature is not by the issuer, or by an algorithm that is not taken.
     #[error(
         "is not signed by its issuer's key with RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) or Ed25519 over SHA-256 or better"
@@ -57,20 +73,58 @@ pub enum BrokenRule {
     Signature,
 }
 
-/// The rules for a leaf: its dates, its extensions, and that it bears the device's name.
-pub(super) fn leaf(leaf: &X509Certificate<'_>, claimant: &Claimant<'_>) -> Result<(), CertificateRefusal> {
-    every_certificate(leaf, claimant.now)?;
-    names(leaf, claimant.registration_id)
+/// What a certificate is used for. Registrations do not ask: many devices' leaves do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Client authentication in TLS.
+    Client,
+    /// Server authentication in TLS.
+    Server,
 }
 
-/// The rules for a certificate that issued another, with `below` issuers between it and the leaf.
+impl std::fmt::Display for Purpose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Purpose::Client => "client authentication",
+            Purpose::Server => "server authentication",
+        })
+    }
+}
+
+/// Who vouches for a certificate that issued another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Nobody: the device sent it along.
+    Sent,
+    /// An operator, who entered it as a CA.
+    Entered,
+}
+
+/// The rules for a device's leaf: those for any, and that it bears the device's name.
+pub(super) fn device_leaf(
+    certificate: &X509Certificate<'_>,
+    claimant: &Claimant<'_>,
+) -> Result<(), CertificateRefusal> {
+    leaf(certificate, claimant.now)?;
+    bears_name(certificate, claimant.registration_id)
+}
+
+/// The rules for any leaf: its dates, its extensions, its key.
+pub(super) fn leaf(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), CertificateRefusal> {
+    every_certificate(certificate, now)?;
+    let is_constrained = !is_ca(certificate) && names::stand_in(certificate);
+    if is_constrained { Err(broken(certificate, BrokenRule::ConstrainedLeaf)) } else { Ok(()) }
+}
+
+/// The rules for a certificate that issued another, with `below` issuers between it and the leaf, not counting those
+/// that issued themselves.
 pub(super) fn issuer(
     issuer: &X509Certificate<'_>,
-    below: u32,
+    (source, below): (Source, u32),
     now: Timestamp,
 ) -> Result<(), CertificateRefusal> {
     every_certificate(issuer, now)?;
-    may_issue(issuer, below).map_err(|rule| broken(issuer, rule))
+    may_issue(issuer, source, below).map_err(|rule| broken(issuer, rule))
 }
 
 /// A broken rule with the name of the certificate that breaks it.
@@ -78,8 +132,33 @@ pub(super) fn broken(certificate: &X509Certificate<'_>, rule: BrokenRule) -> Cer
     CertificateRefusal::Rule { subject: certificate.subject().to_string(), rule }
 }
 
+/// Whether the certificate's usages, where it has any, allow this purpose (RFC 5280 §4.2.1.3, §4.2.1.12). That of an
+/// issuer limits those below, as TLS libraries read it.
+pub(super) fn serves(
+    certificate: &X509Certificate<'_>,
+    purpose: Purpose,
+    is_leaf: bool,
+) -> Result<(), CertificateRefusal> {
+    let extended = certificate.extended_key_usage().ok().flatten();
+    let is_meant = extended.is_none_or(|usage| is_for(usage.value, purpose));
+    let usage = certificate.key_usage().ok().flatten();
+    let may_sign = !is_leaf || usage.is_none_or(|usage| usage.value.digital_signature());
+    if is_meant && may_sign { Ok(()) } else { Err(broken(certificate, BrokenRule::OtherPurpose(purpose))) }
+}
+
+fn is_for(usage: &ExtendedKeyUsage<'_>, purpose: Purpose) -> bool {
+    usage.any
+        || match purpose {
+            Purpose::Client => usage.client_auth,
+            Purpose::Server => usage.server_auth,
+        }
+}
+
 fn every_certificate(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), CertificateRefusal> {
-    in_time(certificate, now).and_then(|()| understood(certificate)).map_err(|rule| broken(certificate, rule))
+    in_time(certificate, now)
+        .and_then(|()| understood(certificate))
+        .and_then(|()| if signature::is_strong(certificate) { Ok(()) } else { Err(BrokenRule::WeakKey) })
+        .map_err(|rule| broken(certificate, rule))
 }
 
 fn in_time(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), BrokenRule> {
@@ -94,18 +173,25 @@ fn in_time(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), Brok
     Ok(())
 }
 
+/// Policies are known in that no policy is asked for.
 fn understood(certificate: &X509Certificate<'_>) -> Result<(), BrokenRule> {
+    if !signature::is_read_whole(certificate) {
+        return Err(BrokenRule::StrayBytes);
+    }
     certificate.extensions_map().map_err(|_| BrokenRule::BadExtension)?;
     for extension in certificate.extensions() {
         let known = match extension.parsed_extension() {
             ParsedExtension::ParseError { .. } => return Err(BrokenRule::BadExtension),
-            ParsedExtension::NameConstraints(_) => return Err(BrokenRule::NameConstraints),
+            ParsedExtension::SubjectAlternativeName(names) if names.general_names.iter().any(is_garbled) => {
+                return Err(BrokenRule::BadExtension);
+            }
             ParsedExtension::BasicConstraints(_)
             | ParsedExtension::KeyUsage(_)
             | ParsedExtension::ExtendedKeyUsage(_)
             | ParsedExtension::SubjectAlternativeName(_)
             | ParsedExtension::SubjectKeyIdentifier(_)
             | ParsedExtension::AuthorityKeyIdentifier(_)
+            | ParsedExtension::NameConstraints(_)
             | ParsedExtension::CertificatePolicies(_) => true,
             _ => false,
         };
@@ -116,14 +202,29 @@ fn understood(certificate: &X509Certificate<'_>) -> Result<(), BrokenRule> {
     Ok(())
 }
 
-fn may_issue(issuer: &X509Certificate<'_>, below: u32) -> Result<(), BrokenRule> {
-    if let Ok(Some(constraints)) = issuer.basic_constraints() {
-        if !constraints.value.ca {
-            return Err(BrokenRule::NotCa);
+fn is_garbled(name: &GeneralName<'_>) -> bool {
+    matches!(name, GeneralName::Invalid(..))
+}
+
+fn is_ca(certificate: &X509Certificate<'_>) -> bool {
+    matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+}
+
+/// A certificate without basicConstraints may be any device's leaf, so its word alone does not make it a CA
+/// (RFC 5280 §6.1.4 k).
+fn may_issue(issuer: &X509Certificate<'_>, source: Source, below: u32) -> Result<(), BrokenRule> {
+    if issuer.subject().iter_rdn().next().is_none() {
+        return Err(BrokenRule::Nameless);
+    }
+    match issuer.basic_constraints() {
+        Ok(Some(constraints)) if !constraints.value.ca => return Err(BrokenRule::NotCa),
+        Ok(Some(constraints)) => {
+            if let Some(allowed) = constraints.value.path_len_constraint.filter(|allowed| *allowed < below) {
+                return Err(BrokenRule::PathTooLong { allowed, found: below });
+            }
         }
-        if let Some(allowed) = constraints.value.path_len_constraint.filter(|allowed| *allowed < below) {
-            return Err(BrokenRule::PathTooLong { allowed, found: below });
-        }
+        _ if source == Source::Sent => return Err(BrokenRule::NotKnownAsCa),
+        _ => {}
     }
     match issuer.key_usage() {
         Ok(Some(usage)) if !usage.value.key_cert_sign() => Err(BrokenRule::NoCertSign),
@@ -134,7 +235,10 @@ fn may_issue(issuer: &X509Certificate<'_>, below: u32) -> Result<(), BrokenRule>
 /// The leaf's common name must be the registration ID, in any case. The first DNS name among its alternative names will
 /// do, because the C# SDK takes its registration ID from there; no other one will, so that a name which many devices
 /// share is nobody's.
-fn names(leaf: &X509Certificate<'_>, registration_id: &RegistrationId) -> Result<(), CertificateRefusal> {
+fn bears_name(
+    leaf: &X509Certificate<'_>,
+    registration_id: &RegistrationId,
+) -> Result<(), CertificateRefusal> {
     let same = |text: &str| text.eq_ignore_ascii_case(registration_id.as_str());
     let common_name = leaf.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
     if common_name.is_some_and(same) || first_dns_name(leaf).is_some_and(same) {

@@ -1,17 +1,47 @@
 //! Whether one certificate's key signed another.
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_parser::certificate::X509Certificate;
+use x509_parser::{certificate::X509Certificate, public_key::PublicKey};
+
+use super::der::{BIT_STRING, SEQUENCE, bits, element};
 
 /// RSA of 2048 to 8192 bits with PKCS#1 or PSS, ECDSA on P-256, P-384 and P-521, Ed25519, all over SHA-256 or better.
 /// SHA-1 and MD5 are in none of them.
 static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
+
+/// The sizes of RSA keys taken, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Whether `issuer`'s key made the signature of `certificate`. What is around the signed part can be spelled in one way
 /// only, so nobody but the issuer can make another certificate of it: DER is taken strictly, and the algorithm named
 /// there must be the one named inside (RFC 5280 §4.1.1.2).
 pub(super) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
     certificate.signature_algorithm == certificate.signature && verify(certificate.as_raw(), issuer).is_some()
+}
+
+/// Whether the key of a certificate is of a kind and size that [`is_signed_by`] would take.
+pub(super) fn is_strong(certificate: &X509Certificate<'_>) -> bool {
+    let Some((algorithm, _)) = public_key(certificate) else { return false };
+    let is_known = ALGORITHMS.iter().any(|known| known.public_key_alg_id().as_ref() == algorithm);
+    is_known
+        && match certificate.public_key().parsed() {
+            Ok(PublicKey::RSA(key)) => RSA_BITS.contains(&bit_length(key.modulus)),
+            Ok(_) => true,
+            Err(_) => false,
+        }
+}
+
+/// The length of a number without the zeros in front.
+fn bit_length(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
+    (number.len() - zeros) * 8 - first
+}
+
+/// Whether everything that is signed was read: a parser that stops early must not hide a constraint.
+pub(super) fn is_read_whole(certificate: &X509Certificate<'_>) -> bool {
+    let read = certificate.tbs_certificate.as_ref().len();
+    parts(certificate.as_raw()).is_some_and(|(signed, _, _)| signed.len() == read)
 }
 
 fn verify(der: &[u8], issuer: &X509Certificate<'_>) -> Option<()> {
@@ -46,23 +76,3 @@ fn public_key<'a>(certificate: &'a X509Certificate<'_>) -> Option<(&'a [u8], &'a
     let (key, _) = element(BIT_STRING, rest)?;
     Some((algorithm, bits(key)?))
 }
-
-/// The content of the element that `der` begins with, if it has this tag, and what follows it. Its length must be
-/// written in as few bytes as possible (X.690 §10.1), of which a certificate never needs more than two.
-fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = match *der.strip_prefix(&[tag])? {
-        [length @ 0..=0x7F, ref rest @ ..] => (usize::from(length), rest),
-        [0x81, length @ 0x80..=0xFF, ref rest @ ..] => (usize::from(length), rest),
-        [0x82, high @ 1..=0xFF, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
-        _ => return None,
-    };
-    rest.split_at_checked(length)
-}
-
-/// A bit string's bytes, when no bits are left over.
-fn bits(content: &[u8]) -> Option<&[u8]> {
-    content.split_first().filter(|(unused, _)| **unused == 0).map(|(_, bytes)| bytes)
-}
-
-const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;

@@ -73,7 +73,7 @@ pub fn by_group(
         _ => false,
     });
     let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-    claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant))
+    claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant).outcome)
 }
 
 /// `Ok(name of the enrollment)`, or the text of the refusal.

@@ -1,7 +1,7 @@
 //! Enrollment groups by X.509: the leaf chains to the group's signing certificate.
 
 use model::{Certificate, EnrollmentGroup, Timestamp};
-use rcgen::{BasicConstraints, CertificateParams, GeneralSubtree, IsCa, NameConstraints, date_time_ymd};
+use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use testkit::ca::{Authority, Form, Identity, KeyKind, Profile};
 
 use super::case::{
@@ -103,8 +103,6 @@ fn issuers_by_form() {
     let root = Authority::root("Root");
     let profiles = [
         ("as it should be", Profile::ca("Factory"), Ok(())),
-        ("without extensions", Profile { form: Form::Bare, ..Profile::ca("Factory") }, Ok(())),
-        ("version 1", Profile { form: Form::Version1, ..Profile::ca("Factory") }, Ok(())),
         ("path length 0", Profile { form: Form::CaWithPathLength(0), ..Profile::ca("Factory") }, Ok(())),
         ("one day, today", Profile::ca("Factory").one_day_from(NOW), Ok(())),
         (
@@ -135,6 +133,21 @@ fn issuers_by_form() {
         check_chain(case, &[group_of("root", &root)], &chain, expected.map(|()| "root"));
         let own = [group_of("factory", &factory)];
         check_chain(&format!("{case}, as the group's"), &own, &chain[..1], expected.map(|()| "factory"));
+    }
+}
+
+/// Any device's leaf may be as bare, so only the operator's word makes such a certificate a CA.
+#[test]
+fn an_issuer_that_does_not_say_it_is_a_ca_must_be_the_groups_own() {
+    let root = Authority::root("Root");
+    for form in [Form::Bare, Form::Version1] {
+        let factory = root.authority(&Profile { form, ..Profile::ca("Factory") });
+        let chain = factory.chain_of(&factory.device(DEVICE));
+        check_chain("the group's own", &[group_of("factory", &factory)], &chain[..1], Ok("factory"));
+        let refused = Err("CN=Factory: issued a certificate but does not say that it is a CA");
+        check_chain("sent along", &[group_of("root", &root)], &chain, refused);
+        let root = Authority::self_signed(&Profile { form, ..Profile::ca("Root") });
+        check_chain("a root", &[group_of("root", &root)], &[root.device(DEVICE).der()], Ok("root"));
     }
 }
 
@@ -188,36 +201,6 @@ fn path_lengths_bind() {
         let expected = if fits { Ok("region") } else { Err(&*refusal) };
         check_chain(&refusal, &[group], &chain, expected);
     }
-}
-
-#[test]
-fn name_constraints_are_not_overlooked() {
-    let root = Authority::root("Root");
-    let key = rcgen::KeyPair::generate().unwrap();
-    let constrained = for_key(&key, (&root, "Root"), "Factory", |params| {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.name_constraints = Some(NameConstraints {
-            permitted_subtrees: vec![GeneralSubtree::DnsName("example".into())],
-            excluded_subtrees: vec![],
-        });
-    });
-    let factory = rcgen::Issuer::new(authority_params("Factory"), key);
-    let leaf = authority_params(DEVICE).signed_by(&rcgen::KeyPair::generate().unwrap(), &factory).unwrap();
-    let chain = [leaf.der().to_vec(), constrained];
-    check_chain(
-        "name constraints",
-        &[group_of("root", &root)],
-        &chain,
-        Err("CN=Factory: has name constraints"),
-    );
-}
-
-fn authority_params(common_name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, common_name);
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2100, 1, 1));
-    params
 }
 
 #[test]

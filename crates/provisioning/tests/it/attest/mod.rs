@@ -4,4 +4,5 @@ pub mod case;
 mod group;
 mod hostile;
 mod individual;
+mod names;
 mod symmetric_key;

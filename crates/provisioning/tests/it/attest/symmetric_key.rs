@@ -31,7 +31,9 @@ fn by_groups(
     evidence: &Evidence,
 ) -> Result<Attested, Refusal> {
     let likely = likely.map(|id| EnrollmentRef::Group(sample::group_id(id)));
-    claiming(id, NOW, evidence, |claimant| attest::symmetric_key_group(groups, likely.as_ref(), claimant))
+    claiming(id, NOW, evidence, |claimant| {
+        attest::symmetric_key_group(groups, likely.as_ref(), claimant).outcome
+    })
 }
 
 /// A group with the keys `number` and `number + 1`.

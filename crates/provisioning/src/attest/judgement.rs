@@ -1,0 +1,58 @@
+//! How it was decided which enrollment lets a device in, kept for whoever must understand it.
+
+use std::sync::Arc;
+
+use model::{EnrollmentGroup, EnrollmentRef};
+
+use super::{Attested, Refusal, x509::CertificateRefusal};
+
+/// What was looked at, and what came of it.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The enrollments that were looked at, in that order.
+    pub considered: Vec<Considered>,
+    /// The certificates that the device sent along and that could not be used.
+    pub unfit: Vec<CertificateRefusal>,
+    /// Who the device is, or why it is refused.
+    pub outcome: Result<Attested, Refusal>,
+}
+
+/// An enrollment that was looked at.
+#[derive(Debug, Clone)]
+pub struct Considered {
+    /// Which one.
+    pub enrollment: EnrollmentRef,
+    /// The DER of the certificates from the leaf to the enrollment's, none when it has none, or why it does not let the
+    /// device in.
+    pub verdict: Result<Vec<Vec<u8>>, Refusal>,
+}
+
+impl Judgement {
+    /// Of an outcome for which no enrollment was looked at.
+    pub fn without_candidates(refusal: Refusal) -> Self {
+        Judgement { considered: Vec::new(), unfit: Vec::new(), outcome: Err(refusal) }
+    }
+
+    /// Of the one enrollment that decides.
+    pub fn by(enrollment: EnrollmentRef, outcome: Result<Attested, Refusal>) -> Self {
+        let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
+        Judgement { considered: vec![Considered { enrollment, verdict }], unfit: Vec::new(), outcome }
+    }
+
+    /// The same with an enrollment that was looked at before.
+    pub fn after(mut self, earlier: Option<Considered>) -> Self {
+        self.considered.splice(0..0, earlier);
+        self
+    }
+}
+
+impl Considered {
+    pub(super) fn group(group: &Arc<EnrollmentGroup>, verdict: Result<Vec<Vec<u8>>, Refusal>) -> Self {
+        Considered { enrollment: EnrollmentRef::Group(group.group_id.clone()), verdict }
+    }
+
+    /// The individual enrollment, when what it wants is not what the device presented.
+    pub fn other_mechanism(mechanism: &'static str) -> Self {
+        Considered { enrollment: EnrollmentRef::Individual, verdict: Err(Refusal::OtherMechanism(mechanism)) }
+    }
+}

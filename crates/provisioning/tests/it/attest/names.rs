@@ -1,0 +1,190 @@
+//! Name constraints: a CA that may issue for some names only.
+
+use provisioning::attest::{Attested, Refusal};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, CustomExtension, DistinguishedName, DnType,
+    GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints, SanType, date_time_ymd,
+};
+use testkit::ca::Authority;
+
+use super::case::{DEVICE, NOW, by_group, certificates, check, custom, for_key, group_of};
+
+/// A leaf from a factory whose certificate has these constraints, with its alternative names.
+fn decide(
+    (permitted, excluded): (Vec<GeneralSubtree>, Vec<GeneralSubtree>),
+    names: Vec<SanType>,
+) -> Result<Attested, Refusal> {
+    let constraints = NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded };
+    issued(|factory| factory.name_constraints = Some(constraints), |leaf| leaf.subject_alt_names = names)
+}
+
+/// What is decided of a leaf whose shape and whose factory's shape are given.
+fn issued(
+    shape_factory: impl FnOnce(&mut CertificateParams),
+    shape_leaf: impl FnOnce(&mut CertificateParams),
+) -> Result<Attested, Refusal> {
+    let (root, key) = (Authority::root("Root"), KeyPair::generate().unwrap());
+    let factory = for_key(&key, (&root, "Root"), "Factory", |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        shape_factory(params);
+    });
+    let mut leaf = named(DEVICE);
+    shape_leaf(&mut leaf);
+    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(named("Factory"), key)).unwrap();
+    by_group(&[group_of("root", &root)], &certificates(&[leaf.der(), factory.as_slice()]), DEVICE, NOW)
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = directory(&[(DnType::CommonName, common_name)]);
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2100, 1, 1));
+    params
+}
+
+fn directory(parts: &[(DnType, &str)]) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    parts.iter().for_each(|(kind, text)| name.push(kind.clone(), *text));
+    name
+}
+
+fn dns(name: &str) -> GeneralSubtree {
+    GeneralSubtree::DnsName(name.into())
+}
+
+fn san(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().unwrap())
+}
+
+fn mail(address: &str) -> SanType {
+    SanType::Rfc822Name(address.try_into().unwrap())
+}
+
+#[test]
+fn a_constrained_ca_issues_within_its_names_only() {
+    let range = || GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([192, 0, 2, 0], 24));
+    let address = |last| SanType::IpAddress([192, 0, 2, last].into());
+    let forbidden = Err("CN=Factory: may not issue for");
+    let let_in = Ok("root");
+    let cases = [
+        ("permitted", (vec![dns("example")], vec![]), vec![san("dev-1.example")], let_in),
+        ("not permitted", (vec![dns("example")], vec![]), vec![san("dev-1.other")], forbidden),
+        ("one of two", (vec![dns("example")], vec![]), vec![san("dev-1.example"), san("x")], forbidden),
+        ("either subtree", (vec![dns("a"), dns("b")], vec![]), vec![san("x.a"), san("x.b")], let_in),
+        ("excluded", (vec![], vec![dns("example")]), vec![san("dev-1.example")], forbidden),
+        ("not excluded", (vec![], vec![dns("example")]), vec![san("dev-1.other")], let_in),
+        ("both", (vec![dns("example")], vec![dns("x.example")]), vec![san("y.x.example")], forbidden),
+        ("a wildcard", (vec![], vec![dns("x.example")]), vec![san("*.example")], forbidden),
+        ("of another form", (vec![range()], vec![]), vec![san("dev-1.other")], let_in),
+        ("an address", (vec![range()], vec![]), vec![address(7)], let_in),
+        ("an address excluded", (vec![], vec![range()]), vec![address(7)], forbidden),
+        (
+            "a mail address",
+            (vec![GeneralSubtree::Rfc822Name("example".into())], vec![]),
+            vec![mail("me@example")],
+            let_in,
+        ),
+        (
+            "a mail address elsewhere",
+            (vec![GeneralSubtree::Rfc822Name("example".into())], vec![]),
+            vec![mail("me@other")],
+            forbidden,
+        ),
+    ];
+    for (case, constraints, names, expected) in cases {
+        check(case, decide(constraints, names), expected);
+    }
+}
+
+/// The RFC leaves common names alone; but here they say which device it is.
+#[test]
+fn a_common_name_counts_as_dns_name_when_there_is_none() {
+    let forbidden = Err(r#"CN=Factory: may not issue for the common name "dev-1""#);
+    check("not permitted", decide((vec![dns("example")], vec![]), vec![]), forbidden);
+    check("permitted", decide((vec![dns(DEVICE)], vec![]), vec![]), Ok("root"));
+    check("excluded", decide((vec![], vec![dns(DEVICE)]), vec![]), forbidden);
+    check("beside a DNS name", decide((vec![dns("x")], vec![]), vec![san("dev-1.x")]), Ok("root"));
+}
+
+#[test]
+fn subjects_are_constrained() {
+    let subtree = |parts: &[_]| GeneralSubtree::DirectoryName(directory(parts));
+    let of_acme = || (vec![subtree(&[(DnType::OrganizationName, "ACME")])], vec![]);
+    let subject = |organization: &'static str| {
+        move |leaf: &mut CertificateParams| {
+            let parts = [(DnType::OrganizationName, organization), (DnType::CommonName, DEVICE)];
+            leaf.distinguished_name = directory(&parts);
+        }
+    };
+    let decide = |(permitted_subtrees, excluded_subtrees), organization| {
+        let constraints = NameConstraints { permitted_subtrees, excluded_subtrees };
+        issued(|factory| factory.name_constraints = Some(constraints), subject(organization))
+    };
+    let forbidden = Err("CN=Factory: may not issue for the subject O=");
+    check("permitted", decide(of_acme(), "acme"), Ok("root"));
+    check("not permitted", decide(of_acme(), "Other"), forbidden);
+    let (permitted, _) = of_acme();
+    check("excluded", decide((vec![], permitted), "Acme"), forbidden);
+}
+
+/// With these bytes in place of the constraints that they should be.
+#[test]
+fn constraints_that_cannot_be_read_are_not_overlooked() {
+    let example: &[u8] = &[0x30, 0x09, 0x82, 0x07, b'e', b'x', b'a', b'm', b'p', b'l', b'e'];
+    let wrap = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()], content].concat();
+    let constraints = |content: &[u8]| wrap(0x30, content);
+    let permitted = wrap(0xA0, example);
+    let with_minimum = [&[0x30, 0x0C][..], &example[2..], &[0x80, 0x01, 0x00]].concat();
+    let unreadable = Err("CN=Factory: has name constraints that cannot be read");
+    let cases = [
+        ("as they should be", constraints(&permitted), Ok("root")),
+        ("empty", constraints(&[]), unreadable),
+        ("without subtrees", constraints(&[0xA0, 0x00]), Err("CN=Factory: has")),
+        ("a minimum", constraints(&wrap(0xA0, &with_minimum)), unreadable),
+        ("more behind them", constraints(&[&permitted[..], &[5, 0]].concat()), unreadable),
+        ("the wrong way round", constraints(&[wrap(0xA1, example), permitted.clone()].concat()), unreadable),
+        ("not a sequence", permitted.clone(), Err("CN=Factory: has")),
+    ];
+    for (case, der, expected) in cases {
+        for critical in [true, false] {
+            let extend = |factory: &mut CertificateParams| {
+                let mut extension = constraints_of(&der);
+                extension.set_criticality(critical);
+                factory.custom_extensions.push(extension);
+            };
+            let decided = issued(extend, |leaf| leaf.subject_alt_names = vec![san("dev-1.example")]);
+            check(case, decided, expected);
+        }
+    }
+}
+
+#[test]
+fn a_leaf_that_is_no_ca_has_none() {
+    let root = Authority::root("Root");
+    let cases = [
+        ("a CA", IsCa::Ca(BasicConstraints::Unconstrained), Ok("root")),
+        ("no CA", IsCa::ExplicitNoCa, Err("CN=dev-1: has name constraints but is no CA")),
+        ("it does not say", IsCa::NoCa, Err("CN=dev-1: has name constraints but is no CA")),
+    ];
+    for (case, is_ca, expected) in cases {
+        let leaf = custom(&root, "Root", DEVICE, |leaf| {
+            leaf.is_ca = is_ca;
+            leaf.custom_extensions.push(constraints_of(&[0x30, 0x06, 0xA0, 0x04, 0x30, 0x02, 0x82, 0x00]));
+        });
+        check(case, by_group(&[group_of("root", &root)], &certificates(&[leaf]), DEVICE, NOW), expected);
+    }
+}
+
+fn constraints_of(der: &[u8]) -> CustomExtension {
+    CustomExtension::from_oid_content(&[2, 5, 29, 30], der.to_vec())
+}
+
+/// A thousand names under a thousand constraints.
+#[test]
+fn comparisons_are_bounded() {
+    let many = |prefix: &str| (0..500).map(|at| format!("{prefix}{at}.example")).collect::<Vec<_>>();
+    let constraints = (many("c").iter().map(|name| dns(name)).collect(), vec![]);
+    let names = many("n").iter().map(|name| san(name)).collect();
+    let start = std::time::Instant::now();
+    check("too many", decide(constraints, names), Err("CN=Factory: has name constraints that"));
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
