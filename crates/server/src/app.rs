@@ -20,11 +20,12 @@ use provisioning::{
 use service_api::ServiceApi;
 use store::EmbeddedStore;
 use tokio::{net::TcpListener, task::JoinSet};
+use webhook::WebhookClient;
 
 use crate::{
     config::{Config, EmbeddedHubConfig, HubDirectory, TlsIdentityConfig},
     links,
-    ports::{NoWebhooks, SystemClock, SystemEntropy},
+    ports::{SystemClock, SystemEntropy},
     web,
 };
 
@@ -44,6 +45,8 @@ pub struct Plan {
     pub remote_hubs: Vec<RestLink>,
     /// The service instances. One that is stored keeps its operation key.
     pub instances: Vec<Instance>,
+    /// How webhooks are called.
+    pub webhook: webhook::Settings,
     /// How long devices wait for what.
     pub timing: Timing,
     /// What peers can cost.
@@ -112,7 +115,7 @@ impl App {
         let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
             store: Arc::clone(&store),
             hubs: Arc::new(connectors),
-            webhook: Arc::new(NoWebhooks),
+            webhook: Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock))),
             surroundings: Arc::new(Unknown),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
@@ -257,6 +260,7 @@ impl Plan {
             remote_hubs,
             sockets: Sockets::bind(config.listen.https, config.listen.mqtts)?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
+            webhook: config.webhook.settings()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
         })
@@ -267,6 +271,7 @@ impl Plan {
         config.check_addresses()?;
         identities(config)?;
         owner_keys(config)?;
+        config.webhook.settings()?;
         instances(config)?;
         Ok(())
     }

@@ -3,9 +3,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use model::WebhookRequest;
 use model::{SymmetricKey, Timestamp};
-use provisioning::ports::{AllocationWebhook, Clock, Entropy, WebhookOutcome};
+use provisioning::ports::{Clock, Entropy};
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,17 +15,6 @@ impl Clock for SystemClock {
         #[expect(clippy::disallowed_methods, reason = "this is the clock")]
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_ticks(i64::try_from(since_1970.as_nanos() / 100).unwrap_or(i64::MAX))
-    }
-}
-
-/// Asks no webhook.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct NoWebhooks;
-
-#[async_trait::async_trait]
-impl AllocationWebhook for NoWebhooks {
-    async fn ask(&self, _request: &WebhookRequest) -> WebhookOutcome {
-        WebhookOutcome::Failed("a webhook, which this server cannot ask".into())
     }
 }
 

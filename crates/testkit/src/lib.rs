@@ -3,7 +3,7 @@
 //! * [`store_suite`]: what every engine behind the `Store` port must pass.
 //! * [`sample`]: records with every field filled, in every variant.
 //! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
-//! * [`ca`]: certificate authorities and device certificates, tidy and untidy.
+//! * [`ca`]: certificate authorities and device certificates, tidy and untidy; [`server_certificate`] for servers.
 //! * [`crl`]: their revocation lists.
 //! * [`clock`], [`entropy`]: time and randomness that repeat.
 
@@ -15,5 +15,6 @@ pub mod crl;
 pub mod entropy;
 pub mod hub;
 pub mod sample;
+pub mod server_certificate;
 pub mod store_suite;
 pub mod webhook;

@@ -128,6 +128,7 @@ impl Line {
             authorization: Some(&token),
             if_match: if_match.as_deref(),
             body: question.body.clone(),
+            ..Call::default()
         };
         let response = connection.call(call).await?;
         lock(&self.kept).push(Kept { connection, since: Instant::now() });

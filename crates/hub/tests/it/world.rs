@@ -10,10 +10,9 @@ use model::{DeviceId, HubName};
 use net::client::Deadlines;
 use net::{CancellationToken, Gate, Limits, bind, tls};
 use provisioning::ports::{Clock, HubConnector};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::{clock::SteppedClock, sample};
+use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
 use wire::sas::ConnectionString;
 
 pub const HOST: &str = "127.0.0.1";
@@ -115,12 +114,6 @@ fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
 
 /// A CA's certificate, and the identity of a server at [`HOST`].
 pub fn certificates() -> (String, tls::Identity) {
-    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let issuer = Issuer::from_params(&ca, &ca_key);
-    let leaf = CertificateParams::new([HOST.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let identity = tls::Identity::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes());
-    (ca_pem, identity.unwrap())
+    let ServerCertificate { ca, certificate, key } = ServerCertificate::of(HOST);
+    (ca, tls::Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap())
 }

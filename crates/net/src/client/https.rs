@@ -32,6 +32,8 @@ pub struct Call<'a> {
     pub authorization: Option<&'a str>,
     /// The `If-Match` header as it stands on the wire.
     pub if_match: Option<&'a str>,
+    /// More headers: names in lower case, and values without line breaks.
+    pub headers: &'a [(&'static str, &'a str)],
     /// The JSON.
     pub body: Bytes,
 }
@@ -82,6 +84,9 @@ impl HttpsConnection {
         }
         if let Some(etag) = call.if_match {
             request = request.header(IF_MATCH, etag);
+        }
+        for (name, value) in call.headers {
+            request = request.header(*name, *value);
         }
         Ok(request.body(Full::new(call.body))?)
     }

@@ -82,6 +82,13 @@ pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
     client_config_with(roots, None)
 }
 
+/// The same, trusting these CAs as well; that the system trusts none is no mistake here.
+pub fn client_config_of_system_and(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = roots(ca_pem)?;
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    client_config_with(roots, None)
+}
+
 fn client_config_with(
     roots: RootCertStore,
     identity: Option<&Identity>,

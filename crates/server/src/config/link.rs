@@ -165,7 +165,8 @@ impl RemoteHubConfig {
     }
 }
 
-fn trusting(path: &Path) -> anyhow::Result<std::sync::Arc<rustls::ClientConfig>> {
+/// The configuration of a client that trusts the CA certificates in this file.
+pub(super) fn trusting(path: &Path) -> anyhow::Result<std::sync::Arc<rustls::ClientConfig>> {
     let file = || format!("ca file {}", path.display());
     let pem = std::fs::read(path).with_context(file)?;
     tls::client_config(&pem, None).with_context(file)

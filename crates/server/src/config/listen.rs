@@ -123,7 +123,7 @@ impl LimitsConfig {
 }
 
 /// A number between two others, both included.
-fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
+pub(super) fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u32, D::Error> {
     let number = u32::deserialize(deserializer)?;

@@ -5,6 +5,7 @@ mod instance;
 mod link;
 mod listen;
 mod secret;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use instance::{AccessPolicyConfig, InstanceConfig};
 pub use link::{HubDirectory, LinkTarget, LinkedHubConfig, RemoteHubConfig};
 pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
 pub use secret::Secret;
+pub use webhook::WebhookConfig;
 
 use crate::logging::LogFormat;
 
@@ -44,6 +46,9 @@ pub struct Config {
     /// What peers can cost.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How the webhooks of custom allocation are called.
+    #[serde(default)]
+    pub webhook: WebhookConfig,
     /// What is logged.
     #[serde(default)]
     pub log: LogConfig,

@@ -97,6 +97,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         hubs: hubs.collect::<anyhow::Result<_>>()?,
         remote_hubs: Vec::new(),
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
+        webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
         limits: Limits::default(),
     })
@@ -144,6 +145,12 @@ fn instance(
         require_verified_ca: false,
         operation_key: state.operation_key.clone(),
     })
+}
+
+/// Webhooks under development have a certificate of the emulator's own CA, others one that the system trusts.
+fn webhook_settings(ca_file: &Path) -> anyhow::Result<webhook::Settings> {
+    let ca = std::fs::read(ca_file).with_context(|| ca_file.display().to_string())?;
+    Ok(webhook::Settings::new(Some(net::tls::client_config_of_system_and(&ca)?)))
 }
 
 /// Only once: an operator who deletes it does not get it back.

@@ -173,7 +173,7 @@ fn keys_json(pair: &SymmetricKeyPair, secrets: Secrets) -> Value {
     mechanism_json("symmetricKey", shown)
 }
 
-fn tpm_json(tpm: &TpmAttestation) -> Value {
+pub(super) fn tpm_json(tpm: &TpmAttestation) -> Value {
     let base64 = |key: &EndorsementKey| STANDARD.encode(key.as_bytes());
     let mut json = Object::default();
     json.put("endorsementKey", base64(&tpm.endorsement_key))

@@ -37,7 +37,7 @@ pub(super) fn pair_json(pair: &Pair<Certificate>) -> Value {
 }
 
 /// `X509CertificateInfo`. All eight members, because clients require each.
-fn info_json(info: &CertificateInfo) -> Value {
+pub(super) fn info_json(info: &CertificateInfo) -> Value {
     let mut json = Object::default();
     json.put("subjectName", info.subject_name.as_str())
         .put("sha1Thumbprint", info.sha1_thumbprint.as_str())

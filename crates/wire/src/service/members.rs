@@ -75,6 +75,11 @@ impl<'a> Members<'a> {
         self.find(name).map(flag).transpose()
     }
 
+    /// A member that is any JSON.
+    pub fn value(&self, name: &str) -> Option<&'a Value> {
+        self.find(name)
+    }
+
     /// A member that is a free JSON object.
     pub fn collection(&self, name: &str) -> Result<Option<TwinCollection>, BodyError> {
         Ok(self.object(name)?.map(|object| TwinCollection::from(object.members.clone())))

@@ -16,6 +16,7 @@ mod query;
 mod settings;
 mod usage;
 mod version;
+mod webhook;
 
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
 pub use bulk::{BulkError, bulk_result_json, parse_group_bulk, parse_individual_bulk};
@@ -27,6 +28,7 @@ pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_l
 pub use query::{QueryError, SelectAll};
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;
+pub use webhook::{parse_webhook_answer, webhook_request_json};
 
 #[cfg(test)]
 mod tests;

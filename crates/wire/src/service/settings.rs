@@ -38,7 +38,7 @@ pub(super) fn read(enrollment: &Members<'_>) -> Result<EnrollmentSettings, BodyE
     })
 }
 
-fn initial_twin(enrollment: &Members<'_>) -> Result<Option<InitialTwin>, BodyError> {
+pub(super) fn initial_twin(enrollment: &Members<'_>) -> Result<Option<InitialTwin>, BodyError> {
     let Some(twin) = enrollment.object("initialTwin")? else { return Ok(None) };
     let properties = twin.object("properties")?;
     Ok(Some(InitialTwin {
@@ -71,8 +71,11 @@ fn webhook_url(text: &str) -> Result<String, &'static str> {
     const SCHEME: &str = "https://";
     let rest =
         text.get(..SCHEME.len()).filter(|it| it.eq_ignore_ascii_case(SCHEME)).and(text.get(SCHEME.len()..));
-    let has_host = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['));
-    let fits = has_host && text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic());
+    let authority = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    // No user's name, which would hide the host, and no fragment, which never travels.
+    let has_host =
+        authority.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && !authority.contains('@');
+    let fits = has_host && text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
     if fits { Ok(text.to_owned()) } else { Err("must be an absolute https URL of at most 2048 characters") }
 }
 

@@ -2,4 +2,4 @@
 
 mod golden;
 mod reading;
-mod samples;
+pub(super) mod samples;

@@ -187,6 +187,8 @@ fn settings_that_are_refused() {
             "customAllocationDefinition.webhookUrl: must be an absolute https",
         ),
         (custom("https://a b", "2019-03-31"), "customAllocationDefinition.webhookUrl: must be an absolute"),
+        (custom("https://me@web.hook/", "2019-03-31"), "customAllocationDefinition.webhookUrl: must be"),
+        (custom("https://web.hook/#x", "2019-03-31"), "customAllocationDefinition.webhookUrl: must be an"),
         (custom("https://x", "2018-08-31"), "customAllocationDefinition.apiVersion: must be a version"),
         (custom("https://x", "x"), "customAllocationDefinition.apiVersion: must be a version"),
         (custom("https://x", ""), "customAllocationDefinition.apiVersion: is missing"),

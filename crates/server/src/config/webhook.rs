@@ -1,0 +1,46 @@
+//! How the webhooks of custom allocation are called.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use net::tls;
+use serde::Deserialize;
+use webhook::Settings;
+
+use super::{Secret, link::trusting, listen::within};
+
+/// How webhooks are called.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookConfig {
+    /// The CA certificates that webhooks must chain to, PEM; those that the system trusts when absent.
+    pub ca: Option<PathBuf>,
+    /// The key that signs requests, base64 of 16 to 64 bytes; without it they are not signed.
+    pub signing_key: Option<Secret>,
+    /// How long one try may take, in seconds: 1 to 60.
+    #[serde(deserialize_with = "within::<1, 60, _>")]
+    pub timeout_secs: u32,
+}
+
+impl Default for WebhookConfig {
+    fn default() -> Self {
+        let timeout_secs = u32::try_from(webhook::TIME_LIMIT.as_secs()).unwrap_or(u32::MAX);
+        WebhookConfig { ca: None, signing_key: None, timeout_secs }
+    }
+}
+
+impl WebhookConfig {
+    /// With the files and the key read. A system that trusts no CA stops the service only when one is named here.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        let tls = match &self.ca {
+            Some(path) => Some(trusting(path).context("[webhook]")?),
+            None => tls::client_config_of_system().ok(),
+        };
+        let key = self.signing_key.as_ref().map(Secret::key).transpose();
+        Ok(Settings {
+            signing_key: key.context("[webhook] signing_key")?,
+            time_limit: Duration::from_secs(u64::from(self.timeout_secs)),
+            ..Settings::new(tls)
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! Certificates for the servers that tests start.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// A server's certificate, and the CA that vouches for it and nothing else. All PEM.
+#[derive(Debug, Clone)]
+pub struct ServerCertificate {
+    /// What clients must trust.
+    pub ca: String,
+    /// The server's certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl ServerCertificate {
+    /// For this name or IP address.
+    pub fn of(host: &str) -> ServerCertificate {
+        let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let certificate =
+            CertificateParams::new([host.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        ServerCertificate { ca: ca_pem, certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}

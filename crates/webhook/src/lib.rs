@@ -1,0 +1,123 @@
+//! Asks the webhooks of custom allocation: one HTTPS request a time, bounded in time, size and number, so that a webhook
+//! that is slow or down costs its own devices their time and nobody else.
+
+mod address;
+mod places;
+mod signature;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use model::{SymmetricKey, WebhookRequest};
+use net::client::{Call, ClientError, Deadlines, HttpsConnection, within};
+use provisioning::ports::{AllocationWebhook, Clock, WebhookOutcome};
+use rustls::ClientConfig;
+use wire::service::{parse_webhook_answer, webhook_request_json};
+
+use address::Address;
+use places::Places;
+pub use places::Room;
+pub use signature::{HEADER as SIGNATURE_HEADER, signature};
+
+/// How webhooks are called.
+#[derive(Clone)]
+pub struct Settings {
+    /// Which certificates they may show; `None` when there is no CA to trust, so that none is called.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// What signs requests, so that a webhook can tell them from others'.
+    pub signing_key: Option<SymmetricKey>,
+    /// How long one try may take, connecting included. A try that takes longer may be repeated.
+    pub time_limit: Duration,
+    /// How many requests are under way at once.
+    pub room: Room,
+}
+
+impl Settings {
+    /// Unsigned, with the usual limits.
+    pub fn new(tls: Option<Arc<ClientConfig>>) -> Settings {
+        Settings { tls, signing_key: None, time_limit: TIME_LIMIT, room: Room::default() }
+    }
+}
+
+/// The hosted service does not say what it allows; a function that was asleep needs a few seconds to wake.
+pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// The client of all webhooks.
+pub struct WebhookClient {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    places: Places,
+}
+
+impl WebhookClient {
+    /// Called like this; the clock dates signatures.
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> WebhookClient {
+        let places = Places::new(settings.room);
+        WebhookClient { settings, clock, places }
+    }
+
+    async fn post(
+        &self,
+        address: &Address,
+        tls: &Arc<ClientConfig>,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let limit = self.settings.time_limit;
+        let signature = self.settings.signing_key.as_ref().map(|key| signature(key, self.clock.now(), &body));
+        let mut headers = vec![("user-agent", "Muster"), ("accept", "application/json")];
+        headers.extend(signature.as_deref().map(|signature| (SIGNATURE_HEADER, signature)));
+        within(limit, async {
+            let deadlines = Deadlines { connect: limit, exchange: limit };
+            let connecting = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
+            let call = Call {
+                method: Method::POST,
+                path_and_query: address.path_and_query.clone(),
+                headers: &headers,
+                body,
+                ..Call::default()
+            };
+            connecting.await?.call(call).await
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl AllocationWebhook for WebhookClient {
+    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome {
+        let Some(address) = Address::parse(&request.webhook.webhook_url) else {
+            return WebhookOutcome::Failed("a webhookUrl that cannot be called".into());
+        };
+        let Some(tls) = &self.settings.tls else {
+            return WebhookOutcome::Failed("no CA certificates that a webhook could be trusted by".into());
+        };
+        let Some(_place) = self.places.take(&address).await else {
+            return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
+        };
+        let body = Bytes::from(webhook_request_json(request).to_string());
+        match self.post(&address, tls, body).await {
+            Ok(response) => read(&response),
+            Err(ClientError::BodyTooLong { limit }) => {
+                WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))
+            }
+            Err(error) => WebhookOutcome::Retry(error.to_string()),
+        }
+    }
+}
+
+/// What an answer means: 401 is no key that fits, 429 and above means later, and any other status is a refusal.
+fn read(response: &Response<Bytes>) -> WebhookOutcome {
+    match response.status() {
+        StatusCode::OK => match parse_webhook_answer(response.body()) {
+            Ok(answer) => WebhookOutcome::Answer(answer),
+            Err(error) => WebhookOutcome::Failed(format!("an answer that cannot be read: {error}")),
+        },
+        StatusCode::UNAUTHORIZED => WebhookOutcome::Unauthorized,
+        status if status >= StatusCode::TOO_MANY_REQUESTS => {
+            WebhookOutcome::Retry(format!("status code: {}", status.as_u16()))
+        }
+        status => WebhookOutcome::Failed(format!("status code: {}", status.as_u16())),
+    }
+}

@@ -1,0 +1,139 @@
+//! What a webhook is asked, what its answers come to, and what one that misbehaves costs.
+
+use std::time::{Duration, Instant};
+
+use model::{InitialTwin, WebhookAnswer};
+use provisioning::ports::{AllocationWebhook, WebhookOutcome};
+use serde_json::{Value, json};
+use testkit::{clock::SteppedClock, sample};
+use webhook::{Room, SIGNATURE_HEADER, Settings, signature};
+
+use crate::server::{Script, Server, client, request};
+
+#[tokio::test]
+async fn asks_as_azure_does_and_reads_the_answer() {
+    let server = Server::answering(
+        200,
+        r#"{"IotHubHostName":"hub-1.example","initialTwin":{"tags":{"a":1}},"payload":{"b":2}}"#,
+    );
+    let answer = WebhookAnswer {
+        hub: Some(sample::hub_name("hub-1.example")),
+        initial_twin: Some(InitialTwin {
+            tags: Some(json!({"a": 1}).as_object().unwrap().clone().into()),
+            desired: None,
+        }),
+        payload: Some(json!({"b": 2})),
+    };
+    assert_eq!(server.ask(server.settings()).await, WebhookOutcome::Answer(answer));
+    let heard = server.heard();
+    assert_eq!(heard.uri, "/api/choose?code=a%2Fb", "exactly as it was stored");
+    assert!(heard.headers["content-type"].to_str().unwrap().starts_with("application/json"));
+    assert_eq!(heard.headers["host"], format!("127.0.0.1:{}", server.port));
+    assert_eq!(heard.headers.get(SIGNATURE_HEADER), None);
+    let body: Value = serde_json::from_slice(&heard.body).unwrap();
+    assert_eq!(body["individualEnrollment"]["registrationId"], "Dev-1");
+    assert_eq!(body["deviceRuntimeContext"]["payload"], "from the device");
+    assert_eq!(body["linkedHubs"], json!(["hub-1.example"]));
+    assert!(!String::from_utf8_lossy(&heard.body).contains("code=a"), "the key is for the webhook's host");
+}
+
+#[tokio::test]
+async fn requests_are_signed_when_there_is_a_key() {
+    let server = Server::answering(200, "{}");
+    let key = sample::key(5);
+    let settings = Settings { signing_key: Some(key.clone()), ..server.settings() };
+    assert_eq!(server.ask(settings).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+    let heard = server.heard();
+    let now = provisioning::ports::Clock::now(&SteppedClock::default());
+    assert_eq!(heard.headers[SIGNATURE_HEADER], signature(&key, now, &heard.body));
+}
+
+#[tokio::test]
+async fn statuses_and_what_they_mean() {
+    let cases = [
+        (401, "{}", WebhookOutcome::Unauthorized),
+        (400, "{}", WebhookOutcome::Failed("status code: 400".into())),
+        (403, "{}", WebhookOutcome::Failed("status code: 403".into())),
+        (302, "{}", WebhookOutcome::Failed("status code: 302".into())),
+        (202, r#"{"iotHubHostName":"hub-1.example"}"#, WebhookOutcome::Failed("status code: 202".into())),
+        (429, "{}", WebhookOutcome::Retry("status code: 429".into())),
+        (503, "{}", WebhookOutcome::Retry("status code: 503".into())),
+        (
+            200,
+            "<html>",
+            WebhookOutcome::Failed(
+                "an answer that cannot be read: request body is not valid JSON: expected value at line 1 column 1".into(),
+            ),
+        ),
+    ];
+    for (status, body, expected) in cases {
+        let server = Server::answering(status, body);
+        assert_eq!(server.ask(server.settings()).await, expected, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_asked_again() {
+    let server = Server::answering(200, "{}");
+    let other = Server::answering(200, "{}");
+    let outcome = client(other.settings()).ask(&server.request()).await;
+    assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("TLS")), "{outcome:?}");
+
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let outcome = client(server.settings()).ask(&request(&format!("https://127.0.0.1:{closed}/"))).await;
+    assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("connect")), "{outcome:?}");
+
+    let outcome = client(Settings::new(None)).ask(&server.request()).await;
+    assert!(matches!(outcome, WebhookOutcome::Failed(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_cut_off() {
+    let server = Server::answering(200, &format!("\"{}\"", "x".repeat(1 << 20)));
+    let outcome = server.ask(server.settings()).await;
+    assert!(
+        matches!(&outcome, WebhookOutcome::Failed(reason) if reason.contains("longer than")),
+        "{outcome:?}"
+    );
+}
+
+fn slow(delay: Duration) -> Server {
+    Server::start(Script { status: 200, body: "{}".into(), delay })
+}
+
+#[tokio::test]
+async fn a_try_has_its_time() {
+    let server = slow(Duration::from_secs(60));
+    let settings = Settings { time_limit: Duration::from_millis(300), ..server.settings() };
+    let began = Instant::now();
+    let outcome = server.ask(settings).await;
+    assert!(
+        matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("within 0.3 s")),
+        "{outcome:?}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// The slow one has more requests than places; the other one is answered all the same.
+#[tokio::test]
+async fn a_slow_webhook_keeps_no_other_one_waiting() {
+    let (slow, quick) = (slow(Duration::from_secs(60)), Server::answering(200, "{}"));
+    let cas = format!("{}{}", slow.ca_pem, quick.ca_pem);
+    let room = Room { of_host: 2, in_all: 4, wait: Duration::from_millis(400) };
+    let tls = net::tls::client_config(cas.as_bytes(), None).unwrap();
+    let client = std::sync::Arc::new(client(Settings { room, ..Settings::new(Some(tls)) }));
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (client, request) = (client.clone(), slow.request());
+        waiting.spawn(async move { client.ask(&request).await });
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    for _ in 0..5 {
+        let outcome = client.ask(&quick.request()).await;
+        assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let put_off = waiting.join_next().await.unwrap().unwrap();
+    assert!(matches!(&put_off, WebhookOutcome::Retry(reason) if reason.contains("at once")), "{put_off:?}");
+}

@@ -1,0 +1,123 @@
+//! A webhook over TLS, and the client that trusts it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::routing::post;
+use model::{CustomAllocation, Enrollment, Presented, WebhookRequest};
+use net::{CancellationToken, Gate, Limits, Site, bind, tls};
+use provisioning::ports::{AllocationWebhook, WebhookOutcome};
+use serde_json::Value;
+use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
+use webhook::{Settings, WebhookClient};
+
+/// How the webhook answers.
+#[derive(Clone)]
+pub struct Script {
+    pub status: u16,
+    pub body: String,
+    pub delay: Duration,
+}
+
+/// One request as the webhook got it.
+pub struct Heard {
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+#[derive(Clone)]
+struct Shared {
+    script: Script,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+pub struct Server {
+    pub port: u16,
+    pub ca_pem: String,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    shutdown: CancellationToken,
+}
+
+impl Server {
+    pub fn answering(status: u16, body: &str) -> Server {
+        Server::start(Script { status, body: body.to_owned(), delay: Duration::ZERO })
+    }
+
+    pub fn start(script: Script) -> Server {
+        let certificate = ServerCertificate::of("127.0.0.1");
+        let identity =
+            tls::Identity::from_pem(certificate.certificate.as_bytes(), certificate.key.as_bytes());
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::default());
+        let shared = Shared { script, heard: Arc::clone(&heard) };
+        let router = Router::new().fallback(post(answer)).with_state(shared);
+        let shutdown = CancellationToken::new();
+        let tls = tls::server_config(vec![identity.unwrap()]).unwrap();
+        let site = Site { router, mqtt: None };
+        let gate = Gate::new(Limits::default());
+        tokio::spawn(net::serve_https(listener, tls, site, gate, shutdown.clone()));
+        Server { port, ca_pem: certificate.ca, heard, shutdown }
+    }
+
+    /// What it was asked, once.
+    pub fn heard(&self) -> Heard {
+        let mut heard = self.heard.lock().unwrap();
+        assert_eq!(heard.len(), 1);
+        heard.pop().unwrap()
+    }
+
+    /// The settings of a client that trusts it.
+    pub fn settings(&self) -> Settings {
+        Settings::new(Some(tls::client_config(self.ca_pem.as_bytes(), None).unwrap()))
+    }
+
+    pub fn request(&self) -> WebhookRequest {
+        request(&format!("https://127.0.0.1:{}/api/choose?code=a%2Fb", self.port))
+    }
+
+    pub async fn ask(&self, settings: Settings) -> WebhookOutcome {
+        client(settings).ask(&self.request()).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+pub fn client(settings: Settings) -> WebhookClient {
+    WebhookClient::new(settings, Arc::new(SteppedClock::default()))
+}
+
+pub fn request(url: &str) -> WebhookRequest {
+    let webhook = CustomAllocation { webhook_url: url.to_owned(), api_version: "2021-10-01".to_owned() };
+    let mut enrollment = sample::individual("Dev-1");
+    enrollment.settings.custom_allocation = Some(webhook.clone());
+    WebhookRequest {
+        webhook,
+        enrollment: Enrollment::Individual(Box::new(enrollment)),
+        registration_id: sample::registration_id("Dev-1"),
+        current: None,
+        presented: Presented::SymmetricKey,
+        payload: Some(Value::from("from the device")),
+        linked_hubs: vec![sample::hub_name("hub-1.example")],
+    }
+}
+
+async fn answer(
+    State(shared): State<Shared>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
+    shared.heard.lock().unwrap().push(Heard { uri, headers, body });
+    tokio::time::sleep(shared.script.delay).await;
+    (StatusCode::from_u16(shared.script.status).unwrap(), shared.script.body)
+}
