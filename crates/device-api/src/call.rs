@@ -2,17 +2,23 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, Timestamp};
+use model::{
+    EndorsementKey, IdScope, Instance, OperationId, Registration, RegistrationId, Status, StorageRootKey,
+    Timestamp, TpmKeyError,
+};
 use net::Peer;
 use provisioning::{
     Error,
-    attest::{Evidence, SignedClaim},
+    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
     register::{Begun, RegisterRequest, Run},
 };
+use serde::Serialize;
 use serde_json::Value;
 use wire::{
     api_version::DeviceApiVersion,
-    device::{DeviceRegistration, OperationReply, disabled_reply, registration_state},
+    device::{
+        ChallengeReply, DeviceRegistration, OperationReply, TpmKeys, disabled_reply, registration_state,
+    },
     sas::{CLOCK_SKEW_SECS, SasToken},
 };
 
@@ -33,24 +39,51 @@ pub(crate) struct Caller {
 
 /// What the caller is told.
 pub(crate) struct Answer {
-    pub(crate) reply: OperationReply,
+    pub(crate) reply: Reply,
     /// When to ask again; absent when there is no need to.
     pub(crate) retry_after_secs: Option<u32>,
+}
+
+/// The body of an answer.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reply {
+    /// How the operation stands.
+    Operation(OperationReply),
+    /// A TPM must open this first.
+    Challenge(ChallengeReply),
+}
+
+impl Reply {
+    /// The status that it stands for: 202 while work goes on, 401 as long as the device has not proved itself.
+    pub(crate) fn http_status(&self) -> u16 {
+        match self {
+            Reply::Operation(operation) if operation.status == "assigning" => 202,
+            Reply::Operation(_) => 200,
+            Reply::Challenge(_) => 401,
+        }
+    }
 }
 
 impl DeviceApi {
     /// Registers the device. The reply carries the result when that is there in time.
     pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
         let instance = self.instance(&caller.scope).await?;
+        let asked = asked_for(body)?;
+        let tpm = asked.tpm.map(presented_tpm).transpose()?;
         let request = RegisterRequest {
             registration_id: caller.registration_id.clone(),
-            evidence: caller.evidence.clone(),
-            payload: asked_for(body)?.payload,
+            evidence: Evidence { tpm, ..caller.evidence.clone() },
+            payload: asked.payload,
             address: Some(caller.address),
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
-            Begun::Settled(registration) => return Ok(self.answer(&registration)),
+            Begun::Settled(registration) => return self.answer(&registration),
             Begun::Running(run) => run,
+            Begun::Challenged(blob) => {
+                let reply = Reply::Challenge(ChallengeReply::new(&blob));
+                return Ok(Answer { reply, retry_after_secs: None });
+            }
         };
         let operation_id = run.registration.operation_id.clone();
         // The newest clients insist on `assigning` before the result.
@@ -58,7 +91,7 @@ impl DeviceApi {
             if caller.api_version.assigning_first() { Duration::ZERO } else { self.timing.answer_within };
         match self.desk.carry_out(*run, wait).await? {
             Waited::Ended(registration) if !caller.api_version.assigning_first() => {
-                Ok(self.answer(&registration))
+                self.answer(&registration)
             }
             _ => Ok(self.ask_again(OperationReply::accepted(&operation_id))),
         }
@@ -79,8 +112,8 @@ impl DeviceApi {
             return Ok(self.ask_again(OperationReply::assigning(operation_id, id)));
         }
         let reply =
-            OperationReply { operation_id: operation_id.to_string(), ..OperationReply::of(&registration) };
-        Ok(Answer { reply, retry_after_secs: None })
+            OperationReply { operation_id: operation_id.to_string(), ..self.operation(&registration)? };
+        Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
     }
 
     /// Tells how the registration stands.
@@ -99,20 +132,29 @@ impl DeviceApi {
         instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))
     }
 
-    fn answer(&self, registration: &Registration) -> Answer {
+    fn answer(&self, registration: &Registration) -> Result<Answer, CallError> {
         let reply = match registration.status {
             // Another request for this device took the run's place.
             Status::Assigning { .. } => {
-                return self.ask_again(OperationReply::accepted(&registration.operation_id));
+                return Ok(self.ask_again(OperationReply::accepted(&registration.operation_id)));
             }
             Status::Disabled { .. } => disabled_reply(&registration.registration_id),
-            Status::Assigned(_) | Status::Failed { .. } => OperationReply::of(registration),
+            Status::Assigned(_) | Status::Failed { .. } => self.operation(registration)?,
         };
-        Answer { reply, retry_after_secs: None }
+        Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
+    }
+
+    /// The state of a registration, with the key that an assigned device's TPM is handed.
+    fn operation(&self, registration: &Registration) -> Result<OperationReply, CallError> {
+        let reply = OperationReply::of(registration);
+        Ok(match self.provisioning.handover(registration)? {
+            Some(blob) => reply.with_authentication_key(&blob),
+            None => reply,
+        })
     }
 
     fn ask_again(&self, reply: OperationReply) -> Answer {
-        Answer { reply, retry_after_secs: Some(self.timing.retry_after_secs) }
+        Answer { reply: Reply::Operation(reply), retry_after_secs: Some(self.timing.retry_after_secs) }
     }
 }
 
@@ -127,6 +169,17 @@ fn asked_for(body: &[u8]) -> Result<DeviceRegistration, CallError> {
     }
 }
 
+/// The keys of a TPM as a device names them in its request.
+fn presented_tpm(keys: TpmKeys) -> Result<PresentedTpm, CallError> {
+    let problem = |key: &str, error: TpmKeyError| Error::Invalid(format!("tpm.{key} {error}"));
+    let storage_root_key = keys.storage_root_key.map(|text| StorageRootKey::parse(&text)).transpose();
+    Ok(PresentedTpm {
+        endorsement_key: EndorsementKey::parse(&keys.endorsement_key)
+            .map_err(|error| problem("endorsementKey", error))?,
+        storage_root_key: storage_root_key.map_err(|error| problem("storageRootKey", error))?,
+    })
+}
+
 /// What the device presented: the certificates of its TLS connection, and a token if one came. An empty one is none:
 /// some MQTT clients cannot leave the password out.
 pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, CallError> {
@@ -139,7 +192,7 @@ pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, Ca
         signed_text: token.signed_text(),
         mac: token.mac().to_vec(),
     });
-    Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates) })
+    Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates), tpm: None })
 }
 
 fn expires_with_skew(token: &SasToken) -> Timestamp {

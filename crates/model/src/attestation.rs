@@ -1,10 +1,8 @@
 //! What an enrollment accepts as proof of a device's identity.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{CaReference, Certificate, SymmetricKey};
+use crate::{CaReference, Certificate, EndorsementKey, StorageRootKey, SymmetricKey};
 
 /// A primary and an optional secondary of equal standing, so that one can be rolled while the other serves.
 /// At least one is there; which slot holds it is kept, because operators see it.
@@ -80,41 +78,13 @@ impl SymmetricKeyPair {
     }
 }
 
-/// A TPM's public endorsement key as it travels: a TPM2B_PUBLIC with its size.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EndorsementKey(Vec<u8>);
-
-impl EndorsementKey {
-    /// The longest public area taken, in bytes; an RSA-2048 one has 316.
-    pub const MAX_BYTES: usize = 1024;
-
-    /// From the bytes of a TPM2B_PUBLIC; `None` unless its size field fits its length.
-    pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
-        let (size, area) = bytes.split_first_chunk::<2>()?;
-        let fits = usize::from(u16::from_be_bytes(*size)) == area.len();
-        (fits && !area.is_empty() && bytes.len() <= Self::MAX_BYTES).then_some(EndorsementKey(bytes))
-    }
-
-    /// The bytes of the TPM2B_PUBLIC.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for EndorsementKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "EndorsementKey({} bytes)", self.0.len())
-    }
-}
-
-/// A TPM by its endorsement key; the storage root key is learned when the device registers.
+/// A TPM by its endorsement key. A device whose storage root key is another than the one that is known is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmAttestation {
     /// The endorsement key.
     pub endorsement_key: EndorsementKey,
-    /// The storage root key, a TPM2B_PUBLIC like the endorsement key.
-    pub storage_root_key: Option<EndorsementKey>,
+    /// The storage root key, once it is known: given by the operator, or learned at the first registration.
+    pub storage_root_key: Option<StorageRootKey>,
 }
 
 /// The certificates of an individual enrollment.

@@ -20,13 +20,14 @@ mod key;
 mod registration;
 mod revocation;
 mod time;
+mod tpm;
 mod twin;
 mod usage;
 mod webhook;
 
 pub use address::{HostPort, HostPortError};
 pub use attestation::{
-    EndorsementKey, GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
+    GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
     SymmetricKeyPair, TpmAttestation,
 };
 pub use authorities::Authorities;
@@ -56,10 +57,11 @@ pub use instance::{
 pub use key::{KeyError, SymmetricKey};
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
-    Substatus, TwinOrder,
+    Substatus, TpmHandover, TwinOrder,
 };
 pub use revocation::{Crl, CrlError, RevocationList, RevocationReason, Revoked};
 pub use time::{Day, TimeError, Timestamp};
+pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use twin::{InitialTwin, TwinCollection};
 pub use usage::{OperationKind, UsageRow};
 pub use webhook::{Place, Presented, WebhookAnswer, WebhookRequest};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     DeviceId, EnrollmentGroupId, HubName, InitialTwin, OperationId, Record, RegistrationId, Sha256Thumbprint,
-    SymmetricKeyPair,
+    SymmetricKeyPair, TpmIdentity,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -26,6 +26,9 @@ pub struct Registration {
     /// What custom allocation hands to the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
+    /// What a device with a TPM connects to its hub with, and who is handed that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<TpmHandover>,
     /// Version and dates.
     pub record: Record,
 }
@@ -61,6 +64,15 @@ pub enum AttestedBy {
     X509,
     /// A TPM.
     Tpm,
+}
+
+/// A device with a TPM has no key that its hub could know, so it is handed one, which only its TPM can open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmHandover {
+    /// The TPM that it is made for.
+    pub identity: TpmIdentity,
+    /// The keys that the hub knows. The device gets the primary one.
+    pub hub_keys: SymmetricKeyPair,
 }
 
 /// Where a registration stands.

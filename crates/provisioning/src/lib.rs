@@ -15,11 +15,12 @@ pub mod register;
 
 use std::sync::Arc;
 
+use attest::tpm::Challenges;
 pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
 use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
 
-/// The verbs, over the ports that they need.
+/// The verbs, over the ports that they need, and the challenges that are open.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
@@ -27,6 +28,7 @@ pub struct Provisioning {
     pub(crate) surroundings: Arc<dyn Surroundings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) challenges: Challenges,
 }
 
 /// What [`Provisioning`] stands on.
@@ -49,7 +51,8 @@ impl Provisioning {
     /// Over these ports.
     pub fn new(ports: Ports) -> Self {
         let Ports { store, hubs, webhook, surroundings, clock, entropy } = ports;
-        Provisioning { store, hubs, webhook, surroundings, clock, entropy }
+        let challenges = Challenges::default();
+        Provisioning { store, hubs, webhook, surroundings, clock, entropy, challenges }
     }
 
     /// The instance with this ID scope.

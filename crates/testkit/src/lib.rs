@@ -5,9 +5,15 @@
 //! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
 //! * [`ca`]: certificate authorities and device certificates, tidy and untidy; [`server_certificate`] for servers.
 //! * [`crl`]: their revocation lists.
+//! * [`tpm`]: a TPM in software.
 //! * [`clock`], [`entropy`]: time and randomness that repeat.
 
-#![expect(clippy::unwrap_used, reason = "it serves tests, which fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it serves tests, which fail by panicking"
+)]
 
 pub mod ca;
 pub mod clock;
@@ -17,4 +23,5 @@ pub mod hub;
 pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;
+pub mod tpm;
 pub mod webhook;

@@ -7,8 +7,9 @@ use model::{
     GroupAttestation, GroupCertificates, HostName, HubCredentials, HubName, IdScope, IndividualAttestation,
     IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair,
     PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
-    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, Substatus, SymmetricKey,
-    SymmetricKeyPair, Timestamp, TpmAttestation, TwinCollection, TwinOrder, VerificationCode,
+    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
+    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, TwinCollection, TwinOrder,
+    VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -106,6 +107,7 @@ pub fn registration(id: &str) -> Registration {
         status: Status::Assigned(assignment(id)),
         operation_id: OperationId::parse("4.0123456789abcdef.01234567-89ab-cdef-0123-456789abcdef").unwrap(),
         payload: None,
+        tpm: None,
         record: record("registration-1"),
     }
 }
@@ -145,12 +147,14 @@ pub fn assignment(id: &str) -> Assignment {
 /// Every way in which an individual enrollment can attest, with a name. `leaf` is the device's certificate.
 pub fn individual_attestations(leaf: &Certificate) -> Vec<(&'static str, IndividualAttestation)> {
     use IndividualAttestation::{SymmetricKey, Tpm, X509};
-    let tpm = |storage_root_key| TpmAttestation { endorsement_key: endorsement_key(7), storage_root_key };
+    let TpmIdentity { endorsement_key, storage_root_key } = tpm_identity(7, 8);
+    let tpm =
+        |storage_root_key| TpmAttestation { endorsement_key: endorsement_key.clone(), storage_root_key };
     let client = |primary, secondary| IndividualCertificates::Client(Pair::new(primary, secondary).unwrap());
     vec![
         ("symmetric_key", SymmetricKey(keys(10))),
         ("tpm", Tpm(tpm(None))),
-        ("tpm_with_storage_root_key", Tpm(tpm(Some(endorsement_key(8))))),
+        ("tpm_with_storage_root_key", Tpm(tpm(Some(storage_root_key)))),
         ("x509_client", X509(client(Some(leaf.clone()), Some(leaf.clone())))),
         ("x509_client_secondary_only", X509(client(None, Some(leaf.clone())))),
         ("x509_ca_references", X509(IndividualCertificates::CaReferences(ca_references()))),
@@ -278,11 +282,23 @@ fn ca_references() -> Pair<CaReference> {
     Pair::new(Some(ca_reference("root of 2026")), Some(ca_reference("root of 2027"))).unwrap()
 }
 
-/// As long as that of an RSA-2048 key.
-fn endorsement_key(byte: u8) -> EndorsementKey {
-    let mut bytes = vec![byte; 316];
-    bytes[..2].copy_from_slice(&314u16.to_be_bytes());
-    EndorsementKey::from_bytes(bytes).unwrap()
+/// The public area of an RSA-2048 storage key whose modulus goes by this number.
+pub fn tpm_public(byte: u8) -> Vec<u8> {
+    let head =
+        [1, 26, 0, 1, 0, 0x0B, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0];
+    let mut bytes = [&head[..], &[byte; 256]].concat();
+    // A modulus is odd and has all its bits.
+    bytes[28] |= 0x80;
+    bytes[283] |= 1;
+    bytes
+}
+
+/// A TPM by the numbers of its keys. Nobody has their private halves.
+pub fn tpm_identity(endorsement: u8, storage: u8) -> TpmIdentity {
+    TpmIdentity {
+        endorsement_key: EndorsementKey::from_bytes(tpm_public(endorsement)).unwrap(),
+        storage_root_key: StorageRootKey::from_bytes(tpm_public(storage)).unwrap(),
+    }
 }
 
 /// The object that a `json!` literal is.

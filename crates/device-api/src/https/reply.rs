@@ -3,23 +3,26 @@
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use wire::device::{ErrorBody, OperationReply};
+use wire::device::ErrorBody;
 
 use crate::{
-    call::{Answer, Caller},
+    call::{Answer, Caller, Reply},
     error::CallError,
 };
 
 /// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// To a register: always 202, with the result when it is there. Two SDKs refuse 200 here.
+/// To a register: always 202, with the result when it is there, for two SDKs refuse 200 here; or a challenge.
 pub(super) fn registering(caller: &Caller, answer: Answer) -> Response {
+    let Reply::Operation(operation) = &answer.reply else {
+        return json(StatusCode::UNAUTHORIZED, &answer.reply);
+    };
     let location = format!(
         "/{}/registrations/{}/operations/{}",
-        caller.scope, caller.registration_id, answer.reply.operation_id
+        caller.scope, caller.registration_id, operation.operation_id
     );
-    let mut response = with_retry_after(json(StatusCode::ACCEPTED, &answer.reply), answer.retry_after_secs);
+    let mut response = with_retry_after(json(StatusCode::ACCEPTED, operation), answer.retry_after_secs);
     // Its parts are printable ASCII.
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -29,12 +32,7 @@ pub(super) fn registering(caller: &Caller, answer: Answer) -> Response {
 
 /// To a poll: 202 while the operation goes on, 200 when it has ended.
 pub(super) fn operation(answer: Answer) -> Response {
-    let status = status_of(&answer.reply);
-    with_retry_after(json(status, &answer.reply), answer.retry_after_secs)
-}
-
-fn status_of(reply: &OperationReply) -> StatusCode {
-    if reply.status == "assigning" { StatusCode::ACCEPTED } else { StatusCode::OK }
+    with_retry_after(json(status(answer.reply.http_status()), &answer.reply), answer.retry_after_secs)
 }
 
 /// 200 with a body.
@@ -44,7 +42,7 @@ pub(super) fn ok(body: &impl Serialize) -> Response {
 
 /// An error. When trying again helps, it says when.
 pub(super) fn error(error: &CallError, body: &ErrorBody, retry_after_secs: u32) -> Response {
-    let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = status(body.http_status());
     let mut response = json(status, body);
     response.headers_mut().insert("x-ms-error-code", HeaderValue::from(body.error_code));
     if let CallError::Method(allowed) = error {
@@ -52,6 +50,10 @@ pub(super) fn error(error: &CallError, body: &ErrorBody, retry_after_secs: u32) 
     }
     let transient = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
     with_retry_after(response, transient.then_some(retry_after_secs))
+}
+
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn with_retry_after(mut response: Response, seconds: Option<u32>) -> Response {

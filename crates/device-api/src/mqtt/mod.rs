@@ -3,6 +3,9 @@
 //! The identity comes from the user name; the client ID must be the registration ID. A token is not judged at CONNECT
 //! but with each request, as the hosted service does, so that a refusal comes with its reason. There is one filter to
 //! subscribe to and there are two topics to publish to; this is no broker.
+//!
+//! A device with a TPM connects without a token first and says so in its user name; its register call is answered with
+//! the challenge. With the token that it can sign then, it connects again.
 
 mod session;
 mod topic;
@@ -47,9 +50,11 @@ impl MqttEndpoint for Endpoint {
     ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
         let name = connect.username.as_deref().and_then(MqttUserName::parse);
         let name = name.ok_or(ConnectReturnCode::NotAuthorized)?;
+        let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
+            || !peer.certificates.is_empty();
         let refused = connect.will.is_some()
             || !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str())
-            || (connect.password.as_ref().is_none_or(bytes::Bytes::is_empty) && peer.certificates.is_empty());
+            || !(presents_something || name.asks_for_challenge);
         if refused {
             return Err(ConnectReturnCode::NotAuthorized);
         }

@@ -119,7 +119,7 @@ impl Device {
     fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
         match reply {
             Ok(answer) => {
-                let status = if answer.reply.status == "assigning" { 202 } else { 200 };
+                let status = answer.reply.http_status();
                 (topic::reply(status, request_id, answer.retry_after_secs), json(&answer.reply))
             }
             Err(call_error) => {

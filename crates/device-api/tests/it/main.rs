@@ -13,4 +13,5 @@ mod mqtt_connect;
 mod mqtt_illegal;
 mod slow_hubs;
 mod tls;
+mod tpm;
 mod world;

@@ -22,7 +22,8 @@ async fn connection_return_codes() {
     let named = |name: &str| Connect { username: Some(name.into()), ..connect(&device) };
     let called = |id: &str| Connect { client_id: id.into(), ..connect(&device) };
     let will = Will { topic: "x".into(), payload: "y".into(), qos: QoS::AtMostOnce, retain: false };
-    let cases: [(&str, Connect, ConnectReturnCode); 22] = [
+    let asking = format!("{SCOPE}/registrations/reg-1/api-version=2019-03-31&attestation=tpm");
+    let cases: [(&str, Connect, ConnectReturnCode); 23] = [
         ("as it should be", good.clone(), Accepted),
         ("a clean session", Connect { clean_session: true, ..good.clone() }, Accepted),
         ("no keep-alive", Connect { keep_alive_secs: 0, ..good.clone() }, Accepted),
@@ -50,6 +51,7 @@ async fn connection_return_codes() {
         ("a bad scope", named("a_b/registrations/reg-1/api-version=2019-03-31"), NotAuthorized),
         ("no password", Connect { password: None, ..good.clone() }, NotAuthorized),
         ("an empty password", Connect { password: Some("".into()), ..good.clone() }, NotAuthorized),
+        ("no password, for a challenge", Connect { password: None, ..named(&asking) }, Accepted),
         ("a will", Connect { will: Some(will), ..good.clone() }, NotAuthorized),
         (
             "no client ID",

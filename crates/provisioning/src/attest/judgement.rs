@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{EnrollmentGroup, EnrollmentRef};
 
-use super::{Attested, Refusal, x509::CertificateRefusal};
+use super::{Proof, Refusal, x509::CertificateRefusal};
 
 /// What was looked at, and what came of it.
 #[derive(Debug, Clone)]
@@ -13,8 +13,8 @@ pub struct Judgement {
     pub considered: Vec<Considered>,
     /// The certificates that the device sent along and that could not be used.
     pub unfit: Vec<CertificateRefusal>,
-    /// Who the device is, or why it is refused.
-    pub outcome: Result<Attested, Refusal>,
+    /// Who the device is, or what it must open to prove that, or why it is refused.
+    pub outcome: Result<Proof, Refusal>,
 }
 
 /// An enrollment that was looked at.
@@ -34,7 +34,7 @@ impl Judgement {
     }
 
     /// Of the one enrollment that decides.
-    pub fn by(enrollment: EnrollmentRef, outcome: Result<Attested, Refusal>) -> Self {
+    pub fn by(enrollment: EnrollmentRef, outcome: Result<Proof, Refusal>) -> Self {
         let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
         Judgement { considered: vec![Considered { enrollment, verdict }], unfit: Vec::new(), outcome }
     }

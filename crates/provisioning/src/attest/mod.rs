@@ -7,6 +7,7 @@
 
 mod judgement;
 mod symmetric_key;
+pub mod tpm;
 pub mod x509;
 
 pub use judgement::{Considered, Judgement};
@@ -17,11 +18,12 @@ use aws_lc_rs::hmac;
 use model::{
     AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
     HubCredentials, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    InitialTwin, RegistrationId, SymmetricKey, Timestamp,
+    InitialTwin, OperationId, RegistrationId, SymmetricKey, Timestamp, TpmIdentity,
 };
 use rustls_pki_types::CertificateDer;
 
 use crate::Error;
+use tpm::{Issued, PresentedTpm};
 use x509::PresentedChain;
 
 /// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
@@ -31,6 +33,8 @@ pub struct Evidence {
     pub claim: Option<SignedClaim>,
     /// The client certificates as sent in the TLS handshake, DER, leaf first; empty if none were.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The public keys of its TPM, if it named them.
+    pub tpm: Option<PresentedTpm>,
 }
 
 /// A resource, an expiry and a MAC over both.
@@ -80,8 +84,25 @@ pub struct Claimant<'a> {
     pub registration_id: &'a RegistrationId,
     /// What it presented.
     pub evidence: &'a Evidence,
+    /// The challenges that were issued to a TPM for this registration.
+    pub challenges: &'a [Issued],
     /// Now.
     pub now: Timestamp,
+}
+
+/// What comes of comparing evidence with an enrollment that it may fit.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// The device is who it says.
+    Attested(Box<Attested>),
+    /// It is, if it can open a challenge to this TPM.
+    Challenge(TpmIdentity),
+}
+
+impl From<Attested> for Proof {
+    fn from(attested: Attested) -> Self {
+        Proof::Attested(Box::new(attested))
+    }
 }
 
 /// Proof that a device is who it says, and by which enrollment. Made only in this module.
@@ -90,11 +111,12 @@ pub struct Attested {
     enrollment: Enrollment,
     credentials: HubCredentials,
     by: AttestedBy,
+    challenge: Option<Issued>,
 }
 
 impl Attested {
     fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
-        Attested { enrollment: Enrollment::Group(Arc::clone(group)), credentials, by }
+        Attested { enrollment: Enrollment::Group(Arc::clone(group)), credentials, by, challenge: None }
     }
 
     /// Which enrollment let the device in.
@@ -179,6 +201,26 @@ pub enum Refusal {
     /// Another group's certificate comes first on the way up from the leaf.
     #[error("another group's certificate is nearer the device's leaf, or blocks it")]
     Farther,
+    /// The mechanism needs the keys of a TPM and none came.
+    #[error("the enrollment wants a TPM and the device named none")]
+    NoTpm,
+    /// The endorsement key is not the enrolled one.
+    #[error("the TPM's endorsement key is not the enrolled one")]
+    OtherTpm,
+    /// The storage root key is not the one that is known.
+    #[error("the TPM's storage root key is not the one it had before: its owner has cleared it")]
+    OtherStorageRootKey,
+    /// The storage root key is neither known nor sent.
+    #[error("the device did not send its TPM's storage root key, which is not known yet")]
+    NoStorageRootKey,
+    /// There is a proof but nothing that it could prove.
+    #[error(
+        "no TPM challenge is open for the registration: none was issued, or it ran out, or the service restarted"
+    )]
+    NoChallenge,
+    /// The proof was used before.
+    #[error("the proof was used already, for operation {0}")]
+    UsedChallenge(OperationId),
     /// The mechanism is one that registrations cannot use in this version.
     #[error("attestation by {0} is not supported for registration by this version")]
     Unsupported(&'static str),
@@ -188,6 +230,10 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let message = match refusal {
             Refusal::Certificate(_) | Refusal::OtherCertificate(_) => "Invalid certificate.",
+            // Nothing new to who holds the token, and what a device has to do next.
+            Refusal::NoChallenge | Refusal::UsedChallenge(_) => {
+                "The TPM challenge is not open; ask for a new one by registering without a token."
+            }
             _ => "Unauthorized",
         };
         Error::Unauthorized { message, reason: refusal.to_string() }
@@ -195,7 +241,8 @@ impl From<Refusal> for Error {
 }
 
 /// Compares the evidence with an individual enrollment of the same registration ID.
-pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Attested, Refusal> {
+pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Proof, Refusal> {
+    let mut challenge = None;
     let (credentials, by) = match &enrollment.attestation {
         IndividualAttestation::SymmetricKey(keys) => {
             symmetric_key::proves(claimant, keys)?;
@@ -208,9 +255,16 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
         IndividualAttestation::X509(IndividualCertificates::CaReferences(_)) => {
             return Err(Refusal::Unsupported("CA reference"));
         }
-        IndividualAttestation::Tpm(_) => return Err(Refusal::Unsupported("TPM")),
+        IndividualAttestation::Tpm(enrolled) if claimant.evidence.claim.is_none() => {
+            return tpm::to_challenge(claimant, enrolled).map(Proof::Challenge);
+        }
+        IndividualAttestation::Tpm(enrolled) => {
+            let opened = challenge.insert(tpm::proves(claimant, enrolled)?.clone());
+            (HubCredentials::SymmetricKeys(opened.hub_keys.clone()), AttestedBy::Tpm)
+        }
     };
-    Ok(Attested { enrollment: Enrollment::Individual(Box::new(enrollment)), credentials, by })
+    let enrollment = Enrollment::Individual(Box::new(enrollment));
+    Ok(Attested { enrollment, credentials, by, challenge }.into())
 }
 
 /// Whether the evidence is of the kind that this mechanism takes; if not, a group may fit better.
@@ -218,7 +272,7 @@ pub fn takes(mechanism: &IndividualAttestation, evidence: &Evidence) -> bool {
     match mechanism {
         IndividualAttestation::SymmetricKey(_) => evidence.claim.is_some(),
         IndividualAttestation::X509(_) => !evidence.certificates.is_empty(),
-        IndividualAttestation::Tpm(_) => true,
+        IndividualAttestation::Tpm(_) => evidence.claim.is_some() || evidence.tpm.is_some(),
     }
 }
 
@@ -250,8 +304,8 @@ pub fn symmetric_key_group(
         if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
             considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
-            let outcome = Ok(Attested::by_group(group, credentials, AttestedBy::SymmetricKey));
-            return Judgement { considered, unfit: Vec::new(), outcome };
+            let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
+            return Judgement { considered, unfit: Vec::new(), outcome: Ok(attested.into()) };
         }
         considered.push(Considered::group(group, Err(Refusal::Signature)));
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use model::{Instance, Order, Registration, RegistrationId, Status};
 
 use super::{
-    Begun, Origin, RegisterRequest, Run, operation_id,
+    Begun, Origin, RegisterRequest, Run,
+    challenge::is_fresh,
+    operation_id,
     plan::{Plan, came_through, plan},
 };
 use crate::{
     Error, Provisioning,
-    attest::Attested,
+    attest::{Attested, Proof, tpm::Place},
     ports::{Change, Commit, Expect, Outcome},
     record,
 };
@@ -23,10 +25,20 @@ impl Provisioning {
     pub async fn begin(&self, instance: &Arc<Instance>, request: &RegisterRequest) -> Result<Begun, Error> {
         for _ in 0..MAX_RACES {
             let previous = self.store.registration(&instance.id_scope, &request.registration_id).await?;
-            let attested = self
-                .identify(instance, &request.registration_id, &request.evidence, previous.as_ref())
-                .await?;
+            let id = &request.registration_id;
+            let attested = match self.identify(instance, id, &request.evidence, previous.as_ref()).await? {
+                Proof::Attested(attested) => attested,
+                Proof::Challenge(tpm) => {
+                    return Ok(Begun::Challenged(self.challenge(instance, id, tpm, previous.as_ref())?));
+                }
+            };
+            is_fresh(&attested, previous.as_ref())?;
+            if !self.learn(instance, &attested).await? {
+                continue;
+            }
             if let Some(begun) = self.follow(instance, request, &attested, previous).await? {
+                let place = Place { scope: &instance.id_scope, registration_id: id };
+                self.note_proof(place, &attested, begun.operation_id());
                 return Ok(begun);
             }
         }
@@ -89,6 +101,7 @@ impl Provisioning {
             status,
             operation_id: operation_id::issue(instance, name, &record.etag)?,
             payload: None,
+            tpm: attested.handover(),
             record,
         })
     }

@@ -4,7 +4,9 @@ use model::{EnrollmentRef, Instance, ProvisioningStatus, Registration, Registrat
 
 use crate::{
     Error, Provisioning,
-    attest::{self, Attested, Claimant, Considered, Evidence, Judgement, Refusal, x509::PresentedChain},
+    attest::{
+        self, Claimant, Considered, Evidence, Judgement, Proof, Refusal, tpm::Place, x509::PresentedChain,
+    },
 };
 
 impl Provisioning {
@@ -15,9 +17,16 @@ impl Provisioning {
         registration_id: &RegistrationId,
         evidence: &Evidence,
         previous: Option<&Registration>,
-    ) -> Result<Attested, Error> {
-        let claimant =
-            Claimant { scope: &instance.id_scope, registration_id, evidence, now: self.clock.now() };
+    ) -> Result<Proof, Error> {
+        let place = Place { scope: &instance.id_scope, registration_id };
+        let challenges = if evidence.claim.is_some() { self.challenges.of(place) } else { Vec::new() };
+        let claimant = Claimant {
+            scope: place.scope,
+            registration_id,
+            evidence,
+            challenges: &challenges,
+            now: self.clock.now(),
+        };
         Ok(self.judge(&claimant, previous).await?.outcome?)
     }
 
@@ -51,7 +60,9 @@ impl Provisioning {
             return Ok(attest::symmetric_key_group(&groups, likely, claimant));
         }
         if evidence.certificates.is_empty() {
-            return Ok(Judgement::without_candidates(Refusal::NoEvidence));
+            let names_a_tpm = evidence.tpm.is_some();
+            let refusal = if names_a_tpm { Refusal::NoEnrollment } else { Refusal::NoEvidence };
+            return Ok(Judgement::without_candidates(refusal));
         }
         let chain = match PresentedChain::parse(&evidence.certificates) {
             Ok(chain) => chain,

@@ -7,6 +7,7 @@
 
 mod begin;
 mod carry_out;
+mod challenge;
 mod identify;
 mod operation_id;
 mod plan;
@@ -15,7 +16,7 @@ mod surroundings;
 
 use std::net::IpAddr;
 
-use model::{HubName, IdScope, Order, Registration, RegistrationId, Status};
+use model::{HubName, IdScope, OperationId, Order, Registration, RegistrationId, Status};
 use serde_json::Value;
 
 use crate::attest::Evidence;
@@ -40,6 +41,18 @@ pub enum Begun {
     Settled(Box<Registration>),
     /// A hub must be told; the run goes on.
     Running(Box<Run>),
+    /// The device must open this first, in its TPM, and come back with a claim signed by the key inside.
+    Challenged(Vec<u8>),
+}
+
+impl Begun {
+    fn operation_id(&self) -> Option<&OperationId> {
+        match self {
+            Begun::Settled(registration) => Some(&registration.operation_id),
+            Begun::Running(run) => Some(&run.registration.operation_id),
+            Begun::Challenged(_) => None,
+        }
+    }
 }
 
 /// A run that must be carried out. Two runs for one registration with the same operation ID are the same run.

@@ -3,7 +3,10 @@
 use model::{Instance, OperationId, Registration, RegistrationId};
 
 use super::operation_id;
-use crate::{Error, Provisioning, RecordKind, attest::Evidence};
+use crate::{
+    Error, Provisioning, RecordKind,
+    attest::{Evidence, Proof, Refusal, tpm::Place},
+};
 
 impl Provisioning {
     /// The registration that an operation led to. Free of charge; the device must prove itself again.
@@ -41,7 +44,13 @@ impl Provisioning {
         evidence: &Evidence,
     ) -> Result<Option<Registration>, Error> {
         let registration = self.store.registration(&instance.id_scope, registration_id).await?;
-        self.identify(instance, registration_id, evidence, registration.as_ref()).await?;
-        Ok(registration)
+        match self.identify(instance, registration_id, evidence, registration.as_ref()).await? {
+            Proof::Attested(attested) => {
+                let place = Place { scope: &instance.id_scope, registration_id };
+                self.note_proof(place, &attested, None);
+                Ok(registration)
+            }
+            Proof::Challenge(_) => Err(Refusal::NoToken.into()),
+        }
     }
 }

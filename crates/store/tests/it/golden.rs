@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use model::{Certificate, Crl, EnrollmentRef, EnrollmentSettings};
+use model::{Certificate, Crl, EnrollmentRef, EnrollmentSettings, TpmHandover};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -55,6 +55,9 @@ fn registrations_are_stored_as_ever() {
         record.status = status;
         check(&format!("registration_{name}"), &record);
     }
+    let mut record = sample::registration("Dev-1");
+    record.tpm = Some(TpmHandover { identity: sample::tpm_identity(7, 8), hub_keys: sample::keys(50) });
+    check("registration_by_tpm", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.payload = Some(json!({"z": 1, "a": [true, null]}));
     check("registration_of_group_with_payload", &record);

@@ -4,6 +4,6 @@ mod reply;
 mod request;
 mod user_name;
 
-pub use reply::{ErrorBody, OperationReply, disabled_reply, registration_state, status_name};
+pub use reply::{ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_state, status_name};
 pub use request::{DeviceRegistration, RequestError, TpmKeys};
 pub use user_name::MqttUserName;

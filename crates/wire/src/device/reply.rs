@@ -1,5 +1,6 @@
 //! What a device is told. Absent members are left out: some clients refuse null.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{AttestedBy, EnrollmentRef, OperationId, Registration, RegistrationId, Status, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -39,6 +40,37 @@ impl OperationReply {
             operation_id: registration.operation_id.to_string(),
             status: status_name(&registration.status),
             registration_state: Some(registration_state(registration)),
+        }
+    }
+}
+
+impl OperationReply {
+    /// With the key for its hub that a device with a TPM is handed: the base64 of a blob that its TPM opens.
+    pub fn with_authentication_key(mut self, blob: &[u8]) -> Self {
+        if let Some(Value::Object(state)) = &mut self.registration_state {
+            state.insert("tpm".into(), json!({"authenticationKey": STANDARD.encode(blob)}));
+        }
+        self
+    }
+}
+
+/// What a device with a TPM is told before anything else, with the status 401: a blob that its TPM opens, and what the key
+/// inside is called. There is no `status` member; C would take it for an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChallengeReply {
+    message: &'static str,
+    authentication_key: String,
+    key_name: &'static str,
+}
+
+impl ChallengeReply {
+    /// With this blob.
+    pub fn new(blob: &[u8]) -> Self {
+        ChallengeReply {
+            message: "Authorization required",
+            authentication_key: STANDARD.encode(blob),
+            key_name: "registration",
         }
     }
 }
@@ -102,7 +134,7 @@ fn attestation_member(state: &mut Map<String, Value>, registration: &Registratio
     let name = match registration.attested_by {
         AttestedBy::SymmetricKey => "symmetricKey",
         AttestedBy::X509 => "x509",
-        // The hosted service puts the authentication key here; there is none in the record.
+        // What belongs here is made for one reply and for nobody but the device.
         AttestedBy::Tpm => return,
     };
     state.insert(name.into(), member);
@@ -152,6 +184,7 @@ mod tests {
             operation_id: OperationId::parse("5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550")
                 .unwrap(),
             payload: None,
+            tpm: None,
             record: Record {
                 etag: Etag::parse("abc").unwrap(),
                 created: Timestamp::parse("2022-08-31T22:02:50.5163352Z").unwrap(),
@@ -193,6 +226,17 @@ mod tests {
                 r#""assignedHub":"hub.example","deviceId":"reg-1","status":"assigned","substatus":"initialAssignment","#,
                 r#""lastUpdatedDateTimeUtc":"2022-08-31T22:02:50.7370676Z","etag":"abc"}}"#
             )
+        );
+    }
+
+    #[test]
+    fn keys_for_tpms() {
+        let device = registration(Status::Disabled { standing: None });
+        let reply = OperationReply::of(&device).with_authentication_key(&[1, 2, 3]);
+        assert_eq!(reply.registration_state.unwrap()["tpm"], json!({"authenticationKey": "AQID"}));
+        assert_eq!(
+            serde_json::to_string(&ChallengeReply::new(&[1, 2, 3])).unwrap(),
+            r#"{"message":"Authorization required","authenticationKey":"AQID","keyName":"registration"}"#
         );
     }
 

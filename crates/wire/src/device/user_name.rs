@@ -14,6 +14,8 @@ pub struct MqttUserName {
     pub api_version: String,
     /// What the client calls itself, still percent-encoded; empty when absent.
     pub client_version: String,
+    /// `attestation=tpm`: the device has no token yet and asks for a TPM challenge. This service's own; see `docs/tpm.md`.
+    pub asks_for_challenge: bool,
 }
 
 impl MqttUserName {
@@ -34,7 +36,8 @@ impl MqttUserName {
                 .unwrap_or_default()
         };
         let (api_version, client_version) = (value("api-version"), value("ClientVersion"));
-        Some(MqttUserName { id_scope, registration_id, api_version, client_version })
+        let asks_for_challenge = value("attestation").eq_ignore_ascii_case("tpm");
+        Some(MqttUserName { id_scope, registration_id, api_version, client_version, asks_for_challenge })
     }
 }
 
@@ -69,6 +72,11 @@ mod tests {
                 "{text}"
             );
         }
+        let asks = |query: &str| {
+            MqttUserName::parse(&format!("0ne/registrations/r/{query}")).unwrap().asks_for_challenge
+        };
+        assert!(asks("api-version=2021-06-01&attestation=tpm") && asks("Attestation=TPM"));
+        assert!(!asks("api-version=2021-06-01") && !asks("attestation=x509"));
         for text in ["", "reg-1", "a/b/c", "0ne/registrations/", "0ne/registrations/a b/api-version=x"] {
             assert_eq!(MqttUserName::parse(text), None, "{text}");
         }

@@ -1,10 +1,9 @@
 //! `AttestationMechanism`: how devices prove themselves.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
     CaReference, EndorsementKey, GroupAttestation, GroupAttestationDraft, GroupCertificates,
-    IndividualAttestation, IndividualAttestationDraft, IndividualCertificates, KeysDraft, Pair, SymmetricKey,
-    SymmetricKeyPair, TpmAttestation,
+    IndividualAttestation, IndividualAttestationDraft, IndividualCertificates, KeysDraft, Pair,
+    StorageRootKey, SymmetricKey, SymmetricKeyPair, TpmAttestation,
 };
 use serde_json::Value;
 
@@ -92,16 +91,11 @@ fn keys(attestation: &Members<'_>) -> Result<KeysDraft, BodyError> {
 
 fn tpm(attestation: &Members<'_>) -> Result<TpmAttestation, BodyError> {
     let tpm = attestation.required("tpm", attestation.object("tpm")?)?;
-    let endorsement_key = tpm.parsed("endorsementKey", tpm_key)?;
+    let endorsement_key = tpm.parsed("endorsementKey", EndorsementKey::parse)?;
     Ok(TpmAttestation {
         endorsement_key: tpm.required("endorsementKey", endorsement_key)?,
-        storage_root_key: tpm.parsed("storageRootKey", tpm_key)?,
+        storage_root_key: tpm.parsed("storageRootKey", StorageRootKey::parse)?,
     })
-}
-
-fn tpm_key(text: &str) -> Result<EndorsementKey, &'static str> {
-    let bytes = STANDARD.decode(text.trim()).map_err(|_| "must be base64")?;
-    EndorsementKey::from_bytes(bytes).ok_or("must be a TPM2B_PUBLIC of at most 1024 bytes")
 }
 
 /// The three members of `x509`; a member with both slots empty counts as absent.
@@ -174,10 +168,9 @@ fn keys_json(pair: &SymmetricKeyPair, secrets: Secrets) -> Value {
 }
 
 pub(super) fn tpm_json(tpm: &TpmAttestation) -> Value {
-    let base64 = |key: &EndorsementKey| STANDARD.encode(key.as_bytes());
     let mut json = Object::default();
-    json.put("endorsementKey", base64(&tpm.endorsement_key))
-        .put_some("storageRootKey", tpm.storage_root_key.as_ref().map(base64));
+    json.put("endorsementKey", tpm.endorsement_key.to_base64())
+        .put_some("storageRootKey", tpm.storage_root_key.as_ref().map(StorageRootKey::to_base64));
     json.into_value()
 }
 

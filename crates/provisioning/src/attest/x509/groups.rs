@@ -32,7 +32,7 @@ pub(in crate::attest) fn judge(
     };
     Judgement {
         considered,
-        outcome: found.path.map(|path| by_group(path.owner)).map_err(Refusal::from),
+        outcome: found.path.map(|path| by_group(path.owner).into()).map_err(Refusal::from),
         unfit: found
             .passed_over
             .into_iter()

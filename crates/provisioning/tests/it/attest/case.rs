@@ -7,7 +7,7 @@ use model::{
     IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus, RegistrationId,
     Timestamp,
 };
-use provisioning::attest::{self, Attested, Claimant, Evidence, Refusal, x509::PresentedChain};
+use provisioning::attest::{self, Attested, Claimant, Evidence, Proof, Refusal, x509::PresentedChain};
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, date_time_ymd};
 use testkit::{ca::Authority, sample};
 
@@ -19,7 +19,7 @@ pub const DEVICE: &str = "dev-1";
 /// Certificates as they came in the handshake.
 pub fn certificates<D: AsRef<[u8]>>(chain: &[D]) -> Evidence {
     let certificates: Vec<_> = chain.iter().map(|der| der.as_ref().to_vec().into()).collect();
-    Evidence { claim: None, certificates: certificates.into() }
+    Evidence { certificates: certificates.into(), ..Evidence::default() }
 }
 
 /// Runs `decide` for the device `id` at `now`.
@@ -30,7 +30,24 @@ pub fn claiming<T>(
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
     let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
-    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, now })
+    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, challenges: &[], now })
+}
+
+/// What is decided about a device with this individual enrollment, which must not be a challenge.
+pub fn by_individual(
+    enrollment: IndividualEnrollment,
+    evidence: &Evidence,
+    now: Timestamp,
+) -> Result<Attested, Refusal> {
+    attested(claiming(DEVICE, now, evidence, |claimant| attest::individual(enrollment, claimant)))
+}
+
+/// The same outcome, which must not be a challenge.
+pub fn attested(outcome: Result<Proof, Refusal>) -> Result<Attested, Refusal> {
+    match outcome? {
+        Proof::Attested(attested) => Ok(*attested),
+        Proof::Challenge(tpm) => panic!("a challenge to {tpm:?}"),
+    }
 }
 
 /// An individual enrollment of the device.
@@ -73,7 +90,7 @@ pub fn by_group(
         _ => false,
     });
     let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-    claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant).outcome)
+    attested(claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant).outcome))
 }
 
 /// `Ok(name of the enrollment)`, or the text of the refusal.

@@ -4,14 +4,14 @@ use model::{
     Certificate, HubCredentials, IndividualAttestation, IndividualCertificates, Pair, Sha256Thumbprint,
     Timestamp,
 };
-use provisioning::attest::{self, Attested, Evidence, Refusal};
+use provisioning::attest::{Attested, Evidence, Refusal};
 use rcgen::SanType;
 use testkit::{
     ca::{Authority, Form, Identity, KeyKind, Profile},
     sample,
 };
 
-use super::case::{DEVICE, NOW, certificates, check, claiming, custom, individual};
+use super::case::{DEVICE, NOW, by_individual, certificates, check, custom, individual};
 
 fn enrolled(primary: Option<&Certificate>, secondary: Option<&Certificate>) -> IndividualAttestation {
     let pair = Pair::new(primary.cloned(), secondary.cloned()).unwrap();
@@ -23,7 +23,7 @@ fn decide(
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<Attested, Refusal> {
-    claiming(DEVICE, now, evidence, |claimant| attest::individual(individual(attestation), claimant))
+    by_individual(individual(attestation), evidence, now)
 }
 
 /// Enrolls exactly this certificate as the primary, presents it alone.
@@ -151,7 +151,7 @@ fn mechanisms_of_other_issues_are_refused_by_name() {
     let leaf = Identity::self_signed(&Profile::device(DEVICE));
     for (name, attestation) in sample::individual_attestations(&leaf.certificate()) {
         let expected = match name {
-            "tpm" | "tpm_with_storage_root_key" => Err("attestation by TPM is not supported"),
+            "tpm" | "tpm_with_storage_root_key" => Err("wants a TPM and the device named none"),
             "x509_ca_references" => Err("attestation by CA reference is not supported"),
             "symmetric_key" => Err("wants a SAS token and the device sent none"),
             _ => Ok("individual"),

@@ -12,7 +12,7 @@ use testkit::{
     sample,
 };
 
-use super::case::{DEVICE, NOW, SCOPE, check, claiming, individual};
+use super::case::{self, DEVICE, NOW, SCOPE, check, claiming, individual};
 use crate::register::token::Token;
 
 fn resource() -> String {
@@ -21,7 +21,7 @@ fn resource() -> String {
 
 fn by_individual(evidence: &Evidence, now: Timestamp) -> Result<Attested, Refusal> {
     let enrollment = individual(IndividualAttestation::SymmetricKey(sample::keys(10)));
-    claiming(DEVICE, now, evidence, |claimant| attest::individual(enrollment, claimant))
+    case::by_individual(enrollment, evidence, now)
 }
 
 fn by_groups(
@@ -31,9 +31,9 @@ fn by_groups(
     evidence: &Evidence,
 ) -> Result<Attested, Refusal> {
     let likely = likely.map(|id| EnrollmentRef::Group(sample::group_id(id)));
-    claiming(id, NOW, evidence, |claimant| {
+    case::attested(claiming(id, NOW, evidence, |claimant| {
         attest::symmetric_key_group(groups, likely.as_ref(), claimant).outcome
-    })
+    }))
 }
 
 /// A group with the keys `number` and `number + 1`.

@@ -49,7 +49,7 @@ impl Groups {
                 other => panic!("{other:?}"),
             },
             Err(Error::Unauthorized { message, .. }) => message.into(),
-            Err(error) => panic!("{error}"),
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -9,4 +9,5 @@ mod isolation;
 mod operations;
 mod random;
 pub mod token;
+mod tpm;
 mod world;

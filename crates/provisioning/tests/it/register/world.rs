@@ -156,7 +156,7 @@ impl World {
     pub async fn run(&self, device: &Device) -> Run {
         match self.begin(device).await {
             Begun::Running(run) => *run,
-            Begun::Settled(registration) => panic!("settled already: {:?}", registration.status),
+            other => panic!("it does not run: {other:?}"),
         }
     }
 
@@ -165,6 +165,7 @@ impl World {
         match self.begin(device).await {
             Begun::Settled(registration) => *registration,
             Begun::Running(run) => self.finish(&run).await,
+            Begun::Challenged(_) => panic!("a challenge"),
         }
     }
 

@@ -135,7 +135,15 @@ fn ids_and_attestations_that_are_refused() {
         ),
         (
             json!({"attestation": {"type": "tpm", "tpm": {"endorsementKey": "AAAA"}}}),
-            "attestation.tpm.endorsementKey: must be a TPM2B_PUBLIC",
+            "attestation.tpm.endorsementKey: must be one TPM2B_PUBLIC",
+        ),
+        (
+            json!({"attestation": {"type": "tpm", "tpm": {"endorsementKey": "?"}}}),
+            "attestation.tpm.endorsementKey: must be base64",
+        ),
+        (
+            json!({"attestation": {"type": "tpm", "tpm": {"endorsementKey": tpm_base64(), "storageRootKey": "AAIACA=="}}}),
+            "attestation.tpm.storageRootKey: must be an RSA or ECC key, not one of TPM_ALG 0x0008",
         ),
         (key("?"), "attestation.symmetricKey.primaryKey: symmetric key is not valid base64"),
         (key("AAAA"), "attestation.symmetricKey.primaryKey: symmetric key must be 16 to 64 bytes long"),

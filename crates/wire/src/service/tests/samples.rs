@@ -1,6 +1,5 @@
 //! Enrollments and a registration that have every member.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use model::*;
 use serde_json::{Value, json};
 
@@ -16,15 +15,21 @@ pub fn keys() -> SymmetricKeyPair {
 }
 
 pub fn tpm() -> TpmAttestation {
-    let area = |size: u8| [&[0, size][..], &vec![7; usize::from(size)]].concat();
     TpmAttestation {
-        endorsement_key: EndorsementKey::from_bytes(area(20)).unwrap(),
-        storage_root_key: EndorsementKey::from_bytes(area(10)),
+        endorsement_key: EndorsementKey::from_bytes(tpm_public(0xC1)).unwrap(),
+        storage_root_key: StorageRootKey::from_bytes(tpm_public(0xC3)).ok(),
     }
 }
 
+/// The public area of an RSA-2048 storage key.
+fn tpm_public(byte: u8) -> Vec<u8> {
+    let head =
+        [1, 26, 0, 1, 0, 0x0B, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0];
+    [&head[..], &[byte; 256]].concat()
+}
+
 pub fn tpm_base64() -> String {
-    STANDARD.encode(tpm().endorsement_key.as_bytes())
+    tpm().endorsement_key.to_base64()
 }
 
 pub fn references() -> Pair<CaReference> {
@@ -118,6 +123,7 @@ pub fn registration() -> Registration {
         status: Status::Assigned(order.assignment()),
         operation_id: OperationId::parse("5.1").unwrap(),
         payload: None,
+        tpm: None,
         record: record(),
     }
 }
