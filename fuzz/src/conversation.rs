@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use net::{
-    CancellationToken, Limits, MqttLimits, Peer,
-    mqtt::{Link, MqttEndpoint, drive},
+    CancellationToken, Entrance, Limits, MqttLimits, Peer,
+    mqtt::{MqttEndpoint, drive},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -31,7 +31,7 @@ pub async fn converse(
     let (near, far) = tokio::io::duplex(MAX_PACKET);
     let limits =
         Limits { mqtt: MqttLimits { outbox: 4, in_flight: 2, ..MqttLimits::default() }, ..Limits::default() };
-    let link = Link { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() };
+    let entrance = Entrance { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() };
     let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() };
     let talk = async {
         let mut client = Client { stream: near, heard: BytesMut::new() };
@@ -41,7 +41,7 @@ pub async fn converse(
         meanwhile(&mut client).await;
         client.heard
     };
-    let ((), heard) = tokio::join!(drive(far, peer, link), talk);
+    let ((), heard) = tokio::join!(drive(far, peer, entrance), talk);
     check(heard);
 }
 

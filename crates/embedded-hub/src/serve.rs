@@ -26,7 +26,7 @@ pub async fn serve(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()) };
+    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: None };
     let https = serve_https(listeners.https, Arc::clone(&tls), site, gate.clone(), shutdown.clone());
     let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
     tokio::join!(https, mqtts, hub.tend(shutdown));

@@ -11,6 +11,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -20,29 +21,33 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::accept::{Accepted, Gate, Listening};
+use crate::amqp::{self, AmqpEndpoint};
+use crate::entrance::Entrance;
 use crate::leftover;
-use crate::mqtt::{Link, MqttEndpoint, drive};
+use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
 use crate::pulse::{Ended, Pulse, Reporting};
-use crate::websocket::{self, BinaryStream};
+use crate::websocket::{self, BinaryStream, Subprotocol};
 
 /// What is served on an HTTPS port.
 pub struct Site {
     /// Who answers requests.
     pub router: Router,
-    /// Who answers MQTT over WebSockets, on any path. Without it the router gets the requests that ask for a
-    /// WebSocket too.
+    /// Who answers MQTT over WebSockets, on any path. Without this and the next the router gets the requests that ask
+    /// for a WebSocket too.
     pub mqtt: Option<Arc<dyn MqttEndpoint>>,
+    /// Who answers AMQP over WebSockets, on any path.
+    pub amqp: Option<Arc<dyn AmqpEndpoint>>,
 }
 
 impl From<Router> for Site {
     fn from(router: Router) -> Site {
-        Site { router, mqtt: None }
+        Site { router, mqtt: None, amqp: None }
     }
 }
 
-/// Serves `site` until `shutdown`, then lets requests in progress finish within the grace period, and MQTT sessions
-/// that still owe a reply.
+/// Serves `site` until `shutdown`, then lets requests in progress finish within the grace period, and MQTT and AMQP
+/// connections that still owe a reply.
 ///
 /// Every request carries its [`Peer`] as an extension. Connections are kept between requests and can be
 /// upgraded; an upgraded connection keeps its place, and its deadlines are its new owner's concern.
@@ -53,12 +58,12 @@ pub async fn serve_https(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let Site { router, mqtt } = site.into();
-    let (limits, until) = (Arc::clone(&gate.limits), shutdown.clone());
+    let Site { router, mqtt, amqp } = site.into();
     let http = Arc::new(Http {
         builder: builder(&gate),
         router,
-        link: mqtt.map(|endpoint| Link { endpoint, limits, shutdown: until }),
+        mqtt,
+        amqp,
         upgraded: TaskTracker::new(),
         gate: gate.clone(),
         shutdown: shutdown.clone(),
@@ -74,7 +79,8 @@ pub async fn serve_https(
 struct Http {
     builder: http1::Builder,
     router: Router,
-    link: Option<Link>,
+    mqtt: Option<Arc<dyn MqttEndpoint>>,
+    amqp: Option<Arc<dyn AmqpEndpoint>>,
     /// The connections that are not HTTP any more.
     upgraded: TaskTracker,
     gate: Gate,
@@ -116,10 +122,8 @@ impl Http {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         pulse.request();
-        if let Some(link) = &self.link
-            && websocket::is_asked(&request)
-        {
-            let response = self.upgrade(link, peer, request);
+        if (self.mqtt.is_some() || self.amqp.is_some()) && websocket::is_asked(&request) {
+            let response = self.upgrade(peer, request);
             pulse.response();
             return Ok(response);
         }
@@ -133,27 +137,63 @@ impl Http {
         response
     }
 
-    /// Answers a request for a WebSocket; the connection goes on as MQTT in a task of its own.
-    fn upgrade(&self, link: &Link, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
-        let response = match websocket::accept(&request) {
-            Ok(response) => response,
+    /// Answers a request for a WebSocket; the connection goes on as MQTT or AMQP in a task of its own.
+    fn upgrade(&self, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
+        let served =
+            [self.mqtt.as_ref().map(|_| Subprotocol::Mqtt), self.amqp.as_ref().map(|_| Subprotocol::Amqp)];
+        let served: Vec<_> = served.into_iter().flatten().collect();
+        let (subprotocol, response) = match websocket::accept(&request, &served) {
+            Ok(accepted) => accepted,
             Err(refusal) => {
                 tracing::debug!(peer.addr = %peer.addr, %refusal, "no WebSocket");
                 return refusal.response();
             }
         };
-        let (link, upgraded) = (link.clone(), hyper::upgrade::on(&mut request));
-        self.upgraded.spawn(async move {
-            let stream = match upgraded.await {
-                Ok(stream) => TokioIo::new(stream),
-                Err(error) => {
-                    return tracing::debug!(peer.addr = %peer.addr, %error, "the client left before its WebSocket");
-                }
-            };
-            let max_packet = link.limits.mqtt.max_packet;
-            drive(BinaryStream::new(stream, max_packet).await, peer, link).await;
-        });
+        let upgraded = hyper::upgrade::on(&mut request);
+        match (subprotocol, &self.mqtt, &self.amqp) {
+            (Subprotocol::Mqtt, Some(endpoint), _) => {
+                let entrance = self.entrance(endpoint);
+                self.go_on(upgraded, peer, move |stream, peer| mqtt::drive(stream, peer, entrance));
+            }
+            (Subprotocol::Amqp, _, Some(endpoint)) => {
+                let entrance = self.entrance(endpoint);
+                self.go_on(upgraded, peer, move |stream, peer| amqp::drive(stream, peer, entrance));
+            }
+            _ => tracing::error!("a WebSocket for a protocol that is not served"),
+        }
         response
+    }
+
+    fn entrance<E: ?Sized>(&self, endpoint: &Arc<E>) -> Entrance<E> {
+        Entrance {
+            endpoint: Arc::clone(endpoint),
+            limits: Arc::clone(&self.gate.limits),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Drives what a connection has become.
+    fn go_on<F>(
+        &self,
+        upgraded: OnUpgrade,
+        peer: Peer,
+        drive: impl FnOnce(BinaryStream<TokioIo<Upgraded>>, Peer) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let limits = &self.gate.limits;
+        let max_message = limits.mqtt.max_packet.max(limits.amqp.max_message);
+        self.upgraded.spawn(async move {
+            match upgraded.await {
+                Ok(stream) => {
+                    let stream = BinaryStream::new(TokioIo::new(stream), max_message).await;
+                    drive(stream, peer).await;
+                }
+                Err(error) => {
+                    tracing::debug!(peer.addr = %peer.addr, %error, "the client left before its WebSocket");
+                }
+            }
+        });
     }
 }
 

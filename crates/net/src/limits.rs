@@ -29,8 +29,46 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// From the shutdown signal until open connections are dropped. Default 10 s.
     pub shutdown_grace: Duration,
+    /// Bounds of AMQP connections.
+    pub amqp: AmqpLimits,
     /// Bounds of MQTT connections.
     pub mqtt: MqttLimits,
+}
+
+/// Bounds of one AMQP connection.
+#[derive(Debug, Clone)]
+pub struct AmqpLimits {
+    /// From the TLS handshake to an open connection, the endpoint's own time included. Default 30 s: a TPM takes seconds
+    /// for each of its answers.
+    pub login_timeout: Duration,
+    /// Bytes of a SASL frame. Default 1 KiB: the standard's 512 (§5.3.1) are too few for the longest registration ID,
+    /// which stands in the user name and again in the token.
+    pub max_sasl_frame: usize,
+    /// Bytes of the frame that opens the connection; before it no size is agreed upon. Default 4 KiB: clients tell their
+    /// versions and capabilities in it.
+    pub max_frame_before_open: usize,
+    /// Bytes of any frame afterwards, at least 512. Default 16 KiB: one TLS record.
+    pub max_frame: usize,
+    /// Bytes of a message, and of all messages of a connection together of which a part has arrived. Default 132 KiB, as
+    /// for MQTT.
+    pub max_message: usize,
+    /// Longest time from the first transfer of a message to its last. Default 60 s.
+    pub delivery_timeout: Duration,
+    /// Longest silence of a client; it is told half of that. Default 600 s, as for MQTT.
+    pub idle_timeout: Duration,
+    /// Longest time that writing to the client may take; a client that does not read is closed. Default 15 s.
+    pub write_timeout: Duration,
+    /// Sessions at once. Default 8: SDKs use one, or one for each kind of link.
+    pub sessions: u16,
+    /// Links at once, over all sessions. Default 24: a device at its hub has at most 9.
+    pub links: u32,
+    /// Messages that the client may send over a link before it hears of one of them. Default 16; one SDK wants 10.
+    pub credit: u32,
+    /// Messages to the client that wait to be sent; beyond it [`crate::amqp::OutboxError::Full`]. Default 32.
+    pub outbox: usize,
+    /// Messages to the client that it has not settled, in one session; the next ones stay in the outbox. Default 64: the
+    /// messages that a hub keeps for a device.
+    pub unsettled: usize,
 }
 
 /// Bounds of one MQTT connection.
@@ -72,7 +110,28 @@ impl Default for Limits {
             http_idle_timeout: Duration::from_secs(330),
             max_header_bytes: 16 * 1024,
             shutdown_grace: Duration::from_secs(10),
+            amqp: AmqpLimits::default(),
             mqtt: MqttLimits::default(),
+        }
+    }
+}
+
+impl Default for AmqpLimits {
+    fn default() -> AmqpLimits {
+        AmqpLimits {
+            login_timeout: Duration::from_secs(30),
+            max_sasl_frame: 1024,
+            max_frame_before_open: 4 * 1024,
+            max_frame: 16 * 1024,
+            max_message: 132 * 1024,
+            delivery_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(600),
+            write_timeout: Duration::from_secs(15),
+            sessions: 8,
+            links: 24,
+            credit: 16,
+            outbox: 32,
+            unsettled: 64,
         }
     }
 }

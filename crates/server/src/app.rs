@@ -152,7 +152,7 @@ impl App {
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }
         let (tls, gate) = (self.tls, self.gate);
-        let site = Site { router: self.router, mqtt: Some(self.device_api.mqtt()) };
+        let site = Site { router: self.router, mqtt: Some(self.device_api.mqtt()), amqp: None };
         tasks.spawn(net::serve_https(self.sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
         tasks.spawn(net::serve_mqtt(self.sockets.mqtts, tls, self.device_api.mqtt(), gate, shutdown.clone()));
         while let Some(ended) = tasks.join_next().await {

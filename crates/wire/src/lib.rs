@@ -1,8 +1,11 @@
 //! What is on the wire: bytes and JSON. Encode and decode only; no sockets, no decisions.
 
+pub mod amqp;
 pub mod api_version;
 pub mod device;
 pub mod hub;
 pub mod mqtt;
+#[cfg(test)]
+mod notation;
 pub mod sas;
 pub mod service;

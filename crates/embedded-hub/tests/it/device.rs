@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{
-    CancellationToken, Limits, Peer,
-    mqtt::{Link, drive},
-};
+use net::{CancellationToken, Entrance, Limits, Peer, mqtt::drive};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
@@ -65,8 +62,8 @@ impl Device<DuplexStream> {
         let peer = Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates };
         let (near, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
-        let link = Link { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };
-        tokio::spawn(drive(far, peer, link));
+        let entrance = Entrance { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };
+        tokio::spawn(drive(far, peer, entrance));
         Device::introduce(near, id, shown).await
     }
 

@@ -2,40 +2,27 @@
 
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use wire::mqtt::{ConnAck, Connect, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
 
 use super::frames::{End, Frames};
 use super::outbox::{Outbox, Queued};
 use super::session::{MqttEndpoint, MqttSession};
-use crate::limits::Limits;
+use crate::entrance::Entrance;
 use crate::peer::Peer;
 
-/// What the connections of one listener share.
-#[derive(Clone)]
-pub struct Link {
-    /// Decides who may connect.
-    pub endpoint: Arc<dyn MqttEndpoint>,
-    /// Bounds of each connection.
-    pub limits: Arc<Limits>,
-    /// Cancelled to end the connections gracefully.
-    pub shutdown: CancellationToken,
-}
-
 /// Runs one connection to its end, over any byte stream.
-pub async fn drive<S>(stream: S, peer: Peer, link: Link)
+pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn MqttEndpoint>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut frames = Frames::new(stream, &link.limits.mqtt);
-    let end = match welcome(&mut frames, &peer, &link).await {
-        Ok(client) => run(client, &mut frames, &link).await,
+    let mut frames = Frames::new(stream, &entrance.limits.mqtt);
+    let end = match welcome(&mut frames, &peer, &entrance).await {
+        Ok(client) => run(client, &mut frames, &entrance).await,
         Err(end) => end,
     };
     tracing::debug!(peer.addr = %peer.addr, reason = %end, "MQTT connection ended");
@@ -55,14 +42,18 @@ struct Client {
 }
 
 /// Reads the CONNECT and asks the endpoint.
-async fn welcome<S>(frames: &mut Frames<S>, peer: &Peer, link: &Link) -> Result<Client, End>
+async fn welcome<S>(
+    frames: &mut Frames<S>,
+    peer: &Peer,
+    entrance: &Entrance<dyn MqttEndpoint>,
+) -> Result<Client, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = &link.limits.mqtt;
+    let limits = &entrance.limits.mqtt;
     let first = tokio::select! {
         first = timeout(limits.connect_timeout, frames.next()) => first.map_err(|_| End::TimedOut("CONNECT"))?,
-        () = link.shutdown.cancelled() => return Err(End::Shutdown),
+        () = entrance.shutdown.cancelled() => return Err(End::Shutdown),
     };
     let connect = match first {
         Ok(Packet::Connect(connect)) => connect,
@@ -77,7 +68,7 @@ where
     }
     let silence = silence(&connect, limits.idle_timeout);
     let (outbox, queued) = Outbox::new(limits.outbox);
-    match link.endpoint.connect(peer, connect, outbox).await {
+    match entrance.endpoint.connect(peer, connect, outbox).await {
         Ok(session) => {
             frames.put(&Packet::ConnAck(ConnAck {
                 session_present: false,
@@ -110,11 +101,11 @@ fn silence(connect: &Connect, idle_timeout: Duration) -> Duration {
 }
 
 /// Serves the client, then tells the session, even when one of its methods panics.
-async fn run<S>(mut client: Client, frames: &mut Frames<S>, link: &Link) -> End
+async fn run<S>(mut client: Client, frames: &mut Frames<S>, entrance: &Entrance<dyn MqttEndpoint>) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let served = AssertUnwindSafe(client.serve(frames, link)).catch_unwind().await;
+    let served = AssertUnwindSafe(client.serve(frames, entrance)).catch_unwind().await;
     client.queued.end();
     client.session.closed().await;
     match served {
@@ -129,13 +120,17 @@ where
 
 impl Client {
     /// Until something ends the connection; `Ok` means that it was served out after a shutdown signal.
-    async fn serve<S>(&mut self, frames: &mut Frames<S>, link: &Link) -> Result<(), End>
+    async fn serve<S>(
+        &mut self,
+        frames: &mut Frames<S>,
+        entrance: &Entrance<dyn MqttEndpoint>,
+    ) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut last_heard = Instant::now();
         let mut timer = pin!(sleep_until(last_heard + self.silence));
-        let mut shutdown = pin!(link.shutdown.cancelled());
+        let mut shutdown = pin!(entrance.shutdown.cancelled());
         let mut ending = None;
         loop {
             // Who is to be closed is not heard any more, whatever has arrived.
@@ -159,7 +154,7 @@ impl Client {
                 biased;
                 // First, so that a client that never stops sending cannot put it off.
                 () = shutdown.as_mut(), if ending.is_none() => {
-                    let deadline = Instant::now() + link.limits.shutdown_grace;
+                    let deadline = Instant::now() + entrance.limits.shutdown_grace;
                     ending = Some(deadline);
                     timer.as_mut().reset(deadline);
                 }

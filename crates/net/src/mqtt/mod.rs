@@ -19,10 +19,12 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Accepted, Gate, Listening};
+use crate::accept::Gate;
+use crate::entrance::Door;
 
-pub use driver::{Link, drive};
-pub use outbox::{Outbox, OutboxError};
+pub use crate::queue::OutboxError;
+pub use driver::drive;
+pub use outbox::Outbox;
 pub use session::{Close, MqttEndpoint, MqttSession};
 
 /// Serves MQTT over TLS until `shutdown`, then waits, at most for the grace period, for sessions that still
@@ -34,15 +36,5 @@ pub async fn serve_mqtt(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let link = Link { endpoint, limits: Arc::clone(&gate.limits), shutdown: shutdown.clone() };
-    let listening = Listening { listener, tls, gate, shutdown };
-    let serve = move |accepted| {
-        let link = link.clone();
-        async move {
-            let Accepted { stream, peer, place } = accepted;
-            drive(stream, peer, link).await;
-            drop(place);
-        }
-    };
-    listening.run(serve).await;
+    Door { listener, tls, endpoint, gate, shutdown }.run(drive).await;
 }

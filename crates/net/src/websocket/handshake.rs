@@ -16,29 +16,48 @@ pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
         && listed(request.headers(), &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// The answer that switches to MQTT, or the one that says why not. Extensions that the client offers
-/// (permessage-deflate) are declined by not naming them.
-pub(crate) fn accept<B: hyper::body::Body>(request: &Request<B>) -> Result<Response, Refusal> {
-    let protocol = mqtt_as_offered(request.headers())?;
+/// What is spoken over a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subprotocol {
+    /// AMQP 1.0 (OASIS, AMQP WebSocket Binding 1.0): `AMQPWSB10`.
+    Amqp,
+    /// MQTT 3.1.1 (§6): `mqtt`.
+    Mqtt,
+}
+
+/// The answer that switches to the first subprotocol that the client offers and that is `served`, or the one that says
+/// why not. Extensions that the client offers (permessage-deflate) are declined by not naming them.
+pub(crate) fn accept<B: hyper::body::Body>(
+    request: &Request<B>,
+    served: &[Subprotocol],
+) -> Result<(Subprotocol, Response), Refusal> {
+    let (subprotocol, name) = as_offered(request.headers(), served)?;
     if !request.body().is_end_stream() {
         return Err(Refusal::Body);
     }
     let mut response = create_response_with_body(request, Body::empty)?;
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
-    Ok(response)
+    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+    Ok((subprotocol, response))
+}
+
+impl Subprotocol {
+    fn name(self) -> &'static str {
+        match self {
+            Subprotocol::Amqp => "AMQPWSB10",
+            Subprotocol::Mqtt => "mqtt",
+        }
+    }
 }
 
 /// Why there is no WebSocket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("AMQP is not served here yet, only MQTT (subprotocol mqtt)")]
-    Amqp,
     #[error("a WebSocket handshake has no body")]
     Body,
     #[error(transparent)]
     Handshake(#[from] Error),
-    #[error("a WebSocket here speaks MQTT 3.1.1: Sec-WebSocket-Protocol must offer mqtt")]
-    NoMqtt,
+    #[error("a WebSocket here speaks {0}: Sec-WebSocket-Protocol must offer it")]
+    Subprotocol(String),
 }
 
 impl Refusal {
@@ -56,13 +75,15 @@ impl Refusal {
 }
 
 /// The subprotocol in the client's own spelling: the C SDK writes `MQTT`, the others `mqtt`.
-fn mqtt_as_offered(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let offered = || listed(headers, &SEC_WEBSOCKET_PROTOCOL);
-    if let Some(name) = offered().find(|name| name.eq_ignore_ascii_case("mqtt")) {
-        return HeaderValue::from_str(name).map_err(|_| Refusal::NoMqtt);
-    }
-    let amqp = offered().any(|name| name.eq_ignore_ascii_case("AMQPWSB10"));
-    Err(if amqp { Refusal::Amqp } else { Refusal::NoMqtt })
+fn as_offered(headers: &HeaderMap, served: &[Subprotocol]) -> Result<(Subprotocol, HeaderValue), Refusal> {
+    let known = |offered: &str| {
+        let found = served.iter().find(|subprotocol| subprotocol.name().eq_ignore_ascii_case(offered))?;
+        Some((*found, HeaderValue::from_str(offered).ok()?))
+    };
+    listed(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(known).ok_or_else(|| {
+        let names: Vec<_> = served.iter().map(|subprotocol| subprotocol.name()).collect();
+        Refusal::Subprotocol(names.join(" or "))
+    })
 }
 
 /// The elements of a header that is a list, over all its lines.
@@ -94,45 +115,55 @@ mod tests {
         request
     }
 
+    const BOTH: [Subprotocol; 2] = [Subprotocol::Mqtt, Subprotocol::Amqp];
+
     #[test]
     fn the_offered_spelling_is_taken() {
-        let check = |offered: &str, taken: &str| {
-            let answer = accept(&request(&[("sec-websocket-protocol", offered)])).unwrap();
+        let check = |offered: &str, served: &[Subprotocol], taken: &str| {
+            let (subprotocol, answer) =
+                accept(&request(&[("sec-websocket-protocol", offered)]), served).unwrap();
             assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
             assert_eq!(answer.headers()["sec-websocket-protocol"], taken, "{offered}");
             assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+            assert!(subprotocol.name().eq_ignore_ascii_case(taken), "{offered}");
         };
-        check("mqtt", "mqtt");
-        check("MQTT", "MQTT");
-        check("mqttv3.1, AMQPWSB10,  Mqtt ", "Mqtt");
+        check("mqtt", &BOTH, "mqtt");
+        check("MQTT", &BOTH, "MQTT");
+        check("AMQPWSB10", &BOTH, "AMQPWSB10");
+        check("mqttv3.1, AMQPWSB10,  Mqtt ", &BOTH, "AMQPWSB10");
+        check("mqttv3.1, AMQPWSB10,  Mqtt ", &[Subprotocol::Mqtt], "Mqtt");
     }
 
     #[test]
     fn extensions_are_declined() {
         let offer = ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits");
-        let answer = accept(&request(&[offer])).unwrap();
+        let (_, answer) = accept(&request(&[offer]), &BOTH).unwrap();
         assert!(!answer.headers().contains_key("sec-websocket-extensions"));
     }
 
     #[test]
     fn what_cannot_be_served_is_refused_with_the_reason() {
         let check = |replaced: (&'static str, &str), status: u16, reason: &str| {
-            let refusal = accept(&request(&[replaced])).unwrap_err();
+            let refusal = accept(&request(&[replaced]), &[Subprotocol::Mqtt]).unwrap_err();
             let answer = refusal.response();
             assert_eq!(answer.status(), status, "{replaced:?}");
             assert!(refusal.to_string().contains(reason), "{replaced:?}: {refusal}");
             assert_eq!(answer.headers().contains_key("sec-websocket-version"), status == 426, "{replaced:?}");
         };
-        check(("sec-websocket-protocol", ""), 400, "must offer mqtt");
-        check(("sec-websocket-protocol", "mqttv3.1"), 400, "must offer mqtt");
-        check(("sec-websocket-protocol", "AMQPWSB10"), 400, "AMQP is not served here yet");
+        check(("sec-websocket-protocol", ""), 400, "speaks mqtt: Sec-WebSocket-Protocol must offer it");
+        check(
+            ("sec-websocket-protocol", "mqttv3.1"),
+            400,
+            "speaks mqtt: Sec-WebSocket-Protocol must offer it",
+        );
+        check(("sec-websocket-protocol", "AMQPWSB10"), 400, "speaks mqtt: ");
         check(("sec-websocket-version", "8"), 426, "Sec-WebSocket-Version");
         check(("sec-websocket-version", ""), 426, "Sec-WebSocket-Version");
         check(("sec-websocket-key", "c2hvcnQ="), 400, "Sec-WebSocket-Key");
         check(("sec-websocket-key", ""), 400, "Sec-WebSocket-Key");
         check(("connection", "keep-alive"), 400, "Connection");
         let with_body = request(&[]).map(|_| Body::from("x"));
-        assert!(matches!(accept(&with_body), Err(Refusal::Body)));
+        assert!(matches!(accept(&with_body, &BOTH), Err(Refusal::Body)));
     }
 
     #[test]

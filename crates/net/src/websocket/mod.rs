@@ -1,4 +1,4 @@
-//! MQTT over WebSockets (RFC 6455; MQTT 3.1.1 §6), for devices behind firewalls that let nothing but port 443 through.
+//! MQTT and AMQP over WebSockets (RFC 6455), for devices behind firewalls that let nothing but port 443 through.
 //!
 //! [`crate::Site`] says on which ports it is served. The path does not matter: SDKs ask for `/$iothub/websocket`, `/mqtt`
 //! or `/`, and what they want to speak stands in the subprotocol.
@@ -6,5 +6,5 @@
 mod handshake;
 mod stream;
 
-pub(crate) use handshake::{accept, is_asked};
+pub(crate) use handshake::{Subprotocol, accept, is_asked};
 pub use stream::BinaryStream;

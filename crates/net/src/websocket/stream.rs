@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// The server's end of a WebSocket, as one stream of bytes: MQTT packets may be split over messages and share them
+/// The server's end of a WebSocket, as one stream of bytes: packets and frames may be split over messages and share them
 /// (MQTT 3.1.1 §6.0). Pings are answered; a message of text or one that is too large is an error, and the close frame
 /// that the shutdown of the stream sends tells the peer.
 pub struct BinaryStream<S> {
@@ -44,12 +44,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(bytes)),
                 Some(Ok(Message::Text(_))) => {
-                    self.farewell = Some(close(CloseCode::Unsupported, "MQTT needs binary messages"));
+                    self.farewell = Some(close(CloseCode::Unsupported, "binary messages are wanted"));
                     return Poll::Ready(Err(invalid("a WebSocket message of text")));
                 }
                 // Pings and closes are answered when the socket is polled next.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
-                // Devices lose their network without a word: for MQTT that is the end of the stream.
+                // Devices lose their network without a word: that is the end of the stream.
                 Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => {
                     return Poll::Ready(Ok(Bytes::new()));
                 }
@@ -118,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BinaryStream<S> {
 fn farewell_for(error: &Error) -> CloseFrame {
     match error {
         Error::Capacity(_) => close(CloseCode::Size, "the message is too large"),
-        Error::Utf8(_) => close(CloseCode::Unsupported, "MQTT needs binary messages"),
+        Error::Utf8(_) => close(CloseCode::Unsupported, "binary messages are wanted"),
         Error::Protocol(_) => close(CloseCode::Protocol, "protocol violation"),
         _ => close(CloseCode::Normal, ""),
     }

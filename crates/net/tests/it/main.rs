@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod accept;
+mod amqp;
+mod amqp_parts;
 mod https;
 mod mqtt;
 mod mqtt_parts;

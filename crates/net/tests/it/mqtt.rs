@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::mqtt::{Close, Link, OutboxError, drive};
+use net::Entrance;
+use net::mqtt::{Close, MqttEndpoint, OutboxError, drive};
 use net::{CancellationToken, Limits, MqttLimits, Peer};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -24,13 +25,13 @@ struct Bench {
 fn bench(mqtt: MqttLimits) -> Bench {
     let (near, far) = tokio::io::duplex(4096);
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-    let link = Link {
+    let entrance: Entrance<dyn MqttEndpoint> = Entrance {
         endpoint: Arc::new(Noting(Arc::clone(&notes))),
         limits: Arc::new(Limits { mqtt, ..Limits::default() }),
         shutdown: shutdown.clone(),
     };
     let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() };
-    let driver = tokio::spawn(drive(far, peer, link));
+    let driver = tokio::spawn(drive(far, peer, entrance));
     Bench { client: Client::new(near), notes, shutdown, driver }
 }
 

@@ -1,4 +1,4 @@
-//! MQTT over WebSockets through real TLS sockets. The frames are made by hand (RFC 6455 §5.2).
+//! MQTT and AMQP over WebSockets through real TLS sockets. The frames are made by hand (RFC 6455 §5.2).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
+use wire::amqp::{Performative, Protocol, decode_frame, decode_protocol};
 use wire::mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode};
 
+use crate::amqp_parts;
 use crate::mqtt_parts::{Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
 use crate::pki::{self, Pki, listen};
 
@@ -45,7 +47,9 @@ impl Server {
         let (listener, addr) = listen();
         let gate = Gate::new(limits);
         let router = Router::new().route("/", get(|| async { "hello" }));
-        let site = Site { router, mqtt: Some(Arc::new(Noting(Arc::clone(&notes)))) };
+        let mqtt = Arc::new(Noting(Arc::clone(&notes)));
+        let amqp = Arc::new(amqp_parts::Noting(Arc::default()));
+        let site = Site { router, mqtt: Some(mqtt), amqp: Some(amqp) };
         let task = tokio::spawn(serve_https(listener, pki.server(), site, gate.clone(), shutdown.clone()));
         Server { pki, addr, gate, notes, shutdown, task }
     }
@@ -308,6 +312,33 @@ async fn a_close_is_answered_and_ends_the_session() {
     assert_eq!(server.notes.take(), [one, one].concat());
 }
 
+/// Headers and frames are cut as it pleases the client.
+#[tokio::test]
+async fn amqp_is_spoken_on_any_path() {
+    let server = Server::start(Limits::default());
+    for (path, piece) in [("/$iothub/websocket?iothub-no-client-cert=true", 1), ("/", 1000)] {
+        let stream = pki::connect(server.addr, server.pki.client(None)).await.unwrap();
+        let mut socket = Socket { stream, input: BytesMut::new() };
+        socket.stream.write_all(handshake(path, "AMQPWSB10").as_bytes()).await.unwrap();
+        let head = socket.head().await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 ") && head.contains("protocol: amqpwsb10\r\n"), "{head}");
+        let mut hello = b"AMQP\0\x01\0\0".to_vec();
+        hello.extend(amqp_parts::encoded([amqp_parts::open(), amqp_parts::begin()]));
+        for piece in hello.chunks(piece) {
+            socket.send(FIN | BINARY, piece).await;
+        }
+        let mut heard = BytesMut::new();
+        while heard.len() < 8 + 50 {
+            let (first, payload) = socket.receive().await.expect("more");
+            assert_eq!(first, FIN | BINARY);
+            heard.extend_from_slice(&payload);
+        }
+        assert_eq!(decode_protocol(&mut heard), Ok(Some(Protocol::Amqp)));
+        let open = decode_frame(&mut heard, 512).unwrap().unwrap();
+        assert!(matches!(open.performative, Some(Performative::Open(_))), "{open:?}");
+    }
+}
+
 #[tokio::test]
 async fn requests_that_are_refused_leave_the_connection_usable() {
     let server = Server::start(Limits::default());
@@ -317,9 +348,8 @@ async fn requests_that_are_refused_leave_the_connection_usable() {
     let no_protocol = handshake("/", "mqtt").replace("Sec-Websocket-Protocol: mqtt\r\n", "");
     for (request, status, reason) in [
         (wrong_version, "426", "Sec-WebSocket-Version"),
-        (no_protocol, "400", "must offer mqtt"),
-        (handshake("/", "mqttv3.1"), "400", "must offer mqtt"),
-        (handshake("/$iothub/websocket", "AMQPWSB10"), "400", "AMQP is not served here yet"),
+        (no_protocol, "400", "speaks mqtt or AMQPWSB10"),
+        (handshake("/$iothub/websocket", "mqttv3.1"), "400", "speaks mqtt or AMQPWSB10"),
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "200", "hello"),
         (handshake("/", "mqtt").replace("GET", "DELETE"), "405", ""),
     ] {

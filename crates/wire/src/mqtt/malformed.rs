@@ -2,7 +2,8 @@
 
 use super::DecodeError::{self, *};
 use super::decode;
-use super::tests::{LIMIT, bytes};
+use super::tests::LIMIT;
+use crate::notation::bytes;
 
 /// In the notation of [`bytes`].
 const MALFORMED: &[(&str, DecodeError)] = &[

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::notation::bytes;
 
 pub(super) const LIMIT: usize = 100_000;
 
@@ -152,21 +153,6 @@ proptest! {
         bytes[index] ^= 1 << bit;
         let _ = decode(&mut bytes, LIMIT);
     }
-}
-
-/// `hex` with spaces; text in quotes stands for itself.
-pub(super) fn bytes(text: &str) -> BytesMut {
-    let mut bytes = BytesMut::new();
-    for (index, part) in text.split('"').enumerate() {
-        if index % 2 == 1 {
-            bytes.extend_from_slice(part.as_bytes());
-            continue;
-        }
-        for byte in part.split_whitespace() {
-            bytes.extend_from_slice(&[u8::from_str_radix(byte, 16).unwrap()]);
-        }
-    }
-    bytes
 }
 
 #[test]

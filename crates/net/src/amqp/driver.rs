@@ -1,0 +1,179 @@
+//! One AMQP connection, from the first byte to close.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+use wire::amqp::{Close, Frame, Performative, condition};
+
+use super::endpoint::{AmqpConnection, AmqpEndpoint};
+use super::frames::{End, Frames, Output};
+use super::login::{Admitted, welcome};
+use super::outbox::Queued;
+use super::session::Session;
+use crate::entrance::Entrance;
+use crate::limits::{AmqpLimits, Limits};
+use crate::peer::Peer;
+
+/// Runs one connection to its end, over any byte stream.
+pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn AmqpEndpoint>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let mut frames = Frames::new(stream, &entrance.limits.amqp);
+    let end = match Box::pin(welcome(&mut frames, &peer, &entrance)).await {
+        Ok(admitted) => run(admitted, &mut frames, &entrance).await,
+        Err(end) => end,
+    };
+    tracing::debug!(peer.addr = %peer.addr, reason = %end, "AMQP connection ended");
+    frames.finish().await;
+}
+
+/// A client that is let in.
+pub(super) struct Client {
+    pub(super) connection: Box<dyn AmqpConnection>,
+    pub(super) queued: Queued,
+    pub(super) sessions: Vec<Session>,
+    pub(super) links_so_far: u32,
+    pub(super) limits: AmqpLimits,
+}
+
+/// Serves the client, then tells the connection, even when one of its methods panics.
+async fn run<S>(admitted: Admitted, frames: &mut Frames<S>, entrance: &Entrance<dyn AmqpEndpoint>) -> End
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Admitted { connection, queued, heartbeat } = admitted;
+    let limits = entrance.limits.amqp.clone();
+    let mut client = Client { connection, queued, sessions: Vec::new(), links_so_far: 0, limits };
+    let served = AssertUnwindSafe(client.serve(frames, entrance, heartbeat)).catch_unwind().await;
+    client.queued.end();
+    client.connection.closed().await;
+    let end = match served {
+        Ok(Ok(())) => End::Shutdown,
+        Ok(Err(end)) => end,
+        Err(_) => {
+            tracing::error!("an AMQP connection's code panicked");
+            End::Panicked
+        }
+    };
+    if !matches!(end, End::Broken(_)) {
+        let close = Close { error: end.told() };
+        if let Err(error) = frames.output().put(0, Performative::Close(close)) {
+            tracing::debug!(%error, "the client is not told why");
+        }
+    }
+    end
+}
+
+impl Client {
+    /// Until something ends the connection; `Ok` means that it was served out after a shutdown signal.
+    async fn serve<S>(
+        &mut self,
+        frames: &mut Frames<S>,
+        entrance: &Entrance<dyn AmqpEndpoint>,
+        heartbeat: Option<Duration>,
+    ) -> Result<(), End>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut quiet = Quiet::new(&entrance.limits, heartbeat);
+        let mut timer = pin!(sleep_until(quiet.next()));
+        let mut shutdown = pin!(entrance.shutdown.cancelled());
+        loop {
+            // Who is to be closed is not heard any more, whatever has arrived.
+            while self.queued.closing().is_none()
+                && let Some(frame) = frames.decoded()?
+            {
+                quiet.heard = Instant::now();
+                self.take(frame, &mut frames.output()).await?;
+                self.send_queued(&mut frames.output())?;
+                frames.flush_if_large().await?;
+            }
+            self.send_queued(&mut frames.output())?;
+            if frames.has_output() {
+                quiet.said = Instant::now();
+                frames.flush().await?;
+            }
+            if let Some(error) = self.queued.closing() {
+                return Err(End::Closed(error));
+            }
+            if quiet.ending.is_some() && !self.connection.busy() {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                // First, so that a client that never stops sending cannot put it off.
+                () = shutdown.as_mut(), if quiet.ending.is_none() => {
+                    quiet.ending = Some(Instant::now() + entrance.limits.shutdown_grace);
+                    timer.as_mut().reset(quiet.next());
+                }
+                filled = frames.fill() => filled?,
+                () = self.queued.news() => {}
+                () = timer.as_mut() => {
+                    // Set anew only here, not with each frame: moving a timer costs more than a late look at the clock.
+                    if quiet.is_over() {
+                        return Err(End::TimedOut("a frame"));
+                    }
+                    if quiet.wants_heartbeat() {
+                        frames.put_heartbeat()?;
+                    }
+                    timer.as_mut().reset(quiet.next());
+                }
+            }
+        }
+    }
+
+    /// One frame from the client.
+    async fn take(&mut self, frame: Frame, out: &mut Output<'_>) -> Result<(), End> {
+        let Frame { channel, performative } = frame;
+        match performative {
+            None => Ok(()), // it is alive
+            Some(Performative::Attach(attach)) => self.attach(channel, attach, out).await,
+            Some(Performative::Begin(begin)) => self.begin(channel, &begin, out),
+            Some(Performative::Close(close)) => Err(End::ClosedByClient(close.error)),
+            Some(Performative::Detach(detach)) => self.detach(channel, &detach, out).await,
+            Some(Performative::Disposition(disposition)) => {
+                self.disposition(channel, &disposition, out).await
+            }
+            Some(Performative::End(_)) => self.end(channel, out).await,
+            Some(Performative::Flow(flow)) => self.flow(channel, &flow, out),
+            Some(Performative::Open(_)) => Err(End::violation(condition::NOT_ALLOWED, "a second open")),
+            Some(Performative::Transfer(transfer)) => self.transfer(channel, transfer, out).await,
+        }
+    }
+}
+
+/// How long nothing has been heard and said.
+struct Quiet {
+    heard: Instant,
+    said: Instant,
+    silence: Duration,
+    heartbeat: Option<Duration>,
+    /// When a shutdown has no more patience.
+    ending: Option<Instant>,
+}
+
+impl Quiet {
+    fn new(limits: &Limits, heartbeat: Option<Duration>) -> Quiet {
+        let now = Instant::now();
+        Quiet { heard: now, said: now, silence: limits.amqp.idle_timeout, heartbeat, ending: None }
+    }
+
+    /// When there is something to do if nothing happens.
+    fn next(&self) -> Instant {
+        let end = self.ending.unwrap_or(self.heard + self.silence);
+        self.heartbeat.map_or(end, |heartbeat| end.min(self.said + heartbeat))
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending.unwrap_or(self.heard + self.silence) <= Instant::now()
+    }
+
+    fn wants_heartbeat(&self) -> bool {
+        self.heartbeat.is_some_and(|heartbeat| self.said + heartbeat <= Instant::now())
+    }
+}

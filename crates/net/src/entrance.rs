@@ -1,0 +1,63 @@
+//! What the connections of one listener share, whatever protocol they speak.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::{Accepted, Gate, Listening};
+use crate::limits::Limits;
+use crate::peer::Peer;
+
+/// Who decides on a listener's clients, what they can cost, and when they must go.
+pub struct Entrance<E: ?Sized> {
+    /// Decides who may connect.
+    pub endpoint: Arc<E>,
+    /// Bounds of each connection.
+    pub limits: Arc<Limits>,
+    /// Cancelled to end the connections gracefully.
+    pub shutdown: CancellationToken,
+}
+
+impl<E: ?Sized> Clone for Entrance<E> {
+    fn clone(&self) -> Self {
+        Entrance {
+            endpoint: Arc::clone(&self.endpoint),
+            limits: Arc::clone(&self.limits),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
+/// A listener whose connections are TLS and then one protocol.
+pub(crate) struct Door<E: ?Sized> {
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) endpoint: Arc<E>,
+    pub(crate) gate: Gate,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl<E: ?Sized + Send + Sync + 'static> Door<E> {
+    /// Has every connection driven until shutdown; returns when all have ended.
+    pub(crate) async fn run<D, F>(self, drive: D)
+    where
+        D: Fn(TlsStream<TcpStream>, Peer, Entrance<E>) -> F + Copy + Send + 'static,
+        F: Future<Output = ()> + Send,
+    {
+        let Door { listener, tls, endpoint, gate, shutdown } = self;
+        let entrance = Entrance { endpoint, limits: Arc::clone(&gate.limits), shutdown: shutdown.clone() };
+        let listening = Listening { listener, tls, gate, shutdown };
+        let serve = move |accepted| {
+            let entrance = entrance.clone();
+            async move {
+                let Accepted { stream, peer, place } = accepted;
+                drive(stream, peer, entrance).await;
+                drop(place);
+            }
+        };
+        listening.run(serve).await;
+    }
+}
