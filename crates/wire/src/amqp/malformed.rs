@@ -20,7 +20,7 @@ const FRAMES: &[(&str, DecodeError)] = &[
 /// Bodies of AMQP frames.
 const BODIES: &[(&str, DecodeError)] = &[
     ("40", Descriptor),
-    ("00", Descriptor),
+    ("00", Truncated),
     (r#"00 a3 09 "amqp:open""#, Descriptor),
     ("00 53 19 45", Descriptor),
     ("00 53 41 45", Descriptor), // a SASL frame
@@ -71,7 +71,7 @@ const MESSAGES: &[(&str, DecodeError)] = &[
     ("00 53 77 e0 06 04 43 00 00 00 00", ArrayOf),
     ("00 53 77 f0 00 00 00 05 7f ff ff ff 43", Count),
     ("00 53 77 e0 02 01 45", ArrayOf),
-    ("00 53 77 e0 03 01 a1 00 00", Descriptor),
+    ("00 53 77 e0 03 01 a1 00 00", Truncated),
     ("00 53 77 e0 01 01", Count),
     ("00 53 77 73 00 11 00 00", NotText), // a character that there is not
     ("00 53 77 a3 02 c3 a4", NotText),
