@@ -31,6 +31,8 @@ enum Command {
     Fleet(commands::fleet::FleetArgs),
     /// Act as a single device.
     Device(commands::device::DeviceArgs),
+    /// Judge certificates.
+    Cert(commands::cert::CertArgs),
     /// Show how many operations a service instance completed.
     Usage(commands::usage::UsageArgs),
 }
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
                 Command::Demo(args) => commands::demo::run(args).await,
                 Command::Fleet(args) => commands::fleet::run(args).await,
                 Command::Device(args) => commands::device::run(args).await,
+                Command::Cert(args) => commands::cert::run(args),
                 Command::Usage(args) => commands::usage::run(args).await,
             }
         })

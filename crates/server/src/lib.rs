@@ -10,3 +10,4 @@ mod ports;
 mod web;
 
 pub use net::raise_descriptor_limit;
+pub use ports::SystemClock;

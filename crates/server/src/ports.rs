@@ -8,7 +8,7 @@ use provisioning::ports::{Clock, Entropy};
 
 /// The system's clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct SystemClock;
+pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {

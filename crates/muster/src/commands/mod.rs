@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub mod cert;
 pub mod demo;
 pub mod dev;
 pub mod device;

@@ -4,7 +4,15 @@ use crate::program::muster;
 
 #[tokio::test]
 async fn every_command_has_an_example() {
-    for command in [&["serve"][..], &["dev"], &["demo"], &["fleet"], &["device", "register"], &["usage"]] {
+    for command in [
+        &["serve"][..],
+        &["dev"],
+        &["demo"],
+        &["fleet"],
+        &["device", "register"],
+        &["cert", "verify"],
+        &["usage"],
+    ] {
         let ended = muster(command.iter().chain(&["--help"])).await;
         assert_eq!(ended.code, 0, "{command:?}");
         assert!(ended.stdout.contains(&format!("muster {}", command.join(" "))), "{command:?}");

@@ -4,3 +4,4 @@
 
 mod attest;
 mod register;
+mod vectors;

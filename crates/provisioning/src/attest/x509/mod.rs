@@ -10,7 +10,7 @@ mod path;
 pub mod rules;
 mod signature;
 
-use model::{Certificate, Pair, Sha256Thumbprint, Timestamp};
+use model::{Certificate, Pair, RegistrationId, Sha256Thumbprint, Timestamp};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -105,22 +105,27 @@ pub(super) fn is_enrolled_leaf(
 }
 
 /// What a chain is asked, besides where it leads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Question {
     /// The instant at which it must be valid.
     pub at: Timestamp,
     /// What it must be for, if that matters.
     pub purpose: Option<rules::Purpose>,
+    /// The device that its leaf must be for, if that matters.
+    pub registration_id: Option<RegistrationId>,
 }
 
 /// Whether the chain leads to one of these anchors, by the rules of a registration: the DER of the path from the leaf to
-/// the anchor, or why there is none. Which device the leaf is for is not asked.
+/// the anchor, or why there is none.
 pub fn verify<'a>(
     chain: &'a PresentedChain<'a>,
     anchors: &'a [Certificate],
     question: &Question,
 ) -> Result<Vec<Vec<u8>>, CertificateRefusal> {
     rules::leaf(&chain.leaf, question.at)?;
+    if let Some(registration_id) = &question.registration_id {
+        rules::bears_name(&chain.leaf, registration_id)?;
+    }
     let anchors: Vec<_> = anchors
         .iter()
         .filter_map(parsed)

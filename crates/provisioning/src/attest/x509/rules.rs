@@ -185,6 +185,11 @@ fn understood(certificate: &X509Certificate<'_>) -> Result<(), BrokenRule> {
             ParsedExtension::SubjectAlternativeName(names) if names.general_names.iter().any(is_garbled) => {
                 return Err(BrokenRule::BadExtension);
             }
+            ParsedExtension::SubjectAlternativeName(_) | ParsedExtension::ExtendedKeyUsage(_)
+                if extension.value == EMPTY_SEQUENCE =>
+            {
+                return Err(BrokenRule::BadExtension);
+            }
             ParsedExtension::BasicConstraints(_)
             | ParsedExtension::KeyUsage(_)
             | ParsedExtension::ExtendedKeyUsage(_)
@@ -201,6 +206,9 @@ fn understood(certificate: &X509Certificate<'_>) -> Result<(), BrokenRule> {
     }
     Ok(())
 }
+
+/// Of names or usages, there is at least one where the extension stands.
+const EMPTY_SEQUENCE: &[u8] = &[0x30, 0x00];
 
 fn is_garbled(name: &GeneralName<'_>) -> bool {
     matches!(name, GeneralName::Invalid(..))
@@ -235,7 +243,7 @@ fn may_issue(issuer: &X509Certificate<'_>, source: Source, below: u32) -> Result
 /// The leaf's common name must be the registration ID, in any case. The first DNS name among its alternative names will
 /// do, because the C# SDK takes its registration ID from there; no other one will, so that a name which many devices
 /// share is nobody's.
-fn bears_name(
+pub(super) fn bears_name(
     leaf: &X509Certificate<'_>,
     registration_id: &RegistrationId,
 ) -> Result<(), CertificateRefusal> {

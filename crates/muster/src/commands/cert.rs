@@ -1,0 +1,209 @@
+//! `muster cert`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::{Table, presets};
+use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
+use provisioning::{
+    attest::x509::{self, CertificateRefusal, PresentedChain, Question, rules::Purpose},
+    ports::Clock,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use serde_json::{Value, json};
+use server::SystemClock;
+
+use super::target::read;
+
+/// Judge certificates.
+#[derive(Args)]
+pub struct CertArgs {
+    #[command(subcommand)]
+    command: CertCommand,
+}
+
+#[derive(Subcommand)]
+enum CertCommand {
+    Verify(VerifyArgs),
+}
+
+/// Tell whether a device's certificate leads to a trusted one, by the rules that registrations go by.
+///
+/// The anchors are what an enrollment group would hold, the intermediates what the device would send along. They may be
+/// given in any order, and those that do not matter do no harm. The rules, and where they are more lenient than RFC 5280,
+/// are in docs/certificates.md.
+///
+/// Exit status 0 when the leaf is valid, 1 when it is refused, with the rule that it breaks, and 2 for wrong usage or a
+/// file that cannot be read.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster cert verify --anchor root.pem --intermediate factory.pem --leaf device-1.pem
+  muster cert verify --anchor factory.pem --leaf device-1.pem --registration-id device-1 --purpose client
+      whether this device could register through a group that holds factory.pem
+  muster cert verify --anchor root.pem --leaf device-1-chain.pem --at 2027-01-01
+      the chain as one file, leaf first; whether it still serves on that day")]
+struct VerifyArgs {
+    /// A certificate that is trusted, PEM or DER; a file may hold several.
+    #[arg(long = "anchor", value_name = "FILE", required = true)]
+    anchors: Vec<PathBuf>,
+    /// A certificate between anchor and leaf, PEM or DER; a file may hold several.
+    #[arg(long = "intermediate", value_name = "FILE")]
+    intermediates: Vec<PathBuf>,
+    /// The device's certificate, PEM or DER; what follows it in the file counts as intermediate.
+    #[arg(long, value_name = "FILE")]
+    leaf: PathBuf,
+    /// The instant at which it must be valid, such as 2027-01-31T12:00:00Z or 2027-01-31; now when absent.
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    at: Option<Timestamp>,
+    /// What the certificates must be for, going by their usages; registrations do not ask.
+    #[arg(long)]
+    purpose: Option<For>,
+    /// The registration ID that the leaf must bear.
+    #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
+    registration_id: Option<RegistrationId>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum For {
+    /// Client authentication in TLS.
+    Client,
+    /// Server authentication in TLS.
+    Server,
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let refused = |_| "expected a time like 2027-01-31T12:00:00Z or 2027-01-31".to_owned();
+    let is_day = text.len() == "YYYY-MM-DD".len();
+    Timestamp::parse(&if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() }).map_err(refused)
+}
+
+/// Runs the command.
+pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
+    let CertCommand::Verify(args) = args.command;
+    let json = args.json;
+    match Verified::of(args) {
+        Ok(verified) => {
+            println!("{}", if json { format!("{:#}", verified.json()) } else { verified.text() });
+            Ok(if verified.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Err(error) => {
+            eprintln!("muster: {error:#}");
+            Ok(ExitCode::from(UNREADABLE))
+        }
+    }
+}
+
+/// The exit status for files that cannot be read, as for wrong usage.
+const UNREADABLE: u8 = 2;
+
+/// A verdict on these certificates: the path when the leaf is valid, else what was given.
+struct Verified {
+    certificates: Vec<(&'static str, CertificateInfo)>,
+    at: Timestamp,
+    refusal: Option<CertificateRefusal>,
+}
+
+impl Verified {
+    fn of(args: VerifyArgs) -> anyhow::Result<Verified> {
+        let anchors = all_of(&args.anchors)?;
+        let mut sent = certificates(&args.leaf)?;
+        sent.extend(all_of(&args.intermediates)?);
+        let at = args.at.unwrap_or_else(|| SystemClock.now());
+        let purpose = args.purpose.map(|purpose| match purpose {
+            For::Client => Purpose::Client,
+            For::Server => Purpose::Server,
+        });
+        let question = Question { at, purpose, registration_id: args.registration_id };
+        let given: Vec<_> = sent.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
+        let path = PresentedChain::parse(&given).and_then(|chain| x509::verify(&chain, &anchors, &question));
+        Ok(match path {
+            Ok(path) => Verified { certificates: in_path(&path)?, at, refusal: None },
+            Err(refusal) => Verified { certificates: as_given(&sent, &anchors), at, refusal: Some(refusal) },
+        })
+    }
+
+    fn verdict(&self) -> String {
+        match &self.refusal {
+            None => format!("valid at {}", self.at),
+            Some(refusal) => format!("refused at {}: {refusal}", self.at),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut table = Table::new();
+        let header = ["", "subject", "issuer", "valid from", "valid until"];
+        table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
+        for (role, info) in &self.certificates {
+            let dates = [info.not_before.to_string(), info.not_after.to_string()];
+            let names = [info.subject_name.clone(), info.issuer_name.clone()];
+            table.add_row([(*role).to_owned()].into_iter().chain(names).chain(dates));
+        }
+        format!("{table}\n{}", self.verdict())
+    }
+
+    fn json(&self) -> Value {
+        let certificate = |(role, info): &(&str, CertificateInfo)| {
+            json!({
+                "role": role,
+                "subject": info.subject_name,
+                "issuer": info.issuer_name,
+                "serialNumber": info.serial_number,
+                "sha256Thumbprint": info.sha256_thumbprint,
+                "notBefore": info.not_before.to_string(),
+                "notAfter": info.not_after.to_string(),
+            })
+        };
+        json!({
+            "valid": self.refusal.is_none(),
+            "at": self.at.to_string(),
+            "refusal": self.refusal.as_ref().map(ToString::to_string),
+            "certificates": self.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn in_path(path: &[Vec<u8>]) -> anyhow::Result<Vec<(&'static str, CertificateInfo)>> {
+    let role = |at| match at {
+        0 => LEAF,
+        _ if at + 1 == path.len() => ANCHOR,
+        _ => INTERMEDIATE,
+    };
+    let read = path.iter().map(|der| Certificate::from_der(der).context("a certificate of the path"));
+    read.enumerate().map(|(at, certificate)| Ok((role(at), certificate?.info().clone()))).collect()
+}
+
+fn as_given(sent: &[Certificate], anchors: &[Certificate]) -> Vec<(&'static str, CertificateInfo)> {
+    let roles = [LEAF].into_iter().chain(std::iter::repeat(INTERMEDIATE));
+    let sent = roles.zip(sent);
+    let anchors = anchors.iter().map(|anchor| (ANCHOR, anchor));
+    sent.chain(anchors).map(|(role, certificate)| (role, certificate.info().clone())).collect()
+}
+
+const LEAF: &str = "leaf";
+const INTERMEDIATE: &str = "intermediate";
+const ANCHOR: &str = "anchor";
+
+fn all_of(files: &[PathBuf]) -> anyhow::Result<Vec<Certificate>> {
+    let read: Vec<Vec<_>> = files.iter().map(|file| certificates(file)).collect::<anyhow::Result<_>>()?;
+    Ok(read.into_iter().flatten().collect())
+}
+
+/// The certificates in a file, at least one.
+fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let bytes = read(file)?;
+    let mut found = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&bytes) {
+        let der = der.with_context(|| format!("cannot read {}", file.display()))?;
+        found.push(Certificate::from_der(&der).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    if found.is_empty() && !bytes.is_ascii() {
+        found.push(Certificate::from_der(&bytes).with_context(|| format!("cannot read {}", file.display()))?);
+    }
+    ensure!(!found.is_empty(), "cannot read {}: there is no certificate in it", file.display());
+    Ok(found)
+}

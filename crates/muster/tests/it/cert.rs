@@ -1,0 +1,114 @@
+//! `muster cert verify`.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use testkit::ca::{Authority, Form, Profile};
+
+use crate::program::{Ended, muster};
+
+/// A root, a factory below it, and a device's certificate, as files.
+struct Files {
+    folder: TempDir,
+    root: Authority,
+    factory: Authority,
+}
+
+impl Files {
+    fn new() -> Files {
+        let root = Authority::root("Root");
+        let factory = root.intermediate("Factory");
+        let files = Files { folder: tempfile::tempdir().unwrap(), root, factory };
+        files.put("root.pem", files.root.identity().pem());
+        files.put("factory.pem", files.factory.identity().pem());
+        files.put("leaf.pem", files.factory.device("dev-1").pem());
+        files
+    }
+
+    fn put(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+
+    /// Arguments that are names of files here become their paths.
+    async fn verify(&self, arguments: &[&str]) -> Ended {
+        let path = |name: &str| self.folder.path().join(name);
+        let is_file = |name: &str| Path::new(name).extension().is_some();
+        let arguments = arguments.iter().map(|one| if is_file(one) { path(one) } else { one.into() });
+        muster(["cert".into(), "verify".into()].into_iter().chain(arguments)).await
+    }
+}
+
+#[tokio::test]
+async fn a_valid_chain_is_shown_with_status_0() {
+    let files = Files::new();
+    files.put("leaf.der", files.factory.device("dev-1").der());
+    let bundle = [files.root.identity().pem(), files.factory.identity().pem()].concat();
+    files.put("bundle.pem", &bundle);
+    let leaf = std::fs::read_to_string(files.folder.path().join("leaf.pem")).unwrap();
+    files.put("chain.pem", leaf + &bundle);
+    for arguments in [
+        &["--anchor", "root.pem", "--intermediate", "factory.pem", "--leaf", "leaf.pem"][..],
+        &["--anchor", "root.pem", "--intermediate", "bundle.pem", "--leaf", "leaf.der"],
+        &["--anchor", "root.pem", "--leaf", "chain.pem", "--purpose", "client"],
+        &["--anchor", "root.pem", "--leaf", "chain.pem", "--registration-id", "DEV-1", "--at", "2027-01-01"],
+    ] {
+        let ended = files.verify(arguments).await;
+        assert_eq!(ended.code, 0, "{arguments:?} {ended:?}");
+        let at = |text: &str| ended.stdout.find(text).unwrap();
+        assert!(at("CN=dev-1") < at("CN=Factory") && at("anchor") > at("intermediate"), "{ended:?}");
+        assert!(ended.last_line().starts_with("valid at 20"), "{ended:?}");
+    }
+    let json = files.verify(&["--anchor", "root.pem", "--leaf", "chain.pem", "--json"]).await.json();
+    let subjects: Vec<_> =
+        json["certificates"].as_array().unwrap().iter().map(|one| &one["subject"]).collect();
+    assert_eq!(subjects, ["CN=dev-1", "CN=Factory", "CN=Root"]);
+    assert_eq!(json["valid"], true);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_rule_with_status_1() {
+    let files = Files::new();
+    files.put(
+        "server.pem",
+        files.root.issue(&Profile { form: Form::ServerOnly, ..Profile::device("s") }).pem(),
+    );
+    let bare = files.root.authority(&Profile { form: Form::Bare, ..Profile::ca("Bare") });
+    files.put("bare.pem", bare.identity().pem());
+    files.put("below-bare.pem", bare.device("dev-1").pem());
+    for (arguments, rule) in [
+        (&["--leaf", "leaf.pem"][..], "issued CN=dev-1; missing is CN=Factory"),
+        (
+            &["--leaf", "leaf.pem", "--intermediate", "factory.pem", "--at", "1999-01-01"],
+            "is not valid before",
+        ),
+        (
+            &["--leaf", "leaf.pem", "--intermediate", "factory.pem", "--registration-id", "x"],
+            "common name is",
+        ),
+        (&["--leaf", "server.pem", "--purpose", "client"], "is not for client authentication"),
+        (&["--leaf", "below-bare.pem", "--intermediate", "bare.pem"], "does not say that it is a CA"),
+    ] {
+        let ended = files.verify(&[&["--anchor", "root.pem"], arguments].concat()).await;
+        assert_eq!(ended.code, 1, "{arguments:?} {ended:?}");
+        assert!(ended.last_line().contains(rule), "{arguments:?} {ended:?}");
+        assert!(ended.stdout.contains("CN=Root"), "what was given is shown: {ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_with_status_2() {
+    let files = Files::new();
+    files.put("empty.pem", "");
+    files.put("key.pem", files.root.identity().key_pem());
+    files.put("cut.der", &files.root.identity().der()[..100]);
+    for file in ["none.pem", "empty.pem", "key.pem", "cut.der"] {
+        let ended = files.verify(&["--anchor", "root.pem", "--leaf", file]).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+        assert!(ended.stderr.contains(file), "{ended:?}");
+    }
+    for wrong in [&["--leaf", "leaf.pem"][..], &["--anchor", "root.pem"], &["--at", "soon"]] {
+        assert_eq!(files.verify(wrong).await.code, 2, "{wrong:?}");
+    }
+}
