@@ -68,6 +68,10 @@ class Credentials:
         key.write_text(self.key_pem, encoding="ascii")
         return str(chain), str(key)
 
+    def alone(self) -> Credentials:
+        """Without the certificates of the issuers."""
+        return Credentials(self.key, self.certificates[:1])
+
     def issue(self, common_name: str, key_kind: str = "p256") -> Credentials:
         """A device certificate below this authority."""
         return self._below(common_name, key_kind, None)

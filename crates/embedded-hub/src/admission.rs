@@ -1,11 +1,16 @@
 //! Letting a device in, over whatever transport: what it shows is compared with what the hub knows of it.
 
+use std::sync::Arc;
+
 use model::{DeviceId, Timestamp};
+use wire::hub::DeviceFilter;
 
 use crate::{
     access::{Denied, admit_certificate},
+    connections::Live,
     failure::HubFailure,
     hub::Hub,
+    line::Line,
 };
 
 /// What a device shows to prove who it is.
@@ -53,5 +58,42 @@ impl Hub {
                 Ok(Some(self.core.doors.admit_device(token, id, &identity, self.now())?))
             }
         }
+    }
+
+    /// Lets a device connect; an older connection of the same device ends.
+    pub(crate) async fn connect(
+        &self,
+        id: DeviceId,
+        proof: Option<Proof<'_>>,
+        line: impl Line,
+    ) -> Result<Arc<Live>, NotAdmitted> {
+        // In turn with changes: a device that is disabled while it connects must not stay connected.
+        let turn = self.turn(&id).await;
+        let expires = self.admit(&id, proof)?;
+        let (live, older) = self.core.connections.open(id, Box::new(line), self.now(), expires);
+        drop(turn);
+        if let Some(older) = older {
+            // Its end may take a while to be noticed, and what it had in hand is for the new one.
+            self.return_messages(&older).await;
+        }
+        tracing::debug!(device.id = %live.id, "connected");
+        Ok(live)
+    }
+
+    /// Notes that a connected device wants these from now on.
+    pub(crate) async fn listen(&self, live: &Arc<Live>, filter: DeviceFilter) {
+        live.subscribe(filter);
+        match filter {
+            DeviceFilter::Devicebound => self.deliver(live).await,
+            DeviceFilter::Methods => self.core.connections.listening.notify_waiters(),
+            DeviceFilter::Desired | DeviceFilter::TwinReplies => {}
+        }
+    }
+
+    /// Lets go of a connection that has ended.
+    pub(crate) async fn disconnected(&self, live: &Arc<Live>) {
+        self.core.connections.ended(live, self.now());
+        self.return_messages(live).await;
+        tracing::debug!(device.id = %live.id, "disconnected");
     }
 }

@@ -6,6 +6,7 @@ use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, TwinChange};
 use crate::{
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
+    line::Parting,
     registry::{Put, delete, put},
     storage::Rows,
     twin::{DesiredChange, Mode},
@@ -58,10 +59,10 @@ impl Hub {
                 .await?
         };
         match done {
-            Done::Deleted => self.core.connections.close(&id, "the device was deleted"),
+            Done::Deleted => self.core.connections.close(&id, Parting::Deleted),
             Done::Put { barred, heard } => {
                 heard.iter().for_each(|heard| self.tell(&id, heard));
-                barred.iter().for_each(|reason| self.core.connections.close(&id, reason));
+                barred.iter().for_each(|parting| self.core.connections.close(&id, *parting));
             }
             Done::Twin(heard) => heard.iter().for_each(|heard| self.tell(&id, heard)),
         }
@@ -72,7 +73,7 @@ impl Hub {
 /// What became of one entry.
 enum Done {
     Deleted,
-    Put { barred: Option<&'static str>, heard: Option<DesiredChange> },
+    Put { barred: Option<Parting>, heard: Option<DesiredChange> },
     Twin(Option<DesiredChange>),
 }
 

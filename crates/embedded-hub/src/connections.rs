@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{DeviceId, Timestamp};
-use net::mqtt::{Close, Outbox};
 use tokio::sync::{Notify, oneshot};
 use wire::hub::{DeviceFilter, MethodReply};
 
-use crate::storage::Activity;
+use crate::{
+    line::{Line, Parting},
+    storage::Activity,
+};
 
 /// All live connections of one hub.
 #[derive(Default)]
@@ -33,7 +35,7 @@ pub struct Live {
     /// When it connected.
     pub since: Timestamp,
     /// The way to it.
-    pub outbox: Outbox,
+    pub line: Box<dyn Line>,
     /// Which of the hub's connections it is.
     pub number: u64,
     expires: Option<Timestamp>,
@@ -58,14 +60,14 @@ impl Connections {
     pub fn open(
         &self,
         id: DeviceId,
-        outbox: Outbox,
+        line: Box<dyn Line>,
         now: Timestamp,
         expires: Option<Timestamp>,
     ) -> (Arc<Live>, Option<Arc<Live>>) {
         let live = Arc::new(Live {
             id: id.clone(),
             since: now,
-            outbox,
+            line,
             number: self.next.fetch_add(1, Ordering::Relaxed),
             expires,
             subscriptions: AtomicU8::new(0),
@@ -80,7 +82,7 @@ impl Connections {
         }
         let older = locked(&self.live).insert(id, Arc::clone(&live));
         if let Some(older) = &older {
-            older.outbox.close(Close::because("the device connected anew"));
+            older.line.part(Parting::Anew);
         }
         self.touch(&live, now);
         (live, older)
@@ -105,14 +107,14 @@ impl Connections {
 
     /// The connection of a device, if it has one.
     pub fn of(&self, id: &DeviceId) -> Option<Arc<Live>> {
-        locked(&self.live).get(id).filter(|live| !live.outbox.is_closed()).cloned()
+        locked(&self.live).get(id).filter(|live| !live.line.is_parted()).cloned()
     }
 
     /// Closes the connection of a device, if it has one.
-    pub fn close(&self, id: &DeviceId, reason: &'static str) {
+    pub fn close(&self, id: &DeviceId, parting: Parting) {
         let live = locked(&self.live).get(id).cloned();
         if let Some(live) = live {
-            live.outbox.close(Close::because(reason));
+            live.line.part(parting);
         }
     }
 
@@ -128,7 +130,7 @@ impl Connections {
         let expired = std::mem::replace(&mut *expiries, later);
         drop(expiries);
         for live in expired.values() {
-            live.outbox.close(Close::because("the token has expired"));
+            live.line.part(Parting::Expired);
         }
     }
 

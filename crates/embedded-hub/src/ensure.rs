@@ -6,6 +6,7 @@ use crate::{
     failure::HubFailure,
     hub::Hub,
     identity::{Credentials, Identity},
+    line::Parting,
     storage::{Rows, SealedDevice},
     twin::Twin,
 };
@@ -67,7 +68,7 @@ impl Hub {
         }
         let ensured = self.core.storage.write(move |rows| goal.refresh(rows)).await?;
         if ensured == Ensured::Refreshed {
-            self.core.connections.close(&id, "the device was provisioned anew");
+            self.core.connections.close(&id, Parting::OtherCredentials);
         }
         Ok(ensured)
     }
@@ -79,7 +80,7 @@ impl Hub {
             let _turn = hub.turn(&id).await;
             let gone = id.clone();
             let deleted = hub.core.storage.write(move |rows| rows.delete(&gone)).await?;
-            hub.core.connections.close(&id, "the device was deleted");
+            hub.core.connections.close(&id, Parting::Deleted);
             Ok(if deleted { Deleted::Deleted } else { Deleted::Absent })
         };
         self.carry_out(deletion).await

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use model::DeviceId;
 use net::mqtt::OutboxError;
+use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
-use wire::{
-    hub::{DeviceFilter, MethodCall, MethodReply, method_topic},
-    mqtt::QoS,
-};
+use wire::hub::{DeviceFilter, MethodCall, MethodReply};
 
 use crate::{connections::Live, failure::HubFailure, hub::Hub};
 
@@ -38,8 +36,7 @@ impl Hub {
         let (request, replied) = live.begin_call().ok_or_else(|| HubFailure::TooMany(id.to_string()))?;
         // Ends the call also when the caller goes away while it waits.
         let _ending = Ending { live: &live, request };
-        let topic = method_topic(&call.name, &request.to_string());
-        live.outbox.try_publish(topic, call.payload, QoS::AtMostOnce, 0).map_err(|error| match error {
+        live.line.call(request, &call.name, call.payload).map_err(|error| match error {
             OutboxError::Closed => HubFailure::Offline(id.to_string()),
             OutboxError::Full => HubFailure::TooMany(id.to_string()),
         })?;
@@ -64,6 +61,19 @@ impl Hub {
             }
             timeout_at(deadline, listening).await.ok()?;
         }
+    }
+}
+
+impl Live {
+    /// The device replied: JSON, nothing, or text that it forgot to quote.
+    pub(crate) fn reply(&self, request: u64, status: i32, payload: &[u8]) {
+        let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
+        let payload = if payload.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(payload).unwrap_or_else(|_| text())
+        };
+        self.end_call(request, Some(MethodReply { status, payload }));
     }
 }
 

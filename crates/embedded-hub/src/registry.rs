@@ -7,6 +7,7 @@ use crate::{
     failure::{HubFailure, NO_ETAG, OTHER_ETAG},
     hub::{Hub, new_key},
     identity::Identity,
+    line::Parting,
     storage::{Rows, StoredDevice},
     twin::Twin,
     view,
@@ -56,7 +57,7 @@ impl Hub {
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| put(rows, &owned, &device, &if_match, now));
             let Put { device, barred } = write.await?;
-            barred.iter().for_each(|reason| hub.core.connections.close(&id, reason));
+            barred.iter().for_each(|parting| hub.core.connections.close(&id, *parting));
             Ok(view::device(device, hub.core.connections.of(&id).as_deref()))
         };
         self.carry_out(change).await
@@ -69,7 +70,7 @@ impl Hub {
             let _turn = hub.turn(&id).await;
             let gone = id.clone();
             hub.core.storage.write(move |rows| delete(rows, &gone, &if_match)).await?;
-            hub.core.connections.close(&id, "the device was deleted");
+            hub.core.connections.close(&id, Parting::Deleted);
             Ok(())
         };
         self.carry_out(deletion).await
@@ -81,7 +82,7 @@ pub(crate) struct Put {
     /// As it is now.
     pub device: StoredDevice,
     /// Why a connection that it had before cannot go on.
-    pub barred: Option<&'static str>,
+    pub barred: Option<Parting>,
 }
 
 /// Creates or replaces one device inside a write.
@@ -110,11 +111,11 @@ pub(crate) fn put(
 }
 
 /// Certificates do not expire as tokens do: whoever came in by one that is replaced would stay.
-fn barred(before: &Identity, after: &Identity) -> Option<&'static str> {
+fn barred(before: &Identity, after: &Identity) -> Option<Parting> {
     if after.status == Status::Disabled {
-        return Some("the device was disabled");
+        return Some(Parting::Disabled);
     }
-    (before.credentials != after.credentials).then_some("the device has other credentials")
+    (before.credentials != after.credentials).then_some(Parting::OtherCredentials)
 }
 
 /// Deletes one device inside a write.

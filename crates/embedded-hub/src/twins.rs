@@ -1,16 +1,13 @@
 //! Changing twins, and telling devices of it in the order of the commits.
 
 use model::DeviceId;
-use net::mqtt::Close;
 use serde_json::{Map, Value};
-use wire::{
-    hub::{DeviceFilter, IfMatch, TwinChange, desired_topic},
-    mqtt::QoS,
-};
+use wire::hub::{DeviceFilter, IfMatch, TwinChange};
 
 use crate::{
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
+    line::Parting,
     twin::{DesiredChange, Mode, Twin},
     view,
 };
@@ -64,9 +61,8 @@ impl Hub {
         if !live.listens_to(DeviceFilter::Desired) {
             return;
         }
-        let told = live.outbox.try_publish(desired_topic(heard.version), heard.body(), QoS::AtMostOnce, 0);
-        if told.is_err() {
-            live.outbox.close(Close::because("the device does not take its desired properties"));
+        if live.line.desired(heard).is_err() {
+            live.line.part(Parting::Stuck);
         }
     }
 }

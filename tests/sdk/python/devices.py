@@ -28,6 +28,12 @@ class Device:
     x509: X509 | None = None
     # What its hub must hold for it after registration.
     credentials: dict | None = None
+    # Whether it speaks MQTT over WebSockets on port 443, to the service and to its hub.
+    websockets: bool = False
+
+    def over(self, transport: str) -> Device:
+        """The same device on `mqtt` or `websockets`."""
+        return dataclasses.replace(self, websockets=transport == "websockets")
 
     def provisioning_client(self, dev) -> ProvisioningDeviceClient:
         """The SDK's provisioning client; it serves one successful registration."""
@@ -36,6 +42,7 @@ class Device:
             "registration_id": self.registration_id,
             "id_scope": dev.id_scope,
             "server_verification_cert": dev.ca_pem,
+            "websockets": self.websockets,
         }
         if self.key is not None:
             return ProvisioningDeviceClient.create_from_symmetric_key(symmetric_key=self.key, **endpoint)
@@ -65,7 +72,12 @@ class Device:
 
     def hub_client(self, dev, host_name: str, device_id: str) -> IoTHubDeviceClient:
         """The SDK's hub client, not yet connected."""
-        hub = {"hostname": host_name, "device_id": device_id, "server_verification_cert": dev.ca_pem}
+        hub = {
+            "hostname": host_name,
+            "device_id": device_id,
+            "server_verification_cert": dev.ca_pem,
+            "websockets": self.websockets,
+        }
         if self.key is not None:
             return IoTHubDeviceClient.create_from_symmetric_key(symmetric_key=self.key, **hub)
         return IoTHubDeviceClient.create_from_x509_certificate(x509=self.x509, **hub)
@@ -125,6 +137,13 @@ def individual_secondary_certificate(service, registration_id, directory) -> Dev
     return certificate_device(registration_id, second, directory)
 
 
+def group_leaf_alone(service, registration_id, directory) -> Device:
+    intermediate = pki.authority(f"{registration_id} root").subordinate(f"{registration_id} intermediate")
+    enroll_group(service, f"{registration_id}-group", signing_certificates(intermediate))
+    leaf = intermediate.issue(registration_id).alone()
+    return certificate_device(registration_id, leaf, directory)
+
+
 def group_intermediate_certificate(service, registration_id, directory) -> Device:
     intermediate = pki.authority(f"{registration_id} root").subordinate(f"{registration_id} intermediate")
     enroll_group(service, f"{registration_id}-group", signing_certificates(intermediate))
@@ -145,9 +164,11 @@ ATTESTATIONS = (
     group_secondary_key,
     individual_certificate,
     individual_secondary_certificate,
+    group_leaf_alone,
     group_intermediate_certificate,
     group_root_certificate,
 )
+TRANSPORTS = ("mqtt", "websockets")
 
 
 def enroll(service, registration_id: str, attestation: dict, **more) -> dict:

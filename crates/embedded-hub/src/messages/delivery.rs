@@ -7,18 +7,15 @@
 use std::sync::Arc;
 
 use model::{DeviceId, Timestamp};
-use net::mqtt::Close;
 use tokio::sync::MutexGuard;
-use wire::{
-    hub::{DeviceFilter, PropertyBag, devicebound_topic},
-    mqtt::QoS,
-};
+use wire::hub::DeviceFilter;
 
 use crate::{
     connections::Live,
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    storage::{Rows, StoredMessage, Waiting},
+    line::Parting,
+    storage::{Rows, Waiting},
 };
 
 use super::locks::Holder;
@@ -64,11 +61,9 @@ impl Hub {
             tracing::error!(%failure, device.id = %live.id, "waiting messages were not read");
             Vec::new()
         });
-        for Waiting { sequence, message, .. } in waiting {
-            let topic = devicebound_topic(live.id.as_str(), &bag(&message));
-            let token = sequence.unsigned_abs();
-            if live.outbox.try_publish(topic, message.body, QoS::AtLeastOnce, token).is_err() {
-                return live.outbox.close(Close::because("the device does not take its messages"));
+        for message in waiting {
+            if live.line.message(message).is_err() {
+                return live.line.part(Parting::Stuck);
             }
         }
     }
@@ -184,14 +179,6 @@ impl Hub {
         sequences.iter().for_each(|sequence| self.core.locks.release(id, *sequence));
         Ok(())
     }
-}
-
-/// A message's properties as they stand in a topic.
-fn bag(message: &StoredMessage) -> PropertyBag {
-    let mut bag = PropertyBag::default();
-    message.system.iter().for_each(|(name, value)| bag.push(format!("$.{name}"), value));
-    message.application.iter().for_each(|(name, value)| bag.push(name, value));
-    bag
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {

@@ -1,6 +1,6 @@
 //! Who may connect: the user name says which device, a token or certificate proves it.
 
-use model::{DeviceId, IdError, Timestamp};
+use model::{DeviceId, IdError};
 use net::Peer;
 use wire::{
     hub::{UserName, UserNameError},
@@ -11,14 +11,6 @@ use crate::{
     admission::{NotAdmitted, Proof},
     hub::Hub,
 };
-
-/// A device that may connect.
-pub struct Admitted {
-    /// Which.
-    pub id: DeviceId,
-    /// When its token runs out; certificates do not.
-    pub expires: Option<Timestamp>,
-}
 
 /// Why a device may not connect.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +77,10 @@ impl<'a> Claim<'a> {
         Ok(Claim { id: DeviceId::parse(name.device_id)?, password: connect.password.as_deref() })
     }
 
-    /// Compares it with what the hub knows of the device.
-    pub fn prove(self, hub: &Hub, peer: &Peer) -> Result<Admitted, ConnectRefusal> {
+    /// What the client shows for it.
+    pub fn proof(&self, peer: &'a Peer) -> Result<Option<Proof<'a>>, ConnectRefusal> {
         let token = self.password.map(std::str::from_utf8).transpose();
         let token = token.map_err(|_| ConnectRefusal::Password)?;
-        let leaf = peer.certificates.first().map(AsRef::as_ref);
-        let expires = hub.admit(&self.id, Proof::shown(token, leaf))?;
-        Ok(Admitted { id: self.id, expires })
+        Ok(Proof::shown(token, peer.certificates.first().map(AsRef::as_ref)))
     }
 }

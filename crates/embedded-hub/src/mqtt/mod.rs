@@ -1,6 +1,7 @@
 //! The device endpoint over MQTT 3.1.1.
 
 mod connect;
+mod line;
 mod session;
 mod twin;
 
@@ -16,6 +17,7 @@ use wire::mqtt::{Connect, ConnectReturnCode};
 use crate::{admission::NotAdmitted, failure::HubFailure, hub::Hub};
 
 use connect::{Claim, ConnectRefusal};
+use line::MqttLine;
 use session::DeviceSession;
 
 /// Lets devices connect to a hub.
@@ -46,15 +48,10 @@ impl MqttEndpoint for DeviceEndpoint {
             refusal.code()
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
-        // In turn with changes: a device that is disabled while it connects must not stay connected.
-        let turn = self.hub.turn(&claim.id).await;
-        let admitted = claim.prove(&self.hub, peer).map_err(refused)?;
-        let (session, older) = DeviceSession::open(self.hub.clone(), admitted, outbox);
-        drop(turn);
-        if let Some(older) = older {
-            // Its end may take a while to be noticed, and what it had in hand is for the new one.
-            self.hub.return_messages(&older).await;
-        }
-        Ok(Box::new(session))
+        let proof = claim.proof(peer).map_err(refused)?;
+        let line = MqttLine { device_id: claim.id.to_string(), outbox: outbox.clone() };
+        let live = self.hub.connect(claim.id, proof, line).await;
+        let live = live.map_err(|refusal| refused(refusal.into()))?;
+        Ok(Box::new(DeviceSession { hub: self.hub.clone(), live, outbox }))
     }
 }

@@ -3,31 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use net::mqtt::{Close, MqttSession, Outbox};
-use serde_json::Value;
 use wire::{
-    hub::{DeviceFilter, DevicePublish, MethodReply},
+    hub::{DeviceFilter, DevicePublish},
     mqtt::{Publish, QoS, SubscribeReturn},
 };
 
 use crate::{connections::Live, hub::Hub, messages::Settlement};
 
-use super::{connect::Admitted, twin};
+use super::twin;
 
 /// One device's connection.
 pub struct DeviceSession {
     pub(super) hub: Hub,
     pub(super) live: Arc<Live>,
-}
-
-impl DeviceSession {
-    /// Begins the session; an older connection of the same device, which is also returned, ends.
-    pub fn open(hub: Hub, admitted: Admitted, outbox: Outbox) -> (DeviceSession, Option<Arc<Live>>) {
-        let (live, older) = hub.core.connections.open(admitted.id, outbox, hub.now(), admitted.expires);
-        tracing::debug!(device.id = %live.id, "connected");
-        (DeviceSession { hub, live }, older)
-    }
+    pub(super) outbox: Outbox,
 }
 
 #[async_trait]
@@ -39,12 +29,7 @@ impl MqttSession for DeviceSession {
                 codes.push(SubscribeReturn::Failure);
                 continue;
             };
-            self.live.subscribe(known);
-            match known {
-                DeviceFilter::Devicebound => self.hub.deliver(&self.live).await,
-                DeviceFilter::Methods => self.hub.core.connections.listening.notify_waiters(),
-                DeviceFilter::Desired | DeviceFilter::TwinReplies => {}
-            }
+            self.hub.listen(&self.live, known).await;
             codes.push(SubscribeReturn::Granted((*qos).min(QoS::AtLeastOnce)));
         }
         codes
@@ -70,10 +55,9 @@ impl MqttSession for DeviceSession {
             DevicePublish::TwinRequest { request_id } => twin::read(self, request_id).await?,
             DevicePublish::Report { request_id } => twin::report(self, request_id, &publish.payload).await?,
             DevicePublish::MethodReply { status, request_id } => {
-                let reply = MethodReply { status, payload: method_payload(&publish.payload) };
                 // A request ID of no call of ours belongs to no caller.
                 if let Ok(request) = request_id.parse() {
-                    self.live.end_call(request, Some(reply));
+                    self.live.reply(request, status, &publish.payload);
                 }
             }
         }
@@ -86,17 +70,6 @@ impl MqttSession for DeviceSession {
     }
 
     async fn closed(&mut self) {
-        self.hub.core.connections.ended(&self.live, self.hub.now());
-        self.hub.return_messages(&self.live).await;
-        tracing::debug!(device.id = %self.live.id, "disconnected");
+        self.hub.disconnected(&self.live).await;
     }
-}
-
-/// What a device answered: JSON, nothing, or text that it forgot to quote.
-fn method_payload(payload: &Bytes) -> Value {
-    if payload.is_empty() {
-        return Value::Null;
-    }
-    serde_json::from_slice(payload)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(payload).into_owned()))
 }

@@ -1,0 +1,55 @@
+//! The way from the hub to a connected device: what each transport does for it.
+
+use std::fmt;
+
+use net::mqtt::OutboxError;
+
+use crate::{storage::Waiting, twin::DesiredChange};
+
+/// The way to one connected device. Nothing here waits: what cannot be queued now is refused.
+pub trait Line: Send + Sync + 'static {
+    /// Sends a cloud-to-device message; what becomes of it comes back with its sequence.
+    fn message(&self, message: Waiting) -> Result<(), OutboxError>;
+
+    /// Tells of changed desired properties.
+    fn desired(&self, change: &DesiredChange) -> Result<(), OutboxError>;
+
+    /// Calls a method; the reply comes back with the request's number.
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), OutboxError>;
+
+    /// Ends the device's connection. The first reason counts.
+    fn part(&self, parting: Parting);
+
+    /// Whether the connection has ended or is ending.
+    fn is_parted(&self) -> bool;
+}
+
+/// Why the hub ends a device's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// There is a newer one.
+    Anew,
+    /// The device was deleted.
+    Deleted,
+    /// The device was disabled.
+    Disabled,
+    /// Its token has run out.
+    Expired,
+    /// Whoever connected may not be who holds the device's credentials now.
+    OtherCredentials,
+    /// It does not read what it is sent.
+    Stuck,
+}
+
+impl fmt::Display for Parting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Parting::Anew => "the device connected anew",
+            Parting::Deleted => "the device was deleted",
+            Parting::Disabled => "the device was disabled",
+            Parting::Expired => "the token has expired",
+            Parting::OtherCredentials => "the device has other credentials",
+            Parting::Stuck => "the device does not take what it is sent",
+        })
+    }
+}
