@@ -6,7 +6,9 @@
 
 mod bare;
 mod child;
+mod choosing;
 mod cpu;
+mod decide;
 mod fill;
 mod hub;
 mod load;
@@ -36,12 +38,14 @@ struct Program {
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     enrollments: Vec<usize>,
     #[command(subcommand)]
-    child: Option<Child>,
+    part: Option<Part>,
 }
 
-/// The roles of the child processes.
+/// Parts that are measured alone, and the roles of the child processes.
 #[derive(Subcommand, Clone)]
-enum Child {
+enum Part {
+    /// Only the allocation decisions per second.
+    Decisions,
     /// Completes handshakes and answers with a fixed reply.
     #[command(hide = true)]
     Bare,
@@ -64,10 +68,11 @@ enum Child {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let program = Program::parse();
-    match program.child.clone() {
-        Some(Child::Bare) => bare::serve().await,
-        Some(Child::Muster { dir }) => muster::serve(dir).await,
-        Some(Child::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
+    match program.part.clone() {
+        Some(Part::Bare) => bare::serve().await,
+        Some(Part::Muster { dir }) => muster::serve(dir).await,
+        Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
+        Some(Part::Decisions) => decisions().await,
         None => everything(&program).await,
     }
 }
@@ -81,6 +86,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     }
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
+    decisions().await?;
     table::idle_memory(&scale::idle_memory(size).await?);
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
@@ -88,5 +94,10 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
         rows.push(scale::at_size(*enrollments, size).await?);
     }
     table::sizes(&rows);
+    Ok(())
+}
+
+async fn decisions() -> anyhow::Result<()> {
+    table::decisions(&decide::measure().await?);
     Ok(())
 }

@@ -6,6 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::{
     child::Hub,
+    decide::Rates,
     load::{Cost, Line},
     scale::{AtSize, IdleMemory},
 };
@@ -52,6 +53,16 @@ pub fn hub(hub: &Hub) {
     table.add_row(row("a new device with its twin, durable", &[format!("{:.0}", hub.create_us)]));
     table.add_row(row("a device that is as it should be", &[format!("{:.0}", hub.confirm_us)]));
     println!("{table}\n");
+}
+
+/// Decisions by policy and number of hubs.
+pub fn decisions(rates: &[Rates]) {
+    let mut table = table(&["decisions per second, one core", "1 hub", "10 hubs", "50 hubs"]);
+    for Rates { title, per_second } in rates {
+        table.add_row(row(title, &per_second.map(|rate| format!("{rate:.0}"))));
+    }
+    println!("{table}");
+    println!("a decision: the hub for a device of a group, with the record of what was considered.\n");
 }
 
 /// Memory of idle connections.

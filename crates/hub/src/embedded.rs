@@ -29,6 +29,10 @@ impl HubConnector for EmbeddedConnector {
         Ok(())
     }
 
+    async fn device_count(&self) -> Result<Option<u64>, HubError> {
+        Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
+    }
+
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
         self.hub.delete_device(device).await.map_err(hub_error)?;
         Ok(())

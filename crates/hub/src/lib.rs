@@ -2,6 +2,7 @@
 
 mod embedded;
 mod rest;
+mod surroundings;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,6 +11,7 @@ use provisioning::ports::{HubConnector, Hubs};
 
 pub use embedded::EmbeddedConnector;
 pub use rest::{LinkError, LinkRight, RestConnector, RestLink};
+pub use surroundings::{GeoIp, GeoIpError, KnownSurroundings, LatencyTable, Survey, SurveyPorts, TableError};
 
 /// The hubs that this process can reach, by name.
 #[derive(Default)]

@@ -5,13 +5,14 @@
 //! changes and the operation they count as, atomically on disk when it returns. Every engine passes the conformance
 //! suite in `testkit`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
     Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag,
-    HostName, IdScope, IndividualEnrollment, Instance, LinkedHub, OperationKind, Order, Registration,
-    RegistrationId, RevocationList, Sha256Thumbprint, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
+    HostName, HubName, IdScope, IndividualEnrollment, Instance, Latency, LinkedHub, OperationKind, Order,
+    Registration, RegistrationId, RevocationList, Sha256Thumbprint, Timestamp, UsageRow, WebhookAnswer,
+    WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
@@ -217,6 +218,16 @@ pub trait HubConnector: Send + Sync {
 
     /// Removes the device; a device that is not there is removed.
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError>;
+
+    /// How long it takes to connect to the hub, now; nothing when it is in this process.
+    async fn reach(&self) -> Result<Duration, HubError> {
+        Ok(Duration::ZERO)
+    }
+
+    /// How many devices the hub has, whoever created them; `None` when it does not say.
+    async fn device_count(&self) -> Result<Option<u64>, HubError> {
+        Ok(None)
+    }
 }
 
 /// Why a hub did not do what it was told.
@@ -257,6 +268,35 @@ pub trait Surroundings: Send + Sync {
 
     /// Why new devices should be kept away from a linked hub, if they should.
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment>;
+
+    /// All that latencies are taken from, for operators.
+    fn report(&self) -> LatencyReport;
+}
+
+/// What latencies are taken from.
+#[derive(Debug, Clone, Default)]
+pub struct LatencyReport {
+    /// The operator's table: networks as they are looked at, then regions.
+    pub rows: Vec<Latencies>,
+    /// What this node measured, by the names of the hubs.
+    pub probes: Vec<HubProbe>,
+}
+
+/// What a node knows of a hub by looking at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubProbe {
+    /// The hub.
+    pub hub: HubName,
+    /// How long it takes to connect; `None` when it has not answered lately.
+    pub latency: Option<Latency>,
+    /// The mean deviation from that.
+    pub variation: Option<Latency>,
+    /// Probes without an answer since the last one with one.
+    pub misses: u32,
+    /// When it was probed last.
+    pub probed: Option<Timestamp>,
+    /// How many devices it has; `None` while nobody needs to know.
+    pub devices: Option<u64>,
 }
 
 /// Surroundings of which nothing is known.
@@ -270,6 +310,10 @@ impl Surroundings for Unknown {
 
     fn ailment(&self, _hub: &LinkedHub) -> Option<Ailment> {
         None
+    }
+
+    fn report(&self) -> LatencyReport {
+        LatencyReport::default()
     }
 }
 

@@ -10,12 +10,12 @@ use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
-use hub::{RestConnector, RestLink};
+use hub::{RestConnector, RestLink, SurveyPorts};
 use model::{HostName, HubName, Instance, SymmetricKey};
 use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::{
     Provisioning,
-    ports::{Clock, Entropy, Store, Unknown},
+    ports::{Clock, Entropy, Hubs, Store},
 };
 use service_api::ServiceApi;
 use store::EmbeddedStore;
@@ -23,9 +23,10 @@ use tokio::{net::TcpListener, task::JoinSet};
 use webhook::WebhookClient;
 
 use crate::{
-    config::{Config, EmbeddedHubConfig, HubDirectory, TlsIdentityConfig},
+    config::{Config, EmbeddedHubConfig, HubDirectory, LatencySources, TlsIdentityConfig},
     links,
     ports::{SystemClock, SystemEntropy},
+    watch::Watch,
     web,
 };
 
@@ -45,6 +46,8 @@ pub struct Plan {
     pub remote_hubs: Vec<RestLink>,
     /// The service instances. One that is stored keeps its operation key.
     pub instances: Vec<Instance>,
+    /// How far devices are from hubs.
+    pub latency: LatencySources,
     /// How webhooks are called.
     pub webhook: webhook::Settings,
     /// How long devices wait for what.
@@ -86,6 +89,7 @@ pub struct App {
     store: Arc<dyn Store>,
     hubs: Vec<(Hub, Sockets)>,
     remote_hubs: Vec<Arc<RestConnector>>,
+    watch: Watch,
     desk: Arc<Desk>,
     router: axum::Router,
     device_api: DeviceApi,
@@ -112,11 +116,21 @@ impl App {
         let connectors = hub::Connectors::to_embedded(hubs.iter().map(|(hub, _)| hub.clone()))
             .and_over_rest(remote_hubs.iter().cloned());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let connectors: Arc<dyn Hubs> = Arc::new(connectors);
+        let watch = Watch::new(
+            plan.latency,
+            SurveyPorts {
+                store: Arc::clone(&store),
+                hubs: Arc::clone(&connectors),
+                clock: Arc::clone(&clock),
+                entropy: Arc::clone(&entropy),
+            },
+        );
         let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
             store: Arc::clone(&store),
-            hubs: Arc::new(connectors),
+            hubs: connectors,
             webhook: Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock))),
-            surroundings: Arc::new(Unknown),
+            surroundings: watch.surroundings(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
         }));
@@ -129,7 +143,18 @@ impl App {
         let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
-        Ok(App { store, hubs, remote_hubs, desk, router, device_api, sockets: plan.sockets, tls, gate })
+        Ok(App {
+            store,
+            hubs,
+            remote_hubs,
+            watch,
+            desk,
+            router,
+            device_api,
+            sockets: plan.sockets,
+            tls,
+            gate,
+        })
     }
 
     /// What is stored, for those who set things up before it is served.
@@ -145,6 +170,7 @@ impl App {
         }
         // Their end is of no account; dropping them ends them.
         let _checks = links::check(self.remote_hubs);
+        let _watch = self.watch.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
             let listeners = embedded_hub::Listeners { https: sockets.https, mqtts: sockets.mqtts };
@@ -260,6 +286,7 @@ impl Plan {
             remote_hubs,
             sockets: Sockets::bind(config.listen.https, config.listen.mqtts)?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
+            latency: config.latency.sources()?,
             webhook: config.webhook.settings()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
@@ -271,6 +298,7 @@ impl Plan {
         config.check_addresses()?;
         identities(config)?;
         owner_keys(config)?;
+        config.latency.sources()?;
         config.webhook.settings()?;
         instances(config)?;
         Ok(())

@@ -7,6 +7,7 @@ pub mod dev;
 mod links;
 pub mod logging;
 mod ports;
+mod watch;
 mod web;
 
 pub use net::raise_descriptor_limit;

@@ -11,14 +11,16 @@ mod check;
 mod line;
 mod link;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
 use model::{DeviceId, HubName, InitialTwin, Order, TwinOrder};
+use net::client::dial;
 use provisioning::ports::{Clock, HubConnector, HubError};
 use serde_json::Value;
+use tokio::time::Instant;
 use wire::sas::encode_component;
 
 use answer::Answer;
@@ -153,6 +155,24 @@ impl HubConnector for RestConnector {
             .unavailable(format!("somebody else keeps changing the device {:?}", order.device_id.as_str())))
     }
 
+    /// The name is looked up, TCP and TLS are connected, and the hub's certificate must hold.
+    async fn reach(&self) -> Result<Duration, HubError> {
+        let RestLink { hub, port, tls, .. } = self.line.link();
+        let began = Instant::now();
+        let connected = dial(hub.as_str(), *port, Arc::clone(tls), REACH_LIMIT).await;
+        connected.map(|_| began.elapsed()).map_err(|error| self.line.unavailable(error))
+    }
+
+    async fn device_count(&self) -> Result<Option<u64>, HubError> {
+        let Answer::Done(body) = self.line.ask(Question::new(Method::GET, "/statistics/devices")).await?
+        else {
+            return Err(self.senseless("registry's statistics"));
+        };
+        let count =
+            serde_json::from_slice(&body).ok().and_then(|it: Value| it.get("totalDeviceCount")?.as_u64());
+        count.map(Some).ok_or_else(|| self.senseless("number of devices"))
+    }
+
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
         let path = device_path(device);
         let question = Question { etag: Some("*"), ..Question::new(Method::DELETE, &path) };
@@ -164,6 +184,9 @@ impl HubConnector for RestConnector {
         }
     }
 }
+
+/// The longest that a measurement waits. What is farther than this is no place for devices.
+const REACH_LIMIT: Duration = Duration::from_secs(5);
 
 fn question<'a>(method: Method, path: &'a str, body: &Value) -> Question<'a> {
     Question { body: Bytes::from(body.to_string()), ..Question::new(method, path) }

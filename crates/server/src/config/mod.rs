@@ -2,6 +2,7 @@
 
 mod hub;
 mod instance;
+mod latency;
 mod link;
 mod listen;
 mod secret;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use hub::EmbeddedHubConfig;
 pub use instance::{AccessPolicyConfig, InstanceConfig};
+pub use latency::{LatencyConfig, LatencySources};
 pub use link::{HubDirectory, LinkTarget, LinkedHubConfig, RemoteHubConfig};
 pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
 pub use secret::Secret;
@@ -46,6 +48,9 @@ pub struct Config {
     /// What peers can cost.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// How far devices are from hubs.
+    #[serde(default)]
+    pub latency: LatencyConfig,
     /// How the webhooks of custom allocation are called.
     #[serde(default)]
     pub webhook: WebhookConfig,

@@ -25,6 +25,7 @@ pub use ports::PortChoice;
 
 use crate::{
     app::{App, HubPlan, Plan},
+    config::LatencyConfig,
     ports::SystemClock,
 };
 use state::DevState;
@@ -97,6 +98,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         hubs: hubs.collect::<anyhow::Result<_>>()?,
         remote_hubs: Vec::new(),
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
+        latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
         limits: Limits::default(),

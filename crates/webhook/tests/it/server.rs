@@ -59,7 +59,7 @@ impl Server {
         let router = Router::new().fallback(post(answer)).with_state(shared);
         let shutdown = CancellationToken::new();
         let tls = tls::server_config(vec![identity.unwrap()]).unwrap();
-        let site = Site { router, mqtt: None };
+        let site = Site::from(router);
         let gate = Gate::new(Limits::default());
         tokio::spawn(net::serve_https(listener, tls, site, gate, shutdown.clone()));
         Server { port, ca_pem: certificate.ca, heard, shutdown }

@@ -1,0 +1,63 @@
+//! A webhook in this process that chooses the first hub that it is offered, and the client that asks it.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, routing::post};
+use model::Timestamp;
+use net::{CancellationToken, Gate, Limits, Site, tls};
+use provisioning::ports::Clock;
+use rcgen::{CertificateParams, KeyPair};
+use serde_json::{Value, json};
+use webhook::{Settings, WebhookClient};
+
+/// Serves until it is dropped.
+pub struct ChoosingWebhook {
+    /// Where it is.
+    pub url: String,
+    /// Trusts it.
+    pub client: WebhookClient,
+    shutdown: CancellationToken,
+}
+
+impl ChoosingWebhook {
+    /// On a port that is free.
+    pub fn start() -> anyhow::Result<ChoosingWebhook> {
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?.pem();
+        let identity = tls::Identity::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes())?;
+        let listener = net::bind(([127, 0, 0, 1], 0).into())?;
+        let url = format!("https://{}/", listener.local_addr()?);
+        let shutdown = CancellationToken::new();
+        let site = Site::from(Router::new().route("/", post(choose)));
+        let server = tls::server_config(vec![identity])?;
+        tokio::spawn(net::serve_https(
+            listener,
+            server,
+            site,
+            Gate::new(Limits::default()),
+            shutdown.clone(),
+        ));
+        let trusting = tls::client_config(certificate.as_bytes(), None)?;
+        let client = WebhookClient::new(Settings::new(Some(trusting)), Arc::new(Still));
+        Ok(ChoosingWebhook { url, client, shutdown })
+    }
+}
+
+impl Drop for ChoosingWebhook {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+async fn choose(Json(request): Json<Value>) -> Json<Value> {
+    Json(json!({"iotHubHostName": request["linkedHubs"][0]}))
+}
+
+/// A clock that stands: nothing is dated here.
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(0)
+    }
+}

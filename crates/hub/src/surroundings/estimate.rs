@@ -1,0 +1,100 @@
+//! What a series of probes says of one hub: smoothed as TCP smooths round trips (RFC 6298 §2), so that one slow answer
+//! moves no devices.
+
+use std::time::Duration;
+
+use model::Latency;
+
+/// Probes without an answer in a row that make a hub's latency unknown. One may be lost on its way.
+pub(super) const SILENT_AFTER: u32 = 2;
+
+/// A latency and how much it varies.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Estimate {
+    /// In microseconds.
+    smoothed: Option<f64>,
+    variation: f64,
+    misses: u32,
+}
+
+impl Estimate {
+    /// After an answer that took so long. After a silence nothing counts of what was before.
+    pub(super) fn after_answer(self, took: Duration) -> Estimate {
+        let sample = took.as_secs_f64() * 1e6;
+        match self.smoothed.filter(|_| !self.is_silent()) {
+            None => Estimate { smoothed: Some(sample), variation: sample / 2.0, misses: 0 },
+            Some(smoothed) => Estimate {
+                smoothed: Some(smoothed + (sample - smoothed) / 8.0),
+                variation: self.variation + ((smoothed - sample).abs() - self.variation) / 4.0,
+                misses: 0,
+            },
+        }
+    }
+
+    /// After a probe that got none.
+    pub(super) fn after_miss(self) -> Estimate {
+        Estimate { misses: self.misses.saturating_add(1), ..self }
+    }
+
+    /// Unknown while the hub is silent.
+    pub(super) fn latency(&self) -> Option<Latency> {
+        self.smoothed.filter(|_| !self.is_silent()).map(in_micros)
+    }
+
+    /// The mean deviation from the latency.
+    pub(super) fn variation(&self) -> Option<Latency> {
+        self.latency().map(|_| in_micros(self.variation))
+    }
+
+    /// Whether it has not answered for a while.
+    pub(super) fn is_silent(&self) -> bool {
+        self.misses >= SILENT_AFTER
+    }
+
+    /// Probes without an answer since the last one with one.
+    pub(super) fn misses(&self) -> u32 {
+        self.misses
+    }
+}
+
+/// The cast saturates.
+fn in_micros(micros: f64) -> Latency {
+    Latency::from_micros(micros.round() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn one_slow_answer_moves_it_by_an_eighth() {
+        let steady = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
+        assert_eq!(steady.latency(), Some(Latency::from_millis(40)));
+        assert_eq!(steady.variation(), Some(Latency::from_micros(0)));
+        let after = steady.after_answer(millis(120));
+        assert_eq!(after.latency(), Some(Latency::from_millis(50)));
+        assert_eq!(after.variation(), Some(Latency::from_millis(20)));
+    }
+
+    #[test]
+    fn follows_a_new_path_in_a_minute_or_two() {
+        let before = (0..50).fold(Estimate::default(), |it, _| it.after_answer(millis(40)));
+        let after = (0..20).fold(before, |it, _| it.after_answer(millis(80)));
+        assert!(after.latency().unwrap() > Latency::from_millis(75), "{after:?}");
+    }
+
+    #[test]
+    fn silence_makes_it_unknown_until_the_next_answer() {
+        let known = Estimate::default().after_answer(millis(40));
+        assert_eq!(known.after_miss().latency(), Some(Latency::from_millis(40)), "one may be lost");
+        let silent = known.after_miss().after_miss();
+        assert_eq!((silent.latency(), silent.variation(), silent.is_silent()), (None, None, true));
+        let back = silent.after_answer(millis(90));
+        assert_eq!((back.latency(), back.misses()), (Some(Latency::from_millis(90)), 0));
+        assert_eq!(Estimate::default().latency(), None);
+    }
+}

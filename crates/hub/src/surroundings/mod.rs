@@ -1,0 +1,63 @@
+//! What is known of the hubs' whereabouts and health: an operator's table, a GeoIP database, and what this node measures
+//! itself.
+//!
+//! A device's latencies come from one source, the first of these that knows: the table's row for the smallest network that
+//! the device's address lies in, the table's row for the region where GeoIP puts the address, this node's own probes.
+
+mod estimate;
+mod geoip;
+mod survey;
+mod table;
+
+use std::{net::IpAddr, sync::Arc};
+
+use model::LinkedHub;
+use provisioning::{
+    allocate::{Ailment, Latencies},
+    ports::{LatencyReport, Surroundings},
+};
+
+pub use geoip::{GeoIp, GeoIpError};
+pub use survey::{Survey, SurveyPorts};
+pub use table::{LatencyTable, TableError};
+
+/// The surroundings as this node knows them.
+pub struct KnownSurroundings {
+    table: LatencyTable,
+    geoip: Option<Arc<GeoIp>>,
+    survey: Arc<Survey>,
+}
+
+impl KnownSurroundings {
+    /// From these sources.
+    pub fn new(table: LatencyTable, geoip: Option<Arc<GeoIp>>, survey: Arc<Survey>) -> Self {
+        KnownSurroundings { table, geoip, survey }
+    }
+
+    fn of_region(&self, address: IpAddr) -> Option<Latencies> {
+        let regions = self.geoip.as_ref()?.regions(address);
+        regions.iter().find_map(|region| self.table.of_region(region))
+    }
+}
+
+impl Surroundings for KnownSurroundings {
+    fn latencies(&self, device: Option<IpAddr>) -> Latencies {
+        // An IPv4 address that arrived at an IPv6 socket is an IPv4 address.
+        let by_table = device
+            .map(|address| address.to_canonical())
+            .and_then(|address| self.table.of_address(address).or_else(|| self.of_region(address)));
+        by_table.unwrap_or_else(|| self.survey.latencies())
+    }
+
+    fn ailment(&self, hub: &LinkedHub) -> Option<Ailment> {
+        if self.survey.is_silent(&hub.name) {
+            return Some(Ailment::Down);
+        }
+        let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(&hub.name) >= Some(most));
+        is_full.then_some(Ailment::Full)
+    }
+
+    fn report(&self) -> LatencyReport {
+        LatencyReport { rows: self.table.rows(), probes: self.survey.probes() }
+    }
+}

@@ -1,0 +1,130 @@
+//! An operator's table of latencies: from networks and regions to hubs.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use ipnetwork::IpNetwork;
+use model::{HubName, Latency, LatencySource};
+use provisioning::allocate::Latencies;
+
+/// Rows of one table: each is looked at for a device, so that there must be an end.
+const MAX_ROWS: usize = 4096;
+
+/// Latencies by hub.
+type Row = Arc<HashMap<HubName, Latency>>;
+
+/// The table; empty by default.
+#[derive(Debug, Clone, Default)]
+pub struct LatencyTable {
+    /// The smallest networks first.
+    networks: Vec<(IpNetwork, Row)>,
+    /// By names in upper case.
+    regions: HashMap<String, Row>,
+}
+
+/// Why rows make no table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Two rows for the same devices.
+    #[error("{0} stands twice")]
+    Twice(String),
+    /// More rows than are looked at.
+    #[error("more than {MAX_ROWS} rows")]
+    TooMany,
+}
+
+impl LatencyTable {
+    /// With these rows: latencies by hub from a network, or from a region as GeoIP databases call it: `DE`, `US-CA`.
+    pub fn new(
+        networks: impl IntoIterator<Item = (IpNetwork, HashMap<HubName, Latency>)>,
+        regions: impl IntoIterator<Item = (String, HashMap<HubName, Latency>)>,
+    ) -> Result<LatencyTable, TableError> {
+        let mut table = LatencyTable::default();
+        for (network, row) in networks {
+            // 10.1.2.3/8 is the network 10.0.0.0/8.
+            let network = IpNetwork::new(network.network(), network.prefix()).unwrap_or(network);
+            if table.networks.iter().any(|(other, _)| *other == network) {
+                return Err(TableError::Twice(network.to_string()));
+            }
+            table.networks.push((network, Arc::new(row)));
+        }
+        for (region, row) in regions {
+            if table.regions.insert(region.to_ascii_uppercase(), Arc::new(row)).is_some() {
+                return Err(TableError::Twice(region));
+            }
+        }
+        if table.networks.len() + table.regions.len() > MAX_ROWS {
+            return Err(TableError::TooMany);
+        }
+        table.networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix()));
+        Ok(table)
+    }
+
+    /// The latencies from the smallest network that has this address.
+    pub(super) fn of_address(&self, address: IpAddr) -> Option<Latencies> {
+        let (network, row) = self.networks.iter().find(|(network, _)| network.contains(address))?;
+        Some(Latencies::from(LatencySource::Table(network.to_string()), Arc::clone(row)))
+    }
+
+    /// The latencies from this region.
+    pub(super) fn of_region(&self, region: &str) -> Option<Latencies> {
+        let region = region.to_ascii_uppercase();
+        let row = Arc::clone(self.regions.get(&region)?);
+        Some(Latencies::from(LatencySource::Region(region), row))
+    }
+
+    /// All rows: networks in the order in which they are looked at, then regions by name.
+    pub(super) fn rows(&self) -> Vec<Latencies> {
+        let networks = self.networks.iter().map(|(network, row)| {
+            Latencies::from(LatencySource::Table(network.to_string()), Arc::clone(row))
+        });
+        let mut names: Vec<_> = self.regions.keys().collect();
+        names.sort();
+        networks.chain(names.into_iter().filter_map(|region| self.of_region(region))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(millis: u32) -> HashMap<HubName, Latency> {
+        HashMap::from([(HubName::parse("a.hub").unwrap(), Latency::from_millis(millis))])
+    }
+
+    fn table(networks: &[(&str, u32)], regions: &[(&str, u32)]) -> Result<LatencyTable, TableError> {
+        LatencyTable::new(
+            networks.iter().map(|(network, millis)| (network.parse().unwrap(), row(*millis))),
+            regions.iter().map(|(region, millis)| ((*region).to_owned(), row(*millis))),
+        )
+    }
+
+    #[test]
+    fn the_smallest_network_counts() {
+        let networks =
+            [("0.0.0.0/0", 1), ("10.1.0.0/16", 3), ("10.0.0.0/8", 2), ("10.1.2.3", 4), ("fd00::/8", 5)];
+        let table = table(&networks, &[]).unwrap();
+        let check = |address: &str, expected: Option<u32>| {
+            let found = table.of_address(address.parse().unwrap());
+            let found = found.and_then(|it| it.to(&HubName::parse("a.hub").unwrap()));
+            assert_eq!(found, expected.map(Latency::from_millis), "{address}");
+        };
+        check("192.0.2.1", Some(1));
+        check("10.9.9.9", Some(2));
+        check("10.1.9.9", Some(3));
+        check("10.1.2.3", Some(4));
+        check("fd12::1", Some(5));
+        check("2001:db8::1", None);
+    }
+
+    #[test]
+    fn regions_have_no_case_and_rows_are_told_apart() {
+        let built = table(&[("10.1.2.3/8", 1)], &[("de-by", 2)]).unwrap();
+        assert!(built.of_region("DE-BY").is_some() && built.of_region("DE").is_none());
+        let sources: Vec<_> = built.rows().iter().filter_map(|row| row.source().cloned()).collect();
+        let expected = [LatencySource::Table("10.0.0.0/8".into()), LatencySource::Region("DE-BY".into())];
+        assert_eq!(sources, expected);
+        let twice = table(&[("10.0.0.0/8", 1), ("10.9.0.0/8", 1)], &[]).unwrap_err();
+        assert_eq!(twice, TableError::Twice("10.0.0.0/8".into()));
+        assert!(table(&[], &[("DE", 1), ("de", 1)]).is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! What a node finds out about its hubs: real handshakes with hubs that are there, and with none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use durable::Sealer;
+use hub::{GeoIp, KnownSurroundings, LatencyTable, RestConnector, Survey, SurveyPorts};
+use model::{HubName, InitialTwin, Instance, Latency, LatencySource, LinkedHub, Order, TwinOrder};
+use provisioning::allocate::Ailment;
+use provisioning::ports::{HubConnector, Hubs, Store, Surroundings};
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::{entropy::SeededEntropy, sample};
+
+use crate::world::{HOST, Way, World};
+
+/// No one is there.
+const GONE: &str = "127.0.0.2";
+
+struct Ways(HashMap<HubName, Arc<dyn HubConnector>>);
+
+impl Hubs for Ways {
+    fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
+        self.0.get(&hub.name).cloned()
+    }
+}
+
+/// A hub that is there, one that is not, and a node that looks at both.
+struct Node {
+    world: World,
+    survey: Arc<Survey>,
+    instance: Instance,
+    _directory: TempDir,
+}
+
+impl Node {
+    async fn new(max_devices: Option<u64>) -> Node {
+        let world = World::new(Way::OverRest);
+        let closed = std::net::TcpListener::bind((GONE, 0)).unwrap().local_addr().unwrap().port();
+        let mut gone = world.site.link("iothubowner", 1);
+        (gone.hub, gone.port) = (HubName::parse(GONE).unwrap(), closed);
+        let gone = RestConnector::new(gone, world.clock.clone());
+        let ways: [(HubName, Arc<dyn HubConnector>); 2] =
+            [(name(HOST), Arc::clone(&world.connector)), (name(GONE), Arc::new(gone))];
+
+        let base = sample::instance("0ne00000001");
+        let link = |host: &str| LinkedHub { name: name(host), max_devices, ..base.linked_hubs[0].clone() };
+        let instance = Instance { linked_hubs: vec![link(HOST), link(GONE)], ..base.clone() };
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        store.put_instance(instance.clone()).await.unwrap();
+        let ports = SurveyPorts {
+            store: Arc::new(store),
+            hubs: Arc::new(Ways(ways.into())),
+            clock: world.clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(1)),
+        };
+        let survey = Arc::new(Survey::new(ports, Duration::from_secs(10)));
+        Node { world, survey, instance, _directory: directory }
+    }
+
+    async fn create(&self, device: &str) {
+        let order = Order { twin: TwinOrder::Seed(InitialTwin::default()), ..sample::order(device) };
+        self.world.connector.ensure_device(&order).await.unwrap();
+    }
+
+    fn knows(&self, table: LatencyTable, geoip: Option<GeoIp>) -> KnownSurroundings {
+        KnownSurroundings::new(table, geoip.map(Arc::new), Arc::clone(&self.survey))
+    }
+}
+
+fn name(host: &str) -> HubName {
+    HubName::parse(host).unwrap()
+}
+
+fn row(millis: u32) -> HashMap<HubName, Latency> {
+    HashMap::from([(name(HOST), Latency::from_millis(millis))])
+}
+
+#[tokio::test]
+async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
+    let node = Node::new(None).await;
+    let known = node.knows(LatencyTable::default(), None);
+    assert!(known.latencies(None).to(&name(HOST)).is_none(), "nothing is known before the first round");
+    node.survey.round().await.unwrap();
+    let [there, gone] = &node.instance.linked_hubs[..] else { panic!() };
+    assert_eq!(known.ailment(gone), None, "one probe may be lost");
+    node.survey.round().await.unwrap();
+
+    let latencies = known.latencies(None);
+    assert_eq!(latencies.source(), Some(&LatencySource::Probes));
+    let measured = latencies.to(&name(HOST)).unwrap();
+    assert!(measured > Latency::from_micros(0) && measured < Latency::from_millis(5_000), "{measured}");
+    assert_eq!(latencies.to(&name(GONE)), None);
+    assert_eq!((known.ailment(there), known.ailment(gone)), (None, Some(Ailment::Down)));
+
+    let report = known.report();
+    let misses: Vec<_> = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.misses)).collect();
+    assert_eq!(misses, [(HOST, 0), (GONE, 2)]);
+    assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
+}
+
+#[tokio::test]
+async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
+    let node = Node::new(Some(2)).await;
+    let known = node.knows(LatencyTable::default(), None);
+    let there = &node.instance.linked_hubs[0];
+    node.create("dev-1").await;
+    node.survey.round().await.unwrap();
+    assert_eq!(known.report().probes[0].devices, Some(1));
+    assert_eq!(known.ailment(there), None);
+
+    // Another node: this one counts again only after a while.
+    let node = Node::new(Some(2)).await;
+    let known = node.knows(LatencyTable::default(), None);
+    for device in ["dev-1", "dev-2"] {
+        node.create(device).await;
+    }
+    node.survey.round().await.unwrap();
+    assert_eq!(known.ailment(&node.instance.linked_hubs[0]), Some(Ailment::Full));
+}
+
+#[tokio::test]
+async fn the_table_beats_the_database_and_that_the_probes() {
+    let node = Node::new(None).await;
+    node.survey.round().await.unwrap();
+    let networks = [("203.0.113.128/25".parse().unwrap(), row(1))];
+    let table = LatencyTable::new(networks, [("DE".to_owned(), row(2))]).unwrap();
+    let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/before.mmdb");
+    let known = node.knows(table, Some(GeoIp::open(database).unwrap()));
+    let from = |address: &str| {
+        let latencies = known.latencies(Some(address.parse().unwrap()));
+        (latencies.source().cloned().unwrap(), latencies.to(&name(HOST)).unwrap())
+    };
+    let network = LatencySource::Table("203.0.113.128/25".into());
+    assert_eq!(from("203.0.113.200"), (network.clone(), Latency::from_millis(1)));
+    assert_eq!(from("::ffff:203.0.113.200"), (network, Latency::from_millis(1)));
+    assert_eq!(from("203.0.113.9"), (LatencySource::Region("DE".into()), Latency::from_millis(2)));
+    assert_eq!(from("198.51.100.7").0, LatencySource::Probes, "its region has no row");
+    assert_eq!(from("192.0.2.1").0, LatencySource::Probes);
+}
