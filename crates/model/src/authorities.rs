@@ -32,9 +32,14 @@ impl Authorities {
         self.by_subject.get(subject).map_or(&[], Vec::as_slice)
     }
 
-    /// The revocation list of a CA.
+    /// The revocation list that is kept under the name of a CA.
     pub fn list(&self, authority: &CaReference) -> Option<&Arc<RevocationList>> {
         self.lists.get(authority)
+    }
+
+    /// The revocation list that this CA certificate's key signed.
+    pub fn list_of(&self, ca: &CaCertificate) -> Option<&Arc<RevocationList>> {
+        self.list(&ca.name).filter(|list| list.signed_by == *ca.certificate.thumbprint())
     }
 
     /// All revocation lists by the name of their CA.

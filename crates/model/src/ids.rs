@@ -252,13 +252,14 @@ text_id!(
 exact_case!(BlockReason);
 
 /// What the paths of the service operations endpoint begin with: the endpoints may share a port.
-const SERVICE_WORDS: [&str; 8] = [
+const SERVICE_WORDS: [&str; 9] = [
     "enrollments",
     "enrollmentGroups",
     "registrations",
     "certificates",
     "blockedCertificates",
     "expiringCertificates",
+    "subscriptions",
     "usage",
     "health",
 ];

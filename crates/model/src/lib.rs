@@ -19,6 +19,7 @@ mod instance;
 mod key;
 mod registration;
 mod revocation;
+mod revocation_parts;
 mod time;
 mod tpm;
 mod twin;
@@ -59,7 +60,8 @@ pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
     Substatus, TpmHandover, TwinOrder,
 };
-pub use revocation::{Crl, CrlError, RevocationList, RevocationReason, Revoked};
+pub use revocation::{Crl, CrlError, RevocationList, Revoked};
+pub use revocation_parts::RevocationReason;
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use twin::{InitialTwin, TwinCollection};

@@ -10,13 +10,15 @@ use x509_parser::{
     revocation_list::{CertificateRevocationList, RevokedCertificate},
 };
 
-use crate::{CaReference, Record, Timestamp};
+use crate::{CaReference, Record, RevocationReason, Sha256Thumbprint, Timestamp, revocation_parts::Number};
 
 /// The revocation list of a CA, as an instance keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationList {
     /// The CA certificate that it belongs to.
     pub authority: CaReference,
+    /// The certificate whose key signed it. A list that came while the CA's certificate was replaced is told by this.
+    pub signed_by: Sha256Thumbprint,
     /// The list.
     pub crl: Crl,
     /// Version, and when it came.
@@ -48,34 +50,6 @@ pub struct Revoked {
     /// Why.
     pub reason: RevocationReason,
 }
-
-/// Why a CA revoked a certificate (RFC 5280 §5.3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RevocationReason {
-    /// It does not say.
-    #[default]
-    Unspecified,
-    /// The key may be in other hands.
-    KeyCompromise,
-    /// A CA's key may be in other hands.
-    CaCompromise,
-    /// The subject's name changed.
-    AffiliationChanged,
-    /// Another certificate took its place.
-    Superseded,
-    /// It is not needed any more.
-    CessationOfOperation,
-    /// It is on hold, perhaps to come back.
-    CertificateHold,
-    /// It may no longer do what it says.
-    PrivilegeWithdrawn,
-    /// An attribute authority's key may be in other hands.
-    AaCompromise,
-}
-
-/// A serial number or a list's number: at most 20 bytes (RFC 5280 §4.1.2.2, §5.2.3), on the right of its field.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Number([u8; 20]);
 
 /// Why bytes are no revocation list that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -257,70 +231,6 @@ impl Revoked {
             }
         }
         Ok(Revoked { serial, at: Timestamp::from_unix_seconds(entry.revocation_date.timestamp()), reason })
-    }
-}
-
-impl RevocationReason {
-    fn of(code: u8) -> Result<Self, CrlError> {
-        Ok(match code {
-            0 => RevocationReason::Unspecified,
-            1 => RevocationReason::KeyCompromise,
-            2 => RevocationReason::CaCompromise,
-            3 => RevocationReason::AffiliationChanged,
-            4 => RevocationReason::Superseded,
-            5 => RevocationReason::CessationOfOperation,
-            6 => RevocationReason::CertificateHold,
-            8 => return Err(CrlError::Delta),
-            9 => RevocationReason::PrivilegeWithdrawn,
-            10 => RevocationReason::AaCompromise,
-            other => return Err(CrlError::Malformed(format!("reason {other} does not exist"))),
-        })
-    }
-
-    /// As RFC 5280 spells it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RevocationReason::Unspecified => "unspecified",
-            RevocationReason::KeyCompromise => "keyCompromise",
-            RevocationReason::CaCompromise => "cACompromise",
-            RevocationReason::AffiliationChanged => "affiliationChanged",
-            RevocationReason::Superseded => "superseded",
-            RevocationReason::CessationOfOperation => "cessationOfOperation",
-            RevocationReason::CertificateHold => "certificateHold",
-            RevocationReason::PrivilegeWithdrawn => "privilegeWithdrawn",
-            RevocationReason::AaCompromise => "aACompromise",
-        }
-    }
-}
-
-impl fmt::Display for RevocationReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Number {
-    /// From the bytes of an INTEGER; `None` when there are more than 20 after leading zeros.
-    fn of(bytes: &[u8]) -> Option<Number> {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        let significant = bytes.get(zeros..)?;
-        let mut number = [0; 20];
-        let start = number.len().checked_sub(significant.len())?;
-        number.get_mut(start..)?.copy_from_slice(significant);
-        Some(Number(number))
-    }
-}
-
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = self.0.iter().position(|byte| *byte != 0).unwrap_or(self.0.len() - 1);
-        self.0.iter().skip(first).try_for_each(|byte| write!(f, "{byte:02X}"))
-    }
-}
-
-impl fmt::Debug for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
     }
 }
 

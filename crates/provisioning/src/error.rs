@@ -44,6 +44,12 @@ pub enum RecordKind {
     Registration,
     /// An operation.
     Operation,
+    /// A CA certificate.
+    CaCertificate,
+    /// The revocation list of a CA.
+    RevocationList,
+    /// The block of a certificate.
+    Block,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -53,6 +59,9 @@ impl std::fmt::Display for RecordKind {
             RecordKind::EnrollmentGroup => "enrollment group",
             RecordKind::Registration => "registration",
             RecordKind::Operation => "operation",
+            RecordKind::CaCertificate => "CA certificate",
+            RecordKind::RevocationList => "revocation list",
+            RecordKind::Block => "block of the certificate",
         })
     }
 }

@@ -1,12 +1,14 @@
 //! The verbs of Muster: prove who a device is, choose its hub, carry the assignment out, keep the enrollments.
 //!
 //! Read it in this order: [`ports`] says what is needed from outside; [`attest`] turns evidence into proof;
-//! [`allocate`] chooses a hub; [`register`] plans and carries out a registration; [`enroll`] keeps the enrollments.
+//! [`allocate`] chooses a hub; [`register`] plans and carries out a registration; [`enroll`] keeps the enrollments, and
+//! [`authorities`] what is known of CAs.
 //! Decisions are plain functions over values; the methods of [`Provisioning`] load what a decision needs, and do what
 //! it says. There is no socket, no clock and no randomness here but through the ports, and nothing sleeps.
 
 pub mod allocate;
 pub mod attest;
+pub mod authorities;
 pub mod enroll;
 mod error;
 pub mod ports;

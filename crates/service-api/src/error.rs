@@ -4,8 +4,6 @@ use model::PolicyName;
 use provisioning::{Error, RecordKind};
 use wire::service::{BodyError, PageError, QueryError};
 
-use crate::MAX_BODY_BYTES;
-
 /// Anything that ends a call without what was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
@@ -49,8 +47,8 @@ pub(crate) enum Failure {
     #[error("the request body did not arrive in time")]
     SlowBody,
     /// The body is too long.
-    #[error("the request body is longer than {MAX_BODY_BYTES} bytes")]
-    TooLarge,
+    #[error("the request body is longer than {0} bytes")]
+    TooLarge(usize),
     /// The body is declared as something other than JSON.
     #[error("the request body must be application/json")]
     MediaType,
@@ -70,7 +68,7 @@ impl Failure {
             Failure::Host(_) | Failure::NoRoute => 404_000,
             Failure::Method { .. } => 405_000,
             Failure::SlowBody => 408_000,
-            Failure::TooLarge => 413_000,
+            Failure::TooLarge(_) => 413_000,
             Failure::MediaType => 415_000,
         };
         (code, self.to_string())
@@ -88,6 +86,9 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         Error::NotFound(RecordKind::Registration) => 404_202,
         Error::NotFound(RecordKind::Operation) => 404_203,
         Error::NotFound(RecordKind::EnrollmentGroup) => 404_204,
+        Error::NotFound(RecordKind::CaCertificate) => 404_205,
+        Error::NotFound(RecordKind::RevocationList) => 404_206,
+        Error::NotFound(RecordKind::Block) => 404_207,
         Error::Exists(_) => 409_201,
         Error::PreconditionFailed(_) => 412_000,
     };

@@ -1,16 +1,18 @@
 //! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
 //!
 //! A request goes through four steps, one module each: [`route`] says what is asked for, [`access`] proves that the
-//! caller may, `enrollments`, `registrations` and `usage` translate between JSON and the verbs of `provisioning`, and
-//! `error` turns whatever went wrong into the documented body.
+//! caller may, `enrollments`, `registrations`, `certificates`, `revocation` and `usage` translate between JSON and the
+//! verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
 
 mod access;
+mod certificates;
 mod enrollments;
 mod error;
 mod registrations;
 mod reply;
 mod request;
 mod resource;
+mod revocation;
 mod route;
 mod usage;
 
@@ -26,7 +28,7 @@ use provisioning::{
 
 use crate::{access::Granted, error::Failure, request::Call, route::Endpoint};
 
-pub use request::MAX_BODY_BYTES;
+pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
 pub use route::{is_service_path, routes};
 
 /// What the endpoint is made of.
@@ -60,10 +62,10 @@ async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Respon
 async fn answer(api: &ServiceApi, request: Request<Body>) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
     let target = route::parse(&head.method, head.uri.path())?;
-    request::api_version(&head)?;
+    request::api_version(&head, target.route.endpoint)?;
     let instance = access::instance(api, &head).await?;
     let granted = access::grant(instance, &head, target.route, api.clock.now())?;
-    let body = request::read_body(&head, body).await?;
+    let body = request::read_body(&head, body, target.route.endpoint).await?;
     dispatch(api, &granted, target.route.endpoint, &Call::new(target.id, head, body)).await
 }
 
@@ -92,5 +94,18 @@ async fn dispatch(
         Endpoint::RegistrationDelete => registrations::delete(api, granted, call).await,
         Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
+        Endpoint::CertificateList => certificates::list(api, granted).await,
+        Endpoint::CertificateRead => certificates::read(api, granted, call).await,
+        Endpoint::CertificatePut => certificates::put(api, granted, call).await,
+        Endpoint::CertificateDelete => certificates::delete(api, granted, call).await,
+        Endpoint::CertificateCode => certificates::code(api, granted, call).await,
+        Endpoint::CertificateVerify => certificates::verify(api, granted, call).await,
+        Endpoint::RevocationRead => revocation::read(api, granted, call).await,
+        Endpoint::RevocationPut => revocation::put(api, granted, call).await,
+        Endpoint::RevocationDelete => revocation::delete(api, granted, call).await,
+        Endpoint::BlockList => revocation::blocks(api, granted).await,
+        Endpoint::BlockPut => revocation::block(api, granted, call).await,
+        Endpoint::BlockDelete => revocation::unblock(api, granted, call).await,
+        Endpoint::Expiring => revocation::expiring(api, granted, call).await,
     }
 }

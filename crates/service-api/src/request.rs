@@ -6,15 +6,18 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{header, request::Parts};
 use http_body_util::BodyExt;
-use model::{IdError, IfMatch};
+use model::{Crl, IdError, IfMatch};
 use percent_encoding::percent_decode_str;
 use provisioning::ports::PageRequest;
 use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};
 
-use crate::error::Failure;
+use crate::{error::Failure, route::Endpoint};
 
 /// The longest body taken (message size quota of the hosted service: 96 KB).
 pub const MAX_BODY_BYTES: usize = 96 * 1024;
+
+/// The longest body taken where it may hold a revocation list: base64 of the longest list, in lines.
+pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 
 /// How much of a body that is too long is read and thrown away, so that the client gets to read the answer instead of
 /// a broken connection.
@@ -38,6 +41,11 @@ impl Call {
     /// The ID in the path.
     pub(crate) fn id<T>(&self, parse: impl FnOnce(&str) -> Result<T, IdError>) -> Result<T, Failure> {
         parse(&self.id).map_err(|error| Failure::Argument(format!("the path: {error}")))
+    }
+
+    /// The ID in the path as it stands there, percent-decoded.
+    pub(crate) fn raw_id(&self) -> &str {
+        &self.id
     }
 
     /// The body; empty when there is none.
@@ -73,9 +81,14 @@ impl Call {
 }
 
 /// The version of the API that a request is written in.
-pub(crate) fn api_version(head: &Parts) -> Result<ServiceApiVersion, Failure> {
+pub(crate) fn api_version(head: &Parts, endpoint: Endpoint) -> Result<ServiceApiVersion, Failure> {
     let text = parameter(head, "api-version").ok_or(Failure::ApiVersion(None))?;
-    ServiceApiVersion::parse(&text).ok_or(Failure::ApiVersion(Some(text)))
+    let version = if endpoint.is_of_resource() {
+        ServiceApiVersion::parse_of_resource(&text)
+    } else {
+        ServiceApiVersion::parse(&text)
+    };
+    version.ok_or(Failure::ApiVersion(Some(text)))
 }
 
 fn parameter(head: &Parts, name: &str) -> Option<String> {
@@ -86,28 +99,30 @@ fn parameter(head: &Parts, name: &str) -> Option<String> {
 
 /// Reads the body. Clients declare JSON on requests without a body and leave it out on others, so only another
 /// declared type on a body that is there is refused.
-pub(crate) async fn read_body(head: &Parts, body: Body) -> Result<Bytes, Failure> {
-    let body = tokio::time::timeout(BODY_DEADLINE, collect(body)).await.map_err(|_| Failure::SlowBody)??;
+pub(crate) async fn read_body(head: &Parts, body: Body, endpoint: Endpoint) -> Result<Bytes, Failure> {
+    let limit = if endpoint == Endpoint::RevocationPut { MAX_LIST_BODY_BYTES } else { MAX_BODY_BYTES };
+    let body =
+        tokio::time::timeout(BODY_DEADLINE, collect(body, limit)).await.map_err(|_| Failure::SlowBody)??;
     if !body.is_empty() && !is_json(head) {
         return Err(Failure::MediaType);
     }
     Ok(body)
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, Failure> {
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {
     let mut collected = BytesMut::new();
     let mut length = 0usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::Argument(format!("the body was cut off: {error}")))?;
         let Ok(chunk) = frame.into_data() else { continue };
         length = length.saturating_add(chunk.len());
-        if length <= MAX_BODY_BYTES {
+        if length <= limit {
             collected.extend_from_slice(&chunk);
-        } else if length > MAX_DISCARDED_BYTES {
+        } else if length > limit + MAX_DISCARDED_BYTES {
             break;
         }
     }
-    if length > MAX_BODY_BYTES { Err(Failure::TooLarge) } else { Ok(collected.freeze()) }
+    if length > limit { Err(Failure::TooLarge(limit)) } else { Ok(collected.freeze()) }
 }
 
 fn is_json(head: &Parts) -> bool {

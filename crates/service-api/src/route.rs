@@ -25,6 +25,38 @@ pub(crate) enum Endpoint {
     RegistrationDelete,
     RegistrationQuery,
     Usage,
+    CertificateList,
+    CertificateRead,
+    CertificatePut,
+    CertificateDelete,
+    CertificateCode,
+    CertificateVerify,
+    RevocationRead,
+    RevocationPut,
+    RevocationDelete,
+    BlockList,
+    BlockPut,
+    BlockDelete,
+    Expiring,
+}
+
+impl Endpoint {
+    /// Whether it is one of the resource manager's API, at the hosted service reached under another host name.
+    pub(crate) fn is_of_resource(self) -> bool {
+        use Endpoint::{
+            CertificateCode, CertificateDelete, CertificateList, CertificatePut, CertificateRead,
+            CertificateVerify,
+        };
+        let of_resource = [
+            CertificateList,
+            CertificateRead,
+            CertificatePut,
+            CertificateDelete,
+            CertificateCode,
+            CertificateVerify,
+        ];
+        of_resource.contains(&self)
+    }
 }
 
 /// One row of the table.
@@ -48,8 +80,13 @@ const DROP: &[Right] = &[Right::RegistrationStatusWrite];
 /// Usage holds no secrets: whoever may read anything, or runs the instance, may see it.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
 
+/// Whoever may read enrollments may see the CAs that they lead to.
+const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
+/// CAs decide about every device of the instance.
+const CONFIGURE: &[Right] = &[Right::ServiceConfig];
+
 /// Every route. `query` is an ID like any other for methods other than POST.
-static ROUTES: [Route; 16] = [
+static ROUTES: [Route; 29] = [
     route(Method::GET, &["enrollments", ID], Endpoint::IndividualRead, READ),
     route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
     route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
@@ -66,6 +103,24 @@ static ROUTES: [Route; 16] = [
     route(Method::DELETE, &["registrations", ID], Endpoint::RegistrationDelete, DROP),
     route(Method::POST, &["registrations", ID, "query"], Endpoint::RegistrationQuery, SEE),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
+    route(Method::GET, &["certificates"], Endpoint::CertificateList, SEE_CAS),
+    route(Method::GET, &["certificates", ID], Endpoint::CertificateRead, SEE_CAS),
+    route(Method::PUT, &["certificates", ID], Endpoint::CertificatePut, CONFIGURE),
+    route(Method::DELETE, &["certificates", ID], Endpoint::CertificateDelete, CONFIGURE),
+    route(
+        Method::POST,
+        &["certificates", ID, "generateVerificationCode"],
+        Endpoint::CertificateCode,
+        CONFIGURE,
+    ),
+    route(Method::POST, &["certificates", ID, "verify"], Endpoint::CertificateVerify, CONFIGURE),
+    route(Method::GET, &["certificates", ID, "revocation"], Endpoint::RevocationRead, SEE_CAS),
+    route(Method::PUT, &["certificates", ID, "revocation"], Endpoint::RevocationPut, CONFIGURE),
+    route(Method::DELETE, &["certificates", ID, "revocation"], Endpoint::RevocationDelete, CONFIGURE),
+    route(Method::GET, &["blockedCertificates"], Endpoint::BlockList, SEE_CAS),
+    route(Method::PUT, &["blockedCertificates", ID], Endpoint::BlockPut, CONFIGURE),
+    route(Method::DELETE, &["blockedCertificates", ID], Endpoint::BlockDelete, CONFIGURE),
+    route(Method::GET, &["expiringCertificates"], Endpoint::Expiring, SEE_CAS),
 ];
 
 const fn route(
@@ -91,18 +146,20 @@ pub fn routes() -> impl Iterator<Item = (Method, String)> {
 
 /// Whether a path belongs to this endpoint: its first segment is one of ours, in any case.
 pub fn is_service_path(path: &str) -> bool {
-    segments(path).next().is_some_and(is_ours)
+    let first = segments(path).next();
+    first.is_some_and(|first| is_ours(first) || first.eq_ignore_ascii_case(RESOURCE[0]))
 }
 
 /// Finds the route of a request.
 pub(crate) fn parse(method: &Method, path: &str) -> Result<Target, Failure> {
     let segments: Vec<&str> = segments(path).collect();
-    let fitting: Vec<&'static Route> = ROUTES.iter().filter(|route| route.fits(&segments)).collect();
+    let segments = below_resource(&segments);
+    let fitting: Vec<&'static Route> = ROUTES.iter().filter(|route| route.fits(segments)).collect();
     if let Some(route) = fitting.iter().find(|route| route.method == *method) {
-        return Ok(Target { route, id: route.id(&segments)? });
+        return Ok(Target { route, id: route.id(segments)? });
     }
     // A collection without the ID that the method needs is documented as 405, not as 404.
-    let is_collection = matches!(segments.as_slice(), [collection] if is_ours(collection));
+    let is_collection = matches!(segments, [collection] if is_ours(collection));
     if fitting.is_empty() && !is_collection {
         return Err(Failure::NoRoute);
     }
@@ -126,6 +183,22 @@ impl Route {
         }
     }
 }
+
+/// What follows the name of a provisioning service in the resource manager's API, whose clients address CA certificates
+/// below it; all of another path. Which instance is meant the host name says, there as everywhere.
+fn below_resource<'a, 'p>(segments: &'a [&'p str]) -> &'a [&'p str] {
+    let is_resource = segments.len() > RESOURCE.len()
+        && RESOURCE
+            .iter()
+            .zip(segments)
+            .all(|(pattern, segment)| *pattern == ID || pattern.eq_ignore_ascii_case(segment))
+        && segments[RESOURCE.len()].eq_ignore_ascii_case("certificates");
+    if is_resource { &segments[RESOURCE.len()..] } else { segments }
+}
+
+/// A provisioning service in the resource manager's API.
+const RESOURCE: [&str; 8] =
+    ["subscriptions", ID, "resourceGroups", ID, "providers", "Microsoft.Devices", "provisioningServices", ID];
 
 /// The segments of a path, without the empty ones that a leading and a trailing slash make.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
@@ -179,6 +252,23 @@ mod tests {
         check(Method::DELETE, "/registrations/a", Ok((RegistrationDelete, "a")));
         check(Method::POST, "/registrations/g/query", Ok((RegistrationQuery, "g")));
         check(Method::GET, "/usage", Ok((Usage, "")));
+        check(Method::GET, "/certificates/", Ok((CertificateList, "")));
+        check(Method::GET, "/certificates/Root%20CA", Ok((CertificateRead, "Root CA")));
+        check(Method::PUT, "/certificates/a", Ok((CertificatePut, "a")));
+        check(Method::DELETE, "/certificates/a", Ok((CertificateDelete, "a")));
+        check(Method::POST, "/certificates/a/generateVerificationCode", Ok((CertificateCode, "a")));
+        check(Method::POST, "/certificates/a/verify", Ok((CertificateVerify, "a")));
+        check(Method::GET, "/certificates/a/revocation", Ok((RevocationRead, "a")));
+        check(Method::PUT, "/certificates/a/revocation", Ok((RevocationPut, "a")));
+        check(Method::DELETE, "/certificates/a/revocation", Ok((RevocationDelete, "a")));
+        check(Method::GET, "/blockedCertificates", Ok((BlockList, "")));
+        check(Method::PUT, "/blockedCertificates/AB", Ok((BlockPut, "AB")));
+        check(Method::DELETE, "/blockedCertificates/AB", Ok((BlockDelete, "AB")));
+        check(Method::GET, "/expiringCertificates", Ok((Expiring, "")));
+        let resource =
+            "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
+        check(Method::GET, &format!("{resource}/certificates"), Ok((CertificateList, "")));
+        check(Method::POST, &format!("{resource}/certificates/a/verify"), Ok((CertificateVerify, "a")));
     }
 
     #[test]
@@ -197,6 +287,12 @@ mod tests {
         check(Method::PUT, "/registrations/a", Err("GET, DELETE"));
         check(Method::GET, "/registrations/", Err(""));
         check(Method::POST, "/usage", Err("GET"));
+        check(Method::POST, "/certificates", Err("GET"));
+        check(Method::GET, "/subscriptions/S/resourceGroups/G", Err("404"));
+        let resource =
+            "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
+        check(Method::GET, resource, Err("404"));
+        check(Method::GET, &format!("{resource}/enrollments/a"), Err("404"));
     }
 
     #[test]

@@ -85,7 +85,13 @@ pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
 
 /// The revocation list of the CA certificate of this name.
 pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
-    RevocationList { authority: ca_reference(authority), crl: crl.clone(), record: record("list-1") }
+    let signed_by = Sha256Thumbprint::of(b"root");
+    RevocationList {
+        authority: ca_reference(authority),
+        signed_by,
+        crl: crl.clone(),
+        record: record("list-1"),
+    }
 }
 
 /// A block of this certificate.

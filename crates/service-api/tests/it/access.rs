@@ -17,6 +17,10 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
             "RegistrationStatusRead",
             "RegistrationStatusWrite",
         ],
+        ("GET", path) if path.starts_with("/certificates") || path.ends_with("Certificates") => {
+            &["ServiceConfig", "EnrollmentRead", "EnrollmentWrite"]
+        }
+        (_, path) if path.contains("ertificates") => &["ServiceConfig"],
         ("DELETE", "/registrations/{id}") => &["RegistrationStatusWrite"],
         (_, path) if path.starts_with("/registrations") => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]

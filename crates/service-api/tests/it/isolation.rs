@@ -2,7 +2,10 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use testkit::sample;
+use testkit::{
+    ca::{Identity, Profile},
+    sample,
+};
 
 use crate::world::{OWNER, World, group, individual};
 
@@ -13,6 +16,12 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
     let (id, body) = match (method.as_str(), pattern) {
         ("PUT", "/enrollments/{id}") => ("dev-1", individual("dev-1")),
         ("PUT", "/enrollmentGroups/{id}") => ("group-1", group("group-1")),
+        ("PUT", "/certificates/{id}") => ("ca-1", certificate()),
+        ("PUT", "/certificates/{id}/revocation") => ("ca-1", json!({"policy": "hard"})),
+        ("PUT", "/blockedCertificates/{id}") => (THUMBPRINT, json!({"reason": "lost"})),
+        (_, pattern) if pattern.starts_with("/blockedCertificates") => (THUMBPRINT, Value::Null),
+        ("POST", "/certificates/{id}/verify") => ("ca-1", certificate()),
+        (_, pattern) if pattern.contains("ertificates") => ("ca-1", Value::Null),
         ("POST", "/enrollments") => ("", bulk("enrollments", individual("dev-1"))),
         ("POST", "/enrollmentGroups") => ("", bulk("enrollmentGroups", group("group-1"))),
         ("POST", "/registrations/{id}/query") => ("group-1", query),
@@ -25,7 +34,17 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
     (pattern.replace("{id}", id), body)
 }
 
+/// An upload.
+fn certificate() -> Value {
+    json!({"certificate": Identity::self_signed(&Profile::ca("Root")).pem()})
+}
+
+const THUMBPRINT: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789";
+
 async fn fill(world: &World, scope: &str) {
+    world.put("/certificates/ca-1", &certificate()).of(scope).send().await.ok();
+    let block = json!({"reason": "stolen"});
+    world.put(&format!("/blockedCertificates/{THUMBPRINT}"), &block).of(scope).send().await.ok();
     world.put("/enrollments/dev-1", &individual("dev-1")).of(scope).send().await.ok();
     world.put("/enrollmentGroups/group-1", &group("group-1")).of(scope).send().await.ok();
     world.register(scope, sample::registration("dev-1")).await;
@@ -57,6 +76,18 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
         let (path, body) = case(&method, &pattern);
         let answer = world.ask(method.clone(), &path).json(&body).of("two").send().await;
         match (method.as_str(), pattern.as_str()) {
+            ("PUT", "/certificates/{id}/revocation") => assert_eq!(answer.status, 404, "{answer:?}"),
+            ("GET", "/certificates" | "/blockedCertificates" | "/expiringCertificates") => {
+                assert_eq!(answer.ok()["value"], json!([]), "{answer:?}");
+            }
+            ("DELETE", "/certificates/{id}")
+            | ("POST", "/certificates/{id}/generateVerificationCode")
+            | ("POST", "/certificates/{id}/verify") => {
+                // Without a condition; with one, nothing is found.
+                assert_eq!(answer.status, 400, "{answer:?}");
+                let ask = world.ask(method.clone(), &path).json(&body).of("two").if_match("*");
+                assert_eq!(ask.send().await.status, 404);
+            }
             ("PUT", _) => assert_eq!(answer.status, 200, "created in its own instance: {answer:?}"),
             (_, "/enrollments/query" | "/enrollmentGroups/query") => assert_eq!(answer.ok(), json!([])),
             ("POST", "/enrollments" | "/enrollmentGroups") => {
@@ -68,6 +99,8 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
         // So that the next route finds nothing of its own.
         world.delete("/enrollments/dev-1").of("two").send().await;
         world.delete("/enrollmentGroups/group-1").of("two").send().await;
+        world.delete("/certificates/ca-1").of("two").if_match("*").send().await;
+        world.delete(&format!("/blockedCertificates/{THUMBPRINT}")).of("two").send().await;
     }
     assert_eq!(world.snapshot("one").await, before);
 }

@@ -4,10 +4,12 @@
 
 mod access;
 mod bulk;
+mod certificates;
 mod enrollments;
 mod isolation;
 mod paging;
 mod registrations;
+mod revocation;
 mod transport;
 mod usage;
 mod world;

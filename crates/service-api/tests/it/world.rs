@@ -100,7 +100,8 @@ impl World {
         let today = self.clock.now().day();
         let group = sample::group_id("group-1");
         format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            store.authorities(&scope).await.unwrap(),
             store.individuals(&scope, all.clone()).await.unwrap(),
             store.groups(&scope, all.clone()).await.unwrap(),
             store.registrations_of(&scope, &group, all).await.unwrap(),

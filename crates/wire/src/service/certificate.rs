@@ -51,7 +51,7 @@ pub(super) fn info_json(info: &CertificateInfo) -> Value {
 }
 
 /// `2017-11-14T12:34:18Z`: certificates know no fractions, and the hosted service writes none.
-fn whole_seconds(instant: Timestamp) -> String {
+pub(super) fn whole_seconds(instant: Timestamp) -> String {
     let text = instant.to_string();
     match text.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),

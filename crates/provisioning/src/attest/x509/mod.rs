@@ -10,6 +10,8 @@ mod path;
 pub mod rules;
 mod signature;
 
+pub(crate) use signature::{is_list_signed_by, is_signed_by};
+
 use model::{Certificate, Pair, RegistrationId, Sha256Thumbprint, Timestamp};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};

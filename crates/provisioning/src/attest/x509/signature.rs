@@ -1,7 +1,8 @@
-//! Whether one certificate's key signed another.
+//! Whether a certificate's key signed another certificate, or a revocation list.
 
+use model::Certificate;
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_parser::{certificate::X509Certificate, public_key::PublicKey};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
 
 use super::der::{BIT_STRING, SEQUENCE, bits, element};
 
@@ -15,7 +16,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Whether `issuer`'s key made the signature of `certificate`. What is around the signed part can be spelled in one way
 /// only, so nobody but the issuer can make another certificate of it: DER is taken strictly, and the algorithm named
 /// there must be the one named inside (RFC 5280 §4.1.1.2).
-pub(super) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+pub(crate) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
     certificate.signature_algorithm == certificate.signature && verify(certificate.as_raw(), issuer).is_some()
 }
 
@@ -42,6 +43,13 @@ fn bit_length(number: &[u8]) -> usize {
 pub(super) fn is_read_whole(certificate: &X509Certificate<'_>) -> bool {
     let read = certificate.tbs_certificate.as_ref().len();
     parts(certificate.as_raw()).is_some_and(|(signed, _, _)| signed.len() == read)
+}
+
+/// Whether `issuer`'s key made the signature of the revocation list that is `der`. A list has the outer form of a
+/// certificate (RFC 5280 §5.1).
+pub(crate) fn is_list_signed_by(der: &[u8], issuer: &Certificate) -> bool {
+    let issuer = X509Certificate::from_der(issuer.der());
+    issuer.is_ok_and(|(_, issuer)| verify(der, &issuer).is_some())
 }
 
 fn verify(der: &[u8], issuer: &X509Certificate<'_>) -> Option<()> {

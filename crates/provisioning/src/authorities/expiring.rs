@@ -1,0 +1,88 @@
+//! What expires soon: CA certificates, groups' signing certificates, and the leaves of individual enrollments.
+
+use model::{
+    CaReference, Certificate, EnrollmentGroupId, GroupAttestation, GroupCertificates, IndividualAttestation,
+    IndividualCertificates, Instance, Pair, RegistrationId, Timestamp,
+};
+
+use crate::{
+    Error, Provisioning,
+    enroll::{MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS},
+    ports::PageRequest,
+};
+
+/// Most certificates in one answer.
+pub const MAX_EXPIRING: usize = 1000;
+
+/// Certificates that expire until some time, or have expired; the first to expire first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiring {
+    /// The certificates, at most [`MAX_EXPIRING`].
+    pub certificates: Vec<ExpiringCertificate>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// A certificate, and who holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiringCertificate {
+    /// Who holds it.
+    pub holder: Holder,
+    /// The certificate.
+    pub certificate: Certificate,
+}
+
+/// Who holds a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// It is a CA certificate of the instance.
+    Ca(CaReference),
+    /// It is a group's signing certificate.
+    Group(EnrollmentGroupId),
+    /// It is the leaf of an individual enrollment.
+    Individual(RegistrationId),
+}
+
+impl Provisioning {
+    /// Certificates that are not valid after this instant.
+    pub async fn expiring(&self, instance: &Instance, until: Timestamp) -> Result<Expiring, Error> {
+        let (scope, authorities) = (&instance.id_scope, self.authorities(instance).await?);
+        let mut found: Vec<_> = authorities
+            .certificates()
+            .map(|ca| ExpiringCertificate {
+                holder: Holder::Ca(ca.name.clone()),
+                certificate: ca.certificate.clone(),
+            })
+            .collect();
+        let all = PageRequest { after: None, limit: MAX_SYMMETRIC_KEY_GROUPS + MAX_X509_GROUPS };
+        for group in self.store.groups(scope, all).await?.items {
+            if let GroupAttestation::X509(GroupCertificates::Signing(pair)) = &group.attestation {
+                found.extend(held(pair, &Holder::Group(group.group_id)));
+            }
+        }
+        let leaves = self.store.individuals_expiring(scope, until, MAX_EXPIRING).await?;
+        let mut more = leaves.len() == MAX_EXPIRING;
+        for enrollment in leaves {
+            if let IndividualAttestation::X509(IndividualCertificates::Client(pair)) = &enrollment.attestation
+            {
+                found.extend(held(pair, &Holder::Individual(enrollment.registration_id)));
+            }
+        }
+        found.retain(|it| it.certificate.info().not_after <= until);
+        found.sort_by_key(|it| it.certificate.info().not_after);
+        more |= found.len() > MAX_EXPIRING;
+        found.truncate(MAX_EXPIRING);
+        Ok(Expiring { certificates: found, more })
+    }
+}
+
+fn held(pair: &Pair<Certificate>, holder: &Holder) -> Vec<ExpiringCertificate> {
+    let held = |certificate: &Certificate| ExpiringCertificate {
+        holder: holder.clone(),
+        certificate: certificate.clone(),
+    };
+    let mut certificates: Vec<_> = pair.iter().map(held).collect();
+    // The same certificate in both slots is one that expires.
+    certificates.dedup();
+    certificates
+}

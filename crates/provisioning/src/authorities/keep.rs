@@ -1,0 +1,182 @@
+//! CA certificates: upload, replace, delete, and the proof that their keys are held.
+//!
+//! | If-Match | put, it is there | put, not there | delete, code, verify |
+//! |---|---|---|---|
+//! | none | exists | create | refused: it must be said |
+//! | `*` | replace | create | any version |
+//! | an etag | if equal, else precondition failed | create | if equal, else precondition failed |
+
+use model::{
+    CaCertificate, CaCertificateDraft, CaReference, Certificate, IfMatch, Instance, Record, VerificationCode,
+};
+
+use super::{MAX_ATTEMPTS, possession};
+use crate::{
+    Error, Provisioning, RecordKind,
+    ports::{Change, Entropy, Expect, Outcome},
+    record,
+};
+
+/// Most CA certificates of an instance. The hosted service takes 25, which leaves no room for the intermediates that
+/// complete what devices send; all of them are kept in memory, about 4 KB each.
+pub const MAX_CA_CERTIFICATES: usize = 100;
+
+impl Provisioning {
+    /// Uploads a CA certificate, or replaces one. With another certificate under its name a CA is unverified again, and
+    /// its revocation list, which another key signed, goes.
+    pub async fn put_ca_certificate(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        draft: &CaCertificateDraft,
+        if_match: Option<&IfMatch>,
+    ) -> Result<CaCertificate, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let authorities = self.authorities(instance).await?;
+            let stored = authorities.certificate(name);
+            let expect = match (stored, if_match) {
+                (None, _) if authorities.certificates().len() >= MAX_CA_CERTIFICATES => {
+                    return Err(Error::Invalid(format!(
+                        "the service instance has {MAX_CA_CERTIFICATES} CA certificates, which is as many as it takes"
+                    )));
+                }
+                (None, _) => Expect::Absent,
+                (Some(_), None) => return Err(Error::Exists(RecordKind::CaCertificate)),
+                (Some(stored), Some(if_match)) => version(&stored.record, if_match)?,
+            };
+            let record = self.next(stored.map(|stored| &stored.record))?;
+            let next = uploaded(name, draft, stored.map(AsRef::as_ref), record);
+            let mut changes = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
+            if stored.is_some_and(|stored| stored.certificate != next.certificate) {
+                changes.push((Expect::Anything, Change::DeleteRevocationList(name.clone())));
+            }
+            match (self.commit_free(instance, changes).await?, if_match) {
+                (Outcome::Applied, _) => return Ok(next),
+                (_, Some(IfMatch::Any)) => {}
+                (_, Some(IfMatch::Version(_))) => {
+                    return Err(Error::PreconditionFailed(RecordKind::CaCertificate));
+                }
+                (_, None) => return Err(Error::Exists(RecordKind::CaCertificate)),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Deletes a CA certificate and its revocation list. Enrollments that name it stay, and refuse their devices.
+    pub async fn delete_ca_certificate(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        if_match: &IfMatch,
+    ) -> Result<(), Error> {
+        let expect = match if_match {
+            IfMatch::Any => Expect::Present,
+            IfMatch::Version(etag) => Expect::Version(etag.clone()),
+        };
+        let delete = vec![(expect, Change::DeleteCertificate(name.clone()))];
+        match self.commit_free(instance, delete).await? {
+            Outcome::Applied => Ok(()),
+            Outcome::Missing => Err(Error::NotFound(RecordKind::CaCertificate)),
+            Outcome::Exists | Outcome::OtherVersion => {
+                Err(Error::PreconditionFailed(RecordKind::CaCertificate))
+            }
+        }
+    }
+
+    /// A new code that a proof of possession must bear; it takes the place of an earlier one.
+    pub async fn generate_verification_code(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        if_match: &IfMatch,
+    ) -> Result<CaCertificate, Error> {
+        let code = fresh_code(self.entropy.as_ref())?;
+        let with_code =
+            |stored: CaCertificate| Ok(CaCertificate { verification_code: Some(code.clone()), ..stored });
+        self.change_ca_certificate(instance, name, if_match, with_code).await
+    }
+
+    /// Marks a CA certificate as verified, if `proof` is a certificate that its key issued for the code asked for
+    /// before. The code is used up.
+    pub async fn verify_ca_certificate(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        if_match: &IfMatch,
+        proof: &Certificate,
+    ) -> Result<CaCertificate, Error> {
+        let now = self.clock.now();
+        let verified = |stored: CaCertificate| {
+            let code = stored.verification_code.as_ref();
+            possession::proves(&stored.certificate, code, proof, now)
+                .map_err(|refusal| Error::Invalid(refusal.to_string()))?;
+            Ok(CaCertificate { is_verified: true, verification_code: None, ..stored })
+        };
+        self.change_ca_certificate(instance, name, if_match, verified).await
+    }
+
+    /// Changes a CA certificate's record by compare-and-set.
+    pub(super) async fn change_ca_certificate(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        if_match: &IfMatch,
+        change: impl Fn(CaCertificate) -> Result<CaCertificate, Error>,
+    ) -> Result<CaCertificate, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = self.ca_certificate(instance, name).await?;
+            let expect = version(&stored.record, if_match)?;
+            let record = self.next(Some(&stored.record))?;
+            let next = CaCertificate { record, ..change(CaCertificate::clone(&stored))? };
+            let put = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
+            match (self.commit_free(instance, put).await?, if_match) {
+                (Outcome::Applied, _) => return Ok(next),
+                (_, IfMatch::Any) => {}
+                (_, IfMatch::Version(_)) => return Err(Error::PreconditionFailed(RecordKind::CaCertificate)),
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// The version and dates of what replaces `stored` now.
+    pub(super) fn next(&self, stored: Option<&Record>) -> Result<Record, Error> {
+        record::fresh(self.entropy.as_ref(), stored, self.clock.now())
+    }
+}
+
+/// What an upload makes of what is stored under its name.
+fn uploaded(
+    name: &CaReference,
+    draft: &CaCertificateDraft,
+    stored: Option<&CaCertificate>,
+    record: Record,
+) -> CaCertificate {
+    let same = stored.filter(|stored| stored.certificate == draft.certificate);
+    let is_verified = draft.is_verified.unwrap_or(same.is_some_and(|same| same.is_verified));
+    CaCertificate {
+        name: name.clone(),
+        certificate: draft.certificate.clone(),
+        is_verified,
+        verification_code: same.and_then(|same| same.verification_code.clone()).filter(|_| !is_verified),
+        revocation: stored.map(|stored| stored.revocation.clone()).unwrap_or_default(),
+        record,
+    }
+}
+
+/// The version that a change must find.
+fn version(stored: &Record, if_match: &IfMatch) -> Result<Expect, Error> {
+    match if_match {
+        IfMatch::Version(etag) if *etag != stored.etag => {
+            Err(Error::PreconditionFailed(RecordKind::CaCertificate))
+        }
+        IfMatch::Any | IfMatch::Version(_) => Ok(Expect::Version(stored.etag.clone())),
+    }
+}
+
+/// 192 random bits in hex: short enough for a common name.
+fn fresh_code(entropy: &dyn Entropy) -> Result<VerificationCode, Error> {
+    let mut bytes = [0; 24];
+    entropy.fill(&mut bytes);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    VerificationCode::parse(text).map_err(|error| Error::Broken(error.to_string()))
+}

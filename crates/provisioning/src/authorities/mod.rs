@@ -1,0 +1,54 @@
+//! What an operator does with the CAs of an instance: keep their certificates, prove that their keys are held, keep
+//! their revocation lists, block certificates, and see what expires.
+//!
+//! None of it counts as an operation: these calls are free at the hosted service, too.
+
+mod block;
+mod expiring;
+mod keep;
+mod possession;
+mod revocation;
+
+use std::sync::Arc;
+
+pub use block::MAX_BLOCKS;
+pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
+pub use keep::MAX_CA_CERTIFICATES;
+use model::{Authorities, CaCertificate, CaReference, Instance};
+pub use possession::PossessionRefusal;
+pub use revocation::{Fetching, ListRefusal, MAX_REVOCATION_BYTES, RevocationChange};
+
+use crate::{
+    Error, Provisioning, RecordKind,
+    ports::{Change, Commit, Expect, Outcome},
+};
+
+/// How often a change of any version is tried again when the record changes at the same moment.
+const MAX_ATTEMPTS: usize = 8;
+
+impl Provisioning {
+    /// Everything that an instance knows of CAs.
+    pub async fn authorities(&self, instance: &Instance) -> Result<Arc<Authorities>, Error> {
+        Ok(self.store.authorities(&instance.id_scope).await?)
+    }
+
+    /// One CA certificate.
+    pub async fn ca_certificate(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+    ) -> Result<Arc<CaCertificate>, Error> {
+        let authorities = self.authorities(instance).await?;
+        authorities.certificate(name).cloned().ok_or(Error::NotFound(RecordKind::CaCertificate))
+    }
+
+    /// Makes changes that count as no operation; the outcome is that of the first.
+    async fn commit_free(
+        &self,
+        instance: &Instance,
+        changes: Vec<(Expect, Change)>,
+    ) -> Result<Outcome, Error> {
+        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, operation: None }).await?;
+        outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
+    }
+}

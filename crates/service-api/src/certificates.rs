@@ -1,0 +1,66 @@
+//! CA certificates: the resource manager's routes for them, served here, and with the rights of this endpoint.
+
+use axum::response::Response;
+use model::{CaReference, IfMatch};
+use wire::service::{Code, ca_certificate_json, listing_json, parse_ca_certificate, parse_verification};
+
+use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+
+/// Lists CA certificates by name. There are few: all of them come at once.
+pub(crate) async fn list(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
+    let authorities = api.provisioning.authorities(granted.instance()).await?;
+    let items = authorities.certificates().map(|ca| ca_certificate_json(ca, Code::Hidden)).collect();
+    Ok(reply::ok(&listing_json(items)))
+}
+
+/// Shows a CA certificate.
+pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
+    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+}
+
+/// Uploads or replaces a CA certificate.
+pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let (name, draft) = (name(call)?, parse_ca_certificate(call.body())?);
+    let if_match = call.if_match()?;
+    let verbs = &api.provisioning;
+    let ca = verbs.put_ca_certificate(granted.instance(), &name, &draft, if_match.as_ref()).await?;
+    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+}
+
+/// Deletes a CA certificate.
+pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let (name, if_match) = (name(call)?, condition(call)?);
+    api.provisioning.delete_ca_certificate(granted.instance(), &name, &if_match).await?;
+    Ok(reply::deleted())
+}
+
+/// Answers a new verification code.
+pub(crate) async fn code(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let (name, if_match) = (name(call)?, condition(call)?);
+    let ca = api.provisioning.generate_verification_code(granted.instance(), &name, &if_match).await?;
+    Ok(reply::ok(&ca_certificate_json(&ca, Code::Shown)))
+}
+
+/// Takes a proof of possession.
+pub(crate) async fn verify(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let (name, if_match) = (name(call)?, condition(call)?);
+    let proof = parse_verification(call.body())?;
+    let ca = api.provisioning.verify_ca_certificate(granted.instance(), &name, &if_match, &proof).await?;
+    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+}
+
+/// The name in the path.
+pub(crate) fn name(call: &Call) -> Result<CaReference, Failure> {
+    call.id(|text| CaReference::parse(text))
+}
+
+/// The condition, which these calls must have.
+fn condition(call: &Call) -> Result<IfMatch, Failure> {
+    let missing = || {
+        Failure::Argument(
+            "the header if-match is needed here: the certificate's etag, or * for any".to_owned(),
+        )
+    };
+    call.if_match()?.ok_or_else(missing)
+}

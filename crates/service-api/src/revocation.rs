@@ -1,0 +1,101 @@
+//! What a CA revoked, and certificates that are blocked or expire. Not part of the hosted service's API.
+
+use axum::response::Response;
+use model::Sha256Thumbprint;
+use provisioning::authorities::{Fetching, Holder, RevocationChange};
+use wire::service::{
+    RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation, revocation_json,
+};
+
+use crate::{ServiceApi, access::Granted, certificates::name, error::Failure, reply, request::Call};
+
+/// How far ahead is looked for expiring certificates when the caller does not say, in days.
+const DEFAULT_DAYS: u32 = 30;
+
+/// Shows how a CA's revocation list is looked up.
+pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let name = name(call)?;
+    let ca = api.provisioning.ca_certificate(granted.instance(), &name).await?;
+    let authorities = api.provisioning.authorities(granted.instance()).await?;
+    let list = authorities.list_of(&ca).map(AsRef::as_ref);
+    Ok(reply::ok(&revocation_json(&ca.revocation, list, api.clock.now())))
+}
+
+/// Changes how it is looked up, or takes a list in.
+pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let RevocationBody { policy, fetch, fetched_from, list } = parse_revocation(call.body())?;
+    let fetching = match (fetch, fetched_from) {
+        (Some(false), _) => Some(Fetching::Off),
+        (_, Some(address)) => Some(Fetching::From(address)),
+        (Some(true), None) => Some(Fetching::OwnPoint),
+        (None, None) => None,
+    };
+    let change = RevocationChange { policy, fetching, list };
+    api.provisioning.change_revocation(granted.instance(), &name(call)?, change).await?;
+    read(api, granted, call).await
+}
+
+/// Drops a CA's list.
+pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    api.provisioning.delete_revocation_list(granted.instance(), &name(call)?).await?;
+    Ok(reply::deleted())
+}
+
+/// Lists blocked certificates by thumbprint.
+pub(crate) async fn blocks(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
+    let authorities = api.provisioning.authorities(granted.instance()).await?;
+    Ok(reply::ok(&listing_json(authorities.blocks().map(|block| block_json(block)).collect())))
+}
+
+/// Blocks the certificate whose thumbprint is in the path.
+pub(crate) async fn block(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let (thumbprint, body) = (thumbprint(call)?, parse_block(call.body())?);
+    if body.certificate.as_ref().is_some_and(|certificate| *certificate.thumbprint() != thumbprint) {
+        return Err(Failure::Argument("certificate: its thumbprint is not the one in the path".into()));
+    }
+    let subject = body.certificate.as_ref().map(|certificate| certificate.info().subject_name.as_str());
+    let verbs = &api.provisioning;
+    let block = verbs.block(granted.instance(), &thumbprint, &body.reason, subject).await?;
+    Ok(reply::ok(&block_json(&block)))
+}
+
+/// Lifts a block.
+pub(crate) async fn unblock(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    api.provisioning.unblock(granted.instance(), &thumbprint(call)?).await?;
+    Ok(reply::deleted())
+}
+
+/// Lists certificates that expire `within` some days, expired ones included.
+pub(crate) async fn expiring(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let now = api.clock.now();
+    let days = call.parameter("within").map_or(Ok(DEFAULT_DAYS), |text| days(&text))?;
+    let until = now.plus_seconds(i64::from(days) * 86_400);
+    let expiring = api.provisioning.expiring(granted.instance(), until).await?;
+    let items = expiring.certificates.iter().map(|it| {
+        let holder = match &it.holder {
+            Holder::Ca(name) => ("caCertificate", name.as_str()),
+            Holder::Group(id) => ("enrollmentGroup", id.as_str()),
+            Holder::Individual(id) => ("enrollment", id.as_str()),
+        };
+        expiring_json(holder, &it.certificate, now)
+    });
+    let mut json = listing_json(items.collect());
+    json["more"] = expiring.more.into();
+    Ok(reply::ok(&json))
+}
+
+fn thumbprint(call: &Call) -> Result<Sha256Thumbprint, Failure> {
+    let parsed = Sha256Thumbprint::parse(call.raw_id());
+    parsed.map_err(|error| Failure::Argument(format!("the path: {error}")))
+}
+
+/// `30d` or `30`.
+fn days(text: &str) -> Result<u32, Failure> {
+    let days = text.trim_end_matches('d').parse().ok().filter(|days| *days <= MAX_DAYS);
+    days.ok_or_else(|| {
+        Failure::Argument(format!("within must be a number of days such as 30d, not {text:?}"))
+    })
+}
+
+/// A hundred years.
+const MAX_DAYS: u32 = 36_525;

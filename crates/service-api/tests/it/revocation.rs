@@ -1,0 +1,177 @@
+//! Revocation lists, blocks, and what expires.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use model::Timestamp;
+use provisioning::ports::Clock;
+use serde_json::{Value, json};
+use testkit::{
+    ca::{Authority, Identity, Profile},
+    crl::Revocations,
+};
+
+use crate::world::World;
+
+const LIST: &str = "/certificates/ca/revocation";
+
+async fn with_ca(ca: &Authority) -> World {
+    let world = World::new().await;
+    world.put("/certificates/ca", &json!({"certificate": ca.identity().pem()})).send().await.ok();
+    world
+}
+
+fn list(revocations: &Revocations, ca: &Authority) -> Value {
+    json!({"list": STANDARD.encode(revocations.signed_by(ca).der())})
+}
+
+#[tokio::test]
+async fn a_list_is_taken_and_never_an_older_one() {
+    let ca = Authority::root("Root");
+    let world = with_ca(&ca).await;
+    let now = world.clock.now();
+    let shown = world.get(LIST).send().await.ok();
+    assert_eq!(shown, json!({"policy": "soft", "fetch": false}));
+
+    let second = Revocations::made_at(2, now).revoke(ca.device("dev").der());
+    let shown = world.put(LIST, &list(&second, &ca)).send().await.ok();
+    assert_eq!(shown["list"]["number"], "02");
+    assert_eq!(shown["list"]["revokedCertificates"], 1);
+    assert_eq!(shown["list"]["isStale"], false);
+
+    let refusals = [
+        (list(&Revocations::made_at(1, now), &ca), "older than the one that is there"),
+        (list(&Revocations::made_at(3, now), &Authority::root("Root")), "not signed by the CA's key"),
+        (list(&Revocations::made_at(3, now), &Authority::root("Other")), "issuer is not CN=Root"),
+        (list(&Revocations::made_at(3, now.plus_seconds(301)), &ca), "in the future"),
+        (json!({"list": "none"}), "revocation list cannot be read"),
+        (json!({"policy": "strict"}), "must be one of soft, hard"),
+    ];
+    for (body, why) in refusals {
+        let message = world.put(LIST, &body).send().await.refused(400_002);
+        assert!(message.contains(why), "{message}");
+    }
+    assert_eq!(world.get(LIST).send().await.ok(), shown);
+    world.put(LIST, &list(&Revocations::made_at(3, now), &ca)).send().await.ok();
+
+    world.delete(LIST).send().await.deleted();
+    world.delete(LIST).send().await.refused(404_206);
+    world.get("/certificates/none/revocation").send().await.refused(404_205);
+}
+
+#[tokio::test]
+async fn another_certificate_drops_the_list_of_the_one_before() {
+    let ca = Authority::root("Root");
+    let world = with_ca(&ca).await;
+    world.put(LIST, &list(&Revocations::made_at(1, world.clock.now()), &ca)).send().await.ok();
+    let put = world.put("/certificates/ca", &json!({"certificate": ca.identity().pem()}));
+    put.if_match("*").send().await.ok();
+    assert_ne!(world.get(LIST).send().await.ok()["list"], Value::Null, "the same certificate keeps it");
+    let other = json!({"certificate": Authority::root("Root").identity().pem()});
+    world.put("/certificates/ca", &other).if_match("*").send().await.ok();
+    assert_eq!(world.get(LIST).send().await.ok()["list"], Value::Null);
+}
+
+#[tokio::test]
+async fn settings_stay_when_they_are_left_out() {
+    let world = with_ca(&Authority::root("Root")).await;
+    let put = async |body: Value| world.put(LIST, &body).send().await.ok();
+    assert_eq!(put(json!({"policy": "hard"})).await, json!({"policy": "hard", "fetch": false}));
+    let from = "http://crl.example/root.crl";
+    let fetching = json!({"policy": "hard", "fetch": true, "fetchedFrom": from});
+    assert_eq!(put(json!({"fetchedFrom": from})).await, fetching);
+    assert_eq!(put(json!({})).await, fetching);
+    assert_eq!(put(json!({"fetch": false})).await, json!({"policy": "hard", "fetch": false}));
+    for (body, why) in [
+        (json!({"fetch": true}), "names no distribution point"),
+        (json!({"fetchedFrom": "ldap://crl.example/"}), "http or https"),
+    ] {
+        let message = world.put(LIST, &body).send().await.refused(400_002);
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_a_hundred_thousand_is_uploaded() {
+    let ca = Authority::root("Root");
+    let world = with_ca(&ca).await;
+    let mut revocations = Revocations::made_at(1, world.clock.now());
+    revocations.serials =
+        (0u128..100_000).map(|serial| (1u128 << 120 | serial).to_be_bytes().to_vec()).collect();
+    let shown = world.put(LIST, &list(&revocations, &ca)).send().await.ok();
+    assert_eq!(shown["list"]["revokedCertificates"], 100_000);
+}
+
+#[tokio::test]
+async fn blocks_come_and_go() {
+    let world = World::new().await;
+    let leaf = Identity::self_signed(&Profile::device("dev-1"));
+    let thumbprint = leaf.certificate().thumbprint().to_string();
+    let path = format!("/blockedCertificates/{}", thumbprint.to_lowercase());
+    let body = json!({"reason": "stolen from the truck", "certificate": leaf.pem()});
+    let block = world.put(&path, &body).send().await.ok();
+    assert_eq!(block["sha256Thumbprint"], thumbprint);
+    assert_eq!(block["subject"], "CN=dev-1");
+    // Another reason; what else was said stays.
+    let again = world.put(&path, &json!({"reason": "scrapped"})).send().await.ok();
+    assert_eq!((&again["reason"], &again["subject"]), (&json!("scrapped"), &json!("CN=dev-1")));
+    assert_eq!(again["blockedAtUtc"], block["blockedAtUtc"]);
+    assert_eq!(world.get("/blockedCertificates").send().await.ok()["value"], json!([again]));
+
+    for (path, body, why) in [
+        (path.as_str(), json!({}), "reason: is missing"),
+        (path.as_str(), json!({"reason": "a\nb"}), "reason must be"),
+        ("/blockedCertificates/ABC", json!({"reason": "x"}), "64 hex digits"),
+        (
+            path.as_str(),
+            json!({"reason": "x", "certificate": Identity::self_signed(&Profile::device("x")).pem()}),
+            "not the one in the path",
+        ),
+    ] {
+        let message = world.put(path, &body).send().await.refused(400_002);
+        assert!(message.contains(why), "{message}");
+    }
+    world.delete(&path).send().await.deleted();
+    world.delete(&path).send().await.refused(404_207);
+}
+
+#[tokio::test]
+async fn what_expires_is_told_beforehand() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    let until = |days: i64| -> Timestamp { now.plus_seconds(days * 86_400) };
+    let expiring = |name: &str, days: i64| {
+        Identity::self_signed(&Profile { not_after: until(days), ..Profile::ca(name) }).pem()
+    };
+    let ca = json!({"certificate": expiring("Ca", 10)});
+    world.put("/certificates/ca", &ca).send().await.ok();
+    world.put("/certificates/late", &json!({"certificate": expiring("Late", 400)})).send().await.ok();
+    let x509 = |name: &str, primary: &str, secondary: &str| {
+        let slot = |pem: &str| json!({"certificate": pem});
+        json!({"type": "x509", "x509": {name: {"primary": slot(primary), "secondary": slot(secondary)}}})
+    };
+    let factory = expiring("Factory", 5);
+    let group =
+        json!({"enrollmentGroupId": "line", "attestation": x509("signingCertificates", &factory, &factory)});
+    world.put("/enrollmentGroups/line", &group).send().await.ok();
+    let leaves = x509("clientCertificates", &expiring("dev", -1), &expiring("dev", 300));
+    let device = json!({"registrationId": "dev", "attestation": leaves});
+    world.put("/enrollments/dev", &device).send().await.ok();
+
+    let listed = async |query: &str| {
+        let answer = world.get(&format!("/expiringCertificates{query}")).send().await.ok();
+        assert_eq!(answer["more"], false);
+        let row = |it: &Value| {
+            let text = |name: &str| it[name].as_str().unwrap().to_owned();
+            (text("kind"), text("name"), it["daysLeft"].as_i64().unwrap())
+        };
+        answer["value"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let row = |kind: &str, name: &str, days| (kind.to_owned(), name.to_owned(), days);
+    let (gone, soon, later) =
+        (row("enrollment", "dev", -1), row("enrollmentGroup", "line", 5), row("caCertificate", "ca", 10));
+    assert_eq!(listed("?within=7d").await, [gone.clone(), soon.clone()]);
+    assert_eq!(listed("").await, [gone.clone(), soon, later]);
+    assert_eq!(listed("?within=500").await.len(), 5);
+    for bad in ["soon", "-1d", "40000d", "d"] {
+        world.get(&format!("/expiringCertificates?within={bad}")).send().await.refused(400_002);
+    }
+}
