@@ -1,12 +1,13 @@
 //! A device: a registration ID and the means to prove it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use model::{DeviceId, IdScope, RegistrationId, SymmetricKey};
 use net::tls::Identity;
-use wire::sas;
+use wire::sas::{self, UnsignedToken};
 
 use crate::clock::expiry_after;
+use crate::tpm::{Tpm, TpmError};
 
 /// A simulated device.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub enum Credentials {
     Certificate(Identity),
     /// A device key, which signs tokens.
     Key(SymmetricKey),
+    /// A TPM, which signs tokens once the service has given it a key.
+    Tpm(Arc<Tpm>),
 }
 
 impl Device {
@@ -43,26 +46,65 @@ impl Device {
         Device { registration_id, credentials: Credentials::Certificate(identity) }
     }
 
-    /// The token for the provisioning endpoint; none when there is a certificate.
-    pub(crate) fn registration_token(&self, id_scope: &IdScope) -> Option<String> {
-        let resource = format!("{id_scope}/registrations/{}", self.registration_id);
-        self.token(&resource, Some("registration"))
+    /// A device with a TPM.
+    pub fn with_tpm(registration_id: RegistrationId, tpm: Arc<Tpm>) -> Device {
+        Device { registration_id, credentials: Credentials::Tpm(tpm) }
+    }
+
+    /// Its TPM, if it has one.
+    pub(crate) fn tpm(&self) -> Option<&Tpm> {
+        match &self.credentials {
+            Credentials::Tpm(tpm) => Some(tpm),
+            Credentials::Certificate(_) | Credentials::Key(_) => None,
+        }
+    }
+
+    /// The token for the provisioning endpoint that a device can sign before it was ever there.
+    pub(crate) fn first_token(&self, id_scope: &IdScope) -> Option<String> {
+        match &self.credentials {
+            Credentials::Key(key) => {
+                let resource = self.registration(id_scope);
+                let expiry = expiry_after(TOKEN_LIFETIME);
+                Some(sas::sign(&resource, key.as_bytes(), expiry, Some(REGISTRATION)))
+            }
+            Credentials::Certificate(_) | Credentials::Tpm(_) => None,
+        }
+    }
+
+    /// The token for the provisioning endpoint that its TPM signs once it has opened a challenge.
+    pub(crate) async fn proof(&self, id_scope: &IdScope, tpm: &Tpm) -> Result<String, TpmError> {
+        by_tpm(tpm, &self.registration(id_scope), Some(REGISTRATION)).await
     }
 
     /// The token for a hub; none when there is a certificate.
-    pub(crate) fn hub_token(&self, hub: &str, device_id: &DeviceId) -> Option<String> {
-        self.token(&format!("{hub}/devices/{device_id}"), None)
-    }
-
-    fn token(&self, resource: &str, key_name: Option<&str>) -> Option<String> {
-        match &self.credentials {
+    pub(crate) async fn hub_token(
+        &self,
+        hub: &str,
+        device_id: &DeviceId,
+    ) -> Result<Option<String>, TpmError> {
+        let resource = format!("{hub}/devices/{device_id}");
+        Ok(match &self.credentials {
             Credentials::Key(key) => {
-                Some(sas::sign(resource, key.as_bytes(), expiry_after(TOKEN_LIFETIME), key_name))
+                Some(sas::sign(&resource, key.as_bytes(), expiry_after(TOKEN_LIFETIME), None))
             }
             Credentials::Certificate(_) => None,
-        }
+            Credentials::Tpm(tpm) => Some(by_tpm(tpm, &resource, None).await?),
+        })
+    }
+
+    fn registration(&self, id_scope: &IdScope) -> String {
+        format!("{id_scope}/registrations/{}", self.registration_id)
     }
 }
+
+async fn by_tpm(tpm: &Tpm, resource: &str, key_name: Option<&str>) -> Result<String, TpmError> {
+    let token = UnsignedToken::new(resource, expiry_after(TOKEN_LIFETIME), key_name);
+    let mac = tpm.sign(token.text().as_bytes()).await?;
+    Ok(token.signed(&mac))
+}
+
+/// The key's name in tokens for the provisioning endpoint.
+const REGISTRATION: &str = "registration";
 
 /// What most SDKs give their tokens.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

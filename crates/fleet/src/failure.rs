@@ -6,6 +6,8 @@ use net::{client::ClientError, tls::TlsError};
 use serde_json::Value;
 use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError};
 
+use crate::tpm::TpmError;
+
 /// The conversation itself broke down.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -30,6 +32,9 @@ pub enum TransportError {
     /// The TLS configuration cannot be made.
     #[error(transparent)]
     TlsConfiguration(#[from] TlsError),
+    /// The device's TPM does not do what the conversation needs.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
     /// A packet that has no place here.
     #[error("MQTT: the server sent {0}")]
     Unexpected(&'static str),
@@ -47,6 +52,9 @@ pub enum RegisterError {
     /// The reply makes no sense.
     #[error("malformed reply: {0}")]
     Malformed(String),
+    /// The service wants a TPM to prove itself, and the device has none.
+    #[error("the enrollment wants a TPM, and this device has none")]
+    NoTpm,
     /// The service refused the request.
     #[error("refused: {0}")]
     Refused(Refusal),

@@ -53,7 +53,7 @@ impl HubClient {
         let greeting = Greeting {
             client_id: device_id.to_string(),
             username: user_name(name, device_id.as_str(), CLIENT_TYPE),
-            password: device.hub_token(name, device_id),
+            password: device.hub_token(name, device_id).await.map_err(TransportError::from)?,
         };
         let mut connection = MqttConnection::open(name, site.mqtts_port, config, greeting).await?;
         connection.subscribe(&DeviceFilter::TwinReplies.topic(device_id.as_str())).await?;

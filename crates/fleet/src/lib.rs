@@ -4,7 +4,8 @@
 //! Everything goes through real TLS sockets, as the SDKs go: nothing here knows how the server works. So it runs
 //! against any endpoint that speaks the protocol.
 //!
-//! * A [`Device`] has a registration ID and credentials; [`CertificateAuthority`] issues those that are certificates.
+//! * A [`Device`] has a registration ID and credentials; [`CertificateAuthority`] issues those that are certificates, a
+//!   [`Tpm`] keeps those that never leave it.
 //! * [`register`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`] and
 //!   [`MqttSession`] keep theirs.
 //! * [`HubClient`] connects a device to the hub it was assigned to.
@@ -26,6 +27,7 @@ mod progress;
 mod register;
 mod report;
 mod run;
+mod tpm;
 mod trust;
 
 pub use audit::audit;
@@ -41,4 +43,5 @@ pub use progress::Progress;
 pub use register::{HttpsSession, MqttSession, Registered, Transport, register};
 pub use report::{FailureGroup, HubShare, Report, Row};
 pub use run::{ExpectedTwin, Failure, HubVisit, Landed, Member, Outcome, Run, Stage};
+pub use tpm::{Tpm, TpmAddress, TpmError, TpmKeyKind};
 pub use trust::Trust;

@@ -30,7 +30,7 @@ impl Trust {
     pub fn of(&self, credentials: &Credentials) -> Result<Arc<ClientConfig>, TlsError> {
         match credentials {
             Credentials::Certificate(identity) => tls::client_config(&self.ca_pem, Some(identity)),
-            Credentials::Key(_) => Ok(self.anonymous()),
+            Credentials::Key(_) | Credentials::Tpm(_) => Ok(self.anonymous()),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
 //! * [`ca`]: certificate authorities and device certificates, tidy and untidy; [`server_certificate`] for servers.
 //! * [`crl`]: their revocation lists.
-//! * [`tpm`]: a TPM in software.
+//! * [`tpm`]: a TPM in software; [`swtpm`]: a real one, emulated by another program.
 //! * [`clock`], [`entropy`]: time and randomness that repeat.
 
 #![expect(
@@ -23,5 +23,6 @@ pub mod hub;
 pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;
+pub mod swtpm;
 pub mod tpm;
 pub mod webhook;

@@ -134,12 +134,37 @@ impl fmt::Debug for SasToken {
 
 /// A new token for a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
 pub fn sign(resource: &str, key: &[u8], expiry: u64, key_name: Option<&str>) -> String {
-    let resource = encode_component(resource);
-    let mac_key = hmac::Key::new(hmac::HMAC_SHA256, key);
-    let mac = hmac::sign(&mac_key, signed_text(&resource, &expiry.to_string()).as_bytes());
-    let mac = encode_component(&STANDARD.encode(mac.as_ref()));
-    let name = key_name.map(|name| format!("&skn={}", encode_component(name))).unwrap_or_default();
-    format!("SharedAccessSignature sr={resource}&sig={mac}&se={expiry}{name}")
+    let token = UnsignedToken::new(resource, expiry, key_name);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    token.signed(hmac::sign(&key, token.text().as_bytes()).as_ref())
+}
+
+/// A new token for whoever has its key elsewhere, in a TPM.
+pub struct UnsignedToken {
+    resource: String,
+    text: String,
+    rest: String,
+}
+
+impl UnsignedToken {
+    /// For a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
+    pub fn new(resource: &str, expiry: u64, key_name: Option<&str>) -> Self {
+        let resource = encode_component(resource);
+        let name = key_name.map(|name| format!("&skn={}", encode_component(name))).unwrap_or_default();
+        let text = signed_text(&resource, &expiry.to_string());
+        UnsignedToken { resource, text, rest: format!("&se={expiry}{name}") }
+    }
+
+    /// What is to be signed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// With the HMAC-SHA256 of that text.
+    pub fn signed(&self, mac: &[u8]) -> String {
+        let mac = encode_component(&STANDARD.encode(mac));
+        format!("SharedAccessSignature sr={}&sig={mac}{}", self.resource, self.rest)
+    }
 }
 
 /// Percent-encodes a text as one URL component, in upper-case hex.

@@ -149,7 +149,7 @@ const FLOORS: [Floor; 17] = [
             "embedded-hub",
         ],
     ),
-    floor("muster", &["server", "fleet", "provisioning", "model", "wire"]),
+    floor("muster", &["server", "fleet", "net", "provisioning", "model", "wire"]),
     // beside
     floor("testkit", &["model", "provisioning"]),
     floor(

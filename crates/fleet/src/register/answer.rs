@@ -44,6 +44,11 @@ pub(super) enum Step {
         /// When.
         after: Duration,
     },
+    /// Let the TPM open this, and register again with a token that it signed.
+    Prove {
+        /// What the TPM opens, base64.
+        authentication_key: String,
+    },
 }
 
 impl Answer {
@@ -51,9 +56,15 @@ impl Answer {
     pub fn step(&self) -> Result<Step, RegisterError> {
         match self.status {
             200..=299 => self.operation(),
+            401 if let Some(authentication_key) = self.challenge() => Ok(Step::Prove { authentication_key }),
             429 | 500..=599 if self.retry_after_secs.is_some() => Ok(Step::Repeat { after: self.wait() }),
             status => Err(RegisterError::Refused(Refusal::read(status, &self.body))),
         }
+    }
+
+    /// What a TPM is to open, if the answer is a challenge and no error.
+    fn challenge(&self) -> Option<String> {
+        serde_json::from_slice::<Challenge>(&self.body).ok().map(|challenge| challenge.authentication_key)
     }
 
     fn operation(&self) -> Result<Step, RegisterError> {
@@ -105,6 +116,13 @@ struct Operation {
     registration_state: Option<Value>,
 }
 
+/// The answer to a device with a TPM that has not proved itself yet.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Challenge {
+    authentication_key: String,
+}
+
 /// What the SDKs wait when they are not told.
 const DEFAULT_WAIT_SECS: u64 = 2;
 /// The C SDK takes 1 to 300 s.
@@ -122,6 +140,7 @@ mod tests {
             Ok(Step::Assigned { hub, device_id, .. }) => format!("{device_id} at {hub}"),
             Ok(Step::Poll { operation_id, after }) => format!("poll {operation_id} after {after:?}"),
             Ok(Step::Repeat { after }) => format!("repeat after {after:?}"),
+            Ok(Step::Prove { authentication_key }) => format!("open {authentication_key}"),
             Err(error) => error.to_string(),
         };
         assert_eq!(found, expected, "{status} {body}");
@@ -145,6 +164,12 @@ mod tests {
         );
         check(202, None, r#"{"operationId":"","status":"disabled"}"#, "the enrollment is disabled");
         check(401, None, r#"{"errorCode":401002,"message":"Unauthorized"}"#, "refused: 401002 Unauthorized");
+        check(
+            401,
+            None,
+            r#"{"message":"x","authenticationKey":"AAAA","keyName":"registration"}"#,
+            "open AAAA",
+        );
         check(429, Some(5), r#"{"errorCode":429001,"message":"x"}"#, "repeat after 5s");
         check(503, Some(3), "", "repeat after 3s");
         check(500, None, r#"{"errorCode":500000,"message":"x"}"#, "refused: 500000 x");

@@ -43,10 +43,10 @@ impl HttpsSession {
                 self.id_scope,
                 encode_component(device.registration_id.as_str())
             ),
-            token: device.registration_token(&self.id_scope),
+            token: device.first_token(&self.id_scope),
             connection: &mut self.connection,
         };
-        converse(&mut channel, &device.registration_id, payload).await
+        converse(&mut channel, (device, &self.id_scope), payload).await
     }
 }
 
@@ -78,5 +78,10 @@ impl Channel for HttpsChannel<'_> {
 
     async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
         self.call(Method::GET, &format!("operations/{operation_id}"), Bytes::new()).await
+    }
+
+    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+        self.token = Some(token);
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Registration over MQTT.
 
 use bytes::Bytes;
-use model::{OperationId, RegistrationId};
+use model::OperationId;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -15,34 +15,22 @@ use crate::mqtt::{Greeting, MqttConnection};
 /// A kept MQTT connection of one device to the device endpoint.
 pub struct MqttSession {
     channel: MqttChannel,
-    registration_id: RegistrationId,
 }
 
 impl MqttSession {
     /// Connects and subscribes to the replies. A wrong key shows only when registering.
     pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<MqttSession, RegisterError> {
-        let config = endpoint.trust.of(&device.credentials).map_err(TransportError::from)?;
-        let id = &device.registration_id;
-        let greeting = Greeting {
-            client_id: id.to_string(),
-            username: format!(
-                "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}",
-                endpoint.id_scope
-            ),
-            password: device.registration_token(&endpoint.id_scope),
-        };
-        let host = endpoint.host.as_str();
-        let mut connection = MqttConnection::open(host, endpoint.mqtts_port, config, greeting).await?;
-        connection.subscribe(REPLIES).await?;
-        Ok(MqttSession {
-            channel: MqttChannel { connection, last_request: 0 },
-            registration_id: device.registration_id.clone(),
-        })
+        let token = device.first_token(&endpoint.id_scope);
+        let connection = connect(endpoint, device, token).await?;
+        let (endpoint, device) = (endpoint.clone(), device.clone());
+        Ok(MqttSession { channel: MqttChannel { connection, endpoint, device, last_request: 0 } })
     }
 
-    /// Registers the device, once more when it is registered already.
+    /// Registers the device, once more when it is registered already. One with a TPM needs a new session for that: its proof
+    /// is good once.
     pub async fn register(&mut self, payload: Option<&Value>) -> Result<Registered, RegisterError> {
-        converse(&mut self.channel, &self.registration_id, payload).await
+        let (device, id_scope) = (self.channel.device.clone(), self.channel.endpoint.id_scope.clone());
+        converse(&mut self.channel, (&device, &id_scope), payload).await
     }
 
     /// Takes leave.
@@ -51,8 +39,33 @@ impl MqttSession {
     }
 }
 
+/// A connection that presents this token. A device with a TPM has none at first, and says that it asks for a challenge.
+async fn connect(
+    endpoint: &Endpoint,
+    device: &Device,
+    token: Option<String>,
+) -> Result<MqttConnection, TransportError> {
+    let config = endpoint.trust.of(&device.credentials)?;
+    let id = &device.registration_id;
+    let asks = if device.tpm().is_some() && token.is_none() { "&attestation=tpm" } else { "" };
+    let greeting = Greeting {
+        client_id: id.to_string(),
+        username: format!(
+            "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}{asks}",
+            endpoint.id_scope
+        ),
+        password: token,
+    };
+    let host = endpoint.host.as_str();
+    let mut connection = MqttConnection::open(host, endpoint.mqtts_port, config, greeting).await?;
+    connection.subscribe(REPLIES).await?;
+    Ok(connection)
+}
+
 struct MqttChannel {
     connection: MqttConnection,
+    endpoint: Endpoint,
+    device: Device,
     last_request: u32,
 }
 
@@ -82,6 +95,13 @@ impl Channel for MqttChannel {
     async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
         let parameters = format!("&operationId={operation_id}");
         self.exchange("GET/iotdps-get-operationstatus", &parameters, Bytes::new()).await
+    }
+
+    /// A token is presented with a connection, so there must be another one.
+    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+        let connection = connect(&self.endpoint, &self.device, Some(token)).await?;
+        std::mem::replace(&mut self.connection, connection).close().await;
+        Ok(())
     }
 }
 

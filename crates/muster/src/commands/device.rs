@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use fleet::{Device, Identity, RegisterError, Transport, register};
-use model::{RegistrationId, SymmetricKey};
-use serde_json::Value;
+use fleet::{Device, Identity, RegisterError, Tpm, TpmAddress, TpmKeyKind, Transport, register};
+use model::{RegistrationId, SymmetricKey, TpmIdentity};
+use serde_json::{Value, json};
 
 use super::target::TargetArgs;
 
@@ -20,32 +21,62 @@ pub struct DeviceArgs {
 
 #[derive(Subcommand)]
 enum DeviceCommand {
-    Register(RegisterArgs),
+    Register(Box<RegisterArgs>),
+    TpmIdentity(TpmIdentityArgs),
+}
+
+/// Print what a TPM goes by, for enrolling it: its public keys and the registration ID that SDKs make of them.
+///
+/// The two keys are made, by the standard templates, and kept in the TPM if they are not there yet.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster device tpm-identity --tpm /dev/tpmrm0
+  muster device tpm-identity --tpm swtpm:127.0.0.1:2321 --tpm-keys ecc --json
+      of an emulated TPM: swtpm socket --tpm2 --tpmstate dir=DIR --server type=tcp,port=2321 \\
+          --ctrl type=tcp,port=2322 --flags not-need-init,startup-clear")]
+struct TpmIdentityArgs {
+    /// The TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for one that swtpm emulates.
+    #[arg(long, value_name = "TPM")]
+    tpm: TpmAddress,
+    /// Which of its keys the TPM goes by: rsa or ecc.
+    #[arg(long, value_name = "KIND", default_value_t)]
+    tpm_keys: TpmKeyKind,
+    /// Print the JSON on one line.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Register a device and print its registration state as JSON.
 ///
-/// The device proves itself with its own symmetric key, with one derived from a group's key, or with a certificate.
+/// The device proves itself with its own symmetric key, with one derived from a group's key, with a certificate, or by
+/// its TPM, which then also keeps the key for the hub.
 /// Exit status 0 when it was assigned to a hub, 1 when it was not, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster device register --dev .muster --registration-id device-1
       through the sample enrollment group of a running `muster dev`
   muster device register --endpoint dps.example --id-scope 0ne00000A0A --ca ca.pem \\
-      --registration-id device-2 --cert device-2.pem --cert-key device-2.key --transport mqtt")]
+      --registration-id device-2 --cert device-2.pem --cert-key device-2.key --transport mqtt
+  muster device register --dev .muster --tpm /dev/tpmrm0
+      by its TPM, which must be enrolled: see muster device tpm-identity")]
 struct RegisterArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The device's registration ID.
-    #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
-    registration_id: RegistrationId,
+    /// The device's registration ID. With a TPM it may be left out; then it is made of the endorsement key, as SDKs do.
+    #[arg(
+        long,
+        value_name = "ID",
+        value_parser = |text: &str| RegistrationId::parse(text),
+        required_unless_present = "tpm"
+    )]
+    registration_id: Option<RegistrationId>,
     /// The device's own symmetric key, base64.
     #[arg(
         long,
         env = "MUSTER_DEVICE_KEY",
         hide_env_values = true,
         value_parser = SymmetricKey::parse,
-        required_unless_present_any = ["dev", "group_key", "cert"]
+        required_unless_present_any = ["dev", "group_key", "cert", "tpm"]
     )]
     key: Option<SymmetricKey>,
     /// The key of the device's enrollment group, base64, from which its own is derived.
@@ -64,6 +95,12 @@ struct RegisterArgs {
     /// The private key of that certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "cert")]
     cert_key: Option<PathBuf>,
+    /// The device's TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for one that swtpm emulates.
+    #[arg(long, value_name = "TPM", conflicts_with_all = ["key", "group_key", "cert"])]
+    tpm: Option<TpmAddress>,
+    /// Which of its keys the TPM goes by: rsa or ecc.
+    #[arg(long, value_name = "KIND", default_value_t, requires = "tpm")]
+    tpm_keys: TpmKeyKind,
     /// How the device speaks to the endpoint: https or mqtt.
     #[arg(long, default_value = "https")]
     transport: Transport,
@@ -78,21 +115,45 @@ struct RegisterArgs {
 /// Runs the command.
 pub async fn run(args: DeviceArgs) -> anyhow::Result<ExitCode> {
     match args.command {
-        DeviceCommand::Register(args) => run_register(args).await,
+        DeviceCommand::Register(args) => run_register(*args).await,
+        DeviceCommand::TpmIdentity(args) => run_tpm_identity(args).await,
     }
+}
+
+async fn run_tpm_identity(args: TpmIdentityArgs) -> anyhow::Result<ExitCode> {
+    let tpm = open_tpm(&args.tpm, args.tpm_keys).await?;
+    let TpmIdentity { endorsement_key, storage_root_key } = tpm.identity();
+    let identity = json!({
+        "registrationId": tpm.default_registration_id(),
+        "endorsementKey": endorsement_key,
+        "storageRootKey": storage_root_key,
+    });
+    print(&identity, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open_tpm(address: &TpmAddress, keys: TpmKeyKind) -> anyhow::Result<Arc<Tpm>> {
+    Ok(Arc::new(Tpm::open(address, keys).await.with_context(|| address.to_string())?))
 }
 
 async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
     let (json, transport, payload) = (args.json, args.transport, args.payload);
+    let tpm = match &args.tpm {
+        Some(address) => Some(open_tpm(address, args.tpm_keys).await?),
+        None => None,
+    };
     let target = args.target.resolve()?;
-    let device = match (args.key, args.group_key.or(target.sample_key), args.cert.zip(args.cert_key)) {
-        (_, _, Some((chain, key))) => {
-            Device::with_certificate(args.registration_id, Identity::from_pem_files(&chain, &key)?)
+    let named = args.registration_id.or_else(|| tpm.as_ref()?.default_registration_id());
+    let name = named.context("--registration-id is needed")?;
+    let device = match (tpm, args.cert.zip(args.cert_key), args.key, args.group_key.or(target.sample_key)) {
+        (Some(tpm), ..) => Device::with_tpm(name, tpm),
+        (None, Some((chain, key)), ..) => {
+            Device::with_certificate(name, Identity::from_pem_files(&chain, &key)?)
         }
-        (Some(key), ..) => Device::with_key(args.registration_id, key),
-        (None, group_key, None) => {
-            let group_key = group_key.context("one of --key, --group-key and --cert is needed")?;
-            Device::in_group(args.registration_id, &group_key)
+        (None, None, Some(key), _) => Device::with_key(name, key),
+        (None, None, None, group_key) => {
+            let group_key = group_key.context("one of --key, --group-key, --cert and --tpm is needed")?;
+            Device::in_group(name, &group_key)
         }
     };
     match register(&target.endpoint, &device, transport, payload.as_ref()).await {

@@ -10,3 +10,4 @@ mod help;
 mod linked_hub;
 mod program;
 mod serve;
+mod tpm;

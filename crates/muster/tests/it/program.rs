@@ -56,10 +56,19 @@ pub struct World {
 
 impl World {
     pub async fn start() -> World {
-        let folder = tempfile::tempdir().unwrap();
+        World::in_folder(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn in_folder(folder: TempDir) -> World {
         let hub_weights = vec![AllocationWeight::default(); 2];
         let options = DevOptions { dir: folder.path().join("muster"), ports: PortChoice::Free, hub_weights };
         World { emulator: dev::start(options).await.unwrap(), folder }
+    }
+
+    /// The emulator stops and starts again, on other ports.
+    pub async fn restarted(self) -> World {
+        self.emulator.stop().await.unwrap();
+        World::in_folder(self.folder).await
     }
 
     pub fn dir(&self) -> PathBuf {
