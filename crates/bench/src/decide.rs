@@ -11,10 +11,10 @@ use std::{
 use anyhow::{Context, ensure};
 use futures_util::{StreamExt, stream};
 use model::{
-    AllocationPolicy, AllocationWeight, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentGroupId,
-    EnrollmentRef, EnrollmentSettings, Etag, GroupAttestation, HubName, IdScope, Instance, Latency,
-    LatencySource, LinkedHub, Presented, Record, RegistrationId, SymmetricKey, SymmetricKeyPair, Timestamp,
-    WebhookRequest,
+    AllocationPolicy, AllocationWeight, Configured, CustomAllocation, Enrollment, EnrollmentGroup,
+    EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, GroupAttestation, HubName, HubWay, IdScope,
+    Instance, Latency, LatencySource, LinkedHub, Presented, Record, RegistrationId, SymmetricKey,
+    SymmetricKeyPair, Timestamp, WebhookRequest,
 };
 use provisioning::{
     allocate::{
@@ -179,6 +179,7 @@ fn device(number: usize) -> anyhow::Result<RegistrationId> {
 fn hub(number: usize) -> anyhow::Result<LinkedHub> {
     Ok(LinkedHub {
         name: HubName::parse(format!("hub-{number}.example"))?,
+        way: HubWay::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(u16::try_from(number % 7 + 1)?)?,
         takes_new_devices: true,
@@ -196,6 +197,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         linked_hubs,
         failover: true,
         require_verified_ca: false,
+        configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[7; 32])?,
     })
 }

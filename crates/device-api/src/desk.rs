@@ -13,6 +13,7 @@ use std::{
 use model::{HubName, IdScope, OperationId, Registration, RegistrationId};
 use provisioning::{
     Error, Provisioning,
+    ports::Delay,
     register::{Ended, Run},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -27,6 +28,9 @@ const MAX_RUNS_OF_HUB: usize = 20_000;
 /// The first pause before a run is tried again; it doubles up to [`LAST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The longest pause that a hub may ask for: whatever it says, it is looked at again.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// Carries out runs.
 pub struct Desk {
@@ -144,7 +148,12 @@ impl Desk {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.provisioning.carry_out(run).await {
-                Ended::Later(reason) => {
+                Ended::Later(Delay { reason, retry_after: Some(after) }) => {
+                    // Operators have been told, once for all runs that the hub holds up.
+                    tracing::debug!(registration.id = %run.registration.registration_id, reason, "assignment waits");
+                    tokio::time::sleep(after.clamp(FIRST_PAUSE, MAX_PAUSE)).await;
+                }
+                Ended::Later(Delay { reason, retry_after: None }) => {
                     tracing::warn!(
                         instance.id_scope = %run.scope,
                         registration.id = %run.registration.registration_id,

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     access::Doors,
-    config::{HubClock, HubConfig},
+    config::{HubClock, HubConfig, Right},
     connections::Connections,
     failure::HubFailure,
     messages::Locks,
@@ -79,6 +79,11 @@ impl Hub {
     /// The hub's host name.
     pub fn name(&self) -> &HubName {
         &self.core.name
+    }
+
+    /// Whether this is the key of a policy that allows this.
+    pub fn allows(&self, policy: &str, key: &SymmetricKey, right: Right) -> bool {
+        self.core.doors.allows(policy, key, right)
     }
 
     /// How many devices it has.

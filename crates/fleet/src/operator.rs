@@ -119,6 +119,11 @@ impl ServiceClient {
         self.0.call(Method::GET, &format!("/usage?{}", bounds.join("&")), None).await
     }
 
+    /// For what has a module of its own.
+    pub(crate) fn operator(&mut self) -> &mut Operator {
+        &mut self.0
+    }
+
     /// How many enrollments a bulk operation may have.
     pub const BULK_LIMIT: usize = 10;
 }
@@ -153,7 +158,7 @@ impl HubRegistry {
 }
 
 /// Signs requests with a policy's key, over one kept connection.
-struct Operator {
+pub(crate) struct Operator {
     address: HostPort,
     port: u16,
     trust: Trust,
@@ -161,6 +166,23 @@ struct Operator {
     key: SymmetricKey,
     api_version: &'static str,
     connection: Option<HttpsConnection>,
+}
+
+/// What is asked.
+pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
+    /// With a query, if there is one.
+    pub(crate) path: &'a str,
+    /// The version that is meant, as a header has it.
+    pub(crate) if_match: Option<&'a str>,
+    pub(crate) body: Option<&'a Value>,
+}
+
+impl<'a> Request<'a> {
+    /// A request without body.
+    pub(crate) fn new(method: Method, path: &'a str) -> Request<'a> {
+        Request { method, path, if_match: None, body: None }
+    }
 }
 
 impl Operator {
@@ -188,15 +210,25 @@ impl Operator {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, OperatorError> {
+        self.ask(Request { method, path, if_match: None, body }).await
+    }
+
+    /// Asks. The answer is null when it has no body.
+    pub(crate) async fn ask(&mut self, request: Request<'_>) -> Result<Value, OperatorError> {
+        let Request { method, path, if_match, body } = request;
         let token = self.token();
         let separator = if path.contains('?') { '&' } else { '?' };
         let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let call = Call { method, path_and_query, authorization: Some(&token), body, ..Call::default() };
+        let authorization = Some(token.as_str());
+        let call = Call { method, path_and_query, authorization, if_match, body, ..Call::default() };
         let response = self.connection().await?.call(call).await.map_err(TransportError::from)?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
         }
         serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))
     }

@@ -1,25 +1,53 @@
 //! The way to an embedded hub in the same process. It is the only thing the two share.
 
 use async_trait::async_trait;
-use embedded_hub::{DeviceSpec, Hub, HubFailure};
-use model::{DeviceId, Order};
-use provisioning::ports::{HubConnector, HubError};
+use embedded_hub::{DeviceSpec, Hub, HubFailure, Right};
+use model::{DeviceId, HubAccess, Order, SymmetricKey};
+use provisioning::ports::{HubConnector, HubError, HubRight};
 
 /// Calls an embedded hub directly.
 pub struct EmbeddedConnector {
     hub: Hub,
+    /// Policy and key that must allow each call; absent where the configuration has linked its own hub.
+    key: Option<(String, SymmetricKey)>,
 }
 
 impl EmbeddedConnector {
-    /// To this hub.
+    /// To this hub, as its configuration may.
     pub fn new(hub: Hub) -> Self {
-        EmbeddedConnector { hub }
+        EmbeddedConnector { hub, key: None }
+    }
+
+    /// To this hub, as the holder of a key may.
+    pub fn by_key(hub: Hub, access: &HubAccess) -> Self {
+        EmbeddedConnector { hub, key: Some((access.policy.clone(), access.key.clone())) }
+    }
+
+    fn rights_lacking(&self) -> Vec<HubRight> {
+        let Some((policy, key)) = &self.key else { return Vec::new() };
+        let needed = [
+            (HubRight::RegistryRead, Right::RegistryRead),
+            (HubRight::RegistryWrite, Right::RegistryWrite),
+            (HubRight::ServiceConnect, Right::ServiceConnect),
+        ];
+        let lacking = needed.into_iter().filter(|(_, right)| !self.hub.allows(policy, key, *right));
+        lacking.map(|(right, _)| right).collect()
+    }
+
+    fn admit(&self) -> Result<(), HubError> {
+        match (&self.key, self.rights_lacking().as_slice()) {
+            (_, []) | (None, _) => Ok(()),
+            (Some((policy, _)), _) => Err(HubError::Unavailable(
+                format!("{}: the key of policy {policy:?} is not accepted for this", self.hub.name()).into(),
+            )),
+        }
     }
 }
 
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
     async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+        self.admit()?;
         let spec = DeviceSpec {
             id: order.device_id.clone(),
             credentials: order.credentials.clone(),
@@ -34,8 +62,13 @@ impl HubConnector for EmbeddedConnector {
     }
 
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+        self.admit()?;
         self.hub.delete_device(device).await.map_err(hub_error)?;
         Ok(())
+    }
+
+    async fn lacking(&self) -> Result<Vec<HubRight>, HubError> {
+        Ok(self.rights_lacking())
     }
 }
 
@@ -43,7 +76,7 @@ impl HubConnector for EmbeddedConnector {
 fn hub_error(failure: HubFailure) -> HubError {
     match failure {
         HubFailure::Invalid(_) | HubFailure::TooLarge(_) => HubError::Refused(failure.to_string()),
-        _ => HubError::Unavailable(failure.to_string()),
+        _ => HubError::Unavailable(failure.to_string().into()),
     }
 }
 
@@ -60,7 +93,8 @@ mod tests {
             (HubFailure::Broken("disk".to_owned()), false),
         ] {
             let text = failure.to_string();
-            let expected = if is_final { HubError::Refused(text) } else { HubError::Unavailable(text) };
+            let expected =
+                if is_final { HubError::Refused(text) } else { HubError::Unavailable(text.into()) };
             assert_eq!(hub_error(failure), expected);
         }
     }

@@ -82,6 +82,25 @@ impl Certificate {
         Self::from_der(&bytes)
     }
 
+    /// Reads the certificates of a PEM file, in their order; at least one.
+    pub fn parse_all(pem: &str) -> Result<Vec<Self>, CertificateError> {
+        let blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
+        let certificates = blocks.map(|block| {
+            let block = block.map_err(|error| CertificateError::Malformed(error.to_string()))?;
+            Self::from_der(&der_of_block(block)?)
+        });
+        let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+        if certificates.is_empty() { Err(CertificateError::NotEncoded) } else { Ok(certificates) }
+    }
+
+    /// Its text, as PEM.
+    pub fn to_pem(&self) -> String {
+        let text = STANDARD.encode(&self.der);
+        let lines: Vec<&str> =
+            (0..text.len()).step_by(64).filter_map(|at| text.get(at..text.len().min(at + 64))).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
+
     /// Reads a certificate from its DER; nothing may follow it.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         if der.len() > Self::MAX_BYTES {
@@ -181,6 +200,10 @@ impl From<Sha256Thumbprint> for String {
 fn der_of_pem(pem: &[u8]) -> Result<Vec<u8>, CertificateError> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem)
         .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+    der_of_block(block)
+}
+
+fn der_of_block(block: x509_parser::pem::Pem) -> Result<Vec<u8>, CertificateError> {
     if block.label != "CERTIFICATE" {
         return Err(CertificateError::Malformed(format!("a PEM block of {}", block.label)));
     }
@@ -251,6 +274,19 @@ mod tests {
         );
         assert_eq!(Certificate::parse(&STANDARD.encode(certificate.der())).unwrap(), certificate);
         assert_eq!(Certificate::parse(&STANDARD.encode(&pem)).unwrap(), certificate);
+    }
+
+    #[test]
+    fn reads_and_writes_files_of_several() {
+        let files = [pem(), pem()];
+        let certificates = Certificate::parse_all(&files.concat()).unwrap();
+        assert_eq!(certificates, files.map(|file| Certificate::parse(&file).unwrap()));
+        let written: String = certificates.iter().map(Certificate::to_pem).collect();
+        assert_eq!(Certificate::parse_all(&written).unwrap(), certificates);
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        for text in ["", "no PEM", key, &format!("{}{key}", pem())] {
+            assert!(Certificate::parse_all(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocationPolicy, HostName, HubName, IdScope, PolicyName, SymmetricKey};
+use crate::{AllocationPolicy, Configured, HostName, HubName, IdScope, LinkedHub, PolicyName, SymmetricKey};
 
 /// One provisioning service instance with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ pub struct Instance {
     pub failover: bool,
     /// Whether a group's signing certificate must be a verified CA certificate of the instance, or chain to one.
     pub require_verified_ca: bool,
+    /// What the configuration said of the hubs and of how they are chosen, when it was last read.
+    pub configured: Configured,
     /// Marks the operation IDs that this instance issued.
     pub operation_key: SymmetricKey,
 }
@@ -38,22 +40,6 @@ impl Instance {
     pub fn access_policy(&self, name: &str) -> Option<&AccessPolicy> {
         self.access_policies.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
     }
-}
-
-/// A hub that an instance may assign devices to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkedHub {
-    /// Its host name, which devices are told.
-    pub name: HubName,
-    /// Where it stands, in the operator's words.
-    pub location: String,
-    /// Its share of devices, against the other hubs' weights.
-    pub weight: AllocationWeight,
-    /// Whether allocation policies may choose it for new devices.
-    pub takes_new_devices: bool,
-    /// How many devices it may have before failover passes it over; `None` for as many as it takes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_devices: Option<u64>,
 }
 
 /// A weight of 1 to 1000.

@@ -17,6 +17,7 @@ mod enrollment;
 mod ids;
 mod instance;
 mod key;
+mod link;
 mod registration;
 mod revocation;
 mod revocation_parts;
@@ -52,10 +53,9 @@ pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope,
     OperationId, PolicyName, RegistrationId, VerificationCode,
 };
-pub use instance::{
-    AccessPolicy, AllocationWeight, Instance, LinkedHub, OutOfRange, Right, Rights, UnknownRight,
-};
+pub use instance::{AccessPolicy, AllocationWeight, Instance, OutOfRange, Right, Rights, UnknownRight};
 pub use key::{KeyError, SymmetricKey};
+pub use link::{AccessDraft, Configured, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
     Substatus, TpmHandover, TwinOrder,

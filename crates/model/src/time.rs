@@ -1,6 +1,6 @@
 //! Instants as the service writes them: UTC, in ticks of 100 ns, seven fractional digits.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,18 @@ impl Timestamp {
     /// The UTC day this instant lies in.
     pub const fn day(self) -> Day {
         Day(self.unix_seconds().div_euclid(SECONDS_PER_DAY) as i32)
+    }
+
+    /// The instant so much later.
+    pub fn plus(self, time: Duration) -> Self {
+        let ticks = i64::try_from(time.as_nanos() / 100).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_add(ticks))
+    }
+
+    /// How long it is from `earlier` to this instant; nothing when that is the later one.
+    pub fn since(self, earlier: Self) -> Duration {
+        let ticks = u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default();
+        Duration::from_nanos(ticks.saturating_mul(100))
     }
 
     /// Parses an ISO 8601 instant such as `2022-08-31T22:02:50.5163352Z`, of the years 1 to 9999.

@@ -29,11 +29,13 @@ pub enum OperationKind {
     RegistrationDelete,
     /// A page of registrations was queried.
     RegistrationQuery,
+    /// A hub was linked or unlinked, or a link or the instance's allocation policy changed.
+    LinkedHubChange,
 }
 
 impl OperationKind {
     /// Every kind, in the order of the reports.
-    pub const ALL: [OperationKind; 10] = [
+    pub const ALL: [OperationKind; 11] = [
         Self::Registration,
         Self::Reregistration,
         Self::EnrollmentRead,
@@ -44,6 +46,7 @@ impl OperationKind {
         Self::RegistrationRead,
         Self::RegistrationDelete,
         Self::RegistrationQuery,
+        Self::LinkedHubChange,
     ];
 
     /// The name in reports, the same as in JSON.
@@ -59,6 +62,7 @@ impl OperationKind {
             Self::RegistrationRead => "registrationRead",
             Self::RegistrationDelete => "registrationDelete",
             Self::RegistrationQuery => "registrationQuery",
+            Self::LinkedHubChange => "linkedHubChange",
         }
     }
 

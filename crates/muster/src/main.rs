@@ -33,6 +33,8 @@ enum Command {
     Device(commands::device::DeviceArgs),
     /// Judge certificates.
     Cert(commands::cert::CertArgs),
+    /// Link the hubs that devices are assigned to, and look at them.
+    Hub(commands::hub::HubArgs),
     /// Show how many operations a service instance completed.
     Usage(commands::usage::UsageArgs),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
                 Command::Fleet(args) => commands::fleet::run(args).await,
                 Command::Device(args) => commands::device::run(args).await,
                 Command::Cert(args) => commands::cert::run(args),
+                Command::Hub(args) => commands::hub::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
             }
         })

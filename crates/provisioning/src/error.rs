@@ -50,6 +50,8 @@ pub enum RecordKind {
     RevocationList,
     /// The block of a certificate.
     Block,
+    /// A linked hub.
+    LinkedHub,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -62,6 +64,7 @@ impl std::fmt::Display for RecordKind {
             RecordKind::CaCertificate => "CA certificate",
             RecordKind::RevocationList => "revocation list",
             RecordKind::Block => "block of the certificate",
+            RecordKind::LinkedHub => "linked hub",
         })
     }
 }

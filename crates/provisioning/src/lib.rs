@@ -2,7 +2,7 @@
 //!
 //! Read it in this order: [`ports`] says what is needed from outside; [`attest`] turns evidence into proof;
 //! [`allocate`] chooses a hub; [`register`] plans and carries out a registration; [`enroll`] keeps the enrollments, and
-//! [`authorities`] what is known of CAs.
+//! [`authorities`] and [`link`] what is known of CAs and of hubs.
 //! Decisions are plain functions over values; the methods of [`Provisioning`] load what a decision needs, and do what
 //! it says. There is no socket, no clock and no randomness here but through the ports, and nothing sleeps.
 
@@ -11,6 +11,7 @@ pub mod attest;
 pub mod authorities;
 pub mod enroll;
 mod error;
+pub mod link;
 pub mod ports;
 mod record;
 pub mod register;

@@ -5,7 +5,7 @@
 //! changes and the operation they count as, atomically on disk when it returns. Every engine passes the conformance
 //! suite in `testkit`.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
@@ -31,6 +31,15 @@ pub trait Store: Send + Sync {
 
     /// Creates or replaces an instance.
     async fn put_instance(&self, instance: Instance) -> Result<(), StoreError>;
+
+    /// Replaces an instance that is stored just as `expected`, and counts the operation; in one transaction, on disk when
+    /// this returns. False when another is stored under its ID scope, or none; then nothing was done.
+    async fn replace_instance(
+        &self,
+        expected: &Instance,
+        next: Instance,
+        operation: (OperationKind, Day),
+    ) -> Result<bool, StoreError>;
 
     /// One individual enrollment.
     async fn individual(
@@ -204,8 +213,12 @@ pub enum StoreError {
 
 /// The hubs that can be reached.
 pub trait Hubs: Send + Sync {
-    /// The way to a linked hub, or `None` when nothing here leads to it.
+    /// The way to a linked hub, or `None` when nothing here leads to it. Ways are made as they are asked for and kept, so
+    /// that a link that was made or changed a moment ago counts from the next call on.
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>>;
+
+    /// Lets go of the way to a hub that is linked no more, or in another way. Calls that are under way end first.
+    fn forget(&self, _hub: &LinkedHub) {}
 }
 
 /// The way to one kind of linked hub. Every call may be repeated: the outcome is that of one call.
@@ -228,6 +241,69 @@ pub trait HubConnector: Send + Sync {
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
         Ok(None)
     }
+
+    /// Which rights the link's key lacks, found out without changing anything; all of them when it is not the policy's
+    /// key. An error when the hub cannot be asked.
+    async fn lacking(&self) -> Result<Vec<HubRight>, HubError> {
+        Ok(Vec::new())
+    }
+
+    /// How the hub has answered lately.
+    fn health(&self) -> HubHealth {
+        HubHealth::default()
+    }
+}
+
+/// What the key of a link must allow, by Azure's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HubRight {
+    /// To read device identities.
+    RegistryRead,
+    /// To write device identities.
+    RegistryWrite,
+    /// To read and write twins.
+    ServiceConnect,
+}
+
+impl fmt::Display for HubRight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// How a hub has answered lately.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubHealth {
+    /// Whether it is called.
+    pub circuit: Circuit,
+    /// Since when; absent while it is as it was when the way was made.
+    pub since: Option<Timestamp>,
+    /// When it is tried again, of an open circuit.
+    pub retry_at: Option<Timestamp>,
+    /// What went wrong last, and when. It may be long ago.
+    pub last_error: Option<(Timestamp, String)>,
+}
+
+/// Whether a hub is called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Circuit {
+    /// It is.
+    #[default]
+    Closed,
+    /// It is not, because it failed or asked for a pause.
+    Open,
+    /// One call is under way that shows whether it works again; others wait.
+    HalfOpen,
+}
+
+impl fmt::Display for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Circuit::Closed => "closed",
+            Circuit::Open => "open",
+            Circuit::HalfOpen => "half-open",
+        })
+    }
 }
 
 /// Why a hub did not do what it was told.
@@ -235,7 +311,7 @@ pub trait HubConnector: Send + Sync {
 pub enum HubError {
     /// The hub is down, slow or throttling: trying again later helps.
     #[error("the hub is unavailable: {0}")]
-    Unavailable(String),
+    Unavailable(Delay),
     /// The hub says no, and will again.
     #[error("the hub refuses: {0}")]
     Refused(String),
@@ -314,6 +390,29 @@ impl Surroundings for Unknown {
 
     fn report(&self) -> LatencyReport {
         LatencyReport::default()
+    }
+}
+
+/// What holds something up, for operators, and how long that lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delay {
+    /// Why.
+    pub reason: String,
+    /// When to try again. Given when it is known that it is no use before; operators have been told then, once for
+    /// everything that it holds up.
+    pub retry_after: Option<Duration>,
+}
+
+impl<T: Into<String>> From<T> for Delay {
+    /// Nobody knows how long it lasts.
+    fn from(reason: T) -> Delay {
+        Delay { reason: reason.into(), retry_after: None }
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
     }
 }
 

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
-use hub::{RestConnector, RestLink, SurveyPorts};
-use model::{HostName, HubName, Instance, SymmetricKey};
+use hub::{Connectors, SurveyPorts};
+use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::{
     Provisioning,
@@ -23,9 +23,10 @@ use tokio::{net::TcpListener, task::JoinSet};
 use webhook::WebhookClient;
 
 use crate::{
-    config::{Config, EmbeddedHubConfig, HubDirectory, LatencySources, TlsIdentityConfig},
+    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, TlsIdentityConfig},
     links,
     ports::{SystemClock, SystemEntropy},
+    reconcile::reconcile,
     watch::Watch,
     web,
 };
@@ -42,9 +43,7 @@ pub struct Plan {
     pub sockets: Sockets,
     /// Hubs of this process.
     pub hubs: Vec<HubPlan>,
-    /// Links to hubs outside of this process.
-    pub remote_hubs: Vec<RestLink>,
-    /// The service instances. One that is stored keeps its operation key.
+    /// The service instances. One that is stored keeps its operation key, and what operators changed of its links.
     pub instances: Vec<Instance>,
     /// How far devices are from hubs.
     pub latency: LatencySources,
@@ -88,7 +87,7 @@ pub struct HubPlan {
 pub struct App {
     store: Arc<dyn Store>,
     hubs: Vec<(Hub, Sockets)>,
-    remote_hubs: Vec<Arc<RestConnector>>,
+    connectors: Arc<dyn Hubs>,
     watch: Watch,
     desk: Arc<Desk>,
     router: axum::Router,
@@ -111,11 +110,9 @@ impl App {
 
         let hubs = open_hubs(&plan.data_dir, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let connector = |link| Arc::new(RestConnector::new(link, Arc::clone(&clock)));
-        let remote_hubs: Vec<_> = plan.remote_hubs.into_iter().map(connector).collect();
-        let connectors = hub::Connectors::to_embedded(hubs.iter().map(|(hub, _)| hub.clone()))
-            .and_over_rest(remote_hubs.iter().cloned());
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+        let embedded = hubs.iter().map(|(hub, _)| hub.clone());
+        let connectors = Connectors::new(embedded, Arc::clone(&clock), Arc::clone(&entropy));
         let connectors: Arc<dyn Hubs> = Arc::new(connectors);
         let watch = Watch::new(
             plan.latency,
@@ -128,7 +125,7 @@ impl App {
         );
         let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
             store: Arc::clone(&store),
-            hubs: connectors,
+            hubs: Arc::clone(&connectors),
             webhook: Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock))),
             surroundings: watch.surroundings(),
             clock: Arc::clone(&clock),
@@ -143,18 +140,7 @@ impl App {
         let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
-        Ok(App {
-            store,
-            hubs,
-            remote_hubs,
-            watch,
-            desk,
-            router,
-            device_api,
-            sockets: plan.sockets,
-            tls,
-            gate,
-        })
+        Ok(App { store, hubs, connectors, watch, desk, router, device_api, sockets: plan.sockets, tls, gate })
     }
 
     /// What is stored, for those who set things up before it is served.
@@ -169,7 +155,7 @@ impl App {
             tracing::info!(count = resumed, "took up assignments that were cut off");
         }
         // Their end is of no account; dropping them ends them.
-        let _checks = links::check(self.remote_hubs);
+        let _checks = links::check(&*self.connectors, self.store.instances().await?);
         let _watch = self.watch.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
@@ -218,39 +204,6 @@ fn within(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
 /// A database with its pooled readers, and the listeners beside it.
 const DESCRIPTORS_OF_A_STORE: usize = 48;
 
-/// Brings the stored instances in line with the planned ones. An instance that is stored and not planned is refused,
-/// because its devices would be turned away without anyone having said so.
-async fn reconcile(store: &dyn Store, planned: Vec<Instance>) -> anyhow::Result<()> {
-    let stored = store.instances().await?;
-    let is_planned = |stored: &Instance| planned.iter().any(|it| it.id_scope == stored.id_scope);
-    if let Some(left) = stored.iter().find(|stored| !is_planned(stored)) {
-        bail!(
-            "the database has the instance {:?} with ID scope {}, and the configuration does not: put it back, or give \
-             the others a data_dir of their own",
-            left.name,
-            left.id_scope
-        );
-    }
-    for held in &stored {
-        // First let go of host names that move to another instance: no two may have the same, not even for a moment.
-        let moves = |host: &HostName| {
-            planned.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
-        };
-        if held.service_hosts.iter().any(moves) {
-            let mut released = Instance::clone(held);
-            released.service_hosts.retain(|host| !moves(host));
-            store.put_instance(released).await?;
-        }
-    }
-    for mut instance in planned {
-        if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
-            instance.operation_key = same.operation_key.clone();
-        }
-        store.put_instance(instance).await?;
-    }
-    Ok(())
-}
-
 fn open_hubs(data_dir: &Path, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::Result<Vec<(Hub, Sockets)>> {
     let open = |plan: HubPlan| {
         let path = data_dir.join("hubs").join(format!("{}.db", plan.name));
@@ -277,13 +230,11 @@ impl Plan {
             Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
         let master_key_file = config.master_key_file.clone();
-        let (instances, remote_hubs) = instances(config)?;
         Ok(Plan {
             data_dir: config.data_dir.clone(),
             master_key_file: master_key_file.unwrap_or_else(|| config.data_dir.join("master.key")),
             identities: identities(config)?,
-            instances,
-            remote_hubs,
+            instances: instances(config)?,
             sockets: Sockets::bind(config.listen.https, config.listen.mqtts)?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
             latency: config.latency.sources()?,
@@ -319,11 +270,10 @@ fn owner_keys(config: &Config) -> anyhow::Result<Vec<SymmetricKey>> {
     config.embedded_hubs.iter().map(key).collect()
 }
 
-/// With the hubs outside of this process that they are linked to.
-fn instances(config: &Config) -> anyhow::Result<(Vec<Instance>, Vec<RestLink>)> {
-    let (entropy, mut hubs) = (SystemEntropy::default(), HubDirectory::new(config));
-    let instances = config.instances.iter().map(|it| it.instance(entropy.symmetric_key()?, &mut hubs));
-    Ok((instances.collect::<anyhow::Result<_>>()?, hubs.into_remote()))
+fn instances(config: &Config) -> anyhow::Result<Vec<Instance>> {
+    let entropy = SystemEntropy::default();
+    let instance = |it: &InstanceConfig| it.instance(entropy.symmetric_key()?, &config.embedded_hubs);
+    config.instances.iter().map(instance).collect()
 }
 
 #[cfg(test)]
@@ -355,33 +305,5 @@ mod tests {
         sealer(&key, &database).unwrap();
         std::fs::write(&database, "").unwrap();
         sealer(&key, &database).unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_stored_instances_follow_the_planned_ones_and_none_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
-        reconcile(&store, vec![one.clone(), two.clone()]).await.unwrap();
-        let error = reconcile(&store, vec![one.clone(), three]).await.unwrap_err().to_string();
-        assert!(error.contains("configuration does not"), "{error}");
-        let stored = store.instances().await.unwrap();
-        assert_eq!(stored.len(), 2, "nothing was changed");
-
-        // Instances may swap their host names.
-        let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];
-        std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
-        reconcile(&store, vec![swapped_one, swapped_two]).await.unwrap();
-        let host = &one.service_hosts[0];
-        assert_eq!(store.instance_by_host(host).await.unwrap().unwrap().id_scope, two.id_scope);
-
-        let renamed = Instance {
-            name: "renamed".into(),
-            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
-            ..one.clone()
-        };
-        reconcile(&store, vec![renamed, two]).await.unwrap();
-        let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
-        assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
     }
 }

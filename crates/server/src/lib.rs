@@ -7,6 +7,7 @@ pub mod dev;
 mod links;
 pub mod logging;
 mod ports;
+mod reconcile;
 mod watch;
 mod web;
 

@@ -3,18 +3,19 @@
 
 use std::sync::Arc;
 
-use hub::{LinkRight, RestConnector};
-use provisioning::ports::HubError;
+use model::{HubName, HubWay, Instance};
+use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
 use tokio::task::JoinSet;
 
 /// Checks each link once, beside everything else.
-pub(crate) fn check(links: Vec<Arc<RestConnector>>) -> JoinSet<()> {
-    links.into_iter().map(check_one).collect()
+pub(crate) fn check(hubs: &dyn Hubs, instances: Vec<Arc<Instance>>) -> JoinSet<()> {
+    let links = instances.iter().flat_map(|instance| &instance.linked_hubs);
+    let by_key = links.filter(|hub| hub.way != HubWay::Embedded);
+    by_key.filter_map(|hub| Some(check_one(hub.name.clone(), hubs.connector(hub)?))).collect()
 }
 
-async fn check_one(link: Arc<RestConnector>) {
-    let hub = link.hub();
-    match verdict(link.lacking().await) {
+async fn check_one(hub: HubName, connector: Arc<dyn HubConnector>) {
+    match verdict(connector.lacking().await) {
         Ok(()) => {
             tracing::info!(hub.name = %hub, "the linked hub answers, and its key may do what is needed")
         }
@@ -25,7 +26,7 @@ async fn check_one(link: Arc<RestConnector>) {
 }
 
 /// What is wrong with a link, and what to do.
-fn verdict(lacking: Result<Vec<LinkRight>, HubError>) -> Result<(), String> {
+fn verdict(lacking: Result<Vec<HubRight>, HubError>) -> Result<(), String> {
     match lacking {
         Ok(lacking) if lacking.is_empty() => Ok(()),
         Ok(lacking) => {
@@ -46,7 +47,7 @@ mod tests {
     #[test]
     fn says_what_is_missing() {
         assert_eq!(verdict(Ok(vec![])), Ok(()));
-        let problem = verdict(Ok(vec![LinkRight::RegistryWrite, LinkRight::ServiceConnect])).unwrap_err();
+        let problem = verdict(Ok(vec![HubRight::RegistryWrite, HubRight::ServiceConnect])).unwrap_err();
         assert!(
             problem.starts_with("the key is not accepted for RegistryWrite, ServiceConnect;"),
             "{problem}"

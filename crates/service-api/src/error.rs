@@ -89,6 +89,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         Error::NotFound(RecordKind::CaCertificate) => 404_205,
         Error::NotFound(RecordKind::RevocationList) => 404_206,
         Error::NotFound(RecordKind::Block) => 404_207,
+        Error::NotFound(RecordKind::LinkedHub) => 404_208,
         Error::Exists(_) => 409_201,
         Error::PreconditionFailed(_) => 412_000,
     };

@@ -1,13 +1,14 @@
 //! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
 //!
 //! A request goes through four steps, one module each: [`route`] says what is asked for, [`access`] proves that the
-//! caller may, `enrollments`, `registrations`, `certificates`, `revocation` and `usage` translate between JSON and the
-//! verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
+//! caller may, `enrollments`, `registrations`, `certificates`, `revocation`, `links` and `usage` translate between JSON
+//! and the verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
 
 mod access;
 mod certificates;
 mod enrollments;
 mod error;
+mod links;
 mod registrations;
 mod reply;
 mod request;
@@ -107,5 +108,12 @@ async fn dispatch(
         Endpoint::BlockPut => revocation::block(api, granted, call).await,
         Endpoint::BlockDelete => revocation::unblock(api, granted, call).await,
         Endpoint::Expiring => revocation::expiring(api, granted, call).await,
+        Endpoint::LinkedHubList => links::list(api, granted),
+        Endpoint::LinkedHubRead => links::read(api, granted, call),
+        Endpoint::LinkedHubPut => links::put(api, granted, call).await,
+        Endpoint::LinkedHubDelete => links::delete(api, granted, call).await,
+        Endpoint::LinkedHubCheck => links::check(api, granted, call).await,
+        Endpoint::DefaultPolicyRead => Ok(links::read_default_policy(granted)),
+        Endpoint::DefaultPolicyPut => links::put_default_policy(api, granted, call).await,
     }
 }

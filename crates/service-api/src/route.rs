@@ -38,6 +38,13 @@ pub(crate) enum Endpoint {
     BlockPut,
     BlockDelete,
     Expiring,
+    LinkedHubList,
+    LinkedHubRead,
+    LinkedHubPut,
+    LinkedHubDelete,
+    LinkedHubCheck,
+    DefaultPolicyRead,
+    DefaultPolicyPut,
 }
 
 impl Endpoint {
@@ -77,16 +84,16 @@ const READ: &[Right] = &[Right::EnrollmentRead];
 const WRITE: &[Right] = &[Right::EnrollmentWrite];
 const SEE: &[Right] = &[Right::RegistrationStatusRead];
 const DROP: &[Right] = &[Right::RegistrationStatusWrite];
-/// Usage holds no secrets: whoever may read anything, or runs the instance, may see it.
+/// CAs and hubs decide about every device of the instance.
+const CONFIGURE: &[Right] = &[Right::ServiceConfig];
+/// What is shown of the service itself holds no secrets: whoever may read anything, or runs the instance, may see it.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
 
 /// Whoever may read enrollments may see the CAs that they lead to.
 const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
-/// CAs decide about every device of the instance.
-const CONFIGURE: &[Right] = &[Right::ServiceConfig];
 
 /// Every route. `query` is an ID like any other for methods other than POST.
-static ROUTES: [Route; 29] = [
+static ROUTES: [Route; 36] = [
     route(Method::GET, &["enrollments", ID], Endpoint::IndividualRead, READ),
     route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
     route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
@@ -121,6 +128,13 @@ static ROUTES: [Route; 29] = [
     route(Method::PUT, &["blockedCertificates", ID], Endpoint::BlockPut, CONFIGURE),
     route(Method::DELETE, &["blockedCertificates", ID], Endpoint::BlockDelete, CONFIGURE),
     route(Method::GET, &["expiringCertificates"], Endpoint::Expiring, SEE_CAS),
+    route(Method::GET, &["linkedHubs"], Endpoint::LinkedHubList, ANY_READ),
+    route(Method::GET, &["linkedHubs", ID], Endpoint::LinkedHubRead, ANY_READ),
+    route(Method::PUT, &["linkedHubs", ID], Endpoint::LinkedHubPut, CONFIGURE),
+    route(Method::DELETE, &["linkedHubs", ID], Endpoint::LinkedHubDelete, CONFIGURE),
+    route(Method::POST, &["linkedHubs", ID, "check"], Endpoint::LinkedHubCheck, CONFIGURE),
+    route(Method::GET, &["allocationPolicy"], Endpoint::DefaultPolicyRead, ANY_READ),
+    route(Method::PUT, &["allocationPolicy"], Endpoint::DefaultPolicyPut, CONFIGURE),
 ];
 
 const fn route(
@@ -269,6 +283,13 @@ mod tests {
             "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
         check(Method::GET, &format!("{resource}/certificates"), Ok((CertificateList, "")));
         check(Method::POST, &format!("{resource}/certificates/a/verify"), Ok((CertificateVerify, "a")));
+        check(Method::GET, "/linkedhubs/", Ok((LinkedHubList, "")));
+        check(Method::GET, "/linkedHubs/hub.example", Ok((LinkedHubRead, "hub.example")));
+        check(Method::PUT, "/linkedHubs/hub.example", Ok((LinkedHubPut, "hub.example")));
+        check(Method::DELETE, "/linkedHubs/hub.example", Ok((LinkedHubDelete, "hub.example")));
+        check(Method::POST, "/linkedHubs/hub.example/check", Ok((LinkedHubCheck, "hub.example")));
+        check(Method::GET, "/allocationPolicy", Ok((DefaultPolicyRead, "")));
+        check(Method::PUT, "/allocationPolicy", Ok((DefaultPolicyPut, "")));
     }
 
     #[test]

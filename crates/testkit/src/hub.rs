@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use model::{DeviceId, HubCredentials, HubName, InitialTwin, LinkedHub, Order, TwinOrder};
-use provisioning::ports::{HubConnector, HubError, Hubs};
+use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// The hubs that can be reached, by name.
@@ -76,8 +76,12 @@ pub enum Call {
     Remove(DeviceId),
 }
 
+/// What a hub says of the key that it is called with.
+pub type Rights = Result<Vec<HubRight>, HubError>;
+
 #[derive(Debug, Default)]
 struct State {
+    lacking: Option<Rights>,
     devices: BTreeMap<DeviceId, FakeDevice>,
     failures: VecDeque<Failure>,
     calls: Vec<Call>,
@@ -87,6 +91,11 @@ impl FakeHub {
     /// Lets the next call that is not spoken for fail like this; several queue up.
     pub fn fail_next(&self, failure: Failure) {
         self.state().failures.push_back(failure);
+    }
+
+    /// Says this of the key that it is called with, from now on.
+    pub fn lack(&self, rights: Rights) {
+        self.state().lacking = Some(rights);
     }
 
     /// Forgets the failures that are queued still.
@@ -170,6 +179,10 @@ impl HubConnector for FakeHub {
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
         self.serve(Call::Remove(device.clone())).await
     }
+
+    async fn lacking(&self) -> Rights {
+        self.state().lacking.clone().unwrap_or(Ok(Vec::new()))
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +197,7 @@ mod tests {
         let hub = FakeHub::default();
         let order = sample::order("dev-1");
         let id = order.device_id.clone();
-        let down = HubError::Unavailable("down".to_owned());
+        let down = HubError::Unavailable("down".into());
         hub.fail_next(Failure::Before(down.clone()));
         hub.fail_next(Failure::After(down.clone()));
 

@@ -2,11 +2,12 @@
 
 use model::{
     AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, Block, BlockReason,
-    CaCertificate, CaReference, Certificate, CertificatePolicy, Crl, CrlAddress, CustomAllocation, DeviceId,
-    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Failure,
-    GroupAttestation, GroupCertificates, HostName, HubCredentials, HubName, IdScope, IndividualAttestation,
-    IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair,
-    PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
+    CaCertificate, CaReference, Certificate, CertificatePolicy, Configured, Crl, CrlAddress,
+    CustomAllocation, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName, HubAccess,
+    HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair, PolicyName,
+    ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
     RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
     SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, TwinCollection, TwinOrder,
     VerificationCode,
@@ -15,8 +16,9 @@ use serde_json::{Value, json};
 
 /// An instance with two linked hubs, reached under `SCOPE.example`.
 pub fn instance(scope: &str) -> Instance {
-    let hub = |name: &str, weight, takes_new_devices| LinkedHub {
+    let hub = |name: &str, way, weight, takes_new_devices| LinkedHub {
         name: hub_name(name),
+        way,
         location: "north".to_owned(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices,
@@ -33,11 +35,23 @@ pub fn instance(scope: &str) -> Instance {
             secondary_key: key(2),
             rights: Rights::ALL,
         }],
-        linked_hubs: vec![hub("hub-1.example", 1, true), hub("hub-2.example", 3, false)],
+        linked_hubs: vec![
+            hub("hub-1.example", HubWay::Embedded, 1, true),
+            hub("hub-2.example", HubWay::Access(hub_access()), 3, false),
+        ],
         failover: true,
         require_verified_ca: false,
+        configured: Configured {
+            allocation_policy: AllocationPolicy::GeoLatency,
+            linked_hubs: vec![hub("hub-1.example", HubWay::Embedded, 2, true)],
+        },
         operation_key: key(3),
     }
+}
+
+/// The way to a hub by a key.
+pub fn hub_access() -> HubAccess {
+    HubAccess { port: 443, policy: "iothubowner".to_owned(), key: key(4), ca: Vec::new() }
 }
 
 /// An individual enrollment with a symmetric key.

@@ -1,49 +1,33 @@
 //! Whether the key of a link may do what is needed, found out without changing anything.
 
-use std::fmt;
-
-use http::{Method, StatusCode};
-use provisioning::ports::HubError;
+use http::Method;
+use provisioning::ports::{HubError, HubRight};
 use serde_json::json;
 
-use super::{RestConnector, answer::Answer, line::Question, question};
-
-/// What the policy of a link must allow, by Azure's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkRight {
-    /// To read device identities.
-    RegistryRead,
-    /// To write device identities.
-    RegistryWrite,
-    /// To read and write twins.
-    ServiceConnect,
-}
-
-impl fmt::Display for LinkRight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
+use super::{
+    RestConnector,
+    answer::{Answer, Problem},
+    line::Question,
+    question,
+};
 
 impl RestConnector {
-    /// Which rights the link's key lacks; all of them when it is not the policy's key. An error when the hub cannot be
-    /// asked, or is none.
-    pub async fn lacking(&self) -> Result<Vec<LinkRight>, HubError> {
+    /// See [`provisioning::ports::HubConnector::lacking`].
+    pub(super) async fn rights_lacking(&self) -> Result<Vec<HubRight>, HubError> {
         let body = json!({ "deviceId": PROBE });
         let write = Question { etag: Some(NO_ETAG), ..question(Method::PUT, DEVICE, &body) };
         let probes = [
-            (LinkRight::RegistryRead, Question::new(Method::GET, DEVICE)),
-            (LinkRight::RegistryWrite, write),
-            (LinkRight::ServiceConnect, Question::new(Method::GET, TWIN)),
+            (HubRight::RegistryRead, Question::new(Method::GET, DEVICE)),
+            (HubRight::RegistryWrite, write),
+            (HubRight::ServiceConnect, Question::new(Method::GET, TWIN)),
         ];
         let mut lacking = Vec::new();
         for (right, probe) in probes {
-            let response = self.line.exchange(probe).await?;
-            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                lacking.push(right);
-            } else {
+            match self.line.probe(probe, Answer::of).await? {
                 // Whatever is said about the device, whoever says it may.
-                Answer::of(&response).map_err(|problem| problem.of(self.line.link()))?;
+                Ok(_) => {}
+                Err(Problem::Denied(..)) => lacking.push(right),
+                Err(problem) => return Err(problem.of(self.line.link())),
             }
         }
         Ok(lacking)

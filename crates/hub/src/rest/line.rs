@@ -1,7 +1,10 @@
-//! The HTTP side of a link: tokens, kept connections, and how many calls a hub gets at once.
+//! The HTTP side of a link: tokens, kept connections, how many calls a hub gets at once, and whether it is called at all.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,17 +12,21 @@ use bytes::Bytes;
 use http::{Method, Response};
 use model::HubName;
 use net::client::{Call, ClientError, HttpsConnection};
-use provisioning::ports::{Clock, HubError};
+use provisioning::ports::{Clock, Delay, Entropy, HubError, HubHealth};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 use wire::{hub::quoted, sas};
 
-use super::{answer::Answer, link::RestLink};
+use super::{
+    answer::Problem,
+    circuit::{Circuit, Leave},
+    link::RestLink,
+};
 
-/// Calls to one hub at once, each on a connection of its own. A hub of the smallest paid kind does 100 registry
-/// operations a minute; another Muster commits so many together.
+/// Calls to one hub at once, each on a connection of its own: what one hub can hold up of this process, however slow it
+/// is. A hub of the smallest paid kind does 100 registry operations a minute; another Muster commits so many together.
 const MAX_CALLS: usize = 32;
 
 /// A connection that was silent for longer is not used again: address translators forget theirs after minutes.
@@ -36,8 +43,11 @@ const API_VERSION: &str = "2021-04-12";
 pub(super) struct Line {
     link: RestLink,
     clock: Arc<dyn Clock>,
+    circuit: Circuit,
     token: Mutex<Option<Token>>,
     places: Semaphore,
+    /// Whether operators have been told that calls wait for places.
+    is_crowded: AtomicBool,
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -70,32 +80,98 @@ impl<'a> Question<'a> {
 }
 
 impl Line {
-    pub(super) fn new(link: RestLink, clock: Arc<dyn Clock>) -> Line {
-        let places = Semaphore::new(MAX_CALLS);
-        Line { link, clock, token: Mutex::default(), places, kept: Mutex::default() }
+    pub(super) fn new(link: RestLink, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Line {
+        Line {
+            circuit: Circuit::new(link.hub.clone(), Arc::clone(&clock), entropy),
+            link,
+            clock,
+            token: Mutex::default(),
+            places: Semaphore::new(MAX_CALLS),
+            is_crowded: AtomicBool::new(false),
+            kept: Mutex::default(),
+        }
     }
 
     pub(super) fn hub(&self) -> &HubName {
         &self.link.hub
     }
 
-    /// Asks, and reads the answer as one of those that requests about one device get.
-    pub(super) async fn ask(&self, question: Question<'_>) -> Result<Answer, HubError> {
-        let response = self.exchange(question).await?;
-        Answer::of(&response).map_err(|problem| problem.of(&self.link))
+    /// How the hub has answered lately.
+    pub(super) fn health(&self) -> HubHealth {
+        self.circuit.health()
     }
 
-    /// Asks; any answer will do.
-    pub(super) async fn exchange(&self, question: Question<'_>) -> Result<Response<Bytes>, HubError> {
-        let place = timeout(self.link.place_within, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(self.unavailable("more calls are under way than it gets at once"));
+    /// Asks, if the hub is called at present, and reads the answer.
+    pub(super) async fn ask<T>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
+    ) -> Result<T, HubError> {
+        // Before the place: who is not let through shall not wait for one.
+        if let Some(delay) = self.circuit.refusal() {
+            return Err(HubError::Unavailable(delay));
+        }
+        let _place = self.place().await?;
+        let leave = self.circuit.enter().map_err(HubError::Unavailable)?;
+        let outcome = self.converse(question, leave, read).await?;
+        outcome.map_err(|problem| problem.of(&self.link))
+    }
+
+    /// Asks for an operator, whether the hub is called at present or not.
+    pub(super) async fn probe<T>(
+        &self,
+        question: Question<'_>,
+        read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
+    ) -> Result<Result<T, Problem>, HubError> {
+        let _place = self.place().await?;
+        self.converse(question, self.circuit.enter_anyway(), read).await
+    }
+
+    /// One of the places of this hub.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, HubError> {
+        let Ok(Ok(place)) = timeout(self.link.place_within, self.places.acquire()).await else {
+            let RestLink { hub, place_within, .. } = &self.link;
+            if !self.is_crowded.swap(true, Ordering::Relaxed) {
+                tracing::warn!(hub.name = %hub, calls = MAX_CALLS, "the hub is slow: calls wait for others to end");
+            }
+            let reason = format!("{hub}: more calls are under way than it gets at once");
+            let retry_after = Some(place_within.mul_f64(0.5 + self.circuit.jitter().0));
+            return Err(HubError::Unavailable(Delay { reason, retry_after }));
         };
-        self.call(&question).await.map_err(|error| self.unavailable(error))
+        if self.places.available_permits() > MAX_CALLS / 2 && self.is_crowded.swap(false, Ordering::Relaxed) {
+            tracing::info!(hub.name = %self.link.hub, "calls to the hub do not wait any more");
+        }
+        Ok(place)
+    }
+
+    /// Asks, and tells the circuit what the answer says of the hub.
+    async fn converse<T>(
+        &self,
+        question: Question<'_>,
+        leave: Leave<'_>,
+        read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
+    ) -> Result<Result<T, Problem>, HubError> {
+        let outcome = match self.call(&question).await {
+            Ok(response) => read(&response),
+            Err(error) => {
+                let reason = format!("{}: {error}", self.link.hub);
+                leave.failed(&reason);
+                return Err(HubError::Unavailable(reason.into()));
+            }
+        };
+        let reason = |problem: &Problem| match problem.of(&self.link) {
+            HubError::Unavailable(Delay { reason, .. }) | HubError::Refused(reason) => reason,
+        };
+        match &outcome {
+            Ok(_) | Err(Problem::Wrong(..) | Problem::Full(..)) => leave.answered(),
+            Err(problem @ Problem::Throttled(_, _, pause)) => leave.throttled(*pause, &reason(problem)),
+            Err(problem @ (Problem::Denied(..) | Problem::Other(..))) => leave.failed(&reason(problem)),
+        }
+        Ok(outcome)
     }
 
     pub(super) fn unavailable(&self, reason: impl std::fmt::Display) -> HubError {
-        HubError::Unavailable(format!("{}: {reason}", self.link.hub))
+        HubError::Unavailable(format!("{}: {reason}", self.link.hub).into())
     }
 
     pub(super) fn link(&self) -> &RestLink {

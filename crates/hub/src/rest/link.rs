@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{HostPort, HostPortError, HubName, IdError, KeyError, SymmetricKey};
-use net::client::Deadlines;
+use model::{HubAccess, HubName, SymmetricKey};
+use net::{client::Deadlines, tls::TlsError};
 use rustls::ClientConfig;
-use wire::sas::ConnectionString;
 
 /// A link to a hub: where its REST API is, and the shared access policy that is used there. The policy must allow to
 /// write the registry (`RegistryWrite`) and twins (`ServiceConnect`).
@@ -28,37 +27,28 @@ pub struct RestLink {
     pub place_within: Duration,
 }
 
-/// Why a connection string leads to no hub.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LinkError {
-    /// Its host is none.
-    #[error("connection string: {0}")]
-    Address(#[from] HostPortError),
-    /// Its host is no name that devices can be told.
-    #[error("connection string: {0}")]
-    Name(#[from] IdError),
-    /// Its key is none.
-    #[error("connection string: {0}")]
-    Key(#[from] KeyError),
-}
-
 impl RestLink {
-    /// The link that a connection string describes, over HTTPS with this configuration.
-    pub fn new(connection: &ConnectionString, tls: Arc<ClientConfig>) -> Result<RestLink, LinkError> {
-        let address: HostPort = connection.host.parse()?;
+    /// The link to a hub by this access.
+    pub fn new(hub: HubName, access: &HubAccess) -> Result<RestLink, TlsError> {
         Ok(RestLink {
-            hub: HubName::parse(address.host.as_str())?,
-            port: address.port.unwrap_or(HTTPS),
-            policy: connection.key_name.clone(),
-            key: SymmetricKey::parse(&connection.key)?,
-            tls,
+            hub,
+            port: access.port,
+            policy: access.policy.clone(),
+            key: access.key.clone(),
+            tls: tls(access)?,
             deadlines: DEADLINES,
             place_within: Duration::from_secs(10),
         })
     }
 }
 
-const HTTPS: u16 = 443;
+fn tls(access: &HubAccess) -> Result<Arc<ClientConfig>, TlsError> {
+    if access.ca.is_empty() {
+        return net::tls::client_config_of_system();
+    }
+    let pem: String = access.ca.iter().map(model::Certificate::to_pem).collect();
+    net::tls::client_config(pem.as_bytes(), None)
+}
 
 /// A hub that throttles holds requests back for up to a minute before it says so.
 const DEADLINES: Deadlines =

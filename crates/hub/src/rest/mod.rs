@@ -7,7 +7,9 @@
 
 mod answer;
 mod body;
+mod breaker;
 mod check;
+mod circuit;
 mod line;
 mod link;
 
@@ -18,7 +20,7 @@ use bytes::Bytes;
 use http::Method;
 use model::{DeviceId, HubName, InitialTwin, Order, TwinOrder};
 use net::client::dial;
-use provisioning::ports::{Clock, HubConnector, HubError};
+use provisioning::ports::{Clock, Entropy, HubConnector, HubError, HubHealth, HubRight};
 use serde_json::Value;
 use tokio::time::Instant;
 use wire::sas::encode_component;
@@ -27,8 +29,7 @@ use answer::Answer;
 use body::Found;
 use line::{Line, Question};
 
-pub use check::LinkRight;
-pub use link::{LinkError, RestLink};
+pub use link::RestLink;
 
 /// How often a device is looked at anew because somebody else changed it meanwhile.
 const MAX_RACES: usize = 4;
@@ -50,8 +51,8 @@ enum Refreshed {
 
 impl RestConnector {
     /// Over this link. It connects when it is first used.
-    pub fn new(link: RestLink, clock: Arc<dyn Clock>) -> RestConnector {
-        RestConnector { line: Line::new(link, clock) }
+    pub fn new(link: RestLink, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> RestConnector {
+        RestConnector { line: Line::new(link, clock, entropy) }
     }
 
     /// The hub that it leads to.
@@ -64,7 +65,7 @@ impl RestConnector {
         let twin = order.twin.start();
         let answer = if body::is_blank(twin) {
             let path = device_path(&order.device_id);
-            self.line.ask(question(Method::PUT, &path, &body::new_device(order))).await?
+            self.line.ask(question(Method::PUT, &path, &body::new_device(order)), Answer::of).await?
         } else {
             self.create_with_twin(order, twin).await?
         };
@@ -79,9 +80,7 @@ impl RestConnector {
 
     async fn create_with_twin(&self, order: &Order, twin: &InitialTwin) -> Result<Answer, HubError> {
         let entry = body::new_device_with_twin(order, twin);
-        let response = self.line.exchange(question(Method::POST, "/devices", &entry)).await?;
-        let outcome = Answer::of_bulk(&response).map_err(|problem| problem.of(self.line.link()));
-        match outcome? {
+        match self.line.ask(question(Method::POST, "/devices", &entry), Answer::of_bulk).await? {
             (Answer::Done(_), true) => self.put_twin(&order.device_id, twin).await,
             (answer, _) => Ok(answer),
         }
@@ -90,7 +89,7 @@ impl RestConnector {
     /// Brings a device that is there in line with the order.
     async fn refresh(&self, order: &Order) -> Result<Refreshed, HubError> {
         let path = device_path(&order.device_id);
-        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path)).await? else {
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             return Ok(Refreshed::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
@@ -98,7 +97,7 @@ impl RestConnector {
             let etag = found.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
             let refreshed = Value::Object(found.refreshed(order));
             let question = Question { etag: Some(&etag), ..question(Method::PUT, &path, &refreshed) };
-            match self.line.ask(question).await? {
+            match self.line.ask(question, Answer::of).await? {
                 Answer::Done(_) => {}
                 Answer::Absent => return Ok(Refreshed::Absent),
                 Answer::Exists | Answer::Stale => return Ok(Refreshed::Overtaken),
@@ -113,7 +112,7 @@ impl RestConnector {
     /// Has the twin of a device that is there hold just this. What the device reported stays: no operator can change it.
     async fn seed(&self, device: &DeviceId, twin: &InitialTwin) -> Result<Refreshed, HubError> {
         let path = twin_path(device);
-        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path)).await? else {
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             return Ok(Refreshed::Absent);
         };
         if body::holds(&shown, twin).ok_or_else(|| self.senseless("twin"))? {
@@ -127,7 +126,9 @@ impl RestConnector {
     }
 
     async fn put_twin(&self, device: &DeviceId, twin: &InitialTwin) -> Result<Answer, HubError> {
-        self.line.ask(question(Method::PUT, &twin_path(device), &body::whole_twin(twin))).await
+        let path = twin_path(device);
+        let question = question(Method::PUT, &path, &body::whole_twin(twin));
+        self.line.ask(question, Answer::of).await
     }
 
     fn senseless(&self, what: &str) -> HubError {
@@ -164,8 +165,8 @@ impl HubConnector for RestConnector {
     }
 
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
-        let Answer::Done(body) = self.line.ask(Question::new(Method::GET, "/statistics/devices")).await?
-        else {
+        let question = Question::new(Method::GET, "/statistics/devices");
+        let Answer::Done(body) = self.line.ask(question, Answer::of).await? else {
             return Err(self.senseless("registry's statistics"));
         };
         let count =
@@ -176,12 +177,20 @@ impl HubConnector for RestConnector {
     async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
         let path = device_path(device);
         let question = Question { etag: Some("*"), ..Question::new(Method::DELETE, &path) };
-        match self.line.ask(question).await? {
+        match self.line.ask(question, Answer::of).await? {
             Answer::Done(_) | Answer::Absent => Ok(()),
             Answer::Exists | Answer::Stale => {
                 Err(self.line.unavailable("its answer to a removal makes no sense"))
             }
         }
+    }
+
+    async fn lacking(&self) -> Result<Vec<HubRight>, HubError> {
+        self.rights_lacking().await
+    }
+
+    fn health(&self) -> HubHealth {
+        self.line.health()
     }
 }
 

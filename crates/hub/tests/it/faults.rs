@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use hub::{RestConnector, RestLink};
 use model::{DeviceId, InitialTwin, Order, TwinOrder};
 use net::client::Deadlines;
-use provisioning::ports::{HubConnector, HubError};
+use provisioning::ports::{Delay, HubConnector, HubError};
 use serde_json::{Value, json};
-use testkit::{clock::SteppedClock, sample};
+use testkit::sample;
 
 use crate::script::{Script, Step};
+use crate::world;
 
 const EXISTS: &str = r#"{"Message":"ErrorCode:DeviceAlreadyExists;there"}"#;
 const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;
@@ -40,13 +41,16 @@ fn device(etag: &str, key_byte: u8) -> String {
 }
 
 fn connector(script: &Script) -> RestConnector {
-    let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(20) };
-    impatient(script, deadlines)
+    over(script.site.link("p", 1))
 }
 
-fn impatient(script: &Script, deadlines: Deadlines) -> RestConnector {
-    let link = RestLink { deadlines, ..script.site.link("p", 1) };
-    RestConnector::new(link, Arc::new(SteppedClock::default()))
+fn impatient(script: &Script, exchange: Duration) -> RestConnector {
+    let link = script.site.link("p", 1);
+    over(RestLink { deadlines: Deadlines { exchange, ..link.deadlines }, ..link })
+}
+
+fn over(link: RestLink) -> RestConnector {
+    world::connector(link, &Arc::default())
 }
 
 /// One order, these answers, this outcome.
@@ -54,7 +58,10 @@ async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) 
     let script = Script::start(steps.clone()).await;
     let outcome = connector(&script).ensure_device(order).await;
     match (&expected, &outcome) {
-        (Err(HubError::Unavailable(part)), Err(HubError::Unavailable(reason)))
+        (
+            Err(HubError::Unavailable(Delay { reason: part, .. })),
+            Err(HubError::Unavailable(Delay { reason, .. })),
+        )
         | (Err(HubError::Refused(part)), Err(HubError::Refused(reason))) => {
             assert!(reason.starts_with("127.0.0.1: ") && reason.contains(part), "{steps:?}: {reason}");
         }
@@ -65,7 +72,7 @@ async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) 
 }
 
 fn unavailable(part: &str) -> Result<(), HubError> {
-    Err(HubError::Unavailable(part.to_owned()))
+    Err(HubError::Unavailable(part.into()))
 }
 
 #[tokio::test]
@@ -79,7 +86,11 @@ async fn answers_say_whether_to_try_again() {
             Step::reply(401, r#"{"Message":"ErrorCode:IotHubUnauthorizedAccess;no"}"#),
             unavailable("policy \"p\""),
         ),
-        (Step::reply(403, r#"{"errorCode":403002,"message":"full"}"#), unavailable("403 403002: full")),
+        (
+            Step::reply(403, r#"{"errorCode":403002,"message":"full"}"#),
+            unavailable("no more devices (403 403002: full)"),
+        ),
+        (Step::reply(200, "<html>log in"), unavailable("200 <html>log in")),
         (Step::reply(302, ""), unavailable("302")),
         (Step::reply(404, "<html>nothing here"), unavailable("404")),
         (Step::reply(404, GONE), unavailable("makes no sense")),
@@ -99,11 +110,13 @@ async fn answers_say_whether_to_try_again() {
 #[tokio::test]
 async fn what_a_hub_shows_must_make_sense() {
     let exists = || Step::reply(409, EXISTS);
-    for body in ["", "null", "[]", "<html>", r#"{"deviceId":"d","authentication":7}"#, r#"{"deviceId":"d"}"#]
-    {
+    for body in [r#"{"deviceId":"d","authentication":7}"#, r#"{"deviceId":"d"}"#] {
         check(vec![exists(), Step::reply(200, body)], &order(), unavailable("device that it shows")).await;
     }
-    for body in ["", "{}", r#"{"properties":{"desired":7}}"#] {
+    for body in ["", "null", "[]", "<html>"] {
+        check(vec![exists(), Step::reply(200, body)], &order(), unavailable("200")).await;
+    }
+    for body in ["{}", r#"{"properties":{"desired":7}}"#] {
         let steps = vec![exists(), Step::reply(200, &device("MQ==", 30)), Step::reply(200, body)];
         check(steps, &order(), unavailable("twin that it shows")).await;
     }
@@ -160,17 +173,39 @@ async fn a_twin_that_was_left_out_is_written() {
 #[tokio::test]
 async fn slow_hubs_are_left_and_their_connections_with_them() {
     let script = Script::start([Step::Hang(Duration::from_secs(60)), Step::reply(200, "{}")]).await;
-    let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_millis(300) };
-    let connector = impatient(&script, deadlines);
+    let connector = impatient(&script, Duration::from_millis(300));
     let began = Instant::now();
     let outcome = connector.ensure_device(&order()).await;
     assert!(
-        matches!(&outcome, Err(HubError::Unavailable(reason)) if reason.contains("no answer")),
+        matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer")),
         "{outcome:?}"
     );
     assert!(began.elapsed() < Duration::from_secs(20));
     assert_eq!(connector.ensure_device(&order()).await, Ok(()));
     assert_eq!(script.connections(), 2);
+}
+
+#[tokio::test]
+async fn hubs_that_never_come_to_an_end_are_left() {
+    for start in [
+        "HTTP/1.1 200 OK\r\nX-",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n",
+    ] {
+        let script = Script::start([Step::Trickle(start), Step::reply(200, "{}")]).await;
+        let connector = impatient(&script, Duration::from_millis(500));
+        let outcome = connector.ensure_device(&order()).await;
+        assert!(
+            matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer")),
+            "{start}: {outcome:?}"
+        );
+        assert_eq!(connector.ensure_device(&order()).await, Ok(()), "over another connection");
+    }
+}
+
+#[tokio::test]
+async fn of_a_long_answer_no_more_is_read_than_the_limit() {
+    check(vec![Step::Long(64 << 20)], &order(), unavailable("longer than 1048576 bytes")).await;
 }
 
 #[tokio::test]
@@ -193,9 +228,9 @@ async fn a_hub_that_is_not_there_is_unavailable() {
     let port = free.local_addr().unwrap().port();
     drop(free);
     let link = RestLink { port, ..script.site.link("p", 1) };
-    let outcome = RestConnector::new(link, Arc::new(SteppedClock::default())).ensure_device(&order()).await;
+    let outcome = over(link).ensure_device(&order()).await;
     assert!(
-        matches!(&outcome, Err(HubError::Unavailable(reason)) if reason.contains("cannot connect")),
+        matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("cannot connect")),
         "{outcome:?}"
     );
 }
@@ -206,7 +241,7 @@ async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
     let script = Script::start(steps).await;
     let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(5) };
     let link = RestLink { deadlines, place_within: Duration::from_millis(500), ..script.site.link("p", 1) };
-    let connector = Arc::new(RestConnector::new(link, Arc::new(SteppedClock::default())));
+    let connector = Arc::new(over(link));
     let runs: Vec<_> = (0..100)
         .map(|_| {
             let connector = Arc::clone(&connector);
@@ -216,8 +251,10 @@ async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
     let (mut busy, mut late) = (0, 0);
     for run in runs {
         match run.await.unwrap() {
-            Err(HubError::Unavailable(reason)) if reason.contains("more calls are under way") => busy += 1,
-            Err(HubError::Unavailable(reason)) if reason.contains("no answer") => late += 1,
+            Err(HubError::Unavailable(delay)) if delay.reason.contains("more calls are under way") => {
+                busy += 1
+            }
+            Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer") => late += 1,
             other => panic!("{other:?}"),
         }
     }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod behaviour;
+mod circuit;
+mod connectors;
 mod faults;
 mod link;
 mod script;

@@ -22,6 +22,12 @@ pub enum Step {
     Cut,
     /// Answers nothing for so long.
     Hang(Duration),
+    /// Answers after so long.
+    Late { after: Duration, status: u16, body: &'static str },
+    /// Sends the start of an answer, and goes on with a byte now and then, without an end.
+    Trickle(&'static str),
+    /// Answers with a body of so many bytes.
+    Long(usize),
     /// Answers, and closes the connection a moment later without having said so.
     ReplyAndClose { status: u16, body: String },
 }
@@ -101,6 +107,27 @@ async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, state: &State) -> Option<(
             Step::Raw(bytes) => {
                 stream.write_all(bytes.as_bytes()).await.ok()?;
                 return stream.shutdown().await.ok();
+            }
+            Step::Late { after, status, body } => {
+                tokio::time::sleep(after).await;
+                let reply = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(reply.as_bytes()).await.ok()?;
+            }
+            Step::Trickle(start) => {
+                stream.write_all(start.as_bytes()).await.ok()?;
+                loop {
+                    stream.write_all(b"x").await.ok()?;
+                    stream.flush().await.ok()?;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            Step::Long(length) => {
+                let head = format!("HTTP/1.1 200 X\r\nContent-Length: {length}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.ok()?;
+                let chunk = [b' '; 64 * 1024];
+                for _ in 0..length / chunk.len() {
+                    stream.write_all(&chunk).await.ok()?;
+                }
             }
             Step::Cut => return None,
             Step::Hang(time) => tokio::time::sleep(time).await,

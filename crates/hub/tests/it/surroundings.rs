@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::Sealer;
-use hub::{GeoIp, KnownSurroundings, LatencyTable, RestConnector, Survey, SurveyPorts};
+use hub::{GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
 use model::{HubName, InitialTwin, Instance, Latency, LatencySource, LinkedHub, Order, TwinOrder};
 use provisioning::allocate::Ailment;
 use provisioning::ports::{HubConnector, Hubs, Store, Surroundings};
@@ -13,7 +13,7 @@ use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{entropy::SeededEntropy, sample};
 
-use crate::world::{HOST, Way, World};
+use crate::world::{HOST, Way, World, connector};
 
 /// No one is there.
 const GONE: &str = "127.0.0.2";
@@ -40,7 +40,7 @@ impl Node {
         let closed = std::net::TcpListener::bind((GONE, 0)).unwrap().local_addr().unwrap().port();
         let mut gone = world.site.link("iothubowner", 1);
         (gone.hub, gone.port) = (HubName::parse(GONE).unwrap(), closed);
-        let gone = RestConnector::new(gone, world.clock.clone());
+        let gone = connector(gone, &world.clock);
         let ways: [(HubName, Arc<dyn HubConnector>); 2] =
             [(name(HOST), Arc::clone(&world.connector)), (name(GONE), Arc::new(gone))];
 

@@ -6,14 +6,13 @@ use std::time::Duration;
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig, Listeners, Policy, limits, serve};
 use hub::{EmbeddedConnector, RestConnector, RestLink};
-use model::{DeviceId, HubName};
+use model::{Certificate, DeviceId, HubAccess, HubName};
 use net::client::Deadlines;
 use net::{CancellationToken, Gate, Limits, bind, tls};
 use provisioning::ports::{Clock, HubConnector};
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
-use wire::sas::ConnectionString;
+use testkit::{clock::SteppedClock, entropy::SeededEntropy, sample, server_certificate::ServerCertificate};
 
 pub const HOST: &str = "127.0.0.1";
 
@@ -21,10 +20,11 @@ pub const HOST: &str = "127.0.0.1";
 #[derive(Debug, Clone, Copy)]
 pub enum Way {
     InProcess,
+    InProcessByKey,
     OverRest,
 }
 
-pub const WAYS: [Way; 2] = [Way::InProcess, Way::OverRest];
+pub const WAYS: [Way; 3] = [Way::InProcess, Way::InProcessByKey, Way::OverRest];
 
 pub struct World {
     pub hub: Hub,
@@ -50,7 +50,10 @@ impl World {
         let site = served(&hub, &shutdown);
         let connector: Arc<dyn HubConnector> = match way {
             Way::InProcess => Arc::new(EmbeddedConnector::new(hub.clone())),
-            Way::OverRest => Arc::new(RestConnector::new(site.link("iothubowner", 1), clock.clone())),
+            Way::InProcessByKey => {
+                Arc::new(EmbeddedConnector::by_key(hub.clone(), &site.access("iothubowner", 1)))
+            }
+            Way::OverRest => Arc::new(connector(site.link("iothubowner", 1), &clock)),
         };
         World { hub, connector, site, clock, shutdown, _directory: directory }
     }
@@ -71,18 +74,27 @@ impl Drop for World {
 }
 
 impl Site {
-    /// A link with a policy's name and the key of 32 such bytes.
+    /// The access by a policy's name and the key of 32 such bytes.
+    pub fn access(&self, policy: &str, key_byte: u8) -> HubAccess {
+        HubAccess {
+            port: self.port,
+            policy: policy.to_owned(),
+            key: sample::key(key_byte),
+            ca: Certificate::parse_all(&self.ca_pem).unwrap(),
+        }
+    }
+
+    /// A link by that access.
     pub fn link(&self, policy: &str, key_byte: u8) -> RestLink {
-        let text = format!(
-            "HostName={HOST}:{};SharedAccessKeyName={policy};SharedAccessKey={}",
-            self.port,
-            sample::key(key_byte).to_base64()
-        );
-        let tls = tls::client_config(self.ca_pem.as_bytes(), None).unwrap();
-        let link = RestLink::new(&ConnectionString::parse(&text).unwrap(), tls).unwrap();
+        let link = RestLink::new(HubName::parse(HOST).unwrap(), &self.access(policy, key_byte)).unwrap();
         let deadlines = Deadlines { connect: Duration::from_secs(20), exchange: Duration::from_secs(20) };
         RestLink { deadlines, ..link }
     }
+}
+
+/// Over this link, with this clock.
+pub fn connector(link: RestLink, clock: &Arc<SteppedClock>) -> RestConnector {
+    RestConnector::new(link, clock.clone(), Arc::new(SeededEntropy::new(1)))
 }
 
 fn open(directory: &TempDir, clock: &Arc<SteppedClock>) -> Hub {

@@ -5,7 +5,9 @@ pub mod demo;
 pub mod dev;
 pub mod device;
 pub mod fleet;
+pub mod hub;
 pub mod serve;
+mod service;
 mod target;
 pub mod usage;
 

@@ -1,15 +1,14 @@
 //! `muster usage`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use fleet::{ServiceClient, Trust};
 use model::Day;
 use serde::Deserialize;
-use server::dev::DevInfo;
-use wire::sas::ConnectionString;
+
+use super::service::ServiceArgs;
 
 /// Show how many operations a service instance completed.
 ///
@@ -20,15 +19,8 @@ use wire::sas::ConnectionString;
   muster usage --dev .muster
   muster usage --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' --ca ca.pem --from 2026-11-01")]
 pub struct UsageArgs {
-    /// The folder of a running `muster dev`.
-    #[arg(long, conflicts_with_all = ["connection_string", "ca"], required_unless_present = "connection_string")]
-    dev: Option<PathBuf>,
-    /// The service instance's connection string.
-    #[arg(long, env = "MUSTER_CONNECTION_STRING", hide_env_values = true, requires = "ca")]
-    connection_string: Option<String>,
-    /// PEM file of the CA that vouches for the server.
-    #[arg(long)]
-    ca: Option<PathBuf>,
+    #[command(flatten)]
+    service: ServiceArgs,
     /// The first day (UTC); 30 days back when absent.
     #[arg(long, value_parser = day)]
     from: Option<Day>,
@@ -60,7 +52,7 @@ struct Row {
 
 /// Runs the command.
 pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
-    let reply = client(&args)?.usage(args.from, args.to).await?;
+    let reply = args.service.client()?.usage(args.from, args.to).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&reply)?);
         return Ok(ExitCode::SUCCESS);
@@ -78,19 +70,3 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
     println!("{table}");
     Ok(ExitCode::SUCCESS)
 }
-
-fn client(args: &UsageArgs) -> anyhow::Result<ServiceClient> {
-    let (connection, ca_file) = match (&args.dev, &args.connection_string, &args.ca) {
-        (Some(dir), ..) => {
-            let info = DevInfo::read(dir)?;
-            (info.service_connection_string, info.ca_file)
-        }
-        (None, Some(connection), Some(ca)) => (connection.clone(), ca.clone()),
-        _ => anyhow::bail!("--dev, or --connection-string with --ca, is needed"),
-    };
-    let ca = std::fs::read(&ca_file).with_context(|| format!("cannot read {}", ca_file.display()))?;
-    Ok(ServiceClient::new(&ConnectionString::parse(&connection)?, HTTPS, Trust::from_pem(&ca)?)?)
-}
-
-/// The port where the connection string has none.
-const HTTPS: u16 = 443;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use model::{AllocationWeight, Exclusion, IdScope, Latency, LinkedHub, SymmetricKey};
+use model::{AllocationWeight, Configured, Exclusion, HubWay, IdScope, Latency, LinkedHub, SymmetricKey};
 use proptest::prelude::*;
 
 use super::*;
@@ -10,6 +10,7 @@ use super::*;
 pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     LinkedHub {
         name: HubName::parse(name).unwrap(),
+        way: HubWay::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices: true,
@@ -27,6 +28,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         linked_hubs: hubs,
         failover: false,
         require_verified_ca: false,
+        configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }
 }

@@ -17,4 +17,4 @@ pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use model::{
-    AllocationPolicy, AllocationWeight, Certificate, HostName, HubName, IdScope, Instance, LinkedHub,
-    SymmetricKey,
+    AllocationPolicy, AllocationWeight, Certificate, Configured, HostName, HubName, HubWay, IdScope,
+    Instance, LinkedHub, SymmetricKey,
 };
 
 use crate::ports::Entropy;
 
 /// Fills every buffer with the next number.
 #[derive(Default)]
-pub(super) struct Counting(AtomicU8);
+pub(crate) struct Counting(AtomicU8);
 
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) {
@@ -20,9 +20,10 @@ impl Entropy for Counting {
 }
 
 /// An instance with the linked hubs `hub-1.test` and `hub-2.test`.
-pub(super) fn instance(scope: &str) -> Instance {
+pub(crate) fn instance(scope: &str) -> Instance {
     let hub = |name: &str| LinkedHub {
         name: HubName::parse(name).unwrap(),
+        way: HubWay::Embedded,
         location: "here".into(),
         weight: AllocationWeight::default(),
         takes_new_devices: true,
@@ -37,17 +38,18 @@ pub(super) fn instance(scope: &str) -> Instance {
         linked_hubs: vec![hub("hub-1.test"), hub("hub-2.test")],
         failover: false,
         require_verified_ca: false,
+        configured: Configured::default(),
         operation_key: key(9),
     }
 }
 
 /// A key of 32 equal bytes.
-pub(super) fn key(byte: u8) -> SymmetricKey {
+pub(crate) fn key(byte: u8) -> SymmetricKey {
     SymmetricKey::from_bytes(&[byte; 32]).unwrap()
 }
 
 /// A new self-signed certificate.
-pub(super) fn certificate(name: &str) -> Certificate {
+pub(crate) fn certificate(name: &str) -> Certificate {
     let mut params = rcgen::CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);

@@ -16,7 +16,7 @@ impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
     /// called for one device twice at the same time.
     pub async fn carry_out(&self, run: &Run) -> Ended {
-        self.try_to_carry_out(run).await.unwrap_or_else(|error| Ended::Later(error.to_string()))
+        self.try_to_carry_out(run).await.unwrap_or_else(|error| Ended::Later(error.to_string().into()))
     }
 
     /// At most so many of the runs that were not finished when the service last ended.
@@ -50,7 +50,7 @@ impl Provisioning {
         match self.tell_hub(run).await? {
             Ok(()) => self.record_assigned(run).await,
             Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
-            Err(unavailable @ HubError::Unavailable(_)) => Ok(Ended::Later(unavailable.to_string())),
+            Err(HubError::Unavailable(delay)) => Ok(Ended::Later(delay)),
         }
     }
 

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use model::{HubName, IdScope, OperationId, Order, Registration, RegistrationId, Status};
 use serde_json::Value;
 
-use crate::attest::Evidence;
+use crate::{attest::Evidence, ports::Delay};
 
 /// What a device asks for.
 #[derive(Debug, Clone)]
@@ -96,6 +96,6 @@ pub enum Ended {
     Registration(Box<Registration>),
     /// The registration was deleted meanwhile.
     Deleted,
-    /// The hub is unavailable, or the store is: the run must be carried out again later. The text is for operators.
-    Later(String),
+    /// The hub is unavailable, or the store is: the run must be carried out again later.
+    Later(Delay),
 }

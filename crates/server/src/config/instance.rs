@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use model::{
-    AccessPolicy, AllocationPolicy, HostName, IdScope, Instance, LinkedHub, PolicyName, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, Instance, LinkedHub, PolicyName, Rights,
+    SymmetricKey,
 };
 use serde::Deserialize;
 
-use super::{EmbeddedHubConfig, HubDirectory, LinkedHubConfig, Secret, distinct};
+use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, distinct};
 
 /// One service instance.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,21 +73,20 @@ impl InstanceConfig {
         }
     }
 
-    /// The instance; `hubs` knows the names of hubs, and notes those outside of this process.
+    /// The instance, with its secrets and files read. `hubs` are those of this process.
     pub fn instance(
         &self,
         operation_key: SymmetricKey,
-        hubs: &mut HubDirectory<'_>,
+        hubs: &[EmbeddedHubConfig],
     ) -> anyhow::Result<Instance> {
         if self.allocation_policy == AllocationPolicy::Custom {
             anyhow::bail!("instance {:?}: the custom allocation policy is for enrollments only", self.name);
         }
         let policies = self.access_policies.iter().map(AccessPolicyConfig::policy);
-        let linked_hubs = self.linked_hubs.iter().map(|link| {
-            let name = hubs.name_of(&link.target);
-            Ok(link.hub(name.with_context(|| format!("instance {:?}, linked hub", self.name))?))
-        });
-        let linked_hubs: Vec<LinkedHub> = linked_hubs.collect::<anyhow::Result<_>>()?;
+        let link = |link: &LinkedHubConfig| {
+            link.link(hubs).with_context(|| format!("instance {:?}, linked hub", self.name))
+        };
+        let linked_hubs: Vec<LinkedHub> = self.linked_hubs.iter().map(link).collect::<anyhow::Result<_>>()?;
         let names = linked_hubs.iter().map(|hub| hub.name.to_string());
         distinct("hubs of [[instance.linked_hub]]", names)
             .with_context(|| format!("instance {:?}", self.name))?;
@@ -96,7 +96,8 @@ impl InstanceConfig {
             service_hosts: self.service_hosts.clone(),
             allocation_policy: self.allocation_policy,
             access_policies: policies.collect::<anyhow::Result<_>>()?,
-            linked_hubs,
+            linked_hubs: linked_hubs.clone(),
+            configured: Configured { allocation_policy: self.allocation_policy, linked_hubs },
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
             operation_key,

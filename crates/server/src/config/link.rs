@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use hub::RestLink;
-use model::{AllocationWeight, HubName, LinkedHub};
-use net::tls;
+use anyhow::Context;
+use model::{AccessDraft, AllocationWeight, Certificate, HubAccess, HubName, HubWay, LinkedHub};
 use serde::Deserialize;
+use wire::service::{parse_ca_certificates, parse_hub_connection};
 
-use super::{Config, Secret};
+use super::{EmbeddedHubConfig, Secret};
 
 /// A link to a hub.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,76 +97,43 @@ impl LinkedHubConfig {
         }
     }
 
-    /// The link under the hub's name.
-    pub(super) fn hub(&self, name: HubName) -> LinkedHub {
-        LinkedHub {
+    /// The link, with its secret and files read. `hubs` are those that it may embed.
+    pub(super) fn link(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<LinkedHub> {
+        let (name, way) = match &self.target {
+            LinkTarget::Embedded(name) => {
+                let hub = hubs.iter().find(|hub| hub.name == *name);
+                let hub = hub.with_context(|| format!("no embedded hub {name:?}"))?;
+                (hub.host_name.clone(), HubWay::Embedded)
+            }
+            LinkTarget::Remote(remote) => {
+                let (name, access) = remote.access()?;
+                (name, HubWay::Access(access))
+            }
+        };
+        Ok(LinkedHub {
             name,
+            way,
             location: self.location.clone(),
             weight: self.weight,
             takes_new_devices: self.apply_allocation_policy,
             max_devices: self.max_devices,
-        }
-    }
-}
-
-/// The hubs of all links of a configuration, each once.
-pub struct HubDirectory<'a> {
-    config: &'a Config,
-    remote: Vec<RestLink>,
-}
-
-impl<'a> HubDirectory<'a> {
-    /// Knows the embedded hubs.
-    pub fn new(config: &'a Config) -> Self {
-        HubDirectory { config, remote: Vec::new() }
-    }
-
-    /// The name of the hub that a link leads to; a hub outside of this process is noted.
-    pub fn name_of(&mut self, target: &LinkTarget) -> anyhow::Result<HubName> {
-        match target {
-            LinkTarget::Embedded(name) => {
-                let hub = self.config.embedded_hubs.iter().find(|hub| hub.name == *name);
-                hub.map(|hub| hub.host_name.clone()).with_context(|| format!("no embedded hub {name:?}"))
-            }
-            LinkTarget::Remote(remote) => self.note(remote.link()?),
-        }
-    }
-
-    /// The hubs outside of this process.
-    pub fn into_remote(self) -> Vec<RestLink> {
-        self.remote
-    }
-
-    /// Hubs are told apart by their names alone, so that one name must not lead to two places or by two keys.
-    fn note(&mut self, link: RestLink) -> anyhow::Result<HubName> {
-        let name = link.hub.clone();
-        if self.config.embedded_hubs.iter().any(|hub| hub.host_name == name) {
-            bail!("{name} is a hub of this process: link it by `embedded_hub`");
-        }
-        match self.remote.iter().find(|other| other.hub == name) {
-            Some(same) if (same.port, &same.policy, &same.key) == (link.port, &link.policy, &link.key) => {}
-            Some(_) => bail!("{name} is linked by another connection string already"),
-            None => self.remote.push(link),
-        }
-        Ok(name)
+        })
     }
 }
 
 impl RemoteHubConfig {
-    /// The link, with its secret and files read.
-    fn link(&self) -> anyhow::Result<RestLink> {
-        let connection = self.connection_string.connection_string()?;
-        let tls = match &self.ca {
-            Some(path) => trusting(path)?,
-            None => tls::client_config_of_system()?,
-        };
-        Ok(RestLink::new(&connection, tls)?)
+    fn access(&self) -> anyhow::Result<(HubName, HubAccess)> {
+        let (text, place) = self.connection_string.text("connection string")?;
+        let ca = self.ca.as_deref().map(ca_certificates).transpose()?.unwrap_or_default();
+        let (name, AccessDraft { port, policy, key, ca }) =
+            parse_hub_connection(text.trim(), ca).with_context(|| place.clone())?;
+        let key = key.with_context(|| format!("{place}: it has no key"))?;
+        Ok((name, HubAccess { port, policy, key, ca }))
     }
 }
 
-/// The configuration of a client that trusts the CA certificates in this file.
-pub(super) fn trusting(path: &Path) -> anyhow::Result<std::sync::Arc<rustls::ClientConfig>> {
+fn ca_certificates(path: &Path) -> anyhow::Result<Vec<Certificate>> {
     let file = || format!("ca file {}", path.display());
-    let pem = std::fs::read(path).with_context(file)?;
-    tls::client_config(&pem, None).with_context(file)
+    let pem = std::fs::read_to_string(path).with_context(file)?;
+    parse_ca_certificates(&pem).with_context(file)
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use hub::EmbeddedHubConfig;
 pub use instance::{AccessPolicyConfig, InstanceConfig};
 pub use latency::{LatencyConfig, LatencySources};
-pub use link::{HubDirectory, LinkTarget, LinkedHubConfig, RemoteHubConfig};
+pub use link::{LinkTarget, LinkedHubConfig, RemoteHubConfig};
 pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
 pub use secret::Secret;
 pub use webhook::WebhookConfig;

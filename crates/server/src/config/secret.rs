@@ -3,7 +3,6 @@
 use anyhow::Context;
 use model::SymmetricKey;
 use serde::Deserialize;
-use wire::sas::ConnectionString;
 
 /// Where a secret is: `env:NAME` (an environment variable), `file:PATH`, or the text itself.
 #[derive(Clone, Deserialize)]
@@ -17,14 +16,8 @@ impl Secret {
         SymmetricKey::parse(text.trim()).context(place)
     }
 
-    /// The connection string.
-    pub fn connection_string(&self) -> anyhow::Result<ConnectionString> {
-        let (text, place) = self.text("connection string")?;
-        ConnectionString::parse(text.trim()).context(place)
-    }
-
     /// The text, and where it was, in words that do not tell it.
-    fn text(&self, what: &str) -> anyhow::Result<(String, String)> {
+    pub(super) fn text(&self, what: &str) -> anyhow::Result<(String, String)> {
         Ok(match self.0.split_once(':') {
             Some(("env", name)) => {
                 #[expect(clippy::disallowed_methods, reason = "this is configuration")]
@@ -58,13 +51,9 @@ mod tests {
         assert_eq!(Secret(format!("file:{}", path.display())).key().unwrap().as_bytes(), [b'a'; 32]);
         assert!(Secret("env:MUSTER_NO_SUCH_VARIABLE".into()).key().is_err());
         assert!(Secret("c2hvcnQ=".into()).key().is_err());
-        std::fs::write(&path, "HostName=h;SharedAccessKeyName=n;SharedAccessKey=k\n").unwrap();
-        let connection = Secret(format!("file:{}", path.display())).connection_string().unwrap();
-        assert_eq!((connection.host.as_str(), connection.key.as_str()), ("h", "k"));
-        let written = Secret("HostName=h:1;SharedAccessKeyName=n;SharedAccessKey=k".into());
-        assert_eq!(written.connection_string().unwrap().host, "h:1");
-        let lacking = Secret("HostName=h;SharedAccessKey=secret".into()).connection_string().unwrap_err();
-        assert!(!format!("{lacking:#}").contains("secret"), "{lacking:#}");
+        let (text, place) = Secret("HostName=h:1;SharedAccessKey=secret".into()).text("string").unwrap();
+        assert_eq!(text, "HostName=h:1;SharedAccessKey=secret");
+        assert_eq!(place, "string in the configuration");
         assert_eq!(format!("{:?}", Secret("c2hvcnQ=".into())), "Secret");
     }
 }

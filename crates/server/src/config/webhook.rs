@@ -1,13 +1,17 @@
 //! How the webhooks of custom allocation are called.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use net::tls;
 use serde::Deserialize;
 use webhook::Settings;
 
-use super::{Secret, link::trusting, listen::within};
+use super::{Secret, listen::within};
 
 /// How webhooks are called.
 #[derive(Debug, Clone, Deserialize)]
@@ -43,4 +47,10 @@ impl WebhookConfig {
             ..Settings::new(tls)
         })
     }
+}
+
+fn trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    let file = || format!("ca file {}", path.display());
+    let pem = std::fs::read(path).with_context(file)?;
+    tls::client_config(&pem, None).with_context(file)
 }

@@ -13,8 +13,8 @@ use std::{
 use anyhow::Context;
 use device_api::Timing;
 use model::{
-    AllocationPolicy, AllocationWeight, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings, Etag,
-    GroupAttestation, HostName, HubName, Instance, LinkedHub, Record, SymmetricKeyPair,
+    AllocationPolicy, AllocationWeight, Configured, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings,
+    Etag, GroupAttestation, HostName, HubName, HubWay, Instance, LinkedHub, Record, SymmetricKeyPair,
 };
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
@@ -96,7 +96,6 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         identities: certificates.identities,
         sockets: taken.device,
         hubs: hubs.collect::<anyhow::Result<_>>()?,
-        remote_hubs: Vec::new(),
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
@@ -129,19 +128,25 @@ fn instance(
     let hubs = addresses.iter().zip(weights).map(|(address, weight)| {
         Ok(LinkedHub {
             name: HubName::parse(address.to_string())?,
+            way: HubWay::Embedded,
             location: "here".into(),
             weight: *weight,
             takes_new_devices: true,
             max_devices: None,
         })
     });
+    let linked_hubs: Vec<LinkedHub> = hubs.collect::<anyhow::Result<_>>()?;
     Ok(Instance {
         id_scope: state.id_scope.clone(),
         name: "dev".into(),
         service_hosts: vec![HostName::parse(ADDRESS.to_string())?, HostName::parse("localhost")?],
         allocation_policy: AllocationPolicy::Hashed,
         access_policies: vec![state.owner.clone()],
-        linked_hubs: hubs.collect::<anyhow::Result<_>>()?,
+        configured: Configured {
+            allocation_policy: AllocationPolicy::Hashed,
+            linked_hubs: linked_hubs.clone(),
+        },
+        linked_hubs,
         failover: false,
         // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
         require_verified_ca: false,

@@ -10,7 +10,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
     const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
     const WRITE: &[&str] = &["EnrollmentWrite"];
     match (method.as_str(), path) {
-        ("GET", "/usage") => &[
+        ("GET", "/usage" | "/linkedHubs" | "/linkedHubs/{id}" | "/allocationPolicy") => &[
             "ServiceConfig",
             "EnrollmentRead",
             "EnrollmentWrite",
@@ -21,6 +21,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
             &["ServiceConfig", "EnrollmentRead", "EnrollmentWrite"]
         }
         (_, path) if path.contains("ertificates") => &["ServiceConfig"],
+        (_, path) if path.starts_with("/linkedHubs") || path == "/allocationPolicy" => &["ServiceConfig"],
         ("DELETE", "/registrations/{id}") => &["RegistrationStatusWrite"],
         (_, path) if path.starts_with("/registrations") => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]

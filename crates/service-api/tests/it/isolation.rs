@@ -24,6 +24,10 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         (_, pattern) if pattern.contains("ertificates") => ("ca-1", Value::Null),
         ("POST", "/enrollments") => ("", bulk("enrollments", individual("dev-1"))),
         ("POST", "/enrollmentGroups") => ("", bulk("enrollmentGroups", group("group-1"))),
+        ("PUT", "/linkedHubs/{id}") => ("far.example", json!({"connectionString": FAR})),
+        ("PUT", "/allocationPolicy") => ("", json!({"allocationPolicy": "static"})),
+        ("GET", "/allocationPolicy" | "/linkedHubs") => ("", Value::Null),
+        (_, pattern) if pattern.starts_with("/linkedHubs/{id}") => ("far.example", Value::Null),
         ("POST", "/registrations/{id}/query") => ("group-1", query),
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
         (_, pattern) if pattern.starts_with("/enrollmentGroups/{id}") => ("group-1", Value::Null),
@@ -40,6 +44,7 @@ fn certificate() -> Value {
 }
 
 const THUMBPRINT: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789";
+const FAR: &str = "HostName=far.example;SharedAccessKeyName=owner;SharedAccessKey=AQEBAQEBAQEBAQEBAQEBAQ==";
 
 async fn fill(world: &World, scope: &str) {
     world.put("/certificates/ca-1", &certificate()).of(scope).send().await.ok();
@@ -47,6 +52,7 @@ async fn fill(world: &World, scope: &str) {
     world.put(&format!("/blockedCertificates/{THUMBPRINT}"), &block).of(scope).send().await.ok();
     world.put("/enrollments/dev-1", &individual("dev-1")).of(scope).send().await.ok();
     world.put("/enrollmentGroups/group-1", &group("group-1")).of(scope).send().await.ok();
+    world.put("/linkedHubs/far.example", &json!({"connectionString": FAR})).of(scope).send().await.ok();
     world.register(scope, sample::registration("dev-1")).await;
     world.register(scope, sample::registration_of("dev-2", "group-1")).await;
 }
@@ -93,7 +99,9 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             ("POST", "/enrollments" | "/enrollmentGroups") => {
                 assert_eq!(answer.ok()["isSuccessful"], false, "{answer:?}");
             }
-            (_, "/usage") => assert_eq!(answer.ok()["usage"].as_array().unwrap().len(), 2, "{answer:?}"),
+            (_, "/usage") => assert!(!answer.ok()["usage"].as_array().unwrap().is_empty(), "{answer:?}"),
+            ("GET", "/linkedHubs") => assert_eq!(answer.ok().as_array().unwrap().len(), 2, "{answer:?}"),
+            ("GET", "/allocationPolicy") => assert_eq!(answer.status, 200, "{answer:?}"),
             _ => assert_eq!(answer.status, 404, "{answer:?}"),
         }
         // So that the next route finds nothing of its own.
@@ -101,6 +109,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
         world.delete("/enrollmentGroups/group-1").of("two").send().await;
         world.delete("/certificates/ca-1").of("two").if_match("*").send().await;
         world.delete(&format!("/blockedCertificates/{THUMBPRINT}")).of("two").send().await;
+        world.delete("/linkedHubs/far.example").of("two").send().await;
     }
     assert_eq!(world.snapshot("one").await, before);
 }

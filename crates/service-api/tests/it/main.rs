@@ -7,6 +7,7 @@ mod bulk;
 mod certificates;
 mod enrollments;
 mod isolation;
+mod links;
 mod paging;
 mod registrations;
 mod revocation;

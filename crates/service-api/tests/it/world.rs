@@ -21,6 +21,7 @@ pub const OWNER: &str = "provisioningserviceowner";
 pub struct World {
     pub store: Arc<dyn Store>,
     pub clock: Arc<SteppedClock>,
+    pub hubs: Arc<FakeHubs>,
     router: Router,
     _folder: tempfile::TempDir,
 }
@@ -36,17 +37,18 @@ impl World {
         }
         let clock = Arc::new(SteppedClock::default());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
-        let hubs = Arc::new(FakeHubs::new([]));
+        let hubs = ["far.example", "near.example", "new.example"].map(sample::hub_name);
+        let hubs = Arc::new(FakeHubs::new(hubs));
         let provisioning = Provisioning::new(Ports {
             store: store.clone(),
-            hubs,
+            hubs: hubs.clone(),
             webhook: Arc::new(FakeWebhook::default()),
             surroundings: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
         let router = router(ServiceApi::new(Arc::new(provisioning), clock.clone(), entropy));
-        World { store, clock, router, _folder: folder }
+        World { store, clock, hubs, router, _folder: folder }
     }
 
     /// A request to instance `one` by its owner.
@@ -100,8 +102,9 @@ impl World {
         let today = self.clock.now().day();
         let group = sample::group_id("group-1");
         format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
             store.authorities(&scope).await.unwrap(),
+            store.instance(&scope).await.unwrap(),
             store.individuals(&scope, all.clone()).await.unwrap(),
             store.groups(&scope, all.clone()).await.unwrap(),
             store.registrations_of(&scope, &group, all).await.unwrap(),

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use durable::{Database, KeyCheckError, Sealer};
 use model::{
     Authorities, Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment, Instance,
-    Registration, RegistrationId, Timestamp, UsageRow,
+    OperationKind, Registration, RegistrationId, Timestamp, UsageRow,
 };
 use provisioning::ports::{Commit, Outcome, Page, PageRequest, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -135,6 +135,15 @@ impl Store for EmbeddedStore {
 
     async fn put_instance(&self, instance: Instance) -> Result<(), StoreError> {
         self.write_instance(instance).await
+    }
+
+    async fn replace_instance(
+        &self,
+        expected: &Instance,
+        next: Instance,
+        operation: (OperationKind, Day),
+    ) -> Result<bool, StoreError> {
+        self.rewrite_instance(expected.clone(), next, operation).await
     }
 
     async fn individual(

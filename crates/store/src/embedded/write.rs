@@ -38,20 +38,54 @@ impl EmbeddedStore {
     /// Writes an instance, then puts it into the snapshot.
     pub(super) async fn write_instance(&self, instance: Instance) -> Result<(), StoreError> {
         let store = self.clone();
-        let write = async move {
+        see_through(async move {
             let _turn = store.turn().await?;
-            store.refuse_taken_hosts(&instance)?;
-            let scope = &instance.id_scope;
-            let key = scope.key().into_owned();
-            let document = store.documents.seal(Place { table: "instances", scope, id: "" }, &instance)?;
-            let write = move |connection: &Connection| {
-                connection.prepare_cached(PUT_INSTANCE)?.query_row((key, document), |row| row.get(0))
-            };
-            let number = store.database.write(write).await.map_err(not_written)?;
-            store.memory.change(|snapshot| snapshot.put_instance(number, instance));
-            Ok(())
+            store.write_instance_in_turn(instance, None).await
+        })
+        .await
+    }
+
+    /// Writes an instance in place of one that is just as expected. The snapshot says what is stored: whoever has the turn
+    /// is alone in changing either.
+    pub(super) async fn rewrite_instance(
+        &self,
+        expected: Instance,
+        next: Instance,
+        operation: (OperationKind, Day),
+    ) -> Result<bool, StoreError> {
+        let store = self.clone();
+        see_through(async move {
+            let _turn = store.turn().await?;
+            let snapshot = store.memory.current.load_full();
+            let stored = snapshot.instance(&next.id_scope).map(|held| &*held.instance);
+            if stored != Some(&expected) {
+                return Ok(false);
+            }
+            store.write_instance_in_turn(next, Some(operation)).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Whoever calls this has the turn.
+    async fn write_instance_in_turn(
+        &self,
+        instance: Instance,
+        operation: Option<(OperationKind, Day)>,
+    ) -> Result<(), StoreError> {
+        self.refuse_taken_hosts(&instance)?;
+        let scope = &instance.id_scope;
+        let key = scope.key().into_owned();
+        let document = self.documents.seal(Place { table: "instances", scope, id: "" }, &instance)?;
+        let write = move |connection: &Connection| {
+            let put = connection.prepare_cached(PUT_INSTANCE)?.query_row((key, document), |row| row.get(0));
+            let number: i64 = put?;
+            operation.map_or(Ok(()), |operation| count(connection, number, operation))?;
+            rusqlite::Result::Ok(number)
         };
-        see_through(write).await
+        let number = self.database.write(write).await.map_err(not_written)?;
+        self.memory.change(|snapshot| snapshot.put_instance(number, instance));
+        Ok(())
     }
 
     /// A request is led to its instance by host name, so two instances must never share one.
@@ -111,15 +145,16 @@ impl Batch {
         let apply = |change: &Prepared| change.apply(connection, self.instance);
         let outcomes = self.changes.iter().map(apply).collect::<rusqlite::Result<Vec<_>>>()?;
         let counts = outcomes.is_empty() || outcomes.contains(&Outcome::Applied);
-        if let Some((kind, day)) = self.operation.filter(|_| counts) {
-            connection.prepare_cached(COUNT_OPERATION)?.execute((
-                self.instance,
-                day.number(),
-                kind.name(),
-            ))?;
+        if let Some(operation) = self.operation.filter(|_| counts) {
+            count(connection, self.instance, operation)?;
         }
         Ok(outcomes)
     }
+}
+
+fn count(connection: &Connection, instance: i64, (kind, day): (OperationKind, Day)) -> rusqlite::Result<()> {
+    connection.prepare_cached(COUNT_OPERATION)?.execute((instance, day.number(), kind.name()))?;
+    Ok(())
 }
 
 /// Runs to its end even when the caller goes away: what is on disk must come into the snapshot.

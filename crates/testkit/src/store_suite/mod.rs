@@ -18,6 +18,7 @@ mod deletion;
 mod durability;
 mod expectations;
 mod groups;
+mod instances;
 mod isolation;
 mod listings;
 mod records;
@@ -64,6 +65,8 @@ type Case = fn(World) -> Pin<Box<dyn Future<Output = ()>>>;
 const CASES: &[(&str, Case)] = &[
     ("instances come back as they were put", |w| Box::pin(records::instances(w))),
     ("an instance is replaced and keeps its records", |w| Box::pin(records::replaced_instance(w))),
+    ("an instance is replaced if it is as expected", |w| Box::pin(instances::replaced_as_expected(w))),
+    ("one of many replacements of an instance wins", |w| Box::pin(instances::one_replaces(w))),
     ("two instances never share a host name", |w| Box::pin(records::taken_host(w))),
     ("individual enrollments come back as they were put", |w| Box::pin(records::individuals(w))),
     ("groups come back as they were put", |w| Box::pin(records::groups(w))),

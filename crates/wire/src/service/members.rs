@@ -80,6 +80,13 @@ impl<'a> Members<'a> {
         self.find(name)
     }
 
+    /// A member that is a whole number, not below zero.
+    pub fn integer(&self, name: &str) -> Result<Option<u64>, BodyError> {
+        let number =
+            |value: &Value| value.as_u64().ok_or_else(|| self.refuse(name, "must be a whole number"));
+        self.find(name).map(number).transpose()
+    }
+
     /// A member that is a free JSON object.
     pub fn collection(&self, name: &str) -> Result<Option<TwinCollection>, BodyError> {
         Ok(self.object(name)?.map(|object| TwinCollection::from(object.members.clone())))

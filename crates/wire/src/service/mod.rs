@@ -11,6 +11,7 @@ mod certificate;
 mod condition;
 mod group;
 mod individual;
+mod link;
 mod members;
 mod page;
 mod query;
@@ -28,6 +29,10 @@ pub use ca_certificate::{
 pub use condition::parse_if_match;
 pub use group::{group_json, parse_group};
 pub use individual::{individual_json, parse_individual};
+pub use link::{
+    LinkError, LinkNotes, MASKED_KEY, default_policy_json, link_json, parse_ca_certificates,
+    parse_default_policy, parse_hub_connection, parse_link,
+};
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
 pub use query::{QueryError, SelectAll};

@@ -73,7 +73,7 @@ async fn a_hub_that_is_down_is_asked_again() {
     for _ in 0..3 {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
         let ended = world.provisioning.carry_out(&run).await;
-        assert!(matches!(&ended, Ended::Later(reason) if reason.contains("down")), "{ended:?}");
+        assert!(matches!(&ended, Ended::Later(delay) if delay.reason.contains("down")), "{ended:?}");
         assert_eq!(world.record("dev-1").await.as_ref(), Some(&run.registration), "nothing is written");
     }
     let registration = world.finish(&run).await;

@@ -1,0 +1,158 @@
+//! The circuit of one hub: asks [`State`] whether a call may go out, tells it what came of it, and tells operators when
+//! it changes, once each time.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::{HubName, Timestamp};
+use provisioning::ports::{Circuit as Position, Clock, Delay, Entropy, HubHealth};
+
+use super::breaker::{Entry, Event, Jitter, State};
+
+/// The circuit of one hub.
+pub(super) struct Circuit {
+    hub: HubName,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
+    state: State,
+    since: Option<Timestamp>,
+    last_error: Option<(Timestamp, String)>,
+}
+
+/// Leave for one call. Whoever has it says what came of the call; dropped, it counts as abandoned.
+pub(super) struct Leave<'a> {
+    circuit: &'a Circuit,
+    is_open: bool,
+}
+
+impl Circuit {
+    pub(super) fn new(hub: HubName, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Circuit {
+        let memory = Memory { state: State::NEW, since: None, last_error: None };
+        Circuit { hub, clock, entropy, memory: Mutex::new(memory) }
+    }
+
+    /// Leave for a call, or why and for how long there is none.
+    pub(super) fn enter(&self) -> Result<Leave<'_>, Delay> {
+        let (now, jitter) = (self.clock.now(), self.jitter());
+        let mut memory = self.lock();
+        let (state, entry) = memory.state.enter(now, jitter);
+        self.turn(&mut memory, state, now);
+        match entry {
+            Entry::Go => Ok(Leave { circuit: self, is_open: true }),
+            Entry::Wait(time) => {
+                let last = memory.last_error.as_ref().map_or(self.hub.as_str(), |(_, reason)| reason);
+                let reason = format!("{last}; it is not called for now");
+                Err(Delay { reason, retry_after: Some(time) })
+            }
+        }
+    }
+
+    /// Leave for a call that an operator asks for: whether the hub works is the question.
+    pub(super) fn enter_anyway(&self) -> Leave<'_> {
+        let now = self.clock.now();
+        let mut memory = self.lock();
+        let forced = memory.state.forced(now);
+        self.turn(&mut memory, forced, now);
+        Leave { circuit: self, is_open: true }
+    }
+
+    /// Why there is no leave now, without taking one.
+    pub(super) fn refusal(&self) -> Option<Delay> {
+        let is_closed = matches!(self.lock().state, State::Closed { .. });
+        if is_closed { None } else { self.enter().err() }
+    }
+
+    pub(super) fn health(&self) -> HubHealth {
+        let memory = self.lock();
+        let retry_at = match memory.state {
+            State::Open { until, .. } => Some(until),
+            State::Closed { .. } | State::HalfOpen { .. } => None,
+        };
+        HubHealth {
+            circuit: position(memory.state),
+            since: memory.since,
+            retry_at,
+            last_error: memory.last_error.clone(),
+        }
+    }
+
+    /// A number that is drawn anew.
+    pub(super) fn jitter(&self) -> Jitter {
+        let mut bytes = [0; 4];
+        self.entropy.fill(&mut bytes);
+        Jitter(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+    }
+
+    fn learn(&self, event: Event, error: Option<&str>) {
+        let (now, jitter) = (self.clock.now(), self.jitter());
+        let mut memory = self.lock();
+        if let Some(error) = error {
+            memory.last_error = Some((now, error.to_owned()));
+        }
+        let state = memory.state.after(event, now, jitter);
+        self.turn(&mut memory, state, now);
+    }
+
+    fn turn(&self, memory: &mut Memory, next: State, now: Timestamp) {
+        let (before, after) = (position(memory.state), position(next));
+        memory.state = next;
+        if before == after {
+            return;
+        }
+        memory.since = Some(now);
+        let reason = memory.last_error.as_ref().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+        match (after, next) {
+            (Position::Open, State::Open { until, pauses: 1 }) => {
+                tracing::warn!(hub.name = %self.hub, reason, retry_at = %until, "the hub is not called for now");
+            }
+            (Position::Closed, _) => tracing::info!(hub.name = %self.hub, "the hub is called again"),
+            // Probes, and that they failed.
+            _ => tracing::debug!(hub.name = %self.hub, circuit = %after, reason, "circuit"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leave<'_> {
+    /// The hub works, whatever it said.
+    pub(super) fn answered(mut self) {
+        self.end(Event::Answered, None);
+    }
+
+    /// The hub or the link is in trouble.
+    pub(super) fn failed(mut self, reason: &str) {
+        self.end(Event::Failed, Some(reason));
+    }
+
+    /// The hub asks for a pause.
+    pub(super) fn throttled(mut self, pause: Option<std::time::Duration>, reason: &str) {
+        self.end(Event::Throttled(pause), Some(reason));
+    }
+
+    fn end(&mut self, event: Event, error: Option<&str>) {
+        self.is_open = false;
+        self.circuit.learn(event, error);
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.end(Event::Abandoned, None);
+        }
+    }
+}
+
+fn position(state: State) -> Position {
+    match state {
+        State::Closed { .. } => Position::Closed,
+        State::Open { .. } => Position::Open,
+        State::HalfOpen { .. } => Position::HalfOpen,
+    }
+}

@@ -1,0 +1,244 @@
+//! What a change of links makes of an instance. The condition is the version of the one link, so that operators who change
+//! different links do not stand in each other's way:
+//!
+//! | If-Match | link, is there | link, not there | unlink, there | unlink, not there |
+//! |---|---|---|---|---|
+//! | none | exists | link | unlink | not found |
+//! | `*` | change | precondition failed | unlink | not found |
+//! | an etag | change if equal, else precondition failed | precondition failed | unlink if equal, else precondition failed | not found |
+
+use aws_lc_rs::hmac;
+use model::{
+    AccessDraft, AllocationPolicy, Etag, HubAccess, HubName, HubWay, IfMatch, Instance, LinkDraft, LinkedHub,
+};
+
+use crate::{Error, RecordKind};
+
+/// Most hubs of an instance (quota of the hosted service).
+pub const MAX_LINKED_HUBS: usize = 50;
+
+/// The instance with the hub linked as drafted: a new link at the end, a changed one in its place.
+pub(super) fn linked(
+    instance: &Instance,
+    draft: &LinkDraft,
+    if_match: Option<&IfMatch>,
+) -> Result<Instance, Error> {
+    let stored = instance.linked_hubs.iter().position(|hub| hub.name == draft.name);
+    let found = stored.and_then(|at| instance.linked_hubs.get(at));
+    match (found, if_match) {
+        (Some(_), None) => return Err(Error::Exists(RecordKind::LinkedHub)),
+        (None, Some(_)) => return Err(Error::PreconditionFailed(RecordKind::LinkedHub)),
+        (Some(hub), Some(condition)) => meets(instance, hub, condition)?,
+        (None, None) if instance.linked_hubs.len() >= MAX_LINKED_HUBS => {
+            return Err(Error::Invalid(format!("at most {MAX_LINKED_HUBS} hubs can be linked")));
+        }
+        (None, None) => {}
+    }
+    let hub = LinkedHub {
+        name: draft.name.clone(),
+        way: way(draft, found.map(|hub| &hub.way))?,
+        location: draft.location.clone(),
+        weight: draft.weight,
+        takes_new_devices: draft.takes_new_devices,
+        max_devices: draft.max_devices,
+    };
+    let mut next = instance.clone();
+    match stored.and_then(|at| next.linked_hubs.get_mut(at)) {
+        Some(place) => *place = hub,
+        None => next.linked_hubs.push(hub),
+    }
+    Ok(next)
+}
+
+/// The instance without this hub.
+pub(super) fn unlinked(
+    instance: &Instance,
+    name: &HubName,
+    if_match: Option<&IfMatch>,
+) -> Result<Instance, Error> {
+    let hub = instance.linked_hub(name).ok_or(Error::NotFound(RecordKind::LinkedHub))?;
+    if let Some(condition) = if_match {
+        meets(instance, hub, condition)?;
+    }
+    let mut next = instance.clone();
+    next.linked_hubs.retain(|hub| hub.name != *name);
+    Ok(next)
+}
+
+/// The instance with this policy where an enrollment has none.
+pub(super) fn with_policy(instance: &Instance, policy: AllocationPolicy) -> Result<Instance, Error> {
+    if policy == AllocationPolicy::Custom {
+        return Err(Error::Invalid("the custom allocation policy is for enrollments only".into()));
+    }
+    Ok(Instance { allocation_policy: policy, ..instance.clone() })
+}
+
+/// The version of a link: a MAC over all that it says, so that it need not be stored and tells nothing of the key.
+pub(super) fn etag(instance: &Instance, hub: &LinkedHub) -> Result<Etag, Error> {
+    let broken = |error: &dyn std::fmt::Display| Error::Broken(error.to_string());
+    let text = serde_json::to_vec(hub).map_err(|error| broken(&error))?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, instance.operation_key.as_bytes());
+    let tag = hmac::sign(&key, &[b"link/", text.as_slice()].concat());
+    let first = tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    Etag::parse(format!("{first:016x}")).map_err(|error| broken(&error))
+}
+
+fn meets(instance: &Instance, hub: &LinkedHub, condition: &IfMatch) -> Result<(), Error> {
+    match condition {
+        IfMatch::Any => Ok(()),
+        IfMatch::Version(version) if etag(instance, hub)? == *version => Ok(()),
+        IfMatch::Version(_) => Err(Error::PreconditionFailed(RecordKind::LinkedHub)),
+    }
+}
+
+/// The way that is drafted. A key that is left out is the stored one, for the same policy at the same port only: a stored
+/// key must not sign for a place that its operator did not name.
+fn way(draft: &LinkDraft, stored: Option<&HubWay>) -> Result<HubWay, Error> {
+    let missing = |what: &str| Error::Invalid(format!("connectionString {what}"));
+    match (&draft.access, stored) {
+        (None, Some(way)) => Ok(way.clone()),
+        (None, None) => Err(missing("is missing")),
+        (Some(AccessDraft { port, policy, key: Some(key), ca }), _) => Ok(HubWay::Access(HubAccess {
+            port: *port,
+            policy: policy.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+        })),
+        (Some(AccessDraft { port, policy, key: None, ca }), Some(HubWay::Access(stored)))
+            if stored.port == *port && stored.policy == *policy =>
+        {
+            Ok(HubWay::Access(HubAccess { ca: ca.clone(), ..stored.clone() }))
+        }
+        (Some(_), _) => {
+            Err(missing("has no key, and none is stored for this policy at this port: write it out"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AllocationWeight, SymmetricKey};
+
+    use super::*;
+    use crate::enroll::samples;
+
+    fn name(text: &str) -> HubName {
+        HubName::parse(text).unwrap()
+    }
+
+    fn access(port: u16, policy: &str, key: Option<u8>) -> AccessDraft {
+        AccessDraft { port, policy: policy.into(), key: key.map(samples::key), ca: Vec::new() }
+    }
+
+    fn draft(hub: &str, access: Option<AccessDraft>) -> LinkDraft {
+        let weight = AllocationWeight::new(7).unwrap();
+        LinkDraft {
+            name: name(hub),
+            access,
+            location: "there".into(),
+            weight,
+            takes_new_devices: false,
+            max_devices: None,
+        }
+    }
+
+    /// Two embedded hubs, and `far.test` at port 443 by the key 1 of `owner`.
+    fn instance() -> Instance {
+        linked(&samples::instance("one"), &draft("far.test", Some(access(443, "owner", Some(1)))), None)
+            .unwrap()
+    }
+
+    fn version(instance: &Instance, hub: &str) -> IfMatch {
+        IfMatch::Version(etag(instance, instance.linked_hub(&name(hub)).unwrap()).unwrap())
+    }
+
+    fn key_of(instance: &Instance, hub: &str) -> Option<SymmetricKey> {
+        match &instance.linked_hub(&name(hub)).unwrap().way {
+            HubWay::Embedded => None,
+            HubWay::Access(access) => Some(access.key.clone()),
+        }
+    }
+
+    #[test]
+    fn the_table_of_conditions() {
+        let instance = instance();
+        let current = version(&instance, "far.test");
+        let other = version(&instance, "hub-1.test");
+        for (hub, if_match, linking, unlinking) in [
+            ("new.test", None, "done", "not found"),
+            ("new.test", Some(&IfMatch::Any), "failed", "not found"),
+            ("new.test", Some(&other), "failed", "not found"),
+            ("far.test", None, "exists", "done"),
+            ("far.test", Some(&IfMatch::Any), "done", "done"),
+            ("far.test", Some(&current), "done", "done"),
+            ("far.test", Some(&other), "failed", "failed"),
+        ] {
+            let word = |outcome: Result<Instance, Error>| match outcome {
+                Ok(_) => "done",
+                Err(Error::Exists(RecordKind::LinkedHub)) => "exists",
+                Err(Error::NotFound(RecordKind::LinkedHub)) => "not found",
+                Err(Error::PreconditionFailed(RecordKind::LinkedHub)) => "failed",
+                Err(error) => panic!("{error}"),
+            };
+            let draft = draft(hub, Some(access(443, "owner", Some(2))));
+            assert_eq!(word(linked(&instance, &draft, if_match)), linking, "{hub} {if_match:?}");
+            assert_eq!(word(unlinked(&instance, &name(hub), if_match)), unlinking, "{hub} {if_match:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_changed_in_its_place_and_has_another_version() {
+        let before = instance();
+        let rotated = draft("HUB-1.test", Some(access(443, "owner", Some(2))));
+        let after = linked(&before, &rotated, Some(&IfMatch::Any)).unwrap();
+        let names: Vec<_> = after.linked_hubs.iter().map(|hub| hub.name.to_string()).collect();
+        assert_eq!(names, ["hub-1.test", "hub-2.test", "far.test"]);
+        assert_eq!(key_of(&after, "hub-1.test"), Some(samples::key(2)));
+        assert_ne!(version(&after, "hub-1.test"), version(&before, "hub-1.test"));
+        assert_eq!(version(&after, "far.test"), version(&before, "far.test"));
+        let elsewhere = Instance { operation_key: samples::key(8), ..before.clone() };
+        assert_ne!(
+            version(&elsewhere, "far.test"),
+            version(&before, "far.test"),
+            "only the instance makes it"
+        );
+    }
+
+    #[test]
+    fn a_stored_key_serves_only_where_it_was_given_for() {
+        let instance = instance();
+        for (hub, access, kept) in [
+            ("far.test", None, Some(Some(1))),
+            ("far.test", Some(access(443, "owner", None)), Some(Some(1))),
+            ("far.test", Some(access(444, "owner", None)), None),
+            ("far.test", Some(access(443, "service", None)), None),
+            ("hub-1.test", None, Some(None)),
+            ("hub-1.test", Some(access(443, "owner", None)), None),
+        ] {
+            let outcome = linked(&instance, &draft(hub, access.clone()), Some(&IfMatch::Any));
+            match kept {
+                Some(key) => assert_eq!(key_of(&outcome.unwrap(), hub), key.map(samples::key), "{access:?}"),
+                None => assert!(matches!(outcome, Err(Error::Invalid(_))), "{access:?}"),
+            }
+        }
+        for access in [None, Some(access(443, "owner", None))] {
+            let outcome = linked(&instance, &draft("new.test", access), None);
+            assert!(matches!(outcome, Err(Error::Invalid(_))), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_hubs_than_the_limit() {
+        let mut instance = samples::instance("one");
+        for number in 2..=MAX_LINKED_HUBS {
+            let draft = draft(&format!("{number}.test"), Some(access(443, "owner", Some(1))));
+            let outcome = linked(&instance, &draft, None);
+            if number < MAX_LINKED_HUBS {
+                instance = outcome.unwrap();
+            } else {
+                assert!(matches!(outcome, Err(Error::Invalid(_))));
+            }
+        }
+        assert_eq!(instance.linked_hubs.len(), MAX_LINKED_HUBS);
+    }
+}

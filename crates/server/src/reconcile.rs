@@ -1,0 +1,184 @@
+//! What the configuration says and what is stored, brought together at the start.
+//!
+//! Operators change at run time what the configuration has its word on too: which hubs are linked, how, and how they are
+//! chosen. Whoever spoke last is right, and the configuration speaks when it says something else than the last time:
+//!
+//! | the configuration's link of a hub is | what is linked then |
+//! |---|---|
+//! | new, or another than at the last start | what the configuration says |
+//! | as at the last start | what operators left: as it is, changed, or unlinked |
+//! | gone since the last start | nothing |
+//! | not there, and was not | what operators linked |
+//!
+//! The same holds for the allocation policy.
+
+use anyhow::bail;
+use model::{HostName, Instance, LinkedHub};
+use provisioning::ports::Store;
+
+/// Brings the stored instances in line with the planned ones; see [`in_line`] for what operators changed. An instance that is stored and not planned is refused,
+/// because its devices would be turned away without anyone having said so.
+pub(crate) async fn reconcile(store: &dyn Store, planned: Vec<Instance>) -> anyhow::Result<()> {
+    let stored = store.instances().await?;
+    let is_planned = |stored: &Instance| planned.iter().any(|it| it.id_scope == stored.id_scope);
+    if let Some(left) = stored.iter().find(|stored| !is_planned(stored)) {
+        bail!(
+            "the database has the instance {:?} with ID scope {}, and the configuration does not: put it back, or give \
+             the others a data_dir of their own",
+            left.name,
+            left.id_scope
+        );
+    }
+    for held in &stored {
+        // First let go of host names that move to another instance: no two may have the same, not even for a moment.
+        let moves = |host: &HostName| {
+            planned.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
+        };
+        if held.service_hosts.iter().any(moves) {
+            let mut released = Instance::clone(held);
+            released.service_hosts.retain(|host| !moves(host));
+            store.put_instance(released).await?;
+        }
+    }
+    for mut instance in planned {
+        if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
+            instance = in_line(instance, same);
+        }
+        store.put_instance(instance).await?;
+    }
+    Ok(())
+}
+
+/// A planned instance with what the stored one keeps: its operation key, and what operators changed.
+fn in_line(mut planned: Instance, stored: &Instance) -> Instance {
+    planned.operation_key = stored.operation_key.clone();
+    let (says, said) = (&planned.configured, &stored.configured);
+    if says.allocation_policy == said.allocation_policy {
+        planned.allocation_policy = stored.allocation_policy;
+    }
+    let has_new_word = |hub: &&LinkedHub| said.linked_hub(&hub.name) != Some(hub);
+    let spoken: Vec<&LinkedHub> = says.linked_hubs.iter().filter(has_new_word).collect();
+    let is_settled = |hub: &&LinkedHub| {
+        let is_gone = said.linked_hub(&hub.name).is_some() && says.linked_hub(&hub.name).is_none();
+        !is_gone && !spoken.iter().any(|it| it.name == hub.name)
+    };
+    let kept: Vec<&LinkedHub> = stored.linked_hubs.iter().filter(is_settled).collect();
+    planned.linked_hubs = spoken.into_iter().chain(kept).cloned().collect();
+    tell_of_changes(&planned);
+    planned
+}
+
+/// So that nobody wonders why the file says something else.
+fn tell_of_changes(instance: &Instance) {
+    for hub in &instance.configured.linked_hubs {
+        if instance.linked_hub(&hub.name) != Some(hub) {
+            tracing::info!(
+                instance.id_scope = %instance.id_scope,
+                hub.name = %hub.name,
+                "an operator changed the link that the configuration makes, and the configuration is as it was"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::Sealer;
+    use model::Configured;
+    use store::EmbeddedStore;
+
+    use super::*;
+    use crate::ports::SystemEntropy;
+
+    #[tokio::test]
+    async fn the_stored_instances_follow_the_planned_ones_and_none_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
+        reconcile(&store, vec![one.clone(), two.clone()]).await.unwrap();
+        let error = reconcile(&store, vec![one.clone(), three]).await.unwrap_err().to_string();
+        assert!(error.contains("configuration does not"), "{error}");
+        let stored = store.instances().await.unwrap();
+        assert_eq!(stored.len(), 2, "nothing was changed");
+
+        // Instances may swap their host names.
+        let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];
+        std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
+        reconcile(&store, vec![swapped_one, swapped_two]).await.unwrap();
+        let host = &one.service_hosts[0];
+        assert_eq!(store.instance_by_host(host).await.unwrap().unwrap().id_scope, two.id_scope);
+
+        let renamed = Instance {
+            name: "renamed".into(),
+            operation_key: SystemEntropy::default().symmetric_key().unwrap(),
+            ..one.clone()
+        };
+        reconcile(&store, vec![renamed, two]).await.unwrap();
+        let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
+        assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
+    }
+
+    /// A link of the hub `NAME.test`, with this weight.
+    fn link(name: &str, weight: u16) -> LinkedHub {
+        let mut hub = testkit::sample::instance("one").linked_hubs.swap_remove(0);
+        hub.name = testkit::sample::hub_name(&format!("{name}.test"));
+        hub.weight = model::AllocationWeight::new(weight).unwrap();
+        hub
+    }
+
+    fn instance(configured: &[LinkedHub], linked: &[LinkedHub]) -> Instance {
+        Instance {
+            linked_hubs: linked.to_vec(),
+            configured: Configured { linked_hubs: configured.to_vec(), ..Configured::default() },
+            ..testkit::sample::instance("one")
+        }
+    }
+
+    #[test]
+    fn who_spoke_last_is_right_about_a_link() {
+        let (none, one, two, three) = (vec![], vec![link("a", 1)], vec![link("a", 2)], vec![link("a", 3)]);
+        for (said, linked, says, expected) in [
+            (&none, &none, &none, &none),
+            (&none, &none, &one, &one),
+            // An operator's link stays, until the configuration links the hub too.
+            (&none, &two, &none, &two),
+            (&none, &two, &one, &one),
+            // What an operator changed or unlinked stays so, until the configuration says something new.
+            (&one, &two, &one, &two),
+            (&one, &none, &one, &none),
+            (&one, &two, &three, &three),
+            (&one, &none, &three, &three),
+            (&one, &two, &none, &none),
+            (&one, &one, &none, &none),
+        ] {
+            let merged = in_line(instance(says, says), &instance(said, linked));
+            assert_eq!((&merged.linked_hubs, &merged.configured.linked_hubs), (expected, says));
+        }
+    }
+
+    #[test]
+    fn links_do_not_mind_each_other() {
+        let (a, b, c) = (link("a", 1), link("b", 1), link("c", 1));
+        let stored = instance(&[a.clone(), b.clone()], &[link("b", 5), c.clone()]);
+        let says = [a.clone(), b, link("d", 1)];
+        let merged = in_line(instance(&says, &says), &stored);
+        assert_eq!(merged.linked_hubs, [link("d", 1), link("b", 5), c]);
+    }
+
+    #[test]
+    fn who_spoke_last_is_right_about_the_policy() {
+        use model::AllocationPolicy::{GeoLatency, Hashed, Static};
+        for (said, stored, says, expected) in [
+            (Hashed, Hashed, Hashed, Hashed),
+            (Hashed, Static, Hashed, Static),
+            (Hashed, Static, GeoLatency, GeoLatency),
+        ] {
+            let with = |configured, allocation_policy| Instance {
+                allocation_policy,
+                configured: Configured { allocation_policy: configured, linked_hubs: Vec::new() },
+                ..testkit::sample::instance("one")
+            };
+            assert_eq!(in_line(with(says, says), &with(said, stored)).allocation_policy, expected);
+        }
+    }
+}

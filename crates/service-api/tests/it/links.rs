@@ -1,0 +1,149 @@
+//! Linked hubs: linking, looking, changing, checking, unlinking; and the default allocation policy.
+
+use http::Method;
+use model::HubWay;
+use serde_json::{Value, json};
+use testkit::sample;
+
+use crate::world::{World, id_scope};
+
+const FAR: &str = "/linkedHubs/far.example";
+
+fn connection(key: &str) -> String {
+    format!("HostName=far.example;SharedAccessKeyName=owner;SharedAccessKey={key}")
+}
+
+fn far(key: u8) -> Value {
+    json!({
+        "connectionString": connection(&sample::key(key).to_base64()),
+        "location": "far away", "allocationWeight": 5, "applyAllocationPolicy": false,
+    })
+}
+
+async fn key_of_far(world: &World) -> u8 {
+    let instance = world.store.instance(&id_scope("one")).await.unwrap().unwrap();
+    let HubWay::Access(access) = instance.linked_hub(&sample::hub_name("far.example")).unwrap().way.clone()
+    else {
+        panic!("it is embedded");
+    };
+    access.key.as_bytes()[0]
+}
+
+#[tokio::test]
+async fn a_hub_is_linked_looked_at_changed_and_unlinked() {
+    let world = World::new().await;
+    world.get(FAR).send().await.refused(404_208);
+    let linked = world.put(FAR, &far(1)).send().await.ok();
+    assert_eq!(linked["name"], "far.example");
+    assert_eq!(linked["connectionString"], connection("****"));
+    assert_eq!((&linked["location"], &linked["allocationWeight"]), (&json!("far away"), &json!(5)));
+    assert_eq!((&linked["applyAllocationPolicy"], &linked["origin"]), (&json!(false), &json!("operator")));
+    assert_eq!(linked["health"], json!({"circuit": "closed"}));
+    assert_eq!(world.get("/LINKEDHUBS/FAR.example/").send().await.ok(), linked);
+    let all = world.get("/linkedHubs").send().await.ok();
+    let names: Vec<_> = all.as_array().unwrap().iter().map(|hub| hub["name"].clone()).collect();
+    assert_eq!(names, ["hub-1.example", "hub-2.example", "far.example"]);
+    assert_eq!((&all[0]["origin"], &all[0]["embedded"]), (&json!("configuration"), &json!(true)));
+
+    // What was shown, sent back with another weight, keeps the key.
+    let mut changed = linked.clone();
+    changed["allocationWeight"] = json!(6);
+    let etag = linked["etag"].as_str().unwrap();
+    let changed = world.put(FAR, &changed).if_match(etag).send().await.ok();
+    assert_eq!((&changed["allocationWeight"], key_of_far(&world).await), (&json!(6), 1));
+    world.put(FAR, &far(2)).if_match(etag).send().await.refused(412_000);
+    world.put(FAR, &far(2)).send().await.refused(409_201);
+    world.put(FAR, &far(2)).if_match("*").send().await.ok();
+    assert_eq!(key_of_far(&world).await, 2, "rotated");
+
+    world.delete(FAR).if_match(etag).send().await.refused(412_000);
+    world.delete(FAR).send().await.deleted();
+    world.delete(FAR).send().await.refused(404_208);
+    world.put(FAR, &far(1)).if_match("*").send().await.refused(412_000);
+}
+
+#[tokio::test]
+async fn mistakes_change_nothing_and_show_no_key() {
+    let world = World::new().await;
+    let before = world.snapshot("one").await;
+    let key = sample::key(1).to_base64();
+    for (path, body, part) in [
+        (FAR, json!({}), "connectionString is missing"),
+        (FAR, json!({"connectionString": connection("****")}), "none is stored"),
+        (FAR, json!({"connectionString": "HostName=far.example"}), "SharedAccessKeyName"),
+        ("/linkedHubs/near.example", far(1), "the path says near.example"),
+        ("/linkedHubs/far.example?check=maybe", far(1), "true or false"),
+        ("/linkedHubs/a%20b", far(1), "the path"),
+        (FAR, json!({"connectionString": connection(&key), "allocationWeight": 0}), "allocationWeight"),
+    ] {
+        let message = world.put(path, &body).send().await.refused(400_002);
+        assert!(message.contains(part), "{message}");
+        assert!(!message.contains(&key), "{message}");
+    }
+    assert_eq!(world.snapshot("one").await, before);
+}
+
+#[tokio::test]
+async fn a_hub_is_asked_before_it_is_linked_unless_that_is_waived() {
+    let world = World::new().await;
+    let hub = world.hubs.hub(&sample::hub_name("far.example")).unwrap();
+    let down = || provisioning::ports::HubError::Unavailable("far.example: no answer".into());
+    hub.lack(Err(down()));
+    let message = world.put(FAR, &far(1)).send().await.refused(400_002);
+    assert_eq!(message, "the hub cannot be asked: far.example: no answer");
+    world.get(FAR).send().await.refused(404_208);
+    hub.lack(Ok(vec![provisioning::ports::HubRight::RegistryWrite]));
+    let message = world.put(FAR, &far(1)).send().await.refused(400_002);
+    assert_eq!(message, "far.example: the key is not accepted for RegistryWrite");
+    world.put("/linkedHubs/far.example?check=false", &far(1)).send().await.ok();
+
+    let check = world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    assert_eq!(check, json!({"name": "far.example", "lacking": ["RegistryWrite"]}));
+    hub.lack(Ok(vec![]));
+    let check = world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    assert_eq!(check["lacking"], json!([]));
+    world.ask(Method::POST, "/linkedHubs/near.example/check").send().await.refused(404_208);
+}
+
+#[tokio::test]
+async fn the_default_allocation_policy() {
+    let world = World::new().await;
+    let path = "/allocationPolicy";
+    assert_eq!(world.get(path).send().await.ok(), json!({"allocationPolicy": "hashed"}));
+    let changed = world.put(path, &json!({"allocationPolicy": "GeoLatency"})).send().await.ok();
+    assert_eq!(changed, json!({"allocationPolicy": "geoLatency"}));
+    assert_eq!(world.get(path).send().await.ok(), changed);
+    for body in [json!({}), json!({"allocationPolicy": "custom"})] {
+        world.put(path, &body).send().await.refused(400_002);
+    }
+    assert_eq!(world.get(path).send().await.ok(), changed);
+}
+
+#[tokio::test]
+async fn operators_who_link_different_hubs_at_once_do_not_undo_each_other() {
+    let world = World::new().await;
+    let names = ["far.example", "near.example", "new.example"];
+    let links = names.map(|name| {
+        let mut body = far(1);
+        body["connectionString"] =
+            json!(connection(&sample::key(1).to_base64()).replace("far.example", name));
+        world.put(&format!("/linkedHubs/{name}"), &body).send()
+    });
+    for answer in futures_util::future::join_all(links).await {
+        answer.ok();
+    }
+    assert_eq!(world.get("/linkedHubs").send().await.ok().as_array().unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn changes_count_and_looking_does_not() {
+    let world = World::new().await;
+    world.put(FAR, &far(1)).send().await.ok();
+    world.get(FAR).send().await.ok();
+    world.get("/linkedHubs").send().await.ok();
+    world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    world.put("/allocationPolicy", &json!({"allocationPolicy": "static"})).send().await.ok();
+    world.delete(FAR).send().await.deleted();
+    let usage = world.get("/usage").send().await.ok();
+    assert_eq!((&usage["total"], &usage["usage"][0]["kind"]), (&json!(3), &json!("linkedHubChange")));
+}

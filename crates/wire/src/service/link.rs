@@ -1,0 +1,258 @@
+//! Linked hubs, as the resource manager's API writes them in `iotHubs`: `{connectionString, location, allocationWeight,
+//! applyAllocationPolicy}`. `caCertificates`, for hubs that no public CA vouches for, and
+//! `maxDevices`, for failover, are our own.
+
+use model::{
+    AccessDraft, AllocationPolicy, AllocationWeight, Certificate, HostPort, HubAccess, HubName, HubWay,
+    LinkDraft, LinkedHub, SymmetricKey,
+};
+use serde_json::Value;
+
+use super::members::{BodyError, Members, Object, parse_json};
+use crate::sas::ConnectionString;
+
+/// What stands for a key that is not shown. Who writes it keeps the key that is stored.
+pub const MASKED_KEY: &str = "****";
+
+/// The port where a connection string has none.
+const HTTPS: u16 = 443;
+
+/// The most CA certificates of a link: an instance is in memory with all its links.
+const MAX_CA_CERTIFICATES: usize = 16;
+
+/// Why a connection string leads to no hub. No text of it is shown: it holds a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LinkError(String);
+
+/// Reads the hub's name, and the way to it, from a connection string.
+pub fn parse_hub_connection(text: &str, ca: Vec<Certificate>) -> Result<(HubName, AccessDraft), LinkError> {
+    let refused = |error: &dyn std::fmt::Display| LinkError(error.to_string());
+    let parts = ConnectionString::parse(text).map_err(|error| refused(&error))?;
+    let address: HostPort = parts.host.parse().map_err(|error| refused(&error))?;
+    let name = HubName::parse(address.host.as_str()).map_err(|error| refused(&error))?;
+    let key = match parts.key.as_str() {
+        MASKED_KEY => None,
+        key => Some(SymmetricKey::parse(key).map_err(|error| refused(&error))?),
+    };
+    Ok((name, AccessDraft { port: address.port.unwrap_or(HTTPS), policy: parts.key_name, key, ca }))
+}
+
+/// Reads the CA certificates of a link, PEM.
+pub fn parse_ca_certificates(pem: &str) -> Result<Vec<Certificate>, LinkError> {
+    let certificates = Certificate::parse_all(pem).map_err(|error| LinkError(error.to_string()))?;
+    if certificates.len() > MAX_CA_CERTIFICATES {
+        return Err(LinkError(format!(
+            "at most {MAX_CA_CERTIFICATES} certificates, not {}",
+            certificates.len()
+        )));
+    }
+    Ok(certificates)
+}
+
+/// Reads what a link to the hub of this name shall be.
+pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
+    let body = parse_json(body)?;
+    let members = Members::of_body(&body)?;
+    let ca = members.parsed("caCertificates", parse_ca_certificates)?;
+    let connection = members.parsed("connectionString", |text| {
+        let (named, access) = parse_hub_connection(text, ca.clone().unwrap_or_default())?;
+        let same = named == *name;
+        same.then_some(access).ok_or_else(|| LinkError(format!("it is of {named}, and the path says {name}")))
+    })?;
+    if connection.is_none() && ca.is_some() {
+        return Err(members.refuse("caCertificates", "needs connectionString beside it"));
+    }
+    let weight = members.integer("allocationWeight")?;
+    let weight = weight.map(|weight| match u16::try_from(weight) {
+        Ok(weight) => {
+            AllocationWeight::new(weight).map_err(|error| members.refuse("allocationWeight", error))
+        }
+        Err(_) => Err(members.refuse("allocationWeight", "must be 1 to 1000")),
+    });
+    Ok(LinkDraft {
+        name: name.clone(),
+        access: connection,
+        location: members.parsed("location", location)?.unwrap_or_default(),
+        weight: weight.transpose()?.unwrap_or_default(),
+        takes_new_devices: members.flag("applyAllocationPolicy")?.unwrap_or(true),
+        max_devices: members.integer("maxDevices")?,
+    })
+}
+
+/// Region names of clouds have a few dozen characters.
+fn location(text: &str) -> Result<String, &'static str> {
+    let fits = text.chars().count() <= 128 && !text.chars().any(char::is_control);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be at most 128 characters, none of them a control character")
+    }
+}
+
+/// What is told of a linked hub beside what an operator wrote.
+pub struct LinkNotes<'a> {
+    /// Its version, as a header has it.
+    pub etag: &'a str,
+    /// Whether the configuration links it, too.
+    pub configured: bool,
+    /// How it has answered lately.
+    pub health: Value,
+}
+
+/// Writes a linked hub; the key is masked.
+pub fn link_json(hub: &LinkedHub, notes: LinkNotes<'_>) -> Value {
+    let mut json = Object::default();
+    json.put("name", hub.name.as_str());
+    if let HubWay::Access(access) = &hub.way {
+        json.put("connectionString", masked(&hub.name, access));
+        let ca: String = access.ca.iter().map(Certificate::to_pem).collect();
+        json.put_some("caCertificates", Some(ca).filter(|ca| !ca.is_empty()));
+    }
+    json.put("location", hub.location.as_str())
+        .put("allocationWeight", hub.weight.number())
+        .put("applyAllocationPolicy", hub.takes_new_devices)
+        .put_some("maxDevices", hub.max_devices)
+        .put("origin", if notes.configured { "configuration" } else { "operator" })
+        .put("embedded", hub.way == HubWay::Embedded)
+        .put("etag", notes.etag)
+        .put("health", notes.health);
+    json.into_value()
+}
+
+fn masked(name: &HubName, access: &HubAccess) -> String {
+    let host = match access.port {
+        HTTPS => name.to_string(),
+        port => format!("{name}:{port}"),
+    };
+    let key = MASKED_KEY.to_owned();
+    ConnectionString { host, key_name: access.policy.clone(), key }.to_string()
+}
+
+/// Reads `{"allocationPolicy": WORD}`: how hubs are chosen where an enrollment does not say.
+pub fn parse_default_policy(body: &[u8]) -> Result<AllocationPolicy, BodyError> {
+    let body = parse_json(body)?;
+    let members = Members::of_body(&body)?;
+    let policy = members.word("allocationPolicy", &DEFAULT_POLICIES)?;
+    members.required("allocationPolicy", policy)
+}
+
+/// Writes it.
+pub fn default_policy_json(policy: AllocationPolicy) -> Value {
+    let word = DEFAULT_POLICIES.iter().find(|(_, meaning)| *meaning == policy).map(|(word, _)| *word);
+    let mut json = Object::default();
+    json.put_some("allocationPolicy", word);
+    json.into_value()
+}
+
+/// The custom policy is for enrollments only.
+const DEFAULT_POLICIES: [(&str, AllocationPolicy); 3] = [
+    ("hashed", AllocationPolicy::Hashed),
+    ("geoLatency", AllocationPolicy::GeoLatency),
+    ("static", AllocationPolicy::Static),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+
+    fn name() -> HubName {
+        HubName::parse("hub.example").unwrap()
+    }
+
+    fn parse(body: &Value) -> Result<LinkDraft, String> {
+        parse_link(&name(), body.to_string().as_bytes()).map_err(|error| error.to_string())
+    }
+
+    fn connection(host: &str, key: &str) -> String {
+        format!("HostName={host};SharedAccessKeyName=iothubowner;SharedAccessKey={key}")
+    }
+
+    #[test]
+    fn what_operators_write() {
+        let draft = parse(&json!({
+            "name": "ignored", "connectionString": connection("Hub.example:8443", KEY), "location": "north",
+            "allocationWeight": 7, "applyAllocationPolicy": false,
+        }));
+        let draft = draft.unwrap();
+        let access = draft.access.unwrap();
+        assert_eq!((access.port, access.policy.as_str()), (8443, "iothubowner"));
+        assert_eq!(access.key.unwrap().to_base64(), KEY);
+        assert_eq!((draft.location.as_str(), draft.weight.number()), ("north", 7));
+        assert!(!draft.takes_new_devices);
+        let bare = parse(&json!({"connectionString": connection("hub.example", MASKED_KEY)})).unwrap();
+        assert_eq!((bare.weight.number(), bare.takes_new_devices), (1, true));
+        let access = bare.access.unwrap();
+        assert_eq!((access.port, access.key), (443, None));
+        assert_eq!(parse(&json!({"allocationWeight": 2})).unwrap().access, None);
+    }
+
+    #[test]
+    fn mistakes_are_told_without_the_key() {
+        for (body, expected) in [
+            (json!({"connectionString": "HostName=hub.example"}), "lacks SharedAccessKeyName"),
+            (json!({"connectionString": connection("other.example", KEY)}), "the path says hub.example"),
+            (json!({"connectionString": connection("hub.example:0", KEY)}), "port \"0\""),
+            (json!({"connectionString": connection("hub.example", "c2VjcmV0")}), "16 to 64"),
+            (json!({"connectionString": 7}), "connectionString: must be a string"),
+            (json!({"allocationWeight": 0}), "allocationWeight: "),
+            (json!({"allocationWeight": 1001}), "1 to 1000"),
+            (json!({"allocationWeight": 100_000}), "1 to 1000"),
+            (json!({"allocationWeight": 1.5}), "must be a whole number"),
+            (json!({"applyAllocationPolicy": "yes"}), "true or false"),
+            (json!({"location": "a\nb"}), "control character"),
+            (json!({"caCertificates": "none"}), "caCertificates: "),
+        ] {
+            let error = parse(&body).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+            assert!(!error.contains(KEY) && !error.contains("c2VjcmV0"), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_are_masked_and_what_is_shown_can_be_sent_back() {
+        let access = HubAccess {
+            port: 8443,
+            policy: "iothubowner".to_owned(),
+            key: SymmetricKey::parse(KEY).unwrap(),
+            ca: Vec::new(),
+        };
+        let hub = LinkedHub {
+            name: name(),
+            way: HubWay::Access(access.clone()),
+            location: "north".to_owned(),
+            weight: AllocationWeight::new(3).unwrap(),
+            takes_new_devices: true,
+            max_devices: Some(1000),
+        };
+        let notes = LinkNotes { etag: "\"1\"", configured: false, health: json!({"circuit": "closed"}) };
+        let shown = link_json(&hub, notes);
+        assert_eq!(shown["connectionString"], connection("hub.example:8443", "****"));
+        assert!(!shown.to_string().contains(KEY), "{shown}");
+        let sent_back = parse(&shown).unwrap();
+        assert_eq!(sent_back.max_devices, hub.max_devices);
+        let draft = AccessDraft { port: 8443, policy: access.policy, key: None, ca: Vec::new() };
+        assert_eq!((sent_back.access, sent_back.weight), (Some(draft), hub.weight));
+        let embedded = LinkedHub { way: HubWay::Embedded, ..hub };
+        let notes = LinkNotes { etag: "\"1\"", configured: true, health: json!({}) };
+        let shown = link_json(&embedded, notes);
+        assert_eq!((shown.get("connectionString"), &shown["origin"]), (None, &json!("configuration")));
+    }
+
+    #[test]
+    fn default_policies() {
+        for (word, policy) in DEFAULT_POLICIES {
+            let json = default_policy_json(policy);
+            assert_eq!(json, json!({ "allocationPolicy": word }));
+            let upper = json!({ "AllocationPolicy": word.to_uppercase() }).to_string();
+            assert_eq!(parse_default_policy(upper.as_bytes()).unwrap(), policy);
+        }
+        for body in ["{}", r#"{"allocationPolicy":"custom"}"#, "[]"] {
+            assert!(parse_default_policy(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}
