@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use model::{
     EndorsementKey, IdScope, Instance, OperationId, Registration, RegistrationId, Status, StorageRootKey,
-    Timestamp, TpmKeyError,
+    TpmKeyError,
 };
 use net::Peer;
 use provisioning::{
@@ -19,7 +19,7 @@ use wire::{
     device::{
         ChallengeReply, DeviceRegistration, OperationReply, TpmKeys, disabled_reply, registration_state,
     },
-    sas::{CLOCK_SKEW_SECS, SasToken},
+    sas::SasToken,
 };
 
 use crate::{DeviceApi, desk::Waited, error::CallError};
@@ -188,16 +188,11 @@ pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, Ca
     let token = token.map(|token| std::str::from_utf8(token).unwrap_or_default());
     let claim = token.map(SasToken::parse).transpose()?.map(|token| SignedClaim {
         resource: token.decoded_resource().into_owned(),
-        expires: expires_with_skew(&token),
+        expires: token.expires(),
         signed_text: token.signed_text(),
         mac: token.mac().to_vec(),
     });
     Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates), tpm: None })
-}
-
-fn expires_with_skew(token: &SasToken) -> Timestamp {
-    let seconds = token.expiry().saturating_add(CLOCK_SKEW_SECS);
-    Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// The api-version, or an error that says what one looks like.

@@ -124,6 +124,11 @@ impl ServiceClient {
         &mut self.0
     }
 
+    /// Asks whether a device would be let in, and why; nothing is registered.
+    pub async fn explain(&mut self, device: &Value) -> Result<Value, OperatorError> {
+        self.0.call(Method::POST, "/attestation/explain", Some(device)).await
+    }
+
     /// How many enrollments a bulk operation may have.
     pub const BULK_LIMIT: usize = 10;
 }

@@ -14,6 +14,7 @@ mod crl_address;
 mod decision;
 mod draft;
 mod enrollment;
+mod explanation;
 mod ids;
 mod instance;
 mod key;
@@ -49,6 +50,7 @@ pub use enrollment::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentSettings,
     IndividualEnrollment, ProvisioningStatus, Record, ReprovisionPolicy,
 };
+pub use explanation::{Admission, Attempt, ConsideredEnrollment, Explanation, Fit};
 pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope,
     OperationId, PolicyName, RegistrationId, VerificationCode,

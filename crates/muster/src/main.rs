@@ -31,6 +31,8 @@ enum Command {
     Fleet(commands::fleet::FleetArgs),
     /// Act as a single device.
     Device(commands::device::DeviceArgs),
+    /// Understand who is let in.
+    Attest(commands::attest::AttestArgs),
     /// Judge certificates.
     Cert(commands::cert::CertArgs),
     /// Link the hubs that devices are assigned to, and look at them.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
                 Command::Demo(args) => commands::demo::run(args).await,
                 Command::Fleet(args) => commands::fleet::run(args).await,
                 Command::Device(args) => commands::device::run(args).await,
+                Command::Attest(args) => commands::attest::run(args).await,
                 Command::Cert(args) => commands::cert::run(args),
                 Command::Hub(args) => commands::hub::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,

@@ -1,13 +1,14 @@
 //! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
 //!
 //! A request goes through four steps, one module each: [`route`] says what is asked for, [`access`] proves that the
-//! caller may, `enrollments`, `registrations`, `certificates`, `revocation`, `links` and `usage` translate between JSON
+//! caller may, `enrollments`, `registrations`, `certificates`, `revocation`, `links`, `explain` and `usage` translate between JSON
 //! and the verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
 
 mod access;
 mod certificates;
 mod enrollments;
 mod error;
+mod explain;
 mod links;
 mod registrations;
 mod reply;
@@ -94,6 +95,7 @@ async fn dispatch(
         Endpoint::RegistrationRead => registrations::read(api, granted, call).await,
         Endpoint::RegistrationDelete => registrations::delete(api, granted, call).await,
         Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
+        Endpoint::Explain => explain::explain(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
         Endpoint::CertificateList => certificates::list(api, granted).await,
         Endpoint::CertificateRead => certificates::read(api, granted, call).await,

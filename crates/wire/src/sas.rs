@@ -11,6 +11,7 @@ use base64::{
     alphabet::STANDARD as ALPHABET,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
+use model::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The longest token taken, in bytes. Real ones are under 500.
@@ -96,6 +97,12 @@ impl SasToken {
     /// When the token expires, in seconds since 1970.
     pub fn expiry(&self) -> u64 {
         self.expiry
+    }
+
+    /// The instant after which it is not taken any more: its expiry with [`CLOCK_SKEW_SECS`] of grace.
+    pub fn expires(&self) -> Timestamp {
+        let seconds = self.expiry.saturating_add(CLOCK_SKEW_SECS);
+        Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
     /// Whether the token is past its expiry at `now` (seconds since 1970), with [`CLOCK_SKEW_SECS`] of grace.

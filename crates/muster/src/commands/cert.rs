@@ -194,7 +194,7 @@ fn all_of(files: &[PathBuf]) -> anyhow::Result<Vec<Certificate>> {
 }
 
 /// The certificates in a file, at least one.
-fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
+pub fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
     let bytes = read(file)?;
     let mut found = Vec::new();
     for der in CertificateDer::pem_slice_iter(&bytes) {

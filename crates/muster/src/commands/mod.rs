@@ -1,9 +1,11 @@
 //! One module per command.
 
+pub mod attest;
 pub mod cert;
 pub mod demo;
 pub mod dev;
 pub mod device;
+mod explanation;
 pub mod fleet;
 pub mod hub;
 pub mod serve;

@@ -1,6 +1,7 @@
 //! The program as a person uses it: the binary, against a running emulator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod attest;
 mod audit;
 mod cert;
 mod demo;

@@ -5,11 +5,13 @@
 //! continues without one. Refusals name the rule that failed, for the operator; the device is told no more than that
 //! it was refused.
 
+mod explain;
 mod judgement;
 mod symmetric_key;
 pub mod tpm;
 pub mod x509;
 
+pub(crate) use explain::explanation;
 pub use judgement::{Considered, Judgement};
 
 use std::sync::Arc;
@@ -168,6 +170,9 @@ pub enum Refusal {
     /// No enrollment fits.
     #[error("no enrollment of this ID scope fits the device")]
     NoEnrollment,
+    /// The device addresses another instance.
+    #[error("the device addresses the ID scope {0}, which is not this instance's")]
+    OtherScope(IdScope),
     /// The mechanism needs a SAS token and none came.
     #[error("the enrollment wants a SAS token and the device sent none")]
     NoToken,

@@ -18,6 +18,17 @@ impl Provisioning {
         evidence: &Evidence,
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
+        Ok(self.weigh(instance, registration_id, evidence, previous).await?.outcome?)
+    }
+
+    /// Who the device is or why it is refused, and all that was looked at for it. Changes nothing.
+    pub(super) async fn weigh(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        evidence: &Evidence,
+        previous: Option<&Registration>,
+    ) -> Result<Judgement, Error> {
         let place = Place { scope: &instance.id_scope, registration_id };
         let challenges = if evidence.claim.is_some() { self.challenges.of(place) } else { Vec::new() };
         let claimant = Claimant {
@@ -27,12 +38,12 @@ impl Provisioning {
             challenges: &challenges,
             now: self.clock.now(),
         };
-        Ok(self.judge(&claimant, previous).await?.outcome?)
+        self.judge(&claimant, previous).await
     }
 
     /// The individual enrollment of this registration ID beats any group. One that is disabled blocks the device
     /// whatever it presents; one of another kind than what the device presents leaves it to the groups.
-    pub(super) async fn judge(
+    async fn judge(
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,

@@ -8,11 +8,14 @@
 mod begin;
 mod carry_out;
 mod challenge;
+mod explain;
 mod identify;
 mod operation_id;
 mod plan;
 mod status;
 mod surroundings;
+
+pub use explain::Described;
 
 use std::net::IpAddr;
 

@@ -28,6 +28,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         }
         ("GET", _) => READ,
         (_, path) if path.ends_with("/query") => READ,
+        (_, "/attestation/explain") => READ,
         _ => WRITE,
     }
 }

@@ -32,6 +32,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
         (_, pattern) if pattern.starts_with("/enrollmentGroups/{id}") => ("group-1", Value::Null),
         (_, pattern) if pattern.contains("{id}") => ("dev-1", Value::Null),
+        ("POST", "/attestation/explain") => ("", json!({"registrationId": "dev-1"})),
         ("GET", "/usage") => ("", Value::Null),
         _ => panic!("{method} {pattern} has no isolation case"),
     };
@@ -102,6 +103,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             (_, "/usage") => assert!(!answer.ok()["usage"].as_array().unwrap().is_empty(), "{answer:?}"),
             ("GET", "/linkedHubs") => assert_eq!(answer.ok().as_array().unwrap().len(), 2, "{answer:?}"),
             ("GET", "/allocationPolicy") => assert_eq!(answer.status, 200, "{answer:?}"),
+            (_, "/attestation/explain") => assert_eq!(answer.ok()["considered"], json!([])),
             _ => assert_eq!(answer.status, 404, "{answer:?}"),
         }
         // So that the next route finds nothing of its own.

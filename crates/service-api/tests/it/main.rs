@@ -6,6 +6,7 @@ mod access;
 mod bulk;
 mod certificates;
 mod enrollments;
+mod explain;
 mod isolation;
 mod links;
 mod paging;

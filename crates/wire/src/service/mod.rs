@@ -9,6 +9,7 @@ mod bulk;
 mod ca_certificate;
 mod certificate;
 mod condition;
+mod explanation;
 mod group;
 mod individual;
 mod link;
@@ -27,6 +28,7 @@ pub use ca_certificate::{
     parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
 };
 pub use condition::parse_if_match;
+pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};
 pub use group::{group_json, parse_group};
 pub use individual::{individual_json, parse_individual};
 pub use link::{

@@ -1,0 +1,91 @@
+//! `muster attest`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use clap::{Args, Subcommand};
+use model::{IdScope, RegistrationId};
+use serde_json::{Value, json};
+
+use super::{cert::certificates, explanation, service::ServiceArgs};
+
+/// Understand who is let in.
+#[derive(Args)]
+pub struct AttestArgs {
+    #[command(subcommand)]
+    command: AttestCommand,
+}
+
+#[derive(Subcommand)]
+enum AttestCommand {
+    Explain(ExplainArgs),
+}
+
+/// Explain step by step why a device would be let in or refused, without registering it.
+///
+/// Say what the device presents: its certificates, its SAS token, or the keys of its TPM. It is shown which enrollments
+/// were considered, and why one was chosen or each was refused. Nothing is registered and nothing is counted as an
+/// operation. What a device is told of a refusal is terse on purpose; this is for the operator.
+///
+/// Exit status 0 when the device would be let in, 1 when not, 2 for wrong usage.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster attest explain --dev .muster --registration-id device-1 --cert device-1-chain.pem
+      the certificates as the device sends them, leaf first; its private key is not needed
+  muster attest explain --dev .muster --registration-id device-2 \\
+      --sas-token 'SharedAccessSignature sr=…&sig=…&se=…'
+  muster attest explain --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' --ca ca.pem \\
+      --registration-id device-3 --id-scope 0ne00000A0A --endorsement-key AToAAQALAAMAsgAg…")]
+struct ExplainArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The name that the device registers under.
+    #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
+    registration_id: RegistrationId,
+    /// The ID scope that the device addresses; the instance's when absent.
+    #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text))]
+    id_scope: Option<IdScope>,
+    /// The certificates that the device sends, PEM or DER, leaf first; may be given several times.
+    #[arg(long = "cert", value_name = "FILE")]
+    certificates: Vec<PathBuf>,
+    /// The SAS token that the device sends.
+    #[arg(long, value_name = "TOKEN", env = "MUSTER_SAS_TOKEN", hide_env_values = true)]
+    sas_token: Option<String>,
+    /// The endorsement key of the device's TPM, base64.
+    #[arg(long, value_name = "KEY")]
+    endorsement_key: Option<String>,
+    /// The storage root key of the device's TPM, base64.
+    #[arg(long, value_name = "KEY", requires = "endorsement_key")]
+    storage_root_key: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: AttestArgs) -> anyhow::Result<ExitCode> {
+    let AttestCommand::Explain(args) = args.command;
+    let reply = args.service.client()?.explain(&described(&args)?).await?;
+    println!("{}", if args.json { format!("{reply:#}") } else { explanation::text(&reply) });
+    let is_let_in = matches!(reply["outcome"].as_str(), Some("admitted" | "challenged"));
+    Ok(if is_let_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The device as the service wants it described; what is absent is null, which counts as absent.
+fn described(args: &ExplainArgs) -> anyhow::Result<Value> {
+    let mut sent = Vec::new();
+    for file in &args.certificates {
+        sent.extend(certificates(file)?.iter().map(|certificate| STANDARD.encode(certificate.der())));
+    }
+    let tpm = args.endorsement_key.as_ref().map(
+        |endorsement_key| json!({"endorsementKey": endorsement_key, "storageRootKey": args.storage_root_key}),
+    );
+    Ok(json!({
+        "registrationId": args.registration_id.as_str(),
+        "idScope": args.id_scope.as_ref().map(IdScope::as_str),
+        "certificates": sent,
+        "sasToken": args.sas_token,
+        "tpm": tpm,
+    }))
+}

@@ -1,0 +1,68 @@
+//! How explanations are printed.
+
+use serde_json::Value;
+
+/// An explanation as the service replies it, a line for each step.
+pub fn text(explanation: &Value) -> String {
+    let mut lines = Vec::new();
+    section(&mut lines, "presented", texts(&explanation["presented"]), "nothing to prove itself by");
+    let considered = list(&explanation["considered"]).iter().map(considered).collect();
+    section(&mut lines, "considered", considered, "no enrollment");
+    if let Some(omitted) = explanation["omitted"].as_u64().filter(|omitted| *omitted > 0) {
+        lines.push(format!("{:INDENT$}and {omitted} more", ""));
+    }
+    let unfit = texts(&explanation["unfitCertificates"]);
+    if !unfit.is_empty() {
+        section(&mut lines, "unfit", unfit, "");
+    }
+    section(&mut lines, "outcome", vec![outcome(explanation)], "");
+    lines.join("\n")
+}
+
+const INDENT: usize = 12;
+
+fn section(lines: &mut Vec<String>, title: &str, entries: Vec<String>, if_none: &str) {
+    let entries = if entries.is_empty() { vec![if_none.to_owned()] } else { entries };
+    for (at, entry) in entries.iter().enumerate() {
+        lines.push(format!("{:INDENT$}{entry}", if at == 0 { title } else { "" }));
+    }
+}
+
+fn outcome(explanation: &Value) -> String {
+    let enrollment = enrollment(&explanation["enrollment"]);
+    match word(&explanation["outcome"]) {
+        "admitted" => format!("admitted by {enrollment}"),
+        "disabled" => format!("refused: {enrollment} is disabled"),
+        "challenged" => "challenged: let in as soon as its TPM has opened the challenge".to_owned(),
+        _ => format!("refused: {}", word(&explanation["reason"])),
+    }
+}
+
+fn considered(considered: &Value) -> String {
+    let name = enrollment(&considered["enrollment"]);
+    let path = texts(&considered["path"]);
+    match word(&considered["verdict"]) {
+        "fits" if path.is_empty() => format!("{name} fits"),
+        "fits" => format!("{name} fits: {}", path.join(" ← ")),
+        _ => format!("{name} refuses: {}", word(&considered["reason"])),
+    }
+}
+
+fn enrollment(enrollment: &Value) -> String {
+    match word(&enrollment["enrollmentGroupId"]) {
+        "" => "the individual enrollment".to_owned(),
+        id => format!("the group {id}"),
+    }
+}
+
+fn texts(list_of_texts: &Value) -> Vec<String> {
+    list(list_of_texts).iter().map(|text| word(text).to_owned()).collect()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

@@ -1,0 +1,98 @@
+//! A judgement in words: what the device presented, which enrollments were looked at, and why.
+
+use model::{
+    Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, ProvisioningStatus,
+    Sha256Thumbprint,
+};
+
+use super::{Considered, Evidence, Judgement, Proof};
+
+/// The most enrollments told of. A device that any of many symmetric-key groups may let in is compared with each.
+const MAX_CONSIDERED: usize = 20;
+
+/// The most characters of a line. Names in a device's certificates are as long as it likes.
+const MAX_LINE: usize = 400;
+
+/// What came of a device's evidence, without any secret.
+pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explanation {
+    let is_told = |(at, one): &(usize, &Considered)| *at < MAX_CONSIDERED - 1 || one.verdict.is_ok();
+    let told = judgement.considered.iter().enumerate().filter(is_told);
+    let considered: Vec<_> = told.map(|(_, one)| considered(one)).take(MAX_CONSIDERED).collect();
+    Explanation {
+        presented: presented(evidence),
+        omitted: judgement.considered.len() - considered.len(),
+        considered,
+        unfit: judgement.unfit.iter().map(line).collect(),
+        outcome: outcome(judgement),
+    }
+}
+
+fn outcome(judgement: &Judgement) -> Admission {
+    match &judgement.outcome {
+        Ok(Proof::Attested(attested)) => match attested.settings().provisioning_status {
+            ProvisioningStatus::Enabled => Admission::Admitted(attested.enrollment()),
+            ProvisioningStatus::Disabled => Admission::Disabled(attested.enrollment()),
+        },
+        Ok(Proof::Challenge(_)) => Admission::Challenged,
+        Err(refusal) => Admission::Refused { reason: line(refusal) },
+    }
+}
+
+fn considered(one: &Considered) -> ConsideredEnrollment {
+    let enrollment: EnrollmentRef = one.enrollment.clone();
+    let fit = match &one.verdict {
+        Ok(path) => Fit::Fits { path: path.iter().map(|der| subject(der)).collect() },
+        Err(refusal) => Fit::Refuses { reason: line(refusal) },
+    };
+    ConsideredEnrollment { enrollment, fit }
+}
+
+fn subject(der: &[u8]) -> String {
+    let name = |certificate: Certificate| line(&certificate.info().subject_name);
+    Certificate::from_der(der).map_or_else(|_| "a certificate that cannot be read".into(), name)
+}
+
+fn presented(evidence: &Evidence) -> Vec<String> {
+    let claim = evidence.claim.iter().map(|claim| {
+        line(&format!(
+            "a SAS token for {}, taken until {} (clock skew included)",
+            claim.resource, claim.expires
+        ))
+    });
+    let certificates = evidence.certificates.iter().take(MAX_CONSIDERED).enumerate();
+    let tpm = evidence.tpm.iter().map(|tpm| {
+        let digest = Sha256Thumbprint::of(tpm.endorsement_key.as_bytes());
+        format!("a TPM whose endorsement key has the SHA-256 {digest}")
+    });
+    let certificates = certificates.map(|(at, der)| line(&certificate(at, der)));
+    claim.chain(certificates).chain(tpm).collect()
+}
+
+fn certificate(at: usize, der: &[u8]) -> String {
+    let name = if at == 0 { "certificate 1, the leaf".into() } else { format!("certificate {}", at + 1) };
+    match Certificate::from_der(der) {
+        Err(error) => format!("{name}: {error}"),
+        Ok(certificate) => {
+            let info = certificate.info();
+            format!(
+                "{name}: {}, issued by {}, valid from {} until {}, serial {}, SHA-256 {}",
+                info.subject_name,
+                info.issuer_name,
+                info.not_before,
+                info.not_after,
+                info.serial_number,
+                info.sha256_thumbprint,
+            )
+        }
+    }
+}
+
+/// One line of bounded length.
+fn line(text: &(impl ToString + ?Sized)) -> String {
+    let text = text.to_string();
+    let printable = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
+    match text.char_indices().nth(MAX_LINE) {
+        Some((end, _)) => text[..end].chars().map(printable).chain(['…']).collect(),
+        None => text.chars().map(printable).collect(),
+    }
+}

@@ -1,0 +1,35 @@
+//! `POST /attestation/explain`: whether a device would be let in, and why. Not part of the hosted service's API.
+
+use axum::response::Response;
+use provisioning::{
+    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
+    register::Described,
+};
+use wire::service::{DescribedDevice, explanation_json, parse_described_device};
+
+use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+
+/// Explains what a registration of the described device would come to, without making one.
+pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let device = described(parse_described_device(call.body())?);
+    let explanation = api.provisioning.explain(granted.instance(), &device).await?;
+    Ok(reply::ok(&explanation_json(&explanation)))
+}
+
+fn described(device: DescribedDevice) -> Described {
+    let claim = device.sas_token.map(|token| SignedClaim {
+        resource: token.decoded_resource().into_owned(),
+        expires: token.expires(),
+        signed_text: token.signed_text(),
+        mac: token.mac().to_vec(),
+    });
+    let certificates = device.certificates.iter().map(|certificate| certificate.der().to_vec().into());
+    let tpm = device
+        .tpm
+        .map(|(endorsement_key, storage_root_key)| PresentedTpm { endorsement_key, storage_root_key });
+    Described {
+        scope: device.id_scope,
+        registration_id: device.registration_id,
+        evidence: Evidence { claim, certificates: certificates.collect(), tpm },
+    }
+}

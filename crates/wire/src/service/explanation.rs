@@ -1,0 +1,127 @@
+//! Explanations, which are Muster's own: what an operator says of a device, and why it is let in or refused.
+
+use model::{
+    Admission, Attempt, Certificate, ConsideredEnrollment, EndorsementKey, EnrollmentRef, Explanation, Fit,
+    IdScope, RegistrationId, StorageRootKey,
+};
+use serde_json::Value;
+
+use super::members::{self, BodyError, Members, Object};
+use crate::sas::SasToken;
+
+/// A device as an operator describes it.
+#[derive(Debug, Clone)]
+pub struct DescribedDevice {
+    /// The ID scope that it addresses.
+    pub id_scope: Option<IdScope>,
+    /// The name that it registers under.
+    pub registration_id: RegistrationId,
+    /// The certificates that it sends, leaf first.
+    pub certificates: Vec<Certificate>,
+    /// The token that it sends.
+    pub sas_token: Option<SasToken>,
+    /// The keys of its TPM, the storage root key if it sends that.
+    pub tpm: Option<(EndorsementKey, Option<StorageRootKey>)>,
+}
+
+/// Reads `{"registrationId", "idScope"?, "certificates"?: [PEM or base64], "sasToken"?, "tpm"?: {"endorsementKey",
+/// "storageRootKey"?}}`.
+pub fn parse_described_device(body: &[u8]) -> Result<DescribedDevice, BodyError> {
+    let body = members::parse_json(body)?;
+    let device = Members::of_body(&body)?;
+    let id = device.parsed("registrationId", RegistrationId::parse)?;
+    Ok(DescribedDevice {
+        id_scope: device.parsed("idScope", IdScope::parse)?,
+        registration_id: device.required("registrationId", id)?,
+        certificates: device.list("certificates", Certificate::parse)?.unwrap_or_default(),
+        sas_token: device.parsed("sasToken", SasToken::parse)?,
+        tpm: device.object("tpm")?.map(|tpm| tpm_keys(&tpm)).transpose()?,
+    })
+}
+
+fn tpm_keys(tpm: &Members<'_>) -> Result<(EndorsementKey, Option<StorageRootKey>), BodyError> {
+    let endorsement_key = tpm.parsed("endorsementKey", EndorsementKey::parse)?;
+    let storage_root_key = tpm.parsed("storageRootKey", StorageRootKey::parse)?;
+    Ok((tpm.required("endorsementKey", endorsement_key)?, storage_root_key))
+}
+
+/// Writes `{"outcome", "enrollment"?, "reason"?, "presented", "considered", "omitted", "unfitCertificates"}`.
+pub fn explanation_json(explanation: &Explanation) -> Value {
+    object(explanation).into_value()
+}
+
+/// Writes `{"attempts": [{"registrationId", "dateTimeUtc", "address"?, …explanation}]}`.
+pub fn attempts_json(attempts: &[Attempt]) -> Value {
+    let attempt = |attempt: &Attempt| {
+        let mut json = object(&attempt.explanation);
+        json.put("registrationId", attempt.registration_id.as_str())
+            .put("dateTimeUtc", attempt.at.to_string())
+            .put_some("address", attempt.address.map(|address| address.to_string()));
+        json.into_value()
+    };
+    let mut json = Object::default();
+    json.put("attempts", attempts.iter().map(attempt).collect::<Vec<_>>());
+    json.into_value()
+}
+
+fn object(explanation: &Explanation) -> Object {
+    let mut json = Object::default();
+    match &explanation.outcome {
+        Admission::Admitted(enrollment) => {
+            json.put("outcome", "admitted").put("enrollment", enrollment_json(enrollment))
+        }
+        Admission::Disabled(enrollment) => {
+            json.put("outcome", "disabled").put("enrollment", enrollment_json(enrollment))
+        }
+        Admission::Challenged => json.put("outcome", "challenged"),
+        Admission::Refused { reason } => json.put("outcome", "refused").put("reason", reason.as_str()),
+    };
+    json.put("presented", explanation.presented.clone())
+        .put("considered", explanation.considered.iter().map(considered_json).collect::<Vec<_>>())
+        .put("omitted", explanation.omitted)
+        .put("unfitCertificates", explanation.unfit.clone());
+    json
+}
+
+fn considered_json(considered: &ConsideredEnrollment) -> Value {
+    let mut json = Object::default();
+    json.put("enrollment", enrollment_json(&considered.enrollment));
+    match &considered.fit {
+        Fit::Fits { path } => json.put("verdict", "fits").put("path", path.clone()),
+        Fit::Refuses { reason } => json.put("verdict", "refuses").put("reason", reason.as_str()),
+    };
+    json.into_value()
+}
+
+fn enrollment_json(enrollment: &EnrollmentRef) -> Value {
+    let mut json = Object::default();
+    match enrollment {
+        EnrollmentRef::Individual => json.put("type", "individual"),
+        EnrollmentRef::Group(id) => json.put("type", "group").put("enrollmentGroupId", id.as_str()),
+    };
+    json.into_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_described_by_its_id_at_least() {
+        let read = |body: &str| parse_described_device(body.as_bytes()).map_err(|error| error.to_string());
+        let device = read(r#"{"registrationId": "dev-1", "idScope": "0ne1", "certificates": []}"#).unwrap();
+        assert_eq!((device.registration_id.as_str(), device.certificates.len()), ("dev-1", 0));
+        for (body, problem) in [
+            ("[]", "must be an object"),
+            ("{}", "registrationId: is missing"),
+            (r#"{"registrationId": "a b"}"#, "registrationId: "),
+            (r#"{"registrationId": "a", "certificates": "x"}"#, "certificates: must be an array"),
+            (r#"{"registrationId": "a", "certificates": ["x"]}"#, "certificates[0]: certificate"),
+            (r#"{"registrationId": "a", "sasToken": "x"}"#, "sasToken: "),
+            (r#"{"registrationId": "a", "tpm": {}}"#, "tpm.endorsementKey: is missing"),
+        ] {
+            let refused = read(body).unwrap_err();
+            assert!(refused.contains(problem), "{body}: {refused}");
+        }
+    }
+}
