@@ -66,6 +66,12 @@ impl Doors {
         self.host_names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
+    /// Whether this is one of the hub's names, or the first label of one, as SASL PLAIN has it.
+    pub fn is_own_short_name(&self, name: &str) -> bool {
+        let mut labels = self.host_names.iter().filter_map(|own| own.split('.').next());
+        self.is_own_name(name) || labels.any(|label| label.eq_ignore_ascii_case(name))
+    }
+
     /// Lets a caller of the service REST do something with the resource at `path`.
     pub fn admit_caller(&self, token: &str, right: Right, path: &str, now: Timestamp) -> Result<(), Denied> {
         let token = SasToken::parse(token)?;

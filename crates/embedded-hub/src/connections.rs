@@ -38,7 +38,8 @@ pub struct Live {
     pub line: Box<dyn Line>,
     /// Which of the hub's connections it is.
     pub number: u64,
-    expires: Option<Timestamp>,
+    /// When its token runs out; changes only while [`Connections::expiries`] is locked.
+    expires: Mutex<Option<Timestamp>>,
     subscriptions: AtomicU8,
     calls: Mutex<Calls>,
     touched: AtomicBool,
@@ -69,7 +70,7 @@ impl Connections {
             since: now,
             line,
             number: self.next.fetch_add(1, Ordering::Relaxed),
-            expires,
+            expires: Mutex::new(expires),
             subscriptions: AtomicU8::new(0),
             calls: Mutex::default(),
             touched: AtomicBool::new(false),
@@ -131,6 +132,18 @@ impl Connections {
         drop(expiries);
         for live in expired.values() {
             live.line.part(Parting::Expired);
+        }
+    }
+
+    /// Notes that a connection has a new token, which runs out at another time.
+    pub fn renew(&self, live: &Arc<Live>, expires: Option<Timestamp>) {
+        let mut expiries = locked(&self.expiries);
+        if let Some(key) = live.expiry_key() {
+            expiries.remove(&key);
+        }
+        *locked(&live.expires) = expires;
+        if let Some(key) = live.expiry_key() {
+            expiries.insert(key, Arc::clone(live));
         }
     }
 
@@ -217,7 +230,8 @@ impl Live {
     }
 
     fn expiry_key(&self) -> Option<(i64, u64)> {
-        self.expires.map(|expires| (expires.unix_seconds(), self.number))
+        let expires = *locked(&self.expires);
+        expires.map(|expires| (expires.unix_seconds(), self.number))
     }
 
     fn take_activity(&self) -> Activity {

@@ -1,5 +1,5 @@
 //! A small IoT hub of its own: device registry, twins, direct methods and messages over a service REST,
-//! and a device endpoint over HTTPS and MQTT 3.1.1. Stock SDKs work with it.
+//! and a device endpoint over HTTPS, MQTT 3.1.1 and AMQP 1.0. Stock SDKs work with it.
 //!
 //! It is a neighbour of the provisioning service, not a room in it: they share no state, and the
 //! service reaches it only through [`Hub::ensure_device`] and [`Hub::delete_device`].
@@ -7,6 +7,7 @@
 //! ```text
 //!   rest/   operators ──► registry, bulk, twins, methods, messages ──┐
 //!   mqtt/   devices   ──► twins, methods, messages, telemetry        ├──► storage/  one SQLite file
+//!   amqp/   devices   ──► twins, methods, messages, telemetry        │
 //!   https/  devices   ──► messages, telemetry                        │
 //!   ensure  the provisioning service                                 ┘
 //! ```
@@ -14,10 +15,11 @@
 //! Decisions are plain functions over values: [`twin`] says what a change makes of a twin, `identity`
 //! what an update makes of a device, `access` who may do what. The verbs on [`Hub`] run them inside one
 //! durable write each. Not here: modules, jobs, configurations, digital twins, file upload, telemetry
-//! consumers (telemetry is counted), and AMQP.
+//! consumers (telemetry is counted), and services over AMQP.
 
 mod access;
 mod admission;
+mod amqp;
 mod bulk;
 mod config;
 mod connections;

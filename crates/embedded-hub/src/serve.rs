@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use net::{CancellationToken, Gate, Limits, MqttLimits, Site, serve_https, serve_mqtt};
+use net::{CancellationToken, Gate, Limits, MqttLimits, Site, serve_amqp, serve_https, serve_mqtt};
 use tokio::net::TcpListener;
 
-use crate::{hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
+use crate::{amqp, hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
 
 /// A hub's listening sockets.
 pub struct Listeners {
     /// For the service REST, and devices over HTTPS and WebSockets, usually port 443.
     pub https: TcpListener,
+    /// For devices over AMQP, usually port 5671; without it they come over WebSockets.
+    pub amqps: Option<TcpListener>,
     /// For devices over MQTT, usually port 8883.
     pub mqtts: TcpListener,
 }
@@ -26,10 +28,15 @@ pub async fn serve(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: None };
+    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
     let https = serve_https(listeners.https, Arc::clone(&tls), site, gate.clone(), shutdown.clone());
-    let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
-    tokio::join!(https, mqtts, hub.tend(shutdown));
+    let amqps = async {
+        if let Some(listener) = listeners.amqps {
+            serve_amqp(listener, Arc::clone(&tls), hub.amqp(), gate.clone(), shutdown.clone()).await;
+        }
+    };
+    let mqtts = serve_mqtt(listeners.mqtts, Arc::clone(&tls), hub.mqtt(), gate.clone(), shutdown.clone());
+    tokio::join!(https, amqps, mqtts, hub.tend(shutdown.clone()));
     // Connections have ended since `tend` noted what devices did.
     hub.note_activity().await;
 }
@@ -37,7 +44,8 @@ pub async fn serve(
 /// The limits that fit a hub: the given ones, with room for slow methods and for large telemetry.
 pub fn limits(given: &Limits) -> Limits {
     let mqtt = MqttLimits { max_packet: MAX_TELEMETRY_BYTES + MAX_TOPIC_BYTES, ..given.mqtt.clone() };
-    Limits { request_timeout: LONGEST_CALL + Duration::from_secs(60), mqtt, ..given.clone() }
+    let amqp = amqp::limits(&given.amqp);
+    Limits { request_timeout: LONGEST_CALL + Duration::from_secs(60), amqp, mqtt, ..given.clone() }
 }
 
 /// Waiting for a device to connect, then for its answer.

@@ -159,7 +159,8 @@ impl App {
         let _watch = self.watch.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
-            let listeners = embedded_hub::Listeners { https: sockets.https, mqtts: sockets.mqtts };
+            let listeners =
+                embedded_hub::Listeners { https: sockets.https, amqps: None, mqtts: sockets.mqtts };
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }

@@ -1,11 +1,15 @@
 //! Who may not connect, and what ends a connection.
 
+use std::time::Duration;
+
 use wire::{
+    amqp::{Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SettleMode, condition},
     hub::DeviceFilter,
     mqtt::{ConnectReturnCode, QoS, SubscribeReturn},
 };
 
 use crate::{
+    amqp_device::{AmqpDevice, data},
     device::{Credentials, Device},
     world::{HOST, World, key},
 };
@@ -150,4 +154,105 @@ async fn a_device_that_does_not_listen_is_not_told() {
         .await;
     assert!(device.is_left_alone().await);
     assert_eq!(device.twin().await["desired"]["n"], 1);
+}
+
+#[tokio::test]
+async fn a_connection_carries_so_many_devices_and_links() {
+    let world = World::new();
+    let mut gateway = AmqpDevice::bare(&world, None).await;
+    for n in 0..9 {
+        world.device(&format!("d{n}")).await;
+        let own = format!("{HOST}/devices/d{n}");
+        let put = gateway.put_token(&own, &world.token(&own, 7, None)).await;
+        assert_eq!(put, if n < 8 { 200 } else { 403 }, "{n}");
+    }
+    for n in 0..8 {
+        for (node, role) in [
+            ("messages/events", Role::Sender),
+            ("messages/devicebound", Role::Receiver),
+            ("twin", Role::Sender),
+            ("twin", Role::Receiver),
+            ("methods/devicebound", Role::Sender),
+            ("methods/devicebound", Role::Receiver),
+        ] {
+            assert!(gateway.attach(&format!("/devices/d{n}/{node}"), role).await.is_ok(), "{n} {node}");
+        }
+    }
+    assert_eq!(world.hub.counts().unwrap().connected, 8);
+    gateway.try_attach("/devices/d0/twin", Role::Sender).await;
+    assert_eq!(gateway.closed().await, condition::RESOURCE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn what_is_with_a_device_at_once_is_bounded_over_amqp() {
+    let world = World::new();
+    world.device("d").await;
+    for n in 0..20 {
+        world.send_to_device(&n.to_string()).await;
+    }
+    let mut device = AmqpDevice::with_token(&world, "d").await;
+    let link = device.attach("/devices/d/messages/devicebound", Role::Receiver).await.unwrap();
+    let mut deliveries = Vec::new();
+    for n in 0..8 {
+        let (delivery, message) = device.receive(link).await;
+        assert_eq!(message.body.bytes().unwrap(), n.to_string());
+        deliveries.push(delivery);
+    }
+    assert!(device.is_left_alone().await, "the ninth waits, whatever the link's credit");
+    device.settle(deliveries[0], DeliveryState::Accepted).await;
+    assert_eq!(device.receive(link).await.1.body.bytes().unwrap(), "8");
+}
+
+#[tokio::test]
+async fn a_device_that_asks_and_does_not_read_is_cut_off() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = AmqpDevice::with_token(&world, "d").await;
+    let out = device.attach("/devices/d/twin", Role::Sender).await.unwrap();
+    // Without credit the answers stay with the hub.
+    let back = device.attach_with("/devices/d/twin", Role::Receiver, SettleMode::Settled, 0).await.unwrap();
+    let request = Message {
+        annotations: Entries::new().with("operation", "GET"),
+        properties: Properties {
+            correlation_id: Some(MessageId::String("r".into())),
+            ..Properties::default()
+        },
+        ..data(" ")
+    };
+    for _ in 0..8 * 32 {
+        assert_eq!(device.send(out, request.clone()).await, DeliveryState::Accepted);
+    }
+    assert_eq!(device.send(out, request.clone()).await, DeliveryState::Accepted);
+    let mut gone = [device.detached().await, device.detached().await];
+    gone.sort();
+    let exceeded = condition::RESOURCE_LIMIT_EXCEEDED.to_owned();
+    assert_eq!(gone, [(out, exceeded.clone()), (back, exceeded)]);
+    assert_eq!(world.hub.counts().unwrap().connected, 0);
+}
+
+#[tokio::test]
+async fn requests_without_a_place_for_the_answer_change_nothing() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = AmqpDevice::with_token(&world, "d").await;
+    let out = device.attach("/devices/d/twin", Role::Sender).await.unwrap();
+    let request = Message {
+        annotations: Entries::new().with("operation", "PATCH").with("resource", "/properties/reported"),
+        body: Body::of(r#"{"n":1}"#),
+        ..Message::default()
+    };
+    let refused = device.send(out, request).await;
+    let DeliveryState::Rejected(Some(error)) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.condition, condition::PRECONDITION_FAILED);
+    assert_eq!(world.ask("GET /twins/d", "").await.body["version"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_proves_nothing_does_not_keep_a_connection() {
+    let world = World::new();
+    let mut stranger = AmqpDevice::bare(&world, None).await;
+    tokio::time::advance(Duration::from_secs(29)).await;
+    assert!(stranger.is_left_alone().await);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(stranger.closed().await, condition::UNAUTHORIZED_ACCESS);
 }

@@ -38,7 +38,8 @@ async fn start() -> Running {
     let identity = tls::Identity::from_pem(server.pem().as_bytes(), key.as_bytes()).unwrap();
     let config = tls::server_config(vec![identity]).unwrap();
     let loopback = "127.0.0.1:0".parse().unwrap();
-    let listeners = Listeners { https: bind(loopback).unwrap(), mqtts: bind(loopback).unwrap() };
+    let [https, amqps, mqtts] = [(); 3].map(|()| bind(loopback).unwrap());
+    let listeners = Listeners { https, amqps: Some(amqps), mqtts };
     let https = listeners.https.local_addr().unwrap().port();
     let mqtts = listeners.mqtts.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();

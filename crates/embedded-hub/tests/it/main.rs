@@ -1,6 +1,8 @@
 //! The hub from outside: its REST, its device endpoint, and what the provisioning service asks of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+mod amqp;
+mod amqp_device;
 mod device;
 mod ensure;
 mod flows;

@@ -90,10 +90,10 @@ impl Client {
             {
                 quiet.heard = Instant::now();
                 self.take(frame, &mut frames.output()).await?;
-                self.send_queued(&mut frames.output())?;
+                self.send_queued(&mut frames.output()).await?;
                 frames.flush_if_large().await?;
             }
-            self.send_queued(&mut frames.output())?;
+            self.send_queued(&mut frames.output()).await?;
             if frames.has_output() {
                 quiet.said = Instant::now();
                 frames.flush().await?;
@@ -140,7 +140,7 @@ impl Client {
                 self.disposition(channel, &disposition, out).await
             }
             Some(Performative::End(_)) => self.end(channel, out).await,
-            Some(Performative::Flow(flow)) => self.flow(channel, &flow, out),
+            Some(Performative::Flow(flow)) => self.flow(channel, &flow, out).await,
             Some(Performative::Open(_)) => Err(End::violation(condition::NOT_ALLOWED, "a second open")),
             Some(Performative::Transfer(transfer)) => self.transfer(channel, transfer, out).await,
         }

@@ -52,11 +52,7 @@ impl Client {
             Step::Complete(partial) => self.deliver(channel, id, partial, out).await,
             Step::Aborted => self.grant(channel, handle, out),
             Step::Wait => Ok(()),
-            Step::Refused(error) => {
-                self.detach_link(id, error, out)?;
-                self.connection.detached(id).await;
-                Ok(())
-            }
+            Step::Refused(error) => self.detach_link(id, error, out).await,
         }
     }
 

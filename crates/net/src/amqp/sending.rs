@@ -12,13 +12,13 @@ use super::session::{Session, Unsettled};
 
 impl Client {
     /// Sends what the outbox holds and the client may get now.
-    pub(super) fn send_queued(&mut self, out: &mut Output<'_>) -> Result<(), End> {
+    pub(super) async fn send_queued(&mut self, out: &mut Output<'_>) -> Result<(), End> {
         loop {
             self.sessions.iter_mut().try_for_each(|session| session.send_rests(out))?;
             let Some(next) = self.queued.pop_first(|outgoing| self.may_go(outgoing)) else { return Ok(()) };
             match next {
-                Outgoing::Detach(link, error) => self.detach_link(link, error, out)?,
-                Outgoing::Message(link, token, message) => self.send(link, token, &message, out)?,
+                Outgoing::Detach(link, error) => self.detach_link(link, error, out).await?,
+                Outgoing::Message(link, token, message) => self.send(link, token, &message, out).await?,
                 Outgoing::Settle(delivery, state) => self.settle(delivery, state, out)?,
             }
         }
@@ -38,7 +38,13 @@ impl Client {
         }
     }
 
-    fn send(&mut self, id: LinkId, token: u64, message: &Message, out: &mut Output<'_>) -> Result<(), End> {
+    async fn send(
+        &mut self,
+        id: LinkId,
+        token: u64,
+        message: &Message,
+        out: &mut Output<'_>,
+    ) -> Result<(), End> {
         let Some((session, position)) = self.position(id) else { return Ok(()) };
         let session = &mut self.sessions[session];
         let delivery_id = session.next_delivery_id();
@@ -49,7 +55,8 @@ impl Client {
         let payload = message.encode()?;
         if sending.max_message.is_some_and(|limit| payload.len() as u64 > limit) {
             let text = "a message is longer than the client takes";
-            return self.detach_link(id, AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text), out);
+            let error = AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text);
+            return self.detach_link(id, error, out).await;
         }
         sending.credit -= 1;
         sending.delivery_count = sending.delivery_count.wrapping_add(1);

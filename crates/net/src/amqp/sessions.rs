@@ -101,8 +101,8 @@ impl Client {
         out.put(channel, Performative::Detach(answer))
     }
 
-    /// Ends a link of ours; the client's answer is awaited.
-    pub(super) fn detach_link(
+    /// Ends a link and tells the connection; the client's answer is awaited.
+    pub(super) async fn detach_link(
         &mut self,
         id: LinkId,
         error: AmqpError,
@@ -114,10 +114,12 @@ impl Client {
         link.flow = LinkState::Detached;
         session.unsettled.retain(|delivery| delivery.link != id);
         let detach = Detach { handle: link.handle, closed: true, error: Some(error) };
-        out.put(session.channel, Performative::Detach(detach))
+        out.put(session.channel, Performative::Detach(detach))?;
+        self.connection.detached(id).await;
+        Ok(())
     }
 
-    pub(super) fn flow(&mut self, channel: u16, flow: &Flow, out: &mut Output<'_>) -> Result<(), End> {
+    pub(super) async fn flow(&mut self, channel: u16, flow: &Flow, out: &mut Output<'_>) -> Result<(), End> {
         let session = self.session(channel)?;
         session.flow(flow);
         let Some(link_flow) = flow.link else {
@@ -135,7 +137,7 @@ impl Client {
             LinkState::Detached | LinkState::Receiving(_) => false,
         };
         if drained {
-            self.drain(channel, link_flow.handle, out)
+            self.drain(channel, link_flow.handle, out).await
         } else if flow.echo {
             let session = self.session(channel)?;
             session.put_flow(session.link_flow(link_flow.handle), out)
@@ -145,8 +147,8 @@ impl Client {
     }
 
     /// Sends what there is, and gives back the credit that is left.
-    fn drain(&mut self, channel: u16, handle: u32, out: &mut Output<'_>) -> Result<(), End> {
-        self.send_queued(out)?;
+    async fn drain(&mut self, channel: u16, handle: u32, out: &mut Output<'_>) -> Result<(), End> {
+        self.send_queued(out).await?;
         let session = self.session(channel)?;
         if let Some(Link { flow: LinkState::Sending(sending), .. }) = session.link(handle) {
             sending.delivery_count = sending.delivery_count.wrapping_add(sending.credit);

@@ -483,7 +483,7 @@ async fn links_can_be_detached_from_outside() {
         outbox.send(link, Message::default(), token).await.unwrap();
     }
     bench.send([Performative::Detach(Detach { handle: 1, closed: true, error: None }), close()]).await;
-    assert!(bench.expect_closed(None).await.is_empty());
+    assert_eq!(bench.expect_closed(None).await, ["detached"], "the connection hears of it once");
 }
 
 /// Breaches of the protocol, each with what the client is told.

@@ -1,4 +1,5 @@
-//! What an IoT hub says on the wire: device and twin JSON, errors, MQTT user names and topics.
+//! What an IoT hub says on the wire: device and twin JSON, errors, MQTT user names and topics,
+//! AMQP addresses.
 //!
 //! Both ends use it: the embedded hub decodes what service SDKs and devices send, connectors and
 //! the simulator encode it. Shapes follow service api-version `2021-04-12`; every other version that
@@ -9,6 +10,7 @@ mod connect;
 mod device;
 mod error;
 mod etag;
+mod link;
 mod message;
 mod method;
 mod query;
@@ -24,6 +26,7 @@ pub use device::{
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use etag::{IfMatch, quoted};
+pub use link::{LinkAddress, LinkNode, TokenAudience, TwinOperation};
 pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS, devicebound_topic};
 pub use method::{MethodCall, MethodReply};
 pub use query::{Condition, Query, QueryError, Selection, Test};

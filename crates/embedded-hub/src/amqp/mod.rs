@@ -1,0 +1,109 @@
+//! The device endpoint over AMQP 1.0: links for telemetry, messages, the twin and methods, each authorised by a token
+//! put to `$cbs` (claims-based security), by SASL PLAIN, or by the TLS certificate.
+//!
+//! A connection may carry several devices, as gateways use it. Each is one live connection to the hub, as one over MQTT
+//! is; it begins with the device's first link and ends with its last.
+
+mod connection;
+mod line;
+mod message;
+mod place;
+mod plain;
+mod tokens;
+mod twin;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::DeviceId;
+use net::{
+    AmqpLimits, Peer,
+    amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
+};
+use wire::amqp::{AmqpError, SaslCode, SaslInit};
+
+use crate::{
+    admission::{NotAdmitted, Proof},
+    hub::Hub,
+    telemetry::MAX_TELEMETRY_BYTES,
+};
+
+use connection::DeviceConnection;
+
+/// Lets devices connect to a hub.
+struct DeviceEndpoint {
+    hub: Hub,
+}
+
+impl Hub {
+    /// The endpoint for devices over AMQP, to be served by [`net::serve_amqp`] or [`crate::serve`].
+    pub fn amqp(&self) -> Arc<dyn AmqpEndpoint> {
+        Arc::new(DeviceEndpoint { hub: self.clone() })
+    }
+}
+
+/// The limits that fit a hub's AMQP connections: large telemetry, and all the links and messages of a few devices.
+pub fn limits(given: &AmqpLimits) -> AmqpLimits {
+    AmqpLimits {
+        max_message: MAX_TELEMETRY_BYTES + PROPERTY_BYTES,
+        links: u32::try_from(MAX_DEVICES * LINKS_OF_A_DEVICE + LINKS_FOR_TOKENS).unwrap_or(u32::MAX),
+        outbox: MAX_DEVICES * MESSAGES_TO_A_DEVICE,
+        unsettled: MAX_DEVICES * MESSAGES_TO_A_DEVICE,
+        ..given.clone()
+    }
+}
+
+/// Devices on one connection: enough for a small gateway; the real hub allows more at a price.
+const MAX_DEVICES: usize = 8;
+/// Telemetry, messages, and a pair for the twin and for methods.
+const LINKS_OF_A_DEVICE: usize = 6;
+/// Requests and replies.
+const LINKS_FOR_TOKENS: usize = 2;
+/// Messages, answers and calls on their way to one device: as many as the outbox of an MQTT connection holds.
+const MESSAGES_TO_A_DEVICE: usize = 32;
+/// The properties and annotations of a message, beside its body.
+const PROPERTY_BYTES: usize = 64 * 1024;
+
+#[async_trait]
+impl AmqpEndpoint for DeviceEndpoint {
+    fn mechanisms(&self, peer: &Peer) -> Vec<&'static str> {
+        let by_certificate = (!peer.certificates.is_empty()).then_some(EXTERNAL);
+        by_certificate.into_iter().chain([PLAIN, ANONYMOUS]).collect()
+    }
+
+    async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep {
+        if init.mechanism != PLAIN {
+            return SaslStep::Welcome(Box::new(self.connection(peer, HashMap::new())));
+        }
+        let response = init.initial_response.unwrap_or_default();
+        let Some(claim) = plain::Claim::read(&self.hub, &response) else {
+            return SaslStep::Refused(SaslCode::Auth);
+        };
+        match self.hub.admit(&claim.id, Some(Proof::Token(&claim.token))) {
+            Ok(_) => SaslStep::Welcome(Box::new(self.connection(peer, [(claim.id, claim.token)].into()))),
+            Err(refusal) => {
+                tracing::debug!(device.id = %claim.id, peer.addr = %peer.addr, %refusal, "refused");
+                SaslStep::Refused(match refusal {
+                    NotAdmitted::Denied(_) => SaslCode::Auth,
+                    NotAdmitted::Hub(_) => SaslCode::SystemTemporary,
+                })
+            }
+        }
+    }
+
+    async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
+        // Devices that have tokens connect so, too, and put them to `$cbs`.
+        Ok(Box::new(self.connection(peer, HashMap::new())))
+    }
+}
+
+impl DeviceEndpoint {
+    fn connection(&self, peer: &Peer, tokens: HashMap<DeviceId, String>) -> DeviceConnection {
+        DeviceConnection::new(self.hub.clone(), peer.certificates.first().cloned(), tokens)
+    }
+}
+
+const ANONYMOUS: &str = "ANONYMOUS";
+const EXTERNAL: &str = "EXTERNAL";
+const PLAIN: &str = "PLAIN";

@@ -1,0 +1,55 @@
+//! Where a link leads.
+
+use model::DeviceId;
+use net::amqp::{Direction, LinkRequest};
+use wire::{
+    amqp::{AmqpError, SettleMode, condition},
+    hub::{LinkAddress, LinkNode},
+};
+
+use crate::hub::Hub;
+
+/// What a link is for. At the same place there is one link at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Answers to requests about tokens.
+    TokenReplies,
+    /// Requests about tokens.
+    Tokens,
+    /// Something of a device.
+    Device(DeviceId, LinkNode, Direction),
+}
+
+impl Place {
+    /// Reads it from what the client asks for.
+    pub fn of(hub: &Hub, link: &LinkRequest) -> Result<Place, AmqpError> {
+        let address = link.address.as_deref().unwrap_or_default();
+        if address == TOKENS {
+            return Ok(match link.direction {
+                Direction::FromClient => Place::Tokens,
+                Direction::ToClient => Place::TokenReplies,
+            });
+        }
+        let refused = |condition, text: &str| AmqpError::new(condition, format!("{text}: {address}"));
+        let parsed = LinkAddress::parse(address).filter(|parsed| parsed.module_id.is_none());
+        let parsed = parsed.ok_or_else(|| refused(condition::NOT_FOUND, "nothing has this address"))?;
+        if parsed.host.is_some_and(|host| !hub.core.doors.is_own_name(host)) {
+            return Err(refused(condition::NOT_FOUND, "this is another hub"));
+        }
+        let id = DeviceId::parse(parsed.device_id);
+        let id = id.map_err(|error| refused(condition::INVALID_FIELD, &error.to_string()))?;
+        match (parsed.node, link.direction) {
+            (LinkNode::Devicebound, Direction::FromClient) | (LinkNode::Events, Direction::ToClient) => {
+                Err(refused(condition::NOT_ALLOWED, "messages go the other way"))
+            }
+            // What is settled when it is sent is lost when it does not arrive.
+            (LinkNode::Devicebound, Direction::ToClient) if link.settle_mode == SettleMode::Settled => {
+                Err(refused(condition::NOT_ALLOWED, "messages must be settled by the device"))
+            }
+            (node, direction) => Ok(Place::Device(id, node, direction)),
+        }
+    }
+}
+
+/// The address of requests about tokens, and of the answers.
+const TOKENS: &str = "$cbs";

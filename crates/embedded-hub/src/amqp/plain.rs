@@ -1,0 +1,25 @@
+//! What SASL PLAIN carries: `{deviceId}@sas.{hub}` and a token.
+
+use model::DeviceId;
+
+use crate::hub::Hub;
+
+/// Whom a client claims to be, and its token.
+pub struct Claim {
+    /// The device.
+    pub id: DeviceId,
+    /// What it shows for it.
+    pub token: String,
+}
+
+impl Claim {
+    /// Reads the three fields of RFC 4616; `None` when they are not those of a device of this hub.
+    pub fn read(hub: &Hub, response: &[u8]) -> Option<Claim> {
+        let mut fields = std::str::from_utf8(response).ok()?.split('\0');
+        let (_authority, user, token) = (fields.next()?, fields.next()?, fields.next()?);
+        let (id, name) = user.rsplit_once("@sas.")?;
+        let is_whole = fields.next().is_none();
+        let claim = Claim { id: DeviceId::parse(id).ok()?, token: token.to_owned() };
+        (is_whole && hub.core.doors.is_own_short_name(name)).then_some(claim)
+    }
+}

@@ -1,0 +1,65 @@
+//! A device's requests about its own twin.
+
+use std::sync::Arc;
+
+use wire::{
+    amqp::{Body, Entries, Message, Properties, Value},
+    hub::{DeviceFilter, TwinOperation},
+};
+
+use crate::{connections::Live, failure::HubFailure, hub::Hub};
+
+/// What comes of a request.
+struct Outcome {
+    status: u16,
+    version: Option<u64>,
+    body: Vec<u8>,
+}
+
+/// Does what the device asks, and makes the answer.
+pub async fn answer(hub: &Hub, live: &Arc<Live>, request: &Message) -> Message {
+    let outcome = match carry_out(hub, live, request).await {
+        Ok(outcome) => outcome,
+        Err(failure) => {
+            Outcome { status: failure.code().status(), version: None, body: hub.twin_refusal(live, &failure) }
+        }
+    };
+    // C insists on these two types.
+    let mut annotations = Entries::new().with("status", Value::Int(outcome.status.into()));
+    if let Some(version) = outcome.version {
+        annotations.insert("version", Value::Long(version.cast_signed()));
+    }
+    let correlation_id = request.properties.correlation_id.clone();
+    let properties = Properties { correlation_id, ..Properties::default() };
+    Message { annotations, properties, body: Body::of(outcome.body), ..Message::default() }
+}
+
+async fn carry_out(hub: &Hub, live: &Arc<Live>, request: &Message) -> Result<Outcome, HubFailure> {
+    let nothing = |status, version| Outcome { status, version, body: Vec::new() };
+    match operation(request)? {
+        TwinOperation::Read => Ok(Outcome { status: 200, version: None, body: hub.own_twin(live).await? }),
+        TwinOperation::Report => {
+            let patch = request.body.bytes().unwrap_or_default();
+            let version = hub.own_report(live, &patch).await?;
+            Ok(nothing(204, Some(version)))
+        }
+        TwinOperation::Listen => {
+            hub.listen(live, DeviceFilter::Desired).await;
+            Ok(nothing(200, None))
+        }
+        TwinOperation::Forget => {
+            live.unsubscribe(DeviceFilter::Desired);
+            Ok(nothing(200, None))
+        }
+    }
+}
+
+fn operation(request: &Message) -> Result<TwinOperation, HubFailure> {
+    let invalid = |text: &str| HubFailure::Invalid(text.to_owned());
+    if request.properties.correlation_id.is_none() {
+        return Err(invalid("a request about a twin needs a correlation ID"));
+    }
+    let operation = request.annotations.text("operation").unwrap_or_default();
+    let known = TwinOperation::parse(operation, request.annotations.text("resource"));
+    known.ok_or_else(|| invalid("the operation or resource of a twin is unknown"))
+}

@@ -1,0 +1,188 @@
+//! What stands in AMQP links between a device and its hub: their addresses, whom tokens are for, and what is asked of
+//! a twin.
+
+use percent_encoding::percent_decode_str;
+
+/// Where a link leads: `/devices/{id}/…`, or `amqps://{host}/devices/{id}/…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkAddress<'a> {
+    /// The hub, when the address is absolute.
+    pub host: Option<&'a str>,
+    /// Whose link it is; not checked to be a device ID.
+    pub device_id: &'a str,
+    /// The module of the device, when it is a module's.
+    pub module_id: Option<&'a str>,
+    /// What it is for.
+    pub node: LinkNode,
+}
+
+/// What a device's link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkNode {
+    /// Messages to the device.
+    Devicebound,
+    /// Telemetry.
+    Events,
+    /// Method calls and the replies to them.
+    Methods,
+    /// Requests about the twin, the answers, and changes of desired properties.
+    Twin,
+}
+
+impl<'a> LinkAddress<'a> {
+    /// Reads an address; `None` when it leads nowhere.
+    pub fn parse(address: &'a str) -> Option<LinkAddress<'a>> {
+        let (host, path) = match address.strip_prefix("amqps://") {
+            Some(rest) => rest.split_once('/').map(|(host, path)| (Some(host), path))?,
+            None => (None, address.strip_prefix('/').unwrap_or(address)),
+        };
+        let (device_id, rest) = path.strip_prefix("devices/")?.split_once('/')?;
+        let (module_id, rest) = match rest.strip_prefix("modules/") {
+            Some(rest) => rest.split_once('/').map(|(module_id, rest)| (Some(module_id), rest))?,
+            None => (None, rest),
+        };
+        let (_, node) = NODES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(rest))?;
+        Some(LinkAddress { host, device_id, module_id, node })
+    }
+}
+
+const NODES: [(&str, LinkNode); 4] = [
+    ("messages/devicebound", LinkNode::Devicebound),
+    ("messages/events", LinkNode::Events),
+    ("methods/devicebound", LinkNode::Methods),
+    ("twin", LinkNode::Twin),
+];
+
+/// Whom a token is for that is put to `$cbs`: the decoded `{host}/devices/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenAudience {
+    /// The hub.
+    pub host: String,
+    /// The device; not checked to be a device ID.
+    pub device_id: String,
+}
+
+impl TokenAudience {
+    /// Reads a token's name, percent-encoded or not; `None` when it is not that of a device.
+    pub fn parse(name: &str) -> Option<TokenAudience> {
+        let name = percent_decode_str(name).decode_utf8().ok()?;
+        let (host, path) = name.strip_prefix("amqps://").unwrap_or(&name).split_once('/')?;
+        let device_id = path.strip_prefix("devices/")?;
+        let device_id = device_id.strip_suffix('/').unwrap_or(device_id);
+        let is_one = !device_id.is_empty() && !device_id.contains('/');
+        is_one.then(|| TokenAudience { host: host.to_owned(), device_id: device_id.to_owned() })
+    }
+}
+
+/// What a device asks of its twin over AMQP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwinOperation {
+    /// To hear of changed desired properties no more.
+    Forget,
+    /// To hear of changed desired properties.
+    Listen,
+    /// The whole twin.
+    Read,
+    /// To patch its reported properties.
+    Report,
+}
+
+impl TwinOperation {
+    /// Reads the annotations `operation` and `resource`.
+    pub fn parse(operation: &str, resource: Option<&str>) -> Option<TwinOperation> {
+        let resource = resource.map_or("", |resource| resource.trim_end_matches('/'));
+        match (operation, resource) {
+            ("DELETE", DESIRED) => Some(TwinOperation::Forget),
+            ("GET", "") => Some(TwinOperation::Read),
+            ("PATCH", REPORTED) => Some(TwinOperation::Report),
+            ("PUT", DESIRED) => Some(TwinOperation::Listen),
+            _ => None,
+        }
+    }
+}
+
+const DESIRED: &str = "/notifications/twin/properties/desired";
+const REPORTED: &str = "/properties/reported";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn addresses_of_all_sdks() {
+        let own = |host, node| Some(LinkAddress { host, device_id: "d-1", module_id: None, node });
+        for (address, expected) in [
+            ("/devices/d-1/messages/events", own(None, LinkNode::Events)),
+            ("devices/d-1/messages/deviceBound", own(None, LinkNode::Devicebound)),
+            ("/devices/d-1/twin", own(None, LinkNode::Twin)),
+            (
+                "amqps://hub.example/devices/d-1/methods/devicebound",
+                own(Some("hub.example"), LinkNode::Methods),
+            ),
+            (
+                "/devices/d-1/modules/m/twin",
+                Some(LinkAddress {
+                    host: None,
+                    device_id: "d-1",
+                    module_id: Some("m"),
+                    node: LinkNode::Twin,
+                }),
+            ),
+            ("/devices/d-1/files", None),
+            ("/devices/d-1", None),
+            ("/devices/d-1/twin/", None),
+            ("amqps://hub.example", None),
+            ("https://hub.example/devices/d-1/twin", None),
+            ("$cbs", None),
+            ("0ne0/registrations/r", None),
+            ("", None),
+        ] {
+            assert_eq!(LinkAddress::parse(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn audiences_of_all_sdks() {
+        for (name, expected) in [
+            ("hub.example%2Fdevices%2Fd%231", Some(("hub.example", "d#1"))),
+            ("hub.example/devices/d", Some(("hub.example", "d"))),
+            ("amqps://hub.example/devices/d/", Some(("hub.example", "d"))),
+            ("hub.example/devices/d/modules/m", None),
+            ("hub.example/devices/", None),
+            ("hub.example/messages/events", None),
+            ("hub.example", None),
+            ("%ff%2Fdevices%2Fd", None),
+        ] {
+            let read = TokenAudience::parse(name).map(|audience| (audience.host, audience.device_id));
+            let read = read.as_ref().map(|(host, device_id)| (host.as_str(), device_id.as_str()));
+            assert_eq!(read, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn operations_on_twins() {
+        for (operation, resource, expected) in [
+            ("GET", None, Some(TwinOperation::Read)),
+            ("PATCH", Some("/properties/reported"), Some(TwinOperation::Report)),
+            ("PATCH", Some("/properties/reported/"), Some(TwinOperation::Report)),
+            ("PUT", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Listen)),
+            ("DELETE", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Forget)),
+            ("PATCH", Some("/properties/desired"), None),
+            ("PUT", None, None),
+            ("GET", Some("/tags"), None),
+            ("get", None, None),
+        ] {
+            assert_eq!(TwinOperation::parse(operation, resource), expected, "{operation} {resource:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC{0,80}") {
+            let _ = LinkAddress::parse(&text);
+            let _ = TokenAudience::parse(&text);
+        }
+    }
+}
