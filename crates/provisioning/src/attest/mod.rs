@@ -26,7 +26,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::Error;
 use tpm::{Issued, PresentedTpm};
-use x509::PresentedChain;
+use x509::{CaRules, PresentedChain};
 
 /// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +88,8 @@ pub struct Claimant<'a> {
     pub evidence: &'a Evidence,
     /// The challenges that were issued to a TPM for this registration.
     pub challenges: &'a [Issued],
+    /// What the instance knows of CAs, and asks of them.
+    pub ca: CaRules<'a>,
     /// Now.
     pub now: Timestamp,
 }
@@ -226,9 +228,6 @@ pub enum Refusal {
     /// The proof was used before.
     #[error("the proof was used already, for operation {0}")]
     UsedChallenge(OperationId),
-    /// The mechanism is one that registrations cannot use in this version.
-    #[error("attestation by {0} is not supported for registration by this version")]
-    Unsupported(&'static str),
 }
 
 impl From<Refusal> for Error {
@@ -257,8 +256,9 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
             let thumbprint = x509::is_enrolled_leaf(&presented(claimant)?, leaves, claimant)?;
             (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
         }
-        IndividualAttestation::X509(IndividualCertificates::CaReferences(_)) => {
-            return Err(Refusal::Unsupported("CA reference"));
+        IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
+            let thumbprint = x509::known::led_to_one_of(&presented(claimant)?, names, claimant)?;
+            (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
         }
         IndividualAttestation::Tpm(enrolled) if claimant.evidence.claim.is_none() => {
             return tpm::to_challenge(claimant, enrolled).map(Proof::Challenge);
@@ -318,8 +318,8 @@ pub fn symmetric_key_group(
     Judgement { considered, unfit: Vec::new(), outcome: Err(refusal) }
 }
 
-/// Finds the X.509 group nearest the leaf of `chain`, the certificates that the device sent. `groups` are those whose
-/// signing certificates may have issued one of them.
+/// Finds the X.509 group nearest the leaf of `chain`, the certificates that the device sent, completed by those that are
+/// stored. `groups` are those whose signing certificates may have issued one of them, and those that name CAs.
 pub fn x509_group(
     groups: &[Arc<EnrollmentGroup>],
     chain: &PresentedChain<'_>,
@@ -332,5 +332,5 @@ fn presented<'a>(claimant: &Claimant<'a>) -> Result<PresentedChain<'a>, Refusal>
     if claimant.evidence.certificates.is_empty() {
         return Err(Refusal::NoCertificate);
     }
-    Ok(PresentedChain::parse(&claimant.evidence.certificates)?)
+    Ok(PresentedChain::parse(&claimant.evidence.certificates)?.completed(claimant.ca.known))
 }

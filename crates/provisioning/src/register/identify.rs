@@ -5,7 +5,9 @@ use model::{EnrollmentRef, Instance, ProvisioningStatus, Registration, Registrat
 use crate::{
     Error, Provisioning,
     attest::{
-        self, Claimant, Considered, Evidence, Judgement, Proof, Refusal, tpm::Place, x509::PresentedChain,
+        self, Claimant, Considered, Evidence, Judgement, Proof, Refusal,
+        tpm::Place,
+        x509::{CaRules, PresentedChain},
     },
 };
 
@@ -31,11 +33,13 @@ impl Provisioning {
     ) -> Result<Judgement, Error> {
         let place = Place { scope: &instance.id_scope, registration_id };
         let challenges = if evidence.claim.is_some() { self.challenges.of(place) } else { Vec::new() };
+        let known = self.store.authorities(&instance.id_scope).await?;
         let claimant = Claimant {
             scope: place.scope,
             registration_id,
             evidence,
             challenges: &challenges,
+            ca: CaRules { known: &known, require_verified: instance.require_verified_ca },
             now: self.clock.now(),
         };
         self.judge(&claimant, previous).await
@@ -76,10 +80,11 @@ impl Provisioning {
             return Ok(Judgement::without_candidates(refusal));
         }
         let chain = match PresentedChain::parse(&evidence.certificates) {
-            Ok(chain) => chain,
+            Ok(chain) => chain.completed(claimant.ca.known),
             Err(refusal) => return Ok(Judgement::without_candidates(refusal.into())),
         };
-        let groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
+        let mut groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
+        groups.extend(self.store.reference_groups(claimant.scope).await?.iter().cloned());
         Ok(attest::x509_group(&groups, &chain, claimant))
     }
 }

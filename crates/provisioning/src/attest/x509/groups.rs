@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use model::{
-    AttestedBy, Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates, HubCredentials,
-    ProvisioningStatus,
+    AttestedBy, Authorities, CaCertificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
+    HubCredentials, ProvisioningStatus,
 };
 
 use super::{
-    PresentedChain, parsed,
-    path::{self, Anchor, Found},
+    CertificateRefusal, PresentedChain, known, parsed,
+    path::{self, Anchor, Circumstances, Found},
     rules,
 };
 use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal};
@@ -20,11 +20,14 @@ pub(in crate::attest) fn judge(
     chain: &PresentedChain<'_>,
     claimant: &Claimant<'_>,
 ) -> Judgement {
-    if let Err(refusal) = rules::device_leaf(&chain.leaf, claimant) {
+    let known = claimant.ca.known;
+    let leaf = rules::device_leaf(&chain.leaf, claimant).and_then(|()| known::unblocked(&chain.leaf, known));
+    if let Err(refusal) = leaf {
         return Judgement::without_candidates(refusal.into());
     }
-    let anchors = anchors(groups);
-    let found = path::nearest(chain, &anchors, claimant.now);
+    let anchors = anchors(groups, known);
+    let found = path::nearest(chain, &anchors, Circumstances { now: claimant.now, known })
+        .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)));
     let considered = groups.iter().map(|group| Considered::group(group, verdict(group, &found))).collect();
     let by_group = |group| {
         let credentials = HubCredentials::Certificate(chain.leaf_thumbprint());
@@ -32,47 +35,74 @@ pub(in crate::attest) fn judge(
     };
     Judgement {
         considered,
-        outcome: found.path.map(|path| by_group(path.owner).into()).map_err(Refusal::from),
+        outcome: match found.path {
+            Ok(path) => Ok(by_group(path.owner.group).into()),
+            Err(refusal) => Err(gone_reference(&refusal, groups, known).unwrap_or(refusal).into()),
+        },
         unfit: found
             .passed_over
             .into_iter()
-            .filter(|(group, _)| group.is_none())
+            .filter(|(owner, _)| owner.is_none())
             .map(|(_, why)| why)
             .collect(),
     }
 }
 
+/// When an issuer is missing and a group names a CA certificate that is gone, that one is most likely the issuer.
+fn gone_reference(
+    refusal: &CertificateRefusal,
+    groups: &[Arc<EnrollmentGroup>],
+    known: &Authorities,
+) -> Option<CertificateRefusal> {
+    let CertificateRefusal::MissingIssuer { .. } = refusal else { return None };
+    let mut named = groups.iter().filter_map(|group| match &group.attestation {
+        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => Some(names),
+        _ => None,
+    });
+    let gone = named.find_map(|names| names.iter().find(|name| known.certificate(name).is_none()));
+    gone.map(|name| CertificateRefusal::GoneReference(name.clone()))
+}
+
+/// Whose an end of paths is.
+#[derive(Debug, Clone, Copy)]
+struct Owner<'a> {
+    group: &'a Arc<EnrollmentGroup>,
+    /// The CA certificate that the group names; `None` for a signing certificate of its own.
+    named: Option<&'a CaCertificate>,
+}
+
 /// What the search says of one group.
-fn verdict(
-    group: &Arc<EnrollmentGroup>,
-    found: &Found<'_, &Arc<EnrollmentGroup>>,
-) -> Result<Vec<Vec<u8>>, Refusal> {
-    let is_it = |other: &Arc<EnrollmentGroup>| Arc::ptr_eq(group, other);
-    let broken = found.passed_over.iter().find(|(owner, _)| owner.is_some_and(is_it));
+fn verdict(group: &Arc<EnrollmentGroup>, found: &Found<'_, Owner<'_>>) -> Result<Vec<Vec<u8>>, Refusal> {
+    let is_it = |owner: &Owner<'_>| Arc::ptr_eq(group, owner.group);
+    let broken = found.passed_over.iter().find(|(owner, _)| owner.as_ref().is_some_and(is_it));
     match (&found.path, broken) {
-        (Ok(path), _) if is_it(path.owner) => Ok(path.der()),
+        (Ok(path), _) if is_it(&path.owner) => Ok(path.der()),
         (_, Some((_, refusal))) => Err(refusal.clone().into()),
         (Ok(_), None) => Err(Refusal::Farther),
         (Err(_), None) => Err(Refusal::NotReached),
     }
 }
 
-/// The groups' signing certificates, as ends of paths. A disabled group's block: no other group with the same
-/// certificate lets its devices in.
-fn anchors(groups: &[Arc<EnrollmentGroup>]) -> Vec<Anchor<'_, &Arc<EnrollmentGroup>>> {
-    groups.iter().flat_map(of_group).collect()
+/// The groups' signing certificates and the CA certificates that they name, as ends of paths. A disabled group's block:
+/// no other group with the same certificate lets its devices in.
+fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], known: &'a Authorities) -> Vec<Anchor<'a, Owner<'a>>> {
+    groups.iter().flat_map(|group| of_group(group, known)).collect()
 }
 
-fn of_group(group: &Arc<EnrollmentGroup>) -> impl Iterator<Item = Anchor<'_, &Arc<EnrollmentGroup>>> {
+fn of_group<'a>(group: &'a Arc<EnrollmentGroup>, known: &'a Authorities) -> Vec<Anchor<'a, Owner<'a>>> {
     let blocks = group.settings.provisioning_status == ProvisioningStatus::Disabled;
-    let anchor = move |certificate| Anchor { certificate, owner: group, blocks };
-    signing_certificates(group).filter_map(parsed).map(anchor)
-}
-
-fn signing_certificates(group: &EnrollmentGroup) -> impl Iterator<Item = &Certificate> {
-    let certificates = match &group.attestation {
-        GroupAttestation::X509(GroupCertificates::Signing(certificates)) => Some(certificates),
-        _ => None,
+    let anchor = |certificate, named| {
+        let certificate = parsed(certificate)?;
+        Some(Anchor { certificate, owner: Owner { group, named }, blocks })
     };
-    certificates.into_iter().flat_map(|pair| pair.iter())
+    match &group.attestation {
+        GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
+            pair.iter().filter_map(|certificate| anchor(certificate, None)).collect()
+        }
+        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => {
+            let named = names.iter().filter_map(|name| known.certificate(name));
+            named.filter_map(|ca| anchor(&ca.certificate, Some(ca.as_ref()))).collect()
+        }
+        GroupAttestation::SymmetricKey(_) => Vec::new(),
+    }
 }

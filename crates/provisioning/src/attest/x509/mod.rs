@@ -1,22 +1,26 @@
 //! X.509: the device's leaf is the enrolled one, or chains to a group's signing certificate.
 //!
 //! The TLS handshake has shown that the device holds the leaf's private key; here it is decided what that is worth.
-//! All rules about a certificate are in [`rules`], the search from a leaf to what is trusted is in [`path`].
+//! All rules about a certificate are in [`rules`], the search from a leaf to what is trusted is in [`path`], and what an
+//! instance knows of CAs comes in through `known`.
 
 mod der;
 pub(super) mod groups;
+pub(super) mod known;
 mod names;
 mod path;
 pub mod rules;
 mod signature;
 
+pub use known::CaRules;
 pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
-use model::{Certificate, Pair, RegistrationId, Sha256Thumbprint, Timestamp};
+use model::{Authorities, CaReference, Certificate, Pair, RegistrationId, Sha256Thumbprint, Timestamp};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{Claimant, Refusal};
+use path::Circumstances;
 
 /// The most certificates looked at; the TLS layer bounds their bytes.
 pub const MAX_CERTIFICATES: usize = 10;
@@ -27,6 +31,8 @@ pub struct PresentedChain<'a> {
     leaf: X509Certificate<'a>,
     /// In the order in which they were sent, which means nothing.
     others: Vec<X509Certificate<'a>>,
+    /// Stored CA certificates on the way up from them.
+    completing: Vec<X509Certificate<'a>>,
 }
 
 /// Why certificates do not prove a device.
@@ -54,14 +60,73 @@ pub enum CertificateRefusal {
     TooTangled,
     /// No trusted certificate and no presented one bears the issuer's name.
     #[error(
-        "no certificate that is trusted here, and none that was sent, issued {subject}; missing is {issuer}"
+        "no certificate that is trusted here, and none that was sent, issued {subject}; missing is {issuer}{}",
+        key_text(.key_id.as_deref())
     )]
     MissingIssuer {
         /// The certificate whose issuer is missing.
         subject: String,
         /// The issuer.
         issuer: String,
+        /// The identifier of the issuer's key in hex, if the certificate has it.
+        key_id: Option<String>,
     },
+    /// An operator blocked a certificate.
+    #[error("{subject} is blocked: {reason}")]
+    Blocked {
+        /// Whose.
+        subject: String,
+        /// The operator's reason.
+        reason: String,
+    },
+    /// A CA revoked a certificate.
+    #[error("{subject} was revoked by the CA {by} at {at} ({reason})")]
+    Revoked {
+        /// Whose.
+        subject: String,
+        /// The name of the CA certificate with the list.
+        by: CaReference,
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A CA must have a revocation list and has none that counts.
+    #[error("the revocation list of the CA {0} is missing or stale, and its policy is hard")]
+    NoFreshList(CaReference),
+    /// A group's signing certificate is not vouched for.
+    #[error(
+        "the signing certificate {subject} is not a verified CA certificate of the service instance and does not chain to \
+         one: {why}"
+    )]
+    Unverified {
+        /// The signing certificate's subject.
+        subject: String,
+        /// Where the way to a verified one ends.
+        why: String,
+    },
+    /// An enrollment names a CA whose owner has proved nothing.
+    #[error("the enrollment names the CA certificate {0}, which is not verified")]
+    UnverifiedReference(CaReference),
+    /// An enrollment names a CA that is gone.
+    #[error("the enrollment names the CA certificate {0}, which does not exist any more")]
+    GoneReference(CaReference),
+}
+
+impl CertificateRefusal {
+    /// Whether it is an operator's or a CA's word, and not a rule about certificates.
+    fn is_of_operator(&self) -> bool {
+        matches!(
+            self,
+            CertificateRefusal::Blocked { .. }
+                | CertificateRefusal::Revoked { .. }
+                | CertificateRefusal::NoFreshList(_)
+        )
+    }
+}
+
+fn key_text(key_id: Option<&str>) -> String {
+    key_id.map(|key_id| format!(" (key identifier {key_id})")).unwrap_or_default()
 }
 
 impl<'a> PresentedChain<'a> {
@@ -76,12 +141,18 @@ impl<'a> PresentedChain<'a> {
                 _ => Err(CertificateRefusal::Unreadable(at)),
             });
         let leaf = parsed.next().unwrap_or(Err(CertificateRefusal::Unreadable(0)))?;
-        Ok(PresentedChain { leaf, others: parsed.collect::<Result<_, _>>()? })
+        Ok(PresentedChain { leaf, others: parsed.collect::<Result<_, _>>()?, completing: Vec::new() })
+    }
+
+    /// The same with what is known of CAs in place of what the device left out.
+    pub fn completed(mut self, known: &'a Authorities) -> Self {
+        self.completing = known::completing(&self.issuers(), known);
+        self
     }
 
     /// The DER of the issuers' names, by which groups are looked up.
     pub fn issuers(&self) -> Vec<&[u8]> {
-        let all = std::iter::once(&self.leaf).chain(&self.others);
+        let all = std::iter::once(&self.leaf).chain(&self.others).chain(&self.completing);
         all.map(|certificate| certificate.issuer().as_raw()).collect()
     }
 
@@ -103,6 +174,7 @@ pub(super) fn is_enrolled_leaf(
         return Err(Refusal::OtherCertificate(thumbprint.to_string()));
     }
     rules::device_leaf(&chain.leaf, claimant)?;
+    known::admits_leaf(&chain.leaf, Circumstances { now: claimant.now, known: claimant.ca.known })?;
     Ok(thumbprint)
 }
 
@@ -133,7 +205,8 @@ pub fn verify<'a>(
         .filter_map(parsed)
         .map(|certificate| path::Anchor { certificate, owner: (), blocks: false })
         .collect();
-    let path = path::nearest(chain, &anchors, question.at).path?;
+    let known = Authorities::default();
+    let path = path::nearest(chain, &anchors, Circumstances { now: question.at, known: &known }).path?;
     if let Some(purpose) = question.purpose {
         let below_anchor = path.certificates.len() - 1;
         for (at, certificate) in path.certificates.iter().take(below_anchor).enumerate() {

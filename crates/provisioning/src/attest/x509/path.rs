@@ -1,14 +1,14 @@
 //! The search for a path from a leaf to a certificate that is trusted.
 //!
 //! It goes up level by level: from the leaf to what issued it, to what issued that. At each level the anchors are tried
-//! as issuers first, then the certificates that the device sent, in whatever order it sent them. The first level with an
-//! anchor decides. Paths are kept whole, because some rules of an issuer bind everything below it.
+//! as issuers first, then the certificates that the device sent, in whatever order it sent them, and the stored ones that
+//! complete them. The first level with an anchor decides. Paths are kept whole, because some rules of an issuer bind everything below it.
 
-use model::Timestamp;
+use model::{Authorities, Timestamp};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, PresentedChain,
+    CertificateRefusal, PresentedChain, known,
     names::{self, Comparisons},
     rules::{self, BrokenRule, Source},
     signature,
@@ -41,6 +41,19 @@ pub struct Found<'s, O> {
     pub passed_over: Vec<(Option<O>, CertificateRefusal)>,
 }
 
+impl<O: Copy> Found<'_, O> {
+    /// The same if the path that was found meets a demand; otherwise its owner is passed over.
+    pub fn demanding(mut self, demand: impl FnOnce(&Path<'_, O>) -> Result<(), CertificateRefusal>) -> Self {
+        if let Ok(path) = &self.path
+            && let Err(refusal) = demand(path)
+        {
+            self.passed_over.push((Some(path.owner), refusal.clone()));
+            self.path = Err(refusal);
+        }
+        self
+    }
+}
+
 /// A path that breaks no rule.
 #[derive(Debug, Clone)]
 pub struct Path<'s, O> {
@@ -57,31 +70,52 @@ impl<O> Path<'_, O> {
     }
 }
 
+/// What a search goes by besides certificates and their rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'s> {
+    /// When.
+    pub now: Timestamp,
+    /// What blocks and revokes certificates.
+    pub known: &'s Authorities,
+}
+
 /// Searches for the path to the anchor nearest the leaf. What binds the leaf alone is the caller's business.
 pub fn nearest<'s, O: Copy>(
     chain: &'s PresentedChain<'s>,
     anchors: &'s [Anchor<'s, O>],
-    now: Timestamp,
+    circumstances: Circumstances<'s>,
 ) -> Found<'s, O> {
-    let mut search = Search {
-        anchors,
-        issuers: issuers(chain),
-        now,
-        signatures: MAX_SIGNATURES,
-        comparisons: Comparisons::of_a_search(),
-        passed_over: Vec::new(),
-    };
-    let path = search.run(&chain.leaf);
+    let mut search = Search::new(anchors, issuers(chain, &chain.completing), circumstances);
+    let path = search.run(Stem { below: Vec::new(), top: &chain.leaf });
     Found { path, passed_over: search.passed_over }
 }
 
-/// The certificates sent along with the leaf, each once.
-fn issuers<'s>(chain: &'s PresentedChain<'s>) -> Vec<&'s X509Certificate<'s>> {
-    let mut issuers: Vec<&X509Certificate<'_>> = Vec::with_capacity(chain.others.len());
-    for certificate in &chain.others {
+/// Searches on from the end of a path to one of these anchors, by the rules that bind all of it. Above the end there may
+/// be what the device sent, and these stored certificates.
+pub fn onward<'s, O: Copy, P: Copy>(
+    path: &Path<'s, O>,
+    (chain, above): (&'s PresentedChain<'s>, &'s [X509Certificate<'s>]),
+    anchors: &'s [Anchor<'s, P>],
+    circumstances: Circumstances<'s>,
+) -> Result<Path<'s, P>, CertificateRefusal> {
+    let Some((top, below)) = path.certificates.split_last() else {
+        return Err(CertificateRefusal::Unreadable(0));
+    };
+    let stem = Stem { below: below.to_vec(), top };
+    Search::new(anchors, issuers(chain, above), circumstances).run(stem)
+}
+
+/// The certificates sent along with the leaf and the stored ones, each once, and who vouches for them.
+fn issuers<'s>(
+    chain: &'s PresentedChain<'s>,
+    stored: &'s [X509Certificate<'s>],
+) -> Vec<(&'s X509Certificate<'s>, Source)> {
+    let mut issuers: Vec<(&X509Certificate<'_>, Source)> = Vec::with_capacity(chain.others.len());
+    let stored = stored.iter().map(|certificate| (certificate, Source::Entered));
+    for (certificate, source) in stored.chain(chain.others.iter().map(|it| (it, Source::Sent))) {
         let is_new = |known: &X509Certificate<'_>| known.as_raw() != certificate.as_raw();
-        if is_new(&chain.leaf) && issuers.iter().all(|known| is_new(known)) {
-            issuers.push(certificate);
+        if is_new(&chain.leaf) && issuers.iter().all(|(known, _)| is_new(known)) {
+            issuers.push((certificate, source));
         }
     }
     issuers
@@ -89,8 +123,8 @@ fn issuers<'s>(chain: &'s PresentedChain<'s>) -> Vec<&'s X509Certificate<'s>> {
 
 struct Search<'s, O> {
     anchors: &'s [Anchor<'s, O>],
-    issuers: Vec<&'s X509Certificate<'s>>,
-    now: Timestamp,
+    issuers: Vec<(&'s X509Certificate<'s>, Source)>,
+    circumstances: Circumstances<'s>,
     /// How many may still be checked.
     signatures: u32,
     comparisons: Comparisons,
@@ -125,8 +159,23 @@ impl<'s> Stem<'s> {
 }
 
 impl<'s, O: Copy> Search<'s, O> {
-    fn run(&mut self, leaf: &'s X509Certificate<'s>) -> Result<Path<'s, O>, CertificateRefusal> {
-        let mut level = vec![Stem { below: Vec::new(), top: leaf }];
+    fn new(
+        anchors: &'s [Anchor<'s, O>],
+        issuers: Vec<(&'s X509Certificate<'s>, Source)>,
+        circumstances: Circumstances<'s>,
+    ) -> Self {
+        Search {
+            anchors,
+            issuers,
+            circumstances,
+            signatures: MAX_SIGNATURES,
+            comparisons: Comparisons::of_a_search(),
+            passed_over: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, from: Stem<'s>) -> Result<Path<'s, O>, CertificateRefusal> {
+        let mut level = vec![from];
         loop {
             if let Some((anchor, stem)) = self.anchored(&level)? {
                 let certificates = stem.with(&anchor.certificate).all().collect();
@@ -168,19 +217,19 @@ impl<'s, O: Copy> Search<'s, O> {
     fn above(&mut self, level: &[Stem<'s>]) -> Result<Vec<Stem<'s>>, CertificateRefusal> {
         let mut longer = Vec::new();
         for stem in level {
-            for issuer in self.issuers.clone() {
+            for (issuer, source) in self.issuers.clone() {
                 if !stem.holds(issuer) && self.issued(issuer, stem.top)? {
-                    longer.push((issuer, stem));
+                    longer.push((issuer, source, stem));
                 }
             }
         }
         if longer.len() > MAX_PATHS {
             return Err(CertificateRefusal::TooTangled);
         }
-        let passed = self.passing(longer, |search, (issuer, stem)| {
-            (None, search.may_stand_above(issuer, Source::Sent, stem))
+        let passed = self.passing(longer, |search, (issuer, source, stem)| {
+            (None, search.may_stand_above(issuer, *source, stem))
         })?;
-        Ok(passed.into_iter().map(|(issuer, stem)| stem.with(issuer)).collect())
+        Ok(passed.into_iter().map(|(issuer, _, stem)| stem.with(issuer)).collect())
     }
 
     /// Those that pass the rule; when none does, why the first does not. A renewed certificate may stand beside its
@@ -213,7 +262,8 @@ impl<'s, O: Copy> Search<'s, O> {
         source: Source,
         stem: &Stem<'s>,
     ) -> Result<(), CertificateRefusal> {
-        rules::issuer(issuer, (source, stem.length()), self.now)?;
+        rules::issuer(issuer, (source, stem.length()), self.circumstances.now)?;
+        known::admits(issuer, stem.top, self.circumstances)?;
         for (at, below) in stem.all().enumerate() {
             let is_leaf = at == 0;
             if is_leaf || !is_self_issued(below) {
@@ -240,13 +290,15 @@ impl<'s, O: Copy> Search<'s, O> {
     fn no_issuer(&self, top: &X509Certificate<'_>) -> CertificateRefusal {
         let issuer = top.issuer().as_raw();
         let anchors = self.anchors.iter().map(|anchor| &anchor.certificate);
-        let others = self.issuers.iter().copied().filter(|certificate| certificate.as_raw() != top.as_raw());
+        let others = self.issuers.iter().map(|(certificate, _)| *certificate);
+        let others = others.filter(|certificate| certificate.as_raw() != top.as_raw());
         if anchors.chain(others).any(|certificate| certificate.subject().as_raw() == issuer) {
             return rules::broken(top, BrokenRule::Signature);
         }
         CertificateRefusal::MissingIssuer {
             subject: top.subject().to_string(),
             issuer: top.issuer().to_string(),
+            key_id: rules::authority_key_id(top),
         }
     }
 }

@@ -127,6 +127,17 @@ pub(super) fn issuer(
     may_issue(issuer, source, below).map_err(|rule| broken(issuer, rule))
 }
 
+/// The identifier of the issuer's key in hex, if the certificate names it (RFC 5280 §4.2.1.1).
+pub(super) fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    let key_id =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref(),
+            _ => None,
+        })?;
+    let bytes: Vec<_> = key_id.0.iter().map(|byte| format!("{byte:02X}")).collect();
+    Some(bytes.join(":"))
+}
+
 /// A broken rule with the name of the certificate that breaks it.
 pub(super) fn broken(certificate: &X509Certificate<'_>, rule: BrokenRule) -> CertificateRefusal {
     CertificateRefusal::Rule { subject: certificate.subject().to_string(), rule }

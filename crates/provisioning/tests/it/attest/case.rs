@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use model::{
-    Certificate, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation, GroupCertificates,
-    IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus, RegistrationId,
-    Timestamp,
+    Authorities, Certificate, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
+    GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus,
+    RegistrationId, Timestamp,
 };
-use provisioning::attest::{self, Attested, Claimant, Evidence, Proof, Refusal, x509::PresentedChain};
+use provisioning::attest::{
+    self, Attested, Claimant, Evidence, Proof, Refusal,
+    x509::{CaRules, PresentedChain},
+};
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, date_time_ymd};
 use testkit::{ca::Authority, sample};
 
@@ -29,8 +32,19 @@ pub fn claiming<T>(
     evidence: &Evidence,
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
+    knowing(&Authorities::default(), (id, now), evidence, decide)
+}
+
+/// The same where this is known of CAs.
+pub fn knowing<T>(
+    known: &Authorities,
+    (id, now): (&str, Timestamp),
+    evidence: &Evidence,
+    decide: impl FnOnce(&Claimant<'_>) -> T,
+) -> T {
     let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
-    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, challenges: &[], now })
+    let ca = CaRules { known, require_verified: false };
+    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, challenges: &[], ca, now })
 }
 
 /// What is decided about a device with this individual enrollment, which must not be a challenge.

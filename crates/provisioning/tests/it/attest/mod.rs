@@ -1,5 +1,6 @@
 //! Proving who a device is.
 
+mod authorities;
 pub mod case;
 mod group;
 mod hostile;

@@ -1,0 +1,196 @@
+//! What an instance knows of CAs, held against the certificates of a device: CA certificates that complete what it
+//! sent, certificates that are blocked or revoked, and CAs whose owners proved to hold the key.
+
+use model::{Authorities, CaCertificate, CaReference, Pair, RevocationPolicy, Sha256Thumbprint};
+use x509_parser::certificate::X509Certificate;
+
+use super::{
+    CertificateRefusal, PresentedChain, parsed,
+    path::{self, Anchor, Circumstances, Path},
+    rules,
+};
+use crate::attest::{Claimant, Refusal, x509::signature};
+
+/// The most stored CA certificates that complete one chain; they are found by name, and few bear the same.
+const MAX_COMPLETING: usize = 32;
+
+/// What an instance knows of CAs, and what it asks of them.
+#[derive(Debug, Clone, Copy)]
+pub struct CaRules<'a> {
+    /// What it knows.
+    pub known: &'a Authorities,
+    /// Whether a group's signing certificate must be a verified CA certificate, or chain to one.
+    pub require_verified: bool,
+}
+
+/// The stored CA certificates of these names, of their issuers, and so on up.
+pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<X509Certificate<'a>> {
+    let mut certificates = Vec::new();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let mut wanted: Vec<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
+    while let Some(name) = wanted.pop() {
+        if seen.contains(&name) {
+            continue;
+        }
+        for certificate in known.of_subject(&name).iter().filter_map(|ca| parsed(&ca.certificate)) {
+            if certificates.len() == MAX_COMPLETING {
+                return certificates;
+            }
+            wanted.push(certificate.issuer().as_raw().to_vec());
+            certificates.push(certificate);
+        }
+        seen.push(name);
+    }
+    certificates
+}
+
+/// Refuses a certificate that an operator blocked.
+pub(super) fn unblocked(
+    certificate: &X509Certificate<'_>,
+    known: &Authorities,
+) -> Result<(), CertificateRefusal> {
+    if known.blocks().len() == 0 {
+        return Ok(());
+    }
+    match known.block(&Sha256Thumbprint::of(certificate.as_raw())) {
+        None => Ok(()),
+        Some(block) => Err(CertificateRefusal::Blocked {
+            subject: certificate.subject().to_string(),
+            reason: block.reason.to_string(),
+        }),
+    }
+}
+
+/// Refuses an issuer that is blocked, or that revoked the certificate below it.
+pub(super) fn admits(
+    issuer: &X509Certificate<'_>,
+    below: &X509Certificate<'_>,
+    circumstances: Circumstances<'_>,
+) -> Result<(), CertificateRefusal> {
+    unblocked(issuer, circumstances.known)?;
+    not_revoked(issuer, below, circumstances)
+}
+
+/// Holds an enrolled leaf against the CAs that issued it, if the instance knows any.
+pub(super) fn admits_leaf(
+    leaf: &X509Certificate<'_>,
+    circumstances: Circumstances<'_>,
+) -> Result<(), CertificateRefusal> {
+    unblocked(leaf, circumstances.known)?;
+    let issuers = circumstances.known.of_subject(leaf.issuer().as_raw()).iter();
+    for issuer in issuers.filter_map(|ca| parsed(&ca.certificate)) {
+        if signature::is_signed_by(leaf, &issuer) {
+            not_revoked(&issuer, leaf, circumstances)?;
+        }
+    }
+    Ok(())
+}
+
+/// All stored certificates of the issuer's key count as one CA, so that a renewed one may have the list.
+fn not_revoked(
+    issuer: &X509Certificate<'_>,
+    certificate: &X509Certificate<'_>,
+    Circumstances { now, known }: Circumstances<'_>,
+) -> Result<(), CertificateRefusal> {
+    let same_key = |ca: &CaCertificate| {
+        ca.certificate.der() == issuer.as_raw()
+            || parsed(&ca.certificate).is_some_and(|ca| ca.public_key().raw == issuer.public_key().raw)
+    };
+    let cas = || known.of_subject(issuer.subject().as_raw()).iter().filter(|ca| same_key(ca));
+    let lists = || cas().filter_map(|ca| known.list_of(ca));
+    for list in lists() {
+        if let Some(revoked) = list.crl.revoked(certificate.raw_serial()) {
+            return Err(CertificateRefusal::Revoked {
+                subject: certificate.subject().to_string(),
+                by: list.authority.clone(),
+                at: revoked.at,
+                reason: revoked.reason.as_str(),
+            });
+        }
+    }
+    let strict = cas().find(|ca| ca.revocation.policy == RevocationPolicy::Hard);
+    match strict {
+        Some(ca) if lists().all(|list| list.crl.is_stale(now)) => {
+            Err(CertificateRefusal::NoFreshList(ca.name.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a path whose end is not trusted, or is blocked or revoked by what is above it. A path that ends at a CA
+/// certificate which the enrollment names needs no more than that one's verification.
+pub(super) fn trusted<O: Copy>(
+    path: &Path<'_, O>,
+    named: Option<&CaCertificate>,
+    (chain, claimant): (&PresentedChain<'_>, &Claimant<'_>),
+) -> Result<(), CertificateRefusal> {
+    if let Some(ca) = named {
+        return verified(ca);
+    }
+    let CaRules { known, require_verified } = claimant.ca;
+    if !require_verified && !has_refusals(known) {
+        return Ok(());
+    }
+    let Some(end) = path.certificates.last() else { return Ok(()) };
+    let is_verified = |certificate: &X509Certificate<'_>| {
+        let stored = known.of_subject(certificate.subject().as_raw()).iter();
+        stored.filter(|ca| ca.is_verified).any(|ca| ca.certificate.der() == certificate.as_raw())
+    };
+    if is_verified(end) {
+        return Ok(());
+    }
+    let names: Vec<_> = chain.issuers().into_iter().chain([end.issuer().as_raw()]).collect();
+    let above = completing(&names, known);
+    let verified = above.iter().filter(|certificate| is_verified(certificate));
+    let anchors: Vec<_> = verified
+        .map(|certificate| Anchor { certificate: certificate.clone(), owner: (), blocks: false })
+        .collect();
+    let circumstances = Circumstances { now: claimant.now, known };
+    match path::onward(path, (chain, &above), &anchors, circumstances) {
+        Ok(_) => Ok(()),
+        Err(refusal) if refusal.is_of_operator() => Err(refusal),
+        Err(refusal) if require_verified => Err(CertificateRefusal::Unverified {
+            subject: end.subject().to_string(),
+            why: refusal.to_string(),
+        }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Whether anything is known that could refuse a certificate.
+fn has_refusals(known: &Authorities) -> bool {
+    let is_strict = |ca: &CaCertificate| ca.revocation.policy == RevocationPolicy::Hard;
+    known.blocks().len() > 0 || known.lists().len() > 0 || known.certificates().any(|ca| is_strict(ca))
+}
+
+/// The leaf's thumbprint, if it leads to one of the CA certificates of these names, which must be verified.
+pub(in crate::attest) fn led_to_one_of(
+    chain: &PresentedChain<'_>,
+    names: &Pair<CaReference>,
+    claimant: &Claimant<'_>,
+) -> Result<Sha256Thumbprint, Refusal> {
+    rules::device_leaf(&chain.leaf, claimant)?;
+    let known = claimant.ca.known;
+    unblocked(&chain.leaf, known)?;
+    let anchors: Vec<_> = names.iter().filter_map(|name| named(name, known)).collect();
+    let circumstances = Circumstances { now: claimant.now, known };
+    match path::nearest(chain, &anchors, circumstances).path {
+        Ok(path) => verified(path.owner)?,
+        Err(refusal) => {
+            let gone = names.iter().find(|name| known.certificate(name).is_none());
+            let refusal = gone.map_or(refusal, |name| CertificateRefusal::GoneReference(name.clone()));
+            return Err(refusal.into());
+        }
+    }
+    Ok(chain.leaf_thumbprint())
+}
+
+/// The CA certificate of this name as an end of paths.
+fn named<'a>(name: &CaReference, known: &'a Authorities) -> Option<Anchor<'a, &'a CaCertificate>> {
+    let ca = known.certificate(name)?.as_ref();
+    parsed(&ca.certificate).map(|certificate| Anchor { certificate, owner: ca, blocks: false })
+}
+
+fn verified(ca: &CaCertificate) -> Result<(), CertificateRefusal> {
+    if ca.is_verified { Ok(()) } else { Err(CertificateRefusal::UnverifiedReference(ca.name.clone())) }
+}
