@@ -11,6 +11,7 @@ pub mod hub;
 pub mod names;
 pub mod packets;
 pub mod request;
+pub mod revocation;
 pub mod service;
 pub mod tls;
 pub mod tokens;

@@ -1,6 +1,6 @@
 //! Certificates for simulated devices: P-256, because that is what small devices have.
 
-use model::RegistrationId;
+use model::{RegistrationId, VerificationCode};
 use net::tls::{Identity, IdentityError};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -70,6 +70,11 @@ impl CertificateAuthority {
     /// The CA's own certificate in PEM form, for the enrollment group.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// The proof that this CA's key is held: a certificate for a verification code, in PEM form.
+    pub fn proof(&self, code: &VerificationCode) -> Result<String, AuthorityError> {
+        Ok(named(code.as_str()).signed_by(&KeyPair::generate()?, &self.issuer)?.pem())
     }
 
     /// A new key and certificate for a device, with the chain that it shows.

@@ -14,6 +14,7 @@
 
 mod audit;
 mod authority;
+mod certificates;
 mod clock;
 mod device;
 mod endpoint;
@@ -33,6 +34,7 @@ mod trust;
 
 pub use audit::audit;
 pub use authority::{AuthorityError, CertificateAuthority, self_signed};
+pub use certificates::Upload;
 pub use device::{Credentials, Device};
 pub use endpoint::Endpoint;
 pub use failure::{Refusal, RegisterError, TransportError};

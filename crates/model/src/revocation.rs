@@ -356,6 +356,11 @@ mod tests {
         assert!(made(with(scoped(None))).is_ok());
         assert_eq!(made(with(scoped(Some(CrlScope::UserCertsOnly)))), Err(CrlError::Partial));
         assert_eq!(made(with(scoped(Some(CrlScope::CaCertsOnly)))), Err(CrlError::Partial));
+        // Made by OpenSSL.
+        let delta = include_bytes!("../../../fuzz/corpus/revocation_list/delta");
+        assert_eq!(Crl::from_bytes(delta), Err(CrlError::Delta));
+        let indirect = include_bytes!("../../../fuzz/corpus/revocation_list/indirect");
+        assert_eq!(Crl::from_bytes(indirect), Err(CrlError::Indirect));
         let removed = list(1, &[(1, rcgen::RevocationReason::RemoveFromCrl)]);
         assert_eq!(made(removed), Err(CrlError::Delta));
     }

@@ -37,6 +37,8 @@ enum Command {
     Cert(commands::cert::CertArgs),
     /// Link the hubs that devices are assigned to, and look at them.
     Hub(commands::hub::HubArgs),
+    /// Keep the CAs that devices' certificates lead to.
+    Certificate(commands::certificate::CertificateArgs),
     /// Show how many operations a service instance completed.
     Usage(commands::usage::UsageArgs),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
                 Command::Attest(args) => commands::attest::run(args).await,
                 Command::Cert(args) => commands::cert::run(args),
                 Command::Hub(args) => commands::hub::run(args).await,
+                Command::Certificate(args) => commands::certificate::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
             }
         })

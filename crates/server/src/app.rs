@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use webhook::WebhookClient;
 
 use crate::{
+    authorities::AuthorityWatch,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, TlsIdentityConfig},
     links,
     ports::{SystemClock, SystemEntropy},
@@ -89,6 +90,7 @@ pub struct App {
     hubs: Vec<(Hub, Sockets)>,
     connectors: Arc<dyn Hubs>,
     watch: Watch,
+    authorities: AuthorityWatch,
     desk: Arc<Desk>,
     router: axum::Router,
     device_api: DeviceApi,
@@ -132,6 +134,8 @@ impl App {
             entropy: Arc::clone(&entropy),
         }));
 
+        let authorities =
+            AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
         let desk = Desk::new(Arc::clone(&provisioning));
         let ports = Ports { clock, entropy };
         let device_api =
@@ -140,7 +144,19 @@ impl App {
         let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
-        Ok(App { store, hubs, connectors, watch, desk, router, device_api, sockets: plan.sockets, tls, gate })
+        Ok(App {
+            store,
+            hubs,
+            connectors,
+            watch,
+            authorities,
+            desk,
+            router,
+            device_api,
+            sockets: plan.sockets,
+            tls,
+            gate,
+        })
     }
 
     /// What is stored, for those who set things up before it is served.
@@ -157,6 +173,7 @@ impl App {
         // Their end is of no account; dropping them ends them.
         let _checks = links::check(&*self.connectors, self.store.instances().await?);
         let _watch = self.watch.start();
+        let _authorities = self.authorities.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
             let listeners =

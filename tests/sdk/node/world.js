@@ -181,6 +181,6 @@ const status = (code) => (error) => {
 };
 
 module.exports = {
-  attestations, certificate, changeDesired, clientCertificate, connect, dev, enroll, enrollGroup, initialTwin, keyDevice,
-  methodsOf, newKey, own, register, registryOf, sendToDevice, service, status, symmetricKey,
+  attestations, certificate, certificateDevice, changeDesired, clientCertificate, connect, dev, enroll, enrollGroup,
+  initialTwin, keyDevice, methodsOf, newKey, own, register, registryOf, sendToDevice, service, status, symmetricKey,
 };

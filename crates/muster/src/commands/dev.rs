@@ -84,6 +84,9 @@ fn print_summary(info: &DevInfo, args: &DevArgs) {
     }
     let sample = &info.sample_enrollment_group;
     println!("  enrollment group    {} with key {}", sample.enrollment_group_id, sample.primary_key);
+    println!(
+        "  note                signing certificates of groups need no verified CA here, unlike in muster serve"
+    );
     if info.ports.https != 443 {
         println!(
             "  note                most SDKs dial only 443 and 8883; run with --ports standard for those"

@@ -2,6 +2,7 @@
 
 pub mod attest;
 pub mod cert;
+pub mod certificate;
 pub mod demo;
 pub mod dev;
 pub mod device;

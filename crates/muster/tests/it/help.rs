@@ -11,6 +11,18 @@ async fn every_command_has_an_example() {
         &["fleet"],
         &["device", "register"],
         &["cert", "verify"],
+        &["certificate", "upload"],
+        &["certificate", "list"],
+        &["certificate", "show"],
+        &["certificate", "delete"],
+        &["certificate", "verify"],
+        &["certificate", "block"],
+        &["certificate", "unblock"],
+        &["certificate", "crl", "upload"],
+        &["certificate", "crl", "policy"],
+        &["certificate", "crl", "fetch"],
+        &["certificate", "crl", "show"],
+        &["certificate", "crl", "delete"],
         &["usage"],
     ] {
         let ended = muster(command.iter().chain(&["--help"])).await;

@@ -4,6 +4,7 @@
 mod attest;
 mod audit;
 mod cert;
+mod certificate;
 mod demo;
 mod device;
 mod fleet;

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::fleet::{Device, Endpoint, HubClient, ServiceClient, Transport, Trust};
-use model::{HostName, IdScope, RegistrationId, SymmetricKey};
+use ::fleet::{CertificateAuthority, Device, Endpoint, HubClient, ServiceClient, Transport, Trust, Upload};
+use model::{HostName, IdScope, RegistrationId, SymmetricKey, VerificationCode};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use tempfile::TempDir;
@@ -50,7 +50,7 @@ impl Site {
             format!(
                 "[[instance]]\nname = {name:?}\nid_scope = {scope:?}\nservice_hosts = [{host:?}]\n\
                  [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = \"env:SITE_KEY\"\n\
-                 rights = \"EnrollmentWrite, RegistrationStatusWrite\"\n\
+                 rights = \"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite\"\n\
                  [[instance.linked_hub]]\nembedded_hub = \"hub\"\n"
             )
         };
@@ -149,6 +149,40 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(service.wait().await.unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_group_s_ca_must_be_verified_unless_the_file_says_otherwise() {
+    let site = Site::new();
+    let mut service = site.start().await;
+    let authority = CertificateAuthority::root("Plant").unwrap();
+    let signing = json!({"signingCertificates": {"primary": {"certificate": authority.pem()}}});
+    let group = json!({"enrollmentGroupId": "line", "attestation": {"type": "x509", "x509": signing}});
+    let mut operator = site.service("127.0.0.1");
+    operator.create_group(&group).await.unwrap();
+    let id = RegistrationId::parse("dev-1").unwrap();
+    let device = Device::with_certificate(id.clone(), authority.issue(&id).unwrap());
+    let endpoint = site.endpoint("0neAAAAAAAA");
+    let register = async || ::fleet::register(&endpoint, &device, Transport::Https, None).await;
+    assert!(register().await.is_err(), "nobody vouches for the CA");
+    let upload = Upload { name: "plant", certificate: authority.pem(), is_verified: None, replace: false };
+    operator.put_ca_certificate(upload).await.unwrap();
+    assert!(register().await.is_err(), "nobody proved to hold its key");
+    let code = operator.verification_code("plant").await.unwrap();
+    let proof = authority.proof(&VerificationCode::parse(code).unwrap()).unwrap();
+    operator.verify_ca_certificate("plant", &proof).await.unwrap();
+    register().await.unwrap();
+
+    service.kill().await.unwrap();
+    operator = site.service("127.0.0.1");
+    let text = std::fs::read_to_string(site.config()).unwrap();
+    let lenient =
+        text.replace("[[instance.access_policy]]", "require_verified_ca = false\n[[instance.access_policy]]");
+    std::fs::write(site.config(), lenient).unwrap();
+    service = site.start().await;
+    operator.delete_ca_certificate("plant").await.unwrap();
+    register().await.unwrap();
+    service.kill().await.unwrap();
 }
 
 #[tokio::test]

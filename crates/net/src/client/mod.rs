@@ -2,11 +2,13 @@
 //! simulator.
 
 mod dial;
+mod fetch;
 mod https;
 
 use std::{io, time::Duration};
 
 pub use dial::{dial, within};
+pub use fetch::{Document, fetch};
 pub use https::{Call, HttpsConnection};
 
 /// How long a client waits.
@@ -50,6 +52,9 @@ pub enum ClientError {
     /// The connection was lost.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
+    /// The server has no such document, or sends elsewhere for it.
+    #[error("the server answered {0}")]
+    Status(http::StatusCode),
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),

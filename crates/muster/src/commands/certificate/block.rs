@@ -1,0 +1,90 @@
+//! Blocking and unblocking certificates.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use fleet::ServiceClient;
+use model::{Certificate, Sha256Thumbprint};
+use serde_json::{Value, json};
+
+use super::{print_json, read_text};
+use crate::commands::service::ServiceArgs;
+
+/// Shut a certificate out: of a CA, of an intermediate, or of a single device inside an enabled group.
+///
+/// A block counts from the next registration on. It reaches certificates that a device presents, those of enrollments,
+/// and stored CA certificates; a CA that is neither sent nor stored is not seen, so upload it first.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster certificate block --dev .muster factory-7 --reason 'key lost in the flood'
+      a CA certificate of the instance, by its name
+  muster certificate block --dev .muster --file device-9.pem --reason stolen
+  muster certificate block --dev .muster --thumbprint 5F0C…E1 --reason stolen")]
+pub struct BlockArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    which: Which,
+    /// Why; the log says it when the certificate is used.
+    #[arg(long)]
+    reason: String,
+}
+
+/// Let a blocked certificate in again.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster certificate unblock --dev .muster factory-7
+  muster certificate unblock --dev .muster --thumbprint 5F0C…E1")]
+pub struct UnblockArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// One certificate.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The name of a CA certificate of the instance.
+    name: Option<String>,
+    /// A certificate: PEM, or DER.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The SHA-256 of its DER, 64 hex digits.
+    #[arg(long, value_name = "HEX", value_parser = Sha256Thumbprint::parse)]
+    thumbprint: Option<Sha256Thumbprint>,
+}
+
+impl Which {
+    /// Its thumbprint, and the certificate itself unless only that is known.
+    async fn find(&self, client: &mut ServiceClient) -> anyhow::Result<(Sha256Thumbprint, Option<String>)> {
+        let text = match (&self.name, &self.file, &self.thumbprint) {
+            (.., Some(thumbprint)) => return Ok((thumbprint.clone(), None)),
+            (_, Some(file), _) => read_text(file)?,
+            (Some(name), ..) => {
+                let shown = client.ca_certificate(name).await?;
+                let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);
+                certificate.context("the answer holds no certificate")?.to_owned()
+            }
+            (None, None, None) => bail!("a name, --file or --thumbprint is needed"),
+        };
+        Ok((Certificate::parse(&text)?.thumbprint().clone(), Some(text)))
+    }
+}
+
+pub async fn block(args: BlockArgs) -> anyhow::Result<()> {
+    let mut client = args.service.client()?;
+    let (thumbprint, certificate) = args.which.find(&mut client).await?;
+    let block = json!({"reason": args.reason, "certificate": certificate});
+    print_json(&client.block(thumbprint.as_str(), &block).await?)
+}
+
+pub async fn unblock(args: UnblockArgs) -> anyhow::Result<()> {
+    let mut client = args.service.client()?;
+    let (thumbprint, _) = args.which.find(&mut client).await?;
+    client.unblock(thumbprint.as_str()).await?;
+    println!("unblocked {thumbprint}");
+    Ok(())
+}

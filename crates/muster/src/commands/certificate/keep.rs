@@ -1,0 +1,77 @@
+//! Upload, show, delete.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fleet::Upload;
+
+use super::{print_json, read_text};
+use crate::commands::service::ServiceArgs;
+
+/// Upload a CA certificate: a root, or an intermediate.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster certificate upload --dev .muster plant-root root.pem
+  muster certificate upload --dev .muster plant-root new-root.pem --replace
+  muster certificate upload --dev .muster factory-7 factory-7.pem --verified
+      you vouch for it yourself, without a proof of possession")]
+pub struct UploadArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// What enrollments will call it.
+    name: String,
+    /// The certificate: PEM, or DER.
+    file: PathBuf,
+    /// Take the place of the certificate that has the name.
+    #[arg(long)]
+    replace: bool,
+    /// Say yourself that it is yours, instead of proving it.
+    #[arg(long)]
+    verified: bool,
+}
+
+/// Show a CA certificate and how its revocation list is looked up, as JSON.
+#[derive(Args)]
+#[command(after_help = "Example:
+  muster certificate show --dev .muster plant-root")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Its name.
+    name: String,
+}
+
+/// Delete a CA certificate with its revocation list. Enrollments that name it refuse their devices from then on.
+#[derive(Args)]
+#[command(after_help = "Example:
+  muster certificate delete --dev .muster plant-root")]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Its name.
+    name: String,
+}
+
+pub async fn upload(args: UploadArgs) -> anyhow::Result<()> {
+    let certificate = read_text(&args.file)?;
+    let upload = Upload {
+        name: &args.name,
+        certificate: &certificate,
+        is_verified: args.verified.then_some(true),
+        replace: args.replace,
+    };
+    print_json(&args.service.client()?.put_ca_certificate(upload).await?)
+}
+
+pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
+    let mut client = args.service.client()?;
+    let mut shown = client.ca_certificate(&args.name).await?;
+    shown["revocation"] = client.revocation(&args.name).await?;
+    print_json(&shown)
+}
+
+pub async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
+    args.service.client()?.delete_ca_certificate(&args.name).await?;
+    println!("deleted {}", args.name);
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! Lists: CA certificates, what expires, what is blocked.
+
+use clap::Args;
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use super::print_json;
+use crate::commands::service::ServiceArgs;
+
+/// List the CA certificates of the instance, or certificates that expire soon, or blocked ones.
+///
+/// With --expiring the list holds every certificate that devices depend on: CA certificates, groups' signing
+/// certificates, and the leaves of individual enrollments; those that have expired come first.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster certificate list --dev .muster
+  muster certificate list --dev .muster --expiring 30d
+  muster certificate list --dev .muster --blocked --json")]
+pub struct ListArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Only what expires within so many days, wherever it is kept.
+    #[arg(long, value_name = "DAYS", value_parser = days, conflicts_with = "blocked")]
+    expiring: Option<u32>,
+    /// Only blocked certificates, wherever they come from.
+    #[arg(long)]
+    blocked: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn days(text: &str) -> Result<u32, String> {
+    text.trim_end_matches('d').parse().map_err(|_| "expected a number of days like 30d".to_owned())
+}
+
+pub async fn run(args: ListArgs) -> anyhow::Result<()> {
+    let mut client = args.service.client()?;
+    let (answer, columns): (Value, &[Column]) = match args.expiring {
+        Some(days) => (client.expiring(days).await?, EXPIRING),
+        None if args.blocked => (client.blocks().await?, BLOCKED),
+        None => (client.ca_certificates().await?, CAS),
+    };
+    if args.json {
+        return print_json(&answer);
+    }
+    let rows = answer["value"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(columns.iter().map(|(title, _)| *title));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
+    }
+    println!("{table}");
+    if answer["more"] == true {
+        println!("there are more; the first to expire are shown");
+    }
+    Ok(())
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Bool(true)) => "yes".to_owned(),
+        Some(Value::Bool(false)) => "no".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A title, and where its values are.
+type Column = (&'static str, &'static str);
+
+const CAS: &[Column] = &[
+    ("name", "/name"),
+    ("subject", "/properties/subject"),
+    ("verified", "/properties/isVerified"),
+    ("expires", "/properties/expiry"),
+    ("CRL policy", "/properties/revocationPolicy"),
+    ("SHA-256", "/properties/sha256Thumbprint"),
+];
+const EXPIRING: &[Column] = &[
+    ("kind", "/kind"),
+    ("name", "/name"),
+    ("subject", "/subject"),
+    ("expires", "/notAfterUtc"),
+    ("days left", "/daysLeft"),
+    ("SHA-256", "/sha256Thumbprint"),
+];
+const BLOCKED: &[Column] = &[
+    ("SHA-256", "/sha256Thumbprint"),
+    ("subject", "/subject"),
+    ("reason", "/reason"),
+    ("since", "/blockedAtUtc"),
+];

@@ -1,0 +1,65 @@
+//! Proof of possession, all of it.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use fleet::CertificateAuthority;
+use model::VerificationCode;
+use serde_json::Value;
+
+use super::{print_json, read_text};
+use crate::commands::service::ServiceArgs;
+
+/// Prove that you hold the key of a CA certificate that was uploaded.
+///
+/// With --ca-key the whole proof is done: a verification code is asked for, a certificate for it is issued with the key,
+/// and handed in. The key does not leave this machine. Without the key the code is printed; issue a certificate whose
+/// common name is the code, and hand it in with --certificate.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster certificate verify --dev .muster plant-root --ca-key root.key
+  muster certificate verify --dev .muster plant-root
+      prints a code; then, where the key is:
+      openssl req -new -key any.key -subj /CN=CODE | openssl x509 -req -CA root.pem -CAkey root.key -out proof.pem
+  muster certificate verify --dev .muster plant-root --certificate proof.pem")]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The CA certificate's name.
+    name: String,
+    /// The CA's private key in PEM form.
+    #[arg(long, value_name = "FILE")]
+    ca_key: Option<PathBuf>,
+    /// A certificate that the CA issued for the code.
+    #[arg(long, value_name = "FILE", conflicts_with = "ca_key")]
+    certificate: Option<PathBuf>,
+}
+
+pub async fn run(args: VerifyArgs) -> anyhow::Result<()> {
+    let mut client = args.service.client()?;
+    let proof = match (&args.ca_key, &args.certificate) {
+        (Some(key), _) => {
+            let key = read_text(key)?;
+            let shown = client.ca_certificate(&args.name).await?;
+            let code = client.verification_code(&args.name).await?;
+            issue(&shown, &key, &code)?
+        }
+        (None, Some(certificate)) => read_text(certificate)?,
+        (None, None) => {
+            println!("{}", client.verification_code(&args.name).await?);
+            return Ok(());
+        }
+    };
+    print_json(&client.verify_ca_certificate(&args.name, &proof).await?)
+}
+
+/// A certificate for the code.
+fn issue(shown: &Value, key: &str, code: &str) -> anyhow::Result<String> {
+    let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);
+    let certificate = certificate.context("the answer holds no certificate")?;
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n");
+    let authority = CertificateAuthority::from_pem(pem.as_bytes(), key);
+    let authority = authority.context("the key is not that of the CA certificate")?;
+    Ok(authority.proof(&VerificationCode::parse(code)?)?)
+}

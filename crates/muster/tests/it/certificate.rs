@@ -1,0 +1,128 @@
+//! `muster certificate` against an emulator, and what it does to devices.
+
+use provisioning::ports::Clock;
+use serde_json::{Value, json};
+use testkit::{
+    ca::{Authority, Identity, Profile},
+    crl::Revocations,
+};
+
+use crate::program::{Ended, World};
+
+async fn certificate(world: &World, arguments: &[&str]) -> Ended {
+    let (command, more) = arguments.split_at(if arguments[0] == "crl" { 2 } else { 1 });
+    world.muster(&[&["certificate"], command].concat(), more).await
+}
+
+async fn ok(world: &World, arguments: &[&str]) -> Value {
+    let ended = certificate(world, arguments).await;
+    assert_eq!(ended.code, 0, "{arguments:?} {ended:?}");
+    ended.json()
+}
+
+/// What registering as `id` with these certificates comes to: assigned or not, and what was said.
+async fn register(world: &World, id: &str, chain: &str, leaf: &Identity) -> Ended {
+    let (chain, key) = (world.write("chain.pem", chain), world.write("leaf.key", &leaf.key_pem()));
+    let arguments = ["--registration-id", id, "--cert", &chain, "--cert-key", &key];
+    world.muster(&["device", "register"], &arguments).await
+}
+
+fn now() -> model::Timestamp {
+    server::SystemClock.now()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_is_proved_named_blocked_and_rolled_out_again() {
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    let factory = root.intermediate("Factory");
+    let pem = world.write("root.pem", &root.identity().pem());
+    let key = world.write("root.key", &root.identity().key_pem());
+    let uploaded = ok(&world, &["upload", "plant-root", &pem]).await;
+    assert_eq!(uploaded["properties"]["isVerified"], false);
+    let factory_pem = world.write("factory.pem", &factory.identity().pem());
+    ok(&world, &["upload", "factory", &factory_pem]).await;
+    let names = json!({"caReferences": {"primary": "plant-root"}});
+    let group = json!({"enrollmentGroupId": "line", "attestation": {"type": "x509", "x509": names}});
+    world.service().create_group(&group).await.unwrap();
+
+    // The device sends its leaf alone: the stored intermediate completes its chain.
+    let leaf = factory.device("dev-1");
+    assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1, "not verified yet");
+    let other = world.write("other.key", &Authority::root("Other").identity().key_pem());
+    let refused = certificate(&world, &["verify", "plant-root", "--ca-key", &other]).await;
+    assert!(refused.code == 1 && refused.stderr.contains("not that of the CA"), "{refused:?}");
+    let verified = ok(&world, &["verify", "plant-root", "--ca-key", &key]).await;
+    assert_eq!(verified["properties"]["isVerified"], true);
+    let registered = register(&world, "dev-1", &leaf.pem(), &leaf).await;
+    assert_eq!(registered.code, 0, "{registered:?}");
+
+    // The factory is blocked, and let in again; then one device.
+    ok(&world, &["block", "factory", "--reason", "key lost in the flood"]).await;
+    assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1);
+    let blocked = certificate(&world, &["list", "--blocked"]).await;
+    assert!(blocked.stdout.contains("CN=Factory") && blocked.stdout.contains("flood"), "{blocked:?}");
+    assert_eq!(certificate(&world, &["unblock", "factory"]).await.code, 0);
+    assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 0);
+    let thumbprint = leaf.certificate().thumbprint().to_string();
+    ok(&world, &["block", "--thumbprint", &thumbprint, "--reason", "stolen"]).await;
+    assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1);
+    let neighbour = factory.device("dev-2");
+    assert_eq!(register(&world, "dev-2", &neighbour.pem(), &neighbour).await.code, 0);
+
+    // Without its CA the group lets nobody in.
+    assert_eq!(certificate(&world, &["delete", "plant-root"]).await.code, 0);
+    assert_eq!(register(&world, "dev-2", &neighbour.pem(), &neighbour).await.code, 1);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_devices_are_refused_and_hard_policies_want_a_list() {
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    world.enroll_ca("line", &root).await;
+    let pem = world.write("root.pem", &root.identity().pem());
+    ok(&world, &["upload", "root", &pem, "--verified"]).await;
+    let [good, bad] = ["good", "bad"].map(|name| root.device(name));
+    let let_in = async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
+    assert!(let_in("bad", &bad).await);
+
+    let list = Revocations::made_at(1, now().plus_seconds(-60)).revoke(bad.der()).signed_by(&root);
+    let file = world.dir().join("root.crl");
+    std::fs::write(&file, list.der()).unwrap();
+    let shown = ok(&world, &["crl", "upload", "root", file.to_str().unwrap()]).await;
+    assert_eq!(shown["list"]["revokedCertificates"], 1);
+    assert!(!let_in("bad", &bad).await);
+    assert!(let_in("good", &good).await);
+
+    assert_eq!(ok(&world, &["crl", "policy", "root", "hard"]).await["policy"], "hard");
+    assert!(let_in("good", &good).await);
+    assert_eq!(certificate(&world, &["crl", "delete", "root"]).await.code, 0);
+    assert!(!let_in("good", &good).await, "the list is missing");
+    assert_eq!(ok(&world, &["crl", "policy", "root", "soft"]).await["policy"], "soft");
+    assert!(let_in("good", &good).await);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_is_listed_wherever_it_is_kept() {
+    let world = World::start().await;
+    let soon = |name: &str| Identity::self_signed(&Profile::ca(name).one_day_from(now())).pem();
+    let pem = world.write("soon.pem", &soon("Soon CA"));
+    ok(&world, &["upload", "soon", &pem]).await;
+    let leaf = json!({"clientCertificates": {"primary": {"certificate": soon("dev-1")}}});
+    let device = json!({"registrationId": "dev-1", "attestation": {"type": "x509", "x509": leaf}});
+    world.service().create_enrollment(&device).await.unwrap();
+    world.enroll_ca("late", &Authority::root("Late CA")).await;
+
+    let listed = certificate(&world, &["list", "--expiring", "30d"]).await;
+    assert!(listed.stdout.contains("Soon CA") && listed.stdout.contains("dev-1"), "{listed:?}");
+    assert!(!listed.stdout.contains("Late CA"), "{listed:?}");
+    let all = ok(&world, &["list", "--expiring", "36500", "--json"]).await;
+    assert_eq!(all["value"].as_array().unwrap().len(), 3);
+    let cas = certificate(&world, &["list"]).await;
+    assert!(cas.stdout.contains("Soon CA") && cas.stdout.contains("verified"), "{cas:?}");
+    let refused = certificate(&world, &["list", "--expiring", "soon"]).await;
+    assert_eq!(refused.code, 2, "{refused:?}");
+    world.stop().await;
+}

@@ -1,0 +1,277 @@
+//! The watch over the CAs of every instance: it warns of certificates that expire and of revocation lists that are
+//! stale, and fetches the lists that it is told to fetch.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use model::{Authorities, CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, Scheme, Timestamp};
+use net::client::{Deadlines, Document, fetch};
+use provisioning::{
+    Provisioning,
+    authorities::Holder,
+    ports::{Clock, Store},
+};
+use tokio::task::JoinSet;
+
+/// How often it looks whether something is due.
+const TICK: Duration = Duration::from_secs(30);
+
+/// How long after an attempt a list is fetched again, whether or not it came.
+const FETCH_AGAIN_SECS: i64 = 3600;
+
+/// How often it warns of the same.
+const WARN_AGAIN_SECS: i64 = 86_400;
+
+/// How long before its end a certificate is warned of.
+const WARN_BEFORE_SECS: i64 = 30 * 86_400;
+
+/// Most warnings of one instance at a time; how many more there are is said in the last.
+const MAX_WARNINGS: usize = 20;
+
+/// A list is some megabytes at most, and its server may be slow.
+const DEADLINES: Deadlines =
+    Deadlines { connect: Duration::from_secs(10), exchange: Duration::from_secs(60) };
+
+/// The watch.
+pub(crate) struct AuthorityWatch {
+    provisioning: Arc<Provisioning>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    /// Whom to trust over TLS; nobody when the system names none.
+    tls: Option<Arc<rustls::ClientConfig>>,
+    /// When each list was last asked for, and from where.
+    asked: HashMap<(IdScope, CaReference), (CrlAddress, Timestamp)>,
+    warned: Option<Timestamp>,
+}
+
+impl AuthorityWatch {
+    /// A watch over these verbs. Lists that are fetched over TLS must come from servers that the system trusts.
+    pub(crate) fn new(
+        provisioning: Arc<Provisioning>,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+    ) -> AuthorityWatch {
+        let tls = net::tls::client_config_of_system().ok();
+        AuthorityWatch { provisioning, store, clock, tls, asked: HashMap::new(), warned: None }
+    }
+
+    /// Starts it; dropping the set ends it.
+    pub(crate) fn start(mut self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                self.look().await;
+                tokio::time::sleep(TICK).await;
+            }
+        });
+        tasks
+    }
+
+    /// Does what is due now.
+    pub(crate) async fn look(&mut self) {
+        let instances = match self.store.instances().await {
+            Ok(instances) => instances,
+            Err(error) => return tracing::error!(%error, "cannot look after certificates"),
+        };
+        for instance in &instances {
+            self.fetch_lists(instance).await;
+        }
+        let now = self.clock.now();
+        if self.warned.is_none_or(|warned| is_over(warned, WARN_AGAIN_SECS, now)) {
+            self.warned = Some(now);
+            for instance in &instances {
+                self.warn(instance, now).await;
+            }
+        }
+    }
+
+    async fn fetch_lists(&mut self, instance: &Instance) {
+        let Ok(authorities) = self.provisioning.authorities(instance).await else { return };
+        for ca in authorities.certificates() {
+            let Some(address) = &ca.revocation.fetched_from else { continue };
+            let (key, now) = ((instance.id_scope.clone(), ca.name.clone()), self.clock.now());
+            let last = self.asked.get(&key);
+            if last.is_some_and(|(from, at)| from == address && !is_over(*at, FETCH_AGAIN_SECS, now)) {
+                continue;
+            }
+            self.asked.insert(key, (address.clone(), now));
+            match self.fetch_list(instance, ca, address).await {
+                Ok(entries) => {
+                    tracing::info!(instance.id_scope = %instance.id_scope, ca.name = %ca.name, entries, "fetched the revocation list");
+                }
+                Err(problem) => {
+                    tracing::warn!(instance.id_scope = %instance.id_scope, ca.name = %ca.name, from = %address, problem, "cannot fetch the revocation list");
+                }
+            }
+        }
+        // What is fetched no more is forgotten, so that it is fetched at once when it is again.
+        self.asked.retain(|(scope, name), (from, _)| {
+            let ca = authorities.certificate(name);
+            *scope != instance.id_scope
+                || ca.is_some_and(|ca| ca.revocation.fetched_from.as_ref() == Some(from))
+        });
+    }
+
+    /// How many certificates the list revokes, or why it was not taken.
+    async fn fetch_list(
+        &self,
+        instance: &Instance,
+        ca: &CaCertificate,
+        address: &CrlAddress,
+    ) -> Result<usize, String> {
+        let tls = match address.scheme() {
+            Scheme::Http => None,
+            Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA")?),
+        };
+        let document = Document {
+            host: address.host(),
+            port: address.port(),
+            path_and_query: &address.path_and_query(),
+            tls,
+            limit: Crl::MAX_BYTES * 2,
+        };
+        let bytes = fetch(document, DEADLINES).await.map_err(|error| error.to_string())?;
+        let crl = Crl::from_bytes(&bytes).map_err(|error| error.to_string())?;
+        let taken = self.provisioning.take_revocation_list(instance, &ca.name, crl).await;
+        taken.map(|list| list.crl.len()).map_err(|error| error.to_string())
+    }
+
+    async fn warn(&self, instance: &Instance, now: Timestamp) {
+        let scope = &instance.id_scope;
+        match self.provisioning.expiring(instance, now.plus_seconds(WARN_BEFORE_SECS)).await {
+            Ok(expiring) => {
+                for it in expiring.certificates.iter().take(MAX_WARNINGS) {
+                    let info = it.certificate.info();
+                    tracing::warn!(instance.id_scope = %scope, held_by = holder(&it.holder), subject = info.subject_name, not_after = %info.not_after, "a certificate expires soon, or has expired");
+                }
+                if expiring.certificates.len() > MAX_WARNINGS {
+                    let count = expiring.certificates.len() - MAX_WARNINGS;
+                    tracing::warn!(instance.id_scope = %scope, count, "more certificates expire soon: muster certificate list --expiring 30d");
+                }
+            }
+            Err(error) => tracing::error!(%error, "cannot look for certificates that expire"),
+        }
+        let Ok(authorities) = self.provisioning.authorities(instance).await else { return };
+        for name in without_fresh_list(&authorities, now) {
+            tracing::warn!(instance.id_scope = %scope, ca.name = %name, "the revocation list is missing or stale");
+        }
+    }
+}
+
+/// CAs whose list is there and stale, or is wanted and not there.
+fn without_fresh_list(authorities: &Authorities, now: Timestamp) -> Vec<CaReference> {
+    let is_wanting = |ca: &CaCertificate| match authorities.list_of(ca) {
+        Some(list) => list.crl.is_stale(now),
+        None => ca.revocation.fetched_from.is_some() || ca.revocation.policy == model::RevocationPolicy::Hard,
+    };
+    authorities.certificates().filter(|ca| is_wanting(ca)).map(|ca| ca.name.clone()).collect()
+}
+
+fn holder(holder: &Holder) -> String {
+    match holder {
+        Holder::Ca(name) => format!("CA certificate {name}"),
+        Holder::Group(id) => format!("enrollment group {id}"),
+        Holder::Individual(id) => format!("enrollment {id}"),
+    }
+}
+
+fn is_over(since: Timestamp, seconds: i64, now: Timestamp) -> bool {
+    now >= since.plus_seconds(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::Sealer;
+    use model::{CaCertificateDraft, IfMatch};
+    use provisioning::{
+        Ports,
+        authorities::{Fetching, RevocationChange},
+        ports::Unknown,
+    };
+    use store::EmbeddedStore;
+    use testkit::{
+        ca::Authority, clock::SteppedClock, crl::Revocations, entropy::SeededEntropy, hub::FakeHubs, sample,
+        webhook::FakeWebhook,
+    };
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers each connection with the next of these, and ends.
+    async fn publish(answers: Vec<Vec<u8>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                assert!(request[..read].starts_with(b"GET /root.crl HTTP/1.1\r\n"));
+                stream.write_all(&answer).await.unwrap();
+            }
+        });
+        format!("http://{address}/root.crl")
+    }
+
+    fn answer(status: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "HTTP/1.1 {status}\r\nlocation: http://127.0.0.1:9/\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    #[tokio::test]
+    async fn lists_are_fetched_while_they_are_to_be_and_bad_ones_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&folder.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        let (store, clock): (Arc<dyn Store>, _) = (Arc::new(store), Arc::new(SteppedClock::default()));
+        store.put_instance(sample::instance("one")).await.unwrap();
+        let provisioning = Arc::new(Provisioning::new(Ports {
+            store: store.clone(),
+            hubs: Arc::new(FakeHubs::new([])),
+            webhook: Arc::new(FakeWebhook::default()),
+            surroundings: Arc::new(Unknown),
+            clock: clock.clone(),
+            entropy: Arc::new(SeededEntropy::new(1)),
+        }));
+        let root = Authority::root("Root");
+        let list = |number: u64| Revocations::made_at(number, clock.now().plus_seconds(-60)).signed_by(&root);
+        let url = publish(vec![
+            answer("200 OK", list(5).der()),
+            answer("404 Not Found", b""),
+            answer("302 Found", b""),
+            answer("200 OK", b"<html>"),
+            answer("200 OK", list(4).der()),
+            answer("200 OK", list(6).der()),
+        ])
+        .await;
+        let (instance, name) = (sample::instance("one"), sample::ca_reference("root"));
+        let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
+        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        let number = async || {
+            let authorities = provisioning.authorities(&instance).await.unwrap();
+            authorities.list(&name).and_then(|list| list.crl.number())
+        };
+        let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
+        watch.look().await;
+        assert_eq!(number().await, None, "nobody asked for it");
+
+        let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap()));
+        let change = RevocationChange { fetching, ..Default::default() };
+        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        watch.look().await;
+        assert_eq!(number().await.as_deref(), Some("05"));
+        watch.look().await;
+        for _ in ["not there", "elsewhere", "no list", "an older one"] {
+            clock.advance(Duration::from_secs(3600));
+            watch.look().await;
+            assert_eq!(number().await.as_deref(), Some("05"));
+        }
+        clock.advance(Duration::from_secs(3600));
+        watch.look().await;
+        assert_eq!(number().await.as_deref(), Some("06"));
+    }
+}
