@@ -15,5 +15,6 @@ pub mod revocation;
 pub mod service;
 pub mod tls;
 pub mod tokens;
+pub mod tpm;
 pub mod twin;
 pub mod websocket;

@@ -29,7 +29,7 @@ impl Provisioning {
         let with = (&*self.entropy, self.clock.now());
         let key = self.challenges.issue(place, identity.clone(), hub_keys, with)?;
         let resource = format!("{}/registrations/{registration_id}", instance.id_scope);
-        Ok(credential(&identity, &key, &resource, &*self.entropy)?)
+        credential(&identity, &key, &resource, &*self.entropy)
     }
 
     /// Writes down the storage root key that was learned, if one was; false when the enrollment changed meanwhile.

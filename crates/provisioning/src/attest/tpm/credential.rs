@@ -21,8 +21,8 @@ use super::{
 };
 use crate::ports::Entropy;
 
-/// The blob for this TPM with a key for signing. `resource` names what the key is for; devices decrypt and ignore it.
-pub(crate) fn credential(
+/// The blob for this TPM with a key for signing.
+pub(super) fn make(
     identity: &TpmIdentity,
     key: &SymmetricKey,
     resource: &str,

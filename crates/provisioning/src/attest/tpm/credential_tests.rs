@@ -17,7 +17,7 @@ impl Entropy for Counter {
 }
 
 fn blob(identity: &TpmIdentity, key: &SymmetricKey, resource: &str) -> Vec<u8> {
-    credential(identity, key, resource, &Counter(0.into())).unwrap()
+    make(identity, key, resource, &Counter(0.into())).unwrap()
 }
 
 #[test]

@@ -11,15 +11,14 @@ mod seed;
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use model::{
     EndorsementKey, Enrollment, IndividualAttestation, IndividualEnrollment, ProvisioningStatus,
-    StorageRootKey, TpmAttestation, TpmHandover, TpmIdentity,
+    StorageRootKey, SymmetricKey, TpmAttestation, TpmHandover, TpmIdentity,
 };
 
 pub use challenges::Issued;
 pub(crate) use challenges::{Challenges, Place};
-pub(crate) use credential::credential;
 
 use super::{Attested, Claimant, Refusal, symmetric_key::claim_for};
-use crate::Error;
+use crate::{Error, ports::Entropy};
 
 /// What a device says of its TPM. Anyone may say it: these keys are public.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +27,17 @@ pub struct PresentedTpm {
     pub endorsement_key: EndorsementKey,
     /// The storage root key, if it was sent.
     pub storage_root_key: Option<StorageRootKey>,
+}
+
+/// The blob by which this TPM, and nothing else, is given a key for signing. `resource` names what the key is for; devices
+/// decrypt and ignore it.
+pub fn credential(
+    identity: &TpmIdentity,
+    key: &SymmetricKey,
+    resource: &str,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>, Error> {
+    Ok(credential::make(identity, key, resource, entropy)?)
 }
 
 /// Refuses unless the claim was signed with the key of a challenge that is open, made for the enrolled TPM.
@@ -112,7 +122,7 @@ impl Attested {
 
 /// The crypto library failed, which it does for no key that could be parsed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Broken;
+struct Broken;
 
 impl From<Unspecified> for Broken {
     fn from(_: Unspecified) -> Self {
