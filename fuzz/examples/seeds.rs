@@ -1,6 +1,9 @@
 //! Writes the seeds that nobody can type, packets and certificates, into `corpus/`:
 //! `cargo run --manifest-path fuzz/Cargo.toml --example seeds`. The others are text, kept by hand.
 
+#[path = "seeds/amqp.rs"]
+mod amqp;
+
 use std::{fs, path::Path};
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +22,7 @@ use wire::mqtt::{
 };
 
 fn main() {
+    amqp::write();
     packets();
     device_clients();
     hub_clients();

@@ -3,6 +3,7 @@
 //! A target fails by panicking, as the fuzzer expects: either because the code under test does, or because an assertion
 //! here does not hold. The seeds in `corpus/` are made by `examples/seeds.rs`.
 
+pub mod amqp;
 pub mod answers;
 pub mod bodies;
 pub mod certificates;

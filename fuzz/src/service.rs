@@ -7,7 +7,7 @@ use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
-use net::{Peer, mqtt::MqttEndpoint};
+use net::{Peer, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
 use provisioning::{Provisioning, ports::{Store, Unknown}};
 use service_api::ServiceApi;
 use store::EmbeddedStore;
@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use wire::sas::sign;
 
 use crate::{
+    amqp,
     answers::{Answer, ask},
     conversation::converse,
     request,
@@ -38,6 +39,7 @@ const GROUP_KEY: [u8; 32] = [9; 32];
 struct World {
     runtime: Runtime,
     devices: Router,
+    amqp: Arc<dyn AmqpEndpoint>,
     mqtt: Arc<dyn MqttEndpoint>,
     operators: Router,
     inputs: u32,
@@ -75,6 +77,14 @@ pub fn run_device_mqtt(input: &[u8]) {
     with_world(|world| {
         let endpoint = Arc::clone(&world.mqtt);
         world.runtime.block_on(converse(endpoint, input, async |_| ()));
+    });
+}
+
+/// What a device sends over AMQP.
+pub fn run_device_amqp(input: &[u8]) {
+    with_world(|world| {
+        let endpoint = Arc::clone(&world.amqp);
+        world.runtime.block_on(amqp::converse(endpoint, input));
     });
 }
 
@@ -141,6 +151,7 @@ impl World {
         let devices = DeviceApi::new(Arc::clone(&verbs), desk, ports, timing);
         let world = World {
             devices: devices.router(),
+            amqp: devices.amqp(),
             mqtt: devices.mqtt(),
             operators: service_api::router(ServiceApi::new(verbs, clock, entropy)),
             runtime,

@@ -57,6 +57,7 @@ class MusterDev:
     device_endpoint: str
     https_port: int
     mqtts_port: int
+    amqps_port: int
     service_connection_string: str
     ca_file: str
     hubs: tuple[Hub, ...]
@@ -174,6 +175,7 @@ def parse_facts(process: subprocess.Popen, directory: pathlib.Path, facts: dict)
             device_endpoint=facts["deviceEndpoint"],
             https_port=facts["ports"]["https"],
             mqtts_port=facts["ports"]["mqtts"],
+            amqps_port=facts["ports"]["amqps"],
             service_connection_string=facts["serviceConnectionString"],
             ca_file=str(directory / facts["caFile"]),
             hubs=tuple(Hub(hub["name"], hub["hostName"], hub["connectionString"]) for hub in facts["hubs"]),

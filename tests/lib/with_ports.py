@@ -1,4 +1,4 @@
-"""Runs a command where ports 443 and 8883 of the loopback addresses can be bound.
+"""Runs a command where ports 443, 8883 and 5671 of the loopback addresses can be bound.
 
     python tests/lib/with_ports.py COMMAND ARGUMENT…
 

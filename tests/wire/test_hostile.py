@@ -27,6 +27,9 @@ def test_slow_clients_are_cut_off(dev, device):
         "half a request line": stall(dev, dev.https_port, b"PUT /0ne"),
         "half the headers": stall(dev, dev.https_port, b"PUT / HTTP/1.1\r\nHost: x\r\nX-A: "),
         "no packet": stall(dev, dev.mqtts_port, b""),
+        "no frame": stall(dev, dev.amqps_port, b""),
+        "half a header": stall(dev, dev.amqps_port, b"AMQP\x03"),
+        "no login": stall(dev, dev.amqps_port, b"AMQP\x03\x01\x00\x00"),
         "half a packet": stall(dev, dev.mqtts_port, b"\x10\x20\x00\x04MQ"),
     }
     assert register(dev, device) == "assigned"
@@ -56,10 +59,10 @@ def test_thousands_of_idle_connections(dev, device):
 
 
 def test_random_bytes(dev, device):
-    """Whatever arrives on either port, the service goes on."""
+    """Whatever arrives on any port, the service goes on."""
     noise = random.Random(20_240_229)
     for _ in range(200):
-        port = noise.choice((dev.https_port, dev.mqtts_port))
+        port = noise.choice((dev.https_port, dev.mqtts_port, dev.amqps_port))
         with contextlib.suppress(OSError), stall(dev, port, noise.randbytes(noise.randrange(1, 2_000))) as client:
             client.settimeout(0.05)
             client.recv(4096)

@@ -33,6 +33,7 @@ pub async fn serve() -> anyhow::Result<()> {
     let ready = Ready {
         https: https.local_addr()?.port(),
         mqtts: mqtts.local_addr()?.port(),
+        amqps: 0,
         id_scope: "0ne00000000".into(),
         ca_pem,
         service: String::new(),

@@ -21,6 +21,8 @@ pub struct Ready {
     pub https: u16,
     /// The port for MQTT.
     pub mqtts: u16,
+    /// The port for AMQP; 0 for the bare server, which speaks none.
+    pub amqps: u16,
     /// The service instance.
     pub id_scope: String,
     /// PEM of the CA that vouches for the server.
@@ -71,6 +73,7 @@ impl Server {
             host: HostName::parse("127.0.0.1")?,
             https_port: self.ready.https,
             mqtts_port: self.ready.mqtts,
+            amqps_port: self.ready.amqps,
             id_scope: IdScope::parse(&self.ready.id_scope)?,
             trust: Trust::from_pem(self.ready.ca_pem.as_bytes())?,
         })

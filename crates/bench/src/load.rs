@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use fleet::{
-    BulkMode, CertificateAuthority, Device, Endpoint, HttpsSession, MqttSession, ServiceClient, Transport,
+    AmqpSession, BulkMode, CertificateAuthority, Device, Endpoint, HttpsSession, MqttSession, ServiceClient,
+    Transport,
 };
 use futures_util::{StreamExt, stream};
 use model::RegistrationId;
@@ -89,6 +90,35 @@ pub async fn registrations(size: Size, only: Option<&str>) -> anyhow::Result<Vec
     Ok(lines)
 }
 
+/// What one transport can do, with symmetric keys of a group.
+pub struct Throughput {
+    /// Which.
+    pub transport: Transport,
+    /// First registrations and repeated ones, on fresh connections.
+    pub fresh: [Cost; 2],
+    /// The same on kept ones.
+    pub kept: [Cost; 2],
+}
+
+/// All transports side by side.
+pub async fn throughput(size: Size) -> anyhow::Result<Vec<Throughput>> {
+    let mut lines = Vec::new();
+    for transport in Transport::ALL {
+        eprintln!("{transport} …");
+        let measure = async |kept| {
+            let dir = tempfile::tempdir()?;
+            let server = Server::muster(dir.path())?;
+            let scene = Scene { kind: Kind::Key, transport, kept, size };
+            let devices = devices(&server, scene.kind, size).await?;
+            let costs = twice(&server, &devices, scene).await?;
+            server.stop()?;
+            anyhow::Ok(costs)
+        };
+        lines.push(Throughput { transport, fresh: measure(false).await?, kept: measure(true).await? });
+    }
+    Ok(lines)
+}
+
 fn connections(kept: bool) -> &'static str {
     if kept { "kept connections" } else { "fresh connections" }
 }
@@ -139,9 +169,38 @@ async fn fresh(
 }
 
 /// An open connection.
-enum Session {
+pub enum Session {
+    /// AMQP, over TLS or WebSockets.
+    Amqp(Box<AmqpSession>),
+    /// HTTPS.
     Https(Box<HttpsSession>),
+    /// MQTT, over TLS or WebSockets.
     Mqtt(Box<MqttSession>),
+}
+
+impl Session {
+    /// Connects a device.
+    pub async fn open(endpoint: &Endpoint, device: &Device, transport: Transport) -> anyhow::Result<Session> {
+        let carrier = transport.carrier();
+        Ok(match transport {
+            Transport::Https => Session::Https(Box::new(HttpsSession::open(endpoint, device).await?)),
+            Transport::Mqtt | Transport::MqttWs => {
+                Session::Mqtt(Box::new(MqttSession::open(endpoint, device, carrier).await?))
+            }
+            Transport::Amqp | Transport::AmqpWs => {
+                Session::Amqp(Box::new(AmqpSession::open(endpoint, device, carrier).await?))
+            }
+        })
+    }
+
+    async fn register(&mut self, device: &Device) -> anyhow::Result<()> {
+        match self {
+            Session::Amqp(amqp) => amqp.register(None).await?,
+            Session::Https(https) => https.register(device, None).await?,
+            Session::Mqtt(mqtt) => mqtt.register(None).await?,
+        };
+        Ok(())
+    }
 }
 
 /// One for each device, except where a connection serves any device: there as many as are under way at once.
@@ -152,12 +211,7 @@ async fn open_all(
 ) -> anyhow::Result<Vec<Session>> {
     let shared = matches!((scene.kind, scene.transport), (Kind::Key, Transport::Https));
     let count = if shared { scene.size.concurrency } else { devices.len() };
-    let opened = stream::iter(0..count).map(|at| async move {
-        anyhow::Ok(match scene.transport {
-            Transport::Https => Session::Https(Box::new(HttpsSession::open(endpoint, &devices[at]).await?)),
-            Transport::Mqtt => Session::Mqtt(Box::new(MqttSession::open(endpoint, &devices[at]).await?)),
-        })
-    });
+    let opened = stream::iter(0..count).map(|at| Session::open(endpoint, &devices[at], scene.transport));
     let sessions: Vec<_> = opened.buffered(scene.size.concurrency).collect().await;
     sessions.into_iter().collect()
 }
@@ -174,10 +228,7 @@ async fn register_all(
         let devices = Arc::clone(devices);
         async move {
             for at in (first..devices.len()).step_by(step) {
-                match &mut session {
-                    Session::Https(https) => https.register(&devices[at], None).await?,
-                    Session::Mqtt(mqtt) => mqtt.register(None).await?,
-                };
+                session.register(&devices[at]).await?;
             }
             Ok((first, session))
         }

@@ -84,6 +84,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     if program.only.is_some() {
         return Ok(());
     }
+    table::throughput(&load::throughput(size).await?);
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
     decisions().await?;

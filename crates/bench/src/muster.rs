@@ -15,6 +15,7 @@ pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
     let ready = Ready {
         https: info.ports.https,
         mqtts: info.ports.mqtts,
+        amqps: info.ports.amqps,
         id_scope: info.id_scope.clone(),
         ca_pem: std::fs::read_to_string(&info.ca_file)?,
         service: info.service_connection_string.clone(),

@@ -2,26 +2,36 @@
 
 use std::time::{Duration, Instant};
 
-use fleet::{Device, MqttSession, Transport};
+use fleet::{Device, Transport};
 use futures_util::{StreamExt, stream};
 use model::RegistrationId;
 
 use crate::{
     child::Server,
     cpu, fill,
-    load::{Cost, Size, measured},
+    load::{Cost, Session, Size, measured},
 };
 
-/// Memory of idle MQTT connections.
+/// Memory of idle connections.
 pub struct IdleMemory {
+    /// Which ones.
+    pub transport: Transport,
     /// How many.
     pub connections: usize,
     /// Bytes of each in the server.
     pub bytes_each: u64,
 }
 
-/// Opens MQTT connections and leaves them alone.
-pub async fn idle_memory(size: Size) -> anyhow::Result<IdleMemory> {
+/// Opens connections that stay open between requests, and leaves them alone.
+pub async fn idle_memory(size: Size) -> anyhow::Result<Vec<IdleMemory>> {
+    let mut memory = Vec::new();
+    for transport in [Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs] {
+        memory.push(idle_memory_of(transport, size).await?);
+    }
+    Ok(memory)
+}
+
+async fn idle_memory_of(transport: Transport, size: Size) -> anyhow::Result<IdleMemory> {
     let dir = tempfile::tempdir()?;
     let server = Server::muster(dir.path())?;
     let (endpoint, key) = (server.endpoint()?, server.group_key()?);
@@ -30,7 +40,7 @@ pub async fn idle_memory(size: Size) -> anyhow::Result<IdleMemory> {
         let (endpoint, key) = (&endpoint, &key);
         async move {
             let device = Device::in_group(RegistrationId::parse(format!("idle-{number}"))?, key);
-            anyhow::Ok(MqttSession::open(endpoint, &device).await?)
+            Session::open(endpoint, &device, transport).await
         }
     };
     let warm: Vec<_> = stream::iter(0..100).map(open).buffer_unordered(size.concurrency).collect().await;
@@ -39,10 +49,10 @@ pub async fn idle_memory(size: Size) -> anyhow::Result<IdleMemory> {
         stream::iter(100..100 + size.devices).map(open).buffer_unordered(size.concurrency).collect().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let bytes = server.resident()?.saturating_sub(before);
-    let open: Vec<MqttSession> = warm.into_iter().chain(idle).collect::<anyhow::Result<_>>()?;
+    let open: Vec<Session> = warm.into_iter().chain(idle).collect::<anyhow::Result<_>>()?;
     drop(open);
     server.stop()?;
-    Ok(IdleMemory { connections: size.devices, bytes_each: bytes / size.devices as u64 })
+    Ok(IdleMemory { transport, connections: size.devices, bytes_each: bytes / size.devices as u64 })
 }
 
 /// Costs with so many enrollments.

@@ -7,7 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use crate::{
     child::Hub,
     decide::Rates,
-    load::{Cost, Line},
+    load::{Cost, Line, Throughput},
     scale::{AtSize, IdleMemory},
 };
 
@@ -47,6 +47,24 @@ pub fn registrations(lines: &[Line]) {
     println!("nothing changed, one durable count. Rates are wall rates with the load on the same cores.\n");
 }
 
+/// Registrations per second, all transports side by side.
+pub fn throughput(lines: &[Throughput]) {
+    let mut table = table(&[
+        "registrations per second (server CPU µs)",
+        "fresh, first",
+        "fresh, again",
+        "kept, first",
+        "kept, again",
+    ]);
+    for line in lines {
+        let figure = |cost: &Cost| format!("{:.0} ({})", cost.rate, micros(cost.cpu));
+        let figures: Vec<String> = line.fresh.iter().chain(&line.kept).map(figure).collect();
+        table.add_row(row(line.transport.name(), &figures));
+    }
+    println!("{table}");
+    println!("symmetric keys of a group; wall rates with the load on the same cores\n");
+}
+
 /// The hub's share.
 pub fn hub(hub: &Hub) {
     let mut table = table(&["of which the embedded hub, measured alone", "µs"]);
@@ -66,12 +84,12 @@ pub fn decisions(rates: &[Rates]) {
 }
 
 /// Memory of idle connections.
-pub fn idle_memory(memory: &IdleMemory) {
-    let mut table = table(&["idle MQTT connections", "KiB each"]);
-    table.add_row(row(
-        &memory.connections.to_string(),
-        &[format!("{:.1}", memory.bytes_each as f64 / 1024.0)],
-    ));
+pub fn idle_memory(memory: &[IdleMemory]) {
+    let mut table = table(&["idle connections", "number", "KiB each"]);
+    for line in memory {
+        let kibibytes = format!("{:.1}", line.bytes_each as f64 / 1024.0);
+        table.add_row(row(line.transport.name(), &[line.connections.to_string(), kibibytes]));
+    }
     println!("{table}\n");
 }
 

@@ -89,11 +89,14 @@ impl DeviceApi {
         // The newest clients insist on `assigning` before the result.
         let wait =
             if caller.api_version.assigning_first() { Duration::ZERO } else { self.timing.answer_within };
-        match self.desk.carry_out(*run, wait).await? {
-            Waited::Ended(registration) if !caller.api_version.assigning_first() => {
+        match self.desk.carry_out(*run, wait).await {
+            Ok(Waited::Ended(registration)) if !caller.api_version.assigning_first() => {
                 self.answer(&registration)
             }
-            _ => Ok(self.ask_again(OperationReply::accepted(&operation_id))),
+            // A run without a place at the desk is on disk all the same, and taken up when the device asks again. Two SDKs
+            // give up when they are told that the service is busy.
+            Ok(_) | Err(Error::Busy) => Ok(self.ask_again(OperationReply::accepted(&operation_id))),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -15,6 +15,9 @@ pub(crate) enum CallError {
     /// The ID scope is nobody's. The device is told no more than that it is unauthorized.
     #[error("there is no instance with ID scope {0}")]
     UnknownScope(String),
+    /// The address names another registration than the login.
+    #[error("the login was not for {0:?}")]
+    OtherDevice(String),
     /// The `Authorization` header or MQTT password holds no token.
     #[error("token: {0}")]
     BadToken(#[from] wire::sas::SasError),
@@ -74,7 +77,9 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             Error::Busy => (429_001, "The service is busy; try again later.".into()),
             Error::Broken(_) => (500_000, "Internal server error.".into()),
         },
-        CallError::UnknownScope(_) | CallError::BadToken(_) => (401_002, "Unauthorized".into()),
+        CallError::UnknownScope(_) | CallError::OtherDevice(_) | CallError::BadToken(_) => {
+            (401_002, "Unauthorized".into())
+        }
         CallError::ApiVersion(_) => (400_001, error.to_string()),
         CallError::BadId(_) => (400_002, error.to_string()),
         CallError::Body(_) | CallError::Cut(_) => (400_003, error.to_string()),

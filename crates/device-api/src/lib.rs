@@ -1,11 +1,13 @@
-//! The device provisioning endpoint: turns what arrives over HTTPS and MQTT into requests to `provisioning`, and its
+//! The device provisioning endpoint: turns what arrives over HTTPS, MQTT and AMQP into requests to `provisioning`, and its
 //! answers into what each transport says. A transport decides nothing: it finds out which device asks for what, hands
 //! over what the device presented, and writes the reply down.
 
+mod amqp;
 mod call;
 mod desk;
 mod error;
 mod https;
+mod messages;
 mod mqtt;
 
 use std::{sync::Arc, time::Duration};
@@ -42,7 +44,7 @@ pub struct Timing {
     pub answer_within: Duration,
     /// When a device is told to ask again, in seconds. Every SDK honours 2 to 5, and no other range.
     pub retry_after_secs: u32,
-    /// How long replies to Java clients are held back over MQTT: they miss what arrives before they listen for it.
+    /// How long replies to Java clients are held back over MQTT and AMQP: they miss what arrives before they listen for it.
     pub java_delay: Duration,
 }
 
@@ -65,6 +67,11 @@ impl DeviceApi {
     /// The HTTPS routes.
     pub fn router(&self) -> axum::Router {
         https::router(self.clone())
+    }
+
+    /// The AMQP side.
+    pub fn amqp(&self) -> Arc<dyn net::amqp::AmqpEndpoint> {
+        Arc::new(amqp::Endpoint::new(self.clone()))
     }
 
     /// The MQTT side.

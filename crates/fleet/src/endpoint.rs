@@ -13,6 +13,8 @@ pub struct Endpoint {
     pub https_port: u16,
     /// The port of MQTT over TLS.
     pub mqtts_port: u16,
+    /// The port of AMQP over TLS.
+    pub amqps_port: u16,
     /// Selects the service instance.
     pub id_scope: IdScope,
     /// The CA certificates that the endpoint must chain to.

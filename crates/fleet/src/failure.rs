@@ -2,7 +2,10 @@
 
 use std::{fmt, io, time::Duration};
 
-use net::{client::ClientError, tls::TlsError};
+use net::{
+    client::{AmqpClientError, ClientError},
+    tls::TlsError,
+};
 use serde_json::Value;
 use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError};
 
@@ -11,6 +14,9 @@ use crate::tpm::TpmError;
 /// The conversation itself broke down.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
+    /// It broke down in AMQP.
+    #[error(transparent)]
+    Amqp(#[from] AmqpClientError),
     /// It broke down below MQTT, or in HTTP.
     #[error(transparent)]
     Client(#[from] ClientError),

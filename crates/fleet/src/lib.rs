@@ -6,14 +6,15 @@
 //!
 //! * A [`Device`] has a registration ID and credentials; [`CertificateAuthority`] issues those that are certificates, a
 //!   [`Tpm`] keeps those that never leave it.
-//! * [`register`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`] and
-//!   [`MqttSession`] keep theirs.
+//! * [`register`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`],
+//!   [`MqttSession`] and [`AmqpSession`] keep theirs.
 //! * [`HubClient`] connects a device to the hub it was assigned to.
 //! * [`Run`] does all that for a fleet, and [`Report`] sums up what came of it.
 //! * [`ServiceClient`] and [`HubRegistry`] are the operator's side, for setting the scene and checking the outcome.
 
 mod audit;
 mod authority;
+mod carrier;
 mod certificates;
 mod clock;
 mod device;
@@ -34,6 +35,7 @@ mod trust;
 
 pub use audit::audit;
 pub use authority::{AuthorityError, CertificateAuthority, self_signed};
+pub use carrier::Carrier;
 pub use certificates::Upload;
 pub use device::{Credentials, Device};
 pub use endpoint::Endpoint;
@@ -44,7 +46,7 @@ pub use net::tls::{Identity, IdentityError, TlsError};
 pub use operator::{BulkMode, HubRegistry, OperatorError, ServiceClient};
 pub use percentiles::Percentiles;
 pub use progress::Progress;
-pub use register::{HttpsSession, MqttSession, Registered, Transport, register};
+pub use register::{AmqpSession, HttpsSession, MqttSession, Registered, Transport, register};
 pub use report::{FailureGroup, HubShare, Report, Row};
 pub use run::{ExpectedTwin, Failure, HubVisit, Landed, Member, Outcome, Run, Stage};
 pub use tpm::{Tpm, TpmAddress, TpmError, TpmKeyKind};

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use net::client::{ClientError, dial, within};
+use net::client::{ClientError, Duplex, dial, within};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use wire::mqtt::{
     Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
 };
@@ -17,7 +15,7 @@ use crate::patience::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
 
 /// An accepted connection.
 pub(crate) struct MqttConnection {
-    stream: TlsStream<TcpStream>,
+    stream: Box<dyn Duplex>,
     inbound: BytesMut,
     outbound: BytesMut,
     last_id: u16,
@@ -39,12 +37,16 @@ impl MqttConnection {
         config: Arc<ClientConfig>,
         greeting: Greeting,
     ) -> Result<MqttConnection, TransportError> {
-        let mut connection = MqttConnection {
-            stream: dial(host, port, config, CONNECT_TIMEOUT).await?,
-            inbound: BytesMut::new(),
-            outbound: BytesMut::new(),
-            last_id: 0,
-        };
+        MqttConnection::over(Box::new(dial(host, port, config, CONNECT_TIMEOUT).await?), greeting).await
+    }
+
+    /// The same over a stream that is there.
+    pub(crate) async fn over(
+        stream: Box<dyn Duplex>,
+        greeting: Greeting,
+    ) -> Result<MqttConnection, TransportError> {
+        let (inbound, outbound) = (BytesMut::new(), BytesMut::new());
+        let mut connection = MqttConnection { stream, inbound, outbound, last_id: 0 };
         within(EXCHANGE_TIMEOUT, connection.greet(greeting)).await?;
         Ok(connection)
     }

@@ -24,7 +24,7 @@ use webhook::WebhookClient;
 
 use crate::{
     authorities::AuthorityWatch,
-    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, TlsIdentityConfig},
+    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
     links,
     ports::{SystemClock, SystemEntropy},
     reconcile::reconcile,
@@ -58,17 +58,19 @@ pub struct Plan {
 
 /// Bound listeners, so that a port that is taken is told before anything is opened.
 pub struct Sockets {
-    /// HTTPS, and MQTT over WebSockets.
+    /// HTTPS, and MQTT and AMQP over WebSockets.
     pub https: TcpListener,
     /// MQTT over TLS.
     pub mqtts: TcpListener,
+    /// AMQP over TLS.
+    pub amqps: TcpListener,
 }
 
 impl Sockets {
-    /// Binds both.
-    pub fn bind(https: SocketAddr, mqtts: SocketAddr) -> anyhow::Result<Self> {
-        let bind = |addr| net::bind(addr).with_context(|| format!("cannot listen on {addr}"));
-        Ok(Sockets { https: bind(https)?, mqtts: bind(mqtts)? })
+    /// Binds them all.
+    pub fn bind(listen: &ListenConfig) -> anyhow::Result<Self> {
+        let bind = |addr: SocketAddr| net::bind(addr).with_context(|| format!("cannot listen on {addr}"));
+        Ok(Sockets { https: bind(listen.https)?, mqtts: bind(listen.mqtts)?, amqps: bind(listen.amqps)? })
     }
 }
 
@@ -176,15 +178,20 @@ impl App {
         let _authorities = self.authorities.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
-            let listeners =
-                embedded_hub::Listeners { https: sockets.https, amqps: None, mqtts: sockets.mqtts };
+            let listeners = embedded_hub::Listeners {
+                https: sockets.https,
+                amqps: Some(sockets.amqps),
+                mqtts: sockets.mqtts,
+            };
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }
-        let (tls, gate) = (self.tls, self.gate);
-        let site = Site { router: self.router, mqtt: Some(self.device_api.mqtt()), amqp: None };
-        tasks.spawn(net::serve_https(self.sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
-        tasks.spawn(net::serve_mqtt(self.sockets.mqtts, tls, self.device_api.mqtt(), gate, shutdown.clone()));
+        let (tls, gate, sockets) = (self.tls, self.gate, self.sockets);
+        let (mqtt, amqp) = (self.device_api.mqtt(), self.device_api.amqp());
+        let site = Site { router: self.router, mqtt: Some(mqtt.clone()), amqp: Some(amqp.clone()) };
+        tasks.spawn(net::serve_https(sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
+        tasks.spawn(net::serve_mqtt(sockets.mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
+        tasks.spawn(net::serve_amqp(sockets.amqps, tls, amqp, gate, shutdown.clone()));
         while let Some(ended) = tasks.join_next().await {
             if !shutdown.is_cancelled() {
                 shutdown.cancel();
@@ -244,7 +251,7 @@ impl Plan {
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         config.check_addresses()?;
         let hubs = config.embedded_hubs.iter().zip(owner_keys(config)?).map(|(hub, owner_key)| {
-            let sockets = Sockets::bind(hub.https, hub.mqtts)?;
+            let sockets = Sockets::bind(&hub.listen())?;
             Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
         let master_key_file = config.master_key_file.clone();
@@ -253,7 +260,7 @@ impl Plan {
             master_key_file: master_key_file.unwrap_or_else(|| config.data_dir.join("master.key")),
             identities: identities(config)?,
             instances: instances(config)?,
-            sockets: Sockets::bind(config.listen.https, config.listen.mqtts)?,
+            sockets: Sockets::bind(&config.listen)?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
             latency: config.latency.sources()?,
             webhook: config.webhook.settings()?,

@@ -26,6 +26,7 @@ use crate::{
     DeviceApi,
     call::{Caller, api_version, evidence},
     error::{CallError, Concerning},
+    messages::is_java,
 };
 use session::Session;
 
@@ -58,7 +59,8 @@ impl MqttEndpoint for Endpoint {
         if refused {
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        let delay = if is_java(&name) { self.api.timing.java_delay } else { Duration::ZERO };
+        let java = is_java(&name.client_version, &name.api_version);
+        let delay = if java { self.api.timing.java_delay } else { Duration::ZERO };
         let concerning = Concerning {
             scope: Some(name.id_scope.clone()),
             registration_id: Some(name.registration_id.clone()),
@@ -77,10 +79,4 @@ fn caller(peer: &Peer, name: MqttUserName, password: Option<&[u8]>) -> Result<Ca
         scope: name.id_scope,
         registration_id: name.registration_id,
     })
-}
-
-/// The Java client names itself in its user agent, or, by a quirk, sends its api-version as its client version.
-fn is_java(name: &MqttUserName) -> bool {
-    name.client_version.contains("com.microsoft.azure.sdk.iot")
-        || (!name.client_version.is_empty() && name.client_version == name.api_version)
 }

@@ -1,29 +1,19 @@
 //! One device connected over MQTT.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use net::mqtt::{Close, MqttSession, Outbox};
-use provisioning::{Error, RecordKind};
-use serde::Serialize;
 use wire::mqtt::{Publish, QoS, SubscribeReturn};
 
-use super::topic::{self, Request, Verb};
+use super::topic::{self, Request};
 use crate::{
     DeviceApi,
-    call::{Answer, Caller, MAX_BODY_BYTES},
+    call::{Answer, Caller},
     error::{self, CallError, Concerning},
+    messages::{Waiting, json},
 };
-
-/// Requests of one connection that may wait for their replies. Devices send one at a time.
-const MAX_REQUESTS: usize = 4;
 
 pub(super) struct Session {
     device: Arc<Device>,
@@ -37,7 +27,7 @@ struct Device {
     concerning: Concerning,
     outbox: Outbox,
     delay: Duration,
-    waiting: AtomicUsize,
+    waiting: Waiting,
 }
 
 impl Session {
@@ -49,7 +39,7 @@ impl Session {
         outbox: Outbox,
         delay: Duration,
     ) -> Self {
-        let waiting = AtomicUsize::new(0);
+        let waiting = Waiting::default();
         Session { device: Arc::new(Device { api, caller, concerning, outbox, delay, waiting }) }
     }
 }
@@ -77,43 +67,30 @@ impl MqttSession for Session {
             return Err(Close::because("a topic that is not of the device API"));
         };
         let device = Arc::clone(&self.device);
-        if device.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
-            device.waiting.fetch_sub(1, Ordering::Relaxed);
+        let Some(place) = device.waiting.place() else {
             return Err(Close::because("more requests at once than a device sends"));
-        }
+        };
         tokio::spawn(async move {
             device.answer(request, &publish.payload).await;
-            device.waiting.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
         });
         Ok(())
     }
 
     fn busy(&self) -> bool {
-        self.device.waiting.load(Ordering::Relaxed) > 0
+        self.device.waiting.any()
     }
 }
 
 impl Device {
     async fn answer(&self, request: Request, body: &Bytes) {
-        let reply = self.call(request.verb, body).await;
+        let reply = self.api.call(&self.caller, request.verb, body).await;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
         let (topic, body) = self.reply(&request.id, reply);
         // An error means that the device is gone; it will ask again.
         let _ = self.outbox.publish(topic, body, QoS::AtLeastOnce, 0).await;
-    }
-
-    async fn call(&self, verb: Verb, body: &Bytes) -> Result<Answer, CallError> {
-        let caller = self.caller.as_ref().map_err(CallError::clone)?;
-        if body.len() > MAX_BODY_BYTES {
-            return Err(CallError::TooLarge);
-        }
-        match verb {
-            Verb::Register => self.api.register(caller, body).await,
-            Verb::Poll(Some(operation_id)) => self.api.poll(caller, &operation_id).await,
-            Verb::Poll(None) => Err(Error::NotFound(RecordKind::Operation).into()),
-        }
     }
 
     fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
@@ -130,9 +107,4 @@ impl Device {
             }
         }
     }
-}
-
-fn json(body: &impl Serialize) -> Bytes {
-    // Replies are plain structs, which always serialise.
-    serde_json::to_vec(body).unwrap_or_default().into()
 }

@@ -2,6 +2,8 @@
 
 use model::OperationId;
 
+use crate::messages::Verb;
+
 /// The one filter that a device may subscribe to.
 pub(super) const RESPONSES: &str = "$dps/registrations/res/#";
 
@@ -14,13 +16,6 @@ pub(super) struct Request {
     /// Repeated in the reply, byte for byte: a number, a GUID, empty, or in braces.
     pub(super) id: String,
     pub(super) verb: Verb,
-}
-
-#[derive(Debug, PartialEq)]
-pub(super) enum Verb {
-    Register,
-    /// `None` for an ID that cannot be one of ours.
-    Poll(Option<OperationId>),
 }
 
 impl Request {

@@ -8,10 +8,9 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::client::TlsStream;
+use tokio::time::timeout;
 
-use crate::world::Device;
+use crate::{tls::ByteStream, world::Device};
 
 /// The version that most SDKs send.
 pub const VERSION: &str = "2021-06-01";
@@ -41,7 +40,7 @@ pub struct Call<'a> {
 }
 
 impl Http {
-    pub async fn new(stream: TlsStream<TcpStream>) -> Http {
+    pub async fn new(stream: ByteStream) -> Http {
         let (requests, connection) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Http { requests }

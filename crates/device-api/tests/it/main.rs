@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod amqp;
 mod errors;
 mod http;
 mod https;
 mod isolation;
+mod lines;
 mod look_up;
 mod mqtt;
 mod mqtt_client;
@@ -14,4 +16,5 @@ mod mqtt_illegal;
 mod slow_hubs;
 mod tls;
 mod tpm;
+mod transports;
 mod world;

@@ -10,7 +10,7 @@ use crate::{
     http::check_error_body,
     mqtt_client::{Mqtt, POLL, REGISTER, connect, connect_as, publish},
     tls::Presented,
-    world::{AT_ONCE, Device, HUB, IN_TIME, SCOPE, World, group, individual},
+    world::{Device, HUB, IN_TIME, SCOPE, World, group, individual},
 };
 
 /// A device that is connected and has subscribed.
@@ -97,21 +97,6 @@ async fn poll_to_the_end(mqtt: &mut Mqtt, operation_id: &str) {
         assert!(began.elapsed() < Duration::from_secs(20), "it ends");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-#[tokio::test]
-async fn a_slow_hub_is_asked_after() {
-    let world = World::new(AT_ONCE).await;
-    let device = world.device("reg-1").await;
-    let mut mqtt = entered(&world, &device).await;
-    let held = world.hub().hold().await;
-    let response = mqtt.request(format!("{REGISTER}1"), "").await;
-    assert_eq!(response.topic, "202/?$rid=1&retry-after=3");
-    let operation_id = response.json["operationId"].as_str().unwrap().to_owned();
-    let polled = mqtt.request(format!("{POLL}2&operationId={operation_id}"), "").await;
-    assert_eq!(polled.topic, "202/?$rid=2&retry-after=3");
-    drop(held);
-    poll_to_the_end(&mut mqtt, &operation_id).await;
 }
 
 #[tokio::test]

@@ -6,15 +6,13 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::client::TlsStream;
 use wire::mqtt::{
     Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
 };
 
-use crate::world::Device;
+use crate::{tls::ByteStream, world::Device};
 
 pub const RESPONSES: &str = "$dps/registrations/res/#";
 pub const REGISTER: &str = "$dps/registrations/PUT/iotdps-register/?$rid=";
@@ -24,7 +22,7 @@ pub const POLL: &str = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Mqtt {
-    stream: TlsStream<TcpStream>,
+    stream: ByteStream,
     input: BytesMut,
 }
 
@@ -37,7 +35,7 @@ pub struct Response {
 }
 
 impl Mqtt {
-    pub fn new(stream: TlsStream<TcpStream>) -> Mqtt {
+    pub fn new(stream: ByteStream) -> Mqtt {
         Mqtt { stream, input: BytesMut::new() }
     }
 

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use net::client::Duplex;
 use net::tls::{Identity, client_config, server_config};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use testkit::ca;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 
 /// A CA for the server's certificate.
 pub struct ServerCa(CertifiedIssuer<'static, KeyPair>);
@@ -29,13 +30,16 @@ impl ServerCa {
     }
 
     /// A connection, with a device's certificate if it has one.
-    pub async fn connect(&self, addr: SocketAddr, device: Option<&Presented>) -> TlsStream<TcpStream> {
+    pub async fn connect(&self, addr: SocketAddr, device: Option<&Presented>) -> ByteStream {
         let config = client_config(self.0.pem().as_bytes(), device.map(|device| &device.0)).unwrap();
         let tcp = TcpStream::connect(addr).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(config).connect(name, tcp).await.unwrap()
+        Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap())
     }
 }
+
+/// A device's end of a connection, whatever it runs over.
+pub type ByteStream = Box<dyn Duplex>;
 
 /// What a device presents in the handshake.
 pub struct Presented(Identity);

@@ -13,7 +13,7 @@ use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Instance, LinkedHub, Registration, SymmetricKey,
 };
-use net::{CancellationToken, Gate, Limits, MqttLimits};
+use net::{CancellationToken, Gate, Limits, Site};
 use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Expect, Hubs, Store, Unknown},
@@ -31,7 +31,7 @@ use testkit::{
 use crate::{
     http::Http,
     mqtt_client::Mqtt,
-    tls::{Presented, ServerCa},
+    tls::{ByteStream, Presented, ServerCa},
 };
 
 pub const SCOPE: &str = "0ne00000001";
@@ -58,8 +58,7 @@ pub struct World {
     pub desk: Arc<Desk>,
     pub provisioning: Arc<Provisioning>,
     ca: ServerCa,
-    https: SocketAddr,
-    mqtts: SocketAddr,
+    ports: ListeningAt,
     shutdown: CancellationToken,
     _directory: TempDir,
 }
@@ -94,8 +93,8 @@ impl World {
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
-        let (https, mqtts) = serve(&api, &ca, &shutdown);
-        World { store, hubs, desk, provisioning, ca, https, mqtts, shutdown, _directory: directory }
+        let ports = serve(&api, &ca, &shutdown);
+        World { store, hubs, desk, provisioning, ca, ports, shutdown, _directory: directory }
     }
 
     pub fn hub(&self) -> Arc<FakeHub> {
@@ -103,11 +102,23 @@ impl World {
     }
 
     pub async fn http(&self, device: Option<&Presented>) -> Http {
-        Http::new(self.ca.connect(self.https, device).await).await
+        Http::new(self.dial_https(device).await).await
     }
 
     pub async fn mqtt(&self, device: Option<&Presented>) -> Mqtt {
-        Mqtt::new(self.ca.connect(self.mqtts, device).await)
+        Mqtt::new(self.dial_mqtts(device).await)
+    }
+
+    pub async fn dial_https(&self, device: Option<&Presented>) -> ByteStream {
+        self.ca.connect(self.ports.https, device).await
+    }
+
+    pub async fn dial_mqtts(&self, device: Option<&Presented>) -> ByteStream {
+        self.ca.connect(self.ports.mqtts, device).await
+    }
+
+    pub async fn dial_amqps(&self, device: Option<&Presented>) -> ByteStream {
+        self.ca.connect(self.ports.amqps, device).await
     }
 
     pub async fn write(&self, scope: &str, change: Change) {
@@ -161,18 +172,26 @@ fn open(directory: &Path) -> EmbeddedStore {
     EmbeddedStore::open(&directory.join("store.db"), Sealer::from_key([7; 32])).unwrap()
 }
 
-fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> (SocketAddr, SocketAddr) {
+/// Where the endpoint listens.
+struct ListeningAt {
+    https: SocketAddr,
+    mqtts: SocketAddr,
+    amqps: SocketAddr,
+}
+
+fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> ListeningAt {
     let listen = || {
         let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         (listener, addr)
     };
-    let ((https, https_addr), (mqtts, mqtts_addr)) = (listen(), listen());
-    let gate = Gate::new(Limits { mqtt: MqttLimits::default(), ..Limits::default() });
-    let tls = ca.server();
-    tokio::spawn(net::serve_https(https, tls.clone(), api.router(), gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_mqtt(mqtts, tls, api.mqtt(), gate, shutdown.clone()));
-    (https_addr, mqtts_addr)
+    let [(https, https_addr), (mqtts, mqtts_addr), (amqps, amqps_addr)] = [listen(), listen(), listen()];
+    let (gate, tls) = (Gate::new(Limits::default()), ca.server());
+    let site = Site { router: api.router(), mqtt: Some(api.mqtt()), amqp: Some(api.amqp()) };
+    tokio::spawn(net::serve_https(https, tls.clone(), site, gate.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), api.mqtt(), gate.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_amqp(amqps, tls, api.amqp(), gate, shutdown.clone()));
+    ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
 }
 
 /// A device with a key.

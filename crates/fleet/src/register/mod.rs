@@ -1,5 +1,6 @@
 //! Registration: a device asks where it belongs, and polls until it is told.
 
+mod amqp;
 mod answer;
 mod channel;
 mod https;
@@ -11,9 +12,11 @@ use model::{DeviceId, HubName};
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub use amqp::AmqpSession;
 pub use https::HttpsSession;
 pub use mqtt::MqttSession;
 
+use crate::carrier::Carrier;
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::RegisterError;
@@ -25,6 +28,37 @@ pub enum Transport {
     Https,
     /// MQTT over TLS.
     Mqtt,
+    /// MQTT over WebSockets, on the port of HTTPS.
+    MqttWs,
+    /// AMQP over TLS.
+    Amqp,
+    /// AMQP over WebSockets, on the port of HTTPS.
+    AmqpWs,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 5] =
+        [Transport::Https, Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Https => "https",
+            Transport::Mqtt => "mqtt",
+            Transport::MqttWs => "mqtt-ws",
+            Transport::Amqp => "amqp",
+            Transport::AmqpWs => "amqp-ws",
+        }
+    }
+
+    /// What MQTT and AMQP run over.
+    pub fn carrier(self) -> Carrier {
+        match self {
+            Transport::Https | Transport::Mqtt | Transport::Amqp => Carrier::Tls,
+            Transport::MqttWs | Transport::AmqpWs => Carrier::WebSocket,
+        }
+    }
 }
 
 /// A device that has been assigned.
@@ -56,8 +90,15 @@ pub async fn register(
             let registered = session.register(device, payload).await?;
             Ok(Registered { time_to_assigned: started.elapsed(), ..registered })
         }
-        Transport::Mqtt => {
-            let mut session = MqttSession::open(endpoint, device).await?;
+        Transport::Mqtt | Transport::MqttWs => {
+            let mut session = MqttSession::open(endpoint, device, transport.carrier()).await?;
+            let registered = session.register(payload).await;
+            let time_to_assigned = started.elapsed();
+            session.close().await;
+            Ok(Registered { time_to_assigned, ..registered? })
+        }
+        Transport::Amqp | Transport::AmqpWs => {
+            let mut session = AmqpSession::open(endpoint, device, transport.carrier()).await?;
             let registered = session.register(payload).await;
             let time_to_assigned = started.elapsed();
             session.close().await;
@@ -70,22 +111,18 @@ impl FromStr for Transport {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Transport, String> {
-        match text {
-            "https" => Ok(Transport::Https),
-            "mqtt" => Ok(Transport::Mqtt),
-            _ => Err("must be https or mqtt".to_owned()),
-        }
+        let found = Transport::ALL.into_iter().find(|transport| transport.name() == text);
+        found.ok_or_else(|| format!("must be one of {}", Transport::ALL.map(Transport::name).join(", ")))
     }
 }
 
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Transport::Https => "https",
-            Transport::Mqtt => "mqtt",
-        })
+        f.pad(self.name())
     }
 }
+
+const CLIENT_VERSION: &str = "muster-fleet";
 
 /// What this client says it speaks: the newest version that SDKs in the field send, and that replies `assigned` at once.
 const API_VERSION: &str = "2021-06-01";

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::channel::{Channel, converse};
-use super::{API_VERSION, Registered};
+use super::{API_VERSION, CLIENT_VERSION, Registered};
+use crate::carrier::{Carrier, Spoken};
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::{RegisterError, TransportError};
@@ -19,11 +20,15 @@ pub struct MqttSession {
 
 impl MqttSession {
     /// Connects and subscribes to the replies. A wrong key shows only when registering.
-    pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<MqttSession, RegisterError> {
+    pub async fn open(
+        endpoint: &Endpoint,
+        device: &Device,
+        carrier: Carrier,
+    ) -> Result<MqttSession, RegisterError> {
         let token = device.first_token(&endpoint.id_scope);
-        let connection = connect(endpoint, device, token).await?;
+        let connection = connect(endpoint, device, carrier, token).await?;
         let (endpoint, device) = (endpoint.clone(), device.clone());
-        Ok(MqttSession { channel: MqttChannel { connection, endpoint, device, last_request: 0 } })
+        Ok(MqttSession { channel: MqttChannel { connection, endpoint, device, carrier, last_request: 0 } })
     }
 
     /// Registers the device, once more when it is registered already. One with a TPM needs a new session for that: its proof
@@ -43,9 +48,9 @@ impl MqttSession {
 async fn connect(
     endpoint: &Endpoint,
     device: &Device,
+    carrier: Carrier,
     token: Option<String>,
 ) -> Result<MqttConnection, TransportError> {
-    let config = endpoint.trust.of(&device.credentials)?;
     let id = &device.registration_id;
     let asks = if device.tpm().is_some() && token.is_none() { "&attestation=tpm" } else { "" };
     let greeting = Greeting {
@@ -56,8 +61,9 @@ async fn connect(
         ),
         password: token,
     };
-    let host = endpoint.host.as_str();
-    let mut connection = MqttConnection::open(host, endpoint.mqtts_port, config, greeting).await?;
+    let spoken = Spoken { port: endpoint.mqtts_port, subprotocol: "mqtt" };
+    let stream = carrier.connect(endpoint, device, spoken).await?;
+    let mut connection = MqttConnection::over(stream, greeting).await?;
     connection.subscribe(REPLIES).await?;
     Ok(connection)
 }
@@ -66,6 +72,7 @@ struct MqttChannel {
     connection: MqttConnection,
     endpoint: Endpoint,
     device: Device,
+    carrier: Carrier,
     last_request: u32,
 }
 
@@ -99,7 +106,7 @@ impl Channel for MqttChannel {
 
     /// A token is presented with a connection, so there must be another one.
     async fn present(&mut self, token: String) -> Result<(), TransportError> {
-        let connection = connect(&self.endpoint, &self.device, Some(token)).await?;
+        let connection = connect(&self.endpoint, &self.device, self.carrier, Some(token)).await?;
         std::mem::replace(&mut self.connection, connection).close().await;
         Ok(())
     }
@@ -128,7 +135,6 @@ impl<'a> Reply<'a> {
 }
 
 const REPLIES: &str = "$dps/registrations/res/#";
-const CLIENT_VERSION: &str = "muster-fleet";
 
 #[cfg(test)]
 mod tests {

@@ -65,6 +65,7 @@ impl Server {
             host: HostName::parse("127.0.0.1").unwrap(),
             https_port: https.local_addr().unwrap().port(),
             mqtts_port: mqtts.local_addr().unwrap().port(),
+            amqps_port: 0,
             id_scope: IdScope::parse("0ne00000001").unwrap(),
             trust: Trust::from_pem(ca_pem.as_bytes()).unwrap(),
         };

@@ -1,6 +1,6 @@
 //! Kept connections.
 
-use fleet::{HttpsSession, MqttSession};
+use fleet::{Carrier, HttpsSession, MqttSession};
 
 use crate::script::{Server, WELCOME, assigned, device};
 
@@ -19,7 +19,7 @@ async fn an_https_session_registers_many_devices_over_one_connection() {
 #[tokio::test]
 async fn an_mqtt_session_registers_again_and_again_and_takes_leave() {
     let server = Server::start([assigned("hub1.example"), assigned("hub1.example")], WELCOME).await;
-    let mut session = MqttSession::open(&server.endpoint, &device("reg-1")).await.unwrap();
+    let mut session = MqttSession::open(&server.endpoint, &device("reg-1"), Carrier::Tls).await.unwrap();
     for _ in 0..2 {
         assert_eq!(session.register(None).await.unwrap().round_trips, 1);
     }

@@ -73,8 +73,8 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 fn print_summary(info: &DevInfo, args: &DevArgs) {
     println!("Muster emulator is ready; everything is in {}", args.dir.display());
     println!(
-        "  device endpoint     {} (HTTPS {}, MQTT {})",
-        info.device_endpoint, info.ports.https, info.ports.mqtts
+        "  device endpoint     {} (HTTPS {}, MQTT {}, AMQP {})",
+        info.device_endpoint, info.ports.https, info.ports.mqtts, info.ports.amqps
     );
     println!("  ID scope            {}", info.id_scope);
     println!("  service             {}", info.service_connection_string);
@@ -89,7 +89,7 @@ fn print_summary(info: &DevInfo, args: &DevArgs) {
     );
     if info.ports.https != 443 {
         println!(
-            "  note                most SDKs dial only 443 and 8883; run with --ports standard for those"
+            "  note                most SDKs dial only 443, 8883 and 5671; run with --ports standard for those"
         );
     }
 }

@@ -101,7 +101,7 @@ struct RegisterArgs {
     /// Which of its keys the TPM goes by: rsa or ecc.
     #[arg(long, value_name = "KIND", default_value_t, requires = "tpm")]
     tpm_keys: TpmKeyKind,
-    /// How the device speaks to the endpoint: https or mqtt.
+    /// How the device speaks to the endpoint: https, mqtt, mqtt-ws, amqp or amqp-ws.
     #[arg(long, default_value = "https")]
     transport: Transport,
     /// What the device tells a custom allocation policy.

@@ -73,7 +73,12 @@ pub struct FleetArgs {
 enum Transports {
     Https,
     Mqtt,
-    /// HTTPS and MQTT by turns.
+    /// MQTT over WebSockets.
+    MqttWs,
+    Amqp,
+    /// AMQP over WebSockets.
+    AmqpWs,
+    /// All of them by turns.
     Mixed,
 }
 
@@ -178,8 +183,10 @@ impl Transports {
         match self {
             Transports::Https => Transport::Https,
             Transports::Mqtt => Transport::Mqtt,
-            Transports::Mixed if number.is_multiple_of(2) => Transport::Https,
-            Transports::Mixed => Transport::Mqtt,
+            Transports::MqttWs => Transport::MqttWs,
+            Transports::Amqp => Transport::Amqp,
+            Transports::AmqpWs => Transport::AmqpWs,
+            Transports::Mixed => Transport::ALL[number % Transport::ALL.len()],
         }
     }
 }

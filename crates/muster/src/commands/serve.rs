@@ -32,6 +32,9 @@ pub struct ServeArgs {
     /// Where to listen for MQTT, instead of what the file says.
     #[arg(long, env = "MUSTER_MQTTS")]
     mqtts: Option<SocketAddr>,
+    /// Where to listen for AMQP, instead of what the file says.
+    #[arg(long, env = "MUSTER_AMQPS")]
+    amqps: Option<SocketAddr>,
     /// What to log, instead of what the file says: `info`, or `warn,net=debug`.
     #[arg(long, env = "MUSTER_LOG")]
     log: Option<String>,
@@ -64,7 +67,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::info!("stopping");
         stopping.cancel();
     });
-    tracing::info!(https = %config.listen.https, mqtts = %config.listen.mqtts, instances = config.instances.len(), "serving");
+    tracing::info!(https = %config.listen.https, mqtts = %config.listen.mqtts, amqps = %config.listen.amqps, instances = config.instances.len(), "serving");
     app.run(shutdown).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
@@ -80,6 +83,9 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     }
     if let Some(address) = args.mqtts {
         config.listen.mqtts = address;
+    }
+    if let Some(address) = args.amqps {
+        config.listen.amqps = address;
     }
     if let Some(filter) = &args.log {
         config.log.filter = filter.clone();

@@ -20,6 +20,9 @@ pub struct TargetArgs {
     /// The endpoint's port of MQTT over TLS.
     #[arg(long, value_name = "PORT", default_value_t = 8883, conflicts_with = "dev")]
     mqtt_port: u16,
+    /// The endpoint's port of AMQP over TLS.
+    #[arg(long, value_name = "PORT", default_value_t = 5671, conflicts_with = "dev")]
+    amqp_port: u16,
     /// The ID scope of the service instance.
     #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text), required_unless_present = "dev")]
     id_scope: Option<IdScope>,
@@ -45,8 +48,14 @@ impl TargetArgs {
         match (self.dev, self.endpoint, self.id_scope, self.ca) {
             (Some(dir), ..) => Target::of_emulator(&DevInfo::read(&dir)?),
             (None, Some(HostPort { host, port }), Some(id_scope), Some(ca)) => {
-                let (https_port, mqtts_port) = (port.unwrap_or(443), self.mqtt_port);
-                let endpoint = Endpoint { host, https_port, mqtts_port, id_scope, trust: trust(&ca)? };
+                let endpoint = Endpoint {
+                    host,
+                    https_port: port.unwrap_or(443),
+                    mqtts_port: self.mqtt_port,
+                    amqps_port: self.amqp_port,
+                    id_scope,
+                    trust: trust(&ca)?,
+                };
                 Ok(Target { endpoint, hub_port: None, sample_key: None })
             }
             // Clap asks for one or the other.
@@ -62,6 +71,7 @@ impl Target {
             host: HostName::parse(&info.device_endpoint)?,
             https_port: info.ports.https,
             mqtts_port: info.ports.mqtts,
+            amqps_port: info.ports.amqps,
             id_scope: IdScope::parse(&info.id_scope)?,
             trust: trust(&info.ca_file)?,
         };

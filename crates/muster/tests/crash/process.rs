@@ -59,6 +59,7 @@ impl Muster {
             host: HostName::parse(&self.info.device_endpoint).unwrap(),
             https_port: self.info.ports.https,
             mqtts_port: self.info.ports.mqtts,
+            amqps_port: self.info.ports.amqps,
             id_scope: IdScope::parse(&self.info.id_scope).unwrap(),
             trust: self.trust(),
         }

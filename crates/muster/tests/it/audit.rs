@@ -43,6 +43,7 @@ fn endpoint(world: &World) -> Endpoint {
         host: HostName::parse(&info.device_endpoint).unwrap(),
         https_port: info.ports.https,
         mqtts_port: info.ports.mqtts,
+        amqps_port: info.ports.amqps,
         id_scope: IdScope::parse(&info.id_scope).unwrap(),
         trust: Trust::from_pem(&std::fs::read(&info.ca_file).unwrap()).unwrap(),
     }

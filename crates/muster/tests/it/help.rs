@@ -41,7 +41,7 @@ async fn wrong_usage_is_refused_with_status_2() {
         (&["demo", "--concurrency", "-1"], "-1"),
         (&["fleet"], "--endpoint"),
         (&["fleet", "--dev", ".", "--endpoint", "x"], "--endpoint"),
-        (&["fleet", "--dev", ".", "--transport", "amqp"], "mixed"),
+        (&["fleet", "--dev", ".", "--transport", "coap"], "mixed"),
         (&["fleet", "--dev", ".", "--ca-key", "x"], "--ca-cert"),
         (&["fleet", "--dev", ".", "--enrollment-group-key", "short"], "symmetric key"),
         (&["fleet", "--dev", ".", "--hub-port", "1"], "--connect-hub"),
@@ -51,8 +51,8 @@ async fn wrong_usage_is_refused_with_status_2() {
         (&["device", "register", "--dev", ".", "--registration-id", "a", "--payload", "{"], "--payload"),
         (&["device", "register", "--dev", ".", "--registration-id", "a", "--cert", "x"], "--cert-key"),
         (
-            &["device", "register", "--dev", ".", "--registration-id", "a", "--transport", "amqp"],
-            "https or mqtt",
+            &["device", "register", "--dev", ".", "--registration-id", "a", "--transport", "coap"],
+            "must be one of https, mqtt, mqtt-ws, amqp, amqp-ws",
         ),
         (&["device", "register", "--endpoint", "h", "--registration-id", "a"], "--id-scope"),
     ] {

@@ -24,6 +24,7 @@ struct Linking {
     ca_pem: String,
     https: u16,
     mqtts: u16,
+    amqps: u16,
 }
 
 /// An emulator with one hub, in a process of its own.
@@ -62,16 +63,17 @@ impl Linking {
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
-        let [https, mqtts, ..] = free_ports();
-        Linking { folder, ca_pem, https, mqtts }
+        let [https, mqtts, amqps, ..] = free_ports();
+        Linking { folder, ca_pem, https, mqtts, amqps }
     }
 
     /// Writes a configuration whose one instance links a hub as these lines say, and returns its path.
     fn configure(&self, link: &str) -> String {
-        let (dir, https, mqtts) = (self.folder.path().display(), self.https, self.mqtts);
+        let (dir, https) = (self.folder.path().display(), self.https);
+        let (mqtts, amqps) = (self.mqtts, self.amqps);
         let text = format!(
             "data_dir = \"{dir}/data\"\n[listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\n\
-             [[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
+             amqps = \"127.0.0.1:{amqps}\"\n[[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
              [[instance]]\nname = \"plant\"\nid_scope = \"0neAAAAAAAA\"\nservice_hosts = [\"127.0.0.1\"]\n\
              [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
              rights = \"EnrollmentWrite, RegistrationStatusWrite\"\n[[instance.linked_hub]]\n{link}\n"
@@ -114,6 +116,7 @@ impl Linking {
             host: HostName::parse("127.0.0.1").unwrap(),
             https_port: self.https,
             mqtts_port: self.mqtts,
+            amqps_port: self.amqps,
             id_scope: IdScope::parse("0neAAAAAAAA").unwrap(),
             trust: Trust::from_pem(self.ca_pem.as_bytes()).unwrap(),
         }

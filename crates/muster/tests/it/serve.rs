@@ -23,8 +23,10 @@ pub struct Site {
     pub ca_pem: String,
     https: u16,
     mqtts: u16,
+    amqps: u16,
     pub hub_https: u16,
     hub_mqtts: u16,
+    hub_amqps: u16,
 }
 
 impl Site {
@@ -33,8 +35,8 @@ impl Site {
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
-        let [https, mqtts, hub_https, hub_mqtts] = free_ports();
-        let site = Site { folder, ca_pem, https, mqtts, hub_https, hub_mqtts };
+        let [https, mqtts, amqps, hub_https, hub_mqtts, hub_amqps] = free_ports();
+        let site = Site { folder, ca_pem, https, mqtts, amqps, hub_https, hub_mqtts, hub_amqps };
         std::fs::write(site.config(), site.configuration(hub_https)).unwrap();
         site
     }
@@ -46,6 +48,7 @@ impl Site {
     fn configuration(&self, hub_https: u16) -> String {
         let dir = self.folder.path().display();
         let (https, mqtts, hub_mqtts) = (self.https, self.mqtts, self.hub_mqtts);
+        let (amqps, hub_amqps) = (self.amqps, self.hub_amqps);
         let instance = |name: &str, scope: &str, host: &str| {
             format!(
                 "[[instance]]\nname = {name:?}\nid_scope = {scope:?}\nservice_hosts = [{host:?}]\n\
@@ -56,9 +59,9 @@ impl Site {
         };
         format!(
             "data_dir = \"{dir}/data\"\n[listen]\nhttps = \"127.0.0.1:{https}\"\nmqtts = \"127.0.0.1:{mqtts}\"\n\
-             [[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
+             amqps = \"127.0.0.1:{amqps}\"\n[[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
              [[embedded_hub]]\nname = \"hub\"\nhost_name = \"127.0.0.1\"\nhttps = \"127.0.0.1:{hub_https}\"\n\
-             mqtts = \"127.0.0.1:{hub_mqtts}\"\nowner_key = {KEY:?}\n{}{}",
+             mqtts = \"127.0.0.1:{hub_mqtts}\"\namqps = \"127.0.0.1:{hub_amqps}\"\nowner_key = {KEY:?}\n{}{}",
             instance("one", "0neAAAAAAAA", "127.0.0.1"),
             instance("two", "0neBBBBBBBB", "localhost"),
         )
@@ -89,6 +92,7 @@ impl Site {
             host: HostName::parse("127.0.0.1").unwrap(),
             https_port: self.https,
             mqtts_port: self.mqtts,
+            amqps_port: self.amqps,
             id_scope: IdScope::parse(scope).unwrap(),
             trust: self.trust(),
         }
@@ -112,8 +116,8 @@ pub fn certificates() -> [String; 3] {
     [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
 }
 
-pub fn free_ports() -> [u16; 4] {
-    let listeners = [(); 4].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+pub fn free_ports() -> [u16; 6] {
+    let listeners = [(); 6].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
@@ -141,6 +145,10 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
     let again = ::fleet::register(&one, &device("dev-1"), Transport::Mqtt, None).await.unwrap();
     assert_eq!((&again.hub, &again.device_id), (&first.hub, &first.device_id));
     assert_eq!(again.state["createdDateTimeUtc"], first.state["createdDateTimeUtc"]);
+    for transport in Transport::ALL {
+        let same = ::fleet::register(&one, &device("dev-1"), transport, None).await.unwrap();
+        assert_eq!(same.hub, first.hub, "{transport}");
+    }
     let hub = ::fleet::HubSite { name: again.hub.clone(), mqtts_port: site.hub_mqtts, trust: site.trust() };
     let mut connected = HubClient::connect(&hub, &device("dev-1"), &again.device_id).await.unwrap();
     assert!(connected.twin().await.unwrap().get("desired").is_some());

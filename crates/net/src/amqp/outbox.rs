@@ -17,6 +17,8 @@ pub struct Outbox {
 pub struct DeliveryRef {
     pub(super) link: LinkId,
     pub(super) number: u32,
+    /// Whether the client wants no verdict.
+    pub(super) settled: bool,
 }
 
 /// What is for the client.

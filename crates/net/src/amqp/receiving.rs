@@ -75,7 +75,7 @@ impl Client {
         out: &mut Output<'_>,
     ) -> Result<(), End> {
         let Partial { delivery_id, format, settled, payload, .. } = partial;
-        let id = DeliveryRef { link, number: delivery_id };
+        let id = DeliveryRef { link, number: delivery_id, settled };
         let verdict = match Message::decode(&payload) {
             Ok(message) => {
                 drop(payload);
@@ -112,7 +112,9 @@ impl Client {
         if let LinkState::Receiving(receiving) = &mut link.flow {
             receiving.unsettled = receiving.unsettled.saturating_sub(1);
         }
-        put_settled(channel, delivery.number, state, out)?;
+        if !delivery.settled {
+            put_settled(channel, delivery.number, state, out)?;
+        }
         self.grant(channel, handle, out)
     }
 

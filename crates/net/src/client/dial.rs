@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -29,6 +30,11 @@ pub async fn dial(
     })
     .await
 }
+
+/// Both directions of a stream of bytes, whatever it runs over.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
 /// Gives work a deadline.
 pub async fn within<T, E: From<ClientError>>(

@@ -1,15 +1,19 @@
-//! The client's side: TLS connections with deadlines, and HTTP/1.1 over them. Used by what calls hubs, and by the
-//! simulator.
+//! The client's side: TLS connections with deadlines, and HTTP/1.1, AMQP and WebSockets over them. Used by what calls
+//! hubs, and by the simulator.
 
+mod amqp;
 mod dial;
 mod fetch;
 mod https;
+mod websocket;
 
 use std::{io, time::Duration};
 
-pub use dial::{dial, within};
+pub use amqp::{AmqpClient, AmqpClientError, Login};
+pub use dial::{Duplex, dial, within};
 pub use fetch::{Document, fetch};
 pub use https::{Call, HttpsConnection};
+pub use websocket::websocket;
 
 /// How long a client waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,3 +8,4 @@ mod stream;
 
 pub(crate) use handshake::{Subprotocol, accept, is_asked};
 pub use stream::BinaryStream;
+pub(crate) use stream::config;

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// The server's end of a WebSocket, as one stream of bytes: packets and frames may be split over messages and share them
+/// One end of a WebSocket, as one stream of bytes: packets and frames may be split over messages and share them
 /// (MQTT 3.1.1 §6.0). Pings are answered; a message of text or one that is too large is an error, and the close frame
 /// that the shutdown of the stream sends tells the peer.
 pub struct BinaryStream<S> {
@@ -27,13 +27,12 @@ pub struct BinaryStream<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
     /// Takes over a byte stream after the HTTP handshake. Messages may have `max_message` bytes.
     pub async fn new(stream: S, max_message: usize) -> BinaryStream<S> {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(MAX_UNWRITTEN_BYTES)
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        let config = Some(config(max_message));
+        BinaryStream::over(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
+    }
+
+    /// Takes over a WebSocket, on either side.
+    pub(crate) fn over(socket: WebSocketStream<S>) -> BinaryStream<S> {
         BinaryStream { socket, unread: Bytes::new(), farewell: Some(close(CloseCode::Normal, "")) }
     }
 
@@ -112,6 +111,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BinaryStream<S> {
         ready!(self.as_mut().poll_flush(context))?;
         Pin::new(self.socket.get_mut()).poll_shutdown(context)
     }
+}
+
+/// Small buffers, and messages of at most `max_message` bytes.
+pub(crate) fn config(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_UNWRITTEN_BYTES)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
 }
 
 /// The close frame that tells the peer what it did (RFC 6455 §7.4.1).

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use model::HubName;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::Secret;
+use super::{ListenConfig, Secret};
 
 /// One embedded hub: a small IoT hub with its own listeners and its own database.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,10 +18,19 @@ pub struct EmbeddedHubConfig {
     pub host_name: HubName,
     /// Where its REST API listens.
     pub https: SocketAddr,
-    /// Where its devices connect.
+    /// Where its devices connect over MQTT.
     pub mqtts: SocketAddr,
+    /// Where its devices connect over AMQP.
+    pub amqps: SocketAddr,
     /// The key of its policy `iothubowner`.
     pub owner_key: Secret,
+}
+
+impl EmbeddedHubConfig {
+    /// Where it listens.
+    pub fn listen(&self) -> ListenConfig {
+        ListenConfig { https: self.https, mqtts: self.mqtts, amqps: self.amqps }
+    }
 }
 
 fn file_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

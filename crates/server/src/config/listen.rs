@@ -10,15 +10,18 @@ use serde::{Deserialize, Deserializer, de::Error};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenConfig {
-    /// Device provisioning endpoint and service operations endpoint over HTTPS; devices over MQTT on WebSockets.
+    /// Device provisioning endpoint and service operations endpoint over HTTPS; devices over MQTT and AMQP on WebSockets.
     pub https: SocketAddr,
     /// Device provisioning endpoint over MQTT.
     pub mqtts: SocketAddr,
+    /// Device provisioning endpoint over AMQP.
+    pub amqps: SocketAddr,
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
-        ListenConfig { https: ([0, 0, 0, 0], 443).into(), mqtts: ([0, 0, 0, 0], 8883).into() }
+        let on_port = |port| ([0, 0, 0, 0], port).into();
+        ListenConfig { https: on_port(443), mqtts: on_port(8883), amqps: on_port(5671) }
     }
 }
 
@@ -84,6 +87,9 @@ pub struct LimitsConfig {
     /// Silence of an MQTT client that asked for no keep-alive.
     #[serde(deserialize_with = "within::<5, 86_400, _>")]
     pub mqtt_idle_timeout_secs: u32,
+    /// Silence of an AMQP client; it is told half of that.
+    #[serde(deserialize_with = "within::<5, 86_400, _>")]
+    pub amqp_idle_timeout_secs: u32,
     /// How long requests in progress may take after the signal to stop.
     #[serde(deserialize_with = "within::<0, 300, _>")]
     pub shutdown_grace_secs: u32,
@@ -98,6 +104,7 @@ impl Default for LimitsConfig {
             header_timeout_secs: 15,
             http_idle_timeout_secs: 330,
             mqtt_idle_timeout_secs: 600,
+            amqp_idle_timeout_secs: 600,
             shutdown_grace_secs: 10,
         }
     }
@@ -118,6 +125,7 @@ impl LimitsConfig {
         };
         limits.mqtt.connect_timeout = limits.header_timeout;
         limits.mqtt.idle_timeout = seconds(self.mqtt_idle_timeout_secs);
+        limits.amqp.idle_timeout = seconds(self.amqp_idle_timeout_secs);
         limits
     }
 }

@@ -97,11 +97,12 @@ impl Config {
 
     /// Refuses listeners that cannot be there together; asked once the command line has had its say, too.
     pub fn check_addresses(&self) -> anyhow::Result<()> {
-        let mut listeners =
-            vec![("[listen]".to_owned(), self.listen.https), ("[listen]".to_owned(), self.listen.mqtts)];
-        for hub in &self.embedded_hubs {
-            let name = format!("[[embedded_hub]] {:?}", hub.name);
-            listeners.extend([(name.clone(), hub.https), (name, hub.mqtts)]);
+        let mut listeners = Vec::new();
+        let hubs = self.embedded_hubs.iter();
+        let hubs = hubs.map(|hub| (format!("[[embedded_hub]] {:?}", hub.name), hub.listen()));
+        for (name, listen) in std::iter::once(("[listen]".to_owned(), self.listen.clone())).chain(hubs) {
+            let addresses = [listen.https, listen.mqtts, listen.amqps];
+            listeners.extend(addresses.map(|address| (name.clone(), address)));
         }
         for (index, (name, address)) in listeners.iter().enumerate() {
             if let Some((other, taken)) = listeners[..index].iter().find(|(_, taken)| clash(taken, address)) {

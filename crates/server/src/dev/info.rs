@@ -44,7 +44,7 @@ pub struct DevPorts {
     pub https: u16,
     /// MQTT over TLS.
     pub mqtts: u16,
-    /// AMQP over TLS: reserved, nothing listens there yet.
+    /// AMQP over TLS.
     pub amqps: u16,
 }
 

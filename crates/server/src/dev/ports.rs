@@ -5,16 +5,16 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, bail};
 
 use super::info::DevPorts;
-use crate::app::Sockets;
+use crate::{app::Sockets, config::ListenConfig};
 
 /// Which ports an emulator takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortChoice {
     /// The standard ones if they may be bound and are free, otherwise the high ones.
     Either,
-    /// 443 and 8883, which every SDK dials.
+    /// 443, 8883 and 5671, which every SDK dials.
     Standard,
-    /// 8443 and 18883, for which no privilege is needed.
+    /// 8443, 18883 and 15671, for which no privilege is needed.
     High,
     /// Any that are free: for tests and demonstrations that must not collide.
     Free,
@@ -54,19 +54,22 @@ pub(super) fn take(choice: PortChoice, device: Ipv4Addr, hubs: &[Ipv4Addr]) -> a
 }
 
 fn bind_all(ports: DevPorts, device: Ipv4Addr, hubs: &[Ipv4Addr]) -> anyhow::Result<Taken> {
-    let bind =
-        |address: Ipv4Addr| Sockets::bind((address, ports.https).into(), (address, ports.mqtts).into());
+    let bind = |address: Ipv4Addr| {
+        let on_port = |port| (address, port).into();
+        let DevPorts { https, mqtts, amqps } = ports;
+        Sockets::bind(&ListenConfig { https: on_port(https), mqtts: on_port(mqtts), amqps: on_port(amqps) })
+    };
     let hubs = hubs.iter().map(|address| bind(*address)).collect::<anyhow::Result<_>>()?;
     Ok(Taken { ports, device: bind(device)?, hubs })
 }
 
-/// Two ports that are free on one address at this moment.
+/// Ports that are free on one address at this moment.
 fn free_ports(address: Ipv4Addr) -> anyhow::Result<DevPorts> {
     let listen = || std::net::TcpListener::bind((address, 0));
-    let (https, mqtts) = (listen()?, listen()?);
+    let (https, mqtts, amqps) = (listen()?, listen()?, listen()?);
     let port = |listener: &std::net::TcpListener| listener.local_addr().map(|addr| addr.port());
-    match (port(&https)?, port(&mqtts)?) {
-        (0, _) | (_, 0) => bail!("no port was given"),
-        (https, mqtts) => Ok(DevPorts { https, mqtts, amqps: HIGH.amqps }),
+    match [port(&https)?, port(&mqtts)?, port(&amqps)?] {
+        ports if ports.contains(&0) => bail!("no port was given"),
+        [https, mqtts, amqps] => Ok(DevPorts { https, mqtts, amqps }),
     }
 }

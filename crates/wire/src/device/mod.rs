@@ -1,9 +1,11 @@
 //! The device API's JSON: what a device sends to register, and what it is told.
 
+mod address;
 mod reply;
 mod request;
 mod user_name;
 
+pub use address::DeviceAddress;
 pub use reply::{ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_state, status_name};
 pub use request::{DeviceRegistration, RequestError, TpmKeys};
 pub use user_name::MqttUserName;

@@ -2,6 +2,8 @@
 
 use model::{IdScope, RegistrationId};
 
+use super::address::DeviceAddress;
+
 /// The MQTT user name of a device:
 /// `{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={agent}`, further `&k=v` tolerated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +23,8 @@ pub struct MqttUserName {
 impl MqttUserName {
     /// Parses a user name; `None` when it does not have this form.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(4, '/');
-        let id_scope = IdScope::parse(parts.next()?).ok()?;
-        if !parts.next()?.eq_ignore_ascii_case("registrations") {
-            return None;
-        }
-        let registration_id = RegistrationId::parse(parts.next()?).ok()?;
-        let query = parts.next().unwrap_or("").trim_start_matches('?');
+        let (DeviceAddress { id_scope, registration_id }, query) = DeviceAddress::split(text)?;
+        let query = query.trim_start_matches('?');
         let value = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs

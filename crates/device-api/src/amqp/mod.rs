@@ -1,0 +1,113 @@
+//! The device API over AMQP 1.0.
+//!
+//! A device says who it is with SASL PLAIN (`{idScope}/registrations/{registrationId}` and its token), or connects
+//! without SASL, or with EXTERNAL or ANONYMOUS, and has its certificate speak for it. It attaches a link each way, whose
+//! address names the registration; a request is a message, and its reply a message that carries the same correlation ID.
+//! As over MQTT, a token that is one is judged with each request, so that a refusal comes with its reason.
+
+mod connection;
+mod reply;
+mod request;
+
+use async_trait::async_trait;
+use net::{
+    Peer,
+    amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
+};
+use wire::{
+    amqp::{AmqpError, SaslCode, SaslInit, condition},
+    device::DeviceAddress,
+};
+
+use crate::{DeviceApi, call::evidence};
+use connection::{Connection, Shown};
+
+/// The AMQP side of the device provisioning endpoint.
+pub(crate) struct Endpoint {
+    api: DeviceApi,
+}
+
+impl Endpoint {
+    pub(crate) fn new(api: DeviceApi) -> Self {
+        Endpoint { api }
+    }
+
+    /// A client that its certificate speaks for. Its links will say which registration it means.
+    fn by_certificate(&self, peer: &Peer) -> Option<Box<dyn AmqpConnection>> {
+        if peer.certificates.is_empty() {
+            return None;
+        }
+        let evidence = evidence(peer, None).ok()?;
+        Some(self.connection(Shown { address: None, evidence, from: peer.addr.ip() }))
+    }
+
+    fn by_token(&self, peer: &Peer, init: &SaslInit) -> Option<Box<dyn AmqpConnection>> {
+        let (address, token) = plain(init.initial_response.as_deref()?)?;
+        let evidence = evidence(peer, Some(token)).ok()?;
+        Some(self.connection(Shown { address: Some(address), evidence, from: peer.addr.ip() }))
+    }
+
+    fn connection(&self, shown: Shown) -> Box<dyn AmqpConnection> {
+        Box::new(Connection::new(self.api.clone(), shown))
+    }
+}
+
+#[async_trait]
+impl AmqpEndpoint for Endpoint {
+    /// PLAIN first: one SDK takes the first that it knows.
+    fn mechanisms(&self, peer: &Peer) -> Vec<&'static str> {
+        let mut mechanisms = vec![PLAIN];
+        if !peer.certificates.is_empty() {
+            mechanisms.extend([EXTERNAL, ANONYMOUS]);
+        }
+        mechanisms
+    }
+
+    async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep {
+        let welcome = match init.mechanism.as_str() {
+            PLAIN => self.by_token(peer, &init),
+            _ => self.by_certificate(peer),
+        };
+        welcome.map_or(SaslStep::Refused(SaslCode::Auth), SaslStep::Welcome)
+    }
+
+    async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
+        let text = "a connection without SASL needs a client certificate";
+        self.by_certificate(peer).ok_or_else(|| AmqpError::new(condition::UNAUTHORIZED_ACCESS, text))
+    }
+}
+
+/// The registration and the token of a PLAIN response: authorization identity (empty or the same), user name and
+/// password, each after a NUL (RFC 4616). An empty token is none.
+fn plain(response: &[u8]) -> Option<(DeviceAddress, &[u8])> {
+    let mut parts = response.splitn(3, |byte| *byte == 0);
+    let (_, name, token) = (parts.next()?, parts.next()?, parts.next()?);
+    let address = DeviceAddress::parse(std::str::from_utf8(name).ok()?)?;
+    (!token.is_empty()).then_some((address, token))
+}
+
+const ANONYMOUS: &str = "ANONYMOUS";
+const EXTERNAL: &str = "EXTERNAL";
+const PLAIN: &str = "PLAIN";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_responses() {
+        let (address, token) = plain(b"\x000ne1/registrations/r-1\0token\0with a nul").unwrap();
+        assert_eq!((address.id_scope.as_str(), address.registration_id.as_str()), ("0ne1", "r-1"));
+        assert_eq!(token, b"token\0with a nul");
+        for response in [
+            &b""[..],
+            b"\0",
+            b"\0\0token",
+            b"\x000ne1/registrations/r-1\0",
+            b"\0\xff/registrations/r\0t",
+            b"\0user\0t",
+        ] {
+            assert!(plain(response).is_none(), "{response:?}");
+        }
+    }
+}

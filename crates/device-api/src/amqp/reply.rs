@@ -1,0 +1,66 @@
+//! What a device is told.
+
+use bytes::Bytes;
+use wire::{
+    amqp::{AmqpError, Body, Entries, Message, MessageId, Properties, condition},
+    device::ErrorBody,
+};
+
+use crate::{
+    call::{Answer, Reply},
+    messages::json,
+};
+
+/// The message that answers a request.
+pub(super) fn message(answer: &Answer, correlation_id: Option<MessageId>) -> Message {
+    Message {
+        properties: Properties {
+            correlation_id,
+            content_type: Some("application/json; charset=utf-8".into()),
+            ..Properties::default()
+        },
+        application: retry_after(answer.retry_after_secs),
+        body: Body::of(json(&answer.reply)),
+        ..Message::default()
+    }
+}
+
+/// Why a request is rejected. `retry_after_secs` says when trying again may help.
+pub(super) fn rejection(body: &ErrorBody, retry_after_secs: u32) -> AmqpError {
+    let status = body.http_status();
+    let transient = status == 429 || status >= 500;
+    refusal(status, &json(body), retry_after(transient.then_some(retry_after_secs)))
+}
+
+/// The rejection that a challenge is: AMQP has it in SASL, before there are requests.
+pub(super) fn unanswerable(reply: &Reply) -> Option<AmqpError> {
+    let status = reply.http_status();
+    (status >= 400).then(|| refusal(status, &json(reply), Entries::new()))
+}
+
+fn refusal(status: u16, description: &Bytes, details: Entries) -> AmqpError {
+    AmqpError {
+        condition: condition_of(status).to_owned(),
+        description: Some(String::from_utf8_lossy(description).into_owned()),
+        details,
+    }
+}
+
+/// The one place that turns an HTTP status into a condition. Node tries again after the third and the last.
+fn condition_of(status: u16) -> &'static str {
+    match status {
+        401 => condition::UNAUTHORIZED_ACCESS,
+        404 => condition::NOT_FOUND,
+        429 => "com.microsoft:device-container-throttled",
+        400..500 => "com.microsoft:argument-error",
+        _ => condition::INTERNAL_ERROR,
+    }
+}
+
+/// In both spellings, since SDKs differ, and as `int`: the C SDK reads no `long`.
+fn retry_after(seconds: Option<u32>) -> Entries {
+    let seconds = seconds.and_then(|seconds| i32::try_from(seconds).ok());
+    seconds.map_or_else(Entries::new, |seconds| {
+        Entries::new().with("retry-after", seconds).with("Retry-After", seconds)
+    })
+}

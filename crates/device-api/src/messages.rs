@@ -1,0 +1,87 @@
+//! What MQTT and AMQP have in common: requests come as messages, and are answered in tasks of their own.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use model::OperationId;
+use provisioning::{Error, RecordKind};
+use serde::Serialize;
+
+use crate::{
+    DeviceApi,
+    call::{Answer, Caller, MAX_BODY_BYTES},
+    error::CallError,
+};
+
+/// Requests of one connection that may wait for their replies. Devices send one at a time.
+const MAX_REQUESTS: usize = 4;
+
+/// What a device asks for with a message.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verb {
+    Register,
+    /// `None` for an ID that cannot be one of ours.
+    Poll(Option<OperationId>),
+}
+
+impl DeviceApi {
+    /// Does what a message asks for. `caller` is who calls, or what every one of its requests is answered with.
+    pub(crate) async fn call(
+        &self,
+        caller: &Result<Caller, CallError>,
+        verb: Verb,
+        body: &[u8],
+    ) -> Result<Answer, CallError> {
+        let caller = caller.as_ref().map_err(CallError::clone)?;
+        if body.len() > MAX_BODY_BYTES {
+            return Err(CallError::TooLarge);
+        }
+        match verb {
+            Verb::Register => self.register(caller, body).await,
+            Verb::Poll(Some(operation_id)) => self.poll(caller, &operation_id).await,
+            Verb::Poll(None) => Err(Error::NotFound(RecordKind::Operation).into()),
+        }
+    }
+}
+
+/// The requests of one connection that wait for their replies. Clones count together.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<AtomicUsize>);
+
+/// One request's place, given back when it is dropped.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Waiting {
+    /// A place for one more, unless there are enough.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let place = Place(Arc::clone(&self.0));
+        (self.0.fetch_add(1, Ordering::Relaxed) < MAX_REQUESTS).then_some(place)
+    }
+
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a client is Java's, which misses a reply that comes before it listens for it. It names itself in its user
+/// agent, or, by a quirk, sends its api-version as its client version.
+pub(crate) fn is_java(client_version: &str, api_version: &str) -> bool {
+    client_version.contains("com.microsoft.azure.sdk.iot")
+        || (!client_version.is_empty() && client_version == api_version)
+}
+
+/// The body of a reply.
+pub(crate) fn json(body: &impl Serialize) -> Bytes {
+    // Replies are plain structs, which always serialise.
+    serde_json::to_vec(body).unwrap_or_default().into()
+}

@@ -1,0 +1,145 @@
+//! Registration over AMQP.
+
+use bytes::Bytes;
+use model::OperationId;
+use net::client::{AmqpClient, AmqpClientError, Duplex, Login};
+use serde_json::Value;
+use wire::amqp::{AmqpError, Body, Entries, Message};
+
+use super::answer::Answer;
+use super::channel::{Channel, converse};
+use super::{API_VERSION, CLIENT_VERSION, Registered};
+use crate::carrier::{Carrier, Spoken};
+use crate::device::Device;
+use crate::endpoint::Endpoint;
+use crate::failure::{RegisterError, TransportError};
+use crate::patience::EXCHANGE_TIMEOUT;
+
+/// A kept AMQP connection of one device to the device endpoint.
+pub struct AmqpSession {
+    channel: AmqpChannel,
+}
+
+impl AmqpSession {
+    /// Connects, and attaches a link each way. A wrong key shows only when registering.
+    pub async fn open(
+        endpoint: &Endpoint,
+        device: &Device,
+        carrier: Carrier,
+    ) -> Result<AmqpSession, RegisterError> {
+        let token = device.first_token(&endpoint.id_scope);
+        let client = connect(endpoint, device, carrier, token).await?;
+        let (endpoint, device) = (endpoint.clone(), device.clone());
+        Ok(AmqpSession { channel: AmqpChannel { client, endpoint, device, carrier } })
+    }
+
+    /// Registers the device, once more when it is registered already.
+    pub async fn register(&mut self, payload: Option<&Value>) -> Result<Registered, RegisterError> {
+        let (device, id_scope) = (self.channel.device.clone(), self.channel.endpoint.id_scope.clone());
+        converse(&mut self.channel, (&device, &id_scope), payload).await
+    }
+
+    /// Takes leave.
+    pub async fn close(self) {
+        self.channel.client.close().await;
+    }
+}
+
+/// A connection that presents this token, or else the device's certificate.
+async fn connect(
+    endpoint: &Endpoint,
+    device: &Device,
+    carrier: Carrier,
+    token: Option<String>,
+) -> Result<AmqpClient<Box<dyn Duplex>>, TransportError> {
+    let spoken = Spoken { port: endpoint.amqps_port, subprotocol: "AMQPWSB10" };
+    let stream = carrier.connect(endpoint, device, spoken).await?;
+    let name = format!("{}/registrations/{}", endpoint.id_scope, device.registration_id);
+    let login = token.as_deref().map_or(Login::Bare, |password| Login::Plain { name: &name, password });
+    let properties = Entries::new()
+        .with("com.microsoft:api-version", API_VERSION)
+        .with("com.microsoft:client-version", CLIENT_VERSION);
+    let (host, link) = (endpoint.host.as_str(), (&*name, properties));
+    Ok(AmqpClient::open(stream, host, login, link, EXCHANGE_TIMEOUT).await?)
+}
+
+struct AmqpChannel {
+    client: AmqpClient<Box<dyn Duplex>>,
+    endpoint: Endpoint,
+    device: Device,
+    carrier: Carrier,
+}
+
+impl Channel for AmqpChannel {
+    async fn register(&mut self, body: Bytes) -> Result<Answer, TransportError> {
+        let application = Entries::new().with(OPERATION, "iotdps-register");
+        let message = Message { application, body: Body::of(body), ..Message::default() };
+        answer(self.client.request(&message).await)
+    }
+
+    async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
+        let application = Entries::new()
+            .with(OPERATION, "iotdps-get-operationstatus")
+            .with("iotdps-operation-id", operation_id.as_str());
+        let message = Message { application, ..Message::default() };
+        answer(self.client.request(&message).await)
+    }
+
+    /// A token is presented with a connection, so there must be another one.
+    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+        let client = connect(&self.endpoint, &self.device, self.carrier, Some(token)).await?;
+        std::mem::replace(&mut self.client, client).close().await;
+        Ok(())
+    }
+}
+
+/// A rejection carries the body that an error has over HTTPS.
+fn answer(reply: Result<Message, AmqpClientError>) -> Result<Answer, TransportError> {
+    match reply {
+        Ok(message) => Ok(Answer {
+            status: 200,
+            retry_after_secs: seconds(&message.application),
+            body: message.body.bytes().unwrap_or_default(),
+        }),
+        Err(AmqpClientError::Rejected(Some(error))) if error.description.is_some() => Ok(refused(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn refused(error: AmqpError) -> Answer {
+    let body = Bytes::from(error.description.unwrap_or_default());
+    let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let status = json.get("errorCode").and_then(Value::as_u64).unwrap_or_default() / 1000;
+    let status = u16::try_from(status).ok().filter(|status| *status >= 400).unwrap_or(500);
+    Answer { status, retry_after_secs: seconds(&error.details), body }
+}
+
+fn seconds(entries: &Entries) -> Option<u64> {
+    let value = entries.get("retry-after").and_then(wire::amqp::Value::as_integer);
+    value.and_then(|seconds| u64::try_from(seconds).ok())
+}
+
+const OPERATION: &str = "iotdps-operation-type";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejections_are_read_like_errors() {
+        let rejected = |description: Option<&str>, details: Entries| {
+            let error = AmqpError {
+                condition: "amqp:x".into(),
+                description: description.map(str::to_owned),
+                details,
+            };
+            let answer = answer(Err(AmqpClientError::Rejected(Some(error)))).ok()?;
+            Some((answer.status, answer.retry_after_secs))
+        };
+        let soon = Entries::new().with("retry-after", 3);
+        assert_eq!(rejected(Some(r#"{"errorCode":429001}"#), soon), Some((429, Some(3))));
+        assert_eq!(rejected(Some(r#"{"errorCode":401002}"#), Entries::new()), Some((401, None)));
+        assert_eq!(rejected(Some("broken"), Entries::new()), Some((500, None)));
+        assert_eq!(rejected(None, Entries::new()), None);
+    }
+}

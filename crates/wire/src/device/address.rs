@@ -1,0 +1,77 @@
+//! How a device is addressed: `{idScope}/registrations/{registrationId}`.
+
+use model::{IdScope, RegistrationId};
+
+/// A registration of a service instance. Compared without regard to case, as its parts are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceAddress {
+    /// The service instance.
+    pub id_scope: IdScope,
+    /// The device.
+    pub registration_id: RegistrationId,
+}
+
+impl DeviceAddress {
+    /// Parses the user name of SASL PLAIN or the address of an AMQP link. Clients write the latter with the server's
+    /// name in front (`amqps://{host}/…`), with a slash, or bare. `None` when it does not have this form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let path = match text.split_once("://") {
+            Some((_, rest)) => rest.split_once('/')?.1,
+            None => text.strip_prefix('/').unwrap_or(text),
+        };
+        let (address, rest) = Self::split(path)?;
+        rest.is_empty().then_some(address)
+    }
+
+    /// The address at the beginning of a text, and what stands behind the slash after it.
+    pub(super) fn split(text: &str) -> Option<(Self, &str)> {
+        let mut parts = text.splitn(4, '/');
+        let id_scope = IdScope::parse(parts.next()?).ok()?;
+        if !parts.next()?.eq_ignore_ascii_case("registrations") {
+            return None;
+        }
+        let registration_id = RegistrationId::parse(parts.next()?).ok()?;
+        Some((DeviceAddress { id_scope, registration_id }, parts.next().unwrap_or("")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_the_addresses_that_sdks_send() {
+        let plain = DeviceAddress::parse("0ne00000001/registrations/reg-1").unwrap();
+        assert_eq!((plain.id_scope.as_str(), plain.registration_id.as_str()), ("0ne00000001", "reg-1"));
+        for text in [
+            "/0ne00000001/registrations/reg-1",
+            "amqps://dps.example/0ne00000001/registrations/reg-1",
+            "amqps://dps.example:5671/0NE00000001/Registrations/REG-1",
+            "0ne00000001/registrations/reg-1/",
+        ] {
+            assert_eq!(DeviceAddress::parse(text).as_ref(), Some(&plain), "{text}");
+        }
+        for text in [
+            "",
+            "reg-1",
+            "amqps://dps.example",
+            "//0ne00000001/registrations/reg-1",
+            "0ne00000001/devices/reg-1",
+            "0ne00000001/registrations/",
+            "0ne00000001/registrations/a b",
+            "0ne00000001/registrations/reg-1/more",
+            "$cbs",
+        ] {
+            assert_eq!(DeviceAddress::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,100}") {
+            let _ = DeviceAddress::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! AMQP messages.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| muster_fuzz::amqp::run_message(input));
