@@ -211,7 +211,7 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
     let by_another_key =
         format!("{link}\n[[instance.linked_hub]]\n{}", link.replace("iothubowner", "service"));
     for (link, expected) in [
-        ("weight = 1".to_owned(), Some("line 17")),
+        ("weight = 1".to_owned(), Some("line 18")),
         (format!("embedded_hub = \"h\"\nconnection_string = \"{string}\""), Some("either `embedded_hub` or")),
         (format!("embedded_hub = \"h\"\nca = \"{ca}\""), Some("`ca` only beside")),
         ("connection_string = \"env:NO_SUCH_VARIABLE\"".to_owned(), Some("instance \"plant\", linked hub")),
