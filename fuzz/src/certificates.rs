@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{Certificate, EnrollmentGroup, EnrollmentRef, RegistrationId};
+use model::{Authorities, Certificate, EnrollmentGroup, EnrollmentRef, RegistrationId};
 use provisioning::{
     attest::{
-        self, Claimant, Evidence,
-        x509::{MAX_CERTIFICATES, PresentedChain},
+        self, Claimant, Evidence, Proof,
+        x509::{CaRules, MAX_CERTIFICATES, PresentedChain},
     },
     ports::Clock,
 };
@@ -41,10 +41,18 @@ pub fn run_chain(input: &[u8]) {
     assert!((1..=MAX_CERTIFICATES).contains(&presented.len()));
     assert_eq!(chain.issuers().len(), presented.len());
     let registration_id = RegistrationId::parse(DEVICE).expect("it is one");
-    let evidence = Evidence { claim: None, certificates: Arc::clone(&presented) };
+    let evidence = Evidence { certificates: Arc::clone(&presented), ..Evidence::default() };
     let scope = sample::scope("0ne00000001");
     let now = SteppedClock::default().now();
-    let claimant = Claimant { scope: &scope, registration_id: &registration_id, evidence: &evidence, now };
+    let known = Authorities::default();
+    let claimant = Claimant {
+        scope: &scope,
+        registration_id: &registration_id,
+        evidence: &evidence,
+        challenges: &[],
+        ca: CaRules { known: &known, require_verified: false },
+        now,
+    };
     let groups: Vec<Arc<EnrollmentGroup>> = Certificate::from_der(&anchor)
         .iter()
         .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
@@ -52,6 +60,7 @@ pub fn run_chain(input: &[u8]) {
     let judgement = attest::x509_group(&groups, &chain, &claimant);
     match judgement.outcome {
         Ok(attested) => {
+            let Proof::Attested(attested) = attested else { panic!("a certificate is no TPM") };
             assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual);
             let paths = judgement.considered.iter().filter_map(|considered| considered.verdict.as_ref().ok());
             let path = paths.last().expect("the group's path is told");
