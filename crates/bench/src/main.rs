@@ -46,6 +46,8 @@ struct Program {
 enum Part {
     /// Only the allocation decisions per second.
     Decisions,
+    /// Only the rates of all transports side by side, and the memory of idle connections.
+    Transports,
     /// Completes handshakes and answers with a fixed reply.
     #[command(hide = true)]
     Bare,
@@ -65,6 +67,12 @@ enum Part {
     },
 }
 
+impl Program {
+    fn size(&self) -> load::Size {
+        load::Size { devices: self.devices, concurrency: self.concurrency }
+    }
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let program = Program::parse();
@@ -73,28 +81,34 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Muster { dir }) => muster::serve(dir).await,
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
+        Some(Part::Transports) => transports(program.size()).await,
         None => everything(&program).await,
     }
 }
 
 async fn everything(program: &Program) -> anyhow::Result<()> {
-    let size = load::Size { devices: program.devices, concurrency: program.concurrency };
+    let size = program.size();
     println!("{} devices per measurement, {} at once, durable commits on\n", size.devices, size.concurrency);
     table::registrations(&load::registrations(size, program.only.as_deref()).await?);
     if program.only.is_some() {
         return Ok(());
     }
-    table::throughput(&load::throughput(size).await?);
+    transports(size).await?;
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
     decisions().await?;
-    table::idle_memory(&scale::idle_memory(size).await?);
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
         eprintln!("filling a store with {enrollments} enrollments …");
         rows.push(scale::at_size(*enrollments, size).await?);
     }
     table::sizes(&rows);
+    Ok(())
+}
+
+async fn transports(size: load::Size) -> anyhow::Result<()> {
+    table::throughput(&load::throughput(size).await?);
+    table::idle_memory(&scale::idle_memory(size).await?);
     Ok(())
 }
 

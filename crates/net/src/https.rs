@@ -27,7 +27,7 @@ use crate::leftover;
 use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
 use crate::pulse::{Ended, Pulse, Reporting};
-use crate::websocket::{self, BinaryStream, Subprotocol};
+use crate::websocket::{self, BinaryStream};
 
 /// What is served on an HTTPS port.
 pub struct Site {
@@ -62,8 +62,7 @@ pub async fn serve_https(
     let http = Arc::new(Http {
         builder: builder(&gate),
         router,
-        mqtt,
-        amqp,
+        spoken: mqtt.map(Spoken::Mqtt).into_iter().chain(amqp.map(Spoken::Amqp)).collect(),
         upgraded: TaskTracker::new(),
         gate: gate.clone(),
         shutdown: shutdown.clone(),
@@ -79,12 +78,28 @@ pub async fn serve_https(
 struct Http {
     builder: http1::Builder,
     router: Router,
-    mqtt: Option<Arc<dyn MqttEndpoint>>,
-    amqp: Option<Arc<dyn AmqpEndpoint>>,
+    /// What WebSockets may speak.
+    spoken: Vec<Spoken>,
     /// The connections that are not HTTP any more.
     upgraded: TaskTracker,
     gate: Gate,
     shutdown: CancellationToken,
+}
+
+/// What is spoken over WebSockets, and who answers.
+enum Spoken {
+    Amqp(Arc<dyn AmqpEndpoint>),
+    Mqtt(Arc<dyn MqttEndpoint>),
+}
+
+impl Spoken {
+    /// Its name in the handshake (AMQP WebSocket Binding 1.0 §2.1; MQTT 3.1.1 §6).
+    fn subprotocol(&self) -> &'static str {
+        match self {
+            Spoken::Amqp(_) => "AMQPWSB10",
+            Spoken::Mqtt(_) => "mqtt",
+        }
+    }
 }
 
 impl Http {
@@ -122,7 +137,7 @@ impl Http {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         pulse.request();
-        if (self.mqtt.is_some() || self.amqp.is_some()) && websocket::is_asked(&request) {
+        if !self.spoken.is_empty() && websocket::is_asked(&request) {
             let response = self.upgrade(peer, request);
             pulse.response();
             return Ok(response);
@@ -139,10 +154,8 @@ impl Http {
 
     /// Answers a request for a WebSocket; the connection goes on as MQTT or AMQP in a task of its own.
     fn upgrade(&self, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
-        let served =
-            [self.mqtt.as_ref().map(|_| Subprotocol::Mqtt), self.amqp.as_ref().map(|_| Subprotocol::Amqp)];
-        let served: Vec<_> = served.into_iter().flatten().collect();
-        let (subprotocol, response) = match websocket::accept(&request, &served) {
+        let served: Vec<_> = self.spoken.iter().map(Spoken::subprotocol).collect();
+        let (place, response) = match websocket::accept(&request, &served) {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 tracing::debug!(peer.addr = %peer.addr, %refusal, "no WebSocket");
@@ -150,16 +163,15 @@ impl Http {
             }
         };
         let upgraded = hyper::upgrade::on(&mut request);
-        match (subprotocol, &self.mqtt, &self.amqp) {
-            (Subprotocol::Mqtt, Some(endpoint), _) => {
-                let entrance = self.entrance(endpoint);
-                self.go_on(upgraded, peer, move |stream, peer| mqtt::drive(stream, peer, entrance));
-            }
-            (Subprotocol::Amqp, _, Some(endpoint)) => {
+        match &self.spoken[place] {
+            Spoken::Amqp(endpoint) => {
                 let entrance = self.entrance(endpoint);
                 self.go_on(upgraded, peer, move |stream, peer| amqp::drive(stream, peer, entrance));
             }
-            _ => tracing::error!("a WebSocket for a protocol that is not served"),
+            Spoken::Mqtt(endpoint) => {
+                let entrance = self.entrance(endpoint);
+                self.go_on(upgraded, peer, move |stream, peer| mqtt::drive(stream, peer, entrance));
+            }
         }
         response
     }

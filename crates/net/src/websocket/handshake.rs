@@ -16,37 +16,19 @@ pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
         && listed(request.headers(), &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// What is spoken over a WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subprotocol {
-    /// AMQP 1.0 (OASIS, AMQP WebSocket Binding 1.0): `AMQPWSB10`.
-    Amqp,
-    /// MQTT 3.1.1 (§6): `mqtt`.
-    Mqtt,
-}
-
-/// The answer that switches to the first subprotocol that the client offers and that is `served`, or the one that says
-/// why not. Extensions that the client offers (permessage-deflate) are declined by not naming them.
+/// The answer that switches to the first subprotocol that the client offers and that is `served`, with its place among
+/// these, or the one that says why not. Extensions that the client offers (permessage-deflate) are declined by not naming them.
 pub(crate) fn accept<B: hyper::body::Body>(
     request: &Request<B>,
-    served: &[Subprotocol],
-) -> Result<(Subprotocol, Response), Refusal> {
-    let (subprotocol, name) = as_offered(request.headers(), served)?;
+    served: &[&str],
+) -> Result<(usize, Response), Refusal> {
+    let (place, name) = as_offered(request.headers(), served)?;
     if !request.body().is_end_stream() {
         return Err(Refusal::Body);
     }
     let mut response = create_response_with_body(request, Body::empty)?;
     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
-    Ok((subprotocol, response))
-}
-
-impl Subprotocol {
-    fn name(self) -> &'static str {
-        match self {
-            Subprotocol::Amqp => "AMQPWSB10",
-            Subprotocol::Mqtt => "mqtt",
-        }
-    }
+    Ok((place, response))
 }
 
 /// Why there is no WebSocket.
@@ -75,15 +57,13 @@ impl Refusal {
 }
 
 /// The subprotocol in the client's own spelling: the C SDK writes `MQTT`, the others `mqtt`.
-fn as_offered(headers: &HeaderMap, served: &[Subprotocol]) -> Result<(Subprotocol, HeaderValue), Refusal> {
+fn as_offered(headers: &HeaderMap, served: &[&str]) -> Result<(usize, HeaderValue), Refusal> {
     let known = |offered: &str| {
-        let found = served.iter().find(|subprotocol| subprotocol.name().eq_ignore_ascii_case(offered))?;
-        Some((*found, HeaderValue::from_str(offered).ok()?))
+        let place = served.iter().position(|name| name.eq_ignore_ascii_case(offered))?;
+        Some((place, HeaderValue::from_str(offered).ok()?))
     };
-    listed(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(known).ok_or_else(|| {
-        let names: Vec<_> = served.iter().map(|subprotocol| subprotocol.name()).collect();
-        Refusal::Subprotocol(names.join(" or "))
-    })
+    let found = listed(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(known);
+    found.ok_or_else(|| Refusal::Subprotocol(served.join(" or ")))
 }
 
 /// The elements of a header that is a list, over all its lines.
@@ -115,23 +95,22 @@ mod tests {
         request
     }
 
-    const BOTH: [Subprotocol; 2] = [Subprotocol::Mqtt, Subprotocol::Amqp];
+    const BOTH: [&str; 2] = ["mqtt", "AMQPWSB10"];
 
     #[test]
     fn the_offered_spelling_is_taken() {
-        let check = |offered: &str, served: &[Subprotocol], taken: &str| {
-            let (subprotocol, answer) =
-                accept(&request(&[("sec-websocket-protocol", offered)]), served).unwrap();
+        let check = |offered: &str, served: &[&str], taken: &str| {
+            let (place, answer) = accept(&request(&[("sec-websocket-protocol", offered)]), served).unwrap();
             assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
             assert_eq!(answer.headers()["sec-websocket-protocol"], taken, "{offered}");
             assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-            assert!(subprotocol.name().eq_ignore_ascii_case(taken), "{offered}");
+            assert!(served[place].eq_ignore_ascii_case(taken), "{offered}");
         };
         check("mqtt", &BOTH, "mqtt");
         check("MQTT", &BOTH, "MQTT");
         check("AMQPWSB10", &BOTH, "AMQPWSB10");
         check("mqttv3.1, AMQPWSB10,  Mqtt ", &BOTH, "AMQPWSB10");
-        check("mqttv3.1, AMQPWSB10,  Mqtt ", &[Subprotocol::Mqtt], "Mqtt");
+        check("mqttv3.1, AMQPWSB10,  Mqtt ", &["mqtt"], "Mqtt");
     }
 
     #[test]
@@ -144,7 +123,7 @@ mod tests {
     #[test]
     fn what_cannot_be_served_is_refused_with_the_reason() {
         let check = |replaced: (&'static str, &str), status: u16, reason: &str| {
-            let refusal = accept(&request(&[replaced]), &[Subprotocol::Mqtt]).unwrap_err();
+            let refusal = accept(&request(&[replaced]), &["mqtt"]).unwrap_err();
             let answer = refusal.response();
             assert_eq!(answer.status(), status, "{replaced:?}");
             assert!(refusal.to_string().contains(reason), "{replaced:?}: {refusal}");

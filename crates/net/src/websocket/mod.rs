@@ -6,6 +6,6 @@
 mod handshake;
 mod stream;
 
-pub(crate) use handshake::{Subprotocol, accept, is_asked};
+pub(crate) use handshake::{accept, is_asked};
 pub use stream::BinaryStream;
 pub(crate) use stream::config;
