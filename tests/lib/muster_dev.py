@@ -118,12 +118,12 @@ def port_advice(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def running_dev(directory: pathlib.Path, ports: str = "standard"):
-    """Yields a `MusterDev` on the `standard` or `high` ports, and afterwards demands a clean exit."""
+def running_dev(directory: pathlib.Path, ports: str = "standard", hubs: int = 2):
+    """Yields a `MusterDev` on the `standard`, `high` or `free` ports, and afterwards demands a clean exit."""
     if ports == "standard":
         require_standard_ports()
     allow_many_sockets()
-    dev = start(directory, ports)
+    dev = start(directory, ports, hubs)
     try:
         yield dev
     finally:
@@ -136,13 +136,13 @@ def allow_many_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def start(directory: pathlib.Path, ports: str) -> MusterDev:
-    """Starts `muster dev --dir DIRECTORY --ports PORTS` and waits until dev.json is there."""
+def start(directory: pathlib.Path, ports: str, hubs: int = 2) -> MusterDev:
+    """Starts `muster dev --dir DIRECTORY --ports PORTS --hubs HUBS` and waits until dev.json is there."""
     facts = directory / "dev.json"
     facts.unlink(missing_ok=True)
     with open(directory / "dev.log", "ab") as log:
         process = subprocess.Popen(
-            [str(binary()), "dev", "--dir", str(directory), "--ports", ports],
+            [str(binary()), "dev", "--dir", str(directory), "--ports", ports, "--hubs", str(hubs)],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -51,6 +51,11 @@ impl Server {
         Self::start(&["muster", &dir.display().to_string()])
     }
 
+    /// Starts the service in a folder, with so many embedded hubs.
+    pub fn muster_with_hubs(dir: &Path, hubs: usize) -> anyhow::Result<Self> {
+        Self::start(&["muster", &dir.display().to_string(), &hubs.to_string()])
+    }
+
     fn start(args: &[&str]) -> anyhow::Result<Self> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(args)

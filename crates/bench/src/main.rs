@@ -13,6 +13,7 @@ mod fill;
 mod hub;
 mod load;
 mod muster;
+mod outage;
 mod scale;
 mod table;
 
@@ -48,6 +49,8 @@ enum Part {
     Decisions,
     /// Only the rates of all transports side by side, and the memory of idle connections.
     Transports,
+    /// Only registrations per second while one of three hubs is in trouble.
+    Outage,
     /// Completes handshakes and answers with a fixed reply.
     #[command(hide = true)]
     Bare,
@@ -56,6 +59,9 @@ enum Part {
     Muster {
         /// The folder.
         dir: std::path::PathBuf,
+        /// Embedded hubs.
+        #[arg(default_value_t = 2)]
+        hubs: usize,
     },
     /// An embedded hub that is told of this many devices, so many at once; prints its cost.
     #[command(hide = true)]
@@ -78,10 +84,11 @@ async fn main() -> anyhow::Result<()> {
     let program = Program::parse();
     match program.part.clone() {
         Some(Part::Bare) => bare::serve().await,
-        Some(Part::Muster { dir }) => muster::serve(dir).await,
+        Some(Part::Muster { dir, hubs }) => muster::serve(dir, hubs).await,
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
         Some(Part::Transports) => transports(program.size()).await,
+        Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
 }
@@ -97,6 +104,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
     decisions().await?;
+    outage(size).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
         eprintln!("filling a store with {enrollments} enrollments …");
@@ -109,6 +117,11 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
 async fn transports(size: load::Size) -> anyhow::Result<()> {
     table::throughput(&load::throughput(size).await?);
     table::idle_memory(&scale::idle_memory(size).await?);
+    Ok(())
+}
+
+async fn outage(size: load::Size) -> anyhow::Result<()> {
+    table::outage(&outage::measure(size).await?);
     Ok(())
 }
 

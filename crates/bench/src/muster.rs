@@ -7,9 +7,9 @@ use server::dev::{self, DevOptions, PortChoice};
 
 use crate::child::{Ready, ready_until_told};
 
-/// Serves from this folder until told to stop.
-pub async fn serve(dir: PathBuf) -> anyhow::Result<()> {
-    let hub_weights = vec![AllocationWeight::default(); 2];
+/// Serves from this folder, with so many embedded hubs, until told to stop.
+pub async fn serve(dir: PathBuf, hubs: usize) -> anyhow::Result<()> {
+    let hub_weights = vec![AllocationWeight::default(); hubs];
     let emulator = dev::start(DevOptions { dir, ports: PortChoice::Free, hub_weights }).await?;
     let info = emulator.info();
     let ready = Ready {

@@ -8,6 +8,7 @@ use crate::{
     child::Hub,
     decide::Rates,
     load::{Cost, Line, Throughput},
+    outage::{Mood, Seen},
     scale::{AtSize, IdleMemory},
 };
 
@@ -81,6 +82,18 @@ pub fn decisions(rates: &[Rates]) {
     }
     println!("{table}");
     println!("a decision: the hub for a device of a group, with the record of what was considered.\n");
+}
+
+/// Registrations while a hub is in trouble.
+pub fn outage(all: &[Seen]) {
+    let healthy = all.iter().find(|seen| seen.mood == Mood::Healthy).map_or(f64::NAN, |seen| seen.rate);
+    let mut table = table(&["one of three linked hubs is", "registrations/s at the others", "÷ healthy"]);
+    for seen in all {
+        let ratio = format!("{:.2}", seen.rate / healthy);
+        table.add_row(row(&seen.mood.to_string(), &[format!("{:.0}", seen.rate), ratio]));
+    }
+    println!("{table}");
+    println!("first registrations over fresh HTTPS connections; hubs of another process, linked over REST\n");
 }
 
 /// Memory of idle connections.

@@ -1,7 +1,10 @@
 //! The circuit of one hub: asks [`State`] whether a call may go out, tells it what came of it, and tells operators when
 //! it changes, once each time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use model::{HubName, Timestamp};
 use provisioning::ports::{Circuit as Position, Clock, Delay, Entropy, HubHealth};
@@ -42,11 +45,7 @@ impl Circuit {
         self.turn(&mut memory, state, now);
         match entry {
             Entry::Go => Ok(Leave { circuit: self, is_open: true }),
-            Entry::Wait(time) => {
-                let last = memory.last_error.as_ref().map_or(self.hub.as_str(), |(_, reason)| reason);
-                let reason = format!("{last}; it is not called for now");
-                Err(Delay { reason, retry_after: Some(time) })
-            }
+            Entry::Wait(time) => Err(self.delay(&memory, time)),
         }
     }
 
@@ -61,8 +60,17 @@ impl Circuit {
 
     /// Why there is no leave now, without taking one.
     pub(super) fn refusal(&self) -> Option<Delay> {
-        let is_closed = matches!(self.lock().state, State::Closed { .. });
-        if is_closed { None } else { self.enter().err() }
+        let (now, jitter) = (self.clock.now(), self.jitter());
+        let memory = self.lock();
+        match memory.state.enter(now, jitter).1 {
+            Entry::Go => None,
+            Entry::Wait(time) => Some(self.delay(&memory, time)),
+        }
+    }
+
+    fn delay(&self, memory: &Memory, time: Duration) -> Delay {
+        let last = memory.last_error.as_ref().map_or(self.hub.as_str(), |(_, reason)| reason);
+        Delay { reason: format!("{last}; it is not called for now"), retry_after: Some(time) }
     }
 
     pub(super) fn health(&self) -> HubHealth {
@@ -131,7 +139,7 @@ impl Leave<'_> {
     }
 
     /// The hub asks for a pause.
-    pub(super) fn throttled(mut self, pause: Option<std::time::Duration>, reason: &str) {
+    pub(super) fn throttled(mut self, pause: Option<Duration>, reason: &str) {
         self.end(Event::Throttled(pause), Some(reason));
     }
 

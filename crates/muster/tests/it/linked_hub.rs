@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wire::sas::ConnectionString;
 
-use crate::program::muster;
+use crate::program::{Ended, muster};
 use crate::serve::{KEY, Site, certificates, device, enrollment, free_ports};
 
 /// The service.
@@ -76,7 +76,7 @@ impl Linking {
              amqps = \"127.0.0.1:{amqps}\"\n[[tls]]\ncertificate = \"{dir}/server.pem\"\nkey = \"{dir}/server.key\"\n\
              [[instance]]\nname = \"plant\"\nid_scope = \"0neAAAAAAAA\"\nservice_hosts = [\"127.0.0.1\"]\n\
              [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
-             rights = \"EnrollmentWrite, RegistrationStatusWrite\"\n[[instance.linked_hub]]\n{link}\n"
+             rights = \"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite\"\n{link}\n"
         );
         let path = self.folder.path().join("muster.toml");
         std::fs::write(&path, text).unwrap();
@@ -87,7 +87,20 @@ impl Linking {
     fn link(&self, connection_string: &str) -> String {
         let path = self.folder.path().join("hub.txt");
         std::fs::write(&path, connection_string).unwrap();
-        format!("connection_string = \"file:{}\"", path.display())
+        table(&format!("connection_string = \"file:{}\"", path.display()))
+    }
+
+    /// Runs `muster hub` as an operator of the service.
+    async fn hub(&self, command: &[&str]) -> Ended {
+        let ca = self.folder.path().join("ca.pem");
+        std::fs::write(&ca, &self.ca_pem).unwrap();
+        let (name, connection) = (command[0], self.connection_string());
+        let service = ["--connection-string", &connection, "--ca", ca.to_str().unwrap()];
+        muster([&["hub", name], &service[..], &command[1..]].concat()).await
+    }
+
+    fn connection_string(&self) -> String {
+        format!("HostName=127.0.0.1:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https)
     }
 
     /// Starts the service on a system that trusts this CA. It writes its log into a file.
@@ -123,11 +136,14 @@ impl Linking {
     }
 
     fn client(&self) -> ServiceClient {
-        let text =
-            format!("HostName=127.0.0.1:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https);
-        let connection = ConnectionString::parse(&text).unwrap();
+        let connection = ConnectionString::parse(&self.connection_string()).unwrap();
         ServiceClient::new(&connection, self.https, self.endpoint().trust).unwrap()
     }
+}
+
+/// A table of the configuration.
+fn table(lines: &str) -> String {
+    format!("[[instance.linked_hub]]\n{lines}")
 }
 
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
@@ -210,7 +226,7 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
     let twice = format!("{link}\n[[instance.linked_hub]]\n{link}");
     let by_another_key =
         format!("{link}\n[[instance.linked_hub]]\n{}", link.replace("iothubowner", "service"));
-    for (link, expected) in [
+    for (lines, expected) in [
         ("weight = 1".to_owned(), Some("line 18")),
         (format!("embedded_hub = \"h\"\nconnection_string = \"{string}\""), Some("either `embedded_hub` or")),
         (format!("embedded_hub = \"h\"\nca = \"{ca}\""), Some("`ca` only beside")),
@@ -223,7 +239,7 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
         (by_another_key, Some("stands twice")),
         (link, None),
     ] {
-        let config = service.configure(&link);
+        let (config, link) = (service.configure(&table(&lines)), lines);
         let ended = muster(["serve", "--check", "--config", &config]).await;
         let key = ConnectionString::parse(string).unwrap().key;
         assert!(!ended.stderr.contains(&key), "{link}: {}", ended.stderr);
@@ -232,4 +248,74 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
             Some(part) => assert!(ended.code == 1 && ended.stderr.contains(part), "{link}: {ended:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (hub, ca_file) = (neighbour.hub(), neighbour.info.ca_file.to_str().unwrap());
+    let name = hub.host_name.as_str();
+    let config = service.configure("");
+    let mut process = service.start(&config, Path::new("/nonexistent")).await;
+    service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let (endpoint, device) = (service.endpoint(), device("dev-1"));
+    let register = async || ::fleet::register(&endpoint, &device, Transport::Https, None).await;
+    let refused = register().await.unwrap_err().to_string();
+    assert!(refused.contains("no hub is linked"), "{refused}");
+
+    // A key that lacks everything, and a hub that the system's CAs do not vouch for, are told at once.
+    let right = ConnectionString::parse(&hub.connection_string).unwrap();
+    let wrong = ConnectionString { key: KEY.to_owned(), ..right.clone() }.to_string();
+    let ended = service.hub(&["link", "--hub-ca", ca_file, &wrong]).await;
+    assert!(ended.code == 1 && ended.stderr.contains("not accepted for RegistryRead"), "{ended:?}");
+    let ended = service.hub(&["link", &hub.connection_string]).await;
+    assert!(ended.code == 1 && ended.stderr.contains("the hub cannot be asked"), "{ended:?}");
+    assert!(!service.hub(&["list"]).await.stdout.contains(name), "nothing was linked");
+
+    let ended = service.hub(&["link", "--hub-ca", ca_file, "--weight", "3", &hub.connection_string]).await;
+    assert!(ended.code == 0 && ended.stdout.contains("SharedAccessKey=****"), "{ended:?}");
+    assert_eq!(register().await.unwrap().hub, HubName::parse(name).unwrap());
+    let listed = service.hub(&["list"]).await.stdout;
+    assert!(listed.contains(name) && listed.contains("closed") && listed.contains("operator"), "{listed}");
+
+    // Rotated at the hub: here, the link gets a key that the hub does not know, and then the right one again.
+    let ended = service.hub(&["update", name, "--key", KEY]).await;
+    assert!(ended.code == 1 && ended.stderr.contains("not accepted"), "{ended:?}");
+    assert_eq!(service.hub(&["update", name, "--key", KEY, "--no-check"]).await.code, 0);
+    let ended = service.hub(&["check"]).await;
+    assert!(ended.code == 1 && ended.stdout.contains("RegistryWrite"), "{ended:?}");
+    service.client().create_enrollment(&enrollment("dev-2")).await.unwrap();
+    let (endpoint_2, device_2) = (service.endpoint(), crate::serve::device("dev-2"));
+    let waiting =
+        tokio::spawn(async move { ::fleet::register(&endpoint_2, &device_2, Transport::Https, None).await });
+    until("the assignment is held up", async || service.log().contains("will be tried again")).await;
+    let ended = service.hub(&["update", name, "--key", &right.key, "--weight", "5"]).await;
+    assert!(ended.code == 0 && !ended.stdout.contains(&right.key), "{ended:?}");
+    assert_eq!(waiting.await.unwrap().unwrap().state["status"], "assigned");
+    let shown = service.hub(&["show", name, "--json"]).await.json();
+    assert_eq!((&shown["allocationWeight"], &shown["origin"]), (&json!(5), &json!("operator")));
+
+    // It is linked after a restart, too.
+    process.kill().await.unwrap();
+    let _process = service.start(&config, Path::new("/nonexistent")).await;
+    assert!(service.hub(&["check", name]).await.stdout.contains("answers"));
+    assert_eq!(register().await.unwrap().state["status"], "assigned");
+
+    assert_eq!(service.hub(&["unlink", name]).await.code, 0);
+    let refused = register().await.unwrap_err().to_string();
+    assert!(refused.contains("no hub is linked"), "{refused}");
+    let ended = service.hub(&["unlink", name]).await;
+    assert!(ended.code == 1 && ended.stderr.contains("linked hub not found"), "{ended:?}");
+    assert!(!service.log().contains(&right.key), "{}", service.log());
+}
+
+#[tokio::test]
+async fn the_default_policy_is_shown_and_set() {
+    let service = Linking::new();
+    let config = service.configure("");
+    let _process = service.start(&config, Path::new("/nonexistent")).await;
+    assert_eq!(service.hub(&["policy"]).await.last_line(), "hashed");
+    assert_eq!(service.hub(&["policy", "geoLatency"]).await.last_line(), "geoLatency");
+    assert_eq!(service.hub(&["policy"]).await.last_line(), "geoLatency");
+    assert_eq!(service.hub(&["policy", "custom"]).await.code, 2);
 }
