@@ -64,3 +64,32 @@ fn retry_after(seconds: Option<u32>) -> Entries {
         Entries::new().with("retry-after", seconds).with("Retry-After", seconds)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+    use wire::amqp::Value;
+
+    use super::*;
+
+    #[test]
+    fn errors_have_a_condition_and_transient_ones_say_when_to_come_back() {
+        for (code, condition, transient) in [
+            (401_002, "amqp:unauthorized-access", false),
+            (400_003, "com.microsoft:argument-error", false),
+            (413_000, "com.microsoft:argument-error", false),
+            (404_203, "amqp:not-found", false),
+            (429_001, "com.microsoft:device-container-throttled", true),
+            (500_000, "amqp:internal-error", true),
+            (503_000, "amqp:internal-error", true),
+        ] {
+            let body = ErrorBody::new(code, "why", "id".into(), Timestamp::from_unix_seconds(0));
+            let error = rejection(&body, 3);
+            assert_eq!(error.condition, condition);
+            assert!(error.description.is_some_and(|text| text.contains(&code.to_string())));
+            for name in ["retry-after", "Retry-After"] {
+                assert_eq!(error.details.get(name), transient.then_some(&Value::Int(3)), "{code}");
+            }
+        }
+    }
+}
