@@ -21,6 +21,7 @@ mod device;
 mod endpoint;
 mod failure;
 mod hub;
+mod latency;
 mod links;
 mod mqtt;
 mod operator;

@@ -119,6 +119,10 @@ impl HubConnector for NoWay {
         Err(self.error())
     }
 
+    async fn reach(&self) -> Result<Duration, HubError> {
+        Err(self.error())
+    }
+
     async fn lacking(&self) -> Result<Vec<provisioning::ports::HubRight>, HubError> {
         Err(self.error())
     }

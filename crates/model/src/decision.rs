@@ -1,10 +1,10 @@
 //! Decisions: why a device got its hub, kept for those who ask later.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocationPolicy, AllocationWeight, EnrollmentRef, Failure, HubName, Timestamp};
+use crate::{
+    AllocationPolicy, AllocationWeight, EnrollmentRef, Failure, HubName, Latency, LatencySource, Timestamp,
+};
 
 /// One choice of a hub for a device: by what, among which hubs, and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,48 +164,6 @@ pub enum DecisionOutcome {
     Cancelled,
 }
 
-/// Where latencies are from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LatencySource {
-    /// The operator's table, by this range of addresses.
-    Table(String),
-    /// The operator's table, by this region, in which a GeoIP database puts the device's address.
-    Region(String),
-    /// Measured by the node that the device came to.
-    Probes,
-}
-
-/// A round trip between a device and a hub, or between a node and a hub, in microseconds. Kept to the microsecond,
-/// because hubs in one house are less than a millisecond away; at most 71 minutes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Latency(u32);
-
-impl Latency {
-    /// From microseconds.
-    pub const fn from_micros(micros: u32) -> Self {
-        Latency(micros)
-    }
-
-    /// From whole milliseconds.
-    pub const fn from_millis(millis: u32) -> Self {
-        Latency(millis.saturating_mul(1000))
-    }
-
-    /// Microseconds.
-    pub const fn micros(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for Latency {
-    /// `12.3 ms`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} ms", f64::from(self.0) / 1000.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,12 +220,5 @@ mod tests {
             r#"{"at":70000000,"enrollment":"individual","policy":"geoLatency","policy_of":"service","candidates":[{"hub":"near.hub","weight":1,"latency":12345,"excluded":"down"}],"latencies_from":{"table":"10.0.0.0/8"},"chosen":{"hub":"far.hub","because":"nearest"},"outcome":"pending"}"#
         );
         assert_eq!(serde_json::from_str::<Decision>(&text).unwrap(), decided);
-    }
-
-    #[test]
-    fn latencies_are_written_in_milliseconds() {
-        assert_eq!(Latency::from_micros(12_345).to_string(), "12.3 ms");
-        assert_eq!(Latency::from_millis(80).to_string(), "80.0 ms");
-        assert_eq!(Latency::from_millis(u32::MAX).micros(), u32::MAX);
     }
 }

@@ -252,7 +252,7 @@ text_id!(
 exact_case!(BlockReason);
 
 /// What the paths of the service operations endpoint begin with: the endpoints may share a port.
-const SERVICE_WORDS: [&str; 9] = [
+const SERVICE_WORDS: [&str; 12] = [
     "enrollments",
     "enrollmentGroups",
     "registrations",
@@ -260,6 +260,9 @@ const SERVICE_WORDS: [&str; 9] = [
     "blockedCertificates",
     "expiringCertificates",
     "subscriptions",
+    "linkedHubs",
+    "allocationPolicy",
+    "latency",
     "usage",
     "health",
 ];

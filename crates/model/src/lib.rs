@@ -18,6 +18,7 @@ mod explanation;
 mod ids;
 mod instance;
 mod key;
+mod latency;
 mod link;
 mod registration;
 mod revocation;
@@ -38,10 +39,7 @@ pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
 pub use crl_address::{CrlAddress, CrlAddressError, Scheme};
-pub use decision::{
-    Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, Latency, LatencySource,
-    PolicyOf,
-};
+pub use decision::{Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf};
 pub use draft::{
     BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
     IndividualAttestationDraft, IndividualDraft, KeysDraft,
@@ -57,6 +55,7 @@ pub use ids::{
 };
 pub use instance::{AccessPolicy, AllocationWeight, Instance, OutOfRange, Right, Rights, UnknownRight};
 pub use key::{KeyError, SymmetricKey};
+pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 pub use link::{AccessDraft, Configured, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,

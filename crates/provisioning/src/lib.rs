@@ -11,6 +11,7 @@ pub mod attest;
 pub mod authorities;
 pub mod enroll;
 mod error;
+mod latency;
 pub mod link;
 pub mod ports;
 mod record;

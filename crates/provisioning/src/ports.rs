@@ -10,7 +10,7 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use model::{
     Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag,
-    HostName, HubName, IdScope, IndividualEnrollment, Instance, Latency, LinkedHub, OperationKind, Order,
+    HostName, IdScope, IndividualEnrollment, Instance, LatencyReport, LinkedHub, OperationKind, Order,
     Registration, RegistrationId, RevocationList, Sha256Thumbprint, Timestamp, UsageRow, WebhookAnswer,
     WebhookRequest,
 };
@@ -345,34 +345,8 @@ pub trait Surroundings: Send + Sync {
     /// Why new devices should be kept away from a linked hub, if they should.
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment>;
 
-    /// All that latencies are taken from, for operators.
+    /// The table and the probes, for operators.
     fn report(&self) -> LatencyReport;
-}
-
-/// What latencies are taken from.
-#[derive(Debug, Clone, Default)]
-pub struct LatencyReport {
-    /// The operator's table: networks as they are looked at, then regions.
-    pub rows: Vec<Latencies>,
-    /// What this node measured, by the names of the hubs.
-    pub probes: Vec<HubProbe>,
-}
-
-/// What a node knows of a hub by looking at it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubProbe {
-    /// The hub.
-    pub hub: HubName,
-    /// How long it takes to connect; `None` when it has not answered lately.
-    pub latency: Option<Latency>,
-    /// The mean deviation from that.
-    pub variation: Option<Latency>,
-    /// Probes without an answer since the last one with one.
-    pub misses: u32,
-    /// When it was probed last.
-    pub probed: Option<Timestamp>,
-    /// How many devices it has; `None` while nobody needs to know.
-    pub devices: Option<u64>,
 }
 
 /// Surroundings of which nothing is known.

@@ -19,8 +19,9 @@ impl Watch {
     /// Over these sources. Nothing is probed before [`Watch::start`].
     pub(crate) fn new(sources: LatencySources, ports: SurveyPorts) -> Watch {
         let LatencySources { table, geoip, probe_interval } = sources;
+        let hubs = Arc::clone(&ports.hubs);
         let survey = Arc::new(Survey::new(ports, probe_interval));
-        let known = Arc::new(KnownSurroundings::new(table, geoip.clone(), Arc::clone(&survey)));
+        let known = Arc::new(KnownSurroundings::new(table, geoip.clone(), Arc::clone(&survey), hubs));
         Watch { known, survey, geoip }
     }
 

@@ -9,6 +9,7 @@ mod certificates;
 mod enrollments;
 mod error;
 mod explain;
+mod latency;
 mod links;
 mod registrations;
 mod reply;
@@ -97,6 +98,7 @@ async fn dispatch(
         Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
         Endpoint::Explain => explain::explain(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
+        Endpoint::LatencyRead => latency::read(api, granted, call),
         Endpoint::CertificateList => certificates::list(api, granted).await,
         Endpoint::CertificateRead => certificates::read(api, granted, call).await,
         Endpoint::CertificatePut => certificates::put(api, granted, call).await,

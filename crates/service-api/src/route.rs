@@ -26,6 +26,7 @@ pub(crate) enum Endpoint {
     RegistrationQuery,
     Explain,
     Usage,
+    LatencyRead,
     CertificateList,
     CertificateRead,
     CertificatePut,
@@ -94,7 +95,7 @@ const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right:
 const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
 
 /// Every route. `query` is an ID like any other for methods other than POST.
-static ROUTES: [Route; 37] = [
+static ROUTES: [Route; 38] = [
     route(Method::GET, &["enrollments", ID], Endpoint::IndividualRead, READ),
     route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
     route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
@@ -112,6 +113,7 @@ static ROUTES: [Route; 37] = [
     route(Method::POST, &["registrations", ID, "query"], Endpoint::RegistrationQuery, SEE),
     route(Method::POST, &["attestation", "explain"], Endpoint::Explain, READ),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
+    route(Method::GET, &["latency"], Endpoint::LatencyRead, ANY_READ),
     route(Method::GET, &["certificates"], Endpoint::CertificateList, SEE_CAS),
     route(Method::GET, &["certificates", ID], Endpoint::CertificateRead, SEE_CAS),
     route(Method::PUT, &["certificates", ID], Endpoint::CertificatePut, CONFIGURE),

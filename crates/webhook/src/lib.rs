@@ -17,8 +17,8 @@ use rustls::ClientConfig;
 use wire::service::{parse_webhook_answer, webhook_request_json};
 
 use address::Address;
-use places::Places;
 pub use places::Room;
+use places::{Place, Places};
 pub use signature::{HEADER as SIGNATURE_HEADER, signature};
 
 /// How webhooks are called.
@@ -58,30 +58,48 @@ impl WebhookClient {
         WebhookClient { settings, clock, places }
     }
 
+    /// Over a kept connection if there is one. The webhook may close that at any moment, so that failing it is no failure.
     async fn post(
         &self,
-        address: &Address,
-        tls: &Arc<ClientConfig>,
+        place: &Place,
+        (address, tls): (&Address, &Arc<ClientConfig>),
         body: Bytes,
     ) -> Result<Response<Bytes>, ClientError> {
         let limit = self.settings.time_limit;
         let signature = self.settings.signing_key.as_ref().map(|key| signature(key, self.clock.now(), &body));
         let mut headers = vec![("user-agent", "Muster"), ("accept", "application/json")];
         headers.extend(signature.as_deref().map(|signature| (SIGNATURE_HEADER, signature)));
+        let call = || Call {
+            method: Method::POST,
+            path_and_query: address.path_and_query.clone(),
+            headers: &headers,
+            body: body.clone(),
+            ..Call::default()
+        };
         within(limit, async {
+            if let Some(kept) = place.connections().take() {
+                match call_over(place, kept, call()).await {
+                    Err(ClientError::Http(_) | ClientError::Io(_) | ClientError::Closed) => {}
+                    outcome => return outcome,
+                }
+            }
             let deadlines = Deadlines { connect: limit, exchange: limit };
-            let connecting = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
-            let call = Call {
-                method: Method::POST,
-                path_and_query: address.path_and_query.clone(),
-                headers: &headers,
-                body,
-                ..Call::default()
-            };
-            connecting.await?.call(call).await
+            let opening = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
+            call_over(place, opening.await?, call()).await
         })
         .await
     }
+}
+
+/// The connection is kept when the call succeeds.
+async fn call_over(
+    place: &Place,
+    mut connection: HttpsConnection,
+    call: Call<'_>,
+) -> Result<Response<Bytes>, ClientError> {
+    let response = connection.call(call).await?;
+    place.connections().keep(connection);
+    Ok(response)
 }
 
 #[async_trait]
@@ -93,11 +111,11 @@ impl AllocationWebhook for WebhookClient {
         let Some(tls) = &self.settings.tls else {
             return WebhookOutcome::Failed("no CA certificates that a webhook could be trusted by".into());
         };
-        let Some(_place) = self.places.take(&address).await else {
+        let Some(place) = self.places.take(&address).await else {
             return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
         };
         let body = Bytes::from(webhook_request_json(request).to_string());
-        match self.post(&address, tls, body).await {
+        match self.post(&place, (&address, tls), body).await {
             Ok(response) => read(&response),
             Err(ClientError::BodyTooLong { limit }) => {
                 WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))

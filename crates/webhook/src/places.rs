@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use net::client::KeptConnections;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -36,40 +37,57 @@ const MAX_HOSTS: usize = 1024;
 pub(crate) struct Places {
     room: Room,
     in_all: Arc<Semaphore>,
-    of_hosts: Mutex<HashMap<(String, u16), Arc<Semaphore>>>,
+    hosts: Mutex<HashMap<(String, u16), Arc<Host>>>,
+}
+
+/// What is shared by the requests to one host.
+struct Host {
+    places: Arc<Semaphore>,
+    connections: KeptConnections,
 }
 
 /// The right to make one request, until it is dropped.
 pub(crate) struct Place {
+    host: Arc<Host>,
     _of_host: OwnedSemaphorePermit,
     _in_all: OwnedSemaphorePermit,
 }
 
+impl Place {
+    /// The host's connections that are not in use.
+    pub(crate) fn connections(&self) -> &KeptConnections {
+        &self.host.connections
+    }
+}
+
 impl Places {
     pub(crate) fn new(room: Room) -> Places {
-        Places { room, in_all: Arc::new(Semaphore::new(room.in_all)), of_hosts: Mutex::default() }
+        Places { room, in_all: Arc::new(Semaphore::new(room.in_all)), hosts: Mutex::default() }
     }
 
     /// First among the requests to the host, so that those who wait for a slow one take no place from others. `None`
     /// when there is none in time.
     pub(crate) async fn take(&self, address: &Address) -> Option<Place> {
-        let of_host = self.of_host(address);
+        let host = self.host(address);
         let waiting = async {
-            let of_host = of_host.acquire_owned().await.ok()?;
+            let of_host = Arc::clone(&host.places).acquire_owned().await.ok()?;
             let in_all = Arc::clone(&self.in_all).acquire_owned().await.ok()?;
-            Some(Place { _of_host: of_host, _in_all: in_all })
+            Some(Place { host, _of_host: of_host, _in_all: in_all })
         };
         timeout(self.room.wait, waiting).await.ok().flatten()
     }
 
-    fn of_host(&self, address: &Address) -> Arc<Semaphore> {
-        let mut hosts = self.of_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+    fn host(&self, address: &Address) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if hosts.len() >= MAX_HOSTS {
             // Nobody else holds it: no request is under way, and none waits.
-            hosts.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
+            hosts.retain(|_, host| Arc::strong_count(host) > 1);
         }
-        let key = (address.host.clone(), address.port);
-        Arc::clone(hosts.entry(key).or_insert_with(|| Arc::new(Semaphore::new(self.room.of_host))))
+        let new = || {
+            let places = Arc::new(Semaphore::new(self.room.of_host));
+            Arc::new(Host { places, connections: KeptConnections::default() })
+        };
+        Arc::clone(hosts.entry((address.host.clone(), address.port)).or_insert_with(new))
     }
 }
 
@@ -101,7 +119,7 @@ mod tests {
         for number in 0..3 * MAX_HOSTS {
             drop(places.take(&address(&number.to_string())).await);
         }
-        let hosts = places.of_hosts.lock().unwrap();
+        let hosts = places.hosts.lock().unwrap();
         assert!(hosts.len() <= MAX_HOSTS && hosts.contains_key(&("held".to_owned(), 443)));
         drop(held);
     }

@@ -11,10 +11,10 @@ mod table;
 
 use std::{net::IpAddr, sync::Arc};
 
-use model::LinkedHub;
+use model::{LatencyReport, LinkedHub};
 use provisioning::{
     allocate::{Ailment, Latencies},
-    ports::{LatencyReport, Surroundings},
+    ports::{Circuit, Hubs, Surroundings},
 };
 
 pub use geoip::{GeoIp, GeoIpError};
@@ -26,12 +26,18 @@ pub struct KnownSurroundings {
     table: LatencyTable,
     geoip: Option<Arc<GeoIp>>,
     survey: Arc<Survey>,
+    hubs: Arc<dyn Hubs>,
 }
 
 impl KnownSurroundings {
-    /// From these sources.
-    pub fn new(table: LatencyTable, geoip: Option<Arc<GeoIp>>, survey: Arc<Survey>) -> Self {
-        KnownSurroundings { table, geoip, survey }
+    /// From these sources; the ways to the hubs tell which of them fail.
+    pub fn new(
+        table: LatencyTable,
+        geoip: Option<Arc<GeoIp>>,
+        survey: Arc<Survey>,
+        hubs: Arc<dyn Hubs>,
+    ) -> Self {
+        KnownSurroundings { table, geoip, survey, hubs }
     }
 
     fn of_region(&self, address: IpAddr) -> Option<Latencies> {
@@ -50,7 +56,9 @@ impl Surroundings for KnownSurroundings {
     }
 
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment> {
-        if self.survey.is_silent(&hub.name) {
+        let connector = self.hubs.connector(hub);
+        let is_spared = connector.is_none_or(|connector| connector.health().circuit == Circuit::Open);
+        if is_spared || self.survey.is_silent(&hub.name) {
             return Some(Ailment::Down);
         }
         let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(&hub.name) >= Some(most));
@@ -58,6 +66,6 @@ impl Surroundings for KnownSurroundings {
     }
 
     fn report(&self) -> LatencyReport {
-        LatencyReport { rows: self.table.rows(), probes: self.survey.probes() }
+        LatencyReport { rows: self.table.rows(), probes: self.survey.probes(), seen: None }
     }
 }

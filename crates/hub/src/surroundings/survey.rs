@@ -8,10 +8,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use model::{HubName, LatencySource, LinkedHub, Timestamp};
+use model::{HubName, HubProbe, LatencySource, LinkedHub, Timestamp};
 use provisioning::{
     allocate::Latencies,
-    ports::{Clock, Entropy, HubProbe, Hubs, Store, StoreError},
+    ports::{Clock, Entropy, Hubs, Store, StoreError},
 };
 use tokio::{
     sync::Semaphore,

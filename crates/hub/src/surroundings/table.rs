@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
-use model::{HubName, Latency, LatencySource};
+use model::{HubName, Latency, LatencyRow, LatencySource};
 use provisioning::allocate::Latencies;
 
 /// Rows of one table: each is looked at for a device, so that there must be an end.
@@ -73,14 +73,21 @@ impl LatencyTable {
     }
 
     /// All rows: networks in the order in which they are looked at, then regions by name.
-    pub(super) fn rows(&self) -> Vec<Latencies> {
-        let networks = self.networks.iter().map(|(network, row)| {
-            Latencies::from(LatencySource::Table(network.to_string()), Arc::clone(row))
-        });
-        let mut names: Vec<_> = self.regions.keys().collect();
-        names.sort();
-        networks.chain(names.into_iter().filter_map(|region| self.of_region(region))).collect()
+    pub(super) fn rows(&self) -> Vec<LatencyRow> {
+        let networks = self.networks.iter();
+        let networks = networks.map(|(network, row)| shown(LatencySource::Table(network.to_string()), row));
+        let mut regions: Vec<_> = self.regions.iter().collect();
+        regions.sort_by_key(|(region, _)| *region);
+        let regions =
+            regions.into_iter().map(|(region, row)| shown(LatencySource::Region(region.clone()), row));
+        networks.chain(regions).collect()
     }
+}
+
+fn shown(source: LatencySource, row: &Row) -> LatencyRow {
+    let mut hubs: Vec<_> = row.iter().map(|(hub, latency)| (hub.clone(), *latency)).collect();
+    hubs.sort();
+    LatencyRow { source, hubs }
 }
 
 #[cfg(test)]
@@ -120,7 +127,7 @@ mod tests {
     fn regions_have_no_case_and_rows_are_told_apart() {
         let built = table(&[("10.1.2.3/8", 1)], &[("de-by", 2)]).unwrap();
         assert!(built.of_region("DE-BY").is_some() && built.of_region("DE").is_none());
-        let sources: Vec<_> = built.rows().iter().filter_map(|row| row.source().cloned()).collect();
+        let sources: Vec<_> = built.rows().into_iter().map(|row| row.source).collect();
         let expected = [LatencySource::Table("10.0.0.0/8".into()), LatencySource::Region("DE-BY".into())];
         assert_eq!(sources, expected);
         let twice = table(&[("10.0.0.0/8", 1), ("10.9.0.0/8", 1)], &[]).unwrap_err();

@@ -30,6 +30,7 @@ impl Hubs for Ways {
 struct Node {
     world: World,
     survey: Arc<Survey>,
+    hubs: Arc<Ways>,
     instance: Instance,
     _directory: TempDir,
 }
@@ -50,14 +51,15 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         store.put_instance(instance.clone()).await.unwrap();
+        let hubs = Arc::new(Ways(ways.into()));
         let ports = SurveyPorts {
             store: Arc::new(store),
-            hubs: Arc::new(Ways(ways.into())),
+            hubs: hubs.clone(),
             clock: world.clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         };
         let survey = Arc::new(Survey::new(ports, Duration::from_secs(10)));
-        Node { world, survey, instance, _directory: directory }
+        Node { world, survey, hubs, instance, _directory: directory }
     }
 
     async fn create(&self, device: &str) {
@@ -66,7 +68,7 @@ impl Node {
     }
 
     fn knows(&self, table: LatencyTable, geoip: Option<GeoIp>) -> KnownSurroundings {
-        KnownSurroundings::new(table, geoip.map(Arc::new), Arc::clone(&self.survey))
+        KnownSurroundings::new(table, geoip.map(Arc::new), Arc::clone(&self.survey), self.hubs.clone())
     }
 }
 
@@ -99,6 +101,20 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     let misses: Vec<_> = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.misses)).collect();
     assert_eq!(misses, [(HOST, 0), (GONE, 2)]);
     assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
+}
+
+/// Devices' own calls find out before a probe does.
+#[tokio::test]
+async fn a_hub_that_is_spared_because_calls_failed_is_down() {
+    let node = Node::new(None).await;
+    let known = node.knows(LatencyTable::default(), None);
+    let gone = &node.instance.linked_hubs[1];
+    let connector = node.hubs.connector(gone).unwrap();
+    assert_eq!(known.ailment(gone), None);
+    for _ in 0..5 {
+        connector.ensure_device(&sample::order("dev-1")).await.unwrap_err();
+    }
+    assert_eq!(known.ailment(gone), Some(Ailment::Down));
 }
 
 #[tokio::test]

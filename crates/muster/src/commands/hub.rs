@@ -13,6 +13,7 @@ use wire::sas::ConnectionString;
 use super::service::ServiceArgs;
 use super::target::read;
 
+mod latency;
 mod table;
 
 /// Link the hubs that devices are assigned to, and look at them, while devices register.
@@ -31,6 +32,7 @@ enum HubCommand {
     Unlink(UnlinkArgs),
     Check(CheckArgs),
     Policy(PolicyArgs),
+    Latency(latency::LatencyArgs),
 }
 
 /// Link a hub: an Azure IoT Hub, or an embedded hub of any Muster.
@@ -198,6 +200,7 @@ pub async fn run(args: HubArgs) -> anyhow::Result<ExitCode> {
         HubCommand::Unlink(args) => unlink(args).await,
         HubCommand::Check(args) => check(args).await,
         HubCommand::Policy(args) => policy(args).await,
+        HubCommand::Latency(args) => latency::run(args).await,
     }
 }
 

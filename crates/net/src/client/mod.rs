@@ -5,6 +5,7 @@ mod amqp;
 mod dial;
 mod fetch;
 mod https;
+mod kept;
 mod websocket;
 
 use std::{io, time::Duration};
@@ -13,6 +14,7 @@ pub use amqp::{AmqpClient, AmqpClientError, Login};
 pub use dial::{Duplex, dial, within};
 pub use fetch::{Document, fetch};
 pub use https::{Call, HttpsConnection};
+pub use kept::KeptConnections;
 pub use websocket::websocket;
 
 /// How long a client waits.

@@ -6,7 +6,7 @@
 
 use model::{Because, Latency, LatencySource, LinkedHub, RegistrationId};
 
-use super::{Situation, hashed};
+use super::{Latencies, Situation, hashed};
 
 /// How much farther than the nearest a hub may be, at least and in relation.
 struct Margin {
@@ -44,12 +44,20 @@ pub(super) fn choose<'a>(
     if let Some(hub) = current.filter(|hub| stays(hub)) {
         return Some((hub, Because::NearEnough));
     }
-    let Some(nearest) = nearest else {
-        return hashed::choose(hubs.iter().copied(), registration_id).map(|hub| (hub, Because::Hash));
+    let because = if nearest.is_some() { Because::Nearest } else { Because::Hash };
+    let hub = hashed::choose(self::nearest(hubs, &situation.latencies), registration_id);
+    hub.map(|hub| (hub, because))
+}
+
+/// The hubs that share new devices: those that are about as near as the nearest, or all when nothing is known.
+pub(super) fn nearest<'a>(hubs: &[&'a LinkedHub], latencies: &Latencies) -> Vec<&'a LinkedHub> {
+    let nearest = hubs.iter().filter_map(|hub| latencies.to(&hub.name)).min();
+    let as_near = |hub: &&LinkedHub| match (latencies.to(&hub.name), nearest) {
+        (Some(latency), Some(nearest)) => AS_NEAR.covers(latency, nearest),
+        (None, Some(_)) => false,
+        (_, None) => true,
     };
-    let as_near = |hub: &&&LinkedHub| latency(hub).is_some_and(|latency| AS_NEAR.covers(latency, nearest));
-    let hub = hashed::choose(hubs.iter().filter(as_near).copied(), registration_id);
-    hub.map(|hub| (hub, Because::Nearest))
+    hubs.iter().copied().filter(as_near).collect()
 }
 
 /// Whether it says nothing about a hub that it has no latency. A probe that got no answer shows only that the hub is down

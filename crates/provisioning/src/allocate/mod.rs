@@ -6,9 +6,12 @@ mod hashed;
 mod latency;
 mod situation;
 
+use std::net::IpAddr;
+
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, CustomAllocation, Decision, DecisionOutcome, EnrollmentRef,
-    EnrollmentSettings, Failure, HubName, Instance, LatencySource, PolicyOf, RegistrationId, Timestamp,
+    EnrollmentSettings, Failure, HubName, Instance, LatencySource, LinkedHub, PolicyOf, RegistrationId,
+    SeenFrom, Timestamp,
 };
 
 use candidates::{Field, wanted};
@@ -97,6 +100,16 @@ pub fn policy(instance: &Instance, settings: &EnrollmentSettings) -> (Allocation
     }
 }
 
+/// How the linked hubs look from a device with these latencies, and which of them a new one would get; what its
+/// enrollment may say is left out.
+pub fn seen_from(instance: &Instance, address: IpAddr, latencies: &Latencies) -> SeenFrom {
+    let hubs: Vec<_> = instance.linked_hubs.iter().filter(|hub| hub.takes_new_devices).collect();
+    let nearest = latency::nearest(&hubs, latencies).into_iter().map(|hub| hub.name.clone()).collect();
+    let far = |hub: &&LinkedHub| (hub.name.clone(), latencies.to(&hub.name));
+    let source = latencies.source().cloned();
+    SeenFrom { address, source, hubs: hubs.iter().map(far).collect(), nearest }
+}
+
 /// Whether a device may stay at this hub: it is linked still.
 pub fn may_stay(instance: &Instance, hub: &HubName) -> bool {
     instance.linked_hub(hub).is_some()
@@ -153,5 +166,7 @@ impl Allocation {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -33,13 +33,6 @@ impl Latencies {
         self.by_hub.get(hub).copied()
     }
 
-    /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&HubName, Latency)> {
-        let mut hubs: Vec<_> = self.by_hub.iter().map(|(hub, latency)| (hub, *latency)).collect();
-        hubs.sort();
-        hubs.into_iter()
-    }
-
     /// Where they are from; `None` when none are known.
     pub fn source(&self) -> Option<&LatencySource> {
         self.source.as_ref()

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{AllocationWeight, Configured, Exclusion, HubWay, IdScope, Latency, LinkedHub, SymmetricKey};
-use proptest::prelude::*;
 
 use super::*;
 
@@ -42,7 +41,7 @@ fn chosen(instance: &Instance, settings: &EnrollmentSettings) -> Result<String, 
 }
 
 /// The hub that was chosen, or why none was.
-fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
+pub(super) fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
     match allocation.choice {
         Choice::Hub(chosen) => Ok(chosen.hub.to_string()),
         Choice::None(problem) => Err(problem),
@@ -51,7 +50,7 @@ fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
 }
 
 /// By the default settings, where nothing is known.
-fn hashed_hub(instance: &Instance, device: &RegistrationId) -> String {
+pub(super) fn hashed_hub(instance: &Instance, device: &RegistrationId) -> String {
     hub_of(choose(instance, &EnrollmentSettings::default(), device, &Situation::default())).unwrap()
 }
 
@@ -101,16 +100,6 @@ fn case_of_the_registration_id_does_not_matter() {
         let upper = RegistrationId::parse(format!("DEVICE-{number}")).unwrap();
         assert_eq!(hashed_hub(&linked, &upper), hashed_hub(&linked, &device(number)));
     }
-}
-
-/// How many of `devices` each hub gets.
-fn shares(linked: &Instance, devices: usize) -> Vec<usize> {
-    let mut counts = vec![0; linked.linked_hubs.len()];
-    for number in 0..devices {
-        let name = hashed_hub(linked, &device(number));
-        counts[linked.linked_hubs.iter().position(|hub| hub.name.as_str() == name).unwrap()] += 1;
-    }
-    counts
 }
 
 /// Ten milliseconds to the first hub, and so on.
@@ -253,68 +242,28 @@ fn decisions_say_whose_policy_it_was_and_what_stood_against_a_hub() {
     assert!(matches!(failed.outcome, DecisionOutcome::Failed(Failure { code: 400_208, .. })));
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+#[test]
+fn operators_see_what_a_device_would_get() {
+    let mut closed = hub("closed.hub", 1);
+    closed.takes_new_devices = false;
+    let linked = instance(vec![hub("a.hub", 1), closed, hub("b.hub", 1), hub("c.hub", 1)]);
+    let address = [10, 0, 0, 1].into();
+    let table = LatencySource::Table("10.0.0.0/8".into());
+    let millis = [("a.hub", 12), ("b.hub", 10), ("closed.hub", 1)];
+    let seen = seen_from(&linked, address, &latencies(table.clone(), &millis));
+    let names = |hubs: &[HubName]| hubs.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        (seen.source.clone(), names(&seen.nearest)),
+        (Some(table), vec!["a.hub".into(), "b.hub".into()])
+    );
+    let far: Vec<_> =
+        seen.hubs.iter().map(|(hub, latency)| (hub.as_str(), latency.map(Latency::millis))).collect();
+    assert_eq!(far, [("a.hub", Some(12.0)), ("b.hub", Some(10.0)), ("c.hub", None)]);
 
-    /// Chi-square of the shares against the weights. The bound is the 1 - 1e-9 quantile, approximated by
-    /// Wilson and Hilferty's formula, so that a right implementation passes every time.
-    #[test]
-    fn shares_fit_the_weights(weights in prop::collection::vec(1u16..=20, 2..8), seed in 0u32..10_000) {
-        let hubs = weights.iter().enumerate().map(|(n, weight)| hub(&format!("h{n}-{seed}.hub"), *weight)).collect();
-        let devices = 4_000;
-        let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-        let chi_square: f64 = shares(&instance(hubs), devices).iter().zip(&weights).map(|(count, weight)| {
-            let expected = devices as f64 * f64::from(*weight) / total;
-            (*count as f64 - expected).powi(2) / expected
-        }).sum();
-        let freedom = (weights.len() - 1) as f64;
-        let bound = freedom * (1.0 - 2.0 / (9.0 * freedom) + 6.0 * (2.0 / (9.0 * freedom)).sqrt()).powi(3);
-        prop_assert!(chi_square < bound, "chi-square {chi_square} with bound {bound}");
-    }
-
-    /// Linking a hub moves devices only to it, and unlinking one moves only its own.
-    #[test]
-    fn a_new_hub_takes_only_its_share(weights in prop::collection::vec(1u16..=1000, 1..8), added in 1u16..=1000) {
-        let mut hubs: Vec<_> = weights.iter().enumerate().map(|(n, w)| hub(&format!("h{n}.hub"), *w)).collect();
-        let without = instance(hubs.clone());
-        hubs.push(hub("added.hub", added));
-        let with = instance(hubs);
-        for number in 0..500 {
-            let (old, new) = (hashed_hub(&without, &device(number)), hashed_hub(&with, &device(number)));
-            prop_assert!(new == old || new == "added.hub");
-        }
-    }
-
-    /// More weight for a hub moves devices only to it, less only away from it; and no more than the shares differ by,
-    /// within what chance allows (six standard deviations of a binomial).
-    #[test]
-    fn a_new_weight_moves_only_the_difference(
-        weights in prop::collection::vec(1u16..=20, 2..8),
-        weight in 1u16..=20,
-        seed in 0u32..10_000,
-    ) {
-        let hubs: Vec<_> =
-            weights.iter().enumerate().map(|(n, weight)| hub(&format!("h{n}-{seed}.hub"), *weight)).collect();
-        let before = instance(hubs.clone());
-        let mut changed = hubs;
-        changed[0].weight = AllocationWeight::new(weight).unwrap();
-        let changed_name = changed[0].name.to_string();
-        let after = instance(changed);
-        let devices = 2_000_u32;
-        let mut moved = 0_u32;
-        for number in 0..devices {
-            let (old, new) = (hashed_hub(&before, &device(number as usize)), hashed_hub(&after, &device(number as usize)));
-            if old != new {
-                let (grows, shrinks) = (weight > weights[0], weight < weights[0]);
-                prop_assert!(grows && new == changed_name || shrinks && old == changed_name, "{old} {new}");
-                moved += 1;
-            }
-        }
-        let others: f64 = weights.iter().skip(1).map(|weight| f64::from(*weight)).sum();
-        let share = |weight: u16| f64::from(weight) / (f64::from(weight) + others);
-        let expected = (share(weight) - share(weights[0])).abs();
-        let spread = (f64::from(devices) * expected * (1.0 - expected)).sqrt();
-        let bound = f64::from(devices) * expected + 6.0 * spread + 1.0;
-        prop_assert!(f64::from(moved) <= bound, "{moved} moved, expected {bound} at most");
-    }
+    let unknown = seen_from(&linked, address, &Latencies::default());
+    assert_eq!(
+        (unknown.source, names(&unknown.nearest).len()),
+        (None, 3),
+        "all share while nothing is known"
+    );
 }

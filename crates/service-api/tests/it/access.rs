@@ -10,7 +10,7 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
     const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
     const WRITE: &[&str] = &["EnrollmentWrite"];
     match (method.as_str(), path) {
-        ("GET", "/usage" | "/linkedHubs" | "/linkedHubs/{id}" | "/allocationPolicy") => &[
+        ("GET", "/usage" | "/latency" | "/linkedHubs" | "/linkedHubs/{id}" | "/allocationPolicy") => &[
             "ServiceConfig",
             "EnrollmentRead",
             "EnrollmentWrite",

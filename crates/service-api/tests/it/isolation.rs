@@ -26,7 +26,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         ("POST", "/enrollmentGroups") => ("", bulk("enrollmentGroups", group("group-1"))),
         ("PUT", "/linkedHubs/{id}") => ("far.example", json!({"connectionString": FAR})),
         ("PUT", "/allocationPolicy") => ("", json!({"allocationPolicy": "static"})),
-        ("GET", "/allocationPolicy" | "/linkedHubs") => ("", Value::Null),
+        ("GET", "/allocationPolicy" | "/latency" | "/linkedHubs") => ("", Value::Null),
         (_, pattern) if pattern.starts_with("/linkedHubs/{id}") => ("far.example", Value::Null),
         ("POST", "/registrations/{id}/query") => ("group-1", query),
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
@@ -102,7 +102,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             }
             (_, "/usage") => assert!(!answer.ok()["usage"].as_array().unwrap().is_empty(), "{answer:?}"),
             ("GET", "/linkedHubs") => assert_eq!(answer.ok().as_array().unwrap().len(), 2, "{answer:?}"),
-            ("GET", "/allocationPolicy") => assert_eq!(answer.status, 200, "{answer:?}"),
+            ("GET", "/allocationPolicy" | "/latency") => assert_eq!(answer.status, 200, "{answer:?}"),
             (_, "/attestation/explain") => assert_eq!(answer.ok()["considered"], json!([])),
             _ => assert_eq!(answer.status, 404, "{answer:?}"),
         }

@@ -8,6 +8,7 @@ mod certificates;
 mod enrollments;
 mod explain;
 mod isolation;
+mod latency;
 mod links;
 mod paging;
 mod registrations;

@@ -137,3 +137,17 @@ async fn a_slow_webhook_keeps_no_other_one_waiting() {
     let put_off = waiting.join_next().await.unwrap().unwrap();
     assert!(matches!(&put_off, WebhookOutcome::Retry(reason) if reason.contains("at once")), "{put_off:?}");
 }
+
+#[tokio::test]
+async fn connections_are_kept_and_one_that_was_closed_is_no_failure() {
+    let server = Server::answering(200, "{}");
+    let client = client(server.settings());
+    for _ in 0..3 {
+        assert_eq!(client.ask(&server.request()).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+    }
+    let peers = server.peers();
+    assert!(peers.len() == 3 && peers.iter().all(|peer| *peer == peers[0]), "{peers:?}");
+
+    let again = server.restarted().await;
+    assert_eq!(client.ask(&again.request()).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+}

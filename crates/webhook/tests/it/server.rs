@@ -1,18 +1,20 @@
 //! A webhook over TLS, and the client that trusts it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::post;
+use axum::{Extension, Router};
 use model::{CustomAllocation, Enrollment, Presented, WebhookRequest};
-use net::{CancellationToken, Gate, Limits, Site, bind, tls};
+use net::{CancellationToken, Gate, Limits, Peer, Site, bind, tls};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 use serde_json::Value;
 use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
+use tokio::net::TcpStream;
 use webhook::{Settings, WebhookClient};
 
 /// How the webhook answers.
@@ -25,6 +27,7 @@ pub struct Script {
 
 /// One request as the webhook got it.
 pub struct Heard {
+    pub peer: SocketAddr,
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -39,6 +42,8 @@ struct Shared {
 pub struct Server {
     pub port: u16,
     pub ca_pem: String,
+    certificate: ServerCertificate,
+    script: Script,
     heard: Arc<Mutex<Vec<Heard>>>,
     shutdown: CancellationToken,
 }
@@ -49,20 +54,38 @@ impl Server {
     }
 
     pub fn start(script: Script) -> Server {
-        let certificate = ServerCertificate::of("127.0.0.1");
+        Server::on(0, script, ServerCertificate::of("127.0.0.1"))
+    }
+
+    /// The server ends and starts again where it was; its connections are closed.
+    pub async fn restarted(self) -> Server {
+        self.shutdown.cancel();
+        // A server that has let go of its port has closed its listener; connections go within the grace.
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Server::on(self.port, self.script.clone(), self.certificate.clone())
+    }
+
+    fn on(port: u16, script: Script, certificate: ServerCertificate) -> Server {
         let identity =
             tls::Identity::from_pem(certificate.certificate.as_bytes(), certificate.key.as_bytes());
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = bind(([127, 0, 0, 1], port).into()).unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::default());
-        let shared = Shared { script, heard: Arc::clone(&heard) };
+        let shared = Shared { script: script.clone(), heard: Arc::clone(&heard) };
         let router = Router::new().fallback(post(answer)).with_state(shared);
         let shutdown = CancellationToken::new();
         let tls = tls::server_config(vec![identity.unwrap()]).unwrap();
-        let site = Site::from(router);
         let gate = Gate::new(Limits::default());
-        tokio::spawn(net::serve_https(listener, tls, site, gate, shutdown.clone()));
-        Server { port, ca_pem: certificate.ca, heard, shutdown }
+        tokio::spawn(net::serve_https(listener, tls, Site::from(router), gate, shutdown.clone()));
+        let ca_pem = certificate.ca.clone();
+        Server { port, ca_pem, certificate, script, heard, shutdown }
+    }
+
+    /// Where its requests came from.
+    pub fn peers(&self) -> Vec<SocketAddr> {
+        self.heard.lock().unwrap().iter().map(|heard| heard.peer).collect()
     }
 
     /// What it was asked, once.
@@ -113,11 +136,12 @@ pub fn request(url: &str) -> WebhookRequest {
 
 async fn answer(
     State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, String) {
-    shared.heard.lock().unwrap().push(Heard { uri, headers, body });
+    shared.heard.lock().unwrap().push(Heard { peer: peer.addr, uri, headers, body });
     tokio::time::sleep(shared.script.delay).await;
     (StatusCode::from_u16(shared.script.status).unwrap(), shared.script.body)
 }

@@ -12,6 +12,7 @@ mod condition;
 mod explanation;
 mod group;
 mod individual;
+mod latency;
 mod link;
 mod members;
 mod page;
@@ -31,6 +32,7 @@ pub use condition::parse_if_match;
 pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};
 pub use group::{group_json, parse_group};
 pub use individual::{individual_json, parse_individual};
+pub use latency::latency_json;
 pub use link::{
     LinkError, LinkNotes, MASKED_KEY, default_policy_json, link_json, parse_ca_certificates,
     parse_default_policy, parse_hub_connection, parse_link,

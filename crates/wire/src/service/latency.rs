@@ -1,0 +1,113 @@
+//! What is known of latencies, which is Muster's own.
+
+use model::{HubName, HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
+use serde_json::{Map, Value};
+
+use super::members::Object;
+
+/// Writes `{"probes": […], "table": […], "seenFrom": {…}?}`; latencies are in milliseconds, with a fraction.
+pub fn latency_json(report: &LatencyReport) -> Value {
+    let mut json = Object::default();
+    json.put("probes", report.probes.iter().map(probe_json).collect::<Vec<_>>())
+        .put("table", report.rows.iter().map(row_json).collect::<Vec<_>>())
+        .put_some("seenFrom", report.seen.as_ref().map(seen_json));
+    json.into_value()
+}
+
+fn probe_json(probe: &HubProbe) -> Value {
+    let mut json = Object::default();
+    json.put("hub", probe.hub.as_str())
+        .put_some("latencyMs", probe.latency.map(Latency::millis))
+        .put_some("variationMs", probe.variation.map(Latency::millis))
+        .put("misses", probe.misses)
+        .put_some("probedDateTimeUtc", probe.probed.map(|at| at.to_string()))
+        .put_some("deviceCount", probe.devices);
+    json.into_value()
+}
+
+fn row_json(row: &LatencyRow) -> Value {
+    let mut json = Object::default();
+    put_source(&mut json, &row.source);
+    json.put("hubs", hubs_json(row.hubs.iter().map(|(hub, latency)| (hub, Some(*latency)))));
+    json.into_value()
+}
+
+fn seen_json(seen: &SeenFrom) -> Value {
+    let mut json = Object::default();
+    json.put("address", seen.address.to_string());
+    if let Some(source) = &seen.source {
+        put_source(&mut json, source);
+    }
+    json.put("hubs", hubs_json(seen.hubs.iter().map(|(hub, latency)| (hub, *latency))))
+        .put("nearest", seen.nearest.iter().map(HubName::as_str).collect::<Vec<_>>());
+    json.into_value()
+}
+
+fn put_source(json: &mut Object, source: &LatencySource) {
+    match source {
+        LatencySource::Table(network) => json.put("source", "network").put("network", network.as_str()),
+        LatencySource::Region(region) => json.put("source", "region").put("region", region.as_str()),
+        LatencySource::Probes => json.put("source", "probes"),
+    };
+}
+
+/// Latencies by hub; null where none is known.
+fn hubs_json<'a>(hubs: impl Iterator<Item = (&'a HubName, Option<Latency>)>) -> Value {
+    let hubs = hubs.map(|(hub, latency)| (hub.to_string(), Value::from(latency.map(Latency::millis))));
+    Value::Object(hubs.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn everything_that_is_known() {
+        let [near, far] = ["near.hub", "far.hub"].map(|name| HubName::parse(name).unwrap());
+        let probe = HubProbe {
+            hub: near.clone(),
+            latency: Some(Latency::from_micros(1500)),
+            variation: Some(Latency::from_micros(250)),
+            misses: 0,
+            probed: Some(Timestamp::from_unix_seconds(0)),
+            devices: Some(7),
+        };
+        let silent = HubProbe {
+            hub: far.clone(),
+            latency: None,
+            variation: None,
+            misses: 3,
+            probed: None,
+            devices: None,
+        };
+        let report = LatencyReport {
+            rows: vec![LatencyRow {
+                source: LatencySource::Table("10.0.0.0/8".into()),
+                hubs: vec![(near.clone(), Latency::from_millis(2))],
+            }],
+            probes: vec![probe, silent],
+            seen: Some(SeenFrom {
+                address: [10, 0, 0, 1].into(),
+                source: Some(LatencySource::Table("10.0.0.0/8".into())),
+                hubs: vec![(near.clone(), Some(Latency::from_millis(2))), (far, None)],
+                nearest: vec![near],
+            }),
+        };
+        assert_eq!(
+            latency_json(&report),
+            json!({
+                "probes": [
+                    {"hub": "near.hub", "latencyMs": 1.5, "variationMs": 0.25, "misses": 0,
+                     "probedDateTimeUtc": "1970-01-01T00:00:00.0000000Z", "deviceCount": 7},
+                    {"hub": "far.hub", "misses": 3}
+                ],
+                "table": [{"source": "network", "network": "10.0.0.0/8", "hubs": {"near.hub": 2.0}}],
+                "seenFrom": {"address": "10.0.0.1", "source": "network", "network": "10.0.0.0/8",
+                    "hubs": {"near.hub": 2.0, "far.hub": null}, "nearest": ["near.hub"]}
+            })
+        );
+    }
+}
