@@ -15,6 +15,7 @@ pub(crate) fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<R
 }
 
 fn address(text: &str) -> Result<IpAddr, Failure> {
-    let refused = |_| Failure::Argument(format!("address must be an IP address such as 10.20.3.4, not {text:?}"));
+    let refused =
+        |_| Failure::Argument(format!("address must be an IP address such as 10.20.3.4, not {text:?}"));
     text.parse().map_err(refused)
 }

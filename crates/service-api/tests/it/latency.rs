@@ -14,6 +14,6 @@ async fn what_a_device_from_an_address_would_get() {
     assert_eq!(seen["seenFrom"], expected, "the other hub takes no new devices");
     world.get("/latency?address=fd00::1").send().await.ok();
     for text in ["here", "10.0.0.0/8", ""] {
-        world.get(&format!("/latency?address={text}")).send().await.refused(400_004);
+        world.get(&format!("/latency?address={text}")).send().await.refused(400_002);
     }
 }

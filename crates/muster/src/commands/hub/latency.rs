@@ -52,7 +52,8 @@ fn list<'a>(report: &'a Value, name: &str) -> anyhow::Result<&'a Vec<Value>> {
 }
 
 fn probes(probes: &[Value]) -> Table {
-    let mut table = new(&["hub, from the node that answers", "ms", "± ms", "unanswered", "devices", "probed"]);
+    let mut table =
+        new(&["hub, from the node that answers", "ms", "± ms", "unanswered", "devices", "probed"]);
     for probe in probes {
         table.add_row([
             text(&probe["hub"]),
