@@ -129,6 +129,12 @@ impl ServiceClient {
         self.0.call(Method::POST, "/attestation/explain", Some(device)).await
     }
 
+    /// Reads the last registrations under a name that were refused, newest first.
+    pub async fn attempts(&mut self, registration_id: &str) -> Result<Value, OperatorError> {
+        let path = format!("/registrations/{}/attempts", encode_component(registration_id));
+        self.0.call(Method::GET, &path, None).await
+    }
+
     /// How many enrollments a bulk operation may have.
     pub const BULK_LIMIT: usize = 10;
 }

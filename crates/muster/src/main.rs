@@ -39,6 +39,8 @@ enum Command {
     Hub(commands::hub::HubArgs),
     /// Keep the CAs that devices' certificates lead to.
     Certificate(commands::certificate::CertificateArgs),
+    /// See what became of devices that registered.
+    Registration(commands::registration::RegistrationArgs),
     /// Show how many operations a service instance completed.
     Usage(commands::usage::UsageArgs),
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
                 Command::Cert(args) => commands::cert::run(args),
                 Command::Hub(args) => commands::hub::run(args).await,
                 Command::Certificate(args) => commands::certificate::run(args).await,
+                Command::Registration(args) => commands::registration::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
             }
         })

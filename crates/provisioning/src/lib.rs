@@ -24,7 +24,7 @@ pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
 use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
 
-/// The verbs, over the ports that they need, and the challenges that are open.
+/// The verbs, over the ports that they need, the challenges that are open, and the refusals not yet written.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
@@ -33,6 +33,7 @@ pub struct Provisioning {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) challenges: Challenges,
+    pub(crate) refused: register::Waiting,
 }
 
 /// What [`Provisioning`] stands on.
@@ -55,8 +56,8 @@ impl Provisioning {
     /// Over these ports.
     pub fn new(ports: Ports) -> Self {
         let Ports { store, hubs, webhook, surroundings, clock, entropy } = ports;
-        let challenges = Challenges::default();
-        Provisioning { store, hubs, webhook, surroundings, clock, entropy, challenges }
+        let (challenges, refused) = (Challenges::default(), register::Waiting::default());
+        Provisioning { store, hubs, webhook, surroundings, clock, entropy, challenges, refused }
     }
 
     /// The instance with this ID scope.

@@ -9,10 +9,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
-    Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup, EnrollmentGroupId, Etag,
-    HostName, IdScope, IndividualEnrollment, Instance, LatencyReport, LinkedHub, OperationKind, Order,
-    Registration, RegistrationId, RevocationList, Sha256Thumbprint, Timestamp, UsageRow, WebhookAnswer,
-    WebhookRequest,
+    Attempt, Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup,
+    EnrollmentGroupId, Etag, HostName, IdScope, IndividualEnrollment, Instance, LatencyReport, LinkedHub,
+    OperationKind, Order, Registration, RegistrationId, RevocationList, Sha256Thumbprint, Timestamp,
+    UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
@@ -114,9 +114,23 @@ pub trait Store: Send + Sync {
     /// returns. The outcomes are in the order of the changes.
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError>;
 
+    /// Keeps attempts, the newest [`ATTEMPTS_OF_ONE`] of each name, and of known and of unknown names the newest
+    /// [`ATTEMPTS_OF_A_KIND`]; forgets older ones.
+    async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError>;
+
+    /// The attempts kept of a name, newest first.
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError>;
+
     /// Operations by day and kind, from the first to the last day, both included.
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError>;
 }
+
+/// How many refused attempts are kept of one registration ID: enough to see whether they have one reason.
+pub const ATTEMPTS_OF_ONE: usize = 5;
+
+/// How many are kept of all known registration IDs of an instance, and again of all that are not known: at most 3 KiB
+/// each.
+pub const ATTEMPTS_OF_A_KIND: usize = 5_000;
 
 /// What [`Store::commit`] is to do.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -23,6 +23,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use webhook::WebhookClient;
 
 use crate::{
+    attempts,
     authorities::AuthorityWatch,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
     links,
@@ -93,6 +94,7 @@ pub struct App {
     connectors: Arc<dyn Hubs>,
     watch: Watch,
     authorities: AuthorityWatch,
+    provisioning: Arc<Provisioning>,
     desk: Arc<Desk>,
     router: axum::Router,
     device_api: DeviceApi,
@@ -142,7 +144,8 @@ impl App {
         let ports = Ports { clock, entropy };
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports.clone(), plan.timing);
-        let service = service_api::router(ServiceApi::new(provisioning, ports.clock, ports.entropy));
+        let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
+        let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
@@ -152,6 +155,7 @@ impl App {
             connectors,
             watch,
             authorities,
+            provisioning,
             desk,
             router,
             device_api,
@@ -186,6 +190,7 @@ impl App {
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }
+        tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
         let (tls, gate, sockets) = (self.tls, self.gate, self.sockets);
         let (mqtt, amqp) = (self.device_api.mqtt(), self.device_api.amqp());
         let site = Site { router: self.router, mqtt: Some(mqtt.clone()), amqp: Some(amqp.clone()) };

@@ -2,6 +2,7 @@
 //! nothing.
 
 pub mod app;
+mod attempts;
 mod authorities;
 pub mod config;
 pub mod dev;

@@ -96,6 +96,7 @@ async fn dispatch(
         Endpoint::RegistrationRead => registrations::read(api, granted, call).await,
         Endpoint::RegistrationDelete => registrations::delete(api, granted, call).await,
         Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
+        Endpoint::RegistrationAttempts => registrations::attempts(api, granted, call).await,
         Endpoint::Explain => explain::explain(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
         Endpoint::LatencyRead => latency::read(api, granted, call),

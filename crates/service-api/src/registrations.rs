@@ -4,7 +4,7 @@ use axum::response::Response;
 use model::{EnrollmentGroupId, RegistrationId};
 use wire::{
     device::registration_state,
-    service::{Collection, SelectAll},
+    service::{Collection, SelectAll, attempts_json},
 };
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
@@ -34,4 +34,12 @@ pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> R
     let page = api.provisioning.query_registrations(granted.instance(), &group, request).await?;
     let items = page.items.iter().map(registration_state).collect();
     Ok(reply::page(Collection::Registrations, items, limit, page.next.as_deref()))
+}
+
+/// Shows the last registrations under a name that were refused, and why; also of a name that was never let in. Not part of
+/// the hosted service's API.
+pub(crate) async fn attempts(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let id = call.id(|text| RegistrationId::parse(text))?;
+    let attempts = api.provisioning.attempts(granted.instance(), &id).await?;
+    Ok(reply::ok(&attempts_json(&attempts)))
 }

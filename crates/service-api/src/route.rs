@@ -24,6 +24,7 @@ pub(crate) enum Endpoint {
     RegistrationRead,
     RegistrationDelete,
     RegistrationQuery,
+    RegistrationAttempts,
     Explain,
     Usage,
     LatencyRead,
@@ -95,7 +96,7 @@ const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right:
 const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
 
 /// Every route. `query` is an ID like any other for methods other than POST.
-static ROUTES: [Route; 38] = [
+static ROUTES: &[Route] = &[
     route(Method::GET, &["enrollments", ID], Endpoint::IndividualRead, READ),
     route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
     route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
@@ -111,6 +112,7 @@ static ROUTES: [Route; 38] = [
     route(Method::GET, &["registrations", ID], Endpoint::RegistrationRead, SEE),
     route(Method::DELETE, &["registrations", ID], Endpoint::RegistrationDelete, DROP),
     route(Method::POST, &["registrations", ID, "query"], Endpoint::RegistrationQuery, SEE),
+    route(Method::GET, &["registrations", ID, "attempts"], Endpoint::RegistrationAttempts, SEE),
     route(Method::POST, &["attestation", "explain"], Endpoint::Explain, READ),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
     route(Method::GET, &["latency"], Endpoint::LatencyRead, ANY_READ),
@@ -269,6 +271,7 @@ mod tests {
         check(Method::GET, "/registrations/a", Ok((RegistrationRead, "a")));
         check(Method::DELETE, "/registrations/a", Ok((RegistrationDelete, "a")));
         check(Method::POST, "/registrations/g/query", Ok((RegistrationQuery, "g")));
+        check(Method::GET, "/registrations/a/attempts", Ok((RegistrationAttempts, "a")));
         check(Method::POST, "/attestation/explain", Ok((Explain, "")));
         check(Method::GET, "/usage", Ok((Usage, "")));
         check(Method::GET, "/certificates/", Ok((CertificateList, "")));

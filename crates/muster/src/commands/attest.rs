@@ -25,7 +25,7 @@ enum AttestCommand {
 /// Explain step by step why a device would be let in or refused, without registering it.
 ///
 /// Say what the device presents: its certificates, its SAS token, or the keys of its TPM. It is shown which enrollments
-/// were considered, and why one was chosen or each was refused. Nothing is registered and nothing is counted as an
+/// were considered, and why one was chosen or each was refused, after the last attempts of that name that were refused. Nothing is registered and nothing is counted as an
 /// operation. What a device is told of a refusal is terse on purpose; this is for the operator.
 ///
 /// Exit status 0 when the device would be let in, 1 when not, 2 for wrong usage.
@@ -66,8 +66,17 @@ struct ExplainArgs {
 /// Runs the command.
 pub async fn run(args: AttestArgs) -> anyhow::Result<ExitCode> {
     let AttestCommand::Explain(args) = args.command;
-    let reply = args.service.client()?.explain(&described(&args)?).await?;
-    println!("{}", if args.json { format!("{reply:#}") } else { explanation::text(&reply) });
+    let mut client = args.service.client()?;
+    let reply = client.explain(&described(&args)?).await?;
+    if args.json {
+        println!("{reply:#}");
+    } else {
+        // Who may read enrollments may not always see registrations.
+        let attempts = client.attempts(args.registration_id.as_str()).await.ok();
+        let attempts =
+            attempts.map(|reply| format!("{}\n", explanation::attempts(&reply))).unwrap_or_default();
+        println!("{attempts}{}", explanation::text(&reply));
+    }
     let is_let_in = matches!(reply["outcome"].as_str(), Some("admitted" | "challenged"));
     Ok(if is_let_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

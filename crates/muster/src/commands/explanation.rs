@@ -19,6 +19,24 @@ pub fn text(explanation: &Value) -> String {
     lines.join("\n")
 }
 
+/// When and from where an attempt was made that was refused.
+pub fn heading(attempt: &Value) -> String {
+    let from = match word(&attempt["address"]) {
+        "" => String::new(),
+        address => format!(" from {address}"),
+    };
+    format!("{}{from}", word(&attempt["dateTimeUtc"]))
+}
+
+/// The attempts of a device that were refused, a line each.
+pub fn attempts(reply: &Value) -> String {
+    let attempts = list(&reply["attempts"]);
+    let attempt = |attempt| format!("{}: {}", heading(attempt), outcome(attempt));
+    let mut lines = Vec::new();
+    section(&mut lines, "attempts", attempts.iter().map(attempt).collect(), "none was refused lately");
+    lines.join("\n")
+}
+
 const INDENT: usize = 12;
 
 fn section(lines: &mut Vec<String>, title: &str, entries: Vec<String>, if_none: &str) {

@@ -9,6 +9,7 @@ pub mod device;
 mod explanation;
 pub mod fleet;
 pub mod hub;
+pub mod registration;
 pub mod serve;
 mod service;
 mod target;

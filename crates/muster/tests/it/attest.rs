@@ -44,3 +44,28 @@ async fn tells_why_a_device_is_let_in_or_refused() {
     assert!(ended.stderr.contains("sasToken"), "{ended:?}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_registrations_are_kept_for_the_operator() {
+    let world = World::start().await;
+    let key = testkit::sample::key(77).to_base64();
+    let register = ["--registration-id", "device-1", "--key", &key];
+    let refused = world.muster(&["device", "register"], &register).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(!refused.stderr.contains("signature"), "the device is told little: {refused:?}");
+
+    let mut attempts = String::new();
+    for _ in 0..50 {
+        attempts = world.muster(&["registration", "attempts", "device-1"], &[]).await.stdout;
+        if attempts.contains("from 127.0.0.1") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    assert!(attempts.contains("refuses: the SAS token's signature fits neither key"), "{attempts}");
+    let explained = explain(&world, &["--registration-id", "device-1"]).await;
+    assert!(explained.stdout.contains("from 127.0.0.1: refused: the SAS token's signature"), "{explained:?}");
+    let none = world.muster(&["registration", "attempts", "device-2"], &[]).await;
+    assert_eq!((none.code, none.stdout.trim()), (0, "no attempt of device-2 was refused lately"));
+    world.stop().await;
+}

@@ -30,6 +30,8 @@ async fn every_command_has_an_example() {
         &["hub", "unlink"],
         &["hub", "check"],
         &["hub", "policy"],
+        &["attest", "explain"],
+        &["registration", "attempts"],
         &["usage"],
     ] {
         let ended = muster(command.iter().chain(&["--help"])).await;

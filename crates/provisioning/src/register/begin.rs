@@ -26,7 +26,7 @@ impl Provisioning {
         for _ in 0..MAX_RACES {
             let previous = self.store.registration(&instance.id_scope, &request.registration_id).await?;
             let id = &request.registration_id;
-            let attested = match self.identify(instance, id, &request.evidence, previous.as_ref()).await? {
+            let attested = match self.identify_or_note(instance, request, previous.as_ref()).await? {
                 Proof::Attested(attested) => attested,
                 Proof::Challenge(tpm) => {
                     return Ok(Begun::Challenged(self.challenge(instance, id, tpm, previous.as_ref())?));

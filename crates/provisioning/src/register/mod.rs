@@ -5,6 +5,7 @@
 //! repeated, also after a crash, and ends in the same place. Waiting, retrying and sharing one run between several
 //! requests is the caller's business: nothing here sleeps.
 
+mod attempts;
 mod begin;
 mod carry_out;
 mod challenge;
@@ -15,6 +16,7 @@ mod plan;
 mod status;
 mod surroundings;
 
+pub(crate) use attempts::Waiting;
 pub use explain::Described;
 
 use std::net::IpAddr;

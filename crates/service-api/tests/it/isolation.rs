@@ -104,6 +104,7 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
             ("GET", "/linkedHubs") => assert_eq!(answer.ok().as_array().unwrap().len(), 2, "{answer:?}"),
             ("GET", "/allocationPolicy" | "/latency") => assert_eq!(answer.status, 200, "{answer:?}"),
             (_, "/attestation/explain") => assert_eq!(answer.ok()["considered"], json!([])),
+            (_, "/registrations/{id}/attempts") => assert_eq!(answer.ok(), json!({"attempts": []})),
             _ => assert_eq!(answer.status, 404, "{answer:?}"),
         }
         // So that the next route finds nothing of its own.

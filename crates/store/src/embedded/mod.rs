@@ -7,6 +7,7 @@
 //!   individual, registration, listings, usage       ──► SQL, open documents (caller's thread)
 //! ```
 
+mod attempts;
 mod change;
 mod document;
 mod load;
@@ -23,8 +24,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use durable::{Database, KeyCheckError, Sealer};
 use model::{
-    Authorities, Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment, Instance,
-    OperationKind, Registration, RegistrationId, Timestamp, UsageRow,
+    Attempt, Authorities, Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment,
+    Instance, OperationKind, Registration, RegistrationId, Timestamp, UsageRow,
 };
 use provisioning::ports::{Commit, Outcome, Page, PageRequest, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -230,6 +231,14 @@ impl Store for EmbeddedStore {
 
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         self.write_records(scope, commit).await
+    }
+
+    async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
+        self.write_attempts(scope, attempts).await
+    }
+
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError> {
+        self.read_attempts(scope, id)
     }
 
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {

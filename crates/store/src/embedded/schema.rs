@@ -79,6 +79,17 @@ const FIRST: &str = "
     CREATE INDEX registrations_of ON registrations (instance, group_id, id) WHERE group_id IS NOT NULL;
     CREATE INDEX assigning ON registrations (instance, id) WHERE assigning;
 
+    -- Registrations that were refused, the newest with the highest number. known: whether their name was.
+    CREATE TABLE attempts (
+        number   INTEGER PRIMARY KEY,
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        known    INTEGER NOT NULL,
+        document BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX attempts_of ON attempts (instance, id);
+    CREATE INDEX attempts_of_a_kind ON attempts (instance, known);
+
     -- day: days since 1970-01-01; kind: the name of the kind of operation.
     CREATE TABLE usage (
         instance INTEGER NOT NULL,

@@ -164,7 +164,7 @@ async fn see_through<T: Send + 'static>(
     tokio::spawn(write).await.map_err(broken)?
 }
 
-fn not_written(error: WriteError<rusqlite::Error>) -> StoreError {
+pub(super) fn not_written(error: WriteError<rusqlite::Error>) -> StoreError {
     match error {
         WriteError::Full => StoreError::Busy,
         WriteError::Lost(_) | WriteError::Refused(_) => broken(error),

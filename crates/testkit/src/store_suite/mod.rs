@@ -11,6 +11,7 @@
 //!
 //! Each case runs on a place of its own. All run; the failed ones are named at the end.
 
+mod attempts;
 mod authorities;
 mod commits;
 mod concurrency;
@@ -97,6 +98,9 @@ const CASES: &[(&str, Case)] = &[
     ("CA certificates by subject", |w| Box::pin(authorities::of_subject(w))),
     ("a CA certificate takes its revocation list along", |w| Box::pin(authorities::deletion(w))),
     ("individual enrollments that expire", |w| Box::pin(authorities::expiring(w))),
+    ("attempts come back, each to its instance", |w| Box::pin(attempts::come_back(w))),
+    ("of one name the newest attempts are kept", |w| Box::pin(attempts::of_one_the_newest(w))),
+    ("in all the newest attempts are kept", |w| Box::pin(attempts::in_all_the_newest(w))),
     ("an individual enrollment takes its registration along", |w| Box::pin(deletion::of_individual(w))),
     ("a group leaves its registrations behind", |w| Box::pin(deletion::of_group(w))),
     ("a registration goes alone", |w| Box::pin(deletion::of_registration(w))),

@@ -1,5 +1,6 @@
 //! Registering devices, over the embedded store and hubs that fail on command.
 
+mod attempts;
 mod coming_back;
 mod failing_hubs;
 mod first_time;

@@ -1,0 +1,48 @@
+//! `muster registration attempts`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use model::RegistrationId;
+use serde_json::Value;
+
+use crate::commands::{explanation, service::ServiceArgs};
+
+/// Show the last attempts of a device to register that were refused, and why.
+///
+/// A device is told little when it is refused; here is what was considered, newest first. The last five of each
+/// registration ID are kept, of devices that nobody enrolled as well.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster registration attempts device-1 --dev .muster
+  muster registration attempts device-1 --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
+      --ca ca.pem --json")]
+pub struct AttemptsArgs {
+    /// The name that the device registers under.
+    #[arg(value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
+    registration_id: RegistrationId,
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: AttemptsArgs) -> anyhow::Result<ExitCode> {
+    let id = args.registration_id.as_str();
+    let reply = args.service.client()?.attempts(id).await?;
+    let attempts = reply["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if args.json {
+        println!("{reply:#}");
+    } else if attempts.is_empty() {
+        println!("no attempt of {id} was refused lately");
+    } else {
+        println!("{}", attempts.iter().map(text).collect::<Vec<_>>().join("\n\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(attempt: &Value) -> String {
+    format!("{}\n{}", explanation::heading(attempt), explanation::text(attempt))
+}

@@ -1,0 +1,113 @@
+//! Registrations that were refused, kept for operators.
+//!
+//! Whoever is refused waits for no disk: a refusal is put down in memory, and [`Provisioning::keep_attempts`] writes
+//! what has gathered. What a flood of refusals can take is bounded at each step: of what is put down between two
+//! writes, of what is kept of one name, and of what is kept in all. Every attempt is kept within those bounds, whether its
+//! name is known or not, because a name that nobody enrolled is the commonest reason. But names that are unknown have
+//! places of their own, so that a stranger who tries many of them pushes out strangers only.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use model::{Attempt, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
+
+use super::RegisterRequest;
+use crate::{
+    Error, Provisioning,
+    attest::{self, Judgement, Proof},
+};
+
+/// The most attempts that wait to be written: of a whole fleet that fails at once, enough to see why.
+const MAX_WAITING: usize = 100;
+
+/// Of those, the most under names that are not known.
+const MAX_STRANGERS_WAITING: usize = MAX_WAITING / 2;
+
+/// Attempts that wait to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    gathered: Mutex<Gathered>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    attempts: Vec<(IdScope, Attempt)>,
+    dropped: u64,
+}
+
+impl Waiting {
+    /// Whether there is a place. An attempt that finds none is counted and not kept.
+    fn has_place(&self, known: bool) -> bool {
+        let mut gathered = self.lock();
+        let places = if known { MAX_WAITING } else { MAX_STRANGERS_WAITING };
+        let has_place = gathered.attempts.len() < places;
+        gathered.dropped += u64::from(!has_place);
+        has_place
+    }
+
+    fn put(&self, scope: &IdScope, attempt: Attempt) {
+        self.lock().attempts.push((scope.clone(), attempt));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Provisioning {
+    /// Who the device is; when it is refused, that is put down for operators.
+    pub(super) async fn identify_or_note(
+        &self,
+        instance: &Instance,
+        request: &RegisterRequest,
+        previous: Option<&Registration>,
+    ) -> Result<Proof, Error> {
+        let id = &request.registration_id;
+        let judgement = self.weigh(instance, id, &request.evidence, previous).await?;
+        if judgement.outcome.is_err() {
+            self.put_down(instance, request, &judgement, previous);
+        }
+        Ok(judgement.outcome?)
+    }
+
+    fn put_down(
+        &self,
+        instance: &Instance,
+        request: &RegisterRequest,
+        judgement: &Judgement,
+        previous: Option<&Registration>,
+    ) {
+        let is_enrolled = judgement.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
+        let known = is_enrolled || previous.is_some();
+        if !self.refused.has_place(known) {
+            return;
+        }
+        let attempt = Attempt {
+            registration_id: request.registration_id.clone(),
+            at: self.clock.now(),
+            address: request.address,
+            known,
+            explanation: attest::explanation(judgement, &request.evidence),
+        };
+        self.refused.put(&instance.id_scope, attempt);
+    }
+
+    /// Writes the attempts that were put down since the last time; tells how many found no place. To be called every
+    /// second or so, and at the end.
+    pub async fn keep_attempts(&self) -> Result<u64, Error> {
+        let Gathered { mut attempts, dropped } = std::mem::take(&mut *self.refused.lock());
+        while let Some((scope, _)) = attempts.first() {
+            let scope = scope.clone();
+            let (of_instance, others): (Vec<_>, Vec<_>) =
+                attempts.into_iter().partition(|(of, _)| *of == scope);
+            let of_instance = of_instance.into_iter().map(|(_, attempt)| attempt).collect();
+            self.store.keep_attempts(&scope, of_instance).await?;
+            attempts = others;
+        }
+        Ok(dropped)
+    }
+
+    /// The last attempts under a name that were refused, newest first.
+    pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Vec<Attempt>, Error> {
+        Ok(self.store.attempts(&instance.id_scope, id).await?)
+    }
+}

@@ -1,0 +1,70 @@
+//! Refused registrations are kept for operators, at no cost to devices.
+
+use model::{Admission, Attempt, EnrollmentRef};
+use provisioning::attest::Evidence;
+use testkit::{ca::Authority, sample};
+
+use super::{
+    token::Token,
+    world::{SCOPE, World, group, group_by, individual},
+};
+use crate::attest::case::{certificates, group_of};
+
+async fn of(world: &World, id: &str) -> Vec<Attempt> {
+    world.provisioning.keep_attempts().await.unwrap();
+    let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+    world.provisioning.attempts(&instance, &sample::registration_id(id)).await.unwrap()
+}
+
+fn token(id: &str, key: &model::SymmetricKey) -> Evidence {
+    Token::new(&format!("{SCOPE}/registrations/{id}"), key).evidence()
+}
+
+fn reason(attempt: &Attempt) -> &str {
+    match &attempt.explanation.outcome {
+        Admission::Refused { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_kept_with_its_reasons() {
+    let (world, root) = (World::new().await, Authority::root("Root"));
+    world.enroll(individual("dev-1")).await;
+    world.enroll_group(group_by("certificates", group_of("x", &root).attestation)).await;
+    let foreign = Authority::root("Foreign");
+    for evidence in [token("dev-1", &sample::key(99)), certificates(&[foreign.device("dev-1").der()])] {
+        world.begin_with(SCOPE, "dev-1", evidence).await.unwrap_err();
+    }
+    let attempts = of(&world, "DEV-1").await;
+    assert_eq!(attempts.iter().map(|attempt| attempt.known).collect::<Vec<_>>(), [true, true]);
+    assert!(reason(&attempts[0]).contains("missing is CN=Foreign"), "{attempts:?}");
+    assert_eq!(reason(&attempts[1]), "the SAS token's signature fits neither key");
+    let considered: Vec<_> =
+        attempts[0].explanation.considered.iter().map(|one| one.enrollment.clone()).collect();
+    assert_eq!(considered, [EnrollmentRef::Individual]);
+    assert!(attempts[0].explanation.presented[0].contains("CN=dev-1, issued by CN=Foreign"), "{attempts:?}");
+}
+
+#[tokio::test]
+async fn who_is_let_in_leaves_no_attempt_and_polling_neither() {
+    let world = World::new().await;
+    world.enroll_group(group("keys")).await;
+    world.begin_with(SCOPE, "dev-1", token("dev-1", &sample::key(20).derive("dev-1"))).await.unwrap();
+    assert_eq!(of(&world, "dev-1").await, []);
+}
+
+/// Of a flood, as many are kept as there are places; of those, strangers get half.
+#[tokio::test]
+async fn a_flood_is_bounded_and_counted() {
+    let world = World::new().await;
+    world.enroll(individual("dev-1")).await;
+    for number in 0..300 {
+        world.begin_with(SCOPE, &format!("stranger-{number}"), Evidence::default()).await.unwrap_err();
+    }
+    world.begin_with(SCOPE, "dev-1", token("dev-1", &sample::key(99))).await.unwrap_err();
+    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
+    assert_eq!(of(&world, "dev-1").await.len(), 1, "there was a place for a known name");
+    assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
+    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 0);
+}
