@@ -3,6 +3,8 @@
 
 #[path = "seeds/amqp.rs"]
 mod amqp;
+#[path = "seeds/hub_amqp.rs"]
+mod hub_amqp;
 
 use std::{fs, path::Path};
 
@@ -26,6 +28,7 @@ fn main() {
     packets();
     device_clients();
     hub_clients();
+    hub_amqp::write();
     certificates();
     tls_clients();
     websockets();

@@ -1,16 +1,6 @@
 //! AMQP: frames, the SASL layer and messages, in one piece and in many.
 
-use std::{sync::Arc, time::Duration};
-
 use bytes::{Bytes, BytesMut};
-use net::{
-    CancellationToken, Entrance, Limits, Peer,
-    amqp::{AmqpEndpoint, drive},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
 use wire::amqp::{
     DecodeError, Frame, Message, Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl,
     encode_frame, encode_protocol, encode_sasl,
@@ -50,10 +40,7 @@ pub fn run_message(input: &[u8]) {
     assert_eq!(again.body.bytes(), message.body.bytes());
 }
 
-fn cut_anyhow(
-    input: &[u8],
-    decode: impl Fn(&mut BytesMut) -> Result<Option<BytesMut>, DecodeError> + Copy,
-) {
+fn cut_anyhow(input: &[u8], decode: impl Fn(&mut BytesMut) -> Result<Option<BytesMut>, DecodeError> + Copy) {
     let whole = read([input], decode);
     assert_eq!(read(input.chunks(1), decode), whole, "byte by byte");
     assert_eq!(read(input.chunks(7), decode), whole, "in pieces");
@@ -99,42 +86,3 @@ fn again_sasl(frame: &SaslFrame) -> BytesMut {
     assert_eq!(decode_sasl(&mut bytes.clone(), usize::MAX).as_ref(), Ok(&Some(frame.clone())));
     bytes
 }
-
-/// Sends `input` to the endpoint, then hangs up. Whatever comes back is headers and frames, all of them whole.
-pub async fn converse(endpoint: Arc<dyn AmqpEndpoint>, input: &[u8]) {
-    let (mut near, far) = tokio::io::duplex(MAX_PACKET);
-    let entrance =
-        Entrance { endpoint, limits: Arc::new(Limits::default()), shutdown: CancellationToken::new() };
-    let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() };
-    let talk = async {
-        // An error means that the server has hung up.
-        let _ = near.write_all(input).await;
-        let mut heard = BytesMut::new();
-        while let Ok(Ok(1..)) = timeout(SILENCE, near.read_buf(&mut heard)).await {}
-        drop(near);
-        heard
-    };
-    let ((), heard) = tokio::join!(drive(far, peer, entrance), talk);
-    check(heard);
-}
-
-fn check(mut heard: BytesMut) {
-    let mut protocol = Protocol::Amqp;
-    while !heard.is_empty() {
-        let whole = if heard.starts_with(b"AMQP") {
-            let found = decode_protocol(&mut heard).expect("a header");
-            protocol = found.unwrap_or(protocol);
-            found.is_some()
-        } else if protocol == Protocol::Sasl {
-            let frame = decode_sasl(&mut heard, 512).expect("the server speaks SASL");
-            assert!(!matches!(frame, Some(SaslFrame::Init(_) | SaslFrame::Response(_))), "{frame:?}");
-            frame.is_some()
-        } else {
-            decode_frame(&mut heard, 16 * 1024).expect("the server speaks AMQP").is_some()
-        };
-        assert!(whole, "half a frame: {heard:?}");
-    }
-}
-
-/// A server that works has an answer ready in a fraction of this.
-const SILENCE: Duration = Duration::from_millis(2);

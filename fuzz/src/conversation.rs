@@ -1,17 +1,21 @@
-//! MQTT clients that say anything, and what servers may answer.
+//! Clients over MQTT and AMQP that say anything, and what servers may answer.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use net::{
-    CancellationToken, Entrance, Limits, MqttLimits, Peer,
-    mqtt::{MqttEndpoint, drive},
+    AmqpLimits, CancellationToken, Entrance, Limits, MqttLimits, Peer,
+    amqp::{self, AmqpEndpoint},
+    mqtt::{self, MqttEndpoint},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::timeout,
 };
-use wire::mqtt::{Packet, decode};
+use wire::{
+    amqp::{Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl},
+    mqtt::{Packet, decode},
+};
 
 use crate::packets::MAX_PACKET;
 
@@ -28,21 +32,43 @@ pub async fn converse(
     input: &[u8],
     meanwhile: impl AsyncFnOnce(&mut Client),
 ) {
-    let (near, far) = tokio::io::duplex(MAX_PACKET);
     let limits =
         Limits { mqtt: MqttLimits { outbox: 4, in_flight: 2, ..MqttLimits::default() }, ..Limits::default() };
-    let entrance = Entrance { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() };
-    let peer = Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() };
-    let talk = async {
-        let mut client = Client { stream: near, heard: BytesMut::new() };
-        // An error means that the server has hung up.
-        let _ = client.stream.write_all(input).await;
-        client.listen().await;
-        meanwhile(&mut client).await;
-        client.heard
-    };
-    let ((), heard) = tokio::join!(drive(far, peer, entrance), talk);
-    check(heard);
+    let (near, far) = tokio::io::duplex(MAX_PACKET);
+    let server = mqtt::drive(far, peer(), entrance(endpoint, limits));
+    let ((), heard) = tokio::join!(server, talk(near, input, meanwhile));
+    check_packets(heard);
+}
+
+/// The same over AMQP, in frames.
+pub async fn converse_in_frames(
+    endpoint: Arc<dyn AmqpEndpoint>,
+    input: &[u8],
+    meanwhile: impl AsyncFnOnce(&mut Client),
+) {
+    let limits =
+        Limits { amqp: AmqpLimits { outbox: 4, unsettled: 2, ..AmqpLimits::default() }, ..Limits::default() };
+    let (near, far) = tokio::io::duplex(MAX_PACKET);
+    let server = amqp::drive(far, peer(), entrance(endpoint, limits));
+    let ((), heard) = tokio::join!(server, talk(near, input, meanwhile));
+    check_frames(heard);
+}
+
+fn peer() -> Peer {
+    Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() }
+}
+
+fn entrance<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> Entrance<E> {
+    Entrance { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() }
+}
+
+async fn talk(stream: DuplexStream, input: &[u8], meanwhile: impl AsyncFnOnce(&mut Client)) -> BytesMut {
+    let mut client = Client { stream, heard: BytesMut::new() };
+    // An error means that the server has hung up.
+    let _ = client.stream.write_all(input).await;
+    client.listen().await;
+    meanwhile(&mut client).await;
+    client.heard
 }
 
 impl Client {
@@ -62,7 +88,7 @@ impl Client {
     }
 }
 
-fn check(mut heard: BytesMut) {
+fn check_packets(mut heard: BytesMut) {
     loop {
         match decode(&mut heard, MAX_PACKET).expect("the server speaks MQTT") {
             None => break,
@@ -72,6 +98,24 @@ fn check(mut heard: BytesMut) {
         }
     }
     assert!(heard.is_empty(), "half a packet: {heard:?}");
+}
+
+/// Protocol headers; SASL frames after that of SASL, up to the outcome; then frames.
+fn check_frames(mut heard: BytesMut) {
+    let mut in_sasl = false;
+    while !heard.is_empty() {
+        if heard.starts_with(b"AMQP") {
+            let protocol = decode_protocol(&mut heard).expect("a protocol header").expect("a whole one");
+            in_sasl = protocol == Protocol::Sasl;
+        } else if in_sasl {
+            let frame = decode_sasl(&mut heard, MAX_PACKET).expect("a SASL frame").expect("a whole one");
+            let is_ours =
+                matches!(frame, SaslFrame::Mechanisms(_) | SaslFrame::Challenge(_) | SaslFrame::Outcome(_));
+            assert!(is_ours, "servers do not send {frame:?}");
+        } else {
+            decode_frame(&mut heard, MAX_PACKET).expect("a frame").expect("a whole one");
+        }
+    }
 }
 
 /// A server that works has an answer ready in a fraction of this.

@@ -13,7 +13,7 @@ use wire::sas::sign;
 
 use crate::{
     answers::{Answer, ask},
-    conversation::converse,
+    conversation::{Client, converse, converse_in_frames},
     request,
     service::EXPIRY,
 };
@@ -65,15 +65,28 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What a device sends to its hub over MQTT. When it is let in, it hears of a change and gets a message.
 pub fn run_mqtt(input: &[u8]) {
     with_world(|world| {
-        let operator = async |client: &mut crate::conversation::Client| {
+        let operator = async |client: &mut Client| {
             if client.is_welcome() {
-                for text in [CHANGE, MESSAGE] {
-                    ask(&world.router, signed(request::parse(text.as_bytes()).expect("a request"))).await;
-                }
+                world.change_and_send().await;
                 client.listen().await;
             }
         };
         world.runtime.block_on(converse(world.hub.mqtt(), input, operator));
+    });
+}
+
+/// What devices send to their hub over AMQP. When one is let in, it hears of a change and gets a message.
+pub fn run_amqp(input: &[u8]) {
+    with_world(|world| {
+        let operator = async |client: &mut Client| {
+            if world.hub.counts().is_ok_and(|counts| counts.connected > 0) {
+                world.change_and_send().await;
+                client.listen().await;
+            }
+        };
+        world.runtime.block_on(converse_in_frames(world.hub.amqp(), input, operator));
+        let connected = world.hub.counts().expect("counts").connected;
+        assert_eq!(connected, 0, "a connection that has ended is let go of");
     });
 }
 
@@ -120,6 +133,12 @@ impl World {
         let answer = world.ask(request::parse(put.as_bytes()).expect("a request"));
         assert!(answer.status.is_success(), "{answer:?}");
         world
+    }
+
+    async fn change_and_send(&self) {
+        for text in [CHANGE, MESSAGE] {
+            ask(&self.router, signed(request::parse(text.as_bytes()).expect("a request"))).await;
+        }
     }
 
     fn ask(&self, request: Request<Body>) -> Answer {

@@ -8,7 +8,10 @@ use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
 use net::{Peer, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
-use provisioning::{Provisioning, ports::{Store, Unknown}};
+use provisioning::{
+    Provisioning,
+    ports::{Store, Unknown},
+};
 use service_api::ServiceApi;
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -17,9 +20,8 @@ use tokio::runtime::Runtime;
 use wire::sas::sign;
 
 use crate::{
-    amqp,
     answers::{Answer, ask},
-    conversation::converse,
+    conversation::{converse, converse_in_frames},
     request,
 };
 
@@ -84,7 +86,7 @@ pub fn run_device_mqtt(input: &[u8]) {
 pub fn run_device_amqp(input: &[u8]) {
     with_world(|world| {
         let endpoint = Arc::clone(&world.amqp);
-        world.runtime.block_on(amqp::converse(endpoint, input));
+        world.runtime.block_on(converse_in_frames(endpoint, input, async |_| ()));
     });
 }
 

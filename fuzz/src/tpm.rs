@@ -14,7 +14,8 @@ pub fn run(input: &[u8]) {
     assert_eq!(EndorsementKey::parse(&endorsement_key.to_base64()).as_ref(), Ok(&endorsement_key));
     let identity = TpmIdentity { endorsement_key, storage_root_key };
     let key = SymmetricKey::from_bytes(&[7; 32]).expect("a key of 32 bytes");
-    let blob = credential(&identity, &key, "0ne/registrations/r", &Fixed).expect("a key that was taken works");
+    let blob =
+        credential(&identity, &key, "0ne/registrations/r", &Fixed).expect("a key that was taken works");
     assert_eq!(fields(&blob), Some(6));
 }
 

@@ -11,8 +11,8 @@ use crate::{amqp, hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
 pub struct Listeners {
     /// For the service REST, and devices over HTTPS and WebSockets, usually port 443.
     pub https: TcpListener,
-    /// For devices over AMQP, usually port 5671; without it they come over WebSockets.
-    pub amqps: Option<TcpListener>,
+    /// For devices over AMQP, usually port 5671.
+    pub amqps: TcpListener,
     /// For devices over MQTT, usually port 8883.
     pub mqtts: TcpListener,
 }
@@ -30,13 +30,9 @@ pub async fn serve(
 ) {
     let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
     let https = serve_https(listeners.https, Arc::clone(&tls), site, gate.clone(), shutdown.clone());
-    let amqps = async {
-        if let Some(listener) = listeners.amqps {
-            serve_amqp(listener, Arc::clone(&tls), hub.amqp(), gate.clone(), shutdown.clone()).await;
-        }
-    };
-    let mqtts = serve_mqtt(listeners.mqtts, Arc::clone(&tls), hub.mqtt(), gate.clone(), shutdown.clone());
-    tokio::join!(https, amqps, mqtts, hub.tend(shutdown.clone()));
+    let amqps = serve_amqp(listeners.amqps, Arc::clone(&tls), hub.amqp(), gate.clone(), shutdown.clone());
+    let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
+    tokio::join!(https, amqps, mqtts, hub.tend(shutdown));
     // Connections have ended since `tend` noted what devices did.
     hub.note_activity().await;
 }

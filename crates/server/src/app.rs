@@ -182,11 +182,8 @@ impl App {
         let _authorities = self.authorities.start();
         let mut tasks = JoinSet::new();
         for (hub, sockets) in self.hubs {
-            let listeners = embedded_hub::Listeners {
-                https: sockets.https,
-                amqps: Some(sockets.amqps),
-                mqtts: sockets.mqtts,
-            };
+            let listeners =
+                embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
             tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
         }

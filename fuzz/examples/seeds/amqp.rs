@@ -36,7 +36,7 @@ pub fn write() {
     }
     sasl(&address);
     let beginning = beginning(&address);
-    let requests = [transfer(0, &register), transfer(1, &poll)];
+    let requests = [transfer(0, 0, &register), transfer(0, 1, &poll)];
     put("amqp_frames", "beginning", &[header(Protocol::Amqp), frames(&beginning)].concat());
     put("amqp_frames", "requests", &frames(&requests));
     put("amqp_frames", "ending", &frames(&ending()));
@@ -65,7 +65,8 @@ fn sasl(address: &str) {
     put("amqp_sasl", "answers", &answers.iter().map(sasl_frame).collect::<Vec<_>>().concat());
 }
 
-fn plain(name: &str, password: &str) -> SaslFrame {
+/// What a client says that has a password.
+pub fn plain(name: &str, password: &str) -> SaslFrame {
     SaslFrame::Init(SaslInit {
         mechanism: "PLAIN".into(),
         initial_response: Some(format!("\0{name}\0{password}").into()),
@@ -73,7 +74,8 @@ fn plain(name: &str, password: &str) -> SaslFrame {
     })
 }
 
-fn beginning(address: &str) -> Vec<Performative> {
+/// A connection with a session and a link each way.
+pub fn beginning(address: &str) -> Vec<Performative> {
     let open = Open {
         container_id: "device".into(),
         hostname: Some("localhost".into()),
@@ -88,41 +90,48 @@ fn beginning(address: &str) -> Vec<Performative> {
         outgoing_window: 100,
         handle_max: 7,
     };
-    let attach = |handle, role| {
-        let (far, near) = (Terminus { address: Some(address.to_owned()) }, Terminus::default());
-        let (source, target) = if role == Role::Sender { (near, far) } else { (far, near) };
-        Performative::Attach(Attach {
-            name: format!("link-{handle}"),
-            handle,
-            role,
-            settle_mode: SettleMode::Mixed,
-            source: Some(source),
-            target: Some(target),
-            initial_delivery_count: Some(0),
-            max_message_size: None,
-            properties: Entries::new().with("com.microsoft:api-version", "2021-06-01"),
-        })
-    };
-    let link = LinkFlow {
-        handle: 1,
-        delivery_count: Some(0),
-        link_credit: Some(10),
-        available: None,
-        drain: false,
-    };
-    let flow = Flow { incoming_window: 100, outgoing_window: 100, link: Some(link), ..Flow::default() };
     vec![
         Performative::Open(open),
         Performative::Begin(begin),
-        attach(0, Role::Sender),
-        attach(1, Role::Receiver),
-        Performative::Flow(flow),
+        attach(0, Role::Sender, address),
+        attach(1, Role::Receiver, address),
+        credit(1),
     ]
 }
 
-fn transfer(delivery_id: u32, message: &Message) -> Performative {
+/// A link to or from this address.
+pub fn attach(handle: u32, role: Role, address: &str) -> Performative {
+    let (far, near) = (Terminus { address: Some(address.to_owned()) }, Terminus::default());
+    let (source, target) = if role == Role::Sender { (near, far) } else { (far, near) };
+    Performative::Attach(Attach {
+        name: format!("link-{handle}"),
+        handle,
+        role,
+        settle_mode: SettleMode::Mixed,
+        source: Some(source),
+        target: Some(target),
+        initial_delivery_count: Some(0),
+        max_message_size: None,
+        properties: Entries::new().with("com.microsoft:api-version", "2021-06-01"),
+    })
+}
+
+/// Credit for a link to the client.
+pub fn credit(handle: u32) -> Performative {
+    let link =
+        LinkFlow { handle, delivery_count: Some(0), link_credit: Some(10), available: None, drain: false };
+    Performative::Flow(Flow {
+        incoming_window: 100,
+        outgoing_window: 100,
+        link: Some(link),
+        ..Flow::default()
+    })
+}
+
+/// A whole message in one transfer.
+pub fn transfer(handle: u32, delivery_id: u32, message: &Message) -> Performative {
     Performative::Transfer(Transfer {
-        handle: 0,
+        handle,
         delivery_id: Some(delivery_id),
         delivery_tag: Some(Bytes::from_static(b"tag")),
         message_format: Some(0),
@@ -151,19 +160,22 @@ fn ending() -> Vec<Performative> {
     ]
 }
 
-fn header(protocol: Protocol) -> Vec<u8> {
+/// A protocol header.
+pub fn header(protocol: Protocol) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     encode_protocol(protocol, &mut bytes);
     bytes.to_vec()
 }
 
-fn sasl_frame(frame: &SaslFrame) -> Vec<u8> {
+/// A frame of the SASL layer.
+pub fn sasl_frame(frame: &SaslFrame) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     encode_sasl(frame, 1024, &mut bytes).expect("a frame");
     bytes.to_vec()
 }
 
-fn frames(performatives: &[Performative]) -> Vec<u8> {
+/// Frames on channel 0.
+pub fn frames(performatives: &[Performative]) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     for performative in performatives {
         let frame = Frame { channel: 0, performative: Some(performative.clone()) };

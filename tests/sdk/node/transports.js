@@ -2,10 +2,12 @@
 // The transports of the Node SDK, each for provisioning and for the hub, with what they can do there.
 
 const hub = {
+  ...require('azure-iot-device-amqp'),
   ...require('azure-iot-device-http'),
   ...require('azure-iot-device-mqtt'),
 };
 const provisioning = {
+  ...require('azure-iot-provisioning-device-amqp'),
   ...require('azure-iot-provisioning-device-http'),
   ...require('azure-iot-provisioning-device-mqtt'),
 };
@@ -16,4 +18,6 @@ module.exports = {
   http: { Provisioning: provisioning.Http, Hub: hub.Http, options: { http: { receivePolicy: { interval: 1 } } }, abandons: true },
   mqtt: { Provisioning: provisioning.Mqtt, Hub: hub.Mqtt, connected: true },
   mqttWs: { Provisioning: provisioning.MqttWs, Hub: hub.MqttWs, connected: true },
+  amqp: { Provisioning: provisioning.Amqp, Hub: hub.Amqp, connected: true, abandons: true },
+  amqpWs: { Provisioning: provisioning.AmqpWs, Hub: hub.AmqpWs, connected: true, abandons: true },
 };

@@ -180,7 +180,14 @@ const status = (code) => (error) => {
   return true;
 };
 
+/** Matches what says that the credentials are wrong; AMQP provisioning hands on the AMQP library's own error. */
+const unauthorized = (error) => {
+  assert.ok(error.name === 'UnauthorizedError' || error.condition === 'amqp:unauthorized-access', error);
+  return true;
+};
+
 module.exports = {
   attestations, certificate, certificateDevice, changeDesired, clientCertificate, connect, dev, enroll, enrollGroup,
   initialTwin, keyDevice, methodsOf, newKey, own, register, registryOf, sendToDevice, service, status, symmetricKey,
+  unauthorized,
 };

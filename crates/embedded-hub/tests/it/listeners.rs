@@ -39,7 +39,7 @@ async fn start() -> Running {
     let config = tls::server_config(vec![identity]).unwrap();
     let loopback = "127.0.0.1:0".parse().unwrap();
     let [https, amqps, mqtts] = [(); 3].map(|()| bind(loopback).unwrap());
-    let listeners = Listeners { https, amqps: Some(amqps), mqtts };
+    let listeners = Listeners { https, amqps, mqtts };
     let https = listeners.https.local_addr().unwrap().port();
     let mqtts = listeners.mqtts.local_addr().unwrap().port();
     let shutdown = CancellationToken::new();
