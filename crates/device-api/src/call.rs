@@ -10,19 +10,19 @@ use net::Peer;
 use provisioning::{
     Error,
     attest::{Evidence, SignedClaim, tpm::PresentedTpm},
-    register::{Begun, RegisterRequest, Run},
+    register::{Begun, RegisterRequest, Run, WithoutPolicy},
 };
 use serde::Serialize;
 use serde_json::Value;
 use wire::{
     api_version::DeviceApiVersion,
     device::{
-        ChallengeReply, DeviceRegistration, OperationReply, TpmKeys, disabled_reply, registration_state,
+        ChallengeReply, DeviceRegistration, OperationReply, TpmKeys, disabled_reply, registration_result,
     },
     sas::SasToken,
 };
 
-use crate::{DeviceApi, desk::Waited, error::CallError};
+use crate::{DeviceApi, desk::Waited, error::CallError, patience};
 
 /// The longest body taken: the documented message size of the hosted service.
 pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
@@ -65,6 +65,13 @@ impl Reply {
     }
 }
 
+impl Answer {
+    /// With a pause that a client honours which names itself so.
+    pub(crate) fn honoured_by(self, user_agent: &str) -> Answer {
+        Answer { retry_after_secs: patience::honoured_by(user_agent, self.retry_after_secs), ..self }
+    }
+}
+
 impl DeviceApi {
     /// Registers the device. The reply carries the result when that is there in time.
     pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
@@ -76,9 +83,14 @@ impl DeviceApi {
             evidence: Evidence { tpm, ..caller.evidence.clone() },
             payload: asked.payload,
             address: Some(caller.address),
+            without_policy: if caller.api_version.is_sticky() {
+                WithoutPolicy::Stays
+            } else {
+                WithoutPolicy::Migrates
+            },
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
-            Begun::Settled(registration) => return self.answer(&registration),
+            Begun::Settled(registration) => return self.answer(caller, &registration),
             Begun::Running(run) => run,
             Begun::Challenged(blob) => {
                 let reply = Reply::Challenge(ChallengeReply::new(&blob));
@@ -91,11 +103,14 @@ impl DeviceApi {
             if caller.api_version.assigning_first() { Duration::ZERO } else { self.timing.answer_within };
         match self.desk.carry_out(*run, wait).await {
             Ok(Waited::Ended(registration)) if !caller.api_version.assigning_first() => {
-                self.answer(&registration)
+                self.answer(caller, &registration)
             }
             // A run without a place at the desk is on disk all the same, and taken up when the device asks again. Two SDKs
             // give up when they are told that the service is busy.
-            Ok(_) | Err(Error::Busy) => Ok(self.ask_again(OperationReply::accepted(&operation_id))),
+            Ok(_) | Err(Error::Busy) => {
+                let under_way = self.desk.since(&caller.scope, &caller.registration_id);
+                Ok(self.ask_again(OperationReply::accepted(&operation_id), under_way.unwrap_or_default()))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -110,12 +125,14 @@ impl DeviceApi {
         let id = &caller.registration_id;
         let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
         let unfinished = Run::found(&instance.id_scope, &registration);
-        if unfinished.is_some() || self.desk.is_under_way(&caller.scope, id) {
+        let under_way = self.desk.under_way_for(&caller.scope, &registration);
+        if unfinished.is_some() || under_way.is_some() {
             unfinished.into_iter().for_each(|run| self.desk.take_up(run));
-            return Ok(self.ask_again(OperationReply::assigning(operation_id, id)));
+            let reply = OperationReply::assigning(operation_id, id);
+            return Ok(self.ask_again(reply, under_way.unwrap_or_default()));
         }
-        let reply =
-            OperationReply { operation_id: operation_id.to_string(), ..self.operation(&registration)? };
+        let state = self.operation(caller, &registration)?;
+        let reply = OperationReply { operation_id: operation_id.to_string(), ..state };
         Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
     }
 
@@ -127,7 +144,7 @@ impl DeviceApi {
         let instance = self.instance(&caller.scope).await?;
         let registration =
             self.provisioning.look_up(&instance, &caller.registration_id, &caller.evidence).await?;
-        Ok(registration_state(&registration))
+        Ok(registration_result(&registration, caller.api_version))
     }
 
     async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {
@@ -135,29 +152,31 @@ impl DeviceApi {
         instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))
     }
 
-    fn answer(&self, registration: &Registration) -> Result<Answer, CallError> {
+    fn answer(&self, caller: &Caller, registration: &Registration) -> Result<Answer, CallError> {
         let reply = match registration.status {
             // Another request for this device took the run's place.
             Status::Assigning { .. } => {
-                return Ok(self.ask_again(OperationReply::accepted(&registration.operation_id)));
+                let reply = OperationReply::accepted(&registration.operation_id);
+                return Ok(self.ask_again(reply, Duration::ZERO));
             }
             Status::Disabled { .. } => disabled_reply(&registration.registration_id),
-            Status::Assigned(_) | Status::Failed { .. } => self.operation(registration)?,
+            Status::Assigned(_) | Status::Failed { .. } => self.operation(caller, registration)?,
         };
         Ok(Answer { reply: Reply::Operation(reply), retry_after_secs: None })
     }
 
     /// The state of a registration, with the key that an assigned device's TPM is handed.
-    fn operation(&self, registration: &Registration) -> Result<OperationReply, CallError> {
-        let reply = OperationReply::of(registration);
+    fn operation(&self, caller: &Caller, registration: &Registration) -> Result<OperationReply, CallError> {
+        let reply = OperationReply::of(registration, caller.api_version);
         Ok(match self.provisioning.handover(registration)? {
             Some(blob) => reply.with_authentication_key(&blob),
             None => reply,
         })
     }
 
-    fn ask_again(&self, reply: OperationReply) -> Answer {
-        Answer { reply: Reply::Operation(reply), retry_after_secs: Some(self.timing.retry_after_secs) }
+    fn ask_again(&self, reply: OperationReply, under_way: Duration) -> Answer {
+        let seconds = patience::retry_after_secs(self.timing.retry_after_secs, under_way);
+        Answer { reply: Reply::Operation(reply), retry_after_secs: Some(seconds) }
     }
 }
 

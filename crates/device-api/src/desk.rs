@@ -1,7 +1,7 @@
 //! Where runs are carried out: once each, however many requests wait for them, and until they end.
 //!
-//! A run that a hub holds up is tried again with growing pauses; the device is told `assigning` meanwhile. Runs that
-//! were cut off by a crash are taken up again at the start. Two requests of one device that arrive together are one
+//! A run that a hub holds up is tried again after the pause that it comes back with; the device is told `assigning`
+//! meanwhile. Runs that were cut off by a crash are taken up again at the start. Two requests of one device that arrive together are one
 //! instruction, share one run and count as one operation.
 
 use std::{
@@ -10,13 +10,15 @@ use std::{
     time::Duration,
 };
 
-use model::{HubName, IdScope, OperationId, Registration, RegistrationId};
+use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
 use provisioning::{
     Error, Provisioning,
-    ports::Delay,
     register::{Ended, Run},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout},
+};
 
 /// Runs under way at once; beyond it devices are asked to come back. A run that was begun is on disk and is taken up when
 /// the device asks again, or at the next start.
@@ -25,20 +27,13 @@ const MAX_RUNS: usize = 100_000;
 /// Of these, runs for one hub: one that is down must not take the places of all others.
 const MAX_RUNS_OF_HUB: usize = 20_000;
 
-/// The first pause before a run is tried again; it doubles up to [`LAST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The longest pause that a hub may ask for: whatever it says, it is looked at again.
-const MAX_PAUSE: Duration = Duration::from_secs(300);
-
 /// Carries out runs.
 pub struct Desk {
     provisioning: Arc<Provisioning>,
     under_way: Mutex<HashMap<RunKey, UnderWay>>,
     runs_of_hub: usize,
-    /// Free places, by hub. There are as many entries as hubs that were ever linked.
-    places: Mutex<HashMap<HubName, Arc<Semaphore>>>,
+    /// Free places, by what runs wait for. There are as many entries as hubs that were ever linked.
+    places: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
 }
 
 type RunKey = (IdScope, RegistrationId);
@@ -51,6 +46,9 @@ struct UnderWay {
     outcome: Outcome,
     /// An earlier run for the same device, which ends first.
     after: Option<Outcome>,
+    /// Ends a pause.
+    hurry: Arc<Notify>,
+    since: Instant,
 }
 
 /// Where a run stands when the waiting is over.
@@ -74,6 +72,11 @@ impl Desk {
         Arc::new(Desk { provisioning, under_way: Mutex::default(), runs_of_hub, places: Mutex::default() })
     }
 
+    /// The verbs that it carries out.
+    pub(crate) fn provisioning(&self) -> &Provisioning {
+        &self.provisioning
+    }
+
     /// Takes up the runs that were cut off when the service last ended; returns how many.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Error> {
         let runs = self.provisioning.unfinished(MAX_RUNS).await?;
@@ -91,7 +94,7 @@ impl Desk {
     /// Has the run carried out, and waits for its end at most so long. It goes on when the waiting is over.
     pub(crate) async fn carry_out(self: &Arc<Self>, run: Run, at_most: Duration) -> Result<Waited, Error> {
         let mut outcome = self.start(run)?;
-        let ended = tokio::time::timeout(at_most, outcome.wait_for(Option::is_some)).await;
+        let ended = timeout(at_most, outcome.wait_for(Option::is_some)).await;
         Ok(match ended.ok().and_then(Result::ok).as_deref() {
             Some(Some(Ended::Registration(registration))) => Waited::Ended(registration.clone()),
             Some(Some(Ended::Deleted)) => Waited::Deleted,
@@ -99,9 +102,20 @@ impl Desk {
         })
     }
 
-    /// Whether a run for this registration is under way.
-    pub(crate) fn is_under_way(&self, scope: &IdScope, registration_id: &RegistrationId) -> bool {
-        self.lock().get(&(scope.clone(), registration_id.clone())).is_some_and(UnderWay::goes_on)
+    /// How long a run has been under way that may change what the registration says; `None` when there is none. A
+    /// registration that failed or is disabled has been ended by somebody else, whatever its run is still at.
+    pub(crate) fn under_way_for(&self, scope: &IdScope, registration: &Registration) -> Option<Duration> {
+        match registration.status.kind() {
+            StatusKind::Assigning | StatusKind::Assigned => self.since(scope, &registration.registration_id),
+            StatusKind::Failed | StatusKind::Disabled => None,
+        }
+    }
+
+    /// How long a run for this device has been under way.
+    pub(crate) fn since(&self, scope: &IdScope, registration_id: &RegistrationId) -> Option<Duration> {
+        let under_way = self.lock();
+        let run = under_way.get(&(scope.clone(), registration_id.clone()))?;
+        run.goes_on().then(|| run.since.elapsed())
     }
 
     /// Starts the run, or joins it. A run for the same device that began earlier ends first; a third finds no place.
@@ -116,11 +130,20 @@ impl Desk {
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
             return Err(Error::Busy);
         }
-        let place = self.place(run.hub())?;
+        let place = self.place(run.waits_for())?;
+        // It finds that its record was replaced, and ends.
+        earlier.iter().for_each(|earlier| earlier.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
         let (sender, outcome) = watch::channel(None);
-        under_way
-            .insert(key.clone(), UnderWay { operation_id, outcome: outcome.clone(), after: after.clone() });
+        let hurry = Arc::new(Notify::new());
+        let entry = UnderWay {
+            operation_id: operation_id.clone(),
+            outcome: outcome.clone(),
+            after: after.clone(),
+            hurry: Arc::clone(&hurry),
+            since: Instant::now(),
+        };
+        under_way.insert(key.clone(), entry);
         drop(under_way);
         let desk = Arc::clone(self);
         tokio::spawn(async move {
@@ -128,40 +151,44 @@ impl Desk {
                 // An error means that the earlier run is gone: it has ended too.
                 let _ = earlier.wait_for(Option::is_some).await;
             }
-            let ended = desk.until_ended(&run).await;
+            let ended = desk.until_ended(run, &hurry).await;
             drop(place);
-            desk.forget(&key, &run.registration.operation_id);
+            desk.forget(&key, &operation_id);
             // Nobody may be waiting any more.
             let _ = sender.send(Some(ended));
         });
         Ok(outcome)
     }
 
-    /// A place among the runs for a hub, given back when it is dropped.
-    fn place(&self, hub: &HubName) -> Result<OwnedSemaphorePermit, Error> {
+    /// A place among the runs that wait for the same, given back when it is dropped.
+    fn place(&self, waits_for: &str) -> Result<OwnedSemaphorePermit, Error> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_hub = places.entry(hub.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.runs_of_hub)));
+        let of_hub =
+            places.entry(waits_for.into()).or_insert_with(|| Arc::new(Semaphore::new(self.runs_of_hub)));
         Arc::clone(of_hub).try_acquire_owned().map_err(|_| Error::Busy)
     }
 
-    async fn until_ended(&self, run: &Run) -> Ended {
-        let mut pause = FIRST_PAUSE;
+    async fn until_ended(&self, mut run: Run, hurry: &Notify) -> Ended {
+        let mut pause = self.provisioning.due_in(&run);
         loop {
-            match self.provisioning.carry_out(run).await {
-                Ended::Later(Delay { reason, retry_after: Some(after) }) => {
+            // Being hurried is as good as having waited.
+            let _ = timeout(pause, hurry.notified()).await;
+            match self.provisioning.carry_out(&run).await {
+                Ended::Later(later) if later.announced => {
                     // Operators have been told, once for all runs that the hub holds up.
-                    tracing::debug!(registration.id = %run.registration.registration_id, reason, "assignment waits");
-                    tokio::time::sleep(after.clamp(FIRST_PAUSE, MAX_PAUSE)).await;
+                    let (id, reason) = (&run.registration.registration_id, later.reason);
+                    tracing::debug!(registration.id = %id, reason, "assignment waits");
+                    (run, pause) = (later.again, later.pause);
                 }
-                Ended::Later(Delay { reason, retry_after: None }) => {
+                Ended::Later(later) => {
                     tracing::warn!(
                         instance.id_scope = %run.scope,
                         registration.id = %run.registration.registration_id,
-                        reason,
+                        reason = later.reason,
+                        pause_secs = later.pause.as_secs(),
                         "assignment is held up, will be tried again"
                     );
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
+                    (run, pause) = (later.again, later.pause);
                 }
                 ended => return ended,
             }

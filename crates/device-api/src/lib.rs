@@ -9,6 +9,8 @@ mod error;
 mod https;
 mod messages;
 mod mqtt;
+mod patience;
+mod sweep;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,8 @@
 //! Many devices in one request: each is done or refused by itself.
 
-use model::{DeviceId, Timestamp};
-use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, TwinChange};
+use model::{Carried, DeviceId, Properties, Timestamp};
+use serde_json::{Map, Value};
+use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, PropertiesChange, TwinChange};
 
 use crate::{
     failure::{HubFailure, OTHER_ETAG},
@@ -9,7 +10,7 @@ use crate::{
     line::Parting,
     registry::{Put, delete, put},
     storage::Rows,
-    twin::{DesiredChange, Mode},
+    twin::{DesiredChange, Mode, Twin},
     view,
 };
 
@@ -120,8 +121,28 @@ impl Entry<'_> {
 
     fn put(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {
         let Put { barred, .. } = put(rows, self.id, &self.described(), if_match, self.now)?;
+        if let Part::Object(reported) = &self.device.properties.reported {
+            self.import_twin(rows, reported)?;
+            return Ok(Done::Put { barred: barred.or(Some(Parting::OtherCredentials)), heard: None });
+        }
         let heard = if self.names_a_twin() { self.change_twin(rows)? } else { None };
         Ok(Done::Put { barred, heard })
+    }
+
+    /// An entry with reported properties is the export of a device: its twin is taken as it stands, versions included.
+    fn import_twin(&self, rows: &Rows, reported: &Map<String, Value>) -> Result<(), HubFailure> {
+        let twin = rows.twin(self.id)?.ok_or_else(|| HubFailure::Unknown(self.id.to_string()))?;
+        let carried = Carried {
+            tags: object(&self.device.tags),
+            desired: section(&object(&self.device.properties.desired)),
+            reported: section(reported),
+            disabled: None,
+        };
+        let imported = Twin::carried(&carried, self.now)?;
+        if !twin.stands_as(&imported) {
+            rows.put_twin(self.id, &twin.restarted(imported))?;
+        }
+        Ok(())
     }
 
     fn delete(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {
@@ -131,8 +152,8 @@ impl Entry<'_> {
 
     fn change_twin(&self, rows: &Rows) -> Result<Option<DesiredChange>, HubFailure> {
         let mut twin = rows.twin(self.id)?.ok_or_else(|| HubFailure::Unknown(self.id.to_string()))?;
-        let change =
-            TwinChange { tags: self.device.tags.clone(), properties: self.device.properties.clone() };
+        let desired = self.device.properties.desired.clone();
+        let change = TwinChange { tags: self.device.tags.clone(), properties: PropertiesChange { desired } };
         let heard = twin.change(change, Mode::Patch, self.now)?;
         rows.put_twin(self.id, &twin)?;
         Ok(heard)
@@ -155,4 +176,17 @@ impl Entry<'_> {
             ..Device::default()
         }
     }
+}
+
+fn object(part: &Part) -> Map<String, Value> {
+    match part {
+        Part::Object(object) => object.clone(),
+        Part::Absent | Part::Null => Map::new(),
+    }
+}
+
+/// A section of an exported twin, which says its version.
+fn section(exported: &Map<String, Value>) -> Properties {
+    let version = exported.get("$version").and_then(Value::as_u64).unwrap_or_default();
+    Properties { value: exported.clone(), version }
 }

@@ -1,6 +1,7 @@
 //! What the provisioning service asks of a hub. Every call is one durable commit and may be repeated.
 
-use model::{DeviceId, HubCredentials, Timestamp, TwinOrder};
+use model::{Carried, DeviceId, HubCredentials, InitialTwin, Timestamp, TwinOrder};
+use wire::hub::Status;
 
 use crate::{
     failure::HubFailure,
@@ -29,6 +30,8 @@ pub enum Ensured {
     Created,
     /// It was there and is now as specified.
     Refreshed,
+    /// It was there as specified and has a new version, so that nobody takes it for an earlier one.
+    Marked,
     /// It was there as specified; nothing was written.
     Unchanged,
 }
@@ -48,10 +51,26 @@ impl Hub {
     /// The order says what the twin of a new device starts with; with a seed so does that of a device
     /// that was there, which then has reported nothing. A device that changed is disconnected.
     pub async fn ensure_device(&self, spec: &DeviceSpec, twin: &TwinOrder) -> Result<Ensured, HubFailure> {
-        let goal = Goal::new(spec, twin, self.now());
-        if self.core.storage.read(|rows| goal.is_met(rows))? {
+        let start = match twin.clone() {
+            TwinOrder::Keep { if_lost } | TwinOrder::Carry { if_lost } => Start::Kept { if_lost },
+            TwinOrder::Seed(seed) => Start::Anew(seed),
+        };
+        let marks = !matches!(twin, TwinOrder::Keep { .. });
+        let goal = Goal::new(spec, start, self.now());
+        if !marks && self.core.storage.read(|rows| goal.is_met(rows))? {
             return Ok(Ensured::Unchanged);
         }
+        self.reach(Goal { marks, ..goal }).await
+    }
+
+    /// The same for a device that comes from another hub and brings its twin: that takes the place of
+    /// whatever was there. A device that an operator disabled there is disabled here.
+    pub async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubFailure> {
+        let goal = Goal::new(spec, Start::Carried(Box::new(carried.clone())), self.now());
+        self.reach(Goal { marks: true, ..goal }).await
+    }
+
+    async fn reach(&self, goal: Goal) -> Result<Ensured, HubFailure> {
         let hub = self.clone();
         self.carry_out(async move { hub.meet(goal).await }).await
     }
@@ -92,39 +111,74 @@ struct Goal {
     id: DeviceId,
     credentials: Credentials,
     iot_edge: bool,
-    twin: TwinOrder,
+    start: Start,
+    /// Whether the device gets a new version even if it is as it shall be.
+    marks: bool,
     now: Timestamp,
 }
 
+/// What its twin holds.
+enum Start {
+    /// What it holds already; this when the device is new.
+    Kept { if_lost: InitialTwin },
+    /// This, and nothing was reported.
+    Anew(InitialTwin),
+    /// What it held at another hub.
+    Carried(Box<Carried>),
+}
+
 impl Goal {
-    fn new(spec: &DeviceSpec, twin: &TwinOrder, now: Timestamp) -> Goal {
+    fn new(spec: &DeviceSpec, start: Start, now: Timestamp) -> Goal {
         let credentials = Credentials::from(&spec.credentials);
-        Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, twin: twin.clone(), now }
+        Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, start, marks: false, now }
     }
 
+    /// Whether nothing need be written for a device whose twin is kept.
     fn is_met(&self, rows: &Rows) -> Result<bool, HubFailure> {
-        let Some(identity) = rows.identity(&self.id)? else { return Ok(false) };
-        if !self.is_met_by(&identity) {
-            return Ok(false);
-        }
-        let Some(seeded) = self.seeded()? else { return Ok(true) };
-        Ok(rows.twin(&self.id)?.is_some_and(|twin| twin.stands_as_seeded(&seeded)))
+        Ok(rows.identity(&self.id)?.is_some_and(|identity| self.is_met_by(&identity)))
     }
 
     fn is_met_by(&self, identity: &Identity) -> bool {
-        identity.credentials == self.credentials && identity.iot_edge == self.iot_edge
+        identity.credentials == self.credentials
+            && identity.iot_edge == self.iot_edge
+            && self.access().is_none_or(|(status, reason)| {
+                identity.status == status && identity.status_reason.as_deref() == reason
+            })
+    }
+
+    /// Whether the device may connect, where the goal says so, and why not.
+    fn access(&self) -> Option<(Status, Option<&str>)> {
+        match &self.start {
+            Start::Kept { .. } | Start::Anew(_) => None,
+            Start::Carried(carried) => Some(match &carried.disabled {
+                Some(reason) => (Status::Disabled, Some(reason.as_str()).filter(|reason| !reason.is_empty())),
+                None => (Status::Enabled, None),
+            }),
+        }
     }
 
     fn as_new(&self) -> Result<(Identity, Twin), HubFailure> {
         let identity = Identity::new(self.credentials.clone(), self.iot_edge, &self.id, self.now);
-        Ok((identity, Twin::seeded(self.twin.start(), self.now)?))
+        let twin = match &self.start {
+            Start::Kept { if_lost: seed } | Start::Anew(seed) => Twin::seeded(seed, self.now)?,
+            Start::Carried(carried) => Twin::carried(carried, self.now)?,
+        };
+        Ok((self.with_access(identity), twin))
     }
 
     /// What the twin shall begin again with; absent when it stays as it is.
-    fn seeded(&self) -> Result<Option<Twin>, HubFailure> {
-        match &self.twin {
-            TwinOrder::Keep { .. } => Ok(None),
-            TwinOrder::Seed(seed) => Ok(Some(Twin::seeded(seed, self.now)?)),
+    fn begun(&self) -> Result<Option<Twin>, HubFailure> {
+        Ok(match &self.start {
+            Start::Kept { .. } => None,
+            Start::Anew(seed) => Some(Twin::seeded(seed, self.now)?),
+            Start::Carried(carried) => Some(Twin::carried(carried, self.now)?),
+        })
+    }
+
+    fn with_access(&self, identity: Identity) -> Identity {
+        match self.access() {
+            Some((status, reason)) => identity.with_access(status, reason, self.now),
+            None => identity,
         }
     }
 
@@ -132,16 +186,20 @@ impl Goal {
     fn refresh(&self, rows: &Rows) -> Result<Ensured, HubFailure> {
         let gone = || HubFailure::Broken(format!("the device '{}' went out of its turn", self.id));
         let identity = rows.identity(&self.id)?.ok_or_else(gone)?;
-        let mut ensured = Ensured::Unchanged;
-        if !self.is_met_by(&identity) {
+        let is_met = self.is_met_by(&identity);
+        let mut ensured = match (is_met, self.marks) {
+            (false, _) => Ensured::Refreshed,
+            (true, true) => Ensured::Marked,
+            (true, false) => Ensured::Unchanged,
+        };
+        if ensured != Ensured::Unchanged {
             let refreshed = identity.refreshed(self.credentials.clone(), self.iot_edge, &self.id);
-            rows.put_identity(&self.id, &refreshed)?;
-            ensured = Ensured::Refreshed;
+            rows.put_identity(&self.id, &self.with_access(refreshed))?;
         }
-        if let Some(seeded) = self.seeded()? {
+        if let Some(begun) = self.begun()? {
             let twin = rows.twin(&self.id)?.ok_or_else(gone)?;
-            if !twin.stands_as_seeded(&seeded) {
-                rows.put_twin(&self.id, &twin.restarted(seeded))?;
+            if !twin.stands_as(&begun) {
+                rows.put_twin(&self.id, &twin.restarted(begun))?;
                 ensured = Ensured::Refreshed;
             }
         }

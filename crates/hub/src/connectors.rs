@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use embedded_hub::Hub;
-use model::{DeviceId, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
-use provisioning::ports::{Clock, Entropy, HubConnector, HubError, Hubs};
+use model::{Carried, DeviceId, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
+use provisioning::ports::{Clock, Entropy, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 
 use crate::{EmbeddedConnector, RestConnector, RestLink};
 
@@ -115,7 +115,15 @@ impl HubConnector for NoWay {
         Err(self.error())
     }
 
-    async fn remove_device(&self, _device: &DeviceId) -> Result<(), HubError> {
+    async fn receive_device(&self, _order: &Order, _carried: &Carried) -> Result<(), HubError> {
+        Err(self.error())
+    }
+
+    async fn find_device(&self, _device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        Err(self.error())
+    }
+
+    async fn remove_device(&self, _device: &DeviceId, _version: &HubVersion) -> Result<Removed, HubError> {
         Err(self.error())
     }
 

@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 use embedded_hub::{DeviceSpec, Hub, HubFailure, Right};
-use model::{DeviceId, HubAccess, Order, SymmetricKey};
-use provisioning::ports::{HubConnector, HubError, HubRight};
+use model::{Carried, DeviceId, HubAccess, Order, SymmetricKey};
+use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Removed};
+use wire::hub::IfMatch;
+
+use crate::found;
 
 /// Calls an embedded hub directly.
 pub struct EmbeddedConnector {
@@ -48,12 +51,7 @@ impl EmbeddedConnector {
 impl HubConnector for EmbeddedConnector {
     async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
         self.admit()?;
-        let spec = DeviceSpec {
-            id: order.device_id.clone(),
-            credentials: order.credentials.clone(),
-            iot_edge: order.iot_edge,
-        };
-        self.hub.ensure_device(&spec, &order.twin).await.map_err(hub_error)?;
+        self.hub.ensure_device(&spec(order), &order.twin).await.map_err(hub_error)?;
         Ok(())
     }
 
@@ -61,14 +59,47 @@ impl HubConnector for EmbeddedConnector {
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 
-    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
         self.admit()?;
-        self.hub.delete_device(device).await.map_err(hub_error)?;
+        self.hub.receive_device(&spec(order), carried).await.map_err(hub_error)?;
         Ok(())
+    }
+
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        self.admit()?;
+        let (found, twin) =
+            (self.hub.device(device).map_err(hub_error)?, self.hub.twin(device).map_err(hub_error)?);
+        Ok(found.zip(twin).map(|(found, twin)| HubDevice {
+            version: HubVersion(found.etag.clone().unwrap_or_default()),
+            credentials: found.authentication.as_ref().and_then(found::credentials),
+            carried: Carried {
+                tags: twin.tags,
+                desired: found::properties(&twin.properties.desired),
+                reported: found::properties(&twin.properties.reported),
+                disabled: found::disabled(&found),
+            },
+        }))
+    }
+
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
+        self.admit()?;
+        match self.hub.delete_matching(device, IfMatch::Etag(version.0.clone())).await {
+            Ok(()) | Err(HubFailure::Unknown(_)) => Ok(Removed::Gone),
+            Err(HubFailure::Stale(_)) => Ok(Removed::Changed),
+            Err(failure) => Err(hub_error(failure)),
+        }
     }
 
     async fn lacking(&self) -> Result<Vec<HubRight>, HubError> {
         Ok(self.rights_lacking())
+    }
+}
+
+fn spec(order: &Order) -> DeviceSpec {
+    DeviceSpec {
+        id: order.device_id.clone(),
+        credentials: order.credentials.clone(),
+        iot_edge: order.iot_edge,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod connectors;
 mod embedded;
+mod found;
 mod rest;
 mod surroundings;
 

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AllocationPolicy, AllocationWeight, EnrollmentRef, Failure, HubName, Latency, LatencySource, Timestamp,
+    AllocationPolicy, AllocationWeight, EnrollmentRef, Failure, HubName, Latency, LatencySource, Reprovision,
+    Substatus, Timestamp,
 };
 
 /// One choice of a hub for a device: by what, among which hubs, and what became of it.
@@ -13,6 +14,9 @@ pub struct Decision {
     pub at: Timestamp,
     /// The enrollment that let the device in.
     pub enrollment: EnrollmentRef,
+    /// Of a device that had a hub before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
     /// The policy that chose.
     pub policy: AllocationPolicy,
     /// Whose policy that is.
@@ -42,6 +46,18 @@ impl Decision {
             |candidate: &&Candidate| matches!(candidate.excluded, Some(Exclusion::Down | Exclusion::Full));
         self.candidates.iter().filter(was_skipped).map(|candidate| &candidate.hub)
     }
+}
+
+/// A device that had a hub before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Returning {
+    /// The hub.
+    pub from: HubName,
+    /// What its enrollment says of devices that come back.
+    pub reprovision: Reprovision,
+    /// How it got to its hub in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub substatus: Option<Substatus>,
 }
 
 /// The last decisions about one device, oldest first.
@@ -178,6 +194,7 @@ mod tests {
         Decision {
             at: Timestamp::from_unix_seconds(second),
             enrollment: EnrollmentRef::Individual,
+            returning: None,
             policy: AllocationPolicy::GeoLatency,
             policy_of: PolicyOf::Service,
             candidates: vec![

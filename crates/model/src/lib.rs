@@ -10,6 +10,7 @@ mod authorities;
 mod block;
 mod ca_certificate;
 mod certificate;
+mod cleanup;
 mod crl_address;
 mod decision;
 mod draft;
@@ -20,11 +21,13 @@ mod instance;
 mod key;
 mod latency;
 mod link;
+mod order;
 mod registration;
 mod revocation;
 mod revocation_parts;
 mod time;
 mod tpm;
+mod tries;
 mod twin;
 mod usage;
 mod webhook;
@@ -38,8 +41,11 @@ pub use authorities::Authorities;
 pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
+pub use cleanup::{Cleanup, CleanupCause, Trace};
 pub use crl_address::{CrlAddress, CrlAddressError, Scheme};
-pub use decision::{Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf};
+pub use decision::{
+    Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
+};
 pub use draft::{
     BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
     IndividualAttestationDraft, IndividualDraft, KeysDraft,
@@ -57,14 +63,15 @@ pub use instance::{AccessPolicy, AllocationWeight, Instance, OutOfRange, Right, 
 pub use key::{KeyError, SymmetricKey};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 pub use link::{AccessDraft, Configured, HubAccess, HubWay, LinkDraft, LinkedHub};
+pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
 pub use registration::{
-    Assignment, AttestedBy, EnrollmentRef, Failure, HubCredentials, Order, OrderDigest, Registration, Status,
-    Substatus, TpmHandover, TwinOrder,
+    Assignment, AttestedBy, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus, TpmHandover,
 };
 pub use revocation::{Crl, CrlError, RevocationList, Revoked};
 pub use revocation_parts::RevocationReason;
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
-pub use twin::{InitialTwin, TwinCollection};
+pub use tries::Tries;
+pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
 pub use usage::{OperationKind, UsageRow};
 pub use webhook::{Place, Presented, WebhookAnswer, WebhookRequest};

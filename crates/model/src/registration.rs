@@ -1,13 +1,11 @@
 //! Registrations: the record that a device was provisioned, and where it belongs.
 
-use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    DeviceId, EnrollmentGroupId, HubName, InitialTwin, OperationId, Record, RegistrationId, Sha256Thumbprint,
-    SymmetricKeyPair, TpmIdentity,
+    Decisions, DeviceId, EnrollmentGroupId, HubName, OperationId, OrderDigest, Place, Record, RegistrationId,
+    SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -29,6 +27,9 @@ pub struct Registration {
     /// What a device with a TPM connects to its hub with, and who is handed that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmHandover>,
+    /// Why it got its hub, the last times that this was decided.
+    #[serde(default, skip_serializing_if = "Decisions::is_empty")]
+    pub decisions: Decisions,
     /// Version and dates.
     pub record: Record,
 }
@@ -79,12 +80,15 @@ pub struct TpmHandover {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Status {
-    /// Decided and being carried out. The order is on disk before the first call to a hub.
+    /// Decided and being carried out. What is to be done is on disk before the first call to a hub.
     Assigning {
         /// What is to be done.
-        order: Box<Order>,
+        work: Work,
         /// Where the device lived before.
         from: Option<Assignment>,
+        /// How often it was tried. The record's version is the same after each.
+        #[serde(default, skip_serializing_if = "Tries::are_none")]
+        tries: Tries,
     },
     /// The hub has the device.
     Assigned(Assignment),
@@ -102,6 +106,52 @@ pub enum Status {
     },
 }
 
+impl Status {
+    /// Its kind.
+    pub fn kind(&self) -> StatusKind {
+        match self {
+            Status::Assigning { .. } => StatusKind::Assigning,
+            Status::Assigned(_) => StatusKind::Assigned,
+            Status::Failed { .. } => StatusKind::Failed,
+            Status::Disabled { .. } => StatusKind::Disabled,
+        }
+    }
+}
+
+/// The kinds of status, by which registrations are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusKind {
+    /// Being carried out.
+    Assigning,
+    /// At its hub.
+    Assigned,
+    /// Ended without an assignment.
+    Failed,
+    /// Its enrollment is disabled.
+    Disabled,
+}
+
+impl StatusKind {
+    /// All of them.
+    pub const ALL: [StatusKind; 4] =
+        [StatusKind::Assigning, StatusKind::Assigned, StatusKind::Failed, StatusKind::Disabled];
+
+    /// The word for it in the device API and the service API.
+    pub fn name(self) -> &'static str {
+        match self {
+            StatusKind::Assigning => "assigning",
+            StatusKind::Assigned => "assigned",
+            StatusKind::Failed => "failed",
+            StatusKind::Disabled => "disabled",
+        }
+    }
+
+    /// The kind with this name, in any case.
+    pub fn from_name(name: &str) -> Option<StatusKind> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
 /// A device's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
@@ -113,6 +163,22 @@ pub struct Assignment {
     pub substatus: Substatus,
     /// The order that was carried out, to see later whether anything changed.
     pub order: OrderDigest,
+    /// Later orders that the hub may have been told: nobody knows which of all the device stands as.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<OrderDigest>,
+}
+
+impl Assignment {
+    /// Where the device is.
+    pub fn place(&self) -> Place {
+        Place { hub: self.hub.clone(), device_id: self.device_id.clone() }
+    }
+
+    /// What must be removed from the hub when the device leaves it.
+    pub fn trace(&self) -> Trace {
+        let orders = self.told.iter().cloned().chain([self.order.clone()]);
+        Trace { place: self.place(), orders: orders.collect() }
+    }
 }
 
 /// How an assigned device got to its hub.
@@ -127,89 +193,6 @@ pub enum Substatus {
     DeviceDataReset,
     /// It came back to its first assignment.
     ReprovisionedToInitialAssignment,
-}
-
-/// Everything that a hub must be told, decided once: carrying it out needs no enrollment and may be repeated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Order {
-    /// The hub.
-    pub hub: HubName,
-    /// The device's name there.
-    pub device_id: DeviceId,
-    /// How the device will have got there.
-    pub substatus: Substatus,
-    /// What the device connects to its hub with.
-    pub credentials: HubCredentials,
-    /// Whether it is an IoT Edge device.
-    pub iot_edge: bool,
-    /// What happens to its twin.
-    pub twin: TwinOrder,
-}
-
-impl Order {
-    /// The assignment that stands when this order has been carried out.
-    pub fn assignment(&self) -> Assignment {
-        Assignment {
-            hub: self.hub.clone(),
-            device_id: self.device_id.clone(),
-            substatus: self.substatus,
-            order: self.digest(),
-        }
-    }
-
-    /// Equal for orders that leave a device with the same name, credentials and capabilities at the same hub.
-    pub fn digest(&self) -> OrderDigest {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut part = |bytes: &[u8]| {
-            context.update(&bytes.len().to_le_bytes());
-            context.update(bytes);
-        };
-        part(self.hub.as_str().as_bytes());
-        part(self.device_id.as_str().as_bytes());
-        part(&[u8::from(self.iot_edge)]);
-        match &self.credentials {
-            HubCredentials::SymmetricKeys(keys) => keys.iter().for_each(|key| part(key.as_bytes())),
-            HubCredentials::Certificate(thumbprint) => part(thumbprint.as_str().as_bytes()),
-        }
-        OrderDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
-    }
-}
-
-/// Tells orders apart without repeating their secrets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct OrderDigest(String);
-
-/// What a device connects to its hub with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum HubCredentials {
-    /// Its own keys, or those derived from its group's.
-    SymmetricKeys(SymmetricKeyPair),
-    /// The leaf certificate that it registered with.
-    Certificate(Sha256Thumbprint),
-}
-
-/// What happens to a device's twin at the hub.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum TwinOrder {
-    /// It stays as it is.
-    Keep {
-        /// What it starts with after all if the hub has lost the device.
-        if_lost: InitialTwin,
-    },
-    /// It starts with this, once.
-    Seed(InitialTwin),
-}
-
-impl TwinOrder {
-    /// What the twin of a device starts with that the hub does not have.
-    pub fn start(&self) -> &InitialTwin {
-        match self {
-            TwinOrder::Keep { if_lost: start } | TwinOrder::Seed(start) => start,
-        }
-    }
 }
 
 /// Why a registration ended without an assignment.

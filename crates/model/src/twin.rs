@@ -46,6 +46,28 @@ pub struct InitialTwin {
     pub desired: Option<TwinCollection>,
 }
 
+/// What a device takes along from one hub to another.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Carried {
+    /// Tags.
+    pub tags: Map<String, Value>,
+    /// Desired properties.
+    pub desired: Properties,
+    /// Reported properties.
+    pub reported: Properties,
+    /// Set when an operator has disabled the device at its hub, with the reason that was given: it stays disabled.
+    pub disabled: Option<String>,
+}
+
+/// One half of a twin's properties.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Properties {
+    /// Without the hub's annotations.
+    pub value: Map<String, Value>,
+    /// Counts changes.
+    pub version: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

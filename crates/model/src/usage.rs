@@ -27,6 +27,8 @@ pub enum OperationKind {
     RegistrationRead,
     /// A registration was deleted.
     RegistrationDelete,
+    /// An assignment was called off.
+    RegistrationCancel,
     /// A page of registrations was queried.
     RegistrationQuery,
     /// A hub was linked or unlinked, or a link or the instance's allocation policy changed.
@@ -35,7 +37,7 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// Every kind, in the order of the reports.
-    pub const ALL: [OperationKind; 11] = [
+    pub const ALL: [OperationKind; 12] = [
         Self::Registration,
         Self::Reregistration,
         Self::EnrollmentRead,
@@ -45,6 +47,7 @@ impl OperationKind {
         Self::AttestationRead,
         Self::RegistrationRead,
         Self::RegistrationDelete,
+        Self::RegistrationCancel,
         Self::RegistrationQuery,
         Self::LinkedHubChange,
     ];
@@ -61,6 +64,7 @@ impl OperationKind {
             Self::AttestationRead => "attestationRead",
             Self::RegistrationRead => "registrationRead",
             Self::RegistrationDelete => "registrationDelete",
+            Self::RegistrationCancel => "registrationCancel",
             Self::RegistrationQuery => "registrationQuery",
             Self::LinkedHubChange => "linkedHubChange",
         }

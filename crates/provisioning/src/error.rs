@@ -44,6 +44,8 @@ pub enum RecordKind {
     Registration,
     /// An operation.
     Operation,
+    /// What is to be removed from a hub.
+    Cleanup,
     /// A CA certificate.
     CaCertificate,
     /// The revocation list of a CA.
@@ -61,6 +63,7 @@ impl std::fmt::Display for RecordKind {
             RecordKind::EnrollmentGroup => "enrollment group",
             RecordKind::Registration => "registration",
             RecordKind::Operation => "operation",
+            RecordKind::Cleanup => "clean-up",
             RecordKind::CaCertificate => "CA certificate",
             RecordKind::RevocationList => "revocation list",
             RecordKind::Block => "block of the certificate",

@@ -60,6 +60,11 @@ impl Provisioning {
         Provisioning { store, hubs, webhook, surroundings, clock, entropy, challenges, refused }
     }
 
+    /// All instances.
+    pub async fn instances(&self) -> Result<Vec<Arc<Instance>>, Error> {
+        Ok(self.store.instances().await?)
+    }
+
     /// The instance with this ID scope.
     pub async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, Error> {
         Ok(self.store.instance(scope).await?)

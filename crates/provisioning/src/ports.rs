@@ -9,10 +9,10 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, Block, CaCertificate, CaReference, Day, DeviceId, EnrollmentGroup,
-    EnrollmentGroupId, Etag, HostName, IdScope, IndividualEnrollment, Instance, LatencyReport, LinkedHub,
-    OperationKind, Order, Registration, RegistrationId, RevocationList, Sha256Thumbprint, Timestamp,
-    UsageRow, WebhookAnswer, WebhookRequest,
+    Attempt, Authorities, Block, CaCertificate, CaReference, Carried, Cleanup, Day, DeviceId, EnrollmentGroup,
+    EnrollmentGroupId, Etag, HostName, HubCredentials, HubName, IdScope, IndividualEnrollment, Instance,
+    LatencyReport, LinkedHub, OperationKind, Order, Place, Registration, RegistrationId, RevocationList,
+    Sha256Thumbprint, StatusKind, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
@@ -106,8 +106,28 @@ pub trait Store: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError>;
 
-    /// Registrations that are being carried out, in the order of their lower-case IDs.
-    async fn assigning(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Registration>, StoreError>;
+    /// Registrations of this status, however they came, in the order of their lower-case IDs.
+    async fn registrations_in(
+        &self,
+        scope: &IdScope,
+        status: StatusKind,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError>;
+
+    /// What is to be cleaned up at a place, if anything.
+    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError>;
+
+    /// Everything that is to be cleaned up, in the order of the keys of the places.
+    async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError>;
+
+    /// What is to be cleaned up at a hub and may be tried at this time, the longest due first; at most so many.
+    async fn cleanups_due(
+        &self,
+        scope: &IdScope,
+        hub: &HubName,
+        now: Timestamp,
+        at_most: usize,
+    ) -> Result<Vec<Cleanup>, StoreError>;
 
     /// Applies each change whose expectation holds and leaves out the others; counts the operation, if one is given,
     /// when there was no change to make or at least one was applied. All of it in one transaction, on disk when this
@@ -168,6 +188,10 @@ pub enum Change {
     PutRegistration(Box<Registration>),
     /// Removes a registration.
     DeleteRegistration(RegistrationId),
+    /// Writes down what is to be cleaned up at a place.
+    PutCleanup(Box<Cleanup>),
+    /// Forgets what was to be cleaned up at a place.
+    DeleteCleanup(Place),
 }
 
 /// What a change expects to find under its ID.
@@ -181,6 +205,8 @@ pub enum Expect {
     Version(Etag),
     /// Whatever is there, or nothing.
     Anything,
+    /// Whatever is there, or nothing; but the change before it in the same commit was made.
+    Following,
 }
 
 /// What became of a change.
@@ -194,6 +220,8 @@ pub enum Outcome {
     Missing,
     /// Not made: the record has another version.
     OtherVersion,
+    /// Not made: the change that it follows was not made.
+    LeftOut,
 }
 
 /// Which part of a listing is asked for.
@@ -240,11 +268,19 @@ pub trait Hubs: Send + Sync {
 pub trait HubConnector: Send + Sync {
     /// Creates the device, or refreshes its credentials and capabilities. A new device's twin starts with what the
     /// order says, that of one that was there only if the order is to seed it. When it returns, the hub has the device
-    /// and keeps it.
+    /// and keeps it. Unless the order is to keep the twin, the device has another version afterwards, so that a removal
+    /// that was on its way does not find what it looks for.
     async fn ensure_device(&self, order: &Order) -> Result<(), HubError>;
 
-    /// Removes the device; a device that is not there is removed.
-    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError>;
+    /// The same for a device that comes from another hub: its twin holds what was carried, whatever was there before.
+    /// Reported properties only if the hub lets anybody but the device write them.
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError>;
+
+    /// The device, if the hub has it.
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError>;
+
+    /// Removes the device if it has this version still. A device that is not there is removed.
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError>;
 
     /// How long it takes to connect to the hub, now; nothing when it is in this process.
     async fn reach(&self) -> Result<Duration, HubError> {
@@ -318,6 +354,30 @@ impl fmt::Display for Circuit {
             Circuit::HalfOpen => "half-open",
         })
     }
+}
+
+/// A device as a hub has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubDevice {
+    /// Changes with every write of its identity, and is another one for a device that was created anew.
+    pub version: HubVersion,
+    /// What it connects with; `None` when that is nothing that this service writes.
+    pub credentials: Option<HubCredentials>,
+    /// What it takes along when it moves.
+    pub carried: Carried,
+}
+
+/// The version of a device's identity, in the hub's own spelling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubVersion(pub String);
+
+/// What became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// The hub does not have the device.
+    Gone,
+    /// It has it, in another version.
+    Changed,
 }
 
 /// Why a hub did not do what it was told.

@@ -181,6 +181,7 @@ impl App {
         let _watch = self.watch.start();
         let _authorities = self.authorities.start();
         let mut tasks = JoinSet::new();
+        tasks.spawn(self.desk.sweep(shutdown.clone()));
         for (hub, sockets) in self.hubs {
             let listeners =
                 embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };

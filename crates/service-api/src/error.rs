@@ -85,6 +85,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         Error::NotFound(RecordKind::Enrollment) => 404_201,
         Error::NotFound(RecordKind::Registration) => 404_202,
         Error::NotFound(RecordKind::Operation) => 404_203,
+        Error::NotFound(RecordKind::Cleanup) => 404_210,
         Error::NotFound(RecordKind::EnrollmentGroup) => 404_204,
         Error::NotFound(RecordKind::CaCertificate) => 404_205,
         Error::NotFound(RecordKind::RevocationList) => 404_206,

@@ -5,6 +5,7 @@
 //! and the verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
 
 mod access;
+mod assignments;
 mod certificates;
 mod enrollments;
 mod error;
@@ -98,6 +99,11 @@ async fn dispatch(
         Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
         Endpoint::RegistrationAttempts => registrations::attempts(api, granted, call).await,
         Endpoint::Explain => explain::explain(api, granted, call).await,
+        Endpoint::RegistrationList => assignments::list(api, granted, call).await,
+        Endpoint::RegistrationExplain => assignments::explain(api, granted, call).await,
+        Endpoint::RegistrationCancel => assignments::cancel(api, granted, call).await,
+        Endpoint::CleanupList => assignments::cleanups(api, granted, call).await,
+        Endpoint::CleanupForget => assignments::forget(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
         Endpoint::LatencyRead => latency::read(api, granted, call),
         Endpoint::CertificateList => certificates::list(api, granted).await,

@@ -25,7 +25,12 @@ pub(crate) enum Endpoint {
     RegistrationDelete,
     RegistrationQuery,
     RegistrationAttempts,
+    CleanupForget,
+    CleanupList,
     Explain,
+    RegistrationCancel,
+    RegistrationExplain,
+    RegistrationList,
     Usage,
     LatencyRead,
     CertificateList,
@@ -114,6 +119,11 @@ static ROUTES: &[Route] = &[
     route(Method::POST, &["registrations", ID, "query"], Endpoint::RegistrationQuery, SEE),
     route(Method::GET, &["registrations", ID, "attempts"], Endpoint::RegistrationAttempts, SEE),
     route(Method::POST, &["attestation", "explain"], Endpoint::Explain, READ),
+    route(Method::GET, &["registrations"], Endpoint::RegistrationList, SEE),
+    route(Method::GET, &["registrations", ID, "explanation"], Endpoint::RegistrationExplain, SEE),
+    route(Method::POST, &["registrations", ID, "cancel"], Endpoint::RegistrationCancel, DROP),
+    route(Method::GET, &["cleanups"], Endpoint::CleanupList, SEE),
+    route(Method::DELETE, &["cleanups", ID], Endpoint::CleanupForget, DROP),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
     route(Method::GET, &["latency"], Endpoint::LatencyRead, ANY_READ),
     route(Method::GET, &["certificates"], Endpoint::CertificateList, SEE_CAS),
@@ -273,6 +283,11 @@ mod tests {
         check(Method::POST, "/registrations/g/query", Ok((RegistrationQuery, "g")));
         check(Method::GET, "/registrations/a/attempts", Ok((RegistrationAttempts, "a")));
         check(Method::POST, "/attestation/explain", Ok((Explain, "")));
+        check(Method::GET, "/registrations/", Ok((RegistrationList, "")));
+        check(Method::GET, "/registrations/a/explanation", Ok((RegistrationExplain, "a")));
+        check(Method::POST, "/registrations/a/cancel", Ok((RegistrationCancel, "a")));
+        check(Method::GET, "/cleanups", Ok((CleanupList, "")));
+        check(Method::DELETE, "/cleanups/a.hub%2FDev", Ok((CleanupForget, "a.hub/Dev")));
         check(Method::GET, "/usage", Ok((Usage, "")));
         check(Method::GET, "/certificates/", Ok((CertificateList, "")));
         check(Method::GET, "/certificates/Root%20CA", Ok((CertificateRead, "Root CA")));
@@ -314,7 +329,7 @@ mod tests {
         check(Method::PATCH, "/enrollmentGroups/g", Err("GET, PUT, DELETE"));
         check(Method::GET, "/enrollments/a/attestationmechanism", Err("POST"));
         check(Method::PUT, "/registrations/a", Err("GET, DELETE"));
-        check(Method::GET, "/registrations/", Err(""));
+        check(Method::PUT, "/registrations/", Err("GET"));
         check(Method::POST, "/usage", Err("GET"));
         check(Method::POST, "/certificates", Err("GET"));
         check(Method::GET, "/subscriptions/S/resourceGroups/G", Err("404"));

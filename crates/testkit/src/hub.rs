@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use model::{DeviceId, HubCredentials, HubName, InitialTwin, LinkedHub, Order, TwinOrder};
-use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
+use model::{
+    Carried, DeviceId, HubCredentials, HubName, InitialTwin, LinkedHub, Order, Properties, TwinCollection,
+    TwinOrder,
+};
+use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// The hubs that can be reached, by name.
@@ -52,15 +55,23 @@ pub struct FakeDevice {
     pub credentials: HubCredentials,
     /// Whether it is an IoT Edge device.
     pub iot_edge: bool,
-    /// Its twin, as last seeded.
+    /// The operators' half of its twin.
     pub twin: InitialTwin,
+    /// What it reported.
+    pub reported: Properties,
     /// How often its twin was seeded.
     pub seeds: u32,
+    /// Set when an operator disabled it, with the reason.
+    pub disabled: Option<String>,
+    /// Changes with its identity; no two of a hub are the same.
+    pub version: u64,
 }
 
 /// How a call fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
+    /// It does not: the failures that are queued after this are for later calls.
+    None,
     /// Nothing was done.
     Before(HubError),
     /// It was done, but the caller is told that it failed: an answer lost on its way.
@@ -72,8 +83,12 @@ pub enum Failure {
 pub enum Call {
     /// [`HubConnector::ensure_device`].
     Ensure(Order),
+    /// [`HubConnector::receive_device`].
+    Receive(Order, Carried),
+    /// [`HubConnector::find_device`].
+    Find(DeviceId),
     /// [`HubConnector::remove_device`].
-    Remove(DeviceId),
+    Remove(DeviceId, HubVersion),
 }
 
 /// What a hub says of the key that it is called with.
@@ -85,6 +100,7 @@ struct State {
     devices: BTreeMap<DeviceId, FakeDevice>,
     failures: VecDeque<Failure>,
     calls: Vec<Call>,
+    versions: u64,
 }
 
 impl FakeHub {
@@ -123,20 +139,29 @@ impl FakeHub {
         self.state().calls.clone()
     }
 
-    async fn serve(&self, call: Call) -> Result<(), HubError> {
+    /// Changes a device behind the service's back, as the device itself or an operator would.
+    pub fn change(&self, id: &DeviceId, change: impl FnOnce(&mut FakeDevice)) {
+        if let Some(device) = self.state().devices.get_mut(id) {
+            change(device);
+        }
+    }
+
+    /// Loses a device, as when an operator deletes it.
+    pub fn lose(&self, id: &DeviceId) {
+        self.state().devices.remove(id);
+    }
+
+    async fn serve<T>(&self, call: Call, carry_out: impl FnOnce(&mut State) -> T) -> Result<T, HubError> {
         let _open = self.gate.read().await;
         let mut state = self.state();
-        state.calls.push(call.clone());
+        state.calls.push(call);
         match state.failures.pop_front() {
             Some(Failure::Before(error)) => Err(error),
             Some(Failure::After(error)) => {
-                state.carry_out(call);
+                carry_out(&mut state);
                 Err(error)
             }
-            None => {
-                state.carry_out(call);
-                Ok(())
-            }
+            Some(Failure::None) | None => Ok(carry_out(&mut state)),
         }
     }
 
@@ -146,26 +171,68 @@ impl FakeHub {
 }
 
 impl State {
-    fn carry_out(&mut self, call: Call) {
-        match call {
-            Call::Ensure(order) => self.ensure(order),
-            Call::Remove(device) => drop(self.devices.remove(&device)),
+    /// The device, with the order's credentials and capabilities; and whether it is new.
+    fn device(&mut self, order: &Order) -> (&mut FakeDevice, bool) {
+        self.versions += 1;
+        let Order { device_id, credentials, iot_edge, .. } = order;
+        let is_new = !self.devices.contains_key(device_id);
+        let device = self.devices.entry(device_id.clone()).or_insert_with(|| FakeDevice {
+            credentials: credentials.clone(),
+            iot_edge: *iot_edge,
+            twin: InitialTwin::default(),
+            reported: Properties::default(),
+            seeds: 0,
+            disabled: None,
+            version: self.versions,
+        });
+        if !order.twin.keeps() || device.credentials != *credentials || device.iot_edge != *iot_edge {
+            device.version = self.versions;
+        }
+        (device.credentials, device.iot_edge) = (credentials.clone(), *iot_edge);
+        (device, is_new)
+    }
+
+    fn ensure(&mut self, order: &Order) {
+        let (device, is_new) = self.device(order);
+        if is_new || matches!(order.twin, TwinOrder::Seed(_)) {
+            device.twin = order.twin.start().clone();
+            device.reported = Properties::default();
+            device.seeds += 1;
         }
     }
 
-    fn ensure(&mut self, order: Order) {
-        let Order { device_id, credentials, iot_edge, twin, hub: _, substatus: _ } = order;
-        let device = self.devices.entry(device_id).or_insert_with(|| FakeDevice {
-            credentials: credentials.clone(),
-            iot_edge,
-            twin: InitialTwin::default(),
-            seeds: 0,
-        });
-        (device.credentials, device.iot_edge) = (credentials, iot_edge);
-        let is_new = device.seeds == 0;
-        if is_new || matches!(twin, TwinOrder::Seed(_)) {
-            device.twin = twin.start().clone();
-            device.seeds += 1;
+    fn receive(&mut self, order: &Order, carried: &Carried) {
+        let (device, _) = self.device(order);
+        let part =
+            |part: &serde_json::Map<_, _>| (!part.is_empty()).then(|| TwinCollection::from(part.clone()));
+        device.twin = InitialTwin { tags: part(&carried.tags), desired: part(&carried.desired.value) };
+        device.reported = carried.reported.clone();
+        device.disabled = carried.disabled.clone();
+    }
+
+    fn find(&self, id: &DeviceId) -> Option<HubDevice> {
+        let device = self.devices.get(id)?;
+        let part =
+            |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
+        Some(HubDevice {
+            version: HubVersion(device.version.to_string()),
+            credentials: Some(device.credentials.clone()),
+            carried: Carried {
+                tags: part(&device.twin.tags),
+                desired: Properties { value: part(&device.twin.desired), version: 1 },
+                reported: device.reported.clone(),
+                disabled: device.disabled.clone(),
+            },
+        })
+    }
+
+    fn remove(&mut self, id: &DeviceId, version: &HubVersion) -> Removed {
+        match self.devices.get(id) {
+            Some(device) if device.version.to_string() != version.0 => Removed::Changed,
+            _ => {
+                self.devices.remove(id);
+                Removed::Gone
+            }
         }
     }
 }
@@ -173,11 +240,20 @@ impl State {
 #[async_trait]
 impl HubConnector for FakeHub {
     async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
-        self.serve(Call::Ensure(order.clone())).await
+        self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await
     }
 
-    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
-        self.serve(Call::Remove(device.clone())).await
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        self.serve(Call::Receive(order.clone(), carried.clone()), |hub| hub.receive(order, carried)).await
+    }
+
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        self.serve(Call::Find(device.clone()), |hub| hub.find(device)).await
+    }
+
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
+        let call = Call::Remove(device.clone(), version.clone());
+        self.serve(call, |hub| hub.remove(device, version)).await
     }
 
     async fn lacking(&self) -> Rights {
@@ -207,10 +283,12 @@ mod tests {
         assert_eq!(hub.device(&id).map(|device| device.seeds), Some(1));
         hub.fail_next(Failure::Before(HubError::Refused("forgotten".to_owned())));
         hub.fail_no_more();
-        assert_eq!(hub.remove_device(&id).await, Ok(()));
-        assert_eq!(hub.remove_device(&id).await, Ok(()));
+        let version = hub.find_device(&id).await.unwrap().unwrap().version;
+        for _ in 0..2 {
+            assert_eq!(hub.remove_device(&id, &version).await, Ok(Removed::Gone));
+        }
         assert_eq!(hub.devices().len(), 0);
-        assert_eq!(hub.calls().len(), 4);
+        assert_eq!(hub.calls().len(), 5);
     }
 
     #[tokio::test]

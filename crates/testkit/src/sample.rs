@@ -2,15 +2,15 @@
 
 use model::{
     AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, Block, BlockReason,
-    CaCertificate, CaReference, Certificate, CertificatePolicy, Configured, Crl, CrlAddress,
-    CustomAllocation, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName, HubAccess,
-    HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
+    CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause, Configured, Crl,
+    CrlAddress, CustomAllocation, Decisions, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId,
+    EnrollmentRef, EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName,
+    HubAccess, HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
     IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair, PolicyName,
     ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
     RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
-    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, TwinCollection, TwinOrder,
-    VerificationCode,
+    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
+    VerificationCode, Work,
 };
 use serde_json::{Value, json};
 
@@ -128,6 +128,7 @@ pub fn registration(id: &str) -> Registration {
         operation_id: OperationId::parse("4.0123456789abcdef.01234567-89ab-cdef-0123-456789abcdef").unwrap(),
         payload: None,
         tpm: None,
+        decisions: Decisions::default(),
         record: record("registration-1"),
     }
 }
@@ -144,7 +145,8 @@ pub fn registration_of(id: &str, group: &str) -> Registration {
 /// The same registration while it is being carried out.
 pub fn while_assigning(registration: Registration) -> Registration {
     let order = Box::new(order(registration.registration_id.as_str()));
-    Registration { status: Status::Assigning { order, from: None }, ..registration }
+    let status = Status::Assigning { work: Work::Order(order), from: None, tries: Tries::default() };
+    Registration { status, ..registration }
 }
 
 /// What a hub is told about a device.
@@ -156,6 +158,7 @@ pub fn order(id: &str) -> Order {
         credentials: HubCredentials::SymmetricKeys(keys(30)),
         iot_edge: true,
         twin: TwinOrder::Seed(twin()),
+        told: Vec::new(),
     }
 }
 
@@ -199,12 +202,18 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
     let twin = TwinOrder::Keep { if_lost: twin() };
     let keep = Order { credentials: certificate, iot_edge: false, twin, ..order(id) };
+    let carry = Order { twin: TwinOrder::Carry { if_lost: self::twin() }, ..order(id) };
+    let carry = carry.after([keep.digest()]);
+    let in_doubt = Assignment { told: vec![keep.digest()], ..assignment(id) };
+    let assigning =
+        |order, from, tries| Status::Assigning { work: Work::Order(Box::new(order)), from, tries };
     let moved = Assignment { substatus: Substatus::DeviceDataMigrated, ..assignment(id) };
     let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };
     let returned = Assignment { substatus: Substatus::ReprovisionedToInitialAssignment, ..assignment(id) };
     vec![
-        ("assigning", Status::Assigning { order: Box::new(order(id)), from: None }),
-        ("assigning_from", Status::Assigning { order: Box::new(keep), from: Some(assignment(id)) }),
+        ("assigning", assigning(order(id), None, Tries::default())),
+        ("assigning_from", assigning(keep, Some(in_doubt), tries())),
+        ("assigning_carrying", assigning(carry, Some(assignment(id)), Tries::default())),
         ("assigned", Status::Assigned(assignment(id))),
         ("assigned_migrated", Status::Assigned(moved)),
         ("assigned_reset", Status::Assigned(reset)),
@@ -213,6 +222,23 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
         ("disabled", Status::Disabled { standing: None }),
         ("disabled_standing", Status::Disabled { standing: Some(assignment(id)) }),
     ]
+}
+
+/// What is to be removed from a hub.
+pub fn cleanup(hub: &str, device: &str) -> Cleanup {
+    let order = Order { hub: hub_name(hub), ..order(device) };
+    Cleanup {
+        trace: order.trace(),
+        registration_id: registration_id(device),
+        cause: CleanupCause::Moved,
+        tries: tries(),
+        record: record("cleanup-1"),
+    }
+}
+
+fn tries() -> Tries {
+    let next = Timestamp::parse("2026-11-24T00:01:00Z").unwrap();
+    Tries { count: 7, next: Some(next), reason: Some("hub-1.example: 503".to_owned()) }
 }
 
 /// Settings with nothing left at its default.

@@ -1,6 +1,6 @@
 //! Versions of the device API, by what differs between them.
 
-use model::Day;
+use model::{Day, Substatus};
 
 /// A version of the device API, parsed once: what the version changes is asked of this value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,9 @@ const KNOWN: [&str; 13] = [
 /// The first version whose clients insist on seeing `assigning` before `assigned`.
 const ASSIGNING_FIRST: u32 = 20_250_701;
 
+/// The last version that does not know of devices that came back to where they were.
+const WITHOUT_RETURN: u32 = 20_190_331;
+
 /// The last version before reprovisioning existed; its devices stay where they are unless a policy says otherwise.
 const STICKY: u32 = 20_180_401;
 
@@ -45,6 +48,16 @@ impl DeviceApiVersion {
     /// Whether the first reply must be `assigning`, even when the result is there.
     pub fn assigning_first(self) -> bool {
         self.date >= ASSIGNING_FIRST
+    }
+
+    /// The substatus as the version has it: earlier ones say of a device that came back what they said at first.
+    pub fn known_substatus(self, substatus: Substatus) -> Substatus {
+        match substatus {
+            Substatus::ReprovisionedToInitialAssignment if self.date <= WITHOUT_RETURN => {
+                Substatus::InitialAssignment
+            }
+            other => other,
+        }
     }
 
     /// Whether a device without a reprovision policy stays at its hub.
@@ -83,5 +96,14 @@ mod tests {
         assert!(version("2025-07-01-preview").assigning_first());
         assert!(version("2018-04-01").is_sticky());
         assert!(!version("2018-11-01").is_sticky());
+    }
+
+    #[test]
+    fn earlier_versions_know_of_no_return() {
+        let seen = |text, substatus| DeviceApiVersion::parse(text).unwrap().known_substatus(substatus);
+        let returned = Substatus::ReprovisionedToInitialAssignment;
+        assert_eq!(seen("2019-03-31", returned), Substatus::InitialAssignment);
+        assert_eq!(seen("2021-06-01", returned), returned);
+        assert_eq!(seen("2019-03-31", Substatus::DeviceDataReset), Substatus::DeviceDataReset);
     }
 }

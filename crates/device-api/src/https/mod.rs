@@ -15,7 +15,7 @@ use net::Peer;
 
 use crate::{
     DeviceApi,
-    call::{Caller, MAX_BODY_BYTES, api_version, evidence},
+    call::{Answer, Caller, MAX_BODY_BYTES, api_version, evidence},
     error::{CallError, Concerning},
 };
 use route::{Route, Verb};
@@ -53,11 +53,14 @@ async fn call(
         scope: route.scope,
         registration_id: route.registration_id,
     };
+    let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.unwrap_or_default().to_owned();
+    let told = |answer: Answer| answer.honoured_by(&agent);
     // Always, also where it means nothing: a connection with an unread body cannot be kept, and Node polls with one.
     let body = body(request).await?;
     match route.verb {
-        Verb::Register => Ok(reply::registering(&caller, api.register(&caller, &body).await?)),
-        Verb::Poll(operation_id) => Ok(reply::operation(api.poll(&caller, &operation_id).await?)),
+        Verb::Register => Ok(reply::registering(&caller, told(api.register(&caller, &body).await?))),
+        Verb::Poll(operation_id) => Ok(reply::operation(told(api.poll(&caller, &operation_id).await?))),
         Verb::LookUp => Ok(reply::ok(&api.look_up(&caller, &body).await?)),
     }
 }

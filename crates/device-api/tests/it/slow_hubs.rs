@@ -10,8 +10,8 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use model::{DeviceId, LinkedHub, Order, Status};
-use provisioning::ports::{HubConnector, HubError, Hubs};
+use model::{Carried, DeviceId, LinkedHub, Order, Status};
+use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use testkit::{
     hub::{Failure, FakeHubs},
     sample,
@@ -161,8 +161,13 @@ async fn begin(world: &World) -> String {
         ..Default::default()
     };
     let registration_id = sample::registration_id("reg-1");
-    let request =
-        provisioning::register::RegisterRequest { registration_id, evidence, payload: None, address: None };
+    let request = provisioning::register::RegisterRequest {
+        registration_id,
+        evidence,
+        payload: None,
+        address: None,
+        without_policy: provisioning::register::WithoutPolicy::Migrates,
+    };
     world.provisioning.begin(&instance, &request).await.unwrap();
     let record = world.record("reg-1").await.unwrap();
     assert!(matches!(record.status, Status::Assigning { .. }));
@@ -194,8 +199,16 @@ impl HubConnector for TreacherousHub {
         self.hub.ensure_device(order).await
     }
 
-    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
-        self.hub.remove_device(device).await
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        self.hub.receive_device(order, carried).await
+    }
+
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        self.hub.find_device(device).await
+    }
+
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
+        self.hub.remove_device(device, version).await
     }
 }
 

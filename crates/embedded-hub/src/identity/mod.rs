@@ -110,6 +110,12 @@ impl Identity {
         Ok(identity)
     }
 
+    /// This device, allowed to connect or not, in the same version.
+    pub fn with_access(self, status: Status, reason: Option<&str>, now: Timestamp) -> Identity {
+        let status_changed = if status == self.status { self.status_changed } else { Some(now) };
+        Identity { status, status_reason: reason.map(str::to_owned), status_changed, ..self }
+    }
+
     /// This device with other credentials and capabilities, everything else as it was.
     pub fn refreshed(&self, credentials: Credentials, iot_edge: bool, id: &DeviceId) -> Identity {
         let device_scope = match (iot_edge, self.iot_edge) {

@@ -8,7 +8,7 @@ mod limits;
 mod merge;
 mod section;
 
-use model::{InitialTwin, Timestamp};
+use model::{Carried, InitialTwin, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wire::hub::{Part, TwinChange};
@@ -93,18 +93,34 @@ impl Twin {
         Ok(twin)
     }
 
-    /// Whether nothing has happened since both twins started from the same content.
-    pub fn stands_as_seeded(&self, seeded: &Twin) -> bool {
-        let same = |own: &Section, other: &Section| own.version == other.version && own.value == other.value;
-        self.tags == seeded.tags
-            && same(&self.desired, &seeded.desired)
-            && same(&self.reported, &seeded.reported)
+    /// A new twin that holds what a device had at another hub, in the same versions.
+    pub fn carried(carried: &Carried, now: Timestamp) -> Result<Twin, TwinRefusal> {
+        let mut tags = Map::new();
+        merge::merge(&mut tags, &limits::checked(carried.tags.clone())?);
+        limits::check_size("tags", &tags, TAG_BYTES)?;
+        let section = |name, properties: &model::Properties, most| {
+            let value = limits::checked(without_annotations(properties.value.clone()))?;
+            let section = Section::of(&value, properties.version, now);
+            limits::check_size(name, &section.value, most).map(|()| section)
+        };
+        let desired = section("desired", &carried.desired, DESIRED_BYTES)?;
+        let reported = section("reported", &carried.reported, REPORTED_BYTES)?;
+        let version = desired.version + reported.version;
+        Ok(Twin { tags, desired, reported, etag: 1, version })
     }
 
-    /// This twin, started again from `seeded`; its etag and version go on counting, so that none
-    /// is ever used twice.
-    pub fn restarted(&self, seeded: Twin) -> Twin {
-        Twin { etag: self.etag + 1, version: self.version + 1, ..seeded }
+    /// Whether nothing has happened since both twins began with the same content.
+    pub fn stands_as(&self, begun: &Twin) -> bool {
+        let same = |own: &Section, other: &Section| own.version == other.version && own.value == other.value;
+        self.tags == begun.tags
+            && same(&self.desired, &begun.desired)
+            && same(&self.reported, &begun.reported)
+    }
+
+    /// This twin, begun again as `begun`; its etag and version go on counting, so that none is ever
+    /// used twice.
+    pub fn restarted(&self, begun: Twin) -> Twin {
+        Twin { etag: self.etag + 1, version: self.version + 1, ..begun }
     }
 
     /// Applies an operator's change. On refusal the twin must be thrown away.

@@ -41,6 +41,16 @@ impl Section {
         Section { value: Map::new(), version: 1, metadata: Metadata(now, 1, BTreeMap::new()) }
     }
 
+    /// A section with this content, in this version; at least in version 1.
+    pub fn of(content: &Map<String, Value>, version: u64, now: Timestamp) -> Section {
+        let mut section = Section::new(now);
+        section.version = version.max(1);
+        section.metadata.1 = section.version;
+        merge::merge(&mut section.value, content);
+        section.metadata.stamp(content, &section.value, (now, section.version));
+        section
+    }
+
     /// Applies a merge patch.
     pub fn patch(&mut self, patch: &Map<String, Value>, now: Timestamp) {
         self.version += 1;

@@ -199,11 +199,11 @@ fn a_seed_starts_a_twin_and_restarts_it() {
     let seeded = Twin::seeded(&seed, at(1)).unwrap();
     assert_eq!((seeded.desired.version, seeded.etag, seeded.version), (2, 1, 2));
     let mut used = seeded.clone();
-    assert!(used.stands_as_seeded(&Twin::seeded(&seed, at(9)).unwrap()));
+    assert!(used.stands_as(&Twin::seeded(&seed, at(9)).unwrap()));
     used.report(object(json!({"on": true})), at(2)).unwrap();
-    assert!(!used.stands_as_seeded(&seeded));
+    assert!(!used.stands_as(&seeded));
     let restarted = used.restarted(seeded.clone());
-    assert!(restarted.stands_as_seeded(&seeded));
+    assert!(restarted.stands_as(&seeded));
     assert_eq!((restarted.etag, restarted.version), (2, 4));
     assert_eq!(Twin::seeded(&InitialTwin::default(), at(1)).unwrap(), Twin::new(at(1)));
 }

@@ -40,7 +40,7 @@ async fn a_device_is_created_once_and_refreshed() {
         assert_eq!(world.hub.ensure_device(spec, twin).await, Ok(expected), "{spec:?} {twin:?}");
     };
     check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Created).await;
-    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Unchanged).await;
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Marked).await;
     check(&spec(keys(7, 8)), &keep(), Ensured::Unchanged).await;
     let twin = world.ask("GET /twins/d", "").await.body;
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));

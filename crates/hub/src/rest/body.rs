@@ -4,6 +4,8 @@ use model::{HubCredentials, InitialTwin, Order, SymmetricKey, TwinCollection};
 use serde_json::{Map, Value, json};
 use wire::hub::{AuthenticationType, Device, SymmetricKeyPair};
 
+use crate::found::without_annotations;
+
 /// A device as the registry has it: the fields that are known, and all of them as they came.
 pub(super) struct Found {
     device: Device,
@@ -16,6 +18,11 @@ impl Found {
         let fields: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let device = serde_json::from_value(Value::Object(fields.clone())).ok()?;
         Some(Found { device, fields })
+    }
+
+    /// The fields that are known.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// Its version; `None` when the hub left it out.
@@ -119,7 +126,7 @@ pub(super) fn holds(body: &[u8], twin: &InitialTwin) -> Option<bool> {
     )
 }
 
-fn authentication(credentials: &HubCredentials) -> Value {
+pub(super) fn authentication(credentials: &HubCredentials) -> Value {
     match credentials {
         HubCredentials::SymmetricKeys(keys) => json!({
             "symmetricKey": {"primaryKey": keys.primary.to_base64(), "secondaryKey": keys.secondary.to_base64()},
@@ -132,7 +139,7 @@ fn authentication(credentials: &HubCredentials) -> Value {
     }
 }
 
-fn capabilities(order: &Order) -> Value {
+pub(super) fn capabilities(order: &Order) -> Value {
     json!({ "iotEdge": order.iot_edge })
 }
 
@@ -143,10 +150,6 @@ fn is_key(text: &Option<String>, wanted: &SymmetricKey) -> bool {
 /// What a collection leaves in an empty twin: nulls delete, and annotations are the hub's.
 fn content(collection: &Option<TwinCollection>) -> Map<String, Value> {
     collection.as_ref().map(|it| without_nulls(&without_annotations(it.as_map()))).unwrap_or_default()
-}
-
-fn without_annotations(section: &Map<String, Value>) -> Map<String, Value> {
-    section.iter().filter(|(name, _)| !name.starts_with('$')).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
 fn without_nulls(object: &Map<String, Value>) -> Map<String, Value> {

@@ -12,15 +12,18 @@ mod check;
 mod circuit;
 mod line;
 mod link;
+mod moving;
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use model::{DeviceId, HubName, InitialTwin, Order, TwinOrder};
+use model::{Carried, DeviceId, HubName, InitialTwin, Order, TwinOrder};
 use net::client::dial;
-use provisioning::ports::{Clock, Entropy, HubConnector, HubError, HubHealth, HubRight};
+use provisioning::ports::{
+    Clock, Entropy, HubConnector, HubDevice, HubError, HubHealth, HubRight, HubVersion, Removed,
+};
 use serde_json::Value;
 use tokio::time::Instant;
 use wire::sas::encode_component;
@@ -93,7 +96,9 @@ impl RestConnector {
             return Ok(Refreshed::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        if !found.is_as_ordered(order) {
+        // A device that begins again gets a new version in any case: a removal may be on its way.
+        let keeps = matches!(order.twin, TwinOrder::Keep { .. });
+        if !(keeps && found.is_as_ordered(order)) {
             let etag = found.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
             let refreshed = Value::Object(found.refreshed(order));
             let question = Question { etag: Some(&etag), ..question(Method::PUT, &path, &refreshed) };
@@ -104,7 +109,7 @@ impl RestConnector {
             }
         }
         match &order.twin {
-            TwinOrder::Keep { .. } => Ok(Refreshed::Done),
+            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Refreshed::Done),
             TwinOrder::Seed(twin) => self.seed(&order.device_id, twin).await,
         }
     }
@@ -131,6 +136,11 @@ impl RestConnector {
         self.line.ask(question, Answer::of).await
     }
 
+    fn overtaken(&self, order: &Order) -> HubError {
+        let id = order.device_id.as_str();
+        self.line.unavailable(format!("somebody else keeps changing the device {id:?}"))
+    }
+
     fn senseless(&self, what: &str) -> HubError {
         self.line.unavailable(format!("the {what} that it shows makes no sense"))
     }
@@ -151,9 +161,7 @@ impl HubConnector for RestConnector {
                 Refreshed::Overtaken => is_new = false,
             }
         }
-        Err(self
-            .line
-            .unavailable(format!("somebody else keeps changing the device {:?}", order.device_id.as_str())))
+        Err(self.overtaken(order))
     }
 
     /// The name is looked up, TCP and TLS are connected, and the hub's certificate must hold.
@@ -174,14 +182,21 @@ impl HubConnector for RestConnector {
         count.map(Some).ok_or_else(|| self.senseless("number of devices"))
     }
 
-    async fn remove_device(&self, device: &DeviceId) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        self.receive(order, carried).await
+    }
+
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        self.find(device).await
+    }
+
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
         let path = device_path(device);
-        let question = Question { etag: Some("*"), ..Question::new(Method::DELETE, &path) };
+        let question = Question { etag: Some(&version.0), ..Question::new(Method::DELETE, &path) };
         match self.line.ask(question, Answer::of).await? {
-            Answer::Done(_) | Answer::Absent => Ok(()),
-            Answer::Exists | Answer::Stale => {
-                Err(self.line.unavailable("its answer to a removal makes no sense"))
-            }
+            Answer::Done(_) | Answer::Absent => Ok(Removed::Gone),
+            Answer::Stale => Ok(Removed::Changed),
+            Answer::Exists => Err(self.line.unavailable("its answer to a removal makes no sense")),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hub::RestConnector;
 use model::{DeviceId, InitialTwin, Order, TwinOrder};
-use provisioning::ports::{Circuit, Delay, HubConnector, HubError};
+use provisioning::ports::{Circuit, Delay, HubConnector, HubError, HubVersion, Removed};
 use testkit::{clock::SteppedClock, sample};
 
 use crate::script::{Script, Step};
@@ -174,7 +174,8 @@ async fn removing_waits_for_the_circuit_too() {
     let spared = Spared::with([Step::Raw(THROTTLED), Step::reply(204, "")]).await;
     spared.call().await.unwrap_err();
     let id = DeviceId::parse("d").unwrap();
-    assert!(spared.connector.remove_device(&id).await.is_err());
+    let any = HubVersion("MQ==".to_owned());
+    assert!(spared.connector.remove_device(&id, &any).await.is_err());
     spared.clock.advance(Duration::from_secs(20));
-    assert_eq!(spared.connector.remove_device(&id).await, Ok(()));
+    assert_eq!(spared.connector.remove_device(&id, &any).await, Ok(Removed::Gone));
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hub::{RestConnector, RestLink};
 use model::{DeviceId, InitialTwin, Order, TwinOrder};
 use net::client::Deadlines;
-use provisioning::ports::{Delay, HubConnector, HubError};
+use provisioning::ports::{Delay, HubConnector, HubError, HubVersion};
 use serde_json::{Value, json};
 use testkit::sample;
 
@@ -117,7 +117,8 @@ async fn what_a_hub_shows_must_make_sense() {
         check(vec![exists(), Step::reply(200, body)], &order(), unavailable("200")).await;
     }
     for body in ["{}", r#"{"properties":{"desired":7}}"#] {
-        let steps = vec![exists(), Step::reply(200, &device("MQ==", 30)), Step::reply(200, body)];
+        let shown = Step::reply(200, &device("MQ==", 30));
+        let steps = vec![exists(), shown, Step::reply(200, "{}"), Step::reply(200, body)];
         check(steps, &order(), unavailable("twin that it shows")).await;
     }
     let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
@@ -163,11 +164,12 @@ async fn a_twin_that_was_left_out_is_written() {
     let exists =
         json!({"isSuccessful": false, "errors": [{"deviceId": "d", "errorCode": "DeviceAlreadyExists"}]});
     let twin = json!({"tags": sample::twin().tags, "properties": {"desired": sample::twin().desired}});
-    let steps =
-        [(400, exists), (200, serde_json::from_str::<Value>(&device("MQ==", 30)).unwrap()), (200, twin)];
+    let shown = serde_json::from_str::<Value>(&device("MQ==", 30)).unwrap();
+    let steps = [(400, exists), (200, shown), (200, json!({})), (200, twin)];
     let steps = steps.map(|(status, body)| Step::reply(status, &body.to_string()));
     let requests = check(steps.to_vec(), &twinned, Ok(())).await;
-    assert_eq!(requests.len(), 3, "nothing is written: {requests:?}");
+    assert_eq!(requests[2], r#"PUT /devices/d?api-version=2021-04-12 If-Match:"MQ==""#);
+    assert_eq!(requests.len(), 4, "the twin is not written: {requests:?}");
 }
 
 #[tokio::test]
@@ -217,7 +219,7 @@ async fn a_kept_connection_that_the_hub_closed_is_replaced() {
         connector.ensure_device(&order()).await.unwrap();
     }
     // Cut over the kept connection, done over a new one.
-    connector.remove_device(&DeviceId::parse("d").unwrap()).await.unwrap();
+    connector.remove_device(&DeviceId::parse("d").unwrap(), &HubVersion("MQ==".to_owned())).await.unwrap();
     assert_eq!((script.connections(), script.steps_left()), (3, 0));
 }
 

@@ -60,7 +60,7 @@ pub(super) fn wanted(settings: &EnrollmentSettings) -> &[HubName] {
     if settings.hubs.is_empty() { settings.hub.as_slice() } else { &settings.hubs }
 }
 
-fn is_wanted(hub: &HubName, wanted: &[HubName]) -> bool {
+pub(super) fn is_wanted(hub: &HubName, wanted: &[HubName]) -> bool {
     wanted.is_empty() || wanted.contains(hub)
 }
 

@@ -115,6 +115,11 @@ pub fn may_stay(instance: &Instance, hub: &HubName) -> bool {
     instance.linked_hub(hub).is_some()
 }
 
+/// Whether an enrollment lets its devices be at this hub: it names it, or none.
+pub fn is_wanted(settings: &EnrollmentSettings, hub: &HubName) -> bool {
+    candidates::is_wanted(hub, wanted(settings))
+}
+
 fn choice(
     policy: AllocationPolicy,
     field: &Field<'_>,
@@ -162,7 +167,19 @@ impl Allocation {
         let candidates = self.candidates.iter().take(Decision::MAX_CANDIDATES).cloned().collect();
         let (policy, policy_of) = (self.policy, self.policy_of);
         let latencies_from = self.latencies_from.clone();
-        Decision { at, enrollment, policy, policy_of, candidates, latencies_from, chosen, outcome, ended }
+        let returning = None;
+        Decision {
+            at,
+            enrollment,
+            returning,
+            policy,
+            policy_of,
+            candidates,
+            latencies_from,
+            chosen,
+            outcome,
+            ended,
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Provisioning {
         match self.commit_free(instance, delete).await? {
             Outcome::Applied => Ok(()),
             Outcome::Missing => Err(Error::NotFound(RecordKind::CaCertificate)),
-            Outcome::Exists | Outcome::OtherVersion => {
+            Outcome::Exists | Outcome::OtherVersion | Outcome::LeftOut => {
                 Err(Error::PreconditionFailed(RecordKind::CaCertificate))
             }
         }

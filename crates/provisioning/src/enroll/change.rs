@@ -6,7 +6,7 @@
 //! | `*` | replace | precondition failed | delete | not found |
 //! | an etag | replace if equal, else precondition failed | precondition failed | delete if equal, else precondition failed | not found |
 
-use model::{IfMatch, Instance, OperationKind, RegistrationId};
+use model::{IfMatch, Instance, OperationKind};
 
 use super::{Enrollment, Stamp};
 use crate::{
@@ -51,18 +51,6 @@ impl Provisioning {
     ) -> Result<(), Error> {
         let change = (expected_of_deleted(if_match), E::delete(id));
         deleted(self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, E::KIND)
-    }
-
-    /// Deletes a registration. The device stays at its hub and may register again.
-    pub async fn delete_registration(
-        &self,
-        instance: &Instance,
-        id: RegistrationId,
-        if_match: Option<IfMatch>,
-    ) -> Result<(), Error> {
-        let change = (expected_of_deleted(if_match), Change::DeleteRegistration(id));
-        let outcome = self.commit_one(instance, change, OperationKind::RegistrationDelete).await?;
-        deleted(outcome, RecordKind::Registration)
     }
 
     /// What a draft becomes now.
@@ -132,6 +120,6 @@ fn deleted(outcome: Outcome, kind: RecordKind) -> Result<(), Error> {
     match outcome {
         Outcome::Applied => Ok(()),
         Outcome::Missing => Err(Error::NotFound(kind)),
-        Outcome::OtherVersion | Outcome::Exists => Err(Error::PreconditionFailed(kind)),
+        Outcome::OtherVersion | Outcome::Exists | Outcome::LeftOut => Err(Error::PreconditionFailed(kind)),
     }
 }

@@ -1,6 +1,9 @@
 //! Reading one record or a page of them. Each successful call counts as one operation.
 
-use model::{EnrollmentGroup, EnrollmentGroupId, Instance, OperationKind, Registration, RegistrationId};
+use model::{
+    Cleanup, EnrollmentGroup, EnrollmentGroupId, Instance, OperationKind, Registration, RegistrationId,
+    StatusKind,
+};
 
 use super::Enrollment;
 use crate::{
@@ -64,6 +67,29 @@ impl Provisioning {
         if page.items.is_empty() && EnrollmentGroup::load(store, &instance.id_scope, group).await?.is_none() {
             return Err(Error::NotFound(RecordKind::EnrollmentGroup));
         }
+        self.count(instance, OperationKind::RegistrationQuery).await?;
+        Ok(page)
+    }
+
+    /// A page of the registrations of one status, however they came.
+    pub async fn list_registrations(
+        &self,
+        instance: &Instance,
+        status: StatusKind,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, Error> {
+        let page = self.store.registrations_in(&instance.id_scope, status, page).await?;
+        self.count(instance, OperationKind::RegistrationQuery).await?;
+        Ok(page)
+    }
+
+    /// A page of what is to be removed from hubs.
+    pub async fn list_cleanups(
+        &self,
+        instance: &Instance,
+        page: PageRequest,
+    ) -> Result<Page<Cleanup>, Error> {
+        let page = self.store.cleanups(&instance.id_scope, page).await?;
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
     }

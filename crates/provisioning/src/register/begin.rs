@@ -2,23 +2,44 @@
 
 use std::sync::Arc;
 
-use model::{Instance, Order, Registration, RegistrationId, Status};
+use model::{
+    CleanupCause, Decision, Decisions, Instance, Order, Registration, RegistrationId, Status, Tries, Work,
+};
 
 use super::{
-    Begun, Origin, RegisterRequest, Run,
+    Begun, RegisterRequest, Run,
     challenge::is_fresh,
+    leaving::{self, Leaving},
     operation_id,
-    plan::{Plan, came_through, plan},
+    plan::{Case, Plan, came_through, plan},
+    step::Step,
 };
 use crate::{
     Error, Provisioning,
-    attest::{Attested, Proof, tpm::Place},
-    ports::{Change, Commit, Expect, Outcome},
+    attest::{Attested, Proof, tpm},
+    ports::{Change, Expect},
     record,
 };
 
 /// How often a request starts over because another one for the same device was faster.
 const MAX_RACES: usize = 8;
+
+/// Who asks, and what is known of them.
+struct Claim<'a> {
+    instance: &'a Instance,
+    attested: &'a Attested,
+    /// The registration ID in the spelling of its first registration.
+    name: &'a RegistrationId,
+    previous: Option<&'a Registration>,
+}
+
+/// What the record will say.
+struct Next {
+    status: Status,
+    leaving: Leaving,
+    cause: CleanupCause,
+    decision: Option<Decision>,
+}
 
 impl Provisioning {
     /// Proves who the device is and plans what it gets. A registration that is already being carried out is joined.
@@ -36,8 +57,10 @@ impl Provisioning {
             if !self.learn(instance, &attested).await? {
                 continue;
             }
-            if let Some(begun) = self.follow(instance, request, &attested, previous).await? {
-                let place = Place { scope: &instance.id_scope, registration_id: id };
+            let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
+            let claim = Claim { instance, attested: &attested, name, previous: previous.as_ref() };
+            if let Some(begun) = self.follow(&claim, request).await? {
+                let place = tpm::Place { scope: &instance.id_scope, registration_id: id };
                 self.note_proof(place, &attested, begun.operation_id());
                 return Ok(begun);
             }
@@ -46,86 +69,120 @@ impl Provisioning {
     }
 
     /// Follows the plan as far as the first call to a hub; `None` when the record changed meanwhile.
-    async fn follow(
-        &self,
-        instance: &Arc<Instance>,
-        request: &RegisterRequest,
-        attested: &Attested,
-        previous: Option<Registration>,
-    ) -> Result<Option<Begun>, Error> {
-        let name = previous.as_ref().map_or(&request.registration_id, |previous| &previous.registration_id);
-        let standing = || previous.as_ref().and_then(Registration::assignment).cloned();
-        let current = previous.as_ref().and_then(Registration::assignment).map(|assignment| &assignment.hub);
-        let situation = self.situation(instance, attested.settings(), current, request.address);
-        let status = match plan(instance, attested, name, previous.as_ref(), &situation) {
+    async fn follow(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Result<Option<Begun>, Error> {
+        let scope = &claim.instance.id_scope;
+        let mut leaving = leaving::leave(claim.previous);
+        let next = match self.plan_for(claim, request) {
             Plan::Join => {
-                let run = previous.and_then(|previous| Run::found(&instance.id_scope, &previous));
+                let run = claim.previous.and_then(|previous| Run::found(scope, previous));
                 return Ok(run.map(|run| Begun::Running(Box::new(run))));
             }
-            Plan::Confirm(order) => {
-                return Ok(previous.map(|previous| running(instance, previous, order)));
+            Plan::Confirm(order, decision) => {
+                let run = |previous: &Registration| Run::confirming(scope, previous, order, decision);
+                return Ok(claim.previous.map(run).map(|run| Begun::Running(Box::new(run))));
             }
-            Plan::Assign(order) => Status::Assigning { order: Box::new(order), from: standing() },
-            Plan::Fail(failure) => Status::Failed { failure, standing: standing() },
-            Plan::Disable => match previous.as_ref().and_then(|previous| told_disabled(previous, attested)) {
-                Some(told) => return Ok(Some(Begun::Settled(Box::new(told)))),
-                None => Status::Disabled { standing: standing() },
+            Plan::Disable => {
+                match claim.previous.and_then(|previous| told_disabled(previous, claim.attested)) {
+                    Some(told) => return Ok(Some(Begun::Settled(Box::new(told)))),
+                    None => Next {
+                        status: Status::Disabled { standing: leaving.standing.clone() },
+                        leaving,
+                        cause: CleanupCause::Failed,
+                        decision: None,
+                    },
+                }
+            }
+            Plan::Fail(failure, decision) => Next {
+                status: Status::Failed { failure, standing: leaving.standing.clone() },
+                leaving,
+                cause: CleanupCause::Failed,
+                decision: Some(decision),
             },
+            Plan::Redo(order) => {
+                let work = self.order(claim.instance, order, &mut leaving).await?;
+                Next::assigning(work, leaving, None)
+            }
+            Plan::Assign(work @ Work::Ask(_), decision) => Next::assigning(work, leaving, Some(decision)),
+            Plan::Assign(Work::Order(order), decision) => {
+                let work = self.order(claim.instance, *order, &mut leaving).await?;
+                Next::assigning(work, leaving, Some(decision))
+            }
         };
-        let next = self.next_record(instance, name, attested, (previous.as_ref(), status))?;
-        let replaced = self.replace(instance, previous.as_ref(), &next).await?;
-        Ok(replaced.then(|| match &next.status {
-            Status::Assigning { order, .. } => {
-                let order = Order::clone(order);
-                running(instance, next, order)
-            }
-            Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => {
-                Begun::Settled(Box::new(next))
-            }
+        self.write_down(claim, next).await
+    }
+
+    fn plan_for(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Plan {
+        let Claim { instance, attested, name, previous } = *claim;
+        let current = previous.and_then(Registration::assignment).map(|assignment| &assignment.hub);
+        let situation = self.situation(instance, attested.settings(), current, request.address);
+        let now = self.clock.now();
+        plan(&Case { instance, attested, name, previous, request, situation: &situation, now })
+    }
+
+    /// The order, with all that may be at its place already.
+    async fn order(&self, instance: &Instance, order: Order, leaving: &mut Leaving) -> Result<Work, Error> {
+        let waiting = match order.twin.keeps() {
+            // Where a device lives, nothing waits to be removed.
+            true => None,
+            false => self.store.cleanup(&instance.id_scope, &order.place()).await?,
+        };
+        let waiting = waiting.map(|cleanup| cleanup.trace);
+        Ok(Work::Order(Box::new(leaving::knowing(order, leaving, waiting))))
+    }
+
+    /// Puts the record in place of the previous one; `None` when another is there.
+    async fn write_down(&self, claim: &Claim<'_>, next: Next) -> Result<Option<Begun>, Error> {
+        let scope = &claim.instance.id_scope;
+        let registration = self.next_record(claim, next.status, next.decision)?;
+        let expect = match claim.previous {
+            Some(previous) => Expect::Version(previous.record.etag.clone()),
+            None => Expect::Absent,
+        };
+        let step = Step::new(
+            &registration.registration_id,
+            expect,
+            Change::PutRegistration(Box::new(registration.clone())),
+        )
+        .taking(&registration.status)
+        .leaving(next.leaving.trace, next.cause);
+        if !self.take_step(scope, step).await? {
+            return Ok(None);
+        }
+        Ok(Some(match Run::begun(scope, &registration) {
+            Some(run) => Begun::Running(Box::new(run)),
+            None => Begun::Settled(Box::new(registration)),
         }))
     }
 
     fn next_record(
         &self,
-        instance: &Instance,
-        name: &RegistrationId,
-        attested: &Attested,
-        (previous, status): (Option<&Registration>, Status),
+        claim: &Claim<'_>,
+        status: Status,
+        decision: Option<Decision>,
     ) -> Result<Registration, Error> {
-        let before = previous.map(|registration| &registration.record);
+        let before = claim.previous.map(|registration| &registration.record);
         let record = record::fresh(&*self.entropy, before, self.clock.now())?;
+        let mut decisions = claim.previous.map_or_else(Decisions::default, |it| it.decisions.clone());
+        decision.into_iter().for_each(|decision| decisions.push(decision));
         Ok(Registration {
-            registration_id: name.clone(),
-            enrollment: attested.enrollment(),
-            attested_by: attested.by(),
+            registration_id: claim.name.clone(),
+            enrollment: claim.attested.enrollment(),
+            attested_by: claim.attested.by(),
             status,
-            operation_id: operation_id::issue(instance, name, &record.etag)?,
+            operation_id: operation_id::issue(claim.instance, claim.name, &record.etag)?,
             payload: None,
-            tpm: attested.handover(),
+            tpm: claim.attested.handover(),
+            decisions,
             record,
         })
     }
-
-    /// Puts the record in place of the previous one; false when another is there.
-    async fn replace(
-        &self,
-        instance: &Instance,
-        previous: Option<&Registration>,
-        next: &Registration,
-    ) -> Result<bool, Error> {
-        let expect = match previous {
-            Some(registration) => Expect::Version(registration.record.etag.clone()),
-            None => Expect::Absent,
-        };
-        let changes = vec![(expect, Change::PutRegistration(Box::new(next.clone())))];
-        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, operation: None }).await?;
-        Ok(outcomes == [Outcome::Applied])
-    }
 }
 
-fn running(instance: &Instance, registration: Registration, order: Order) -> Begun {
-    let scope = instance.id_scope.clone();
-    Begun::Running(Box::new(Run { scope, registration, order, origin: Origin::Begun }))
+impl Next {
+    fn assigning(work: Work, leaving: Leaving, decision: Option<Decision>) -> Next {
+        let status = Status::Assigning { work, from: leaving.standing.clone(), tries: Tries::default() };
+        Next { status, leaving, cause: CleanupCause::Redirected, decision }
+    }
 }
 
 /// What a device is told whose enrollment is disabled, when nothing need be written for it: the record says so already,

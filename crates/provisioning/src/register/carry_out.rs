@@ -1,36 +1,53 @@
 //! The second half of a registration: the hub is told, and the outcome recorded.
 
-use model::{Failure, OperationKind, Registration, Status};
+use std::time::Duration;
 
-use super::{Ended, Origin, Run};
+use model::{
+    Assignment, CleanupCause, DecisionOutcome, Failure, OperationKind, Order, Registration, Status,
+    StatusKind, Trace, Tries, Work,
+};
+
+use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Expect, HubError, Outcome, PageRequest},
+    ports::{Change, Commit, Delay, Expect, HubError, PageRequest},
     record,
 };
 
 /// How many unfinished registrations are read at a time.
 const RESUME_PAGE: usize = 500;
 
+/// The hub refused. 400209 is what clients know as that.
+const REFUSED: u32 = 400_209;
+
 impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
     /// called for one device twice at the same time.
     pub async fn carry_out(&self, run: &Run) -> Ended {
-        self.try_to_carry_out(run).await.unwrap_or_else(|error| Ended::Later(error.to_string().into()))
+        match self.try_to_carry_out(run).await {
+            Ok(ended) => ended,
+            Err(error) => self.again(run, error.to_string().into()).await,
+        }
+    }
+
+    /// How long to wait before a run is carried out: one that was tried before is not tried again at once.
+    pub fn due_in(&self, run: &Run) -> Duration {
+        run.pause(self.clock.now())
     }
 
     /// At most so many of the runs that were not finished when the service last ended.
     pub async fn unfinished(&self, at_most: usize) -> Result<Vec<Run>, Error> {
         let mut runs = Vec::new();
         for instance in self.store.instances().await? {
-            let mut after = None;
+            let (scope, mut after) = (&instance.id_scope, None);
             loop {
                 let limit = RESUME_PAGE.min(at_most - runs.len());
                 if limit == 0 {
                     return Ok(runs);
                 }
-                let page = self.store.assigning(&instance.id_scope, PageRequest { after, limit }).await?;
-                runs.extend(page.items.iter().filter_map(|found| Run::found(&instance.id_scope, found)));
+                let page = PageRequest { after, limit };
+                let page = self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
+                runs.extend(page.items.iter().filter_map(|found| Run::found(scope, found)));
                 after = page.next;
                 if after.is_none() {
                     break;
@@ -47,61 +64,83 @@ impl Provisioning {
         {
             return Ok(ended);
         }
-        match self.tell_hub(run).await? {
-            Ok(()) => self.record_assigned(run).await,
+        let order = match &run.work {
+            Work::Ask(ask) => return self.ask(run, ask).await,
+            Work::Order(order) => order,
+        };
+        match self.tell(run, order).await? {
+            Ok(told) => self.record_assigned(run, order, told).await,
             Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
-            Err(HubError::Unavailable(delay)) => Ok(Ended::Later(delay)),
+            Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
         }
     }
 
-    /// The instance is looked up each time: an unlinked hub is not waited for.
-    async fn tell_hub(&self, run: &Run) -> Result<Result<(), HubError>, Error> {
-        let instance = self.store.instance(&run.scope).await?;
-        let hub = instance.as_ref().and_then(|instance| instance.linked_hub(&run.order.hub));
-        Ok(match hub.and_then(|hub| self.hubs.connector(hub)) {
-            Some(connector) => connector.ensure_device(&run.order).await,
-            None => {
-                Err(HubError::Refused(format!("{} is not linked to the service any more", run.order.hub)))
-            }
-        })
-    }
-
-    /// A confirmation changes no record and counts; an assignment ends in the record, and counts with it.
-    async fn record_assigned(&self, run: &Run) -> Result<Ended, Error> {
-        let kind = match &run.registration.status {
-            Status::Assigning { from: None, .. } => OperationKind::Registration,
-            _ => OperationKind::Reregistration,
+    /// A confirmation that changes nothing only counts; an assignment ends in the record, and counts with it.
+    async fn record_assigned(&self, run: &Run, order: &Order, told: Told) -> Result<Ended, Error> {
+        let (from, kind) = match &run.registration.status {
+            Status::Assigning { from: None, .. } => (None, OperationKind::Registration),
+            Status::Assigning { from, .. } => (from.as_ref(), OperationKind::Reregistration),
+            _ => (None, OperationKind::Reregistration),
         };
-        if matches!(run.registration.status, Status::Assigned(_)) {
+        let assignment = Assignment { substatus: told.substatus(order), ..order.assignment() };
+        if run.registration.status == Status::Assigned(assignment.clone()) {
             let operation = Some((kind, self.clock.now().day()));
             self.store.commit(&run.scope, Commit { changes: Vec::new(), operation }).await?;
             return Ok(Ended::Registration(Box::new(run.registration.clone())));
         }
-        self.end(run, Status::Assigned(run.order.assignment()), Some(kind)).await
-    }
-
-    /// 400209 is what clients know as "the hub refused".
-    async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
-        let failure = Failure { code: 400_209, message: reason };
-        let standing = run.registration.assignment().cloned();
-        self.end(run, Status::Failed { failure, standing }, None).await
-    }
-
-    async fn end(&self, run: &Run, status: Status, kind: Option<OperationKind>) -> Result<Ended, Error> {
-        let now = self.clock.now();
-        let record = record::fresh(&*self.entropy, Some(&run.registration.record), now)?;
-        let ended = Registration { status, record, ..run.registration.clone() };
-        let expect = Expect::Version(run.registration.record.etag.clone());
-        let commit = Commit {
-            changes: vec![(expect, Change::PutRegistration(Box::new(ended.clone())))],
-            operation: kind.map(|kind| (kind, now.day())),
+        let ending = Ending {
+            status: Status::Assigned(assignment),
+            left: leaving::left_by(order, from),
+            cause: CleanupCause::Moved,
+            outcome: DecisionOutcome::Assigned,
+            counts: Some(kind),
         };
-        if self.store.commit(&run.scope, commit).await? == [Outcome::Applied] {
+        self.end(run, ending).await
+    }
+
+    async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
+        let failure = Failure { code: REFUSED, message: reason };
+        self.end(run, Ending::failing(&run.registration, failure)).await
+    }
+
+    pub(super) async fn end(&self, run: &Run, ending: Ending) -> Result<Ended, Error> {
+        let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending)?;
+        if self.take_step(&run.scope, step).await? {
             return Ok(Ended::Registration(Box::new(ended)));
         }
+        self.overtaken_by(run).await
+    }
+
+    /// What took the place of the record that this run began with.
+    pub(super) async fn overtaken_by(&self, run: &Run) -> Result<Ended, Error> {
         let overtaken = self.overtaken(run).await?;
         overtaken
             .ok_or_else(|| Error::Broken("the record is and is not the one that the run began with".into()))
+    }
+
+    /// The record that ends a registration's work, and the step that writes it.
+    pub(super) fn ending(
+        &self,
+        before: &Registration,
+        decision: Option<model::Decision>,
+        ending: Ending,
+    ) -> Result<(Registration, Step), Error> {
+        let now = self.clock.now();
+        let record = record::fresh(&*self.entropy, Some(&before.record), now)?;
+        let mut ended = Registration { status: ending.status, record, ..before.clone() };
+        decision.into_iter().for_each(|decision| ended.decisions.push(decision));
+        if let Some(decision) = ended.decisions.latest_mut().filter(|decision| decision.ended.is_none()) {
+            (decision.outcome, decision.ended) = (ending.outcome, Some(now));
+            if let (Some(returning), Status::Assigned(at)) = (&mut decision.returning, &ended.status) {
+                returning.substatus = Some(at.substatus);
+            }
+        }
+        let expect = Expect::Version(before.record.etag.clone());
+        let change = Change::PutRegistration(Box::new(ended.clone()));
+        let step = Step::new(&ended.registration_id, expect, change)
+            .leaving(ending.left, ending.cause)
+            .counting(ending.counts);
+        Ok((ended, step))
     }
 
     /// What became of the record that this run began with; `None` while it is as it was. Another request may have
@@ -113,5 +152,52 @@ impl Provisioning {
             Some(found) => Some(Ended::Registration(Box::new(found))),
             None => Some(Ended::Deleted),
         })
+    }
+
+    /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
+    async fn again(&self, run: &Run, delay: Delay) -> Ended {
+        let announced = delay.retry_after.is_some();
+        let (tries, pause) = pauses::after(&run.tries, self.clock.now(), pauses::FOR_A_DEVICE, delay);
+        let later = self.later(run, tries, pause).await;
+        Ended::Later(Box::new(Later { announced, ..later }))
+    }
+
+    /// The run is to be carried out again after this pause. Operators see why; the record's version stays.
+    pub(super) async fn later(&self, run: &Run, tries: Tries, pause: Duration) -> Later {
+        let reason = tries.reason.clone().unwrap_or_default();
+        let again = run.tried(tries);
+        if let Status::Assigning { .. } = again.registration.status {
+            let expect = Expect::Version(again.registration.record.etag.clone());
+            let changes = vec![(expect, Change::PutRegistration(Box::new(again.registration.clone())))];
+            let noted = self.store.commit(&run.scope, Commit { changes, operation: None }).await;
+            if let Err(error) = noted {
+                // The run goes on all the same; only operators see less.
+                tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");
+            }
+        }
+        Later { again, pause, reason, announced: false }
+    }
+}
+
+/// How the work on a registration ends.
+pub(super) struct Ending {
+    pub(super) status: Status,
+    pub(super) left: Option<Trace>,
+    pub(super) cause: CleanupCause,
+    pub(super) outcome: DecisionOutcome,
+    pub(super) counts: Option<OperationKind>,
+}
+
+impl Ending {
+    /// Without an assignment. What the hub may have been told is cleaned up.
+    pub(super) fn failing(registration: &Registration, failure: Failure) -> Ending {
+        let leaving = leaving::leave(Some(registration));
+        Ending {
+            status: Status::Failed { failure: failure.clone(), standing: leaving.standing },
+            left: leaving.trace,
+            cause: CleanupCause::Failed,
+            outcome: DecisionOutcome::Failed(failure),
+            counts: None,
+        }
     }
 }

@@ -2,29 +2,43 @@
 //!
 //! [`Provisioning::begin`] proves who the device is and plans what it gets; a plan that changes where a device lives is
 //! on disk before it is returned. [`Provisioning::carry_out`] tells the hub and records the outcome; it may be
-//! repeated, also after a crash, and ends in the same place. Waiting, retrying and sharing one run between several
-//! requests is the caller's business: nothing here sleeps.
+//! repeated, also after a crash, and ends in the same place. What a device leaves at a hub is written down in the same
+//! commit that makes it superfluous, and [`Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
+//! between several requests is the caller's business: nothing here sleeps.
 
+mod ask;
 mod attempts;
 mod begin;
+mod cancel;
 mod carry_out;
 mod challenge;
+mod cleanup;
 mod explain;
 mod identify;
+mod in_words;
+mod leaving;
 mod operation_id;
+mod pauses;
 mod plan;
 mod status;
+mod step;
 mod surroundings;
+mod tell;
 
 pub(crate) use attempts::Waiting;
 pub use explain::Described;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
-use model::{HubName, IdScope, OperationId, Order, Registration, RegistrationId, Status};
+use model::{
+    Decision, IdScope, OperationId, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
+};
 use serde_json::Value;
 
-use crate::{attest::Evidence, ports::Delay};
+use crate::attest::Evidence;
+
+pub use cleanup::Cleaned;
+pub use in_words::in_words;
 
 /// What a device asks for.
 #[derive(Debug, Clone)]
@@ -37,6 +51,18 @@ pub struct RegisterRequest {
     pub payload: Option<Value>,
     /// Where it came from, to judge which hub is near; `None` when that is unknown.
     pub address: Option<IpAddr>,
+    /// What it gets when it comes back and its enrollment has no reprovision policy.
+    pub without_policy: WithoutPolicy,
+}
+
+/// What a device gets that comes back under an enrollment without a reprovision policy. Devices that were built before
+/// there were such policies expect to stay where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutPolicy {
+    /// It stays.
+    Stays,
+    /// Its hub is chosen anew, and its data go with it.
+    Migrates,
 }
 
 /// What came of a request so far.
@@ -67,8 +93,11 @@ pub struct Run {
     pub scope: IdScope,
     /// The registration as it is on disk.
     pub registration: Registration,
-    order: Order,
+    work: Work,
     origin: Origin,
+    tries: Tries,
+    /// Of a confirmation, which has left no trace on disk: written down if the record changes at the end.
+    decision: Option<Decision>,
 }
 
 /// Where a run comes from.
@@ -83,14 +112,55 @@ enum Origin {
 impl Run {
     /// The run that a registration read from the store waits for; `None` when it waits for none.
     pub fn found(scope: &IdScope, registration: &Registration) -> Option<Run> {
-        let Status::Assigning { order, .. } = &registration.status else { return None };
-        let (scope, registration) = (scope.clone(), registration.clone());
-        Some(Run { scope, order: Order::clone(order), registration, origin: Origin::Found })
+        let begun = Run::begun(scope, registration)?;
+        Some(Run { origin: Origin::Found, ..begun })
     }
 
-    /// The hub that must be told.
-    pub fn hub(&self) -> &HubName {
-        &self.order.hub
+    /// The run of a registration that was just written down.
+    fn begun(scope: &IdScope, registration: &Registration) -> Option<Run> {
+        let Status::Assigning { work, tries, .. } = &registration.status else { return None };
+        let (scope, registration) = (scope.clone(), registration.clone());
+        Some(Run {
+            work: work.clone(),
+            tries: tries.clone(),
+            scope,
+            registration,
+            origin: Origin::Begun,
+            decision: None,
+        })
+    }
+
+    /// The run that asks a hub whether it still has a device as the registration says.
+    fn confirming(scope: &IdScope, registration: &Registration, order: Order, decision: Decision) -> Run {
+        Run {
+            scope: scope.clone(),
+            registration: registration.clone(),
+            work: Work::Order(Box::new(order)),
+            origin: Origin::Begun,
+            tries: Tries::default(),
+            decision: Some(decision),
+        }
+    }
+
+    /// The same run after a try that led to no end.
+    fn tried(&self, tries: Tries) -> Run {
+        let mut again = Run { origin: Origin::Found, tries: tries.clone(), ..self.clone() };
+        if let Status::Assigning { tries: noted, .. } = &mut again.registration.status {
+            *noted = tries;
+        }
+        again
+    }
+
+    /// What it waits for: the hub that must be told, or the webhook that must be asked.
+    pub fn waits_for(&self) -> &str {
+        match &self.work {
+            Work::Ask(ask) => &ask.request.webhook.webhook_url,
+            Work::Order(order) => order.hub.as_str(),
+        }
+    }
+
+    fn pause(&self, now: Timestamp) -> Duration {
+        pauses::left(&self.tries, now)
     }
 }
 
@@ -101,6 +171,19 @@ pub enum Ended {
     Registration(Box<Registration>),
     /// The registration was deleted meanwhile.
     Deleted,
-    /// The hub is unavailable, or the store is: the run must be carried out again later.
-    Later(Delay),
+    /// Something that it needs is unavailable.
+    Later(Box<Later>),
+}
+
+/// A run that must be carried out again.
+#[derive(Debug, Clone)]
+pub struct Later {
+    /// The run as it is to be carried out then.
+    pub again: Run,
+    /// After such a pause.
+    pub pause: Duration,
+    /// Why, for operators.
+    pub reason: String,
+    /// Whether operators were told already: the hub holds up other runs as well.
+    pub announced: bool,
 }

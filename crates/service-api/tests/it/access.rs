@@ -22,8 +22,10 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         }
         (_, path) if path.contains("ertificates") => &["ServiceConfig"],
         (_, path) if path.starts_with("/linkedHubs") || path == "/allocationPolicy" => &["ServiceConfig"],
-        ("DELETE", "/registrations/{id}") => &["RegistrationStatusWrite"],
-        (_, path) if path.starts_with("/registrations") => {
+        ("DELETE", "/registrations/{id}" | "/cleanups/{id}") | ("POST", "/registrations/{id}/cancel") => {
+            &["RegistrationStatusWrite"]
+        }
+        (_, path) if path.starts_with("/registrations") || path == "/cleanups" => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]
         }
         ("GET", _) => READ,

@@ -30,6 +30,9 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         (_, pattern) if pattern.starts_with("/linkedHubs/{id}") => ("far.example", Value::Null),
         ("POST", "/registrations/{id}/query") => ("group-1", query),
         ("POST", "/enrollments/query" | "/enrollmentGroups/query") => ("", query),
+        ("GET", "/registrations") => return ("/registrations?status=assigned".into(), Value::Null),
+        ("GET", "/cleanups") => ("", Value::Null),
+        (_, "/cleanups/{id}") => ("a.hub%2Fdev-1", Value::Null),
         (_, pattern) if pattern.starts_with("/enrollmentGroups/{id}") => ("group-1", Value::Null),
         (_, pattern) if pattern.contains("{id}") => ("dev-1", Value::Null),
         ("POST", "/attestation/explain") => ("", json!({"registrationId": "dev-1"})),
@@ -56,6 +59,7 @@ async fn fill(world: &World, scope: &str) {
     world.put("/linkedHubs/far.example", &json!({"connectionString": FAR})).of(scope).send().await.ok();
     world.register(scope, sample::registration("dev-1")).await;
     world.register(scope, sample::registration_of("dev-2", "group-1")).await;
+    world.leave(scope, sample::cleanup("a.hub", "dev-1")).await;
 }
 
 #[tokio::test]
@@ -96,7 +100,8 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
                 assert_eq!(ask.send().await.status, 404);
             }
             ("PUT", _) => assert_eq!(answer.status, 200, "created in its own instance: {answer:?}"),
-            (_, "/enrollments/query" | "/enrollmentGroups/query") => assert_eq!(answer.ok(), json!([])),
+            (_, "/enrollments/query" | "/enrollmentGroups/query")
+            | ("GET", "/registrations" | "/cleanups") => assert_eq!(answer.ok(), json!([])),
             ("POST", "/enrollments" | "/enrollmentGroups") => {
                 assert_eq!(answer.ok()["isSuccessful"], false, "{answer:?}");
             }

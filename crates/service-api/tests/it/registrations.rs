@@ -50,3 +50,52 @@ async fn a_group_lists_its_registrations_with_or_without_a_query() {
     world.delete("/enrollmentGroups/group-1").send().await.deleted();
     assert_eq!(world.ask(Method::POST, path).send().await.ok().as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn registrations_are_listed_by_status_in_pages() {
+    let world = World::new().await;
+    for number in 0..3 {
+        let registration = sample::registration(&format!("busy-{number}"));
+        world.register("one", sample::while_assigning(registration)).await;
+    }
+    world.register("one", sample::registration_of("done", "group-1")).await;
+    let first = world.get("/registrations?status=ASSIGNING").header("x-ms-max-item-count", "2").send().await;
+    let token = first.header("x-ms-continuation").unwrap().to_owned();
+    let listed = first.ok();
+    assert_eq!((&listed[0]["registrationId"], listed.as_array().unwrap().len()), (&json!("busy-0"), 2));
+    let pending = &listed[0]["pending"];
+    assert_eq!((&pending["iotHub"], &pending["attempts"]), (&json!("hub-1.example"), &json!(0)));
+    let rest = world.get("/registrations?status=assigning").header("x-ms-continuation", &token).send().await;
+    assert_eq!((rest.header("x-ms-continuation"), &rest.ok()[0]["registrationId"]), (None, &json!("busy-2")));
+    let done = world.get("/registrations?status=assigned").send().await.ok();
+    assert_eq!((&done[0]["registrationId"], done[0].get("pending")), (&json!("done"), None));
+    for path in ["/registrations", "/registrations?status=lost"] {
+        let told = world.get(path).send().await.refused(400_002);
+        assert!(told.contains("assigning, assigned, failed, disabled"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_assignment_is_called_off_and_explained() {
+    let world = World::new().await;
+    let busy = sample::while_assigning(sample::registration("dev-1"));
+    world.register("one", busy.clone()).await;
+    let told = world.get("/registrations/dev-1/explanation").send().await.ok();
+    assert!(told["explanation"][0].as_str().unwrap().contains("hub-1.example is to be told"), "{told}");
+    let path = "/registrations/dev-1/cancel";
+    world.ask(Method::POST, path).if_match("\"other\"").send().await.refused(412_000);
+    let cancelled = world.ask(Method::POST, path).send().await.ok();
+    assert_eq!((&cancelled["status"], &cancelled["errorCode"]), (&json!("failed"), &json!(409_205)));
+    world.ask(Method::POST, path).send().await.refused(400_002);
+    world.ask(Method::POST, "/registrations/dev-2/cancel").send().await.refused(404_202);
+
+    let left = world.get("/cleanups").send().await;
+    assert_eq!(left.header("x-ms-item-type"), Some("Cleanup"));
+    let left = left.ok();
+    assert_eq!((&left[0]["iotHub"], &left[0]["cause"]), (&json!("hub-1.example"), &json!("cancelled")));
+    assert_eq!((&left[0]["deviceId"], &left[0]["registrationId"]), (&json!("dev-1"), &json!("dev-1")));
+    world.delete("/cleanups/hub-1.example%2Fdev-1").send().await.deleted();
+    world.delete("/cleanups/hub-1.example%2Fdev-1").send().await.refused(404_210);
+    world.delete("/cleanups/no-slash").send().await.refused(400_002);
+    assert_eq!(world.get("/cleanups").send().await.ok(), json!([]));
+}

@@ -95,7 +95,7 @@ async fn other_paths_and_methods() {
         (Method::GET, "/enrollments", "POST"),
         (Method::PATCH, "/enrollmentGroups/g", "GET, PUT, DELETE"),
         (Method::DELETE, "/usage", "GET"),
-        (Method::GET, "/registrations", ""),
+        (Method::PUT, "/registrations", "GET"),
     ] {
         let answer = world.ask(method, path).send().await;
         answer.refused(405_000);

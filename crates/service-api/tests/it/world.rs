@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use axum::{Router, body::Body};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use model::{AccessPolicy, IdScope, Instance, Registration, Rights};
+use model::{AccessPolicy, Cleanup, IdScope, Instance, Registration, Rights};
 use provisioning::{
     Ports, Provisioning,
     ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store, Unknown},
@@ -90,7 +90,16 @@ impl World {
 
     /// Puts a registration into the store as a device's registration would.
     pub async fn register(&self, scope: &str, registration: Registration) {
-        let changes = vec![(Expect::Absent, Change::PutRegistration(Box::new(registration)))];
+        self.write(scope, Change::PutRegistration(Box::new(registration))).await;
+    }
+
+    /// Notes that a device left something at a hub.
+    pub async fn leave(&self, scope: &str, cleanup: Cleanup) {
+        self.write(scope, Change::PutCleanup(Box::new(cleanup))).await;
+    }
+
+    async fn write(&self, scope: &str, change: Change) {
+        let changes = vec![(Expect::Absent, change)];
         let outcomes = self.store.commit(&id_scope(scope), Commit { changes, operation: None }).await;
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
     }
@@ -102,12 +111,13 @@ impl World {
         let today = self.clock.now().day();
         let group = sample::group_id("group-1");
         format!(
-            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
             store.authorities(&scope).await.unwrap(),
             store.instance(&scope).await.unwrap(),
             store.individuals(&scope, all.clone()).await.unwrap(),
             store.groups(&scope, all.clone()).await.unwrap(),
-            store.registrations_of(&scope, &group, all).await.unwrap(),
+            store.registrations_of(&scope, &group, all.clone()).await.unwrap(),
+            store.cleanups(&scope, all).await.unwrap(),
             store.registration(&scope, &sample::registration_id("dev-1")).await.unwrap(),
             store.usage(&scope, today, today).await.unwrap(),
         )

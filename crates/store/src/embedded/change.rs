@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use durable::rusqlite::{self, Connection, ToSql};
 use model::{
-    EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    Registration, Status,
+    Cleanup, EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, Registration,
 };
 use provisioning::ports::{Change, Expect, Outcome, StoreError};
 use serde::Serialize;
 
 use crate::embedded::document::{Documents, Place};
 use crate::embedded::statements::{
-    BLOCKS, CERTIFICATES, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
+    BLOCKS, CERTIFICATES, CLEANUPS, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
 };
 
 /// A change whose document is sealed already, so that the one writer thread has nothing to do but SQL.
@@ -34,15 +34,25 @@ enum Step {
 struct Row {
     etag: String,
     document: Vec<u8>,
-    /// The columns that such records are listed by.
     listed: Listed,
 }
 
+/// The columns that records are listed by.
 #[derive(Debug)]
 enum Listed {
+    /// By their ID alone.
     ById,
-    Individual { expires: Option<i64> },
-    Registration { assigning: bool, group: Option<String> },
+    Individual {
+        expires: Option<i64>,
+    },
+    Registration {
+        status: &'static str,
+        group: Option<String>,
+    },
+    Cleanup {
+        hub: String,
+        due: i64,
+    },
 }
 
 impl Prepared {
@@ -69,20 +79,33 @@ impl Prepared {
             Change::PutBlock(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
             Change::PutRegistration(record) => {
                 let row = Row::new(documents, place, &record.record.etag, record)?;
-                Step::Put(Row { listed: Listed::of(record), ..row })
+                Step::Put(Row { listed: Listed::registration(record), ..row })
+            }
+            Change::PutCleanup(record) => {
+                let row = Row::new(documents, place, &record.record.etag, record)?;
+                Step::Put(Row { listed: Listed::cleanup(record), ..row })
             }
             Change::DeleteIndividual(_)
             | Change::DeleteGroup(_)
             | Change::DeleteCertificate(_)
             | Change::DeleteRevocationList(_)
             | Change::DeleteBlock(_)
-            | Change::DeleteRegistration(_) => Step::Delete,
+            | Change::DeleteRegistration(_)
+            | Change::DeleteCleanup(_) => Step::Delete,
         };
         Ok(Prepared { statements, id: id.into_owned(), expect, step })
     }
 
-    /// Makes the change if its expectation holds.
-    pub(crate) fn apply(&self, connection: &Connection, instance: i64) -> rusqlite::Result<Outcome> {
+    /// Makes the change if its expectation holds. `before` is what became of the change before it.
+    pub(crate) fn apply(
+        &self,
+        connection: &Connection,
+        instance: i64,
+        before: Option<&Outcome>,
+    ) -> rusqlite::Result<Outcome> {
+        if self.expect == Expect::Following && before.is_some_and(|before| *before != Outcome::Applied) {
+            return Ok(Outcome::LeftOut);
+        }
         let target = Target { connection, statements: self.statements, instance, id: &self.id };
         match &self.step {
             Step::Put(row) => target.put(row, &self.expect),
@@ -103,12 +126,17 @@ impl Row {
 }
 
 impl Listed {
-    fn of(registration: &Registration) -> Listed {
+    fn registration(registration: &Registration) -> Listed {
         let group = match &registration.enrollment {
             EnrollmentRef::Group(id) => Some(id.key().into_owned()),
             EnrollmentRef::Individual => None,
         };
-        Listed::Registration { assigning: matches!(registration.status, Status::Assigning { .. }), group }
+        Listed::Registration { status: registration.status.kind().name(), group }
+    }
+
+    fn cleanup(cleanup: &Cleanup) -> Listed {
+        let due = cleanup.tries.next.unwrap_or(cleanup.record.created).ticks();
+        Listed::Cleanup { hub: cleanup.trace.place.hub.to_string(), due }
     }
 }
 
@@ -134,6 +162,8 @@ fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
         Change::DeleteBlock(thumbprint) => (&BLOCKS, thumbprint.as_str().into()),
         Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
         Change::DeleteRegistration(id) => (&REGISTRATIONS, id.key()),
+        Change::PutCleanup(record) => (&CLEANUPS, record.trace.place.key()),
+        Change::DeleteCleanup(place) => (&CLEANUPS, place.key()),
     }
 }
 
@@ -154,7 +184,7 @@ impl Target<'_> {
             return Ok(Outcome::Applied);
         }
         // Not there, of another version, or a registration that came through another group than before.
-        if self.remove(expect)? || *expect == Expect::Anything {
+        if self.remove(expect)? || takes_nothing(expect) {
             self.insert(row)?;
             return Ok(Outcome::Applied);
         }
@@ -171,7 +201,7 @@ impl Target<'_> {
             }
             return Ok(Outcome::Applied);
         }
-        if *expect == Expect::Anything { Ok(Outcome::Applied) } else { self.unmet(expect) }
+        if takes_nothing(expect) { Ok(Outcome::Applied) } else { self.unmet(expect) }
     }
 
     fn insert(&self, row: &Row) -> rusqlite::Result<bool> {
@@ -181,7 +211,7 @@ impl Target<'_> {
     fn update(&self, row: &Row, expect: &Expect) -> rusqlite::Result<bool> {
         match expect {
             Expect::Version(etag) => self.execute(self.statements.update_version, Some(row), Some(etag)),
-            Expect::Absent | Expect::Anything | Expect::Present => {
+            Expect::Absent | Expect::Anything | Expect::Following | Expect::Present => {
                 self.execute(self.statements.update, Some(row), None)
             }
         }
@@ -190,7 +220,7 @@ impl Target<'_> {
     fn remove(&self, expect: &Expect) -> rusqlite::Result<bool> {
         match expect {
             Expect::Version(etag) => self.execute(self.statements.delete_version, None, Some(etag)),
-            Expect::Absent | Expect::Anything | Expect::Present => {
+            Expect::Absent | Expect::Anything | Expect::Following | Expect::Present => {
                 self.execute(self.statements.delete, None, None)
             }
         }
@@ -216,13 +246,19 @@ impl Target<'_> {
             match &row.listed {
                 Listed::ById => {}
                 Listed::Individual { expires } => values.push(expires),
-                Listed::Registration { assigning, group } => values.extend([assigning as &dyn ToSql, group]),
+                Listed::Registration { status, group } => values.extend([status as &dyn ToSql, group]),
+                Listed::Cleanup { hub, due } => values.extend([hub as &dyn ToSql, due]),
             }
         }
         values.extend(version.iter().map(|version| version as &dyn ToSql));
         let found = self.connection.prepare_cached(sql)?.execute(values.as_slice())?;
         Ok(found > 0)
     }
+}
+
+/// Whether a change may find nothing under its ID.
+fn takes_nothing(expect: &Expect) -> bool {
+    matches!(expect, Expect::Anything | Expect::Following)
 }
 
 /// Of the update of a registration of an expected version.

@@ -24,8 +24,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use durable::{Database, KeyCheckError, Sealer};
 use model::{
-    Attempt, Authorities, Day, EnrollmentGroup, EnrollmentGroupId, HostName, IdScope, IndividualEnrollment,
-    Instance, OperationKind, Registration, RegistrationId, Timestamp, UsageRow,
+    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName, IdScope,
+    IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
+    Timestamp, UsageRow,
 };
 use provisioning::ports::{Commit, Outcome, Page, PageRequest, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -225,8 +226,31 @@ impl Store for EmbeddedStore {
         self.page(scope, Listing::RegistrationsOf(group.key().into_owned()), page).await
     }
 
-    async fn assigning(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::Assigning, page).await
+    async fn registrations_in(
+        &self,
+        scope: &IdScope,
+        status: StatusKind,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.page(scope, Listing::RegistrationsIn(status), page).await
+    }
+
+    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
+        self.records(scope).map_or(Ok(None), |records| records.cleanup(&place.key()))
+    }
+
+    async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
+        self.page(scope, Listing::Cleanups, page).await
+    }
+
+    async fn cleanups_due(
+        &self,
+        scope: &IdScope,
+        hub: &HubName,
+        now: Timestamp,
+        at_most: usize,
+    ) -> Result<Vec<Cleanup>, StoreError> {
+        self.records(scope).map_or(Ok(Vec::new()), |records| records.cleanups_due(hub, now, at_most))
     }
 
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {

@@ -1,8 +1,8 @@
-//! Reads of what is not kept in memory: individual enrollments, registrations and usage.
+//! Reads of what is not kept in memory: individual enrollments, registrations, cleanups and usage.
 
 use durable::Database;
 use durable::rusqlite::{self, OptionalExtension, Row, ToSql};
-use model::{Day, IdScope, OperationKind, Timestamp, UsageRow};
+use model::{Day, HubName, IdScope, OperationKind, StatusKind, Timestamp, UsageRow};
 use provisioning::ports::{Page, PageRequest, StoreError};
 use serde::de::DeserializeOwned;
 
@@ -25,7 +25,8 @@ pub(crate) enum Listing {
     Individuals,
     /// By the lower-case ID of the group.
     RegistrationsOf(String),
-    Assigning,
+    RegistrationsIn(StatusKind),
+    Cleanups,
 }
 
 impl Records<'_> {
@@ -37,7 +38,29 @@ impl Records<'_> {
         self.one("registrations", "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2", id)
     }
 
-    /// One page of a listing, in the order of the lower-case IDs.
+    pub(crate) fn cleanup<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
+        self.one("cleanups", "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2", id)
+    }
+
+    /// Cleanups at a hub that are due, the longest due first.
+    pub(crate) fn cleanups_due<T: DeserializeOwned>(
+        &self,
+        hub: &HubName,
+        now: Timestamp,
+        at_most: usize,
+    ) -> Result<Vec<T>, StoreError> {
+        let sql = "SELECT id, document FROM cleanups
+                   WHERE instance = ?1 AND hub = ?2 AND due <= ?3 ORDER BY due LIMIT ?4";
+        let values = (self.instance, hub.as_str(), now.ticks(), at_most.min(LONGEST_PAGE) as i64);
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let rows: Vec<SealedRow> = self
+            .database
+            .read(|connection| connection.prepare_cached(sql)?.query_map(values, read)?.collect())
+            .map_err(|error: rusqlite::Error| broken(error))?;
+        rows.iter().map(|(id, sealed)| self.open("cleanups", id, sealed)).collect()
+    }
+
+    /// One page of a listing, in the order of the IDs: lower-case ones, but for cleanups.
     pub(crate) fn page<T: DeserializeOwned>(
         &self,
         listing: &Listing,
@@ -105,8 +128,11 @@ impl Records<'_> {
     fn rows(&self, listing: &Listing, after: &str, limit: usize) -> rusqlite::Result<(Vec<SealedRow>, bool)> {
         let one_more = limit as i64 + 1;
         let mut values: Vec<&dyn ToSql> = vec![&self.instance, &after, &one_more];
-        if let Listing::RegistrationsOf(group) = listing {
-            values.push(group);
+        let status = listing.status();
+        match listing {
+            Listing::RegistrationsOf(group) => values.push(group),
+            Listing::RegistrationsIn(_) => values.push(&status),
+            Listing::Individuals | Listing::Cleanups => {}
         }
         self.database.read(|connection| {
             let mut statement = connection.prepare_cached(listing.sql())?;
@@ -138,7 +164,15 @@ impl Listing {
     fn table(&self) -> &'static str {
         match self {
             Listing::Individuals => "individuals",
-            Listing::RegistrationsOf(_) | Listing::Assigning => "registrations",
+            Listing::RegistrationsOf(_) | Listing::RegistrationsIn(_) => "registrations",
+            Listing::Cleanups => "cleanups",
+        }
+    }
+
+    fn status(&self) -> &'static str {
+        match self {
+            Listing::RegistrationsIn(status) => status.name(),
+            Listing::Individuals | Listing::RegistrationsOf(_) | Listing::Cleanups => "",
         }
     }
 
@@ -152,15 +186,24 @@ impl Listing {
                 "SELECT id, document FROM registrations
                  WHERE instance = ?1 AND group_id = ?4 AND id > ?2 ORDER BY id LIMIT ?3"
             }
-            Listing::Assigning => {
+            Listing::RegistrationsIn(StatusKind::Assigned) => {
                 "SELECT id, document FROM registrations
-                 WHERE instance = ?1 AND assigning AND id > ?2 ORDER BY id LIMIT ?3"
+                 WHERE instance = ?1 AND status = ?4 AND id > ?2 ORDER BY id LIMIT ?3"
+            }
+            // The index is for the rest, which the text must say for it to be used.
+            Listing::RegistrationsIn(_) => {
+                "SELECT id, document FROM registrations
+                 WHERE instance = ?1 AND status = ?4 AND status <> 'assigned' AND id > ?2 ORDER BY id LIMIT ?3"
+            }
+            Listing::Cleanups => {
+                "SELECT id, document FROM cleanups
+                 WHERE instance = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
             }
         }
     }
 }
 
-/// A lower-case ID and its sealed document.
+/// An ID and its sealed document.
 type SealedRow = (String, Vec<u8>);
 
 /// Records in one page at most, whatever is asked for: bounds the time of one read.

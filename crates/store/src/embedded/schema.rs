@@ -67,17 +67,30 @@ const FIRST: &str = "
     ) STRICT;
 
     -- group_id: the lower-case ID of the group it came through; NULL if it came through an individual enrollment.
+    -- status: its kind. Nearly all are assigned, so the index holds the others, and those are found without one.
     CREATE TABLE registrations (
-        instance  INTEGER NOT NULL,
-        id        TEXT NOT NULL,
-        etag      TEXT NOT NULL,
-        group_id  TEXT,
-        assigning INTEGER NOT NULL,
-        document  BLOB NOT NULL,
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        group_id TEXT,
+        status   TEXT NOT NULL,
+        document BLOB NOT NULL,
         UNIQUE (instance, id)
     ) STRICT;
     CREATE INDEX registrations_of ON registrations (instance, group_id, id) WHERE group_id IS NOT NULL;
-    CREATE INDEX assigning ON registrations (instance, id) WHERE assigning;
+    CREATE INDEX registrations_in ON registrations (instance, status, id) WHERE status <> 'assigned';
+
+    -- id: hub and device ID, the latter in its own case; due: ticks of the time of the next try.
+    CREATE TABLE cleanups (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        etag     TEXT NOT NULL,
+        hub      TEXT NOT NULL,
+        due      INTEGER NOT NULL,
+        document BLOB NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+    CREATE INDEX cleanups_due ON cleanups (instance, hub, due);
 
     -- Registrations that were refused, the newest with the highest number. known: whether their name was.
     CREATE TABLE attempts (

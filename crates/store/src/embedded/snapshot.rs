@@ -69,7 +69,9 @@ impl Kept {
             Change::PutIndividual(_)
             | Change::DeleteIndividual(_)
             | Change::PutRegistration(_)
-            | Change::DeleteRegistration(_) => None,
+            | Change::DeleteRegistration(_)
+            | Change::PutCleanup(_)
+            | Change::DeleteCleanup(_) => None,
         }
     }
 

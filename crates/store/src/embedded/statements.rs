@@ -1,8 +1,8 @@
 //! The SQL that changes records: the same six statements for each table that a commit can change.
 //!
-//! Parameters: `?1` instance, `?2` lower-case ID; when writing also `?3` etag and `?4` document, for individual
-//! enrollments `?5` expires, and for registrations `?5` assigning and `?6` group. The expected version, where there is
-//! one, comes last.
+//! Parameters: `?1` instance, `?2` ID; when writing also `?3` etag and `?4` document, for individual enrollments `?5`
+//! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due. The expected version,
+//! where there is one, comes last.
 
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
@@ -63,7 +63,8 @@ macro_rules! plain {
     };
 }
 
-/// Of individual enrollments; with one goes the registration that came through it.
+/// Of individual enrollments; with one goes the registration that came through it, but none that is being carried out: a
+/// hub may know of it.
 pub(crate) static INDIVIDUALS: Statements = Statements {
     table: "individuals",
     insert: "INSERT INTO individuals (instance, id, etag, document, expires)
@@ -74,7 +75,10 @@ pub(crate) static INDIVIDUALS: Statements = Statements {
     delete: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2",
-    delete_dependent: Some("DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND group_id IS NULL"),
+    delete_dependent: Some(
+        "DELETE FROM registrations
+         WHERE instance = ?1 AND id = ?2 AND group_id IS NULL AND status <> 'assigning'",
+    ),
 };
 
 /// Of groups; the registrations that came through one stay.
@@ -93,14 +97,28 @@ pub(crate) static BLOCKS: Statements = plain!("blocks", None);
 /// Of registrations.
 pub(crate) static REGISTRATIONS: Statements = Statements {
     table: "registrations",
-    insert: "INSERT INTO registrations (instance, id, etag, document, assigning, group_id)
+    insert: "INSERT INTO registrations (instance, id, etag, document, status, group_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-    update: "UPDATE registrations SET etag = ?3, document = ?4, assigning = ?5
+    update: "UPDATE registrations SET etag = ?3, document = ?4, status = ?5
              WHERE instance = ?1 AND id = ?2 AND group_id IS ?6",
-    update_version: "UPDATE registrations SET etag = ?3, document = ?4, assigning = ?5
+    update_version: "UPDATE registrations SET etag = ?3, document = ?4, status = ?5
                      WHERE instance = ?1 AND id = ?2 AND group_id IS ?6 AND etag = ?7",
     delete: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2",
+    delete_dependent: None,
+};
+
+/// Of what is to be cleaned up.
+pub(crate) static CLEANUPS: Statements = Statements {
+    table: "cleanups",
+    insert: "INSERT INTO cleanups (instance, id, etag, document, hub, due)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+    update: "UPDATE cleanups SET etag = ?3, document = ?4, hub = ?5, due = ?6 WHERE instance = ?1 AND id = ?2",
+    update_version: "UPDATE cleanups SET etag = ?3, document = ?4, hub = ?5, due = ?6
+                     WHERE instance = ?1 AND id = ?2 AND etag = ?7",
+    delete: "DELETE FROM cleanups WHERE instance = ?1 AND id = ?2",
+    delete_version: "DELETE FROM cleanups WHERE instance = ?1 AND id = ?2 AND etag = ?3",
+    exists: "SELECT 1 FROM cleanups WHERE instance = ?1 AND id = ?2",
     delete_dependent: None,
 };

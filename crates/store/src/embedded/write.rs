@@ -142,8 +142,10 @@ struct Batch {
 
 impl Batch {
     fn apply(&self, connection: &Connection) -> rusqlite::Result<Vec<Outcome>> {
-        let apply = |change: &Prepared| change.apply(connection, self.instance);
-        let outcomes = self.changes.iter().map(apply).collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut outcomes = Vec::with_capacity(self.changes.len());
+        for change in &self.changes {
+            outcomes.push(change.apply(connection, self.instance, outcomes.last())?);
+        }
         let counts = outcomes.is_empty() || outcomes.contains(&Outcome::Applied);
         if let Some(operation) = self.operation.filter(|_| counts) {
             count(connection, self.instance, operation)?;

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Day, OperationKind, Registration, Status};
+use model::{Day, OperationKind, Registration, Status, StatusKind};
 use provisioning::ports::{Change, Commit, Expect, PageRequest, Store};
 use store::EmbeddedStore;
 use testkit::sample;
@@ -96,7 +96,10 @@ async fn check(store: &EmbeddedStore, acknowledged: &BTreeSet<String>) {
         all.iter().filter(|registration| matches!(registration.status, Status::Assigned(_))).count();
     let usage = store.usage(&scope, TODAY, TODAY).await.unwrap();
     assert_eq!(usage.iter().map(|row| row.count).sum::<u64>(), assigned as u64, "operations and assignments");
-    let assigning = store.assigning(&scope, PageRequest { after: None, limit: 1000 }).await.unwrap();
+    let assigning = store
+        .registrations_in(&scope, StatusKind::Assigning, PageRequest { after: None, limit: 1000 })
+        .await
+        .unwrap();
     assert_eq!(assigning.items.len(), all.len() - assigned, "orders and their index");
 }
 

@@ -64,6 +64,11 @@ fn registrations_are_stored_as_ever() {
     assert_eq!(record.enrollment, EnrollmentRef::Group(sample::group_id("line-1")));
 }
 
+#[test]
+fn cleanups_are_stored_as_ever() {
+    check("cleanup", &sample::cleanup("hub-1.example", "Dev-1"));
+}
+
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, record: &T) {
     let golden = directory().join(format!("{name}.json"));
     let today = serde_json::to_string_pretty(record).unwrap() + "\n";

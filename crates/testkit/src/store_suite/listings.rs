@@ -1,6 +1,6 @@
 //! Pages: in order, complete, and each record once.
 
-use model::{EnrollmentGroup, IndividualEnrollment, Registration};
+use model::{EnrollmentGroup, IndividualEnrollment, Registration, StatusKind};
 use provisioning::ports::{Change, Page, PageRequest};
 
 use super::world::{World, everything, ids, put_group, put_individual, put_registration};
@@ -39,6 +39,40 @@ pub(super) async fn assigning(world: World) {
     assert_eq!(world.assigning(everything()).await.items.len(), COUNT - 1);
     world.apply([put_registration(sample::while_assigning(first))]).await;
     assert_eq!(world.assigning(everything()).await.items.len(), COUNT);
+}
+
+/// Each status lists its own, however they came, and follows when it changes.
+pub(super) async fn statuses(world: World) {
+    let kinds = || sample::statuses("any").into_iter().map(|(_, status)| status);
+    let records: Vec<_> = kinds()
+        .enumerate()
+        .map(|(number, status)| {
+            let id = format!("dev-{number}");
+            let base = if number % 2 == 0 {
+                sample::registration(&id)
+            } else {
+                sample::registration_of(&id, "line")
+            };
+            Registration { status, ..base }
+        })
+        .collect();
+    world.apply(records.iter().cloned().map(put_registration)).await;
+    let listed = async |kind| {
+        let page = world.store.registrations_in(&world.scope, kind, everything()).await.unwrap();
+        ids(&page.items).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let expected = |kind| {
+        let of_kind = records.iter().filter(|record| record.status.kind() == kind);
+        of_kind.map(|record| record.registration_id.to_string()).collect::<Vec<_>>()
+    };
+    for kind in StatusKind::ALL {
+        assert_eq!(listed(kind).await, expected(kind), "{kind:?}");
+    }
+    let first = records.iter().find(|record| record.status.kind() == StatusKind::Assigned).unwrap();
+    let failed = records.iter().find(|record| record.status.kind() == StatusKind::Failed).unwrap();
+    world.apply([put_registration(Registration { status: failed.status.clone(), ..first.clone() })]).await;
+    assert_eq!(listed(StatusKind::Assigned).await.len(), expected(StatusKind::Assigned).len() - 1);
+    assert_eq!(listed(StatusKind::Failed).await.len(), expected(StatusKind::Failed).len() + 1);
 }
 
 pub(super) async fn changes_between_pages(world: World) {

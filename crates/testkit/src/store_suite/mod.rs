@@ -13,6 +13,7 @@
 
 mod attempts;
 mod authorities;
+mod cleanups;
 mod commits;
 mod concurrency;
 mod deletion;
@@ -91,6 +92,12 @@ const CASES: &[(&str, Case)] = &[
     ("pages of registrations being carried out", |w| Box::pin(listings::assigning(w))),
     ("pages go on while records come and go", |w| Box::pin(listings::changes_between_pages(w))),
     ("a registration is listed under its present group", |w| Box::pin(listings::changed_group(w))),
+    ("registrations by status", |w| Box::pin(listings::statuses(w))),
+    ("clean-ups come back as they were put", |w| Box::pin(cleanups::records(w))),
+    ("pages of clean-ups", |w| Box::pin(cleanups::listing(w))),
+    ("clean-ups that are due at a hub", |w| Box::pin(cleanups::due(w))),
+    ("clean-ups of another instance", |w| Box::pin(cleanups::isolation(w))),
+    ("a change that follows another is made with it", |w| Box::pin(cleanups::following(w))),
     ("groups with symmetric keys", |w| Box::pin(groups::symmetric_key(w))),
     ("groups by subject of a signing certificate", |w| Box::pin(groups::signing_as(w))),
     ("groups that name CA certificates", |w| Box::pin(authorities::reference_groups(w))),

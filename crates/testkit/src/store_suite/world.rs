@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Authorities, Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment,
-    OperationKind, Registration, RevocationList, UsageRow,
+    OperationKind, Registration, RevocationList, StatusKind, UsageRow,
 };
 use provisioning::ports::{Change, Commit, Expect, Outcome, Page, PageRequest, Store, StoreError};
 
@@ -85,7 +85,7 @@ impl World {
     }
 
     pub(super) async fn assigning(&self, page: PageRequest) -> Page<Registration> {
-        self.store.assigning(&self.scope, page).await.unwrap()
+        self.store.registrations_in(&self.scope, StatusKind::Assigning, page).await.unwrap()
     }
 }
 

@@ -6,6 +6,8 @@ mod request;
 mod user_name;
 
 pub use address::DeviceAddress;
-pub use reply::{ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_state, status_name};
+pub use reply::{
+    ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_result, registration_state,
+};
 pub use request::{DeviceRegistration, RequestError, TpmKeys};
 pub use user_name::MqttUserName;

@@ -5,6 +5,8 @@ use model::{AttestedBy, EnrollmentRef, OperationId, Registration, RegistrationId
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::api_version::DeviceApiVersion;
+
 /// `RegistrationOperationStatus`: the reply to a register and to a poll.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -34,12 +36,12 @@ impl OperationReply {
         OperationReply { registration_state: Some(state), ..Self::accepted(operation_id) }
     }
 
-    /// The state of a registration, whatever it is.
-    pub fn of(registration: &Registration) -> Self {
+    /// The state of a registration, whatever it is, for a device that speaks this version.
+    pub fn of(registration: &Registration, version: DeviceApiVersion) -> Self {
         OperationReply {
             operation_id: registration.operation_id.to_string(),
-            status: status_name(&registration.status),
-            registration_state: Some(registration_state(registration)),
+            status: registration.status.kind().name(),
+            registration_state: Some(registration_result(registration, version)),
         }
     }
 }
@@ -84,17 +86,16 @@ pub fn disabled_reply(registration_id: &RegistrationId) -> OperationReply {
     }
 }
 
-/// The word for a status.
-pub fn status_name(status: &Status) -> &'static str {
-    match status {
-        Status::Assigning { .. } => "assigning",
-        Status::Assigned(_) => "assigned",
-        Status::Failed { .. } => "failed",
-        Status::Disabled { .. } => "disabled",
+/// `DeviceRegistrationResult` for a device that speaks this version.
+pub fn registration_result(registration: &Registration, version: DeviceApiVersion) -> Value {
+    let mut result = registration_state(registration);
+    if let Status::Assigned(assignment) = &registration.status {
+        result["substatus"] = json!(version.known_substatus(assignment.substatus));
     }
+    result
 }
 
-/// `DeviceRegistrationResult`, the same object for devices and for operators (as `DeviceRegistrationState`).
+/// The same object for operators: `DeviceRegistrationState`.
 pub fn registration_state(registration: &Registration) -> Value {
     let mut state = Map::new();
     attestation_member(&mut state, registration);
@@ -114,7 +115,7 @@ pub fn registration_state(registration: &Registration) -> Value {
             state.insert("errorMessage".into(), json!(failure.message));
         }
         status @ (Status::Assigning { .. } | Status::Disabled { .. }) => {
-            state.insert("status".into(), json!(status_name(status)));
+            state.insert("status".into(), json!(status.kind().name()));
         }
     }
     state.insert("lastUpdatedDateTimeUtc".into(), json!(registration.record.last_updated.to_string()));
@@ -185,12 +186,17 @@ mod tests {
                 .unwrap(),
             payload: None,
             tpm: None,
+            decisions: Default::default(),
             record: Record {
                 etag: Etag::parse("abc").unwrap(),
                 created: Timestamp::parse("2022-08-31T22:02:50.5163352Z").unwrap(),
                 last_updated: Timestamp::parse("2022-08-31T22:02:50.7370676Z").unwrap(),
             },
         }
+    }
+
+    fn version(text: &str) -> DeviceApiVersion {
+        DeviceApiVersion::parse(text).unwrap()
     }
 
     fn text(reply: &OperationReply) -> String {
@@ -216,8 +222,10 @@ mod tests {
             credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
             iot_edge: false,
             twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+            told: Vec::new(),
         };
-        let reply = OperationReply::of(&registration(Status::Assigned(order.assignment())));
+        let reply =
+            OperationReply::of(&registration(Status::Assigned(order.assignment())), version("2021-06-01"));
         assert_eq!(
             text(&reply),
             concat!(
@@ -232,7 +240,7 @@ mod tests {
     #[test]
     fn keys_for_tpms() {
         let device = registration(Status::Disabled { standing: None });
-        let reply = OperationReply::of(&device).with_authentication_key(&[1, 2, 3]);
+        let reply = OperationReply::of(&device, version("2019-03-31")).with_authentication_key(&[1, 2, 3]);
         assert_eq!(reply.registration_state.unwrap()["tpm"], json!({"authenticationKey": "AQID"}));
         assert_eq!(
             serde_json::to_string(&ChallengeReply::new(&[1, 2, 3])).unwrap(),
@@ -243,7 +251,10 @@ mod tests {
     #[test]
     fn failed_reply_says_why() {
         let failure = Failure { code: 400_208, message: "no hub".into() };
-        let reply = OperationReply::of(&registration(Status::Failed { failure, standing: None }));
+        let reply = OperationReply::of(
+            &registration(Status::Failed { failure, standing: None }),
+            version("2019-03-31"),
+        );
         let state = reply.registration_state.unwrap();
         assert_eq!(
             (state["errorCode"].as_u64(), state["errorMessage"].as_str()),

@@ -1,9 +1,10 @@
 //! `POST /devices`: many devices in one request.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
 
 use super::device::{Authentication, Capabilities, Status};
-use super::twin::{Part, PropertiesChange};
+use super::twin::Part;
 
 /// One device of a bulk request.
 #[derive(Debug, Deserialize)]
@@ -37,7 +38,7 @@ pub struct BulkDevice {
     pub tags: Part,
     /// New properties.
     #[serde(default)]
-    pub properties: PropertiesChange,
+    pub properties: BulkProperties,
     /// What the device can do.
     #[serde(default)]
     pub capabilities: Option<Capabilities>,
@@ -47,6 +48,23 @@ pub struct BulkDevice {
     /// The scopes of the parents of an edge device.
     #[serde(default)]
     pub parent_scopes: Option<Vec<String>>,
+}
+
+/// The properties of a device in a bulk request; null is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BulkProperties {
+    /// Desired ones.
+    pub desired: Part,
+    /// What the device said at the hub from which it was exported.
+    pub reported: Part,
+}
+
+impl<'de> Deserialize<'de> for BulkProperties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BulkProperties, D::Error> {
+        let mut given = Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+        let desired = Part::taken_from(&mut given, "desired")?;
+        Ok(BulkProperties { desired, reported: Part::taken_from(&mut given, "reported")? })
+    }
 }
 
 /// What to do with one device; read without regard to case, as Node mixes it.

@@ -18,7 +18,7 @@ mod refusal;
 mod topic;
 mod twin;
 
-pub use bulk::{BulkDevice, BulkDeviceError, BulkMode, BulkResult};
+pub use bulk::{BulkDevice, BulkDeviceError, BulkMode, BulkProperties, BulkResult};
 pub use connect::{UserName, UserNameError, user_name};
 pub use device::{
     Authentication, AuthenticationType, Capabilities, ConnectionState, Device, Status, SymmetricKeyPair,

@@ -93,13 +93,22 @@ impl<'de> Deserialize<'de> for Part {
 impl<'de> Deserialize<'de> for PropertiesChange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PropertiesChange, D::Error> {
         let mut properties = Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
-        let desired = match properties.shift_remove("desired") {
-            None => Part::Absent,
-            Some(Value::Null) => Part::Null,
-            Some(Value::Object(desired)) => Part::Object(desired),
-            Some(_) => return Err(de::Error::custom("properties.desired must be an object")),
-        };
-        Ok(PropertiesChange { desired })
+        Ok(PropertiesChange { desired: Part::taken_from(&mut properties, "desired")? })
+    }
+}
+
+impl Part {
+    /// Takes a part out of `properties`.
+    pub(super) fn taken_from<E: de::Error>(
+        properties: &mut Map<String, Value>,
+        name: &'static str,
+    ) -> Result<Part, E> {
+        match properties.shift_remove(name) {
+            None => Ok(Part::Absent),
+            Some(Value::Null) => Ok(Part::Null),
+            Some(Value::Object(part)) => Ok(Part::Object(part)),
+            Some(_) => Err(de::Error::custom(format!("properties.{name} must be an object"))),
+        }
     }
 }
 

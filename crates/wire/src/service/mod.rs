@@ -21,6 +21,7 @@ mod settings;
 mod usage;
 mod version;
 mod webhook;
+mod work;
 
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
 pub use bulk::{BulkError, bulk_result_json, parse_group_bulk, parse_individual_bulk};
@@ -43,6 +44,7 @@ pub use query::{QueryError, SelectAll};
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;
 pub use webhook::{parse_webhook_answer, webhook_request_json};
+pub use work::{cleanup_json, explained_registration_json, listed_registration_json};
 
 #[cfg(test)]
 mod tests;

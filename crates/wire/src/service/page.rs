@@ -18,6 +18,8 @@ pub enum Collection {
     Groups,
     /// Registrations of a group.
     Registrations,
+    /// What is to be removed from hubs.
+    Cleanups,
 }
 
 /// Why a paging header is not understood.
@@ -38,10 +40,12 @@ impl Collection {
             Collection::Individuals => "Enrollment",
             Collection::Groups => "EnrollmentGroup",
             Collection::Registrations => "DeviceRegistration",
+            Collection::Cleanups => "Cleanup",
         }
     }
 
-    /// The token that continues a listing of this collection after the item with this lower-case ID.
+    /// The token that continues a listing of this collection after the item with this lower-case ID, or this hub and
+    /// device.
     pub fn continuation(self, after: &str) -> String {
         URL_SAFE_NO_PAD.encode(format!("{}{after}", self.mark()))
     }
@@ -51,6 +55,9 @@ impl Collection {
         let bytes = URL_SAFE_NO_PAD.decode(token.trim()).map_err(|_| PageError::Continuation)?;
         let text = String::from_utf8(bytes).map_err(|_| PageError::Continuation)?;
         let id = text.strip_prefix(self.mark()).ok_or(PageError::Continuation)?;
+        if self == Collection::Cleanups {
+            return Ok(id.to_owned());
+        }
         let id = RegistrationId::parse(id).map_err(|_| PageError::Continuation)?;
         Ok(id.key().into_owned())
     }
@@ -61,6 +68,7 @@ impl Collection {
             Collection::Individuals => "1e:",
             Collection::Groups => "1g:",
             Collection::Registrations => "1r:",
+            Collection::Cleanups => "1c:",
         }
     }
 }

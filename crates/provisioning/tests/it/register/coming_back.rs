@@ -35,10 +35,10 @@ async fn a_device_that_its_hub_lost_is_there_again_with_its_initial_twin() {
     let first = world.register(&device).await;
     let assignment = assigned(&first);
     let hub = world.hub(assignment.hub.as_str());
-    provisioning::ports::HubConnector::remove_device(&*hub, &assignment.device_id).await.unwrap();
+    hub.lose(&assignment.device_id);
     assert_eq!(world.register(&device).await, first);
     world.check_at_hub(&first, &keys(10), 1);
-    provisioning::ports::HubConnector::remove_device(&*hub, &assignment.device_id).await.unwrap();
+    hub.lose(&assignment.device_id);
     world.enroll(with_keys("dev-1", 40)).await;
     let second = world.register(&device.with_key(sample::key(40))).await;
     world.check_at_hub(&second, &keys(40), 1);
@@ -179,7 +179,7 @@ async fn an_unlinked_hub_is_left_for_a_linked_one() {
     world.link(&HUBS[1..2]).await;
     let second = world.register(&device).await;
     let after = assigned(&second);
-    assert_eq!((after.hub.as_str(), after.substatus), (HUBS[1], Substatus::InitialAssignment));
+    assert_eq!((after.hub.as_str(), after.substatus), (HUBS[1], Substatus::DeviceDataReset));
     let moved = world.hub(HUBS[1]).device(&after.device_id).unwrap();
     assert_eq!((moved.credentials, moved.twin, moved.seeds), (keys(10), sample::twin(), 1));
     assert_eq!(world.counted(SCOPE).await, (1, 1));

@@ -73,8 +73,11 @@ async fn a_hub_that_is_down_is_asked_again() {
     for _ in 0..3 {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
         let ended = world.provisioning.carry_out(&run).await;
-        assert!(matches!(&ended, Ended::Later(delay) if delay.reason.contains("down")), "{ended:?}");
-        assert_eq!(world.record("dev-1").await.as_ref(), Some(&run.registration), "nothing is written");
+        assert!(matches!(&ended, Ended::Later(later) if later.reason.contains("down")), "{ended:?}");
+        let noted = world.record("dev-1").await.unwrap();
+        assert_eq!(noted.record, run.registration.record, "the record's version stays");
+        let Status::Assigning { tries, .. } = noted.status else { panic!("{:?}", noted.status) };
+        assert!(tries.count == 1 && tries.reason.unwrap().contains("down"), "operators see why");
     }
     let registration = world.finish(&run).await;
     world.check_at_hub(&registration, &keys(10), 1);
@@ -142,7 +145,7 @@ async fn credentials_that_change_meanwhile_reach_the_hub() {
 
 fn first_hub(status: &Status) -> String {
     match status {
-        Status::Assigning { order, .. } => order.hub.to_string(),
+        Status::Assigning { work, .. } => work.order().unwrap().hub.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -169,7 +172,8 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     world.enroll(enrollment).await;
     let Begun::Settled(told) = world.begin(&device).await else { panic!("it runs") };
     assert_eq!(told.status, Status::Disabled { standing: None });
-    assert_eq!(world.record("dev-1").await.as_ref(), Some(&run.registration), "the run is not lost");
+    let kept = world.record("dev-1").await.unwrap();
+    assert_eq!(kept.record, run.registration.record, "the run is not lost");
 
     let registration = world.finish(&run).await;
     world.check_at_hub(&registration, &keys(10), 2);

@@ -9,6 +9,7 @@ mod interrupted;
 mod isolation;
 mod operations;
 mod random;
+mod stories;
 pub mod token;
 mod tpm;
 mod world;

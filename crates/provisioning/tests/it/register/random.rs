@@ -1,5 +1,6 @@
 //! Random histories: devices that register and poll, hubs that are down, refuse or lose their answers, operators that
-//! roll keys, disable enrollments and shift weights, and a service that crashes. Each seed is one history.
+//! roll keys, disable enrollments, change policies, shift weights, cancel and delete, and a service that crashes. Each
+//! seed is one history.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,10 +11,14 @@ use std::{
     time::Duration,
 };
 
-use model::{AllocationWeight, DeviceId, InitialTwin, Order, Registration, Status, Substatus, TwinOrder};
+use model::{
+    AllocationWeight, DeviceId, HubName, InitialTwin, Order, Registration, ReprovisionPolicy, Status,
+    Substatus, TwinOrder,
+};
 use provisioning::{
-    ports::{Entropy, HubError},
-    register::{Begun, Ended, Run},
+    Error,
+    ports::{Entropy, HubError, PageRequest, Store},
+    register::{Begun, Cleaned, Ended, Run},
 };
 use testkit::{entropy::SeededEntropy, hub::Failure, sample};
 
@@ -59,6 +64,7 @@ struct Operated {
     device: Device,
     keys: u8,
     disabled: bool,
+    policy: Option<ReprovisionPolicy>,
 }
 
 impl History {
@@ -70,6 +76,7 @@ impl History {
                 device: world.device(&format!("dev-{number}")).await,
                 keys: 10,
                 disabled: false,
+                policy: None,
             });
         }
         let dice = SeededEntropy::new(seed);
@@ -89,7 +96,11 @@ impl History {
     async fn step(&mut self) {
         let which = self.roll(DEVICES);
         self.world().clock.advance(Duration::from_millis(1));
-        match self.roll(16) {
+        match self.roll(21) {
+            16 => self.operate(which, |operated, dice| operated.policy = POLICIES[usize::from(dice)]).await,
+            17 | 18 => self.clean_up(which).await,
+            19 => self.cancel(which).await,
+            20 => self.delete(which).await,
             0..=4 => self.register(which).await,
             5..=9 => self.carry_out(which).await,
             10 => self.poll(which).await,
@@ -133,8 +144,70 @@ impl History {
         self.ended(which, &run, &ended);
     }
 
-    /// Lets the run's hub fail, or not.
+    /// As in the service, not while a run of the device is under way.
+    async fn clean_up(&mut self, which: usize) {
+        if self.next_run(which).is_some() {
+            return;
+        }
+        let name = HUBS[self.roll(2)];
+        self.world().clock.advance(Duration::from_secs(self.roll(30) as u64));
+        let scope = sample::scope(SCOPE);
+        let instance = self.world().instance(SCOPE).await;
+        let due =
+            self.world().provisioning.cleanups_due(&instance, &sample::hub_name(name), 10).await.unwrap();
+        let id = sample::registration_id(&self.devices[which].device.id);
+        for cleanup in due.iter().filter(|cleanup| cleanup.registration_id == id) {
+            self.curse_hub(name);
+            if self.roll(4) == 0 {
+                cut_off(self.world().provisioning.clean_up(&scope, cleanup)).await;
+                self.lift();
+                return self.crash().await;
+            }
+            self.world().provisioning.clean_up(&scope, cleanup).await.unwrap();
+            self.lift();
+        }
+    }
+
+    async fn clean_up_all(&self) {
+        let (scope, page) = (sample::scope(SCOPE), PageRequest { after: None, limit: 1000 });
+        for cleanup in self.world().store.cleanups(&scope, page).await.unwrap().items {
+            let cleaned = self.world().provisioning.clean_up(&scope, &cleanup).await.unwrap();
+            assert!(!matches!(cleaned, Cleaned::Later(..)), "{cleaned:?}");
+        }
+    }
+
+    async fn cancel(&mut self, which: usize) {
+        let instance = self.world().instance(SCOPE).await;
+        let id = sample::registration_id(&self.devices[which].device.id);
+        let cancelled = self.world().provisioning.cancel_registration(&instance, &id, None).await;
+        assert!(matches!(&cancelled, Ok(_) | Err(Error::Invalid(_) | Error::NotFound(_))), "{cancelled:?}");
+    }
+
+    /// Only of a device that is on no hub for good: one that is assigned would stay there, and nobody would know.
+    async fn delete(&mut self, which: usize) {
+        let id = self.devices[which].device.id.clone();
+        let Some(record) = self.world().record(&id).await else { return };
+        if record.assignment().is_none() {
+            let instance = self.world().instance(SCOPE).await;
+            let id = record.registration_id.clone();
+            self.world().provisioning.delete_registration(&instance, id, None).await.unwrap();
+        }
+    }
+
+    fn curse_hub(&self, name: &str) {
+        let down = HubError::Unavailable("down".into());
+        match self.roll(6) {
+            0 => self.world().hub(name).fail_next(Failure::Before(down)),
+            1 => self.world().hub(name).fail_next(Failure::After(down)),
+            _ => {}
+        }
+    }
+
+    /// Lets the run's hub fail, or not; and the one that the device comes from.
     fn curse(&self, run: &Run) {
+        if let Some(from) = run.registration.assignment() {
+            self.curse_hub(from.hub.as_str());
+        }
         let (hub, device) = target(&run.registration);
         let hub = self.world().hub(&hub);
         let down = HubError::Unavailable("down".into());
@@ -158,7 +231,7 @@ impl History {
             return;
         }
         let done = self.runs.get_mut(&which).unwrap().pop_front().unwrap();
-        let Ended::Registration(registration) = ended else { panic!("nothing is deleted here") };
+        let Ended::Registration(registration) = ended else { return };
         let Status::Assigned(place) = &registration.status else { return };
         if registration.operation_id == run.registration.operation_id {
             self.acknowledged += 1;
@@ -189,6 +262,7 @@ impl History {
         change(operated, dice);
         operated.device.key = sample::key(operated.keys + 1);
         let mut enrollment = with_keys(&operated.device.id, operated.keys);
+        enrollment.settings.reprovision_policy = operated.policy;
         if operated.disabled {
             disable(&mut enrollment.settings);
         }
@@ -239,9 +313,14 @@ impl History {
     async fn check(&self, when: &str) {
         for operated in &self.devices {
             let id = DeviceId::parse(&operated.device.id).unwrap();
-            let hubs = self.world().hubs.hubs_with(&id);
-            assert!(hubs.len() <= 1, "{when}: {id} is on {hubs:?}");
-            if let Some(registration) = self.world().record(&operated.device.id).await {
+            let record = self.world().record(&operated.device.id).await;
+            let mut hubs = self.world().hubs.hubs_with(&id);
+            let leaving = self.places_to_clean(&id).await;
+            hubs.retain(|hub| !leaving.contains(hub));
+            let homes = record.as_ref().map(homes).unwrap_or_default();
+            assert!(hubs.iter().all(|hub| homes.contains(hub)), "{when}: {id} is on {hubs:?}, {record:?}");
+            assert!(leaving.iter().all(|hub| !homes.contains(hub)), "{when}: {leaving:?}, {record:?}");
+            if let Some(registration) = record {
                 self.check_assigned(when, &registration);
             }
         }
@@ -251,6 +330,14 @@ impl History {
             possible.contains(&(first + again)),
             "{when}: counted {first} and {again}, expected {possible:?}"
         );
+    }
+
+    /// The hubs from which a device is to be removed.
+    async fn places_to_clean(&self, id: &DeviceId) -> Vec<HubName> {
+        let page = PageRequest { after: None, limit: 1000 };
+        let cleanups = self.world().store.cleanups(&sample::scope(SCOPE), page).await.unwrap().items;
+        let places = cleanups.into_iter().map(|cleanup| cleanup.trace.place);
+        places.filter(|place| place.device_id == *id).map(|place| place.hub).collect()
     }
 
     /// What is assigned is at its hub as the record says.
@@ -266,6 +353,7 @@ impl History {
             credentials: device.credentials,
             iot_edge: device.iot_edge,
             twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+            told: Vec::new(),
         };
         assert_eq!(order.digest(), assignment.order, "{when}: other credentials than the record says");
     }
@@ -282,26 +370,51 @@ impl History {
                     self.ended(which, &run, &ended);
                 }
             }
+        }
+        // Not earlier: no run may be under way.
+        self.clean_up_all().await;
+        for which in 0..DEVICES {
             let (device, number) = (&self.devices[which].device, self.devices[which].keys);
             let place = assigned(&self.world().record(&device.id).await.unwrap());
             let at_hub = self.world().hub(place.hub.as_str()).device(&place.device_id).unwrap();
             assert_eq!(at_hub.credentials, keys(number), "{when}");
+            assert_eq!(self.world().hubs.hubs_with(&place.device_id), [place.hub], "{when}: on no other hub");
         }
         self.check(&format!("{when}, at the end")).await;
     }
 }
 
+/// Where a device may be by its record: where it lives, and where it is on its way to.
+fn homes(registration: &Registration) -> Vec<HubName> {
+    let lives = registration.assignment().map(|at| at.hub.clone());
+    let bound_for = match &registration.status {
+        Status::Assigning { work, .. } => work.order().map(|order| order.hub.clone()),
+        _ => None,
+    };
+    lives.into_iter().chain(bound_for).collect()
+}
+
+/// Stay, migrate, reset.
+const POLICIES: [Option<ReprovisionPolicy>; 3] = [
+    Some(ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: true }),
+    Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: true }),
+    Some(ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false }),
+];
+
 /// The hub that a run is about, and the device there.
 fn target(registration: &Registration) -> (String, DeviceId) {
     match &registration.status {
-        Status::Assigning { order, .. } => (order.hub.to_string(), order.device_id.clone()),
+        Status::Assigning { work, .. } => {
+            let order = work.order().unwrap();
+            (order.hub.to_string(), order.device_id.clone())
+        }
         Status::Assigned(assignment) => (assignment.hub.to_string(), assignment.device_id.clone()),
         other => panic!("{other:?}"),
     }
 }
 
 /// Goes as far as the first wait, for the disk in most cases, and no further; `None` when that was not the end.
-async fn cut_off<T: Debug>(future: impl Future<Output = T>) -> Option<T> {
+pub async fn cut_off<T: Debug>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {

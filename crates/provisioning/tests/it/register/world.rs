@@ -6,13 +6,13 @@ use durable::Sealer;
 use model::{
     Assignment, Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, HubCredentials,
     IndividualAttestation, IndividualEnrollment, Instance, LinkedHub, OperationId, OperationKind,
-    ProvisioningStatus, Registration, RegistrationId, Status, SymmetricKey,
+    ProvisioningStatus, Registration, RegistrationId, ReprovisionPolicy, Status, SymmetricKey,
 };
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
     ports::{Change, Commit, Expect, Store, Unknown},
-    register::{Begun, Ended, RegisterRequest, Run},
+    register::{Begun, Ended, RegisterRequest, Run, WithoutPolicy},
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -36,6 +36,7 @@ pub struct World {
     pub hubs: Arc<FakeHubs>,
     pub clock: Arc<SteppedClock>,
     pub entropy: Arc<SeededEntropy>,
+    pub webhook: Arc<FakeWebhook>,
     pub provisioning: Arc<Provisioning>,
     directory: TempDir,
 }
@@ -69,20 +70,21 @@ impl World {
     ) -> World {
         let path = directory.path().join("store.db");
         let store = EmbeddedStore::open(&path, Sealer::from_key([7; 32])).unwrap();
+        let webhook = Arc::new(FakeWebhook::default());
         let provisioning = Provisioning::new(Ports {
             store: Arc::new(store.clone()),
             hubs: hubs.clone(),
-            webhook: Arc::new(FakeWebhook::default()),
+            webhook: webhook.clone(),
             surroundings: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
-        World { store, hubs, clock, entropy, provisioning: Arc::new(provisioning), directory }
+        World { store, hubs, clock, entropy, webhook, provisioning: Arc::new(provisioning), directory }
     }
 
     /// The service ends and starts again; the hubs go on.
     pub async fn restarted(self) -> World {
-        let World { store, hubs, clock, entropy, provisioning, directory } = self;
+        let World { store, hubs, clock, entropy, webhook: _, provisioning, directory } = self;
         drop(provisioning);
         store.close().await;
         World::open(directory, (hubs, clock, entropy))
@@ -144,7 +146,13 @@ impl World {
 
     pub async fn begin_with(&self, scope: &str, id: &str, evidence: Evidence) -> Result<Begun, Error> {
         let registration_id = RegistrationId::parse(id).unwrap();
-        let request = RegisterRequest { registration_id, evidence, payload: None, address: None };
+        let request = RegisterRequest {
+            registration_id,
+            evidence,
+            payload: None,
+            address: None,
+            without_policy: WithoutPolicy::Migrates,
+        };
         self.provisioning.begin(&self.instance(scope).await, &request).await
     }
 
@@ -252,8 +260,14 @@ pub fn disable(settings: &mut EnrollmentSettings) {
     settings.provisioning_status = ProvisioningStatus::Disabled;
 }
 
+/// Devices stay at their hubs.
 fn settings() -> EnrollmentSettings {
-    EnrollmentSettings { initial_twin: Some(sample::twin()), ..EnrollmentSettings::default() }
+    let stays = ReprovisionPolicy { update_hub_assignment: false, migrate_device_data: false };
+    EnrollmentSettings {
+        initial_twin: Some(sample::twin()),
+        reprovision_policy: Some(stays),
+        ..EnrollmentSettings::default()
+    }
 }
 
 /// In memory where that is possible: what a disk does is the store's tests' concern, and it takes its time.

@@ -115,6 +115,7 @@ pub fn registration() -> Registration {
         credentials: HubCredentials::SymmetricKeys(keys()),
         iot_edge: false,
         twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+        told: Vec::new(),
     };
     Registration {
         registration_id: RegistrationId::parse("Dev-1").unwrap(),
@@ -124,6 +125,7 @@ pub fn registration() -> Registration {
         operation_id: OperationId::parse("5.1").unwrap(),
         payload: None,
         tpm: None,
+        decisions: model::Decisions::default(),
         record: record(),
     }
 }

@@ -1,0 +1,108 @@
+//! Clean-ups, carried out beside everything else until they are done.
+//!
+//! Each linked hub has its own turn, so that one that is down keeps none of the others from being cleaned up. What is to
+//! be removed from a hub that is not linked waits until it is linked again.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use model::{Cleanup, HubName, IdScope};
+use net::CancellationToken;
+use provisioning::{Error, register::Cleaned};
+use tokio::task::JoinSet;
+
+use crate::Desk;
+
+/// How often it is looked whether something is due.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Clean-ups of one hub in one turn: bounds what is read at once.
+const AT_ONCE: usize = 100;
+
+/// One hub of one instance.
+type Turn = (IdScope, HubName);
+
+impl Desk {
+    /// Removes what devices left at hubs where they do not live. Runs until `shutdown`.
+    pub async fn sweep(self: Arc<Self>, shutdown: CancellationToken) {
+        let (mut turns, mut taken) = (JoinSet::new(), HashMap::new());
+        while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+            while let Some(ended) = turns.try_join_next_with_id() {
+                taken.remove(&ended.map_or_else(|panic| panic.id(), |(id, ())| id));
+            }
+            match self.due(taken.values().collect()).await {
+                Ok(due) => {
+                    for (turn, cleanups) in due {
+                        let task = turns.spawn(Arc::clone(&self).sweep_hub(turn.clone(), cleanups));
+                        taken.insert(task.id(), turn);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "what is to be cleaned up could not be read"),
+            }
+        }
+    }
+
+    /// What is due at hubs that nobody is at.
+    async fn due(&self, taken: Vec<&Turn>) -> Result<Vec<(Turn, Vec<Cleanup>)>, Error> {
+        let mut all = Vec::new();
+        for instance in self.provisioning().instances().await? {
+            for hub in &instance.linked_hubs {
+                let turn = (instance.id_scope.clone(), hub.name.clone());
+                if taken.contains(&&turn) {
+                    continue;
+                }
+                let due = self.provisioning().cleanups_due(&instance, &hub.name, AT_ONCE).await?;
+                if !due.is_empty() {
+                    all.push((turn, due));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Until the first that cannot be done now: the others would fare no better.
+    async fn sweep_hub(self: Arc<Self>, turn: Turn, cleanups: Vec<Cleanup>) {
+        for cleanup in &cleanups {
+            // A run of the same device may be about to put it there.
+            if self.since(&turn.0, &cleanup.registration_id).is_some() {
+                continue;
+            }
+            let cleaned = self.provisioning().clean_up(&turn.0, cleanup).await;
+            note(&turn, cleanup, &cleaned);
+            if matches!(cleaned, Ok(Cleaned::Later(..)) | Err(_)) {
+                break;
+            }
+        }
+    }
+}
+
+fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>) {
+    let (device, registration) = (&cleanup.trace.place.device_id, &cleanup.registration_id);
+    match cleaned {
+        Ok(Cleaned::Later(pause, reason)) => tracing::warn!(
+            instance.id_scope = %scope,
+            hub.name = %hub,
+            device.id = %device,
+            registration.id = %registration,
+            reason,
+            pause_secs = pause.as_secs(),
+            "a device is still to be removed from a hub that it left"
+        ),
+        Ok(Cleaned::LeftAlone) => tracing::warn!(
+            instance.id_scope = %scope,
+            hub.name = %hub,
+            device.id = %device,
+            registration.id = %registration,
+            "a device was not removed from a hub that it left: somebody else has changed it there"
+        ),
+        Ok(Cleaned::Removed | Cleaned::NotThere | Cleaned::Needless) => tracing::debug!(
+            instance.id_scope = %scope,
+            hub.name = %hub,
+            device.id = %device,
+            registration.id = %registration,
+            "cleaned up"
+        ),
+        Err(error) => {
+            tracing::warn!(instance.id_scope = %scope, hub.name = %hub, %error, "cleaning up failed")
+        }
+    }
+}

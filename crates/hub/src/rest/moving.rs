@@ -1,0 +1,115 @@
+//! Devices that come from another hub or leave for one.
+
+use http::Method;
+use model::{Carried, DeviceId, InitialTwin, Order, Properties};
+use provisioning::ports::{HubDevice, HubError, HubVersion};
+use serde_json::{Map, Value, json};
+
+use super::{
+    MAX_RACES, RestConnector,
+    answer::Answer,
+    body::{self, Found},
+    device_path,
+    line::Question,
+    question, twin_path,
+};
+use crate::found;
+
+impl RestConnector {
+    /// Identity and twin of a device.
+    pub(super) async fn find(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        let path = device_path(device);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+            return Ok(None);
+        };
+        let identity = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
+        let version = identity.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
+        let path = twin_path(device);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+            return Ok(None);
+        };
+        let carried = carried(&shown, &identity).ok_or_else(|| self.senseless("twin"))?;
+        let credentials = identity.device().authentication.as_ref().and_then(found::credentials);
+        Ok(Some(HubDevice { version: HubVersion(version), credentials, carried }))
+    }
+
+    /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
+    /// of an exported device; a hub that refuses that gets the device without them.
+    pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        match self.import(order, exported(order, carried), carried).await {
+            Err(HubError::Refused(reason)) => {
+                tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
+                self.import(order, identity(order, carried), carried).await?;
+                self.replace_twin(order, carried).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn import(&self, order: &Order, entry: Value, carried: &Carried) -> Result<(), HubError> {
+        let entries = Value::Array(vec![entry]);
+        for _ in 0..MAX_RACES {
+            match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
+                (Answer::Done(_), false) => return Ok(()),
+                (Answer::Done(_), true) => return self.replace_twin(order, carried).await,
+                (Answer::Absent | Answer::Exists | Answer::Stale, _) => {}
+            }
+        }
+        Err(self.overtaken(order))
+    }
+
+    /// Tags and desired properties.
+    async fn replace_twin(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        let twin = InitialTwin {
+            tags: Some(carried.tags.clone().into()),
+            desired: Some(carried.desired.value.clone().into()),
+        };
+        match self.put_twin(&order.device_id, &twin).await? {
+            Answer::Done(_) => Ok(()),
+            Answer::Absent | Answer::Exists | Answer::Stale => Err(self.overtaken(order)),
+        }
+    }
+}
+
+/// What a device has at this hub and takes along.
+fn carried(twin: &[u8], identity: &Found) -> Option<Carried> {
+    let twin: Value = serde_json::from_slice(twin).ok()?;
+    let properties = twin.get("properties")?;
+    let section = |name: &str| properties.get(name).and_then(Value::as_object).map(found::properties);
+    let tags = twin.get("tags").and_then(Value::as_object).map(found::without_annotations);
+    Some(Carried {
+        tags: tags.unwrap_or_default(),
+        desired: section("desired")?,
+        reported: section("reported").unwrap_or_default(),
+        disabled: found::disabled(identity.device()),
+    })
+}
+
+/// The device as it would stand in an export, twin versions included.
+fn exported(order: &Order, carried: &Carried) -> Value {
+    let mut entry = identity(order, carried);
+    entry["tags"] = Value::Object(carried.tags.clone());
+    entry["properties"] =
+        json!({"desired": versioned(&carried.desired), "reported": versioned(&carried.reported)});
+    entry
+}
+
+fn identity(order: &Order, carried: &Carried) -> Value {
+    let mut entry = json!({
+        "id": order.device_id.as_str(),
+        "importMode": "createOrUpdate",
+        "status": if carried.disabled.is_some() { "disabled" } else { "enabled" },
+        "authentication": body::authentication(&order.credentials),
+        "capabilities": body::capabilities(order),
+    });
+    if let Some(reason) = carried.disabled.as_deref().filter(|reason| !reason.is_empty()) {
+        entry["statusReason"] = reason.into();
+    }
+    entry
+}
+
+fn versioned(section: &Properties) -> Map<String, Value> {
+    let mut exported = section.value.clone();
+    exported.insert("$version".to_owned(), section.version.into());
+    exported
+}

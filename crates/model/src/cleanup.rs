@@ -1,0 +1,102 @@
+//! What is left to be removed from hubs: traces of devices that live elsewhere now, or were never to be there.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{HubCredentials, OrderDigest, Place, Record, RegistrationId, Tries};
+
+/// A device at a hub, as this service has put it there or may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Where.
+    pub place: Place,
+    /// The orders that it may stand as.
+    pub orders: Vec<OrderDigest>,
+}
+
+impl Trace {
+    /// Whether a device with these credentials at that place is the one that this service has put there. Capabilities
+    /// do not count: an operator may have changed them.
+    pub fn may_be(&self, credentials: &HubCredentials) -> bool {
+        let is_ordered = |edge| self.orders.contains(&OrderDigest::of(&self.place, edge, credentials));
+        is_ordered(true) || is_ordered(false)
+    }
+}
+
+/// A trace that is to be removed, however long that takes. A record of its own: it outlives the registration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cleanup {
+    /// What is to be removed, unless somebody else has changed it since.
+    pub trace: Trace,
+    /// The device that left it.
+    pub registration_id: RegistrationId,
+    /// Why.
+    pub cause: CleanupCause,
+    /// How often it was tried, and when it will be again.
+    #[serde(default)]
+    pub tries: Tries,
+    /// Version and dates.
+    pub record: Record,
+}
+
+/// Why a trace is to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CleanupCause {
+    /// The device lives at another hub now.
+    Moved,
+    /// It was on its way there, and goes elsewhere: the hub is not linked any more.
+    Redirected,
+    /// The assignment failed.
+    Failed,
+    /// An operator called the assignment off.
+    Cancelled,
+    /// The registration was deleted while the device was on its way there.
+    Deleted,
+}
+
+impl CleanupCause {
+    /// The name that operators see.
+    pub fn name(self) -> &'static str {
+        match self {
+            CleanupCause::Moved => "moved",
+            CleanupCause::Redirected => "redirected",
+            CleanupCause::Failed => "failed",
+            CleanupCause::Cancelled => "cancelled",
+            CleanupCause::Deleted => "deleted",
+        }
+    }
+}
+
+impl Place {
+    /// What records about it are found by. Device IDs keep their case, and hub names hold no slash.
+    pub fn key(&self) -> Cow<'_, str> {
+        format!("{}/{}", self.hub, self.device_id).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{DeviceId, HubName, Sha256Thumbprint};
+
+    use super::*;
+
+    #[test]
+    fn a_trace_knows_what_was_put_there() {
+        let place = |hub: &str| Place {
+            hub: HubName::parse(hub).unwrap(),
+            device_id: DeviceId::parse("Dev-1").unwrap(),
+        };
+        let leaf = |text: &str| HubCredentials::Certificate(Sha256Thumbprint::of(text.as_bytes()));
+        let orders = vec![
+            OrderDigest::of(&place("a.hub"), false, &leaf("old")),
+            OrderDigest::of(&place("a.hub"), true, &leaf("new")),
+        ];
+        let trace = Trace { place: place("a.hub"), orders };
+        assert!(trace.may_be(&leaf("old")) && trace.may_be(&leaf("new")));
+        assert!(!trace.may_be(&leaf("other")));
+        assert!(!Trace { place: place("b.hub"), ..trace }.may_be(&leaf("old")));
+        assert_eq!(place("a.hub").key(), "a.hub/Dev-1");
+    }
+}

@@ -1,0 +1,206 @@
+//! Orders: what hubs are told about devices, and what is asked and wished before.
+
+use aws_lc_rs::digest;
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Assignment, DeviceId, HubName, InitialTwin, Place, Sha256Thumbprint, Substatus, SymmetricKeyPair, Trace,
+    WebhookRequest,
+};
+
+/// What is to be done for a device that is being assigned: everything that it takes, so that no enrollment is needed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Work {
+    /// A webhook is to be asked for a hub.
+    Ask(Box<Ask>),
+    /// A hub is to be told.
+    Order(Box<Order>),
+}
+
+impl Work {
+    /// The order, once a hub is chosen.
+    pub fn order(&self) -> Option<&Order> {
+        match self {
+            Work::Ask(_) => None,
+            Work::Order(order) => Some(order),
+        }
+    }
+}
+
+/// What a webhook is asked, and for what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The question.
+    pub request: WebhookRequest,
+    /// What the device will get wherever it goes.
+    pub wish: Wish,
+}
+
+/// What a device is to get, wherever that will be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wish {
+    /// Its name at the hub.
+    pub device_id: DeviceId,
+    /// What it connects with.
+    pub credentials: HubCredentials,
+    /// Whether it is an IoT Edge device.
+    pub iot_edge: bool,
+    /// What its twin starts with.
+    pub initial_twin: InitialTwin,
+    /// What happens when it comes back.
+    pub reprovision: Reprovision,
+}
+
+/// What happens to a device that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reprovision {
+    /// It stays where it is.
+    Stay,
+    /// Its hub is chosen anew, and its data go with it.
+    Migrate,
+    /// Its hub is chosen anew, and it starts again.
+    Reset,
+}
+
+/// Everything that a hub must be told, decided once: carrying it out needs no enrollment and may be repeated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The hub.
+    pub hub: HubName,
+    /// The device's name there.
+    pub device_id: DeviceId,
+    /// How the device will have got there.
+    pub substatus: Substatus,
+    /// What the device connects to its hub with.
+    pub credentials: HubCredentials,
+    /// Whether it is an IoT Edge device.
+    pub iot_edge: bool,
+    /// What happens to its twin.
+    pub twin: TwinOrder,
+    /// Earlier orders about this place that the hub may have been told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<OrderDigest>,
+}
+
+impl Order {
+    /// How many earlier orders are remembered. Each is a change of keys or of a certificate while a hub was down.
+    pub const MAX_TOLD: usize = 32;
+
+    /// Where the device will be.
+    pub fn place(&self) -> Place {
+        Place { hub: self.hub.clone(), device_id: self.device_id.clone() }
+    }
+
+    /// What must be removed from the hub if the order is given up.
+    pub fn trace(&self) -> Trace {
+        let orders = self.told.iter().cloned().chain([self.digest()]);
+        Trace { place: self.place(), orders: orders.collect() }
+    }
+
+    /// The order, in the place of others about the same place.
+    pub fn after(mut self, orders: impl IntoIterator<Item = OrderDigest>) -> Order {
+        let own = self.digest();
+        for order in orders {
+            if order != own && !self.told.contains(&order) {
+                self.told.push(order);
+            }
+        }
+        self.told.drain(..self.told.len().saturating_sub(Self::MAX_TOLD));
+        self
+    }
+
+    /// The assignment that stands when this order has been carried out.
+    pub fn assignment(&self) -> Assignment {
+        Assignment {
+            hub: self.hub.clone(),
+            device_id: self.device_id.clone(),
+            substatus: self.substatus,
+            order: self.digest(),
+            told: Vec::new(),
+        }
+    }
+
+    /// Equal for orders that leave a device with the same name, credentials and capabilities at the same hub.
+    pub fn digest(&self) -> OrderDigest {
+        digest_of((&self.hub, &self.device_id), self.iot_edge, &self.credentials)
+    }
+}
+
+/// Tells orders apart without repeating their secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OrderDigest(String);
+
+impl OrderDigest {
+    /// Of an order that leaves a device with these credentials and capabilities at a place.
+    pub fn of(place: &Place, iot_edge: bool, credentials: &HubCredentials) -> OrderDigest {
+        digest_of((&place.hub, &place.device_id), iot_edge, credentials)
+    }
+}
+
+fn digest_of(
+    (hub, device_id): (&HubName, &DeviceId),
+    iot_edge: bool,
+    credentials: &HubCredentials,
+) -> OrderDigest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut part = |bytes: &[u8]| {
+        context.update(&bytes.len().to_le_bytes());
+        context.update(bytes);
+    };
+    part(hub.as_str().as_bytes());
+    part(device_id.as_str().as_bytes());
+    part(&[u8::from(iot_edge)]);
+    match credentials {
+        HubCredentials::SymmetricKeys(keys) => keys.iter().for_each(|key| part(key.as_bytes())),
+        HubCredentials::Certificate(thumbprint) => part(thumbprint.as_str().as_bytes()),
+    }
+    OrderDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
+}
+
+/// What a device connects to its hub with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HubCredentials {
+    /// Its own keys, or those derived from its group's.
+    SymmetricKeys(SymmetricKeyPair),
+    /// The leaf certificate that it registered with.
+    Certificate(Sha256Thumbprint),
+}
+
+/// What happens to a device's twin at the hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TwinOrder {
+    /// It stays as it is.
+    Keep {
+        /// What it starts with after all if the hub has lost the device.
+        if_lost: InitialTwin,
+    },
+    /// It starts with this, once.
+    Seed(InitialTwin),
+    /// It comes along from the hub where the device lived before.
+    Carry {
+        /// What it starts with if there is nothing to carry.
+        if_lost: InitialTwin,
+    },
+}
+
+impl TwinOrder {
+    /// Whether it stays as it is.
+    pub fn keeps(&self) -> bool {
+        matches!(self, TwinOrder::Keep { .. })
+    }
+
+    /// What the twin of a device starts with that the hub does not have.
+    pub fn start(&self) -> &InitialTwin {
+        match self {
+            TwinOrder::Keep { if_lost: start }
+            | TwinOrder::Seed(start)
+            | TwinOrder::Carry { if_lost: start } => start,
+        }
+    }
+}

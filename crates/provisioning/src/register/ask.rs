@@ -1,0 +1,125 @@
+//! Asking a webhook where a device belongs, and going on with what it says.
+
+use model::{
+    Ask, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, Enrollment, Failure, HubName,
+    IndividualAttestation, InitialTwin, Instance, Order, Presented, Registration, Reprovision, Status, Tries,
+    WebhookAnswer, Wish, Work,
+};
+
+use super::{
+    Ended, Run,
+    carry_out::Ending,
+    leaving::{self, Leaving},
+    pauses,
+    plan::place,
+    step::Step,
+};
+use crate::{
+    Error, Provisioning,
+    allocate::{
+        self,
+        custom::{self, Verdict},
+    },
+    attest::{Attested, Evidence},
+    ports::{Change, Expect, WebhookOutcome},
+    record,
+};
+
+/// The instance is gone; a device learns of it no more.
+const GONE: u32 = 404_000;
+
+impl Provisioning {
+    /// Asks once. The answer is on disk as an order before a hub is told.
+    pub(super) async fn ask(&self, run: &Run, ask: &Ask) -> Result<Ended, Error> {
+        let Some(instance) = self.store.instance(&run.scope).await? else {
+            let failure = Failure { code: GONE, message: "There is no such service instance.".into() };
+            return self.end(run, Ending::failing(&run.registration, failure)).await;
+        };
+        let verdict = match (self.webhook.ask(&ask.request).await, stays(&instance, ask, &run.registration)) {
+            (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
+            (outcome, _) => custom::judge(&instance, &ask.request, outcome, run.tries.count),
+        };
+        match verdict {
+            Verdict::Assign(hub, answer) => self.go_on(run, ask, (hub, answer)).await,
+            Verdict::Fail(failure) => self.end(run, Ending::failing(&run.registration, failure)).await,
+            Verdict::Again(pause, reason) => {
+                let (tries, pause) = pauses::paused(&run.tries, self.clock.now(), pause, reason);
+                Ok(Ended::Later(Box::new(self.later(run, tries, pause).await)))
+            }
+        }
+    }
+
+    async fn go_on(
+        &self,
+        run: &Run,
+        ask: &Ask,
+        (hub, answer): (HubName, WebhookAnswer),
+    ) -> Result<Ended, Error> {
+        let from = run.registration.assignment();
+        let because = if answer.hub.as_ref() == Some(&hub) { Because::Webhook } else { Because::Stays };
+        let order = place(&answered(&ask.wish, answer.initial_twin), from, hub.clone());
+        let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
+        let mut left = Leaving { standing: from.cloned(), trace: None };
+        let order: Order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
+
+        let work = Work::Order(Box::new(order));
+        let before = &run.registration;
+        let mut next = Registration {
+            status: Status::Assigning { work, from: from.cloned(), tries: Tries::default() },
+            payload: answer.payload,
+            record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
+            ..before.clone()
+        };
+        if let Some(decision) = next.decisions.latest_mut() {
+            decision.chosen = Some(Chosen { hub, because });
+        }
+        let expect = Expect::Version(before.record.etag.clone());
+        let change = Change::PutRegistration(Box::new(next.clone()));
+        let step = Step::new(&next.registration_id, expect, change)
+            .taking(&next.status)
+            .leaving(left.trace, CleanupCause::Redirected);
+        if !self.take_step(&run.scope, step).await? {
+            return self.overtaken_by(run).await;
+        }
+        match Run::begun(&run.scope, &next) {
+            Some(next) => Ok(Box::pin(self.carry_out(&next)).await),
+            None => Err(Error::Broken("an order that is none".into())),
+        }
+    }
+}
+
+/// The hub of a device that stays whatever the webhook says, which may have something for it all the same.
+fn stays(instance: &Instance, ask: &Ask, registration: &Registration) -> Option<HubName> {
+    let at: &Assignment = registration.assignment()?;
+    let stays = ask.wish.reprovision == Reprovision::Stay && allocate::may_stay(instance, &at.hub);
+    stays.then(|| at.hub.clone())
+}
+
+/// What the device is to get when the webhook sends a twin: that takes the place of the enrollment's, and of data that
+/// would move. A device that stays keeps its own.
+fn answered(wish: &Wish, twin: Option<InitialTwin>) -> Wish {
+    let Some(initial_twin) = twin else { return wish.clone() };
+    let reprovision = match wish.reprovision {
+        Reprovision::Stay => Reprovision::Stay,
+        Reprovision::Migrate | Reprovision::Reset => Reprovision::Reset,
+    };
+    Wish { initial_twin, reprovision, ..wish.clone() }
+}
+
+/// What a webhook is told of how the device proved itself. A leaf that cannot be described is not.
+pub(super) fn presented(attested: &Attested, evidence: &Evidence) -> Presented {
+    let leaf = || evidence.certificates.first().and_then(|leaf| Certificate::from_der(leaf).ok());
+    let tpm = || match attested.admitted_by() {
+        Enrollment::Individual(enrollment) => match &enrollment.attestation {
+            IndividualAttestation::Tpm(tpm) => Some(tpm.clone()),
+            IndividualAttestation::SymmetricKey(_) | IndividualAttestation::X509(_) => None,
+        },
+        Enrollment::Group(_) => None,
+    };
+    let shown = match attested.by() {
+        AttestedBy::SymmetricKey => None,
+        AttestedBy::X509 => leaf().map(Presented::X509),
+        AttestedBy::Tpm => tpm().map(Presented::Tpm),
+    };
+    shown.unwrap_or(Presented::SymmetricKey)
+}

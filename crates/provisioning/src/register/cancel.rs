@@ -1,0 +1,102 @@
+//! Calling assignments off, and deleting registrations: what was begun at a hub is cleaned up.
+
+use model::{
+    CleanupCause, DecisionOutcome, Failure, IfMatch, Instance, OperationKind, Place, Registration,
+    RegistrationId, Status,
+};
+
+use super::{carry_out::Ending, leaving, step::Step};
+use crate::{
+    Error, Provisioning, RecordKind,
+    ports::{Change, Commit, Expect, Outcome},
+};
+
+/// How often a change of any version is tried again when the record changes at the same moment.
+const MAX_RACES: usize = 8;
+
+/// What a device is told whose assignment was called off.
+const CANCELLED: u32 = 409_205;
+
+impl Provisioning {
+    /// Ends an assignment that is under way as failed. What a hub may have been told already is cleaned up, and a device
+    /// that was moving stays where it lived.
+    pub async fn cancel_registration(
+        &self,
+        instance: &Instance,
+        id: &RegistrationId,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Registration, Error> {
+        for _ in 0..MAX_RACES {
+            let found = self.expected(instance, id, if_match).await?;
+            if !matches!(found.status, Status::Assigning { .. }) {
+                let status = found.status.kind().name();
+                return Err(Error::Invalid(format!(
+                    "the registration is not being assigned: it is {status}"
+                )));
+            }
+            let failure =
+                Failure { code: CANCELLED, message: "The assignment was cancelled by an operator.".into() };
+            let ending = Ending {
+                cause: CleanupCause::Cancelled,
+                outcome: DecisionOutcome::Cancelled,
+                counts: Some(OperationKind::RegistrationCancel),
+                ..Ending::failing(&found, failure)
+            };
+            let (cancelled, step) = self.ending(&found, None, ending)?;
+            if self.take_step(&instance.id_scope, step).await? {
+                return Ok(cancelled);
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Deletes a registration. A device that is assigned stays at its hub and may register again; one that is on its way
+    /// does not arrive.
+    pub async fn delete_registration(
+        &self,
+        instance: &Instance,
+        id: RegistrationId,
+        if_match: Option<IfMatch>,
+    ) -> Result<(), Error> {
+        for _ in 0..MAX_RACES {
+            let found = self.expected(instance, &id, if_match.as_ref()).await?;
+            let expect = Expect::Version(found.record.etag.clone());
+            let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()))
+                .leaving(leaving::leave(Some(&found)).trace, CleanupCause::Deleted)
+                .counting(Some(OperationKind::RegistrationDelete));
+            if self.take_step(&instance.id_scope, step).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Gives a clean-up up. For hubs that will not come back: the device stays there, if it is there.
+    pub async fn forget_cleanup(&self, instance: &Instance, place: Place) -> Result<(), Error> {
+        let commit = Commit {
+            changes: vec![(Expect::Present, Change::DeleteCleanup(place))],
+            operation: Some((OperationKind::RegistrationCancel, self.clock.now().day())),
+        };
+        match self.store.commit(&instance.id_scope, commit).await?.first() {
+            Some(Outcome::Applied) => Ok(()),
+            _ => Err(Error::NotFound(RecordKind::Cleanup)),
+        }
+    }
+
+    /// The registration, if it is of the version that the caller names.
+    async fn expected(
+        &self,
+        instance: &Instance,
+        id: &RegistrationId,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Registration, Error> {
+        let found = self.store.registration(&instance.id_scope, id).await?;
+        let found = found.ok_or(Error::NotFound(RecordKind::Registration))?;
+        match if_match {
+            Some(IfMatch::Version(etag)) if *etag != found.record.etag => {
+                Err(Error::PreconditionFailed(RecordKind::Registration))
+            }
+            None | Some(IfMatch::Any | IfMatch::Version(_)) => Ok(found),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What became of a device and why, in sentences for operators.
+
+use model::{
+    AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
+    LatencySource, PolicyOf, Registration, Reprovision, Returning, Status, Substatus, Tries, Work,
+};
+
+/// How a registration stands, and the decisions that led there, the last one first.
+pub fn in_words(registration: &Registration) -> Vec<String> {
+    let mut told = vec![standing(registration)];
+    told.extend(registration.decisions.iter().rev().map(decision));
+    told
+}
+
+fn standing(registration: &Registration) -> String {
+    let id = &registration.registration_id;
+    let lives = registration.assignment().map(|at| format!(" It lives at {} as {}.", at.hub, at.device_id));
+    let lives = lives.unwrap_or_else(|| " It lives at no hub.".to_owned());
+    match &registration.status {
+        Status::Assigned(at) => {
+            format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus))
+        }
+        Status::Assigning { work, tries, .. } => {
+            format!("{id} is being assigned: {}.{lives}", pending(work, tries))
+        }
+        Status::Failed { failure, .. } => {
+            format!("{id} failed with {}: {}{lives}", failure.code, failure.message)
+        }
+        Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{lives}"),
+    }
+}
+
+/// What is to be done, and why it has not been yet.
+pub fn pending(work: &Work, tries: &Tries) -> String {
+    let what = match work {
+        Work::Ask(_) => "its webhook is to be asked".to_owned(),
+        Work::Order(order) => format!("{} is to be told", order.hub),
+    };
+    let next = tries.next.map(|next| format!("; the next try is due at {next}")).unwrap_or_default();
+    match (&tries.reason, tries.count) {
+        (Some(reason), 1) => format!("{what}; one try so far, which failed with \"{reason}\"{next}"),
+        (Some(reason), count) => {
+            format!("{what}; {count} tries so far, the last failed with \"{reason}\"{next}")
+        }
+        (None, _) => what,
+    }
+}
+
+fn decision(decision: &Decision) -> String {
+    let parts = [
+        Some(format!("{}: {}.", decision.at, arrival(decision))),
+        Some(choice(decision)),
+        left_out(&decision.candidates),
+        Some(outcome(decision)),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+fn arrival(decision: &Decision) -> String {
+    let through = match &decision.enrollment {
+        EnrollmentRef::Individual => "its individual enrollment".to_owned(),
+        EnrollmentRef::Group(group) => format!("the enrollment group {group}"),
+    };
+    match &decision.returning {
+        None => format!("it came through {through} and lived at no hub"),
+        Some(Returning { from, reprovision, .. }) => {
+            let policy = match reprovision {
+                Reprovision::Stay => "which lets it stay",
+                Reprovision::Migrate => "which moves it with its data when another hub is chosen",
+                Reprovision::Reset => "which has it start again",
+            };
+            format!("it came back from {from} through {through}, {policy}")
+        }
+    }
+}
+
+fn choice(decision: &Decision) -> String {
+    let policy = match decision.policy {
+        AllocationPolicy::Hashed => "evenly weighted distribution",
+        AllocationPolicy::GeoLatency => "lowest latency",
+        AllocationPolicy::Static => "static",
+        AllocationPolicy::Custom => "custom",
+    };
+    let owner = match decision.policy_of {
+        PolicyOf::Enrollment => "the enrollment's",
+        PolicyOf::Service => "the service's",
+    };
+    let from = match &decision.latencies_from {
+        None => String::new(),
+        Some(LatencySource::Table(range)) => format!(", with latencies of the table for {range}"),
+        Some(LatencySource::Region(region)) => {
+            format!(", with latencies of the table for the region {region}")
+        }
+        Some(LatencySource::Probes) => ", with latencies measured by the node".to_owned(),
+    };
+    let policy = format!("the allocation policy {policy} ({owner}{from})");
+    let among = among(&decision.candidates);
+    match &decision.chosen {
+        Some(Chosen { hub, because: Because::Hash }) => {
+            format!("By the hash of its name, {policy} chose {hub}{among}.")
+        }
+        Some(Chosen { hub, because: Because::Nearest }) => {
+            format!("As the nearest hub, {policy} chose {hub}{among}.")
+        }
+        Some(Chosen { hub, because: Because::NearEnough }) => {
+            format!("By {policy} it keeps {hub}: no other is nearer by enough{among}.")
+        }
+        Some(Chosen { hub, because: Because::Named }) => {
+            format!("By {policy} it goes to {hub}, which is named.")
+        }
+        Some(Chosen { hub, because: Because::Webhook }) => {
+            format!("By {policy} its webhook chose {hub}{among}.")
+        }
+        Some(Chosen { hub, because: Because::Stays }) if decision.candidates.is_empty() => {
+            format!("It stays at {hub} without a choice.")
+        }
+        Some(Chosen { hub, because: Because::Stays }) => {
+            format!("By {policy} no hub could be chosen, so it stays at {hub}.")
+        }
+        None if decision.outcome == DecisionOutcome::Pending => {
+            format!("By {policy} a webhook chooses{among}.")
+        }
+        None => format!("By {policy} no hub was chosen."),
+    }
+}
+
+fn among(candidates: &[Candidate]) -> String {
+    let eligible = candidates.iter().filter(|candidate| candidate.excluded.is_none());
+    let named: Vec<String> = eligible.map(described).collect();
+    if named.is_empty() { String::new() } else { format!(" among {}", named.join(", ")) }
+}
+
+fn described(candidate: &Candidate) -> String {
+    let weight = candidate.weight.map(|weight| format!("weight {}", weight.number()));
+    let latency = candidate.latency.map(|latency| latency.to_string());
+    let facts: Vec<String> = [weight, latency].into_iter().flatten().collect();
+    if facts.is_empty() {
+        candidate.hub.to_string()
+    } else {
+        format!("{} ({})", candidate.hub, facts.join(", "))
+    }
+}
+
+fn left_out(candidates: &[Candidate]) -> Option<String> {
+    let why = |exclusion| match exclusion {
+        Exclusion::NotLinked => "not linked",
+        Exclusion::Closed => "takes no new devices",
+        Exclusion::Down => "down",
+        Exclusion::Full => "full",
+    };
+    let excluded = candidates.iter().filter_map(|it| Some(format!("{} ({})", it.hub, why(it.excluded?))));
+    let excluded: Vec<String> = excluded.collect();
+    (!excluded.is_empty()).then(|| format!("Left out: {}.", excluded.join(", ")))
+}
+
+fn outcome(decision: &Decision) -> String {
+    let at = decision.ended.map(|ended| format!("At {ended} ")).unwrap_or_default();
+    match &decision.outcome {
+        DecisionOutcome::Pending => "It is being carried out.".to_owned(),
+        DecisionOutcome::Assigned => {
+            let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
+            format!("{at}it was assigned: {}.", how(substatus.unwrap_or(Substatus::InitialAssignment)))
+        }
+        DecisionOutcome::Failed(failure) => {
+            format!("{at}it failed with {}: {}", failure.code, failure.message)
+        }
+        DecisionOutcome::Cancelled => format!("{at}an operator called it off."),
+    }
+}
+
+fn how(substatus: Substatus) -> &'static str {
+    match substatus {
+        Substatus::InitialAssignment => "its first assignment there, or it stayed as it was",
+        Substatus::DeviceDataMigrated => "it moved there and its data with it",
+        Substatus::DeviceDataReset => "it started again from its initial twin",
+        Substatus::ReprovisionedToInitialAssignment => {
+            "it came back to the hub where it was, and keeps its data"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Decisions, HubName, Timestamp};
+    use testkit::sample;
+
+    use super::*;
+
+    fn decided(chosen: Option<Because>, outcome: DecisionOutcome) -> Decision {
+        let hub = |name: &str| HubName::parse(name).unwrap();
+        let candidate = |name: &str, excluded| Candidate {
+            hub: hub(name),
+            weight: Some(Default::default()),
+            latency: None,
+            excluded,
+        };
+        Decision {
+            at: Timestamp::from_unix_seconds(1_800_000_000),
+            enrollment: EnrollmentRef::Individual,
+            policy: AllocationPolicy::Hashed,
+            policy_of: PolicyOf::Service,
+            candidates: vec![candidate("a.hub", None), candidate("b.hub", Some(Exclusion::Closed))],
+            latencies_from: None,
+            chosen: chosen.map(|because| Chosen { hub: hub("a.hub"), because }),
+            returning: None,
+            ended: (outcome != DecisionOutcome::Pending).then(|| Timestamp::from_unix_seconds(1_800_000_007)),
+            outcome,
+        }
+    }
+
+    fn check(decision: Decision, expected: &str) {
+        assert_eq!(super::decision(&decision), expected);
+    }
+
+    #[test]
+    fn decisions_in_words() {
+        check(
+            decided(Some(Because::Hash), DecisionOutcome::Assigned),
+            "2027-01-15T08:00:00.0000000Z: it came through its individual enrollment and lived at no hub. By the hash \
+             of its name, the allocation policy evenly weighted distribution (the service's) chose a.hub among a.hub \
+             (weight 1). Left out: b.hub (takes no new devices). At 2027-01-15T08:00:07.0000000Z it was assigned: its \
+             first assignment there, or it stayed as it was.",
+        );
+        let from = HubName::parse("c.hub").unwrap();
+        let returning = Returning {
+            from,
+            reprovision: Reprovision::Migrate,
+            substatus: Some(Substatus::DeviceDataMigrated),
+        };
+        let moved = Decision {
+            returning: Some(returning),
+            ..decided(Some(Because::Hash), DecisionOutcome::Assigned)
+        };
+        let told = super::decision(&moved);
+        assert!(told.contains("came back from c.hub"), "{told}");
+        assert!(told.ends_with("it was assigned: it moved there and its data with it."), "{told}");
+        let told = super::decision(&decided(None, DecisionOutcome::Cancelled));
+        assert!(told.contains("no hub was chosen") && told.ends_with("an operator called it off."), "{told}");
+    }
+
+    #[test]
+    fn every_status_in_words() {
+        for (name, status) in sample::statuses("Dev-1") {
+            let mut decisions = Decisions::default();
+            decisions.push(decided(Some(Because::Stays), DecisionOutcome::Pending));
+            let registration = Registration { status, decisions, ..sample::registration("Dev-1") };
+            let told = in_words(&registration);
+            assert_eq!(told.len(), 2, "{name}");
+            assert!(told[0].starts_with("Dev-1 ") && told[0].ends_with('.'), "{name}: {}", told[0]);
+        }
+    }
+}

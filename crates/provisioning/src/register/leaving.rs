@@ -1,0 +1,122 @@
+//! What a device leaves behind when it goes elsewhere: pure functions.
+
+use model::{Assignment, Order, Registration, Status, Trace, Work};
+
+/// What stands, and what must be removed, when the work on a registration is given up. A hub may have been told already,
+/// so a place that the device does not live at is to be cleaned up.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Leaving {
+    /// Where the device lives.
+    pub(super) standing: Option<Assignment>,
+    /// What it may have left elsewhere.
+    pub(super) trace: Option<Trace>,
+}
+
+/// What is left of a registration that goes another way from now on.
+pub(super) fn leave(previous: Option<&Registration>) -> Leaving {
+    match previous.map(|previous| &previous.status) {
+        Some(Status::Assigning { work, from, .. }) => give_up(work, from.as_ref()),
+        _ => Leaving { standing: previous.and_then(Registration::assignment).cloned(), trace: None },
+    }
+}
+
+/// What is left of work that is not gone on with.
+pub(super) fn give_up(work: &Work, from: Option<&Assignment>) -> Leaving {
+    let Some(order) = work.order() else { return Leaving { standing: from.cloned(), trace: None } };
+    match from {
+        Some(at) if at.place() == order.place() => {
+            Leaving { standing: Some(may_stand_as(at, order)), trace: None }
+        }
+        _ => Leaving { standing: from.cloned(), trace: Some(order.trace()) },
+    }
+}
+
+/// What a device leaves behind that has arrived. A device of another name is another one.
+pub(super) fn left_by(order: &Order, from: Option<&Assignment>) -> Option<Trace> {
+    let moved = from.filter(|at| at.device_id == order.device_id && at.hub != order.hub);
+    moved.map(Assignment::trace)
+}
+
+/// The order with all that may be at its place already: what the device stood as, what it was to stand as, and what is
+/// waiting there to be removed.
+pub(super) fn knowing(order: Order, leaving: &mut Leaving, waiting: Option<Trace>) -> Order {
+    let place = order.place();
+    let stood = leaving.standing.as_ref().map(Assignment::trace).filter(|trace| trace.place == place);
+    let was_told = leaving.trace.take_if(|trace| trace.place == place);
+    let known = [stood, was_told, waiting];
+    order.after(known.into_iter().flatten().flat_map(|trace| trace.orders))
+}
+
+/// The assignment, in doubt whether the hub carried this order out.
+fn may_stand_as(at: &Assignment, order: &Order) -> Assignment {
+    let mut told = at.told.clone();
+    let new =
+        order.trace().orders.into_iter().filter(|digest| *digest != at.order && !at.told.contains(digest));
+    told.extend(new);
+    told.drain(..told.len().saturating_sub(Order::MAX_TOLD));
+    Assignment { told, ..at.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{HubCredentials, Sha256Thumbprint};
+    use testkit::sample;
+
+    use super::*;
+
+    fn order(hub: &str, leaf: &str) -> Order {
+        let credentials = HubCredentials::Certificate(Sha256Thumbprint::of(leaf.as_bytes()));
+        Order { hub: sample::hub_name(hub), credentials, ..sample::order("dev") }
+    }
+
+    fn at(hub: &str, leaf: &str) -> Assignment {
+        order(hub, leaf).assignment()
+    }
+
+    fn work(order: Order) -> Work {
+        Work::Order(Box::new(order))
+    }
+
+    #[test]
+    fn work_that_is_given_up_leaves_a_trace_where_the_device_does_not_live() {
+        let elsewhere = order("b.hub", "leaf");
+        for from in [None, Some(at("a.hub", "leaf"))] {
+            let left = give_up(&work(elsewhere.clone()), from.as_ref());
+            assert_eq!(left, Leaving { standing: from, trace: Some(elsewhere.trace()) });
+        }
+        let renewed = order("a.hub", "new");
+        let left = give_up(&work(renewed.clone()), Some(&at("a.hub", "old")));
+        let standing = left.standing.unwrap();
+        assert_eq!((left.trace, &standing.order), (None, &at("a.hub", "old").order));
+        assert_eq!(standing.told, [renewed.digest()], "it may stand as either");
+        let again = give_up(&work(renewed.clone()), Some(&standing)).standing;
+        assert_eq!(again, Some(standing), "once is enough");
+    }
+
+    #[test]
+    fn who_arrives_leaves_only_its_own_name_on_another_hub() {
+        let arrived = order("b.hub", "leaf");
+        assert_eq!(left_by(&arrived, None), None);
+        assert_eq!(left_by(&arrived, Some(&at("b.hub", "old"))), None);
+        assert_eq!(left_by(&arrived, Some(&at("a.hub", "old"))), Some(at("a.hub", "old").trace()));
+        let renamed =
+            Assignment { device_id: model::DeviceId::parse("other").unwrap(), ..at("a.hub", "leaf") };
+        assert_eq!(left_by(&arrived, Some(&renamed)), None);
+    }
+
+    #[test]
+    fn an_order_knows_what_may_be_at_its_place() {
+        let (one, two, three) = (order("a.hub", "1"), order("a.hub", "2"), order("a.hub", "3"));
+        let told = |leaving: Leaving, waiting: Option<Trace>| {
+            let mut left = leaving;
+            let order = knowing(order("a.hub", "now"), &mut left, waiting);
+            (order.told, left.trace.is_some())
+        };
+        let leaving = Leaving { standing: Some(one.assignment()), trace: Some(two.trace()) };
+        let all = vec![one.digest(), two.digest(), three.digest()];
+        assert_eq!(told(leaving, Some(three.trace())), (all, false));
+        let elsewhere =
+            Leaving { standing: Some(at("b.hub", "1")), trace: Some(order("c.hub", "2").trace()) };
+        assert_eq!(told(elsewhere, None), (vec![], true));
+    }
+}

@@ -1,0 +1,66 @@
+//! How long to wait before something is tried again that goes on until it is done.
+
+use std::time::Duration;
+
+use model::{Timestamp, Tries};
+
+use crate::ports::Delay;
+
+/// The first pause; each is twice as long as the one before.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The longest pause of an assignment: a device waits for it.
+pub(super) const FOR_A_DEVICE: Duration = Duration::from_secs(60);
+
+/// The longest pause of a clean-up: nobody waits for it.
+pub(super) const FOR_NOBODY: Duration = Duration::from_secs(600);
+
+/// The longest pause that a hub may ask for: whatever it says, it is looked at again.
+const FOR_A_HUB: Duration = Duration::from_secs(300);
+
+/// The tries with another one that led to no end, and how long to pause after it: as long as the hub wants, or else up
+/// to `longest`.
+pub(super) fn after(tries: &Tries, now: Timestamp, longest: Duration, delay: Delay) -> (Tries, Duration) {
+    let doubled = (FIRST * 2_u32.saturating_pow(tries.count.min(20))).min(longest);
+    let pause = delay.retry_after.map_or(doubled, |wanted| wanted.clamp(FIRST, FOR_A_HUB));
+    paused(tries, now, pause, delay.reason)
+}
+
+/// The same with a given pause.
+pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: String) -> (Tries, Duration) {
+    let next = Some(now.plus(pause));
+    (Tries { count: tries.count.saturating_add(1), next, reason: Some(reason) }, pause)
+}
+
+/// How long until the next try is due.
+pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
+    tries.next.map_or(Duration::ZERO, |next| next.since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let now = Timestamp::from_unix_seconds(1000);
+        let (mut tries, mut pauses) = (Tries::default(), Vec::new());
+        assert_eq!(left(&tries, now), Duration::ZERO);
+        for _ in 0..9 {
+            let (next, pause) = after(&tries, now, FOR_A_DEVICE, "down".to_owned().into());
+            assert_eq!(left(&next, now), pause);
+            tries = next;
+            pauses.push(pause.as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!((tries.count, left(&tries, Timestamp::from_unix_seconds(1059)).as_secs()), (9, 1));
+        assert_eq!(left(&tries, Timestamp::from_unix_seconds(2000)), Duration::ZERO);
+        let wanted =
+            |seconds| Delay { retry_after: Some(Duration::from_secs(seconds)), reason: String::new() };
+        for (seconds, pause) in [(0, 1), (20, 20), (9000, 300)] {
+            assert_eq!(after(&tries, now, FOR_A_DEVICE, wanted(seconds)).1.as_secs(), pause);
+        }
+        let ancient = Tries { count: u32::MAX, ..tries };
+        assert_eq!(after(&ancient, now, FOR_NOBODY, String::new().into()).1, FOR_NOBODY);
+    }
+}

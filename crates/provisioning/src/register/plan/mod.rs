@@ -1,0 +1,205 @@
+//! What a device that has proved itself gets: pure functions.
+//!
+//! Who may stay and who moves is the matrix of the reprovision policies (`docs/reprovisioning.md`):
+//!
+//! | policy | the hub | same hub | other hub |
+//! |---|---|---|---|
+//! | stay | the one it has, while that is linked | twin kept | only when its hub was unlinked |
+//! | migrate | chosen anew | twin kept | twin carried along |
+//! | reset | chosen anew | initial twin | initial twin |
+
+mod placing;
+
+use model::{
+    AllocationPolicy, Ask, Assignment, Because, Chosen, CustomAllocation, Decision, DeviceId, Failure,
+    HubName, Instance, Order, ProvisioningStatus, Registration, RegistrationId, Reprovision,
+    ReprovisionPolicy, Returning, Status, Timestamp, WebhookRequest, Wish, Work,
+};
+
+use super::{RegisterRequest, WithoutPolicy, ask::presented};
+use crate::{
+    allocate::{self, Allocation, Choice, Situation},
+    attest::Attested,
+};
+
+pub(super) use placing::place;
+
+/// What should happen.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Plan {
+    /// Tell the device that its enrollment is disabled.
+    Disable,
+    /// Tell it that it cannot be assigned.
+    Fail(Failure, Decision),
+    /// Its assignment is under way, as it should be.
+    Join,
+    /// It stays where it is, with what it has; make sure that the hub still has it.
+    Confirm(Order, Decision),
+    /// Its assignment is under way, and the hub is to be told something else.
+    Redo(Order),
+    /// Put it on a hub: a new one, or its own with other credentials, capabilities or name.
+    Assign(Work, Decision),
+}
+
+/// A device that asks to be registered, and all that counts for what it gets.
+pub(super) struct Case<'a> {
+    pub(super) instance: &'a Instance,
+    pub(super) attested: &'a Attested,
+    /// The registration ID in the spelling of its first registration.
+    pub(super) name: &'a RegistrationId,
+    pub(super) previous: Option<&'a Registration>,
+    pub(super) request: &'a RegisterRequest,
+    pub(super) situation: &'a Situation,
+    pub(super) now: Timestamp,
+}
+
+/// Decides.
+pub(super) fn plan(case: &Case<'_>) -> Plan {
+    if case.attested.settings().provisioning_status == ProvisioningStatus::Disabled {
+        return Plan::Disable;
+    }
+    if let Some(order) = case.under_way() {
+        return case.follow_through(order);
+    }
+    let (wish, standing) = (case.wish(), case.standing());
+    let (choice, decision) = case.home(&wish, standing);
+    match choice {
+        Choice::Hub(chosen) => case.go_to(&wish, standing, chosen.hub, decision),
+        Choice::Ask(webhook, hubs) => case.ask(wish, webhook, hubs, decision),
+        Choice::None(problem) => Plan::Fail(problem.failure(), decision),
+    }
+}
+
+impl Case<'_> {
+    /// The order that is being carried out, if its hub is linked still.
+    fn under_way(&self) -> Option<&Order> {
+        match &self.previous?.status {
+            Status::Assigning { work, .. } => work.order().filter(|order| self.is_linked(&order.hub)),
+            Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
+        }
+    }
+
+    /// The hub may have been told already, so the device goes there and nowhere else, under the name that was decided.
+    /// But it must be able to connect with what it holds now.
+    fn follow_through(&self, order: &Order) -> Plan {
+        let now = Order {
+            credentials: self.attested.credentials().clone(),
+            iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
+            ..order.clone()
+        };
+        if now.digest() == order.digest() { Plan::Join } else { Plan::Redo(now) }
+    }
+
+    /// Where it lives, whether or not that hub is linked still.
+    fn standing(&self) -> Option<&Assignment> {
+        self.previous.and_then(Registration::assignment)
+    }
+
+    fn wish(&self) -> Wish {
+        Wish {
+            device_id: self.attested.device_id().unwrap_or_else(|| DeviceId::from(self.name)),
+            credentials: self.attested.credentials().clone(),
+            iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
+            initial_twin: self.attested.initial_twin(),
+            reprovision: reprovision(
+                self.attested.settings().reprovision_policy,
+                self.request.without_policy,
+            ),
+        }
+    }
+
+    /// The hub for the device. One that stays is not asked whether another would be better. One for which no hub can be
+    /// chosen stays as well, if its enrollment does not keep it away from its hub: it takes no new device's place.
+    fn home(&self, wish: &Wish, standing: Option<&Assignment>) -> (Choice, Decision) {
+        let (instance, settings) = (self.instance, self.attested.settings());
+        let (policy, policy_of) = allocate::policy(instance, settings);
+        let may_stay = standing.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
+        let stays_unasked = wish.reprovision == Reprovision::Stay && policy != AllocationPolicy::Custom;
+        if let Some(hub) = may_stay.filter(|_| stays_unasked) {
+            let choice = stays(hub);
+            let (candidates, latencies_from) = (Vec::new(), None);
+            return self.decided(wish, Allocation { policy, policy_of, candidates, latencies_from, choice });
+        }
+        let allocation = allocate::choose(instance, settings, self.name, self.situation);
+        match (&allocation.choice, may_stay.filter(|hub| allocate::is_wanted(settings, hub))) {
+            (Choice::None(_), Some(hub)) => {
+                self.decided(wish, Allocation { choice: stays(hub), ..allocation })
+            }
+            _ => self.decided(wish, allocation),
+        }
+    }
+
+    fn decided(&self, wish: &Wish, allocation: Allocation) -> (Choice, Decision) {
+        let decision = allocation.decision(self.attested.enrollment(), self.now);
+        let returning = self.standing().map(|at| Returning {
+            from: at.hub.clone(),
+            reprovision: wish.reprovision,
+            substatus: None,
+        });
+        (allocation.choice, Decision { returning, ..decision })
+    }
+
+    fn go_to(&self, wish: &Wish, standing: Option<&Assignment>, hub: HubName, decision: Decision) -> Plan {
+        let order = place(wish, standing, hub);
+        match standing {
+            Some(at) if self.has_all_of(at, &order) => Plan::Confirm(order, decision),
+            _ => Plan::Assign(Work::Order(Box::new(order)), decision),
+        }
+    }
+
+    /// The webhook is asked each time that a device comes: it may have something for the device even when that stays.
+    fn ask(&self, wish: Wish, webhook: CustomAllocation, hubs: Vec<HubName>, decision: Decision) -> Plan {
+        let request = WebhookRequest {
+            webhook,
+            enrollment: self.attested.admitted_by().clone(),
+            registration_id: self.name.clone(),
+            current: self.standing().map(Assignment::place),
+            presented: presented(self.attested, &self.request.evidence),
+            payload: self.request.payload.clone(),
+            linked_hubs: hubs,
+        };
+        let asked = Ask { request, wish };
+        match self.previous.map(|previous| &previous.status) {
+            Some(Status::Assigning { work: Work::Ask(ask), .. }) if **ask == asked => Plan::Join,
+            _ => Plan::Assign(Work::Ask(Box::new(asked)), decision),
+        }
+    }
+
+    /// Whether the hub has all that it would be told, and the record says so.
+    fn has_all_of(&self, at: &Assignment, order: &Order) -> bool {
+        let came_so = |previous: &Registration| {
+            matches!(previous.status, Status::Assigned(_)) && came_through(previous, self.attested)
+        };
+        order.twin.keeps()
+            && at.told.is_empty()
+            && at.order == order.digest()
+            && self.previous.is_some_and(came_so)
+    }
+
+    fn is_linked(&self, hub: &HubName) -> bool {
+        allocate::may_stay(self.instance, hub)
+    }
+}
+
+fn stays(hub: &HubName) -> Choice {
+    Choice::Hub(Chosen { hub: hub.clone(), because: Because::Stays })
+}
+
+/// What the policy of the enrollment that lets the device in now means; without one, the device's API version counts.
+fn reprovision(policy: Option<ReprovisionPolicy>, without: WithoutPolicy) -> Reprovision {
+    match (policy, without) {
+        (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => Reprovision::Stay,
+        (Some(ReprovisionPolicy { migrate_device_data: true, .. }), _) => Reprovision::Migrate,
+        (Some(ReprovisionPolicy { migrate_device_data: false, .. }), _) => Reprovision::Reset,
+        (None, WithoutPolicy::Stays) => Reprovision::Stay,
+        (None, WithoutPolicy::Migrates) => Reprovision::Migrate,
+    }
+}
+
+/// Whether the registration names the enrollment that lets the device in now, and its way of proving itself.
+pub(super) fn came_through(registration: &Registration, attested: &Attested) -> bool {
+    registration.enrollment == attested.enrollment() && registration.attested_by == attested.by()
+}
+
+#[cfg(test)]
+mod tests;

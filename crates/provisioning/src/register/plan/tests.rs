@@ -1,0 +1,91 @@
+//! The whole matrix: policy × the hub where the device lives × the hub that was chosen.
+
+use model::{
+    Assignment, DeviceId, HubCredentials, HubName, Reprovision, ReprovisionPolicy, Sha256Thumbprint,
+    Substatus, TwinOrder, Wish,
+};
+use testkit::sample;
+
+use super::{WithoutPolicy, place, reprovision};
+
+fn wish(reprovision: Reprovision) -> Wish {
+    Wish {
+        device_id: DeviceId::parse("dev-1").unwrap(),
+        credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
+        iot_edge: false,
+        initial_twin: sample::twin(),
+        reprovision,
+    }
+}
+
+fn hub(name: &str) -> HubName {
+    sample::hub_name(name)
+}
+
+/// Lives at `a.hub`, where it once moved to.
+fn standing() -> Assignment {
+    let order = place(&wish(Reprovision::Stay), None, hub("a.hub"));
+    Assignment { substatus: Substatus::DeviceDataMigrated, ..order.assignment() }
+}
+
+fn check(reprovision: Reprovision, standing: Option<&Assignment>, chosen: &str, expected: (Substatus, &str)) {
+    let order = place(&wish(reprovision), standing, hub(chosen));
+    let twin = match &order.twin {
+        TwinOrder::Keep { .. } => "keep",
+        TwinOrder::Seed(_) => "seed",
+        TwinOrder::Carry { .. } => "carry",
+    };
+    assert_eq!((order.substatus, twin), expected, "{reprovision:?} from {standing:?} to {chosen}");
+    assert_eq!((order.twin.start(), order.hub.as_str()), (&sample::twin(), chosen));
+}
+
+#[test]
+fn the_matrix() {
+    use Reprovision::{Migrate, Reset, Stay};
+    use Substatus::{
+        DeviceDataMigrated, DeviceDataReset, InitialAssignment, ReprovisionedToInitialAssignment,
+    };
+    let here = Some(standing());
+    for (policy, from, chosen, expected) in [
+        (Stay, None, "a.hub", (InitialAssignment, "seed")),
+        (Migrate, None, "a.hub", (InitialAssignment, "seed")),
+        (Reset, None, "a.hub", (InitialAssignment, "seed")),
+        (Stay, here.as_ref(), "a.hub", (DeviceDataMigrated, "keep")),
+        (Migrate, here.as_ref(), "a.hub", (ReprovisionedToInitialAssignment, "keep")),
+        (Reset, here.as_ref(), "a.hub", (DeviceDataReset, "seed")),
+        // Only when its hub was unlinked.
+        (Stay, here.as_ref(), "b.hub", (DeviceDataMigrated, "carry")),
+        (Migrate, here.as_ref(), "b.hub", (DeviceDataMigrated, "carry")),
+        (Reset, here.as_ref(), "b.hub", (DeviceDataReset, "seed")),
+    ] {
+        check(policy, from, chosen, expected);
+    }
+}
+
+#[test]
+fn another_device_id_is_a_new_device() {
+    let renamed = Assignment { device_id: DeviceId::parse("old").unwrap(), ..standing() };
+    for policy in [Reprovision::Stay, Reprovision::Migrate, Reprovision::Reset] {
+        for chosen in ["a.hub", "b.hub"] {
+            check(policy, Some(&renamed), chosen, (Substatus::InitialAssignment, "seed"));
+        }
+    }
+}
+
+#[test]
+fn policies_and_api_versions() {
+    use Reprovision::{Migrate, Reset, Stay};
+    let stored = |update_hub_assignment, migrate_device_data| {
+        Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
+    };
+    for (policy, old_api, new_api) in [
+        (stored(true, true), Migrate, Migrate),
+        (stored(true, false), Reset, Reset),
+        (stored(false, true), Stay, Stay),
+        (stored(false, false), Stay, Stay),
+        (None, Stay, Migrate),
+    ] {
+        assert_eq!(reprovision(policy, WithoutPolicy::Stays), old_api, "{policy:?}");
+        assert_eq!(reprovision(policy, WithoutPolicy::Migrates), new_api, "{policy:?}");
+    }
+}

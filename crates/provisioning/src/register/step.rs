@@ -1,0 +1,66 @@
+//! One step of a registration: its record, what it leaves to be cleaned up, and what it counts as, in one commit.
+
+use model::{Cleanup, CleanupCause, IdScope, OperationKind, Place, RegistrationId, Status, Trace, Tries};
+
+use crate::{
+    Error, Provisioning,
+    ports::{Change, Commit, Expect, Outcome},
+    record,
+};
+
+/// A step that is made as a whole or not at all.
+pub(super) struct Step {
+    registration_id: RegistrationId,
+    expect: Expect,
+    change: Change,
+    taken: Option<Place>,
+    left: Option<(Trace, CleanupCause)>,
+    counts: Option<OperationKind>,
+}
+
+impl Step {
+    /// This change of a registration.
+    pub(super) fn new(registration_id: &RegistrationId, expect: Expect, change: Change) -> Step {
+        let registration_id = registration_id.clone();
+        Step { registration_id, expect, change, taken: None, left: None, counts: None }
+    }
+
+    /// The place that a device is sent to is not cleaned up any more.
+    pub(super) fn taking(self, status: &Status) -> Step {
+        let taken = match status {
+            Status::Assigning { work, .. } => work.order().map(model::Order::place),
+            Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
+        };
+        Step { taken, ..self }
+    }
+
+    /// What is left behind is to be cleaned up.
+    pub(super) fn leaving(self, trace: Option<Trace>, cause: CleanupCause) -> Step {
+        Step { left: trace.map(|trace| (trace, cause)), ..self }
+    }
+
+    /// It completes an operation.
+    pub(super) fn counting(self, kind: Option<OperationKind>) -> Step {
+        Step { counts: kind, ..self }
+    }
+}
+
+impl Provisioning {
+    /// Commits a step; false when the record is not the one that it expects.
+    pub(super) async fn take_step(&self, scope: &IdScope, step: Step) -> Result<bool, Error> {
+        let now = self.clock.now();
+        let mut changes = vec![(step.expect, step.change)];
+        if let Some(place) = step.taken {
+            changes.push((Expect::Following, Change::DeleteCleanup(place)));
+        }
+        if let Some((trace, cause)) = step.left {
+            let record = record::fresh(&*self.entropy, None, now)?;
+            let (registration_id, tries) = (step.registration_id, Tries::default());
+            let cleanup = Cleanup { trace, registration_id, cause, tries, record };
+            changes.push((Expect::Following, Change::PutCleanup(Box::new(cleanup))));
+        }
+        let operation = step.counts.map(|kind| (kind, now.day()));
+        let outcomes = self.store.commit(scope, Commit { changes, operation }).await?;
+        Ok(outcomes.first() == Some(&Outcome::Applied))
+    }
+}

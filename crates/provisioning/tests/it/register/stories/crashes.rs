@@ -1,0 +1,121 @@
+//! A move that the service does not live to see the end of: it ends at every step, one after the other, and each time
+//! the device is at its new hub in the end, with its data, once, and nowhere else.
+
+use provisioning::{ports::HubError, register::Begun};
+use testkit::{hub::Failure, sample};
+
+use super::{Policy, reported, wanting};
+use crate::register::{
+    random::cut_off,
+    world::{Device, HUBS, SCOPE, World, assigned},
+};
+
+/// Where the service ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ends {
+    /// The decision is on disk, and nobody was told.
+    Decided,
+    /// Before the old hub was asked for the device's data.
+    BeforeFetching,
+    /// With the data in its hands.
+    BeforePlacing,
+    /// The new hub has the device, and the service does not know.
+    Placed,
+    /// The assignment is on disk, and nobody was told.
+    Recorded,
+    /// Before the old hub was looked at for what is to be removed.
+    BeforeLooking,
+    /// The device was seen there, and not removed yet.
+    BeforeRemoving,
+    /// It was removed, and the service does not know.
+    Removed,
+    /// That is on disk as well.
+    Forgotten,
+}
+
+const ALL: [Ends; 9] = [
+    Ends::Decided,
+    Ends::BeforeFetching,
+    Ends::BeforePlacing,
+    Ends::Placed,
+    Ends::Recorded,
+    Ends::BeforeLooking,
+    Ends::BeforeRemoving,
+    Ends::Removed,
+    Ends::Forgotten,
+];
+
+#[tokio::test]
+async fn a_crash_at_every_step_of_a_move() {
+    for policy in [Policy::Migrate, Policy::Reset] {
+        for ends in ALL {
+            crash(policy, ends).await;
+        }
+    }
+}
+
+async fn crash(policy: Policy, ends: Ends) {
+    let when = format!("{policy:?}, {ends:?}");
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
+
+    go(&world, &device, ends).await;
+    for name in HUBS {
+        world.hub(name).fail_no_more();
+    }
+    let world = world.restarted().await;
+    for run in world.provisioning.unfinished(10).await.unwrap() {
+        world.finish(&run).await;
+    }
+    world.clean_up().await;
+
+    let record = world.record("dev-1").await.unwrap();
+    assert_eq!(assigned(&record).hub.as_str(), HUBS[1], "{when}");
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])], "{when}");
+    let expected = if policy == Policy::Migrate { reported() } else { Default::default() };
+    assert_eq!(world.at(HUBS[1], "dev-1").reported, expected, "{when}");
+    assert_eq!(world.cleanups().await, [], "{when}");
+    assert_eq!(world.counted(SCOPE).await, (1, 1), "{when}");
+}
+
+/// As far as the service comes.
+async fn go(world: &World, device: &Device, ends: Ends) {
+    let (old, new) = (world.hub(HUBS[0]), world.hub(HUBS[1]));
+    let gone = || HubError::Unavailable("the service ended".into());
+    if ends == Ends::Decided {
+        return drop(cut_off(world.begin(device)).await);
+    }
+    let Begun::Running(run) = world.begin(device).await else { panic!("nothing to do") };
+    match ends {
+        Ends::BeforeFetching => old.fail_next(Failure::Before(gone())),
+        Ends::BeforePlacing => new.fail_next(Failure::Before(gone())),
+        Ends::Placed => new.fail_next(Failure::After(gone())),
+        Ends::Recorded => return drop(cut_off(world.provisioning.carry_out(&run)).await),
+        _ => {}
+    }
+    world.provisioning.carry_out(&run).await;
+    for cleanup in world.cleanups().await {
+        match ends {
+            Ends::BeforeLooking => old.fail_next(Failure::Before(gone())),
+            Ends::BeforeRemoving => {
+                old.fail_next(Failure::None);
+                old.fail_next(Failure::Before(gone()));
+            }
+            Ends::Removed => {
+                old.fail_next(Failure::None);
+                old.fail_next(Failure::After(gone()));
+            }
+            _ => {}
+        }
+        let scope = sample::scope(SCOPE);
+        let cleaning = world.provisioning.clean_up(&scope, &cleanup);
+        if ends == Ends::Forgotten {
+            return drop(cut_off(cleaning).await);
+        }
+        cleaning.await.unwrap();
+    }
+}

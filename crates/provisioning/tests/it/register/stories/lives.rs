@@ -1,0 +1,163 @@
+//! A factory reset, a device moved between regions, a resold device, a deleted registration, another name.
+
+use model::{DeviceId, EnrollmentRef, IndividualEnrollment, Substatus};
+use provisioning::ports::Change;
+use testkit::sample;
+
+use super::{Policy, reported, wanting};
+use crate::register::world::{HUBS, SCOPE, World, assigned, group, keys};
+
+/// The owner wants it as it came out of the box, on the hub where it is.
+#[tokio::test]
+async fn a_factory_reset() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Reset, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+
+    let again = world.register(&device).await;
+    assert_eq!(assigned(&again).substatus, Substatus::DeviceDataReset);
+    let at_hub = world.at(HUBS[0], "dev-1");
+    assert_eq!((at_hub.twin, at_hub.reported), (sample::twin(), Default::default()));
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
+    assert_eq!(world.cleanups().await, [], "there is nothing to clean up");
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+}
+
+/// It is shipped to another region, whose hub its enrollment names from then on. Its data go with it.
+#[tokio::test]
+async fn a_device_moved_between_regions() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    let before = world.at(HUBS[0], "dev-1");
+
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let moved = world.register(&device).await;
+    let place = assigned(&moved);
+    assert_eq!((place.hub.as_str(), place.substatus), (HUBS[1], Substatus::DeviceDataMigrated));
+    let after = world.at(HUBS[1], "dev-1");
+    assert_eq!((after.twin, after.reported, after.credentials), (before.twin, reported(), keys(10)));
+    world.clean_up().await;
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
+
+    let settled = world.register(&device).await;
+    assert_eq!(assigned(&settled).substatus, Substatus::ReprovisionedToInitialAssignment);
+    assert_eq!(world.register(&device).await, settled, "from then on nothing is written");
+    assert_eq!(world.counted(SCOPE).await, (1, 3));
+}
+
+/// Somebody else enrolls it, and wants nothing of what the first owner left on it.
+#[tokio::test]
+async fn a_resold_device() {
+    let world = World::new().await;
+    world.enroll_group(group("first-owner")).await;
+    let derived = sample::key(20).derive("dev-1");
+    let first = world.device("unused").await.called("dev-1").with_key(derived);
+    world.link(&HUBS[..1]).await;
+    assert_eq!(assigned(&world.register(&first).await).hub.as_str(), HUBS[0]);
+    world.used(HUBS[0], "dev-1");
+
+    world.link(&HUBS[..2]).await;
+    let second = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Reset, &HUBS[1..2])).await;
+    let resold = world.register(&second).await;
+    assert_eq!(resold.enrollment, EnrollmentRef::Individual);
+    let place = assigned(&resold);
+    assert_eq!((place.hub.as_str(), place.substatus), (HUBS[1], Substatus::DeviceDataReset));
+    let at_hub = world.at(HUBS[1], "dev-1");
+    assert_eq!((at_hub.twin, at_hub.reported), (sample::twin(), Default::default()));
+    assert_eq!(at_hub.credentials, keys(10), "the first owner's key opens nothing");
+    world.clean_up().await;
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
+    assert!(world.begin_with(SCOPE, "dev-1", first.evidence()).await.is_err(), "the first owner is out");
+}
+
+/// The service forgets the device; its hub keeps it, as operators of the hosted service expect. It may begin again.
+#[tokio::test]
+async fn a_deleted_registration() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    let instance = world.instance(SCOPE).await;
+    world.provisioning.delete_registration(&instance, sample::registration_id("dev-1"), None).await.unwrap();
+    assert_eq!(world.record("dev-1").await, None);
+    assert_eq!((world.cleanups().await, world.hubs_of("dev-1")), (vec![], vec![sample::hub_name(HUBS[0])]));
+
+    let anew = world.register(&device).await;
+    assert_eq!(assigned(&anew).substatus, Substatus::InitialAssignment);
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
+    assert_eq!(world.counted(SCOPE).await, (2, 0));
+}
+
+/// An enrollment that goes takes the way to its hub from a device that has not arrived.
+#[tokio::test]
+async fn a_registration_deleted_on_the_way() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let run = world.run(&device).await;
+    let instance = world.instance(SCOPE).await;
+    world.provisioning.delete_registration(&instance, sample::registration_id("dev-1"), None).await.unwrap();
+    // The hub is told all the same: the run was under way.
+    world.provisioning.carry_out(&run).await;
+    assert_eq!(world.hubs_of("dev-1").len(), 2);
+    world.clean_up().await;
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "it is where it was");
+}
+
+/// Another name is another device: it begins anew, and the old one stays where it is.
+#[tokio::test]
+async fn another_device_id() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    let renamed = IndividualEnrollment {
+        device_id: Some(DeviceId::parse("renamed").unwrap()),
+        ..wanting("dev-1", Policy::Migrate, &HUBS[1..2])
+    };
+    world.enroll(renamed).await;
+    let registration = world.register(&device).await;
+    assert_eq!(assigned(&registration).substatus, Substatus::InitialAssignment);
+    assert_eq!(world.at(HUBS[1], "renamed").reported, Default::default());
+    assert_eq!((world.cleanups().await, world.hubs_of("dev-1")), (vec![], vec![sample::hub_name(HUBS[0])]));
+    assert_eq!(world.hubs_of("renamed"), [sample::hub_name(HUBS[1])]);
+}
+
+/// A device that an operator has disabled at its hub does not get in at the next one by moving.
+#[tokio::test]
+async fn a_disabled_device_moves_and_stays_disabled() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    let id = DeviceId::parse("dev-1").unwrap();
+    world.hub(HUBS[0]).change(&id, |device| device.disabled = Some("stolen".into()));
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    world.register(&device).await;
+    assert_eq!(world.at(HUBS[1], "dev-1").disabled.as_deref(), Some("stolen"));
+}
+
+/// The group is gone, its device is there still and comes through another enrollment with the default policy.
+#[tokio::test]
+async fn a_device_whose_group_was_deleted() {
+    let world = World::new().await;
+    world.enroll_group(group("fleet")).await;
+    let derived = sample::key(20).derive("dev-1");
+    let by_group = world.device("unused").await.called("dev-1").with_key(derived);
+    let first = world.register(&by_group).await;
+    world.enroll_in(SCOPE, Change::DeleteGroup(sample::group_id("fleet"))).await;
+    let by_itself = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &[])).await;
+    let second = world.register(&by_itself).await;
+    assert_eq!(assigned(&second).hub, assigned(&first).hub);
+    assert_eq!(world.hubs_of("dev-1"), [assigned(&first).hub]);
+}

@@ -1,0 +1,84 @@
+//! What happens to devices over the years. Each test is one story.
+
+mod crashes;
+mod lives;
+mod moving;
+mod webhook;
+
+use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties, ReprovisionPolicy};
+use provisioning::{
+    ports::{PageRequest, Store},
+    register::Cleaned,
+};
+use serde_json::json;
+use testkit::{hub::FakeDevice, sample};
+
+use super::world::{SCOPE, World, individual};
+
+/// What an enrollment says of devices that come back.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Policy {
+    Never,
+    Migrate,
+    Reset,
+}
+
+impl Policy {
+    pub fn stored(self) -> ReprovisionPolicy {
+        ReprovisionPolicy {
+            update_hub_assignment: self != Policy::Never,
+            migrate_device_data: self == Policy::Migrate,
+        }
+    }
+}
+
+/// An enrollment with a policy that wants these hubs.
+pub fn wanting(id: &str, policy: Policy, hubs: &[&str]) -> IndividualEnrollment {
+    let mut enrollment = individual(id);
+    enrollment.settings.reprovision_policy = Some(policy.stored());
+    enrollment.settings.hubs = hubs.iter().map(|hub| sample::hub_name(hub)).collect();
+    enrollment
+}
+
+impl World {
+    /// What is to be cleaned up.
+    pub async fn cleanups(&self) -> Vec<Cleanup> {
+        let page = PageRequest { after: None, limit: 100 };
+        self.store.cleanups(&sample::scope(SCOPE), page).await.unwrap().items
+    }
+
+    /// Tries once what is to be cleaned up.
+    pub async fn clean_up(&self) -> Vec<Cleaned> {
+        let mut all = Vec::new();
+        for cleanup in self.cleanups().await {
+            all.push(self.provisioning.clean_up(&sample::scope(SCOPE), &cleanup).await.unwrap());
+        }
+        all
+    }
+
+    /// The hubs that have the device.
+    pub fn hubs_of(&self, id: &str) -> Vec<HubName> {
+        self.hubs.hubs_with(&DeviceId::parse(id).unwrap())
+    }
+
+    pub fn at(&self, hub: &str, id: &str) -> FakeDevice {
+        self.hub(hub).device(&DeviceId::parse(id).unwrap()).unwrap()
+    }
+
+    /// The device has been used for a while: it reported, and an operator changed a desired property.
+    pub fn used(&self, hub: &str, id: &str) {
+        self.hub(hub).change(&DeviceId::parse(id).unwrap(), |device| {
+            device.reported = reported();
+            device.twin.desired = Some(object(json!({"rate": 9})).into());
+        });
+    }
+}
+
+/// What a device that was used has reported.
+pub fn reported() -> Properties {
+    Properties { value: object(json!({"firmware": "1.2"})), version: 2 }
+}
+
+pub fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    value.as_object().unwrap().clone()
+}

@@ -1,0 +1,145 @@
+//! Devices whose hub a webhook chooses.
+
+use model::{
+    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, IndividualEnrollment, InitialTwin, Place,
+    Status, Substatus, WebhookAnswer,
+};
+use provisioning::{
+    ports::WebhookOutcome,
+    register::{Begun, Ended},
+};
+use serde_json::json;
+use testkit::sample;
+
+use super::{Policy, object, reported, wanting};
+use crate::register::world::{Device, HUBS, SCOPE, World, assigned};
+
+fn asking(policy: Policy) -> IndividualEnrollment {
+    let mut enrollment = wanting("dev-1", policy, &[]);
+    enrollment.settings.allocation_policy = Some(AllocationPolicy::Custom);
+    enrollment.settings.custom_allocation = Some(CustomAllocation {
+        webhook_url: "https://webhook.example/allocate".into(),
+        api_version: "2021-10-01".into(),
+    });
+    enrollment
+}
+
+fn answer(hub: &str) -> WebhookAnswer {
+    WebhookAnswer { hub: Some(sample::hub_name(hub)), ..WebhookAnswer::default() }
+}
+
+async fn world(policy: Policy) -> (World, Device) {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(asking(policy)).await;
+    (world, device)
+}
+
+#[tokio::test]
+async fn the_webhook_chooses_and_hands_over_a_payload() {
+    let (world, device) = world(Policy::Migrate).await;
+    let answer = WebhookAnswer { payload: Some(json!({"line": 4})), ..answer(HUBS[1]) };
+    world.webhook.answer_next(WebhookOutcome::Answer(answer));
+    let registration = world.register(&device).await;
+    assert_eq!(assigned(&registration).hub.as_str(), HUBS[1]);
+    assert_eq!(registration.payload, Some(json!({"line": 4})));
+    let decision = registration.decisions.latest().unwrap();
+    assert_eq!(decision.chosen.as_ref().map(|chosen| chosen.because), Some(Because::Webhook));
+    assert_eq!(decision.outcome, DecisionOutcome::Assigned);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+    let [asked] = &world.webhook.requests()[..] else { panic!("asked more than once") };
+    assert_eq!((asked.current.as_ref(), asked.linked_hubs.len()), (None, 2));
+}
+
+/// The device sees `assigning` and joins; the webhook is asked when it is up, after growing pauses.
+#[tokio::test]
+async fn the_webhook_is_down() {
+    let (world, device) = world(Policy::Migrate).await;
+    let run = world.run(&device).await;
+    let mut again = run.clone();
+    let mut pauses = Vec::new();
+    for _ in 0..3 {
+        let Ended::Later(later) = world.provisioning.carry_out(&again).await else { panic!("it ended") };
+        pauses.push(later.pause.as_secs());
+        again = later.again;
+    }
+    assert_eq!(pauses, [1, 10, 19], "as the hosted service pauses");
+    let joined = world.run(&device).await;
+    assert_eq!(joined.registration.operation_id, run.registration.operation_id);
+    world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
+    let world = world.restarted().await;
+    world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
+    let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let registration = world.finish(resumed).await;
+    assert_eq!(registration.operation_id, run.registration.operation_id, "one operation from first to last");
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
+}
+
+#[tokio::test]
+async fn the_webhook_says_no() {
+    let (world, device) = world(Policy::Migrate).await;
+    for (outcome, code) in [
+        (WebhookOutcome::Unauthorized, 400_209),
+        (WebhookOutcome::Failed("status code: 400".into()), 400_207),
+        (WebhookOutcome::Answer(WebhookAnswer::default()), 400_208),
+        (WebhookOutcome::Answer(answer("other.example")), 400_207),
+    ] {
+        world.webhook.answer_next(outcome);
+        let failed = world.register(&device).await;
+        let Status::Failed { failure, standing: None } = &failed.status else { panic!("{failed:?}") };
+        assert_eq!(failure.code, code);
+    }
+    assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
+}
+
+/// A twin in the answer takes the place of data that would have moved, and of those that would have stayed.
+#[tokio::test]
+async fn the_webhooks_twin_overrides_migration() {
+    for hub in [HUBS[0], HUBS[1]] {
+        let (world, device) = world(Policy::Migrate).await;
+        world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
+        world.register(&device).await;
+        world.used(HUBS[0], "dev-1");
+        let twin = InitialTwin { tags: None, desired: Some(object(json!({"by": "webhook"})).into()) };
+        let told = WebhookAnswer { initial_twin: Some(twin.clone()), ..answer(hub) };
+        world.webhook.answer_next(WebhookOutcome::Answer(told));
+        let again = world.register(&device).await;
+        assert_eq!(assigned(&again).substatus, Substatus::DeviceDataReset);
+        let at_hub = world.at(hub, "dev-1");
+        assert_eq!((at_hub.twin, at_hub.reported), (twin, Default::default()));
+        world.clean_up().await;
+        assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(hub)]);
+        let place =
+            Place { hub: sample::hub_name(HUBS[0]), device_id: model::DeviceId::parse("dev-1").unwrap() };
+        assert_eq!(world.webhook.requests()[1].current, Some(place));
+    }
+}
+
+/// A device that never moves is asked for all the same: the webhook may have a payload for it.
+#[tokio::test]
+async fn a_device_that_stays_gets_its_payload() {
+    let (world, device) = world(Policy::Never).await;
+    world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    let told = WebhookAnswer { payload: Some(json!("news")), hub: None, ..answer(HUBS[1]) };
+    world.webhook.answer_next(WebhookOutcome::Answer(told));
+    let again = world.register(&device).await;
+    assert_eq!((assigned(&again).hub.as_str(), again.payload.clone()), (HUBS[0], Some(json!("news"))));
+    assert_eq!(assigned(&again).substatus, Substatus::InitialAssignment);
+    assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
+}
+
+/// Called off while the webhook is asked, nothing is left behind.
+#[tokio::test]
+async fn called_off_while_the_webhook_is_asked() {
+    let (world, device) = world(Policy::Migrate).await;
+    let Begun::Running(run) = world.begin(&device).await else { panic!("nothing to do") };
+    let instance = world.instance(SCOPE).await;
+    let id = sample::registration_id("dev-1");
+    let cancelled = world.provisioning.cancel_registration(&instance, &id, None).await.unwrap();
+    world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
+    let ended = world.provisioning.carry_out(&run).await;
+    assert!(matches!(&ended, Ended::Registration(found) if **found == cancelled), "{ended:?}");
+    assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
+}

@@ -1,0 +1,55 @@
+//! What is under way, what is to be cleaned up, and why: for operators. Not part of the hosted service's API.
+
+use axum::response::Response;
+use model::{DeviceId, HubName, Place, RegistrationId, StatusKind};
+use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
+
+use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+
+/// `GET /registrations?status=assigning`: registrations of one status, however they came.
+pub(crate) async fn list(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let names = || StatusKind::ALL.map(StatusKind::name).join(", ");
+    let text = call.parameter("status").unwrap_or_default();
+    let status = StatusKind::from_name(&text);
+    let status = status.ok_or_else(|| Failure::Argument(format!("status must be one of {}", names())))?;
+    let request = call.page(Collection::Registrations)?;
+    let limit = request.limit;
+    let page = api.provisioning.list_registrations(granted.instance(), status, request).await?;
+    let items = page.items.iter().map(listed_registration_json).collect();
+    Ok(reply::page(Collection::Registrations, items, limit, page.next.as_deref()))
+}
+
+/// `GET /registrations/{id}/explanation`: why a device is where it is.
+pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let id = call.id(|text| RegistrationId::parse(text))?;
+    let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
+    let sentences = provisioning::register::in_words(&registration);
+    Ok(reply::ok(&explained_registration_json(&registration, &sentences)))
+}
+
+/// `POST /registrations/{id}/cancel`: calls an assignment off.
+pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let id = call.id(|text| RegistrationId::parse(text))?;
+    let if_match = call.if_match()?;
+    let cancelled = api.provisioning.cancel_registration(granted.instance(), &id, if_match.as_ref()).await?;
+    Ok(reply::ok(&listed_registration_json(&cancelled)))
+}
+
+/// `GET /cleanups`: what devices left at hubs and is still to be removed.
+pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let request = call.page(Collection::Cleanups)?;
+    let limit = request.limit;
+    let page = api.provisioning.list_cleanups(granted.instance(), request).await?;
+    let items = page.items.iter().map(cleanup_json).collect();
+    Ok(reply::page(Collection::Cleanups, items, limit, page.next.as_deref()))
+}
+
+/// `DELETE /cleanups/{hub}%2F{device}`: gives a clean-up up, of a hub that will not come back.
+pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+    let place = call.id(|text| {
+        let (hub, device_id) = text.split_once('/').unwrap_or((text, ""));
+        Ok(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
+    })?;
+    api.provisioning.forget_cleanup(granted.instance(), place).await?;
+    Ok(reply::deleted())
+}
