@@ -112,7 +112,7 @@ mod tests {
         let device = read(r#"{"registrationId": "dev-1", "idScope": "0ne1", "certificates": []}"#).unwrap();
         assert_eq!((device.registration_id.as_str(), device.certificates.len()), ("dev-1", 0));
         for (body, problem) in [
-            ("[]", "must be an object"),
+            ("[]", "must be a JSON object"),
             ("{}", "registrationId: is missing"),
             (r#"{"registrationId": "a b"}"#, "registrationId: "),
             (r#"{"registrationId": "a", "certificates": "x"}"#, "certificates: must be an array"),
