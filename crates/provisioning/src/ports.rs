@@ -9,10 +9,11 @@ use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, Block, CaCertificate, CaReference, Carried, Cleanup, Day, DeviceId, EnrollmentGroup,
-    EnrollmentGroupId, Etag, HostName, HubCredentials, HubName, IdScope, IndividualEnrollment, Instance,
-    LatencyReport, LinkedHub, OperationKind, Order, Place, Registration, RegistrationId, RevocationList,
-    Sha256Thumbprint, StatusKind, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
+    Attempt, Authorities, Block, CaCertificate, CaReference, Carried, Cleanup, Day, DeviceId,
+    EnrollmentGroup, EnrollmentGroupId, Etag, HostName, HubCredentials, HubName, IdScope,
+    IndividualEnrollment, Instance, LatencyReport, LinkedHub, OperationKind, Order, Place, Registration,
+    RegistrationId, RevocationList, Sha256Thumbprint, StatusKind, Timestamp, UsageRow, WebhookAnswer,
+    WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
