@@ -37,7 +37,7 @@ pub(in crate::attest) fn judge(
         considered,
         outcome: match found.path {
             Ok(path) => Ok(by_group(path.owner.group).into()),
-            Err(refusal) => Err(gone_reference(&refusal, groups, known).unwrap_or(refusal).into()),
+            Err(refusal) => Err(with_gone_reference(refusal, groups, known).into()),
         },
         unfit: found
             .passed_over
@@ -48,19 +48,21 @@ pub(in crate::attest) fn judge(
     }
 }
 
-/// When an issuer is missing and a group names a CA certificate that is gone, that one is most likely the issuer.
-fn gone_reference(
-    refusal: &CertificateRefusal,
+/// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
+fn with_gone_reference(
+    mut refusal: CertificateRefusal,
     groups: &[Arc<EnrollmentGroup>],
     known: &Authorities,
-) -> Option<CertificateRefusal> {
-    let CertificateRefusal::MissingIssuer { .. } = refusal else { return None };
-    let mut named = groups.iter().filter_map(|group| match &group.attestation {
-        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => Some(names),
-        _ => None,
-    });
-    let gone = named.find_map(|names| names.iter().find(|name| known.certificate(name).is_none()));
-    gone.map(|name| CertificateRefusal::GoneReference(name.clone()))
+) -> CertificateRefusal {
+    if let CertificateRefusal::MissingIssuer { gone, .. } = &mut refusal {
+        let mut named = groups.iter().filter_map(|group| match &group.attestation {
+            GroupAttestation::X509(GroupCertificates::CaReferences(names)) => Some(names),
+            _ => None,
+        });
+        let first = named.find_map(|names| names.iter().find(|name| known.certificate(name).is_none()));
+        *gone = first.cloned();
+    }
+    refusal
 }
 
 /// Whose an end of paths is.

@@ -60,8 +60,9 @@ pub enum CertificateRefusal {
     TooTangled,
     /// No trusted certificate and no presented one bears the issuer's name.
     #[error(
-        "no certificate that is trusted here, and none that was sent, issued {subject}; missing is {issuer}{}",
-        key_text(.key_id.as_deref())
+        "no certificate that is trusted here, and none that was sent, issued {subject}; missing is {issuer}{}{}",
+        key_text(.key_id.as_deref()),
+        gone_text(.gone.as_ref())
     )]
     MissingIssuer {
         /// The certificate whose issuer is missing.
@@ -70,6 +71,8 @@ pub enum CertificateRefusal {
         issuer: String,
         /// The identifier of the issuer's key in hex, if the certificate has it.
         key_id: Option<String>,
+        /// A CA certificate that a group names and that is gone: it may be the issuer.
+        gone: Option<CaReference>,
     },
     /// An operator blocked a certificate.
     #[error("{subject} is blocked: {reason}")]
@@ -127,6 +130,15 @@ impl CertificateRefusal {
 
 fn key_text(key_id: Option<&str>) -> String {
     key_id.map(|key_id| format!(" (key identifier {key_id})")).unwrap_or_default()
+}
+
+fn gone_text(gone: Option<&CaReference>) -> String {
+    let text = |name| {
+        format!(
+            "; perhaps it is the CA certificate {name}, which does not exist any more and an enrollment group names"
+        )
+    };
+    gone.map(text).unwrap_or_default()
 }
 
 impl<'a> PresentedChain<'a> {

@@ -299,6 +299,7 @@ impl<'s, O: Copy> Search<'s, O> {
             subject: top.subject().to_string(),
             issuer: top.issuer().to_string(),
             key_id: rules::authority_key_id(top),
+            gone: None,
         }
     }
 }
