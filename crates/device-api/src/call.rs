@@ -17,7 +17,8 @@ use serde_json::Value;
 use wire::{
     api_version::DeviceApiVersion,
     device::{
-        ChallengeReply, DeviceRegistration, OperationReply, TpmKeys, disabled_reply, registration_result,
+        ChallengeReply, DeviceAddress, DeviceRegistration, OperationReply, TpmKeys, disabled_reply,
+        registration_result,
     },
     sas::SasToken,
 };
@@ -145,6 +146,26 @@ impl DeviceApi {
         let registration =
             self.provisioning.look_up(&instance, &caller.registration_id, &caller.evidence).await?;
         Ok(registration_result(&registration, caller.api_version))
+    }
+
+    /// A challenge to this TPM, for a device that has shown nothing yet.
+    pub(crate) async fn challenge(
+        &self,
+        address: &DeviceAddress,
+        tpm: PresentedTpm,
+    ) -> Result<Vec<u8>, CallError> {
+        let instance = self.instance(&address.id_scope).await?;
+        Ok(self.provisioning.challenge_to(&instance, &address.registration_id, tpm).await?)
+    }
+
+    /// Whether the evidence proves that the device is who it says.
+    pub(crate) async fn is_proved(
+        &self,
+        address: &DeviceAddress,
+        evidence: &Evidence,
+    ) -> Result<(), CallError> {
+        let instance = self.instance(&address.id_scope).await?;
+        Ok(self.provisioning.is_proved(&instance, &address.registration_id, evidence).await?)
     }
 
     async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {

@@ -95,7 +95,8 @@ impl Connection {
     }
 }
 
-fn concerning(address: &DeviceAddress) -> Concerning {
+/// Whom an error concerns, for the log.
+pub(super) fn concerning(address: &DeviceAddress) -> Concerning {
     Concerning {
         scope: Some(address.id_scope.clone()),
         registration_id: Some(address.registration_id.clone()),

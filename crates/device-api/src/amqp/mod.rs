@@ -1,13 +1,15 @@
 //! The device API over AMQP 1.0.
 //!
 //! A device says who it is with SASL PLAIN (`{idScope}/registrations/{registrationId}` and its token), or connects
-//! without SASL, or with EXTERNAL or ANONYMOUS, and has its certificate speak for it. It attaches a link each way, whose
-//! address names the registration; a request is a message, and its reply a message that carries the same correlation ID.
-//! As over MQTT, a token that is one is judged with each request, so that a refusal comes with its reason.
+//! without SASL, or with EXTERNAL or ANONYMOUS, and has its certificate speak for it; one with a TPM proves itself with the
+//! mechanism TPM. It attaches a link each way, whose address names the registration; a request is a message, and its reply a
+//! message that carries the same correlation ID. As over MQTT, a token that is one is judged with each request, so that a
+//! refusal comes with its reason.
 
 mod connection;
 mod reply;
 mod request;
+mod tpm;
 
 use async_trait::async_trait;
 use net::{
@@ -21,6 +23,7 @@ use wire::{
 
 use crate::{DeviceApi, call::evidence};
 use connection::{Connection, Shown};
+use tpm::TPM;
 
 /// The AMQP side of the device provisioning endpoint.
 pub(crate) struct Endpoint {
@@ -56,7 +59,7 @@ impl Endpoint {
 impl AmqpEndpoint for Endpoint {
     /// PLAIN first: one SDK takes the first that it knows.
     fn mechanisms(&self, peer: &Peer) -> Vec<&'static str> {
-        let mut mechanisms = vec![PLAIN];
+        let mut mechanisms = vec![PLAIN, TPM];
         if !peer.certificates.is_empty() {
             mechanisms.extend([EXTERNAL, ANONYMOUS]);
         }
@@ -66,6 +69,10 @@ impl AmqpEndpoint for Endpoint {
     async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep {
         let welcome = match init.mechanism.as_str() {
             PLAIN => self.by_token(peer, &init),
+            TPM => {
+                let response = init.initial_response.as_deref().unwrap_or_default();
+                return tpm::begin(self.api.clone(), peer, response);
+            }
             _ => self.by_certificate(peer),
         };
         welcome.map_or(SaslStep::Refused(SaslCode::Auth), SaslStep::Welcome)

@@ -143,13 +143,13 @@ async fn who_shows_nothing_is_not_let_in() {
 async fn sasl_mechanisms() {
     let world = World::new(IN_TIME).await;
     let (_, presented) = certified(&world, "reg-1").await;
-    let certified = ["PLAIN", "EXTERNAL", "ANONYMOUS"];
+    let certified = ["PLAIN", "TPM", "EXTERNAL", "ANONYMOUS"];
     for (presented, offered, mechanism, code) in [
         (Some(&presented), &certified[..], "EXTERNAL", SaslCode::Ok),
         (Some(&presented), &certified, "ANONYMOUS", SaslCode::Ok),
         (Some(&presented), &certified, "SCRAM-SHA-256", SaslCode::Auth),
-        (None, &["PLAIN"], "EXTERNAL", SaslCode::Auth),
-        (None, &["PLAIN"], "ANONYMOUS", SaslCode::Auth),
+        (None, &["PLAIN", "TPM"], "EXTERNAL", SaslCode::Auth),
+        (None, &["PLAIN", "TPM"], "ANONYMOUS", SaslCode::Auth),
     ] {
         let mut stream = world.dial_amqps(presented).await;
         let init = SaslInit { mechanism: mechanism.into(), initial_response: None, hostname: None };

@@ -198,7 +198,8 @@ async fn mqtt_said(mqtt: &mut Mqtt, topic: String, body: String) -> Said {
     Said { status: status.parse().unwrap(), retry_after_secs: retry_after, json: response.json }
 }
 
-async fn amqp_said(amqp: &mut AmqpClient<ByteStream>, request: &Message) -> Said {
+/// What the service says to one request.
+pub async fn amqp_said(amqp: &mut AmqpClient<ByteStream>, request: &Message) -> Said {
     match amqp.request(request).await {
         Ok(reply) => {
             let json: Value = serde_json::from_slice(&reply.body.bytes().unwrap()).unwrap();

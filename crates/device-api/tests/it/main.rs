@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod amqp;
+mod amqp_tpm;
 mod errors;
 mod http;
 mod https;

@@ -5,8 +5,8 @@ use model::{Instance, OperationId, Registration, RegistrationId, Status, TpmIden
 use crate::{
     Error, Provisioning,
     attest::{
-        Attested, Refusal,
-        tpm::{Issued, Place, credential},
+        Attested, Evidence, Proof, Refusal,
+        tpm::{Issued, Place, PresentedTpm, credential},
     },
     ports::{Change, Commit, Expect, Outcome},
     record,
@@ -30,6 +30,38 @@ impl Provisioning {
         let key = self.challenges.issue(place, identity.clone(), hub_keys, with)?;
         let resource = format!("{}/registrations/{registration_id}", instance.id_scope);
         credential(&identity, &key, &resource, &*self.entropy)
+    }
+
+    /// A challenge to the TPM that a device names, for a transport that has it before there is a request.
+    pub async fn challenge_to(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        tpm: PresentedTpm,
+    ) -> Result<Vec<u8>, Error> {
+        let previous = self.store.registration(&instance.id_scope, registration_id).await?;
+        let evidence = Evidence { tpm: Some(tpm), ..Evidence::default() };
+        match self.identify(instance, registration_id, &evidence, previous.as_ref()).await? {
+            Proof::Challenge(identity) => {
+                self.challenge(instance, registration_id, identity, previous.as_ref())
+            }
+            // Nothing but a TPM was shown, and naming one proves nothing.
+            Proof::Attested(_) => Err(Refusal::NoEvidence.into()),
+        }
+    }
+
+    /// Whether the evidence proves that the device is who it says; an error says why not.
+    pub async fn is_proved(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        evidence: &Evidence,
+    ) -> Result<(), Error> {
+        let previous = self.store.registration(&instance.id_scope, registration_id).await?;
+        match self.identify(instance, registration_id, evidence, previous.as_ref()).await? {
+            Proof::Attested(_) => Ok(()),
+            Proof::Challenge(_) => Err(Refusal::NoToken.into()),
+        }
     }
 
     /// Writes down the storage root key that was learned, if one was; false when the enrollment changed meanwhile.

@@ -1,0 +1,160 @@
+//! The SASL mechanism TPM, by which a device proves itself before it asks for anything.
+//!
+//! | | from | bytes |
+//! |---|---|---|
+//! | initial response | client | `00 ‖ idScope ‖ 00 ‖ registrationId ‖ 00 ‖ endorsement key` |
+//! | challenge | server | `00` |
+//! | response | client | `00 ‖ storage root key` |
+//! | challenge | server | `80 ‖ first half of the blob` |
+//! | response | client | `00` |
+//! | challenge | server | `C1 ‖ second half` |
+//! | response | client | `00 ‖ token`, signed with the key in the blob |
+//!
+//! In the first byte of a challenge, 80 says that data follow, 40 that they are the last, and the rest counts. Java takes
+//! just these two, so the blob has two halves; each fits into a SASL frame of 512 bytes.
+
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use model::{EndorsementKey, StorageRootKey};
+use net::{
+    Peer,
+    amqp::{SaslExchange, SaslStep},
+};
+use provisioning::{Error, attest::tpm::PresentedTpm};
+use wire::{amqp::SaslCode, device::DeviceAddress};
+
+use super::connection::{Connection, Shown, concerning};
+use crate::{
+    DeviceApi,
+    call::evidence,
+    error::{self, CallError},
+};
+
+/// The name of the mechanism.
+pub(super) const TPM: &str = "TPM";
+
+const FIRST_HALF: u8 = 0x80;
+const SECOND_HALF: u8 = 0xC1;
+
+/// The client is asked for its storage root key, if it named itself and its endorsement key.
+pub(super) fn begin(api: DeviceApi, peer: &Peer, response: &[u8]) -> SaslStep {
+    let Some((address, endorsement_key)) = named(response) else {
+        return SaslStep::Refused(SaslCode::Auth);
+    };
+    let login = Login { api, peer: peer.clone(), address };
+    SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(Named { login, endorsement_key }))
+}
+
+fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {
+    let mut parts = response.strip_prefix(&[0])?.splitn(3, |byte| *byte == 0);
+    let mut text = || std::str::from_utf8(parts.next()?).ok();
+    let address = DeviceAddress::parse(&format!("{}/registrations/{}", text()?, text()?))?;
+    Some((address, EndorsementKey::from_bytes(parts.next()?.to_vec()).ok()?))
+}
+
+/// Who logs in, from where.
+struct Login {
+    api: DeviceApi,
+    peer: Peer,
+    address: DeviceAddress,
+}
+
+/// Waits for the storage root key.
+struct Named {
+    login: Login,
+    endorsement_key: EndorsementKey,
+}
+
+/// Waits to be asked for the second half of the blob.
+struct Halfway {
+    login: Login,
+    rest: Bytes,
+}
+
+/// Waits for the token.
+struct Challenged {
+    login: Login,
+}
+
+#[async_trait]
+impl SaslExchange for Named {
+    async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
+        let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
+        let Some(Ok(storage_root_key)) = key else { return SaslStep::Refused(SaslCode::Auth) };
+        let Named { login, endorsement_key } = *self;
+        let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
+        match login.api.challenge(&login.address, tpm).await {
+            Ok(blob) => {
+                let (first, second) = blob.split_at(blob.len() / 2);
+                let rest = half(SECOND_HALF, second);
+                SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { login, rest }))
+            }
+            Err(error) => login.refused(&error),
+        }
+    }
+}
+
+#[async_trait]
+impl SaslExchange for Halfway {
+    async fn respond(self: Box<Self>, _response: Bytes) -> SaslStep {
+        let Halfway { login, rest } = *self;
+        SaslStep::Challenge(rest, Box::new(Challenged { login }))
+    }
+}
+
+#[async_trait]
+impl SaslExchange for Challenged {
+    async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
+        let Challenged { login } = *self;
+        match login.shown(response.strip_prefix(&[0]).unwrap_or_default()).await {
+            Ok(shown) => SaslStep::Welcome(Box::new(Connection::new(login.api, shown))),
+            Err(error) => login.refused(&error),
+        }
+    }
+}
+
+impl Login {
+    /// What a token shows that proves the device to be who it says.
+    async fn shown(&self, token: &[u8]) -> Result<Shown, CallError> {
+        let evidence = evidence(&self.peer, Some(token))?;
+        self.api.is_proved(&self.address, &evidence).await?;
+        Ok(Shown { address: Some(self.address.clone()), evidence, from: self.peer.addr.ip() })
+    }
+
+    /// SASL has no words for why, but the log has.
+    fn refused(&self, error: &CallError) -> SaslStep {
+        error::body(error, &concerning(&self.address), &self.api.ports);
+        SaslStep::Refused(match error {
+            CallError::Refused(Error::Busy) => SaslCode::SystemTemporary,
+            CallError::Refused(Error::Broken(_)) => SaslCode::System,
+            _ => SaslCode::Auth,
+        })
+    }
+}
+
+fn half(control: u8, content: &[u8]) -> Bytes {
+    let mut half = BytesMut::with_capacity(1 + content.len());
+    half.put_u8(control);
+    half.put_slice(content);
+    half.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::sample;
+
+    use super::*;
+
+    #[test]
+    fn initial_responses() {
+        let key = sample::tpm_public(7);
+        let (address, endorsement_key) = named(&[b"\x000ne1\0r-1\0", &key[..]].concat()).unwrap();
+        assert_eq!((address.id_scope.as_str(), address.registration_id.as_str()), ("0ne1", "r-1"));
+        assert_eq!(endorsement_key.as_bytes(), key, "zeros and all");
+        for response in
+            [&b""[..], b"\0", b"\x000ne1\0r-1", b"\x000ne1\0r-1\0key", b"\x000ne1\0a/b\0key", b"0ne1\0r-1\0"]
+        {
+            assert!(named(&[response, &key[..40]].concat()).is_none(), "{response:?}");
+        }
+    }
+}
