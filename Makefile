@@ -6,8 +6,9 @@ SHELL       := /bin/bash
 # Seconds per fuzz target: a moment in `make test`, as long as you like in `make fuzz FUZZ_SECONDS=…`.
 FUZZ_SECONDS       ?= 600
 FUZZ_SMOKE_SECONDS ?= 10
-# Kills of `make soak`; `make test` has 15.
+# Kills of `make soak`; `make test` has 15. And seeds of its simulation, after the 2,000 that `make test` runs.
 SOAK_ROUNDS        ?= 500
+SEEDS              ?= 20000
 # Devices of `make demo`, and of the small run in `make test`.
 DEVICES            ?= 1000
 SMOKE_DEVICES      ?= 60
@@ -53,7 +54,8 @@ fuzz-smoke: $(CARGO_FUZZ) ## every fuzz target for a moment
 fuzz: $(CARGO_FUZZ) ## every fuzz target for FUZZ_SECONDS
 	CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SECONDS)
 
-soak: ## the crash test at length: SOAK_ROUNDS kills
+soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (SEEDS=…)
+	MUSTER_SIM_FIRST=2000 MUSTER_SIM_SEEDS=$(SEEDS) cargo test --locked -p device-api --test sim -- --nocapture every_seed
 	MUSTER_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked -p muster --test crash -- --nocapture
 
 bench: ## what a registration costs the server: CPU time, memory, disk

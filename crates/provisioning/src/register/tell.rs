@@ -42,7 +42,7 @@ impl Provisioning {
         let old_hub = from.and_then(|from| linked(&from.hub));
         Ok(match self.fetch(from, old_hub).await {
             Ok(Some(carried)) => hub.receive_device(order, &carried).await.map(|()| Told::AsOrdered),
-            Ok(None) => hub.ensure_device(order).await.map(|()| Told::WithNothingCarried),
+            Ok(None) => hub.ensure_device(&started_anew(order)).await.map(|()| Told::WithNothingCarried),
             Err(error) => Err(error),
         })
     }
@@ -60,4 +60,9 @@ impl Provisioning {
         let found = connector.find_device(&from.device_id).await?;
         Ok(found.map(|device| device.carried))
     }
+}
+
+/// The order for a device that brings nothing along: what the hub may have of it from an earlier time does not count.
+fn started_anew(order: &Order) -> Order {
+    Order { twin: TwinOrder::Seed(order.twin.start().clone()), ..order.clone() }
 }

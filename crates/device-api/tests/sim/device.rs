@@ -1,0 +1,231 @@
+//! Devices: they register again and again, and check at each reply that what they are told is true.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use model::{DeviceId, HubName, Properties, RegistrationId, SymmetricKey};
+use net::Peer;
+use serde_json::{Value, json};
+use testkit::{hub::FakeDevice, sample};
+use tokio::time::{sleep, timeout};
+use tower_service::Service;
+
+use crate::{
+    run::Service as Serving,
+    world::{SCOPE, World},
+};
+
+/// How long a device waits for a reply. The process may have died.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Polls of one operation before a device starts over.
+const POLLS: usize = 40;
+
+/// What clients of the field send: the newest, the most frequent, and one from before there were policies.
+const VERSIONS: [&str; 4] = ["2021-06-01", "2019-03-31", "2025-07-01-preview", "2018-04-01"];
+
+pub struct Device {
+    pub id: RegistrationId,
+    key: SymmetricKey,
+    version: &'static str,
+    /// Its twin as it last saw it; `None` when an operator has intervened since.
+    twin: Option<FakeDevice>,
+    reports: u64,
+}
+
+/// What a device is told in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    Assigned,
+    TurnedAway,
+    /// Nothing: it lost its patience.
+    Nothing,
+}
+
+impl Device {
+    pub fn new(world: &World, id: &str, group: &str) -> Device {
+        let model::GroupAttestation::SymmetricKey(keys) = world.stored_group(group).attestation else {
+            panic!("groups here have keys")
+        };
+        let version = *world.dice.pick(&VERSIONS);
+        let (id, key) = (sample::registration_id(id), keys.primary.derive(id));
+        Device { id, key, version, twin: None, reports: 0 }
+    }
+
+    pub fn device_id(&self) -> DeviceId {
+        DeviceId::from(&self.id)
+    }
+
+    /// Forgets its twin: somebody else may change it.
+    pub fn forget(&mut self) {
+        self.twin = None;
+    }
+
+    /// Registers, and follows the operation to its end.
+    pub async fn register(&mut self, serving: &Serving) -> Told {
+        let world = Arc::clone(&serving.world);
+        world.note(format_args!("{} registers", self.id));
+        world.count(|figures| figures.requests += 1);
+        let body = json!({"registrationId": self.id.as_str()}).to_string();
+        let path = format!("register?api-version={}", self.version);
+        let crashes = world.notes().figures.crashes;
+        let mut reply = self.send(serving, "PUT", &path, body).await;
+        for _ in 0..POLLS {
+            let Some((status, answer)) = reply else { return Told::Nothing };
+            let Some(operation) = still_assigning(status, &answer) else {
+                let told = self.hear(&world, status, &answer);
+                let is_over_crash = told == Told::Assigned && world.notes().figures.crashes > crashes;
+                world.count(|figures| figures.assigned_over_crash += u64::from(is_over_crash));
+                return told;
+            };
+            // Somebody pulls the plug now and then.
+            if world.weather.strikes(100, &world.dice) {
+                world.note(format_args!("{} is cut off", self.id));
+                return Told::Nothing;
+            }
+            sleep(Duration::from_secs(3)).await;
+            let path = format!("operations/{operation}?api-version={}", self.version);
+            reply = self.send(serving, "GET", &path, String::new()).await;
+        }
+        world.note(format_args!("{} has lost its patience", self.id));
+        Told::Nothing
+    }
+
+    async fn send(
+        &self,
+        serving: &Serving,
+        method: &str,
+        path: &str,
+        body: String,
+    ) -> Option<(StatusCode, Value)> {
+        let resource = format!("{SCOPE}/registrations/{}", self.id);
+        let expiry = serving.world.now().unix_seconds().unsigned_abs() + 3600;
+        let token = wire::sas::sign(&resource, self.key.as_bytes(), expiry, Some("registration"));
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/{resource}/{path}"))
+            .header("authorization", token)
+            .extension(Peer { addr, certificates: Arc::default() })
+            .body(Body::from(body))
+            .unwrap();
+        let mut router = serving.life().router.clone();
+        let answer = async {
+            let response = router.call(request).await.unwrap();
+            let status = response.status();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, serde_json::from_slice(&body).unwrap())
+        };
+        let answer = timeout(PATIENCE, answer).await.ok();
+        serving.world.note(match &answer {
+            Some((status, answer)) => format!("{} is told {status} {}", self.id, in_short(answer)),
+            None => format!("{} is told nothing", self.id),
+        });
+        answer
+    }
+
+    fn hear(&mut self, world: &World, status: StatusCode, answer: &Value) -> Told {
+        let state = &answer["registrationState"];
+        match answer["status"].as_str() {
+            Some("assigned") => {
+                world.count(|figures| figures.assigned += 1);
+                self.check(world, &sample::hub_name(text(state, "assignedHub")), text(state, "substatus"));
+                Told::Assigned
+            }
+            Some("failed") => {
+                world.count(|figures| figures.turned_away += 1);
+                self.check_failure(world, text(state, "errorMessage"));
+                self.forget();
+                Told::TurnedAway
+            }
+            Some("disabled") => {
+                world.count(|figures| figures.turned_away += 1);
+                Told::TurnedAway
+            }
+            // 429 and 503 when the service is busy, 404 when an operator has deleted the registration meanwhile.
+            _ if status.is_server_error() || status == 429 || status == 404 => Told::Nothing,
+            _ => {
+                world.violated(format_args!("{} was told {status} {answer}", self.id));
+                Told::Nothing
+            }
+        }
+    }
+
+    /// What is said to be so is so: the hub has the device, with what it needs to connect, and with the right twin.
+    fn check(&mut self, world: &World, hub: &HubName, substatus: &str) {
+        let Some(there) = world.hubs.hub(hub).and_then(|hub| hub.device(&self.device_id())) else {
+            return world.violated(format_args!("{} was told {hub}, which does not have it", self.id));
+        };
+        let can_connect = match &there.credentials {
+            model::HubCredentials::SymmetricKeys(keys) => keys.primary == self.key,
+            model::HubCredentials::Certificate(_) => false,
+        };
+        if !can_connect {
+            world.violated(format_args!("{} was told {hub}, and its key is another one there", self.id));
+        }
+        let started = there.reported.value.is_empty() && world.notes().starts.contains(&there.twin);
+        let unchanged = self.twin.as_ref().is_none_or(|twin| same_content(twin, &there));
+        let right = match substatus {
+            "deviceDataMigrated" | "reprovisionedToInitialAssignment" => unchanged,
+            "initialAssignment" | "deviceDataReset" => unchanged || started,
+            _ => false,
+        };
+        if !right {
+            let twin = &self.twin;
+            world.violated(format_args!("{} ({substatus}) has {there:?} and had {twin:?}", self.id));
+        }
+        self.report(world, hub);
+    }
+
+    /// Reports something, as devices do once they are connected.
+    fn report(&mut self, world: &World, hub: &HubName) {
+        let hub = world.hubs.hub(hub).unwrap();
+        self.reports += 1;
+        let value = json!({"report": self.reports}).as_object().cloned().unwrap();
+        hub.change(&self.device_id(), |device| {
+            device.reported = Properties { value, version: device.reported.version + 1 };
+        });
+        self.twin = hub.device(&self.device_id());
+    }
+
+    /// Nothing fails but for a reason that this world has.
+    fn check_failure(&self, world: &World, message: &str) {
+        let reasons = ["no more devices", "cancelled", "status code: 400", "linked", "hub", "503"];
+        let is_refused_as_known = message.contains("DeviceAlreadyExists");
+        if is_refused_as_known || !reasons.iter().any(|reason| message.contains(reason)) {
+            world.violated(format_args!("{} failed for no good reason: {message}", self.id));
+        }
+    }
+}
+
+/// The operation that must be asked for again.
+fn still_assigning(status: StatusCode, answer: &Value) -> Option<String> {
+    let goes_on = status == StatusCode::ACCEPTED && answer["status"] == "assigning";
+    goes_on.then(|| text(answer, "operationId").to_owned())
+}
+
+fn same_content(one: &FakeDevice, other: &FakeDevice) -> bool {
+    one.twin == other.twin && one.reported.value == other.reported.value
+}
+
+fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object[member].as_str().unwrap_or_default()
+}
+
+fn in_short(answer: &Value) -> String {
+    let state = &answer["registrationState"];
+    let part = |name: &str| format!(" {}", text(state, name));
+    format!(
+        "{} {}{}{}",
+        text(answer, "status"),
+        text(answer, "message"),
+        part("assignedHub"),
+        part("substatus")
+    )
+}

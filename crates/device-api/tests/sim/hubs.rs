@@ -1,0 +1,155 @@
+//! The ways to the hubs: slow, and worse.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use model::{Carried, DeviceId, HubName, LinkedHub, Order};
+use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use testkit::hub::FakeHub;
+
+use crate::{
+    life::Pulse,
+    weather::{Fate, Flaw},
+    world::World,
+};
+
+pub struct SimulatedHubs(pub Arc<Pulse>);
+
+impl Hubs for SimulatedHubs {
+    fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
+        let (pulse, name) = (Arc::clone(&self.0), hub.name.clone());
+        let there = There { hub: pulse.world.hubs.hub(&name)?, name, world: Arc::clone(&pulse.world) };
+        Some(Arc::new(Way { there: Arc::new(there), pulse }))
+    }
+}
+
+/// The way to a hub.
+struct Way {
+    there: Arc<There>,
+    pulse: Arc<Pulse>,
+}
+
+/// What is at the other end.
+struct There {
+    name: HubName,
+    hub: Arc<FakeHub>,
+    world: Arc<World>,
+}
+
+impl Way {
+    /// Carries a call there and its answer back, as the weather will have it.
+    async fn call<T, F>(&self, what: String, act: F) -> Result<T, HubError>
+    where
+        T: Send + 'static,
+        F: Fn(&There) -> Result<T, HubError> + Send + 'static,
+    {
+        let (world, there) = (&self.pulse.world, &self.there);
+        self.pass().await;
+        let fate = world.weather.fate(&there.name, what.starts_with(REMOVE), &world.dice);
+        world.note(format_args!("{}: {what}: {fate:?}", there.name));
+        world.count(|figures| figures.faults += u64::from(fate != Fate::Fine));
+        let answer = match fate {
+            Fate::Fine => act(there),
+            Fate::Twice => act(there).and_then(|_| act(there)),
+            Fate::LostBefore => Err(there.unavailable("cannot be reached")),
+            Fate::LostAfter => act(there).and(Err(there.unavailable("the answer was lost"))),
+            Fate::Late => {
+                tokio::spawn(Arc::clone(there).do_late(what, act));
+                Err(there.unavailable("no answer in time"))
+            }
+            Fate::Refused => Err(HubError::Refused(format!("{}: no more devices", there.name))),
+        };
+        self.pass().await;
+        answer
+    }
+
+    /// Most of the time the network is quick.
+    async fn pass(&self) {
+        let is_slow = self.pulse.world.weather.strikes(100, &self.pulse.world.dice);
+        self.pulse.on_the_way(if is_slow { 1..=6000 } else { 1..=300 }).await;
+    }
+}
+
+impl There {
+    /// Whoever asked is dead, or has moved on.
+    async fn do_late<T>(
+        self: Arc<Self>,
+        what: String,
+        act: impl Fn(&There) -> Result<T, HubError> + Send + 'static,
+    ) {
+        tokio::time::sleep(self.world.dice.millis(1..=LATE_MILLIS)).await;
+        self.world.note(format_args!("{}: {what}: done late", self.name));
+        let _ = act(&self);
+    }
+
+    fn unavailable(&self, why: &str) -> HubError {
+        HubError::Unavailable(format!("{}: {why}", self.name).into())
+    }
+
+    fn refuses_known(&self, device: &DeviceId) -> Result<(), HubError> {
+        let is_known = self.hub.device(device).is_some();
+        if is_known && self.world.flaw == Flaw::CreatesOnce {
+            return Err(HubError::Refused(format!("{}: DeviceAlreadyExists", self.name)));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
+        let was_there = self.hub.device(device).is_some();
+        let removed = at_once(self.hub.remove_device(device, &self.version_to_remove(device, version)));
+        let is_gone = was_there && self.hub.device(device).is_none();
+        self.world.count(|figures| figures.removals += u64::from(is_gone));
+        removed
+    }
+
+    /// What the hub has now, for a connector that does not care what it was when somebody looked.
+    fn version_to_remove(&self, device: &DeviceId, version: &HubVersion) -> HubVersion {
+        match self.hub.device(device).filter(|_| self.world.flaw == Flaw::RemovesAnyVersion) {
+            Some(device) => HubVersion(device.version.to_string()),
+            None => version.clone(),
+        }
+    }
+}
+
+/// The hubs in memory answer at once.
+fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    answer.now_or_never().expect("nobody holds the hub")
+}
+
+#[async_trait]
+impl HubConnector for Way {
+    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+        let (what, order) = (format!("ensure {} as {:?}", order.device_id, order.substatus), order.clone());
+        self.call(what, move |there| {
+            there.refuses_known(&order.device_id)?;
+            at_once(there.hub.ensure_device(&order))
+        })
+        .await
+    }
+
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+        let (order, carried) = (order.clone(), carried.clone());
+        self.call(format!("receive {}", order.device_id), move |there| {
+            there.refuses_known(&order.device_id)?;
+            at_once(there.hub.receive_device(&order, &carried))
+        })
+        .await
+    }
+
+    async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        let device = device.clone();
+        self.call(format!("find {device}"), move |there| at_once(there.hub.find_device(&device))).await
+    }
+
+    async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
+        let (device, version) = (device.clone(), version.clone());
+        self.call(format!("{REMOVE} {device}"), move |there| there.remove(&device, &version)).await
+    }
+}
+
+/// How late a call may be done: the time that callers here wait for an answer, and some more.
+const LATE_MILLIS: u64 = 3000;
+
+/// How a removal is written down.
+const REMOVE: &str = "remove";

@@ -1,0 +1,148 @@
+//! Operators who change their minds.
+
+use std::time::Duration;
+
+use model::{AllocationPolicy, HubName, ProvisioningStatus, Registration, RegistrationId, ReprovisionPolicy};
+use testkit::sample;
+
+use crate::{
+    run::Service,
+    store::finish,
+    world::{GROUPS, HUBS, World},
+};
+
+/// Makes one change. The devices whose twins may be affected forget theirs.
+pub async fn intervene(serving: &Service, devices: &[RegistrationId]) -> Option<RegistrationId> {
+    let world = &serving.world;
+    world.count(|figures| figures.interventions += 1);
+    let device = world.dice.pick(devices).clone();
+    match world.dice.roll(12) {
+        0..=2 => send_elsewhere(world),
+        3 => shift_weights(world),
+        4 | 5 => change_policy(world),
+        6 => world.put_group(&switched(world)),
+        7 => take_a_hub_down(world),
+        8 => unlink_a_hub(world),
+        9 => change_start(world),
+        10 => return cancel(serving, device).await,
+        _ => return delete(serving, device).await,
+    }
+    None
+}
+
+fn send_elsewhere(world: &World) {
+    let hub = *world.dice.pick(&HUBS);
+    world.note(format_args!("operator: the static group goes to {hub}"));
+    let mut group = world.stored_group("static");
+    group.settings.hubs = vec![sample::hub_name(hub)];
+    world.put_group(&group);
+}
+
+fn shift_weights(world: &World) {
+    let weights = [(); 3].map(|()| u16::try_from(world.dice.roll(1000) + 1).unwrap());
+    world.note(format_args!("operator: weights are {weights:?}"));
+    let mut instance = model::Instance::clone(&world.instance());
+    for link in &mut instance.linked_hubs {
+        let index = HUBS.iter().position(|name| *name == link.name.as_str()).unwrap();
+        link.weight = model::AllocationWeight::new(weights[index]).unwrap();
+    }
+    world.put_instance(instance);
+}
+
+fn change_policy(world: &World) {
+    let (name, _) = *world.dice.pick(&GROUPS);
+    let policy = |update_hub_assignment, migrate_device_data| {
+        Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
+    };
+    let choices = [None, policy(true, true), policy(true, true), policy(true, false), policy(false, false)];
+    let mut group = world.stored_group(name);
+    group.settings.reprovision_policy = *world.dice.pick(&choices);
+    world.note(format_args!("operator: {name} has {:?}", group.settings.reprovision_policy));
+    world.put_group(&group);
+}
+
+fn switched(world: &World) -> model::EnrollmentGroup {
+    let (name, _) = *world.dice.pick(&GROUPS);
+    let mut group = world.stored_group(name);
+    let status = &mut group.settings.provisioning_status;
+    *status = match status {
+        ProvisioningStatus::Enabled => ProvisioningStatus::Disabled,
+        ProvisioningStatus::Disabled => ProvisioningStatus::Enabled,
+    };
+    world.note(format_args!("operator: {name} is {:?}", group.settings.provisioning_status));
+    group
+}
+
+fn take_a_hub_down(world: &World) {
+    let hub = sample::hub_name(*world.dice.pick(&HUBS[..]));
+    let time = world.dice.millis(1_000..=120_000);
+    world.note(format_args!("{hub} is down for {time:?}"));
+    world.weather.take_down(&hub, time);
+}
+
+/// Or links all of them again.
+fn unlink_a_hub(world: &World) {
+    let mut instance = model::Instance::clone(&world.instance());
+    if instance.linked_hubs.len() == HUBS.len() {
+        let hub = sample::hub_name(*world.dice.pick(&HUBS[..]));
+        world.note(format_args!("operator: {hub} is unlinked"));
+        instance.linked_hubs.retain(|link| link.name != hub);
+    } else {
+        world.note("operator: all hubs are linked");
+        instance.linked_hubs = world.links(|_| 1);
+    }
+    world.put_instance(instance);
+}
+
+fn change_start(world: &World) {
+    let (name, _) = *world.dice.pick(&GROUPS);
+    let mut group = world.stored_group(name);
+    group.settings.initial_twin = Some(world.new_start());
+    world.put_group(&group);
+}
+
+/// Returns the device, if its assignment was called off.
+async fn cancel(serving: &Service, device: RegistrationId) -> Option<RegistrationId> {
+    serving.world.note(format_args!("operator: cancels {device}"));
+    let (life, instance) = (serving.life(), serving.world.instance());
+    let cancelling = life.provisioning.cancel_registration(&instance, &device, None);
+    let cancelled = tokio::time::timeout(Duration::from_secs(5), cancelling).await;
+    // Without an answer it may have been done.
+    (!matches!(cancelled, Ok(Err(_)))).then_some(device)
+}
+
+/// Returns the device, if its registration was deleted.
+async fn delete(serving: &Service, device: RegistrationId) -> Option<RegistrationId> {
+    let world = &serving.world;
+    world.note(format_args!("operator: deletes {device}"));
+    let (life, instance) = (serving.life(), world.instance());
+    // A device that has arrived stays at its hub.
+    leave_behind(world, &device);
+    let deleting = life.provisioning.delete_registration(&instance, device.clone(), None);
+    let deleted = tokio::time::timeout(Duration::from_secs(5), deleting).await;
+    leave_behind(world, &device);
+    (!matches!(deleted, Ok(Err(_)))).then_some(device)
+}
+
+fn leave_behind(world: &World, device: &RegistrationId) {
+    let found =
+        finish(provisioning::ports::Store::registration(&world.disk, &world.scope(), device)).unwrap();
+    if let Some(at) = found.as_ref().and_then(Registration::assignment) {
+        let left: (_, HubName) = (at.device_id.clone(), at.hub.clone());
+        world.notes().left_behind.insert(left);
+    }
+}
+
+/// The world as it should be in the end: everything is linked, enabled and sent to where it can go.
+pub fn put_right(world: &World) {
+    let instance = model::Instance::clone(&world.instance());
+    world.put_instance(model::Instance { linked_hubs: world.links(|_| 1), ..instance });
+    for (name, policy) in GROUPS {
+        let mut group = world.stored_group(name);
+        group.settings.provisioning_status = ProvisioningStatus::Enabled;
+        if policy == AllocationPolicy::Static {
+            group.settings.hubs = vec![sample::hub_name(HUBS[1])];
+        }
+        world.put_group(&group);
+    }
+}

@@ -1,0 +1,185 @@
+//! One seed, from the beginning of its world to the verdict.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use model::RegistrationId;
+use tokio::{runtime::Builder, task::JoinSet, time::sleep};
+
+use crate::{
+    device::{Device, Told},
+    figures::Figures,
+    life::Life,
+    operator, verdict,
+    weather::Flaw,
+    world::World,
+};
+
+/// How long devices, operators and the weather do as they please.
+const UNREST: Duration = Duration::from_secs(200);
+
+/// How long the service may take to bring everything to rest: the longest pauses are ten minutes.
+const REST: Duration = Duration::from_secs(3600);
+
+/// The devices, and the groups that they belong to.
+const DEVICES: [(&str, &str); 4] =
+    [("dev-1", "static"), ("dev-2", "static"), ("dev-3", "hashed"), ("dev-4", "custom")];
+
+/// What came of a seed.
+pub struct Outcome {
+    pub seed: u64,
+    pub events: Vec<String>,
+    pub violations: Vec<String>,
+    pub figures: Figures,
+}
+
+impl Outcome {
+    /// Panics with the last events when something did not hold.
+    pub fn demand_well(&self) {
+        if self.violations.is_empty() {
+            return;
+        }
+        let last = self.events.iter().rev().take(80).rev();
+        last.for_each(|event| println!("{event}"));
+        panic!("MUSTER_SIM_SEED={} does not end well: {:#?}", self.seed, self.violations);
+    }
+}
+
+/// The world, and the service in its present life.
+pub struct Service {
+    pub world: Arc<World>,
+    life: Mutex<Arc<Life>>,
+}
+
+impl Service {
+    fn start(world: &Arc<World>) -> Arc<Service> {
+        let life = Mutex::new(Arc::new(Life::begin(world, 0)));
+        Arc::new(Service { world: Arc::clone(world), life })
+    }
+
+    /// The present life.
+    pub fn life(&self) -> Arc<Life> {
+        Arc::clone(&self.life.lock().unwrap())
+    }
+
+    fn crash(&self, number: u64) {
+        self.world.note("CRASH");
+        self.world.count(|figures| figures.crashes += 1);
+        let mut life = self.life.lock().unwrap();
+        life.end();
+        *life = Arc::new(Life::begin(&self.world, number));
+    }
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, flaw: Flaw) -> Outcome {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let world = runtime.block_on(live(seed, flaw));
+    drop(runtime);
+    let mut notes = world.notes();
+    let (events, violations) = (std::mem::take(&mut notes.events), std::mem::take(&mut notes.violations));
+    Outcome { seed, events, violations, figures: notes.figures.clone() }
+}
+
+async fn live(seed: u64, flaw: Flaw) -> Arc<World> {
+    let world = World::new(seed, flaw).await;
+    // Some worlds are quiet: there, everything must be exact.
+    let is_quiet = world.dice.roll(10) == 0;
+    if is_quiet {
+        world.weather.calm_down();
+    }
+    let serving = Service::start(&world);
+    let devices = unrest(&serving, is_quiet).await;
+    settle(&serving, devices).await;
+    world
+}
+
+/// Lets everybody do as they please for a while.
+async fn unrest(serving: &Arc<Service>, is_quiet: bool) -> Vec<Device> {
+    let world = &serving.world;
+    let mut living = JoinSet::new();
+    let disturbed = Arc::new(Mutex::new(Vec::new()));
+    for (id, group) in DEVICES {
+        living.spawn(device_life(Arc::clone(serving), Device::new(world, id, group), Arc::clone(&disturbed)));
+    }
+    if !is_quiet {
+        tokio::spawn(operator_life(Arc::clone(serving), disturbed));
+        tokio::spawn(crashes(Arc::clone(serving)));
+    }
+    let mut devices = living.join_all().await;
+    devices.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+    devices
+}
+
+/// Registrations that an operator took in hand since their device last looked.
+type Disturbed = Arc<Mutex<Vec<RegistrationId>>>;
+
+async fn device_life(serving: Arc<Service>, mut device: Device, disturbed: Disturbed) -> Device {
+    while serving.world.elapsed() < UNREST {
+        let longest = *serving.world.dice.pick(&[1_000, 10_000, 40_000]);
+        sleep(serving.world.dice.millis(0..=longest)).await;
+        let told = device.register(&serving).await;
+        let mut disturbed = disturbed.lock().unwrap();
+        if told == Told::Nothing || disturbed.contains(&device.id) {
+            device.forget();
+        }
+        disturbed.retain(|id| *id != device.id);
+    }
+    device
+}
+
+async fn operator_life(serving: Arc<Service>, disturbed: Disturbed) {
+    let ids: Vec<RegistrationId> = DEVICES.iter().map(|(id, _)| RegistrationId::parse(id).unwrap()).collect();
+    while serving.world.elapsed() < UNREST {
+        sleep(serving.world.dice.millis(0..=30_000)).await;
+        let device = operator::intervene(&serving, &ids).await;
+        disturbed.lock().unwrap().extend(device);
+    }
+}
+
+async fn crashes(serving: Arc<Service>) {
+    for number in 1.. {
+        sleep(serving.world.dice.millis(1_000..=240_000)).await;
+        if serving.world.elapsed() > UNREST {
+            return;
+        }
+        serving.crash(number);
+    }
+}
+
+/// Puts everything right and waits; then looks at what has become of it, lets everybody register once more, and looks
+/// again.
+async fn settle(serving: &Arc<Service>, mut devices: Vec<Device>) {
+    let world = &serving.world;
+    sleep(Duration::from_secs(60)).await; // what was slow has arrived
+    world.note("everything is put right");
+    world.weather.calm_down();
+    operator::put_right(world);
+    come_to_rest(world).await;
+    verdict::places(world, &devices);
+    for device in &mut devices {
+        device.forget();
+        for _ in 0..2 {
+            if device.register(serving).await != Told::Assigned {
+                world.violated(format_args!("{} is not let in at the end", device.id));
+            }
+        }
+    }
+    come_to_rest(world).await;
+    verdict::places(world, &devices);
+    verdict::all_assigned(world, &devices);
+    verdict::metering(world);
+}
+
+async fn come_to_rest(world: &World) {
+    let deadline = world.elapsed() + REST;
+    while !verdict::is_at_rest(world) {
+        if world.elapsed() > deadline {
+            return world.violated("it does not come to rest");
+        }
+        sleep(Duration::from_secs(5)).await;
+    }
+    sleep(Duration::from_secs(5)).await;
+}

@@ -1,0 +1,274 @@
+//! The way to the disk: the real store, a little slow, and busy now and then. It also watches what is written.
+
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, LazyLock, Mutex},
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+use async_trait::async_trait;
+use model::{
+    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName, IdScope,
+    IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, Status, StatusKind,
+    Timestamp, UsageRow,
+};
+use provisioning::ports::{Change, Commit, Outcome, Page, PageRequest, Store, StoreError};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::life::Pulse;
+
+pub struct SimulatedStore {
+    pulse: Arc<Pulse>,
+    /// Registrations as they were last written.
+    written: Mutex<BTreeMap<RegistrationId, Registration>>,
+}
+
+impl SimulatedStore {
+    pub fn new(pulse: Arc<Pulse>) -> SimulatedStore {
+        SimulatedStore { pulse, written: Mutex::default() }
+    }
+
+    /// Reads in one moment between two others.
+    async fn reach<T>(&self, act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.reach_then(act, |_| ()).await
+    }
+
+    /// The same; what comes of it is looked at in the same moment.
+    async fn reach_then<T>(
+        &self,
+        act: impl Future<Output = Result<T, StoreError>>,
+        look: impl FnOnce(&T),
+    ) -> Result<T, StoreError> {
+        let world = &self.pulse.world;
+        self.pulse.on_the_way(0..=5).await;
+        let outcome = if world.weather.strikes(2, &world.dice) {
+            world.note("the store is busy");
+            world.count(|figures| figures.faults += 1);
+            Err(StoreError::Busy)
+        } else {
+            finish(act).inspect(look)
+        };
+        self.pulse.on_the_way(0..=5).await;
+        outcome
+    }
+
+    /// Looks at what was written: dates never go back, and what moved or ended is written down.
+    fn watch(&self, commit: &Commit, outcomes: &[Outcome]) {
+        let made = commit.changes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        for ((_, change), _) in made.clone() {
+            match change {
+                Change::PutRegistration(registration) => self.watch_registration(registration),
+                Change::DeleteRegistration(id) => drop(self.written.lock().unwrap().remove(id)),
+                _ => {}
+            }
+        }
+        let counts = commit.changes.is_empty() || made.count() > 0;
+        if let Some((kind, _)) = commit.operation.filter(|_| counts) {
+            self.pulse.world.note(format_args!("counted: {kind:?}"));
+            let is_run = matches!(kind, OperationKind::Registration | OperationKind::Reregistration);
+            self.pulse.world.count(|figures| figures.counted += u64::from(is_run));
+        }
+    }
+
+    fn watch_registration(&self, registration: &Registration) {
+        let (world, id) = (&self.pulse.world, &registration.registration_id);
+        world.note(format_args!("written: {id} {}", told(&registration.status)));
+        let Some(before) = self.written.lock().unwrap().insert(id.clone(), registration.clone()) else {
+            return;
+        };
+        let (was, is) = (&before.record, &registration.record);
+        if is.created != was.created || is.last_updated < was.last_updated {
+            world.violated(format_args!("the dates of {id} went back: {was:?}, then {is:?}"));
+        }
+        let (from, to) = (before.assignment(), registration.assignment());
+        let has_moved = from.zip(to).is_some_and(|(from, to)| from.hub != to.hub);
+        world.count(|figures| figures.moves += u64::from(has_moved));
+    }
+}
+
+/// A status in a few words.
+fn told(status: &Status) -> String {
+    match status {
+        Status::Assigning { work, from, tries } => {
+            let to = work.order().map_or("a hub to be asked for".into(), |order| order.hub.to_string());
+            let from = from.as_ref().map(|from| from.hub.as_str());
+            format!("assigning to {to} from {from:?}, tried {} times", tries.count)
+        }
+        Status::Assigned(at) => format!("assigned to {} ({:?})", at.hub, at.substatus),
+        Status::Failed { failure, .. } => format!("failed: {}", failure.message),
+        Status::Disabled { .. } => "disabled".to_owned(),
+    }
+}
+
+/// Runs a future of the store to its end on this thread, in no virtual time at all. What it starts beside itself runs
+/// where time is real, because the store waits for a disk.
+pub fn finish<T>(future: impl Future<Output = T>) -> T {
+    static BESIDE: LazyLock<Runtime> =
+        LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap());
+    let _entered = BESIDE.enter();
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    // A task's budget is filled up when it yields, and this one does not.
+    let mut future = pin!(tokio::task::unconstrained(future));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+#[async_trait]
+impl Store for SimulatedStore {
+    async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
+        self.reach(self.pulse.world.disk.instance(scope)).await
+    }
+
+    async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
+        self.reach(self.pulse.world.disk.instance_by_host(host)).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
+        self.reach(self.pulse.world.disk.instances()).await
+    }
+
+    async fn put_instance(&self, instance: Instance) -> Result<(), StoreError> {
+        self.reach(self.pulse.world.disk.put_instance(instance)).await
+    }
+
+    async fn replace_instance(
+        &self,
+        stored: &Instance,
+        next: Instance,
+        counting: (OperationKind, Day),
+    ) -> Result<bool, StoreError> {
+        self.reach(self.pulse.world.disk.replace_instance(stored, next, counting)).await
+    }
+
+    async fn individual(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<IndividualEnrollment>, StoreError> {
+        self.reach(self.pulse.world.disk.individual(scope, id)).await
+    }
+
+    async fn individuals(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<IndividualEnrollment>, StoreError> {
+        self.reach(self.pulse.world.disk.individuals(scope, page)).await
+    }
+
+    async fn individuals_expiring(
+        &self,
+        scope: &IdScope,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<IndividualEnrollment>, StoreError> {
+        self.reach(self.pulse.world.disk.individuals_expiring(scope, until, limit)).await
+    }
+
+    async fn group(
+        &self,
+        scope: &IdScope,
+        id: &EnrollmentGroupId,
+    ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError> {
+        self.reach(self.pulse.world.disk.group(scope, id)).await
+    }
+
+    async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError> {
+        self.reach(self.pulse.world.disk.groups(scope, page)).await
+    }
+
+    async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
+        self.reach(self.pulse.world.disk.symmetric_key_groups(scope)).await
+    }
+
+    async fn groups_signing_as(
+        &self,
+        scope: &IdScope,
+        subjects: &[&[u8]],
+    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
+        self.reach(self.pulse.world.disk.groups_signing_as(scope, subjects)).await
+    }
+
+    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
+        self.reach(self.pulse.world.disk.reference_groups(scope)).await
+    }
+
+    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
+        self.reach(self.pulse.world.disk.authorities(scope)).await
+    }
+
+    async fn registration(
+        &self,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Registration>, StoreError> {
+        self.reach(self.pulse.world.disk.registration(scope, id)).await
+    }
+
+    async fn registrations_of(
+        &self,
+        scope: &IdScope,
+        group: &EnrollmentGroupId,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.reach(self.pulse.world.disk.registrations_of(scope, group, page)).await
+    }
+
+    async fn registrations_in(
+        &self,
+        scope: &IdScope,
+        status: StatusKind,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.reach(self.pulse.world.disk.registrations_in(scope, status, page)).await
+    }
+
+    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
+        self.reach(self.pulse.world.disk.cleanup(scope, place)).await
+    }
+
+    async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
+        self.reach(self.pulse.world.disk.cleanups(scope, page)).await
+    }
+
+    async fn cleanups_due(
+        &self,
+        scope: &IdScope,
+        hub: &HubName,
+        now: Timestamp,
+        at_most: usize,
+    ) -> Result<Vec<Cleanup>, StoreError> {
+        self.reach(self.pulse.world.disk.cleanups_due(scope, hub, now, at_most)).await
+    }
+
+    async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        let written = self.pulse.world.disk.commit(scope, commit.clone());
+        self.reach_then(written, |outcomes| self.watch(&commit, outcomes)).await
+    }
+
+    async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
+        self.reach(self.pulse.world.disk.keep_attempts(scope, attempts)).await
+    }
+
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError> {
+        self.reach(self.pulse.world.disk.attempts(scope, id)).await
+    }
+
+    async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
+        self.reach(self.pulse.world.disk.usage(scope, from, to)).await
+    }
+}

@@ -1,0 +1,194 @@
+//! Everything that outlives the process: the disk, the hubs, the time, and what is written down about all of it.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use durable::Sealer;
+use model::{
+    AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentSettings,
+    GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub, Timestamp, TwinCollection,
+};
+use provisioning::ports::{Change, Clock, Commit, Expect, Store};
+use serde_json::json;
+use store::EmbeddedStore;
+use tempfile::TempDir;
+use testkit::{hub::FakeHubs, sample};
+use tokio::time::Instant;
+
+use crate::{
+    dice::Dice,
+    figures::Figures,
+    store::finish,
+    weather::{Flaw, Weather},
+};
+
+pub const SCOPE: &str = "0ne00000001";
+pub const HUBS: [&str; 3] = ["hub-1.example", "hub-2.example", "hub-3.example"];
+
+/// The groups, one for each way to choose a hub.
+pub const GROUPS: [(&str, AllocationPolicy); 3] = [
+    ("static", AllocationPolicy::Static),
+    ("hashed", AllocationPolicy::Hashed),
+    ("custom", AllocationPolicy::Custom),
+];
+
+/// 2026-11-23T00:00:00Z.
+const BEGINNING: i64 = 1_795_392_000;
+
+pub struct World {
+    pub seed: u64,
+    pub dice: Dice,
+    pub weather: Weather,
+    pub flaw: Flaw,
+    pub disk: EmbeddedStore,
+    pub hubs: FakeHubs,
+    began: Instant,
+    notes: Mutex<Notes>,
+    _directory: TempDir,
+}
+
+/// What is written down.
+#[derive(Default)]
+pub struct Notes {
+    pub events: Vec<String>,
+    pub violations: Vec<String>,
+    pub figures: Figures,
+    /// Twins that devices have ever been given to start with.
+    pub starts: Vec<InitialTwin>,
+    /// Devices that an operator left at a hub by deleting their registrations: no clean-up is owed for them.
+    pub left_behind: BTreeSet<(DeviceId, HubName)>,
+}
+
+impl World {
+    pub async fn new(seed: u64, flaw: Flaw) -> Arc<World> {
+        let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let disk = EmbeddedStore::open(&directory.path().join("sim.db"), Sealer::from_key([7; 32])).unwrap();
+        let world = Arc::new(World {
+            seed,
+            dice: Dice::new(seed),
+            weather: Weather::default(),
+            flaw,
+            disk,
+            hubs: FakeHubs::new(HUBS.map(sample::hub_name)),
+            began: Instant::now(),
+            notes: Mutex::default(),
+            _directory: directory,
+        });
+        let instance = Instance { failover: false, ..sample::instance(SCOPE) };
+        world.put_instance(Instance { linked_hubs: world.links(|_| 1), ..instance });
+        for (name, policy) in GROUPS {
+            world.put_group(&world.group(name, policy));
+        }
+        world
+    }
+
+    /// Links to all hubs, with these weights.
+    pub fn links(&self, weight: impl Fn(usize) -> u16) -> Vec<LinkedHub> {
+        let template = sample::instance(SCOPE).linked_hubs.swap_remove(0);
+        let link = |(index, name): (usize, &&str)| LinkedHub {
+            name: sample::hub_name(name),
+            weight: AllocationWeight::new(weight(index)).unwrap(),
+            takes_new_devices: true,
+            ..template.clone()
+        };
+        HUBS.iter().enumerate().map(link).collect()
+    }
+
+    fn group(&self, name: &str, policy: AllocationPolicy) -> EnrollmentGroup {
+        let custom = CustomAllocation {
+            webhook_url: "https://webhook.example/".to_owned(),
+            api_version: "2021-10-01".to_owned(),
+        };
+        let settings = EnrollmentSettings {
+            initial_twin: Some(self.new_start()),
+            allocation_policy: Some(policy),
+            hubs: if policy == AllocationPolicy::Static {
+                vec![sample::hub_name(HUBS[0])]
+            } else {
+                Vec::new()
+            },
+            custom_allocation: (policy == AllocationPolicy::Custom).then_some(custom),
+            ..EnrollmentSettings::default()
+        };
+        let key_number = 20 + 2 * GROUPS.iter().position(|(known, _)| *known == name).unwrap() as u8;
+        let attestation = GroupAttestation::SymmetricKey(sample::keys(key_number));
+        EnrollmentGroup { attestation, settings, ..sample::group(name) }
+    }
+
+    /// A twin to start with that no device was given before.
+    pub fn new_start(&self) -> InitialTwin {
+        let mut notes = self.notes();
+        let desired = json!({"version": notes.starts.len()}).as_object().cloned().unwrap();
+        let start = InitialTwin { tags: None, desired: Some(TwinCollection::from(desired)) };
+        notes.starts.push(start.clone());
+        start
+    }
+
+    pub fn scope(&self) -> IdScope {
+        sample::scope(SCOPE)
+    }
+
+    pub fn instance(&self) -> Arc<Instance> {
+        finish(self.disk.instance(&self.scope())).unwrap().unwrap()
+    }
+
+    pub fn put_instance(&self, instance: Instance) {
+        finish(self.disk.put_instance(instance)).unwrap();
+    }
+
+    pub fn stored_group(&self, name: &str) -> EnrollmentGroup {
+        let group = finish(self.disk.group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
+        EnrollmentGroup::clone(&group)
+    }
+
+    pub fn put_group(&self, group: &EnrollmentGroup) {
+        let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group.clone())))];
+        finish(self.disk.commit(&self.scope(), Commit { changes, operation: None })).unwrap();
+    }
+
+    /// Hubs that have this device.
+    pub fn hubs_with(&self, device: &DeviceId) -> Vec<HubName> {
+        self.hubs.hubs_with(device)
+    }
+
+    pub fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what happened.
+    pub fn note(&self, event: impl Display) {
+        let line = format!("{:10.3} {event}", self.elapsed().as_secs_f64());
+        self.notes().events.push(line);
+    }
+
+    /// Writes down what must not be.
+    pub fn violated(&self, what: impl Display) {
+        self.note(format_args!("VIOLATION {what}"));
+        self.notes().violations.push(what.to_string());
+    }
+
+    pub fn count(&self, count: impl FnOnce(&mut Figures)) {
+        count(&mut self.notes().figures);
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_unix_seconds(BEGINNING).plus(self.elapsed())
+    }
+}
+
+/// The virtual time, as a clock.
+pub struct WorldClock(pub Arc<World>);
+
+impl Clock for WorldClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
