@@ -84,7 +84,7 @@ pub enum Call {
     /// [`HubConnector::ensure_device`].
     Ensure(Order),
     /// [`HubConnector::receive_device`].
-    Receive(Order, Carried),
+    Receive(Order, Box<Carried>),
     /// [`HubConnector::find_device`].
     Find(DeviceId),
     /// [`HubConnector::remove_device`].
@@ -244,7 +244,8 @@ impl HubConnector for FakeHub {
     }
 
     async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
-        self.serve(Call::Receive(order.clone(), carried.clone()), |hub| hub.receive(order, carried)).await
+        self.serve(Call::Receive(order.clone(), Box::new(carried.clone())), |hub| hub.receive(order, carried))
+            .await
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {

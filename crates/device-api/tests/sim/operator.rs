@@ -74,7 +74,7 @@ fn switched(world: &World) -> model::EnrollmentGroup {
 }
 
 fn take_a_hub_down(world: &World) {
-    let hub = sample::hub_name(*world.dice.pick(&HUBS[..]));
+    let hub = sample::hub_name(world.dice.pick(&HUBS[..]));
     let time = world.dice.millis(1_000..=120_000);
     world.note(format_args!("{hub} is down for {time:?}"));
     world.weather.take_down(&hub, time);
@@ -84,7 +84,7 @@ fn take_a_hub_down(world: &World) {
 fn unlink_a_hub(world: &World) {
     let mut instance = model::Instance::clone(&world.instance());
     if instance.linked_hubs.len() == HUBS.len() {
-        let hub = sample::hub_name(*world.dice.pick(&HUBS[..]));
+        let hub = sample::hub_name(world.dice.pick(&HUBS[..]));
         world.note(format_args!("operator: {hub} is unlinked"));
         instance.linked_hubs.retain(|link| link.name != hub);
     } else {
