@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod inspector;
+mod moves;
 mod process;
 mod random;
 mod scene;

@@ -1,0 +1,164 @@
+//! Devices move from hub to hub while the process is killed, over and over. In the end each is where its registration
+//! says, and on no other hub.
+
+use std::time::Duration;
+
+use fleet::{BulkMode, Device, Endpoint, HubRegistry, ServiceClient, Transport, register};
+use model::{DeviceId, HubName, RegistrationId, SymmetricKey};
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use wire::sas::ConnectionString;
+
+use crate::{from_environment, process::Muster, random, random::Random, scene};
+
+/// Kills in the usual run; `MUSTER_CRASH_ROUNDS` has as many of these as of the others.
+const ROUNDS: u64 = 8;
+
+/// Devices that move at the same time.
+const MOVERS: usize = 8;
+
+/// The kill falls so many milliseconds after the devices have set out.
+const STORM_MILLIS: u64 = 700;
+
+/// What is cut off is taken up, and old hubs are cleaned up, within this time. Both take a second or two.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A pause after a failure, so that a dead server is not asked too often.
+const PAUSE: Duration = Duration::from_millis(10);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_device_is_on_one_hub() {
+    let rounds = from_environment("MUSTER_CRASH_ROUNDS").unwrap_or(ROUNDS);
+    let seed = from_environment("MUSTER_CRASH_SEED").unwrap_or_else(random::fresh_seed);
+    println!("moves: MUSTER_CRASH_ROUNDS={rounds} MUSTER_CRASH_SEED={seed}");
+    let mut random = Random::new(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let mut muster = Muster::start(folder.path()).await;
+    let mut movers: Vec<Mover> = (0..MOVERS).map(|number| Mover::new(number, random.fork())).collect();
+    for mover in &movers {
+        scene::service(&muster).create_enrollment(&mover.enrollment(&muster, 0)).await.unwrap();
+    }
+    for round in 1..=rounds {
+        movers = storm(muster, movers, Duration::from_millis(random.below(STORM_MILLIS))).await;
+        muster = Muster::start(folder.path()).await;
+        for mover in &movers {
+            mover.examine(&muster).await;
+        }
+        let moves: u64 = movers.iter().map(|mover| mover.moves).sum();
+        println!("round {round}: {moves} moves acknowledged");
+    }
+    muster.stop().await;
+}
+
+/// Devices move until the process is killed; returns when all have noticed.
+async fn storm(muster: Muster, movers: Vec<Mover>, moment: Duration) -> Vec<Mover> {
+    let stop = CancellationToken::new();
+    let mut running = JoinSet::new();
+    for mover in movers {
+        let enrollments = [mover.enrollment(&muster, 0), mover.enrollment(&muster, 1)];
+        running.spawn(mover.run(scene::service(&muster), muster.endpoint(), enrollments, stop.clone()));
+    }
+    sleep(moment).await;
+    muster.kill().await;
+    stop.cancel();
+    running.join_all().await
+}
+
+/// A device that is wanted now here, now there.
+struct Mover {
+    id: String,
+    random: Random,
+    moves: u64,
+}
+
+impl Mover {
+    fn new(number: usize, random: Random) -> Mover {
+        Mover { id: format!("mover-{number}"), random, moves: 0 }
+    }
+
+    fn key(&self) -> SymmetricKey {
+        SymmetricKey::from_bytes(&[11; 32]).unwrap().derive(&self.id)
+    }
+
+    /// It names one hub.
+    fn enrollment(&self, muster: &Muster, hub: usize) -> Value {
+        let key = self.key().to_base64();
+        json!({
+            "registrationId": self.id,
+            "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key, "secondaryKey": key}},
+            "initialTwin": {"tags": {"mover": self.id}, "properties": {"desired": {"on": true}}},
+            "iotHubs": [muster.info.hubs[hub].host_name],
+            "reprovisionPolicy": {"updateHubAssignment": true, "migrateDeviceData": true},
+        })
+    }
+
+    async fn run(
+        mut self,
+        mut service: ServiceClient,
+        endpoint: Endpoint,
+        enrollments: [Value; 2],
+        stop: CancellationToken,
+    ) -> Mover {
+        let device = Device::with_key(RegistrationId::parse(&self.id).unwrap(), self.key());
+        while !stop.is_cancelled() {
+            let wanted = enrollments[self.random.below(2) as usize].clone();
+            let moving = async {
+                service.bulk(BulkMode::Update, &[wanted]).await.ok()?;
+                register(&endpoint, &device, Transport::Https, None).await.ok()
+            };
+            tokio::select! {
+                biased;
+                told = moving => match told {
+                    Some(_) => self.moves += 1,
+                    // The server is gone; whether it heard anybody nobody knows.
+                    None => sleep(PAUSE).await,
+                },
+                () = stop.cancelled() => {}
+            }
+        }
+        self
+    }
+
+    /// Once nothing is under way and nothing left to clean up, it is at its hub with its twin, and nowhere else.
+    async fn examine(&self, muster: &Muster) {
+        let (mut service, mut hubs) = (scene::service(muster), registries(muster));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let state = service.registration(&self.id).await.unwrap();
+            let assigned = state.as_ref().filter(|state| state["status"] == "assigned");
+            let home = assigned.map(|state| state["assignedHub"].as_str().unwrap().to_owned());
+            let there = self.hubs_with_it(&mut hubs).await;
+            let is_home = home.as_ref().is_some_and(|home| there == [home.clone()]);
+            if is_home || (state.is_none() && there.is_empty()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{} is on {there:?}, registered as {state:?}", self.id);
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn hubs_with_it(&self, hubs: &mut [(HubName, HubRegistry)]) -> Vec<String> {
+        let id = DeviceId::parse(&self.id).unwrap();
+        let mut there = Vec::new();
+        for (name, registry) in hubs {
+            if let Some(twin) = registry.twin(&id).await.unwrap() {
+                assert_eq!(twin["tags"], json!({"mover": self.id}), "{twin}");
+                there.push(name.to_string());
+            }
+        }
+        there
+    }
+}
+
+fn registries(muster: &Muster) -> Vec<(HubName, HubRegistry)> {
+    let registry = |hub: &server::dev::DevHub| {
+        let connection = ConnectionString::parse(&hub.connection_string).unwrap();
+        let name = HubName::parse(&hub.host_name).unwrap();
+        (name, HubRegistry::new(&connection, muster.info.ports.https, muster.trust()).unwrap())
+    };
+    muster.info.hubs.iter().map(registry).collect()
+}
