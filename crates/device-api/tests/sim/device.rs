@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use crate::{
-    run::Service as Serving,
+    run::Process,
     world::{SCOPE, World},
 };
 
@@ -68,7 +68,7 @@ impl Device {
     }
 
     /// Registers, and follows the operation to its end.
-    pub async fn register(&mut self, serving: &Serving) -> Told {
+    pub async fn register(&mut self, serving: &Process) -> Told {
         let world = Arc::clone(&serving.world);
         world.note(format_args!("{} registers", self.id));
         world.count(|figures| figures.requests += 1);
@@ -99,7 +99,7 @@ impl Device {
 
     async fn send(
         &self,
-        serving: &Serving,
+        serving: &Process,
         method: &str,
         path: &str,
         body: String,

@@ -6,13 +6,13 @@ use model::{AllocationPolicy, HubName, ProvisioningStatus, Registration, Registr
 use testkit::sample;
 
 use crate::{
-    run::Service,
+    run::Process,
     store::finish,
     world::{GROUPS, HUBS, World},
 };
 
 /// Makes one change. The devices whose twins may be affected forget theirs.
-pub async fn intervene(serving: &Service, devices: &[RegistrationId]) -> Option<RegistrationId> {
+pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<RegistrationId> {
     let world = &serving.world;
     world.count(|figures| figures.interventions += 1);
     let device = world.dice.pick(devices).clone();
@@ -30,11 +30,16 @@ pub async fn intervene(serving: &Service, devices: &[RegistrationId]) -> Option<
     None
 }
 
+fn any_hub(world: &World) -> HubName {
+    let name = *world.dice.pick(&HUBS);
+    sample::hub_name(name)
+}
+
 fn send_elsewhere(world: &World) {
-    let hub = *world.dice.pick(&HUBS);
+    let hub = any_hub(world);
     world.note(format_args!("operator: the static group goes to {hub}"));
     let mut group = world.stored_group("static");
-    group.settings.hubs = vec![sample::hub_name(hub)];
+    group.settings.hubs = vec![hub];
     world.put_group(&group);
 }
 
@@ -74,7 +79,7 @@ fn switched(world: &World) -> model::EnrollmentGroup {
 }
 
 fn take_a_hub_down(world: &World) {
-    let hub = sample::hub_name(world.dice.pick(&HUBS[..]));
+    let hub = any_hub(world);
     let time = world.dice.millis(1_000..=120_000);
     world.note(format_args!("{hub} is down for {time:?}"));
     world.weather.take_down(&hub, time);
@@ -84,7 +89,7 @@ fn take_a_hub_down(world: &World) {
 fn unlink_a_hub(world: &World) {
     let mut instance = model::Instance::clone(&world.instance());
     if instance.linked_hubs.len() == HUBS.len() {
-        let hub = sample::hub_name(world.dice.pick(&HUBS[..]));
+        let hub = any_hub(world);
         world.note(format_args!("operator: {hub} is unlinked"));
         instance.linked_hubs.retain(|link| link.name != hub);
     } else {
@@ -102,7 +107,7 @@ fn change_start(world: &World) {
 }
 
 /// Returns the device, if its assignment was called off.
-async fn cancel(serving: &Service, device: RegistrationId) -> Option<RegistrationId> {
+async fn cancel(serving: &Process, device: RegistrationId) -> Option<RegistrationId> {
     serving.world.note(format_args!("operator: cancels {device}"));
     let (life, instance) = (serving.life(), serving.world.instance());
     let cancelling = life.provisioning.cancel_registration(&instance, &device, None);
@@ -112,7 +117,7 @@ async fn cancel(serving: &Service, device: RegistrationId) -> Option<Registratio
 }
 
 /// Returns the device, if its registration was deleted.
-async fn delete(serving: &Service, device: RegistrationId) -> Option<RegistrationId> {
+async fn delete(serving: &Process, device: RegistrationId) -> Option<RegistrationId> {
     let world = &serving.world;
     world.note(format_args!("operator: deletes {device}"));
     let (life, instance) = (serving.life(), world.instance());

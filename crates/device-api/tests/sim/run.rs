@@ -47,16 +47,16 @@ impl Outcome {
     }
 }
 
-/// The world, and the service in its present life.
-pub struct Service {
+/// The service's process in its present life, and the world around it.
+pub struct Process {
     pub world: Arc<World>,
     life: Mutex<Arc<Life>>,
 }
 
-impl Service {
-    fn start(world: &Arc<World>) -> Arc<Service> {
+impl Process {
+    fn start(world: &Arc<World>) -> Arc<Process> {
         let life = Mutex::new(Arc::new(Life::begin(world, 0)));
-        Arc::new(Service { world: Arc::clone(world), life })
+        Arc::new(Process { world: Arc::clone(world), life })
     }
 
     /// The present life.
@@ -90,14 +90,14 @@ async fn live(seed: u64, flaw: Flaw) -> Arc<World> {
     if is_quiet {
         world.weather.calm_down();
     }
-    let serving = Service::start(&world);
+    let serving = Process::start(&world);
     let devices = unrest(&serving, is_quiet).await;
     settle(&serving, devices).await;
     world
 }
 
 /// Lets everybody do as they please for a while.
-async fn unrest(serving: &Arc<Service>, is_quiet: bool) -> Vec<Device> {
+async fn unrest(serving: &Arc<Process>, is_quiet: bool) -> Vec<Device> {
     let world = &serving.world;
     let mut living = JoinSet::new();
     let disturbed = Arc::new(Mutex::new(Vec::new()));
@@ -116,7 +116,7 @@ async fn unrest(serving: &Arc<Service>, is_quiet: bool) -> Vec<Device> {
 /// Registrations that an operator took in hand since their device last looked.
 type Disturbed = Arc<Mutex<Vec<RegistrationId>>>;
 
-async fn device_life(serving: Arc<Service>, mut device: Device, disturbed: Disturbed) -> Device {
+async fn device_life(serving: Arc<Process>, mut device: Device, disturbed: Disturbed) -> Device {
     while serving.world.elapsed() < UNREST {
         let longest = *serving.world.dice.pick(&[1_000, 10_000, 40_000]);
         sleep(serving.world.dice.millis(0..=longest)).await;
@@ -130,7 +130,7 @@ async fn device_life(serving: Arc<Service>, mut device: Device, disturbed: Distu
     device
 }
 
-async fn operator_life(serving: Arc<Service>, disturbed: Disturbed) {
+async fn operator_life(serving: Arc<Process>, disturbed: Disturbed) {
     let ids: Vec<RegistrationId> = DEVICES.iter().map(|(id, _)| RegistrationId::parse(id).unwrap()).collect();
     while serving.world.elapsed() < UNREST {
         sleep(serving.world.dice.millis(0..=30_000)).await;
@@ -139,7 +139,7 @@ async fn operator_life(serving: Arc<Service>, disturbed: Disturbed) {
     }
 }
 
-async fn crashes(serving: Arc<Service>) {
+async fn crashes(serving: Arc<Process>) {
     for number in 1.. {
         sleep(serving.world.dice.millis(1_000..=240_000)).await;
         if serving.world.elapsed() > UNREST {
@@ -151,7 +151,7 @@ async fn crashes(serving: Arc<Service>) {
 
 /// Puts everything right and waits; then looks at what has become of it, lets everybody register once more, and looks
 /// again.
-async fn settle(serving: &Arc<Service>, mut devices: Vec<Device>) {
+async fn settle(serving: &Arc<Process>, mut devices: Vec<Device>) {
     let world = &serving.world;
     sleep(Duration::from_secs(60)).await; // what was slow has arrived
     world.note("everything is put right");
