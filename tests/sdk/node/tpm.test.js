@@ -54,7 +54,7 @@ async function visitHub(security, state, Hub) {
 }
 
 // The SDK offers no TPM over MQTT.
-for (const transport of ['http']) {
+for (const transport of ['http', 'amqp', 'amqpWs']) {
   const { Provisioning, Hub } = transports[transport];
   describe(`a device with a TPM over ${transport}`, () => {
     it('registers, goes on to its hub, and comes back', async () => {
@@ -74,13 +74,14 @@ for (const transport of ['http']) {
       assert.equal(again.deviceId, state.deviceId);
       await visitHub(security, again, transports.mqtt.Hub);
     });
-
-    it('is refused when its TPM is another than the enrolled one', async () => {
-      const registrationId = `node-${transport.toLowerCase()}-wrong-tpm`;
-      const [tpm, other] = [await newTpm(), await newTpm()];
-      await enroll(tpm(registrationId));
-      await assert.rejects(register(other(registrationId), Provisioning));
-      await assert.rejects(world.service.getDeviceRegistrationState(registrationId), world.status(404));
-    });
   });
 }
+
+// Not over AMQP: the SDK does not notice that SASL is refused halfway, and waits for ever.
+it('a device with another TPM than the enrolled one is refused', async () => {
+  const registrationId = 'node-wrong-tpm';
+  const [tpm, other] = [await newTpm(), await newTpm()];
+  await enroll(tpm(registrationId));
+  await assert.rejects(register(other(registrationId), transports.http.Provisioning));
+  await assert.rejects(world.service.getDeviceRegistrationState(registrationId), world.status(404));
+});
