@@ -1,0 +1,101 @@
+"""A custom allocation webhook over TLS, with a certificate that the emulator's own CA signed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.server
+import ipaddress
+import json
+import pathlib
+import ssl
+import tempfile
+import threading
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+class Webhook:
+    """Answers each request with what `answers` says: a list of (status, body), the last one again and again."""
+
+    def __init__(self, url: str, answers: list[tuple[int, dict]]):
+        self.url = url
+        self.requests: list[dict] = []
+        self._answers = answers
+        self._lock = threading.Lock()
+
+    def answer(self, request: dict) -> tuple[int, dict]:
+        """Remembers the request, and says what to answer."""
+        with self._lock:
+            self.requests.append(request)
+            return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+
+    def definition(self) -> dict:
+        """What an enrollment says to be allocated by it."""
+        definition = {"webhookUrl": self.url, "apiVersion": "2021-10-01"}
+        return {"allocationPolicy": "custom", "customAllocationDefinition": definition}
+
+
+@contextlib.contextmanager
+def serving(dev, *answers: tuple[int, dict]):
+    """Serves a webhook on a free port for as long as the context lasts."""
+    with tempfile.TemporaryDirectory() as directory:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*_identity(dev, pathlib.Path(directory)))
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.webhook = Webhook(f"https://127.0.0.1:{server.server_port}/choose?code=secret", list(answers))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.webhook
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        status, answer = self.server.webhook.answer({"path": self.path, **body})
+        text = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        """Stays silent: failures show what was asked."""
+
+
+def _identity(dev, directory: pathlib.Path) -> tuple[str, str]:
+    ca = x509.load_pem_x509_certificate(dev.ca_pem.encode())
+    ca_key = serialization.load_pem_private_key((dev.directory / "ca.key").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "webhook")]))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    chain, key_file = directory / "webhook.pem", directory / "webhook.key"
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return str(chain), str(key_file)
