@@ -1,10 +1,10 @@
 //! What every kind of connector does. Each test runs on all kinds.
 
 use model::{
-    DeviceId, HubCredentials, InitialTwin, Order, Sha256Thumbprint, SymmetricKeyPair, TwinCollection,
-    TwinOrder,
+    Carried, DeviceId, HubCredentials, InitialTwin, Order, Properties, Sha256Thumbprint, SymmetricKeyPair,
+    TwinCollection, TwinOrder,
 };
-use provisioning::ports::{HubError, Removed};
+use provisioning::ports::{HubDevice, HubError, HubVersion, Removed};
 use serde_json::{Value, json};
 use testkit::sample::{self, key};
 use wire::hub::{Device, IfMatch, TwinChange};
@@ -32,6 +32,36 @@ fn keep(id: &str, credentials: HubCredentials) -> Order {
     Order { twin: TwinOrder::Keep { if_lost: start() }, ..seed(id, credentials) }
 }
 
+/// An order for a device that lived at another hub.
+fn carry(id: &str, credentials: HubCredentials) -> Order {
+    Order { twin: TwinOrder::Carry { if_lost: start() }, ..seed(id, credentials) }
+}
+
+/// Every character that a device ID may have beside letters and digits.
+const ODD_ID: &str = "dev-1:.+%_#*?!(),=@;$'";
+
+fn section(value: Value, version: u64) -> Properties {
+    Properties { value: value.as_object().cloned().unwrap(), version }
+}
+
+/// What a device had that was used at its hub, and that an operator may have disabled there.
+fn used(disabled: Option<&str>) -> Carried {
+    Carried {
+        tags: json!({"site": "y", "deep": {"list": [1, {"a": 1.5}]}}).as_object().cloned().unwrap(),
+        desired: section(json!({"rate": 6, "more": {"on": true}}), 7),
+        reported: section(json!({"firmware": "1.2", "deep": {"a": [true]}}), 4),
+        disabled: disabled.map(str::to_owned),
+    }
+}
+
+async fn found(world: &World, id: &str) -> Option<HubDevice> {
+    world.connector.find_device(&DeviceId::parse(id).unwrap()).await.unwrap()
+}
+
+async fn removed(world: &World, id: &str, version: &HubVersion) -> Removed {
+    world.connector.remove_device(&DeviceId::parse(id).unwrap(), version).await.unwrap()
+}
+
 /// Does the same on every kind of connector.
 async fn on_all(test: impl AsyncFn(&World)) {
     for way in WAYS {
@@ -43,8 +73,7 @@ async fn on_all(test: impl AsyncFn(&World)) {
 #[tokio::test]
 async fn a_device_is_created_with_its_twin_and_repeating_changes_nothing() {
     on_all(async |world| {
-        // Every character that a device ID may have beside letters and digits.
-        let id = "dev-1:.+%_#*?!(),=@;$'";
+        let id = ODD_ID;
         world.connector.ensure_device(&seed(id, keys(7, 8))).await.unwrap();
         let created = world.shown(id);
         let (device, shown) = &created;
@@ -200,6 +229,133 @@ async fn orders_that_meet_at_one_device_leave_one_device() {
         }
         assert_eq!(world.hub.counts().unwrap().devices, 20);
         assert_eq!(world.shown("d19").1["properties"]["desired"]["$version"], 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_arrives_with_all_that_it_had() {
+    on_all(async |world| {
+        let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
+        for (id, credentials, disabled) in [
+            (ODD_ID, keys(7, 8), None),
+            ("leaf", leaf, Some("stolen")),
+            ("without-reason", keys(7, 8), Some("")),
+        ] {
+            let (order, carried) = (carry(id, credentials), used(disabled));
+            world.connector.receive_device(&order, &carried).await.unwrap();
+            let (device, shown) = world.shown(id);
+            assert_eq!(device["status"], if disabled.is_some() { "disabled" } else { "enabled" });
+            let reason = disabled.filter(|reason| !reason.is_empty());
+            assert_eq!(device.get("statusReason").and_then(Value::as_str), reason, "{device}");
+            assert_eq!(shown["tags"], Value::Object(carried.tags.clone()));
+            let properties = &shown["properties"];
+            assert_eq!(
+                (&properties["desired"]["rate"], &properties["desired"]["$version"]),
+                (&json!(6), &json!(7))
+            );
+            let reported = &properties["reported"];
+            assert_eq!((&reported["firmware"], &reported["$version"]), (&json!("1.2"), &json!(4)));
+            let arrived = found(world, id).await.unwrap();
+            assert_eq!((arrived.carried, arrived.credentials), (carried, Some(order.credentials)));
+        }
+        world
+            .connector
+            .receive_device(&Order { iot_edge: true, ..carry("edge", keys(7, 8)) }, &used(None))
+            .await
+            .unwrap();
+        assert_eq!(world.shown("edge").0["capabilities"]["iotEdge"], true);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_arrives_takes_the_place_of_what_was_there_and_may_arrive_again() {
+    on_all(async |world| {
+        world.connector.receive_device(&carry("d", keys(1, 2)), &used(Some("stolen"))).await.unwrap();
+        let mut last = found(world, "d").await.unwrap();
+        let carried = Carried {
+            tags: json!({"other": 1}).as_object().cloned().unwrap(),
+            desired: section(json!({"rate": 9}), 3),
+            reported: section(json!({}), 1),
+            disabled: None,
+        };
+        let mut twins = Vec::new();
+        for _ in 0..2 {
+            world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await.unwrap();
+            let arrived = found(world, "d").await.unwrap();
+            assert_eq!((&arrived.carried, &arrived.credentials), (&carried, &Some(keys(7, 8))));
+            assert_eq!(
+                removed(world, "d", &last.version).await,
+                Removed::Changed,
+                "a removal that was on its way"
+            );
+            twins.push(world.shown("d").1["etag"].clone());
+            last = arrived;
+        }
+        assert_eq!(twins[0], twins[1], "nothing is left to write into the twin");
+        assert_eq!(world.hub.counts().unwrap().devices, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_arrive_as_it_was_is_refused() {
+    on_all(async |world| {
+        let carried = Carried { desired: section(json!({"a.b": 1}), 2), ..used(None) };
+        let refused = world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await;
+        assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_is_found_as_it_is_now() {
+    on_all(async |world| {
+        assert_eq!(found(world, ODD_ID).await, None);
+        world.connector.ensure_device(&seed(ODD_ID, keys(7, 8))).await.unwrap();
+        let first = found(world, ODD_ID).await.unwrap();
+        assert_eq!(found(world, ODD_ID).await.as_ref(), Some(&first), "looking changes nothing");
+        assert_eq!(first.credentials, Some(keys(7, 8)));
+        let desired = section(json!({"rate": 5, "deep": {"list": [1, {"a": 1.5}]}}), 2);
+        let tags = json!({"site": "x"}).as_object().cloned().unwrap();
+        assert_eq!(first.carried, Carried { tags, desired, reported: section(json!({}), 1), disabled: None });
+
+        let id = DeviceId::parse(ODD_ID).unwrap();
+        let mut device: Device = world.hub.device(&id).unwrap().unwrap();
+        device.status = Some(wire::hub::Status::Disabled);
+        device.status_reason = Some("lost".to_owned());
+        device.authentication = serde_json::from_value(json!({"type": "certificateAuthority"})).unwrap();
+        world.hub.put_device(&id, device, IfMatch::Any).await.unwrap();
+        let second = found(world, ODD_ID).await.unwrap();
+        assert_ne!(second.version, first.version);
+        assert_eq!(second.credentials, None, "the service writes no such credentials");
+        assert_eq!(second.carried, Carried { disabled: Some("lost".to_owned()), ..first.carried });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_version_that_was_looked_at_is_removed() {
+    on_all(async |world| {
+        assert_eq!(removed(world, ODD_ID, &HubVersion("MQ==".to_owned())).await, Removed::Gone, "absent");
+        world.connector.ensure_device(&seed(ODD_ID, keys(7, 8))).await.unwrap();
+        let stale = found(world, ODD_ID).await.unwrap().version;
+        world.connector.ensure_device(&keep(ODD_ID, keys(7, 9))).await.unwrap();
+        let before = world.shown(ODD_ID);
+        assert_eq!(removed(world, ODD_ID, &stale).await, Removed::Changed);
+        assert_eq!(world.shown(ODD_ID), before);
+
+        let right = found(world, ODD_ID).await.unwrap().version;
+        assert_eq!(removed(world, ODD_ID, &right).await, Removed::Gone);
+        assert_eq!(found(world, ODD_ID).await, None);
+        world.connector.ensure_device(&seed(ODD_ID, keys(7, 9))).await.unwrap();
+        assert_eq!(
+            removed(world, ODD_ID, &right).await,
+            Removed::Changed,
+            "created anew, it is another device"
+        );
+        assert!(found(world, ODD_ID).await.is_some());
     })
     .await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hub::{RestConnector, RestLink};
-use model::{DeviceId, InitialTwin, Order, TwinOrder};
+use model::{Carried, DeviceId, InitialTwin, Order, Properties, TwinOrder};
 use net::client::Deadlines;
 use provisioning::ports::{Delay, HubConnector, HubError, HubVersion};
 use serde_json::{Value, json};
@@ -261,4 +261,32 @@ async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
         }
     }
     assert_eq!((busy, late, script.connections()), (68, 32, 32));
+}
+
+#[tokio::test]
+async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
+    let refused = r#"{"isSuccessful":false,"errors":[{"errorCode":"ArgumentInvalid"}],"warnings":[]}"#;
+    let taken = r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#;
+    let script =
+        Script::start([Step::reply(400, refused), Step::reply(200, taken), Step::reply(200, "{}")]).await;
+    let section = |value: Value, version| Properties { value: value.as_object().cloned().unwrap(), version };
+    let carried = Carried {
+        tags: json!({"site": "x"}).as_object().cloned().unwrap(),
+        desired: section(json!({"rate": 5}), 7),
+        reported: section(json!({"firmware": "1.2"}), 4),
+        disabled: Some("lost".to_owned()),
+    };
+    connector(&script).receive_device(&order(), &carried).await.unwrap();
+    let requests = script.requests();
+    let asked: Vec<_> = requests.iter().map(|request| request.split('?').next().unwrap()).collect();
+    assert_eq!(asked, ["POST /devices", "POST /devices", "PUT /twins/d"]);
+    let bodies: Vec<Value> = script.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(bodies[0][0]["properties"]["reported"], json!({"firmware": "1.2", "$version": 4}));
+    assert_eq!(bodies[0][0]["properties"]["desired"], json!({"rate": 5, "$version": 7}));
+    assert_eq!(bodies[1][0].get("properties"), None);
+    for body in &bodies[..2] {
+        assert_eq!((&body[0]["status"], &body[0]["statusReason"]), (&json!("disabled"), &json!("lost")));
+    }
+    assert_eq!(bodies[2]["tags"], json!({"site": "x"}));
+    assert_eq!(bodies[2]["properties"], json!({"desired": {"rate": 5}}));
 }

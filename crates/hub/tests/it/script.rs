@@ -46,8 +46,15 @@ pub struct Script {
 #[derive(Default)]
 struct State {
     steps: Mutex<VecDeque<Step>>,
-    heard: Mutex<Vec<(String, String)>>,
+    heard: Mutex<Vec<Heard>>,
     connections: Mutex<usize>,
+}
+
+/// One request.
+struct Heard {
+    line: String,
+    token: String,
+    body: String,
 }
 
 impl Script {
@@ -71,7 +78,12 @@ impl Script {
 
     /// `METHOD path If-Match:…` of each request so far.
     pub fn requests(&self) -> Vec<String> {
-        self.state.heard.lock().unwrap().iter().map(|(request, _)| request.clone()).collect()
+        self.state.heard.lock().unwrap().iter().map(|heard| heard.line.clone()).collect()
+    }
+
+    /// The bodies of the requests so far.
+    pub fn bodies(&self) -> Vec<String> {
+        self.state.heard.lock().unwrap().iter().map(|heard| heard.body.clone()).collect()
     }
 
     pub fn last_request(&self) -> String {
@@ -79,7 +91,7 @@ impl Script {
     }
 
     pub fn last_token(&self) -> String {
-        self.state.heard.lock().unwrap().last().unwrap().1.clone()
+        self.state.heard.lock().unwrap().last().unwrap().token.clone()
     }
 
     pub fn connections(&self) -> usize {
@@ -139,8 +151,8 @@ async fn serve(acceptor: TlsAcceptor, tcp: TcpStream, state: &State) -> Option<(
     }
 }
 
-/// The next request and its token.
-async fn request(stream: &mut TlsStream<TcpStream>) -> Option<(String, String)> {
+/// The next request.
+async fn request(stream: &mut TlsStream<TcpStream>) -> Option<Heard> {
     let mut bytes = Vec::new();
     let head_end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -159,5 +171,9 @@ async fn request(stream: &mut TlsStream<TcpStream>) -> Option<(String, String)> 
     }
     let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
     let if_match = header("if-match").map(|etag| format!(" If-Match:{etag}")).unwrap_or_default();
-    Some((format!("{line}{if_match}"), header("authorization").unwrap_or_default()))
+    Some(Heard {
+        line: format!("{line}{if_match}"),
+        token: header("authorization").unwrap_or_default(),
+        body: String::from_utf8(bytes[head_end + 4..].to_vec()).unwrap(),
+    })
 }
