@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use model::{Day, DeviceId, HostPort, HostPortError, KeyError, SymmetricKey};
 use net::client::{Call, HttpsConnection};
 use serde_json::{Value, json};
@@ -186,13 +186,15 @@ pub(crate) struct Request<'a> {
     pub(crate) path: &'a str,
     /// The version that is meant, as a header has it.
     pub(crate) if_match: Option<&'a str>,
+    /// More headers: names in lower case.
+    pub(crate) headers: &'a [(&'static str, &'a str)],
     pub(crate) body: Option<&'a Value>,
 }
 
 impl<'a> Request<'a> {
     /// A request without body.
     pub(crate) fn new(method: Method, path: &'a str) -> Request<'a> {
-        Request { method, path, if_match: None, body: None }
+        Request { method, path, if_match: None, headers: &[], body: None }
     }
 }
 
@@ -221,27 +223,38 @@ impl Operator {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, OperatorError> {
-        self.ask(Request { method, path, if_match: None, body }).await
+        self.ask(Request { body, ..Request::new(method, path) }).await
     }
 
     /// Asks. The answer is null when it has no body.
     pub(crate) async fn ask(&mut self, request: Request<'_>) -> Result<Value, OperatorError> {
-        let Request { method, path, if_match, body } = request;
+        let (_, answer) = self.ask_with_headers(request).await?;
+        Ok(answer)
+    }
+
+    /// Asks where the headers of the answer count as well.
+    pub(crate) async fn ask_with_headers(
+        &mut self,
+        request: Request<'_>,
+    ) -> Result<(HeaderMap, Value), OperatorError> {
+        let Request { method, path, if_match, headers, body } = request;
         let token = self.token();
         let separator = if path.contains('?') { '&' } else { '?' };
         let path_and_query = format!("{path}{separator}api-version={}", self.api_version);
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let authorization = Some(token.as_str());
-        let call = Call { method, path_and_query, authorization, if_match, body, ..Call::default() };
+        let call =
+            Call { method, path_and_query, authorization: Some(token.as_str()), if_match, headers, body };
         let response = self.connection().await?.call(call).await.map_err(TransportError::from)?;
         let (head, body) = response.into_parts();
         if !head.status.is_success() {
             return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
         }
         if body.is_empty() {
-            return Ok(Value::Null);
+            return Ok((head.headers, Value::Null));
         }
-        serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))
+        let answer =
+            serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))?;
+        Ok((head.headers, answer))
     }
 
     /// Reads what may not be there.

@@ -12,6 +12,7 @@ pub mod hub;
 pub mod registration;
 pub mod serve;
 mod service;
+mod table;
 mod target;
 pub mod usage;
 

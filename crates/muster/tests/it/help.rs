@@ -31,7 +31,13 @@ async fn every_command_has_an_example() {
         &["hub", "check"],
         &["hub", "policy"],
         &["attest", "explain"],
+        &["registration", "list"],
+        &["registration", "show"],
+        &["registration", "explain"],
+        &["registration", "cancel"],
+        &["registration", "delete"],
         &["registration", "attempts"],
+        &["registration", "cleanups"],
         &["usage"],
     ] {
         let ended = muster(command.iter().chain(&["--help"])).await;
@@ -54,6 +60,14 @@ async fn wrong_usage_is_refused_with_status_2() {
         (&["hub", "show", "--dev", ".", "a b"], "hub name"),
         (&["hub", "update", "--dev", ".", "h", "--weight", "many"], "--weight"),
         (&["hub", "policy", "--dev", ".", "custom"], "geoLatency"),
+        (
+            &["registration", "list", "--dev", ".", "--status", "lost"],
+            "assigning, assigned, failed, disabled",
+        ),
+        (&["registration", "list", "--dev", ".", "--top", "0"], "--top"),
+        (&["registration", "show", "--dev", ".", "a b"], "registration ID"),
+        (&["registration", "cleanups", "--dev", ".", "--forget", "hub"], "hub.example/device-1"),
+        (&["registration", "cleanups", "--dev", ".", "--forget", "a b/d"], "hub name"),
         (&["fleet", "--dev", ".", "--endpoint", "x"], "--endpoint"),
         (&["fleet", "--dev", ".", "--transport", "coap"], "mixed"),
         (&["fleet", "--dev", ".", "--ca-key", "x"], "--ca-cert"),

@@ -11,5 +11,6 @@ mod fleet;
 mod help;
 mod linked_hub;
 mod program;
+mod registration;
 mod serve;
 mod tpm;

@@ -1,7 +1,9 @@
 //! Linked hubs for people.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
+
+use crate::commands::table::{new, seconds, text};
 
 /// One line per hub.
 pub fn of_links(links: &[Value]) -> Table {
@@ -52,21 +54,6 @@ pub fn of_link(link: &Value) -> Table {
     table
 }
 
-fn new(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
-    table
-}
-
-/// A text or a number; nothing when it is not there.
-fn text(link: &Value, pointer: &str) -> String {
-    match link.pointer(pointer) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    }
-}
-
 fn yes_or_no(link: &Value, pointer: &str) -> String {
     let word = match link.pointer(pointer).and_then(Value::as_bool) {
         Some(true) => "yes",
@@ -74,9 +61,4 @@ fn yes_or_no(link: &Value, pointer: &str) -> String {
         None => "",
     };
     word.to_owned()
-}
-
-/// An instant without its fraction.
-fn seconds(instant: &str) -> String {
-    instant.split_once('.').map_or(instant.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
