@@ -16,6 +16,7 @@ mod muster;
 mod outage;
 mod scale;
 mod table;
+mod tpm;
 
 use clap::{Parser, Subcommand};
 
@@ -51,6 +52,8 @@ enum Part {
     Transports,
     /// Only registrations per second while one of three hubs is in trouble.
     Outage,
+    /// Only the challenge to a TPM, against the RSA in it.
+    Tpm,
     /// Completes handshakes and answers with a fixed reply.
     #[command(hide = true)]
     Bare,
@@ -88,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
         Some(Part::Transports) => transports(program.size()).await,
+        Some(Part::Tpm) => tpm(),
         Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
@@ -104,6 +108,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
     decisions().await?;
+    tpm()?;
     outage(size).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
@@ -127,5 +132,10 @@ async fn outage(size: load::Size) -> anyhow::Result<()> {
 
 async fn decisions() -> anyhow::Result<()> {
     table::decisions(&decide::measure().await?);
+    Ok(())
+}
+
+fn tpm() -> anyhow::Result<()> {
+    table::tpm(&tpm::measure()?);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::{
     load::{Cost, Line, Throughput},
     outage::{Mood, Seen},
     scale::{AtSize, IdleMemory},
+    tpm::Costs,
 };
 
 /// Server CPU time by credentials, transport and connection.
@@ -82,6 +83,16 @@ pub fn decisions(rates: &[Rates]) {
     }
     println!("{table}");
     println!("a decision: the hub for a device of a group, with the record of what was considered.\n");
+}
+
+/// A TPM's challenge.
+pub fn tpm(costs: &Costs) {
+    let mut table = table(&["challenge to a TPM with RSA-2048 keys", "µs", "÷ bare"]);
+    let ratio = costs.challenge.as_secs_f64() / costs.rsa.as_secs_f64();
+    table.add_row(row("two bare RSA-OAEP encryptions", &[micros(costs.rsa), String::new()]));
+    table.add_row(row("the whole challenge", &[micros(costs.challenge), format!("{ratio:.2}")]));
+    println!("{table}");
+    println!("one core, both in turn; keys come as moduli each time, as from a TPM\n");
 }
 
 /// Registrations while a hub is in trouble.
