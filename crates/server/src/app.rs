@@ -140,13 +140,14 @@ impl App {
 
         let authorities =
             AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
+        let metrics = authorities.metrics();
         let desk = Desk::new(Arc::clone(&provisioning));
         let ports = Ports { clock, entropy };
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
         let service = service_api::router(service_api);
-        let router = web::router(device_api.router(), service);
+        let router = web::router(device_api.router(), service, metrics);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         Ok(App {

@@ -12,6 +12,8 @@ use provisioning::{
 };
 use tokio::task::JoinSet;
 
+use crate::metrics::{Counts, Metrics};
+
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_secs(30);
 
@@ -41,6 +43,7 @@ pub(crate) struct AuthorityWatch {
     /// When each list was last asked for, and from where.
     asked: HashMap<(IdScope, CaReference), (CrlAddress, Timestamp)>,
     warned: Option<Timestamp>,
+    metrics: Arc<Metrics>,
 }
 
 impl AuthorityWatch {
@@ -51,7 +54,13 @@ impl AuthorityWatch {
         clock: Arc<dyn Clock>,
     ) -> AuthorityWatch {
         let tls = net::tls::client_config_of_system().ok();
-        AuthorityWatch { provisioning, store, clock, tls, asked: HashMap::new(), warned: None }
+        let (asked, metrics) = (HashMap::new(), Arc::default());
+        AuthorityWatch { provisioning, store, clock, tls, asked, warned: None, metrics }
+    }
+
+    /// Where it shows what it found.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Starts it; dropping the set ends it.
@@ -78,9 +87,11 @@ impl AuthorityWatch {
         let now = self.clock.now();
         if self.warned.is_none_or(|warned| is_over(warned, WARN_AGAIN_SECS, now)) {
             self.warned = Some(now);
+            let mut counts = Counts::default();
             for instance in &instances {
-                self.warn(instance, now).await;
+                self.warn(instance, now, &mut counts).await;
             }
+            self.metrics.set(counts);
         }
     }
 
@@ -135,10 +146,11 @@ impl AuthorityWatch {
         taken.map(|list| list.crl.len()).map_err(|error| error.to_string())
     }
 
-    async fn warn(&self, instance: &Instance, now: Timestamp) {
+    async fn warn(&self, instance: &Instance, now: Timestamp, counts: &mut Counts) {
         let scope = &instance.id_scope;
         match self.provisioning.expiring(instance, now.plus_seconds(WARN_BEFORE_SECS)).await {
             Ok(expiring) => {
+                counts.add(&instance.name, &expiring);
                 for it in expiring.certificates.iter().take(MAX_WARNINGS) {
                     let info = it.certificate.info();
                     tracing::warn!(instance.id_scope = %scope, held_by = holder(&it.holder), subject = info.subject_name, not_after = %info.not_after, "a certificate expires soon, or has expired");
@@ -180,6 +192,8 @@ fn is_over(since: Timestamp, seconds: i64, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use durable::Sealer;
     use model::{CaCertificateDraft, IfMatch};
     use provisioning::{
@@ -189,7 +203,12 @@ mod tests {
     };
     use store::EmbeddedStore;
     use testkit::{
-        ca::Authority, clock::SteppedClock, crl::Revocations, entropy::SeededEntropy, hub::FakeHubs, sample,
+        ca::{Authority, Profile},
+        clock::SteppedClock,
+        crl::Revocations,
+        entropy::SeededEntropy,
+        hub::FakeHubs,
+        sample,
         webhook::FakeWebhook,
     };
     use tokio::{
@@ -223,10 +242,8 @@ mod tests {
         [head.as_bytes(), body].concat()
     }
 
-    #[tokio::test]
-    async fn lists_are_fetched_while_they_are_to_be_and_bad_ones_change_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(&folder.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    async fn set_up(folder: &Path) -> (Arc<dyn Store>, Arc<SteppedClock>, Arc<Provisioning>) {
+        let store = EmbeddedStore::open(&folder.join("db"), Sealer::from_key([7; 32])).unwrap();
         let (store, clock): (Arc<dyn Store>, _) = (Arc::new(store), Arc::new(SteppedClock::default()));
         store.put_instance(sample::instance("one")).await.unwrap();
         let provisioning = Arc::new(Provisioning::new(Ports {
@@ -237,6 +254,42 @@ mod tests {
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         }));
+        (store, clock, provisioning)
+    }
+
+    #[tokio::test]
+    async fn the_gauge_counts_what_expires_within_thirty_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock, provisioning) = set_up(folder.path()).await;
+        let instance = sample::instance("one");
+        for (name, days) in [("soon", 10), ("later", 40)] {
+            let not_after = clock.now().plus_seconds(days * 86_400);
+            let root = Authority::self_signed(&Profile { not_after, ..Profile::ca(name) });
+            let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
+            let name = sample::ca_reference(name);
+            provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        }
+        let mut watch = AuthorityWatch::new(provisioning, store, clock.clone());
+        let metrics = watch.metrics();
+        let shown = |kind: &str, count: usize| {
+            let name = &instance.name;
+            let line =
+                format!("\nmuster_certificates_expiring{{instance=\"{name}\",kind=\"{kind}\"}} {count}\n");
+            assert!(metrics.text().contains(&line), "{}", metrics.text());
+        };
+        watch.look().await;
+        shown("ca", 1);
+        shown("group", 0);
+        shown("individual", 0);
+        clock.advance(Duration::from_secs(15 * 86_400));
+        watch.look().await;
+        shown("ca", 2);
+    }
+
+    #[tokio::test]
+    async fn lists_are_fetched_while_they_are_to_be_and_bad_ones_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock, provisioning) = set_up(folder.path()).await;
         let root = Authority::root("Root");
         let list = |number: u64| Revocations::made_at(number, clock.now().plus_seconds(-60)).signed_by(&root);
         let url = publish(vec![

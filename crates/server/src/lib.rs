@@ -8,6 +8,7 @@ pub mod config;
 pub mod dev;
 mod links;
 pub mod logging;
+mod metrics;
 mod ports;
 mod reconcile;
 mod watch;
