@@ -37,8 +37,8 @@ async fn enrolled(world: &World, kind: Kind) -> SoftTpm {
 }
 
 /// The client's side of SASL, frame by frame.
-struct Sasl {
-    stream: ByteStream,
+pub struct Sasl {
+    pub stream: ByteStream,
     input: BytesMut,
 }
 
@@ -50,7 +50,7 @@ enum Next {
 
 impl Sasl {
     /// Chooses the mechanism, which must be offered.
-    async fn begin(stream: ByteStream, first: Vec<u8>) -> Sasl {
+    pub async fn begin(stream: ByteStream, first: Vec<u8>) -> Sasl {
         let mut sasl = Sasl { stream, input: BytesMut::new() };
         let mut output = BytesMut::new();
         encode_protocol(Protocol::Sasl, &mut output);
@@ -99,11 +99,11 @@ impl Sasl {
         }
     }
 
-    async fn respond(&mut self, bytes: &[u8]) {
+    pub async fn respond(&mut self, bytes: &[u8]) {
         self.send(SaslFrame::Response([&[0], bytes].concat().into())).await;
     }
 
-    async fn over(&mut self) -> SaslCode {
+    pub async fn over(&mut self) -> SaslCode {
         match self.next().await {
             Next::Over(code) => code,
             Next::Asked(bytes) => panic!("asked {bytes:?}"),
@@ -112,18 +112,31 @@ impl Sasl {
 
     /// As far as the challenge.
     async fn challenged(&mut self, tpm: &SoftTpm) -> Device {
+        Device::new(SCOPE, ID, self.opened(tpm).await.unwrap())
+    }
+
+    /// The key in the challenge, if there is one.
+    pub async fn opened(&mut self, tpm: &SoftTpm) -> Result<SymmetricKey, SaslCode> {
         assert_eq!(self.asked().await, [0][..]);
         self.respond(tpm.identity().storage_root_key.as_bytes()).await;
-        let first = self.asked().await;
+        let first = match self.next().await {
+            Next::Asked(first) => first,
+            Next::Over(code) => return Err(code),
+        };
         self.send(SaslFrame::Response(Bytes::from_static(&[0]))).await;
         let second = self.asked().await;
         assert_eq!((first[0], second[0]), (0x80, 0xC1));
-        Device::new(SCOPE, ID, tpm.open(&[&first[1..], &second[1..]].concat()).key)
+        Ok(tpm.open(&[&first[1..], &second[1..]].concat()).key)
     }
 }
 
 fn first(tpm: &SoftTpm) -> Vec<u8> {
-    [format!("\0{SCOPE}\0{ID}\0").as_bytes(), tpm.identity().endorsement_key.as_bytes()].concat()
+    first_of(SCOPE, ID, tpm)
+}
+
+/// What the mechanism begins with.
+pub fn first_of(scope: &str, id: &str, tpm: &SoftTpm) -> Vec<u8> {
+    [format!("\0{scope}\0{id}\0").as_bytes(), tpm.identity().endorsement_key.as_bytes()].concat()
 }
 
 /// The key that an assigned device is handed must be the one that its hub knows.

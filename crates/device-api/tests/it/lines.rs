@@ -30,6 +30,19 @@ pub enum Transport {
 pub const TRANSPORTS: [Transport; 5] =
     [Transport::Https, Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs];
 
+impl Transport {
+    /// A stream on which the protocol is spoken, up to its first byte.
+    pub async fn dial(self, world: &World, presented: Option<&Presented>) -> ByteStream {
+        match self {
+            Transport::Https => world.dial_https(presented).await,
+            Transport::Mqtt => world.dial_mqtts(presented).await,
+            Transport::MqttWs => upgraded(world, presented, "mqtt").await,
+            Transport::Amqp => world.dial_amqps(presented).await,
+            Transport::AmqpWs => upgraded(world, presented, "AMQPWSB10").await,
+        }
+    }
+}
+
 /// An open line of one device.
 pub struct Line {
     device: Device,
@@ -63,16 +76,18 @@ impl Line {
         presented: Option<&Presented>,
     ) -> Line {
         let token = presented.is_none().then(|| device.token());
+        let stream = transport.dial(world, presented).await;
         let wire = match transport {
-            Transport::Https => Wire::Https(world.http(presented).await),
-            Transport::Mqtt => mqtt(world.dial_mqtts(presented).await, device, token.clone()).await,
-            Transport::MqttWs => mqtt(upgraded(world, presented, "mqtt").await, device, token.clone()).await,
-            Transport::Amqp => amqp(world.dial_amqps(presented).await, device, token.as_deref()).await,
-            Transport::AmqpWs => {
-                amqp(upgraded(world, presented, "AMQPWSB10").await, device, token.as_deref()).await
-            }
+            Transport::Https => Wire::Https(Http::new(stream).await),
+            Transport::Mqtt | Transport::MqttWs => mqtt(stream, device, token.clone()).await,
+            Transport::Amqp | Transport::AmqpWs => amqp(stream, device, token.as_deref()).await,
         };
         Line { device: device.clone(), token, wire }
+    }
+
+    /// Over an AMQP stream whose SASL layer let the device in already.
+    pub async fn let_in(stream: ByteStream, device: &Device) -> Line {
+        Line { device: device.clone(), token: None, wire: amqp(stream, device, None).await }
     }
 
     pub async fn register(&mut self) -> Said {

@@ -18,4 +18,5 @@ mod slow_hubs;
 mod tls;
 mod tpm;
 mod transports;
+mod transports_tpm;
 mod world;
