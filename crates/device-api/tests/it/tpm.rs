@@ -12,28 +12,34 @@ use wire::mqtt::{Connect, ConnectReturnCode};
 use crate::{
     http::{Reply, VERSION, register_path},
     mqtt_client::{Mqtt, POLL, REGISTER, connect},
+    tls::ByteStream,
     world::{AT_ONCE, Device, IN_TIME, SCOPE, World, individual},
 };
 
 /// A device whose TPM is enrolled.
-struct TpmDevice {
-    tpm: SoftTpm,
-    name: &'static str,
+pub struct TpmDevice {
+    pub tpm: SoftTpm,
+    pub name: String,
 }
 
 impl TpmDevice {
-    async fn new(world: &World, name: &'static str, kind: Kind) -> TpmDevice {
-        let tpm = SoftTpm::new(kind, kind);
+    async fn new(world: &World, name: &str, kind: Kind) -> TpmDevice {
+        TpmDevice::enrolled(world, kind, individual(name)).await
+    }
+
+    /// With the rest of its enrollment.
+    pub async fn enrolled(world: &World, kind: Kind, enrollment: IndividualEnrollment) -> TpmDevice {
+        let (tpm, name) = (SoftTpm::new(kind, kind), enrollment.registration_id.to_string());
         let endorsement_key = tpm.identity().endorsement_key.clone();
         let attestation =
             IndividualAttestation::Tpm(TpmAttestation { endorsement_key, storage_root_key: None });
-        world.enroll(IndividualEnrollment { attestation, ..individual(name) }).await;
+        world.enroll(IndividualEnrollment { attestation, ..enrollment }).await;
         TpmDevice { tpm, name }
     }
 
     /// With the key from a challenge.
     fn with(&self, key: SymmetricKey) -> Device {
-        Device::new(SCOPE, self.name, key)
+        Device::new(SCOPE, &self.name, key)
     }
 
     /// Before it has one.
@@ -41,14 +47,14 @@ impl TpmDevice {
         self.with(sample::key(1))
     }
 
-    fn body(&self) -> Value {
+    pub fn body(&self) -> Value {
         let identity = self.tpm.identity();
         let (endorsement, storage) = (&identity.endorsement_key, &identity.storage_root_key);
         let tpm = json!({"endorsementKey": endorsement.to_base64(), "storageRootKey": storage.to_base64()});
         json!({"registrationId": self.name, "tpm": tpm})
     }
 
-    fn open(&self, json: &Value) -> SymmetricKey {
+    pub fn open(&self, json: &Value) -> SymmetricKey {
         self.tpm.open(&STANDARD.decode(json["authenticationKey"].as_str().unwrap()).unwrap()).key
     }
 
@@ -64,10 +70,11 @@ impl TpmDevice {
     }
 
     /// The key that an assigned device is handed must be the one that its hub knows.
-    fn check_handed(&self, world: &World, json: &Value) {
+    pub fn check_handed(&self, world: &World, json: &Value) {
         assert_eq!(json["status"], "assigned", "{json}");
         let state = &json["registrationState"];
-        let at_hub = world.hub().devices().into_values().next().unwrap();
+        let mut devices = world.hub().devices().into_iter();
+        let (_, at_hub) = devices.find(|(id, _)| id.as_str() == self.name).unwrap();
         let HubCredentials::SymmetricKeys(pair) = at_hub.credentials else { panic!("{at_hub:?}") };
         assert_eq!(pair.primary, self.open(&state["tpm"]), "{state}");
     }
@@ -130,7 +137,7 @@ async fn a_hub_that_takes_its_time() {
 async fn what_is_refused_says_what_to_do_only_to_who_holds_a_token() {
     let world = World::new(IN_TIME).await;
     let device = TpmDevice::new(&world, "reg-1", Kind::P256).await;
-    let thief = TpmDevice { tpm: SoftTpm::new(Kind::P256, Kind::P256), name: "reg-1" };
+    let thief = TpmDevice { tpm: SoftTpm::new(Kind::P256, Kind::P256), name: "reg-1".into() };
     let unknown = device.without_key().token();
     let reply = put(&world, &device, &device.body(), Some(unknown)).await;
     reply.check_error("a token before a challenge", 401_002);
@@ -170,10 +177,10 @@ async fn keys_that_are_none_are_refused_by_name() {
 }
 
 /// Without a password a device is let in over MQTT only to be challenged.
-async fn asking(world: &World, device: &TpmDevice) -> Mqtt {
-    let mut mqtt = world.mqtt(None).await;
-    let username = format!("{}/api-version=2021-06-01&attestation=tpm", device.without_key().resource());
-    let greeting = Connect { username: Some(username), password: None, ..connect(&device.without_key()) };
+pub async fn asking(stream: ByteStream, device: &Device) -> Mqtt {
+    let mut mqtt = Mqtt::new(stream);
+    let username = format!("{}/api-version=2021-06-01&attestation=tpm", device.resource());
+    let greeting = Connect { username: Some(username), password: None, ..connect(device) };
     assert_eq!(mqtt.enter(greeting).await, ConnectReturnCode::Accepted);
     mqtt
 }
@@ -182,7 +189,7 @@ async fn asking(world: &World, device: &TpmDevice) -> Mqtt {
 async fn over_mqtt() {
     let world = World::new(IN_TIME).await;
     let device = TpmDevice::new(&world, "reg-1", Kind::Rsa).await;
-    let mut mqtt = asking(&world, &device).await;
+    let mut mqtt = asking(world.dial_mqtts(None).await, &device.without_key()).await;
     let response = mqtt.request(format!("{REGISTER}1"), device.body().to_string()).await;
     assert_eq!(response.topic, "401/?$rid=1");
     let proved = device.challenged(&response.json);

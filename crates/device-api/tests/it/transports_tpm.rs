@@ -1,34 +1,27 @@
 //! What holds over every transport for a device with a TPM: each registration begins with a challenge, which HTTPS and
 //! MQTT give in reply to a request and AMQP while SASL goes on.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use model::{
-    EnrollmentSettings, HubCredentials, IndividualAttestation, IndividualEnrollment, ProvisioningStatus,
-    SymmetricKey, TpmAttestation,
-};
-use serde_json::{Value, json};
+use model::{EnrollmentSettings, IndividualEnrollment, ProvisioningStatus, SymmetricKey};
+use serde_json::Value;
 use testkit::{
     sample,
     tpm::{Kind, SoftTpm},
 };
-use wire::{
-    amqp::SaslCode,
-    mqtt::{Connect, ConnectReturnCode},
-};
+use wire::amqp::SaslCode;
 
 use crate::{
     amqp_tpm::{Sasl, first_of},
     http::{Http, VERSION, register_path},
     lines::{Line, Said, TRANSPORTS, Transport},
-    mqtt_client::{Mqtt, REGISTER, connect},
+    mqtt_client::REGISTER,
+    tpm::{TpmDevice, asking},
     world::{Device, HUB, IN_TIME, SCOPE, World, individual},
 };
 
 /// A device, and the TPM that it has.
 struct Case {
     transport: Transport,
-    name: String,
-    tpm: SoftTpm,
+    device: TpmDevice,
 }
 
 /// How a device without a challenge is turned away.
@@ -40,27 +33,27 @@ enum TurnedAway {
 
 impl Case {
     async fn new(world: &World, transport: Transport, provisioning_status: ProvisioningStatus) -> Case {
-        let (name, tpm) = (format!("tpm-{transport:?}"), SoftTpm::new(Kind::P256, Kind::P256));
-        let endorsement_key = tpm.identity().endorsement_key.clone();
-        let attestation =
-            IndividualAttestation::Tpm(TpmAttestation { endorsement_key, storage_root_key: None });
         let settings = EnrollmentSettings { provisioning_status, ..EnrollmentSettings::default() };
-        world.enroll(IndividualEnrollment { attestation, settings, ..individual(&name) }).await;
-        Case { transport, name, tpm }
+        let enrollment = IndividualEnrollment { settings, ..individual(&format!("tpm-{transport:?}")) };
+        Case { transport, device: TpmDevice::enrolled(world, Kind::P256, enrollment).await }
+    }
+
+    fn name(&self) -> &str {
+        &self.device.name
     }
 
     /// Has itself challenged, opens the challenge and registers with the key inside.
     async fn register(&self, world: &World) -> Said {
         self.line(world, SCOPE)
             .await
-            .unwrap_or_else(|_| panic!("{}: turned away", self.name))
+            .unwrap_or_else(|_| panic!("{}: turned away", self.name()))
             .register()
             .await
     }
 
     /// A line on which the device proved itself, or proves itself with each request.
     async fn line(&self, world: &World, scope: &str) -> Result<Line, TurnedAway> {
-        let device = |key| Device::new(scope, &self.name, key);
+        let device = |key| Device::new(scope, self.name(), key);
         match self.transport {
             Transport::Https => {
                 let key = self.opened(self.asked_over_https(world, &device(sample::key(1))).await)?;
@@ -71,11 +64,11 @@ impl Case {
                 Ok(Line::open(world, self.transport, &device(key), None).await)
             }
             Transport::Amqp | Transport::AmqpWs => {
-                let stream = self.transport.dial(world, None).await;
-                let mut sasl = Sasl::begin(stream, first_of(scope, &self.name, &self.tpm)).await;
-                let device = device(sasl.opened(&self.tpm).await.map_err(TurnedAway::Silently)?);
+                let (stream, tpm) = (self.transport.dial(world, None).await, &self.device.tpm);
+                let mut sasl = Sasl::begin(stream, first_of(scope, self.name(), tpm)).await;
+                let device = device(sasl.opened(tpm).await.map_err(TurnedAway::Silently)?);
                 sasl.respond(device.token().as_bytes()).await;
-                assert_eq!(sasl.over().await, SaslCode::Ok, "{}", self.name);
+                assert_eq!(sasl.over().await, SaslCode::Ok, "{}", self.name());
                 Ok(Line::let_in(sasl.stream, &device).await)
             }
         }
@@ -83,47 +76,29 @@ impl Case {
 
     async fn asked_over_https(&self, world: &World, device: &Device) -> (u64, Value) {
         let mut http = Http::new(self.transport.dial(world, None).await).await;
-        let call = http.call("PUT", register_path(device, VERSION)).body(self.body().to_string());
+        let call = http.call("PUT", register_path(device, VERSION)).body(self.device.body().to_string());
         let reply = call.send().await;
         (reply.status.as_u16().into(), reply.json())
     }
 
     async fn asked_over_mqtt(&self, world: &World, device: &Device) -> (u64, Value) {
-        let mut mqtt = Mqtt::new(self.transport.dial(world, None).await);
-        let username = format!("{}/api-version=2021-06-01&attestation=tpm", device.resource());
-        let greeting = Connect { username: Some(username), password: None, ..connect(device) };
-        assert_eq!(mqtt.enter(greeting).await, ConnectReturnCode::Accepted, "{}", self.name);
-        let response = mqtt.request(format!("{REGISTER}1"), self.body().to_string()).await;
+        let mut mqtt = asking(self.transport.dial(world, None).await, device).await;
+        let response = mqtt.request(format!("{REGISTER}1"), self.device.body().to_string()).await;
         let (status, _) = response.topic.split_once('/').unwrap();
         (status.parse().unwrap(), response.json)
-    }
-
-    fn body(&self) -> Value {
-        let identity = self.tpm.identity();
-        let (endorsement, storage) = (&identity.endorsement_key, &identity.storage_root_key);
-        let tpm = json!({"endorsementKey": endorsement.to_base64(), "storageRootKey": storage.to_base64()});
-        json!({"registrationId": self.name, "tpm": tpm})
     }
 
     fn opened(&self, (status, json): (u64, Value)) -> Result<SymmetricKey, TurnedAway> {
         if json.get("authenticationKey").is_none() {
             return Err(TurnedAway::With(status, json));
         }
-        assert_eq!((status, &json["keyName"]), (401, &"registration".into()), "{}", self.name);
-        Ok(self.key_in(&json))
+        assert_eq!((status, &json["keyName"]), (401, &"registration".into()), "{}", self.name());
+        Ok(self.device.open(&json))
     }
 
-    fn key_in(&self, json: &Value) -> SymmetricKey {
-        self.tpm.open(&STANDARD.decode(json["authenticationKey"].as_str().unwrap()).unwrap()).key
-    }
-
-    /// The key that the device is handed must be the one that its hub knows.
     fn check_handed(&self, world: &World, said: &Said) {
-        assert_eq!(said.assigned(), (HUB, &*self.name));
-        let devices = world.hub().devices();
-        let (_, at_hub) = devices.iter().find(|(id, _)| id.as_str() == self.name).unwrap();
-        let HubCredentials::SymmetricKeys(pair) = &at_hub.credentials else { panic!("{at_hub:?}") };
-        assert_eq!(pair.primary, self.key_in(&said.json["registrationState"]["tpm"]), "{}", self.name);
+        assert_eq!(said.assigned(), (HUB, self.name()));
+        self.device.check_handed(world, &said.json);
     }
 }
 
@@ -152,20 +127,20 @@ async fn cases(world: &World, status: ProvisioningStatus) -> Vec<Case> {
 async fn a_tpm_registers_and_comes_back() {
     let world = World::new(IN_TIME).await;
     for (number, case) in cases(&world, ProvisioningStatus::Enabled).await.iter().enumerate() {
-        let mut line = case.line(&world, SCOPE).await.unwrap_or_else(|_| panic!("{}", case.name));
+        let mut line = case.line(&world, SCOPE).await.unwrap_or_else(|_| panic!("{}", case.name()));
         let first = line.register().await;
         case.check_handed(&world, &first);
         let polled = line.poll(first.operation_id()).await;
-        assert_eq!(polled.status, 200, "{}", case.name);
+        assert_eq!(polled.status, 200, "{}", case.name());
         case.check_handed(&world, &polled);
         let replayed = line.register().await;
-        assert_eq!(replayed.error_code(), Some(401_002), "{}: a proof is good once", case.name);
+        assert_eq!(replayed.error_code(), Some(401_002), "{}: a proof is good once", case.name());
         let again = case.register(&world).await;
         case.check_handed(&world, &again);
-        let handed = |said: &Said| case.key_in(&said.json["registrationState"]["tpm"]);
-        assert_eq!(handed(&again), handed(&first), "{}: it keeps its key", case.name);
-        assert_eq!(world.hub().devices().len(), number + 1, "{}: one device", case.name);
-        assert_eq!(world.counted().await, 2 * (number as u64 + 1), "{}: two operations", case.name);
+        let handed = |said: &Said| case.device.open(&said.json["registrationState"]["tpm"]);
+        assert_eq!(handed(&again), handed(&first), "{}: it keeps its key", case.name());
+        assert_eq!(world.hub().devices().len(), number + 1, "{}: one device", case.name());
+        assert_eq!(world.counted().await, 2 * (number as u64 + 1), "{}: two operations", case.name());
     }
 }
 
@@ -174,8 +149,8 @@ async fn a_disabled_tpm_is_said_to_be() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Disabled).await {
         let said = case.register(&world).await;
-        assert_eq!((said.status_word(), said.error_code()), ("disabled", None), "{}: {said:?}", case.name);
-        assert_eq!(said.json["registrationState"].get("tpm"), None, "{}: no key", case.name);
+        assert_eq!((said.status_word(), said.error_code()), ("disabled", None), "{}: {said:?}", case.name());
+        assert_eq!(said.json["registrationState"].get("tpm"), None, "{}: no key", case.name());
     }
     assert!(world.hub().devices().is_empty());
 }
@@ -184,10 +159,11 @@ async fn a_disabled_tpm_is_said_to_be() {
 async fn another_tpm_is_not_challenged() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Enabled).await {
-        let thief = Case { tpm: SoftTpm::new(Kind::P256, Kind::P256), ..case };
-        let Err(turned_away) = thief.line(&world, SCOPE).await else { panic!("{}: let in", thief.name) };
-        turned_away.check(&thief.name);
-        assert_eq!(world.record(&thief.name).await, None);
+        let tpm = SoftTpm::new(Kind::P256, Kind::P256);
+        let thief = Case { device: TpmDevice { tpm, ..case.device }, ..case };
+        let Err(turned_away) = thief.line(&world, SCOPE).await else { panic!("{}: let in", thief.name()) };
+        turned_away.check(thief.name());
+        assert_eq!(world.record(thief.name()).await, None);
     }
     assert_eq!(world.counted().await, 0);
 }
@@ -196,7 +172,9 @@ async fn another_tpm_is_not_challenged() {
 async fn a_tpm_in_an_unknown_scope_is_turned_away_like_another_tpm() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Enabled).await {
-        let Err(turned_away) = case.line(&world, "0neNOBODY").await else { panic!("{}: let in", case.name) };
-        turned_away.check(&case.name);
+        let Err(turned_away) = case.line(&world, "0neNOBODY").await else {
+            panic!("{}: let in", case.name())
+        };
+        turned_away.check(case.name());
     }
 }
