@@ -19,7 +19,7 @@ use crate::program::{Ended, muster};
 use crate::serve::{KEY, Site, certificates, device, enrollment, free_ports};
 
 /// The service.
-struct Linking {
+pub struct Linking {
     folder: TempDir,
     ca_pem: String,
     https: u16,
@@ -28,14 +28,14 @@ struct Linking {
 }
 
 /// An emulator with one hub, in a process of its own.
-struct Neighbour {
-    info: DevInfo,
+pub struct Neighbour {
+    pub info: DevInfo,
     _process: Child,
     _folder: TempDir,
 }
 
 impl Neighbour {
-    async fn start() -> Neighbour {
+    pub async fn start() -> Neighbour {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("dev");
         let process = Command::new(env!("CARGO_BIN_EXE_muster"))
@@ -48,17 +48,17 @@ impl Neighbour {
         Neighbour { info: DevInfo::read(&dir).unwrap(), _process: process, _folder: folder }
     }
 
-    fn hub(&self) -> &DevHub {
+    pub fn hub(&self) -> &DevHub {
         &self.info.hubs[0]
     }
 
-    fn trust(&self) -> Trust {
+    pub fn trust(&self) -> Trust {
         Trust::from_pem(&std::fs::read(&self.info.ca_file).unwrap()).unwrap()
     }
 }
 
 impl Linking {
-    fn new() -> Linking {
+    pub fn new() -> Linking {
         let folder = tempfile::tempdir().unwrap();
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
@@ -68,7 +68,7 @@ impl Linking {
     }
 
     /// Writes a configuration whose one instance links a hub as these lines say, and returns its path.
-    fn configure(&self, link: &str) -> String {
+    pub fn configure(&self, link: &str) -> String {
         let (dir, https) = (self.folder.path().display(), self.https);
         let (mqtts, amqps) = (self.mqtts, self.amqps);
         let text = format!(
@@ -78,7 +78,12 @@ impl Linking {
              [[instance.access_policy]]\nname = \"owner\"\nprimary_key = {KEY:?}\nsecondary_key = {KEY:?}\n\
              rights = \"ServiceConfig, EnrollmentWrite, RegistrationStatusWrite\"\n{link}\n"
         );
-        let path = self.folder.path().join("muster.toml");
+        self.write("muster.toml", &text)
+    }
+
+    /// Writes a file and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
@@ -104,7 +109,7 @@ impl Linking {
     }
 
     /// Starts the service on a system that trusts this CA. It writes its log into a file.
-    async fn start(&self, config: &str, system_ca: &Path) -> Child {
+    pub async fn start(&self, config: &str, system_ca: &Path) -> Child {
         let log = File::create(self.folder.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_muster"))
             .args(["serve", "--config", config, "--log", "info"])
@@ -120,11 +125,11 @@ impl Linking {
         child
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    fn endpoint(&self) -> Endpoint {
+    pub fn endpoint(&self) -> Endpoint {
         Endpoint {
             host: HostName::parse("127.0.0.1").unwrap(),
             https_port: self.https,
@@ -135,18 +140,18 @@ impl Linking {
         }
     }
 
-    fn client(&self) -> ServiceClient {
+    pub fn client(&self) -> ServiceClient {
         let connection = ConnectionString::parse(&self.connection_string()).unwrap();
         ServiceClient::new(&connection, self.https, self.endpoint().trust).unwrap()
     }
 }
 
 /// A table of the configuration.
-fn table(lines: &str) -> String {
+pub fn table(lines: &str) -> String {
     format!("[[instance.linked_hub]]\n{lines}")
 }
 
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(30);
     while !holds().await {
         assert!(Instant::now() < patience, "not in time: {what}");

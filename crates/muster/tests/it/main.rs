@@ -7,6 +7,7 @@ mod cert;
 mod certificate;
 mod demo;
 mod device;
+mod faulty_hub;
 mod fleet;
 mod help;
 mod linked_hub;
