@@ -177,10 +177,8 @@ impl App {
         if resumed > 0 {
             tracing::info!(count = resumed, "took up assignments that were cut off");
         }
-        // Their end is of no account; dropping them ends them.
-        let _checks = links::check(&*self.connectors, self.store.instances().await?);
-        let _watch = self.watch.start();
-        let _authorities = self.authorities.start();
+        let checks = links::check(&*self.connectors, self.store.instances().await?);
+        let beside = [checks, self.watch.start(), self.authorities.start()];
         let mut tasks = JoinSet::new();
         tasks.spawn(self.desk.sweep(shutdown.clone()));
         for (hub, sockets) in self.hubs {
@@ -201,6 +199,10 @@ impl App {
                 shutdown.cancel();
                 bail!("a listener ended by itself: {ended:?}");
             }
+        }
+        // Whoever starts again in the same place finds nothing held.
+        for mut tasks in beside {
+            tasks.shutdown().await;
         }
         Ok(())
     }

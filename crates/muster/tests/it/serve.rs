@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -116,9 +117,18 @@ pub fn certificates() -> [String; 3] {
     [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
 }
 
+/// Ports that nobody listens on. No two tests get the same, and connections that other tests make take none of them: those
+/// come from 32768 on.
 pub fn free_ports() -> [u16; 6] {
-    let listeners = [(); 6].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU16 = AtomicU16::new(21_000);
+    [(); 6].map(|()| {
+        loop {
+            let port = NEXT.fetch_add(1, Ordering::Relaxed);
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 pub fn device(name: &str) -> Device {
