@@ -212,7 +212,7 @@ impl Names {
     pub(super) fn map(self, entries: &Entries) -> Value {
         let name = |name: &str| match self {
             Names::Strings => Value::String(name.to_owned()),
-            Names::Symbols => Value::Symbol(name.to_owned()),
+            Names::Symbols => Value::name(name),
         };
         Value::Map(entries.iter().map(|(key, value)| (name(key), value.clone())).collect())
     }

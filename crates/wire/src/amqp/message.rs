@@ -188,7 +188,7 @@ fn read_properties(mut fields: Fields<'_>) -> Result<Properties, DecodeError> {
 }
 
 fn put_properties(properties: &Properties, out: &mut BytesMut) -> Result<(), EncodeError> {
-    let symbol = |name: &Option<String>| name.clone().map(Value::Symbol);
+    let symbol = |name: &Option<String>| name.as_deref().map(Value::name);
     let id = |id: &Option<MessageId>| id.clone().map(MessageId::into_value);
     let mut fields = FieldsOut::new();
     fields.put(id(&properties.message_id))?.put(properties.user_id.clone())?;

@@ -87,7 +87,7 @@ impl SaslFrame {
                 MECHANISMS
             }
             SaslFrame::Init(init) => {
-                fields.put(Some(Value::Symbol(init.mechanism.clone())))?;
+                fields.put(Some(Value::name(&init.mechanism)))?;
                 fields.put(init.initial_response.clone())?.put(init.hostname.as_deref())?;
                 INIT
             }

@@ -66,7 +66,7 @@ impl AmqpError {
 
     pub(super) fn put(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
         let mut fields = FieldsOut::new();
-        fields.put(Some(Value::Symbol(self.condition.clone())))?;
+        fields.put(Some(Value::name(&self.condition)))?;
         fields.put(self.description.as_deref())?;
         fields.put((!self.details.is_empty()).then(|| Names::Symbols.map(&self.details)))?;
         fields.finish(ERROR, out)

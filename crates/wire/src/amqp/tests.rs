@@ -96,11 +96,11 @@ fn value() -> BoxedStrategy<Value> {
 }
 
 fn entries() -> BoxedStrategy<Entries> {
-    vec((symbol(), simple()), 0..4).prop_map(|pairs| pairs.into_iter().collect()).boxed()
+    vec((text(), simple()), 0..4).prop_map(|pairs| pairs.into_iter().collect()).boxed()
 }
 
 fn error() -> BoxedStrategy<AmqpError> {
-    (symbol(), option::of(text()), entries())
+    (text(), option::of(text()), entries())
         .prop_map(|(condition, description, details)| AmqpError { condition, description, details })
         .boxed()
 }
@@ -236,7 +236,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 }
 
 fn sasl() -> impl Strategy<Value = SaslFrame> {
-    let init = (symbol(), option::of(binary()), option::of(text())).prop_map(
+    let init = (text(), option::of(binary()), option::of(text())).prop_map(
         |(mechanism, initial_response, hostname)| {
             SaslFrame::Init(SaslInit { mechanism, initial_response, hostname })
         },
@@ -262,7 +262,7 @@ fn message_id() -> impl Strategy<Value = MessageId> {
 
 fn message() -> BoxedStrategy<Message> {
     let ids = (option::of(message_id()), option::of(message_id()), option::of(binary()));
-    let texts = (option::of(text()), option::of(text()), option::of(symbol()), option::of(symbol()));
+    let texts = (option::of(text()), option::of(text()), option::of(text()), option::of(text()));
     let properties = (ids, texts, option::of(any::<i64>())).prop_map(
         |(
             (message_id, correlation_id, user_id),

@@ -54,6 +54,11 @@ pub enum Value {
 }
 
 impl Value {
+    /// A name as a symbol; one that is not ASCII as a string, in which form alone it can have come.
+    pub(super) fn name(name: &str) -> Value {
+        if name.is_ascii() { Value::Symbol(name.to_owned()) } else { Value::String(name.to_owned()) }
+    }
+
     /// The text of a string or symbol.
     pub fn as_text(&self) -> Option<&str> {
         match self {
