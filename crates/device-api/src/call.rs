@@ -23,17 +23,18 @@ use wire::{
     sas::SasToken,
 };
 
-use crate::{DeviceApi, desk::Waited, error::CallError, patience};
+use crate::{DeviceApi, desk::Waited, error::CallError, patience::Client};
 
 /// The longest body taken: the documented message size of the hosted service.
 pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
 
-/// Who calls, and in which version of the API.
+/// Who calls, with what, and in which version of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) scope: IdScope,
     pub(crate) registration_id: RegistrationId,
     pub(crate) api_version: DeviceApiVersion,
+    pub(crate) client: Client,
     pub(crate) evidence: Evidence,
     pub(crate) address: IpAddr,
 }
@@ -63,13 +64,6 @@ impl Reply {
             Reply::Operation(_) => 200,
             Reply::Challenge(_) => 401,
         }
-    }
-}
-
-impl Answer {
-    /// With a pause that a client honours which names itself so.
-    pub(crate) fn honoured_by(self, user_agent: &str) -> Answer {
-        Answer { retry_after_secs: patience::honoured_by(user_agent, self.retry_after_secs), ..self }
     }
 }
 
@@ -110,7 +104,11 @@ impl DeviceApi {
             // give up when they are told that the service is busy.
             Ok(_) | Err(Error::Busy) => {
                 let under_way = self.desk.since(&caller.scope, &caller.registration_id);
-                Ok(self.ask_again(OperationReply::accepted(&operation_id), under_way.unwrap_or_default()))
+                Ok(self.ask_again(
+                    caller,
+                    OperationReply::accepted(&operation_id),
+                    under_way.unwrap_or_default(),
+                ))
             }
             Err(error) => Err(error.into()),
         }
@@ -130,7 +128,7 @@ impl DeviceApi {
         if unfinished.is_some() || under_way.is_some() {
             unfinished.into_iter().for_each(|run| self.desk.take_up(run));
             let reply = OperationReply::assigning(operation_id, id);
-            return Ok(self.ask_again(reply, under_way.unwrap_or_default()));
+            return Ok(self.ask_again(caller, reply, under_way.unwrap_or_default()));
         }
         let state = self.operation(caller, &registration)?;
         let reply = OperationReply { operation_id: operation_id.to_string(), ..state };
@@ -178,7 +176,7 @@ impl DeviceApi {
             // Another request for this device took the run's place.
             Status::Assigning { .. } => {
                 let reply = OperationReply::accepted(&registration.operation_id);
-                return Ok(self.ask_again(reply, Duration::ZERO));
+                return Ok(self.ask_again(caller, reply, Duration::ZERO));
             }
             Status::Disabled { .. } => disabled_reply(&registration.registration_id),
             Status::Assigned(_) | Status::Failed { .. } => self.operation(caller, registration)?,
@@ -195,8 +193,8 @@ impl DeviceApi {
         })
     }
 
-    fn ask_again(&self, reply: OperationReply, under_way: Duration) -> Answer {
-        let seconds = patience::retry_after_secs(self.timing.retry_after_secs, under_way);
+    fn ask_again(&self, caller: &Caller, reply: OperationReply, under_way: Duration) -> Answer {
+        let seconds = caller.client.retry_after_secs(self.timing.retry_after_secs, under_way);
         Answer { reply: Reply::Operation(reply), retry_after_secs: Some(seconds) }
     }
 }

@@ -73,13 +73,6 @@ impl Drop for Place {
     }
 }
 
-/// Whether a client is Java's, which misses a reply that comes before it listens for it. It names itself in its user
-/// agent, or, by a quirk, sends its api-version as its client version.
-pub(crate) fn is_java(client_version: &str, api_version: &str) -> bool {
-    client_version.contains("com.microsoft.azure.sdk.iot")
-        || (!client_version.is_empty() && client_version == api_version)
-}
-
 /// The body of a reply.
 pub(crate) fn json(body: &impl Serialize) -> Bytes {
     // Replies are plain structs, which always serialise.

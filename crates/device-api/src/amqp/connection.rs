@@ -20,7 +20,8 @@ use crate::{
     DeviceApi,
     call::{Answer, Caller, api_version},
     error::{self, CallError, Concerning},
-    messages::{Verb, Waiting, is_java},
+    messages::{Verb, Waiting},
+    patience::Client,
 };
 
 /// What a client has shown when it is let in.
@@ -82,14 +83,16 @@ impl Connection {
     fn asking(&self, address: &DeviceAddress, properties: &Entries, outbox: Outbox) -> Asking {
         let version = properties.text("com.microsoft:api-version").unwrap_or_default();
         let agent = properties.text("com.microsoft:client-version").unwrap_or_default();
+        let client = Client::of(agent, version);
         let caller = api_version(version).map(|api_version| Caller {
             scope: address.id_scope.clone(),
             registration_id: address.registration_id.clone(),
             api_version,
+            client,
             evidence: self.shown.evidence.clone(),
             address: self.shown.from,
         });
-        let delay = if is_java(agent, version) { self.api.timing.java_delay } else { Duration::ZERO };
+        let delay = client.delay(self.api.timing.java_delay);
         let (concerning, replies) = (concerning(address), self.replies.clone());
         Asking { api: self.api.clone(), caller, concerning, outbox, replies, delay }
     }

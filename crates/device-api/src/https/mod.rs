@@ -15,8 +15,9 @@ use net::Peer;
 
 use crate::{
     DeviceApi,
-    call::{Answer, Caller, MAX_BODY_BYTES, api_version, evidence},
+    call::{Caller, MAX_BODY_BYTES, api_version, evidence},
     error::{CallError, Concerning},
+    patience::Client,
 };
 use route::{Route, Verb};
 
@@ -46,21 +47,21 @@ async fn call(
     concerning.registration_id = Some(route.registration_id.clone());
     let peer = peer(&request)?;
     let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let version = route::api_version_text(request.uri().query().unwrap_or(""));
+    let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let caller = Caller {
-        api_version: api_version(&route::api_version_text(request.uri().query().unwrap_or("")))?,
+        api_version: api_version(&version)?,
+        client: Client::of(agent.unwrap_or_default(), &version),
         evidence: evidence(peer, token)?,
         address: peer.addr.ip(),
         scope: route.scope,
         registration_id: route.registration_id,
     };
-    let agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let agent = agent.unwrap_or_default().to_owned();
-    let told = |answer: Answer| answer.honoured_by(&agent);
     // Always, also where it means nothing: a connection with an unread body cannot be kept, and Node polls with one.
     let body = body(request).await?;
     match route.verb {
-        Verb::Register => Ok(reply::registering(&caller, told(api.register(&caller, &body).await?))),
-        Verb::Poll(operation_id) => Ok(reply::operation(told(api.poll(&caller, &operation_id).await?))),
+        Verb::Register => Ok(reply::registering(&caller, api.register(&caller, &body).await?)),
+        Verb::Poll(operation_id) => Ok(reply::operation(api.poll(&caller, &operation_id).await?)),
         Verb::LookUp => Ok(reply::ok(&api.look_up(&caller, &body).await?)),
     }
 }

@@ -10,8 +10,6 @@
 mod session;
 mod topic;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use net::{
     Peer,
@@ -26,7 +24,7 @@ use crate::{
     DeviceApi,
     call::{Caller, api_version, evidence},
     error::{CallError, Concerning},
-    messages::is_java,
+    patience::Client,
 };
 use session::Session;
 
@@ -59,21 +57,27 @@ impl MqttEndpoint for Endpoint {
         if refused {
             return Err(ConnectReturnCode::NotAuthorized);
         }
-        let java = is_java(&name.client_version, &name.api_version);
-        let delay = if java { self.api.timing.java_delay } else { Duration::ZERO };
+        let client = Client::of(&name.client_version, &name.api_version);
+        let delay = client.delay(self.api.timing.java_delay);
         let concerning = Concerning {
             scope: Some(name.id_scope.clone()),
             registration_id: Some(name.registration_id.clone()),
         };
-        let caller = caller(peer, name, connect.password.as_deref());
+        let caller = caller(peer, name, client, connect.password.as_deref());
         Ok(Box::new(Session::new(self.api.clone(), caller, concerning, outbox, delay)))
     }
 }
 
 /// Who calls, or what every one of its requests is to be answered with.
-fn caller(peer: &Peer, name: MqttUserName, password: Option<&[u8]>) -> Result<Caller, CallError> {
+fn caller(
+    peer: &Peer,
+    name: MqttUserName,
+    client: Client,
+    password: Option<&[u8]>,
+) -> Result<Caller, CallError> {
     Ok(Caller {
         api_version: api_version(&name.api_version)?,
+        client,
         evidence: evidence(peer, password)?,
         address: peer.addr.ip(),
         scope: name.id_scope,

@@ -13,7 +13,6 @@ use crate::{
     call::{Answer, Caller},
     error::{self, CallError, Concerning},
     messages::{Waiting, json},
-    patience,
 };
 
 pub(super) struct Session {
@@ -97,9 +96,6 @@ impl Device {
     fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
         match reply {
             Ok(answer) => {
-                // Only replies to Java clients are held back.
-                let agent = if self.delay.is_zero() { "" } else { patience::JAVA };
-                let answer = answer.honoured_by(agent);
                 let status = answer.reply.http_status();
                 (topic::reply(status, request_id, answer.retry_after_secs), json(&answer.reply))
             }

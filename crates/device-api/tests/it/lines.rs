@@ -95,7 +95,7 @@ impl Line {
         match &mut self.wire {
             Wire::Https(http) => {
                 let call = http.call("PUT", register_path(&self.device, VERSION)).body(body);
-                https_said(call, self.token.clone()).await
+                https_said(call.header("user-agent", self.device.agent), self.token.clone()).await
             }
             Wire::Mqtt(mqtt) => mqtt_said(mqtt, format!("{REGISTER}1"), body).await,
             Wire::Amqp(amqp) => amqp_said(amqp, &register(&body)).await,
@@ -106,7 +106,7 @@ impl Line {
         match &mut self.wire {
             Wire::Https(http) => {
                 let call = http.call("GET", poll_path(&self.device, operation_id));
-                https_said(call, self.token.clone()).await
+                https_said(call.header("user-agent", self.device.agent), self.token.clone()).await
             }
             Wire::Mqtt(mqtt) => {
                 mqtt_said(mqtt, format!("{POLL}1&operationId={operation_id}"), String::new()).await
@@ -178,7 +178,7 @@ pub async fn amqp_client(
     let login = token.map_or(Login::Bare, |password| Login::Plain { name: &name, password });
     let properties = Entries::new()
         .with("com.microsoft:api-version", "2019-03-31")
-        .with("com.microsoft:client-version", "azure-iot-provisioning-device/1.9.1");
+        .with("com.microsoft:client-version", device.agent);
     AmqpClient::open(stream, "localhost", login, (address, properties), Duration::from_secs(30)).await
 }
 

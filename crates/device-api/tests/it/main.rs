@@ -4,6 +4,7 @@
 
 mod amqp;
 mod amqp_tpm;
+mod challenged;
 mod errors;
 mod http;
 mod https;
@@ -18,5 +19,4 @@ mod slow_hubs;
 mod tls;
 mod tpm;
 mod transports;
-mod transports_tpm;
 mod world;

@@ -126,7 +126,8 @@ impl Mqtt {
 
 /// What a device connects with.
 pub fn connect(device: &Device) -> Connect {
-    connect_as(device, "2019-03-31&ClientVersion=azure-iot-device-provisioning-py%2F2.14.0")
+    let agent = device.agent.replace('/', "%2F");
+    connect_as(device, &format!("2019-03-31&ClientVersion={agent}"))
 }
 
 /// The same with another version and user agent.

@@ -3,19 +3,27 @@
 //! A transport is a variant of [`Transport`], an attestation one of [`Attestation`]; every test here is run for each
 //! pair.
 
+use std::time::Duration;
+
+use device_api::Timing;
 use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
-    IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus,
+    IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, SymmetricKey,
 };
+use serde_json::Value;
 use testkit::{
     ca::{Authority, Identity, Profile},
     sample,
+    tpm::{Kind, SoftTpm},
 };
+use wire::amqp::SaslCode;
 
 use crate::{
-    lines::{Line, TRANSPORTS, Transport},
+    challenged::{TurnedAway, challenged},
+    lines::{Line, Said, TRANSPORTS, Transport},
     tls::Presented,
-    world::{AT_ONCE, Device, HUB, IN_TIME, ROOM, SCOPE, World, group, individual},
+    tpm::TpmDevice,
+    world::{AT_ONCE, Device, HUB, IN_TIME, JAVA, NODE, ROOM, SCOPE, World, group, individual},
 };
 
 /// How a device proves who it is.
@@ -31,23 +39,33 @@ enum Attestation {
     GroupCertificate,
     /// The same, with an intermediate in between, which the device sends.
     GroupChain,
+    /// A TPM, which must open a challenge first.
+    Tpm,
 }
 
-const ATTESTATIONS: [Attestation; 5] = [
+const ATTESTATIONS: [Attestation; 6] = [
     Attestation::Key,
     Attestation::GroupKey,
     Attestation::Certificate,
     Attestation::GroupCertificate,
     Attestation::GroupChain,
+    Attestation::Tpm,
 ];
 
-/// A device with an enrollment of its own, and one that only has its name.
+/// What a device has to prove who it is.
+enum Proof {
+    Key(SymmetricKey),
+    Certificate(Presented),
+    Tpm(TpmDevice),
+}
+
+/// A device that is enrolled.
 struct Case {
     transport: Transport,
     name: String,
-    device: Device,
-    presented: Option<Presented>,
-    impostor: (Device, Option<Presented>),
+    proof: Proof,
+    /// That of one who only has its name.
+    impostors: Proof,
 }
 
 impl Case {
@@ -58,55 +76,110 @@ impl Case {
         attestation: Attestation,
         status: ProvisioningStatus,
     ) -> Case {
-        let id = format!("{transport:?}-{attestation:?}");
+        let name = format!("{transport:?}-{attestation:?}");
         let settings = EnrollmentSettings { provisioning_status: status, ..EnrollmentSettings::default() };
-        let with_key = |key| Device::new(SCOPE, &id, key);
-        let certified = || with_key(sample::key(1));
-        let (device, presented, impostor) = match attestation {
+        let individual = IndividualEnrollment { settings: settings.clone(), ..individual(&name) };
+        let [proof, impostors] = match attestation {
             Attestation::Key => {
                 let attestation = IndividualAttestation::SymmetricKey(sample::keys(10));
-                world.enroll(IndividualEnrollment { attestation, settings, ..individual(&id) }).await;
-                (with_key(sample::key(10)), None, None)
+                world.enroll(IndividualEnrollment { attestation, ..individual }).await;
+                [10, 99].map(|number| Proof::Key(sample::key(number)))
             }
             Attestation::GroupKey => {
                 let attestation = GroupAttestation::SymmetricKey(sample::keys(20));
-                enroll_group(world, &id, attestation, settings).await;
-                (with_key(sample::key(20).derive(&id)), None, None)
+                enroll_group(world, &name, attestation, settings).await;
+                [20, 99].map(|number| Proof::Key(sample::key(number).derive(&name)))
             }
             Attestation::Certificate => {
-                let [own, other] = [(); 2].map(|()| Identity::self_signed(&Profile::device(&id)));
+                let [own, other] = [(); 2].map(|()| Identity::self_signed(&Profile::device(&name)));
                 let client = Pair::new(Some(own.certificate()), None).unwrap();
                 let attestation = IndividualAttestation::X509(IndividualCertificates::Client(client));
-                world.enroll(IndividualEnrollment { attestation, settings, ..individual(&id) }).await;
-                (certified(), Some(Presented::new(&own, &[])), Some(Presented::new(&other, &[])))
+                world.enroll(IndividualEnrollment { attestation, ..individual }).await;
+                [own, other].map(|identity| Proof::Certificate(Presented::new(&identity, &[])))
             }
             Attestation::GroupCertificate | Attestation::GroupChain => {
-                let [root, other] = [(); 2].map(|()| Authority::root(&format!("Root of {id}")));
+                let [root, other] = [(); 2].map(|()| Authority::root(&format!("Root of {name}")));
                 let signing = Pair::new(Some(root.certificate()), None).unwrap();
-                let attestation_of_group = GroupAttestation::X509(GroupCertificates::Signing(signing));
-                enroll_group(world, &id, attestation_of_group, settings).await;
-                let presented = |root: &Authority| match attestation {
-                    Attestation::GroupChain => {
-                        let factory = root.intermediate("Factory");
-                        Presented::new(&factory.device(&id), &[factory.identity().der().to_vec()])
-                    }
-                    _ => Presented::new(&root.device(&id), &[]),
-                };
-                (certified(), Some(presented(&root)), Some(presented(&other)))
+                let of_group = GroupAttestation::X509(GroupCertificates::Signing(signing));
+                enroll_group(world, &name, of_group, settings).await;
+                let long = attestation == Attestation::GroupChain;
+                [root, other].map(|root| Proof::Certificate(issued(&root, &name, long)))
+            }
+            Attestation::Tpm => {
+                let own = TpmDevice::enrolled(world, Kind::P256, individual).await;
+                let tpm = SoftTpm::new(Kind::P256, Kind::P256);
+                let other = TpmDevice { tpm, name: name.clone() };
+                [own, other].map(Proof::Tpm)
             }
         };
-        let impostor = (with_key(sample::key(99)), impostor);
-        Case { transport, name: id.clone(), device, presented, impostor }
+        Case { transport, name, proof, impostors }
+    }
+
+    /// The device, as it comes to this scope; its proof is another matter.
+    fn device(&self, scope: &str) -> Device {
+        Device::new(scope, &self.name, sample::key(1))
     }
 
     async fn line(&self, world: &World) -> Line {
-        Line::open(world, self.transport, &self.device, self.presented.as_ref()).await
+        self.line_of(world, &self.device(SCOPE)).await
+    }
+
+    async fn line_of(&self, world: &World, device: &Device) -> Line {
+        let line = self.line_with(world, device, &self.proof).await;
+        line.unwrap_or_else(|_| panic!("{}: turned away", self.name))
+    }
+
+    /// What who comes to this scope with this proof is told, who is not let in. `None` if SASL ended it without a word.
+    async fn refusal(&self, world: &World, scope: &str, proof: &Proof) -> Option<Said> {
+        match self.line_with(world, &self.device(scope), proof).await {
+            Ok(mut line) => Some(line.register().await),
+            Err(TurnedAway::With(said)) => Some(said),
+            Err(TurnedAway::Silently(code)) => {
+                assert_eq!(code, SaslCode::Auth, "{}", self.name);
+                None
+            }
+        }
+    }
+
+    async fn line_with(&self, world: &World, device: &Device, proof: &Proof) -> Result<Line, TurnedAway> {
+        Ok(match proof {
+            Proof::Key(key) => Line::open(world, self.transport, &device.with_key(key.clone()), None).await,
+            Proof::Certificate(presented) => Line::open(world, self.transport, device, Some(presented)).await,
+            Proof::Tpm(tpm) => challenged(world, self.transport, device, tpm).await?,
+        })
+    }
+
+    /// What a device is told that is assigned: that, under its name. The key that its TPM is handed, encrypted anew each
+    /// time, must be the one that the hub knows, and no part of the rest.
+    fn assigned(&self, world: &World, said: &Said) -> Value {
+        assert_eq!(said.assigned(), (HUB, &*self.name));
+        let mut rest = said.json.clone();
+        let handed = rest["registrationState"].as_object_mut().unwrap().remove("tpm");
+        match &self.proof {
+            Proof::Tpm(tpm) => tpm.check_handed(world, &said.json),
+            _ => assert_eq!(handed, None, "{}", self.name),
+        }
+        rest
     }
 }
 
-async fn enroll_group(world: &World, id: &str, attestation: GroupAttestation, settings: EnrollmentSettings) {
-    let name = format!("group-of-{}", id.to_ascii_lowercase());
-    world.enroll_group(EnrollmentGroup { settings, ..group(&name, attestation) }).await;
+/// A device's certificate, and the one between it and the root if there is one.
+fn issued(root: &Authority, name: &str, long: bool) -> Presented {
+    if long {
+        let factory = root.intermediate("Factory");
+        return Presented::new(&factory.device(name), &[factory.identity().der().to_vec()]);
+    }
+    Presented::new(&root.device(name), &[])
+}
+
+async fn enroll_group(
+    world: &World,
+    name: &str,
+    attestation: GroupAttestation,
+    settings: EnrollmentSettings,
+) {
+    let id = format!("group-of-{}", name.to_ascii_lowercase());
+    world.enroll_group(EnrollmentGroup { settings, ..group(&id, attestation) }).await;
 }
 
 /// Enrolls a device for each pair of a transport and an attestation.
@@ -126,12 +199,14 @@ async fn a_device_registers_and_comes_back() {
     for (number, case) in cases(&world, ProvisioningStatus::Enabled).await.iter().enumerate() {
         let mut line = case.line(&world).await;
         let first = line.register().await;
-        assert_eq!(first.assigned(), (HUB, &*case.name), "{}", case.name);
+        let told = case.assigned(&world, &first);
         assert_eq!((first.retry_after_secs, first.error_code()), (None, None), "{}", case.name);
         let polled = line.poll(first.operation_id()).await;
-        assert_eq!((polled.status, &polled.json), (200, &first.json), "{}", case.name);
+        assert_eq!((polled.status, case.assigned(&world, &polled)), (200, told), "{}", case.name);
+        let before = world.hub().devices();
         let again = case.line(&world).await.register().await;
-        assert_eq!(again.assigned(), first.assigned(), "{}", case.name);
+        case.assigned(&world, &again);
+        assert_eq!(world.hub().devices(), before, "{}: it keeps its key", case.name);
         assert_eq!(world.hub().devices().len(), number + 1, "{}: one device", case.name);
         assert_eq!(world.counted().await, 2 * (number as u64 + 1), "{}: two operations", case.name);
     }
@@ -156,11 +231,11 @@ async fn a_disabled_enrollment_is_said_to_be() {
 async fn a_wrong_credential_is_refused() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Enabled).await {
-        let (device, presented) = &case.impostor;
-        let said = Line::open(&world, case.transport, device, presented.as_ref()).await.register().await;
-        assert_eq!((said.status, said.error_code()), (401, Some(401_002)), "{}", case.name);
-        let message = if presented.is_some() { "Invalid certificate." } else { "Unauthorized" };
-        assert_eq!((&said.json["message"], said.retry_after_secs), (&message.into(), None), "{}", case.name);
+        let message = match case.proof {
+            Proof::Certificate(_) => "Invalid certificate.",
+            Proof::Key(_) | Proof::Tpm(_) => "Unauthorized",
+        };
+        check_refusal(&case, case.refusal(&world, SCOPE, &case.impostors).await, message);
         assert_eq!(world.record(&case.name).await, None);
     }
     assert_eq!(world.counted().await, 0);
@@ -170,11 +245,18 @@ async fn a_wrong_credential_is_refused() {
 async fn an_unknown_scope_is_refused_like_a_wrong_credential() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Enabled).await {
-        let device = Device::new("0neNOBODY", &case.name, case.device.key.clone());
-        let said =
-            Line::open(&world, case.transport, &device, case.presented.as_ref()).await.register().await;
+        check_refusal(&case, case.refusal(&world, "0neNOBODY", &case.proof).await, "Unauthorized");
+    }
+}
+
+/// Who is not let in is told so with this message. Only SASL says no more than that, and only to a TPM: other devices are
+/// judged with their requests.
+fn check_refusal(case: &Case, said: Option<Said>, message: &str) {
+    let over_sasl = matches!(case.transport, Transport::Amqp | Transport::AmqpWs);
+    assert_eq!(said.is_none(), over_sasl && matches!(case.proof, Proof::Tpm(_)), "{}", case.name);
+    if let Some(said) = said {
         assert_eq!((said.status, said.error_code()), (401, Some(401_002)), "{}", case.name);
-        assert_eq!(said.json["message"], "Unauthorized", "{}", case.name);
+        assert_eq!((&said.json["message"], said.retry_after_secs), (&message.into(), None), "{}", case.name);
     }
 }
 
@@ -193,7 +275,34 @@ async fn a_slow_hub_is_asked_after() {
         assert_eq!(polled.json["registrationState"]["status"], "assigning");
         drop(held);
         let ended = line.poll_to_the_end(said.operation_id()).await;
-        assert_eq!(ended.assigned(), (HUB, &*case.name));
+        case.assigned(&world, &ended);
+    }
+}
+
+/// Pauses grow with the wait, but not beyond what a client honours.
+#[tokio::test]
+async fn java_is_told_shorter_pauses() {
+    let world = World::new(Timing { java_delay: Duration::ZERO, ..AT_ONCE }).await;
+    let cases = cases(&world, ProvisioningStatus::Enabled).await;
+    let _held = world.hub().hold().await;
+    let mut begun = Vec::new();
+    for case in &cases {
+        begun.push((case, case.line(&world).await.register().await));
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(240)).await;
+    tokio::time::resume();
+    for (case, said) in begun {
+        for (agent, seconds) in [(NODE, 60), (JAVA, 5)] {
+            let device = Device { agent, ..case.device(SCOPE) };
+            let polled = case.line_of(&world, &device).await.poll(said.operation_id()).await;
+            assert_eq!(
+                (polled.status, polled.retry_after_secs),
+                (202, Some(seconds)),
+                "{}: {agent}",
+                case.name
+            );
+        }
     }
 }
 
@@ -217,6 +326,6 @@ async fn a_busy_service_is_asked_again() {
     drop(held);
     for (case, mut line, operation_id) in waiting {
         let ended = line.poll_to_the_end(&operation_id).await;
-        assert_eq!(ended.assigned(), (HUB, &*case.name));
+        case.assigned(&world, &ended);
     }
 }

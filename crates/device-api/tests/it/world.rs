@@ -46,7 +46,7 @@ pub const IN_TIME: Timing = Timing {
 };
 
 /// Runs that the desk takes for one hub.
-pub const ROOM: usize = 25;
+pub const ROOM: usize = 40;
 
 /// Nothing is waited for.
 pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), ..IN_TIME };
@@ -194,17 +194,23 @@ fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> Listen
     ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
 }
 
+/// How Node's SDK names itself, and that of Java.
+pub const NODE: &str = "azure-iot-provisioning-device/1.9.1";
+pub const JAVA: &str = "com.microsoft.azure.sdk.iot.dps.dps-device-client/2.1.0";
+
 /// A device with a key.
 #[derive(Clone)]
 pub struct Device {
     pub scope: String,
     pub id: String,
     pub key: SymmetricKey,
+    /// How its SDK names itself.
+    pub agent: &'static str,
 }
 
 impl Device {
     pub fn new(scope: &str, id: &str, key: SymmetricKey) -> Device {
-        Device { scope: scope.into(), id: id.into(), key }
+        Device { scope: scope.into(), id: id.into(), key, agent: NODE }
     }
 
     pub fn with_key(&self, key: SymmetricKey) -> Device {
