@@ -24,7 +24,8 @@ pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
 use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
 
-/// The verbs, over the ports that they need, the challenges that are open, and the refusals not yet written.
+/// The verbs, over the ports that they need, the challenges that are open, the refusals not yet written, and what came of
+/// fetching revocation lists.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
@@ -34,6 +35,7 @@ pub struct Provisioning {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) challenges: Challenges,
     pub(crate) refused: register::Waiting,
+    pub(crate) fetches: authorities::Fetches,
 }
 
 /// What [`Provisioning`] stands on.
@@ -56,8 +58,17 @@ impl Provisioning {
     /// Over these ports.
     pub fn new(ports: Ports) -> Self {
         let Ports { store, hubs, webhook, surroundings, clock, entropy } = ports;
-        let (challenges, refused) = (Challenges::default(), register::Waiting::default());
-        Provisioning { store, hubs, webhook, surroundings, clock, entropy, challenges, refused }
+        Provisioning {
+            store,
+            hubs,
+            webhook,
+            surroundings,
+            clock,
+            entropy,
+            challenges: Challenges::default(),
+            refused: register::Waiting::default(),
+            fetches: authorities::Fetches::default(),
+        }
     }
 
     /// All instances.

@@ -1,9 +1,9 @@
 //! The watch over the CAs of every instance: it warns of certificates that expire and of revocation lists that are
 //! stale, and fetches the lists that it is told to fetch.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use model::{Authorities, CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, Scheme, Timestamp};
+use model::{Authorities, CaCertificate, CaReference, Crl, CrlAddress, Instance, Scheme, Timestamp};
 use net::client::{Deadlines, Document, fetch};
 use provisioning::{
     Provisioning,
@@ -16,9 +16,6 @@ use crate::metrics::{Counts, Metrics};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_secs(30);
-
-/// How long after an attempt a list is fetched again, whether or not it came.
-const FETCH_AGAIN_SECS: i64 = 3600;
 
 /// How often it warns of the same.
 const WARN_AGAIN_SECS: i64 = 86_400;
@@ -40,8 +37,6 @@ pub(crate) struct AuthorityWatch {
     clock: Arc<dyn Clock>,
     /// Whom to trust over TLS; nobody when the system names none.
     tls: Option<Arc<rustls::ClientConfig>>,
-    /// When each list was last asked for, and from where.
-    asked: HashMap<(IdScope, CaReference), (CrlAddress, Timestamp)>,
     warned: Option<Timestamp>,
     metrics: Arc<Metrics>,
 }
@@ -54,8 +49,7 @@ impl AuthorityWatch {
         clock: Arc<dyn Clock>,
     ) -> AuthorityWatch {
         let tls = net::tls::client_config_of_system().ok();
-        let (asked, metrics) = (HashMap::new(), Arc::default());
-        AuthorityWatch { provisioning, store, clock, tls, asked, warned: None, metrics }
+        AuthorityWatch { provisioning, store, clock, tls, warned: None, metrics: Arc::default() }
     }
 
     /// Where it shows what it found.
@@ -95,40 +89,25 @@ impl AuthorityWatch {
         }
     }
 
-    async fn fetch_lists(&mut self, instance: &Instance) {
-        let Ok(authorities) = self.provisioning.authorities(instance).await else { return };
-        for ca in authorities.certificates() {
-            let Some(address) = &ca.revocation.fetched_from else { continue };
-            let (key, now) = ((instance.id_scope.clone(), ca.name.clone()), self.clock.now());
-            let last = self.asked.get(&key);
-            if last.is_some_and(|(from, at)| from == address && !is_over(*at, FETCH_AGAIN_SECS, now)) {
-                continue;
-            }
-            self.asked.insert(key, (address.clone(), now));
-            match self.fetch_list(instance, ca, address).await {
-                Ok(entries) => {
-                    tracing::info!(instance.id_scope = %instance.id_scope, ca.name = %ca.name, entries, "fetched the revocation list");
+    async fn fetch_lists(&self, instance: &Instance) {
+        let Ok(due) = self.provisioning.lists_due(instance).await else { return };
+        for (name, from) in due {
+            let fetched = self.fetch_list(&from).await;
+            let taken = self.provisioning.take_fetched_list(instance, (&name, from.clone()), fetched).await;
+            let scope = &instance.id_scope;
+            match taken {
+                Ok(list) => {
+                    tracing::info!(instance.id_scope = %scope, ca.name = %name, entries = list.crl.len(), "fetched the revocation list");
                 }
                 Err(problem) => {
-                    tracing::warn!(instance.id_scope = %instance.id_scope, ca.name = %ca.name, from = %address, problem, "cannot fetch the revocation list");
+                    tracing::warn!(instance.id_scope = %scope, ca.name = %name, from = %from, problem, "cannot fetch the revocation list");
                 }
             }
         }
-        // What is fetched no more is forgotten, so that it is fetched at once when it is again.
-        self.asked.retain(|(scope, name), (from, _)| {
-            let ca = authorities.certificate(name);
-            *scope != instance.id_scope
-                || ca.is_some_and(|ca| ca.revocation.fetched_from.as_ref() == Some(from))
-        });
     }
 
-    /// How many certificates the list revokes, or why it was not taken.
-    async fn fetch_list(
-        &self,
-        instance: &Instance,
-        ca: &CaCertificate,
-        address: &CrlAddress,
-    ) -> Result<usize, String> {
+    /// The list at an address, or why there is none.
+    async fn fetch_list(&self, address: &CrlAddress) -> Result<Crl, String> {
         let tls = match address.scheme() {
             Scheme::Http => None,
             Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA")?),
@@ -141,9 +120,7 @@ impl AuthorityWatch {
             limit: Crl::MAX_BYTES * 2,
         };
         let bytes = fetch(document, DEADLINES).await.map_err(|error| error.to_string())?;
-        let crl = Crl::from_bytes(&bytes).map_err(|error| error.to_string())?;
-        let taken = self.provisioning.take_revocation_list(instance, &ca.name, crl).await;
-        taken.map(|list| list.crl.len()).map_err(|error| error.to_string())
+        Crl::from_bytes(&bytes).map_err(|error| error.to_string())
     }
 
     async fn warn(&self, instance: &Instance, now: Timestamp, counts: &mut Counts) {
@@ -308,9 +285,13 @@ mod tests {
             let authorities = provisioning.authorities(&instance).await.unwrap();
             authorities.list(&name).and_then(|list| list.crl.number())
         };
+        let last_fetch = async || {
+            let ca = provisioning.ca_certificate(&instance, &name).await.unwrap();
+            provisioning.last_fetch(&instance, &ca)
+        };
         let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
         watch.look().await;
-        assert_eq!(number().await, None, "nobody asked for it");
+        assert_eq!((number().await, last_fetch().await), (None, None), "nobody asked for it");
 
         let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap()));
         let change = RevocationChange { fetching, ..Default::default() };
@@ -318,13 +299,24 @@ mod tests {
         watch.look().await;
         assert_eq!(number().await.as_deref(), Some("05"));
         watch.look().await;
-        for _ in ["not there", "elsewhere", "no list", "an older one"] {
+        for problem in
+            ["the server answered 404", "the server answered 302", "cannot be read", "is older than"]
+        {
             clock.advance(Duration::from_secs(3600));
             watch.look().await;
             assert_eq!(number().await.as_deref(), Some("05"));
+            let fetch = last_fetch().await.unwrap();
+            assert!(fetch.problem.as_ref().is_some_and(|told| told.contains(problem)), "{fetch:?}");
+            assert_eq!((fetch.at, fetch.next()), (clock.now(), clock.now().plus_seconds(3600)));
         }
         clock.advance(Duration::from_secs(3600));
         watch.look().await;
         assert_eq!(number().await.as_deref(), Some("06"));
+        assert_eq!(last_fetch().await.and_then(|fetch| fetch.problem), None);
+
+        let change = RevocationChange { fetching: Some(Fetching::Off), ..Default::default() };
+        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        watch.look().await;
+        assert_eq!(last_fetch().await, None, "what is fetched no more is forgotten");
     }
 }

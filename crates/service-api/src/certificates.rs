@@ -1,22 +1,26 @@
 //! CA certificates: the resource manager's routes for them, served here, and with the rights of this endpoint.
 
+use std::sync::Arc;
+
 use axum::response::Response;
-use model::{CaReference, IfMatch};
+use model::{CaCertificate, CaReference, IfMatch};
 use wire::service::{Code, ca_certificate_json, listing_json, parse_ca_certificate, parse_verification};
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call, revocation};
 
 /// Lists CA certificates by name. There are few: all of them come at once.
 pub(crate) async fn list(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
     let authorities = api.provisioning.authorities(granted.instance()).await?;
-    let items = authorities.certificates().map(|ca| ca_certificate_json(ca, Code::Hidden)).collect();
-    Ok(reply::ok(&listing_json(items)))
+    let shown = |ca: &Arc<CaCertificate>| {
+        ca_certificate_json(ca, Code::Hidden, revocation::of_ca(api, granted, &authorities, ca))
+    };
+    Ok(reply::ok(&listing_json(authorities.certificates().map(shown).collect())))
 }
 
 /// Shows a CA certificate.
 pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
-    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+    shown(api, granted, &ca, Code::Hidden).await
 }
 
 /// Uploads or replaces a CA certificate.
@@ -25,7 +29,7 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
     let if_match = call.if_match()?;
     let verbs = &api.provisioning;
     let ca = verbs.put_ca_certificate(granted.instance(), &name, &draft, if_match.as_ref()).await?;
-    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+    shown(api, granted, &ca, Code::Hidden).await
 }
 
 /// Deletes a CA certificate.
@@ -39,7 +43,7 @@ pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 pub(crate) async fn code(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let (name, if_match) = (name(call)?, condition(call)?);
     let ca = api.provisioning.generate_verification_code(granted.instance(), &name, &if_match).await?;
-    Ok(reply::ok(&ca_certificate_json(&ca, Code::Shown)))
+    shown(api, granted, &ca, Code::Shown).await
 }
 
 /// Takes a proof of possession.
@@ -47,7 +51,19 @@ pub(crate) async fn verify(api: &ServiceApi, granted: &Granted, call: &Call) -> 
     let (name, if_match) = (name(call)?, condition(call)?);
     let proof = parse_verification(call.body())?;
     let ca = api.provisioning.verify_ca_certificate(granted.instance(), &name, &if_match, &proof).await?;
-    Ok(reply::ok(&ca_certificate_json(&ca, Code::Hidden)))
+    shown(api, granted, &ca, Code::Hidden).await
+}
+
+/// A CA certificate, with what is known of its revocation list.
+async fn shown(
+    api: &ServiceApi,
+    granted: &Granted,
+    ca: &CaCertificate,
+    code: Code,
+) -> Result<Response, Failure> {
+    let authorities = api.provisioning.authorities(granted.instance()).await?;
+    let revocation = revocation::of_ca(api, granted, &authorities, ca);
+    Ok(reply::ok(&ca_certificate_json(ca, code, revocation)))
 }
 
 /// The name in the path.

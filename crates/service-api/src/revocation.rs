@@ -1,10 +1,12 @@
 //! What a CA revoked, and certificates that are blocked or expire. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::Sha256Thumbprint;
+use model::{Authorities, CaCertificate, Sha256Thumbprint};
 use provisioning::authorities::{Fetching, Holder, RevocationChange};
+use serde_json::Value;
 use wire::service::{
-    RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation, revocation_json,
+    FetchNote, RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation,
+    revocation_json,
 };
 
 use crate::{ServiceApi, access::Granted, certificates::name, error::Failure, reply, request::Call};
@@ -14,11 +16,25 @@ const DEFAULT_DAYS: u32 = 30;
 
 /// Shows how a CA's revocation list is looked up.
 pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let name = name(call)?;
-    let ca = api.provisioning.ca_certificate(granted.instance(), &name).await?;
+    let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
     let authorities = api.provisioning.authorities(granted.instance()).await?;
-    let list = authorities.list_of(&ca).map(AsRef::as_ref);
-    Ok(reply::ok(&revocation_json(&ca.revocation, list, api.clock.now())))
+    Ok(reply::ok(&of_ca(api, granted, &authorities, &ca)))
+}
+
+/// How the revocation list of a CA is looked up, what is known of it, and what came of fetching it last.
+pub(crate) fn of_ca(
+    api: &ServiceApi,
+    granted: &Granted,
+    authorities: &Authorities,
+    ca: &CaCertificate,
+) -> Value {
+    let list = authorities.list_of(ca).map(AsRef::as_ref);
+    let last_fetch = api.provisioning.last_fetch(granted.instance(), ca).map(|fetch| FetchNote {
+        at: fetch.at,
+        next: fetch.next(),
+        problem: fetch.problem,
+    });
+    revocation_json(&ca.revocation, list, last_fetch, api.clock.now())
 }
 
 /// Changes how it is looked up, or takes a list in.

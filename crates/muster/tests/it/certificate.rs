@@ -104,6 +104,43 @@ async fn revoked_devices_are_refused_and_hard_policies_want_a_list() {
     world.stop().await;
 }
 
+/// Nothing listens there. The emulator looks after lists when it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_cannot_be_fetched_is_told_of() {
+    const FROM: &str = "http://127.0.0.1:1/root.crl";
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    let pem = world.write("root.pem", &root.identity().pem());
+    ok(&world, &["upload", "root", &pem, "--verified"]).await;
+    let list = Revocations::made_at(1, now().plus_seconds(-3600)).signed_by(&root);
+    let file = world.dir().join("root.crl");
+    std::fs::write(&file, list.der()).unwrap();
+    ok(&world, &["crl", "upload", "root", file.to_str().unwrap()]).await;
+    let shown = ok(&world, &["crl", "fetch", "root", "--from", FROM]).await;
+    assert_eq!(shown.get("lastFetch"), None, "nothing was tried yet: {shown}");
+
+    let world = world.restarted().await;
+    let mut shown = Value::Null;
+    for _ in 0..50 {
+        shown = ok(&world, &["crl", "show", "root"]).await;
+        if shown.get("lastFetch").is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    let fetch = &shown["lastFetch"];
+    assert!(fetch["problem"].as_str().unwrap().contains("cannot connect to 127.0.0.1:1"), "{shown}");
+    assert!(fetch["atUtc"].as_str() < fetch["nextAtUtc"].as_str(), "{shown}");
+    assert!((3600..4000).contains(&shown["list"]["ageSeconds"].as_i64().unwrap()), "{shown}");
+    let certificate_shown = ok(&world, &["show", "root"]).await;
+    assert_eq!(&certificate_shown["properties"]["revocation"]["lastFetch"], fetch);
+    let listed = certificate(&world, &["list"]).await;
+    let said = format!("root: no revocation list came from {FROM} at ");
+    assert!(listed.stdout.contains(&said) && listed.stdout.contains("next try at"), "{listed:?}");
+    assert!(listed.stdout.contains("the list in use was made at"), "{listed:?}");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_expires_is_listed_wherever_it_is_kept() {
     let world = World::start().await;

@@ -5,6 +5,7 @@
 
 mod block;
 mod expiring;
+mod fetching;
 mod keep;
 mod possession;
 mod revocation;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 pub use block::MAX_BLOCKS;
 pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
+pub use fetching::Fetch;
+pub(crate) use fetching::Fetches;
 pub use keep::MAX_CA_CERTIFICATES;
 use model::{Authorities, CaCertificate, CaReference, Instance};
 pub use possession::PossessionRefusal;

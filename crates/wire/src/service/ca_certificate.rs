@@ -39,8 +39,8 @@ pub enum Code {
     Hidden,
 }
 
-/// Writes a CA certificate. The members after `updated` are Muster's own.
-pub fn ca_certificate_json(ca: &CaCertificate, code: Code) -> Value {
+/// Writes a CA certificate. The members after `updated` are Muster's own; `revocation` is its [`revocation_json`].
+pub fn ca_certificate_json(ca: &CaCertificate, code: Code, revocation: Value) -> Value {
     let info = ca.certificate.info();
     let code = ca.verification_code.as_ref().filter(|_| code == Code::Shown);
     let mut properties = Object::default();
@@ -56,7 +56,8 @@ pub fn ca_certificate_json(ca: &CaCertificate, code: Code) -> Value {
         .put("sha256Thumbprint", info.sha256_thumbprint.as_str())
         .put("issuer", info.issuer_name.as_str())
         .put("serialNumber", info.serial_number.as_str())
-        .put("revocationPolicy", policy_word(ca.revocation.policy));
+        .put("revocationPolicy", policy_word(ca.revocation.policy))
+        .put("revocation", revocation);
     let mut json = Object::default();
     json.put("id", format!("/certificates/{}", ca.name))
         .put("name", ca.name.as_str())
@@ -98,10 +99,22 @@ pub fn parse_revocation(body: &[u8]) -> Result<RevocationBody, BodyError> {
     })
 }
 
+/// The last attempt to fetch a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchNote {
+    /// When.
+    pub at: Timestamp,
+    /// Why the list did not come, or was not taken.
+    pub problem: Option<String>,
+    /// When it is tried again.
+    pub next: Timestamp,
+}
+
 /// Writes how a CA's revocation list is looked up, and what is known of the list.
 pub fn revocation_json(
     settings: &RevocationSettings,
     list: Option<&RevocationList>,
+    last_fetch: Option<FetchNote>,
     now: Timestamp,
 ) -> Value {
     let list = list.map(|list| {
@@ -110,14 +123,23 @@ pub fn revocation_json(
             .put("thisUpdate", whole_seconds(list.crl.this_update()))
             .put_some("nextUpdate", list.crl.next_update().map(whole_seconds))
             .put("isStale", list.crl.is_stale(now))
+            .put("ageSeconds", now.unix_seconds() - list.crl.this_update().unix_seconds())
             .put("revokedCertificates", list.crl.len())
             .put("takenAtUtc", list.record.last_updated.to_string());
+        json.into_value()
+    });
+    let last_fetch = last_fetch.map(|fetch| {
+        let mut json = Object::default();
+        json.put("atUtc", fetch.at.to_string())
+            .put_some("problem", fetch.problem)
+            .put("nextAtUtc", fetch.next.to_string());
         json.into_value()
     });
     let mut json = Object::default();
     json.put("policy", policy_word(settings.policy))
         .put("fetch", settings.fetched_from.is_some())
         .put_some("fetchedFrom", settings.fetched_from.as_ref().map(CrlAddress::as_str))
+        .put_some("lastFetch", last_fetch)
         .put_some("list", list);
     json.into_value()
 }

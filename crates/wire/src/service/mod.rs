@@ -26,7 +26,7 @@ mod work;
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
 pub use bulk::{BulkError, bulk_result_json, parse_group_bulk, parse_individual_bulk};
 pub use ca_certificate::{
-    BlockBody, Code, RevocationBody, block_json, ca_certificate_json, expiring_json, listing_json,
+    BlockBody, Code, FetchNote, RevocationBody, block_json, ca_certificate_json, expiring_json, listing_json,
     parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
 };
 pub use condition::parse_if_match;

@@ -51,10 +51,31 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
         table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
     }
     println!("{table}");
+    rows.iter().filter_map(unfetched).for_each(|line| println!("{line}"));
     if answer["more"] == true {
         println!("there are more; the first to expire are shown");
     }
     Ok(())
+}
+
+/// What is to be known of a CA whose revocation list could not be fetched last.
+fn unfetched(ca: &Value) -> Option<String> {
+    let text = |pointer: &str| ca.pointer(pointer).and_then(Value::as_str);
+    let problem = text("/properties/revocation/lastFetch/problem")?;
+    let [name, from, at, next] = [
+        "/name",
+        "/properties/revocation/fetchedFrom",
+        "/properties/revocation/lastFetch/atUtc",
+        "/properties/revocation/lastFetch/nextAtUtc",
+    ]
+    .map(|pointer| text(pointer).unwrap_or_default());
+    let in_use = match text("/properties/revocation/list/thisUpdate") {
+        Some(made) => format!("the list in use was made at {made}"),
+        None => "there is none in use".to_owned(),
+    };
+    Some(format!(
+        "{name}: no revocation list came from {from} at {at}: {problem}; {in_use}; next try at {next}"
+    ))
 }
 
 fn cell(value: Option<&Value>) -> String {
@@ -76,6 +97,8 @@ const CAS: &[Column] = &[
     ("verified", "/properties/isVerified"),
     ("expires", "/properties/expiry"),
     ("CRL policy", "/properties/revocationPolicy"),
+    ("CRL made", "/properties/revocation/list/thisUpdate"),
+    ("stale", "/properties/revocation/list/isStale"),
     ("SHA-256", "/properties/sha256Thumbprint"),
 ];
 const EXPIRING: &[Column] = &[
