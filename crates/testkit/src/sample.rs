@@ -1,16 +1,16 @@
 //! Records with something in every field, and lists of every variant that a field can have.
 
 use model::{
-    AccessPolicy, AllocationPolicy, AllocationWeight, Assignment, AttestedBy, Block, BlockReason,
-    CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause, Configured, Crl,
-    CrlAddress, CustomAllocation, Decisions, DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId,
-    EnrollmentRef, EnrollmentSettings, Etag, Failure, GroupAttestation, GroupCertificates, HostName,
-    HubAccess, HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, Instance, LinkedHub, OperationId, Order, Pair, PolicyName,
-    ProvisioningStatus, Record, Registration, RegistrationId, ReprovisionPolicy, RevocationList,
-    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
-    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
-    VerificationCode, Work,
+    AccessPolicy, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy, Block,
+    BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
+    Configured, ConsideredEnrollment, Crl, CrlAddress, CustomAllocation, Decisions, DeviceId, EndorsementKey,
+    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation, Failure, Fit,
+    GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials, HubName, HubWay, IdScope,
+    IndividualAttestation, IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub,
+    OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
+    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint,
+    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
+    TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
 };
 use serde_json::{Value, json};
 
@@ -234,6 +234,46 @@ pub fn cleanup(hub: &str, device: &str) -> Cleanup {
         tries: tries(),
         record: record("cleanup-1"),
     }
+}
+
+/// Attempts that were refused: with everything that an explanation can hold, of a device whose enrollment is disabled, and
+/// of one that is not known at all.
+pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
+    let reason = || "the SAS token's signature fits neither key".to_owned();
+    let group = |id| EnrollmentRef::Group(group_id(id));
+    let path = vec!["CN=Dev-1".to_owned(), "CN=Factory".to_owned()];
+    let considered = [
+        (EnrollmentRef::Individual, Fit::Refuses { reason: reason() }),
+        (group("line-1"), Fit::Fits { path }),
+    ];
+    let refused = Explanation {
+        presented: vec!["a SAS token for \"0ne00000A0A/registrations/Dev-1\"".to_owned()],
+        considered: considered.map(|(enrollment, fit)| ConsideredEnrollment { enrollment, fit }).into(),
+        omitted: 3,
+        unfit: vec!["CN=Factory: expired".to_owned()],
+        outcome: Admission::Refused { reason: reason() },
+    };
+    let attempt = Attempt {
+        registration_id: registration_id(device),
+        at: Timestamp::parse("2026-11-23T09:35:50.1234567Z").unwrap(),
+        address: Some([192, 0, 2, 7].into()),
+        known: true,
+        explanation: refused.clone(),
+    };
+    let disabled = Explanation { outcome: Admission::Disabled(group("line-1")), ..refused };
+    let nothing = Explanation {
+        presented: Vec::new(),
+        considered: Vec::new(),
+        omitted: 0,
+        unfit: Vec::new(),
+        outcome: Admission::Refused { reason: "no enrollment of this ID scope fits the device".to_owned() },
+    };
+    let v6 = Some([0x2001, 0xDB8, 0, 0, 0, 0, 0, 7].into());
+    [
+        ("refused", attempt.clone()),
+        ("disabled", Attempt { address: v6, explanation: disabled, ..attempt.clone() }),
+        ("unknown", Attempt { address: None, known: false, explanation: nothing, ..attempt }),
+    ]
 }
 
 fn tries() -> Tries {

@@ -1,7 +1,11 @@
 //! `muster attest explain` against an emulator.
 
 use serde_json::json;
-use testkit::ca::Authority;
+use testkit::{
+    ca::Authority,
+    sample,
+    tpm::{Kind, SoftTpm},
+};
 
 use crate::program::{Ended, World};
 
@@ -42,6 +46,52 @@ async fn tells_why_a_device_is_let_in_or_refused() {
     let ended = explain(&world, &["--registration-id", "device-1", "--sas-token", "rubbish"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("sasToken"), "{ended:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tells_whether_a_tpm_would_be_challenged() {
+    let world = World::start().await;
+    let [tpm, other] = [(); 2].map(|()| SoftTpm::new(Kind::Rsa, Kind::Rsa));
+    let endorsement_key = &tpm.identity().endorsement_key;
+    let attestation = json!({"type": "tpm", "tpm": {"endorsementKey": endorsement_key}});
+    let enrollment = json!({"registrationId": "tpm-1", "attestation": attestation});
+    world.service().create_enrollment(&enrollment).await.unwrap();
+    let [own, foreign] = [&tpm, &other].map(|tpm| tpm.identity().endorsement_key.to_base64());
+    let storage = tpm.identity().storage_root_key.to_base64();
+    let resource = format!("{}/registrations/tpm-1", world.emulator.info().id_scope);
+    let token = wire::sas::sign(&resource, sample::key(1).as_bytes(), 4_102_444_800, Some("registration"));
+    for (presented, code, outcome) in [
+        (
+            &["--endorsement-key", &own, "--storage-root-key", &storage][..],
+            0,
+            "challenged: let in as soon as its TPM has opened the challenge",
+        ),
+        (
+            &["--endorsement-key", &own],
+            1,
+            "refused: the device did not send its TPM's storage root key, which is not known yet",
+        ),
+        (
+            &["--endorsement-key", &foreign, "--storage-root-key", &storage],
+            1,
+            "refused: the TPM's endorsement key is not the enrolled one",
+        ),
+        (&[], 1, "refused: the device sent neither a SAS token, a client certificate nor the keys of a TPM"),
+        (&["--sas-token", &token], 1, "refused: no TPM challenge is open for the registration"),
+    ] {
+        let ended = explain(&world, &[&["--registration-id", "tpm-1"], presented].concat()).await;
+        assert_eq!(ended.code, code, "{presented:?}: {ended:?}");
+        let said = ended.last_line().strip_prefix("outcome     ");
+        assert!(said.is_some_and(|said| said.starts_with(outcome)), "{presented:?}: {ended:?}");
+        let named = presented.contains(&"--endorsement-key");
+        assert_eq!(ended.stdout.contains("a TPM whose endorsement key has the SHA-256"), named, "{ended:?}");
+    }
+    let ended = explain(&world, &["--registration-id", "tpm-1", "--endorsement-key", "rubbish"]).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
+    assert!(ended.stderr.contains("tpm.endorsementKey"), "{ended:?}");
+    let ended = explain(&world, &["--registration-id", "tpm-1", "--storage-root-key", &storage]).await;
+    assert_eq!(ended.code, 2, "{ended:?}");
     world.stop().await;
 }
 

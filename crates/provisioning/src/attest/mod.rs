@@ -182,7 +182,7 @@ pub enum Refusal {
     #[error("the enrollment wants a client certificate and the device sent none")]
     NoCertificate,
     /// The device sent nothing to prove itself by.
-    #[error("the device sent neither a SAS token nor a client certificate")]
+    #[error("the device sent neither a SAS token, a client certificate nor the keys of a TPM")]
     NoEvidence,
     /// The token has run out.
     #[error("the SAS token expired, clock skew included, at {0}")]

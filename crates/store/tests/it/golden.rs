@@ -69,6 +69,13 @@ fn cleanups_are_stored_as_ever() {
     check("cleanup", &sample::cleanup("hub-1.example", "Dev-1"));
 }
 
+#[test]
+fn refused_attempts_are_stored_as_ever() {
+    for (name, attempt) in sample::attempts("Dev-1") {
+        check(&format!("attempt_{name}"), &attempt);
+    }
+}
+
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, record: &T) {
     let golden = directory().join(format!("{name}.json"));
     let today = serde_json::to_string_pretty(record).unwrap() + "\n";
