@@ -58,7 +58,7 @@ impl WebhookClient {
         WebhookClient { settings, clock, places }
     }
 
-    /// Over a kept connection if there is one. The webhook may close that at any moment, so that failing it is no failure.
+    /// Posts the body, signed if there is a key.
     async fn post(
         &self,
         place: &Place,
@@ -69,37 +69,17 @@ impl WebhookClient {
         let signature = self.settings.signing_key.as_ref().map(|key| signature(key, self.clock.now(), &body));
         let mut headers = vec![("user-agent", "Muster"), ("accept", "application/json")];
         headers.extend(signature.as_deref().map(|signature| (SIGNATURE_HEADER, signature)));
-        let call = || Call {
+        let call = Call {
             method: Method::POST,
             path_and_query: address.path_and_query.clone(),
             headers: &headers,
-            body: body.clone(),
+            body,
             ..Call::default()
         };
-        within(limit, async {
-            if let Some(kept) = place.connections().take() {
-                match call_over(place, kept, call()).await {
-                    Err(ClientError::Http(_) | ClientError::Io(_) | ClientError::Closed) => {}
-                    outcome => return outcome,
-                }
-            }
-            let deadlines = Deadlines { connect: limit, exchange: limit };
-            let opening = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
-            call_over(place, opening.await?, call()).await
-        })
-        .await
+        let deadlines = Deadlines { connect: limit, exchange: limit };
+        let open = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
+        within(limit, place.connections().call(call, open)).await
     }
-}
-
-/// The connection is kept when the call succeeds.
-async fn call_over(
-    place: &Place,
-    mut connection: HttpsConnection,
-    call: Call<'_>,
-) -> Result<Response<Bytes>, ClientError> {
-    let response = connection.call(call).await?;
-    place.connections().keep(connection);
-    Ok(response)
 }
 
 #[async_trait]

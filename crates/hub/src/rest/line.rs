@@ -1,21 +1,18 @@
 //! The HTTP side of a link: tokens, kept connections, how many calls a hub gets at once, and whether it is called at all.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
 use http::{Method, Response};
 use model::HubName;
-use net::client::{Call, ClientError, HttpsConnection};
+use net::client::{Call, ClientError, HttpsConnection, KeptConnections};
 use provisioning::ports::{Clock, Delay, Entropy, HubError, HubHealth};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use wire::{hub::quoted, sas};
 
@@ -28,9 +25,6 @@ use super::{
 /// Calls to one hub at once, each on a connection of its own: what one hub can hold up of this process, however slow it
 /// is. A hub of the smallest paid kind does 100 registry operations a minute; another Muster commits so many together.
 const MAX_CALLS: usize = 32;
-
-/// A connection that was silent for longer is not used again: address translators forget theirs after minutes.
-const MAX_SILENCE: Duration = Duration::from_secs(50);
 
 /// How long a token is valid (Azure SDKs: one hour), and for how long it is used: hubs' clocks differ from ours.
 const TOKEN_SECS: i64 = 3600;
@@ -48,18 +42,13 @@ pub(super) struct Line {
     places: Semaphore,
     /// Whether operators have been told that calls wait for places.
     is_crowded: AtomicBool,
-    kept: Mutex<Vec<Kept>>,
+    connections: KeptConnections,
 }
 
 /// A signed token and when that was, in seconds since 1970.
 struct Token {
     text: Arc<str>,
     signed: i64,
-}
-
-struct Kept {
-    connection: HttpsConnection,
-    since: Instant,
 }
 
 /// What a hub is asked. Every request that is made here may be repeated.
@@ -88,7 +77,7 @@ impl Line {
             token: Mutex::default(),
             places: Semaphore::new(MAX_CALLS),
             is_crowded: AtomicBool::new(false),
-            kept: Mutex::default(),
+            connections: KeptConnections::default(),
         }
     }
 
@@ -178,24 +167,7 @@ impl Line {
         &self.link
     }
 
-    /// Over a kept connection if there is one. The hub may close that at any moment, so that failing it is no failure.
     async fn call(&self, question: &Question<'_>) -> Result<Response<Bytes>, ClientError> {
-        if let Some(connection) = self.kept() {
-            match self.call_over(connection, question).await {
-                Err(ClientError::Http(_) | ClientError::Io(_) | ClientError::Closed) => {}
-                outcome => return outcome,
-            }
-        }
-        let RestLink { hub, port, tls, deadlines, .. } = &self.link;
-        let connection = HttpsConnection::open(hub.as_str(), *port, Arc::clone(tls), *deadlines).await?;
-        self.call_over(connection, question).await
-    }
-
-    async fn call_over(
-        &self,
-        mut connection: HttpsConnection,
-        question: &Question<'_>,
-    ) -> Result<Response<Bytes>, ClientError> {
         let token = self.token();
         let if_match = question.etag.map(quoted);
         let call = Call {
@@ -206,22 +178,15 @@ impl Line {
             body: question.body.clone(),
             ..Call::default()
         };
-        let response = connection.call(call).await?;
-        lock(&self.kept).push(Kept { connection, since: Instant::now() });
-        Ok(response)
-    }
-
-    /// The connection that was used last: the others may fall silent and go.
-    fn kept(&self) -> Option<HttpsConnection> {
-        let mut kept = lock(&self.kept);
-        kept.retain(|kept| !kept.connection.is_closed() && kept.since.elapsed() < MAX_SILENCE);
-        kept.pop().map(|kept| kept.connection)
+        let RestLink { hub, port, tls, deadlines, .. } = &self.link;
+        let open = HttpsConnection::open(hub.as_str(), *port, Arc::clone(tls), *deadlines);
+        self.connections.call(call, open).await
     }
 
     /// The token in use, or a new one. A clock that was put back also makes a new one.
     fn token(&self) -> Arc<str> {
         let now = self.clock.now().unix_seconds();
-        let mut token = lock(&self.token);
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) =
             token.as_ref().filter(|it| (it.signed..it.signed + TOKEN_USE_SECS).contains(&now))
         {
@@ -233,8 +198,4 @@ impl Line {
         *token = Some(Token { text: Arc::clone(&text), signed: now });
         text
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

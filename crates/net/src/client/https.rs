@@ -22,7 +22,7 @@ pub struct HttpsConnection {
 }
 
 /// What is asked; all requests here are JSON or empty.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Call<'a> {
     /// The method; GET by default.
     pub method: Method,
