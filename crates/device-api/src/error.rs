@@ -75,6 +75,9 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             Error::NotFound(kind) => (404_000, format!("{kind} not found")),
             Error::Exists(_) | Error::PreconditionFailed(_) => (409_203, "Precondition failed.".into()),
             Error::Busy => (429_001, "The service is busy; try again later.".into()),
+            Error::Unwritable(_) => {
+                (503_000, "The service cannot store anything now; try again later.".into())
+            }
             Error::Broken(_) => (500_000, "Internal server error.".into()),
         },
         CallError::UnknownScope(_) | CallError::OtherDevice(_) | CallError::BadToken(_) => {

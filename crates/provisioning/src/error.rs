@@ -28,6 +28,10 @@ pub enum Error {
     /// Trying again later helps.
     #[error("busy")]
     Busy,
+    /// The storage takes no writes, as when its disk is full: trying again helps once that is put right. The text is for
+    /// the log.
+    #[error("nothing can be stored: {0}")]
+    Unwritable(String),
     /// A fault of the service. The text is for the log.
     #[error("internal error: {0}")]
     Broken(String),
@@ -76,6 +80,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Error::Busy,
+            StoreError::Unwritable(text) => Error::Unwritable(text),
             StoreError::Broken(text) => Error::Broken(text),
         }
     }

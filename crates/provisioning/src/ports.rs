@@ -249,6 +249,9 @@ pub enum StoreError {
     /// Too much to do; trying again later helps.
     #[error("the store is overloaded")]
     Busy,
+    /// It takes no writes, as when its disk is full; trying again helps once somebody has put that right. For the log.
+    #[error("the store takes no writes: {0}")]
+    Unwritable(String),
     /// It is broken or gone. For the log, not for callers.
     #[error("the store failed: {0}")]
     Broken(String),

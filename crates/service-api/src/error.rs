@@ -80,6 +80,9 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
     let code = match error {
         Error::Unauthorized { message, .. } => return (401_002, (*message).into()),
         Error::Broken(_) => return (500_000, "Internal server error.".into()),
+        Error::Unwritable(_) => {
+            return (503_000, "The service cannot store anything now; try again later.".into());
+        }
         Error::Busy => return (429_001, "The service is busy; try again later.".into()),
         Error::Invalid(_) => 400_002,
         Error::NotFound(RecordKind::Enrollment) => 404_201,

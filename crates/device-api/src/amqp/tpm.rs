@@ -125,7 +125,7 @@ impl Login {
     fn refused(&self, error: &CallError) -> SaslStep {
         error::body(error, &concerning(&self.address), &self.api.ports);
         SaslStep::Refused(match error {
-            CallError::Refused(Error::Busy) => SaslCode::SystemTemporary,
+            CallError::Refused(Error::Busy | Error::Unwritable(_)) => SaslCode::SystemTemporary,
             CallError::Refused(Error::Broken(_)) => SaslCode::System,
             _ => SaslCode::Auth,
         })

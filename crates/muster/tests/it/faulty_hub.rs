@@ -1,134 +1,212 @@
-//! A service whose linked hub is down, throttles, fails, talks nonsense and is cut off: each device is assigned, once.
+//! A service whose linked hub is down, throttles, fails, talks nonsense, hangs and is cut off, before and after it has
+//! done what it was told: each device is assigned, once, and no other hub's devices wait for it.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use ::fleet::{HubRegistry, Transport};
+use ::fleet::{HubRegistry, Registered, Transport, Trust};
+use model::DeviceId;
+use net::client::{Duplex, dial};
 use net::tls::{Identity, server_config};
+use serde_json::json;
 use testkit::server_certificate::ServerCertificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional, sink};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use wire::sas::ConnectionString;
 
 use crate::linked_hub::{Linking, Neighbour, table, until};
 use crate::serve::{device, enrollment};
 
-/// What a hub in trouble answers to each call, before it ends the connection.
-type Fault = &'static str;
-
-const FAULTS: [Fault; 4] = [
-    "HTTP/1.1 429 X\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-    "HTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-    "SSH-2.0-OpenSSH\r\n",
-    "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\"",
-];
-
-/// What stands before a hub: it answers with a fault, or lets everything through as it is, TLS included.
-struct Gate {
-    /// While it is not open, nothing listens.
-    socket: TcpSocket,
-    hub: String,
-    acceptor: TlsAcceptor,
-    ca_pem: String,
-    state: Arc<State>,
+/// What a hub in trouble does with each call.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It answers this, and ends the connection.
+    Answers(&'static str),
+    /// It does what it is told, and ends the connection without a word.
+    CutsBeforeItsAnswer,
+    /// It does what it is told, and ends the connection in the middle of its answer.
+    CutsInItsAnswer,
+    /// It does nothing and says nothing until the trouble is over; then it does what it was told.
+    Hangs,
 }
 
-struct State {
+const FAULTS: [Fault; 6] = [
+    Fault::Answers("HTTP/1.1 429 X\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+    Fault::Answers("HTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+    Fault::Answers("SSH-2.0-OpenSSH\r\n"),
+    Fault::Answers("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\""),
+    Fault::CutsBeforeItsAnswer,
+    Fault::CutsInItsAnswer,
+];
+
+/// What stands before a hub: it does as a fault says, or lets everything through as it is, TLS included.
+pub struct Gate {
+    /// While it is not open, nothing listens.
+    socket: TcpSocket,
+    acceptor: TlsAcceptor,
+    pub ca_pem: String,
+    trouble: Arc<Trouble>,
+}
+
+/// What the hub does at present.
+pub struct Trouble {
+    /// The hub itself.
+    hub: String,
+    trust: Trust,
     fault: watch::Sender<Option<Fault>>,
     /// How many devices were to be made meanwhile; the hub is asked other things, too.
-    answered: AtomicUsize,
+    met: AtomicUsize,
 }
 
 impl Gate {
-    /// Before the hub at this address and port.
-    fn before(hub: &str) -> Gate {
+    /// Before the hub at this address and port, whose certificate holds by this.
+    pub fn before(hub: &str, trust: Trust) -> Gate {
         let (address, _) = hub.split_once(':').unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
         let ServerCertificate { ca, certificate, key } = ServerCertificate::of(address);
         let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let acceptor = TlsAcceptor::from(server_config(vec![identity]).unwrap());
-        let state = Arc::new(State { fault: watch::Sender::new(None), answered: AtomicUsize::new(0) });
-        Gate { socket, hub: hub.to_owned(), acceptor, ca_pem: ca, state }
+        let fault = watch::Sender::new(None);
+        let trouble = Trouble { hub: hub.to_owned(), trust, fault, met: AtomicUsize::new(0) };
+        Gate { socket, acceptor, ca_pem: ca, trouble: Arc::new(trouble) }
     }
 
-    fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.socket.local_addr().unwrap().to_string()
     }
 
-    fn open(self) -> Arc<State> {
-        let Gate { socket, hub, acceptor, state, .. } = self;
-        let (listener, opened) = (socket.listen(64).unwrap(), Arc::clone(&state));
+    pub fn open(self) -> Arc<Trouble> {
+        let Gate { socket, acceptor, trouble, .. } = self;
+        let (listener, opened) = (socket.listen(64).unwrap(), Arc::clone(&trouble));
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                let (acceptor, state, hub) = (acceptor.clone(), Arc::clone(&state), hub.clone());
-                tokio::spawn(async move {
-                    let mut changes = state.fault.subscribe();
-                    let fault = *changes.borrow_and_update();
-                    let serving = async {
-                        match fault {
-                            Some(fault) => state.answer(acceptor, tcp, fault).await,
-                            None => let_through(tcp, &hub).await,
-                        }
-                    };
-                    // Connections are kept: what the hub does now is no longer what it did on an old one.
-                    tokio::select! { _ = serving => (), _ = changes.changed() => () }
-                });
+                tokio::spawn(Arc::clone(&trouble).serve(acceptor.clone(), tcp));
             }
         });
         opened
     }
 }
 
-impl State {
-    async fn answer(&self, acceptor: TlsAcceptor, tcp: TcpStream, fault: Fault) -> std::io::Result<()> {
+impl Trouble {
+    pub fn begin(&self, fault: Fault) {
+        self.fault.send_replace(Some(fault));
+    }
+
+    pub fn end(&self) {
+        self.fault.send_replace(None);
+    }
+
+    pub fn met(&self) -> usize {
+        self.met.load(Ordering::SeqCst)
+    }
+
+    async fn serve(self: Arc<Self>, acceptor: TlsAcceptor, mut tcp: TcpStream) -> std::io::Result<()> {
+        let mut changes = self.fault.subscribe();
+        let fault = *changes.borrow_and_update();
+        let Some(fault) = fault else {
+            let mut onward = TcpStream::connect(&self.hub).await?;
+            // Connections are kept: what the hub does now is no longer what it did on an old one.
+            return tokio::select! {
+                through = copy_bidirectional(&mut tcp, &mut onward) => through.map(drop),
+                _ = changes.changed() => Ok(()),
+            };
+        };
         let mut stream = acceptor.accept(tcp).await?;
-        let mut request = [0; 4096];
-        let read = stream.read(&mut request).await?;
-        stream.write_all(fault.as_bytes()).await?;
-        stream.shutdown().await?;
-        if request[..read].starts_with(b"PUT /devices/") {
-            self.answered.fetch_add(1, Ordering::SeqCst);
+        let request = read_message(&mut stream).await?;
+        let is_creation = request.starts_with(b"PUT /devices/");
+        let meet = || self.met.fetch_add(usize::from(is_creation), Ordering::SeqCst);
+        match fault {
+            Fault::Answers(text) => stream.write_all(text.as_bytes()).await?,
+            Fault::CutsBeforeItsAnswer => drop(self.carry_out(&request).await?),
+            Fault::CutsInItsAnswer => {
+                let answer = self.carry_out(&request).await?;
+                stream.write_all(&answer[..answer.len() / 2]).await?;
+            }
+            Fault::Hangs => {
+                meet();
+                // An error means that the test is over.
+                let _ = changes.changed().await;
+                let answer = self.carry_out(&request).await?;
+                return stream.write_all(&answer).await;
+            }
         }
+        stream.shutdown().await?;
+        meet();
         copy(&mut stream, &mut sink()).await.map(drop)
     }
 
-    fn answered(&self) -> usize {
-        self.answered.load(Ordering::SeqCst)
+    /// Has the hub do what it is told, and returns its answer.
+    async fn carry_out(&self, request: &[u8]) -> std::io::Result<Vec<u8>> {
+        let (address, port) = self.hub.split_once(':').unwrap();
+        let config = self.trust.anonymous();
+        let mut hub = dial(address, port.parse().unwrap(), config, Duration::from_secs(10)).await.unwrap();
+        hub.write_all(request).await?;
+        read_message(&mut hub).await
     }
 }
 
-async fn let_through(mut tcp: TcpStream, hub: &str) -> std::io::Result<()> {
-    let mut onward = TcpStream::connect(hub).await?;
-    copy_bidirectional(&mut tcp, &mut onward).await.map(drop)
+/// A request or an answer with its body.
+async fn read_message(stream: &mut impl Duplex) -> std::io::Result<Vec<u8>> {
+    let mut message = Vec::new();
+    let head = loop {
+        if stream.read_buf(&mut message).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = message.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+    };
+    let text = String::from_utf8_lossy(&message[..head]).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+    while message.len() < head + length {
+        if stream.read_buf(&mut message).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(message)
+}
+
+/// A device that registers until it is assigned.
+fn registering(service: &Linking, name: &str) -> JoinHandle<Registered> {
+    let (endpoint, device) = (service.endpoint(), device(name));
+    tokio::spawn(async move { ::fleet::register(&endpoint, &device, Transport::Https, None).await.unwrap() })
 }
 
 /// Registers a device while the hub is in trouble, and ends the trouble when the device has met it.
 async fn registers(service: &Linking, name: &str, trouble: impl AsyncFn() -> bool, end: impl FnOnce()) {
     service.client().create_enrollment(&enrollment(name)).await.unwrap();
-    let (endpoint, device) = (service.endpoint(), device(name));
-    let registering =
-        tokio::spawn(async move { ::fleet::register(&endpoint, &device, Transport::Https, None).await });
+    let registering = registering(service, name);
     until("the device is being assigned", async || {
         let found = service.client().registration(name).await.unwrap();
         trouble().await && found.is_some_and(|found| found["status"] == "assigning")
     })
     .await;
     end();
-    let registered = registering.await.unwrap().unwrap();
+    let registered = registering.await.unwrap();
     assert_eq!(registered.state["status"], "assigned", "{name}");
     assert!(registered.round_trips > 1, "{name} was told `assigning`");
 }
 
+/// Registrations that were counted.
+pub async fn counted(service: &Linking, kind: &str) -> u64 {
+    let usage = service.client().usage(None, None).await.unwrap();
+    let rows = usage["usage"].as_array().unwrap().iter().filter(|row| row["kind"] == kind);
+    rows.map(|row| row["count"].as_u64().unwrap()).sum()
+}
+
 #[tokio::test]
 async fn devices_are_assigned_once_whatever_the_hub_does_first() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
-    let gate = Gate::before(&right.host);
+    let gate = Gate::before(&right.host, neighbour.trust());
     let linked = ConnectionString { host: gate.address(), ..right.clone() };
     let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
     let config = service.configure(&table(&format!("connection_string = \"{linked}\"")));
@@ -141,15 +219,60 @@ async fn devices_are_assigned_once_whatever_the_hub_does_first() {
     assert_eq!(registry.device_count().await.unwrap(), 1);
     let hub = opened.unwrap();
     for (number, fault) in FAULTS.into_iter().enumerate() {
-        let before = hub.answered();
-        hub.fault.send_replace(Some(fault));
-        let met = async || hub.answered() > before;
-        let end = || _ = hub.fault.send_replace(None);
-        registers(&service, &format!("dev-{number}"), met, end).await;
-        assert_eq!(registry.device_count().await.unwrap(), 2 + number as u64, "{fault}");
+        let before = hub.met();
+        hub.begin(fault);
+        let met = async || hub.met() > before;
+        registers(&service, &format!("dev-{number}"), met, || hub.end()).await;
+        assert_eq!(registry.device_count().await.unwrap(), 2 + number as u64, "{fault:?}");
     }
-    let usage = service.client().usage(None, None).await.unwrap();
-    let rows = usage["usage"].as_array().unwrap().iter().filter(|row| row["kind"] == "registration");
-    let registrations: u64 = rows.map(|row| row["count"].as_u64().unwrap()).sum();
-    assert_eq!(registrations, 1 + FAULTS.len() as u64, "{usage}");
+    assert_eq!(counted(&service, "registration").await, 1 + FAULTS.len() as u64);
+}
+
+#[tokio::test]
+async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
+    let [hung, well] =
+        [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
+    let gate = Gate::before(&hung.host, neighbour.trust());
+    let linked = ConnectionString { host: gate.address(), ..hung.clone() };
+    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
+    let tables = [&linked, &well].map(|hub| table(&format!("connection_string = \"{hub}\"")));
+    let config = service.configure(&tables.join("\n"));
+    let hub = gate.open();
+    hub.begin(Fault::Hangs);
+    let _process = service.start(&config, Path::new(&service.write("cas.pem", &cas))).await;
+    let enroll = async |name: &str, hub: &str| {
+        let enrolled = enrollment(name);
+        let mut enrolled = enrolled.clone();
+        enrolled["iotHubs"] = json!([hub.split(':').next()]);
+        service.client().create_enrollment(&enrolled).await.unwrap();
+    };
+
+    let names = |kind: &'static str| (0..4).map(move |number| format!("{kind}-{number}"));
+    for name in names("hung") {
+        enroll(&name, &hung.host).await;
+    }
+    let waiting: Vec<_> = names("hung").map(|name| registering(&service, &name)).collect();
+    until("the hub has been asked for all of them", async || hub.met() >= waiting.len()).await;
+    for name in names("well") {
+        enroll(&name, &well.host).await;
+        let registered = registering(&service, &name).await.unwrap();
+        assert_eq!(registered.hub.as_str(), well.host.split(':').next().unwrap());
+    }
+    for name in names("hung") {
+        let found = service.client().registration(&name).await.unwrap().unwrap();
+        assert_eq!(found["status"], "assigning", "{name}");
+    }
+    hub.end();
+    for registering in waiting {
+        assert_eq!(registering.await.unwrap().hub.as_str(), hung.host.split(':').next().unwrap());
+    }
+    for (site, kind) in [(&hung, "hung"), (&well, "well")] {
+        let mut registry = HubRegistry::new(site, 443, neighbour.trust()).unwrap();
+        assert_eq!(registry.device_count().await.unwrap(), 4, "{kind}");
+        for name in names(kind) {
+            assert!(registry.device(&DeviceId::parse(&name).unwrap()).await.unwrap().is_some(), "{name}");
+        }
+    }
+    assert_eq!(counted(&service, "registration").await, 8);
 }

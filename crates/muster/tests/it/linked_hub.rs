@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -27,7 +27,7 @@ pub struct Linking {
     amqps: u16,
 }
 
-/// An emulator with one hub, in a process of its own.
+/// An emulator in a process of its own.
 pub struct Neighbour {
     pub info: DevInfo,
     _process: Child,
@@ -35,11 +35,13 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    pub async fn start() -> Neighbour {
+    /// With so many hubs.
+    pub async fn start(hubs: usize) -> Neighbour {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("dev");
         let process = Command::new(env!("CARGO_BIN_EXE_muster"))
-            .args(["dev", "--dir", dir.to_str().unwrap(), "--ports", "free", "--hubs", "1", "--log", "error"])
+            .args(["dev", "--dir", dir.to_str().unwrap(), "--ports", "free", "--log", "error"])
+            .args(["--hubs", &hubs.to_string()])
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -48,6 +50,7 @@ impl Neighbour {
         Neighbour { info: DevInfo::read(&dir).unwrap(), _process: process, _folder: folder }
     }
 
+    /// The first.
     pub fn hub(&self) -> &DevHub {
         &self.info.hubs[0]
     }
@@ -110,8 +113,13 @@ impl Linking {
 
     /// Starts the service on a system that trusts this CA. It writes its log into a file.
     pub async fn start(&self, config: &str, system_ca: &Path) -> Child {
+        self.start_by(Command::new(env!("CARGO_BIN_EXE_muster")), config, system_ca).await
+    }
+
+    /// The same by a command that runs the program with the arguments that it gets.
+    pub async fn start_by(&self, mut program: Command, config: &str, system_ca: &Path) -> Child {
         let log = File::create(self.folder.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+        let child = program
             .args(["serve", "--config", config, "--log", "info"])
             .env("SSL_CERT_FILE", system_ca)
             .stderr(log)
@@ -123,6 +131,11 @@ impl Linking {
         })
         .await;
         child
+    }
+
+    /// Where the service keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     pub fn log(&self) -> String {
@@ -161,7 +174,7 @@ pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 
 #[tokio::test]
 async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let (hub, ca_file) = (neighbour.hub(), &neighbour.info.ca_file);
     let config = service.configure(&format!("{}\nca = {ca_file:?}", service.link(&hub.connection_string)));
     let _process = service.start(&config, Path::new("/nonexistent")).await;
@@ -189,7 +202,7 @@ async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
 
 #[tokio::test]
 async fn a_link_with_another_key_is_told_at_the_start_and_stops_nothing() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
     let wrong = ConnectionString { key: KEY.to_owned(), ..right }.to_string();
     let config = service.configure(&service.link(&wrong));
@@ -224,7 +237,7 @@ async fn a_device_waits_for_a_hub_that_is_down() {
 
 #[tokio::test]
 async fn mistakes_in_a_link_are_told_with_their_place() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let string = &neighbour.hub().connection_string;
     let ca = neighbour.info.ca_file.display();
     let link = format!("connection_string = \"{string}\"\nca = \"{ca}\"");
@@ -257,7 +270,7 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
 
 #[tokio::test]
 async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start().await);
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let (hub, ca_file) = (neighbour.hub(), neighbour.info.ca_file.to_str().unwrap());
     let name = hub.host_name.as_str();
     let config = service.configure("");

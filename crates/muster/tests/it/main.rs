@@ -9,6 +9,7 @@ mod demo;
 mod device;
 mod faulty_hub;
 mod fleet;
+mod full_disk;
 mod help;
 mod linked_hub;
 mod program;

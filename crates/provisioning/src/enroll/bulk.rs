@@ -55,7 +55,7 @@ impl Provisioning {
         let any_version = matches!(item, BulkItem::Replace(_, IfMatch::Any));
         let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
-            Err(fault @ (Error::Busy | Error::Broken(_))) => Err(fault),
+            Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
             change => Ok(Prepared { id, change, overtaken }),
         }
     }

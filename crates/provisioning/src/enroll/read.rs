@@ -1,4 +1,4 @@
-//! Reading one record or a page of them. Each successful call counts as one operation.
+//! Reading one record or a page of them. Each successful call counts as one operation, if that can be stored.
 
 use model::{
     Cleanup, EnrollmentGroup, EnrollmentGroupId, Instance, OperationKind, Registration, RegistrationId,
@@ -8,7 +8,7 @@ use model::{
 use super::Enrollment;
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Commit, Page, PageRequest},
+    ports::{Commit, Page, PageRequest, StoreError},
 };
 
 impl Provisioning {
@@ -106,10 +106,17 @@ impl Provisioning {
         Ok(enrollment)
     }
 
-    /// Counts an operation that changed nothing.
+    /// Counts an operation that changed nothing. When nothing can be stored, operators must be able to look all the same:
+    /// then it is not counted, and the log says so.
     async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
         let commit = Commit { changes: Vec::new(), operation: Some((kind, self.clock.now().day())) };
-        self.store.commit(&instance.id_scope, commit).await?;
-        Ok(())
+        match self.store.commit(&instance.id_scope, commit).await {
+            Err(StoreError::Unwritable(reason)) => {
+                let (scope, kind) = (&instance.id_scope, kind.name());
+                tracing::warn!(instance.id_scope = %scope, kind, reason, "an operation was not counted");
+                Ok(())
+            }
+            counted => Ok(counted.map(drop)?),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use durable::WriteError;
-use durable::rusqlite::{self, Connection};
+use durable::rusqlite::{self, Connection, ErrorCode};
 use model::{Day, IdScope, Instance, OperationKind};
 use provisioning::ports::{Commit, Outcome, StoreError};
 use tokio::sync::MutexGuard;
@@ -169,13 +169,20 @@ async fn see_through<T: Send + 'static>(
 pub(super) fn not_written(error: WriteError<rusqlite::Error>) -> StoreError {
     match error {
         WriteError::Full => StoreError::Busy,
-        WriteError::Lost(_) | WriteError::Refused(_) => broken(error),
+        WriteError::Lost(reason) => StoreError::Unwritable(reason),
+        WriteError::Refused(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+                StoreError::Unwritable(error.to_string())
+            }
+            _ => broken(error),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use durable::Sealer;
+    use durable::rusqlite::ffi;
     use provisioning::ports::{Change, Expect, Store};
     use testkit::sample;
 
@@ -198,5 +205,11 @@ mod tests {
         drop(turn);
         assert_eq!(store.commit(&scope, commit).await.unwrap(), [Outcome::Applied]);
         assert!(matches!(not_written(WriteError::Full), StoreError::Busy));
+        assert!(matches!(not_written(WriteError::Lost("full".into())), StoreError::Unwritable(_)));
+        for (code, is_passing) in [(ffi::SQLITE_FULL, true), (ffi::SQLITE_CONSTRAINT, false)] {
+            let refused = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let told = not_written(WriteError::Refused(refused));
+            assert_eq!(matches!(told, StoreError::Unwritable(_)), is_passing, "{told:?}");
+        }
     }
 }

@@ -146,7 +146,7 @@ async fn a_closed_store_refuses_without_a_trace() {
     let scope = sample::scope("one");
     let change = Change::PutGroup(Box::new(sample::group("late")));
     let commit = Commit { changes: vec![(Expect::Anything, change)], operation: None };
-    assert!(matches!(store.commit(&scope, commit).await, Err(StoreError::Broken(_))));
+    assert!(matches!(store.commit(&scope, commit).await, Err(StoreError::Unwritable(_))));
     assert!(store.put_instance(sample::instance("late")).await.is_err());
     assert_eq!(store.group(&scope, &sample::group_id("late")).await.unwrap(), None);
     assert_eq!(store.instances().await.unwrap().len(), 1);

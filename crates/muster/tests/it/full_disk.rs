@@ -1,0 +1,228 @@
+//! A service whose disk is full: nothing is acknowledged that is not stored, everybody is told so, what is stored can be
+//! read; and when there is room again all goes on without a restart.
+//!
+//! The limit that a system can set on the size of a running process's files stands for the disk. A write beyond it fails
+//! in the middle of what SQLite writes, as on a disk without room.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ::fleet::{BulkMode, HubRegistry, OperatorError};
+use http::{Method, StatusCode};
+use model::{DeviceId, SymmetricKey};
+use net::client::{Call, Deadlines, HttpsConnection};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use wire::sas::{self, ConnectionString};
+
+use crate::faulty_hub::{Fault, Gate, Trouble, counted};
+use crate::linked_hub::{Linking, Neighbour, table, until};
+use crate::serve::{KEY, enrollment};
+
+/// What a service says that can store nothing.
+const NOT_STORED: u32 = 503_000;
+
+/// Devices that may be let in until the disk is full.
+const DEVICES: usize = 200;
+
+/// The program, so that a write beyond the limit fails instead of ending it.
+fn program() -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_muster")]);
+    shell
+}
+
+/// How large files of the service may become from now on.
+async fn limit(process: &Child, bytes: Option<u64>) {
+    let pid = process.id().unwrap().to_string();
+    let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    // The soft limit alone: a hard one could not be lifted again.
+    let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().await;
+    assert!(set.unwrap().success());
+}
+
+fn log_ahead_bytes(service: &Linking) -> u64 {
+    std::fs::metadata(service.data().join("muster.db-wal")).unwrap().len()
+}
+
+/// One request of a device, and its answer.
+async fn ask(service: &Linking, method: Method, name: &str, route: &str) -> (StatusCode, Value) {
+    let endpoint = service.endpoint();
+    let resource = format!("{}/registrations/{name}", endpoint.id_scope);
+    let key = SymmetricKey::parse(KEY).unwrap();
+    let token = sas::sign(&resource, key.as_bytes(), 4_102_444_800, Some("registration"));
+    let deadlines = Deadlines { connect: Duration::from_secs(10), exchange: Duration::from_secs(30) };
+    let port = endpoint.https_port;
+    let mut connection =
+        HttpsConnection::open("127.0.0.1", port, endpoint.trust.anonymous(), deadlines).await.unwrap();
+    let call = Call {
+        method,
+        path_and_query: format!("/{resource}/{route}?api-version=2021-06-01"),
+        authorization: Some(&token),
+        body: json!({"registrationId": name}).to_string().into(),
+        ..Call::default()
+    };
+    let response = connection.call(call).await.unwrap();
+    let reply: Value = serde_json::from_slice(response.body()).unwrap();
+    let is_over = reply["status"] == "assigned";
+    assert!(is_over != response.headers().contains_key("retry-after"), "{response:?}");
+    (response.status(), reply)
+}
+
+async fn register(service: &Linking, name: &str) -> (StatusCode, Value) {
+    ask(service, Method::PUT, name, "register").await
+}
+
+/// Follows an operation to its end.
+async fn follow(service: &Linking, name: &str, reply: &Value) {
+    let route = format!("operations/{}", reply["operationId"].as_str().unwrap());
+    until("the device is assigned", async || {
+        let (_, reply) = ask(service, Method::GET, name, &route).await;
+        reply["status"] == "assigned"
+    })
+    .await;
+}
+
+/// Devices and what they were told: those that are under way are followed when there is room again.
+#[derive(Default)]
+struct Devices {
+    begun: usize,
+    under_way: Vec<(String, Value)>,
+    returned: u64,
+}
+
+impl Devices {
+    /// Registers one after the other until one is told that it cannot be; that one shall come again.
+    async fn fill(&mut self, service: &Linking) -> String {
+        for number in self.begun..DEVICES {
+            let name = format!("dev-{number}");
+            let (status, reply) = register(service, &name).await;
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                assert_eq!(reply["errorCode"], NOT_STORED, "{reply}");
+                assert!(service.client().registration(&name).await.unwrap().is_none(), "{reply}");
+                return name;
+            }
+            self.begun = number + 1;
+            if reply["status"] != "assigned" {
+                self.under_way.push((name, reply));
+            }
+        }
+        unreachable!("the disk is never full");
+    }
+
+    /// A device that lives at a hub already is not told so when that cannot be counted.
+    async fn come_back(&mut self, service: &Linking, name: &str) {
+        let (status, reply) = register(service, name).await;
+        assert_eq!((status, &reply["status"]), (StatusCode::ACCEPTED, &json!("assigning")), "{reply}");
+        self.under_way.push((name.to_owned(), reply));
+        self.returned += 1;
+    }
+
+    async fn settle(&mut self, service: &Linking) {
+        for (name, reply) in self.under_way.drain(..) {
+            follow(service, &name, &reply).await;
+        }
+    }
+}
+
+/// Reads go on; what an operator writes is refused, and is not there afterwards.
+async fn operators_are_told(service: &Linking) {
+    let mut operator = service.client();
+    assert_eq!(operator.registration("dev-0").await.unwrap().unwrap()["status"], "assigned");
+    assert_eq!(operator.enrollment("dev-0").await.unwrap()["registrationId"], "dev-0");
+    let new = enrollment("new");
+    let refused =
+        [operator.create_enrollment(&new).await.map(drop), operator.bulk(BulkMode::Create, &[new]).await];
+    for refused in refused {
+        assert!(
+            matches!(&refused, Err(OperatorError::Refused(why)) if why.error_code == NOT_STORED),
+            "{refused:?}"
+        );
+    }
+    let found = operator.enrollment("new").await;
+    assert!(matches!(&found, Err(OperatorError::Refused(why)) if why.status == 404), "{found:?}");
+}
+
+/// A device whose hub does what it is told while that cannot be written down: it goes on being assigned.
+async fn between_hub_and_disk(
+    service: &Linking,
+    process: &Child,
+    hub: &Trouble,
+    registry: &mut HubRegistry,
+) -> Value {
+    let (name, before) = ("between", hub.met());
+    service.client().create_enrollment(&enrollment(name)).await.unwrap();
+    hub.begin(Fault::Hangs);
+    let (status, reply) = register(service, name).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{reply}");
+    until("the hub is asked", async || hub.met() > before).await;
+    limit(process, Some(0)).await;
+    hub.end();
+    let id = DeviceId::parse(name).unwrap();
+    let mut there = false;
+    while !there {
+        there = registry.device(&id).await.unwrap().is_some();
+    }
+    let route = format!("operations/{}", reply["operationId"].as_str().unwrap());
+    for _ in 0..3 {
+        let (status, reply) = ask(service, Method::GET, name, &route).await;
+        assert_eq!((status, &reply["status"]), (StatusCode::ACCEPTED, &json!("assigning")), "{reply}");
+    }
+    reply
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_and_passes() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
+    let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
+    let gate = Gate::before(&right.host, neighbour.trust());
+    let linked = ConnectionString { host: gate.address(), ..right.clone() };
+    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
+    let config = service.configure(&table(&format!("connection_string = \"{linked}\"")));
+    let hub = gate.open();
+    let cas = service.write("cas.pem", &cas);
+    let mut process = service.start_by(program(), &config, Path::new(&cas)).await;
+    let mut registry = HubRegistry::new(&right, 443, neighbour.trust()).unwrap();
+
+    let mut devices = Devices::default();
+    let enrollments: Vec<Value> = (0..DEVICES).map(|number| enrollment(&format!("dev-{number}"))).collect();
+    for some in enrollments.chunks(10) {
+        service.client().bulk(BulkMode::Create, some).await.unwrap();
+    }
+    let (status, _) = register(&service, "dev-0").await;
+    devices.begun = 1;
+    assert!(status.is_success());
+    // No room at all; room for a part of what one commit writes; for several commits and a part of one.
+    for room in [None, Some(3_000), Some(400_000)] {
+        limit(&process, Some(room.map_or(0, |room| log_ahead_bytes(&service) + room))).await;
+        let refused = devices.fill(&service).await;
+        operators_are_told(&service).await;
+        devices.come_back(&service, "dev-0").await;
+        limit(&process, None).await;
+        let (status, reply) = register(&service, &refused).await;
+        assert!(status.is_success(), "{reply}");
+        devices.under_way.push((refused, reply));
+        devices.begun += 1;
+        devices.settle(&service).await;
+        service
+            .client()
+            .create_enrollment(&enrollment(&format!("after-{}", room.unwrap_or_default())))
+            .await
+            .unwrap();
+    }
+    let reply = between_hub_and_disk(&service, &process, &hub, &mut registry).await;
+    limit(&process, None).await;
+    follow(&service, "between", &reply).await;
+
+    process.kill().await.unwrap();
+    let _process = service.start(&config, Path::new(&cas)).await;
+    let assigned = devices.begun as u64 + 1;
+    for number in 0..devices.begun {
+        let found = service.client().registration(&format!("dev-{number}")).await.unwrap().unwrap();
+        assert_eq!(found["status"], "assigned", "dev-{number}");
+    }
+    assert!(devices.begun > 10 && devices.begun < DEVICES, "{} were let in", devices.begun);
+    assert_eq!(registry.device_count().await.unwrap(), assigned);
+    assert_eq!(counted(&service, "registration").await, assigned);
+    assert_eq!(counted(&service, "reregistration").await, devices.returned);
+}
