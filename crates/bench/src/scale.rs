@@ -69,7 +69,7 @@ pub struct AtSize {
     pub resident: u64,
     /// First registrations of devices spread over all enrollments.
     pub first: Cost,
-    /// The same devices again.
+    /// The same devices, back for the second time.
     pub again: Cost,
 }
 
@@ -88,6 +88,7 @@ pub async fn at_size(enrollments: usize, size: Size) -> anyhow::Result<AtSize> {
     let start = start.elapsed();
     let resident_at_start = server.resident()?;
     let first = some_devices(&server, enrollments, size).await?;
+    some_devices(&server, enrollments, size).await?;
     let again = some_devices(&server, enrollments, size).await?;
     let resident = server.resident()?;
     server.stop()?;

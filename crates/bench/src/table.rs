@@ -44,9 +44,11 @@ pub fn registrations(lines: &[Line]) {
     }
     println!("{table}");
     println!(
-        "first: a device that was never here, two durable commits and one in its hub; again: it comes back and"
+        "first: a device that was never here, two durable commits and one in its hub; again: it comes back,"
     );
-    println!("nothing changed, one durable count. Rates are wall rates with the load on the same cores.\n");
+    println!(
+        "not for the first time, and nothing changed, one durable count. Rates are wall rates with the load on the same cores.\n"
+    );
 }
 
 /// Registrations per second, all transports side by side.
@@ -104,7 +106,12 @@ pub fn outage(all: &[Seen]) {
         table.add_row(row(&seen.mood.to_string(), &[format!("{:.0}", seen.rate), ratio]));
     }
     println!("{table}");
-    println!("first registrations over fresh HTTPS connections; hubs of another process, linked over REST\n");
+    println!(
+        "first registrations over fresh HTTPS connections; hubs of another process, linked over REST. While the"
+    );
+    println!(
+        "third is in trouble, the others have the cores that its devices would use: hence more than 1.\n"
+    );
 }
 
 /// Memory of idle connections.

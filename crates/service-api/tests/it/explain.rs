@@ -103,7 +103,10 @@ async fn an_individual_enrollment_decides_or_says_why_it_does_not() {
     let with_token = json!({"registrationId": "dev-8", "sasToken": token("dev-8", &sample::key(8))});
     assert_eq!(explain(&world, &with_token).await["outcome"], "disabled");
     let nothing = explain(&world, &json!({"registrationId": "dev-7"})).await;
-    assert_eq!(nothing["reason"], "the device sent neither a SAS token, a client certificate nor the keys of a TPM");
+    assert_eq!(
+        nothing["reason"],
+        "the device sent neither a SAS token, a client certificate nor the keys of a TPM"
+    );
     assert_eq!((&nothing["presented"], &nothing["considered"]), (&json!([]), &json!([])));
 }
 
