@@ -117,44 +117,44 @@ fn not_revoked(
     }
 }
 
-/// Refuses a path whose end is not trusted, or is blocked or revoked by what is above it. A path that ends at a CA
-/// certificate which the enrollment names needs no more than that one's verification.
+/// Refuses a path whose end is not trusted, or is blocked or revoked by what is above it. The end is trusted when it is
+/// verified, as a CA certificate that the enrollment names must be, or leads to one that is, where the instance asks for
+/// that.
 pub(super) fn trusted<O: Copy>(
     path: &Path<'_, O>,
     named: Option<&CaCertificate>,
     (chain, claimant): (&PresentedChain<'_>, &Claimant<'_>),
 ) -> Result<(), CertificateRefusal> {
-    if let Some(ca) = named {
-        return verified(ca);
-    }
     let CaRules { known, require_verified } = claimant.ca;
-    if !require_verified && !has_refusals(known) {
-        return Ok(());
-    }
+    named.map_or(Ok(()), verified)?;
     let Some(end) = path.certificates.last() else { return Ok(()) };
-    let is_verified = |certificate: &X509Certificate<'_>| {
-        let stored = known.of_subject(certificate.subject().as_raw()).iter();
-        stored.filter(|ca| ca.is_verified).any(|ca| ca.certificate.der() == certificate.as_raw())
-    };
-    if is_verified(end) {
+    let is_vouched_for = named.is_some() || !require_verified || is_verified(end, known);
+    if is_vouched_for && !has_refusals(known) {
         return Ok(());
     }
     let names: Vec<_> = chain.issuers().into_iter().chain([end.issuer().as_raw()]).collect();
     let above = completing(&names, known);
-    let verified = above.iter().filter(|certificate| is_verified(certificate));
+    let circumstances = Circumstances { now: claimant.now, known };
+    // Without an anchor the search ends where nothing more is known, or where all that there is refuses.
+    match path::onward::<_, ()>(path, (chain, &above), &[], circumstances) {
+        Err(refusal) if refusal.is_of_operator() => return Err(refusal),
+        _ if is_vouched_for => return Ok(()),
+        _ => {}
+    }
+    let verified = above.iter().filter(|certificate| is_verified(certificate, known));
     let anchors: Vec<_> = verified
         .map(|certificate| Anchor { certificate: certificate.clone(), owner: (), blocks: false })
         .collect();
-    let circumstances = Circumstances { now: claimant.now, known };
-    match path::onward(path, (chain, &above), &anchors, circumstances) {
-        Ok(_) => Ok(()),
-        Err(refusal) if refusal.is_of_operator() => Err(refusal),
-        Err(refusal) if require_verified => Err(CertificateRefusal::Unverified {
-            subject: end.subject().to_string(),
-            why: refusal.to_string(),
-        }),
-        Err(_) => Ok(()),
-    }
+    let reached = path::onward(path, (chain, &above), &anchors, circumstances);
+    reached.map(drop).map_err(|refusal| CertificateRefusal::Unverified {
+        subject: end.subject().to_string(),
+        why: refusal.to_string(),
+    })
+}
+
+fn is_verified(certificate: &X509Certificate<'_>, known: &Authorities) -> bool {
+    let stored = known.of_subject(certificate.subject().as_raw()).iter();
+    stored.filter(|ca| ca.is_verified).any(|ca| ca.certificate.der() == certificate.as_raw())
 }
 
 /// Whether anything is known that could refuse a certificate.
@@ -175,7 +175,7 @@ pub(in crate::attest) fn led_to_one_of(
     let anchors: Vec<_> = names.iter().filter_map(|name| named(name, known)).collect();
     let circumstances = Circumstances { now: claimant.now, known };
     match path::nearest(chain, &anchors, circumstances).path {
-        Ok(path) => verified(path.owner)?,
+        Ok(path) => trusted(&path, Some(path.owner), (chain, claimant))?,
         Err(refusal) => {
             let gone = names.iter().find(|name| known.certificate(name).is_none());
             let refusal = gone.map_or(refusal, |name| CertificateRefusal::GoneReference(name.clone()));

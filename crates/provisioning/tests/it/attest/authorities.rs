@@ -353,6 +353,42 @@ fn revoked_certificates_let_nobody_in() {
     check("enrolled by itself", leaf.judge_individual(client, &whole[..1]), Err("CN=dev-1 was revoked"));
 }
 
+/// That a CA certificate is verified, or named by an enrollment, does not make it deaf to what is above it.
+#[test]
+fn what_is_above_a_verified_ca_counts_as_well() {
+    let plant = Plant::new();
+    let whole = plant.factory.chain_of(&plant.factory.device(DEVICE));
+    let revoking = Revocations::made_at(1, NOW).revoke(&whole[2]);
+    let groups = [
+        group_of("line", &plant.region),
+        referring("line", "region", None),
+        group_of("line", &plant.factory),
+    ];
+    let names = Pair::new(Some(sample::ca_reference("region")), None).unwrap();
+    let individual = IndividualAttestation::X509(IndividualCertificates::CaReferences(names));
+    for is_root_verified in [false, true] {
+        let region = || Known::default().ca("region", &plant.region, true);
+        let known = || region().ca("root", &plant.root, is_root_verified);
+        for (case, known, expected) in [
+            ("nothing", known(), None),
+            (
+                "revoked",
+                known().list("root", &plant.root, &revoking),
+                Some("Region was revoked by the CA root"),
+            ),
+            ("hard", known().hard("root"), Some("the revocation list of the CA root is missing")),
+            ("blocked", known().blocking(&plant.root.certificate()), Some("CN=Root is blocked")),
+        ] {
+            for group in &groups {
+                let outcome = known.judge(std::slice::from_ref(group), &plant.chain);
+                check(case, outcome, expected.map_or(Ok("line"), Err));
+            }
+            let outcome = known.judge_individual(individual.clone(), &plant.chain);
+            check(case, outcome, expected.map_or(Ok("individual"), Err));
+        }
+    }
+}
+
 #[test]
 fn missing_and_stale_lists_by_policy() {
     let root = Authority::root("Root");
