@@ -33,7 +33,7 @@ enum CertCommand {
 ///
 /// The anchors are what an enrollment group would hold, the intermediates what the device would send along. They may be
 /// given in any order, and those that do not matter do no harm. The rules, and where they are more lenient than RFC 5280,
-/// are in docs/certificates.md.
+/// are in docs/certificate-rules.md.
 ///
 /// Exit status 0 when the leaf is valid, 1 when it is refused, with the rule that it breaks, and 2 for wrong usage or a
 /// file that cannot be read.

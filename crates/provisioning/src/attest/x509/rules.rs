@@ -1,7 +1,7 @@
 //! Every rule that a single certificate must meet, in one place; what binds several of a path is in [`super::names`] and
 //! [`super::path`].
 //!
-//! They are those of RFC 5280, but for what devices in the field need; `docs/certificates.md` lists each leniency with
+//! They are those of RFC 5280, but for what devices in the field need; `docs/certificate-rules.md` lists each leniency with
 //! its reason.
 
 use x509_parser::{
