@@ -56,6 +56,7 @@ impl HubConnector for EmbeddedConnector {
     }
 
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
+        self.admit()?;
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 

@@ -10,14 +10,14 @@ impl Provisioning {
     /// The operator's table and this node's probes, as far as they are about hubs of the instance; and how those look from
     /// an address, if one is given. Free of charge.
     pub fn latencies(&self, instance: &Instance, address: Option<IpAddr>) -> LatencyReport {
-        let mut report = self.surroundings.report();
-        report.probes.retain(|probe| instance.linked_hub(&probe.hub).is_some());
+        let mut report = self.surroundings.report(instance);
         for row in &mut report.rows {
             row.hubs.retain(|(hub, _)| instance.linked_hub(hub).is_some());
         }
         report.rows.retain(|row| !row.hubs.is_empty());
         report.seen = address.map(|address| {
-            allocate::seen_from(instance, address, &self.surroundings.latencies(Some(address)))
+            let latencies = self.surroundings.latencies(instance, Some(address));
+            allocate::seen_from(instance, address, &latencies)
         });
         report
     }

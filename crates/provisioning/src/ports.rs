@@ -417,14 +417,15 @@ pub enum WebhookOutcome {
 
 /// What is known of the hubs' whereabouts and health. Asked for by every allocation that needs it: cheap.
 pub trait Surroundings: Send + Sync {
-    /// How far the hubs are from a device that comes from this address, or from this node when that says nothing.
-    fn latencies(&self, device: Option<IpAddr>) -> Latencies;
+    /// How far the instance's hubs are from a device that comes from this address, or from this node when that says
+    /// nothing.
+    fn latencies(&self, instance: &Instance, device: Option<IpAddr>) -> Latencies;
 
     /// Why new devices should be kept away from a linked hub, if they should.
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment>;
 
-    /// The table and the probes, for operators.
-    fn report(&self) -> LatencyReport;
+    /// The table, and the probes of the instance's hubs, for operators.
+    fn report(&self, instance: &Instance) -> LatencyReport;
 }
 
 /// Surroundings of which nothing is known.
@@ -432,7 +433,7 @@ pub trait Surroundings: Send + Sync {
 pub struct Unknown;
 
 impl Surroundings for Unknown {
-    fn latencies(&self, _device: Option<IpAddr>) -> Latencies {
+    fn latencies(&self, _instance: &Instance, _device: Option<IpAddr>) -> Latencies {
         Latencies::default()
     }
 
@@ -440,7 +441,7 @@ impl Surroundings for Unknown {
         None
     }
 
-    fn report(&self) -> LatencyReport {
+    fn report(&self, _instance: &Instance) -> LatencyReport {
         LatencyReport::default()
     }
 }

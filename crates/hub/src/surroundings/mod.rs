@@ -11,7 +11,7 @@ mod table;
 
 use std::{net::IpAddr, sync::Arc};
 
-use model::{LatencyReport, LinkedHub};
+use model::{Instance, LatencyReport, LinkedHub};
 use provisioning::{
     allocate::{Ailment, Latencies},
     ports::{Circuit, Hubs, Surroundings},
@@ -47,25 +47,25 @@ impl KnownSurroundings {
 }
 
 impl Surroundings for KnownSurroundings {
-    fn latencies(&self, device: Option<IpAddr>) -> Latencies {
+    fn latencies(&self, instance: &Instance, device: Option<IpAddr>) -> Latencies {
         // An IPv4 address that arrived at an IPv6 socket is an IPv4 address.
         let by_table = device
             .map(|address| address.to_canonical())
             .and_then(|address| self.table.of_address(address).or_else(|| self.of_region(address)));
-        by_table.unwrap_or_else(|| self.survey.latencies())
+        by_table.unwrap_or_else(|| self.survey.latencies(instance))
     }
 
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment> {
         let connector = self.hubs.connector(hub);
         let is_spared = connector.is_none_or(|connector| connector.health().circuit == Circuit::Open);
-        if is_spared || self.survey.is_silent(&hub.name) {
+        if is_spared || self.survey.is_silent(hub) {
             return Some(Ailment::Down);
         }
-        let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(&hub.name) >= Some(most));
+        let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(hub) >= Some(most));
         is_full.then_some(Ailment::Full)
     }
 
-    fn report(&self) -> LatencyReport {
-        LatencyReport { rows: self.table.rows(), probes: self.survey.probes(), seen: None }
+    fn report(&self, instance: &Instance) -> LatencyReport {
+        LatencyReport { rows: self.table.rows(), probes: self.survey.probes(instance), seen: None }
     }
 }

@@ -1,14 +1,10 @@
 //! The survey of this node: it probes each linked hub again and again, and counts the devices of those that must not have
 //! more than so many.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use model::{HubName, HubProbe, LatencySource, LinkedHub, Timestamp};
+use model::{HubName, HubProbe, HubWay, Instance, LatencySource, LinkedHub, Timestamp};
 use provisioning::{
     allocate::Latencies,
     ports::{Clock, Entropy, Hubs, Store, StoreError},
@@ -48,10 +44,12 @@ pub struct Survey {
 }
 
 /// The outcome of the last round. Rebuilt by each, so that a hub that is not linked any more leaves nothing behind.
+///
+/// It belongs to the way to a hub: instances whose links say the same share it, and what one of them links wrongly, or may
+/// not count, says nothing of the others' hub of that name.
 #[derive(Default)]
 struct Known {
-    hubs: BTreeMap<HubName, KnownHub>,
-    latencies: Latencies,
+    hubs: HashMap<HubName, Vec<(HubWay, KnownHub)>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -89,8 +87,8 @@ impl Survey {
         let before = self.known.load_full();
         let places = Arc::new(Semaphore::new(MAX_PROBES));
         let mut rounds = JoinSet::new();
-        for link in linked.into_values() {
-            let known = before.hubs.get(&link.hub.name).cloned().unwrap_or_default();
+        for link in linked.into_values().flatten() {
+            let known = before.before(&link.hub);
             let looking = link.look(known, self.ports.clock.now());
             let places = Arc::clone(&places);
             rounds.spawn(async move {
@@ -98,24 +96,27 @@ impl Survey {
                 looking.await
             });
         }
-        let mut hubs = BTreeMap::new();
+        let mut known = Known::default();
         while let Some(looked) = rounds.join_next().await {
             // A look that panicked is one hub's loss.
-            hubs.extend(looked);
+            let Ok((hub, found)) = looked else { continue };
+            known.hubs.entry(hub.name).or_default().push((hub.way, found));
         }
-        self.known.store(Arc::new(Known::of(hubs)));
+        self.known.store(Arc::new(known));
         Ok(())
     }
 
-    /// Each hub once, however many instances it is linked to; a limit on its devices that any of them has is worth a
-    /// count.
-    async fn linked(&self) -> Result<BTreeMap<HubName, Link>, StoreError> {
-        let mut links = BTreeMap::<HubName, Link>::new();
+    /// Each way to a hub once, however many instances go it; a limit on its devices that any of them has is worth a count.
+    async fn linked(&self) -> Result<HashMap<HubName, Vec<Link>>, StoreError> {
+        let mut links = HashMap::<HubName, Vec<Link>>::new();
         for instance in self.ports.store.instances().await? {
             for hub in &instance.linked_hubs {
                 let counts = instance.failover && hub.max_devices.is_some();
-                let new = || Link { hub: hub.clone(), hubs: Arc::clone(&self.ports.hubs), counts };
-                links.entry(hub.name.clone()).or_insert_with(new).counts |= counts;
+                let ways = links.entry(hub.name.clone()).or_default();
+                match ways.iter_mut().find(|link| link.hub.way == hub.way) {
+                    Some(link) => link.counts |= counts,
+                    None => ways.push(Link { hub: hub.clone(), hubs: Arc::clone(&self.ports.hubs), counts }),
+                }
             }
         }
         Ok(links)
@@ -128,44 +129,81 @@ impl Survey {
         self.interval.mul_f64(0.8 + 0.4 * share)
     }
 
-    /// From this node to the hubs.
-    pub(super) fn latencies(&self) -> Latencies {
-        self.known.load().latencies.clone()
+    /// From this node to the instance's hubs.
+    pub(super) fn latencies(&self, instance: &Instance) -> Latencies {
+        let known = self.known.load();
+        if known.hubs.is_empty() {
+            return Latencies::default();
+        }
+        let latency = |hub: &LinkedHub| Some((hub.name.clone(), known.of(hub)?.estimate.latency()?));
+        let by_hub: HashMap<_, _> = instance.linked_hubs.iter().filter_map(latency).collect();
+        Latencies::from(LatencySource::Probes, Arc::new(by_hub))
     }
 
     /// Whether a hub has not answered the last probes.
-    pub(super) fn is_silent(&self, hub: &HubName) -> bool {
-        self.known.load().hubs.get(hub).is_some_and(|known| known.estimate.is_silent())
+    pub(super) fn is_silent(&self, hub: &LinkedHub) -> bool {
+        self.known.load().of(hub).is_some_and(|known| known.estimate.is_silent())
     }
 
     /// How many devices a hub had when they were last counted.
-    pub(super) fn devices(&self, hub: &HubName) -> Option<u64> {
-        self.known.load().hubs.get(hub)?.devices
+    pub(super) fn devices(&self, hub: &LinkedHub) -> Option<u64> {
+        self.known.load().of(hub)?.devices
     }
 
-    /// What is known of each hub, by name.
-    pub(super) fn probes(&self) -> Vec<HubProbe> {
-        let probe = |(hub, known): (&HubName, &KnownHub)| HubProbe {
-            hub: hub.clone(),
-            latency: known.estimate.latency(),
-            variation: known.estimate.variation(),
-            misses: known.estimate.misses(),
-            probed: known.probed,
-            devices: known.devices,
+    /// What is known of each hub of the instance, by name.
+    pub(super) fn probes(&self, instance: &Instance) -> Vec<HubProbe> {
+        let known = self.known.load();
+        let probe = |hub: &LinkedHub| {
+            let known = known.of(hub)?;
+            Some(HubProbe {
+                hub: hub.name.clone(),
+                latency: known.estimate.latency(),
+                variation: known.estimate.variation(),
+                misses: known.estimate.misses(),
+                probed: known.probed,
+                devices: known.devices,
+            })
         };
-        self.known.load().hubs.iter().map(probe).collect()
+        let mut probes: Vec<_> = instance.linked_hubs.iter().filter_map(probe).collect();
+        probes.sort_by(|one, other| one.hub.cmp(&other.hub));
+        probes
     }
 }
 
 impl Known {
-    fn of(hubs: BTreeMap<HubName, KnownHub>) -> Known {
-        let latencies = hubs.iter().filter_map(|(hub, known)| Some((hub.clone(), known.estimate.latency()?)));
-        let latencies: HashMap<_, _> = latencies.collect();
-        Known { latencies: Latencies::from(LatencySource::Probes, Arc::new(latencies)), hubs }
+    /// What is known of the hub by the way that its link says.
+    fn of(&self, hub: &LinkedHub) -> Option<&KnownHub> {
+        self.ways(hub).find(|(way, _)| *way == hub.way).map(|(_, known)| known)
+    }
+
+    /// What a look at the hub goes on from. It is as far by another key; how many devices it has only its own key tells.
+    fn before(&self, hub: &LinkedHub) -> KnownHub {
+        let as_far = || self.ways(hub).find(|(way, _)| is_same_place(way, &hub.way));
+        let by_another_key = || as_far().map(|(_, known)| known.without_devices());
+        self.of(hub).cloned().or_else(by_another_key).unwrap_or_default()
+    }
+
+    fn ways(&self, hub: &LinkedHub) -> impl Iterator<Item = &(HubWay, KnownHub)> {
+        self.hubs.get(&hub.name).into_iter().flatten()
     }
 }
 
-/// A hub that is looked at.
+impl KnownHub {
+    fn without_devices(&self) -> KnownHub {
+        KnownHub { devices: None, counted: None, ..self.clone() }
+    }
+}
+
+/// Whether both lead to the same port, and trust the same certificates there.
+fn is_same_place(one: &HubWay, other: &HubWay) -> bool {
+    match (one, other) {
+        (HubWay::Access(one), HubWay::Access(other)) => one.port == other.port && one.ca == other.ca,
+        (HubWay::Embedded, HubWay::Embedded) => true,
+        _ => false,
+    }
+}
+
+/// A way to a hub that is looked at.
 struct Link {
     hub: LinkedHub,
     hubs: Arc<dyn Hubs>,
@@ -174,20 +212,20 @@ struct Link {
 
 impl Link {
     /// What is known of it once it has been probed and, when it is time, its devices counted.
-    async fn look(self, mut known: KnownHub, now: Timestamp) -> (HubName, KnownHub) {
-        let Some(connector) = self.hubs.connector(&self.hub) else { return (self.hub.name, known) };
+    async fn look(self, mut known: KnownHub, now: Timestamp) -> (LinkedHub, KnownHub) {
+        let Some(connector) = self.hubs.connector(&self.hub) else { return (self.hub, known) };
         known.estimate = match connector.reach().await {
             Ok(took) => known.estimate.after_answer(took),
             Err(_) => known.estimate.after_miss(),
         };
         known.probed = Some(now);
         if !self.counts {
-            (known.devices, known.counted) = (None, None);
+            known = known.without_devices();
         } else if known.counted.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
             // A count that fails leaves the last one: how many devices a hub has changes slowly.
             known.devices = connector.device_count().await.ok().flatten().or(known.devices);
             known.counted = Some(Instant::now());
         }
-        (self.hub.name, known)
+        (self.hub, known)
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::Sealer;
-use hub::{GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
-use model::{HubName, InitialTwin, Instance, Latency, LatencySource, LinkedHub, Order, TwinOrder};
+use hub::{Connectors, GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
+use model::{
+    HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource, LinkedHub, Order, TwinOrder,
+};
 use provisioning::allocate::Ailment;
 use provisioning::ports::{HubConnector, Hubs, Store, Surroundings};
 use store::EmbeddedStore;
@@ -84,20 +86,23 @@ fn row(millis: u32) -> HashMap<HubName, Latency> {
 async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     let node = Node::new(None).await;
     let known = node.knows(LatencyTable::default(), None);
-    assert!(known.latencies(None).to(&name(HOST)).is_none(), "nothing is known before the first round");
+    assert!(
+        known.latencies(&node.instance, None).to(&name(HOST)).is_none(),
+        "nothing is known before the first round"
+    );
     node.survey.round().await.unwrap();
     let [there, gone] = &node.instance.linked_hubs[..] else { panic!() };
     assert_eq!(known.ailment(gone), None, "one probe may be lost");
     node.survey.round().await.unwrap();
 
-    let latencies = known.latencies(None);
+    let latencies = known.latencies(&node.instance, None);
     assert_eq!(latencies.source(), Some(&LatencySource::Probes));
     let measured = latencies.to(&name(HOST)).unwrap();
     assert!(measured > Latency::from_micros(0) && measured < Latency::from_millis(5_000), "{measured}");
     assert_eq!(latencies.to(&name(GONE)), None);
     assert_eq!((known.ailment(there), known.ailment(gone)), (None, Some(Ailment::Down)));
 
-    let report = known.report();
+    let report = known.report(&node.instance);
     let misses: Vec<_> = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.misses)).collect();
     assert_eq!(misses, [(HOST, 0), (GONE, 2)]);
     assert_eq!(report.probes[0].devices, None, "nobody asked how many there are");
@@ -124,7 +129,7 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
     let there = &node.instance.linked_hubs[0];
     node.create("dev-1").await;
     node.survey.round().await.unwrap();
-    assert_eq!(known.report().probes[0].devices, Some(1));
+    assert_eq!(known.report(&node.instance).probes[0].devices, Some(1));
     assert_eq!(known.ailment(there), None);
 
     // Another node: this one counts again only after a while.
@@ -137,6 +142,53 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
     assert_eq!(known.ailment(&node.instance.linked_hubs[0]), Some(Ailment::Full));
 }
 
+/// Whoever links a hub's name wrongly, or without its key, neither spoils what others know of it nor learns that.
+#[tokio::test]
+async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
+    let node = Node::new(None).await;
+    let world = &node.world;
+    let access = world.site.access("iothubowner", 1);
+    let closed = std::net::TcpListener::bind((HOST, 0)).unwrap().local_addr().unwrap().port();
+    let linking = |scope: &str, access: HubAccess| {
+        let base = sample::instance(scope);
+        let hub = LinkedHub {
+            name: name(HOST),
+            way: HubWay::Access(access),
+            max_devices: Some(9),
+            ..base.linked_hubs[0].clone()
+        };
+        Instance { linked_hubs: vec![hub], failover: true, ..base }
+    };
+    let wrong_port = linking("0ne00000000", HubAccess { port: closed, ..access.clone() });
+    let wrong_key = linking("0ne00000001", HubAccess { key: sample::key(9), ..access.clone() });
+    let right = linking("0ne00000002", access);
+
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+    for instance in [&wrong_port, &wrong_key, &right] {
+        store.put_instance(instance.clone()).await.unwrap();
+    }
+    let entropy = Arc::new(SeededEntropy::new(1));
+    let hubs = Arc::new(Connectors::new([], world.clock.clone(), entropy.clone()));
+    let ports =
+        SurveyPorts { store: Arc::new(store), hubs: hubs.clone(), clock: world.clock.clone(), entropy };
+    let survey = Arc::new(Survey::new(ports, Duration::from_secs(10)));
+    for _ in 0..2 {
+        survey.round().await.unwrap();
+    }
+    let known = KnownSurroundings::new(LatencyTable::default(), None, survey, hubs);
+    for (instance, ailment, is_reached, devices) in [
+        (&wrong_port, Some(Ailment::Down), false, None),
+        (&wrong_key, None, true, None),
+        (&right, None, true, Some(0)),
+    ] {
+        let scope = &instance.id_scope;
+        assert_eq!(known.ailment(&instance.linked_hubs[0]), ailment, "{scope}");
+        assert_eq!(known.latencies(instance, None).to(&name(HOST)).is_some(), is_reached, "{scope}");
+        assert_eq!(known.report(instance).probes[0].devices, devices, "{scope}");
+    }
+}
+
 #[tokio::test]
 async fn the_table_beats_the_database_and_that_the_probes() {
     let node = Node::new(None).await;
@@ -146,7 +198,7 @@ async fn the_table_beats_the_database_and_that_the_probes() {
     let database = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/before.mmdb");
     let known = node.knows(table, Some(GeoIp::open(database).unwrap()));
     let from = |address: &str| {
-        let latencies = known.latencies(Some(address.parse().unwrap()));
+        let latencies = known.latencies(&node.instance, Some(address.parse().unwrap()));
         (latencies.source().cloned().unwrap(), latencies.to(&name(HOST)).unwrap())
     };
     let network = LatencySource::Table("203.0.113.128/25".into());

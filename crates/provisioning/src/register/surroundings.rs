@@ -23,7 +23,7 @@ impl Provisioning {
         address: Option<IpAddr>,
     ) -> Situation {
         let latencies = match allocate::policy(instance, settings).0 {
-            AllocationPolicy::GeoLatency => self.surroundings.latencies(address),
+            AllocationPolicy::GeoLatency => self.surroundings.latencies(instance, address),
             AllocationPolicy::Hashed | AllocationPolicy::Static | AllocationPolicy::Custom => {
                 Latencies::default()
             }
