@@ -6,7 +6,10 @@
 //! name is known or not, because a name that nobody enrolled is the commonest reason. But names that are unknown have
 //! places of their own, so that a stranger who tries many of them pushes out strangers only.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use model::{Attempt, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
 
@@ -14,9 +17,10 @@ use super::RegisterRequest;
 use crate::{
     Error, Provisioning,
     attest::{self, Judgement, Proof},
+    ports::ATTEMPTS_OF_ONE,
 };
 
-/// The most attempts that wait to be written: of a whole fleet that fails at once, enough to see why.
+/// The most attempts that wait to be written, of one instance: of a whole fleet that fails at once, enough to see why.
 const MAX_WAITING: usize = 100;
 
 /// Of those, the most under names that are not known.
@@ -30,22 +34,29 @@ pub(crate) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Gathered {
-    attempts: Vec<(IdScope, Attempt)>,
+    attempts: HashMap<IdScope, Vec<Attempt>>,
     dropped: u64,
 }
 
 impl Waiting {
     /// Whether there is a place. An attempt that finds none is counted and not kept.
-    fn has_place(&self, known: bool) -> bool {
+    fn has_place(&self, scope: &IdScope, known: bool) -> bool {
         let mut gathered = self.lock();
         let places = if known { MAX_WAITING } else { MAX_STRANGERS_WAITING };
-        let has_place = gathered.attempts.len() < places;
+        let has_place = gathered.attempts.get(scope).map_or(0, Vec::len) < places;
         gathered.dropped += u64::from(!has_place);
         has_place
     }
 
     fn put(&self, scope: &IdScope, attempt: Attempt) {
-        self.lock().attempts.push((scope.clone(), attempt));
+        self.lock().attempts.entry(scope.clone()).or_default().push(attempt);
+    }
+
+    /// Those under a name, newest first.
+    fn of(&self, scope: &IdScope, id: &RegistrationId) -> Vec<Attempt> {
+        let gathered = self.lock();
+        let of_instance = gathered.attempts.get(scope).into_iter().flatten();
+        of_instance.filter(|attempt| attempt.registration_id == *id).rev().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {
@@ -78,7 +89,7 @@ impl Provisioning {
     ) {
         let is_enrolled = judgement.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
         let known = is_enrolled || previous.is_some();
-        if !self.refused.has_place(known) {
+        if !self.refused.has_place(&instance.id_scope, known) {
             return;
         }
         let attempt = Attempt {
@@ -94,20 +105,18 @@ impl Provisioning {
     /// Writes the attempts that were put down since the last time; tells how many found no place. To be called every
     /// second or so, and at the end.
     pub async fn keep_attempts(&self) -> Result<u64, Error> {
-        let Gathered { mut attempts, dropped } = std::mem::take(&mut *self.refused.lock());
-        while let Some((scope, _)) = attempts.first() {
-            let scope = scope.clone();
-            let (of_instance, others): (Vec<_>, Vec<_>) =
-                attempts.into_iter().partition(|(of, _)| *of == scope);
-            let of_instance = of_instance.into_iter().map(|(_, attempt)| attempt).collect();
-            self.store.keep_attempts(&scope, of_instance).await?;
-            attempts = others;
+        let Gathered { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
+        for (scope, attempts) in attempts {
+            self.store.keep_attempts(&scope, attempts).await?;
         }
         Ok(dropped)
     }
 
-    /// The last attempts under a name that were refused, newest first.
+    /// The last attempts under a name that were refused, newest first; also those that wait to be written.
     pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Vec<Attempt>, Error> {
-        Ok(self.store.attempts(&instance.id_scope, id).await?)
+        let mut attempts = self.store.attempts(&instance.id_scope, id).await?;
+        attempts.splice(0..0, self.refused.of(&instance.id_scope, id));
+        attempts.truncate(ATTEMPTS_OF_ONE);
+        Ok(attempts)
     }
 }

@@ -6,7 +6,7 @@ use testkit::{ca::Authority, sample};
 
 use super::{
     token::Token,
-    world::{SCOPE, World, group, group_by, individual},
+    world::{OTHER_SCOPE, SCOPE, World, group, group_by, individual},
 };
 use crate::attest::case::{certificates, group_of};
 
@@ -54,6 +54,22 @@ async fn who_is_let_in_leaves_no_attempt_and_polling_neither() {
     assert_eq!(of(&world, "dev-1").await, []);
 }
 
+#[tokio::test]
+async fn an_attempt_is_seen_before_it_is_written() {
+    let world = World::new().await;
+    let instance = world.instance(SCOPE).await;
+    let id = sample::registration_id("DEV-1");
+    for number in 0..7 {
+        assert_eq!(world.provisioning.attempts(&instance, &id).await.unwrap().len(), number.min(5));
+        world.begin_with(SCOPE, "dev-1", Evidence::default()).await.unwrap_err();
+        if number == 2 {
+            world.provisioning.keep_attempts().await.unwrap();
+        }
+    }
+    let attempts = world.provisioning.attempts(&instance, &id).await.unwrap();
+    assert!(attempts.is_sorted_by(|one, other| one.at >= other.at), "{attempts:?}");
+}
+
 /// Of a flood, as many are kept as there are places; of those, strangers get half.
 #[tokio::test]
 async fn a_flood_is_bounded_and_counted() {
@@ -63,8 +79,12 @@ async fn a_flood_is_bounded_and_counted() {
         world.begin_with(SCOPE, &format!("stranger-{number}"), Evidence::default()).await.unwrap_err();
     }
     world.begin_with(SCOPE, "dev-1", token("dev-1", &sample::key(99))).await.unwrap_err();
+    world.begin_with(OTHER_SCOPE, "dev-2", Evidence::default()).await.unwrap_err();
     assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
     assert_eq!(of(&world, "dev-1").await.len(), 1, "there was a place for a known name");
+    let other = world.instance(OTHER_SCOPE).await;
+    let elsewhere = world.provisioning.attempts(&other, &sample::registration_id("dev-2")).await.unwrap();
+    assert_eq!(elsewhere.len(), 1, "another instance has places of its own");
     assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
     assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 0);
 }
