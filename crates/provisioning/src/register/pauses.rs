@@ -32,9 +32,10 @@ pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: Str
     (Tries { count: tries.count.saturating_add(1), next, reason: Some(reason) }, pause)
 }
 
-/// How long until the next try is due.
+/// How long until the next try is due. Not longer than any pause is: it was written down by a clock that may have been
+/// put back since.
 pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
-    tries.next.map_or(Duration::ZERO, |next| next.since(now))
+    tries.next.map_or(Duration::ZERO, |next| next.since(now).min(FOR_A_HUB))
 }
 
 #[cfg(test)]
@@ -60,6 +61,11 @@ mod tests {
         for (seconds, pause) in [(0, 1), (20, 20), (9000, 300)] {
             assert_eq!(after(&tries, now, FOR_A_DEVICE, wanted(seconds)).1.as_secs(), pause);
         }
+        assert_eq!(
+            left(&tries, Timestamp::from_unix_seconds(-1_000_000)),
+            FOR_A_HUB,
+            "the clock was put back"
+        );
         let ancient = Tries { count: u32::MAX, ..tries };
         assert_eq!(after(&ancient, now, FOR_NOBODY, String::new().into()).1, FOR_NOBODY);
     }
