@@ -16,24 +16,24 @@ use provisioning::{
     register::{Ended, Run},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, watch},
     time::{Instant, timeout},
 };
+
+use crate::places::Places;
 
 /// Runs under way at once; beyond it devices are asked to come back. A run that was begun is on disk and is taken up when
 /// the device asks again, or at the next start.
 const MAX_RUNS: usize = 100_000;
 
-/// Of these, runs for one hub: one that is down must not take the places of all others.
+/// Of these, runs of one instance for one hub: one that is down must not take the places of all others.
 const MAX_RUNS_OF_HUB: usize = 20_000;
 
 /// Carries out runs.
 pub struct Desk {
     provisioning: Arc<Provisioning>,
     under_way: Mutex<HashMap<RunKey, UnderWay>>,
-    runs_of_hub: usize,
-    /// Free places, by what runs wait for. There are as many entries as hubs that were ever linked.
-    places: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+    places: Arc<Places>,
 }
 
 type RunKey = (IdScope, RegistrationId);
@@ -67,9 +67,9 @@ impl Desk {
         Self::with_room(provisioning, MAX_RUNS_OF_HUB)
     }
 
-    /// A desk that takes so many runs for one hub.
+    /// A desk that takes so many runs of one instance for one hub.
     pub fn with_room(provisioning: Arc<Provisioning>, runs_of_hub: usize) -> Arc<Self> {
-        Arc::new(Desk { provisioning, under_way: Mutex::default(), runs_of_hub, places: Mutex::default() })
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), places: Places::new(runs_of_hub) })
     }
 
     /// The verbs that it carries out.
@@ -130,7 +130,7 @@ impl Desk {
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
             return Err(Error::Busy);
         }
-        let place = self.place(run.waits_for())?;
+        let place = self.places.take((run.scope.clone(), run.waits_for().into())).ok_or(Error::Busy)?;
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
@@ -158,14 +158,6 @@ impl Desk {
             let _ = sender.send(Some(ended));
         });
         Ok(outcome)
-    }
-
-    /// A place among the runs that wait for the same, given back when it is dropped.
-    fn place(&self, waits_for: &str) -> Result<OwnedSemaphorePermit, Error> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_hub =
-            places.entry(waits_for.into()).or_insert_with(|| Arc::new(Semaphore::new(self.runs_of_hub)));
-        Arc::clone(of_hub).try_acquire_owned().map_err(|_| Error::Busy)
     }
 
     async fn until_ended(&self, mut run: Run, hurry: &Notify) -> Ended {

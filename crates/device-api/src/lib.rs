@@ -10,6 +10,7 @@ mod https;
 mod messages;
 mod mqtt;
 mod patience;
+mod places;
 mod sweep;
 
 use std::{sync::Arc, time::Duration};

@@ -1,13 +1,20 @@
-//! Clean-ups, carried out beside everything else until they are done.
+//! What goes on beside everything else: clean-ups, until they are done, and runs that nobody is at.
 //!
 //! Each linked hub has its own turn, so that one that is down keeps none of the others from being cleaned up. What is to
 //! be removed from a hub that is not linked waits until it is linked again.
+//!
+//! A run that found no place at the desk is on disk. Its device asks again, as a rule, and so gets it going; for one that
+//! does not, the assignments on disk are looked through again and again, a few at a time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use model::{Cleanup, HubName, IdScope};
 use net::CancellationToken;
-use provisioning::{Error, register::Cleaned};
+use provisioning::{Error, ports::PageRequest, register::Cleaned};
 use tokio::task::JoinSet;
 
 use crate::Desk;
@@ -15,16 +22,20 @@ use crate::Desk;
 /// How often it is looked whether something is due.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Clean-ups of one hub in one turn: bounds what is read at once.
+/// Clean-ups of one hub in one turn, and assignments looked at in one: bounds what is read at once.
 const AT_ONCE: usize = 100;
 
 /// One hub of one instance.
 type Turn = (IdScope, HubName);
 
+/// What is left of a look through all assignments that are not finished: instances, and after which of theirs.
+type Round = VecDeque<(IdScope, Option<String>)>;
+
 impl Desk {
-    /// Removes what devices left at hubs where they do not live. Runs until `shutdown`.
+    /// Removes what devices left at hubs where they do not live, and takes up runs that nobody is at. Runs until
+    /// `shutdown`.
     pub async fn sweep(self: Arc<Self>, shutdown: CancellationToken) {
-        let (mut turns, mut taken) = (JoinSet::new(), HashMap::new());
+        let (mut turns, mut taken, mut round) = (JoinSet::new(), HashMap::new(), Round::new());
         while shutdown.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             while let Some(ended) = turns.try_join_next_with_id() {
                 taken.remove(&ended.map_or_else(|panic| panic.id(), |(id, ())| id));
@@ -38,7 +49,26 @@ impl Desk {
                 }
                 Err(error) => tracing::warn!(%error, "what is to be cleaned up could not be read"),
             }
+            if let Err(error) = self.take_up_some(&mut round).await {
+                tracing::warn!(%error, "what is being assigned could not be read");
+            }
         }
+    }
+
+    /// Takes up those of the next few assignments on disk that nobody is at.
+    async fn take_up_some(self: &Arc<Self>, round: &mut Round) -> Result<(), Error> {
+        if round.is_empty() {
+            let instances = self.provisioning().instances().await?;
+            round.extend(instances.iter().map(|instance| (instance.id_scope.clone(), None)));
+        }
+        let Some((scope, after)) = round.pop_front() else { return Ok(()) };
+        let page = PageRequest { after, limit: AT_ONCE };
+        let page = self.provisioning().unfinished_of(&scope, page).await?;
+        page.items.into_iter().for_each(|run| self.take_up(run));
+        if page.next.is_some() {
+            round.push_back((scope, page.next));
+        }
+        Ok(())
     }
 
     /// What is due at hubs that nobody is at.

@@ -137,6 +137,14 @@ pub struct CustomAllocation {
     pub api_version: String,
 }
 
+impl CustomAllocation {
+    /// The host of the webhook, and its port if that stands there.
+    pub fn authority(&self) -> &str {
+        let (_, rest) = self.webhook_url.split_once("://").unwrap_or_default();
+        rest.split(['/', '?']).next().unwrap_or_default()
+    }
+}
+
 /// Names that link an enrollment to a certificate authority; stored and returned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificatePolicy {

@@ -146,6 +146,22 @@ async fn the_desk_takes_up_what_is_on_disk() {
     assert_eq!(world.desk.resume().await.unwrap(), 0);
 }
 
+/// The device does not ask again, so that nobody but the sweep gets its run going.
+#[tokio::test]
+async fn the_sweep_takes_up_a_run_that_nobody_is_at() {
+    let world = World::new(AT_ONCE).await;
+    begin(&world).await;
+    let shutdown = net::CancellationToken::new();
+    let sweep = tokio::spawn(Arc::clone(&world.desk).sweep(shutdown.clone()));
+    while matches!(world.record("reg-1").await.unwrap().status, Status::Assigning { .. }) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shutdown.cancel();
+    sweep.await.unwrap();
+    assert!(matches!(world.record("reg-1").await.unwrap().status, Status::Assigned(_)));
+    assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
+}
+
 /// As if the service had ended between the intent and the hub.
 async fn begin(world: &World) -> String {
     let device = world.device("reg-1").await;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, OperationKind, Order, Registration, Status,
+    Assignment, CleanupCause, DecisionOutcome, Failure, IdScope, OperationKind, Order, Registration, Status,
     StatusKind, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Delay, Expect, HubError, PageRequest},
+    ports::{Change, Commit, Delay, Expect, HubError, Page, PageRequest},
     record,
 };
 
@@ -45,9 +45,8 @@ impl Provisioning {
                 if limit == 0 {
                     return Ok(runs);
                 }
-                let page = PageRequest { after, limit };
-                let page = self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
-                runs.extend(page.items.iter().filter_map(|found| Run::found(scope, found)));
+                let page = self.unfinished_of(scope, PageRequest { after, limit }).await?;
+                runs.extend(page.items);
                 after = page.next;
                 if after.is_none() {
                     break;
@@ -55,6 +54,12 @@ impl Provisioning {
             }
         }
         Ok(runs)
+    }
+
+    /// A page of an instance's runs that are not finished, whether or not somebody is at them.
+    pub async fn unfinished_of(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Run>, Error> {
+        let Page { items, next } = self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
+        Ok(Page { items: items.iter().filter_map(|found| Run::found(scope, found)).collect(), next })
     }
 
     async fn try_to_carry_out(&self, run: &Run) -> Result<Ended, Error> {

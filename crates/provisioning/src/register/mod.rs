@@ -151,10 +151,10 @@ impl Run {
         again
     }
 
-    /// What it waits for: the hub that must be told, or the webhook that must be asked.
+    /// What it waits for: the hub that must be told, or the host of the webhook that must be asked.
     pub fn waits_for(&self) -> &str {
         match &self.work {
-            Work::Ask(ask) => &ask.request.webhook.webhook_url,
+            Work::Ask(ask) => ask.request.webhook.authority(),
             Work::Order(order) => order.hub.as_str(),
         }
     }
