@@ -80,8 +80,8 @@ pub struct MqttLimits {
     pub max_packet_before_connect: usize,
     /// Bytes of any packet afterwards. Default 132 KiB: a 128 KiB registration payload and its topic.
     pub max_packet: usize,
-    /// Longest silence of a client with keep-alive 0. Default 600 s: clients with keep-alive 0 poll every few
-    /// seconds or are done.
+    /// Longest silence of a client with keep-alive 0; others have one and a half keep-alives, of at most 1767 s each.
+    /// Default 600 s: clients with keep-alive 0 poll every few seconds or are done.
     pub idle_timeout: Duration,
     /// Longest time that writing to the client may take; a client that does not read is closed. Default 15 s.
     pub write_timeout: Duration,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
-use wire::mqtt::{ConnAck, Connect, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
+use wire::mqtt::{ConnAck, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
 
 use super::frames::{End, Frames};
 use super::outbox::{Outbox, Queued};
@@ -66,7 +66,7 @@ where
     if connect.client_id.is_empty() && !connect.clean_session {
         return refuse(frames, ConnectReturnCode::IdentifierRejected).await; // §3.1.3-8
     }
-    let silence = silence(&connect, limits.idle_timeout);
+    let silence = silence(connect.keep_alive_secs, limits.idle_timeout);
     let (outbox, queued) = Outbox::new(limits.outbox);
     match entrance.endpoint.connect(peer, connect, outbox).await {
         Ok(session) => {
@@ -93,12 +93,16 @@ where
 }
 
 /// One and a half keep-alives (§3.1.2-24).
-fn silence(connect: &Connect, idle_timeout: Duration) -> Duration {
-    match connect.keep_alive_secs {
+fn silence(keep_alive_secs: u16, idle_timeout: Duration) -> Duration {
+    match keep_alive_secs.min(LONGEST_KEEP_ALIVE_SECS) {
         0 => idle_timeout,
         secs => Duration::from_millis(1500 * u64::from(secs)),
     }
 }
+
+/// The longest keep-alive that is honoured, as at Azure's hubs: a client that is gone without a word keeps its place for
+/// so long, and could ask for 27 hours.
+const LONGEST_KEEP_ALIVE_SECS: u16 = 1767;
 
 /// Serves the client, then tells the session, even when one of its methods panics.
 async fn run<S>(mut client: Client, frames: &mut Frames<S>, entrance: &Entrance<dyn MqttEndpoint>) -> End
@@ -264,5 +268,19 @@ impl Client {
                 return self.last_packet_id;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_bounded() {
+        let seconds = |keep_alive| silence(keep_alive, Duration::from_secs(600)).as_secs_f64();
+        assert_eq!(
+            [0, 1, 240, 1767, 1768, u16::MAX].map(seconds),
+            [600.0, 1.5, 360.0, 2650.5, 2650.5, 2650.5]
+        );
     }
 }
