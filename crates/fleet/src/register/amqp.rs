@@ -8,6 +8,7 @@ use wire::amqp::{AmqpError, Body, Entries, Message};
 
 use super::answer::Answer;
 use super::channel::{Channel, converse};
+use super::sasl_tpm::SaslTpm;
 use super::{API_VERSION, CLIENT_VERSION, Registered};
 use crate::carrier::{Carrier, Spoken};
 use crate::device::Device;
@@ -45,7 +46,8 @@ impl AmqpSession {
     }
 }
 
-/// A connection that presents this token, or else the device's certificate.
+/// A connection that presents this token, or else what the device has in its place: a certificate, or a TPM that opens
+/// the challenge.
 async fn connect(
     endpoint: &Endpoint,
     device: &Device,
@@ -55,7 +57,12 @@ async fn connect(
     let spoken = Spoken { port: endpoint.amqps_port, subprotocol: "AMQPWSB10" };
     let stream = carrier.connect(endpoint, device, spoken).await?;
     let name = format!("{}/registrations/{}", endpoint.id_scope, device.registration_id);
-    let login = token.as_deref().map_or(Login::Bare, |password| Login::Plain { name: &name, password });
+    let mut by_tpm = device.tpm().map(|tpm| SaslTpm::new((device, tpm), &endpoint.id_scope));
+    let login = match (token.as_deref(), &mut by_tpm) {
+        (Some(password), _) => Login::Plain { name: &name, password },
+        (None, Some(by_tpm)) => Login::Challenged(by_tpm),
+        (None, None) => Login::Bare,
+    };
     let properties = Entries::new()
         .with("com.microsoft:api-version", API_VERSION)
         .with("com.microsoft:client-version", CLIENT_VERSION);

@@ -5,6 +5,7 @@ mod answer;
 mod channel;
 mod https;
 mod mqtt;
+mod sasl_tpm;
 
 use std::{fmt, str::FromStr, time::Duration};
 

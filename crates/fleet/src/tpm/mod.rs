@@ -94,8 +94,12 @@ impl Tpm {
 
     /// Takes over the key in an `authenticationKey` of the service, in place of the one before.
     pub async fn import(&self, authentication_key: &str) -> Result<(), TpmError> {
-        let blob = STANDARD.decode(authentication_key).map_err(|_| TpmError::Blob)?;
-        let fields = fields(&blob).ok_or(TpmError::Blob)?;
+        self.import_blob(&STANDARD.decode(authentication_key).map_err(|_| TpmError::Blob)?).await
+    }
+
+    /// The same from its bytes.
+    pub(crate) async fn import_blob(&self, blob: &[u8]) -> Result<(), TpmError> {
+        let fields = fields(blob).ok_or(TpmError::Blob)?;
         let [id_object, secret, duplicate, seed, area] = fields[..] else { return Err(TpmError::Blob) };
         let (endorsement, storage) = (self.kind.endorsement_handle(), self.kind.storage_handle());
         let mut chip = self.chip.lock().await;

@@ -67,7 +67,7 @@ async fn registers_and_signs_for_its_hub_inside_the_tpm() {
         let identity = identity(&tpm, kind).await;
         let id = identity["registrationId"].as_str().unwrap();
         enroll(&world, id, &identity).await;
-        for transport in ["https", "mqtt", "https"] {
+        for transport in ["https", "mqtt", "mqtt-ws", "amqp", "amqp-ws", "https"] {
             let state =
                 assigned(&register(&world, &tpm, &["--tpm-keys", kind, "--transport", transport]).await);
             assert_eq!(state["registrationId"], id);

@@ -1,6 +1,6 @@
 //! The client's side of one AMQP connection, as devices use it: one session, a link each way, one request at a time.
 
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -25,7 +25,6 @@ pub struct AmqpClient<S> {
 }
 
 /// How a client shows who it is.
-#[derive(Clone, Copy)]
 pub enum Login<'a> {
     /// Without SASL, by the certificate of its TLS connection.
     Bare,
@@ -36,7 +35,24 @@ pub enum Login<'a> {
         /// The password.
         password: &'a str,
     },
+    /// By another mechanism of SASL, in which the server challenges the client.
+    Challenged(&'a mut dyn SaslMechanism),
 }
+
+/// The client's side of a mechanism of SASL.
+pub trait SaslMechanism: Send {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// What is said first.
+    fn initial_response(&self) -> Bytes;
+
+    /// What is said to a challenge, or why there is nothing to say.
+    fn respond(&mut self, challenge: Bytes) -> Responding<'_>;
+}
+
+/// A response in the making.
+pub type Responding<'a> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + 'a>>;
 
 /// Why a conversation over AMQP broke down.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +69,9 @@ pub enum AmqpClientError {
     /// The server ended the connection, the session or a link.
     #[error("AMQP: the server closed: {}", text(.0.as_ref()))]
     Ended(Option<AmqpError>),
+    /// The client has no response to a challenge.
+    #[error("AMQP: {0}")]
+    Challenge(String),
     /// The server does not let the client in.
     #[error("AMQP: SASL outcome {code} ({0:?})", code = *.0 as u8)]
     NotAccepted(SaslCode),
@@ -108,8 +127,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         login: Login<'_>,
         (address, properties): (&str, Entries),
     ) -> Result<(), AmqpClientError> {
-        if let Login::Plain { name, password } = login {
-            self.log_in(host, format!("\0{name}\0{password}")).await?;
+        match login {
+            Login::Bare => {}
+            Login::Plain { name, password } => {
+                self.log_in(host, &mut Plain(format!("\0{name}\0{password}"))).await?;
+            }
+            Login::Challenged(mechanism) => self.log_in(host, mechanism).await?,
         }
         encode_protocol(Protocol::Amqp, &mut self.outbound);
         self.put(Performative::Open(open(host)))?;
@@ -131,11 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         }
     }
 
-    async fn log_in(&mut self, host: &str, response: String) -> Result<(), AmqpClientError> {
+    async fn log_in(&mut self, host: &str, mechanism: &mut dyn SaslMechanism) -> Result<(), AmqpClientError> {
         encode_protocol(Protocol::Sasl, &mut self.outbound);
         let init = SaslInit {
-            mechanism: "PLAIN".into(),
-            initial_response: Some(response.into()),
+            mechanism: mechanism.name().into(),
+            initial_response: Some(mechanism.initial_response()),
             hostname: Some(host.to_owned()),
         };
         encode_sasl(&SaslFrame::Init(init), MAX_FRAME, &mut self.outbound)?;
@@ -144,9 +167,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         loop {
             match self.next_of(decode_sasl).await? {
                 SaslFrame::Mechanisms(_) => {}
+                SaslFrame::Challenge(challenge) => {
+                    let response = mechanism.respond(challenge).await.map_err(AmqpClientError::Challenge)?;
+                    encode_sasl(&SaslFrame::Response(response), MAX_FRAME, &mut self.outbound)?;
+                    self.flush().await?;
+                }
                 SaslFrame::Outcome(SaslCode::Ok) => return Ok(()),
                 SaslFrame::Outcome(code) => return Err(AmqpClientError::NotAccepted(code)),
-                _ => return Err(AmqpClientError::Unexpected("a challenge")),
+                _ => return Err(AmqpClientError::Unexpected("what a client says in SASL")),
             }
         }
     }
@@ -272,6 +300,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
                 return Err(ClientError::Closed.into());
             }
         }
+    }
+}
+
+/// User name and password in one response, and no challenge.
+struct Plain(String);
+
+impl SaslMechanism for Plain {
+    fn name(&self) -> &'static str {
+        "PLAIN"
+    }
+
+    fn initial_response(&self) -> Bytes {
+        Bytes::copy_from_slice(self.0.as_bytes())
+    }
+
+    fn respond(&mut self, _challenge: Bytes) -> Responding<'_> {
+        Box::pin(async { Err("the server challenges a client that has said all".to_owned()) })
     }
 }
 

@@ -10,7 +10,7 @@ mod websocket;
 
 use std::{io, time::Duration};
 
-pub use amqp::{AmqpClient, AmqpClientError, Login};
+pub use amqp::{AmqpClient, AmqpClientError, Login, Responding, SaslMechanism};
 pub use dial::{Duplex, dial, within};
 pub use fetch::{Document, fetch};
 pub use https::{Call, HttpsConnection};

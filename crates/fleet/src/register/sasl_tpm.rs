@@ -1,0 +1,65 @@
+//! The SASL mechanism TPM, as a device's SDK speaks it: the device names itself and its endorsement key, then its storage
+//! root key, fetches the challenge in segments, and says the token that its TPM signs.
+
+use bytes::Bytes;
+use model::IdScope;
+use net::client::{Responding, SaslMechanism};
+
+use crate::device::Device;
+use crate::tpm::Tpm;
+
+/// A device that logs in by its TPM.
+pub(super) struct SaslTpm<'a> {
+    device: &'a Device,
+    tpm: &'a Tpm,
+    id_scope: &'a IdScope,
+    /// What has come of the challenge.
+    blob: Vec<u8>,
+}
+
+/// In the first byte of a challenge: segments of the blob follow, and this is the last.
+const SEGMENT: u8 = 0x80;
+const LAST: u8 = 0x40;
+
+impl<'a> SaslTpm<'a> {
+    pub(super) fn new((device, tpm): (&'a Device, &'a Tpm), id_scope: &'a IdScope) -> SaslTpm<'a> {
+        SaslTpm { device, tpm, id_scope, blob: Vec::new() }
+    }
+
+    async fn answer(&mut self, challenge: &[u8]) -> Result<Bytes, String> {
+        match challenge.split_first() {
+            Some((0, [])) => Ok(said(self.tpm.identity().storage_root_key.as_bytes())),
+            Some((control, segment)) if control & SEGMENT != 0 => {
+                self.blob.extend_from_slice(segment);
+                if control & LAST == 0 { Ok(said(b"")) } else { self.token().await }
+            }
+            _ => Err("the server's challenge is none for a TPM".to_owned()),
+        }
+    }
+
+    async fn token(&self) -> Result<Bytes, String> {
+        self.tpm.import_blob(&self.blob).await.map_err(|error| error.to_string())?;
+        let token = self.device.proof(self.id_scope, self.tpm).await.map_err(|error| error.to_string())?;
+        Ok(said(token.as_bytes()))
+    }
+}
+
+impl SaslMechanism for SaslTpm<'_> {
+    fn name(&self) -> &'static str {
+        "TPM"
+    }
+
+    fn initial_response(&self) -> Bytes {
+        let names = [self.id_scope.as_str(), self.device.registration_id.as_str(), ""].join("\0");
+        said(&[names.as_bytes(), self.tpm.identity().endorsement_key.as_bytes()].concat())
+    }
+
+    fn respond(&mut self, challenge: Bytes) -> Responding<'_> {
+        Box::pin(async move { self.answer(&challenge).await })
+    }
+}
+
+/// What a client says begins with a zero.
+fn said(content: &[u8]) -> Bytes {
+    [&[0], content].concat().into()
+}
