@@ -10,7 +10,8 @@ use crate::device::Credentials;
 /// The CA certificates that servers must chain to.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    ca_pem: Arc<[u8]>,
+    /// `None` for those that the system trusts.
+    ca_pem: Option<Arc<[u8]>>,
     /// For everyone who shows no certificate of their own, made once.
     anonymous: Arc<ClientConfig>,
 }
@@ -18,7 +19,12 @@ pub struct Trust {
 impl Trust {
     /// From one or more CA certificates in PEM form.
     pub fn from_pem(ca_pem: &[u8]) -> Result<Trust, TlsError> {
-        Ok(Trust { ca_pem: ca_pem.into(), anonymous: tls::client_config(ca_pem, None)? })
+        Ok(Trust { ca_pem: Some(ca_pem.into()), anonymous: tls::client_config(ca_pem, None)? })
+    }
+
+    /// The CA certificates that the system trusts.
+    pub fn of_system() -> Result<Trust, TlsError> {
+        Ok(Trust { ca_pem: None, anonymous: tls::client_config_of_system(None)? })
     }
 
     /// The TLS configuration without a client certificate.
@@ -29,7 +35,10 @@ impl Trust {
     /// The TLS configuration of a device, which shows its certificate when it has one.
     pub fn of(&self, credentials: &Credentials) -> Result<Arc<ClientConfig>, TlsError> {
         match credentials {
-            Credentials::Certificate(identity) => tls::client_config(&self.ca_pem, Some(identity)),
+            Credentials::Certificate(identity) => match &self.ca_pem {
+                Some(pem) => tls::client_config(pem, Some(identity)),
+                None => tls::client_config_of_system(Some(identity)),
+            },
             Credentials::Key(_) | Credentials::Tpm(_) => Ok(self.anonymous()),
         }
     }

@@ -19,29 +19,19 @@ struct Program {
     command: Command,
 }
 
+/// What each does is said at its arguments, so that `--help` has all of it.
 #[derive(Subcommand)]
 enum Command {
-    /// Run the service as a configuration file says.
     Serve(commands::serve::ServeArgs),
-    /// Run the service as a local emulator, with nothing to configure.
     Dev(commands::dev::DevArgs),
-    /// Provision a simulated fleet end to end, and show how it went.
     Demo(commands::demo::DemoArgs),
-    /// Simulate a fleet of devices against any DPS endpoint.
     Fleet(commands::fleet::FleetArgs),
-    /// Act as a single device.
     Device(commands::device::DeviceArgs),
-    /// Understand who is let in.
     Attest(commands::attest::AttestArgs),
-    /// Judge certificates.
     Cert(commands::cert::CertArgs),
-    /// Link the hubs that devices are assigned to, and look at them.
     Hub(commands::hub::HubArgs),
-    /// Keep the CAs that devices' certificates lead to.
     Certificate(commands::certificate::CertificateArgs),
-    /// See what became of devices that registered.
     Registration(commands::registration::RegistrationArgs),
-    /// Show how many operations a service instance completed.
     Usage(commands::usage::UsageArgs),
 }
 
@@ -65,7 +55,7 @@ fn main() -> ExitCode {
         })
     });
     ended.unwrap_or_else(|error| {
-        eprintln!("muster: {error:#}");
+        eprintln!("muster: {}", commands::told(&error));
         ExitCode::FAILURE
     })
 }

@@ -48,7 +48,7 @@ impl AuthorityWatch {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> AuthorityWatch {
-        let tls = net::tls::client_config_of_system().ok();
+        let tls = net::tls::client_config_of_system(None).ok();
         AuthorityWatch { provisioning, store, clock, tls, warned: None, metrics: Arc::default() }
     }
 

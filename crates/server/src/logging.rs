@@ -1,5 +1,7 @@
 //! Log lines on standard error.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -22,6 +24,8 @@ pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colours are for people, not for files and journals.
+        .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false);
     let started = match format {
         LogFormat::Text => subscriber.with_target(false).try_init(),

@@ -19,14 +19,14 @@ use super::stop_signal;
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster dev                                  in ./.muster
-  muster dev --dir /tmp/m --ports high        without privileges: 8443 and 18883
+  muster dev --dir /tmp/m --ports high        without privileges: 8443, 18883 and 15671
   muster device register --dev .muster --registration-id device-1    in another terminal")]
 pub struct DevArgs {
     /// Where it keeps everything.
     #[arg(long, env = "MUSTER_DEV_DIR", default_value = ".muster")]
     dir: PathBuf,
-    /// Which ports it takes. Most SDKs dial only the standard ones: 443 and 8883. Without this, those if they may be
-    /// taken, otherwise 8443 and 18883.
+    /// Which ports it takes. Most SDKs dial only the standard ones: 443, 8883 and 5671. Without this, those if they
+    /// may be taken, otherwise 8443, 18883 and 15671.
     #[arg(long, value_enum)]
     ports: Option<Ports>,
     /// How many embedded hubs it runs.
@@ -44,9 +44,9 @@ pub struct DevArgs {
 enum Ports {
     /// Any that are free: for tests that must not collide.
     Free,
-    /// 8443 and 18883.
+    /// 8443, 18883 and 15671.
     High,
-    /// 443 and 8883.
+    /// 443, 8883 and 5671.
     Standard,
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use fleet::{Device, Identity, RegisterError, Tpm, TpmAddress, TpmKeyKind, Transport, register};
 use model::{RegistrationId, SymmetricKey, TpmIdentity};
 use serde_json::{Value, json};
@@ -59,6 +59,8 @@ struct TpmIdentityArgs {
       --registration-id device-2 --cert device-2.pem --cert-key device-2.key --transport mqtt
   muster device register --dev .muster --tpm /dev/tpmrm0
       by its TPM, which must be enrolled: see muster device tpm-identity")]
+#[group(skip)]
+#[command(group(ArgGroup::new("proof").required(true).multiple(true).args(["dev", "key", "group_key", "cert", "tpm"])))]
 struct RegisterArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -75,8 +77,7 @@ struct RegisterArgs {
         long,
         env = "MUSTER_DEVICE_KEY",
         hide_env_values = true,
-        value_parser = SymmetricKey::parse,
-        required_unless_present_any = ["dev", "group_key", "cert", "tpm"]
+        value_parser = SymmetricKey::parse
     )]
     key: Option<SymmetricKey>,
     /// The key of the device's enrollment group, base64, from which its own is derived.

@@ -24,6 +24,18 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
+/// The error and its causes in one line. Many errors name their cause already; it is not told twice.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !line.contains(&cause) {
+            let separator = if line.is_empty() { "" } else { ": " };
+            line += &format!("{separator}{cause}");
+        }
+    }
+    line
+}
+
 /// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.
 pub async fn stop_signal() {
     #[cfg(unix)]
@@ -39,5 +51,17 @@ pub async fn stop_signal() {
     // Without signals there is nothing to wait for but the end of the process.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let told = |error| super::told(&error);
+        assert_eq!(told(anyhow!("refused").context("not linked")), "not linked: refused");
+        assert_eq!(told(anyhow!("no such file").context("ca.pem: no such file")), "ca.pem: no such file");
     }
 }

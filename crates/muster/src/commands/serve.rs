@@ -74,7 +74,14 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let mut config = Config::load(&args.config)?;
+    let mut config = match Config::load(&args.config) {
+        Err(error) if !args.config.exists() => {
+            return Err(
+                error.context("there is no configuration; `muster serve --example` prints one to start from")
+            );
+        }
+        loaded => loaded?,
+    };
     if let Some(dir) = &args.data_dir {
         config.data_dir = dir.clone();
     }

@@ -2,47 +2,43 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use clap::Args;
-use fleet::{ServiceClient, Trust};
+use clap::{ArgGroup, Args};
+use fleet::ServiceClient;
 use server::dev::DevInfo;
 use wire::sas::ConnectionString;
 
-use super::target::read;
+use super::target::trust;
 
 /// The endpoint, given by a connection string or as the folder of an emulator.
 #[derive(Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("service").required(true).multiple(true).args(["dev", "connection_string"])))]
 pub struct ServiceArgs {
-    /// The folder of a running `muster dev`.
-    #[arg(
-        long,
-        value_name = "DIR",
-        conflicts_with_all = ["connection_string", "ca"],
-        required_unless_present = "connection_string"
-    )]
+    /// The folder of a running `muster dev`. It counts more than a connection string.
+    #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
     /// The service instance's connection string.
-    #[arg(long, env = "MUSTER_CONNECTION_STRING", hide_env_values = true, requires = "ca")]
+    #[arg(long, env = "MUSTER_CONNECTION_STRING", hide_env_values = true)]
     connection_string: Option<String>,
-    /// PEM file of the CA that vouches for the server.
-    #[arg(long, value_name = "FILE")]
+    /// PEM file of the CA that vouches for the server; the CAs that the system trusts when absent.
+    #[arg(long, value_name = "FILE", env = "MUSTER_CA")]
     ca: Option<PathBuf>,
 }
 
 impl ServiceArgs {
     /// A client of the endpoint.
     pub fn client(&self) -> anyhow::Result<ServiceClient> {
-        let (connection, ca_file) = match (&self.dev, &self.connection_string, &self.ca) {
-            (Some(dir), ..) => {
+        let (connection, ca_file) = match (&self.dev, &self.connection_string) {
+            (Some(dir), _) => {
                 let info = DevInfo::read(dir)?;
-                (info.service_connection_string, info.ca_file)
+                (info.service_connection_string, Some(info.ca_file))
             }
-            (None, Some(connection), Some(ca)) => (connection.clone(), ca.clone()),
+            (None, Some(connection)) => (connection.clone(), self.ca.clone()),
             // Clap asks for one or the other.
-            _ => anyhow::bail!("--dev, or --connection-string with --ca, is needed"),
+            (None, None) => anyhow::bail!("--dev or --connection-string is needed"),
         };
-        let trust = Trust::from_pem(&read(&ca_file)?).with_context(|| ca_file.display().to_string())?;
-        Ok(ServiceClient::new(&ConnectionString::parse(&connection)?, HTTPS, trust)?)
+        let connection = ConnectionString::parse(&connection)?;
+        Ok(ServiceClient::new(&connection, HTTPS, trust(ca_file.as_deref())?)?)
     }
 }
 

@@ -12,7 +12,7 @@ use server::dev::DevInfo;
 #[derive(Args)]
 pub struct TargetArgs {
     /// The folder of a running `muster dev`: endpoint, ID scope, CA and the sample enrollment group are taken from it.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoint", "id_scope", "ca"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoint", "id_scope"])]
     dev: Option<PathBuf>,
     /// The device provisioning endpoint; the port is that of HTTPS, 443 without one.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "dev")]
@@ -26,9 +26,8 @@ pub struct TargetArgs {
     /// The ID scope of the service instance.
     #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text), required_unless_present = "dev")]
     id_scope: Option<IdScope>,
-    /// The CA certificates that servers must chain to, PEM: your own, or the system's such as
-    /// /etc/ssl/certs/ca-certificates.crt.
-    #[arg(long, value_name = "FILE", required_unless_present = "dev")]
+    /// PEM file of the CA certificates that servers must chain to; those that the system trusts when absent.
+    #[arg(long, value_name = "FILE", env = "MUSTER_CA")]
     ca: Option<PathBuf>,
 }
 
@@ -45,21 +44,21 @@ pub struct Target {
 impl TargetArgs {
     /// Reads the files that the arguments name.
     pub fn resolve(self) -> anyhow::Result<Target> {
-        match (self.dev, self.endpoint, self.id_scope, self.ca) {
+        match (self.dev, self.endpoint, self.id_scope) {
             (Some(dir), ..) => Target::of_emulator(&DevInfo::read(&dir)?),
-            (None, Some(HostPort { host, port }), Some(id_scope), Some(ca)) => {
+            (None, Some(HostPort { host, port }), Some(id_scope)) => {
                 let endpoint = Endpoint {
                     host,
                     https_port: port.unwrap_or(443),
                     mqtts_port: self.mqtt_port,
                     amqps_port: self.amqp_port,
                     id_scope,
-                    trust: trust(&ca)?,
+                    trust: trust(self.ca.as_deref())?,
                 };
                 Ok(Target { endpoint, hub_port: None, sample_key: None })
             }
             // Clap asks for one or the other.
-            (None, ..) => anyhow::bail!("--dev, or --endpoint, --id-scope and --ca are needed"),
+            (None, ..) => anyhow::bail!("--dev, or --endpoint and --id-scope are needed"),
         }
     }
 }
@@ -73,15 +72,19 @@ impl Target {
             mqtts_port: info.ports.mqtts,
             amqps_port: info.ports.amqps,
             id_scope: IdScope::parse(&info.id_scope)?,
-            trust: trust(&info.ca_file)?,
+            trust: trust(Some(&info.ca_file))?,
         };
         let sample_key = Some(SymmetricKey::parse(&info.sample_enrollment_group.primary_key)?);
         Ok(Target { endpoint, hub_port: Some(info.ports.mqtts), sample_key })
     }
 }
 
-fn trust(ca_file: &Path) -> anyhow::Result<Trust> {
-    Trust::from_pem(&read(ca_file)?).with_context(|| ca_file.display().to_string())
+/// The CA certificates in a file; without one, those that the system trusts.
+pub fn trust(ca_file: Option<&Path>) -> anyhow::Result<Trust> {
+    match ca_file {
+        Some(file) => Trust::from_pem(&read(file)?).with_context(|| file.display().to_string()),
+        None => Ok(Trust::of_system()?),
+    }
 }
 
 /// Reads a file; the error names it.

@@ -66,9 +66,9 @@ pub fn client_config(ca_pem: &[u8], identity: Option<&Identity>) -> Result<Arc<C
     client_config_with(roots(ca_pem)?, identity)
 }
 
-/// The same without an identity, trusting the CAs that the system trusts; the environment variables `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name others.
-pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
+/// The same, trusting the CAs that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name
+/// others.
+pub fn client_config_of_system(identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Systems carry a few that rustls cannot read; servers that chain to those are refused.
@@ -79,10 +79,10 @@ pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
             format!("the system has none {}", reasons.join(", ")).trim_end().to_owned(),
         ));
     }
-    client_config_with(roots, None)
+    client_config_with(roots, identity)
 }
 
-/// The same, trusting these CAs as well; that the system trusts none is no mistake here.
+/// The same without an identity, trusting these CAs as well; that the system trusts none is no mistake here.
 pub fn client_config_of_system_and(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = roots(ca_pem)?;
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

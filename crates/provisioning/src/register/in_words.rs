@@ -24,10 +24,15 @@ fn standing(registration: &Registration) -> String {
             format!("{id} is being assigned: {}.{lives}", pending(work, tries))
         }
         Status::Failed { failure, .. } => {
-            format!("{id} failed with {}: {}{lives}", failure.code, failure.message)
+            format!("{id} failed with {}: {}{lives}", failure.code, sentence(&failure.message))
         }
         Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{lives}"),
     }
+}
+
+/// With a full stop: some messages are sentences, others end in a list.
+fn sentence(message: &str) -> String {
+    format!("{}.", message.trim_end_matches('.'))
 }
 
 /// What is to be done, and why it has not been yet.
@@ -162,7 +167,7 @@ fn outcome(decision: &Decision) -> String {
             format!("{at}it was assigned: {}.", how(substatus.unwrap_or(Substatus::InitialAssignment)))
         }
         DecisionOutcome::Failed(failure) => {
-            format!("{at}it failed with {}: {}", failure.code, failure.message)
+            format!("{at}it failed with {}: {}", failure.code, sentence(&failure.message))
         }
         DecisionOutcome::Cancelled => format!("{at}an operator called it off."),
     }
