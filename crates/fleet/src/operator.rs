@@ -180,6 +180,7 @@ pub(crate) struct Operator {
 }
 
 /// What is asked.
+#[derive(Clone)]
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     /// With a query, if there is one.

@@ -58,6 +58,6 @@ fn print_json(answer: &serde_json::Value) -> anyhow::Result<()> {
 }
 
 /// A certificate or list as the service takes it: PEM as it stands in the file, or base64 of what is not text.
-fn read_text(file: &Path) -> anyhow::Result<String> {
+pub fn read_text(file: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8(read(file)?).unwrap_or_else(|error| STANDARD.encode(error.as_bytes())))
 }

@@ -6,8 +6,8 @@ use clap::Args;
 use model::{DeviceId, HubName, Place};
 use serde_json::Value;
 
-use super::{Form, TOP, print};
 use crate::commands::{
+    listing::{Form, TOP, print},
     service::ServiceArgs,
     table::{seconds, text},
 };

@@ -9,8 +9,8 @@ use clap::{
 use model::StatusKind;
 use serde_json::Value;
 
-use super::{Form, TOP, print};
 use crate::commands::{
+    listing::{Form, TOP, print},
     service::ServiceArgs,
     table::{seconds, text},
 };

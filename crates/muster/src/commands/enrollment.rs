@@ -1,0 +1,58 @@
+//! `muster enrollment`.
+
+mod create;
+mod keep;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use fleet::EnrollmentKind;
+
+use super::service::ServiceArgs;
+
+/// Keep enrollments: which devices are let in, and what they get.
+#[derive(Args)]
+pub struct EnrollmentArgs {
+    #[command(subcommand)]
+    command: EnrollmentCommand,
+}
+
+#[derive(Subcommand)]
+enum EnrollmentCommand {
+    Create(Box<create::CreateArgs>),
+    List(keep::ListArgs),
+    Show(keep::ShowArgs),
+    Delete(keep::DeleteArgs),
+}
+
+/// Runs the command.
+pub async fn run(args: EnrollmentArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        EnrollmentCommand::Create(args) => create::run(*args).await,
+        EnrollmentCommand::List(args) => keep::list(args).await,
+        EnrollmentCommand::Show(args) => keep::show(args).await,
+        EnrollmentCommand::Delete(args) => keep::delete(args).await,
+    }
+}
+
+/// One enrollment.
+#[derive(Args)]
+struct Which {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The registration ID of the device, or with --group the name of the enrollment group.
+    id: String,
+    /// It is an enrollment group.
+    #[arg(long)]
+    group: bool,
+}
+
+impl Which {
+    fn kind(&self) -> EnrollmentKind {
+        kind(self.group)
+    }
+}
+
+fn kind(is_group: bool) -> EnrollmentKind {
+    if is_group { EnrollmentKind::Group } else { EnrollmentKind::Individual }
+}

@@ -1,0 +1,103 @@
+//! `muster enrollment list`, `show` and `delete`.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Which, kind};
+use crate::commands::listing::{Form, TOP, print};
+use crate::commands::service::ServiceArgs;
+use crate::commands::table::{seconds, text};
+
+/// List the individual enrollments, or the enrollment groups.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster enrollment list --dev .muster
+  muster enrollment list --dev .muster --groups
+  muster enrollment list --dev .muster --top 10000 --json")]
+pub struct ListArgs {
+    #[command(flatten)]
+    service: ServiceArgs,
+    /// The enrollment groups.
+    #[arg(long)]
+    groups: bool,
+    /// How many at most.
+    #[arg(long, value_name = "NUMBER", default_value = TOP)]
+    top: NonZeroUsize,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show an enrollment as JSON.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster enrollment show --dev .muster device-1
+  muster enrollment show --dev .muster --group line-1 --keys")]
+pub struct ShowArgs {
+    #[command(flatten)]
+    which: Which,
+    /// With its symmetric keys.
+    #[arg(long)]
+    keys: bool,
+}
+
+/// Delete an enrollment.
+///
+/// Devices that it let in stay in their hubs, and are refused when they register again, unless another enrollment lets
+/// them in.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  muster enrollment delete --dev .muster device-1
+  muster enrollment delete --dev .muster --group line-1")]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Runs `list`.
+pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
+    let listing = args.service.client()?.enrollments(kind(args.groups), args.top).await?;
+    let if_none =
+        if args.groups { "there is no enrollment group" } else { "there is no individual enrollment" };
+    let form = if args.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
+    Ok(print(&listing, form))
+}
+
+const HEADER: &[&str] = &["enrollment", "proof", "status", "allocation", "hubs", "changed"];
+
+fn row(enrollment: &Value) -> Vec<String> {
+    let id = [text(enrollment, "/registrationId"), text(enrollment, "/enrollmentGroupId")].concat();
+    let hubs = enrollment.get("iotHubs").and_then(Value::as_array).into_iter().flatten();
+    let hubs: Vec<_> = hubs.filter_map(Value::as_str).collect();
+    vec![
+        id,
+        text(enrollment, "/attestation/type"),
+        text(enrollment, "/provisioningStatus"),
+        text(enrollment, "/allocationPolicy"),
+        hubs.join(", "),
+        seconds(&text(enrollment, "/lastUpdatedDateTimeUtc")),
+    ]
+}
+
+/// Runs `show`.
+pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let (kind, id) = (args.which.kind(), args.which.id.as_str());
+    let mut client = args.which.service.client()?;
+    let mut shown = client.read_enrollment(kind, id).await?;
+    if args.keys {
+        shown["attestation"] = client.attestation(kind, id).await?;
+    }
+    println!("{shown:#}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `delete`.
+pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
+    let (kind, id) = (args.which.kind(), args.which.id.as_str());
+    args.which.service.client()?.delete_enrollment(kind, id).await?;
+    println!("deleted {id}; its devices stay in their hubs");
+    Ok(ExitCode::SUCCESS)
+}
