@@ -3,8 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{Authorities, CaCertificate, CaReference, Crl, CrlAddress, Instance, Scheme, Timestamp};
-use net::client::{Deadlines, Document, fetch};
+use model::{Authorities, CaCertificate, CaReference, Instance, Timestamp};
 use provisioning::{
     Provisioning,
     authorities::Holder,
@@ -12,7 +11,10 @@ use provisioning::{
 };
 use tokio::task::JoinSet;
 
-use crate::metrics::{Counts, Metrics};
+use crate::{
+    fetches::Fetches,
+    metrics::{Counts, Metrics},
+};
 
 /// How often it looks whether something is due.
 const TICK: Duration = Duration::from_secs(30);
@@ -26,17 +28,12 @@ const WARN_BEFORE_SECS: i64 = 30 * 86_400;
 /// Most warnings of one instance at a time; how many more there are is said in the last.
 const MAX_WARNINGS: usize = 20;
 
-/// A list is some megabytes at most, and its server may be slow.
-const DEADLINES: Deadlines =
-    Deadlines { connect: Duration::from_secs(10), exchange: Duration::from_secs(60) };
-
 /// The watch.
 pub(crate) struct AuthorityWatch {
     provisioning: Arc<Provisioning>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    /// Whom to trust over TLS; nobody when the system names none.
-    tls: Option<Arc<rustls::ClientConfig>>,
+    fetches: Fetches,
     warned: Option<Timestamp>,
     metrics: Arc<Metrics>,
 }
@@ -48,8 +45,8 @@ impl AuthorityWatch {
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
     ) -> AuthorityWatch {
-        let tls = net::tls::client_config_of_system(None).ok();
-        AuthorityWatch { provisioning, store, clock, tls, warned: None, metrics: Arc::default() }
+        let fetches = Fetches::new(Arc::clone(&provisioning));
+        AuthorityWatch { provisioning, store, clock, fetches, warned: None, metrics: Arc::default() }
     }
 
     /// Where it shows what it found.
@@ -75,9 +72,7 @@ impl AuthorityWatch {
             Ok(instances) => instances,
             Err(error) => return tracing::error!(%error, "cannot look after certificates"),
         };
-        for instance in &instances {
-            self.fetch_lists(instance).await;
-        }
+        self.fetches.start(&instances);
         let now = self.clock.now();
         if self.warned.is_none_or(|warned| is_over(warned, WARN_AGAIN_SECS, now)) {
             self.warned = Some(now);
@@ -87,40 +82,6 @@ impl AuthorityWatch {
             }
             self.metrics.set(counts);
         }
-    }
-
-    async fn fetch_lists(&self, instance: &Instance) {
-        let Ok(due) = self.provisioning.lists_due(instance).await else { return };
-        for (name, from) in due {
-            let fetched = self.fetch_list(&from).await;
-            let taken = self.provisioning.take_fetched_list(instance, (&name, from.clone()), fetched).await;
-            let scope = &instance.id_scope;
-            match taken {
-                Ok(list) => {
-                    tracing::info!(instance.id_scope = %scope, ca.name = %name, entries = list.crl.len(), "fetched the revocation list");
-                }
-                Err(problem) => {
-                    tracing::warn!(instance.id_scope = %scope, ca.name = %name, from = %from, problem, "cannot fetch the revocation list");
-                }
-            }
-        }
-    }
-
-    /// The list at an address, or why there is none.
-    async fn fetch_list(&self, address: &CrlAddress) -> Result<Crl, String> {
-        let tls = match address.scheme() {
-            Scheme::Http => None,
-            Scheme::Https => Some(self.tls.clone().ok_or("the system trusts no CA")?),
-        };
-        let document = Document {
-            host: address.host(),
-            port: address.port(),
-            path_and_query: &address.path_and_query(),
-            tls,
-            limit: Crl::MAX_BYTES * 2,
-        };
-        let bytes = fetch(document, DEADLINES).await.map_err(|error| error.to_string())?;
-        Crl::from_bytes(&bytes).map_err(|error| error.to_string())
     }
 
     async fn warn(&self, instance: &Instance, now: Timestamp, counts: &mut Counts) {
@@ -172,7 +133,7 @@ mod tests {
     use std::path::Path;
 
     use durable::Sealer;
-    use model::{CaCertificateDraft, IfMatch};
+    use model::{CaCertificateDraft, CrlAddress, IfMatch};
     use provisioning::{
         Ports,
         authorities::{Fetching, RevocationChange},
@@ -209,6 +170,12 @@ mod tests {
             }
         });
         format!("http://{address}/root.crl")
+    }
+
+    /// A look, and all that it has fetched.
+    async fn look(watch: &mut AuthorityWatch) {
+        watch.look().await;
+        watch.fetches.ended().await;
     }
 
     fn answer(status: &str, body: &[u8]) -> Vec<u8> {
@@ -290,33 +257,68 @@ mod tests {
             provisioning.last_fetch(&instance, &ca)
         };
         let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
-        watch.look().await;
+        look(&mut watch).await;
         assert_eq!((number().await, last_fetch().await), (None, None), "nobody asked for it");
 
         let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap()));
         let change = RevocationChange { fetching, ..Default::default() };
         provisioning.change_revocation(&instance, &name, change).await.unwrap();
-        watch.look().await;
+        look(&mut watch).await;
         assert_eq!(number().await.as_deref(), Some("05"));
-        watch.look().await;
+        look(&mut watch).await;
         for problem in
             ["the server answered 404", "the server answered 302", "cannot be read", "is older than"]
         {
             clock.advance(Duration::from_secs(3600));
-            watch.look().await;
+            look(&mut watch).await;
             assert_eq!(number().await.as_deref(), Some("05"));
             let fetch = last_fetch().await.unwrap();
             assert!(fetch.problem.as_ref().is_some_and(|told| told.contains(problem)), "{fetch:?}");
             assert_eq!((fetch.at, fetch.next()), (clock.now(), clock.now().plus_seconds(3600)));
         }
         clock.advance(Duration::from_secs(3600));
-        watch.look().await;
+        look(&mut watch).await;
         assert_eq!(number().await.as_deref(), Some("06"));
         assert_eq!(last_fetch().await.and_then(|fetch| fetch.problem), None);
 
         let change = RevocationChange { fetching: Some(Fetching::Off), ..Default::default() };
         provisioning.change_revocation(&instance, &name, change).await.unwrap();
-        watch.look().await;
+        look(&mut watch).await;
         assert_eq!(last_fetch().await, None, "what is fetched no more is forgotten");
+    }
+
+    /// The servers of one instance's lists hold up no other instance, and no warning.
+    #[tokio::test]
+    async fn a_server_that_hangs_holds_up_its_own_instance() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock, provisioning) = set_up(folder.path()).await;
+        store.put_instance(sample::instance("two")).await.unwrap();
+        let root = Authority::root("Root");
+        let list = Revocations::made_at(5, clock.now().plus_seconds(-60)).signed_by(&root);
+        let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let urls = [
+            format!("http://{}/root.crl", hangs.local_addr().unwrap()),
+            publish(vec![answer("200 OK", list.der())]).await,
+        ];
+        let name = sample::ca_reference("root");
+        for (scope, url) in ["one", "two"].iter().zip(&urls) {
+            let instance = sample::instance(scope);
+            let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
+            provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+            let fetching = Some(Fetching::From(CrlAddress::parse(url).unwrap()));
+            let change = RevocationChange { fetching, ..Default::default() };
+            provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        }
+        let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
+        let (_open, _) = tokio::join!(hangs.accept(), watch.look());
+        let fetched = async || {
+            let authorities = provisioning.authorities(&sample::instance("two")).await.unwrap();
+            authorities.list(&name).is_some()
+        };
+        while !fetched().await {
+            tokio::task::yield_now().await;
+        }
+        let ca = provisioning.ca_certificate(&sample::instance("one"), &name).await.unwrap();
+        assert_eq!(provisioning.last_fetch(&sample::instance("one"), &ca), None, "it is still being fetched");
     }
 }

@@ -6,6 +6,7 @@ mod attempts;
 mod authorities;
 pub mod config;
 pub mod dev;
+mod fetches;
 mod links;
 pub mod logging;
 mod metrics;
