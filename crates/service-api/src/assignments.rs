@@ -1,7 +1,7 @@
 //! What is under way, what is to be cleaned up, and why: for operators. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::{DeviceId, HubName, Place, RegistrationId, StatusKind};
+use model::{Cleanup, DeviceId, HubName, Place, RegistrationId, StatusKind};
 use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
@@ -39,8 +39,10 @@ pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let request = call.page(Collection::Cleanups)?;
     let limit = request.limit;
-    let page = api.provisioning.list_cleanups(granted.instance(), request).await?;
-    let items = page.items.iter().map(cleanup_json).collect();
+    let instance = granted.instance();
+    let page = api.provisioning.list_cleanups(instance, request).await?;
+    let is_linked = |cleanup: &Cleanup| instance.linked_hub(&cleanup.trace.place.hub).is_some();
+    let items = page.items.iter().map(|cleanup| cleanup_json(cleanup, is_linked(cleanup))).collect();
     Ok(reply::page(Collection::Cleanups, items, limit, page.next.as_deref()))
 }
 

@@ -94,6 +94,10 @@ async fn an_assignment_is_called_off_and_explained() {
     let left = left.ok();
     assert_eq!((&left[0]["iotHub"], &left[0]["cause"]), (&json!("hub-1.example"), &json!("cancelled")));
     assert_eq!((&left[0]["deviceId"], &left[0]["registrationId"]), (&json!("dev-1"), &json!("dev-1")));
+    assert_eq!(left[0].get("reason"), None, "it will be tried");
+    world.delete("/linkedHubs/hub-1.example").send().await.deleted();
+    let left = world.get("/cleanups").send().await.ok();
+    assert_eq!(left[0]["reason"], "hub-1.example is not linked: this waits until it is");
     world.delete("/cleanups/hub-1.example%2Fdev-1").send().await.deleted();
     world.delete("/cleanups/hub-1.example%2Fdev-1").send().await.refused(404_210);
     world.delete("/cleanups/no-slash").send().await.refused(400_002);

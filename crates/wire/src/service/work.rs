@@ -28,10 +28,15 @@ pub fn listed_registration_json(registration: &Registration) -> Value {
     listed
 }
 
-/// What is to be removed from a hub, and why it has not been yet.
-pub fn cleanup_json(cleanup: &Cleanup) -> Value {
+/// What is to be removed from a hub, and why it has not been yet. What waits at a hub that is not linked is not tried.
+pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool) -> Value {
+    let hub = &cleanup.trace.place.hub;
     let mut shown = tried(&cleanup.tries);
-    shown.insert("iotHub".into(), json!(cleanup.trace.place.hub));
+    if !is_linked {
+        shown.remove("nextTryDateTimeUtc");
+        shown.insert("reason".into(), json!(format!("{hub} is not linked: this waits until it is")));
+    }
+    shown.insert("iotHub".into(), json!(hub));
     shown.insert("deviceId".into(), json!(cleanup.trace.place.device_id));
     shown.insert("registrationId".into(), json!(cleanup.registration_id));
     shown.insert("cause".into(), json!(cleanup.cause.name()));
