@@ -7,7 +7,7 @@ use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
-use net::{Peer, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
+use net::{Peer, Transport, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
 use provisioning::{
     Provisioning,
     ports::{Store, Unknown},
@@ -153,8 +153,8 @@ impl World {
         let devices = DeviceApi::new(Arc::clone(&verbs), desk, ports, timing);
         let world = World {
             devices: devices.router(),
-            amqp: devices.amqp(),
-            mqtt: devices.mqtt(),
+            amqp: devices.amqp(Transport::Amqp),
+            mqtt: devices.mqtt(Transport::Mqtt),
             operators: service_api::router(ServiceApi::new(verbs, clock, entropy)),
             runtime,
             inputs: 0,

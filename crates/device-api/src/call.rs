@@ -6,7 +6,7 @@ use model::{
     EndorsementKey, IdScope, Instance, OperationId, Registration, RegistrationId, Status, StorageRootKey,
     TpmKeyError,
 };
-use net::Peer;
+use net::{Peer, Transport};
 use provisioning::{
     Error,
     attest::{Evidence, SignedClaim, tpm::PresentedTpm},
@@ -17,13 +17,18 @@ use serde_json::Value;
 use wire::{
     api_version::DeviceApiVersion,
     device::{
-        ChallengeReply, DeviceAddress, DeviceRegistration, OperationReply, TpmKeys, disabled_reply,
-        registration_result,
+        ChallengeReply, DeviceAddress, DeviceRegistration, ErrorBody, OperationReply, TpmKeys,
+        disabled_reply, registration_result,
     },
     sas::SasToken,
 };
 
-use crate::{DeviceApi, desk::Waited, error::CallError, patience::Client};
+use crate::{
+    DeviceApi, Outcome,
+    desk::Waited,
+    error::{self, CallError, Concerning},
+    patience::Client,
+};
 
 /// The longest body taken: the documented message size of the hosted service.
 pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
@@ -37,6 +42,7 @@ pub(crate) struct Caller {
     pub(crate) client: Client,
     pub(crate) evidence: Evidence,
     pub(crate) address: IpAddr,
+    pub(crate) transport: Transport,
 }
 
 /// What the caller is told.
@@ -70,6 +76,12 @@ impl Reply {
 impl DeviceApi {
     /// Registers the device. The reply carries the result when that is there in time.
     pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
+        let answer = self.registered(caller, body).await?;
+        self.tally.count(caller.transport, Outcome::of(&answer.reply));
+        Ok(answer)
+    }
+
+    async fn registered(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
         let instance = self.instance(&caller.scope).await?;
         let asked = asked_for(body)?;
         let tpm = asked.tpm.map(presented_tpm).transpose()?;
@@ -120,6 +132,12 @@ impl DeviceApi {
         caller: &Caller,
         operation_id: &OperationId,
     ) -> Result<Answer, CallError> {
+        let answer = self.polled(caller, operation_id).await?;
+        self.tally.count(caller.transport, Outcome::of(&answer.reply));
+        Ok(answer)
+    }
+
+    async fn polled(&self, caller: &Caller, operation_id: &OperationId) -> Result<Answer, CallError> {
         let instance = self.instance(&caller.scope).await?;
         let id = &caller.registration_id;
         let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
@@ -164,6 +182,18 @@ impl DeviceApi {
     ) -> Result<(), CallError> {
         let instance = self.instance(&address.id_scope).await?;
         Ok(self.provisioning.is_proved(&instance, &address.registration_id, evidence).await?)
+    }
+
+    /// What a device is told that is refused; the log gets the reason.
+    pub(crate) fn refusal(
+        &self,
+        transport: Transport,
+        error: &CallError,
+        concerning: &Concerning,
+    ) -> ErrorBody {
+        let body = error::body(error, concerning, &self.ports);
+        self.tally.count(transport, Outcome::of_refusal(body.http_status()));
+        body
     }
 
     async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {

@@ -77,6 +77,11 @@ impl Desk {
         &self.provisioning
     }
 
+    /// Runs that have not ended.
+    pub fn waiting(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Takes up the runs that were cut off when the service last ended; returns how many.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Error> {
         let runs = self.provisioning.unfinished(MAX_RUNS).await?;

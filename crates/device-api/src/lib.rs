@@ -12,15 +12,19 @@ mod mqtt;
 mod patience;
 mod places;
 mod sweep;
+mod tally;
 
 use std::{sync::Arc, time::Duration};
 
+use net::Transport;
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy},
 };
 
 pub use desk::Desk;
+pub use tally::Outcome;
+use tally::Tally;
 
 /// The device provisioning endpoint of all service instances.
 #[derive(Clone)]
@@ -29,6 +33,7 @@ pub struct DeviceApi {
     desk: Arc<Desk>,
     ports: Ports,
     timing: Timing,
+    tally: Arc<Tally>,
 }
 
 /// What the endpoint itself needs from outside.
@@ -64,7 +69,7 @@ impl Default for Timing {
 impl DeviceApi {
     /// Over these ports; `desk` carries out the runs that its requests begin.
     pub fn new(provisioning: Arc<Provisioning>, desk: Arc<Desk>, ports: Ports, timing: Timing) -> Self {
-        DeviceApi { provisioning, desk, ports, timing }
+        DeviceApi { provisioning, desk, ports, timing, tally: Arc::default() }
     }
 
     /// The HTTPS routes.
@@ -72,13 +77,18 @@ impl DeviceApi {
         https::router(self.clone())
     }
 
-    /// The AMQP side.
-    pub fn amqp(&self) -> Arc<dyn net::amqp::AmqpEndpoint> {
-        Arc::new(amqp::Endpoint::new(self.clone()))
+    /// The AMQP side, over TLS or over WebSockets.
+    pub fn amqp(&self, transport: Transport) -> Arc<dyn net::amqp::AmqpEndpoint> {
+        Arc::new(amqp::Endpoint::new(self.clone(), transport))
     }
 
-    /// The MQTT side.
-    pub fn mqtt(&self) -> Arc<dyn net::mqtt::MqttEndpoint> {
-        Arc::new(mqtt::Endpoint::new(self.clone()))
+    /// The MQTT side, over TLS or over WebSockets.
+    pub fn mqtt(&self, transport: Transport) -> Arc<dyn net::mqtt::MqttEndpoint> {
+        Arc::new(mqtt::Endpoint::new(self.clone(), transport))
+    }
+
+    /// How many devices have been told this since the start.
+    pub fn told(&self, transport: Transport, outcome: Outcome) -> u64 {
+        self.tally.counted(transport, outcome)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -18,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::share::{Share, Shares};
+use crate::transport::{Counted, Open, Transport};
 
 /// Limits, and the places for connections under them. Clones share the places.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub struct Gate {
     pub(crate) limits: Arc<Limits>,
     places: Arc<Semaphore>,
     shares: Arc<Shares>,
+    open: Open,
 }
 
 /// A connection's place, given back when it is dropped.
@@ -42,12 +45,14 @@ impl Gate {
             limits: Arc::new(limits),
             places: Arc::new(Semaphore::new(places)),
             shares: Arc::new(Shares::default()),
+            open: Open::default(),
         }
     }
 
-    /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request.
+    /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request. By
+    /// transport its connections are counted apart.
     pub fn with(&self, limits: Limits) -> Gate {
-        Gate { limits: Arc::new(limits), places: Arc::clone(&self.places), shares: Arc::clone(&self.shares) }
+        Gate { limits: Arc::new(limits), open: Open::default(), ..self.clone() }
     }
 
     /// The bounds.
@@ -57,7 +62,22 @@ impl Gate {
 
     /// Connections open now, handshakes included.
     pub fn connections(&self) -> usize {
-        self.limits.max_connections.saturating_sub(self.places.available_permits())
+        self.limits.max_connections.saturating_sub(self.free())
+    }
+
+    /// Places that are left.
+    pub fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
+    /// Connections open now that speak this, handshakes excluded.
+    pub fn open(&self, transport: Transport) -> usize {
+        self.open.count(transport)
+    }
+
+    /// Counts a connection for as long as what is returned lives.
+    pub(crate) fn count(&self, transport: Transport) -> Counted {
+        self.open.one_more(transport)
     }
 }
 
@@ -69,42 +89,85 @@ pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// What stands between a TCP connection and the bytes that are served.
+pub(crate) trait Handshake: Clone + Send + 'static {
+    /// What is served.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Makes it, and says which certificates the client showed.
+    fn shake(&self, tcp: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Certificates)>> + Send;
+}
+
+type Certificates = Arc<[CertificateDer<'static>]>;
+
+/// TLS.
+#[derive(Clone)]
+pub(crate) struct OverTls(TlsAcceptor);
+
+/// Nothing: the bytes are in clear.
+#[derive(Clone)]
+pub(crate) struct InClear;
+
+impl From<Arc<ServerConfig>> for OverTls {
+    fn from(config: Arc<ServerConfig>) -> OverTls {
+        OverTls(config.into())
+    }
+}
+
+impl Handshake for OverTls {
+    type Stream = TlsStream<TcpStream>;
+
+    async fn shake(&self, tcp: TcpStream) -> io::Result<(Self::Stream, Certificates)> {
+        let stream = self.0.accept(tcp).await?;
+        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
+        Ok((stream, certificates))
+    }
+}
+
+impl Handshake for InClear {
+    type Stream = TcpStream;
+
+    async fn shake(&self, tcp: TcpStream) -> io::Result<(TcpStream, Certificates)> {
+        Ok((tcp, Certificates::default()))
+    }
+}
+
 /// A connection after its handshake. The place is given back when it is dropped.
-pub(crate) struct Accepted {
-    pub(crate) stream: TlsStream<TcpStream>,
+pub(crate) struct Accepted<S> {
+    pub(crate) stream: S,
     pub(crate) peer: Peer,
     pub(crate) place: Place,
 }
 
 /// One listener with what every connection on it needs.
-pub(crate) struct Listening {
+pub(crate) struct Listening<H> {
     pub(crate) listener: TcpListener,
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) handshake: H,
     pub(crate) gate: Gate,
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Listening {
+impl<H: Handshake> Listening<H> {
     /// Accepts until shutdown, serving every connection in a task of its own; returns when all have ended.
     /// `serve` must end within the grace period after shutdown.
     pub(crate) async fn run<S, F>(self, serve: S)
     where
-        S: Fn(Accepted) -> F + Clone + Send + 'static,
+        S: Fn(Accepted<H::Stream>) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send,
     {
         let tasks = TaskTracker::new();
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
         while let Some((tcp, addr, place)) = self.next().await {
-            let (acceptor, serve) = (acceptor.clone(), serve.clone());
+            let (handshake, serve) = (self.handshake.clone(), serve.clone());
             let (shutdown, limit) = (self.shutdown.clone(), self.gate.limits.handshake_timeout);
             tasks.spawn(async move {
-                let handshake = timeout(limit, acceptor.accept(tcp));
-                let stream = tokio::select! {
-                    stream = handshake => stream,
+                let shaken = tokio::select! {
+                    shaken = timeout(limit, handshake.shake(tcp)) => shaken,
                     () = shutdown.cancelled() => return,
                 };
-                match stream {
-                    Ok(Ok(stream)) => serve(accepted(stream, addr, place)).await,
+                match shaken {
+                    Ok(Ok((stream, certificates))) => {
+                        serve(Accepted { stream, peer: Peer { addr, certificates }, place }).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(peer.addr = %addr, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(peer.addr = %addr, "TLS handshake timed out"),
                 }
@@ -166,12 +229,6 @@ impl Listening {
 fn gone_before_accept(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-fn accepted(stream: TlsStream<TcpStream>, addr: SocketAddr, place: Place) -> Accepted {
-    let certificates: Arc<[CertificateDer<'static>]> =
-        stream.get_ref().1.peer_certificates().unwrap_or_default().into();
-    Accepted { stream, peer: Peer { addr, certificates }, place }
 }
 
 /// Connections the kernel completes ahead of us: a fleet comes back all at once after an outage.

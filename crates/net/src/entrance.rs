@@ -7,9 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Accepted, Gate, Listening};
+use crate::accept::{Accepted, Gate, Listening, OverTls};
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::transport::Transport;
 
 /// Who decides on a listener's clients, what they can cost, and when they must go.
 pub struct Entrance<E: ?Sized> {
@@ -33,6 +34,7 @@ impl<E: ?Sized> Clone for Entrance<E> {
 
 /// A listener whose connections are TLS and then one protocol.
 pub(crate) struct Door<E: ?Sized> {
+    pub(crate) transport: Transport,
     pub(crate) listener: TcpListener,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) endpoint: Arc<E>,
@@ -47,15 +49,16 @@ impl<E: ?Sized + Send + Sync + 'static> Door<E> {
         D: Fn(TlsStream<TcpStream>, Peer, Entrance<E>) -> F + Copy + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let Door { listener, tls, endpoint, gate, shutdown } = self;
+        let Door { transport, listener, tls, endpoint, gate, shutdown } = self;
         let entrance = Entrance { endpoint, limits: Arc::clone(&gate.limits), shutdown: shutdown.clone() };
-        let listening = Listening { listener, tls, gate, shutdown };
+        let counts = gate.clone();
+        let listening = Listening { listener, handshake: OverTls::from(tls), gate, shutdown };
         let serve = move |accepted| {
-            let entrance = entrance.clone();
+            let (entrance, counted) = (entrance.clone(), counts.count(transport));
             async move {
                 let Accepted { stream, peer, place } = accepted;
                 drive(stream, peer, entrance).await;
-                drop(place);
+                drop((place, counted));
             }
         };
         listening.run(serve).await;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TLS, and what begins as HTTP.
+//! HTTP/1.1, over TLS or in clear, and what begins as HTTP.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -14,19 +14,21 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::accept::{Accepted, Gate, Listening};
+use crate::accept::{Accepted, Gate, Handshake, InClear, Listening, OverTls};
 use crate::amqp::{self, AmqpEndpoint};
 use crate::entrance::Entrance;
 use crate::leftover;
 use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
 use crate::pulse::{Ended, Pulse, Reporting};
+use crate::transport::{Counted, Transport};
 use crate::websocket::{self, BinaryStream};
 
 /// What is served on an HTTPS port.
@@ -58,7 +60,23 @@ pub async fn serve_https(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    let Site { router, mqtt, amqp } = site.into();
+    run(listener, OverTls::from(tls), site.into(), gate, shutdown).await;
+}
+
+/// The same for requests in clear, which is for what never leaves the machine or its own network. No client shows a
+/// certificate.
+pub async fn serve_http(listener: TcpListener, router: Router, gate: Gate, shutdown: CancellationToken) {
+    run(listener, InClear, router.into(), gate, shutdown).await;
+}
+
+async fn run<H: Handshake>(
+    listener: TcpListener,
+    handshake: H,
+    site: Site,
+    gate: Gate,
+    shutdown: CancellationToken,
+) {
+    let Site { router, mqtt, amqp } = site;
     let http = Arc::new(Http {
         builder: builder(&gate),
         router,
@@ -68,7 +86,7 @@ pub async fn serve_https(
         shutdown: shutdown.clone(),
     });
     let upgraded = http.upgraded.clone();
-    let listening = Listening { listener, tls, gate, shutdown };
+    let listening = Listening { listener, handshake, gate, shutdown };
     listening.run(move |accepted| Arc::clone(&http).serve(accepted)).await;
     upgraded.close();
     upgraded.wait().await;
@@ -103,7 +121,11 @@ impl Spoken {
 }
 
 impl Http {
-    async fn serve(self: Arc<Self>, accepted: Accepted) {
+    async fn serve<S>(self: Arc<Self>, accepted: Accepted<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let _counted = self.gate.count(Transport::Https);
         let Accepted { stream, peer, place } = accepted;
         let addr = peer.addr;
         let pulse = Pulse::new(Arc::clone(&self.gate.limits));
@@ -166,11 +188,13 @@ impl Http {
         match &self.spoken[place] {
             Spoken::Amqp(endpoint) => {
                 let entrance = self.entrance(endpoint);
-                self.go_on(upgraded, peer, move |stream, peer| amqp::drive(stream, peer, entrance));
+                let counted = self.gate.count(Transport::AmqpWs);
+                self.go_on(upgraded, peer, counted, move |stream, peer| amqp::drive(stream, peer, entrance));
             }
             Spoken::Mqtt(endpoint) => {
                 let entrance = self.entrance(endpoint);
-                self.go_on(upgraded, peer, move |stream, peer| mqtt::drive(stream, peer, entrance));
+                let counted = self.gate.count(Transport::MqttWs);
+                self.go_on(upgraded, peer, counted, move |stream, peer| mqtt::drive(stream, peer, entrance));
             }
         }
         response
@@ -189,6 +213,7 @@ impl Http {
         &self,
         upgraded: OnUpgrade,
         peer: Peer,
+        counted: Counted,
         drive: impl FnOnce(BinaryStream<TokioIo<Upgraded>>, Peer) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send,
@@ -205,6 +230,7 @@ impl Http {
                     tracing::debug!(peer.addr = %peer.addr, %error, "the client left before its WebSocket");
                 }
             }
+            drop(counted);
         });
     }
 }

@@ -4,7 +4,7 @@
 //! comes with every connection. What a peer can cost is bounded here, by [`Limits`].
 //!
 //! * [`bind`] makes a listener; [`serve_https`], [`serve_mqtt`] and [`serve_amqp`] run it until the shutdown token
-//!   is cancelled.
+//!   is cancelled; so does [`serve_http`], in clear.
 //! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places.
 //! * [`client`] dials servers and speaks HTTP to them.
 //! * [`tls`] has the server and client configurations.
@@ -27,15 +27,17 @@ mod pulse;
 mod queue;
 mod share;
 pub mod tls;
+mod transport;
 pub mod websocket;
 
 pub use accept::{Gate, bind};
 pub use amqp::serve_amqp;
 pub use descriptors::raise_descriptor_limit;
 pub use entrance::Entrance;
-pub use https::{Site, serve_https};
+pub use https::{Site, serve_http, serve_https};
 pub use limits::{AmqpLimits, Limits, MqttLimits};
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;
 /// The token whose cancellation begins a graceful shutdown.
 pub use tokio_util::sync::CancellationToken;
+pub use transport::Transport;

@@ -130,6 +130,9 @@ pub trait Store: Send + Sync {
         at_most: usize,
     ) -> Result<Vec<Cleanup>, StoreError>;
 
+    /// How much is to be cleaned up.
+    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError>;
+
     /// Applies each change whose expectation holds and leaves out the others; counts the operation, if one is given,
     /// when there was no change to make or at least one was applied. All of it in one transaction, on disk when this
     /// returns. The outcomes are in the order of the changes.
@@ -336,6 +339,8 @@ pub struct HubHealth {
     pub retry_at: Option<Timestamp>,
     /// What went wrong last, and when. It may be long ago.
     pub last_error: Option<(Timestamp, String)>,
+    /// Calls that are under way.
+    pub calls: usize,
 }
 
 /// Whether a hub is called.

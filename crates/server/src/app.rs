@@ -12,7 +12,7 @@ use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use hub::{Connectors, SurveyPorts};
 use model::{HubName, Instance, SymmetricKey};
-use net::{CancellationToken, Gate, Limits, Site, tls};
+use net::{CancellationToken, Gate, Limits, Site, Transport, tls};
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy, Hubs, Store},
@@ -27,6 +27,7 @@ use crate::{
     authorities::AuthorityWatch,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
     links,
+    metrics::{self, Metrics},
     ports::{SystemClock, SystemEntropy},
     reconcile::reconcile,
     watch::Watch,
@@ -43,6 +44,8 @@ pub struct Plan {
     pub identities: Vec<tls::Identity>,
     /// The endpoints' sockets.
     pub sockets: Sockets,
+    /// Where monitoring reads, in clear; nowhere when absent.
+    pub metrics: Option<TcpListener>,
     /// Hubs of this process.
     pub hubs: Vec<HubPlan>,
     /// The service instances. One that is stored keeps its operation key, and what operators changed of its links.
@@ -70,9 +73,12 @@ pub struct Sockets {
 impl Sockets {
     /// Binds them all.
     pub fn bind(listen: &ListenConfig) -> anyhow::Result<Self> {
-        let bind = |addr: SocketAddr| net::bind(addr).with_context(|| format!("cannot listen on {addr}"));
         Ok(Sockets { https: bind(listen.https)?, mqtts: bind(listen.mqtts)?, amqps: bind(listen.amqps)? })
     }
+}
+
+fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    net::bind(addr).with_context(|| format!("cannot listen on {addr}"))
 }
 
 /// An embedded hub and its listeners.
@@ -99,6 +105,7 @@ pub struct App {
     router: axum::Router,
     device_api: DeviceApi,
     sockets: Sockets,
+    metrics: Option<(TcpListener, axum::Router)>,
     tls: Arc<rustls::ServerConfig>,
     gate: Gate,
 }
@@ -140,16 +147,25 @@ impl App {
 
         let authorities =
             AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
-        let metrics = authorities.metrics();
         let desk = Desk::new(Arc::clone(&provisioning));
-        let ports = Ports { clock, entropy };
+        let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
             DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports.clone(), plan.timing);
         let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
         let service = service_api::router(service_api);
-        let router = web::router(device_api.router(), service, metrics);
+        let router = web::router(device_api.router(), service);
         let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
+        let metrics = Metrics {
+            provisioning: Arc::clone(&provisioning),
+            store: Arc::clone(&store),
+            clock,
+            device_api: device_api.clone(),
+            desk: Arc::clone(&desk),
+            gate: gate.clone(),
+            expirations: authorities.expirations(),
+        };
+        let metrics = plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics))));
         Ok(App {
             store,
             hubs,
@@ -161,6 +177,7 @@ impl App {
             router,
             device_api,
             sockets: plan.sockets,
+            metrics,
             tls,
             gate,
         })
@@ -180,6 +197,10 @@ impl App {
         let checks = links::check(&*self.connectors, self.store.instances().await?);
         let beside = [checks, self.watch.start(), self.authorities.start()];
         let mut tasks = JoinSet::new();
+        if let Some((listener, router)) = self.metrics {
+            let gate = metrics::gate(self.gate.limits());
+            tasks.spawn(net::serve_http(listener, router, gate, shutdown.clone()));
+        }
         tasks.spawn(self.desk.sweep(shutdown.clone()));
         for (hub, sockets) in self.hubs {
             let listeners =
@@ -189,8 +210,10 @@ impl App {
         }
         tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
         let (tls, gate, sockets) = (self.tls, self.gate, self.sockets);
-        let (mqtt, amqp) = (self.device_api.mqtt(), self.device_api.amqp());
-        let site = Site { router: self.router, mqtt: Some(mqtt.clone()), amqp: Some(amqp.clone()) };
+        let api = self.device_api;
+        let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
+        let site = Site { router: self.router, mqtt, amqp };
+        let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));
         tasks.spawn(net::serve_https(sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
         tasks.spawn(net::serve_mqtt(sockets.mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
         tasks.spawn(net::serve_amqp(sockets.amqps, tls, amqp, gate, shutdown.clone()));
@@ -267,6 +290,7 @@ impl Plan {
             identities: identities(config)?,
             instances: instances(config)?,
             sockets: Sockets::bind(&config.listen)?,
+            metrics: config.metrics.listen.map(bind).transpose()?,
             hubs: hubs.collect::<anyhow::Result<_>>()?,
             latency: config.latency.sources()?,
             webhook: config.webhook.settings()?,

@@ -8,7 +8,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use net::amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict};
+use net::{
+    Transport,
+    amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict},
+};
 use provisioning::attest::Evidence;
 use wire::{
     amqp::{AmqpError, DeliveryState, Entries, MessageId, Open, condition},
@@ -19,7 +22,7 @@ use super::{reply, request};
 use crate::{
     DeviceApi,
     call::{Answer, Caller, api_version},
-    error::{self, CallError, Concerning},
+    error::{CallError, Concerning},
     messages::{Verb, Waiting},
     patience::Client,
 };
@@ -30,6 +33,7 @@ pub(super) struct Shown {
     pub(super) address: Option<DeviceAddress>,
     pub(super) evidence: Evidence,
     pub(super) from: IpAddr,
+    pub(super) over: Transport,
 }
 
 pub(super) struct Connection {
@@ -50,6 +54,7 @@ struct Replies(Arc<Mutex<Option<LinkId>>>);
 /// What the tasks that answer the requests of one link share.
 struct Asking {
     api: DeviceApi,
+    transport: Transport,
     /// Who calls, or what every request is answered with.
     caller: Result<Caller, CallError>,
     concerning: Concerning,
@@ -76,7 +81,7 @@ impl Connection {
     /// A refusal before there is a caller; the log gets the reason.
     fn refusal(&self, error: &CallError) -> AmqpError {
         let concerning = self.shown.address.as_ref().map(concerning).unwrap_or_default();
-        let body = error::body(error, &concerning, &self.api.ports);
+        let body = self.api.refusal(self.shown.over, error, &concerning);
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 
@@ -91,10 +96,18 @@ impl Connection {
             client,
             evidence: self.shown.evidence.clone(),
             address: self.shown.from,
+            transport: self.shown.over,
         });
         let delay = client.delay(self.api.timing.java_delay);
-        let (concerning, replies) = (concerning(address), self.replies.clone());
-        Asking { api: self.api.clone(), caller, concerning, outbox, replies, delay }
+        Asking {
+            api: self.api.clone(),
+            transport: self.shown.over,
+            caller,
+            concerning: concerning(address),
+            outbox,
+            replies: self.replies.clone(),
+            delay,
+        }
     }
 }
 
@@ -202,7 +215,7 @@ impl Asking {
     }
 
     fn rejection(&self, error: &CallError) -> AmqpError {
-        let body = error::body(error, &self.concerning, &self.api.ports);
+        let body = self.api.refusal(self.transport, error, &self.concerning);
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 

@@ -13,26 +13,27 @@ mod tpm;
 
 use async_trait::async_trait;
 use net::{
-    Peer,
+    Peer, Transport,
     amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
 };
 use wire::{
-    amqp::{AmqpError, SaslCode, SaslInit, condition},
+    amqp::{AmqpError, SaslInit, condition},
     device::DeviceAddress,
 };
 
-use crate::{DeviceApi, call::evidence};
+use crate::{DeviceApi, Outcome, call::evidence};
 use connection::{Connection, Shown};
 use tpm::TPM;
 
 /// The AMQP side of the device provisioning endpoint.
 pub(crate) struct Endpoint {
     api: DeviceApi,
+    transport: Transport,
 }
 
 impl Endpoint {
-    pub(crate) fn new(api: DeviceApi) -> Self {
-        Endpoint { api }
+    pub(crate) fn new(api: DeviceApi, transport: Transport) -> Self {
+        Endpoint { api, transport }
     }
 
     /// A client that its certificate speaks for. Its links will say which registration it means.
@@ -41,13 +42,14 @@ impl Endpoint {
             return None;
         }
         let evidence = evidence(peer, None).ok()?;
-        Some(self.connection(Shown { address: None, evidence, from: peer.addr.ip() }))
+        Some(self.connection(Shown { address: None, evidence, from: peer.addr.ip(), over: self.transport }))
     }
 
     fn by_token(&self, peer: &Peer, init: &SaslInit) -> Option<Box<dyn AmqpConnection>> {
         let (address, token) = plain(init.initial_response.as_deref()?)?;
         let evidence = evidence(peer, Some(token)).ok()?;
-        Some(self.connection(Shown { address: Some(address), evidence, from: peer.addr.ip() }))
+        let (from, over) = (peer.addr.ip(), self.transport);
+        Some(self.connection(Shown { address: Some(address), evidence, from, over }))
     }
 
     fn connection(&self, shown: Shown) -> Box<dyn AmqpConnection> {
@@ -71,16 +73,19 @@ impl AmqpEndpoint for Endpoint {
             PLAIN => self.by_token(peer, &init),
             TPM => {
                 let response = init.initial_response.as_deref().unwrap_or_default();
-                return tpm::begin(self.api.clone(), peer, response);
+                return tpm::begin(self.api.clone(), self.transport, peer, response);
             }
             _ => self.by_certificate(peer),
         };
-        welcome.map_or(SaslStep::Refused(SaslCode::Auth), SaslStep::Welcome)
+        welcome.map_or_else(|| tpm::turned_away(&self.api, self.transport), SaslStep::Welcome)
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
         let text = "a connection without SASL needs a client certificate";
-        self.by_certificate(peer).ok_or_else(|| AmqpError::new(condition::UNAUTHORIZED_ACCESS, text))
+        self.by_certificate(peer).ok_or_else(|| {
+            self.api.tally.count(self.transport, Outcome::Unauthorized);
+            AmqpError::new(condition::UNAUTHORIZED_ACCESS, text)
+        })
     }
 }
 

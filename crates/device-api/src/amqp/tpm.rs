@@ -17,18 +17,14 @@ use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EndorsementKey, StorageRootKey};
 use net::{
-    Peer,
+    Peer, Transport,
     amqp::{SaslExchange, SaslStep},
 };
 use provisioning::{Error, attest::tpm::PresentedTpm};
 use wire::{amqp::SaslCode, device::DeviceAddress};
 
 use super::connection::{Connection, Shown, concerning};
-use crate::{
-    DeviceApi,
-    call::evidence,
-    error::{self, CallError},
-};
+use crate::{DeviceApi, Outcome, call::evidence, error::CallError};
 
 /// The name of the mechanism.
 pub(super) const TPM: &str = "TPM";
@@ -37,12 +33,16 @@ const FIRST_HALF: u8 = 0x80;
 const SECOND_HALF: u8 = 0xC1;
 
 /// The client is asked for its storage root key, if it named itself and its endorsement key.
-pub(super) fn begin(api: DeviceApi, peer: &Peer, response: &[u8]) -> SaslStep {
-    let Some((address, endorsement_key)) = named(response) else {
-        return SaslStep::Refused(SaslCode::Auth);
-    };
-    let login = Login { api, peer: peer.clone(), address };
+pub(super) fn begin(api: DeviceApi, transport: Transport, peer: &Peer, response: &[u8]) -> SaslStep {
+    let Some((address, endorsement_key)) = named(response) else { return turned_away(&api, transport) };
+    let login = Login { api, transport, peer: peer.clone(), address };
     SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(Named { login, endorsement_key }))
+}
+
+/// Who shows nothing that could be judged.
+pub(super) fn turned_away(api: &DeviceApi, transport: Transport) -> SaslStep {
+    api.tally.count(transport, Outcome::Unauthorized);
+    SaslStep::Refused(SaslCode::Auth)
 }
 
 fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {
@@ -55,6 +55,7 @@ fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {
 /// Who logs in, from where.
 struct Login {
     api: DeviceApi,
+    transport: Transport,
     peer: Peer,
     address: DeviceAddress,
 }
@@ -79,12 +80,13 @@ struct Challenged {
 #[async_trait]
 impl SaslExchange for Named {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
-        let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
-        let Some(Ok(storage_root_key)) = key else { return SaslStep::Refused(SaslCode::Auth) };
         let Named { login, endorsement_key } = *self;
+        let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
+        let Some(Ok(storage_root_key)) = key else { return turned_away(&login.api, login.transport) };
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
         match login.api.challenge(&login.address, tpm).await {
             Ok(blob) => {
+                login.api.tally.count(login.transport, Outcome::Challenged);
                 let (first, second) = blob.split_at(blob.len() / 2);
                 let rest = half(SECOND_HALF, second);
                 SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { login, rest }))
@@ -118,12 +120,13 @@ impl Login {
     async fn shown(&self, token: &[u8]) -> Result<Shown, CallError> {
         let evidence = evidence(&self.peer, Some(token))?;
         self.api.is_proved(&self.address, &evidence).await?;
-        Ok(Shown { address: Some(self.address.clone()), evidence, from: self.peer.addr.ip() })
+        let (from, over) = (self.peer.addr.ip(), self.transport);
+        Ok(Shown { address: Some(self.address.clone()), evidence, from, over })
     }
 
     /// SASL has no words for why, but the log has.
     fn refused(&self, error: &CallError) -> SaslStep {
-        error::body(error, &concerning(&self.address), &self.api.ports);
+        self.api.refusal(self.transport, error, &concerning(&self.address));
         SaslStep::Refused(match error {
             CallError::Refused(Error::Busy | Error::Unwritable(_)) => SaslCode::SystemTemporary,
             CallError::Refused(Error::Broken(_)) => SaslCode::System,

@@ -11,7 +11,7 @@ mod route;
 use axum::{Router, body::Body, extract::State, response::Response};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use net::Peer;
+use net::{Peer, Transport};
 
 use crate::{
     DeviceApi,
@@ -31,7 +31,7 @@ async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Respons
     match call(&api, request, &mut concerning).await {
         Ok(response) => response,
         Err(error) => {
-            let body = crate::error::body(&error, &concerning, &api.ports);
+            let body = api.refusal(Transport::Https, &error, &concerning);
             reply::error(&error, &body, api.timing.retry_after_secs)
         }
     }
@@ -54,6 +54,7 @@ async fn call(
         client: Client::of(agent.unwrap_or_default(), &version),
         evidence: evidence(peer, token)?,
         address: peer.addr.ip(),
+        transport: Transport::Https,
         scope: route.scope,
         registration_id: route.registration_id,
     };

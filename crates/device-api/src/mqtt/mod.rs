@@ -12,7 +12,7 @@ mod topic;
 
 use async_trait::async_trait;
 use net::{
-    Peer,
+    Peer, Transport,
     mqtt::{MqttEndpoint, MqttSession, Outbox},
 };
 use wire::{
@@ -21,21 +21,47 @@ use wire::{
 };
 
 use crate::{
-    DeviceApi,
+    DeviceApi, Outcome,
     call::{Caller, api_version, evidence},
     error::{CallError, Concerning},
     patience::Client,
 };
-use session::Session;
+use session::{Device, Session};
 
 /// The MQTT side of the device provisioning endpoint.
 pub(crate) struct Endpoint {
     api: DeviceApi,
+    transport: Transport,
 }
 
 impl Endpoint {
-    pub(crate) fn new(api: DeviceApi) -> Self {
-        Endpoint { api }
+    pub(crate) fn new(api: DeviceApi, transport: Transport) -> Self {
+        Endpoint { api, transport }
+    }
+
+    /// Who calls, or what every one of its requests is to be answered with.
+    fn caller(
+        &self,
+        peer: &Peer,
+        name: MqttUserName,
+        client: Client,
+        password: Option<&[u8]>,
+    ) -> Result<Caller, CallError> {
+        Ok(Caller {
+            api_version: api_version(&name.api_version)?,
+            client,
+            evidence: evidence(peer, password)?,
+            address: peer.addr.ip(),
+            transport: self.transport,
+            scope: name.id_scope,
+            registration_id: name.registration_id,
+        })
+    }
+
+    /// CONNACK has no words for why.
+    fn turned_away(&self) -> ConnectReturnCode {
+        self.api.tally.count(self.transport, Outcome::Unauthorized);
+        ConnectReturnCode::NotAuthorized
     }
 }
 
@@ -48,14 +74,14 @@ impl MqttEndpoint for Endpoint {
         outbox: Outbox,
     ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
         let name = connect.username.as_deref().and_then(MqttUserName::parse);
-        let name = name.ok_or(ConnectReturnCode::NotAuthorized)?;
+        let name = name.ok_or_else(|| self.turned_away())?;
         let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
             || !peer.certificates.is_empty();
         let refused = connect.will.is_some()
             || !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str())
             || !(presents_something || name.asks_for_challenge);
         if refused {
-            return Err(ConnectReturnCode::NotAuthorized);
+            return Err(self.turned_away());
         }
         let client = Client::of(&name.client_version, &name.api_version);
         let delay = client.delay(self.api.timing.java_delay);
@@ -63,24 +89,15 @@ impl MqttEndpoint for Endpoint {
             scope: Some(name.id_scope.clone()),
             registration_id: Some(name.registration_id.clone()),
         };
-        let caller = caller(peer, name, client, connect.password.as_deref());
-        Ok(Box::new(Session::new(self.api.clone(), caller, concerning, outbox, delay)))
+        let caller = self.caller(peer, name, client, connect.password.as_deref());
+        let api = self.api.clone();
+        Ok(Box::new(Session::new(Device {
+            api,
+            transport: self.transport,
+            caller,
+            concerning,
+            outbox,
+            delay,
+        })))
     }
-}
-
-/// Who calls, or what every one of its requests is to be answered with.
-fn caller(
-    peer: &Peer,
-    name: MqttUserName,
-    client: Client,
-    password: Option<&[u8]>,
-) -> Result<Caller, CallError> {
-    Ok(Caller {
-        api_version: api_version(&name.api_version)?,
-        client,
-        evidence: evidence(peer, password)?,
-        address: peer.addr.ip(),
-        scope: name.id_scope,
-        registration_id: name.registration_id,
-    })
 }

@@ -4,43 +4,40 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use net::mqtt::{Close, MqttSession, Outbox};
+use net::{
+    Transport,
+    mqtt::{Close, MqttSession, Outbox},
+};
 use wire::mqtt::{Publish, QoS, SubscribeReturn};
 
 use super::topic::{self, Request};
 use crate::{
     DeviceApi,
     call::{Answer, Caller},
-    error::{self, CallError, Concerning},
+    error::{CallError, Concerning},
     messages::{Waiting, json},
 };
 
 pub(super) struct Session {
     device: Arc<Device>,
-}
-
-/// What the tasks that answer requests share.
-struct Device {
-    api: DeviceApi,
-    /// Who calls, or what every request is answered with.
-    caller: Result<Caller, CallError>,
-    concerning: Concerning,
-    outbox: Outbox,
-    delay: Duration,
     waiting: Waiting,
 }
 
+/// What the tasks that answer requests share.
+pub(super) struct Device {
+    pub(super) api: DeviceApi,
+    pub(super) transport: Transport,
+    /// Who calls, or what every request is answered with.
+    pub(super) caller: Result<Caller, CallError>,
+    pub(super) concerning: Concerning,
+    pub(super) outbox: Outbox,
+    /// Replies are held back for so long.
+    pub(super) delay: Duration,
+}
+
 impl Session {
-    /// Replies are held back for `delay`.
-    pub(super) fn new(
-        api: DeviceApi,
-        caller: Result<Caller, CallError>,
-        concerning: Concerning,
-        outbox: Outbox,
-        delay: Duration,
-    ) -> Self {
-        let waiting = Waiting::default();
-        Session { device: Arc::new(Device { api, caller, concerning, outbox, delay, waiting }) }
+    pub(super) fn new(device: Device) -> Self {
+        Session { device: Arc::new(device), waiting: Waiting::default() }
     }
 }
 
@@ -67,7 +64,7 @@ impl MqttSession for Session {
             return Err(Close::because("a topic that is not of the device API"));
         };
         let device = Arc::clone(&self.device);
-        let Some(place) = device.waiting.place() else {
+        let Some(place) = self.waiting.place() else {
             return Err(Close::because("more requests at once than a device sends"));
         };
         tokio::spawn(async move {
@@ -78,7 +75,7 @@ impl MqttSession for Session {
     }
 
     fn busy(&self) -> bool {
-        self.device.waiting.any()
+        self.waiting.any()
     }
 }
 
@@ -100,7 +97,7 @@ impl Device {
                 (topic::reply(status, request_id, answer.retry_after_secs), json(&answer.reply))
             }
             Err(call_error) => {
-                let body = error::body(&call_error, &self.concerning, &self.api.ports);
+                let body = self.api.refusal(self.transport, &call_error, &self.concerning);
                 let status = body.http_status();
                 let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
                 (topic::reply(status, request_id, retry_after), json(&body))

@@ -13,7 +13,7 @@ use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Instance, LinkedHub, Registration, SymmetricKey,
 };
-use net::{CancellationToken, Gate, Limits, Site};
+use net::{CancellationToken, Gate, Limits, Site, Transport};
 use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Expect, Hubs, Store, Unknown},
@@ -187,10 +187,12 @@ fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> Listen
     };
     let [(https, https_addr), (mqtts, mqtts_addr), (amqps, amqps_addr)] = [listen(), listen(), listen()];
     let (gate, tls) = (Gate::new(Limits::default()), ca.server());
-    let site = Site { router: api.router(), mqtt: Some(api.mqtt()), amqp: Some(api.amqp()) };
+    let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
+    let site = Site { router: api.router(), mqtt, amqp };
+    let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));
     tokio::spawn(net::serve_https(https, tls.clone(), site, gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), api.mqtt(), gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_amqp(amqps, tls, api.amqp(), gate, shutdown.clone()));
+    tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_amqp(amqps, tls, amqp, gate, shutdown.clone()));
     ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
 }
 

@@ -245,6 +245,10 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk.cleanups(scope, page)).await
     }
 
+    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
+        self.reach(self.pulse.world.disk.cleanups_owed(scope)).await
+    }
+
     async fn cleanups_due(
         &self,
         scope: &IdScope,

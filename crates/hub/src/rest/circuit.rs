@@ -73,6 +73,7 @@ impl Circuit {
         Delay { reason: format!("{last}; it is not called for now"), retry_after: Some(time) }
     }
 
+    /// What it knows; of calls it knows nothing.
     pub(super) fn health(&self) -> HubHealth {
         let memory = self.lock();
         let retry_at = match memory.state {
@@ -84,6 +85,7 @@ impl Circuit {
             since: memory.since,
             retry_at,
             last_error: memory.last_error.clone(),
+            calls: 0,
         }
     }
 

@@ -87,7 +87,8 @@ impl Line {
 
     /// How the hub has answered lately.
     pub(super) fn health(&self) -> HubHealth {
-        self.circuit.health()
+        let calls = MAX_CALLS.saturating_sub(self.places.available_permits());
+        HubHealth { calls, ..self.circuit.health() }
     }
 
     /// Asks, if the hub is called at present, and reads the answer.

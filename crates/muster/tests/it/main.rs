@@ -13,6 +13,7 @@ mod fleet;
 mod full_disk;
 mod help;
 mod linked_hub;
+mod metrics;
 mod program;
 mod registration;
 mod serve;

@@ -84,11 +84,18 @@ impl Site {
         child
     }
 
+    /// Writes something else into the configuration.
+    pub fn amend(&self, what: &str, instead: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(what), "{text}");
+        std::fs::write(self.config(), text.replacen(what, instead, 1)).unwrap();
+    }
+
     fn trust(&self) -> Trust {
         Trust::from_pem(self.ca_pem.as_bytes()).unwrap()
     }
 
-    fn endpoint(&self, scope: &str) -> Endpoint {
+    pub fn endpoint(&self, scope: &str) -> Endpoint {
         Endpoint {
             host: HostName::parse("127.0.0.1").unwrap(),
             https_port: self.https,
@@ -99,7 +106,7 @@ impl Site {
         }
     }
 
-    fn service(&self, host: &str) -> ServiceClient {
+    pub fn service(&self, host: &str) -> ServiceClient {
         let text = format!("HostName={host}:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https);
         ServiceClient::new(&ConnectionString::parse(&text).unwrap(), self.https, self.trust()).unwrap()
     }

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Gate;
 use crate::entrance::Door;
+use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
 pub use driver::drive;
@@ -48,5 +49,6 @@ pub async fn serve_amqp(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    Door { listener, tls, endpoint, gate, shutdown }.run(drive).await;
+    let transport = Transport::Amqp;
+    Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
 }

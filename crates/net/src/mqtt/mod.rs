@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::Gate;
 use crate::entrance::Door;
+use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
 pub use driver::drive;
@@ -36,5 +37,6 @@ pub async fn serve_mqtt(
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    Door { listener, tls, endpoint, gate, shutdown }.run(drive).await;
+    let transport = Transport::Mqtt;
+    Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
 }

@@ -25,6 +25,14 @@ impl Default for ListenConfig {
     }
 }
 
+/// Where monitoring reads: in clear, and whoever can reach it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// The address; nowhere when absent.
+    pub listen: Option<SocketAddr>,
+}
+
 /// One certificate of the server. Several let old clients have RSA and all others ECDSA.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

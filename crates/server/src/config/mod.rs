@@ -18,7 +18,7 @@ pub use hub::EmbeddedHubConfig;
 pub use instance::{AccessPolicyConfig, InstanceConfig};
 pub use latency::{LatencyConfig, LatencySources};
 pub use link::{LinkTarget, LinkedHubConfig, RemoteHubConfig};
-pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, TlsIdentityConfig};
+pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, TlsIdentityConfig};
 pub use secret::Secret;
 pub use webhook::WebhookConfig;
 
@@ -39,6 +39,9 @@ pub struct Config {
     /// Where to listen.
     #[serde(default)]
     pub listen: ListenConfig,
+    /// Where monitoring reads.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// Who the server is: tried in this order, so put ECDSA before RSA.
     #[serde(rename = "tls")]
     pub tls_identities: Vec<TlsIdentityConfig>,
@@ -104,6 +107,7 @@ impl Config {
             let addresses = [listen.https, listen.mqtts, listen.amqps];
             listeners.extend(addresses.map(|address| (name.clone(), address)));
         }
+        listeners.extend(self.metrics.listen.map(|address| ("[metrics]".to_owned(), address)));
         for (index, (name, address)) in listeners.iter().enumerate() {
             if let Some((other, taken)) = listeners[..index].iter().find(|(_, taken)| clash(taken, address)) {
                 bail!(
@@ -207,6 +211,9 @@ mod tests {
         check(listen, "https = \"10.0.0.12:443\"", Some("\"hub2\" wants to listen on 10.0.0.12:443"));
         check(listen, "https = \"10.0.0.10:8883\"", Some("[listen] wants to listen on 10.0.0.10:8883"));
         check("https = \"10.0.0.11:443\"", "https = \"10.0.0.11:0\"", None);
+        let metrics = "# listen = \"127.0.0.1:9100\"";
+        check(metrics, "listen = \"127.0.0.1:9100\"", None);
+        check(metrics, "listen = \"10.0.0.12:443\"", Some("[metrics] wants to listen on 10.0.0.12:443"));
     }
 
     const POLICY_AGAIN: &str = "[[instance.access_policy]]

@@ -95,6 +95,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         master_key_file: options.dir.join("master.key"),
         identities: certificates.identities,
         sockets: taken.device,
+        metrics: None,
         hubs: hubs.collect::<anyhow::Result<_>>()?,
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
         latency: LatencyConfig::default().sources()?,

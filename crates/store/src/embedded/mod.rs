@@ -253,6 +253,10 @@ impl Store for EmbeddedStore {
         self.records(scope).map_or(Ok(Vec::new()), |records| records.cleanups_due(hub, now, at_most))
     }
 
+    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
+        self.records(scope).map_or(Ok(0), |records| records.cleanups_owed())
+    }
+
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         self.write_records(scope, commit).await
     }

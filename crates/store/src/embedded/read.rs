@@ -42,6 +42,16 @@ impl Records<'_> {
         self.one("cleanups", "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2", id)
     }
 
+    /// How many cleanups there are.
+    pub(crate) fn cleanups_owed(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT COUNT(*) FROM cleanups WHERE instance = ?1";
+        let count: i64 = self
+            .database
+            .read(|connection| connection.prepare_cached(sql)?.query_row([self.instance], |row| row.get(0)))
+            .map_err(|error: rusqlite::Error| broken(error))?;
+        u64::try_from(count).map_err(broken)
+    }
+
     /// Cleanups at a hub that are due, the longest due first.
     pub(crate) fn cleanups_due<T: DeserializeOwned>(
         &self,

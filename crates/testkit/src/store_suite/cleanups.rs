@@ -108,6 +108,8 @@ pub(super) async fn isolation(world: World) {
     one.apply([put(cleanup.clone())]).await;
     assert_eq!(find(&two, &cleanup).await, None);
     assert_eq!(two.store.cleanups(&two.scope, everything()).await.unwrap().items, []);
+    let owed = async |world: &World| world.store.cleanups_owed(&world.scope).await.unwrap();
+    assert_eq!((owed(&one).await, owed(&two).await), (1, 0));
     let (hub, late) = (sample::hub_name("a.hub"), Timestamp::from_unix_seconds(10_000_000_000));
     assert_eq!(two.store.cleanups_due(&two.scope, &hub, late, 9).await.unwrap(), []);
     two.apply([Change::DeleteCleanup(cleanup.trace.place.clone())]).await;

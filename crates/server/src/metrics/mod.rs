@@ -1,0 +1,213 @@
+//! What monitoring reads. Everything is looked up when it is read; only counters are kept, by whom they concern. What
+//! each metric means is in `docs/metrics.md`.
+//!
+//! Labels are names that operators gave, of which there are few: instances, hubs, CA certificates. No device has any.
+
+mod expirations;
+mod text;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use device_api::{Desk, DeviceApi, Outcome};
+use model::{Authorities, CaCertificate, Day, Instance, OperationKind};
+use net::{Gate, Limits, Transport};
+use provisioning::{
+    Error, Provisioning,
+    link::Link,
+    ports::{Circuit, Clock, Store},
+};
+
+use expirations::KINDS;
+pub(crate) use expirations::{Counts, Expirations, count};
+use text::{Family, Kind, MEDIA_TYPE, Text};
+
+/// Connections at once, of which one address may have half: more than anybody has monitors.
+const MAX_CONNECTIONS: usize = 16;
+
+/// What is read.
+pub(crate) struct Metrics {
+    pub(crate) provisioning: Arc<Provisioning>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) device_api: DeviceApi,
+    pub(crate) desk: Arc<Desk>,
+    /// That of the endpoint's listeners.
+    pub(crate) gate: Gate,
+    pub(crate) expirations: Arc<Expirations>,
+}
+
+/// What is looked up of an instance.
+struct Seen {
+    instance: Arc<Instance>,
+    operations: BTreeMap<OperationKind, u64>,
+    cleanups: u64,
+    links: Vec<Link>,
+    authorities: Arc<Authorities>,
+}
+
+/// Answers `GET /metrics`, to whoever can reach it.
+pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
+    Router::new().route("/metrics", get(move || answer(metrics.clone())))
+}
+
+/// A gate for the listener of its own.
+pub(crate) fn gate(limits: &Limits) -> Gate {
+    let limits =
+        Limits { max_connections: MAX_CONNECTIONS, max_connections_per_address: None, ..limits.clone() };
+    Gate::new(limits)
+}
+
+async fn answer(metrics: Arc<Metrics>) -> Response {
+    match metrics.text().await {
+        Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot read the metrics");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read: see the log\n").into_response()
+        }
+    }
+}
+
+impl Metrics {
+    /// The body of an answer.
+    async fn text(&self) -> Result<String, Error> {
+        let mut seen = Vec::new();
+        for instance in self.provisioning.instances().await? {
+            seen.push(self.look_at(instance).await?);
+        }
+        let mut text = Text::default();
+        let help = "The version of the program that runs.";
+        text.family(Kind::Gauge, "muster_build_info", help)
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.endpoint(&mut text);
+        operations(&mut text, &seen);
+        hubs(&mut text, &seen);
+        self.certificates(&mut text, &seen);
+        self.revocation_lists(&mut text, &seen);
+        Ok(text.into_string())
+    }
+
+    async fn look_at(&self, instance: Arc<Instance>) -> Result<Seen, Error> {
+        let scope = &instance.id_scope;
+        // From the beginning, so that the counter goes on where it was before a restart.
+        let usage = self.store.usage(scope, Day::from_number(0), self.clock.now().day()).await?;
+        let mut operations: BTreeMap<_, u64> = OperationKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
+        for row in usage {
+            *operations.entry(row.kind).or_default() += row.count;
+        }
+        Ok(Seen {
+            operations,
+            cleanups: self.store.cleanups_owed(scope).await?,
+            links: self.provisioning.linked_hubs(&instance)?,
+            authorities: self.provisioning.authorities(&instance).await?,
+            instance,
+        })
+    }
+
+    /// What concerns no instance alone.
+    fn endpoint(&self, text: &mut Text) {
+        let help = "What devices were told in answer to register and poll calls, and all refusals.";
+        let mut told = text.family(Kind::Counter, "muster_device_answers_total", help);
+        for transport in Transport::ALL {
+            for outcome in Outcome::ALL {
+                let labels = [("transport", transport.name()), ("outcome", outcome.name())];
+                told.sample(&labels, self.device_api.told(transport, outcome));
+            }
+        }
+        let help = "Assignments under way: devices that are told to ask again.";
+        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.desk.waiting());
+        let help = "Open connections of devices and operators.";
+        let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
+        for transport in Transport::ALL {
+            open.sample(&[("transport", transport.name())], self.gate.open(transport));
+        }
+        let help =
+            "Places for connections that are free, over all listeners, those of embedded hubs included.";
+        text.family(Kind::Gauge, "muster_connection_places_free", help).sample(&[], self.gate.free());
+    }
+
+    fn certificates(&self, text: &mut Text, all: &[Seen]) {
+        let help = "Certificates that expire within 30 days or have expired, as of the last daily look.";
+        let mut family = text.family(Kind::Gauge, "muster_certificates_expiring", help);
+        for seen in all {
+            let counts = self.expirations.of(&seen.instance.id_scope);
+            for (kind, count) in KINDS.into_iter().zip(counts.into_iter().flatten()) {
+                seen.sample(&mut family, &[("kind", kind)], count);
+            }
+        }
+    }
+
+    fn revocation_lists(&self, text: &mut Text, all: &[Seen]) {
+        let now = self.clock.now().unix_seconds();
+        let help = "How long ago the revocation list in use was made.";
+        let mut family = text.family(Kind::Gauge, "muster_revocation_list_age_seconds", help);
+        for (seen, ca) in all.iter().flat_map(Seen::cas) {
+            if let Some(list) = seen.authorities.list_of(ca) {
+                let age = now - list.crl.this_update().unix_seconds();
+                seen.sample(&mut family, &[("ca", ca.name.as_str())], age);
+            }
+        }
+        let help = "Whether the last attempt to fetch a revocation list failed.";
+        let mut family = text.family(Kind::Gauge, "muster_revocation_list_fetch_failed", help);
+        for (seen, ca) in all.iter().flat_map(Seen::cas) {
+            if let Some(fetch) = self.provisioning.last_fetch(&seen.instance, ca) {
+                let failed = u8::from(fetch.problem.is_some());
+                seen.sample(&mut family, &[("ca", ca.name.as_str())], failed);
+            }
+        }
+    }
+}
+
+impl Seen {
+    /// Adds a sample that concerns the instance. Its ID scope tells it apart; its name is for people.
+    fn sample(&self, family: &mut Family<'_>, more: &[(&str, &str)], value: impl std::fmt::Display) {
+        let Instance { name, id_scope, .. } = &*self.instance;
+        let own = [("id_scope", id_scope.as_str()), ("instance", name.as_str())];
+        family.sample(&[&own, more].concat(), value);
+    }
+
+    fn cas(&self) -> impl Iterator<Item = (&Seen, &Arc<CaCertificate>)> {
+        self.authorities.certificates().map(move |ca| (self, ca))
+    }
+}
+
+fn operations(text: &mut Text, all: &[Seen]) {
+    let help = "Operations counted, since the instance was made.";
+    let mut family = text.family(Kind::Counter, "muster_operations_total", help);
+    for seen in all {
+        for (kind, count) in &seen.operations {
+            seen.sample(&mut family, &[("kind", kind.name())], count);
+        }
+    }
+    let help = "Devices that are to be removed from hubs where they do not live any more.";
+    let mut family = text.family(Kind::Gauge, "muster_cleanups_owed", help);
+    for seen in all {
+        seen.sample(&mut family, &[], seen.cleanups);
+    }
+}
+
+fn hubs(text: &mut Text, all: &[Seen]) {
+    let help = "1 for how the hub's circuit is: closed while it is called, open while it is spared.";
+    let mut family = text.family(Kind::Gauge, "muster_hub_circuit", help);
+    for (seen, link) in links(all) {
+        for circuit in [Circuit::Closed, Circuit::HalfOpen, Circuit::Open] {
+            let is = u8::from(link.health.circuit == circuit);
+            let labels = [("hub", link.hub.name.as_str()), ("circuit", &circuit.to_string())];
+            seen.sample(&mut family, &labels, is);
+        }
+    }
+    let help = "Calls to the hub that are under way.";
+    let mut family = text.family(Kind::Gauge, "muster_hub_calls", help);
+    for (seen, link) in links(all) {
+        seen.sample(&mut family, &[("hub", link.hub.name.as_str())], link.health.calls);
+    }
+}
+
+fn links(all: &[Seen]) -> impl Iterator<Item = (&Seen, &Link)> {
+    all.iter().flat_map(|seen| seen.links.iter().map(move |link| (seen, link)))
+}

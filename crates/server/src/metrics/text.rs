@@ -1,0 +1,86 @@
+//! The text format of Prometheus (0.0.4).
+
+use std::fmt::{Display, Write};
+
+/// Its media type.
+pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the samples of a family mean.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Grows until the process ends.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// What is written.
+#[derive(Debug, Default)]
+pub(super) struct Text(String);
+
+/// A name and its samples, which all follow it.
+pub(super) struct Family<'a> {
+    text: &'a mut String,
+    name: &'static str,
+}
+
+impl Text {
+    /// Begins a family.
+    pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        Family { text: &mut self.0, name }
+    }
+
+    /// All of it.
+    pub(super) fn into_string(self) -> String {
+        self.0
+    }
+}
+
+impl Family<'_> {
+    /// Adds a sample. No two of a family may have the same labels.
+    pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(self.name);
+        for (at, (name, value)) in labels.iter().enumerate() {
+            let before = if at == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{before}{name}=\"{}\"", escaped(value));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{end} {value}");
+    }
+}
+
+/// A label's value.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families() {
+        let mut text = Text::default();
+        text.family(Kind::Gauge, "muster_waiting", "What waits.").sample(&[], 3);
+        let mut family = text.family(Kind::Counter, "muster_told_total", "What was told.");
+        family.sample(&[("a", "x"), ("b", "y")], 1_u64);
+        family.sample(&[("a", "x"), ("b", "z")], 0_u64);
+        let expected = "# HELP muster_waiting What waits.\n# TYPE muster_waiting gauge\nmuster_waiting 3\n\
+                        # HELP muster_told_total What was told.\n# TYPE muster_told_total counter\n\
+                        muster_told_total{a=\"x\",b=\"y\"} 1\nmuster_told_total{a=\"x\",b=\"z\"} 0\n";
+        assert_eq!(text.into_string(), expected);
+    }
+
+    #[test]
+    fn a_name_cannot_write_lines_of_its_own() {
+        let mut text = Text::default();
+        text.family(Kind::Gauge, "muster_x", "X.").sample(&[("instance", "a\"} 1\n\\")], 0);
+        assert_eq!(text.into_string().lines().nth(2), Some(r#"muster_x{instance="a\"} 1\n\\"} 0"#));
+    }
+}
