@@ -69,7 +69,7 @@ const PROPERTY_BYTES: usize = 64 * 1024;
 impl AmqpEndpoint for DeviceEndpoint {
     fn mechanisms(&self, peer: &Peer) -> Vec<&'static str> {
         let by_certificate = (!peer.certificates.is_empty()).then_some(EXTERNAL);
-        by_certificate.into_iter().chain([PLAIN, ANONYMOUS]).collect()
+        by_certificate.into_iter().chain([PLAIN, ANONYMOUS, MSSBCBS]).collect()
     }
 
     async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep {
@@ -106,4 +106,6 @@ impl DeviceEndpoint {
 
 const ANONYMOUS: &str = "ANONYMOUS";
 const EXTERNAL: &str = "EXTERNAL";
+/// Of clients that put their tokens to `$cbs`: the SDK for C insists on the name, and says no more than with ANONYMOUS.
+const MSSBCBS: &str = "MSSBCBS";
 const PLAIN: &str = "PLAIN";

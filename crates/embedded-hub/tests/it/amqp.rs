@@ -111,6 +111,7 @@ async fn devices_log_in_by_sasl_and_by_certificate() {
         AmqpDevice::bare(&world, leaf).await,
         AmqpDevice::log_in(&world, "EXTERNAL", "", leaf).await.unwrap(),
         AmqpDevice::log_in(&world, "ANONYMOUS", "", leaf).await.unwrap(),
+        AmqpDevice::log_in(&world, "MSSBCBS", "", leaf).await.unwrap(),
     ] {
         assert!(device.attach(events, Role::Sender).await.is_ok());
         let unauthorized = Err(condition::UNAUTHORIZED_ACCESS.to_owned());
