@@ -10,6 +10,8 @@ mod websocket;
 
 use std::{io, time::Duration};
 
+use rustls::CertificateError;
+
 pub use amqp::{AmqpClient, AmqpClientError, Login, Responding, SaslMechanism};
 pub use dial::{Duplex, dial, within};
 pub use fetch::{Document, fetch};
@@ -65,11 +67,22 @@ pub enum ClientError {
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// TLS failed; most often the server's certificate.
-    #[error("TLS with {address}: {source}")]
+    #[error("TLS with {address}: {}", told(.source))]
     Tls {
         /// Host and port.
         address: String,
         /// The refusal.
         source: io::Error,
     },
+}
+
+/// Why TLS failed, with what the commonest cause means.
+fn told(source: &io::Error) -> String {
+    let error = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match error {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            format!("the server's certificate leads to no CA that is trusted here ({source})")
+        }
+        _ => source.to_string(),
+    }
 }

@@ -18,7 +18,8 @@ fn standing(registration: &Registration) -> String {
     let lives = lives.unwrap_or_else(|| " It lives at no hub.".to_owned());
     match &registration.status {
         Status::Assigned(at) => {
-            format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus))
+            let is_new = registration.decisions.latest().is_some_and(|last| last.returning.is_none());
+            format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus, is_new))
         }
         Status::Assigning { work, tries, .. } => {
             format!("{id} is being assigned: {}.{lives}", pending(work, tries))
@@ -164,7 +165,8 @@ fn outcome(decision: &Decision) -> String {
         DecisionOutcome::Pending => "It is being carried out.".to_owned(),
         DecisionOutcome::Assigned => {
             let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
-            format!("{at}it was assigned: {}.", how(substatus.unwrap_or(Substatus::InitialAssignment)))
+            let substatus = substatus.unwrap_or(Substatus::InitialAssignment);
+            format!("{at}it was assigned: {}.", how(substatus, decision.returning.is_none()))
         }
         DecisionOutcome::Failed(failure) => {
             format!("{at}it failed with {}: {}", failure.code, sentence(&failure.message))
@@ -173,8 +175,10 @@ fn outcome(decision: &Decision) -> String {
     }
 }
 
-fn how(substatus: Substatus) -> &'static str {
+/// How a device got to its hub; whether it is new is whether it lived at none before.
+fn how(substatus: Substatus, is_new: bool) -> &'static str {
     match substatus {
+        Substatus::InitialAssignment if is_new => "its first assignment",
         Substatus::InitialAssignment => "its first assignment there, or it stayed as it was",
         Substatus::DeviceDataMigrated => "it moved there and its data with it",
         Substatus::DeviceDataReset => "it started again from its initial twin",
@@ -224,7 +228,7 @@ mod tests {
             "2027-01-15T08:00:00.0000000Z: it came through its individual enrollment and lived at no hub. By the hash \
              of its name, the allocation policy evenly weighted distribution (the service's) chose a.hub among a.hub \
              (weight 1). Left out: b.hub (takes no new devices). At 2027-01-15T08:00:07.0000000Z it was assigned: its \
-             first assignment there, or it stayed as it was.",
+             first assignment.",
         );
         let from = HubName::parse("c.hub").unwrap();
         let returning = Returning {
