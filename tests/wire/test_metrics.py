@@ -1,0 +1,96 @@
+"""What `muster serve` tells Prometheus, read by Prometheus' own parser for Python."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+import muster_dev
+import pki
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
+ADDRESS = "127.0.0.1:19100"
+# A name that would end the label, and the line, if it were written as it is.
+NAME = 'plant "7"\\n{}'
+CONFIGURATION = f"""
+data_dir = "data"
+[listen]
+https = "127.0.0.1:8543"
+mqtts = "127.0.0.1:18983"
+amqps = "127.0.0.1:15771"
+[metrics]
+listen = "{ADDRESS}"
+[[tls]]
+certificate = "chain.pem"
+key = "key.pem"
+[[embedded_hub]]
+name = "hub"
+host_name = "hub.example"
+https = "127.0.0.1:8544"
+mqtts = "127.0.0.1:18984"
+amqps = "127.0.0.1:15772"
+owner_key = "{KEY}"
+[[instance]]
+name = '''{NAME}'''
+id_scope = "0neAAAAAAAA"
+service_hosts = ["localhost"]
+[[instance.access_policy]]
+name = "owner"
+primary_key = "{KEY}"
+secondary_key = "{KEY}"
+rights = "ServiceConfig"
+[[instance.linked_hub]]
+embedded_hub = "hub"
+"""
+START_SECONDS = 60
+
+
+@pytest.fixture
+def families(tmp_path):
+    """One answer, by name."""
+    chain, key = pki.self_signed("localhost").write(tmp_path)
+    configuration = CONFIGURATION.replace("chain.pem", chain).replace("key.pem", key)
+    (tmp_path / "muster.toml").write_text(configuration, encoding="utf-8")
+    command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "warn"]
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        try:
+            yield {family.name: family for family in text_string_to_metric_families(scrape())}
+        finally:
+            process.terminate()
+            assert process.wait(timeout=START_SECONDS) == 0
+
+
+def scrape() -> str:
+    """The text, as soon as there is one."""
+    patience = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{ADDRESS}/metrics", timeout=5) as answer:
+                assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+                return answer.read().decode("utf-8")
+        except urllib.error.URLError:
+            assert time.monotonic() < patience, "it does not start"
+            time.sleep(0.1)
+
+
+def test_prometheus_reads_what_is_documented(families):
+    page = (pathlib.Path(muster_dev.REPOSITORY) / "docs/metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(muster_\w+?)(?:_total)?` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    assert {name: family.type for name, family in families.items()} == {
+        name: kind for name, (kind, _) in documented.items()
+    }
+    for name, family in families.items():
+        for sample in family.samples:
+            assert set(sample.labels) == documented[name][1], name
+
+
+def test_a_name_is_a_name(families):
+    instances = {sample.labels["instance"] for sample in families["muster_cleanups_owed"].samples}
+    assert instances == {NAME}
