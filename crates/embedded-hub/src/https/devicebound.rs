@@ -1,10 +1,6 @@
 //! Messages to a device, which it asks for one by one and settles by their locks.
 
-use axum::{
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri,
     header::{CONTENT_TYPE, ETAG},
@@ -16,7 +12,7 @@ use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS, quoted};
 use crate::{
     hub::Hub,
     messages::{Leased, Settlement},
-    rest::{answer, nothing},
+    rest::{InPath, answer, nothing},
 };
 
 use super::asking::Asking;
@@ -40,7 +36,7 @@ pub async fn ask(State(hub): State<Hub>, Asking(id): Asking) -> Response {
 pub async fn settle(
     State(hub): State<Hub>,
     Asking(id): Asking,
-    Path(Lock { lock }): Path<Lock>,
+    InPath(Lock { lock }): InPath<Lock>,
     uri: Uri,
 ) -> Response {
     hub.pass_by(&id);
@@ -54,7 +50,7 @@ pub async fn settle(
 pub async fn abandon(
     State(hub): State<Hub>,
     Asking(id): Asking,
-    Path(Lock { lock }): Path<Lock>,
+    InPath(Lock { lock }): InPath<Lock>,
 ) -> Response {
     hub.pass_by(&id);
     answer(&hub, hub.settle_leased(&id, &lock, Settlement::Abandoned).await.map(|()| nothing()))

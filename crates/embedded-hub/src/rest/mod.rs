@@ -14,7 +14,7 @@ use axum::{Router, middleware, routing};
 
 pub use answer::{Refusal, answer, nothing};
 pub use body::Whole;
-pub use named::Named;
+pub use named::{InPath, Named};
 
 use crate::{https, hub::Hub};
 

@@ -2,7 +2,7 @@
 //! conditions. Rows are looked at one by one in the order of their names, a bounded number per request.
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,6 +17,7 @@ use crate::{failure::HubFailure, hub::Hub, view};
 use super::{
     answer::{answer, json, no_such_method},
     body::Whole,
+    named::Named,
 };
 
 const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
@@ -44,13 +45,8 @@ struct Page {
 }
 
 /// `POST /devices/query`; on any other path that looks like a device there is nothing to post.
-pub async fn device_query(
-    state: State<Hub>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Whole,
-) -> Response {
-    if id != "query" {
+pub async fn device_query(state: State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+    if id.as_str() != "query" {
         return no_such_method(state).await;
     }
     let State(hub) = state;

@@ -134,6 +134,11 @@ async fn other_methods_and_paths_are_told_so() {
     world.device("d").await;
     let reply = world.ask_as_device("GET /devices/d/messages/events", "").await;
     assert_eq!(reply.verdict(), (405, "InvalidOperation"));
+    for lock in
+        ["DELETE /devices/d/messages/devicebound/%FF", "POST /devices/d/messages/devicebound/%FF/abandon"]
+    {
+        assert_eq!(world.ask_as_device(lock, "").await.verdict(), (400, "ArgumentInvalid"));
+    }
     // Whoever may not come in as an operator does not learn which other routes there are.
     for nowhere in ["GET /devices/d/messages/nowhere", "POST /devices/d/files", "GET /devices/d"] {
         assert_eq!(world.ask_as_device(nowhere, "").await.status, 401, "{nowhere}");

@@ -151,6 +151,7 @@ async fn wrong_paths_methods_and_bodies() {
         ("GET /twins/a%20b", "", (400, "ArgumentInvalid")),
         ("PATCH /devices/d", "", (405, "InvalidOperation")),
         ("POST /devices/d", "", (405, "InvalidOperation")),
+        ("POST /devices/%FF", "", (400, "ArgumentInvalid")),
         ("DELETE /twins/d", "", (405, "InvalidOperation")),
         ("PATCH /twins/d", "[]", (400, "ArgumentInvalid")),
         ("PATCH /twins/d", r#"{"tags":7}"#, (400, "ArgumentInvalid")),
