@@ -34,12 +34,13 @@ impl RestConnector {
     }
 
     /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
-    /// of an exported device; a hub that refuses that gets the device without them.
+    /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
+    /// each time: a hub that refuses the twin does not keep the device without it.
     pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
         match self.import(order, exported(order, carried), carried).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
-                self.import(order, identity(order, carried), carried).await?;
+                self.import(order, unreported(order, carried), carried).await?;
                 self.replace_twin(order, carried).await
             }
             outcome => outcome,
@@ -91,6 +92,14 @@ fn exported(order: &Order, carried: &Carried) -> Value {
     entry["tags"] = Value::Object(carried.tags.clone());
     entry["properties"] =
         json!({"desired": versioned(&carried.desired), "reported": versioned(&carried.reported)});
+    entry
+}
+
+/// The device without what it reported, and without versions: those are only for exported devices.
+fn unreported(order: &Order, carried: &Carried) -> Value {
+    let mut entry = identity(order, carried);
+    entry["tags"] = Value::Object(carried.tags.clone());
+    entry["properties"] = json!({"desired": carried.desired.value});
     entry
 }
 

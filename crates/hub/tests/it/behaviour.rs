@@ -305,6 +305,7 @@ async fn a_device_that_cannot_arrive_as_it_was_is_refused() {
         let carried = Carried { desired: section(json!({"a.b": 1}), 2), ..used(None) };
         let refused = world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await;
         assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");
+        assert_eq!(world.hub.counts().unwrap().devices, 0, "nor is it there without its twin");
     })
     .await;
 }

@@ -283,7 +283,8 @@ async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
     let bodies: Vec<Value> = script.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
     assert_eq!(bodies[0][0]["properties"]["reported"], json!({"firmware": "1.2", "$version": 4}));
     assert_eq!(bodies[0][0]["properties"]["desired"], json!({"rate": 5, "$version": 7}));
-    assert_eq!(bodies[1][0].get("properties"), None);
+    assert_eq!(bodies[1][0]["properties"], json!({"desired": {"rate": 5}}));
+    assert_eq!(bodies[1][0]["tags"], json!({"site": "x"}), "in the request that makes the device");
     for body in &bodies[..2] {
         assert_eq!((&body[0]["status"], &body[0]["statusReason"]), (&json!("disabled"), &json!("lost")));
     }
