@@ -1,7 +1,8 @@
 //! What is under way, what is to be cleaned up, and why: for operators. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::{Cleanup, DeviceId, HubName, Place, RegistrationId, StatusKind};
+use model::{Cleanup, DeviceId, HubName, Instance, Place, RegistrationId, StatusKind};
+use serde_json::Value;
 use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
@@ -23,8 +24,10 @@ pub(crate) async fn list(api: &ServiceApi, granted: &Granted, call: &Call) -> Re
 pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
+    let cleanups = api.provisioning.cleanups_of(granted.instance(), &registration).await?;
+    let cleanups = cleanups.iter().map(|cleanup| shown(cleanup, granted.instance())).collect();
     let sentences = provisioning::register::in_words(&registration);
-    Ok(reply::ok(&explained_registration_json(&registration, &sentences)))
+    Ok(reply::ok(&explained_registration_json(&registration, cleanups, &sentences)))
 }
 
 /// `POST /registrations/{id}/cancel`: calls an assignment off.
@@ -41,8 +44,7 @@ pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -
     let limit = request.limit;
     let instance = granted.instance();
     let page = api.provisioning.list_cleanups(instance, request).await?;
-    let is_linked = |cleanup: &Cleanup| instance.linked_hub(&cleanup.trace.place.hub).is_some();
-    let items = page.items.iter().map(|cleanup| cleanup_json(cleanup, is_linked(cleanup))).collect();
+    let items = page.items.iter().map(|cleanup| shown(cleanup, instance)).collect();
     Ok(reply::page(Collection::Cleanups, items, limit, page.next.as_deref()))
 }
 
@@ -54,4 +56,8 @@ pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> 
     })?;
     api.provisioning.forget_cleanup(granted.instance(), place).await?;
     Ok(reply::deleted())
+}
+
+fn shown(cleanup: &Cleanup, instance: &Instance) -> Value {
+    cleanup_json(cleanup, instance.linked_hub(&cleanup.trace.place.hub).is_some())
 }

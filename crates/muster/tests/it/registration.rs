@@ -81,6 +81,7 @@ async fn an_assignment_that_hangs_is_seen_and_called_off_and_its_clean_up_given_
         let row = until(&world, &["list"], &["device-1", "assigning", DOWN, "Z"]).await;
         let ended = registration(&world, &["explain", "device-1"]).await;
         assert!(ended.code == 0 && ended.stdout.contains(DOWN), "{row} {ended:?}");
+        until(&world, &["show", "device-1"], &["goes to", DOWN, "waits because", "next try"]).await;
         let ended = registration(&world, &["cancel", "device-1"]).await;
         assert_eq!(ended.last_line(), "the assignment of device-1 is called off; it has no hub", "{ended:?}");
     };
@@ -90,6 +91,10 @@ async fn an_assignment_that_hangs_is_seen_and_called_off_and_its_clean_up_given_
     let ended = registration(&world, &["list", "--status", "failed"]).await;
     assert!(ended.stdout.contains("409205"), "{ended:?}");
     until(&world, &["cleanups"], &[DOWN, "device-1", "its assignment was called off"]).await;
+    let left = format!("device-1 from {DOWN}");
+    until(&world, &["show", "device-1"], &["409205", "to be removed", &left]).await;
+    let shown = registration(&world, &["show", "device-1", "--json"]).await.json();
+    assert_eq!((&shown["cleanups"][0]["cause"], shown.get("decisions")), (&json!("cancelled"), None));
     let forget = ["cleanups", "--forget", &format!("{DOWN}/device-1")];
     let ended = registration(&world, &forget).await;
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -1,8 +1,10 @@
 //! Reading one record or a page of them. Each successful call counts as one operation, if that can be stored.
 
+use std::collections::BTreeSet;
+
 use model::{
-    Cleanup, EnrollmentGroup, EnrollmentGroupId, Instance, OperationKind, Registration, RegistrationId,
-    StatusKind,
+    Cleanup, DeviceId, EnrollmentGroup, EnrollmentGroupId, HubName, Instance, OperationKind, Place,
+    Registration, RegistrationId, StatusKind,
 };
 
 use super::Enrollment;
@@ -94,6 +96,21 @@ impl Provisioning {
         Ok(page)
     }
 
+    /// What a device left at hubs and is still to be removed there: at those that are linked, and those of its last
+    /// decisions. Shown with its registration and not counted.
+    pub async fn cleanups_of(
+        &self,
+        instance: &Instance,
+        registration: &Registration,
+    ) -> Result<Vec<Cleanup>, Error> {
+        let mut cleanups = Vec::new();
+        for place in places(instance, registration) {
+            let found = self.store.cleanup(&instance.id_scope, &place).await?;
+            cleanups.extend(found.filter(|it| it.registration_id == registration.registration_id));
+        }
+        Ok(cleanups)
+    }
+
     async fn read<E: Enrollment>(
         &self,
         instance: &Instance,
@@ -119,4 +136,20 @@ impl Provisioning {
             counted => Ok(counted.map(drop)?),
         }
     }
+}
+
+/// Where a device may be or have been.
+fn places(instance: &Instance, registration: &Registration) -> Vec<Place> {
+    let decided = registration.decisions.iter().flat_map(|decision| {
+        let chosen = decision.chosen.as_ref().map(|chosen| &chosen.hub);
+        chosen.into_iter().chain(decision.returning.as_ref().map(|returning| &returning.from))
+    });
+    let hubs: BTreeSet<_> = instance.linked_hubs.iter().map(|hub| &hub.name).chain(decided).collect();
+    let mut ids = vec![DeviceId::from(&registration.registration_id)];
+    ids.extend(registration.assignment().map(|at| at.device_id.clone()).filter(|id| *id != ids[0]));
+    let at = |hub: &HubName| {
+        let hub = hub.clone();
+        ids.iter().map(move |id| Place { hub: hub.clone(), device_id: id.clone() })
+    };
+    hubs.into_iter().flat_map(at).collect()
 }

@@ -44,9 +44,17 @@ pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool) -> Value {
     Value::Object(shown)
 }
 
-/// A registration with the decisions that led to it, in sentences and as they were taken, the last one first.
-pub fn explained_registration_json(registration: &Registration, sentences: &[String]) -> Value {
+/// A registration with what is to be removed from hubs that its device left, as [`cleanup_json`] shows it, and the
+/// decisions that led to it, in sentences and as they were taken, the last one first.
+pub fn explained_registration_json(
+    registration: &Registration,
+    cleanups: Vec<Value>,
+    sentences: &[String],
+) -> Value {
     let mut shown = listed_registration_json(registration);
+    if !cleanups.is_empty() {
+        shown["cleanups"] = Value::Array(cleanups);
+    }
     shown["explanation"] = json!(sentences);
     shown["decisions"] = registration.decisions.iter().rev().map(decision_json).collect();
     shown

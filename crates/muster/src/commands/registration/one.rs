@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::commands::{
     service::ServiceArgs,
-    table::{self, text},
+    table::{self, seconds, text},
 };
 
-/// Show the registration of a device: its status, its hub, and the name it has there.
+/// Show the registration of a device: its status, its hub, the name it has there, and what is still to be done.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration show --dev .muster device-1
@@ -74,8 +74,11 @@ struct Which {
 /// Runs `show`.
 pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
-    let found = service.client()?.registration(id.as_str()).await?;
-    let registration = found.with_context(|| format!("{id} has no registration"))?;
+    let mut registration = service.client()?.explain_registration(&id).await?;
+    if let Some(members) = registration.as_object_mut() {
+        // These are what `explain` is for.
+        members.retain(|name, _| name != "explanation" && name != "decisions");
+    }
     if args.json {
         println!("{registration:#}");
         return Ok(ExitCode::SUCCESS);
@@ -87,8 +90,22 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
             table.add_row([name, &value]);
         }
     }
+    for cleanup in registration["cleanups"].as_array().into_iter().flatten() {
+        table.add_row(["to be removed", &still_there(cleanup)]);
+    }
     println!("{table}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is still to be removed from a hub, and why it was not yet.
+fn still_there(cleanup: &Value) -> String {
+    let [hub, device, reason] = ["/iotHub", "/deviceId", "/reason"].map(|at| text(cleanup, at));
+    let next = seconds(&text(cleanup, "/nextTryDateTimeUtc"));
+    match reason.as_str() {
+        "" => format!("{device} from {hub}"),
+        reason if next.is_empty() => format!("{device} from {hub}; {reason}"),
+        reason => format!("{device} from {hub}; next try {next}, the last failed: {reason}"),
+    }
 }
 
 /// Runs `explain`.
@@ -124,11 +141,18 @@ pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What is shown of a registration, and where it stands.
-const SHOWN: [(&str, &str); 11] = [
+const SHOWN: [(&str, &str); 18] = [
     ("status", "/status"),
     ("substatus", "/substatus"),
     ("hub", "/assignedHub"),
     ("device", "/deviceId"),
+    ("lives at", "/livesAt/iotHub"),
+    ("goes to", "/pending/iotHub"),
+    ("asks", "/pending/webhookUrl"),
+    ("since", "/pending/sinceDateTimeUtc"),
+    ("waits because", "/pending/reason"),
+    ("tries", "/pending/attempts"),
+    ("next try", "/pending/nextTryDateTimeUtc"),
     ("error", "/errorCode"),
     ("message", "/errorMessage"),
     ("group", "/x509/enrollmentGroupId"),
