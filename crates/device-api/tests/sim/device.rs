@@ -32,6 +32,7 @@ const VERSIONS: [&str; 4] = ["2021-06-01", "2019-03-31", "2025-07-01-preview", "
 
 pub struct Device {
     pub id: RegistrationId,
+    group: String,
     key: SymmetricKey,
     version: &'static str,
     /// Its twin as it last saw it; `None` when an operator has intervened since.
@@ -55,7 +56,7 @@ impl Device {
         };
         let version = *world.dice.pick(&VERSIONS);
         let (id, key) = (sample::registration_id(id), keys.primary.derive(id));
-        Device { id, key, version, twin: None, reports: 0 }
+        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0 }
     }
 
     pub fn device_id(&self) -> DeviceId {
@@ -150,6 +151,12 @@ impl Device {
             }
             // 429 and 503 when the service is busy, 404 when an operator has deleted the registration meanwhile.
             _ if status.is_server_error() || status == 429 || status == 404 => Told::Nothing,
+            _ if status == 401 && world.notes().ever_deleted.contains(&self.group) => {
+                world.count(|figures| figures.turned_away += 1);
+                // What was ordered before may have been done; it was not told.
+                self.forget();
+                Told::TurnedAway
+            }
             _ => {
                 world.violated(format_args!("{} was told {status} {answer}", self.id));
                 Told::Nothing
@@ -196,7 +203,8 @@ impl Device {
 
     /// Nothing fails but for a reason that this world has.
     fn check_failure(&self, world: &World, message: &str) {
-        let reasons = ["no more devices", "cancelled", "status code: 400", "linked", "hub", "503"];
+        let reasons =
+            ["no more devices", "cancelled", "was deleted", "status code: 400", "linked", "hub", "503"];
         let is_refused_as_known = message.contains("DeviceAlreadyExists");
         if is_refused_as_known || !reasons.iter().any(|reason| message.contains(reason)) {
             world.violated(format_args!("{} failed for no good reason: {message}", self.id));

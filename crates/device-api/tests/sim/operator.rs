@@ -16,7 +16,7 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
     let world = &serving.world;
     world.count(|figures| figures.interventions += 1);
     let device = world.dice.pick(devices).clone();
-    match world.dice.roll(12) {
+    match world.dice.roll(14) {
         0..=2 => send_elsewhere(world),
         3 => shift_weights(world),
         4 | 5 => change_policy(world),
@@ -24,6 +24,7 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
         7 => take_a_hub_down(world),
         8 => unlink_a_hub(world),
         9 => change_start(world),
+        12 | 13 => delete_a_group(world),
         10 => return cancel(serving, device).await,
         _ => return delete(serving, device).await,
     }
@@ -99,6 +100,17 @@ fn unlink_a_hub(world: &World) {
     world.put_instance(instance);
 }
 
+/// Or puts those back that were deleted.
+fn delete_a_group(world: &World) {
+    if !world.notes().deleted.is_empty() {
+        world.note("operator: all groups are there");
+        return world.restore_groups();
+    }
+    let (name, _) = *world.dice.pick(&GROUPS);
+    world.note(format_args!("operator: deletes the group {name}"));
+    world.delete_group(name);
+}
+
 fn change_start(world: &World) {
     let (name, _) = *world.dice.pick(&GROUPS);
     let mut group = world.stored_group(name);
@@ -142,6 +154,7 @@ fn leave_behind(world: &World, device: &RegistrationId) {
 pub fn put_right(world: &World) {
     let instance = model::Instance::clone(&world.instance());
     world.put_instance(model::Instance { linked_hubs: world.links(|_| 1), ..instance });
+    world.restore_groups();
     for (name, policy) in GROUPS {
         let mut group = world.stored_group(name);
         group.settings.provisioning_status = ProvisioningStatus::Enabled;

@@ -10,9 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName, IdScope,
-    IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, Status, StatusKind,
-    Timestamp, UsageRow,
+    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, HostName, HubName,
+    IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, Status,
+    StatusKind, Timestamp, UsageRow,
 };
 use provisioning::ports::{Change, Commit, Outcome, Page, PageRequest, Store, StoreError};
 use tokio::runtime::{Builder, Runtime};
@@ -75,6 +75,12 @@ impl SimulatedStore {
     fn watch_registration(&self, registration: &Registration) {
         let (world, id) = (&self.pulse.world, &registration.registration_id);
         world.note(format_args!("written: {id} {}", told(&registration.status)));
+        if let (Status::Assigned(_), EnrollmentRef::Group(group)) =
+            (&registration.status, &registration.enrollment)
+            && world.is_long_deleted(group.as_str())
+        {
+            world.violated(format_args!("{id} has arrived, and its group {group} was deleted before"));
+        }
         let Some(before) = self.written.lock().unwrap().insert(id.clone(), registration.clone()) else {
             return;
         };

@@ -1,7 +1,7 @@
 //! Everything that outlives the process: the disk, the hubs, the time, and what is written down about all of it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -61,6 +61,10 @@ pub struct Notes {
     pub starts: Vec<InitialTwin>,
     /// Devices that an operator left at a hub by deleting their registrations: no clean-up is owed for them.
     pub left_behind: BTreeSet<(DeviceId, HubName)>,
+    /// Groups that an operator has deleted, as they were, and since when.
+    pub deleted: BTreeMap<String, (Duration, EnrollmentGroup)>,
+    /// Groups that were ever deleted.
+    pub ever_deleted: BTreeSet<String>,
 }
 
 impl World {
@@ -140,14 +144,45 @@ impl World {
         finish(self.disk.put_instance(instance)).unwrap();
     }
 
+    /// A group as it is, or was when it was deleted.
     pub fn stored_group(&self, name: &str) -> EnrollmentGroup {
+        if let Some((_, deleted)) = self.notes().deleted.get(name) {
+            return deleted.clone();
+        }
         let group = finish(self.disk.group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
         EnrollmentGroup::clone(&group)
     }
 
+    /// Changes a group; one that is deleted is as it is put when it comes back.
     pub fn put_group(&self, group: &EnrollmentGroup) {
+        if let Some((_, deleted)) = self.notes().deleted.get_mut(group.group_id.as_str()) {
+            *deleted = group.clone();
+            return;
+        }
         let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group.clone())))];
         finish(self.disk.commit(&self.scope(), Commit { changes, operation: None })).unwrap();
+    }
+
+    /// An operator deletes a group.
+    pub fn delete_group(&self, name: &str) {
+        let group = self.stored_group(name);
+        let changes = vec![(Expect::Present, Change::DeleteGroup(group.group_id.clone()))];
+        finish(self.disk.commit(&self.scope(), Commit { changes, operation: None })).unwrap();
+        let mut notes = self.notes();
+        notes.deleted.insert(name.to_owned(), (self.elapsed(), group));
+        notes.ever_deleted.insert(name.to_owned());
+    }
+
+    /// All groups that were deleted are there again.
+    pub fn restore_groups(&self) {
+        let deleted = std::mem::take(&mut self.notes().deleted);
+        deleted.values().for_each(|(_, group)| self.put_group(group));
+    }
+
+    /// Whether this group has been deleted for longer than one step of a registration takes.
+    pub fn is_long_deleted(&self, group: &str) -> bool {
+        let deleted = self.notes().deleted.get(group).map(|(since, _)| *since);
+        deleted.is_some_and(|since| self.elapsed() - since > Duration::from_millis(100))
     }
 
     /// Hubs that have this device.

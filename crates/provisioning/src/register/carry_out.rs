@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, IdScope, OperationKind, Order, Registration, Status,
-    StatusKind, Trace, Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, EnrollmentRef, Failure, IdScope, OperationKind, Order,
+    Registration, Status, StatusKind, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -19,6 +19,10 @@ const RESUME_PAGE: usize = 500;
 
 /// The hub refused. 400209 is what clients know as that.
 const REFUSED: u32 = 400_209;
+
+/// What operators know as an enrollment, or a group, that is not there.
+const NOT_ENROLLED: u32 = 404_201;
+const NO_SUCH_GROUP: u32 = 404_204;
 
 impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
@@ -63,11 +67,14 @@ impl Provisioning {
     }
 
     async fn try_to_carry_out(&self, run: &Run) -> Result<Ended, Error> {
-        // A run that ended since must not start its device's twin again.
-        if run.origin == Origin::Found
-            && let Some(ended) = self.overtaken(run).await?
-        {
-            return Ok(ended);
+        if run.origin == Origin::Found {
+            // A run that ended since must not start its device's twin again.
+            if let Some(ended) = self.overtaken(run).await? {
+                return Ok(ended);
+            }
+            if let Some(failure) = self.disenrolled(run).await? {
+                return self.end(run, Ending::failing(&run.registration, failure)).await;
+            }
         }
         let order = match &run.work {
             Work::Ask(ask) => return self.ask(run, ask).await,
@@ -93,6 +100,10 @@ impl Provisioning {
             self.store.commit(&run.scope, Commit { changes: Vec::new(), operation }).await?;
             return Ok(Ended::Registration(Box::new(run.registration.clone())));
         }
+        // The hub may have taken its time.
+        if let Some(failure) = self.disenrolled(run).await? {
+            return self.end(run, Ending::failing(&run.registration, failure)).await;
+        }
         let ending = Ending {
             status: Status::Assigned(assignment),
             left: leaving::left_by(order, from),
@@ -101,6 +112,22 @@ impl Provisioning {
             counts: Some(kind),
         };
         self.end(run, ending).await
+    }
+
+    /// Why nobody arrives any more: the enrollment that let the device in was deleted meanwhile. It does not live at a hub
+    /// that an operator has not let it go to; what the hub was told is cleaned up.
+    async fn disenrolled(&self, run: &Run) -> Result<Option<Failure>, Error> {
+        let Registration { registration_id, enrollment, .. } = &run.registration;
+        let (is_there, code) = match enrollment {
+            EnrollmentRef::Individual => {
+                (self.store.individual(&run.scope, registration_id).await?.is_some(), NOT_ENROLLED)
+            }
+            EnrollmentRef::Group(group) => {
+                (self.store.group(&run.scope, group).await?.is_some(), NO_SUCH_GROUP)
+            }
+        };
+        let message = "The enrollment was deleted before the device was assigned.".to_owned();
+        Ok((!is_there).then_some(Failure { code, message }))
     }
 
     async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {

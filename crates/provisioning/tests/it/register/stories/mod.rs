@@ -1,6 +1,7 @@
 //! What happens to devices over the years. Each test is one story.
 
 mod crashes;
+mod deleted;
 mod lives;
 mod moving;
 mod webhook;
