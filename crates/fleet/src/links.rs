@@ -51,9 +51,15 @@ impl ServiceClient {
         self.operator().ask(Request::new(Method::GET, "/allocationPolicy")).await
     }
 
-    /// Sets it: `hashed`, `geoLatency` or `static`.
-    pub async fn set_default_allocation_policy(&mut self, policy: &str) -> Result<Value, OperatorError> {
-        let body = json!({ "allocationPolicy": policy });
+    /// Sets the policy (`hashed`, `geoLatency` or `static`), whether there is failover, or both.
+    pub async fn set_default_allocation_policy(
+        &mut self,
+        policy: Option<&str>,
+        failover: Option<bool>,
+    ) -> Result<Value, OperatorError> {
+        let mut body = json!({});
+        policy.into_iter().for_each(|policy| body["allocationPolicy"] = json!(policy));
+        failover.into_iter().for_each(|failover| body["failover"] = json!(failover));
         let request = Request { body: Some(&body), ..Request::new(Method::PUT, "/allocationPolicy") };
         self.operator().ask(request).await
     }

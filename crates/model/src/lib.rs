@@ -62,7 +62,7 @@ pub use ids::{
 pub use instance::{AccessPolicy, AllocationWeight, Instance, OutOfRange, Right, Rights, UnknownRight};
 pub use key::{KeyError, SymmetricKey};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
-pub use link::{AccessDraft, Configured, HubAccess, HubWay, LinkDraft, LinkedHub};
+pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus, TpmHandover,

@@ -82,6 +82,9 @@ pub struct AccessDraft {
 pub struct Configured {
     /// How hubs are chosen where an enrollment does not say.
     pub allocation_policy: crate::AllocationPolicy,
+    /// Whether hubs that are down or full are passed over for new devices.
+    #[serde(default)]
+    pub failover: bool,
     /// Its links.
     pub linked_hubs: Vec<LinkedHub>,
 }
@@ -91,4 +94,13 @@ impl Configured {
     pub fn linked_hub(&self, name: &HubName) -> Option<&LinkedHub> {
         self.linked_hubs.iter().find(|hub| hub.name == *name)
     }
+}
+
+/// How hubs are chosen where an enrollment does not say, as an operator changes it: what is left out stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DefaultsDraft {
+    /// The policy.
+    pub allocation_policy: Option<crate::AllocationPolicy>,
+    /// Whether hubs that are down or full are passed over for new devices.
+    pub failover: Option<bool>,
 }

@@ -100,6 +100,21 @@ impl Order {
         Trace { place: self.place(), orders: orders.collect() }
     }
 
+    /// What the device is to get, for another hub to be told.
+    pub fn wish(&self) -> Wish {
+        Wish {
+            device_id: self.device_id.clone(),
+            credentials: self.credentials.clone(),
+            iot_edge: self.iot_edge,
+            initial_twin: self.twin.start().clone(),
+            reprovision: match self.twin {
+                TwinOrder::Keep { .. } => Reprovision::Stay,
+                TwinOrder::Carry { .. } => Reprovision::Migrate,
+                TwinOrder::Seed(_) => Reprovision::Reset,
+            },
+        }
+    }
+
     /// The order, in the place of others about the same place.
     pub fn after(mut self, orders: impl IntoIterator<Item = OrderDigest>) -> Order {
         let own = self.digest();

@@ -337,6 +337,8 @@ pub struct HubHealth {
     pub since: Option<Timestamp>,
     /// When it is tried again, of an open circuit.
     pub retry_at: Option<Timestamp>,
+    /// When it last said that it takes no more devices; absent when it has taken one since, or it is time to try.
+    pub full_at: Option<Timestamp>,
     /// What went wrong last, and when. It may be long ago.
     pub last_error: Option<(Timestamp, String)>,
     /// Calls that are under way.
@@ -395,6 +397,9 @@ pub enum HubError {
     /// The hub is down, slow or throttling: trying again later helps.
     #[error("the hub is unavailable: {0}")]
     Unavailable(Delay),
+    /// The hub works, but has no room: it takes no more devices until somebody gives it some, or a day is over.
+    #[error("the hub is full: {0}")]
+    Full(String),
     /// The hub says no, and will again.
     #[error("the hub refuses: {0}")]
     Refused(String),

@@ -10,7 +10,7 @@
 //! | gone since the last start | nothing |
 //! | not there, and was not | what operators linked |
 //!
-//! The same holds for the allocation policy.
+//! The same holds for the allocation policy and for failover.
 
 use anyhow::bail;
 use model::{HostName, Instance, LinkedHub};
@@ -55,6 +55,9 @@ fn in_line(mut planned: Instance, stored: &Instance) -> Instance {
     let (says, said) = (&planned.configured, &stored.configured);
     if says.allocation_policy == said.allocation_policy {
         planned.allocation_policy = stored.allocation_policy;
+    }
+    if says.failover == said.failover {
+        planned.failover = stored.failover;
     }
     let has_new_word = |hub: &&LinkedHub| said.linked_hub(&hub.name) != Some(hub);
     let spoken: Vec<&LinkedHub> = says.linked_hubs.iter().filter(has_new_word).collect();
@@ -175,10 +178,28 @@ mod tests {
         ] {
             let with = |configured, allocation_policy| Instance {
                 allocation_policy,
-                configured: Configured { allocation_policy: configured, linked_hubs: Vec::new() },
+                configured: Configured { allocation_policy: configured, ..Configured::default() },
                 ..testkit::sample::instance("one")
             };
             assert_eq!(in_line(with(says, says), &with(said, stored)).allocation_policy, expected);
+        }
+    }
+
+    #[test]
+    fn who_spoke_last_is_right_about_failover() {
+        for (said, stored, says, expected) in [
+            (false, false, false, false),
+            (false, true, false, true),
+            (true, false, true, false),
+            (false, true, true, true),
+            (true, true, false, false),
+        ] {
+            let with = |configured, failover| Instance {
+                failover,
+                configured: Configured { failover: configured, ..Configured::default() },
+                ..testkit::sample::instance("one")
+            };
+            assert_eq!(in_line(with(says, says), &with(said, stored)).failover, expected);
         }
     }
 }

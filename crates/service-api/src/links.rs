@@ -2,13 +2,13 @@
 //! enrollment does not say. In the hosted service this is the resource manager's; the bodies are as there.
 
 use axum::response::Response;
-use model::HubName;
+use model::{HubName, Instance};
 use provisioning::{
     link::{Check, Link},
     ports::HubHealth,
 };
 use serde_json::{Value, json};
-use wire::service::{LinkNotes, default_policy_json, link_json, parse_default_policy, parse_link};
+use wire::service::{LinkNotes, allocation_defaults_json, link_json, parse_allocation_defaults, parse_link};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
 
@@ -54,7 +54,7 @@ pub(crate) async fn check(api: &ServiceApi, granted: &Granted, call: &Call) -> R
 
 /// Shows how hubs are chosen where an enrollment does not say.
 pub(crate) fn read_default_policy(granted: &Granted) -> Response {
-    reply::ok(&default_policy_json(granted.instance().allocation_policy))
+    reply::ok(&defaults_json(granted.instance()))
 }
 
 /// Sets it.
@@ -63,9 +63,13 @@ pub(crate) async fn put_default_policy(
     granted: &Granted,
     call: &Call,
 ) -> Result<Response, Failure> {
-    let policy = parse_default_policy(call.body())?;
-    api.provisioning.set_allocation_policy(granted.instance(), policy).await?;
-    Ok(reply::ok(&default_policy_json(policy)))
+    let draft = parse_allocation_defaults(call.body())?;
+    let changed = api.provisioning.set_allocation_defaults(granted.instance(), draft).await?;
+    Ok(reply::ok(&defaults_json(&changed)))
+}
+
+fn defaults_json(instance: &Instance) -> Value {
+    allocation_defaults_json(instance.allocation_policy, instance.failover)
 }
 
 fn link(link: &Link) -> Value {
@@ -81,6 +85,9 @@ fn health(health: &HubHealth) -> Value {
     }
     if let Some(retry_at) = health.retry_at {
         json["retryAt"] = json!(retry_at.to_string());
+    }
+    if let Some(full_at) = health.full_at {
+        json["fullAt"] = json!(full_at.to_string());
     }
     if let Some((at, message)) = &health.last_error {
         json["lastError"] = json!({ "at": at.to_string(), "message": message });

@@ -43,6 +43,7 @@ pub fn instance(scope: &str) -> Instance {
         require_verified_ca: false,
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
+            failover: true,
             linked_hubs: vec![hub("hub-1.example", HubWay::Embedded, 2, true)],
         },
         operation_key: key(3),

@@ -58,6 +58,7 @@ impl Way {
                 tokio::spawn(Arc::clone(there).do_late(what, act));
                 Err(there.unavailable("no answer in time"))
             }
+            Fate::Full => Err(HubError::Full(format!("{}: no more devices now", there.name))),
             Fate::Refused => Err(HubError::Refused(format!("{}: no more devices", there.name))),
         };
         self.pass().await;

@@ -38,6 +38,8 @@ pub enum Fate {
     Late,
     /// The hub says no.
     Refused,
+    /// The hub has no room, if it is told of a device that it does not have.
+    Full,
 }
 
 /// The state of the world's networks.
@@ -76,6 +78,7 @@ impl Weather {
             (_, 10..=15) => Fate::Twice,
             (_, 16) => Fate::Refused,
             (_, 17..=25) if is_removal => Fate::Late,
+            (_, 17..=20) => Fate::Full,
             _ => Fate::Fine,
         }
     }

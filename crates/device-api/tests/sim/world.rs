@@ -82,7 +82,7 @@ impl World {
             notes: Mutex::default(),
             _directory: directory,
         });
-        let instance = Instance { failover: false, ..sample::instance(SCOPE) };
+        let instance = Instance { failover: seed.is_multiple_of(2), ..sample::instance(SCOPE) };
         world.put_instance(Instance { linked_hubs: world.links(|_| 1), ..instance });
         for (name, policy) in GROUPS {
             world.put_group(&world.group(name, policy));

@@ -105,8 +105,7 @@ impl Problem {
         Problem::Throttled(response.status().as_u16(), refusal, retry_after(response))
     }
 
-    /// A key that is refused may have been rotated, and a full hub may be given room: the device waits until somebody has
-    /// put it right.
+    /// A key that is refused may have been rotated: the device waits until somebody has put it right.
     pub(super) fn of(&self, link: &RestLink) -> HubError {
         let RestLink { hub, policy, .. } = link;
         match self {
@@ -116,7 +115,7 @@ impl Problem {
             ),
             Problem::Wrong(status, refusal) => HubError::Refused(format!("{hub}: {status} {refusal}")),
             Problem::Full(status, refusal) => {
-                HubError::Unavailable(format!("{hub}: it takes no more devices ({status} {refusal})").into())
+                HubError::Full(format!("{hub}: it takes no more devices ({status} {refusal})"))
             }
             Problem::Throttled(status, refusal, _) | Problem::Other(status, refusal) => {
                 HubError::Unavailable(format!("{hub}: {status} {refusal}").into())

@@ -19,10 +19,15 @@ pub(super) struct Circuit {
     memory: Mutex<Memory>,
 }
 
+/// For so long a hub that said that it is full is taken for that. Then the next new device tries, which costs it a call:
+/// somebody may have given the hub room or removed devices, and a quota of messages is over at midnight.
+const FULL_FOR: Duration = Duration::from_secs(300);
+
 struct Memory {
     state: State,
     since: Option<Timestamp>,
     last_error: Option<(Timestamp, String)>,
+    full_at: Option<Timestamp>,
 }
 
 /// Leave for one call. Whoever has it says what came of the call; dropped, it counts as abandoned.
@@ -33,7 +38,7 @@ pub(super) struct Leave<'a> {
 
 impl Circuit {
     pub(super) fn new(hub: HubName, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Circuit {
-        let memory = Memory { state: State::NEW, since: None, last_error: None };
+        let memory = Memory { state: State::NEW, since: None, last_error: None, full_at: None };
         Circuit { hub, clock, entropy, memory: Mutex::new(memory) }
     }
 
@@ -75,7 +80,10 @@ impl Circuit {
 
     /// What it knows; of calls it knows nothing.
     pub(super) fn health(&self) -> HubHealth {
+        let now = self.clock.now();
         let memory = self.lock();
+        // A clock that was put back makes it time to try, too.
+        let lasts = |at: &Timestamp| *at <= now && now.since(*at) < FULL_FOR;
         let retry_at = match memory.state {
             State::Open { until, .. } => Some(until),
             State::Closed { .. } | State::HalfOpen { .. } => None,
@@ -84,8 +92,22 @@ impl Circuit {
             circuit: position(memory.state),
             since: memory.since,
             retry_at,
+            full_at: memory.full_at.filter(lasts),
             last_error: memory.last_error.clone(),
             calls: 0,
+        }
+    }
+
+    /// The hub has taken a new device.
+    pub(super) fn has_room(&self) {
+        if self.lock().full_at.take().is_some() {
+            tracing::info!(hub.name = %self.hub, "the hub takes new devices again");
+        }
+    }
+
+    fn has_no_room(&self, reason: &str) {
+        if self.lock().full_at.replace(self.clock.now()).is_none() {
+            tracing::warn!(hub.name = %self.hub, reason, "the hub takes no more devices");
         }
     }
 
@@ -133,6 +155,12 @@ impl Leave<'_> {
     /// The hub works, whatever it said.
     pub(super) fn answered(mut self) {
         self.end(Event::Answered, None);
+    }
+
+    /// The hub works, but has no room.
+    pub(super) fn full(mut self, reason: &str) {
+        self.circuit.has_no_room(reason);
+        self.end(Event::Answered, Some(reason));
     }
 
     /// The hub or the link is in trouble.

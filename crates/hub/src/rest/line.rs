@@ -91,6 +91,11 @@ impl Line {
         HubHealth { calls, ..self.circuit.health() }
     }
 
+    /// The hub has taken a new device.
+    pub(super) fn has_room(&self) {
+        self.circuit.has_room();
+    }
+
     /// Asks, if the hub is called at present, and reads the answer.
     pub(super) async fn ask<T>(
         &self,
@@ -150,10 +155,12 @@ impl Line {
             }
         };
         let reason = |problem: &Problem| match problem.of(&self.link) {
-            HubError::Unavailable(Delay { reason, .. }) | HubError::Refused(reason) => reason,
+            HubError::Unavailable(Delay { reason, .. }) => reason,
+            HubError::Full(reason) | HubError::Refused(reason) => reason,
         };
         match &outcome {
-            Ok(_) | Err(Problem::Wrong(..) | Problem::Full(..)) => leave.answered(),
+            Ok(_) | Err(Problem::Wrong(..)) => leave.answered(),
+            Err(problem @ Problem::Full(..)) => leave.full(&reason(problem)),
             Err(problem @ Problem::Throttled(_, _, pause)) => leave.throttled(*pause, &reason(problem)),
             Err(problem @ (Problem::Denied(..) | Problem::Other(..))) => leave.failed(&reason(problem)),
         }

@@ -73,7 +73,10 @@ impl RestConnector {
             self.create_with_twin(order, twin).await?
         };
         match answer {
-            Answer::Done(_) => Ok(true),
+            Answer::Done(_) => {
+                self.line.has_room();
+                Ok(true)
+            }
             Answer::Exists => Ok(false),
             Answer::Absent | Answer::Stale => {
                 Err(self.line.unavailable("its answer to a creation makes no sense"))

@@ -56,13 +56,14 @@ impl Surroundings for KnownSurroundings {
     }
 
     fn ailment(&self, hub: &LinkedHub) -> Option<Ailment> {
-        let connector = self.hubs.connector(hub);
-        let is_spared = connector.is_none_or(|connector| connector.health().circuit == Circuit::Open);
+        let health = self.hubs.connector(hub).map(|connector| connector.health());
+        let is_spared = health.as_ref().is_none_or(|health| health.circuit == Circuit::Open);
         if is_spared || self.survey.is_silent(hub) {
             return Some(Ailment::Down);
         }
+        let says_so = health.is_some_and(|health| health.full_at.is_some());
         let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(hub) >= Some(most));
-        is_full.then_some(Ailment::Full)
+        (says_so || is_full).then_some(Ailment::Full)
     }
 
     fn report(&self, instance: &Instance) -> LatencyReport {

@@ -179,3 +179,20 @@ async fn removing_waits_for_the_circuit_too() {
     spared.clock.advance(Duration::from_secs(20));
     assert_eq!(spared.connector.remove_device(&id, &any).await, Ok(Removed::Gone));
 }
+
+/// It works, so it is called; but new devices are kept away for a while, and then one tries.
+#[tokio::test]
+async fn a_hub_that_is_full_is_known_as_that_for_a_while() {
+    let full = || Step::reply(403, r#"{"Message":"ErrorCode:IotHubQuotaExceeded;no"}"#);
+    let spared = Spared::with([full(), full(), full(), done()]).await;
+    let is_full = || spared.connector.health().full_at.is_some();
+    assert!(!is_full());
+    for pause in [1, 299, 300] {
+        assert!(matches!(spared.call().await, Err(HubError::Full(_))));
+        assert_eq!((spared.circuit(), is_full()), (Circuit::Closed, true));
+        spared.clock.advance(Duration::from_secs(pause));
+        assert_eq!(is_full(), pause < 300, "after {pause} s");
+    }
+    spared.clock.advance(Duration::from_secs(1));
+    assert_eq!((spared.call().await, is_full()), (Ok(()), false));
+}

@@ -62,6 +62,7 @@ async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) 
             Err(HubError::Unavailable(Delay { reason: part, .. })),
             Err(HubError::Unavailable(Delay { reason, .. })),
         )
+        | (Err(HubError::Full(part)), Err(HubError::Full(reason)))
         | (Err(HubError::Refused(part)), Err(HubError::Refused(reason))) => {
             assert!(reason.starts_with("127.0.0.1: ") && reason.contains(part), "{steps:?}: {reason}");
         }
@@ -88,7 +89,7 @@ async fn answers_say_whether_to_try_again() {
         ),
         (
             Step::reply(403, r#"{"errorCode":403002,"message":"full"}"#),
-            unavailable("no more devices (403 403002: full)"),
+            Err(HubError::Full("no more devices (403 403002: full)".to_owned())),
         ),
         (Step::reply(200, "<html>log in"), unavailable("200 <html>log in")),
         (Step::reply(302, ""), unavailable("302")),

@@ -7,10 +7,13 @@ use std::time::Duration;
 use durable::Sealer;
 use hub::{Connectors, GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
 use model::{
-    HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource, LinkedHub, Order, TwinOrder,
+    Carried, DeviceId, HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource, LinkedHub,
+    Order, TwinOrder,
 };
 use provisioning::allocate::Ailment;
-use provisioning::ports::{HubConnector, Hubs, Store, Surroundings};
+use provisioning::ports::{
+    HubConnector, HubDevice, HubError, HubHealth, HubVersion, Hubs, Removed, Store, Surroundings,
+};
 use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{entropy::SeededEntropy, sample};
@@ -187,6 +190,42 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
         assert_eq!(known.latencies(instance, None).to(&name(HOST)).is_some(), is_reached, "{scope}");
         assert_eq!(known.report(instance).probes[0].devices, devices, "{scope}");
     }
+}
+
+/// It need not be counted to be known.
+#[tokio::test]
+async fn a_hub_that_says_so_is_full() {
+    struct Full;
+
+    #[async_trait::async_trait]
+    impl HubConnector for Full {
+        async fn ensure_device(&self, _: &Order) -> Result<(), HubError> {
+            Err(HubError::Full("full".to_owned()))
+        }
+
+        async fn receive_device(&self, _: &Order, _: &Carried) -> Result<(), HubError> {
+            Err(HubError::Full("full".to_owned()))
+        }
+
+        async fn find_device(&self, _: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+            Ok(None)
+        }
+
+        async fn remove_device(&self, _: &DeviceId, _: &HubVersion) -> Result<Removed, HubError> {
+            Ok(Removed::Gone)
+        }
+
+        fn health(&self) -> HubHealth {
+            let full_at = Some(model::Timestamp::from_unix_seconds(0));
+            HubHealth { full_at, ..HubHealth::default() }
+        }
+    }
+
+    let node = Node::new(None).await;
+    let ways: [(HubName, Arc<dyn HubConnector>); 1] = [(name(HOST), Arc::new(Full))];
+    let hubs = Arc::new(Ways(ways.into()));
+    let known = KnownSurroundings::new(LatencyTable::default(), None, Arc::clone(&node.survey), hubs);
+    assert_eq!(known.ailment(&node.instance.linked_hubs[0]), Some(Ailment::Full));
 }
 
 #[tokio::test]

@@ -178,16 +178,22 @@ struct CheckArgs {
 }
 
 /// Show or set how hubs are chosen where an enrollment does not say.
+///
+/// With failover, new devices are kept away from hubs that are down or full; without it they wait for them.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub policy --dev .muster
-  muster hub policy --dev .muster geoLatency")]
+  muster hub policy --dev .muster geoLatency
+  muster hub policy --dev .muster --failover true")]
 struct PolicyArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// The policy from now on.
     #[arg(value_parser = ["hashed", "geoLatency", "static"])]
     policy: Option<String>,
+    /// Whether there is failover from now on.
+    #[arg(long, value_name = "BOOL")]
+    failover: Option<bool>,
 }
 
 /// Runs the command.
@@ -273,14 +279,14 @@ async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
 
 async fn policy(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
-    let reply = match &args.policy {
-        Some(policy) => client.set_default_allocation_policy(policy).await?,
-        None => client.default_allocation_policy().await?,
+    let reply = match (args.policy.as_deref(), args.failover) {
+        (None, None) => client.default_allocation_policy().await?,
+        (policy, failover) => client.set_default_allocation_policy(policy, failover).await?,
     };
-    println!(
-        "{}",
-        reply.get("allocationPolicy").and_then(Value::as_str).context("the reply names no policy")?
-    );
+    let policy =
+        reply.get("allocationPolicy").and_then(Value::as_str).context("the reply names no policy")?;
+    let failover = reply.get("failover").and_then(Value::as_bool).unwrap_or_default();
+    println!("{policy}{}", if failover { ", with failover" } else { "" });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ::fleet::{HubRegistry, Registered, Transport, Trust};
-use model::DeviceId;
+use model::{DeviceId, RegistrationId};
 use net::client::{Duplex, dial};
 use net::tls::{Identity, server_config};
 use serde_json::json;
@@ -276,3 +276,61 @@ async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
     }
     assert_eq!(counted(&service, "registration").await, 8);
 }
+
+/// Without failover a device waits for its hub to have room; with it, which can be switched on while the service runs,
+/// new devices go to another, and only the first of them asks the full one.
+#[tokio::test]
+async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
+    let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
+    let [small, large] =
+        [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
+    let gate = Gate::before(&small.host, neighbour.trust());
+    let linked = ConnectionString { host: gate.address(), ..small.clone() };
+    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
+    let tables = [&linked, &large].map(|hub| table(&format!("connection_string = \"{hub}\"")));
+    let config = service.configure(&tables.join("\n"));
+    let hub = gate.open();
+    let _process = service.start(&config, Path::new(&service.write("cas.pem", &cas))).await;
+    until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
+    let [small_name, large_name] = [&small, &large].map(|hub| hub.host.split(':').next().unwrap());
+    let devices = async |hub: &ConnectionString| {
+        HubRegistry::new(hub, 443, neighbour.trust()).unwrap().device_count().await.unwrap()
+    };
+
+    hub.begin(FULL);
+    let mut only_there = enrollment("waits");
+    only_there["iotHubs"] = json!([small_name]);
+    service.client().create_enrollment(&only_there).await.unwrap();
+    let waiting = registering(&service, "waits");
+    until("it waits", async || service.log().contains("it takes no more devices")).await;
+    hub.end();
+    assert_eq!(waiting.await.unwrap().hub.as_str(), small_name);
+
+    assert_eq!(service.hub(&["policy", "--failover", "true"]).await.last_line(), "hashed, with failover");
+    hub.begin(FULL);
+    let before = hub.met();
+    for number in 0..12 {
+        let name = format!("goes-{number}");
+        service.client().create_enrollment(&enrollment(&name)).await.unwrap();
+        let registered = registering(&service, &name).await.unwrap();
+        assert_eq!((registered.hub.as_str(), registered.round_trips), (large_name, 1), "{name}");
+    }
+    assert_eq!(hub.met(), before + 1, "then it was known");
+    let mut redirected = 0;
+    for number in 0..12 {
+        let id = RegistrationId::parse(format!("goes-{number}")).unwrap();
+        let explained = service.client().explain_registration(&id).await.unwrap().to_string();
+        redirected += usize::from(explained.contains("it failed with 403002"));
+    }
+    assert_eq!(redirected, 1);
+    let shown = service.hub(&["show", small_name]).await.stdout;
+    assert!(shown.contains("said it is full") && shown.contains("closed"), "{shown}");
+    hub.end();
+    assert_eq!((devices(&small).await, devices(&large).await), (1, 12));
+    assert_eq!(counted(&service, "registration").await, 13);
+}
+
+const FULL: Fault = Fault::Answers(
+    "HTTP/1.1 403 X\r\nConnection: close\r\nContent-Length: 48\r\n\r\n\
+     {\"Message\":\"ErrorCode:IotHubQuotaExceeded;full\"}",
+);

@@ -99,7 +99,7 @@ impl Linking {
     }
 
     /// Runs `muster hub` as an operator of the service.
-    async fn hub(&self, command: &[&str]) -> Ended {
+    pub async fn hub(&self, command: &[&str]) -> Ended {
         let ca = self.folder.path().join("ca.pem");
         std::fs::write(&ca, &self.ca_pem).unwrap();
         let (name, connection) = (command[0], self.connection_string());
@@ -336,4 +336,8 @@ async fn the_default_policy_is_shown_and_set() {
     assert_eq!(service.hub(&["policy", "geoLatency"]).await.last_line(), "geoLatency");
     assert_eq!(service.hub(&["policy"]).await.last_line(), "geoLatency");
     assert_eq!(service.hub(&["policy", "custom"]).await.code, 2);
+    let with = "geoLatency, with failover";
+    assert_eq!(service.hub(&["policy", "--failover", "true"]).await.last_line(), with);
+    assert_eq!(service.hub(&["policy"]).await.last_line(), with);
+    assert_eq!(service.hub(&["policy", "hashed", "--failover", "false"]).await.last_line(), "hashed");
 }

@@ -9,7 +9,8 @@
 
 use aws_lc_rs::hmac;
 use model::{
-    AccessDraft, AllocationPolicy, Etag, HubAccess, HubName, HubWay, IfMatch, Instance, LinkDraft, LinkedHub,
+    AccessDraft, AllocationPolicy, DefaultsDraft, Etag, HubAccess, HubName, HubWay, IfMatch, Instance,
+    LinkDraft, LinkedHub,
 };
 
 use crate::{Error, RecordKind};
@@ -65,12 +66,14 @@ pub(super) fn unlinked(
     Ok(next)
 }
 
-/// The instance with this policy where an enrollment has none.
-pub(super) fn with_policy(instance: &Instance, policy: AllocationPolicy) -> Result<Instance, Error> {
-    if policy == AllocationPolicy::Custom {
+/// The instance where this says how hubs are chosen when an enrollment does not.
+pub(super) fn with_defaults(instance: &Instance, draft: DefaultsDraft) -> Result<Instance, Error> {
+    let allocation_policy = draft.allocation_policy.unwrap_or(instance.allocation_policy);
+    if allocation_policy == AllocationPolicy::Custom {
         return Err(Error::Invalid("the custom allocation policy is for enrollments only".into()));
     }
-    Ok(Instance { allocation_policy: policy, ..instance.clone() })
+    let failover = draft.failover.unwrap_or(instance.failover);
+    Ok(Instance { allocation_policy, failover, ..instance.clone() })
 }
 
 /// The version of a link: a MAC over all that it says, so that it need not be stored and tells nothing of the key.

@@ -10,9 +10,7 @@ mod change;
 
 use std::sync::Arc;
 
-use model::{
-    AllocationPolicy, Etag, HubName, IdScope, IfMatch, Instance, LinkDraft, LinkedHub, OperationKind,
-};
+use model::{DefaultsDraft, Etag, HubName, IdScope, IfMatch, Instance, LinkDraft, LinkedHub, OperationKind};
 
 pub use change::MAX_LINKED_HUBS;
 
@@ -101,14 +99,14 @@ impl Provisioning {
         self.lacking(hub).await
     }
 
-    /// Sets how hubs are chosen where an enrollment does not say.
-    pub async fn set_allocation_policy(
+    /// Sets how hubs are chosen where an enrollment does not say. Returns the instance as it is now.
+    pub async fn set_allocation_defaults(
         &self,
         instance: &Instance,
-        policy: AllocationPolicy,
-    ) -> Result<(), Error> {
-        let decide = |current: &Instance| change::with_policy(current, policy);
-        self.change_instance(&instance.id_scope, decide).await.map(drop)
+        draft: DefaultsDraft,
+    ) -> Result<Instance, Error> {
+        let decide = |current: &Instance| change::with_defaults(current, draft);
+        Ok(self.change_instance(&instance.id_scope, decide).await?.1)
     }
 
     fn link(&self, instance: &Instance, hub: &LinkedHub) -> Result<Link, Error> {
@@ -143,7 +141,7 @@ impl Provisioning {
             .ok_or_else(|| Error::Invalid(format!("{} is no hub of this process any more", hub.name)))?;
         connector.lacking().await.map_err(|error| match error {
             HubError::Unavailable(delay) => Error::Invalid(format!("the hub cannot be asked: {delay}")),
-            HubError::Refused(reason) => {
+            HubError::Full(reason) | HubError::Refused(reason) => {
                 Error::Invalid(format!("the hub does not do what is asked: {reason}"))
             }
         })

@@ -6,14 +6,7 @@ use model::{
     WebhookAnswer, Wish, Work,
 };
 
-use super::{
-    Ended, Run,
-    carry_out::Ending,
-    leaving::{self, Leaving},
-    pauses,
-    plan::place,
-    step::Step,
-};
+use super::{Ended, Run, carry_out::Ending, leaving, pauses, plan::place, step::Step};
 use crate::{
     Error, Provisioning,
     allocate::{
@@ -58,33 +51,43 @@ impl Provisioning {
         let from = run.registration.assignment();
         let because = if answer.hub.as_ref() == Some(&hub) { Because::Webhook } else { Because::Stays };
         let order = place(&answered(&ask.wish, answer.initial_twin), from, hub.clone());
-        let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
-        let mut left = Leaving { standing: from.cloned(), trace: None };
-        let order: Order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
+        let next = self.order_next(run, order, Tries::default(), |next| {
+            next.payload = answer.payload;
+            if let Some(decision) = next.decisions.latest_mut() {
+                decision.chosen = Some(Chosen { hub, because });
+            }
+        });
+        match next.await? {
+            Some(next) => Ok(Box::pin(self.carry_out(&next)).await),
+            None => self.overtaken_by(run).await,
+        }
+    }
 
-        let work = Work::Order(Box::new(order));
+    /// The run as it goes on with this order, once that is on disk, the record changed besides; `None` when another
+    /// record has taken its place. What the hub of an earlier order may have been told is cleaned up.
+    pub(super) async fn order_next(
+        &self,
+        run: &Run,
+        order: Order,
+        tries: Tries,
+        change: impl FnOnce(&mut Registration),
+    ) -> Result<Option<Run>, Error> {
         let before = &run.registration;
+        let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
+        let mut left = leaving::give_up(&run.work, before.assignment());
+        let order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
+        let from = left.standing.clone();
         let mut next = Registration {
-            status: Status::Assigning { work, from: from.cloned(), tries: Tries::default() },
-            payload: answer.payload,
+            status: Status::Assigning { work: Work::Order(Box::new(order)), from, tries },
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
         };
-        if let Some(decision) = next.decisions.latest_mut() {
-            decision.chosen = Some(Chosen { hub, because });
-        }
+        change(&mut next);
         let expect = Expect::Version(before.record.etag.clone());
-        let change = Change::PutRegistration(Box::new(next.clone()));
-        let step = Step::new(&next.registration_id, expect, change)
+        let step = Step::new(&next.registration_id, expect, Change::PutRegistration(Box::new(next.clone())))
             .taking(&next.status)
             .leaving(left.trace, CleanupCause::Redirected);
-        if !self.take_step(&run.scope, step).await? {
-            return self.overtaken_by(run).await;
-        }
-        match Run::begun(&run.scope, &next) {
-            Some(next) => Ok(Box::pin(self.carry_out(&next)).await),
-            None => Err(Error::Broken("an order that is none".into())),
-        }
+        Ok(if self.take_step(&run.scope, step).await? { Run::begun(&run.scope, &next) } else { None })
     }
 }
 

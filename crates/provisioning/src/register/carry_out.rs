@@ -83,6 +83,7 @@ impl Provisioning {
         match self.tell(run, order).await? {
             Ok(told) => self.record_assigned(run, order, told).await,
             Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
+            Err(HubError::Full(reason)) => self.go_elsewhere(run, order, reason).await,
             Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
         }
     }
@@ -187,7 +188,7 @@ impl Provisioning {
     }
 
     /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
-    async fn again(&self, run: &Run, delay: Delay) -> Ended {
+    pub(super) async fn again(&self, run: &Run, delay: Delay) -> Ended {
         let announced = delay.retry_after.is_some();
         let (tries, pause) = pauses::after(&run.tries, self.clock.now(), pauses::FOR_A_DEVICE, delay);
         let later = self.later(run, tries, pause).await;

@@ -47,7 +47,9 @@ impl Provisioning {
         let cleaned = match self.remove(scope, cleanup).await? {
             Ok(cleaned) => cleaned,
             Err(HubError::Unavailable(delay)) => self.postpone(scope, cleanup, delay).await?,
-            Err(HubError::Refused(reason)) => self.postpone(scope, cleanup, reason.into()).await?,
+            Err(HubError::Full(reason) | HubError::Refused(reason)) => {
+                self.postpone(scope, cleanup, reason.into()).await?
+            }
         };
         match cleaned {
             Cleaned::Removed | Cleaned::NotThere | Cleaned::LeftAlone => {

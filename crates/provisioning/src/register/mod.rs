@@ -13,6 +13,7 @@ mod cancel;
 mod carry_out;
 mod challenge;
 mod cleanup;
+mod elsewhere;
 mod explain;
 mod identify;
 mod in_words;

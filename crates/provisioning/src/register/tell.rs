@@ -43,6 +43,8 @@ impl Provisioning {
         Ok(match self.fetch(from, old_hub).await {
             Ok(Some(carried)) => hub.receive_device(order, &carried).await.map(|()| Told::AsOrdered),
             Ok(None) => hub.ensure_device(&started_anew(order)).await.map(|()| Told::WithNothingCarried),
+            // That one has no room is no reason for the device to go to another than this.
+            Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
             Err(error) => Err(error),
         })
     }

@@ -97,7 +97,11 @@ impl InstanceConfig {
             allocation_policy: self.allocation_policy,
             access_policies: policies.collect::<anyhow::Result<_>>()?,
             linked_hubs: linked_hubs.clone(),
-            configured: Configured { allocation_policy: self.allocation_policy, linked_hubs },
+            configured: Configured {
+                allocation_policy: self.allocation_policy,
+                failover: self.failover,
+                linked_hubs,
+            },
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
             operation_key,

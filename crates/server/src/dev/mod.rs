@@ -145,6 +145,7 @@ fn instance(
         access_policies: vec![state.owner.clone()],
         configured: Configured {
             allocation_policy: AllocationPolicy::Hashed,
+            failover: false,
             linked_hubs: linked_hubs.clone(),
         },
         linked_hubs,

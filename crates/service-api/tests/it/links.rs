@@ -109,11 +109,16 @@ async fn a_hub_is_asked_before_it_is_linked_unless_that_is_waived() {
 async fn the_default_allocation_policy() {
     let world = World::new().await;
     let path = "/allocationPolicy";
-    assert_eq!(world.get(path).send().await.ok(), json!({"allocationPolicy": "hashed"}));
+    let before = world.get(path).send().await.ok();
+    assert_eq!(before["allocationPolicy"], "hashed");
     let changed = world.put(path, &json!({"allocationPolicy": "GeoLatency"})).send().await.ok();
-    assert_eq!(changed, json!({"allocationPolicy": "geoLatency"}));
-    assert_eq!(world.get(path).send().await.ok(), changed);
-    for body in [json!({}), json!({"allocationPolicy": "custom"})] {
+    assert_eq!(changed, json!({"allocationPolicy": "geoLatency", "failover": before["failover"]}));
+    for failover in [false, true] {
+        let changed = world.put(path, &json!({ "failover": failover })).send().await.ok();
+        assert_eq!(changed, json!({"allocationPolicy": "geoLatency", "failover": failover}));
+    }
+    let changed = world.get(path).send().await.ok();
+    for body in [json!({}), json!({"allocationPolicy": "custom"}), json!({"failover": "yes"})] {
         world.put(path, &body).send().await.refused(400_002);
     }
     assert_eq!(world.get(path).send().await.ok(), changed);

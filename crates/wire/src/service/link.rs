@@ -3,8 +3,8 @@
 //! `maxDevices`, for failover, are our own.
 
 use model::{
-    AccessDraft, AllocationPolicy, AllocationWeight, Certificate, HostPort, HubAccess, HubName, HubWay,
-    LinkDraft, LinkedHub, SymmetricKey,
+    AccessDraft, AllocationPolicy, AllocationWeight, Certificate, DefaultsDraft, HostPort, HubAccess,
+    HubName, HubWay, LinkDraft, LinkedHub, SymmetricKey,
 };
 use serde_json::Value;
 
@@ -129,19 +129,25 @@ fn masked(name: &HubName, access: &HubAccess) -> String {
     ConnectionString { host, key_name: access.policy.clone(), key }.to_string()
 }
 
-/// Reads `{"allocationPolicy": WORD}`: how hubs are chosen where an enrollment does not say.
-pub fn parse_default_policy(body: &[u8]) -> Result<AllocationPolicy, BodyError> {
+/// Reads `{"allocationPolicy": WORD, "failover": BOOL}`: how hubs are chosen where an enrollment does not say. One of the
+/// two may be left out, and stays as it is.
+pub fn parse_allocation_defaults(body: &[u8]) -> Result<DefaultsDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
+    let failover = members.flag("failover")?;
     let policy = members.word("allocationPolicy", &DEFAULT_POLICIES)?;
-    members.required("allocationPolicy", policy)
+    let allocation_policy = match (policy, failover) {
+        (None, None) => Some(members.required("allocationPolicy", None)?),
+        (policy, _) => policy,
+    };
+    Ok(DefaultsDraft { allocation_policy, failover })
 }
 
-/// Writes it.
-pub fn default_policy_json(policy: AllocationPolicy) -> Value {
+/// Writes both.
+pub fn allocation_defaults_json(policy: AllocationPolicy, failover: bool) -> Value {
     let word = DEFAULT_POLICIES.iter().find(|(_, meaning)| *meaning == policy).map(|(word, _)| *word);
     let mut json = Object::default();
-    json.put_some("allocationPolicy", word);
+    json.put_some("allocationPolicy", word).put("failover", failover);
     json.into_value()
 }
 
@@ -244,15 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn default_policies() {
+    fn allocation_defaults() {
         for (word, policy) in DEFAULT_POLICIES {
-            let json = default_policy_json(policy);
-            assert_eq!(json, json!({ "allocationPolicy": word }));
+            let json = allocation_defaults_json(policy, true);
+            assert_eq!(json, json!({ "allocationPolicy": word, "failover": true }));
             let upper = json!({ "AllocationPolicy": word.to_uppercase() }).to_string();
-            assert_eq!(parse_default_policy(upper.as_bytes()).unwrap(), policy);
+            let draft = DefaultsDraft { allocation_policy: Some(policy), failover: None };
+            assert_eq!(parse_allocation_defaults(upper.as_bytes()).unwrap(), draft);
         }
-        for body in ["{}", r#"{"allocationPolicy":"custom"}"#, "[]"] {
-            assert!(parse_default_policy(body.as_bytes()).is_err(), "{body}");
+        let draft = DefaultsDraft { allocation_policy: None, failover: Some(false) };
+        assert_eq!(parse_allocation_defaults(br#"{"failover":false}"#).unwrap(), draft);
+        for body in ["{}", r#"{"allocationPolicy":"custom"}"#, r#"{"failover":"yes"}"#, "[]"] {
+            assert!(parse_allocation_defaults(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

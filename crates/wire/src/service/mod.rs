@@ -35,8 +35,8 @@ pub use group::{group_json, parse_group};
 pub use individual::{individual_json, parse_individual};
 pub use latency::latency_json;
 pub use link::{
-    LinkError, LinkNotes, MASKED_KEY, default_policy_json, link_json, parse_ca_certificates,
-    parse_default_policy, parse_hub_connection, parse_link,
+    LinkError, LinkNotes, MASKED_KEY, allocation_defaults_json, link_json, parse_allocation_defaults,
+    parse_ca_certificates, parse_hub_connection, parse_link,
 };
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};

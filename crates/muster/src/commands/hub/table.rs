@@ -45,6 +45,7 @@ pub fn of_link(link: &Value) -> Table {
         ("circuit", text(link, "/health/circuit")),
         ("since", text(link, "/health/since")),
         ("tried again", text(link, "/health/retryAt")),
+        ("said it is full", text(link, "/health/fullAt")),
         ("last error", error.trim().to_owned()),
     ] {
         if !value.is_empty() {

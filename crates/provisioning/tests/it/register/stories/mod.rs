@@ -2,6 +2,7 @@
 
 mod crashes;
 mod deleted;
+mod full;
 mod lives;
 mod moving;
 mod webhook;

@@ -1,0 +1,100 @@
+//! Hubs that turn out to be full when they are told of a device. With failover the device is decided anew.
+//!
+//! Nothing was created at the full hub, as far as is known: an earlier try may have got through and its answer been lost.
+//! So the place there is to be cleaned up from the same commit on that sends the device elsewhere.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use model::{
+    AllocationPolicy, Decision, DecisionOutcome, EnrollmentRef, EnrollmentSettings, Failure, HubName, Order,
+    Registration,
+};
+
+use super::{Ended, Later, Run, pauses, plan::place};
+use crate::{
+    Error, Provisioning,
+    allocate::{self, Ailment, Choice, Latencies},
+};
+
+/// What Azure's hubs know as this.
+const QUOTA_EXCEEDED: u32 = 403_002;
+
+impl Provisioning {
+    /// Goes on with another hub. Without failover, and when no other would do, the device waits until there is room.
+    pub(super) async fn go_elsewhere(
+        &self,
+        run: &Run,
+        order: &Order,
+        reason: String,
+    ) -> Result<Ended, Error> {
+        let Some((hub, decision)) = self.another_hub(run, order).await? else {
+            return Ok(self.again(run, reason.into()).await);
+        };
+        let now = self.clock.now();
+        let (tries, pause) = match run.tries.count {
+            // At once, but not again and again: hubs that are all full would send it round.
+            0 => pauses::paused(&run.tries, now, Duration::ZERO, reason.clone()),
+            _ => pauses::after(&run.tries, now, pauses::FOR_A_DEVICE, reason.clone().into()),
+        };
+        let elsewhere = place(&order.wish(), run.registration.assignment(), hub.clone());
+        let failure = Failure { code: QUOTA_EXCEEDED, message: reason.clone() };
+        let next = self.order_next(run, elsewhere, tries, |next| {
+            if let Some(last) = next.decisions.latest_mut().filter(|last| last.ended.is_none()) {
+                (last.outcome, last.ended) = (DecisionOutcome::Failed(failure), Some(now));
+            }
+            next.decisions.push(decision);
+        });
+        let Some(again) = next.await? else { return self.overtaken_by(run).await };
+        let id = &run.registration.registration_id;
+        tracing::info!(registration.id = %id, full = %order.hub, hub.name = %hub, "the device goes to another hub");
+        Ok(Ended::Later(Box::new(Later { again, pause, reason, announced: true })))
+    }
+
+    /// The hub for a device that is new at a full one, and how it was chosen; `None` when it is to wait there. It lives
+    /// there, or failover is off, or its webhook wants it there, or no other hub is well.
+    async fn another_hub(&self, run: &Run, order: &Order) -> Result<Option<(HubName, Decision)>, Error> {
+        let (before, standing) = (&run.registration, run.registration.assignment());
+        let instance = self.store.instance(&run.scope).await?.filter(|instance| instance.failover);
+        let settings = self.settings_of(run).await?;
+        let (Some(instance), Some(settings)) = (instance, settings) else { return Ok(None) };
+        let lives_there = standing.is_some_and(|at| at.place() == order.place());
+        if lives_there || allocate::policy(&instance, &settings).0 == AllocationPolicy::Custom {
+            return Ok(None);
+        }
+        let mut situation = self.situation(&instance, &settings, standing.map(|at| &at.hub), None);
+        // Where the device came from is forgotten, but not how far it was to the hubs.
+        situation.latencies = before.decisions.latest().map(latencies).unwrap_or_default();
+        situation.ailing.insert(order.hub.clone(), Ailment::Full);
+        let allocation = allocate::choose(&instance, &settings, &before.registration_id, &situation);
+        let Choice::Hub(chosen) = &allocation.choice else { return Ok(None) };
+        // Where all are down or full none is passed over.
+        let is_well = !situation.ailing.contains_key(&chosen.hub);
+        let is_home = situation.current.as_ref() == Some(&chosen.hub);
+        if chosen.hub == order.hub || !(is_well || is_home) {
+            return Ok(None);
+        }
+        let returning = before.decisions.latest().and_then(|last| last.returning.clone());
+        let decision = allocation.decision(before.enrollment.clone(), self.clock.now());
+        Ok(Some((chosen.hub.clone(), Decision { returning, ..decision })))
+    }
+
+    /// Of the enrollment that let the device in, if that is there still.
+    async fn settings_of(&self, run: &Run) -> Result<Option<EnrollmentSettings>, Error> {
+        let Registration { registration_id, enrollment, .. } = &run.registration;
+        Ok(match enrollment {
+            EnrollmentRef::Individual => {
+                self.store.individual(&run.scope, registration_id).await?.map(|found| found.settings)
+            }
+            EnrollmentRef::Group(group) => {
+                self.store.group(&run.scope, group).await?.map(|found| found.settings.clone())
+            }
+        })
+    }
+}
+
+/// How far the hubs were from the device when it was decided.
+fn latencies(decision: &Decision) -> Latencies {
+    let Some(source) = &decision.latencies_from else { return Latencies::default() };
+    let known = decision.candidates.iter().filter_map(|it| Some((it.hub.clone(), it.latency?)));
+    Latencies::from(source.clone(), Arc::new(known.collect::<HashMap<_, _>>()))
+}

@@ -1,0 +1,140 @@
+//! Hubs that turn out to be full when they are told of a device. The instance fails over unless a story says otherwise.
+
+use std::time::Duration;
+
+use model::{DecisionOutcome, Exclusion, HubName, IndividualEnrollment, Substatus};
+use provisioning::{
+    ports::HubError,
+    register::{Cleaned, Ended, Later, Run},
+};
+use testkit::{hub::Failure, sample};
+
+use super::{Policy, reported, wanting};
+use crate::register::world::{Device, HUBS, SCOPE, World, assigned, individual};
+
+fn full() -> Failure {
+    Failure::Before(HubError::Full("no more devices (403 IotHubQuotaExceeded)".into()))
+}
+
+/// A device that may go to either of the linked hubs, what is under way for it, and the hub that it is on its way to.
+async fn on_its_way(enrollment: IndividualEnrollment) -> (World, Device, Run, HubName) {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(enrollment).await;
+    let run = world.run(&device).await;
+    let hub = sample::hub_name(run.waits_for());
+    (world, device, run, hub)
+}
+
+fn other(hub: &HubName) -> HubName {
+    sample::hub_name(if hub.as_str() == HUBS[0] { HUBS[1] } else { HUBS[0] })
+}
+
+async fn later(world: &World, run: &Run) -> Later {
+    match world.provisioning.carry_out(run).await {
+        Ended::Later(later) => *later,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// At once, and the decisions say why.
+#[tokio::test]
+async fn a_new_device_goes_to_another() {
+    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+    world.hub(hub.as_str()).fail_next(full());
+    let next = later(&world, &run).await;
+    assert_eq!((next.pause, next.again.waits_for()), (Duration::ZERO, other(&hub).as_str()));
+    let registration = world.finish(&next.again).await;
+    assert_eq!(assigned(&registration).hub, other(&hub));
+    assert_eq!(assigned(&registration).substatus, Substatus::InitialAssignment);
+
+    let [first, second] = &registration.decisions.iter().collect::<Vec<_>>()[..] else { panic!("not two") };
+    let DecisionOutcome::Failed(failure) = &first.outcome else { panic!("{first:?}") };
+    assert!(failure.code == 403_002 && failure.message.contains("no more devices"), "{failure:?}");
+    assert_eq!(second.skipped().collect::<Vec<_>>(), [&hub]);
+    let excluded = second.candidates.iter().find(|candidate| candidate.hub == hub).unwrap().excluded;
+    assert_eq!((excluded, &second.outcome), (Some(Exclusion::Full), &DecisionOutcome::Assigned));
+    assert_eq!(world.clean_up().await, [Cleaned::NotThere]);
+    assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
+}
+
+/// An earlier try got through after all: what it made is removed again.
+#[tokio::test]
+async fn what_an_earlier_try_made_is_cleaned_up() {
+    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+    world.hub(hub.as_str()).fail_next(Failure::After(HubError::Unavailable("lost".into())));
+    world.hub(hub.as_str()).fail_next(full());
+    let tried = later(&world, &run).await;
+    let next = later(&world, &tried.again).await;
+    assert!(next.pause > Duration::ZERO, "no hub is asked without pause");
+    let world = world.restarted().await;
+    let [found] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    world.finish(found).await;
+    assert_eq!(world.hubs_of("dev-1").len(), 2, "for a moment");
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
+}
+
+/// With failover off, with no other hub to go to, and where all are full, it waits, and the pauses grow.
+#[tokio::test]
+async fn a_device_without_a_choice_waits() {
+    let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
+    world.change_instance(|instance| instance.failover = false).await;
+    world.hub(hub.as_str()).fail_next(full());
+    let next = later(&world, &run).await;
+    assert_eq!((next.pause.as_secs(), next.again.waits_for()), (1, hub.as_str()));
+    assert_eq!(assigned(&world.finish(&next.again).await).hub, hub);
+
+    let (world, _, run, hub) = on_its_way(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.hub(hub.as_str()).fail_next(full());
+    assert_eq!(later(&world, &run).await.again.waits_for(), hub.as_str());
+
+    let (world, _, run, _) = on_its_way(individual("dev-1")).await;
+    let (mut run, mut pauses) = (run, Vec::new());
+    for _ in 0..5 {
+        world.hub(run.waits_for()).fail_next(full());
+        let next = later(&world, &run).await;
+        pauses.push(next.pause.as_secs());
+        run = next.again;
+    }
+    assert_eq!(pauses, [0, 2, 4, 8, 16], "round and round, ever more slowly");
+    let home = assigned(&world.finish(&run).await).hub;
+    world.clean_up().await;
+    assert_eq!(world.hubs_of("dev-1"), [home]);
+}
+
+/// It is new there and lives elsewhere: it stays, with its data.
+#[tokio::test]
+async fn a_device_that_was_moving_goes_back() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let run = world.run(&device).await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
+    world.hub(HUBS[1]).fail_next(full());
+    let next = later(&world, &run).await;
+    let back = world.finish(&next.again).await;
+    assert_eq!(assigned(&back).hub.as_str(), HUBS[0]);
+    assert_eq!(assigned(&back).substatus, Substatus::ReprovisionedToInitialAssignment);
+    assert_eq!(world.clean_up().await, [Cleaned::NotThere]);
+    assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
+}
+
+/// A hub that cannot be read for want of room is waited for: the data are there.
+#[tokio::test]
+async fn the_old_hub_is_full() {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let run = world.run(&device).await;
+    world.hub(HUBS[0]).fail_next(full());
+    let next = later(&world, &run).await;
+    assert_eq!((next.pause.as_secs(), next.again.waits_for()), (1, HUBS[1]));
+    assert_eq!(assigned(&world.finish(&next.again).await).substatus, Substatus::DeviceDataMigrated);
+}
