@@ -16,7 +16,10 @@ use muster_fuzz::{
     service::{SCOPE, device_token},
     tls::CLIENT_KEY_DER,
 };
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, GeneralSubtree, IsCa, Issuer,
+    KeyPair, NameConstraints, SanType,
+};
 use testkit::ca::{Authority, Form, KeyKind, Profile};
 use wire::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
@@ -162,6 +165,53 @@ fn certificates() {
     for (name, chain) in chains {
         put("certificate_chain", name, &framed(&chain));
     }
+    constrained();
+}
+
+/// Chains below a CA that may issue for some names only: let in, refused, and of forms that are not supported.
+fn constrained() {
+    let directory = |organization: &str| {
+        let mut name = DistinguishedName::new();
+        name.push(DnType::OrganizationName, organization);
+        GeneralSubtree::DirectoryName(name)
+    };
+    let dns = |name: &str| GeneralSubtree::DnsName(name.into());
+    let range = || GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([192, 0, 2, 0], 24));
+    let range_v6 = || GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0x20; 16], 32));
+    let mail = || GeneralSubtree::Rfc822Name("plant.example".into());
+    let cases = [
+        ("permitted_dns", vec![dns("plant.example"), dns("a")], vec![]),
+        ("excluded_dns", vec![], vec![dns("dev-1.plant.example")]),
+        ("permitted_directory", vec![directory("Plant")], vec![]),
+        ("excluded_directory", vec![], vec![directory("Plant")]),
+        ("permitted_addresses", vec![range(), range_v6()], vec![]),
+        ("excluded_addresses", vec![], vec![range(), range_v6()]),
+        ("mixed", vec![dns("example"), range(), directory("Plant"), mail()], vec![dns("x.example"), mail()]),
+    ];
+    for (name, permitted_subtrees, excluded_subtrees) in cases {
+        let constraints = NameConstraints { permitted_subtrees, excluded_subtrees };
+        put("certificate_chain", &format!("constrained_{name}"), &framed(&below(constraints)));
+    }
+}
+
+/// A leaf with a name of each form, and a CA with these constraints that issued it.
+fn below(constraints: NameConstraints) -> Vec<Vec<u8>> {
+    let (ca_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.name_constraints = Some(constraints);
+    let mut leaf = CertificateParams::default();
+    leaf.distinguished_name = DistinguishedName::new();
+    leaf.distinguished_name.push(DnType::OrganizationName, "Plant");
+    leaf.distinguished_name.push(DnType::CommonName, DEVICE);
+    leaf.subject_alt_names = vec![
+        SanType::DnsName("dev-1.plant.example".try_into().expect("a name")),
+        SanType::IpAddress([192, 0, 2, 7].into()),
+        SanType::Rfc822Name("dev-1@plant.example".try_into().expect("an address")),
+    ];
+    let root = ca.self_signed(&ca_key).expect("a certificate").der().to_vec();
+    let issued = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).expect("a certificate");
+    vec![issued.der().to_vec(), root]
 }
 
 fn tls_clients() {

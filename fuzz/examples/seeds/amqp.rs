@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use muster_fuzz::service::{SCOPE, device_token};
+use testkit::sample;
 use wire::amqp::{
     AmqpError, Attach, Begin, Body, Close, DeliveryState, Detach, Disposition, End, Entries, Flow, Frame,
     LinkFlow, Message, MessageId, Open, Performative, Properties, Protocol, Role, SaslCode, SaslFrame,
@@ -53,6 +54,81 @@ pub fn write() {
         put("device_amqp", name, &life.concat());
     }
     put("device_amqp", "bare", &[header(Protocol::Amqp), frames(&beginning)].concat());
+    for (name, life) in edges(&address, &beginning, &register) {
+        let login = [header(Protocol::Sasl), sasl_frame(&plain(&address, &token)), header(Protocol::Amqp)];
+        put("device_amqp", name, &[login.concat(), life].concat());
+    }
+    put("device_amqp", "tpm", &by_tpm());
+}
+
+/// What clients may do and hardly any does.
+fn edges(address: &str, beginning: &[Performative], register: &Message) -> [(&'static str, Vec<u8>); 4] {
+    let mut small = beginning.to_vec();
+    if let [Performative::Open(open), _, Performative::Attach(attach), ..] = &mut small[..] {
+        open.max_frame_size = 512;
+        attach.name = "n".repeat(200);
+    }
+    small.push(transfer(0, 0, &Message { body: Body::of("{"), ..register.clone() }));
+    small.push(attach(2, Role::Sender, &address.replace("dev-1", &"d".repeat(100))));
+
+    let mut wraps = beginning.to_vec();
+    if let [_, Performative::Begin(begin), ..] = &mut wraps[..] {
+        (begin.next_outgoing_id, begin.incoming_window) = (u32::MAX, 1);
+    }
+    wraps.push(transfer(0, u32::MAX, register));
+    wraps.push(flow(u32::MAX, u32::MAX, false));
+    wraps.push(flow(u32::MAX, 3, true));
+    let last = Some(3);
+    let (role, state) = (Role::Receiver, Some(DeliveryState::Accepted));
+    wraps.push(Performative::Disposition(Disposition { role, first: u32::MAX, last, settled: false, state }));
+
+    let Performative::Transfer(whole) = transfer(0, 0, register) else { return Default::default() };
+    let part = |range, more, aborted| {
+        let payload = whole.payload.slice(range);
+        Performative::Transfer(Transfer { payload, more, aborted, ..whole.clone() })
+    };
+    let cut = [
+        part(0..9, true, false),
+        part(9..9, true, true),
+        part(0..20, true, false),
+        part(20..whole.payload.len(), false, false),
+        Performative::Transfer(Transfer { resume: true, ..whole.clone() }),
+    ];
+    let again = [on_channel(1, &beginning[1..]), on_channel(1, &[transfer(0, 0, register)])].concat();
+    let end = on_channel(0, &[Performative::End(End { error: None })]);
+    [
+        ("small_frames", frames(&small)),
+        ("wraps", frames(&wraps)),
+        ("parts", [frames(beginning), frames(&cut)].concat()),
+        ("sessions", [frames(beginning), again, end, frames(&beginning[1..])].concat()),
+    ]
+}
+
+/// Credit for the link to the client, counted from anywhere.
+fn flow(from: u32, granted: u32, drain: bool) -> Performative {
+    let link = LinkFlow {
+        handle: 1,
+        delivery_count: Some(from),
+        link_credit: Some(granted),
+        available: Some(u32::MAX),
+        drain,
+    };
+    let window = Flow { next_incoming_id: Some(from), incoming_window: granted, ..Flow::default() };
+    Performative::Flow(Flow { link: Some(link), echo: true, ..window })
+}
+
+/// A login by a TPM that is not enrolled.
+fn by_tpm() -> Vec<u8> {
+    let key = sample::tpm_public(7);
+    let first = [format!("\0{SCOPE}\0dev-1\0").as_bytes(), &key[..]].concat();
+    let init = SaslInit {
+        mechanism: "TPM".into(),
+        initial_response: Some(first.into()),
+        hostname: Some(SCOPE.into()),
+    };
+    let response = |bytes: &[u8]| SaslFrame::Response([&[0], bytes].concat().into());
+    let dialogue = [SaslFrame::Init(init), response(&key), response(&[]), response(b"token")];
+    [header(Protocol::Sasl), dialogue.iter().map(sasl_frame).collect::<Vec<_>>().concat()].concat()
 }
 
 fn sasl(address: &str) {
@@ -176,9 +252,13 @@ pub fn sasl_frame(frame: &SaslFrame) -> Vec<u8> {
 
 /// Frames on channel 0.
 pub fn frames(performatives: &[Performative]) -> Vec<u8> {
+    on_channel(0, performatives)
+}
+
+fn on_channel(channel: u16, performatives: &[Performative]) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     for performative in performatives {
-        let frame = Frame { channel: 0, performative: Some(performative.clone()) };
+        let frame = Frame { channel, performative: Some(performative.clone()) };
         encode_frame(&frame, 65_536, &mut bytes).expect("a frame");
     }
     bytes.to_vec()
