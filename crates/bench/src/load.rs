@@ -263,10 +263,15 @@ where
     Ok((Cost { cpu: cpu / devices, rate: f64::from(devices) / wall.as_secs_f64() }, results))
 }
 
+/// The names of the devices of a measurement.
+pub fn registration_ids(size: Size) -> anyhow::Result<Vec<RegistrationId>> {
+    let ids = (0..size.devices).map(|number| RegistrationId::parse(format!("device-{number:05}")));
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 /// The devices of a measurement, enrolled.
 async fn devices(server: &Server, kind: Kind, size: Size) -> anyhow::Result<Arc<[Device]>> {
-    let ids = (0..size.devices).map(|number| RegistrationId::parse(format!("device-{number:05}")));
-    let ids: Vec<RegistrationId> = ids.collect::<Result<_, _>>()?;
+    let ids = registration_ids(size)?;
     match kind {
         Kind::Key => {
             let key = server.group_key()?;
@@ -307,7 +312,8 @@ fn enrollment(identity: &Identity, id: &RegistrationId) -> Value {
     })
 }
 
-fn service(server: &Server) -> anyhow::Result<ServiceClient> {
+/// The service endpoint, for operators.
+pub fn service(server: &Server) -> anyhow::Result<ServiceClient> {
     let connection = ConnectionString::parse(&server.ready.service)?;
     Ok(ServiceClient::new(&connection, server.ready.https, server.endpoint()?.trust)?)
 }

@@ -52,7 +52,7 @@ enum Part {
     Transports,
     /// Only registrations per second while one of three hubs is in trouble.
     Outage,
-    /// Only the challenge to a TPM, against the RSA in it.
+    /// Only registrations of devices with a TPM, and their challenge, against the RSA in it.
     Tpm,
     /// Completes handshakes and answers with a fixed reply.
     #[command(hide = true)]
@@ -91,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
         Some(Part::Transports) => transports(program.size()).await,
-        Some(Part::Tpm) => tpm(),
+        Some(Part::Tpm) => tpm(program.size()).await,
         Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
@@ -108,7 +108,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
     decisions().await?;
-    tpm()?;
+    tpm(size).await?;
     outage(size).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
@@ -135,7 +135,7 @@ async fn decisions() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tpm() -> anyhow::Result<()> {
-    table::tpm(&tpm::measure()?);
+async fn tpm(size: load::Size) -> anyhow::Result<()> {
+    table::tpm(&tpm::measure(size).await?);
     Ok(())
 }

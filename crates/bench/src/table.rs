@@ -87,14 +87,29 @@ pub fn decisions(rates: &[Rates]) {
     println!("a decision: the hub for a device of a group, with the record of what was considered.\n");
 }
 
-/// A TPM's challenge.
+/// Devices with a TPM.
 pub fn tpm(costs: &Costs) {
-    let mut table = table(&["challenge to a TPM with RSA-2048 keys", "µs", "÷ bare"]);
-    let ratio = costs.challenge.as_secs_f64() / costs.rsa.as_secs_f64();
-    table.add_row(row("two bare RSA-OAEP encryptions", &[micros(costs.rsa), String::new()]));
-    table.add_row(row("the whole challenge", &[micros(costs.challenge), format!("{ratio:.2}")]));
+    let mut table = table(&["devices with a TPM and RSA-2048 keys", "µs", "÷ bare", "per second"]);
+    let mut add = |title: &str, time: Duration, rate: String| {
+        let ratio = format!("{:.2}", time.as_secs_f64() / costs.rsa.as_secs_f64());
+        table.add_row(row(title, &[micros(time), ratio, rate]));
+    };
+    add("two bare RSA-OAEP encryptions", costs.rsa, String::new());
+    add("a challenge alone", costs.challenge, String::new());
+    for (connection, [first, again]) in
+        [("fresh", costs.registrations.fresh), ("kept", costs.registrations.kept)]
+    {
+        add(&format!("a whole registration, {connection} connection, first"), first.cpu, rate(first));
+        add(&format!("a whole registration, {connection} connection, again"), again.cpu, rate(again));
+    }
     println!("{table}");
-    println!("one core, both in turn; keys come as moduli each time, as from a TPM\n");
+    println!(
+        "a registration: a challenge and its proof over HTTPS, and a second blob with the key for the hub, so"
+    );
+    println!(
+        "four RSA encryptions; server CPU, with the TPMs on the load's side. Keys come as moduli each time, as"
+    );
+    println!("from a TPM; rates are wall rates with the load on the same cores.\n");
 }
 
 /// Registrations while a hub is in trouble.

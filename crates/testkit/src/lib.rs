@@ -1,4 +1,4 @@
-//! What tests of several crates share. Only ever a development dependency.
+//! What tests of several crates share, and the load of `make bench`. Never part of the product.
 //!
 //! * [`store_suite`]: what every engine behind the `Store` port must pass.
 //! * [`sample`]: records with every field filled, in every variant.

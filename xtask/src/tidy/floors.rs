@@ -166,6 +166,7 @@ const FLOORS: [Floor; 17] = [
             "embedded-hub",
             "fleet",
             "server",
+            "testkit",
         ],
     ),
     floor("xtask", &[]),

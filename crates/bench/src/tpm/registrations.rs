@@ -1,0 +1,170 @@
+//! Whole registrations of devices with a TPM, over HTTPS: the challenge, its proof, and the key that the device is handed.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use fleet::{BulkMode, Endpoint, ServiceClient};
+use futures_util::{StreamExt, stream};
+use http::Method;
+use model::RegistrationId;
+use net::client::{Call, Deadlines, HttpsConnection};
+use provisioning::ports::Clock;
+use serde_json::{Value, json};
+use server::SystemClock;
+use testkit::tpm::{Kind, SoftTpm};
+use wire::sas;
+
+use crate::{
+    child::Server,
+    load::{Cost, Size, measured, registration_ids, service},
+};
+
+/// TPMs that the devices share. RSA keys take long to make, and the server cannot tell: it is sent them each time.
+const TPMS: usize = 8;
+
+const DEADLINES: Deadlines =
+    Deadlines { connect: Duration::from_secs(30), exchange: Duration::from_secs(60) };
+
+/// First registrations and repeated ones.
+pub struct Registrations {
+    /// On a fresh connection, which serves both the challenge and its proof.
+    pub fresh: [Cost; 2],
+    /// On a kept one.
+    pub kept: [Cost; 2],
+}
+
+/// Measures both, each on a server of its own.
+pub async fn measure(size: Size) -> anyhow::Result<Registrations> {
+    eprintln!("TPMs, https …");
+    let tpms: Vec<_> = (0..TPMS).map(|_| Arc::new(SoftTpm::new(Kind::Rsa, Kind::Rsa))).collect();
+    Ok(Registrations { fresh: twice(&tpms, size, false).await?, kept: twice(&tpms, size, true).await? })
+}
+
+/// Registers all devices, then all of them again.
+async fn twice(tpms: &[Arc<SoftTpm>], size: Size, kept: bool) -> anyhow::Result<[Cost; 2]> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let devices: Arc<[Device]> = enrolled(&server, tpms, size).await?.into();
+    let endpoint = server.endpoint()?;
+    let costs = if kept {
+        let open = stream::iter(0..size.concurrency).map(|_| connect(&endpoint));
+        let opened: Vec<_> = open.buffered(size.concurrency).collect().await;
+        let connections = opened.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let (first, connections) = on_kept(&server, connections, &devices, size).await?;
+        [first, on_kept(&server, connections, &devices, size).await?.0]
+    } else {
+        [on_fresh(&server, &devices, size).await?, on_fresh(&server, &devices, size).await?]
+    };
+    server.stop()?;
+    Ok(costs)
+}
+
+async fn on_fresh(server: &Server, devices: &Arc<[Device]>, size: Size) -> anyhow::Result<Cost> {
+    let endpoint = server.endpoint()?;
+    let calls = (0..devices.len()).map(|at| {
+        let (endpoint, devices) = (endpoint.clone(), Arc::clone(devices));
+        async move { devices[at].register(&mut connect(&endpoint).await?, &endpoint).await }
+    });
+    Ok(measured(server, calls, size).await?.0)
+}
+
+/// Each connection serves every so-manieth device.
+async fn on_kept(
+    server: &Server,
+    connections: Vec<HttpsConnection>,
+    devices: &Arc<[Device]>,
+    size: Size,
+) -> anyhow::Result<(Cost, Vec<HttpsConnection>)> {
+    let (endpoint, step) = (server.endpoint()?, connections.len());
+    let calls = connections.into_iter().enumerate().map(|(first, mut connection)| {
+        let (endpoint, devices) = (endpoint.clone(), Arc::clone(devices));
+        async move {
+            for device in devices.iter().skip(first).step_by(step) {
+                device.register(&mut connection, &endpoint).await?;
+            }
+            Ok(connection)
+        }
+    });
+    measured(server, calls, size).await
+}
+
+async fn connect(endpoint: &Endpoint) -> anyhow::Result<HttpsConnection> {
+    let config = endpoint.trust.anonymous();
+    Ok(HttpsConnection::open(endpoint.host.as_str(), endpoint.https_port, config, DEADLINES).await?)
+}
+
+/// A device and its TPM.
+struct Device {
+    id: RegistrationId,
+    tpm: Arc<SoftTpm>,
+    body: String,
+}
+
+async fn enrolled(server: &Server, tpms: &[Arc<SoftTpm>], size: Size) -> anyhow::Result<Vec<Device>> {
+    let ids = registration_ids(size)?;
+    let devices = ids.into_iter().zip(tpms.iter().cycle()).map(|(id, tpm)| Device::new(id, tpm));
+    let devices: Vec<_> = devices.collect();
+    let mut service = service(server)?;
+    for some in devices.chunks(ServiceClient::BULK_LIMIT) {
+        let enrollments: Vec<Value> = some.iter().map(Device::enrollment).collect();
+        service.bulk(BulkMode::Create, &enrollments).await?;
+    }
+    Ok(devices)
+}
+
+impl Device {
+    fn new(id: RegistrationId, tpm: &Arc<SoftTpm>) -> Device {
+        let identity = tpm.identity();
+        let keys = json!({
+            "endorsementKey": identity.endorsement_key,
+            "storageRootKey": identity.storage_root_key,
+        });
+        let body = json!({"registrationId": id, "tpm": keys}).to_string();
+        Device { id, tpm: Arc::clone(tpm), body }
+    }
+
+    fn enrollment(&self) -> Value {
+        let endorsement_key = &self.tpm.identity().endorsement_key;
+        let attestation = json!({"type": "tpm", "tpm": {"endorsementKey": endorsement_key}});
+        json!({"registrationId": self.id, "attestation": attestation})
+    }
+
+    /// The challenge, its proof, and the key that comes with the assignment. The time that it takes to open the challenge
+    /// is the load's.
+    async fn register(&self, connection: &mut HttpsConnection, endpoint: &Endpoint) -> anyhow::Result<()> {
+        let resource = format!("{}/registrations/{}", endpoint.id_scope, self.id);
+        let route = format!("/{resource}/register");
+        let challenge = self.call(connection, Method::PUT, &route, None).await?;
+        let blob = challenge["authenticationKey"]
+            .as_str()
+            .with_context(|| format!("not challenged: {challenge}"))?;
+        let key = self.tpm.open(&STANDARD.decode(blob)?).key;
+        let expiry = u64::try_from(SystemClock.now().unix_seconds())? + 3600;
+        let token = sas::sign(&resource, key.as_bytes(), expiry, Some("registration"));
+        let mut told = self.call(connection, Method::PUT, &route, Some(&token)).await?;
+        while told["status"] == "assigning" {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let operation = told["operationId"].as_str().context("no operation")?;
+            let route = format!("/{resource}/operations/{operation}");
+            told = self.call(connection, Method::GET, &route, Some(&token)).await?;
+        }
+        match told.pointer("/registrationState/tpm/authenticationKey") {
+            Some(_) => Ok(()),
+            None => bail!("not assigned: {told}"),
+        }
+    }
+
+    async fn call(
+        &self,
+        connection: &mut HttpsConnection,
+        method: Method,
+        route: &str,
+        authorization: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        let body = if method == Method::PUT { self.body.clone().into() } else { bytes::Bytes::new() };
+        let path_and_query = format!("{route}?api-version=2021-06-01");
+        let call = Call { method, path_and_query, authorization, body, ..Call::default() };
+        Ok(serde_json::from_slice(connection.call(call).await?.body())?)
+    }
+}
