@@ -58,6 +58,9 @@ fn required() -> bool {
 impl InstanceConfig {
     /// What no single value shows: names that must differ, and hubs that must exist.
     pub(super) fn consistent(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
+        if service_api::is_service_path(&format!("/{}", self.id_scope)) {
+            anyhow::bail!("id_scope {} is a word of the service operations endpoint", self.id_scope);
+        }
         if self.service_hosts.is_empty() {
             anyhow::bail!("service_hosts is empty: nobody could reach its service operations endpoint");
         }

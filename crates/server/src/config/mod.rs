@@ -232,6 +232,7 @@ rights = \"EnrollmentRead\"
             ("name = \"hub2\"", "name = \"HUB1\"", "stands twice"),
             ("embedded_hub = \"hub2\"", "embedded_hub = \"hub1\"", "stands twice"),
             ("[\"dps.plant.example\"]", "[]", "service_hosts is empty"),
+            ("\"0ne00000001\"", "\"Usage\"", "a word of the service operations endpoint"),
             ("[[instance.linked_hub]]", POLICY_AGAIN, "\"ProvisioningServiceOwner\" stands twice"),
         ];
         for (right, wrong, expected) in cases {
