@@ -71,22 +71,9 @@ async fn an_assignment_that_hangs_is_seen_and_called_off_and_its_clean_up_given_
     let link = format!("HostName={DOWN}:1;SharedAccessKeyName=iothubowner;SharedAccessKey={key}");
     let ended = world.muster(&["hub", "link", "--no-check", &link], &[]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    let enrollment =
-        json!({"registrationId": "device-1", "attestation": {"type": "symmetricKey"}, "iotHubs": [DOWN]});
-    let enrollment = world.service().create_enrollment(&enrollment).await.unwrap();
-    let key = enrollment["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap();
-    let register = ["device", "register", "--registration-id", "device-1", "--key", key];
-
-    let operator = async {
-        let row = until(&world, &["list"], &["device-1", "assigning", DOWN, "Z"]).await;
-        let ended = registration(&world, &["explain", "device-1"]).await;
-        assert!(ended.code == 0 && ended.stdout.contains(DOWN), "{row} {ended:?}");
-        until(&world, &["show", "device-1"], &["goes to", DOWN, "waits because", "next try"]).await;
-        let ended = registration(&world, &["cancel", "device-1"]).await;
-        assert_eq!(ended.last_line(), "the assignment of device-1 is called off; it has no hub", "{ended:?}");
-    };
-    let (registered, ()) = tokio::join!(world.muster(&register, &[]), operator);
-    assert!(registered.code == 1 && registered.stderr.contains("409205"), "{registered:?}");
+    for id in ["device-1", "device-2", "device-3"] {
+        hangs_and_is_called_off(&world, id).await;
+    }
 
     let ended = registration(&world, &["list", "--status", "failed"]).await;
     assert!(ended.stdout.contains("409205"), "{ended:?}");
@@ -98,11 +85,35 @@ async fn an_assignment_that_hangs_is_seen_and_called_off_and_its_clean_up_given_
     let forget = ["cleanups", "--forget", &format!("{DOWN}/device-1")];
     let ended = registration(&world, &forget).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    let ended = registration(&world, &["cleanups"]).await;
-    assert_eq!(ended.last_line(), "nothing is to be removed from hubs", "{ended:?}");
     let ended = registration(&world, &forget).await;
     assert!(ended.code == 1 && ended.stderr.contains("404210"), "{ended:?}");
+    for (hub, count) in [("other.example", "0 devices"), (DOWN, "2 devices"), (DOWN, "0 devices")] {
+        let ended = registration(&world, &["cleanups", "--forget", hub]).await;
+        assert!(ended.code == 0 && ended.stdout.starts_with(count), "{ended:?}");
+    }
+    let ended = registration(&world, &["cleanups"]).await;
+    assert_eq!(ended.last_line(), "nothing is to be removed from hubs", "{ended:?}");
     world.stop().await;
+}
+
+/// A device that is sent to the hub that is down, until an operator calls that off.
+async fn hangs_and_is_called_off(world: &World, id: &str) {
+    let enrollment =
+        json!({"registrationId": id, "attestation": {"type": "symmetricKey"}, "iotHubs": [DOWN]});
+    let enrollment = world.service().create_enrollment(&enrollment).await.unwrap();
+    let key = enrollment["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap();
+    let register = ["device", "register", "--registration-id", id, "--key", key];
+    let operator = async {
+        let row = until(world, &["list"], &[id, "assigning", DOWN, "Z"]).await;
+        let ended = registration(world, &["explain", id]).await;
+        assert!(ended.code == 0 && ended.stdout.contains(DOWN), "{row} {ended:?}");
+        until(world, &["show", id], &["goes to", DOWN, "waits because", "next try"]).await;
+        let ended = registration(world, &["cancel", id]).await;
+        let told = format!("the assignment of {id} is called off; it has no hub");
+        assert_eq!(ended.last_line(), told, "{ended:?}");
+    };
+    let (registered, ()) = tokio::join!(world.muster(&register, &[]), operator);
+    assert!(registered.code == 1 && registered.stderr.contains("409205"), "{registered:?}");
 }
 
 /// Asks until all of these are shown, and returns what is.

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, process::ExitCode};
 
 use clap::Args;
+use fleet::{OperatorError, ServiceClient};
 use model::{DeviceId, HubName, Place};
 use serde_json::Value;
 
@@ -12,20 +13,22 @@ use crate::commands::{
     table::{seconds, text},
 };
 
-/// List what devices left at hubs and is still to be removed there, or give one of these up.
+/// List what devices left at hubs and is still to be removed there, or give that up.
 ///
 /// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration cleanups --dev .muster
   muster registration cleanups --dev .muster --forget plant.azure-devices.net/device-1
-      for a hub that will not come back: should the device be there, it stays there")]
+      should the device be there, it stays there
+  muster registration cleanups --dev .muster --forget plant.azure-devices.net
+      all of a hub that will not come back")]
 pub struct CleanupsArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Give the clean-up of this device at this hub up.
-    #[arg(long, value_name = "HUB/DEVICE", value_parser = place, conflicts_with_all = ["top", "json"])]
-    forget: Option<Place>,
+    /// Give the clean-up of this device at this hub up, or those of all devices there.
+    #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["top", "json"])]
+    forget: Option<Forgotten>,
     /// How many at most.
     #[arg(long, value_name = "NUMBER", default_value = TOP)]
     top: NonZeroUsize,
@@ -34,20 +37,40 @@ pub struct CleanupsArgs {
     json: bool,
 }
 
-fn place(text: &str) -> anyhow::Result<Place> {
-    let (hub, device_id) = text
-        .split_once('/')
-        .ok_or_else(|| anyhow::anyhow!("expected a hub and a device like hub.example/device-1"))?;
-    Ok(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
+/// What is given up.
+#[derive(Clone)]
+enum Forgotten {
+    /// One clean-up.
+    Of(Place),
+    /// All of a hub.
+    All(HubName),
+}
+
+fn forgotten(text: &str) -> anyhow::Result<Forgotten> {
+    Ok(match text.split_once('/') {
+        Some((hub, id)) => {
+            Forgotten::Of(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(id)? })
+        }
+        None => Forgotten::All(HubName::parse(text)?),
+    })
 }
 
 /// Runs the command.
 pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
-    if let Some(place) = &args.forget {
-        client.forget_cleanup(place).await?;
-        println!("{} will not be removed from {}: should it be there, it stays", place.device_id, place.hub);
-        return Ok(ExitCode::SUCCESS);
+    match args.forget {
+        Some(Forgotten::Of(place)) => {
+            client.forget_cleanup(&place).await?;
+            let Place { hub, device_id } = place;
+            println!("{device_id} will not be removed from {hub}: should it be there, it stays");
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Forgotten::All(hub)) => {
+            let count = forget_all(&mut client, &hub).await?;
+            println!("{count} devices will not be removed from {hub}: those that are there stay");
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
     let listing = client.cleanups(args.top).await?;
     let form = match args.json {
@@ -55,6 +78,23 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         false => Form::Table { header: HEADER, row, if_none: "nothing is to be removed from hubs" },
     };
     Ok(print(&listing, form))
+}
+
+/// Gives up all that is to be removed from a hub; returns how much that was.
+async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result<usize> {
+    let all = client.cleanups(NonZeroUsize::MAX).await?.items;
+    let of_hub = all.iter().filter(|cleanup| text(cleanup, "/iotHub") == hub.as_str());
+    let mut count = 0;
+    for cleanup in of_hub {
+        let device_id = DeviceId::parse(text(cleanup, "/deviceId"))?;
+        match client.forget_cleanup(&Place { hub: hub.clone(), device_id }).await {
+            Ok(()) => count += 1,
+            // It was done meanwhile.
+            Err(OperatorError::Refused(refusal)) if refusal.status == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(count)
 }
 
 const HEADER: &[&str] = &["hub", "device", "why", "since", "tries", "next try", "last error"];
