@@ -78,7 +78,7 @@ impl Desk {
     }
 
     /// Runs that have not ended.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.lock().len()
     }
 

@@ -87,6 +87,11 @@ impl DeviceApi {
         Arc::new(mqtt::Endpoint::new(self.clone(), transport))
     }
 
+    /// Assignments under way.
+    pub fn waiting(&self) -> usize {
+        self.desk.waiting()
+    }
+
     /// How many devices have been told this since the start.
     pub fn told(&self, transport: Transport, outcome: Outcome) -> u64 {
         self.tally.counted(transport, outcome)

@@ -113,37 +113,21 @@ pub struct App {
 impl App {
     /// Opens the storage and builds everything; nothing is served yet.
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
-        durable::make_private_directory(&plan.data_dir.join("hubs"))
-            .with_context(|| format!("cannot create {}", plan.data_dir.display()))?;
-        let path = plan.data_dir.join("muster.db");
-        let sealer = sealer(&plan.master_key_file, &path)?;
-        let store = EmbeddedStore::open(&path, sealer.clone()).with_context(|| path.display().to_string())?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let (store, sealer) = open_store(&plan.data_dir, &plan.master_key_file)?;
         reconcile(&*store, plan.instances).await?;
-
         let hubs = open_hubs(&plan.data_dir, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let embedded = hubs.iter().map(|(hub, _)| hub.clone());
         let connectors = Connectors::new(embedded, Arc::clone(&clock), Arc::clone(&entropy));
         let connectors: Arc<dyn Hubs> = Arc::new(connectors);
-        let watch = Watch::new(
-            plan.latency,
-            SurveyPorts {
-                store: Arc::clone(&store),
-                hubs: Arc::clone(&connectors),
-                clock: Arc::clone(&clock),
-                entropy: Arc::clone(&entropy),
-            },
-        );
-        let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
+        let survey = SurveyPorts {
             store: Arc::clone(&store),
             hubs: Arc::clone(&connectors),
-            webhook: Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock))),
-            surroundings: watch.surroundings(),
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
-        }));
+        };
+        let (watch, provisioning) = verbs(survey, plan.latency, plan.webhook);
 
         let authorities =
             AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
@@ -161,7 +145,6 @@ impl App {
             store: Arc::clone(&store),
             clock,
             device_api: device_api.clone(),
-            desk: Arc::clone(&desk),
             gate: gate.clone(),
             expirations: authorities.expirations(),
         };
@@ -229,6 +212,32 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// The store, and what seals it.
+fn open_store(data_dir: &Path, master_key_file: &Path) -> anyhow::Result<(Arc<dyn Store>, Sealer)> {
+    durable::make_private_directory(&data_dir.join("hubs"))
+        .with_context(|| format!("cannot create {}", data_dir.display()))?;
+    let path = data_dir.join("muster.db");
+    let sealer = sealer(master_key_file, &path)?;
+    let store = EmbeddedStore::open(&path, sealer.clone()).with_context(|| path.display().to_string())?;
+    Ok((Arc::new(store), sealer))
+}
+
+/// The verbs, and the watch over the hubs, of which they ask.
+fn verbs(
+    ports: SurveyPorts,
+    latency: LatencySources,
+    webhook: webhook::Settings,
+) -> (Watch, Arc<Provisioning>) {
+    let SurveyPorts { store, hubs, clock, entropy } = &ports;
+    let (store, hubs) = (Arc::clone(store), Arc::clone(hubs));
+    let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
+    let watch = Watch::new(latency, ports);
+    let webhook = Arc::new(WebhookClient::new(webhook, Arc::clone(&clock)));
+    let surroundings = watch.surroundings();
+    let ports = provisioning::Ports { store, hubs, webhook, surroundings, clock, entropy };
+    (watch, Arc::new(Provisioning::new(ports)))
 }
 
 /// The key that the database is sealed with. A new one could not read an old database, so none is made beside one.

@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use device_api::{Desk, DeviceApi, Outcome};
+use device_api::{DeviceApi, Outcome};
 use model::{Authorities, CaCertificate, Day, Instance, OperationKind};
 use net::{Gate, Limits, Transport};
 use provisioning::{
@@ -36,7 +36,6 @@ pub(crate) struct Metrics {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
-    pub(crate) desk: Arc<Desk>,
     /// That of the endpoint's listeners.
     pub(crate) gate: Gate,
     pub(crate) expirations: Arc<Expirations>,
@@ -120,7 +119,7 @@ impl Metrics {
             }
         }
         let help = "Assignments under way: devices that are told to ask again.";
-        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.desk.waiting());
+        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.device_api.waiting());
         let help = "Open connections of devices and operators.";
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {
