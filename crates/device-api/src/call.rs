@@ -112,9 +112,7 @@ impl DeviceApi {
             Ok(Waited::Ended(registration)) if !caller.api_version.assigning_first() => {
                 self.answer(caller, &registration)
             }
-            // A run without a place at the desk is on disk all the same, and taken up when the device asks again. Two SDKs
-            // give up when they are told that the service is busy.
-            Ok(_) | Err(Error::Busy) => {
+            Ok(_) => {
                 let under_way = self.desk.since(&caller.scope, &caller.registration_id);
                 Ok(self.ask_again(
                     caller,

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,7 +14,7 @@ use std::{
 use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
 use provisioning::{
     Error, Provisioning,
-    register::{Ended, Run},
+    register::{Ended, Later, Run},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -38,17 +39,34 @@ pub struct Desk {
 
 type RunKey = (IdScope, RegistrationId);
 
-/// `None` until the run has ended.
-type Outcome = watch::Receiver<Option<Ended>>;
+/// How far a run is.
+enum Progress {
+    /// It is a confirmation, which leaves no trace if it ends soon.
+    InMemory,
+    /// Whoever asks may be told that it is under way: it outlives this process.
+    OnDisk,
+    /// It has ended.
+    Ended(Ended),
+}
+
+type Outcome = watch::Receiver<Progress>;
 
 struct UnderWay {
     operation_id: OperationId,
     outcome: Outcome,
     /// An earlier run for the same device, which ends first.
     after: Option<Outcome>,
-    /// Ends a pause.
-    hurry: Arc<Notify>,
+    signals: Arc<Signals>,
     since: Instant,
+}
+
+/// What is wanted of a run.
+#[derive(Default)]
+struct Signals {
+    /// That it ends its pause.
+    hurry: Notify,
+    /// That it is written down, if it is not: somebody is to be told that it is under way.
+    hold: Notify,
 }
 
 /// Where a run stands when the waiting is over.
@@ -98,13 +116,25 @@ impl Desk {
 
     /// Has the run carried out, and waits for its end at most so long. It goes on when the waiting is over.
     pub(crate) async fn carry_out(self: &Arc<Self>, run: Run, at_most: Duration) -> Result<Waited, Error> {
-        let mut outcome = self.start(run)?;
-        let ended = timeout(at_most, outcome.wait_for(Option::is_some)).await;
-        Ok(match ended.ok().and_then(Result::ok).as_deref() {
-            Some(Some(Ended::Registration(registration))) => Waited::Ended(registration.clone()),
-            Some(Some(Ended::Deleted)) => Waited::Deleted,
-            _ => Waited::GoesOn,
-        })
+        let (mut outcome, signals) = match self.start(run) {
+            Ok(started) => started,
+            Err(run) => {
+                // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
+                self.provisioning.hold(&run).await?;
+                return Ok(Waited::GoesOn);
+            }
+        };
+        if timeout(at_most, outcome.wait_for(Progress::has_ended)).await.is_err() {
+            signals.hold.notify_one();
+            // An error means that it is gone: it has ended in a panic.
+            let _ = outcome.wait_for(|progress| !matches!(progress, Progress::InMemory)).await;
+        }
+        match &*outcome.borrow() {
+            Progress::Ended(Ended::Registration(registration)) => Ok(Waited::Ended(registration.clone())),
+            Progress::Ended(Ended::Deleted) => Ok(Waited::Deleted),
+            Progress::Ended(Ended::GivenUp(error)) => Err(error.clone()),
+            Progress::Ended(Ended::Later(_)) | Progress::InMemory | Progress::OnDisk => Ok(Waited::GoesOn),
+        }
     }
 
     /// How long a run has been under way that may change what the registration says; `None` when there is none. A
@@ -123,73 +153,45 @@ impl Desk {
         run.goes_on().then(|| run.since.elapsed())
     }
 
-    /// Starts the run, or joins it. A run for the same device that began earlier ends first; a third finds no place.
-    fn start(self: &Arc<Self>, run: Run) -> Result<Outcome, Error> {
+    /// Starts the run, or joins it. A run for the same device that began earlier ends first; a third finds no place and is
+    /// given back.
+    fn start(self: &Arc<Self>, run: Run) -> Result<(Outcome, Arc<Signals>), Box<Run>> {
         let key = (run.scope.clone(), run.registration.registration_id.clone());
         let operation_id = run.registration.operation_id.clone();
         let mut under_way = self.lock();
         let earlier = under_way.get(&key).filter(|earlier| earlier.goes_on());
         if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
-            return Ok(same.outcome.clone());
+            return Ok((same.outcome.clone(), Arc::clone(&same.signals)));
         }
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
-            return Err(Error::Busy);
+            return Err(Box::new(run));
         }
-        let place = self.places.take((run.scope.clone(), run.waits_for().into())).ok_or(Error::Busy)?;
+        let awaited = (run.scope.clone(), run.waits_for().into());
+        let Some(place) = self.places.take(awaited) else { return Err(Box::new(run)) };
         // It finds that its record was replaced, and ends.
-        earlier.iter().for_each(|earlier| earlier.hurry.notify_one());
+        earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
-        let (sender, outcome) = watch::channel(None);
-        let hurry = Arc::new(Notify::new());
+        let begun = if run.is_in_memory() { Progress::InMemory } else { Progress::OnDisk };
+        let (sender, outcome) = watch::channel(begun);
+        let signals = Arc::new(Signals::default());
         let entry = UnderWay {
             operation_id: operation_id.clone(),
             outcome: outcome.clone(),
             after: after.clone(),
-            hurry: Arc::clone(&hurry),
+            signals: Arc::clone(&signals),
             since: Instant::now(),
         };
         under_way.insert(key.clone(), entry);
         drop(under_way);
-        let desk = Arc::clone(self);
+        let (desk, wanted) = (Arc::clone(self), Arc::clone(&signals));
         tokio::spawn(async move {
-            if let Some(mut earlier) = after {
-                // An error means that the earlier run is gone: it has ended too.
-                let _ = earlier.wait_for(Option::is_some).await;
-            }
-            let ended = desk.until_ended(run, &hurry).await;
+            let way = Way { desk: &desk, signals: &wanted, progress: &sender };
+            let ended = way.follow(run, after).await;
             drop(place);
             desk.forget(&key, &operation_id);
-            // Nobody may be waiting any more.
-            let _ = sender.send(Some(ended));
+            sender.send_replace(Progress::Ended(ended));
         });
-        Ok(outcome)
-    }
-
-    async fn until_ended(&self, mut run: Run, hurry: &Notify) -> Ended {
-        let mut pause = self.provisioning.due_in(&run);
-        loop {
-            // Being hurried is as good as having waited.
-            let _ = timeout(pause, hurry.notified()).await;
-            match self.provisioning.carry_out(&run).await {
-                Ended::Later(later) if later.announced => {
-                    // Operators have been told, once for all runs that the hub holds up.
-                    let (id, reason) = (&run.registration.registration_id, later.reason);
-                    tracing::debug!(registration.id = %id, reason, "assignment waits");
-                    (run, pause) = (later.again, later.pause);
-                }
-                Ended::Later(later) => {
-                    tracing::warn!(
-                        instance.id_scope = %run.scope,
-                        registration.id = %run.registration.registration_id,
-                        reason = later.reason,
-                        pause_secs = later.pause.as_secs(),
-                        "assignment is held up, will be tried again"
-                    );
-                    (run, pause) = (later.again, later.pause);
-                }
-                ended => return ended,
-            }
-        }
+        Ok((outcome, signals))
     }
 
     /// Unless a later run has taken its place.
@@ -202,6 +204,104 @@ impl Desk {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunKey, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One run, and those who have an eye on it.
+struct Way<'a> {
+    desk: &'a Desk,
+    signals: &'a Signals,
+    progress: &'a watch::Sender<Progress>,
+}
+
+impl Way<'_> {
+    /// To the end, once the earlier run has ended.
+    async fn follow(&self, run: Run, after: Option<Outcome>) -> Ended {
+        match self.begin(run, after).await {
+            Ok(Ended::Later(later)) => self.until_ended(*later).await,
+            Ok(ended) => ended,
+            Err(error) => Ended::GivenUp(error),
+        }
+    }
+
+    /// The first try.
+    async fn begin(&self, mut run: Run, after: Option<Outcome>) -> Result<Ended, Error> {
+        if let Some(mut earlier) = after {
+            // An error means that the earlier run is gone: it has ended too.
+            let earlier = async { drop(earlier.wait_for(Progress::has_ended).await) };
+            let ((), held) = self.or_hold(&run, earlier).await?;
+            run = held.unwrap_or(run);
+        }
+        let provisioning = &self.desk.provisioning;
+        if !run.is_in_memory() {
+            self.pause(provisioning.due_in(&run)).await;
+            return Ok(provisioning.carry_out(&run).await);
+        }
+        let (confirmed, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
+        Ok(provisioning.record_confirmed(&held.unwrap_or(run), confirmed).await)
+    }
+
+    /// Tries again and again. What is tried a second time is on disk.
+    async fn until_ended(&self, mut later: Later) -> Ended {
+        self.is_on_disk();
+        loop {
+            tell_of(&later);
+            self.pause(later.pause).await;
+            match self.desk.provisioning.carry_out(&later.again).await {
+                Ended::Later(next) => later = *next,
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Does some work, and writes the run down meanwhile as soon as that is wanted; then it is returned as it is on disk.
+    async fn or_hold<T>(&self, run: &Run, work: impl Future<Output = T>) -> Result<(T, Option<Run>), Error> {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Ok((done, None)),
+            () = self.signals.hold.notified(), if run.is_in_memory() => {}
+        }
+        let held = self.desk.provisioning.hold(run).await?;
+        self.is_on_disk();
+        Ok((work.await, Some(held)))
+    }
+
+    fn is_on_disk(&self) {
+        self.progress.send_if_modified(|progress| {
+            let was_in_memory = matches!(progress, Progress::InMemory);
+            *progress = Progress::OnDisk;
+            was_in_memory
+        });
+    }
+
+    async fn pause(&self, pause: Duration) {
+        // Being hurried is as good as having waited.
+        let _ = timeout(pause, self.signals.hurry.notified()).await;
+    }
+}
+
+/// Tells operators why a run is tried again.
+fn tell_of(later: &Later) {
+    let Later { again, pause, reason, announced } = later;
+    let id = &again.registration.registration_id;
+    if *announced {
+        // They have been told, once for all runs that the hub holds up.
+        tracing::debug!(registration.id = %id, reason, "assignment waits");
+    } else {
+        tracing::warn!(
+            instance.id_scope = %again.scope,
+            registration.id = %id,
+            reason,
+            pause_secs = pause.as_secs(),
+            "assignment is held up, will be tried again"
+        );
+    }
+}
+
+impl Progress {
+    fn has_ended(&self) -> bool {
+        matches!(self, Progress::Ended(_))
     }
 }
 
@@ -218,5 +318,5 @@ impl UnderWay {
 
 /// Whether a run has not ended: neither with an outcome nor in a panic, which closes the channel.
 fn goes_on(outcome: &Outcome) -> bool {
-    outcome.has_changed().is_ok() && outcome.borrow().is_none()
+    outcome.has_changed().is_ok() && !outcome.borrow().has_ended()
 }

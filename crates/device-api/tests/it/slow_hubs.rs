@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use model::{Carried, DeviceId, LinkedHub, Order, Status};
 use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use serde_json::json;
 use testkit::{
     hub::{Failure, FakeHubs},
     sample,
@@ -95,6 +96,25 @@ async fn a_hub_that_was_down_is_asked_again() {
     assert_eq!(reply.header("retry-after"), Some("3"));
     http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
     assert_eq!((world.hub().calls().len(), world.counted().await), (2, 1));
+}
+
+/// Nobody is told that a confirmation is under way before that is on disk, so that its end is counted whatever happens.
+#[tokio::test]
+async fn a_confirmation_that_takes_long_is_written_down() {
+    let world = World::new(AT_ONCE).await;
+    let device = world.device("reg-1").await;
+    let mut http = world.http(None).await;
+    let first = http.register(&device).await;
+    http.poll_to_the_end(&device, &first.operation_id()).await.assigned();
+    let held = world.hub().hold().await;
+    let reply = http.register(&device).await;
+    assert_eq!((reply.status.as_u16(), &reply.json()["status"]), (202, &json!("assigning")));
+    let record = world.record("reg-1").await.unwrap();
+    assert_eq!(record.status.kind(), model::StatusKind::Assigning);
+    assert_eq!(world.counted().await, 1);
+    drop(held);
+    http.poll_to_the_end(&device, &reply.operation_id()).await.assigned();
+    assert_eq!(world.counted().await, 2);
 }
 
 /// With each new key the device gets a new order. One may run and one may wait; a third is asked to come back.

@@ -75,15 +75,11 @@ impl Device {
         world.count(|figures| figures.requests += 1);
         let body = json!({"registrationId": self.id.as_str()}).to_string();
         let path = format!("register?api-version={}", self.version);
-        let crashes = world.notes().figures.crashes;
         let mut reply = self.send(serving, "PUT", &path, body).await;
         for _ in 0..POLLS {
             let Some((status, answer)) = reply else { return Told::Nothing };
             let Some(operation) = still_assigning(status, &answer) else {
-                let told = self.hear(&world, status, &answer);
-                let is_over_crash = told == Told::Assigned && world.notes().figures.crashes > crashes;
-                world.count(|figures| figures.assigned_over_crash += u64::from(is_over_crash));
-                return told;
+                return self.hear(&world, status, &answer);
             };
             // Somebody pulls the plug now and then.
             if world.weather.strikes(100, &world.dice) {

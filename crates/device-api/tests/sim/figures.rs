@@ -9,8 +9,6 @@ pub struct Figures {
     pub requests: u64,
     /// Of these, those that devices were told the end of: assigned.
     pub assigned: u64,
-    /// Of these, those that the process crashed over: a confirmation that a crash cut off is told and not counted.
-    pub assigned_over_crash: u64,
     /// Told that they failed, or are disabled.
     pub turned_away: u64,
     /// Operations counted for registrations and re-registrations.
@@ -31,7 +29,6 @@ impl Figures {
     pub fn add(&mut self, other: &Figures) {
         self.requests += other.requests;
         self.assigned += other.assigned;
-        self.assigned_over_crash += other.assigned_over_crash;
         self.turned_away += other.turned_away;
         self.counted += other.counted;
         self.moves += other.moves;

@@ -76,11 +76,61 @@ impl Provisioning {
                 return self.end(run, Ending::failing(&run.registration, failure)).await;
             }
         }
-        let order = match &run.work {
-            Work::Ask(ask) => return self.ask(run, ask).await,
-            Work::Order(order) => order,
+        match &run.work {
+            Work::Ask(ask) => self.ask(run, ask).await,
+            Work::Order(order) => {
+                let answer = self.tell(run, order).await?;
+                self.record(run, order, answer).await
+            }
+        }
+    }
+
+    /// Asks the hub of a confirmation.
+    pub async fn confirm(&self, run: &Run) -> Confirmed {
+        Confirmed(match &run.work {
+            Work::Ask(_) => Err(Error::Broken("a webhook confirms nothing".into())),
+            Work::Order(order) => self.tell(run, order).await,
+        })
+    }
+
+    /// Records what came of a confirmation. It may have been [held](Provisioning::hold) meanwhile.
+    pub async fn record_confirmed(&self, run: &Run, confirmed: Confirmed) -> Ended {
+        let ended = match (confirmed.0, &run.work) {
+            (Ok(answer), Work::Order(order)) => self.record(run, order, answer).await,
+            (Err(error), _) => Err(error),
+            (Ok(_), Work::Ask(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
         };
-        match self.tell(run, order).await? {
+        match ended {
+            Ok(ended) => ended,
+            Err(error) => self.again(run, error.to_string().into()).await,
+        }
+    }
+
+    /// Writes a confirmation down as an assignment that is under way. Whoever is told that it is under way is told its end
+    /// only when that is counted, whatever happens to this process. Other runs are on disk already.
+    pub async fn hold(&self, run: &Run) -> Result<Run, Error> {
+        if !run.is_in_memory() {
+            return Ok(run.clone());
+        }
+        let before = &run.registration;
+        let (work, from) = (run.work.clone(), before.assignment().cloned());
+        let mut held = Registration {
+            status: Status::Assigning { work, from, tries: Tries::default() },
+            record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
+            ..before.clone()
+        };
+        run.decision.iter().for_each(|decision| held.decisions.push(decision.clone()));
+        let expect = Expect::Version(before.record.etag.clone());
+        let change = Change::PutRegistration(Box::new(held.clone()));
+        let step = Step::new(&held.registration_id, expect, change).taking(&held.status);
+        let is_held = self.take_step(&run.scope, step).await?;
+        let held = if is_held { Run::begun(&run.scope, &held) } else { None };
+        // What took the record's place ends it.
+        Ok(held.unwrap_or_else(|| Run { origin: Origin::Found, ..run.clone() }))
+    }
+
+    async fn record(&self, run: &Run, order: &Order, answer: Result<Told, HubError>) -> Result<Ended, Error> {
+        match answer {
             Ok(told) => self.record_assigned(run, order, told).await,
             Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
             Err(HubError::Full(reason)) => self.go_elsewhere(run, order, reason).await,
@@ -189,6 +239,10 @@ impl Provisioning {
 
     /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
     pub(super) async fn again(&self, run: &Run, delay: Delay) -> Ended {
+        let run = &match self.hold(run).await {
+            Ok(run) => run,
+            Err(error) => return Ended::GivenUp(error),
+        };
         let announced = delay.retry_after.is_some();
         let (tries, pause) = pauses::after(&run.tries, self.clock.now(), pauses::FOR_A_DEVICE, delay);
         let later = self.later(run, tries, pause).await;
@@ -211,6 +265,9 @@ impl Provisioning {
         Later { again, pause, reason, announced: false }
     }
 }
+
+/// What a hub said to a confirmation.
+pub struct Confirmed(Result<Result<Told, HubError>, Error>);
 
 /// How the work on a registration ends.
 pub(super) struct Ending {

@@ -36,8 +36,9 @@ use model::{
 };
 use serde_json::Value;
 
-use crate::attest::Evidence;
+use crate::{Error, attest::Evidence};
 
+pub use carry_out::Confirmed;
 pub use cleanup::Cleaned;
 pub use in_words::in_words;
 
@@ -143,6 +144,11 @@ impl Run {
         }
     }
 
+    /// Whether nothing of it is on disk: a confirmation that ends before anybody is told of it leaves no trace.
+    pub fn is_in_memory(&self) -> bool {
+        !matches!(self.registration.status, Status::Assigning { .. })
+    }
+
     /// The same run after a try that led to no end.
     fn tried(&self, tries: Tries) -> Run {
         let mut again = Run { origin: Origin::Found, tries: tries.clone(), ..self.clone() };
@@ -174,6 +180,8 @@ pub enum Ended {
     Deleted,
     /// Something that it needs is unavailable.
     Later(Box<Later>),
+    /// It is given up: nothing of it was on disk, and it could not be written down.
+    GivenUp(Error),
 }
 
 /// A run that must be carried out again.

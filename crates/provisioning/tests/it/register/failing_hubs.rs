@@ -102,6 +102,7 @@ async fn a_lost_answer_leads_to_one_device_and_one_count() {
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
 
+/// What is tried again is on disk.
 #[tokio::test]
 async fn a_confirmation_waits_for_its_hub_too() {
     let world = with_one_hub().await;
@@ -109,9 +110,35 @@ async fn a_confirmation_waits_for_its_hub_too() {
     let first = world.register(&device).await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+    assert!(run.is_in_memory() && !later.again.is_in_memory());
+    assert_eq!(world.record("dev-1").await, Some(later.again.registration.clone()));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
-    assert_eq!(world.finish(&run).await, first);
+    assert_eq!(assigned(&world.finish(&later.again).await), assigned(&first));
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+}
+
+/// It is held before a device is told that it is under way: then it counts once, whoever carries it out.
+#[tokio::test]
+async fn a_confirmation_that_is_held_outlives_the_service() {
+    let world = with_one_hub().await;
+    let device = world.device("dev-1").await;
+    let first = world.register(&device).await;
+    let run = world.run(&device).await;
+    let held = world.provisioning.hold(&run).await.unwrap();
+    assert_eq!(held.registration.operation_id, run.registration.operation_id);
+    assert_eq!(world.provisioning.hold(&held).await.unwrap().registration, held.registration);
+    let joined = world.run(&device).await;
+    assert_eq!(joined.registration, held.registration, "who comes now joins it");
+
+    let world = world.restarted().await;
+    let [found] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let again = world.finish(found).await;
+    assert_eq!((assigned(&again), again.decisions.iter().count()), (assigned(&first), 2));
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+
+    let late = world.provisioning.hold(&run).await.unwrap();
+    assert_eq!(world.finish(&late).await, again, "it ended before it could be held");
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
