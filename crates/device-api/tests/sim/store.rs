@@ -69,6 +69,9 @@ impl SimulatedStore {
             self.pulse.world.note(format_args!("counted: {kind:?}"));
             let is_run = matches!(kind, OperationKind::Registration | OperationKind::Reregistration);
             self.pulse.world.count(|figures| figures.counted += u64::from(is_run));
+            if is_run {
+                self.pulse.world.notes().last_counted = self.pulse.world.elapsed();
+            }
         }
     }
 

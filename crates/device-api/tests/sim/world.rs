@@ -61,6 +61,8 @@ pub struct Notes {
     pub starts: Vec<InitialTwin>,
     /// Devices that an operator left at a hub by deleting their registrations: no clean-up is owed for them.
     pub left_behind: BTreeSet<(DeviceId, HubName)>,
+    /// When a registration was last counted.
+    pub last_counted: Duration,
     /// Groups that an operator has deleted, as they were, and since when.
     pub deleted: BTreeMap<String, (Duration, EnrollmentGroup)>,
     /// Groups that were ever deleted.
