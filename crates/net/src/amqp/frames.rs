@@ -3,8 +3,9 @@
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wire::amqp::{
-    AmqpError, DecodeError, EncodeError, Frame, Performative, Protocol, SaslCode, SaslFrame, condition,
-    decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol, encode_sasl,
+    AmqpError, Close, DecodeError, DeliveryState, Detach, Disposition, EncodeError, End as EndFrame, Entries,
+    Frame, Performative, Protocol, SaslCode, SaslFrame, condition, decode_frame, decode_protocol,
+    decode_sasl, encode_frame, encode_protocol, encode_sasl,
 };
 
 use crate::buffered::{Broken, Buffered};
@@ -64,10 +65,31 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Adds a frame to what the next flush writes.
+    /// Adds a frame to what the next flush writes. An error whose words do not fit into a frame that the client takes goes
+    /// without them.
     pub(super) fn put(&mut self, channel: u16, performative: Performative) -> Result<(), End> {
-        let frame = Frame { channel, performative: Some(performative) };
-        Ok(encode_frame(&frame, self.max_frame, self.bytes)?)
+        let mut frame = Frame { channel, performative: Some(performative) };
+        match encode_frame(&frame, self.max_frame, self.bytes) {
+            Err(too_large @ EncodeError::FrameTooLarge { .. }) => {
+                let error = frame.performative.as_mut().and_then(error_in).ok_or(too_large)?;
+                *error = AmqpError { description: None, details: Entries::new(), ..error.clone() };
+                Ok(encode_frame(&frame, self.max_frame, self.bytes)?)
+            }
+            written => Ok(written?),
+        }
+    }
+}
+
+/// What is wrong, in a frame that says so.
+fn error_in(performative: &mut Performative) -> Option<&mut AmqpError> {
+    match performative {
+        Performative::Detach(Detach { error, .. })
+        | Performative::End(EndFrame { error })
+        | Performative::Close(Close { error }) => error.as_mut(),
+        Performative::Disposition(Disposition { state: Some(DeliveryState::Rejected(error)), .. }) => {
+            error.as_mut()
+        }
+        _ => None,
     }
 }
 

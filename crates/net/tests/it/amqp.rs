@@ -343,6 +343,33 @@ async fn messages_wait_for_credit_and_windows() {
     assert_eq!((link.delivery_count, link.link_credit, link.drain), (Some(5), Some(0), true));
 }
 
+/// Its condition is what a program goes by.
+#[tokio::test(start_paused = true)]
+async fn a_reason_that_is_too_long_for_the_client_s_frames_is_left_out() {
+    let mut bench = bench();
+    bench.client.send_protocol(Protocol::Amqp).await;
+    let Performative::Open(ours) = open() else { unreachable!() };
+    let small = Open { max_frame_size: 512, ..ours };
+    bench.send([Performative::Open(small), begin(), attach(0, Role::Sender, "in"), send(0, "later")]).await;
+    bench.client.receive_protocol().await;
+    for _ in 0..4 {
+        bench.receive().await; // open, begin, attach, flow
+    }
+    let long = AmqpError::new(condition::NOT_ALLOWED, "x".repeat(600));
+    let short = AmqpError { description: None, ..long.clone() };
+    bench.notes.outbox().settle(bench.notes.later(), DeliveryState::Rejected(Some(long.clone())));
+    assert_eq!(bench.receive().await, settled(0, DeliveryState::Rejected(Some(short.clone()))));
+    bench.notes.outbox().close(long);
+    let closed = loop {
+        match bench.receive().await {
+            Some(Performative::Close(close)) => break close,
+            Some(_) => {}
+            None => panic!("not told why"),
+        }
+    };
+    assert_eq!(closed.error, Some(short));
+}
+
 #[tokio::test(start_paused = true)]
 async fn long_messages_come_and_go_in_parts() {
     let mut bench = bench();
