@@ -143,6 +143,7 @@ impl DeviceApi {
         let under_way = self.desk.under_way_for(&caller.scope, &registration);
         if unfinished.is_some() || under_way.is_some() {
             unfinished.into_iter().for_each(|run| self.desk.take_up(run));
+            self.desk.hold(&caller.scope, id).await?;
             let reply = OperationReply::assigning(operation_id, id);
             return Ok(self.ask_again(caller, reply, under_way.unwrap_or_default()));
         }

@@ -125,16 +125,19 @@ impl Desk {
             }
         };
         if timeout(at_most, outcome.wait_for(Progress::has_ended)).await.is_err() {
-            signals.hold.notify_one();
-            // An error means that it is gone: it has ended in a panic.
-            let _ = outcome.wait_for(|progress| !matches!(progress, Progress::InMemory)).await;
+            on_disk(&mut outcome, &signals).await;
         }
-        match &*outcome.borrow() {
-            Progress::Ended(Ended::Registration(registration)) => Ok(Waited::Ended(registration.clone())),
-            Progress::Ended(Ended::Deleted) => Ok(Waited::Deleted),
-            Progress::Ended(Ended::GivenUp(error)) => Err(error.clone()),
-            Progress::Ended(Ended::Later(_)) | Progress::InMemory | Progress::OnDisk => Ok(Waited::GoesOn),
-        }
+        outcome.borrow().waited()
+    }
+
+    /// Waits until the run for this device that is under way is on disk, or has ended: somebody is to be told that it is
+    /// under way.
+    pub(crate) async fn hold(&self, scope: &IdScope, registration_id: &RegistrationId) -> Result<(), Error> {
+        let key = (scope.clone(), registration_id.clone());
+        let found = self.lock().get(&key).map(|run| (run.outcome.clone(), Arc::clone(&run.signals)));
+        let Some((mut outcome, signals)) = found else { return Ok(()) };
+        on_disk(&mut outcome, &signals).await;
+        outcome.borrow().waited().map(drop)
     }
 
     /// How long a run has been under way that may change what the registration says; `None` when there is none. A
@@ -299,7 +302,23 @@ fn tell_of(later: &Later) {
     }
 }
 
+/// Has the run written down, if it is in memory, and waits for that.
+async fn on_disk(outcome: &mut Outcome, signals: &Signals) {
+    signals.hold.notify_one();
+    // An error means that it is gone: it has ended in a panic.
+    let _ = outcome.wait_for(|progress| !matches!(progress, Progress::InMemory)).await;
+}
+
 impl Progress {
+    fn waited(&self) -> Result<Waited, Error> {
+        match self {
+            Progress::Ended(Ended::Registration(registration)) => Ok(Waited::Ended(registration.clone())),
+            Progress::Ended(Ended::Deleted) => Ok(Waited::Deleted),
+            Progress::Ended(Ended::GivenUp(error)) => Err(error.clone()),
+            Progress::Ended(Ended::Later(_)) | Progress::InMemory | Progress::OnDisk => Ok(Waited::GoesOn),
+        }
+    }
+
     fn has_ended(&self) -> bool {
         matches!(self, Progress::Ended(_))
     }

@@ -117,6 +117,32 @@ async fn a_confirmation_that_takes_long_is_written_down() {
     assert_eq!(world.counted().await, 2);
 }
 
+/// Nor is who asks with an earlier operation ID while another request waits.
+#[tokio::test]
+async fn a_confirmation_that_is_polled_is_written_down() {
+    let world = World::new(IN_TIME).await;
+    let device = world.device("reg-1").await;
+    let operation_id = world.http(None).await.register(&device).await.operation_id();
+    let held = world.hub().hold().await;
+    let registering = async { world.http(None).await.register(&device).await };
+    let polling = async {
+        let mut http = world.http(None).await;
+        // Its own request may be a moment behind.
+        let polled = loop {
+            let polled = http.poll(&device, &operation_id).await;
+            if polled.json()["status"] == "assigning" {
+                break polled;
+            }
+        };
+        let record = world.record("reg-1").await.unwrap();
+        assert_eq!((polled.status.as_u16(), record.status.kind()), (202, model::StatusKind::Assigning));
+        drop(held);
+    };
+    let (registered, ()) = tokio::join!(registering, polling);
+    registered.assigned();
+    assert_eq!(world.counted().await, 2);
+}
+
 /// With each new key the device gets a new order. One may run and one may wait; a third is asked to come back.
 #[tokio::test]
 async fn orders_of_one_device_do_not_pile_up() {
