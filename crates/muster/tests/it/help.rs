@@ -70,7 +70,7 @@ async fn wrong_usage_is_refused_with_status_2() {
         ),
         (&["registration", "list", "--dev", ".", "--top", "0"], "--top"),
         (&["registration", "show", "--dev", ".", "a b"], "registration ID"),
-        (&["registration", "cleanups", "--dev", ".", "--forget", "hub"], "hub.example/device-1"),
+        (&["registration", "cleanups", "--dev", ".", "--forget", "hub/a b"], "device ID"),
         (&["registration", "cleanups", "--dev", ".", "--forget", "a b/d"], "hub name"),
         (&["fleet", "--dev", ".", "--endpoint", "x"], "--endpoint"),
         (&["fleet", "--dev", ".", "--transport", "coap"], "mixed"),
