@@ -9,8 +9,8 @@ use std::{
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use fleet::{
-    AmqpSession, BulkMode, CertificateAuthority, Device, Endpoint, HttpsSession, MqttSession, ServiceClient,
-    Transport,
+    AmqpSession, BulkMode, Carrier, CertificateAuthority, Device, Endpoint, HttpsSession, MqttSession,
+    ServiceClient, Transport,
 };
 use futures_util::{StreamExt, stream};
 use model::RegistrationId;
@@ -185,7 +185,7 @@ pub enum Session {
 impl Session {
     /// Connects a device.
     pub async fn open(endpoint: &Endpoint, device: &Device, transport: Transport) -> anyhow::Result<Session> {
-        let carrier = transport.carrier();
+        let carrier = Carrier::of(transport);
         Ok(match transport {
             Transport::Https => Session::Https(Box::new(HttpsSession::open(endpoint, device).await?)),
             Transport::Mqtt | Transport::MqttWs => {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
+use net::Shares;
 use provisioning::{
     Error, Provisioning,
     register::{Ended, Later, Run},
@@ -20,8 +21,6 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
 };
-
-use crate::places::Places;
 
 /// Runs under way at once; beyond it devices are asked to come back. A run that was begun is on disk and is taken up when
 /// the device asks again, or at the next start.
@@ -34,8 +33,13 @@ const MAX_RUNS_OF_HUB: usize = 20_000;
 pub struct Desk {
     provisioning: Arc<Provisioning>,
     under_way: Mutex<HashMap<RunKey, UnderWay>>,
-    places: Arc<Places>,
+    waiting_for: Arc<Shares<Awaited>>,
+    runs_of_hub: usize,
 }
+
+/// The instance of a run, and the hub or webhook that it waits for. Another instance's link to the same hub is another way
+/// there, which may be in order when this one is not.
+type Awaited = (IdScope, Box<str>);
 
 type RunKey = (IdScope, RegistrationId);
 
@@ -87,7 +91,7 @@ impl Desk {
 
     /// A desk that takes so many runs of one instance for one hub.
     pub fn with_room(provisioning: Arc<Provisioning>, runs_of_hub: usize) -> Arc<Self> {
-        Arc::new(Desk { provisioning, under_way: Mutex::default(), places: Places::new(runs_of_hub) })
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), waiting_for: Arc::default(), runs_of_hub })
     }
 
     /// The verbs that it carries out.
@@ -170,7 +174,7 @@ impl Desk {
             return Err(Box::new(run));
         }
         let awaited = (run.scope.clone(), run.waits_for().into());
-        let Some(place) = self.places.take(awaited) else { return Err(Box::new(run)) };
+        let Some(place) = self.waiting_for.take(awaited, self.runs_of_hub) else { return Err(Box::new(run)) };
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());

@@ -10,7 +10,6 @@ mod https;
 mod messages;
 mod mqtt;
 mod patience;
-mod places;
 mod sweep;
 mod tally;
 

@@ -1,6 +1,9 @@
 //! What MQTT and AMQP run over.
 
-use net::client::{Duplex, dial, websocket, within};
+use net::{
+    Transport,
+    client::{Duplex, dial, websocket, within},
+};
 
 use crate::device::Device;
 use crate::endpoint::Endpoint;
@@ -26,6 +29,14 @@ pub(crate) struct Spoken {
 }
 
 impl Carrier {
+    /// What a transport's MQTT or AMQP runs over.
+    pub fn of(transport: Transport) -> Carrier {
+        match transport {
+            Transport::Https | Transport::Mqtt | Transport::Amqp => Carrier::Tls,
+            Transport::MqttWs | Transport::AmqpWs => Carrier::WebSocket,
+        }
+    }
+
     /// Connects a device to the endpoint.
     pub(crate) async fn connect(
         self,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use model::HubName;
+use net::Transport;
 use serde::Serialize;
 
 use crate::percentiles::Percentiles;
-use crate::register::Transport;
 use crate::run::Outcome;
 
 /// The sums of a run.

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::{DeviceId, HubName};
+use net::Transport;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::hub::{HubClient, HubError, HubSite};
-use crate::register::{Transport, register};
+use crate::register::register;
 
 /// One device of a fleet.
 #[derive(Clone, Debug)]

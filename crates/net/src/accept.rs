@@ -1,7 +1,7 @@
 //! Listening and accepting: one loop for every protocol.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits::Limits;
 use crate::peer::Peer;
-use crate::share::{Share, Shares};
+use crate::share::{Share, Shares, network};
 use crate::transport::{Counted, Open, Transport};
 
 /// Limits, and the places for connections under them. Clones share the places.
@@ -26,7 +26,8 @@ use crate::transport::{Counted, Open, Transport};
 pub struct Gate {
     pub(crate) limits: Arc<Limits>,
     places: Arc<Semaphore>,
-    shares: Arc<Shares>,
+    /// By network.
+    shares: Arc<Shares<IpAddr>>,
     open: Open,
 }
 
@@ -34,7 +35,7 @@ pub struct Gate {
 #[derive(Debug)]
 pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
-    _share: Share,
+    _share: Share<IpAddr>,
 }
 
 impl Gate {
@@ -193,11 +194,11 @@ impl<H: Handshake> Listening<H> {
     }
 
     /// The next connection of an address that may have one more; others are closed.
-    async fn admitted(&self) -> (TcpStream, SocketAddr, Share) {
+    async fn admitted(&self) -> (TcpStream, SocketAddr, Share<IpAddr>) {
         let at_most = self.gate.limits.per_address();
         loop {
             let (tcp, addr) = self.accept().await;
-            match self.gate.shares.take(addr.ip(), at_most) {
+            match self.gate.shares.take(network(addr.ip()), at_most) {
                 Some(share) => return (tcp, addr, share),
                 None => {
                     tracing::debug!(peer.addr = %addr, at_most, "closed: the address has its share of connections")

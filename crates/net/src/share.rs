@@ -1,54 +1,67 @@
-//! Places by address, so that no single one can take them all.
+//! Places by whom they are for, so that no single one can take them all.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// How many connections each address has. An IPv6 address counts as its network of 64 bits, which is what one
-/// subscriber gets.
-#[derive(Debug, Default)]
-pub(crate) struct Shares {
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One connection of an address; given back when it is dropped.
+/// How many places each has. Who has none takes no memory.
 #[derive(Debug)]
-pub(crate) struct Share {
-    shares: Arc<Shares>,
-    network: IpAddr,
+pub struct Shares<K: Eq + Hash> {
+    taken: Mutex<HashMap<K, usize>>,
 }
 
-impl Shares {
-    /// A share for one more connection from `addr`, unless it has `at_most` already.
-    pub(crate) fn take(self: &Arc<Shares>, addr: IpAddr, at_most: usize) -> Option<Share> {
-        let network = network(addr);
-        let mut open = self.open();
-        let count = open.entry(network).or_default();
+/// One place; given back when it is dropped.
+#[derive(Debug)]
+pub struct Share<K: Eq + Hash> {
+    shares: Arc<Shares<K>>,
+    of: K,
+}
+
+impl<K: Eq + Hash> Default for Shares<K> {
+    fn default() -> Shares<K> {
+        Shares { taken: Mutex::default() }
+    }
+}
+
+impl<K: Eq + Hash + Clone> Shares<K> {
+    /// One more place for this one, unless it has `at_most` already.
+    pub fn take(self: &Arc<Self>, of: K, at_most: usize) -> Option<Share<K>> {
+        let mut taken = self.lock();
+        let count = taken.entry(of.clone()).or_default();
         if *count >= at_most {
             return None;
         }
         *count += 1;
-        Some(Share { shares: Arc::clone(self), network })
-    }
-
-    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        Some(Share { shares: Arc::clone(self), of })
     }
 }
 
-impl Drop for Share {
+impl<K: Eq + Hash> Shares<K> {
+    /// Whether nobody has any.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut count) = self.shares.open().entry(self.network) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+        let mut taken = self.shares.lock();
+        if let Some(count) = taken.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.of);
             }
         }
     }
 }
 
-fn network(addr: IpAddr) -> IpAddr {
+/// Whom an address belongs to: an IPv6 address counts as its network of 64 bits, which is what one subscriber gets.
+pub(crate) fn network(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {
         IpAddr::V4(addr) => IpAddr::V4(addr),
         IpAddr::V6(addr) => {
@@ -65,7 +78,7 @@ mod tests {
     #[test]
     fn each_network_has_a_share_of_its_own_and_gets_it_back() {
         let shares = Arc::new(Shares::default());
-        let take = |addr: &str| shares.take(addr.parse().unwrap(), 2);
+        let take = |addr: &str| shares.take(network(addr.parse().unwrap()), 2);
         let check = |same: [&str; 3], other: &str| {
             let first = take(same[0]).unwrap();
             let second = take(same[1]).unwrap();
@@ -76,6 +89,6 @@ mod tests {
         };
         check(["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"], "192.0.2.2");
         check(["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::"], "2001:db8:1:3::1");
-        assert!(shares.open().is_empty(), "addresses that left are forgotten");
+        assert!(shares.is_empty(), "addresses that left are forgotten");
     }
 }

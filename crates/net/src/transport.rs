@@ -1,22 +1,26 @@
 //! What connections speak, and how many of each are open.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// What a connection speaks, and over what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// HTTP over TLS.
     Https,
     /// MQTT over TLS.
     Mqtt,
-    /// MQTT over WebSockets.
+    /// MQTT over WebSockets, on the port of HTTPS.
     MqttWs,
     /// AMQP over TLS.
     Amqp,
-    /// AMQP over WebSockets.
+    /// AMQP over WebSockets, on the port of HTTPS.
     AmqpWs,
 }
 
@@ -34,6 +38,21 @@ impl Transport {
             Transport::Amqp => "amqp",
             Transport::AmqpWs => "amqp-ws",
         }
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Transport, String> {
+        let found = Transport::ALL.into_iter().find(|transport| transport.name() == text);
+        found.ok_or_else(|| format!("must be one of {}", Transport::ALL.map(Transport::name).join(", ")))
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 

@@ -2,13 +2,14 @@
 //! and AMQP while SASL goes on.
 
 use model::SymmetricKey;
+use net::Transport;
 use serde_json::Value;
 use wire::amqp::SaslCode;
 
 use crate::{
     amqp_tpm::{Sasl, first_of},
     http::{Http, VERSION, register_path},
-    lines::{Line, Said, Transport},
+    lines::{Line, Said, dial},
     mqtt_client::REGISTER,
     tpm::{TpmDevice, asking},
     world::{Device, World},
@@ -33,7 +34,7 @@ pub async fn challenged(
         Transport::Https => opened(tpm, over_https(world, transport, device, tpm).await)?,
         Transport::Mqtt | Transport::MqttWs => opened(tpm, over_mqtt(world, transport, device, tpm).await)?,
         Transport::Amqp | Transport::AmqpWs => {
-            let stream = transport.dial(world, None).await;
+            let stream = dial(transport, world, None).await;
             let mut sasl = Sasl::begin(stream, first_of(&device.scope, &tpm.name, &tpm.tpm)).await;
             let device = device.with_key(sasl.opened(&tpm.tpm).await.map_err(TurnedAway::Silently)?);
             sasl.respond(device.token().as_bytes()).await;
@@ -45,13 +46,13 @@ pub async fn challenged(
 }
 
 async fn over_https(world: &World, transport: Transport, device: &Device, tpm: &TpmDevice) -> (u64, Value) {
-    let mut http = Http::new(transport.dial(world, None).await).await;
+    let mut http = Http::new(dial(transport, world, None).await).await;
     let reply = http.call("PUT", register_path(device, VERSION)).body(tpm.body().to_string()).send().await;
     (reply.status.as_u16().into(), reply.json())
 }
 
 async fn over_mqtt(world: &World, transport: Transport, device: &Device, tpm: &TpmDevice) -> (u64, Value) {
-    let mut mqtt = asking(transport.dial(world, None).await, device).await;
+    let mut mqtt = asking(dial(transport, world, None).await, device).await;
     let response = mqtt.request(format!("{REGISTER}1"), tpm.body().to_string()).await;
     let (status, _) = response.topic.split_once('/').unwrap();
     (status.parse().unwrap(), response.json)

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use net::client::{AmqpClient, AmqpClientError, Login, websocket};
+use net::{
+    Transport,
+    client::{AmqpClient, AmqpClientError, Login, websocket},
+};
 use serde_json::Value;
 use wire::{
     amqp::{AmqpError, Body, Entries, Message},
@@ -16,30 +19,14 @@ use crate::{
     world::{Device, World},
 };
 
-/// How a device speaks to the endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    Https,
-    Mqtt,
-    MqttWs,
-    Amqp,
-    AmqpWs,
-}
-
-/// All of them.
-pub const TRANSPORTS: [Transport; 5] =
-    [Transport::Https, Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs];
-
-impl Transport {
-    /// A stream on which the protocol is spoken, up to its first byte.
-    pub async fn dial(self, world: &World, presented: Option<&Presented>) -> ByteStream {
-        match self {
-            Transport::Https => world.dial_https(presented).await,
-            Transport::Mqtt => world.dial_mqtts(presented).await,
-            Transport::MqttWs => upgraded(world, presented, "mqtt").await,
-            Transport::Amqp => world.dial_amqps(presented).await,
-            Transport::AmqpWs => upgraded(world, presented, "AMQPWSB10").await,
-        }
+/// A stream on which the transport's protocol is spoken, up to its first byte.
+pub async fn dial(transport: Transport, world: &World, presented: Option<&Presented>) -> ByteStream {
+    match transport {
+        Transport::Https => world.dial_https(presented).await,
+        Transport::Mqtt => world.dial_mqtts(presented).await,
+        Transport::MqttWs => upgraded(world, presented, "mqtt").await,
+        Transport::Amqp => world.dial_amqps(presented).await,
+        Transport::AmqpWs => upgraded(world, presented, "AMQPWSB10").await,
     }
 }
 
@@ -76,7 +63,7 @@ impl Line {
         presented: Option<&Presented>,
     ) -> Line {
         let token = presented.is_none().then(|| device.token());
-        let stream = transport.dial(world, presented).await;
+        let stream = dial(transport, world, presented).await;
         let wire = match transport {
             Transport::Https => Wire::Https(Http::new(stream).await),
             Transport::Mqtt | Transport::MqttWs => mqtt(stream, device, token.clone()).await,

@@ -10,6 +10,7 @@ use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
     IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, SymmetricKey,
 };
+use net::Transport;
 use serde_json::Value;
 use testkit::{
     ca::{Authority, Identity, Profile},
@@ -20,7 +21,7 @@ use wire::amqp::SaslCode;
 
 use crate::{
     challenged::{TurnedAway, challenged},
-    lines::{Line, Said, TRANSPORTS, Transport},
+    lines::{Line, Said},
     tls::Presented,
     tpm::TpmDevice,
     world::{AT_ONCE, Device, HUB, IN_TIME, JAVA, NODE, ROOM, SCOPE, World, group, individual},
@@ -185,7 +186,7 @@ async fn enroll_group(
 /// Enrolls a device for each pair of a transport and an attestation.
 async fn cases(world: &World, status: ProvisioningStatus) -> Vec<Case> {
     let mut cases = Vec::new();
-    for transport in TRANSPORTS {
+    for transport in Transport::ALL {
         for attestation in ATTESTATIONS {
             cases.push(Case::new(world, transport, attestation, status).await);
         }

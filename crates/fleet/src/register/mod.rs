@@ -7,9 +7,10 @@ mod https;
 mod mqtt;
 mod sasl_tpm;
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::time::Duration;
 
 use model::{DeviceId, HubName};
+use net::Transport;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -21,46 +22,6 @@ use crate::carrier::Carrier;
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::RegisterError;
-
-/// How a device speaks to the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// HTTPS.
-    Https,
-    /// MQTT over TLS.
-    Mqtt,
-    /// MQTT over WebSockets, on the port of HTTPS.
-    MqttWs,
-    /// AMQP over TLS.
-    Amqp,
-    /// AMQP over WebSockets, on the port of HTTPS.
-    AmqpWs,
-}
-
-impl Transport {
-    /// All of them.
-    pub const ALL: [Transport; 5] =
-        [Transport::Https, Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs];
-
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Https => "https",
-            Transport::Mqtt => "mqtt",
-            Transport::MqttWs => "mqtt-ws",
-            Transport::Amqp => "amqp",
-            Transport::AmqpWs => "amqp-ws",
-        }
-    }
-
-    /// What MQTT and AMQP run over.
-    pub fn carrier(self) -> Carrier {
-        match self {
-            Transport::Https | Transport::Mqtt | Transport::Amqp => Carrier::Tls,
-            Transport::MqttWs | Transport::AmqpWs => Carrier::WebSocket,
-        }
-    }
-}
 
 /// A device that has been assigned.
 #[derive(Clone, Debug)]
@@ -92,34 +53,19 @@ pub async fn register(
             Ok(Registered { time_to_assigned: started.elapsed(), ..registered })
         }
         Transport::Mqtt | Transport::MqttWs => {
-            let mut session = MqttSession::open(endpoint, device, transport.carrier()).await?;
+            let mut session = MqttSession::open(endpoint, device, Carrier::of(transport)).await?;
             let registered = session.register(payload).await;
             let time_to_assigned = started.elapsed();
             session.close().await;
             Ok(Registered { time_to_assigned, ..registered? })
         }
         Transport::Amqp | Transport::AmqpWs => {
-            let mut session = AmqpSession::open(endpoint, device, transport.carrier()).await?;
+            let mut session = AmqpSession::open(endpoint, device, Carrier::of(transport)).await?;
             let registered = session.register(payload).await;
             let time_to_assigned = started.elapsed();
             session.close().await;
             Ok(Registered { time_to_assigned, ..registered? })
         }
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Transport, String> {
-        let found = Transport::ALL.into_iter().find(|transport| transport.name() == text);
-        found.ok_or_else(|| format!("must be one of {}", Transport::ALL.map(Transport::name).join(", ")))
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
     }
 }
 
