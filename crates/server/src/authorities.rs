@@ -259,17 +259,22 @@ mod tests {
         look(&mut watch).await;
         assert_eq!(number().await.as_deref(), Some("05"));
         look(&mut watch).await;
-        for problem in
-            ["the server answered 404", "the server answered 302", "cannot be read", "is older than"]
-        {
-            clock.advance(Duration::from_secs(3600));
+        for (pause, problem) in [
+            (3600, "the server answered 404"),
+            (300, "the server answered 302"),
+            (300, "cannot be read"),
+            (300, "is older than"),
+        ] {
+            clock.advance(Duration::from_secs(pause - 1));
+            look(&mut watch).await;
+            clock.advance(Duration::from_secs(1));
             look(&mut watch).await;
             assert_eq!(number().await.as_deref(), Some("05"));
             let fetch = last_fetch().await.unwrap();
             assert!(fetch.problem.as_ref().is_some_and(|told| told.contains(problem)), "{fetch:?}");
-            assert_eq!((fetch.at, fetch.next()), (clock.now(), clock.now().plus_seconds(3600)));
+            assert_eq!((fetch.at, fetch.next()), (clock.now(), clock.now().plus_seconds(300)));
         }
-        clock.advance(Duration::from_secs(3600));
+        clock.advance(Duration::from_secs(300));
         look(&mut watch).await;
         assert_eq!(number().await.as_deref(), Some("06"));
         assert_eq!(last_fetch().await.and_then(|fetch| fetch.problem), None);

@@ -9,8 +9,11 @@ use model::{CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, Revo
 
 use crate::{Error, Provisioning};
 
-/// How long after an attempt a list is fetched again, whether or not it came.
+/// How long after it came a list is fetched again.
 const FETCH_AGAIN_SECS: i64 = 3600;
+
+/// And when it did not come: under a hard policy no device may get in once the old one is stale.
+const TRY_AGAIN_SECS: i64 = 300;
 
 /// The last attempt to fetch a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +29,8 @@ pub struct Fetch {
 impl Fetch {
     /// When the next one is due.
     pub fn next(&self) -> Timestamp {
-        self.at.plus_seconds(FETCH_AGAIN_SECS)
+        let pause = if self.problem.is_some() { TRY_AGAIN_SECS } else { FETCH_AGAIN_SECS };
+        self.at.plus_seconds(pause)
     }
 }
 
