@@ -12,7 +12,7 @@ use std::{
 };
 
 use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
-use net::Shares;
+use net::{Share, Shares};
 use provisioning::{
     Error, Provisioning,
     register::{Ended, Later, Run},
@@ -26,15 +26,25 @@ use tokio::{
 /// the device asks again, or at the next start.
 const MAX_RUNS: usize = 100_000;
 
-/// Of these, runs of one instance for one hub: one that is down must not take the places of all others.
-const MAX_RUNS_OF_HUB: usize = 20_000;
+/// Of these, the runs of one instance and those for one of its hubs: who is down must not take the places of all others.
+const ROOM: Room = Room { of_instance: 50_000, of_hub: 20_000 };
+
+/// How many runs may be under way for the same.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Of one instance.
+    pub of_instance: usize,
+    /// Of these, for one hub or webhook.
+    pub of_hub: usize,
+}
 
 /// Carries out runs.
 pub struct Desk {
     provisioning: Arc<Provisioning>,
     under_way: Mutex<HashMap<RunKey, UnderWay>>,
-    waiting_for: Arc<Shares<Awaited>>,
-    runs_of_hub: usize,
+    of_instance: Arc<Shares<IdScope>>,
+    of_hub: Arc<Shares<Awaited>>,
+    room: Room,
 }
 
 /// The instance of a run, and the hub or webhook that it waits for. Another instance's link to the same hub is another way
@@ -86,12 +96,13 @@ pub(crate) enum Waited {
 impl Desk {
     /// A desk without runs.
     pub fn new(provisioning: Arc<Provisioning>) -> Arc<Self> {
-        Self::with_room(provisioning, MAX_RUNS_OF_HUB)
+        Self::with_room(provisioning, ROOM)
     }
 
-    /// A desk that takes so many runs of one instance for one hub.
-    pub fn with_room(provisioning: Arc<Provisioning>, runs_of_hub: usize) -> Arc<Self> {
-        Arc::new(Desk { provisioning, under_way: Mutex::default(), waiting_for: Arc::default(), runs_of_hub })
+    /// A desk that takes so many runs.
+    pub fn with_room(provisioning: Arc<Provisioning>, room: Room) -> Arc<Self> {
+        let (of_instance, of_hub) = (Arc::default(), Arc::default());
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), of_instance, of_hub, room })
     }
 
     /// The verbs that it carries out.
@@ -173,8 +184,7 @@ impl Desk {
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
             return Err(Box::new(run));
         }
-        let awaited = (run.scope.clone(), run.waits_for().into());
-        let Some(place) = self.waiting_for.take(awaited, self.runs_of_hub) else { return Err(Box::new(run)) };
+        let Some(place) = self.place(&run) else { return Err(Box::new(run)) };
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
@@ -199,6 +209,13 @@ impl Desk {
             sender.send_replace(Progress::Ended(ended));
         });
         Ok((outcome, signals))
+    }
+
+    /// A place among the runs of its instance and among those that wait for the same, given back when it is dropped.
+    fn place(&self, run: &Run) -> Option<(Share<IdScope>, Share<Awaited>)> {
+        let awaited = (run.scope.clone(), run.waits_for().into());
+        let of_instance = self.of_instance.take(run.scope.clone(), self.room.of_instance)?;
+        Some((of_instance, self.of_hub.take(awaited, self.room.of_hub)?))
     }
 
     /// Unless a later run has taken its place.

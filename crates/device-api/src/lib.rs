@@ -21,7 +21,7 @@ use provisioning::{
     ports::{Clock, Entropy},
 };
 
-pub use desk::Desk;
+pub use desk::{Desk, Room};
 pub use tally::Outcome;
 use tally::Tally;
 

@@ -11,14 +11,16 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use model::{Carried, DeviceId, LinkedHub, Order, Status};
-use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use provisioning::ports::{Change, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use serde_json::json;
 use testkit::{
     hub::{Failure, FakeHubs},
     sample,
 };
 
-use crate::world::{AT_ONCE, Device, HUB, IN_TIME, ROOM, SCOPE, World, individual, with_keys};
+use crate::world::{
+    AT_ONCE, Device, HUB, IN_TIME, INSTANCE_ROOM, OTHER_SCOPE, ROOM, SCOPE, World, individual, with_keys,
+};
 
 #[tokio::test]
 async fn a_device_is_told_to_ask_again_and_then_the_result() {
@@ -320,7 +322,9 @@ async fn a_dead_hub_does_not_take_the_places_of_the_others() {
         name: sample::hub_name(name),
         ..sample::instance(SCOPE).linked_hubs.swap_remove(0)
     };
-    world.link([HUB, OTHER].map(|name| LinkedHub { takes_new_devices: true, ..link(name) }).into()).await;
+    world
+        .link(SCOPE, [HUB, OTHER].map(|name| LinkedHub { takes_new_devices: true, ..link(name) }).into())
+        .await;
     let held = world.hub().hold().await;
     let mut http = world.http(None).await;
     let mut register = async |id: &str, hub: &str| {
@@ -343,4 +347,40 @@ async fn a_dead_hub_does_not_take_the_places_of_the_others() {
     drop(held);
     let operation_id = world.record("dead-last").await.unwrap().operation_id.to_string();
     http.poll_to_the_end(&last, &operation_id).await.assigned();
+}
+
+/// An instance whose hubs are all down takes its own places at the desk and no others.
+#[tokio::test]
+async fn an_instance_does_not_take_the_places_of_the_others() {
+    const SECOND: &str = "hub-8.example";
+    const HEALTHY: &str = "hub-9.example";
+    let hubs = Arc::new(FakeHubs::new([HUB, SECOND, HEALTHY].map(sample::hub_name)));
+    let world = World::over(Arc::clone(&hubs), Arc::clone(&hubs) as _, AT_ONCE).await;
+    let link = |name| LinkedHub {
+        name: sample::hub_name(name),
+        takes_new_devices: true,
+        ..sample::instance(SCOPE).linked_hubs.swap_remove(0)
+    };
+    world.link(SCOPE, [HUB, SECOND, HEALTHY].map(link).into()).await;
+    world.link(OTHER_SCOPE, vec![link(HEALTHY)]).await;
+    let held = [world.hub().hold().await, hubs.hub(&sample::hub_name(SECOND)).unwrap().hold().await];
+    let mut http = world.http(None).await;
+    let mut register = async |scope: &str, id: &str, hub: &str| {
+        let mut enrollment = individual(id);
+        enrollment.settings.hubs = vec![sample::hub_name(hub)];
+        world.write(scope, Change::PutIndividual(Box::new(enrollment))).await;
+        let device = Device::new(scope, id, sample::key(10));
+        (http.register(&device).await.operation_id(), device)
+    };
+    for number in 0..INSTANCE_ROOM {
+        let hub = if number < ROOM { HUB } else { SECOND };
+        register(SCOPE, &format!("held-{number}"), hub).await;
+    }
+    let (waits, last) = register(SCOPE, "waits", HEALTHY).await;
+    let (operation_id, other) = register(OTHER_SCOPE, "other", HEALTHY).await;
+    let mut http = world.http(None).await;
+    http.poll_to_the_end(&other, &operation_id).await.assigned();
+    assert_eq!(http.poll(&last, &waits).await.json()["status"], "assigning");
+    drop(held);
+    http.poll_to_the_end(&last, &waits).await.assigned();
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use device_api::{Desk, DeviceApi, Ports, Timing};
+use device_api::{Desk, DeviceApi, Ports, Room, Timing};
 use durable::Sealer;
 use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
@@ -47,6 +47,9 @@ pub const IN_TIME: Timing = Timing {
 
 /// Runs that the desk takes for one hub.
 pub const ROOM: usize = 40;
+
+/// And those of one instance.
+pub const INSTANCE_ROOM: usize = 60;
 
 /// Nothing is waited for.
 pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), ..IN_TIME };
@@ -89,7 +92,8 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let desk = Desk::with_room(Arc::clone(&provisioning), ROOM);
+        let desk =
+            Desk::with_room(Arc::clone(&provisioning), Room { of_instance: INSTANCE_ROOM, of_hub: ROOM });
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
@@ -141,12 +145,12 @@ impl World {
     }
 
     pub async fn unlink_hubs(&self) {
-        self.link(vec![]).await;
+        self.link(SCOPE, vec![]).await;
     }
 
     /// Links these hubs instead of those that were.
-    pub async fn link(&self, linked_hubs: Vec<LinkedHub>) {
-        let instance = self.store.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+    pub async fn link(&self, scope: &str, linked_hubs: Vec<LinkedHub>) {
+        let instance = self.store.instance(&sample::scope(scope)).await.unwrap().unwrap();
         self.store.put_instance(Instance { linked_hubs, ..Instance::clone(&instance) }).await.unwrap();
     }
 
