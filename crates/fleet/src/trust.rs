@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use net::tls::{self, TlsError};
+use net::tls::{Roots, TlsError};
 use rustls::ClientConfig;
 
 use crate::device::Credentials;
@@ -10,8 +10,7 @@ use crate::device::Credentials;
 /// The CA certificates that servers must chain to.
 #[derive(Clone, Debug)]
 pub struct Trust {
-    /// `None` for those that the system trusts.
-    ca_pem: Option<Arc<[u8]>>,
+    roots: Roots,
     /// For everyone who shows no certificate of their own, made once.
     anonymous: Arc<ClientConfig>,
 }
@@ -19,12 +18,16 @@ pub struct Trust {
 impl Trust {
     /// From one or more CA certificates in PEM form.
     pub fn from_pem(ca_pem: &[u8]) -> Result<Trust, TlsError> {
-        Ok(Trust { ca_pem: Some(ca_pem.into()), anonymous: tls::client_config(ca_pem, None)? })
+        Trust::of_roots(Roots::from_pem(ca_pem)?)
     }
 
     /// The CA certificates that the system trusts.
     pub fn of_system() -> Result<Trust, TlsError> {
-        Ok(Trust { ca_pem: None, anonymous: tls::client_config_of_system(None)? })
+        Trust::of_roots(Roots::of_system()?)
+    }
+
+    fn of_roots(roots: Roots) -> Result<Trust, TlsError> {
+        Ok(Trust { anonymous: roots.client_config(None)?, roots })
     }
 
     /// The TLS configuration without a client certificate.
@@ -35,10 +38,7 @@ impl Trust {
     /// The TLS configuration of a device, which shows its certificate when it has one.
     pub fn of(&self, credentials: &Credentials) -> Result<Arc<ClientConfig>, TlsError> {
         match credentials {
-            Credentials::Certificate(identity) => match &self.ca_pem {
-                Some(pem) => tls::client_config(pem, Some(identity)),
-                None => tls::client_config_of_system(Some(identity)),
-            },
+            Credentials::Certificate(identity) => self.roots.client_config(Some(identity)),
             Credentials::Key(_) | Credentials::Tpm(_) => Ok(self.anonymous()),
         }
     }

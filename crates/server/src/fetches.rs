@@ -31,7 +31,7 @@ struct Fetcher {
 impl Fetches {
     /// Nothing yet. Lists that are fetched over TLS must come from servers that the system trusts.
     pub(crate) fn new(provisioning: Arc<Provisioning>) -> Fetches {
-        let tls = net::tls::client_config_of_system(None).ok();
+        let tls = net::tls::client_config_of_system().ok();
         let fetcher = Arc::new(Fetcher { provisioning, tls });
         Fetches { fetcher, tasks: JoinSet::new(), of_instance: HashMap::new() }
     }

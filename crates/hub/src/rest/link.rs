@@ -44,7 +44,7 @@ impl RestLink {
 
 fn tls(access: &HubAccess) -> Result<Arc<ClientConfig>, TlsError> {
     if access.ca.is_empty() {
-        return net::tls::client_config_of_system(None);
+        return net::tls::client_config_of_system();
     }
     let pem: String = access.ca.iter().map(model::Certificate::to_pem).collect();
     net::tls::client_config(pem.as_bytes(), None)

@@ -58,53 +58,65 @@ pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Tls
     Ok(Arc::new(config))
 }
 
-/// The client side: the server must show a chain to one of the certificates in `ca_pem`, for the name
-/// connected to.
-///
-/// Sessions are not resumed: every connection is the full handshake that a device's first one is.
+/// The client side, trusting the CA certificates in `ca_pem`: see [`Roots::client_config`].
 pub fn client_config(ca_pem: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
-    client_config_with(roots(ca_pem)?, identity)
+    Roots::from_pem(ca_pem)?.client_config(identity)
 }
 
-/// The same, trusting the CAs that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-/// others.
-pub fn client_config_of_system(identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    // Systems carry a few that rustls cannot read; servers that chain to those are refused.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(TlsError::Ca(
-            format!("the system has none {}", reasons.join(", ")).trim_end().to_owned(),
-        ));
-    }
-    client_config_with(roots, identity)
+/// The same without an identity, trusting the CAs that the system trusts.
+pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
+    Roots::of_system()?.client_config(None)
 }
 
 /// The same without an identity, trusting these CAs as well; that the system trusts none is no mistake here.
 pub fn client_config_of_system_and(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = roots(ca_pem)?;
+    let mut roots = read(ca_pem)?;
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    client_config_with(roots, None)
+    Roots(Arc::new(roots)).client_config(None)
 }
 
-fn client_config_with(
-    roots: RootCertStore,
-    identity: Option<&Identity>,
-) -> Result<Arc<ClientConfig>, TlsError> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    let mut config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(identity.as_client()),
-        None => builder.with_no_client_auth(),
-    };
-    config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+/// The CA certificates that servers must chain to. Read once, they serve any number of clients.
+#[derive(Debug, Clone)]
+pub struct Roots(Arc<RootCertStore>);
+
+impl Roots {
+    /// One or more certificates in PEM form.
+    pub fn from_pem(ca_pem: &[u8]) -> Result<Roots, TlsError> {
+        Ok(Roots(Arc::new(read(ca_pem)?)))
+    }
+
+    /// Those that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+    pub fn of_system() -> Result<Roots, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        // Systems carry a few that rustls cannot read; servers that chain to those are refused.
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(TlsError::Ca(
+                format!("the system has none {}", reasons.join(", ")).trim_end().to_owned(),
+            ));
+        }
+        Ok(Roots(Arc::new(roots)))
+    }
+
+    /// The client side: the server must show a chain to one of these, for the name connected to.
+    ///
+    /// Sessions are not resumed: every connection is the full handshake that a device's first one is.
+    pub fn client_config(&self, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(Arc::clone(&self.0));
+        let mut config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(identity.as_client()),
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
+    }
 }
 
-fn roots(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
+fn read(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem) {
         let certificate = certificate.map_err(|error| TlsError::Ca(error.to_string()))?;

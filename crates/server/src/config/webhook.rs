@@ -38,7 +38,7 @@ impl WebhookConfig {
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let tls = match &self.ca {
             Some(path) => Some(trusting(path).context("[webhook]")?),
-            None => tls::client_config_of_system(None).ok(),
+            None => tls::client_config_of_system().ok(),
         };
         let key = self.signing_key.as_ref().map(Secret::key).transpose();
         Ok(Settings {
