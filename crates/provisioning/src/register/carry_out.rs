@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, EnrollmentRef, Failure, IdScope, OperationKind, Order,
-    Registration, Status, StatusKind, Trace, Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, Enrollment, EnrollmentRef, Failure, IdScope, OperationKind,
+    Order, Registration, Status, StatusKind, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -72,8 +72,8 @@ impl Provisioning {
             if let Some(ended) = self.overtaken(run).await? {
                 return Ok(ended);
             }
-            if let Some(failure) = self.disenrolled(run).await? {
-                return self.end(run, Ending::failing(&run.registration, failure)).await;
+            if let Some(ended) = self.disenrolled(run).await? {
+                return Ok(ended);
             }
         }
         match &run.work {
@@ -152,8 +152,8 @@ impl Provisioning {
             return Ok(Ended::Registration(Box::new(run.registration.clone())));
         }
         // The hub may have taken its time.
-        if let Some(failure) = self.disenrolled(run).await? {
-            return self.end(run, Ending::failing(&run.registration, failure)).await;
+        if let Some(ended) = self.disenrolled(run).await? {
+            return Ok(ended);
         }
         let ending = Ending {
             status: Status::Assigned(assignment),
@@ -165,20 +165,31 @@ impl Provisioning {
         self.end(run, ending).await
     }
 
-    /// Why nobody arrives any more: the enrollment that let the device in was deleted meanwhile. It does not live at a hub
-    /// that an operator has not let it go to; what the hub was told is cleaned up.
-    async fn disenrolled(&self, run: &Run) -> Result<Option<Failure>, Error> {
-        let Registration { registration_id, enrollment, .. } = &run.registration;
-        let (is_there, code) = match enrollment {
-            EnrollmentRef::Individual => {
-                (self.store.individual(&run.scope, registration_id).await?.is_some(), NOT_ENROLLED)
-            }
-            EnrollmentRef::Group(group) => {
-                (self.store.group(&run.scope, group).await?.is_some(), NO_SUCH_GROUP)
-            }
+    /// Ends a run that nobody arrives by any more: the enrollment that let the device in was deleted meanwhile. It does
+    /// not live at a hub that an operator has not let it go to; what the hub was told is cleaned up.
+    async fn disenrolled(&self, run: &Run) -> Result<Option<Ended>, Error> {
+        if self.enrollment_of(run).await?.is_some() {
+            return Ok(None);
+        }
+        let code = match &run.registration.enrollment {
+            EnrollmentRef::Individual => NOT_ENROLLED,
+            EnrollmentRef::Group(_) => NO_SUCH_GROUP,
         };
         let message = "The enrollment was deleted before the device was assigned.".to_owned();
-        Ok((!is_there).then_some(Failure { code, message }))
+        let failing = Ending::failing(&run.registration, Failure { code, message });
+        self.end(run, failing).await.map(Some)
+    }
+
+    /// The enrollment that let the device in, if it is there still.
+    pub(super) async fn enrollment_of(&self, run: &Run) -> Result<Option<Enrollment>, Error> {
+        let Registration { registration_id, enrollment, .. } = &run.registration;
+        Ok(match enrollment {
+            EnrollmentRef::Individual => {
+                let found = self.store.individual(&run.scope, registration_id).await?;
+                found.map(|found| Enrollment::Individual(Box::new(found)))
+            }
+            EnrollmentRef::Group(group) => self.store.group(&run.scope, group).await?.map(Enrollment::Group),
+        })
     }
 
     async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {

@@ -5,10 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{
-    AllocationPolicy, Decision, DecisionOutcome, EnrollmentRef, EnrollmentSettings, Failure, HubName, Order,
-    Registration,
-};
+use model::{AllocationPolicy, Decision, DecisionOutcome, Failure, HubName, Order};
 
 use super::{Ended, Later, Run, pauses, plan::place};
 use crate::{
@@ -55,17 +52,18 @@ impl Provisioning {
     async fn another_hub(&self, run: &Run, order: &Order) -> Result<Option<(HubName, Decision)>, Error> {
         let (before, standing) = (&run.registration, run.registration.assignment());
         let instance = self.store.instance(&run.scope).await?.filter(|instance| instance.failover);
-        let settings = self.settings_of(run).await?;
-        let (Some(instance), Some(settings)) = (instance, settings) else { return Ok(None) };
+        let enrollment = self.enrollment_of(run).await?;
+        let (Some(instance), Some(enrollment)) = (instance, enrollment) else { return Ok(None) };
+        let settings = enrollment.settings();
         let lives_there = standing.is_some_and(|at| at.place() == order.place());
-        if lives_there || allocate::policy(&instance, &settings).0 == AllocationPolicy::Custom {
+        if lives_there || allocate::policy(&instance, settings).0 == AllocationPolicy::Custom {
             return Ok(None);
         }
-        let mut situation = self.situation(&instance, &settings, standing.map(|at| &at.hub), None);
+        let mut situation = self.situation(&instance, settings, standing.map(|at| &at.hub), None);
         // Where the device came from is forgotten, but not how far it was to the hubs.
         situation.latencies = before.decisions.latest().map(latencies).unwrap_or_default();
         situation.ailing.insert(order.hub.clone(), Ailment::Full);
-        let allocation = allocate::choose(&instance, &settings, &before.registration_id, &situation);
+        let allocation = allocate::choose(&instance, settings, &before.registration_id, &situation);
         let Choice::Hub(chosen) = &allocation.choice else { return Ok(None) };
         // Where all are down or full none is passed over.
         let is_well = !situation.ailing.contains_key(&chosen.hub);
@@ -76,19 +74,6 @@ impl Provisioning {
         let returning = before.decisions.latest().and_then(|last| last.returning.clone());
         let decision = allocation.decision(before.enrollment.clone(), self.clock.now());
         Ok(Some((chosen.hub.clone(), Decision { returning, ..decision })))
-    }
-
-    /// Of the enrollment that let the device in, if that is there still.
-    async fn settings_of(&self, run: &Run) -> Result<Option<EnrollmentSettings>, Error> {
-        let Registration { registration_id, enrollment, .. } = &run.registration;
-        Ok(match enrollment {
-            EnrollmentRef::Individual => {
-                self.store.individual(&run.scope, registration_id).await?.map(|found| found.settings)
-            }
-            EnrollmentRef::Group(group) => {
-                self.store.group(&run.scope, group).await?.map(|found| found.settings.clone())
-            }
-        })
     }
 }
 
