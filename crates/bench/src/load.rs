@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -142,21 +143,29 @@ async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<Line
     Ok(Line { title, first, again, bare })
 }
 
-/// Registers all devices, then all of them again. The first return is not measured: it notes once in the record that the
-/// device came back, as those after it need not.
+/// Registers all devices, then all of them again.
 async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow::Result<[Cost; 2]> {
     let endpoint = server.endpoint()?;
     if !scene.kept {
-        let fresh = || fresh(server, &endpoint, devices, scene);
-        let first = fresh().await?;
-        fresh().await?;
-        return Ok([first, fresh().await?]);
+        return first_and_again(async || fresh(server, &endpoint, devices, scene).await).await;
     }
-    let sessions = open_all(&endpoint, devices, scene).await?;
-    let (first, sessions) = register_all(server, sessions, devices, scene.size).await?;
-    let (_, sessions) = register_all(server, sessions, devices, scene.size).await?;
-    let (again, _) = register_all(server, sessions, devices, scene.size).await?;
-    Ok([first, again])
+    let mut sessions = open_all(&endpoint, devices, scene).await?;
+    let round = async || {
+        let cost;
+        (cost, sessions) = register_all(server, mem::take(&mut sessions), devices, scene.size).await?;
+        Ok(cost)
+    };
+    first_and_again(round).await
+}
+
+/// What the first of three equal rounds costs, and the last. The second is not measured: in it a device's record notes
+/// that the device came back, as those after it need not.
+pub async fn first_and_again(
+    mut round: impl AsyncFnMut() -> anyhow::Result<Cost>,
+) -> anyhow::Result<[Cost; 2]> {
+    let first = round().await?;
+    round().await?;
+    Ok([first, round().await?])
 }
 
 async fn fresh(

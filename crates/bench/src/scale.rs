@@ -9,7 +9,7 @@ use model::RegistrationId;
 use crate::{
     child::Server,
     cpu, fill,
-    load::{Cost, Session, Size, measured},
+    load::{Cost, Session, Size, first_and_again, measured},
 };
 
 /// Memory of idle connections.
@@ -87,9 +87,7 @@ pub async fn at_size(enrollments: usize, size: Size) -> anyhow::Result<AtSize> {
     let server = Server::muster(dir.path())?;
     let start = start.elapsed();
     let resident_at_start = server.resident()?;
-    let first = some_devices(&server, enrollments, size).await?;
-    some_devices(&server, enrollments, size).await?;
-    let again = some_devices(&server, enrollments, size).await?;
+    let [first, again] = first_and_again(async || some_devices(&server, enrollments, size).await).await?;
     let resident = server.resident()?;
     server.stop()?;
     Ok(AtSize { enrollments, disk_each, start, resident_at_start, resident, first, again })

@@ -1,6 +1,6 @@
 //! Whole registrations of devices with a TPM, over HTTPS: the challenge, its proof, and the key that the device is handed.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -17,7 +17,7 @@ use wire::sas;
 
 use crate::{
     child::Server,
-    load::{Cost, Size, measured, registration_ids, service},
+    load::{Cost, Size, first_and_again, measured, registration_ids, service},
 };
 
 /// TPMs that the devices share. RSA keys take long to make, and the server cannot tell: it is sent them each time.
@@ -50,11 +50,15 @@ async fn twice(tpms: &[Arc<SoftTpm>], size: Size, kept: bool) -> anyhow::Result<
     let costs = if kept {
         let open = stream::iter(0..size.concurrency).map(|_| connect(&endpoint));
         let opened: Vec<_> = open.buffered(size.concurrency).collect().await;
-        let connections = opened.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-        let (first, connections) = on_kept(&server, connections, &devices, size).await?;
-        [first, on_kept(&server, connections, &devices, size).await?.0]
+        let mut connections = opened.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        let round = async || {
+            let cost;
+            (cost, connections) = on_kept(&server, mem::take(&mut connections), &devices, size).await?;
+            Ok(cost)
+        };
+        first_and_again(round).await?
     } else {
-        [on_fresh(&server, &devices, size).await?, on_fresh(&server, &devices, size).await?]
+        first_and_again(async || on_fresh(&server, &devices, size).await).await?
     };
     server.stop()?;
     Ok(costs)
