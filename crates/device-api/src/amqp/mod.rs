@@ -17,7 +17,7 @@ use net::{
     amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
 };
 use wire::{
-    amqp::{AmqpError, SaslInit, condition},
+    amqp::{AmqpError, SaslCode, SaslInit, condition},
     device::DeviceAddress,
 };
 
@@ -57,6 +57,12 @@ impl Endpoint {
     }
 }
 
+/// Whoever shows nothing that could be judged.
+fn turned_away(api: &DeviceApi, transport: Transport) -> SaslStep {
+    api.tally.count(transport, Outcome::Unauthorized);
+    SaslStep::Refused(SaslCode::Auth)
+}
+
 #[async_trait]
 impl AmqpEndpoint for Endpoint {
     /// PLAIN first: one SDK takes the first that it knows.
@@ -77,7 +83,7 @@ impl AmqpEndpoint for Endpoint {
             }
             _ => self.by_certificate(peer),
         };
-        welcome.map_or_else(|| tpm::turned_away(&self.api, self.transport), SaslStep::Welcome)
+        welcome.map_or_else(|| turned_away(&self.api, self.transport), SaslStep::Welcome)
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {

@@ -23,7 +23,10 @@ use net::{
 use provisioning::{Error, attest::tpm::PresentedTpm};
 use wire::{amqp::SaslCode, device::DeviceAddress};
 
-use super::connection::{Connection, Shown, concerning};
+use super::{
+    connection::{Connection, Shown, concerning},
+    turned_away,
+};
 use crate::{DeviceApi, Outcome, call::evidence, error::CallError};
 
 /// The name of the mechanism.
@@ -37,12 +40,6 @@ pub(super) fn begin(api: DeviceApi, transport: Transport, peer: &Peer, response:
     let Some((address, endorsement_key)) = named(response) else { return turned_away(&api, transport) };
     let login = Login { api, transport, peer: peer.clone(), address };
     SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(Named { login, endorsement_key }))
-}
-
-/// Who shows nothing that could be judged.
-pub(super) fn turned_away(api: &DeviceApi, transport: Transport) -> SaslStep {
-    api.tally.count(transport, Outcome::Unauthorized);
-    SaslStep::Refused(SaslCode::Auth)
 }
 
 fn named(response: &[u8]) -> Option<(DeviceAddress, EndorsementKey)> {

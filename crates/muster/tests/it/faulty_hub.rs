@@ -22,6 +22,11 @@ use wire::sas::ConnectionString;
 use crate::linked_hub::{Linking, Neighbour, table, until};
 use crate::serve::{device, enrollment};
 
+/// Links a hub by its connection string.
+pub fn link(hub: &ConnectionString) -> String {
+    table(&format!("connection_string = \"{hub}\""))
+}
+
 /// What a hub in trouble does with each call.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
@@ -49,7 +54,9 @@ pub struct Gate {
     /// While it is not open, nothing listens.
     socket: TcpSocket,
     acceptor: TlsAcceptor,
-    pub ca_pem: String,
+    hub: ConnectionString,
+    /// The CAs of the hub and of what stands before it.
+    pub cas: String,
     trouble: Arc<Trouble>,
 }
 
@@ -64,21 +71,24 @@ pub struct Trouble {
 }
 
 impl Gate {
-    /// Before the hub at this address and port, whose certificate holds by this.
-    pub fn before(hub: &str, trust: Trust) -> Gate {
-        let (address, _) = hub.split_once(':').unwrap();
+    /// Before this hub of the neighbour.
+    pub fn before(neighbour: &Neighbour, hub: &ConnectionString) -> Gate {
+        let (address, _) = hub.host.split_once(':').unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
         let ServerCertificate { ca, certificate, key } = ServerCertificate::of(address);
         let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let acceptor = TlsAcceptor::from(server_config(vec![identity]).unwrap());
         let fault = watch::Sender::new(None);
-        let trouble = Trouble { hub: hub.to_owned(), trust, fault, met: AtomicUsize::new(0) };
-        Gate { socket, acceptor, ca_pem: ca, trouble: Arc::new(trouble) }
+        let (host, trust) = (hub.host.clone(), neighbour.trust());
+        let trouble = Arc::new(Trouble { hub: host, trust, fault, met: AtomicUsize::new(0) });
+        let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &ca;
+        Gate { socket, acceptor, hub: hub.clone(), cas, trouble }
     }
 
-    pub fn address(&self) -> String {
-        self.socket.local_addr().unwrap().to_string()
+    /// The hub as it is reached through this.
+    pub fn linked(&self) -> ConnectionString {
+        ConnectionString { host: self.socket.local_addr().unwrap().to_string(), ..self.hub.clone() }
     }
 
     pub fn open(self) -> Arc<Trouble> {
@@ -206,11 +216,10 @@ pub async fn counted(service: &Linking, kind: &str) -> u64 {
 async fn devices_are_assigned_once_whatever_the_hub_does_first() {
     let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
-    let gate = Gate::before(&right.host, neighbour.trust());
-    let linked = ConnectionString { host: gate.address(), ..right.clone() };
-    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
-    let config = service.configure(&table(&format!("connection_string = \"{linked}\"")));
-    let _process = service.start(&config, Path::new(&service.write("cas.pem", &cas))).await;
+    let gate = Gate::before(&neighbour, &right);
+    let cas = service.write("cas.pem", &gate.cas);
+    let config = service.configure(&link(&gate.linked()));
+    let _process = service.start(&config, Path::new(&cas)).await;
     let mut registry = HubRegistry::new(&right, 443, neighbour.trust()).unwrap();
 
     let held_up = async || service.log().contains("will be tried again");
@@ -233,14 +242,12 @@ async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
     let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
     let [hung, well] =
         [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
-    let gate = Gate::before(&hung.host, neighbour.trust());
-    let linked = ConnectionString { host: gate.address(), ..hung.clone() };
-    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
-    let tables = [&linked, &well].map(|hub| table(&format!("connection_string = \"{hub}\"")));
-    let config = service.configure(&tables.join("\n"));
+    let gate = Gate::before(&neighbour, &hung);
+    let cas = service.write("cas.pem", &gate.cas);
+    let config = service.configure(&[link(&gate.linked()), link(&well)].join("\n"));
     let hub = gate.open();
     hub.begin(Fault::Hangs);
-    let _process = service.start(&config, Path::new(&service.write("cas.pem", &cas))).await;
+    let _process = service.start(&config, Path::new(&cas)).await;
     let enroll = async |name: &str, hub: &str| {
         let enrolled = enrollment(name);
         let mut enrolled = enrolled.clone();
@@ -284,13 +291,11 @@ async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
     let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
     let [small, large] =
         [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
-    let gate = Gate::before(&small.host, neighbour.trust());
-    let linked = ConnectionString { host: gate.address(), ..small.clone() };
-    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
-    let tables = [&linked, &large].map(|hub| table(&format!("connection_string = \"{hub}\"")));
-    let config = service.configure(&tables.join("\n"));
+    let gate = Gate::before(&neighbour, &small);
+    let cas = service.write("cas.pem", &gate.cas);
+    let config = service.configure(&[link(&gate.linked()), link(&large)].join("\n"));
     let hub = gate.open();
-    let _process = service.start(&config, Path::new(&service.write("cas.pem", &cas))).await;
+    let _process = service.start(&config, Path::new(&cas)).await;
     until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
     let [small_name, large_name] = [&small, &large].map(|hub| hub.host.split(':').next().unwrap());
     let devices = async |hub: &ConnectionString| {

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use wire::sas::{self, ConnectionString};
 
-use crate::faulty_hub::{Fault, Gate, Trouble, counted};
-use crate::linked_hub::{Linking, Neighbour, table, until};
+use crate::faulty_hub::{Fault, Gate, Trouble, counted, link};
+use crate::linked_hub::{Linking, Neighbour, until};
 use crate::serve::{KEY, enrollment};
 
 /// What a service says that can store nothing.
@@ -175,12 +175,10 @@ async fn between_hub_and_disk(
 async fn a_full_disk_loses_nothing_and_passes() {
     let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
     let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
-    let gate = Gate::before(&right.host, neighbour.trust());
-    let linked = ConnectionString { host: gate.address(), ..right.clone() };
-    let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &gate.ca_pem;
-    let config = service.configure(&table(&format!("connection_string = \"{linked}\"")));
+    let gate = Gate::before(&neighbour, &right);
+    let cas = service.write("cas.pem", &gate.cas);
+    let config = service.configure(&link(&gate.linked()));
     let hub = gate.open();
-    let cas = service.write("cas.pem", &cas);
     let mut process = service.start_by(program(), &config, Path::new(&cas)).await;
     let mut registry = HubRegistry::new(&right, 443, neighbour.trust()).unwrap();
 

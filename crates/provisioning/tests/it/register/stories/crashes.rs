@@ -4,7 +4,7 @@
 use provisioning::{ports::HubError, register::Begun};
 use testkit::{hub::Failure, sample};
 
-use super::{Policy, reported, wanting};
+use super::{Policy, about_to_move, reported};
 use crate::register::{
     random::cut_off,
     world::{Device, HUBS, SCOPE, World, assigned},
@@ -56,12 +56,7 @@ async fn a_crash_at_every_step_of_a_move() {
 
 async fn crash(policy: Policy, ends: Ends) {
     let when = format!("{policy:?}, {ends:?}");
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
-    world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
+    let (world, device) = about_to_move(policy).await;
 
     go(&world, &device, ends).await;
     for name in HUBS {

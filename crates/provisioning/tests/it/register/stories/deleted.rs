@@ -8,7 +8,7 @@ use provisioning::{
 };
 use testkit::{hub::Failure, sample};
 
-use super::{Policy, reported, wanting};
+use super::{Policy, about_to_move, reported, wanting};
 use crate::register::world::{Device, HUBS, SCOPE, World, group};
 
 /// The device is on its way to the second hub, whose first answer was lost.
@@ -84,12 +84,7 @@ async fn while_the_hub_is_being_told() {
 /// One that lived at a hub lives there still, with its data.
 #[tokio::test]
 async fn a_device_that_was_moving_stays_where_it_lived() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let (world, device) = about_to_move(Policy::Migrate).await;
     let run = on_its_way(&world, &device).await;
     delete(&world, "dev-1").await;
 

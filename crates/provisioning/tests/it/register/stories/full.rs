@@ -9,7 +9,7 @@ use provisioning::{
 };
 use testkit::{hub::Failure, sample};
 
-use super::{Policy, reported, wanting};
+use super::{Policy, about_to_move, reported, wanting};
 use crate::register::world::{Device, HUBS, SCOPE, World, assigned, individual};
 
 fn full() -> Failure {
@@ -106,12 +106,7 @@ async fn a_device_without_a_choice_waits() {
 /// It is new there and lives elsewhere: it stays, with its data.
 #[tokio::test]
 async fn a_device_that_was_moving_goes_back() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[1]).fail_next(full());
@@ -127,11 +122,7 @@ async fn a_device_that_was_moving_goes_back() {
 /// A hub that cannot be read for want of room is waited for: the data are there.
 #[tokio::test]
 async fn the_old_hub_is_full() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(full());
     let next = later(&world, &run).await;

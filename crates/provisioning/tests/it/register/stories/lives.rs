@@ -4,17 +4,13 @@ use model::{DeviceId, EnrollmentRef, IndividualEnrollment, Substatus};
 use provisioning::ports::Change;
 use testkit::sample;
 
-use super::{Policy, reported, wanting};
+use super::{Policy, about_to_move, at_home, reported, wanting};
 use crate::register::world::{HUBS, SCOPE, World, assigned, group, keys};
 
 /// The owner wants it as it came out of the box, on the hub where it is.
 #[tokio::test]
 async fn a_factory_reset() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Reset, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
+    let (world, device) = at_home(Policy::Reset).await;
 
     let again = world.register(&device).await;
     assert_eq!(assigned(&again).substatus, Substatus::DeviceDataReset);
@@ -28,14 +24,9 @@ async fn a_factory_reset() {
 /// It is shipped to another region, whose hub its enrollment names from then on. Its data go with it.
 #[tokio::test]
 async fn a_device_moved_between_regions() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
+    let (world, device) = about_to_move(Policy::Migrate).await;
     let before = world.at(HUBS[0], "dev-1");
 
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     let moved = world.register(&device).await;
     let place = assigned(&moved);
     assert_eq!((place.hub.as_str(), place.substatus), (HUBS[1], Substatus::DeviceDataMigrated));
@@ -97,11 +88,7 @@ async fn a_deleted_registration() {
 /// An enrollment that goes takes the way to its hub from a device that has not arrived.
 #[tokio::test]
 async fn a_registration_deleted_on_the_way() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     let instance = world.instance(SCOPE).await;
     world.provisioning.delete_registration(&instance, sample::registration_id("dev-1"), None).await.unwrap();
@@ -115,11 +102,7 @@ async fn a_registration_deleted_on_the_way() {
 /// Another name is another device: it begins anew, and the old one stays where it is.
 #[tokio::test]
 async fn another_device_id() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
+    let (world, device) = at_home(Policy::Migrate).await;
     let renamed = IndividualEnrollment {
         device_id: Some(DeviceId::parse("renamed").unwrap()),
         ..wanting("dev-1", Policy::Migrate, &HUBS[1..2])

@@ -15,7 +15,7 @@ use provisioning::{
 use serde_json::json;
 use testkit::{hub::FakeDevice, sample};
 
-use super::world::{SCOPE, World, individual};
+use super::world::{Device, HUBS, SCOPE, World, individual};
 
 /// What an enrollment says of devices that come back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +74,23 @@ impl World {
             device.twin.desired = Some(object(json!({"rate": 9})).into());
         });
     }
+}
+
+/// A device that lives at the first hub and was used there.
+pub async fn at_home(policy: Policy) -> (World, Device) {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
+    world.register(&device).await;
+    world.used(HUBS[0], "dev-1");
+    (world, device)
+}
+
+/// The same when it is wanted at the second.
+pub async fn about_to_move(policy: Policy) -> (World, Device) {
+    let (world, device) = at_home(policy).await;
+    world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
+    (world, device)
 }
 
 /// What a device that was used has reported.

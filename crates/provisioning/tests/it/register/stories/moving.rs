@@ -7,8 +7,8 @@ use provisioning::{
 };
 use testkit::{hub::Failure, sample};
 
-use super::{Policy, reported, wanting};
-use crate::register::world::{Device, HUBS, SCOPE, World, assigned, keys, with_keys};
+use super::{Policy, about_to_move, reported, wanting};
+use crate::register::world::{HUBS, SCOPE, World, assigned, keys, with_keys};
 
 fn down() -> Failure {
     Failure::Before(HubError::Unavailable("down".into()))
@@ -16,17 +16,6 @@ fn down() -> Failure {
 
 fn lost_answer() -> Failure {
     Failure::After(HubError::Unavailable("lost".into()))
-}
-
-/// A device that lives at the first hub, was used there, and is wanted at the second.
-async fn about_to_move(policy: Policy) -> (World, Device) {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
-    world.register(&device).await;
-    world.used(HUBS[0], "dev-1");
-    world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
-    (world, device)
 }
 
 /// However long the old hub is down, the data are waited for; then the device moves, once.
