@@ -11,7 +11,8 @@
 
 use durable::Schema;
 
-pub(crate) const SCHEMA: Schema = Schema { application: "muster-store", version: 1, migrations: &[FIRST] };
+pub(crate) const SCHEMA: Schema =
+    Schema { application: "muster-store", version: 2, migrations: &[FIRST, SECOND] };
 
 const FIRST: &str = "
     CREATE TABLE instances (
@@ -111,4 +112,9 @@ const FIRST: &str = "
         count    INTEGER NOT NULL,
         PRIMARY KEY (instance, day, kind)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// Not released yet: append to it until it is.
+const SECOND: &str = "
+    -- SQL of version 2, in the order in which it was added.
 ";
