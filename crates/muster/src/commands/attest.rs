@@ -25,8 +25,9 @@ enum AttestCommand {
 /// Explain step by step why a device would be let in or refused, without registering it.
 ///
 /// Say what the device presents: its certificates, its SAS token, or the keys of its TPM. It is shown which enrollments
-/// were considered, and why one was chosen or each was refused, after the last attempts of that name that were refused. Nothing is registered and nothing is counted as an
-/// operation. What a device is told of a refusal is terse on purpose; this is for the operator.
+/// were considered, and why one was chosen or each was refused, after the last attempts of that name that were refused.
+/// An individual enrollment alone decides about its registration ID: then no group is considered. Nothing is registered
+/// and nothing is counted as an operation. What a device is told of a refusal is terse on purpose; this is for the operator.
 ///
 /// Exit status 0 when the device would be let in, 1 when not, 2 for wrong usage.
 #[derive(Args)]

@@ -13,6 +13,10 @@ const MAX_CONSIDERED: usize = 20;
 /// The most characters of a line. Names in a device's certificates are as long as it likes.
 const MAX_LINE: usize = 400;
 
+/// Why no group stands beside an individual enrollment that refuses.
+const DECIDES_ALONE: &str =
+    "an individual enrollment alone decides about its registration ID, so no enrollment group was considered";
+
 /// What came of a device's evidence, without any secret.
 pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explanation {
     let is_told = |(at, one): &(usize, &Considered)| *at < MAX_CONSIDERED - 1 || one.verdict.is_ok();
@@ -42,6 +46,9 @@ fn considered(one: &Considered) -> ConsideredEnrollment {
     let enrollment: EnrollmentRef = one.enrollment.clone();
     let fit = match &one.verdict {
         Ok(path) => Fit::Fits { path: path.iter().map(|der| subject(der)).collect() },
+        Err(refusal) if one.enrollment == EnrollmentRef::Individual => {
+            Fit::Refuses { reason: format!("{}; {DECIDES_ALONE}", line(refusal)) }
+        }
         Err(refusal) => Fit::Refuses { reason: line(refusal) },
     };
     ConsideredEnrollment { enrollment, fit }

@@ -38,21 +38,10 @@ impl Judgement {
         let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
         Judgement { considered: vec![Considered { enrollment, verdict }], unfit: Vec::new(), outcome }
     }
-
-    /// The same with an enrollment that was looked at before.
-    pub fn after(mut self, earlier: Option<Considered>) -> Self {
-        self.considered.splice(0..0, earlier);
-        self
-    }
 }
 
 impl Considered {
     pub(super) fn group(group: &Arc<EnrollmentGroup>, verdict: Result<Vec<Vec<u8>>, Refusal>) -> Self {
         Considered { enrollment: EnrollmentRef::Group(group.group_id.clone()), verdict }
-    }
-
-    /// The individual enrollment, when what it wants is not what the device presented.
-    pub fn other_mechanism(mechanism: &'static str) -> Self {
-        Considered { enrollment: EnrollmentRef::Individual, verdict: Err(Refusal::OtherMechanism(mechanism)) }
     }
 }

@@ -199,9 +199,6 @@ pub enum Refusal {
     /// The certificates do not lead to the enrollment.
     #[error(transparent)]
     Certificate(#[from] x509::CertificateRefusal),
-    /// An individual enrollment is of another kind than the evidence.
-    #[error("the enrollment wants {0}, which the device did not present")]
-    OtherMechanism(&'static str),
     /// The chain ends elsewhere.
     #[error("the device's certificates do not lead to the group's")]
     NotReached,
@@ -270,24 +267,6 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
     };
     let enrollment = Enrollment::Individual(Box::new(enrollment));
     Ok(Attested { enrollment, credentials, by, challenge }.into())
-}
-
-/// Whether the evidence is of the kind that this mechanism takes; if not, a group may fit better.
-pub fn takes(mechanism: &IndividualAttestation, evidence: &Evidence) -> bool {
-    match mechanism {
-        IndividualAttestation::SymmetricKey(_) => evidence.claim.is_some(),
-        IndividualAttestation::X509(_) => !evidence.certificates.is_empty(),
-        IndividualAttestation::Tpm(_) => evidence.claim.is_some() || evidence.tpm.is_some(),
-    }
-}
-
-/// What a mechanism wants to see, in words.
-pub fn wanted(mechanism: &IndividualAttestation) -> &'static str {
-    match mechanism {
-        IndividualAttestation::SymmetricKey(_) => "a SAS token",
-        IndividualAttestation::X509(_) => "a client certificate",
-        IndividualAttestation::Tpm(_) => "a TPM",
-    }
 }
 
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name

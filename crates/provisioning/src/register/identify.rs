@@ -1,11 +1,11 @@
 //! Finding the enrollment that lets a device in, and proving that it does.
 
-use model::{EnrollmentRef, Instance, ProvisioningStatus, Registration, RegistrationId};
+use model::{EnrollmentRef, Instance, Registration, RegistrationId};
 
 use crate::{
     Error, Provisioning,
     attest::{
-        self, Claimant, Considered, Evidence, Judgement, Proof, Refusal,
+        self, Claimant, Evidence, Judgement, Proof, Refusal,
         tpm::Place,
         x509::{CaRules, PresentedChain},
     },
@@ -45,22 +45,19 @@ impl Provisioning {
         self.judge(&claimant, previous).await
     }
 
-    /// The individual enrollment of this registration ID beats any group. One that is disabled blocks the device
-    /// whatever it presents; one of another kind than what the device presents leaves it to the groups.
+    /// A registration ID with an individual enrollment is decided by that enrollment alone, whatever the device presents:
+    /// the groups are not even loaded, so no key or certificate of theirs can take an ID that was enrolled individually.
     async fn judge(
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
     ) -> Result<Judgement, Error> {
-        let individual = self.store.individual(claimant.scope, claimant.registration_id).await?;
-        let Some(enrollment) = individual else { return self.judge_by_group(claimant, previous).await };
-        let blocks = enrollment.settings.provisioning_status == ProvisioningStatus::Disabled;
-        if blocks || attest::takes(&enrollment.attestation, claimant.evidence) {
-            let outcome = attest::individual(enrollment, claimant);
-            return Ok(Judgement::by(EnrollmentRef::Individual, outcome));
+        match self.store.individual(claimant.scope, claimant.registration_id).await? {
+            Some(enrollment) => {
+                Ok(Judgement::by(EnrollmentRef::Individual, attest::individual(enrollment, claimant)))
+            }
+            None => self.judge_by_group(claimant, previous).await,
         }
-        let passed_over = Considered::other_mechanism(attest::wanted(&enrollment.attestation));
-        Ok(self.judge_by_group(claimant, previous).await?.after(Some(passed_over)))
     }
 
     async fn judge_by_group(

@@ -91,10 +91,11 @@ async fn an_individual_enrollment_decides_or_says_why_it_does_not() {
     let world = world(&root).await;
     let leaf = root.device("dev-9").pem();
     let explained = explain(&world, &json!({"registrationId": "dev-9", "certificates": [leaf]})).await;
-    let kinds: Vec<_> =
-        explained["considered"].as_array().unwrap().iter().map(|one| &one["verdict"]).collect();
-    assert_eq!(kinds, ["refuses", "fits"], "the individual enrollment wants a token; the group fits");
-    assert_eq!(explained["enrollment"]["enrollmentGroupId"], "factory");
+    assert_eq!(explained["reason"], "the enrollment wants a SAS token and the device sent none");
+    let considered = explained["considered"].as_array().unwrap();
+    assert_eq!(considered.len(), 1, "the group that its certificate leads to is not asked: {explained}");
+    let reason = considered[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("an individual enrollment alone decides about its registration ID"), "{reason}");
 
     let disabled = json!({"provisioningStatus": "disabled", "registrationId": "dev-8",
         "attestation": {"type": "symmetricKey", "symmetricKey":

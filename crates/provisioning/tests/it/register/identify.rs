@@ -1,8 +1,6 @@
 //! Which enrollment lets a device in: the individual one, a group, or none.
 
-use model::{
-    EnrollmentRef, IndividualAttestation, IndividualCertificates, IndividualEnrollment, Pair, Status,
-};
+use model::{EnrollmentRef, IndividualEnrollment, Status};
 use provisioning::{Error, attest::Evidence, register::Begun};
 use testkit::{
     ca::{Authority, Identity},
@@ -94,23 +92,6 @@ async fn the_individual_enrollment_comes_first() {
     groups.world.enroll(individual(DEVICE)).await;
     assert_eq!(groups.outcome(token(&sample::key(10))).await, "individual");
     assert_eq!(groups.outcome(derived()).await, "Unauthorized", "a key of the group is not the device's own");
-}
-
-#[tokio::test]
-async fn an_individual_enrollment_of_another_mechanism_leaves_it_to_the_groups() {
-    let groups = Groups::new().await;
-    groups.world.enroll(individual(DEVICE)).await;
-    assert_eq!(groups.outcome(groups.certificate()).await, "certificates");
-
-    let groups = Groups::new().await;
-    let own = Pair::new(Some(groups.leaf.certificate()), None).unwrap();
-    let attestation = IndividualAttestation::X509(IndividualCertificates::Client(own));
-    groups.world.enroll(IndividualEnrollment { attestation, ..individual(DEVICE) }).await;
-    assert_eq!(groups.outcome(derived()).await, "keys");
-    groups.world.delete_registration(DEVICE).await;
-    assert_eq!(groups.outcome(groups.certificate()).await, "individual");
-    let other = certificates(&[groups.root.device(DEVICE).der()]);
-    assert_eq!(groups.outcome(other).await, "Invalid certificate.", "another leaf of the group's CA");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod identify;
 mod interrupted;
 mod isolation;
 mod operations;
+mod owner;
 mod random;
 mod stories;
 pub mod token;

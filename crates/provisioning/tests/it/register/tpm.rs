@@ -262,10 +262,7 @@ async fn what_a_device_must_send() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let nothing = world.begin_with(SCOPE, ID, Evidence::default()).await;
-    assert_eq!(
-        refusal(nothing),
-        "the device sent neither a SAS token, a client certificate nor the keys of a TPM"
-    );
+    assert_eq!(refusal(nothing), "the enrollment wants a TPM and the device named none");
     let mut endorsement_only = named(&tpm);
     endorsement_only.tpm.as_mut().unwrap().storage_root_key = None;
     assert!(refusal(world.begin_with(SCOPE, ID, endorsement_only.clone()).await).contains("did not send"));
