@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use model::{AllocationPolicy, HubName, ProvisioningStatus, Registration, RegistrationId, ReprovisionPolicy};
+use model::{AllocationPolicy, HubName, ProvisioningStatus, RegistrationId, ReprovisionPolicy};
 use testkit::sample;
 
 use crate::{
     run::Process,
-    store::finish,
     world::{GROUPS, HUBS, World},
 };
 
@@ -133,21 +132,9 @@ async fn delete(serving: &Process, device: RegistrationId) -> Option<Registratio
     let world = &serving.world;
     world.note(format_args!("operator: deletes {device}"));
     let (life, instance) = (serving.life(), world.instance());
-    // A device that has arrived stays at its hub.
-    leave_behind(world, &device);
     let deleting = life.provisioning.delete_registration(&instance, device.clone(), None);
     let deleted = tokio::time::timeout(Duration::from_secs(5), deleting).await;
-    leave_behind(world, &device);
     (!matches!(deleted, Ok(Err(_)))).then_some(device)
-}
-
-fn leave_behind(world: &World, device: &RegistrationId) {
-    let found =
-        finish(provisioning::ports::Store::registration(&world.disk, &world.scope(), device)).unwrap();
-    if let Some(at) = found.as_ref().and_then(Registration::assignment) {
-        let left: (_, HubName) = (at.device_id.clone(), at.hub.clone());
-        world.notes().left_behind.insert(left);
-    }
 }
 
 /// The world as it should be in the end: everything is linked, enabled and sent to where it can go.

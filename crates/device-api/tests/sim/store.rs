@@ -54,13 +54,25 @@ impl SimulatedStore {
         outcome
     }
 
-    /// Looks at what was written: dates never go back, and what moved or ended is written down.
-    fn watch(&self, commit: &Commit, outcomes: &[Outcome]) {
+    /// The registrations that a commit is to remove, as they stand.
+    async fn removed_by(&self, scope: &IdScope, commit: &Commit) -> Result<Vec<Registration>, StoreError> {
+        let mut removed = Vec::new();
+        for (_, change) in &commit.changes {
+            if let Change::DeleteRegistration(id) = change {
+                removed.extend(self.pulse.world.disk.registration(scope, id).await?);
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Looks at what was written: dates never go back, and what moved or ended is written down. `removed` is what stood
+    /// when the commit was made.
+    fn watch(&self, commit: &Commit, outcomes: &[Outcome], removed: &[Registration]) {
         let made = commit.changes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         for ((_, change), _) in made.clone() {
             match change {
                 Change::PutRegistration(registration) => self.watch_registration(registration),
-                Change::DeleteRegistration(id) => drop(self.written.lock().unwrap().remove(id)),
+                Change::DeleteRegistration(id) => self.watch_removal(id, removed),
                 _ => {}
             }
         }
@@ -75,9 +87,23 @@ impl SimulatedStore {
         }
     }
 
+    /// A device that has arrived stays at its hub when its registration is removed.
+    fn watch_removal(&self, id: &RegistrationId, removed: &[Registration]) {
+        self.written.lock().unwrap().remove(id);
+        let stood = removed.iter().filter(|registration| registration.registration_id == *id);
+        if let Some(at) = stood.filter_map(Registration::assignment).next() {
+            let left: (_, HubName) = (at.device_id.clone(), at.hub.clone());
+            self.pulse.world.notes().left_behind.insert(left);
+        }
+    }
+
     fn watch_registration(&self, registration: &Registration) {
         let (world, id) = (&self.pulse.world, &registration.registration_id);
         world.note(format_args!("written: {id} {}", told(&registration.status)));
+        if let Status::Assigned(at) = &registration.status {
+            // From now on it is this registration's, and cleaned up when that leaves.
+            world.notes().left_behind.remove(&(at.device_id.clone(), at.hub.clone()));
+        }
         if let (Status::Assigned(_), EnrollmentRef::Group(group)) =
             (&registration.status, &registration.enrollment)
             && world.is_long_deleted(group.as_str())
@@ -269,8 +295,13 @@ impl Store for SimulatedStore {
     }
 
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
-        let written = self.pulse.world.disk.commit(scope, commit.clone());
-        self.reach_then(written, |outcomes| self.watch(&commit, outcomes)).await
+        // What a commit removes is looked at in the same moment: a run may end just before it.
+        let written = async {
+            let removed = self.removed_by(scope, &commit).await?;
+            Ok((removed, self.pulse.world.disk.commit(scope, commit.clone()).await?))
+        };
+        let watched = self.reach_then(written, |(removed, outcomes)| self.watch(&commit, outcomes, removed));
+        watched.await.map(|(_, outcomes)| outcomes)
     }
 
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {

@@ -59,7 +59,8 @@ pub struct Notes {
     pub figures: Figures,
     /// Twins that devices have ever been given to start with.
     pub starts: Vec<InitialTwin>,
-    /// Devices that an operator left at a hub by deleting their registrations: no clean-up is owed for them.
+    /// Devices that an operator left at a hub by deleting their registrations, as these stood at that commit: no clean-up
+    /// is owed for them until they live there again.
     pub left_behind: BTreeSet<(DeviceId, HubName)>,
     /// When a registration was last counted.
     pub last_counted: Duration,
