@@ -114,7 +114,7 @@ const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Not released yet: append to it until it is.
+/// Not released yet: append to it until it is. `tests/it/migration.rs` brings a database of version 1 here.
 const SECOND: &str = "
     -- SQL of version 2, in the order in which it was added.
 ";

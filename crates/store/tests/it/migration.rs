@@ -1,0 +1,115 @@
+//! Databases of earlier releases, brought to today's schema. Each folder of `tests/fixtures` is what a release wrote, and the
+//! file beside it says what is in there, as that release read it.
+
+use std::fs;
+use std::path::Path;
+
+use durable::Sealer;
+use durable::rusqlite::Connection;
+use model::{Day, Instance, StatusKind};
+use provisioning::ports::{PageRequest, Store};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use store::EmbeddedStore;
+
+/// The newest version of the tables.
+const NEWEST: u32 = 2;
+
+#[tokio::test]
+async fn a_database_of_version_1_keeps_every_record() {
+    keeps_every_record("v1", 1).await;
+}
+
+/// Everything that was in the file before it was migrated is there afterwards. Members may have been added since.
+async fn keeps_every_record(name: &str, version: u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("muster.db");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    fs::copy(fixture.join("data/muster.db"), &database).unwrap();
+    assert_eq!(schema_version(&database), version);
+
+    let sealer = Sealer::load_or_create(&fixture.join("data/master.key")).unwrap();
+    for opened in ["migrated", "opened again"] {
+        let store = EmbeddedStore::open(&database, sealer.clone()).unwrap();
+        let read = everything(&store).await;
+        store.close().await;
+        assert_eq!(schema_version(&database), NEWEST);
+        let path = fixture.with_extension("json");
+        let Ok(expected) = fs::read_to_string(&path) else {
+            let proposed = Path::new(env!("CARGO_TARGET_TMPDIR")).join(path.file_name().unwrap());
+            fs::write(&proposed, serde_json::to_string_pretty(&read).unwrap() + "\n").unwrap();
+            panic!("there is no {}; what was read is in {}", path.display(), proposed.display());
+        };
+        let expected: Value = serde_json::from_str(&expected).unwrap();
+        compare(&expected, &read, opened);
+    }
+}
+
+fn schema_version(path: &Path) -> u32 {
+    let connection = Connection::open(path).unwrap();
+    let sql = "SELECT value FROM meta WHERE key = 'schema_version'";
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Fails unless all of `expected` is in `read`, and no record more.
+fn compare(expected: &Value, read: &Value, at: &str) {
+    match (expected, read) {
+        (Value::Object(expected), Value::Object(read)) => {
+            for (name, value) in expected {
+                compare(value, read.get(name).unwrap_or(&Value::Null), &format!("{at}.{name}"));
+            }
+        }
+        (Value::Array(expected), Value::Array(read)) => {
+            assert_eq!(expected.len(), read.len(), "{at}");
+            for (number, (expected, read)) in expected.iter().zip(read).enumerate() {
+                compare(expected, read, &format!("{at}[{number}]"));
+            }
+        }
+        _ => assert_eq!(expected, read, "{at}"),
+    }
+}
+
+/// What the port reads, by ID scope.
+async fn everything(store: &EmbeddedStore) -> Value {
+    let mut all = Map::new();
+    for instance in store.instances().await.unwrap() {
+        let mut read = of_instance(store, &instance).await;
+        read["instance"] = json!(*instance);
+        all.insert(instance.id_scope.to_string(), read);
+    }
+    Value::Object(all)
+}
+
+async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
+    let (scope, all) = (&instance.id_scope, || PageRequest { after: None, limit: 1000 });
+    let individuals = store.individuals(scope, all()).await.unwrap().items;
+    let mut registrations = Vec::new();
+    for status in StatusKind::ALL {
+        registrations.extend(store.registrations_in(scope, status, all()).await.unwrap().items);
+    }
+    let ids = individuals.iter().map(|it| &it.registration_id);
+    let ids: Vec<_> = ids.chain(registrations.iter().map(|it| &it.registration_id)).cloned().collect();
+    let mut attempts = Map::new();
+    for id in ids {
+        let of_one = store.attempts(scope, &id).await.unwrap();
+        attempts.insert(id.to_string(), json!(of_one));
+    }
+    let authorities = store.authorities(scope).await.unwrap();
+    let usage = store.usage(scope, Day::from_number(0), Day::from_number(1_000_000)).await.unwrap();
+    let usage: Vec<_> = usage.iter().map(|it| json!([it.day.number(), it.kind.name(), it.count])).collect();
+    json!({
+        "individuals": individuals,
+        "groups": store.groups(scope, all()).await.unwrap().items,
+        "certificates": each(authorities.certificates()),
+        "revocation_lists": each(authorities.lists()),
+        "blocks": each(authorities.blocks()),
+        "registrations": registrations,
+        "cleanups": store.cleanups(scope, all()).await.unwrap().items,
+        "attempts": attempts,
+        "usage": usage,
+    })
+}
+
+fn each<'a, T: Serialize + 'a>(records: impl Iterator<Item = &'a std::sync::Arc<T>>) -> Vec<Value> {
+    records.map(|record| json!(**record)).collect()
+}
