@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use durable::Sealer;
 use model::{
-    EnrollmentSettings, Etag, IdScope, IndividualAttestation, IndividualEnrollment, Record, RegistrationId,
+    CaCertificate, EnrollmentGroup, EnrollmentSettings, Etag, GroupAttestation, GroupCertificates, IdScope,
+    IndividualAttestation, IndividualEnrollment, Pair, Record, RegistrationId, RevocationSettings,
     SymmetricKey, SymmetricKeyPair, Timestamp,
 };
 use provisioning::ports::{Change, Commit, Expect, Store};
 use store::EmbeddedStore;
+use testkit::{ca::Authority, sample};
 
 /// Enrollments per commit.
 const BATCH: usize = 1000;
@@ -25,15 +28,62 @@ pub fn device_key(id: &RegistrationId) -> anyhow::Result<SymmetricKey> {
 
 /// Writes individual enrollments with symmetric keys.
 pub async fn individual_enrollments(dir: &Path, scope: &str, count: usize) -> anyhow::Result<()> {
+    let changes = (0..count).map(|number| {
+        let enrollment = enrollment(registration_id(number)?)?;
+        Ok(Change::PutIndividual(Box::new(enrollment)))
+    });
+    write(dir, scope, changes).await
+}
+
+/// Writes this many enrollment groups of each kind: by key, by signing certificate, and by a CA certificate that is
+/// written too. All differ in their keys.
+pub async fn groups(dir: &Path, scope: &str, count: usize) -> anyhow::Result<()> {
+    let changes = (0..count).flat_map(|number| {
+        let signing = Authority::root(&signing_ca_name(number)).certificate();
+        let name = format!("ca-{number:04}");
+        let authority = Authority::root(&name).certificate();
+        let ca = CaCertificate { is_verified: true, ..sample::ca_certificate(&name, &authority) };
+        let ca = CaCertificate { revocation: RevocationSettings::default(), ..ca };
+        let references = Pair::new(Some(ca.name.clone()), None).map(GroupCertificates::CaReferences);
+        let of_reference = references.map(|references| EnrollmentGroup {
+            attestation: GroupAttestation::X509(references),
+            ..sample::group(&format!("by-reference-{number:04}"))
+        });
+        let key = SymmetricKey::from_bytes(&[42; 32]).map(|key| key.derive(&name));
+        let of_key = key.map(|key| EnrollmentGroup {
+            attestation: GroupAttestation::SymmetricKey(SymmetricKeyPair {
+                primary: key.clone(),
+                secondary: key,
+            }),
+            ..sample::group(&format!("by-key-{number:04}"))
+        });
+        let of_signing = sample::signing_group(&format!("by-signing-{number:04}"), &signing, None);
+        [
+            Ok(Change::PutCertificate(Box::new(ca))),
+            Ok(Change::PutGroup(Box::new(of_signing))),
+            of_reference.map(|group| Change::PutGroup(Box::new(group))).context("no reference"),
+            of_key.map(|group| Change::PutGroup(Box::new(group))).map_err(Into::into),
+        ]
+    });
+    write(dir, scope, changes).await
+}
+
+/// The common name of the CA of a group by signing certificate.
+pub fn signing_ca_name(number: usize) -> String {
+    format!("signing-{number:04}")
+}
+
+async fn write(
+    dir: &Path,
+    scope: &str,
+    changes: impl Iterator<Item = anyhow::Result<Change>>,
+) -> anyhow::Result<()> {
     let sealer = Sealer::load_or_create(&dir.join("master.key"))?;
     let store = EmbeddedStore::open(&dir.join("muster.db"), sealer)?;
     let scope = IdScope::parse(scope)?;
-    for from in (0..count).step_by(BATCH) {
-        let changes = (from..(from + BATCH).min(count)).map(|number| {
-            let enrollment = enrollment(registration_id(number)?)?;
-            Ok((Expect::Anything, Change::PutIndividual(Box::new(enrollment))))
-        });
-        let changes = changes.collect::<anyhow::Result<_>>()?;
+    let mut changes = changes.map(|change| anyhow::Ok((Expect::Anything, change?))).peekable();
+    while changes.peek().is_some() {
+        let changes = changes.by_ref().take(BATCH).collect::<anyhow::Result<_>>()?;
         store.commit(&scope, Commit { changes, operation: None }).await?;
     }
     store.close().await;

@@ -206,7 +206,8 @@ impl Session {
         })
     }
 
-    async fn register(&mut self, device: &Device) -> anyhow::Result<()> {
+    /// Registers a device.
+    pub async fn register(&mut self, device: &Device) -> anyhow::Result<()> {
         match self {
             Session::Amqp(amqp) => amqp.register(None).await?,
             Session::Https(https) => https.register(device, None).await?,

@@ -10,6 +10,7 @@ mod choosing;
 mod cpu;
 mod decide;
 mod fill;
+mod hostile;
 mod hub;
 mod load;
 mod muster;
@@ -52,6 +53,8 @@ enum Part {
     Transports,
     /// Only registrations per second while one of three hubs is in trouble.
     Outage,
+    /// Only what hostile peers cost, and what honest devices notice of them.
+    Hostile,
     /// Only registrations of devices with a TPM, and their challenge, against the RSA in it.
     Tpm,
     /// Completes handshakes and answers with a fixed reply.
@@ -92,6 +95,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Decisions) => decisions().await,
         Some(Part::Transports) => transports(program.size()).await,
         Some(Part::Tpm) => tpm(program.size()).await,
+        Some(Part::Hostile) => hostile(program.size()).await,
         Some(Part::Outage) => outage(program.size()).await,
         None => everything(&program).await,
     }
@@ -110,6 +114,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     decisions().await?;
     tpm(size).await?;
     outage(size).await?;
+    hostile(size).await?;
     let mut rows = Vec::new();
     for enrollments in &program.enrollments {
         eprintln!("filling a store with {enrollments} enrollments …");
@@ -127,6 +132,11 @@ async fn transports(size: load::Size) -> anyhow::Result<()> {
 
 async fn outage(size: load::Size) -> anyhow::Result<()> {
     table::outage(&outage::measure(size).await?);
+    Ok(())
+}
+
+async fn hostile(size: load::Size) -> anyhow::Result<()> {
+    table::hostile(&hostile::measure(size).await?);
     Ok(())
 }
 

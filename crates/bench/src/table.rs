@@ -7,6 +7,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use crate::{
     child::Hub,
     decide::Rates,
+    hostile::{Crowd, Hostile, Load, Refused, Unproven},
     load::{Cost, Line, Throughput},
     outage::{Mood, Seen},
     scale::{AtSize, IdleMemory},
@@ -127,6 +128,77 @@ pub fn outage(all: &[Seen]) {
     println!(
         "third is in trouble, the others have the cores that its devices would use: hence more than 1.\n"
     );
+}
+
+/// Hostile peers.
+pub fn hostile(hostile: &Hostile) {
+    refusals(&hostile.refusals);
+    unproven(&hostile.unproven);
+    crowds(&hostile.crowds);
+}
+
+fn refusals(rows: &[Refused]) {
+    let mut table = table(&["a stranger is refused", "groups of each kind", "µs", "÷ honest", "per second"]);
+    for Refused { evidence, groups, cost, honest } in rows {
+        let ratio = format!("{:.2}", cost.cpu.as_secs_f64() / honest.cpu.as_secs_f64());
+        table.add_row(row(evidence.title(), &[groups.to_string(), micros(cost.cpu), ratio, rate(*cost)]));
+    }
+    println!("{table}");
+    println!(
+        "server CPU on kept HTTPS connections; honest: a first registration by the key of a group beside as"
+    );
+    println!("many groups. Groups are by key, by signing certificate and by CA reference.\n");
+}
+
+fn unproven(rows: &[Unproven]) {
+    let mut table = table(&["connections that have proven nothing", "kept open", "KiB each"]);
+    for Unproven { title, connections, bytes_each } in rows {
+        let kibibytes = format!("{:.1}", *bytes_each as f64 / 1024.0);
+        table.add_row(row(title, &[connections.to_string(), kibibytes]));
+    }
+    println!("{table}\n");
+}
+
+fn crowds(rows: &[Crowd]) {
+    let quiet = rows.iter().find(|row| row.load == Load::Quiet);
+    let ratio = |of: fn(&Crowd) -> Duration, row: &Crowd| {
+        let quiet = quiet.map_or(f64::NAN, |quiet| of(quiet).as_secs_f64());
+        format!("{:.2}", of(row).as_secs_f64() / quiet)
+    };
+    let header = [
+        "honest devices beside",
+        "reached",
+        "µs each",
+        "÷ quiet",
+        "p50 ms",
+        "÷ quiet",
+        "p99 ms",
+        "÷ quiet",
+        "failed",
+    ];
+    let mut table = table(&header);
+    for crowd in rows {
+        let [median, high] = crowd.latency.map(|latency| format!("{:.1}", latency.as_secs_f64() * 1e3));
+        let reached = if crowd.reached > 0.0 { format!("{:.0}/s", crowd.reached) } else { String::new() };
+        table.add_row(row(
+            &crowd.load.title(),
+            &[
+                reached,
+                micros(crowd.cpu),
+                ratio(|crowd| crowd.cpu, crowd),
+                median,
+                ratio(|crowd| crowd.latency[0], crowd),
+                high,
+                ratio(|crowd| crowd.latency[1], crowd),
+                crowd.failed.to_string(),
+            ],
+        ));
+    }
+    println!("{table}");
+    println!(
+        "first registrations over fresh HTTPS connections at an even rate; µs: server CPU besides what the strangers"
+    );
+    println!("cost alone. Strangers, honest devices and server share the cores.\n");
 }
 
 /// Memory of idle connections.

@@ -1,0 +1,252 @@
+//! What honest devices notice of a crowd of strangers: their latency, and what each costs besides the crowd.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use fleet::{Device, Endpoint, HttpsSession, RegisterError, Transport};
+use model::{RegistrationId, SymmetricKey};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::stranger::{self, Evidence};
+use crate::{child::Server, load::Size};
+
+/// Honest registrations per second.
+const HONEST_RATE: u32 = 100;
+
+/// How long the crowd alone is measured.
+const ALONE: Duration = Duration::from_secs(5);
+
+/// Until connections that are to stay open are open, and rates are even.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// What strangers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// There are none.
+    Quiet,
+    /// Connections that say nothing.
+    Idle(usize),
+    /// Connections that send a header, a byte a second.
+    Slow(usize),
+    /// Tokens by an unknown key, a second.
+    WrongTokens(usize),
+    /// Connections that are opened and closed, a second.
+    NewConnections(usize),
+}
+
+impl Load {
+    const ALL: [Load; 5] =
+        [Load::Quiet, Load::Idle(5000), Load::Slow(1200), Load::WrongTokens(4000), Load::NewConnections(500)];
+
+    /// In a table.
+    pub fn title(self) -> String {
+        match self {
+            Load::Quiet => "nothing".to_owned(),
+            Load::Idle(count) => format!("{count} idle connections"),
+            Load::Slow(count) => format!("{count} connections that send a byte a second"),
+            Load::WrongTokens(rate) => format!("{rate} wrong tokens a second"),
+            Load::NewConnections(rate) => format!("{rate} new connections a second"),
+        }
+    }
+}
+
+/// What honest devices had.
+pub struct Crowd {
+    /// The strangers.
+    pub load: Load,
+    /// What strangers did a second, where that is a rate.
+    pub reached: f64,
+    /// Server CPU of one registration besides what the strangers alone cost.
+    pub cpu: Duration,
+    /// The median time to `assigned`, and that of 99 in 100.
+    pub latency: [Duration; 2],
+    /// Devices that were not assigned.
+    pub failed: usize,
+}
+
+/// All loads, the quiet one first, each on a server of its own.
+pub async fn measure(size: Size) -> anyhow::Result<Vec<Crowd>> {
+    server::raise_descriptor_limit();
+    let mut crowds = Vec::new();
+    for load in Load::ALL {
+        eprintln!("honest devices beside {} …", load.title());
+        crowds.push(beside(load, size).await?);
+    }
+    Ok(crowds)
+}
+
+async fn beside(load: Load, size: Size) -> anyhow::Result<Crowd> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let (endpoint, key) = (server.endpoint()?, server.group_key()?);
+    honest(&endpoint, &key, "warm", size.devices / 4).await?;
+    let strangers = Strangers::start(load, &endpoint)?;
+    sleep(SETTLING).await;
+
+    let (cpu, began) = (server.cpu()?, Instant::now());
+    sleep(ALONE).await;
+    let alone = (server.cpu()?.saturating_sub(cpu)).as_secs_f64() / began.elapsed().as_secs_f64();
+
+    let (cpu, began, done) = (server.cpu()?, Instant::now(), strangers.done());
+    let mut seen = honest(&endpoint, &key, "device", size.devices).await?;
+    let elapsed = began.elapsed().as_secs_f64();
+    let reached = (strangers.done() - done) as f64 / elapsed;
+    let cpu = (server.cpu()?.saturating_sub(cpu)).as_secs_f64() - alone * elapsed;
+    strangers.stop().await;
+    server.stop()?;
+
+    seen.latencies.sort_unstable();
+    let at = |share: usize| seen.latencies.get(seen.latencies.len() * share / 100).copied();
+    let latency = [at(50), at(99)].map(|latency| latency.unwrap_or(Duration::MAX));
+    let cpu = Duration::from_secs_f64((cpu / size.devices as f64).max(0.0));
+    Ok(Crowd { load, reached, cpu, latency, failed: seen.failed })
+}
+
+#[derive(Default)]
+struct Seen {
+    latencies: Vec<Duration>,
+    failed: usize,
+}
+
+/// First registrations over fresh connections at an even rate, whatever became of those before.
+async fn honest(endpoint: &Endpoint, key: &SymmetricKey, name: &str, count: usize) -> anyhow::Result<Seen> {
+    let mut ticks = interval(Duration::from_secs(1) / HONEST_RATE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut devices = JoinSet::new();
+    for number in 0..count {
+        ticks.tick().await;
+        let device = Device::in_group(RegistrationId::parse(format!("{name}-{number}"))?, key);
+        let endpoint = endpoint.clone();
+        devices.spawn(async move { fleet::register(&endpoint, &device, Transport::Https, None).await });
+    }
+    let mut seen = Seen::default();
+    while let Some(ended) = devices.join_next().await {
+        match ended? {
+            Ok(registered) => seen.latencies.push(registered.time_to_assigned),
+            Err(_) => seen.failed += 1,
+        }
+    }
+    Ok(seen)
+}
+
+/// Strangers at work, until they are stopped.
+struct Strangers {
+    tasks: JoinSet<()>,
+    done: Arc<AtomicUsize>,
+    ending: Arc<AtomicBool>,
+}
+
+/// Tasks that share the work of a rate.
+const WORKERS: usize = 50;
+
+impl Strangers {
+    fn start(load: Load, endpoint: &Endpoint) -> anyhow::Result<Strangers> {
+        let mut strangers = Strangers { tasks: JoinSet::new(), done: Arc::default(), ending: Arc::default() };
+        match load {
+            Load::Quiet => {}
+            Load::Idle(count) => (0..count).for_each(|number| strangers.hold(endpoint, number, None)),
+            Load::Slow(count) => {
+                let drip = Some(Duration::from_secs(1));
+                (0..count).for_each(|number| strangers.hold(endpoint, number, drip));
+            }
+            Load::WrongTokens(rate) => {
+                let device = Arc::new(Evidence::Token.device("")?);
+                strangers.repeat(rate, endpoint, || Work::WrongToken(None, Arc::clone(&device)));
+            }
+            Load::NewConnections(rate) => strangers.repeat(rate, endpoint, || Work::NewConnection),
+        }
+        Ok(strangers)
+    }
+
+    /// Keeps a connection open; one that the server closes is opened again.
+    fn hold(&mut self, endpoint: &Endpoint, number: usize, drip: Option<Duration>) {
+        let (endpoint, ending) = (endpoint.clone(), Arc::clone(&self.ending));
+        self.tasks.spawn(async move {
+            while !ending.load(Ordering::Relaxed) {
+                let _ = held(&endpoint, number, drip).await;
+                sleep(Duration::from_millis(500)).await;
+            }
+        });
+    }
+
+    /// Does the work this many times a second, by workers that each wait for their own.
+    fn repeat(&mut self, rate: usize, endpoint: &Endpoint, work: impl Fn() -> Work) {
+        for worker in 0..WORKERS {
+            let (mut work, endpoint) = (work(), endpoint.clone());
+            let (done, ending) = (Arc::clone(&self.done), Arc::clone(&self.ending));
+            self.tasks.spawn(async move {
+                let mut ticks = interval(Duration::from_secs_f64(WORKERS as f64 / rate as f64));
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                for number in (worker..).step_by(WORKERS) {
+                    ticks.tick().await;
+                    if ending.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if work.once(&endpoint, number).await.is_ok() {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    }
+
+    fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    async fn stop(mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+        self.tasks.shutdown().await;
+    }
+}
+
+/// What a stranger does again and again.
+enum Work {
+    /// Sends a token by an unknown key, over one connection for as long as the server keeps it.
+    WrongToken(Option<HttpsSession>, Arc<Device>),
+    /// Connects and leaves.
+    NewConnection,
+}
+
+impl Work {
+    async fn once(&mut self, endpoint: &Endpoint, number: usize) -> anyhow::Result<()> {
+        match self {
+            Work::WrongToken(kept, device) => {
+                let mut session = match kept.take() {
+                    Some(session) => session,
+                    None => HttpsSession::open(endpoint, device).await?,
+                };
+                let refused = session.register(device, None).await;
+                anyhow::ensure!(matches!(refused, Err(RegisterError::Refused(_))), "{refused:?}");
+                *kept = Some(session);
+            }
+            Work::NewConnection => drop(stranger::connect(endpoint, endpoint.https_port, number).await?),
+        }
+        Ok(())
+    }
+}
+
+/// Holds one connection until the server closes it.
+async fn held(endpoint: &Endpoint, number: usize, drip: Option<Duration>) -> anyhow::Result<()> {
+    let mut stream = stranger::connect(endpoint, endpoint.https_port, number).await?;
+    let Some(pause) = drip else {
+        let mut buffer = [0; 64];
+        while stream.read(&mut buffer).await? > 0 {}
+        return Ok(());
+    };
+    stream.write_all(b"GET / HTTP/1.1\r\nX: ").await?;
+    loop {
+        sleep(pause).await;
+        stream.write_all(b"x").await?;
+        stream.flush().await?;
+    }
+}

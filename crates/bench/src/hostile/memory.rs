@@ -1,0 +1,190 @@
+//! Memory of connections that have proven nothing, by what they leave unfinished.
+
+use std::time::Duration;
+
+use fleet::Endpoint;
+use futures_util::{StreamExt, stream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::stranger;
+use crate::child::Server;
+
+/// Connections of each kind; the first ones warm up what is not per connection.
+const WARM: usize = 100;
+const CONNECTIONS: usize = 1000;
+const AT_ONCE: usize = 48;
+
+/// How long the server may take to read what was sent.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// The longest that anything of a client that wants to be read may take to be written.
+const WRITING: Duration = Duration::from_secs(5);
+
+/// What a stranger leaves unfinished.
+#[derive(Debug, Clone, Copy)]
+enum Unfinished {
+    /// Nothing was sent after the TLS handshake.
+    Silence,
+    /// An HTTP header.
+    Header,
+    /// The body of a registration.
+    Body,
+    /// A packet CONNECT.
+    Connect,
+    /// A packet PUBLISH after a CONNECT with a password that is none.
+    Publish,
+    /// A SASL frame.
+    Sasl,
+}
+
+const ALL: [Unfinished; 6] = [
+    Unfinished::Silence,
+    Unfinished::Header,
+    Unfinished::Body,
+    Unfinished::Connect,
+    Unfinished::Publish,
+    Unfinished::Sasl,
+];
+
+/// What such a connection holds.
+pub struct Unproven {
+    /// What is unfinished, and over which transport.
+    pub title: &'static str,
+    /// Connections that the server kept.
+    pub connections: usize,
+    /// Bytes of each in the server.
+    pub bytes_each: u64,
+}
+
+/// Opens many connections of each kind and leaves them.
+pub async fn measure() -> anyhow::Result<Vec<Unproven>> {
+    let mut rows = Vec::new();
+    for unfinished in ALL {
+        eprintln!("{}, {CONNECTIONS} connections …", unfinished.title());
+        rows.push(measure_one(unfinished).await?);
+    }
+    Ok(rows)
+}
+
+async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
+    let dir = tempfile::tempdir()?;
+    let server = Server::muster(dir.path())?;
+    let endpoint = server.endpoint()?;
+    let port = unfinished.port(&endpoint);
+    let sent = &unfinished.bytes(&endpoint);
+    let endpoint = &endpoint;
+    let open = |number| async move {
+        let mut stream = stranger::connect(endpoint, port, number).await?;
+        // A server that reads no further takes no more than it has room for.
+        let _ = tokio::time::timeout(WRITING, stream.write_all(sent)).await;
+        anyhow::Ok(stream)
+    };
+    let warm = opened((0..WARM).map(open)).await?;
+    tokio::time::sleep(SETTLING).await;
+    let before = server.resident()?;
+    let mut idle = opened((WARM..WARM + CONNECTIONS).map(open)).await?;
+    tokio::time::sleep(SETTLING).await;
+    let bytes = server.resident()?.saturating_sub(before);
+    let mut connections = 0;
+    for stream in &mut idle {
+        connections += usize::from(is_open(stream).await);
+    }
+    drop(warm);
+    server.stop()?;
+    let bytes_each = bytes / CONNECTIONS as u64;
+    Ok(Unproven { title: unfinished.title(), connections, bytes_each })
+}
+
+async fn opened<F>(opening: impl Iterator<Item = F>) -> anyhow::Result<Vec<TlsStream<TcpStream>>>
+where
+    F: Future<Output = anyhow::Result<TlsStream<TcpStream>>>,
+{
+    let opened: Vec<_> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
+    opened.into_iter().collect()
+}
+
+/// Whether the server waits for more.
+async fn is_open(stream: &mut TlsStream<TcpStream>) -> bool {
+    let mut buffer = [0; 1024];
+    loop {
+        match tokio::time::timeout(Duration::from_millis(1), stream.read(&mut buffer)).await {
+            Err(_) => return true,
+            Ok(Ok(read)) if read > 0 => {}
+            Ok(_) => return false,
+        }
+    }
+}
+
+impl Unfinished {
+    fn title(self) -> &'static str {
+        match self {
+            Unfinished::Silence => "silent after the TLS handshake",
+            Unfinished::Header => "HTTPS, an unfinished header of 15 KiB",
+            Unfinished::Body => "HTTPS, an unfinished body of 90 KiB",
+            Unfinished::Connect => "MQTT, an unfinished CONNECT of 7 KiB",
+            Unfinished::Publish => "MQTT, a rubbish password, an unfinished PUBLISH of 128 KiB",
+            Unfinished::Sasl => "AMQP, an unfinished SASL frame",
+        }
+    }
+
+    fn port(self, endpoint: &Endpoint) -> u16 {
+        match self {
+            Unfinished::Silence | Unfinished::Header | Unfinished::Body => endpoint.https_port,
+            Unfinished::Connect | Unfinished::Publish => endpoint.mqtts_port,
+            Unfinished::Sasl => endpoint.amqps_port,
+        }
+    }
+
+    fn bytes(self, endpoint: &Endpoint) -> Vec<u8> {
+        match self {
+            Unfinished::Silence => Vec::new(),
+            Unfinished::Header => format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(15 * 1024)).into_bytes(),
+            Unfinished::Body => body(endpoint).into_bytes(),
+            Unfinished::Connect => packet(0x10, &[0; 7 * 1024], 1),
+            Unfinished::Publish => [connect(endpoint), packet(0x30, &[0; 128 * 1024], 64)].concat(),
+            Unfinished::Sasl => [b"AMQP\x03\x01\x00\x00".as_slice(), &[0, 0, 2, 0, 2, 1, 0, 0]].concat(),
+        }
+    }
+}
+
+fn body(endpoint: &Endpoint) -> String {
+    format!(
+        "PUT /{}/registrations/stranger/register?api-version=2021-06-01 HTTP/1.1\r\nHost: {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{{\"payload\": \"{}",
+        endpoint.id_scope,
+        endpoint.host,
+        96 * 1024,
+        "x".repeat(90 * 1024)
+    )
+}
+
+/// A CONNECT with a keep-alive of 18 hours and a password that is no token.
+fn connect(endpoint: &Endpoint) -> Vec<u8> {
+    let user = format!("{}/registrations/stranger/api-version=2019-03-31", endpoint.id_scope);
+    let mut body = b"\x00\x04MQTT\x04\xc2\xff\xff".to_vec();
+    for field in ["stranger", &user, "rubbish"] {
+        body.extend(u16::try_from(field.len()).unwrap_or(0).to_be_bytes());
+        body.extend(field.as_bytes());
+    }
+    packet(0x10, &body, 0)
+}
+
+/// An MQTT packet that says it is this many bytes longer than it is.
+fn packet(first: u8, body: &[u8], missing: usize) -> Vec<u8> {
+    let mut length = body.len() + missing;
+    let mut packet = vec![first];
+    loop {
+        let digit = u8::try_from(length % 128).unwrap_or(0);
+        length /= 128;
+        packet.push(if length > 0 { digit | 0x80 } else { digit });
+        if length == 0 {
+            break;
+        }
+    }
+    packet.extend(body);
+    packet
+}

@@ -1,0 +1,80 @@
+//! CPU of a refusal, by what the stranger presents and how many groups there are of each kind.
+
+use std::sync::Arc;
+
+use fleet::Device;
+use model::RegistrationId;
+
+use super::stranger::{self, Evidence};
+use crate::{
+    child::Server,
+    fill,
+    load::{Cost, Session, Size, measured},
+};
+
+/// Groups of each kind: by key, by signing certificate, by CA reference.
+const GROUPS: [usize; 2] = [1, 1000];
+
+/// What a refusal costs.
+pub struct Refused {
+    /// What was presented.
+    pub evidence: Evidence,
+    /// Groups of each of the three kinds.
+    pub groups: usize,
+    /// Server CPU, and refusals per second of wall time.
+    pub cost: Cost,
+    /// Server CPU of an honest registration beside as many groups.
+    pub honest: Cost,
+}
+
+/// All kinds of evidence with all numbers of groups. Connections are kept, so that no handshake is measured.
+pub async fn measure(size: Size) -> anyhow::Result<Vec<Refused>> {
+    let mut rows = Vec::new();
+    for groups in GROUPS {
+        let dir = tempfile::tempdir()?;
+        let server = Server::muster(dir.path())?;
+        let scope = server.ready.id_scope.clone();
+        server.stop()?;
+        fill::groups(dir.path(), &scope, groups).await?;
+        let server = Server::muster(dir.path())?;
+        let honest = honest(&server, size).await?;
+        for evidence in Evidence::ALL {
+            eprintln!("{}, {groups} groups of each kind …", evidence.title());
+            rows.push(Refused { evidence, groups, cost: refusals(&server, evidence, size).await?, honest });
+        }
+        server.stop()?;
+    }
+    Ok(rows)
+}
+
+async fn refusals(server: &Server, evidence: Evidence, size: Size) -> anyhow::Result<Cost> {
+    let device = Arc::new(evidence.device(&fill::signing_ca_name(0))?);
+    let endpoint = server.endpoint()?;
+    let each = size.devices.div_ceil(size.concurrency);
+    let calls = (0..size.concurrency).map(|_| {
+        let (endpoint, device) = (endpoint.clone(), Arc::clone(&device));
+        async move { stranger::refused(&endpoint, &device, each).await }
+    });
+    Ok(measured(server, calls, Size { devices: each * size.concurrency, ..size }).await?.0)
+}
+
+/// First registrations by the key of a group, over kept connections.
+async fn honest(server: &Server, size: Size) -> anyhow::Result<Cost> {
+    let (endpoint, key) = (server.endpoint()?, server.group_key()?);
+    let each = size.devices.div_ceil(size.concurrency);
+    let calls = (0..size.concurrency).map(|connection| {
+        let (endpoint, key) = (endpoint.clone(), key.clone());
+        let device = move |number: usize| {
+            let id = RegistrationId::parse(format!("honest-{connection}-{number}"))?;
+            anyhow::Ok(Device::in_group(id, &key))
+        };
+        async move {
+            let mut session = Session::open(&endpoint, &device(0)?, fleet::Transport::Https).await?;
+            for number in 0..each {
+                session.register(&device(number)?).await?;
+            }
+            Ok(())
+        }
+    });
+    Ok(measured(server, calls, Size { devices: each * size.concurrency, ..size }).await?.0)
+}

@@ -1,0 +1,122 @@
+//! Devices that no enrollment admits, and connections from addresses of their own.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context;
+use fleet::{CertificateAuthority, Device, Endpoint, HttpsSession, RegisterError};
+use model::{RegistrationId, SymmetricKey};
+use net::tls::Identity;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, PKCS_ECDSA_P521_SHA512, SerialNumber,
+};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+
+/// Certificates of one name that a stranger sends along.
+const SAME_NAMES: u64 = 9;
+
+/// What a stranger presents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// A token signed by a key of its own.
+    Token,
+    /// A chain that leads to a CA of its own.
+    Chain,
+    /// Certificates that all bear the name of an enrolled CA and have one P-521 key: each could have issued each.
+    SameNames,
+}
+
+impl Evidence {
+    /// All kinds.
+    pub const ALL: [Evidence; 3] = [Evidence::Token, Evidence::Chain, Evidence::SameNames];
+
+    /// A device with this evidence. `enrolled` is the common name of an enrolled CA.
+    pub fn device(self, enrolled: &str) -> anyhow::Result<Device> {
+        let id = RegistrationId::parse("stranger")?;
+        Ok(match self {
+            Evidence::Token => Device::with_key(id, SymmetricKey::from_bytes(&[7; 32])?),
+            Evidence::Chain => {
+                let chain = CertificateAuthority::root("stranger's root")?.intermediate("stranger's line")?;
+                Device::with_certificate(id.clone(), chain.issue(&id)?)
+            }
+            Evidence::SameNames => Device::with_certificate(id, same_names(enrolled)?),
+        })
+    }
+
+    /// In a table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Evidence::Token => "a token by an unknown key",
+            Evidence::Chain => "a chain to an unknown CA",
+            Evidence::SameNames => "ten certificates of an enrolled CA's name with one P-521 key",
+        }
+    }
+}
+
+fn same_names(enrolled: &str) -> anyhow::Result<Identity> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512)?;
+    let issuer = Issuer::new(named(enrolled, 0), KeyPair::from_pem(&key.serialize_pem())?);
+    let leaf_key = KeyPair::generate()?;
+    let leaf = named("stranger", 0).signed_by(&leaf_key, &issuer)?;
+    let cas =
+        (1..=SAME_NAMES).map(|serial| anyhow::Ok(named(enrolled, serial).self_signed(&key)?.der().clone()));
+    let chain = std::iter::once(Ok(leaf.der().clone())).chain(cas).collect::<anyhow::Result<_>>()?;
+    Ok(Identity::from_der(chain, leaf_key.into())?)
+}
+
+fn named(common_name: &str, serial: u64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.serial_number = Some(SerialNumber::from(serial + 1));
+    params
+}
+
+/// Has a stranger refused this many times, over as few connections as the server allows.
+pub async fn refused(endpoint: &Endpoint, device: &Device, times: usize) -> anyhow::Result<()> {
+    let mut session = None;
+    let mut connections = 0;
+    let mut left = times;
+    while left > 0 {
+        let mut open = match session.take() {
+            Some(open) => open,
+            None => {
+                connections += 1;
+                HttpsSession::open(endpoint, device).await?
+            }
+        };
+        match open.register(device, None).await {
+            Err(RegisterError::Refused(_)) => {
+                left -= 1;
+                session = Some(open);
+            }
+            // The server may close the connection of a stranger.
+            Err(RegisterError::Transport(_)) if connections <= times => {}
+            other => anyhow::bail!("a stranger was not refused: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a TLS connection from one of many addresses of this machine.
+pub async fn connect(endpoint: &Endpoint, port: u16, number: usize) -> anyhow::Result<TlsStream<TcpStream>> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(address(number), 0))?;
+    let server = SocketAddr::new(endpoint.host.as_str().parse()?, port);
+    let tcp = tokio::time::timeout(PATIENCE, socket.connect(server)).await.context("no connection")??;
+    tcp.set_nodelay(true)?;
+    let name = ServerName::try_from(endpoint.host.to_string())?;
+    let handshake = TlsConnector::from(endpoint.trust.anonymous()).connect(name, tcp);
+    Ok(tokio::time::timeout(PATIENCE, handshake).await.context("no TLS handshake")??)
+}
+
+/// One of 4,000 loopback addresses.
+fn address(number: usize) -> IpAddr {
+    let [third, fourth] = [number / 250 % 16, number % 250].map(|part| u8::try_from(part).unwrap_or(0));
+    IpAddr::V4(Ipv4Addr::new(127, 9, third, fourth + 1))
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
