@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Block, CaCertificate, CaReference, RevocationList, Sha256Thumbprint};
+use crate::{
+    Block, CaCertificate, CaReference, CertificateParts, KeyHash, RevocationList, Sha256Thumbprint, TbsHash,
+};
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,7 +15,75 @@ pub struct Authorities {
     certificates: BTreeMap<CaReference, Arc<CaCertificate>>,
     by_subject: HashMap<Box<[u8]>, Vec<Arc<CaCertificate>>>,
     lists: BTreeMap<CaReference, Arc<RevocationList>>,
-    blocks: BTreeMap<Sha256Thumbprint, Arc<Block>>,
+    blocks: Blocks,
+}
+
+/// The blocks of an instance, and what each of them matches a certificate by.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Blocks {
+    all: BTreeMap<Sha256Thumbprint, Arc<Block>>,
+    by_tbs: HashMap<TbsHash, Vec<Arc<Block>>>,
+    by_key: HashMap<KeyHash, Vec<Arc<Block>>>,
+    /// How many know a thumbprint alone.
+    by_thumbprint: usize,
+}
+
+impl Blocks {
+    /// Returns the block of a certificate. Only the hashes that some block asks for are computed.
+    fn of(&self, certificate: &CertificateParts<'_>) -> Option<&Arc<Block>> {
+        let by_thumbprint = || {
+            let thumbprints = if self.by_thumbprint == 0 { Vec::new() } else { certificate.thumbprints() };
+            thumbprints.iter().find_map(|thumbprint| self.all.get(thumbprint))
+        };
+        first(&self.by_tbs, || certificate.tbs_hash())
+            .or_else(|| first(&self.by_key, || certificate.key_hash()))
+            .or_else(by_thumbprint)
+    }
+
+    fn put(&mut self, block: Arc<Block>) {
+        self.delete(&block.thumbprint);
+        if let Some(tbs) = &block.tbs {
+            self.by_tbs.entry(tbs.clone()).or_default().push(Arc::clone(&block));
+        } else {
+            self.by_thumbprint += 1;
+        }
+        if let Some(key) = &block.key {
+            self.by_key.entry(key.clone()).or_default().push(Arc::clone(&block));
+        }
+        self.all.insert(block.thumbprint.clone(), block);
+    }
+
+    fn delete(&mut self, thumbprint: &Sha256Thumbprint) {
+        let Some(gone) = self.all.remove(thumbprint) else { return };
+        match &gone.tbs {
+            Some(tbs) => forget(&mut self.by_tbs, tbs, thumbprint),
+            None => self.by_thumbprint -= 1,
+        }
+        if let Some(key) = &gone.key {
+            forget(&mut self.by_key, key, thumbprint);
+        }
+    }
+}
+
+/// Returns a block under this hash, which is computed only if there are any.
+fn first<K: Eq + std::hash::Hash>(
+    blocks: &HashMap<K, Vec<Arc<Block>>>,
+    hash: impl FnOnce() -> K,
+) -> Option<&Arc<Block>> {
+    if blocks.is_empty() { None } else { blocks.get(&hash())?.first() }
+}
+
+/// Removes the block of a thumbprint from those under one hash.
+fn forget<K: Eq + std::hash::Hash>(
+    blocks: &mut HashMap<K, Vec<Arc<Block>>>,
+    hash: &K,
+    thumbprint: &Sha256Thumbprint,
+) {
+    let Some(same) = blocks.get_mut(hash) else { return };
+    same.retain(|block| block.thumbprint != *thumbprint);
+    if same.is_empty() {
+        blocks.remove(hash);
+    }
 }
 
 impl Authorities {
@@ -47,14 +117,20 @@ impl Authorities {
         self.lists.values()
     }
 
-    /// The block of a certificate.
+    /// The block that is kept under a thumbprint.
     pub fn block(&self, thumbprint: &Sha256Thumbprint) -> Option<&Arc<Block>> {
-        self.blocks.get(thumbprint)
+        self.blocks.all.get(thumbprint)
+    }
+
+    /// The block that a certificate falls under, in whatever form of it: by what its issuer signed, by its key where that
+    /// is blocked, or by a thumbprint where no more was given.
+    pub fn block_of(&self, certificate: &CertificateParts<'_>) -> Option<&Arc<Block>> {
+        self.blocks.of(certificate)
     }
 
     /// All blocks by thumbprint.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = &Arc<Block>> {
-        self.blocks.values()
+        self.blocks.all.values()
     }
 
     /// Adds a CA certificate, in place of the one of its name.
@@ -88,12 +164,12 @@ impl Authorities {
 
     /// Adds a block, in place of the one of its certificate.
     pub fn put_block(&mut self, block: Arc<Block>) {
-        self.blocks.insert(block.thumbprint.clone(), block);
+        self.blocks.put(block);
     }
 
-    /// Removes the block of a certificate.
+    /// Removes the block that is kept under a thumbprint.
     pub fn delete_block(&mut self, thumbprint: &Sha256Thumbprint) {
-        self.blocks.remove(thumbprint);
+        self.blocks.delete(thumbprint);
     }
 
     fn forget_subject(&mut self, name: &CaReference) {

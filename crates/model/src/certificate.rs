@@ -11,7 +11,7 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-use crate::Timestamp;
+use crate::{CertificateParts, Timestamp};
 
 /// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +131,11 @@ impl Certificate {
     /// Its bytes.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// Its parts; `None` when its outer form is not exact DER, which no rule about certificates lets pass.
+    pub fn parts(&self) -> Option<CertificateParts<'_>> {
+        CertificateParts::read(&self.der)
     }
 
     /// The DER of its subject, by which issuers are looked up.

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use model::{Authorities, CaCertificate, Sha256Thumbprint};
-use provisioning::authorities::{Fetching, Holder, RevocationChange};
+use provisioning::authorities::{BlockDraft, Fetching, Holder, RevocationChange};
 use serde_json::Value;
 use wire::service::{
     FetchNote, RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation,
@@ -69,9 +69,8 @@ pub(crate) async fn block(api: &ServiceApi, granted: &Granted, call: &Call) -> R
     if body.certificate.as_ref().is_some_and(|certificate| *certificate.thumbprint() != thumbprint) {
         return Err(Failure::Argument("certificate: its thumbprint is not the one in the path".into()));
     }
-    let subject = body.certificate.as_ref().map(|certificate| certificate.info().subject_name.as_str());
-    let verbs = &api.provisioning;
-    let block = verbs.block(granted.instance(), &thumbprint, &body.reason, subject).await?;
+    let draft = BlockDraft { thumbprint, reason: body.reason, certificate: body.certificate, key: body.key };
+    let block = api.provisioning.block(granted.instance(), &draft).await?;
     Ok(reply::ok(&block_json(&block)))
 }
 

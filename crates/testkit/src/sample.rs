@@ -109,14 +109,22 @@ pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
     }
 }
 
-/// A block of this certificate.
+/// A block of this certificate as it was stored before blocks held more than its thumbprint.
 pub fn block(certificate: &Certificate) -> Block {
     Block {
         thumbprint: certificate.thumbprint().clone(),
         reason: BlockReason::parse("stolen from the truck").unwrap(),
         subject: Some(certificate.info().subject_name.clone()),
+        tbs: None,
+        key: None,
         record: record("block-1"),
     }
+}
+
+/// A block of this certificate and of its key.
+pub fn key_block(certificate: &Certificate) -> Block {
+    let parts = certificate.parts().unwrap();
+    Block { tbs: Some(parts.tbs_hash()), key: Some(parts.key_hash()), ..block(certificate) }
 }
 
 /// An assigned registration that came through an individual enrollment.

@@ -1,6 +1,8 @@
 //! Blocking certificates.
 
-use model::{Block, BlockReason, Instance, Sha256Thumbprint};
+use model::{
+    Authorities, Block, BlockReason, Certificate, CertificateParts, Instance, Record, Sha256Thumbprint,
+};
 
 use super::MAX_ATTEMPTS;
 use crate::{
@@ -12,29 +14,32 @@ use crate::{
 /// by its revocation list.
 pub const MAX_BLOCKS: usize = 10_000;
 
+/// A block as an operator wants it.
+#[derive(Debug, Clone)]
+pub struct BlockDraft {
+    /// The certificate.
+    pub thumbprint: Sha256Thumbprint,
+    /// Why.
+    pub reason: BlockReason,
+    /// The certificate itself, if the operator has it.
+    pub certificate: Option<Certificate>,
+    /// Whether every certificate with its key is meant; as it is stored when absent.
+    pub key: Option<bool>,
+}
+
 impl Provisioning {
-    /// Blocks a certificate, or gives another reason for a block that is there. It counts from the next registration on.
-    pub async fn block(
-        &self,
-        instance: &Instance,
-        thumbprint: &Sha256Thumbprint,
-        reason: &BlockReason,
-        subject: Option<&str>,
-    ) -> Result<Block, Error> {
+    /// Blocks a certificate, or changes a block that is there. It counts from the next registration on.
+    pub async fn block(&self, instance: &Instance, draft: &BlockDraft) -> Result<Block, Error> {
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
-            let stored = authorities.block(thumbprint);
+            let stored = authorities.block(&draft.thumbprint);
             if stored.is_none() && authorities.blocks().len() >= MAX_BLOCKS {
                 return Err(Error::Invalid(format!(
                     "the service instance has {MAX_BLOCKS} blocked certificates, which is as many as it takes"
                 )));
             }
-            let block = Block {
-                thumbprint: thumbprint.clone(),
-                reason: reason.clone(),
-                subject: subject.map(str::to_owned).or_else(|| stored.and_then(|it| it.subject.clone())),
-                record: self.next(stored.map(|stored| &stored.record))?,
-            };
+            let record = self.next(stored.map(|stored| &stored.record))?;
+            let block = blocking(draft, stored.map(AsRef::as_ref), &authorities, record)?;
             let expect = stored.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
             let put = vec![(expect, Change::PutBlock(Box::new(block.clone())))];
             if self.commit_free(instance, put).await? == Outcome::Applied {
@@ -52,4 +57,42 @@ impl Provisioning {
             _ => Err(Error::NotFound(RecordKind::Block)),
         }
     }
+}
+
+/// Returns what a draft makes of the block that is stored under its thumbprint. Where a certificate is at hand, given or
+/// stored as a CA's, the block knows it by what its issuer signed.
+fn blocking(
+    draft: &BlockDraft,
+    stored: Option<&Block>,
+    authorities: &Authorities,
+    record: Record,
+) -> Result<Block, Error> {
+    let is_it = |certificate: &&Certificate| *certificate.thumbprint() == draft.thumbprint;
+    let given = draft.certificate.as_ref();
+    let known = authorities.certificates().map(|ca| &ca.certificate);
+    let certificate = given.or_else(|| known.into_iter().find(is_it));
+    let parts = certificate.and_then(Certificate::parts);
+    let subject = certificate.map(|certificate| certificate.info().subject_name.clone());
+    let key = match draft.key {
+        None => stored.and_then(|stored| stored.key.clone()),
+        Some(false) => None,
+        Some(true) => {
+            let key = parts.as_ref().map(CertificateParts::key_hash);
+            Some(key.or_else(|| stored?.key.clone()).ok_or_else(no_key)?)
+        }
+    };
+    Ok(Block {
+        thumbprint: draft.thumbprint.clone(),
+        reason: draft.reason.clone(),
+        subject: subject.or_else(|| stored?.subject.clone()),
+        tbs: parts.as_ref().map(CertificateParts::tbs_hash).or_else(|| stored?.tbs.clone()),
+        key,
+        record,
+    })
+}
+
+fn no_key() -> Error {
+    Error::Invalid(
+        "key: a thumbprint does not tell the key of a certificate; send the certificate, too".into(),
+    )
 }

@@ -12,7 +12,7 @@ mod revocation;
 
 use std::sync::Arc;
 
-pub use block::MAX_BLOCKS;
+pub use block::{BlockDraft, MAX_BLOCKS};
 pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
 pub use fetching::Fetch;
 pub(crate) use fetching::Fetches;

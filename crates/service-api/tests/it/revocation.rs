@@ -110,15 +110,22 @@ async fn blocks_come_and_go() {
     let block = world.put(&path, &body).send().await.ok();
     assert_eq!(block["sha256Thumbprint"], thumbprint);
     assert_eq!(block["subject"], "CN=dev-1");
+    let parts = leaf.certificate();
+    let parts = parts.parts().unwrap();
+    assert_eq!(block["sha256OfTbs"], parts.tbs_hash().as_str());
+    assert_eq!(block["sha256OfKey"], Value::Null);
     // Another reason; what else was said stays.
     let again = world.put(&path, &json!({"reason": "scrapped"})).send().await.ok();
     assert_eq!((&again["reason"], &again["subject"]), (&json!("scrapped"), &json!("CN=dev-1")));
+    assert_eq!(again["sha256OfTbs"], block["sha256OfTbs"]);
     assert_eq!(again["blockedAtUtc"], block["blockedAtUtc"]);
     assert_eq!(world.get("/blockedCertificates").send().await.ok()["value"], json!([again]));
 
     for (path, body, why) in [
         (path.as_str(), json!({}), "reason: is missing"),
         (path.as_str(), json!({"reason": "a\nb"}), "reason must be"),
+        (path.as_str(), json!({"reason": "x", "key": "yes"}), "key"),
+        (path.as_str(), json!({"reason": "x", "key": true}), "does not tell the key"),
         ("/blockedCertificates/ABC", json!({"reason": "x"}), "64 hex digits"),
         (
             path.as_str(),
@@ -131,6 +138,33 @@ async fn blocks_come_and_go() {
     }
     world.delete(&path).send().await.deleted();
     world.delete(&path).send().await.refused(404_207);
+}
+
+#[tokio::test]
+async fn a_key_is_blocked_if_that_is_asked_for() {
+    let world = World::new().await;
+    let leaf = Identity::self_signed(&Profile::device("dev-1"));
+    let path = format!("/blockedCertificates/{}", leaf.certificate().thumbprint());
+    let put = async |body: Value| world.put(&path, &body).send().await.ok()["sha256OfKey"].clone();
+    let certificate = leaf.certificate();
+    let key = json!(certificate.parts().unwrap().key_hash().as_str());
+    assert_eq!(put(json!({"reason": "x", "certificate": leaf.pem(), "key": true})).await, key);
+    assert_eq!(put(json!({"reason": "y"})).await, key, "it stays");
+    assert_eq!(put(json!({"reason": "y", "key": false})).await, Value::Null);
+}
+
+/// A thumbprint tells nothing of a certificate, but the service may have it.
+#[tokio::test]
+async fn a_stored_ca_is_known_by_its_thumbprint() {
+    let ca = Authority::root("Root");
+    let world = with_ca(&ca).await;
+    let path = format!("/blockedCertificates/{}", ca.certificate().thumbprint());
+    let block = world.put(&path, &json!({"reason": "lost", "key": true})).send().await.ok();
+    let certificate = ca.certificate();
+    let parts = certificate.parts().unwrap();
+    assert_eq!(block["sha256OfTbs"], parts.tbs_hash().as_str());
+    assert_eq!(block["sha256OfKey"], parts.key_hash().as_str());
+    assert_eq!(block["subject"], "CN=Root");
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn groups_are_stored_as_ever() {
 fn what_is_known_of_cas_is_stored_as_ever() {
     check("ca_certificate", &sample::ca_certificate("Root of 2026", &certificate()));
     check("block", &sample::block(&certificate()));
+    check("block_of_key", &sample::key_block(&certificate()));
     let crl = Crl::parse(&fs::read_to_string(directory().join("revocation_list.pem")).unwrap()).unwrap();
     check("revocation_list", &sample::revocation_list("Root of 2026", &crl));
 }

@@ -3,8 +3,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
-    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, Crl, CrlAddress, RevocationList,
-    RevocationPolicy, RevocationSettings, Timestamp,
+    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, Crl, CrlAddress, KeyHash,
+    RevocationList, RevocationPolicy, RevocationSettings, TbsHash, Timestamp,
 };
 use serde_json::Value;
 
@@ -151,9 +151,11 @@ pub struct BlockBody {
     pub reason: BlockReason,
     /// The certificate, when the operator has it.
     pub certificate: Option<Certificate>,
+    /// Whether every certificate with its key is meant.
+    pub key: Option<bool>,
 }
 
-/// Reads `{reason, certificate?}`.
+/// Reads `{reason, certificate?, key?}`.
 pub fn parse_block(body: &[u8]) -> Result<BlockBody, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
@@ -161,6 +163,7 @@ pub fn parse_block(body: &[u8]) -> Result<BlockBody, BodyError> {
     Ok(BlockBody {
         reason: members.required("reason", reason)?,
         certificate: members.parsed("certificate", Certificate::parse)?,
+        key: members.flag("key")?,
     })
 }
 
@@ -170,6 +173,8 @@ pub fn block_json(block: &Block) -> Value {
     json.put("sha256Thumbprint", block.thumbprint.as_str())
         .put("reason", block.reason.as_str())
         .put_some("subject", block.subject.as_deref())
+        .put_some("sha256OfTbs", block.tbs.as_ref().map(TbsHash::as_str))
+        .put_some("sha256OfKey", block.key.as_ref().map(KeyHash::as_str))
         .put("blockedAtUtc", block.record.created.to_string())
         .put("etag", block.record.etag.as_str());
     json.into_value()

@@ -13,6 +13,9 @@ use crate::commands::service::ServiceArgs;
 
 /// Shut a certificate out: of a CA, of an intermediate, or of a single device inside an enabled group.
 ///
+/// A block hits this certificate and every path through it, in whatever form its signature is written. Another certificate
+/// for the same key, such as a renewed or a cross-signed one, is another certificate: --key blocks the key itself.
+///
 /// A block counts from the next registration on. It reaches certificates that a device presents, those of enrollments,
 /// and stored CA certificates; a CA that is neither sent nor stored is not seen, so upload it first.
 #[derive(Args)]
@@ -20,12 +23,17 @@ use crate::commands::service::ServiceArgs;
   muster certificate block --dev .muster factory-7 --reason 'key lost in the flood'
       a CA certificate of the instance, by its name
   muster certificate block --dev .muster --file device-9.pem --reason stolen
-  muster certificate block --dev .muster --thumbprint 5F0C…E1 --reason stolen")]
+  muster certificate block --dev .muster --thumbprint 5F0C…E1 --reason stolen
+  muster certificate block --dev .muster factory-7 --key --reason 'key published'
+      every certificate with the key of this one, renewed or cross-signed")]
 pub struct BlockArgs {
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
     which: Which,
+    /// Block the key: every certificate with it, also one that another CA issued for it. Needs a name or --file.
+    #[arg(long, conflicts_with = "thumbprint")]
+    key: bool,
     /// Why; the log says it when the certificate is used.
     #[arg(long)]
     reason: String,
@@ -77,7 +85,10 @@ impl Which {
 pub async fn block(args: BlockArgs) -> anyhow::Result<()> {
     let mut client = args.service.client()?;
     let (thumbprint, certificate) = args.which.find(&mut client).await?;
-    let block = json!({"reason": args.reason, "certificate": certificate});
+    let mut block = json!({"reason": args.reason, "certificate": certificate});
+    if args.key {
+        block["key"] = true.into();
+    }
     print_json(&client.block(thumbprint.as_str(), &block).await?)
 }
 

@@ -112,6 +112,7 @@ const EXPIRING: &[Column] = &[
 const BLOCKED: &[Column] = &[
     ("SHA-256", "/sha256Thumbprint"),
     ("subject", "/subject"),
+    ("key's SHA-256", "/sha256OfKey"),
     ("reason", "/reason"),
     ("since", "/blockedAtUtc"),
 ];

@@ -1,11 +1,13 @@
 //! What an instance knows of CAs, held against the certificates of a device: CA certificates that complete what it
 //! sent, certificates that are blocked or revoked, and CAs whose owners proved to hold the key.
 
-use model::{Authorities, CaCertificate, CaReference, Pair, RevocationPolicy, Sha256Thumbprint};
+use model::{
+    Authorities, CaCertificate, CaReference, CertificateParts, Pair, RevocationPolicy, Sha256Thumbprint,
+};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, PresentedChain, parsed,
+    CertificateRefusal, PresentedChain, is_same, parsed,
     path::{self, Anchor, Circumstances, Path},
     rules,
 };
@@ -49,10 +51,9 @@ pub(super) fn unblocked(
     certificate: &X509Certificate<'_>,
     known: &Authorities,
 ) -> Result<(), CertificateRefusal> {
-    if known.blocks().len() == 0 {
-        return Ok(());
-    }
-    match known.block(&Sha256Thumbprint::of(certificate.as_raw())) {
+    // A certificate that cannot be cut into parts breaks a rule that every certificate must meet.
+    let block = CertificateParts::read(certificate.as_raw()).and_then(|parts| known.block_of(&parts));
+    match block {
         None => Ok(()),
         Some(block) => Err(CertificateRefusal::Blocked {
             subject: certificate.subject().to_string(),
@@ -154,7 +155,8 @@ pub(super) fn trusted<O: Copy>(
 
 fn is_verified(certificate: &X509Certificate<'_>, known: &Authorities) -> bool {
     let stored = known.of_subject(certificate.subject().as_raw()).iter();
-    stored.filter(|ca| ca.is_verified).any(|ca| ca.certificate.der() == certificate.as_raw())
+    let is_it = |ca: &X509Certificate<'_>| is_same(ca, certificate);
+    stored.filter(|ca| ca.is_verified).filter_map(|ca| parsed(&ca.certificate)).any(|ca| is_it(&ca))
 }
 
 /// Whether anything is known that could refuse a certificate.

@@ -4,7 +4,6 @@
 //! All rules about a certificate are in [`rules`], the search from a leaf to what is trusted is in [`path`], and what an
 //! instance knows of CAs comes in through `known`.
 
-mod der;
 pub(super) mod groups;
 pub(super) mod known;
 mod names;
@@ -168,14 +167,17 @@ impl<'a> PresentedChain<'a> {
         all.map(|certificate| certificate.issuer().as_raw()).collect()
     }
 
-    /// The leaf's SHA-256, by which the hub will know the device.
+    /// The leaf's SHA-256, by which the hub will know the device. It is of the form that the device presents, because a hub
+    /// compares whole certificates, and the device presents the same form there.
     pub fn leaf_thumbprint(&self) -> Sha256Thumbprint {
         Sha256Thumbprint::of(self.leaf.as_raw())
     }
 }
 
 /// Refuses unless the leaf is one of the enrolled ones, is valid now and bears the device's name. What issued it does
-/// not matter, so self-signed leaves serve as well.
+/// not matter, so self-signed leaves serve as well. No signature is checked, so the leaf is compared byte for byte: by its
+/// signed part alone, a device could write any signature into it and be another certificate to a block that knows only a
+/// thumbprint.
 pub(super) fn is_enrolled_leaf(
     chain: &PresentedChain<'_>,
     leaves: &Pair<Certificate>,
@@ -226,6 +228,12 @@ pub fn verify<'a>(
         }
     }
     Ok(path.der())
+}
+
+/// Whether two certificates are one: their issuers signed the same. Everything else about them can be rewritten without
+/// the issuer's key, so whole certificates are never compared to tell them apart.
+fn is_same(one: &X509Certificate<'_>, other: &X509Certificate<'_>) -> bool {
+    one.tbs_certificate.as_ref() == other.tbs_certificate.as_ref()
 }
 
 fn parsed(certificate: &Certificate) -> Option<X509Certificate<'_>> {

@@ -8,7 +8,7 @@ use model::{Authorities, Timestamp};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, PresentedChain, known,
+    CertificateRefusal, PresentedChain, is_same, known,
     names::{self, Comparisons},
     rules::{self, BrokenRule, Source},
     signature,
@@ -113,7 +113,7 @@ fn issuers<'s>(
     let mut issuers: Vec<(&X509Certificate<'_>, Source)> = Vec::with_capacity(chain.others.len());
     let stored = stored.iter().map(|certificate| (certificate, Source::Entered));
     for (certificate, source) in stored.chain(chain.others.iter().map(|it| (it, Source::Sent))) {
-        let is_new = |known: &X509Certificate<'_>| known.as_raw() != certificate.as_raw();
+        let is_new = |known: &X509Certificate<'_>| !is_same(known, certificate);
         if is_new(&chain.leaf) && issuers.iter().all(|(known, _)| is_new(known)) {
             issuers.push((certificate, source));
         }
@@ -148,7 +148,7 @@ impl<'s> Stem<'s> {
     }
 
     fn holds(&self, certificate: &X509Certificate<'_>) -> bool {
-        self.all().any(|one| one.as_raw() == certificate.as_raw())
+        self.all().any(|one| is_same(one, certificate))
     }
 
     /// How many count against a path length: the issuers that did not issue themselves (RFC 5280 §4.2.1.9).
@@ -291,7 +291,7 @@ impl<'s, O: Copy> Search<'s, O> {
         let issuer = top.issuer().as_raw();
         let anchors = self.anchors.iter().map(|anchor| &anchor.certificate);
         let others = self.issuers.iter().map(|(certificate, _)| *certificate);
-        let others = others.filter(|certificate| certificate.as_raw() != top.as_raw());
+        let others = others.filter(|certificate| !is_same(certificate, top));
         if anchors.chain(others).any(|certificate| certificate.subject().as_raw() == issuer) {
             return rules::broken(top, BrokenRule::Signature);
         }

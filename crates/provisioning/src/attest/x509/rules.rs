@@ -28,8 +28,8 @@ pub enum BrokenRule {
     /// Extensions are malformed.
     #[error("has an extension that cannot be read or stands twice")]
     BadExtension,
-    /// There is more in it than can be read.
-    #[error("has bytes where none belong")]
+    /// It is not exact DER outside of what is signed, names another algorithm there, or has more in it than can be read.
+    #[error("is not exact DER, or has bytes where none belong")]
     StrayBytes,
     /// Its key is of another kind or size than are taken.
     #[error("has a key that is not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519")]

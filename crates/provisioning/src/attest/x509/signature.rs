@@ -1,10 +1,11 @@
 //! Whether a certificate's key signed another certificate, or a revocation list.
 
-use model::Certificate;
+use model::{
+    Certificate, CertificateParts,
+    der::{BIT_STRING, SEQUENCE, bits, element, whole_element},
+};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
-
-use super::der::{BIT_STRING, SEQUENCE, bits, element};
 
 /// RSA of 2048 to 8192 bits with PKCS#1 or PSS, ECDSA on P-256, P-384 and P-521, Ed25519, all over SHA-256 or better.
 /// SHA-1 and MD5 are in none of them.
@@ -17,7 +18,8 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// only, so nobody but the issuer can make another certificate of it: DER is taken strictly, and the algorithm named
 /// there must be the one named inside (RFC 5280 §4.1.1.2).
 pub(crate) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-    certificate.signature_algorithm == certificate.signature && verify(certificate.as_raw(), issuer).is_some()
+    let Some(parts) = CertificateParts::read(certificate.as_raw()) else { return false };
+    verify((parts.tbs, parts.algorithm, parts.signature), issuer).is_some()
 }
 
 /// Whether the key of a certificate is of a kind and size that [`is_signed_by`] would take.
@@ -42,18 +44,19 @@ fn bit_length(number: &[u8]) -> usize {
 /// Whether everything that is signed was read: a parser that stops early must not hide a constraint.
 pub(super) fn is_read_whole(certificate: &X509Certificate<'_>) -> bool {
     let read = certificate.tbs_certificate.as_ref().len();
-    parts(certificate.as_raw()).is_some_and(|(signed, _, _)| signed.len() == read)
+    CertificateParts::read(certificate.as_raw()).is_some_and(|parts| parts.tbs.len() == read)
 }
 
-/// Whether `issuer`'s key made the signature of the revocation list that is `der`. A list has the outer form of a
-/// certificate (RFC 5280 §5.1).
+/// Whether `issuer`'s key made the signature of the revocation list that is `der`.
 pub(crate) fn is_list_signed_by(der: &[u8], issuer: &Certificate) -> bool {
     let issuer = X509Certificate::from_der(issuer.der());
-    issuer.is_ok_and(|(_, issuer)| verify(der, &issuer).is_some())
+    issuer.is_ok_and(|(_, issuer)| list_parts(der).and_then(|parts| verify(parts, &issuer)).is_some())
 }
 
-fn verify(der: &[u8], issuer: &X509Certificate<'_>) -> Option<()> {
-    let (signed, signature_algorithm, signature) = parts(der)?;
+/// What is signed, the content of the algorithm identifier, and the signature.
+type Signed<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn verify((signed, signature_algorithm, signature): Signed<'_>, issuer: &X509Certificate<'_>) -> Option<()> {
     let (key_algorithm, key) = public_key(issuer)?;
     let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
         algorithm.public_key_alg_id().as_ref() == key_algorithm
@@ -65,13 +68,11 @@ fn verify(der: &[u8], issuer: &X509Certificate<'_>) -> Option<()> {
         .find_map(|algorithm| algorithm.verify_signature(key, signed, signature).ok())
 }
 
-/// The signed part with its header, the content of the algorithm identifier, and the signature.
-/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §4.1).
-fn parts(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+/// `CertificateList ::= SEQUENCE { tbsCertList, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §5.1).
+fn list_parts(der: &[u8]) -> Option<Signed<'_>> {
     let (content, []) = element(SEQUENCE, der)? else { return None };
-    let (_, after_signed) = element(SEQUENCE, content)?;
-    let signed = content.get(..content.len() - after_signed.len())?;
-    let (algorithm, rest) = element(SEQUENCE, after_signed)?;
+    let (signed, rest) = whole_element(SEQUENCE, content)?;
+    let (algorithm, rest) = element(SEQUENCE, rest)?;
     let (signature, []) = element(BIT_STRING, rest)? else { return None };
     Some((signed, algorithm, bits(signature)?))
 }

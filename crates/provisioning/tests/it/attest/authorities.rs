@@ -24,13 +24,13 @@ use super::case::{
 
 /// What is known of CAs, put together.
 #[derive(Default)]
-struct Known {
-    authorities: Authorities,
+pub struct Known {
+    pub authorities: Authorities,
     require_verified: bool,
 }
 
 impl Known {
-    fn ca(mut self, name: &str, authority: &Authority, is_verified: bool) -> Known {
+    pub fn ca(mut self, name: &str, authority: &Authority, is_verified: bool) -> Known {
         self.authorities.put_certificate(Arc::new(ca(name, &authority.certificate(), is_verified)));
         self
     }
@@ -51,18 +51,27 @@ impl Known {
         self
     }
 
-    fn blocking(mut self, certificate: &Certificate) -> Known {
-        self.authorities.put_block(Arc::new(Block::clone(&sample::block(certificate))));
+    /// By its thumbprint, as blocks of before are stored.
+    pub fn blocking(self, certificate: &Certificate) -> Known {
+        self.block(sample::block(certificate))
+    }
+
+    pub fn block(mut self, block: Block) -> Known {
+        self.authorities.put_block(Arc::new(block));
         self
     }
 
-    fn requiring_verified(mut self) -> Known {
+    pub fn requiring_verified(mut self) -> Known {
         self.require_verified = true;
         self
     }
 
     /// What is decided about the device by these groups. As in the service, groups are found by the names of issuers.
-    fn judge<D: AsRef<[u8]>>(&self, groups: &[EnrollmentGroup], chain: &[D]) -> Result<Attested, Refusal> {
+    pub fn judge<D: AsRef<[u8]>>(
+        &self,
+        groups: &[EnrollmentGroup],
+        chain: &[D],
+    ) -> Result<Attested, Refusal> {
         let evidence = certificates(chain);
         let chain = PresentedChain::parse(&evidence.certificates)?.completed(&self.authorities);
         let issuers = chain.issuers();
@@ -81,7 +90,7 @@ impl Known {
         attested(outcome)
     }
 
-    fn judge_individual(
+    pub fn judge_individual(
         &self,
         attestation: IndividualAttestation,
         chain: &[Vec<u8>],

@@ -1,6 +1,7 @@
 //! Proving who a device is.
 
 mod authorities;
+mod blocks;
 pub mod case;
 mod group;
 mod hostile;

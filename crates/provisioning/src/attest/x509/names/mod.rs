@@ -6,15 +6,13 @@
 mod forms;
 mod subject;
 
+use model::der::{SEQUENCE, element};
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_X509_EXT_NAME_CONSTRAINTS,
     prelude::FromDer,
 };
 
-use super::{
-    der::{SEQUENCE, element},
-    rules::BrokenRule,
-};
+use super::rules::BrokenRule;
 use forms::Name;
 
 /// The names that a CA may issue for, and those that it may not.

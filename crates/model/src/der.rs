@@ -1,0 +1,74 @@
+//! DER where it is read by hand: strictly, because what can be spelled in two ways can be changed unnoticed.
+
+/// The tag of an INTEGER.
+pub const INTEGER: u8 = 0x02;
+/// The tag of a BIT STRING.
+pub const BIT_STRING: u8 = 0x03;
+/// The tag of an OBJECT IDENTIFIER.
+pub const OBJECT_IDENTIFIER: u8 = 0x06;
+/// The tag of a SEQUENCE.
+pub const SEQUENCE: u8 = 0x30;
+
+/// Reads the element that `der` begins with, if it has this tag: its content, and what follows it. Its length must be
+/// written in as few bytes as possible (X.690 §10.1), of which a certificate never needs more than two, and a revocation
+/// list three.
+pub fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = match *der.strip_prefix(&[tag])? {
+        [length @ 0..=0x7F, ref rest @ ..] => (usize::from(length), rest),
+        [0x81, length @ 0x80..=0xFF, ref rest @ ..] => (usize::from(length), rest),
+        [0x82, high @ 1..=0xFF, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
+        [0x83, high @ 1..=0xFF, middle, low, ref rest @ ..] => {
+            (u32::from_be_bytes([0, high, middle, low]) as usize, rest)
+        }
+        _ => return None,
+    };
+    rest.split_at_checked(length)
+}
+
+/// Reads the element that `der` begins with, with its tag and length: the whole of it, and what follows it.
+pub fn whole_element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, rest) = element(tag, der)?;
+    der.split_at_checked(der.len() - rest.len())
+}
+
+/// Returns a bit string's bytes, when no bits are left over.
+pub fn bits(content: &[u8]) -> Option<&[u8]> {
+    content.split_first().filter(|(unused, _)| **unused == 0).map(|(_, bytes)| bytes)
+}
+
+/// Writes an element, with its length in as few bytes as possible.
+pub(crate) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [low, ..] = content.len().to_le_bytes();
+    let mut element = vec![tag];
+    if content.len() > 0x7F {
+        let length = content.len().to_be_bytes();
+        let zeros = length.iter().take_while(|byte| **byte == 0).count();
+        let [digits, ..] = (length.len() - zeros).to_le_bytes();
+        element.push(0x80 | digits);
+        element.extend(length.iter().skip(zeros));
+    } else {
+        element.push(low);
+    }
+    element.extend(content);
+    element
+}
+
+/// Reads an INTEGER that is positive and written in as few bytes as possible: its bytes without zeros in front, and what
+/// follows it.
+pub(crate) fn positive_integer(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (content, rest) = element(INTEGER, der)?;
+    let magnitude = match content {
+        [0, 0x80..=0xFF, ..] => content.get(1..)?,
+        [1..=0x7F, ..] => content,
+        _ => return None,
+    };
+    Some((magnitude, rest))
+}
+
+/// Writes a positive INTEGER from bytes that may have zeros in front.
+pub(crate) fn write_positive_integer(magnitude: &[u8]) -> Vec<u8> {
+    let zeros = magnitude.iter().take_while(|byte| **byte == 0).count();
+    let digits = magnitude.get(zeros..).unwrap_or_default();
+    let sign: &[u8] = if digits.first().is_none_or(|byte| *byte >= 0x80) { &[0] } else { &[] };
+    write(INTEGER, &[sign, digits].concat())
+}
