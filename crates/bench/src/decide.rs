@@ -13,8 +13,8 @@ use futures_util::{StreamExt, stream};
 use model::{
     AllocationPolicy, AllocationWeight, Configured, CustomAllocation, Enrollment, EnrollmentGroup,
     EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, GroupAttestation, HubName, HubWay, IdScope,
-    Instance, Latency, LatencySource, LinkedHub, Presented, Record, RegistrationId, SymmetricKey,
-    SymmetricKeyPair, Timestamp, WebhookRequest,
+    Instance, Latency, LatencySource, LinkedHub, Presented, Record, RegistrationId, RegistrationOwnership,
+    SymmetricKey, SymmetricKeyPair, Timestamp, WebhookRequest,
 };
 use provisioning::{
     allocate::{
@@ -197,6 +197,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         linked_hubs,
         failover: true,
         require_verified_ca: false,
+        registrations: RegistrationOwnership::default(),
         configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[7; 32])?,
     })

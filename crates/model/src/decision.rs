@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AllocationPolicy, AllocationWeight, EnrollmentRef, Failure, HubName, Latency, LatencySource, Reprovision,
-    Substatus, Timestamp,
+    AllocationPolicy, AllocationWeight, EnrollmentGroupId, EnrollmentRef, Failure, HubName, Latency,
+    LatencySource, Reprovision, Substatus, Timestamp,
 };
 
 /// One choice of a hub for a device: by what, among which hubs, and what became of it.
@@ -14,6 +14,10 @@ pub struct Decision {
     pub at: Timestamp,
     /// The enrollment that let the device in.
     pub enrollment: EnrollmentRef,
+    /// The group that the device was registered through, if that one existed still when this enrollment took the device
+    /// over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<EnrollmentGroupId>,
     /// Of a device that had a hub before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
@@ -194,6 +198,7 @@ mod tests {
         Decision {
             at: Timestamp::from_unix_seconds(second),
             enrollment: EnrollmentRef::Individual,
+            moved_from: None,
             returning: None,
             policy: AllocationPolicy::GeoLatency,
             policy_of: PolicyOf::Service,

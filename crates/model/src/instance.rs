@@ -24,6 +24,9 @@ pub struct Instance {
     pub failover: bool,
     /// Whether a group's signing certificate must be a verified CA certificate of the instance, or chain to one.
     pub require_verified_ca: bool,
+    /// Whether another enrollment group may take a device over from the one that it is registered through.
+    #[serde(default, skip_serializing_if = "RegistrationOwnership::is_movable")]
+    pub registrations: RegistrationOwnership,
     /// What the configuration said of the hubs and of how they are chosen, when it was last read.
     pub configured: Configured,
     /// Marks the operation IDs that this instance issued.
@@ -39,6 +42,23 @@ impl Instance {
     /// The access policy of this name.
     pub fn access_policy(&self, name: &str) -> Option<&AccessPolicy> {
         self.access_policies.iter().find(|policy| policy.name.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether an enrollment group may take over a device that is registered through another group which exists still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegistrationOwnership {
+    /// It may, as at the hosted service; the decision records it, and the log warns of it.
+    #[default]
+    Movable,
+    /// It may not, until the registration or the other group is deleted.
+    FirstCome,
+}
+
+impl RegistrationOwnership {
+    fn is_movable(&self) -> bool {
+        *self == RegistrationOwnership::Movable
     }
 }
 

@@ -62,7 +62,9 @@ pub use ids::{
     BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope,
     OperationId, PolicyName, RegistrationId, VerificationCode,
 };
-pub use instance::{AccessPolicy, AllocationWeight, Instance, OutOfRange, Right, Rights, UnknownRight};
+pub use instance::{
+    AccessPolicy, AllocationWeight, Instance, OutOfRange, RegistrationOwnership, Right, Rights, UnknownRight,
+};
 pub use key::{KeyError, SymmetricKey};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};

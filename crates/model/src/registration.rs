@@ -43,6 +43,16 @@ impl Registration {
             Status::Failed { standing, .. } | Status::Disabled { standing } => standing.as_ref(),
         }
     }
+
+    /// The enrollment group that the device belongs to: the one of its registration, once a hub was chosen for it. One
+    /// that only failed or was disabled belongs to none, so that a group cannot reserve IDs that it gives no hub.
+    pub fn owner(&self) -> Option<&EnrollmentGroupId> {
+        let has_hub = self.assignment().is_some() || matches!(self.status, Status::Assigning { .. });
+        match &self.enrollment {
+            EnrollmentRef::Group(group) if has_hub => Some(group),
+            EnrollmentRef::Group(_) | EnrollmentRef::Individual => None,
+        }
+    }
 }
 
 /// Which enrollment a registration came through.

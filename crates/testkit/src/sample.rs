@@ -8,9 +8,9 @@ use model::{
     GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials, HubName, HubWay, IdScope,
     IndividualAttestation, IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub,
     OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
-    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint,
-    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
-    TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
+    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
+    Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
+    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +41,7 @@ pub fn instance(scope: &str) -> Instance {
         ],
         failover: true,
         require_verified_ca: false,
+        registrations: RegistrationOwnership::default(),
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
             failover: true,

@@ -167,11 +167,11 @@ impl Allocation {
         let candidates = self.candidates.iter().take(Decision::MAX_CANDIDATES).cloned().collect();
         let (policy, policy_of) = (self.policy, self.policy_of);
         let latencies_from = self.latencies_from.clone();
-        let returning = None;
         Decision {
             at,
             enrollment,
-            returning,
+            moved_from: None,
+            returning: None,
             policy,
             policy_of,
             candidates,

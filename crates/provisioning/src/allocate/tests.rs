@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use model::{AllocationWeight, Configured, Exclusion, HubWay, IdScope, Latency, LinkedHub, SymmetricKey};
+use model::{
+    AllocationWeight, Configured, Exclusion, HubWay, IdScope, Latency, LinkedHub, RegistrationOwnership,
+    SymmetricKey,
+};
 
 use super::*;
 
@@ -27,6 +30,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         linked_hubs: hubs,
         failover: false,
         require_verified_ca: false,
+        registrations: RegistrationOwnership::default(),
         configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }

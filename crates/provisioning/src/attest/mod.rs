@@ -7,6 +7,7 @@
 
 mod explain;
 mod judgement;
+mod ownership;
 mod symmetric_key;
 pub mod tpm;
 pub mod x509;
@@ -18,9 +19,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use model::{
-    AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
-    HubCredentials, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    InitialTwin, OperationId, RegistrationId, SymmetricKey, Timestamp, TpmIdentity,
+    AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings,
+    GroupAttestation, HubCredentials, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, InitialTwin, OperationId, RegistrationId, SymmetricKey, Timestamp, TpmIdentity,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -116,11 +117,13 @@ pub struct Attested {
     credentials: HubCredentials,
     by: AttestedBy,
     challenge: Option<Issued>,
+    moved_from: Option<EnrollmentGroupId>,
 }
 
 impl Attested {
     fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
-        Attested { enrollment: Enrollment::Group(Arc::clone(group)), credentials, by, challenge: None }
+        let enrollment = Enrollment::Group(Arc::clone(group));
+        Attested { enrollment, credentials, by, challenge: None, moved_from: None }
     }
 
     /// Which enrollment let the device in.
@@ -202,6 +205,14 @@ pub enum Refusal {
     /// The chain ends elsewhere.
     #[error("the device's certificates do not lead to the group's")]
     NotReached,
+    /// The device belongs to another enrollment group.
+    #[error(
+        "the device is registered through the enrollment group {0}, which exists and does not admit what it presents"
+    )]
+    RegisteredElsewhere(EnrollmentGroupId),
+    /// The group that the device belongs to admits it, too.
+    #[error("the enrollment group that the device is registered through admits it, too, and keeps it")]
+    Stays,
     /// Another group's certificate comes first on the way up from the leaf.
     #[error("another group's certificate is nearer the device's leaf, or blocks it")]
     Farther,
@@ -266,7 +277,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
         }
     };
     let enrollment = Enrollment::Individual(Box::new(enrollment));
-    Ok(Attested { enrollment, credentials, by, challenge }.into())
+    Ok(Attested { enrollment, credentials, by, challenge, moved_from: None }.into())
 }
 
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name
@@ -297,14 +308,15 @@ pub fn symmetric_key_group(
     Judgement { considered, unfit: Vec::new(), outcome: Err(refusal) }
 }
 
-/// Finds the X.509 group nearest the leaf of `chain`, the certificates that the device sent, completed by those that are
-/// stored. `groups` are those whose signing certificates may have issued one of them, and those that name CAs.
+/// Finds the X.509 group that admits the leaf of `chain`, the certificates that the device sent, completed by those that are
+/// stored: the one that it is registered through, else the nearest. `groups` are those whose signing certificates may have issued one of them, and those that name CAs.
 pub fn x509_group(
     groups: &[Arc<EnrollmentGroup>],
     chain: &PresentedChain<'_>,
+    likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
 ) -> Judgement {
-    x509::groups::judge(groups, chain, claimant)
+    x509::groups::judge(groups, chain, likely, claimant)
 }
 
 fn presented<'a>(claimant: &Claimant<'a>) -> Result<PresentedChain<'a>, Refusal> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use model::{
     AllocationPolicy, AllocationWeight, Certificate, Configured, HostName, HubName, HubWay, IdScope,
-    Instance, LinkedHub, SymmetricKey,
+    Instance, LinkedHub, RegistrationOwnership, SymmetricKey,
 };
 
 use crate::ports::Entropy;
@@ -38,6 +38,7 @@ pub(crate) fn instance(scope: &str) -> Instance {
         linked_hubs: vec![hub("hub-1.test"), hub("hub-2.test")],
         failover: false,
         require_verified_ca: false,
+        registrations: RegistrationOwnership::default(),
         configured: Configured::default(),
         operation_key: key(9),
     }

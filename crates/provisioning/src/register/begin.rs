@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    CleanupCause, Decision, Decisions, Instance, Order, Registration, RegistrationId, Status, Tries, Work,
+    CleanupCause, Decision, Decisions, EnrollmentRef, Instance, Order, Registration, RegistrationId, Status,
+    Timestamp, Tries, Work,
 };
 
 use super::{
@@ -31,6 +32,31 @@ struct Claim<'a> {
     /// The registration ID in the spelling of its first registration.
     name: &'a RegistrationId,
     previous: Option<&'a Registration>,
+}
+
+impl Claim<'_> {
+    /// The decision about a run that goes on for another enrollment: the last one, made again.
+    fn redecided(&self, now: Timestamp) -> Option<Decision> {
+        let moved_from = Some(self.attested.moved_from()?.clone());
+        let last = self.previous?.decisions.latest()?.clone();
+        Some(Decision { at: now, enrollment: self.attested.enrollment(), moved_from, ..last })
+    }
+
+    /// Called once for each move: from then on the record names the new enrollment.
+    fn warn_of_move(&self) {
+        let Some(from) = self.attested.moved_from() else { return };
+        let to = match self.attested.enrollment() {
+            EnrollmentRef::Individual => "its individual enrollment".to_owned(),
+            EnrollmentRef::Group(group) => format!("the enrollment group {group}"),
+        };
+        tracing::warn!(
+            instance.id_scope = %self.instance.id_scope,
+            registration.id = %self.name,
+            from = %from,
+            to,
+            "a device moved to another enrollment, although the enrollment group of its registration exists"
+        );
+    }
 }
 
 /// What the record will say.
@@ -100,7 +126,7 @@ impl Provisioning {
             },
             Plan::Redo(order) => {
                 let work = self.order(claim.instance, order, &mut leaving).await?;
-                Next::assigning(work, leaving, None)
+                Next::assigning(work, leaving, claim.redecided(self.clock.now()))
             }
             Plan::Assign(work @ Work::Ask(_), decision) => Next::assigning(work, leaving, Some(decision)),
             Plan::Assign(Work::Order(order), decision) => {
@@ -148,6 +174,7 @@ impl Provisioning {
         if !self.take_step(scope, step).await? {
             return Ok(None);
         }
+        claim.warn_of_move();
         Ok(Some(match Run::begun(scope, &registration) {
             Some(run) => Begun::Running(Box::new(run)),
             None => Begun::Settled(Box::new(registration)),

@@ -1,6 +1,8 @@
 //! Finding the enrollment that lets a device in, and proving that it does.
 
-use model::{EnrollmentRef, Instance, Registration, RegistrationId};
+use std::sync::Arc;
+
+use model::{EnrollmentGroup, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
 
 use crate::{
     Error, Provisioning,
@@ -42,7 +44,21 @@ impl Provisioning {
             ca: CaRules { known: &known, require_verified: instance.require_verified_ca },
             now: self.clock.now(),
         };
-        self.judge(&claimant, previous).await
+        let judgement = self.judge(&claimant, previous).await?;
+        let owner = self.owner(&instance.id_scope, previous).await?;
+        Ok(judgement.owned_by(owner.as_deref(), instance.registrations))
+    }
+
+    /// The enrollment group that the device belongs to, if it exists still.
+    async fn owner(
+        &self,
+        scope: &IdScope,
+        previous: Option<&Registration>,
+    ) -> Result<Option<Arc<EnrollmentGroup>>, Error> {
+        match previous.and_then(Registration::owner) {
+            Some(group) => Ok(self.store.group(scope, group).await?),
+            None => Ok(None),
+        }
     }
 
     /// A registration ID with an individual enrollment is decided by that enrollment alone, whatever the device presents:
@@ -66,9 +82,9 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Result<Judgement, Error> {
         let evidence = claimant.evidence;
+        let likely = previous.map(|registration| &registration.enrollment);
         if evidence.claim.is_some() {
             let groups = self.store.symmetric_key_groups(claimant.scope).await?;
-            let likely = previous.map(|registration| &registration.enrollment);
             return Ok(attest::symmetric_key_group(&groups, likely, claimant));
         }
         if evidence.certificates.is_empty() {
@@ -82,6 +98,6 @@ impl Provisioning {
         };
         let mut groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
         groups.extend(self.store.reference_groups(claimant.scope).await?.iter().cloned());
-        Ok(attest::x509_group(&groups, &chain, claimant))
+        Ok(attest::x509_group(&groups, &chain, likely, claimant))
     }
 }

@@ -67,6 +67,10 @@ fn arrival(decision: &Decision) -> String {
         EnrollmentRef::Individual => "its individual enrollment".to_owned(),
         EnrollmentRef::Group(group) => format!("the enrollment group {group}"),
     };
+    let through = match &decision.moved_from {
+        None => through,
+        Some(group) => format!("{through}, which took it over from the enrollment group {group}"),
+    };
     match &decision.returning {
         None => format!("it came through {through} and lived at no hub"),
         Some(Returning { from, reprovision, .. }) => {
@@ -206,6 +210,7 @@ mod tests {
         Decision {
             at: Timestamp::from_unix_seconds(1_800_000_000),
             enrollment: EnrollmentRef::Individual,
+            moved_from: None,
             policy: AllocationPolicy::Hashed,
             policy_of: PolicyOf::Service,
             candidates: vec![candidate("a.hub", None), candidate("b.hub", Some(Exclusion::Closed))],
@@ -243,6 +248,9 @@ mod tests {
         let told = super::decision(&moved);
         assert!(told.contains("came back from c.hub"), "{told}");
         assert!(told.ends_with("it was assigned: it moved there and its data with it."), "{told}");
+        let taken = Decision { moved_from: Some(sample::group_id("line-1")), ..moved };
+        let told = super::decision(&taken);
+        assert!(told.contains("which took it over from the enrollment group line-1"), "{told}");
         let told = super::decision(&decided(None, DecisionOutcome::Cancelled));
         assert!(told.contains("no hub was chosen") && told.ends_with("an operator called it off."), "{told}");
     }

@@ -46,6 +46,10 @@ impl Provisioning {
         let registration = self.store.registration(&instance.id_scope, registration_id).await?;
         match self.identify(instance, registration_id, evidence, registration.as_ref()).await? {
             Proof::Attested(attested) => {
+                // Only registering moves a device, and that shows in its record; nothing of it is shown before.
+                if let Some(owner) = attested.moved_from() {
+                    return Err(Refusal::RegisteredElsewhere(owner.clone()).into());
+                }
                 let place = Place { scope: &instance.id_scope, registration_id };
                 self.note_proof(place, &attested, None);
                 Ok(registration)

@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, Instance, LinkedHub, PolicyName, Rights,
-    SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, Instance, LinkedHub, PolicyName,
+    RegistrationOwnership, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 
@@ -28,6 +28,9 @@ pub struct InstanceConfig {
     /// Whether a group's signing certificate must be verified, or chain to a CA certificate that is. On by default.
     #[serde(default = "required")]
     pub require_verified_ca: bool,
+    /// Whether another enrollment group may take a device over: `movable` or `first-come`. Not in the hosted service.
+    #[serde(default)]
+    pub registrations: RegistrationOwnership,
     /// Who may use the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -107,6 +110,7 @@ impl InstanceConfig {
             },
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
+            registrations: self.registrations,
             operation_key,
         })
     }

@@ -161,6 +161,8 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use model::RegistrationOwnership;
+
     use super::*;
 
     #[test]
@@ -174,6 +176,14 @@ mod tests {
     }
 
     #[test]
+    fn registrations_are_movable_unless_the_file_says_otherwise() {
+        let rule = |text: &str| Config::parse(text).unwrap().instances[0].registrations;
+        assert_eq!(rule(EXAMPLE), RegistrationOwnership::Movable);
+        let first_come = EXAMPLE.replace("# registrations = \"movable\"", "registrations = \"first-come\"");
+        assert_eq!(rule(&first_come), RegistrationOwnership::FirstCome);
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_line() {
         let cases = [
             ("retry_after_secs = 3", "retry_after = 3", "unknown field `retry_after`"),
@@ -183,6 +193,11 @@ mod tests {
             ("id_scope = \"0ne00000001\"", "id_scope = \"a b\"", "ID scope must be"),
             ("https = \"10.0.0.10:443\"", "https = \"everywhere\"", "invalid socket address"),
             ("name = \"hub1\"", "name = \"../hub1\"", "letters, digits, hyphens"),
+            (
+                "# registrations = \"movable\"",
+                "registrations = \"firstcome\"",
+                "expected `movable` or `first-come`",
+            ),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

@@ -14,7 +14,8 @@ use anyhow::Context;
 use device_api::Timing;
 use model::{
     AllocationPolicy, AllocationWeight, Configured, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings,
-    Etag, GroupAttestation, HostName, HubName, HubWay, Instance, LinkedHub, Record, SymmetricKeyPair,
+    Etag, GroupAttestation, HostName, HubName, HubWay, Instance, LinkedHub, Record, RegistrationOwnership,
+    SymmetricKeyPair,
 };
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
@@ -152,6 +153,7 @@ fn instance(
         failover: false,
         // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
         require_verified_ca: false,
+        registrations: RegistrationOwnership::default(),
         operation_key: state.operation_key.clone(),
     })
 }

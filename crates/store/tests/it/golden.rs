@@ -7,7 +7,10 @@
 use std::fs;
 use std::path::Path;
 
-use model::{Certificate, Crl, EnrollmentRef, EnrollmentSettings, TpmHandover};
+use model::{
+    AllocationPolicy, Certificate, Crl, Decision, DecisionOutcome, EnrollmentRef, EnrollmentSettings,
+    Instance, PolicyOf, RegistrationOwnership, Timestamp, TpmHandover,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -15,7 +18,9 @@ use testkit::sample;
 
 #[test]
 fn instances_are_stored_as_ever() {
-    check("instance", &sample::instance("0ne00000A0A"));
+    let instance = sample::instance("0ne00000A0A");
+    check("instance", &instance);
+    check("instance_first_come", &Instance { registrations: RegistrationOwnership::FirstCome, ..instance });
 }
 
 #[test]
@@ -60,9 +65,29 @@ fn registrations_are_stored_as_ever() {
     record.tpm = Some(TpmHandover { identity: sample::tpm_identity(7, 8), hub_keys: sample::keys(50) });
     check("registration_by_tpm", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
+    record.decisions.push(moved());
+    check("registration_moved_between_groups", &record);
+    let mut record = sample::registration_of("Dev-1", "Line-1");
     record.payload = Some(json!({"z": 1, "a": [true, null]}));
     check("registration_of_group_with_payload", &record);
     assert_eq!(record.enrollment, EnrollmentRef::Group(sample::group_id("line-1")));
+}
+
+/// The decision about a device that the group took over from another.
+fn moved() -> Decision {
+    Decision {
+        at: Timestamp::from_unix_seconds(1_800_000_000),
+        enrollment: EnrollmentRef::Group(sample::group_id("Line-1")),
+        moved_from: Some(sample::group_id("Line-2")),
+        returning: None,
+        policy: AllocationPolicy::Hashed,
+        policy_of: PolicyOf::Service,
+        candidates: Vec::new(),
+        latencies_from: None,
+        chosen: None,
+        outcome: DecisionOutcome::Assigned,
+        ended: None,
+    }
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn decision_json(decision: &Decision) -> Value {
     json!({
         "dateTimeUtc": decision.at.to_string(),
         "enrollment": decision.enrollment,
+        "movedFrom": decision.moved_from,
         "allocationPolicy": decision.policy,
         "policyOf": decision.policy_of,
         "candidates": candidates.collect::<Vec<_>>(),

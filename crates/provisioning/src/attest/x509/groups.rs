@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    AttestedBy, Authorities, CaCertificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
-    HubCredentials, ProvisioningStatus,
+    AttestedBy, Authorities, CaCertificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
+    GroupCertificates, HubCredentials, ProvisioningStatus,
 };
 
 use super::{
@@ -14,10 +14,12 @@ use super::{
 };
 use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal};
 
-/// Decides by the group whose signing certificate is nearest the leaf, which must be the claimant's.
+/// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
+/// certificate is nearest the leaf, which must be the claimant's.
 pub(in crate::attest) fn judge(
     groups: &[Arc<EnrollmentGroup>],
     chain: &PresentedChain<'_>,
+    likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
 ) -> Judgement {
     let known = claimant.ca.known;
@@ -26,9 +28,13 @@ pub(in crate::attest) fn judge(
         return Judgement::without_candidates(refusal.into());
     }
     let anchors = anchors(groups, known);
-    let found = path::nearest(chain, &anchors, Circumstances { now: claimant.now, known })
-        .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)));
-    let considered = groups.iter().map(|group| Considered::group(group, verdict(group, &found))).collect();
+    let own = own_anchors(&anchors, likely);
+    let stays = own.as_deref().map(|own| search(chain, own, claimant));
+    let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
+    let others = if stays.is_some() { Refusal::Stays } else { Refusal::Farther };
+    let found = stays.unwrap_or_else(|| search(chain, &anchors, claimant));
+    let considered = groups.iter().map(|group| Considered::group(group, verdict(group, &found, &others)));
+    let considered = considered.collect();
     let by_group = |group| {
         let credentials = HubCredentials::Certificate(chain.leaf_thumbprint());
         Attested::by_group(group, credentials, AttestedBy::X509)
@@ -46,6 +52,15 @@ pub(in crate::attest) fn judge(
             .map(|(_, why)| why)
             .collect(),
     }
+}
+
+fn search<'s>(
+    chain: &'s PresentedChain<'s>,
+    anchors: &'s [Anchor<'s, Owner<'s>>],
+    claimant: &'s Claimant<'_>,
+) -> Found<'s, Owner<'s>> {
+    path::nearest(chain, anchors, Circumstances { now: claimant.now, known: claimant.ca.known })
+        .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)))
 }
 
 /// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
@@ -73,14 +88,34 @@ struct Owner<'a> {
     named: Option<&'a CaCertificate>,
 }
 
-/// What the search says of one group.
-fn verdict(group: &Arc<EnrollmentGroup>, found: &Found<'_, Owner<'_>>) -> Result<Vec<Vec<u8>>, Refusal> {
+/// The anchors of the group that the device is registered through, and those that block; `None` when it is registered
+/// through none of these groups, that one is disabled, or there are no others.
+fn own_anchors<'a>(
+    anchors: &[Anchor<'a, Owner<'a>>],
+    likely: Option<&EnrollmentRef>,
+) -> Option<Vec<Anchor<'a, Owner<'a>>>> {
+    let is_own = |anchor: &Anchor<'_, Owner<'_>>| is_of(likely, &anchor.owner);
+    let is_enabled = anchors.iter().any(|anchor| is_own(anchor) && !anchor.blocks);
+    let own: Vec<_> = anchors.iter().filter(|anchor| is_own(anchor) || anchor.blocks).cloned().collect();
+    (is_enabled && own.len() < anchors.len()).then_some(own)
+}
+
+fn is_of(enrollment: Option<&EnrollmentRef>, owner: &Owner<'_>) -> bool {
+    matches!(enrollment, Some(EnrollmentRef::Group(id)) if *id == owner.group.group_id)
+}
+
+/// What the search says of one group; `other` is why a group that was not needed is not the one.
+fn verdict(
+    group: &Arc<EnrollmentGroup>,
+    found: &Found<'_, Owner<'_>>,
+    other: &Refusal,
+) -> Result<Vec<Vec<u8>>, Refusal> {
     let is_it = |owner: &Owner<'_>| Arc::ptr_eq(group, owner.group);
     let broken = found.passed_over.iter().find(|(owner, _)| owner.as_ref().is_some_and(is_it));
     match (&found.path, broken) {
         (Ok(path), _) if is_it(&path.owner) => Ok(path.der()),
         (_, Some((_, refusal))) => Err(refusal.clone().into()),
-        (Ok(_), None) => Err(Refusal::Farther),
+        (Ok(_), None) => Err(other.clone()),
         (Err(_), None) => Err(Refusal::NotReached),
     }
 }

@@ -131,12 +131,13 @@ impl Case<'_> {
 
     fn decided(&self, wish: &Wish, allocation: Allocation) -> (Choice, Decision) {
         let decision = allocation.decision(self.attested.enrollment(), self.now);
+        let moved_from = self.attested.moved_from().cloned();
         let returning = self.standing().map(|at| Returning {
             from: at.hub.clone(),
             reprovision: wish.reprovision,
             substatus: None,
         });
-        (allocation.choice, Decision { returning, ..decision })
+        (allocation.choice, Decision { moved_from, returning, ..decision })
     }
 
     fn go_to(&self, wish: &Wish, standing: Option<&Assignment>, hub: HubName, decision: Decision) -> Plan {

@@ -85,7 +85,7 @@ impl Known {
         let outcome = knowing(&self.authorities, (DEVICE, NOW), &evidence, |claimant| {
             let ca = CaRules { require_verified: self.require_verified, ..claimant.ca };
             let claimant = attest::Claimant { ca, ..*claimant };
-            attest::x509_group(&concerned, &chain, &claimant).outcome
+            attest::x509_group(&concerned, &chain, None, &claimant).outcome
         });
         attested(outcome)
     }

@@ -104,7 +104,9 @@ pub fn by_group(
         _ => false,
     });
     let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-    attested(claiming(id, now, evidence, |claimant| attest::x509_group(&concerned, &chain, claimant).outcome))
+    attested(claiming(id, now, evidence, |claimant| {
+        attest::x509_group(&concerned, &chain, None, claimant).outcome
+    }))
 }
 
 /// `Ok(name of the enrollment)`, or the text of the refusal.

@@ -9,6 +9,7 @@ mod interrupted;
 mod isolation;
 mod operations;
 mod owner;
+mod ownership;
 mod random;
 mod stories;
 pub mod token;

@@ -1,0 +1,279 @@
+//! To which enrollment group a device belongs, and how another enrollment takes it over.
+
+use std::time::Duration;
+
+use model::{
+    Decision, EnrollmentGroup, EnrollmentRef, GroupAttestation, Instance, Registration,
+    RegistrationOwnership::{self, FirstCome, Movable},
+    Status,
+};
+use provisioning::{
+    Error,
+    attest::Evidence,
+    ports::{Change, HubError, Store},
+    register::{Begun, Described},
+};
+use testkit::{ca::Authority, hub::Failure, sample};
+
+use super::{
+    token::Token,
+    world::{OTHER_SCOPE, SCOPE, World, assigned, disable, group, group_by, individual},
+};
+use crate::attest::case::{certificates, group_of};
+
+const DEVICE: &str = "dev-1";
+
+/// Groups by keys: `a` has those with number 20, `b` those with number 30.
+async fn world(rule: RegistrationOwnership) -> World {
+    let world = World::new().await;
+    set(&world, rule).await;
+    world.enroll_group(group("a")).await;
+    world.enroll_group(group_by("b", GroupAttestation::SymmetricKey(sample::keys(30)))).await;
+    world
+}
+
+async fn set(world: &World, registrations: RegistrationOwnership) {
+    let instance = Instance::clone(&*world.instance(SCOPE).await);
+    world.store.put_instance(Instance { registrations, ..instance }).await.unwrap();
+}
+
+fn of_group(number: u8) -> Evidence {
+    of_group_in(SCOPE, number)
+}
+
+fn of_group_in(scope: &str, number: u8) -> Evidence {
+    Token::new(&format!("{scope}/registrations/{DEVICE}"), &sample::key(number).derive(DEVICE)).evidence()
+}
+
+async fn register(world: &World, evidence: &Evidence) -> Registration {
+    match world.begin_with(SCOPE, DEVICE, evidence.clone()).await.unwrap() {
+        Begun::Running(run) => world.finish(&run).await,
+        Begun::Settled(registration) => *registration,
+        Begun::Challenged(_) => panic!("a challenge"),
+    }
+}
+
+async fn refused(world: &World, evidence: &Evidence) -> String {
+    match world.begin_with(SCOPE, DEVICE, evidence.clone()).await {
+        Err(Error::Unauthorized { message, reason }) => {
+            assert_eq!(message, "Unauthorized", "the device is not told of another enrollment");
+            reason
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn through(registration: &Registration) -> &str {
+    match &registration.enrollment {
+        EnrollmentRef::Individual => "individual",
+        EnrollmentRef::Group(id) => id.as_str(),
+    }
+}
+
+fn latest(registration: &Registration) -> &Decision {
+    registration.decisions.latest().unwrap()
+}
+
+/// Which enrollment the device is registered through in the end, and from which group the last decision says it was taken.
+async fn end(world: &World) -> (String, Option<String>) {
+    let record = world.record(DEVICE).await.unwrap();
+    let moved_from = latest(&record).moved_from.as_ref().map(ToString::to_string);
+    (through(&record).to_owned(), moved_from)
+}
+
+#[tokio::test]
+async fn a_move_between_groups_is_recorded() {
+    let world = world(Movable).await;
+    let first = register(&world, &of_group(20)).await;
+    assert_eq!(end(&world).await, ("a".into(), None));
+    let moved = register(&world, &of_group(30)).await;
+    assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
+    assert_eq!(assigned(&moved).hub, assigned(&first).hub, "it stays at its hub, as its policy says");
+    register(&world, &of_group(30)).await;
+    assert_eq!(moved.decisions, world.record(DEVICE).await.unwrap().decisions, "it moved once");
+}
+
+#[tokio::test]
+async fn first_come_refuses_a_move_between_groups() {
+    let world = world(FirstCome).await;
+    let first = register(&world, &of_group(20)).await;
+    let reason = refused(&world, &of_group(30)).await;
+    assert!(reason.contains("registered through the enrollment group a, which exists"), "{reason}");
+    assert_eq!(world.record(DEVICE).await.as_ref(), Some(&first), "a refusal changes nothing");
+    assert_eq!(register(&world, &of_group(20)).await, first, "the device is let in as before");
+
+    let registration_id = sample::registration_id(DEVICE);
+    let device = Described { scope: None, registration_id, evidence: of_group(30) };
+    let explained = world.provisioning.explain(&*world.instance(SCOPE).await, &device).await.unwrap();
+    assert_eq!(explained.considered.len(), 2, "{explained:?}");
+    let model::Admission::Refused { reason } = explained.outcome else { panic!("{explained:?}") };
+    assert!(reason.contains("the enrollment group a"), "{reason}");
+}
+
+/// What an operator deletes does not hold a device, whatever the rule.
+#[tokio::test]
+async fn a_deleted_group_and_a_deleted_registration_hold_nothing() {
+    for rule in [Movable, FirstCome] {
+        let world = world(rule).await;
+        register(&world, &of_group(20)).await;
+        world.enroll_in(SCOPE, Change::DeleteGroup(sample::group_id("a"))).await;
+        register(&world, &of_group(30)).await;
+        assert_eq!(end(&world).await, ("b".into(), None), "{rule:?}");
+
+        world.enroll_group(group("a")).await;
+        world.delete_registration(DEVICE).await;
+        register(&world, &of_group(20)).await;
+        assert_eq!(end(&world).await, ("a".into(), None), "{rule:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_individual_enrollment_takes_its_device_from_a_group_under_every_rule() {
+    for rule in [Movable, FirstCome] {
+        let world = world(rule).await;
+        register(&world, &of_group(20)).await;
+        world.enroll(individual(DEVICE)).await;
+        let own = Token::new(&format!("{SCOPE}/registrations/{DEVICE}"), &sample::key(10)).evidence();
+        register(&world, &own).await;
+        assert_eq!(end(&world).await, ("individual".into(), Some("a".into())), "{rule:?}");
+    }
+}
+
+/// A group that gives a device no hub cannot reserve its ID.
+#[tokio::test]
+async fn a_registration_without_a_hub_holds_nothing() {
+    let world = world(FirstCome).await;
+    let mut disabled = group("a");
+    disable(&mut disabled.settings);
+    world.enroll_group(disabled).await;
+    let registration = register(&world, &of_group(20)).await;
+    assert!(matches!(registration.status, Status::Disabled { standing: None }));
+    register(&world, &of_group(30)).await;
+    assert_eq!(end(&world).await, ("b".into(), None));
+}
+
+/// A disabled group keeps its devices from moving on by another group's key.
+#[tokio::test]
+async fn a_disabled_group_holds_its_devices() {
+    let world = world(FirstCome).await;
+    register(&world, &of_group(20)).await;
+    let mut disabled = group("a");
+    disable(&mut disabled.settings);
+    world.enroll_group(disabled).await;
+    refused(&world, &of_group(30)).await;
+    let registration = register(&world, &of_group(20)).await;
+    assert!(matches!(registration.status, Status::Disabled { standing: Some(_) }));
+    refused(&world, &of_group(30)).await;
+}
+
+/// Also while an assignment is under way: then the run goes on for the other group, and that is a decision of its own.
+#[tokio::test]
+async fn a_move_during_an_assignment_is_recorded_or_refused() {
+    for rule in [Movable, FirstCome] {
+        let world = world(rule).await;
+        for hub in ["hub-1.example", "hub-2.example"] {
+            world.hub(hub).fail_next(Failure::Before(HubError::Unavailable("down".into())));
+        }
+        let begun = world.begin_with(SCOPE, DEVICE, of_group(20)).await.unwrap();
+        assert!(matches!(begun, Begun::Running(_)));
+        if rule == FirstCome {
+            refused(&world, &of_group(30)).await;
+            assert_eq!(end(&world).await, ("a".into(), None));
+        } else {
+            world.begin_with(SCOPE, DEVICE, of_group(30)).await.unwrap();
+            assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
+            assert_eq!(world.record(DEVICE).await.unwrap().decisions.iter().count(), 2);
+        }
+    }
+}
+
+/// Only registering moves a device: polls and look-ups by another group's key show nothing of it.
+#[tokio::test]
+async fn another_group_is_not_shown_the_registration() {
+    let world = world(Movable).await;
+    let first = register(&world, &of_group(20)).await;
+    let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(DEVICE));
+    let look_up = async |evidence: Evidence| world.provisioning.look_up(&instance, &id, &evidence).await;
+    let poll = async |evidence: Evidence| {
+        world.provisioning.poll(&instance, &id, &first.operation_id, &evidence).await
+    };
+    assert_eq!(look_up(of_group(20)).await.unwrap(), first);
+    assert_eq!(poll(of_group(20)).await.unwrap(), first);
+    for outcome in [look_up(of_group(30)).await, poll(of_group(30)).await] {
+        assert!(matches!(outcome, Err(Error::Unauthorized { .. })), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_same_id_in_another_instance_is_another_device() {
+    let world = world(FirstCome).await;
+    register(&world, &of_group(20)).await;
+    let there = group_by("b", GroupAttestation::SymmetricKey(sample::keys(30)));
+    world.enroll_in(OTHER_SCOPE, Change::PutGroup(Box::new(there))).await;
+    let begun = world.begin_with(OTHER_SCOPE, DEVICE, of_group_in(OTHER_SCOPE, 30)).await.unwrap();
+    let Begun::Running(run) = begun else { panic!("{begun:?}") };
+    assert_eq!(latest(&run.registration).moved_from, None);
+}
+
+fn by_certificate(id: &str, authority: &Authority) -> EnrollmentGroup {
+    group_by(id, group_of("x", authority).attestation)
+}
+
+/// Groups that share a signing certificate, or whose certificates stand above each other: the device stays with its own.
+#[tokio::test]
+async fn a_device_with_a_certificate_stays_with_its_group() {
+    let root = Authority::root("Root");
+    let line = root.intermediate("Line");
+    let leaf = line.device(DEVICE);
+    let evidence = certificates(&[leaf.der(), line.identity().der()]);
+    for (case, added) in
+        [("the same certificate", by_certificate("a", &root)), ("nearer", by_certificate("a", &line))]
+    {
+        let world = World::new().await;
+        world.enroll_group(by_certificate("b", &root)).await;
+        register(&world, &evidence).await;
+        world.enroll_group(added.clone()).await;
+        world.clock.advance(Duration::from_secs(1));
+        register(&world, &evidence).await;
+        assert_eq!(end(&world).await, ("b".into(), None), "{case}");
+
+        // It is the group of its registration that holds it: without one, the first or the nearest takes it.
+        world.delete_registration(DEVICE).await;
+        register(&world, &evidence).await;
+        assert_eq!(end(&world).await, ("a".into(), None), "{case}");
+
+        // A disabled group keeps out whom it reaches, also from the group that would have them.
+        let mut disabled = added;
+        disable(&mut disabled.settings);
+        world.delete_registration(DEVICE).await;
+        world.enroll_in(SCOPE, Change::DeleteGroup(sample::group_id("a"))).await;
+        register(&world, &evidence).await;
+        world.enroll_group(disabled).await;
+        let registration = register(&world, &evidence).await;
+        assert!(matches!(registration.status, Status::Disabled { .. }), "{case}: {registration:?}");
+    }
+}
+
+/// When its group no longer admits a device, another may, unless the rule forbids it.
+#[tokio::test]
+async fn a_device_whose_group_does_not_admit_it_any_more_moves() {
+    let (old, new) = (Authority::root("Old"), Authority::root("New"));
+    for rule in [Movable, FirstCome] {
+        let world = World::new().await;
+        set(&world, rule).await;
+        world.enroll_group(by_certificate("b", &old)).await;
+        world.enroll_group(by_certificate("c", &new)).await;
+        register(&world, &certificates(&[old.device(DEVICE).der()])).await;
+        let renewed = certificates(&[new.device(DEVICE).der()]);
+        match rule {
+            Movable => {
+                register(&world, &renewed).await;
+                assert_eq!(end(&world).await, ("c".into(), Some("b".into())));
+            }
+            FirstCome => {
+                let reason = refused(&world, &renewed).await;
+                assert!(reason.contains("the enrollment group b"), "{reason}");
+            }
+        }
+    }
+}
