@@ -1,7 +1,10 @@
 //! What devices are told when something is wrong: the one place that turns errors into codes.
 
+use std::net::IpAddr;
+
 use model::{IdScope, RegistrationId};
 use provisioning::{Error, RecordKind};
+use tracing::field::display;
 use wire::device::{ErrorBody, RequestError};
 
 use crate::Ports;
@@ -47,6 +50,8 @@ pub(crate) enum CallError {
 /// Whom an error concerns, for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Concerning {
+    /// Where the request comes from.
+    pub(crate) from: Option<IpAddr>,
     pub(crate) scope: Option<IdScope>,
     pub(crate) registration_id: Option<RegistrationId>,
 }
@@ -55,12 +60,14 @@ pub(crate) struct Concerning {
 pub(crate) fn body(error: &CallError, concerning: &Concerning, ports: &Ports) -> ErrorBody {
     let (code, message) = code_and_message(error);
     let tracking_id = tracking_id(ports);
-    let scope = concerning.scope.as_ref().map(ToString::to_string).unwrap_or_default();
-    let registration = concerning.registration_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    // With the address, lines of one peer are summed up when they come too fast.
+    let from = concerning.from.map(display);
+    let scope = concerning.scope.as_ref().map(display);
+    let id = concerning.registration_id.as_ref().map(display);
     if code >= 500_000 {
-        tracing::error!(instance.id_scope = scope, registration.id = registration, tracking_id, code, reason = %error, "request failed");
+        tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, registration.id = id, reason = %error, "request failed");
     } else {
-        tracing::info!(instance.id_scope = scope, registration.id = registration, tracking_id, code, reason = %error, "request refused");
+        tracing::info!(tracking_id, code, peer.addr = from, instance.id_scope = scope, registration.id = id, reason = %error, "request refused");
     }
     ErrorBody::new(code, message, tracking_id, ports.clock.now())
 }

@@ -1,5 +1,7 @@
 //! Progress for people: a bar on a terminal, a few plain lines elsewhere. It goes to standard error.
 
+use std::io::{self, Write};
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Counts up to a total.
@@ -28,7 +30,8 @@ impl Progress {
         self.done += 1;
         self.bar.inc(1);
         if self.bar.is_hidden() && is_worth_a_line(self.done, self.total) {
-            eprintln!("{}: {} of {}", self.label, self.done, self.total);
+            // Where nobody listens, nothing is said.
+            let _ = writeln!(io::stderr(), "{}: {} of {}", self.label, self.done, self.total);
         }
     }
 

@@ -24,6 +24,7 @@ mod key;
 mod latency;
 mod link;
 mod order;
+mod peer_text;
 mod registration;
 mod revocation;
 mod revocation_parts;
@@ -69,6 +70,7 @@ pub use key::{KeyError, SymmetricKey};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
+pub use peer_text::PeerText;
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus, TpmHandover,
 };

@@ -1,6 +1,10 @@
 //! The `muster` program: a table of its commands.
 
+// What is printed is escaped, and survives a reader that leaves: both happen in `output`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod commands;
+mod output;
 
 use std::process::ExitCode;
 
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
         })
     });
     ended.unwrap_or_else(|error| {
-        eprintln!("muster: {}", commands::told(&error));
+        output::note(format_args!("muster: {}", commands::told(&error)));
         ExitCode::FAILURE
     })
 }

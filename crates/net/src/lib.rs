@@ -38,7 +38,7 @@ pub use https::{Site, serve_http, serve_https};
 pub use limits::{AmqpLimits, Limits, MqttLimits};
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;
-pub use share::{Share, Shares};
+pub use share::{Share, Shares, network};
 /// The token whose cancellation begins a graceful shutdown.
 pub use tokio_util::sync::CancellationToken;
 pub use transport::Transport;

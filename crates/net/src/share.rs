@@ -56,7 +56,7 @@ impl<K: Eq + Hash> Drop for Share<K> {
 }
 
 /// Whom an address belongs to: an IPv6 address counts as its network of 64 bits, which is what one subscriber gets.
-pub(crate) fn network(addr: IpAddr) -> IpAddr {
+pub fn network(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {
         IpAddr::V4(addr) => IpAddr::V4(addr),
         IpAddr::V6(addr) => {

@@ -17,3 +17,4 @@ mod web;
 
 pub use net::raise_descriptor_limit;
 pub use ports::SystemClock;
+use service_api::AUDIT;

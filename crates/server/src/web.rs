@@ -1,7 +1,8 @@
 //! The one HTTPS port: device provisioning endpoint and service operations endpoint side by side.
 
-use axum::{Router, body::Body, response::Response};
+use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use http::{HeaderValue, Method, Request, header::CONTENT_TYPE};
+use net::Peer;
 use tower_service::Service;
 
 /// Where load balancers ask whether the process serves.
@@ -9,9 +10,13 @@ const HEALTH: &str = "/health";
 
 /// Sends each request to whom its path belongs: an ID scope never collides with the service endpoint's words.
 pub(crate) fn router(device: Router, service: Router) -> Router {
-    Router::new().fallback(move |request: Request<Body>| {
+    Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
         async move {
+            if let Some(addr) = request.extensions().get().map(|peer: &Peer| peer.addr) {
+                // The form in which axum's own listeners tell it; the service endpoint knows no other.
+                request.extensions_mut().insert(ConnectInfo(addr));
+            }
             let path = request.uri().path();
             if request.method() == Method::GET && path == HEALTH {
                 return serving();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{header, request::Parts};
-use model::{AccessPolicy, HostName, Instance, Timestamp};
+use model::{AccessPolicy, HostName, Instance, PolicyName, Timestamp};
 use percent_encoding::percent_decode_str;
 use wire::sas::SasToken;
 
@@ -14,12 +14,18 @@ use crate::{ServiceApi, error::Failure, route::Route};
 #[derive(Debug)]
 pub(crate) struct Granted {
     instance: Arc<Instance>,
+    policy: PolicyName,
 }
 
 impl Granted {
     /// The instance that the caller may act on.
     pub(crate) fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// The access policy whose key the caller holds.
+    pub(crate) fn policy(&self) -> &PolicyName {
+        &self.policy
     }
 }
 
@@ -49,7 +55,8 @@ pub(crate) fn grant(
     if !route.rights.iter().any(|right| policy.rights.grants(*right)) {
         return Err(Failure::Forbidden(policy.name.clone()));
     }
-    Ok(Granted { instance })
+    let policy = policy.name.clone();
+    Ok(Granted { instance, policy })
 }
 
 /// The policy whose key signed the request's token. An error is for the log: the caller learns no more than that the

@@ -6,6 +6,7 @@
 
 mod access;
 mod assignments;
+mod audit;
 mod certificates;
 mod enrollments;
 mod error;
@@ -30,8 +31,9 @@ use provisioning::{
     ports::{Clock, Entropy},
 };
 
-use crate::{access::Granted, error::Failure, request::Call, route::Endpoint};
+use crate::{access::Granted, audit::CallRecord, error::Failure, request::Call, route::Endpoint};
 
+pub use audit::AUDIT;
 pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
 pub use route::{is_service_path, routes};
 
@@ -57,18 +59,28 @@ pub fn router(api: ServiceApi) -> Router {
 }
 
 async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
-    match answer(&api, request).await {
-        Ok(response) => response,
-        Err(failure) => reply::failure(&failure, &api),
+    let mut record = CallRecord::new(&request);
+    match answer(&api, request, &mut record).await {
+        Ok(response) => {
+            record.log_success();
+            response
+        }
+        Err(failure) => reply::failure(&failure, &api, &record),
     }
 }
 
-async fn answer(api: &ServiceApi, request: Request<Body>) -> Result<Response, Failure> {
+async fn answer(
+    api: &ServiceApi,
+    request: Request<Body>,
+    record: &mut CallRecord,
+) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
     let target = route::parse(&head.method, head.uri.path())?;
     request::api_version(&head, target.route.endpoint)?;
     let instance = access::instance(api, &head).await?;
+    record.note_instance(&instance.id_scope);
     let granted = access::grant(instance, &head, target.route, api.clock.now())?;
+    record.note_grant(&granted, target.route.endpoint);
     let body = request::read_body(&head, body, target.route.endpoint).await?;
     dispatch(api, &granted, target.route.endpoint, &Call::new(target.id, head, body)).await
 }

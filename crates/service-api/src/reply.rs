@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 use wire::{device::ErrorBody, service::Collection};
 
-use crate::{ServiceApi, error::Failure};
+use crate::{ServiceApi, audit::CallRecord, error::Failure};
 
 /// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -44,14 +44,10 @@ pub(crate) fn page(collection: Collection, items: Vec<Value>, limit: usize, next
 }
 
 /// An error for the caller; the log gets the reason, and both the same tracking ID.
-pub(crate) fn failure(failure: &Failure, api: &ServiceApi) -> Response {
+pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) -> Response {
     let (code, message) = failure.code_and_message();
     let tracking_id = tracking_id(api);
-    if code >= 500_000 {
-        tracing::error!(tracking_id, code, reason = %failure, "service call failed");
-    } else {
-        tracing::info!(tracking_id, code, reason = %failure, "service call refused");
-    }
+    record.log_failure(failure, code, &tracking_id);
     let body = ErrorBody::new(code, message, tracking_id, api.clock.now());
     let status = StatusCode::from_u16(body.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, serde_json::to_string(&body).unwrap_or_default());

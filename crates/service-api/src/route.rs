@@ -72,6 +72,14 @@ impl Endpoint {
         ];
         of_resource.contains(&self)
     }
+
+    /// Whether a successful call belongs into the audit log: it changes something, or tells keys.
+    pub(crate) fn is_audited(self) -> bool {
+        use Endpoint::{Explain, GroupQuery, IndividualQuery, LinkedHubCheck, RegistrationQuery};
+        let reads = [Explain, GroupQuery, IndividualQuery, LinkedHubCheck, RegistrationQuery];
+        let is_get = ROUTES.iter().any(|route| route.endpoint == self && route.method == Method::GET);
+        !is_get && !reads.contains(&self)
+    }
 }
 
 /// One row of the table.
@@ -337,6 +345,17 @@ mod tests {
             "/subscriptions/S/resourceGroups/G/providers/Microsoft.Devices/provisioningServices/one";
         check(Method::GET, resource, Err("404"));
         check(Method::GET, &format!("{resource}/enrollments/a"), Err("404"));
+    }
+
+    #[test]
+    fn what_changes_something_or_tells_keys_is_audited() {
+        let quiet = ["/enrollments/query", "/enrollmentGroups/query", "/registrations/{id}/query"];
+        let quiet = [&quiet[..], &["/attestation/explain", "/linkedHubs/{id}/check"]].concat();
+        for route in ROUTES {
+            let path = format!("/{}", route.path.join("/"));
+            let reads = route.method == Method::GET || quiet.contains(&path.as_str());
+            assert_eq!(route.endpoint.is_audited(), !reads, "{} {path}", route.method);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{Finding, tree::SourceFile};
 /// Work that is put off names its issue, no test is switched off, and no machine is anybody's own.
 pub fn check(file: &SourceFile) -> Vec<Finding> {
     let problems = |(index, line)| {
-        let of = [put_off(line), switched_off(file, line), machine_path(line)];
+        let of = [put_off(line), switched_off(file, line), machine_path(line), unescaped(file, line)];
         of.into_iter().flatten().map(move |problem| Finding::of_line(&file.path, index, problem))
     };
     file.text.lines().enumerate().flat_map(problems).collect()
@@ -28,6 +28,24 @@ fn machine_path(line: &str) -> Option<String> {
     let path = MACHINE_PATHS.iter().find(of_somebody)?;
     Some(format!("{path} is a path on somebody's machine"))
 }
+
+/// What peers wrote reaches terminals and logs through the two places that escape it.
+fn unescaped(file: &SourceFile, line: &str) -> Option<String> {
+    let is_product = file.path.starts_with("crates/") && file.path.contains("/src/") && !file.is_test();
+    let beside = BESIDE.iter().any(|folder| file.path.starts_with(folder));
+    let by = ESCAPED_BY.iter().find(|(_, names)| names.iter().any(|name| line.contains(name)));
+    let (place, _) = by.filter(|(place, _)| is_product && !beside && !file.path.starts_with(place))?;
+    Some(format!("text that is not escaped: only {place} may do this"))
+}
+
+/// Crates that are not in the product.
+const BESIDE: [&str; 2] = ["crates/bench/", "crates/testkit/"];
+
+/// Where text is escaped, and what is only to be found there.
+const ESCAPED_BY: [(&str, &[&str]); 2] = [
+    ("crates/muster/src/output.rs", &[concat!("pr", "int!("), concat!("pr", "intln!("), "io::stdout()"]),
+    ("crates/server/src/logging/", &[concat!("tracing_", "subscriber")]),
+];
 
 // Written in two parts, so that this file does not find itself.
 const PUT_OFF: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
@@ -63,6 +81,15 @@ mod tests {
         for path in MACHINE_PATHS {
             check_line("a.py", &format!("DIR = '{path}x'"), true);
         }
+        for (_, names) in ESCAPED_BY {
+            for name in names {
+                check_line("crates/hub/src/a.rs", &format!("x({name}"), true);
+                check_line("crates/hub/tests/it/a.rs", &format!("x({name}"), false);
+                check_line("crates/bench/src/a.rs", &format!("x({name}"), false);
+            }
+        }
+        check_line("crates/muster/src/output.rs", ESCAPED_BY[0].1[0], false);
+        check_line("crates/muster/src/output.rs", ESCAPED_BY[1].1[0], true);
         check_line("a.md", &format!("{}you/.muster", MACHINE_PATHS[0]), false);
         check_line("a.rs", "/etc/muster/muster.toml in framework/x", false);
     }

@@ -80,7 +80,7 @@ impl Connection {
 
     /// A refusal before there is a caller; the log gets the reason.
     fn refusal(&self, error: &CallError) -> AmqpError {
-        let concerning = self.shown.address.as_ref().map(concerning).unwrap_or_default();
+        let concerning = concerning(self.shown.from, self.shown.address.as_ref());
         let body = self.api.refusal(self.shown.over, error, &concerning);
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
@@ -103,7 +103,7 @@ impl Connection {
             api: self.api.clone(),
             transport: self.shown.over,
             caller,
-            concerning: concerning(address),
+            concerning: concerning(self.shown.from, Some(address)),
             outbox,
             replies: self.replies.clone(),
             delay,
@@ -112,10 +112,11 @@ impl Connection {
 }
 
 /// Whom an error concerns, for the log.
-pub(super) fn concerning(address: &DeviceAddress) -> Concerning {
+pub(super) fn concerning(from: IpAddr, address: Option<&DeviceAddress>) -> Concerning {
     Concerning {
-        scope: Some(address.id_scope.clone()),
-        registration_id: Some(address.registration_id.clone()),
+        from: Some(from),
+        scope: address.map(|address| address.id_scope.clone()),
+        registration_id: address.map(|address| address.registration_id.clone()),
     }
 }
 

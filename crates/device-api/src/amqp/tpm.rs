@@ -123,7 +123,7 @@ impl Login {
 
     /// SASL has no words for why, but the log has.
     fn refused(&self, error: &CallError) -> SaslStep {
-        self.api.refusal(self.transport, error, &concerning(&self.address));
+        self.api.refusal(self.transport, error, &concerning(self.peer.addr.ip(), Some(&self.address)));
         SaslStep::Refused(match error {
             CallError::Refused(Error::Busy | Error::Unwritable(_)) => SaslCode::SystemTemporary,
             CallError::Refused(Error::Broken(_)) => SaslCode::System,

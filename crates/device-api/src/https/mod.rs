@@ -27,7 +27,8 @@ pub(crate) fn router(api: DeviceApi) -> Router {
 }
 
 async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Response {
-    let mut concerning = Concerning::default();
+    let from = request.extensions().get::<Peer>().map(|peer| peer.addr.ip());
+    let mut concerning = Concerning { from, ..Concerning::default() };
     match call(&api, request, &mut concerning).await {
         Ok(response) => response,
         Err(error) => {

@@ -86,6 +86,7 @@ impl MqttEndpoint for Endpoint {
         let client = Client::of(&name.client_version, &name.api_version);
         let delay = client.delay(self.api.timing.java_delay);
         let concerning = Concerning {
+            from: Some(peer.addr.ip()),
             scope: Some(name.id_scope.clone()),
             registration_id: Some(name.registration_id.clone()),
         };

@@ -9,6 +9,7 @@ use model::{IdScope, RegistrationId};
 use serde_json::{Value, json};
 
 use super::{cert::certificates, explanation, service::ServiceArgs};
+use crate::output;
 
 /// Understand who is let in.
 #[derive(Args)]
@@ -70,13 +71,14 @@ pub async fn run(args: AttestArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
     let reply = client.explain(&described(&args)?).await?;
     if args.json {
-        println!("{reply:#}");
+        output::json(&reply)?;
     } else {
         // Who may read enrollments may not always see registrations.
         let attempts = client.attempts(args.registration_id.as_str()).await.ok();
-        let attempts =
-            attempts.map(|reply| format!("{}\n", explanation::attempts(&reply))).unwrap_or_default();
-        println!("{attempts}{}", explanation::text(&reply));
+        if let Some(attempts) = attempts {
+            output::lines(&explanation::attempts(&attempts))?;
+        }
+        output::lines(&explanation::text(&reply))?;
     }
     let is_let_in = matches!(reply["outcome"].as_str(), Some("admitted" | "challenged"));
     Ok(if is_let_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{Table, presets};
 use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
 use provisioning::{
     attest::x509::{self, CertificateRefusal, PresentedChain, Question, rules::Purpose},
@@ -15,7 +14,8 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use server::SystemClock;
 
-use super::target::read;
+use super::{table::Table, target::read};
+use crate::output;
 
 /// Judge certificates.
 #[derive(Args)]
@@ -88,11 +88,11 @@ pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
     match Verified::of(args) {
         Ok(verified) => {
-            println!("{}", if json { format!("{:#}", verified.json()) } else { verified.text() });
+            verified.print(json)?;
             Ok(if verified.refusal.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(error) => {
-            eprintln!("muster: {error:#}");
+            output::note(format_args!("muster: {error:#}"));
             Ok(ExitCode::from(UNREADABLE))
         }
     }
@@ -134,16 +134,18 @@ impl Verified {
         }
     }
 
-    fn text(&self) -> String {
-        let mut table = Table::new();
-        let header = ["", "subject", "issuer", "valid from", "valid until"];
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
+    fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        if as_json {
+            return output::json(&self.json());
+        }
+        let mut table = Table::new(&["", "subject", "issuer", "valid from", "valid until"]);
         for (role, info) in &self.certificates {
             let dates = [info.not_before.to_string(), info.not_after.to_string()];
             let names = [info.subject_name.clone(), info.issuer_name.clone()];
             table.add_row([(*role).to_owned()].into_iter().chain(names).chain(dates));
         }
-        format!("{table}\n{}", self.verdict())
+        output::table(&table)?;
+        output::line(self.verdict())
     }
 
     fn json(&self) -> Value {

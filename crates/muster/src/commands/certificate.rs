@@ -51,12 +51,6 @@ pub async fn run(args: CertificateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints an answer as it came.
-fn print_json(answer: &serde_json::Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(answer)?);
-    Ok(())
-}
-
 /// A certificate or list as the service takes it: PEM as it stands in the file, or base64 of what is not text.
 pub fn read_text(file: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8(read(file)?).unwrap_or_else(|error| STANDARD.encode(error.as_bytes())))

@@ -19,6 +19,7 @@ use wire::sas::ConnectionString;
 use super::fleet::print_report;
 use super::stop_signal;
 use super::target::Target;
+use crate::output;
 
 /// Provision a simulated fleet end to end, and show how it went.
 ///
@@ -68,7 +69,7 @@ async fn demonstrate(args: &DemoArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         DevOptions { dir: dir.to_owned(), ports: PortChoice::Free, hub_weights: hub_weights.clone() };
     let emulator = dev::start(options).await?;
     let stage = Stage::set(emulator.info(), &hub_weights)?;
-    eprintln!("service on {}, {} hubs; creating enrollments", stage.address(), args.hubs);
+    output::note(format_args!("service on {}, {} hubs; creating enrollments", stage.address(), args.hubs));
     let members = cast::enroll(args.devices.get(), &mut stage.service()?).await?;
 
     let (mut outcomes, elapsed) = stage.play(members, args.concurrency).await;
@@ -76,7 +77,7 @@ async fn demonstrate(args: &DemoArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     emulator.stop().await?;
 
     for complaint in &complaints {
-        eprintln!("muster: {complaint}");
+        output::note(format_args!("muster: {complaint}"));
     }
     let mut report = Report::of(&outcomes, elapsed);
     report.weigh(&stage.weights);

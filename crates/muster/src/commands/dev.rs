@@ -1,6 +1,6 @@
 //! `muster dev`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt::Display, path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use model::AllocationWeight;
@@ -10,6 +10,7 @@ use server::{
 };
 
 use super::stop_signal;
+use crate::output;
 
 /// Run the service as a local emulator, with nothing to configure.
 ///
@@ -62,34 +63,31 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let hub_weights = vec![AllocationWeight::default(); usize::from(args.hubs)];
     let emulator = dev::start(DevOptions { dir: args.dir.clone(), ports, hub_weights }).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(emulator.info())?);
+        output::json(emulator.info())?;
     } else {
-        print_summary(emulator.info(), &args);
+        print_summary(emulator.info(), &args)?;
     }
     emulator.run_until(stop_signal()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_summary(info: &DevInfo, args: &DevArgs) {
-    println!("Muster emulator is ready; everything is in {}", args.dir.display());
-    println!(
-        "  device endpoint     {} (HTTPS {}, MQTT {}, AMQP {})",
-        info.device_endpoint, info.ports.https, info.ports.mqtts, info.ports.amqps
-    );
-    println!("  ID scope            {}", info.id_scope);
-    println!("  service             {}", info.service_connection_string);
-    println!("  trusted CA          {}", info.ca_file.display());
-    for hub in &info.hubs {
-        println!("  {:<19} {}", hub.name, hub.connection_string);
-    }
+fn print_summary(info: &DevInfo, args: &DevArgs) -> anyhow::Result<()> {
+    let DevInfo { device_endpoint, id_scope, ports, .. } = info;
+    let dir = args.dir.display();
+    output::line(format_args!("Muster emulator is ready; everything is in {dir}"))?;
+    let row = |name: &str, text: &dyn Display| output::line(format_args!("  {name:<19} {text}"));
+    let numbers = format!("HTTPS {}, MQTT {}, AMQP {}", ports.https, ports.mqtts, ports.amqps);
+    row("device endpoint", &format_args!("{device_endpoint} ({numbers})"))?;
+    row("ID scope", id_scope)?;
+    row("service", &info.service_connection_string)?;
+    row("trusted CA", &info.ca_file.display())?;
+    info.hubs.iter().try_for_each(|hub| row(&hub.name, &hub.connection_string))?;
     let sample = &info.sample_enrollment_group;
-    println!("  enrollment group    {} with key {}", sample.enrollment_group_id, sample.primary_key);
-    println!(
-        "  note                signing certificates of groups need no verified CA here, unlike in muster serve"
-    );
-    if info.ports.https != 443 {
-        println!(
-            "  note                most SDKs dial only 443, 8883 and 5671; run with --ports standard for those"
-        );
+    let group = format!("{} with key {}", sample.enrollment_group_id, sample.primary_key);
+    row("enrollment group", &group)?;
+    row("note", &"signing certificates of groups need no verified CA here, unlike in muster serve")?;
+    if ports.https != 443 {
+        row("note", &"most SDKs dial only 443, 8883 and 5671; run with --ports standard for those")?;
     }
+    Ok(())
 }

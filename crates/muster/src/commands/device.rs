@@ -11,6 +11,7 @@ use model::{RegistrationId, SymmetricKey, TpmIdentity};
 use serde_json::{Value, json};
 
 use super::target::TargetArgs;
+use crate::output;
 
 /// Act as a single device.
 #[derive(Args)]
@@ -172,7 +173,5 @@ async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print(state: &Value, on_one_line: bool) -> anyhow::Result<()> {
-    let text = if on_one_line { state.to_string() } else { serde_json::to_string_pretty(state)? };
-    println!("{text}");
-    Ok(())
+    if on_one_line { output::json_line(state) } else { output::json(state) }
 }

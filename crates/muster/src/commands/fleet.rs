@@ -12,6 +12,7 @@ use fleet::{CertificateAuthority, Device, HubVisit, Member, Progress, Report, Ru
 use model::{RegistrationId, SymmetricKey};
 
 use super::target::{Target, TargetArgs, read};
+use crate::output;
 
 /// Simulate a fleet of devices against any DPS endpoint.
 ///
@@ -107,19 +108,17 @@ pub async fn run(args: FleetArgs) -> anyhow::Result<ExitCode> {
 /// Prints a report as JSON or as tables, which end with a line that says how many devices were provisioned.
 pub fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return output::json(report);
     }
-    println!("{}", report.enrollment_table());
+    output::table(&report.enrollment_table())?;
     if !report.hubs.is_empty() {
-        println!("{}", report.hub_table());
+        output::table(&report.hub_table())?;
     }
-    println!("{} devices per second in {} s", report.rate, report.seconds);
+    output::line(format_args!("{} devices per second in {} s", report.rate, report.seconds))?;
     for line in report.failure_lines() {
-        println!("failed: {line}");
+        output::line(format_args!("failed: {line}"))?;
     }
-    println!("provisioned {} of {}", report.provisioned, report.devices);
-    Ok(())
+    output::line(format_args!("provisioned {} of {}", report.provisioned, report.devices))
 }
 
 /// Makes the devices of one enrollment group.

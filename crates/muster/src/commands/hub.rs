@@ -12,6 +12,7 @@ use wire::sas::ConnectionString;
 
 use super::service::ServiceArgs;
 use super::target::read;
+use crate::output;
 
 mod latency;
 mod table;
@@ -228,9 +229,9 @@ async fn link(args: LinkArgs) -> anyhow::Result<ExitCode> {
 async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let links = args.service.client()?.linked_hubs().await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&links)?);
+        output::json(&links)?;
     } else {
-        println!("{}", table::of_links(links.as_array().context("the reply is no list")?));
+        output::table(&table::of_links(links.as_array().context("the reply is no list")?))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -255,7 +256,7 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
 
 async fn unlink(args: UnlinkArgs) -> anyhow::Result<ExitCode> {
     args.service.client()?.unlink_hub(args.name.as_str()).await?;
-    println!("{} is not linked any more", args.name);
+    output::line(format_args!("{} is not linked any more", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -272,7 +273,8 @@ async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
             Err(error) => Some(error.to_string()),
         };
         all_well &= verdict.is_none();
-        println!("{name}: {}", verdict.as_deref().unwrap_or("answers, and the key may do what is needed"));
+        let verdict = verdict.as_deref().unwrap_or("answers, and the key may do what is needed");
+        output::line(format_args!("{name}: {verdict}"))?;
     }
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -286,7 +288,7 @@ async fn policy(args: PolicyArgs) -> anyhow::Result<ExitCode> {
     let policy =
         reply.get("allocationPolicy").and_then(Value::as_str).context("the reply names no policy")?;
     let failover = reply.get("failover").and_then(Value::as_bool).unwrap_or_default();
-    println!("{policy}{}", if failover { ", with failover" } else { "" });
+    output::line(format_args!("{policy}{}", if failover { ", with failover" } else { "" }))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -342,9 +344,9 @@ fn lacking(reply: &Value) -> Option<String> {
 
 fn print(link: &Value, as_json: bool) -> anyhow::Result<ExitCode> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(link)?);
+        output::json(link)?;
     } else {
-        println!("{}", table::of_link(link));
+        output::table(&table::of_link(link))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,23 +2,24 @@
 
 use std::process::ExitCode;
 
-use super::table;
+use super::table::Table;
+use crate::output;
 
 /// Prints a listing: as JSON, or as a table of rows with a word where there are none, or more.
-pub fn print(listing: &fleet::Listing, form: Form<'_>) -> ExitCode {
+pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCode> {
     match form {
-        Form::Json => println!("{:#}", serde_json::Value::from(listing.items.as_slice())),
-        Form::Table { if_none, .. } if listing.items.is_empty() => println!("{if_none}"),
+        Form::Json => output::json(&listing.items)?,
+        Form::Table { if_none, .. } if listing.items.is_empty() => output::line(if_none)?,
         Form::Table { header, row, .. } => {
-            let mut table = table::new(header);
-            table.add_rows(listing.items.iter().map(row));
-            println!("{table}");
+            let mut table = Table::new(header);
+            listing.items.iter().map(row).for_each(|cells| table.add_row(cells));
+            output::table(&table)?;
         }
     }
     if listing.more {
-        eprintln!("there are more: --top shows them");
+        output::note("there are more: --top shows them");
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// How a listing is printed.

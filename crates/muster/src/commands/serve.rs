@@ -10,6 +10,7 @@ use server::{
 };
 
 use super::stop_signal;
+use crate::output;
 
 /// Run the service as a configuration file says.
 ///
@@ -49,14 +50,14 @@ pub struct ServeArgs {
 /// Runs the command.
 pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     if args.example {
-        print!("{EXAMPLE}");
+        output::own_text(EXAMPLE)?;
         return Ok(ExitCode::SUCCESS);
     }
     let config = configuration(&args)?;
     logging::start(&config.log.filter, config.log.format)?;
     if args.check {
         Plan::check(&config)?;
-        println!("{} is valid", args.config.display());
+        output::line(format_args!("{} is valid", args.config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let app = App::open(Plan::of(&config)?).await?;

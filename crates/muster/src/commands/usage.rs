@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use model::Day;
 use serde::Deserialize;
 
-use super::service::ServiceArgs;
+use super::{service::ServiceArgs, table::Table};
+use crate::output;
 
 /// Show how many operations a service instance completed.
 ///
@@ -54,19 +54,15 @@ struct Row {
 pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
     let reply = args.service.client()?.usage(args.from, args.to).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&reply)?);
+        output::json(&reply)?;
         return Ok(ExitCode::SUCCESS);
     }
     let usage: Usage = serde_json::from_value(reply).context("the reply is no usage")?;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(["day", "operation", "count"]);
+    let mut table = Table::new(&["day", "operation", "count"]);
     for row in usage.usage {
         table.add_row([row.day, row.kind, row.count.to_string()]);
     }
     table.add_row(["total".to_owned(), String::new(), usage.total.to_string()]);
-    if let Some(counts) = table.column_mut(2) {
-        counts.set_cell_alignment(CellAlignment::Right);
-    }
-    println!("{table}");
+    output::table(&table.right(&[2]))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ mod faulty_hub;
 mod fleet;
 mod full_disk;
 mod help;
+mod hostile_text;
 mod linked_hub;
 mod metrics;
 mod program;

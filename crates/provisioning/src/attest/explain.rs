@@ -1,17 +1,16 @@
 //! A judgement in words: what the device presented, which enrollments were looked at, and why.
 
+use std::fmt::Display;
+
 use model::{
-    Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, ProvisioningStatus,
-    Sha256Thumbprint,
+    Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, PeerText,
+    ProvisioningStatus, Sha256Thumbprint,
 };
 
 use super::{Considered, Evidence, Judgement, Proof};
 
 /// The most enrollments told of. A device that any of many symmetric-key groups may let in is compared with each.
 const MAX_CONSIDERED: usize = 20;
-
-/// The most characters of a line. Names in a device's certificates are as long as it likes.
-const MAX_LINE: usize = 400;
 
 /// Why no group stands beside an individual enrollment that refuses.
 const DECIDES_ALONE: &str =
@@ -94,12 +93,7 @@ fn certificate(at: usize, der: &[u8]) -> String {
     }
 }
 
-/// One line of bounded length.
-fn line(text: &(impl ToString + ?Sized)) -> String {
-    let text = text.to_string();
-    let printable = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
-    match text.char_indices().nth(MAX_LINE) {
-        Some((end, _)) => text[..end].chars().map(printable).chain(['…']).collect(),
-        None => text.chars().map(printable).collect(),
-    }
+/// One line of bounded length, in which nothing that a peer wrote acts on a terminal.
+fn line(text: &(impl Display + ?Sized)) -> String {
+    PeerText::new(text, PeerText::MAX_BYTES).into_string()
 }

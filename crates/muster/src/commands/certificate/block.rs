@@ -8,8 +8,8 @@ use fleet::ServiceClient;
 use model::{Certificate, Sha256Thumbprint};
 use serde_json::{Value, json};
 
-use super::{print_json, read_text};
-use crate::commands::service::ServiceArgs;
+use super::read_text;
+use crate::{commands::service::ServiceArgs, output};
 
 /// Shut a certificate out: of a CA, of an intermediate, or of a single device inside an enabled group.
 ///
@@ -89,13 +89,12 @@ pub async fn block(args: BlockArgs) -> anyhow::Result<()> {
     if args.key {
         block["key"] = true.into();
     }
-    print_json(&client.block(thumbprint.as_str(), &block).await?)
+    output::json(&client.block(thumbprint.as_str(), &block).await?)
 }
 
 pub async fn unblock(args: UnblockArgs) -> anyhow::Result<()> {
     let mut client = args.service.client()?;
     let (thumbprint, _) = args.which.find(&mut client).await?;
     client.unblock(thumbprint.as_str()).await?;
-    println!("unblocked {thumbprint}");
-    Ok(())
+    output::line(format_args!("unblocked {thumbprint}"))
 }

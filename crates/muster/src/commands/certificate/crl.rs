@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
-use super::{print_json, read_text};
-use crate::commands::service::ServiceArgs;
+use super::read_text;
+use crate::{commands::service::ServiceArgs, output};
 
 /// Keep the revocation lists (CRLs) of CA certificates.
 #[derive(Args)]
@@ -106,12 +106,11 @@ struct Which {
 pub async fn run(args: CrlArgs) -> anyhow::Result<()> {
     let (which, change) = match args.command {
         CrlCommand::Show(ShowArgs { which }) => {
-            return print_json(&which.service.client()?.revocation(&which.name).await?);
+            return output::json(&which.service.client()?.revocation(&which.name).await?);
         }
         CrlCommand::Delete(DeleteArgs { which }) => {
             which.service.client()?.delete_revocation_list(&which.name).await?;
-            println!("deleted the revocation list of {}", which.name);
-            return Ok(());
+            return output::line(format_args!("deleted the revocation list of {}", which.name));
         }
         CrlCommand::Upload(args) => {
             let list = read_text(&args.file)?;
@@ -126,5 +125,5 @@ pub async fn run(args: CrlArgs) -> anyhow::Result<()> {
         }
         CrlCommand::Fetch(args) => (args.which, json!({"fetch": !args.off, "fetchedFrom": args.from})),
     };
-    print_json(&which.service.client()?.put_revocation(&which.name, &change).await?)
+    output::json(&which.service.client()?.put_revocation(&which.name, &change).await?)
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use fleet::Upload;
 
-use super::{print_json, read_text};
-use crate::commands::service::ServiceArgs;
+use super::read_text;
+use crate::{commands::service::ServiceArgs, output};
 
 /// Upload a CA certificate: a root, or an intermediate.
 #[derive(Args)]
@@ -60,18 +60,17 @@ pub async fn upload(args: UploadArgs) -> anyhow::Result<()> {
         is_verified: args.verified.then_some(true),
         replace: args.replace,
     };
-    print_json(&args.service.client()?.put_ca_certificate(upload).await?)
+    output::json(&args.service.client()?.put_ca_certificate(upload).await?)
 }
 
 pub async fn show(args: ShowArgs) -> anyhow::Result<()> {
     let mut client = args.service.client()?;
     let mut shown = client.ca_certificate(&args.name).await?;
     shown["revocation"] = client.revocation(&args.name).await?;
-    print_json(&shown)
+    output::json(&shown)
 }
 
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<()> {
     args.service.client()?.delete_ca_certificate(&args.name).await?;
-    println!("deleted {}", args.name);
-    Ok(())
+    output::line(format_args!("deleted {}", args.name))
 }

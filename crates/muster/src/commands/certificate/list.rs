@@ -1,11 +1,12 @@
 //! Lists: CA certificates, what expires, what is blocked.
 
 use clap::Args;
-use comfy_table::{Table, presets};
 use serde_json::Value;
 
-use super::print_json;
-use crate::commands::service::ServiceArgs;
+use crate::{
+    commands::{service::ServiceArgs, table::Table},
+    output,
+};
 
 /// List the CA certificates of the instance, or certificates that expire soon, or blocked ones.
 ///
@@ -42,18 +43,18 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
         None => (client.ca_certificates().await?, CAS),
     };
     if args.json {
-        return print_json(&answer);
+        return output::json(&answer);
     }
     let rows = answer["value"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(columns.iter().map(|(title, _)| *title));
+    let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
+    let mut table = Table::new(&titles);
     for row in rows {
         table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
     }
-    println!("{table}");
-    rows.iter().filter_map(unfetched).for_each(|line| println!("{line}"));
+    output::table(&table)?;
+    rows.iter().filter_map(unfetched).try_for_each(output::line)?;
     if answer["more"] == true {
-        println!("there are more; the first to expire are shown");
+        output::line("there are more; the first to expire are shown")?;
     }
     Ok(())
 }

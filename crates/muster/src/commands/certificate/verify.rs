@@ -8,8 +8,8 @@ use fleet::CertificateAuthority;
 use model::VerificationCode;
 use serde_json::Value;
 
-use super::{print_json, read_text};
-use crate::commands::service::ServiceArgs;
+use super::read_text;
+use crate::{commands::service::ServiceArgs, output};
 
 /// Prove that you hold the key of a CA certificate that was uploaded.
 ///
@@ -47,11 +47,10 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<()> {
         }
         (None, Some(certificate)) => read_text(certificate)?,
         (None, None) => {
-            println!("{}", client.verification_code(&args.name).await?);
-            return Ok(());
+            return output::line(client.verification_code(&args.name).await?);
         }
     };
-    print_json(&client.verify_ca_certificate(&args.name, &proof).await?)
+    output::json(&client.verify_ca_certificate(&args.name, &proof).await?)
 }
 
 /// A certificate for the code.

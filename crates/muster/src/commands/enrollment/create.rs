@@ -9,7 +9,10 @@ use fleet::EnrollmentKind;
 use serde_json::{Map, Value, json};
 
 use super::Which;
-use crate::commands::{certificate::read_text, target::read};
+use crate::{
+    commands::{certificate::read_text, target::read},
+    output,
+};
 
 /// Create an enrollment, of one device or of a group of devices.
 ///
@@ -71,7 +74,7 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     enrollment.insert(kind.id_member().to_owned(), id.into());
     let mut client = args.which.service.client()?;
     let written = client.put_enrollment((kind, id), &enrollment.into(), args.replace).await?;
-    println!("{written:#}");
+    output::json(&written)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,6 +10,7 @@ use super::{Which, kind};
 use crate::commands::listing::{Form, TOP, print};
 use crate::commands::service::ServiceArgs;
 use crate::commands::table::{seconds, text};
+use crate::output;
 
 /// List the individual enrollments, or the enrollment groups.
 #[derive(Args)]
@@ -63,7 +64,7 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let if_none =
         if args.groups { "there is no enrollment group" } else { "there is no individual enrollment" };
     let form = if args.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
-    Ok(print(&listing, form))
+    print(&listing, form)
 }
 
 const HEADER: &[&str] = &["enrollment", "proof", "status", "allocation", "hubs", "changed"];
@@ -90,7 +91,7 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     if args.keys {
         shown["attestation"] = client.attestation(kind, id).await?;
     }
-    println!("{shown:#}");
+    output::json(&shown)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,6 +99,6 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let (kind, id) = (args.which.kind(), args.which.id.as_str());
     args.which.service.client()?.delete_enrollment(kind, id).await?;
-    println!("deleted {id}; its devices stay in their hubs");
+    output::line(format_args!("deleted {id}; its devices stay in their hubs"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,10 +4,15 @@ use std::{net::IpAddr, process::ExitCode};
 
 use anyhow::Context;
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
-use crate::commands::service::ServiceArgs;
+use crate::{
+    commands::{
+        service::ServiceArgs,
+        table::{Table, word},
+    },
+    output,
+};
 
 /// Show how far the linked hubs are, and which one a new device would get by the policy of lowest latency.
 ///
@@ -32,17 +37,17 @@ pub struct LatencyArgs {
 pub async fn run(args: LatencyArgs) -> anyhow::Result<ExitCode> {
     let report = args.service.client()?.latencies(args.address).await?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::json(&report)?;
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", probes(list(&report, "probes")?));
+    output::table(&probes(list(&report, "probes")?))?;
     let rows = list(&report, "table")?;
     if !rows.is_empty() {
-        println!("{}", rows_table(rows));
+        output::table(&rows_table(rows))?;
     }
     if let Some(seen) = report.get("seenFrom") {
-        println!("{}", seen_table(seen));
-        println!("{}", verdict(seen));
+        output::table(&seen_table(seen))?;
+        output::line(verdict(seen))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -53,42 +58,42 @@ fn list<'a>(report: &'a Value, name: &str) -> anyhow::Result<&'a Vec<Value>> {
 
 fn probes(probes: &[Value]) -> Table {
     let mut table =
-        new(&["hub, from the node that answers", "ms", "± ms", "unanswered", "devices", "probed"]);
+        Table::new(&["hub, from the node that answers", "ms", "± ms", "unanswered", "devices", "probed"]);
     for probe in probes {
         table.add_row([
-            text(&probe["hub"]),
+            word(&probe["hub"]),
             millis(&probe["latencyMs"]),
             millis(&probe["variationMs"]),
-            text(&probe["misses"]),
-            text(&probe["deviceCount"]),
-            text(&probe["probedDateTimeUtc"]),
+            word(&probe["misses"]),
+            word(&probe["deviceCount"]),
+            word(&probe["probedDateTimeUtc"]),
         ]);
     }
-    right(table, &[1, 2, 3, 4])
+    table.right(&[1, 2, 3, 4])
 }
 
 fn rows_table(rows: &[Value]) -> Table {
-    let mut table = new(&["devices from", "hub", "ms"]);
+    let mut table = Table::new(&["devices from", "hub", "ms"]);
     for row in rows {
         for (hub, latency) in row["hubs"].as_object().into_iter().flatten() {
             table.add_row([source(row), hub.clone(), millis(latency)]);
         }
     }
-    right(table, &[2])
+    table.right(&[2])
 }
 
 fn seen_table(seen: &Value) -> Table {
-    let from = format!("from {}, by {}", text(&seen["address"]), source(seen));
-    let mut table = new(&[&from, "ms"]);
+    let from = format!("from {}, by {}", word(&seen["address"]), source(seen));
+    let mut table = Table::new(&[&from, "ms"]);
     for (hub, latency) in seen["hubs"].as_object().into_iter().flatten() {
         table.add_row([hub.clone(), millis(latency)]);
     }
-    right(table, &[1])
+    table.right(&[1])
 }
 
 /// What a new device would get, in words.
 fn verdict(seen: &Value) -> String {
-    let nearest: Vec<_> = seen["nearest"].as_array().into_iter().flatten().map(text).collect();
+    let nearest: Vec<_> = seen["nearest"].as_array().into_iter().flatten().map(word).collect();
     match nearest.as_slice() {
         [] => "no hub takes new devices".into(),
         [hub] => format!("a new device from there gets {hub}"),
@@ -98,39 +103,15 @@ fn verdict(seen: &Value) -> String {
 
 fn source(row: &Value) -> String {
     match row["source"].as_str() {
-        Some("network") => text(&row["network"]),
-        Some("region") => format!("region {}", text(&row["region"])),
+        Some("network") => word(&row["network"]),
+        Some("region") => format!("region {}", word(&row["region"])),
         Some("probes") => "this node's probes".into(),
         _ => "nothing that is known".into(),
     }
 }
 
-/// A text or a number; nothing when it is not there.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 fn millis(value: &Value) -> String {
     value.as_f64().map_or("unknown".into(), |millis| format!("{millis:.1}"))
-}
-
-fn new(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
-    table
-}
-
-fn right(mut table: Table, columns: &[usize]) -> Table {
-    for column in columns {
-        if let Some(column) = table.column_mut(*column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! Linked hubs for people.
 
-use comfy_table::{CellAlignment, Table};
 use serde_json::Value;
 
-use crate::commands::table::{new, seconds, text};
+use crate::commands::table::{Table, seconds, text};
 
 /// One line per hub.
 pub fn of_links(links: &[Value]) -> Table {
     let mut table =
-        new(&["hub", "location", "weight", "new devices", "origin", "circuit", "since", "last error"]);
+        Table::new(&["hub", "location", "weight", "new devices", "origin", "circuit", "since", "last error"]);
     for link in links {
         table.add_row([
             text(link, "/name"),
@@ -21,15 +20,12 @@ pub fn of_links(links: &[Value]) -> Table {
             text(link, "/health/lastError/message"),
         ]);
     }
-    if let Some(weights) = table.column_mut(2) {
-        weights.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    table.right(&[2])
 }
 
 /// One line per thing that is known of a hub.
 pub fn of_link(link: &Value) -> Table {
-    let mut table = new(&["hub", &text(link, "/name")]);
+    let mut table = Table::new(&["hub", &text(link, "/name")]);
     let way = match link.get("embedded").and_then(Value::as_bool) {
         Some(true) => "embedded in the service".to_owned(),
         _ => text(link, "/connectionString"),
@@ -49,7 +45,7 @@ pub fn of_link(link: &Value) -> Table {
         ("last error", error.trim().to_owned()),
     ] {
         if !value.is_empty() {
-            table.add_row([name, &value]);
+            table.add_row([name, value.as_str()]);
         }
     }
     table

@@ -6,7 +6,10 @@ use clap::Args;
 use model::RegistrationId;
 use serde_json::Value;
 
-use crate::commands::{explanation, service::ServiceArgs};
+use crate::{
+    commands::{explanation, service::ServiceArgs},
+    output,
+};
 
 /// Show the last attempts of a device to register that were refused, and why.
 ///
@@ -34,11 +37,11 @@ pub async fn run(args: AttemptsArgs) -> anyhow::Result<ExitCode> {
     let reply = args.service.client()?.attempts(id).await?;
     let attempts = reply["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
     if args.json {
-        println!("{reply:#}");
+        output::json(&reply)?;
     } else if attempts.is_empty() {
-        println!("no attempt of {id} was refused lately");
+        output::line(format_args!("no attempt of {id} was refused lately"))?;
     } else {
-        println!("{}", attempts.iter().map(text).collect::<Vec<_>>().join("\n\n"));
+        output::lines(&attempts.iter().map(text).collect::<Vec<_>>().join("\n\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

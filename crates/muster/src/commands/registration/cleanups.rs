@@ -7,10 +7,13 @@ use fleet::{OperatorError, ServiceClient};
 use model::{DeviceId, HubName, Place};
 use serde_json::Value;
 
-use crate::commands::{
-    listing::{Form, TOP, print},
-    service::ServiceArgs,
-    table::{seconds, text},
+use crate::{
+    commands::{
+        listing::{Form, TOP, print},
+        service::ServiceArgs,
+        table::{seconds, text},
+    },
+    output,
 };
 
 /// List what devices left at hubs and is still to be removed there, or give that up.
@@ -62,12 +65,15 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         Some(Forgotten::Of(place)) => {
             client.forget_cleanup(&place).await?;
             let Place { hub, device_id } = place;
-            println!("{device_id} will not be removed from {hub}: should it be there, it stays");
+            output::line(format_args!(
+                "{device_id} will not be removed from {hub}: should it be there, it stays"
+            ))?;
             return Ok(ExitCode::SUCCESS);
         }
         Some(Forgotten::All(hub)) => {
             let count = forget_all(&mut client, &hub).await?;
-            println!("{count} devices will not be removed from {hub}: those that are there stay");
+            let stay = "those that are there stay";
+            output::line(format_args!("{count} devices will not be removed from {hub}: {stay}"))?;
             return Ok(ExitCode::SUCCESS);
         }
         None => {}
@@ -77,7 +83,7 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         true => Form::Json,
         false => Form::Table { header: HEADER, row, if_none: "nothing is to be removed from hubs" },
     };
-    Ok(print(&listing, form))
+    print(&listing, form)
 }
 
 /// Gives up all that is to be removed from a hub; returns how much that was.

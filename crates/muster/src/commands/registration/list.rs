@@ -50,7 +50,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         true => Form::Json,
         false => Form::Table { header: HEADER, row, if_none: &if_none },
     };
-    Ok(print(&listing, form))
+    print(&listing, form)
 }
 
 const HEADER: &[&str] = &["registration", "status", "hub", "why", "since", "tries", "next try"];

@@ -7,9 +7,12 @@ use clap::Args;
 use model::RegistrationId;
 use serde_json::Value;
 
-use crate::commands::{
-    service::ServiceArgs,
-    table::{self, seconds, text},
+use crate::{
+    commands::{
+        service::ServiceArgs,
+        table::{Table, seconds, text},
+    },
+    output,
 };
 
 /// Show the registration of a device: its status, its hub, the name it has there, and what is still to be done.
@@ -80,20 +83,20 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         members.retain(|name, _| name != "explanation" && name != "decisions");
     }
     if args.json {
-        println!("{registration:#}");
+        output::json(&registration)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = table::new(&["registration", id.as_str()]);
+    let mut table = Table::new(&["registration", id.as_str()]);
     for (name, pointer) in SHOWN {
         let value = text(&registration, pointer);
         if !value.is_empty() {
-            table.add_row([name, &value]);
+            table.add_row([name, value.as_str()]);
         }
     }
     for cleanup in registration["cleanups"].as_array().into_iter().flatten() {
-        table.add_row(["to be removed", &still_there(cleanup)]);
+        table.add_row(["to be removed", still_there(cleanup).as_str()]);
     }
-    println!("{table}");
+    output::table(&table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,10 +116,10 @@ pub async fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
     let explained = service.client()?.explain_registration(&id).await?;
     if args.json {
-        println!("{explained:#}");
+        output::json(&explained)?;
     } else {
         let sentences = explained["explanation"].as_array().context("the reply holds no explanation")?;
-        sentences.iter().filter_map(Value::as_str).for_each(|sentence| println!("{sentence}"));
+        sentences.iter().filter_map(Value::as_str).try_for_each(output::line)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -126,9 +129,9 @@ pub async fn cancel(args: CancelArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
     let cancelled = service.client()?.cancel_registration(&id).await?;
     match text(&cancelled, "/livesAt/iotHub").as_str() {
-        "" => println!("the assignment of {id} is called off; it has no hub"),
-        hub => println!("the assignment of {id} is called off; it stays at {hub}"),
-    }
+        "" => output::line(format_args!("the assignment of {id} is called off; it has no hub")),
+        hub => output::line(format_args!("the assignment of {id} is called off; it stays at {hub}")),
+    }?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,7 +139,9 @@ pub async fn cancel(args: CancelArgs) -> anyhow::Result<ExitCode> {
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
     service.client()?.delete_registration(&id).await?;
-    println!("the registration of {id} is deleted; if the device is in a hub, it stays there");
+    output::line(format_args!(
+        "the registration of {id} is deleted; if the device is in a hub, it stays there"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,0 +1,71 @@
+//! What the log says of a call: who called what from where, and what came of it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{body::Body, extract::ConnectInfo};
+use http::{Method, Request};
+use model::{IdScope, PolicyName};
+use tracing::field::display;
+
+use crate::{access::Granted, error::Failure, route::Endpoint};
+
+/// The target of the log lines that tell of changes: `audit=info` in a log filter keeps them, whatever else it drops.
+pub const AUDIT: &str = "audit";
+
+/// A call as the log tells of it. Filled in as the request is understood, so that a refusal names what was known by then.
+pub(crate) struct CallRecord {
+    method: Method,
+    path: String,
+    from: Option<IpAddr>,
+    scope: Option<IdScope>,
+    policy: Option<PolicyName>,
+    is_audited: bool,
+}
+
+impl CallRecord {
+    /// The record of a request whose listener noted the peer's address as axum's listeners do.
+    pub(crate) fn new(request: &Request<Body>) -> Self {
+        CallRecord {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            from: request.extensions().get().map(|ConnectInfo(addr): &ConnectInfo<SocketAddr>| addr.ip()),
+            scope: None,
+            policy: None,
+            is_audited: false,
+        }
+    }
+
+    /// Notes the instance that is called.
+    pub(crate) fn note_instance(&mut self, scope: &IdScope) {
+        self.scope = Some(scope.clone());
+    }
+
+    /// Notes who calls what.
+    pub(crate) fn note_grant(&mut self, granted: &Granted, endpoint: Endpoint) {
+        self.policy = Some(granted.policy().clone());
+        self.is_audited = endpoint.is_audited();
+    }
+
+    /// Writes the audit line of a change that was made, or of keys that were read.
+    pub(crate) fn log_success(&self) {
+        if !self.is_audited {
+            return;
+        }
+        let scope = self.scope.as_ref().map(display);
+        let policy = self.policy.as_ref().map(display);
+        let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
+        tracing::info!(target: AUDIT, { instance.id_scope = scope, policy, peer.addr = from, %method, path }, "service call done");
+    }
+
+    /// Writes the line of a call that was refused, or failed.
+    pub(crate) fn log_failure(&self, failure: &Failure, code: u32, tracking_id: &str) {
+        let scope = self.scope.as_ref().map(display);
+        let policy = self.policy.as_ref().map(display);
+        let (from, method, path) = (self.from.map(display), &self.method, self.path.as_str());
+        if code >= 500_000 {
+            tracing::error!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, %method, path, reason = %failure, "service call failed");
+        } else {
+            tracing::info!(tracking_id, code, peer.addr = from, instance.id_scope = scope, policy, %method, path, reason = %failure, "service call refused");
+        }
+    }
+}
