@@ -211,6 +211,7 @@ fn group(settings: EnrollmentSettings) -> anyhow::Result<EnrollmentGroup> {
             primary: key.clone(),
             secondary: key,
         }),
+        registration_ids: None,
         settings,
         record: Record { etag: Etag::parse("0")?, created: NOW, last_updated: NOW },
     })

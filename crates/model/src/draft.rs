@@ -3,7 +3,7 @@
 
 use crate::{
     CaReference, Certificate, DeviceId, EnrollmentGroupId, EnrollmentSettings, Etag, Pair, RegistrationId,
-    Sha256Thumbprint, SymmetricKey, TpmAttestation, TwinCollection,
+    RegistrationIds, Sha256Thumbprint, SymmetricKey, TpmAttestation, TwinCollection,
 };
 
 /// An individual enrollment as an operator sends it.
@@ -28,6 +28,8 @@ pub struct GroupDraft {
     pub group_id: EnrollmentGroupId,
     /// How the devices are to prove themselves.
     pub attestation: GroupAttestationDraft,
+    /// The registration IDs that it is for.
+    pub registration_ids: RegistrationIdsDraft,
     /// What each device gets.
     pub settings: EnrollmentSettings,
 }
@@ -54,6 +56,16 @@ pub enum GroupAttestationDraft {
     SigningCertificates(Pair<CertificateDraft>),
     /// By leaves that chain to one of these CA certificates.
     CaReferences(Pair<CaReference>),
+}
+
+/// What an operator says of the registration IDs that a group is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RegistrationIdsDraft {
+    /// Nothing: those that are stored stay. Azure's clients know no such member, and would drop it with each update.
+    #[default]
+    Kept,
+    /// These, or all.
+    Given(Option<RegistrationIds>),
 }
 
 /// Symmetric keys as they were given. One that is missing stays what it is, or is generated.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeviceId, EnrollmentGroupId, EnrollmentRef, Etag, GroupAttestation, HubName, IndividualAttestation,
-    InitialTwin, RegistrationId, Timestamp, TwinCollection,
+    InitialTwin, RegistrationId, RegistrationIds, Timestamp, TwinCollection,
 };
 
 /// One device that may register.
@@ -33,6 +33,9 @@ pub struct EnrollmentGroup {
     pub group_id: EnrollmentGroupId,
     /// How the devices prove themselves.
     pub attestation: GroupAttestation,
+    /// The registration IDs that it is for; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration_ids: Option<RegistrationIds>,
     /// What each device gets.
     pub settings: EnrollmentSettings,
     /// Version and dates.

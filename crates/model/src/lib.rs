@@ -27,6 +27,7 @@ mod link;
 mod order;
 mod peer_text;
 mod registration;
+mod registration_ids;
 mod revocation;
 mod revocation_parts;
 mod time;
@@ -56,7 +57,7 @@ pub use decision::{
 };
 pub use draft::{
     BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
-    IndividualAttestationDraft, IndividualDraft, KeysDraft,
+    IndividualAttestationDraft, IndividualDraft, KeysDraft, RegistrationIdsDraft,
 };
 pub use enrollment::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Enrollment, EnrollmentGroup, EnrollmentSettings,
@@ -78,6 +79,7 @@ pub use peer_text::PeerText;
 pub use registration::{
     Assignment, AttestedBy, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus, TpmHandover,
 };
+pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation::{Crl, CrlError, RevocationList, Revoked};
 pub use revocation_parts::RevocationReason;
 pub use time::{Day, TimeError, Timestamp};

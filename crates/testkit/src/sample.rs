@@ -73,6 +73,7 @@ pub fn group(id: &str) -> EnrollmentGroup {
     EnrollmentGroup {
         group_id: group_id(id),
         attestation: GroupAttestation::SymmetricKey(keys(20)),
+        registration_ids: None,
         settings: settings(),
         record: record("group-1"),
     }

@@ -68,6 +68,18 @@ async fn a_group_is_enrolled_by_its_ca_or_the_name_of_one() {
     let deleted = enrollment(&world, &["delete", "line-1", "--group"]).await;
     assert_eq!(deleted.code, 0, "{deleted:?}");
 
+    let of_ids = ["create", "line-3", "--group", "--symmetric-key", "--registration-ids", "line-3-*"];
+    let created = enrollment(&world, &of_ids).await.json();
+    assert_eq!(created["allowedRegistrationIds"], json!(["line-3-*"]));
+    let key = created["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap().to_owned();
+    for (id, code) in [("line-3-a", 0), ("line-4-a", 1)] {
+        let register = ["device", "register", "--registration-id", id, "--group-key", &key];
+        let ended = world.muster(&register, &[]).await;
+        assert_eq!(ended.code, code, "{id}: {ended:?}");
+    }
+    let ended = enrollment(&world, &["create", "x", "--symmetric-key", "--registration-ids", "x*"]).await;
+    assert!(ended.code == 2 && ended.stderr.contains("--group"), "{ended:?}");
+
     let broken = directory.path().join("broken.json");
     std::fs::write(&broken, "[]").unwrap();
     let broken = broken.to_str().unwrap();

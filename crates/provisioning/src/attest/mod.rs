@@ -14,6 +14,7 @@ pub mod x509;
 
 pub(crate) use explain::explanation;
 pub use judgement::{Considered, Judgement};
+pub use ownership::OtherIds;
 
 use std::sync::Arc;
 
@@ -166,6 +167,9 @@ pub enum Refusal {
     /// The chain ends elsewhere.
     #[error("the device's certificates do not lead to the group's")]
     NotReached,
+    /// The group is for other devices.
+    #[error(transparent)]
+    OtherIds(#[from] OtherIds),
     /// The device belongs to another enrollment group.
     #[error(
         "the device is registered through the enrollment group {0}, which exists and does not admit what it presents"
@@ -257,6 +261,10 @@ pub fn symmetric_key_group(
     let mut considered = Vec::new();
     for group in first.into_iter().chain(others) {
         let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
+        if let Err(other) = ownership::is_for(group, claimant.registration_id) {
+            considered.push(Considered::group(group, Err(other.into())));
+            continue;
+        }
         if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
             considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
@@ -265,7 +273,8 @@ pub fn symmetric_key_group(
         }
         considered.push(Considered::group(group, Err(Refusal::Signature)));
     }
-    let refusal = if groups.is_empty() { Refusal::NoEnrollment } else { Refusal::Signature };
+    let compared = considered.iter().any(|one| one.verdict == Err(Refusal::Signature));
+    let refusal = if compared { Refusal::Signature } else { Refusal::NoEnrollment };
     Judgement { considered, unfit: Vec::new(), outcome: Err(refusal) }
 }
 

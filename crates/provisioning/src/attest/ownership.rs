@@ -1,8 +1,23 @@
-//! To which enrollment group a device belongs, and when another enrollment may take it over.
+//! Which devices an enrollment group may admit: those whose registration IDs are its own, and that belong to no other group.
 
-use model::{Enrollment, EnrollmentGroup, EnrollmentGroupId, RegistrationOwnership};
+use model::{
+    Enrollment, EnrollmentGroup, EnrollmentGroupId, RegistrationId, RegistrationIds, RegistrationOwnership,
+};
 
 use super::{Attested, Judgement, Proof, Refusal};
+
+/// The registration ID is not one of those that a group is for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the group is for the registration IDs {0}, and the device's is not one of them")]
+pub struct OtherIds(RegistrationIds);
+
+/// Refuses unless the group is for this registration ID.
+pub(super) fn is_for(group: &EnrollmentGroup, id: &RegistrationId) -> Result<(), OtherIds> {
+    match &group.registration_ids {
+        Some(ids) if !ids.includes(id) => Err(OtherIds(ids.clone())),
+        Some(_) | None => Ok(()),
+    }
+}
 
 impl Judgement {
     /// The same for a device that belongs to this group. Every attestation passes here, so that no mechanism can move a

@@ -6,8 +6,8 @@
 use model::{
     Certificate, CertificateDraft, EnrollmentGroup, GroupAttestation, GroupAttestationDraft,
     GroupCertificates, GroupDraft, IndividualAttestation, IndividualAttestationDraft, IndividualCertificates,
-    IndividualDraft, IndividualEnrollment, Instance, KeysDraft, Pair, Record, SymmetricKey, SymmetricKeyPair,
-    Timestamp,
+    IndividualDraft, IndividualEnrollment, Instance, KeysDraft, Pair, Record, RegistrationIdsDraft,
+    SymmetricKey, SymmetricKeyPair, Timestamp,
 };
 
 use super::settings;
@@ -47,6 +47,10 @@ pub(super) fn group(
 ) -> Result<EnrollmentGroup, Error> {
     Ok(EnrollmentGroup {
         attestation: group_attestation(draft.attestation, stored.map(|it| &it.attestation), stamp)?,
+        registration_ids: match draft.registration_ids {
+            RegistrationIdsDraft::Kept => stored.and_then(|it| it.registration_ids.clone()),
+            RegistrationIdsDraft::Given(ids) => ids,
+        },
         settings: settings::accepted(draft.settings, stored.map(|it| &it.settings), stamp.instance)?,
         record: stamp.record(stored.map(|it| &it.record))?,
         group_id: draft.group_id,
@@ -168,7 +172,7 @@ fn certificate(
 
 #[cfg(test)]
 mod tests {
-    use model::{EnrollmentGroupId, Etag, RegistrationId};
+    use model::{EnrollmentGroupId, Etag, RegistrationId, RegistrationIds};
 
     use super::*;
     use crate::enroll::samples::{self, Counting, certificate as make, key};
@@ -286,6 +290,7 @@ mod tests {
         let group_draft = |attestation| GroupDraft {
             group_id: EnrollmentGroupId::parse("g").unwrap(),
             attestation,
+            registration_ids: RegistrationIdsDraft::Kept,
             settings: Default::default(),
         };
         let ca = make("ca");
@@ -296,6 +301,33 @@ mod tests {
             let kept = group_draft(signing(CertificateDraft::Kept(Some(ca.thumbprint().clone()))));
             assert_eq!(group(kept.clone(), Some(&stored), stamp).unwrap().attestation, stored.attestation);
             assert!(matches!(group(kept, None, stamp), Err(Error::Invalid(_))));
+        });
+    }
+
+    #[test]
+    fn a_group_keeps_its_registration_ids_until_others_are_given() {
+        use RegistrationIdsDraft::{Given, Kept};
+        let ids = |pattern: &str| Some(RegistrationIds::parse(&[pattern]).unwrap());
+        stamped(|stamp| {
+            let mut stored = None;
+            for (draft, expected) in [
+                (Kept, None),
+                (Given(ids("a-*")), ids("a-*")),
+                (Kept, ids("a-*")),
+                (Given(ids("b-*")), ids("b-*")),
+                (Given(None), None),
+                (Kept, None),
+            ] {
+                let draft = GroupDraft {
+                    group_id: EnrollmentGroupId::parse("g").unwrap(),
+                    attestation: GroupAttestationDraft::SymmetricKey(KeysDraft::default()),
+                    registration_ids: draft,
+                    settings: Default::default(),
+                };
+                let written = group(draft, stored.as_ref(), stamp).unwrap();
+                assert_eq!(written.registration_ids, expected);
+                stored = Some(written);
+            }
         });
     }
 }

@@ -172,6 +172,7 @@ async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> 
     let group = EnrollmentGroup {
         group_id: EnrollmentGroupId::parse(SAMPLE_GROUP)?,
         attestation: GroupAttestation::SymmetricKey(keys),
+        registration_ids: None,
         settings: EnrollmentSettings::default(),
         record: Record { etag: Etag::parse("sample")?, created: now, last_updated: now },
     };

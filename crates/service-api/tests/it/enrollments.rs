@@ -45,6 +45,29 @@ async fn a_client_that_reads_changes_and_writes_keeps_the_keys() {
     assert_eq!((&replaced["deviceId"], &replaced["provisioningStatus"]), (&Value::Null, &json!("enabled")));
 }
 
+/// An extension that Azure's clients do not know, and that their updates leave out.
+#[tokio::test]
+async fn the_registration_ids_of_a_group_survive_the_updates_of_clients_that_do_not_know_them() {
+    let world = World::new().await;
+    let mut body = group("line-1");
+    body["allowedRegistrationIds"] = json!(["Line-1-*", "spare"]);
+    let written = world.put("/enrollmentGroups/line-1", &body).send().await.ok();
+    assert_eq!(written["allowedRegistrationIds"], json!(["line-1-*", "spare"]));
+
+    let mut read = world.get("/enrollmentGroups/line-1").send().await.ok();
+    read.as_object_mut().unwrap().remove("allowedRegistrationIds");
+    read["provisioningStatus"] = json!("disabled");
+    let replace = async |body: &Value| world.put("/enrollmentGroups/line-1", body).if_match("*").send().await;
+    assert_eq!(replace(&read).await.ok()["allowedRegistrationIds"], json!(["line-1-*", "spare"]));
+    for wrong in [json!("line-1-*"), json!([7]), json!([""]), json!(["a b"])] {
+        read["allowedRegistrationIds"] = wrong;
+        let refused = replace(&read).await;
+        assert!(refused.refused(400_002).contains("allowedRegistrationIds"), "{read}");
+    }
+    read["allowedRegistrationIds"] = json!([]);
+    assert_eq!(replace(&read).await.ok().get("allowedRegistrationIds"), None);
+}
+
 #[tokio::test]
 async fn certificates_are_never_given_back_and_may_be_kept_by_what_is_shown() {
     let world = World::new().await;

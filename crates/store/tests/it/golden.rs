@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Certificate, Crl, Decision, DecisionOutcome, EnrollmentRef, EnrollmentSettings,
-    Instance, PolicyOf, RegistrationOwnership, Timestamp, TpmHandover,
+    AllocationPolicy, Certificate, Crl, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
+    EnrollmentSettings, Instance, PolicyOf, RegistrationIds, RegistrationOwnership, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,8 @@ fn groups_are_stored_as_ever() {
         record.attestation = attestation;
         check(&format!("group_{name}"), &record);
     }
+    let registration_ids = Some(RegistrationIds::parse(&["line-1-*", "spare"]).unwrap());
+    check("group_of_registration_ids", &EnrollmentGroup { registration_ids, ..sample::group("Line-1") });
 }
 
 #[test]

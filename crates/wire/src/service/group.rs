@@ -1,6 +1,8 @@
 //! `EnrollmentGroup`.
 
-use model::{EnrollmentGroup, EnrollmentGroupId, GroupDraft};
+use model::{
+    EnrollmentGroup, EnrollmentGroupId, GroupDraft, PatternError, RegistrationIds, RegistrationIdsDraft,
+};
 use serde_json::Value;
 
 use super::{
@@ -8,6 +10,9 @@ use super::{
     members::{self, BodyError, Members, Object},
     settings,
 };
+
+/// The member that says which registration IDs a group is for.
+const ALLOWED_IDS: &str = "allowedRegistrationIds";
 
 /// Reads the body of a create or update.
 pub fn parse_group(body: &[u8]) -> Result<GroupDraft, BodyError> {
@@ -18,6 +23,7 @@ pub(super) fn read(enrollment: &Members<'_>) -> Result<GroupDraft, BodyError> {
     Ok(GroupDraft {
         group_id: read_id(enrollment)?,
         attestation: attestation::read_group(enrollment)?,
+        registration_ids: read_registration_ids(enrollment)?,
         settings: settings::read(enrollment)?,
     })
 }
@@ -27,11 +33,23 @@ pub(super) fn read_id(enrollment: &Members<'_>) -> Result<EnrollmentGroupId, Bod
     enrollment.required("enrollmentGroupId", id)
 }
 
+/// Our own member, which Azure's clients neither know nor send. An empty list is all registration IDs.
+fn read_registration_ids(enrollment: &Members<'_>) -> Result<RegistrationIdsDraft, BodyError> {
+    let given = enrollment.list(ALLOWED_IDS, Ok::<_, PatternError>)?;
+    let Some(patterns) = given else { return Ok(RegistrationIdsDraft::Kept) };
+    if patterns.is_empty() {
+        return Ok(RegistrationIdsDraft::Given(None));
+    }
+    let parsed = RegistrationIds::parse(&patterns).map_err(|error| enrollment.refuse(ALLOWED_IDS, error))?;
+    Ok(RegistrationIdsDraft::Given(Some(parsed)))
+}
+
 /// Writes an enrollment group.
 pub fn group_json(group: &EnrollmentGroup, secrets: Secrets) -> Value {
     let mut json = Object::default();
     json.put("enrollmentGroupId", group.group_id.as_str())
-        .put("attestation", attestation::group_mechanism_json(&group.attestation, secrets));
+        .put("attestation", attestation::group_mechanism_json(&group.attestation, secrets))
+        .put_some(ALLOWED_IDS, group.registration_ids.as_ref().map(|ids| ids.patterns().collect::<Vec<_>>()));
     settings::write(&mut json, &group.settings, &group.record);
     json.into_value()
 }

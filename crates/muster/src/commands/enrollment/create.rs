@@ -19,7 +19,8 @@ use crate::{
 /// Devices prove themselves by a symmetric key, which the service makes and the command prints; by a certificate: the
 /// device's own, or for a group the one of the CA that issued the devices'; or by the endorsement key of a TPM. All else
 /// that an enrollment may say stands in a JSON file, with the names of the service API: `initialTwin`, `iotHubs`,
-/// `allocationPolicy`, `reprovisionPolicy`, `deviceId`, `capabilities`, `provisioningStatus`.
+/// `allocationPolicy`, `reprovisionPolicy`, `deviceId`, `capabilities`, `provisioningStatus`; and for a group
+/// `allowedRegistrationIds`, a list of patterns, which is empty for all.
 #[derive(Args)]
 #[group(skip)]
 #[command(
@@ -33,7 +34,7 @@ use crate::{
   muster enrollment create --dev .muster device-3 --endorsement-key AToAAQALAAMAsgAg…
       as muster device tpm-identity prints it
   muster enrollment create --dev .muster --group line-1 --symmetric-key
-  muster enrollment create --dev .muster --group line-2 --certificate factory.pem
+  muster enrollment create --dev .muster --group line-2 --certificate factory.pem --registration-ids 'line-2-*'
   muster enrollment create --dev .muster --group line-3 --ca-certificate plant-root
       a CA certificate of the instance: see muster certificate"
 )]
@@ -52,6 +53,10 @@ pub struct CreateArgs {
     /// By the TPM with this endorsement key, base64.
     #[arg(long, value_name = "KEY", conflicts_with = "group")]
     endorsement_key: Option<String>,
+    /// Of a group: which registration IDs it is for. `*` stands for any characters, as in `line-1-*`; may be given several
+    /// times. A group without it is for all. An extension: an update that leaves it out, as Azure's clients do, keeps it.
+    #[arg(long = "registration-ids", value_name = "PATTERN", requires = "group")]
+    registration_ids: Vec<String>,
     /// A JSON file with all else; with an `attestation`, it may stand alone.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -70,6 +75,9 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     };
     if let Some(attestation) = attestation(&args)? {
         enrollment.insert("attestation".to_owned(), attestation);
+    }
+    if !args.registration_ids.is_empty() {
+        enrollment.insert("allowedRegistrationIds".to_owned(), args.registration_ids.clone().into());
     }
     enrollment.insert(kind.id_member().to_owned(), id.into());
     let mut client = args.which.service.client()?;

@@ -12,7 +12,7 @@ use super::{
     path::{self, Anchor, Circumstances, Found},
     rules,
 };
-use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal};
+use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, ownership};
 
 /// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
 /// certificate is nearest the leaf, which must be the claimant's.
@@ -27,7 +27,7 @@ pub(in crate::attest) fn judge(
     if let Err(refusal) = leaf {
         return Judgement::without_candidates(refusal.into());
     }
-    let anchors = anchors(groups, known);
+    let anchors = anchors(groups, claimant);
     let own = own_anchors(&anchors, likely);
     let stays = own.as_deref().map(|own| search(chain, own, claimant));
     let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
@@ -88,7 +88,7 @@ struct Owner<'a> {
     named: Option<&'a CaCertificate>,
 }
 
-/// The anchors of the group that the device is registered through, and those that block; `None` when it is registered
+/// The anchors of the group that the device is registered through, and those that keep it out; `None` when it is registered
 /// through none of these groups, that one is disabled, or there are no others.
 fn own_anchors<'a>(
     anchors: &[Anchor<'a, Owner<'a>>],
@@ -96,7 +96,8 @@ fn own_anchors<'a>(
 ) -> Option<Vec<Anchor<'a, Owner<'a>>>> {
     let is_own = |anchor: &Anchor<'_, Owner<'_>>| is_of(likely, &anchor.owner);
     let is_enabled = anchors.iter().any(|anchor| is_own(anchor) && !anchor.blocks);
-    let own: Vec<_> = anchors.iter().filter(|anchor| is_own(anchor) || anchor.blocks).cloned().collect();
+    let keeps_out = |anchor: &Anchor<'_, Owner<'_>>| anchor.blocks || anchor.admits.is_err();
+    let own: Vec<_> = anchors.iter().filter(|anchor| is_own(anchor) || keeps_out(anchor)).cloned().collect();
     (is_enabled && own.len() < anchors.len()).then_some(own)
 }
 
@@ -122,15 +123,17 @@ fn verdict(
 
 /// The groups' signing certificates and the CA certificates that they name, as ends of paths. A disabled group's block:
 /// no other group with the same certificate lets its devices in.
-fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], known: &'a Authorities) -> Vec<Anchor<'a, Owner<'a>>> {
-    groups.iter().flat_map(|group| of_group(group, known)).collect()
+fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], claimant: &Claimant<'a>) -> Vec<Anchor<'a, Owner<'a>>> {
+    groups.iter().flat_map(|group| of_group(group, claimant)).collect()
 }
 
-fn of_group<'a>(group: &'a Arc<EnrollmentGroup>, known: &'a Authorities) -> Vec<Anchor<'a, Owner<'a>>> {
-    let blocks = group.settings.provisioning_status == ProvisioningStatus::Disabled;
+fn of_group<'a>(group: &'a Arc<EnrollmentGroup>, claimant: &Claimant<'a>) -> Vec<Anchor<'a, Owner<'a>>> {
+    let known = claimant.ca.known;
+    let admits = ownership::is_for(group, claimant.registration_id);
+    let blocks = admits.is_ok() && group.settings.provisioning_status == ProvisioningStatus::Disabled;
     let anchor = |certificate, named| {
         let certificate = parsed(certificate)?;
-        Some(Anchor { certificate, owner: Owner { group, named }, blocks })
+        Some(Anchor { certificate, owner: Owner { group, named }, admits: admits.clone(), blocks })
     };
     match &group.attestation {
         GroupAttestation::X509(GroupCertificates::Signing(pair)) => {

@@ -143,9 +143,7 @@ pub(super) fn trusted<O: Copy>(
         _ => {}
     }
     let verified = above.iter().filter(|certificate| is_verified(certificate, known));
-    let anchors: Vec<_> = verified
-        .map(|certificate| Anchor { certificate: certificate.clone(), owner: (), blocks: false })
-        .collect();
+    let anchors: Vec<_> = verified.map(|certificate| Anchor::for_all(certificate.clone(), ())).collect();
     let reached = path::onward(path, (chain, &above), &anchors, circumstances);
     reached.map(drop).map_err(|refusal| CertificateRefusal::Unverified {
         subject: end.subject().to_string(),
@@ -190,7 +188,7 @@ pub(in crate::attest) fn led_to_one_of(
 /// The CA certificate of this name as an end of paths.
 fn named<'a>(name: &CaReference, known: &'a Authorities) -> Option<Anchor<'a, &'a CaCertificate>> {
     let ca = known.certificate(name)?.as_ref();
-    parsed(&ca.certificate).map(|certificate| Anchor { certificate, owner: ca, blocks: false })
+    parsed(&ca.certificate).map(|certificate| Anchor::for_all(certificate, ca))
 }
 
 fn verified(ca: &CaCertificate) -> Result<(), CertificateRefusal> {

@@ -18,7 +18,7 @@ use model::{Authorities, CaReference, Certificate, Pair, RegistrationId, Sha256T
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{Claimant, Refusal};
+use super::{Claimant, OtherIds, Refusal};
 use path::Circumstances;
 
 /// The most certificates looked at; the TLS layer bounds their bytes.
@@ -43,6 +43,9 @@ pub enum CertificateRefusal {
     /// Too many were sent.
     #[error("more than {MAX_CERTIFICATES} certificates were presented")]
     TooMany,
+    /// The group is for other devices.
+    #[error(transparent)]
+    OtherIds(#[from] OtherIds),
     /// A rule about a single certificate.
     #[error("{subject}: {rule}")]
     Rule {
@@ -214,11 +217,8 @@ pub fn verify<'a>(
     if let Some(registration_id) = &question.registration_id {
         rules::bears_name(&chain.leaf, registration_id)?;
     }
-    let anchors: Vec<_> = anchors
-        .iter()
-        .filter_map(parsed)
-        .map(|certificate| path::Anchor { certificate, owner: (), blocks: false })
-        .collect();
+    let anchors: Vec<_> =
+        anchors.iter().filter_map(parsed).map(|certificate| path::Anchor::for_all(certificate, ())).collect();
     let known = Authorities::default();
     let path = path::nearest(chain, &anchors, Circumstances { now: question.at, known: &known }).path?;
     if let Some(purpose) = question.purpose {

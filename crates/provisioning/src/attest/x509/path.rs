@@ -8,7 +8,7 @@ use model::{Authorities, Timestamp};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, PresentedChain, is_same, known,
+    CertificateRefusal, OtherIds, PresentedChain, is_same, known,
     names::{self, Comparisons},
     rules::{self, BrokenRule, Source},
     signature,
@@ -28,8 +28,18 @@ pub struct Anchor<'a, O> {
     pub certificate: X509Certificate<'a>,
     /// To whom a path leads that ends here.
     pub owner: O,
+    /// Whether its owner takes the leaf's device, going by the registration ID. If not, another anchor of its level may,
+    /// but none above: who may sign below it gains no names by what stands above it.
+    pub admits: Result<(), OtherIds>,
     /// Whether it beats other anchors of its level, so that who is kept out stays out.
     pub blocks: bool,
+}
+
+impl<'a, O> Anchor<'a, O> {
+    /// One that takes every device.
+    pub fn for_all(certificate: X509Certificate<'a>, owner: O) -> Self {
+        Anchor { certificate, owner, admits: Ok(()), blocks: false }
+    }
 }
 
 /// What a search found.
@@ -208,7 +218,10 @@ impl<'s, O: Copy> Search<'s, O> {
             reached.retain(|(anchor, _)| anchor.blocks);
         }
         let passed = self.passing(reached, |search, (anchor, stem)| {
-            (Some(anchor.owner), search.may_stand_above(&anchor.certificate, Source::Entered, stem))
+            let admits = anchor.admits.clone().map_err(CertificateRefusal::from);
+            let stands =
+                admits.and_then(|()| search.may_stand_above(&anchor.certificate, Source::Entered, stem));
+            (Some(anchor.owner), stands)
         })?;
         Ok(passed.into_iter().next())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{
-    Decision, EnrollmentGroup, EnrollmentRef, GroupAttestation, Instance, Registration,
+    Decision, EnrollmentGroup, EnrollmentRef, GroupAttestation, Instance, Registration, RegistrationIds,
     RegistrationOwnership::{self, FirstCome, Movable},
     Status,
 };
@@ -276,4 +276,78 @@ async fn a_device_whose_group_does_not_admit_it_any_more_moves() {
             }
         }
     }
+}
+
+fn for_ids(group: EnrollmentGroup, patterns: &[&str]) -> EnrollmentGroup {
+    EnrollmentGroup { registration_ids: Some(RegistrationIds::parse(patterns).unwrap()), ..group }
+}
+
+/// The enrollment that admits the device `id` with this evidence, or the reason why none does.
+async fn admitted(world: &World, id: &str, evidence: Evidence) -> Result<String, String> {
+    match world.begin_with(SCOPE, id, evidence).await {
+        Ok(Begun::Running(run)) => Ok(through(&run.registration).to_owned()),
+        Err(Error::Unauthorized { reason, .. }) => Err(reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_group_admits_only_the_ids_that_it_is_for() {
+    let world = World::new().await;
+    world.enroll_group(for_ids(group("a"), &["plant-a-*"])).await;
+    let evidence =
+        |id: &str| Token::new(&format!("{SCOPE}/registrations/{id}"), &sample::key(20).derive(id)).evidence();
+    assert_eq!(admitted(&world, "plant-a-7", evidence("plant-a-7")).await, Ok("a".into()));
+    assert_eq!(admitted(&world, "Plant-A-8", evidence("Plant-A-8")).await, Ok("a".into()));
+    let reason = admitted(&world, "plant-b-7", evidence("plant-b-7")).await.unwrap_err();
+    assert_eq!(reason, "no enrollment of this ID scope fits the device");
+
+    // A registration does not outlast what the group is for.
+    world.enroll_group(for_ids(group("a"), &["other"])).await;
+    admitted(&world, "plant-a-7", evidence("plant-a-7")).await.unwrap_err();
+}
+
+/// One manufacturer's CA cannot name another's devices, also where a group above would take any ID.
+#[tokio::test]
+async fn a_ca_cannot_name_devices_of_another_group() {
+    let root = Authority::root("Root");
+    let (one, two) = (root.intermediate("Maker A"), root.intermediate("Maker B"));
+    let world = World::new().await;
+    world.enroll_group(by_certificate("all", &root)).await;
+    let evidence = |authority: &Authority, id: &str| {
+        certificates(&[authority.device(id).der(), authority.identity().der()])
+    };
+    assert_eq!(admitted(&world, "b-0", evidence(&one, "b-0")).await, Ok("all".into()));
+    world.enroll_group(for_ids(by_certificate("a", &one), &["a-*"])).await;
+    world.enroll_group(for_ids(by_certificate("b", &two), &["b-*"])).await;
+    for (authority, id, expected) in
+        [(&one, "a-1", Ok("a")), (&two, "b-1", Ok("b")), (&one, "b-1", Err("a-*")), (&one, "b-0", Err("a-*"))]
+    {
+        let outcome = admitted(&world, id, evidence(authority, id)).await;
+        match expected {
+            Ok(group) => assert_eq!(outcome, Ok(group.to_owned()), "{id}"),
+            Err(part) => assert!(outcome.as_ref().is_err_and(|it| it.contains(part)), "{id}: {outcome:?}"),
+        }
+    }
+    let straight = certificates(&[root.device("b-2").der()]);
+    assert_eq!(admitted(&world, "b-2", straight).await, Ok("all".into()), "the root's own devices are free");
+}
+
+/// Two groups of one CA that differ in what they are for; a disabled one keeps out its own IDs only.
+#[tokio::test]
+async fn groups_of_one_ca_share_its_devices_by_their_ids() {
+    let (root, world) = (Authority::root("Root"), World::new().await);
+    let mut disabled = for_ids(by_certificate("a", &root), &["a-*"]);
+    world.enroll_group(disabled.clone()).await;
+    world.enroll_group(for_ids(by_certificate("b", &root), &["b-*"])).await;
+    let evidence = |id: &str| certificates(&[root.device(id).der()]);
+    for (id, group) in [("a-1", "a"), ("b-1", "b")] {
+        assert_eq!(admitted(&world, id, evidence(id)).await, Ok(group.into()));
+    }
+    admitted(&world, "c-1", evidence("c-1")).await.unwrap_err();
+    disable(&mut disabled.settings);
+    world.enroll_group(disabled).await;
+    assert_eq!(admitted(&world, "b-2", evidence("b-2")).await, Ok("b".into()));
+    let begun = world.begin_with(SCOPE, "a-2", evidence("a-2")).await.unwrap();
+    assert!(matches!(begun, Begun::Settled(it) if matches!(it.status, Status::Disabled { .. })));
 }

@@ -39,6 +39,9 @@ fn enrollment_groups() {
     let keys = EnrollmentGroup { settings: settings(), ..group(GroupAttestation::SymmetricKey(keys())) };
     golden!("group_written.json", group_json(&keys, Secrets::Shown));
     golden!("group_read.json", group_json(&keys, Secrets::Hidden));
+    let ids = RegistrationIds::parse(&["line-1-*", "spare"]).unwrap();
+    let limited = EnrollmentGroup { registration_ids: Some(ids), ..keys };
+    golden!("group_of_registration_ids.json", group_json(&limited, Secrets::Hidden));
     let signing = group(GroupAttestation::X509(GroupCertificates::Signing(both(certificate()))));
     golden!("group_x509.json", group_json(&signing, Secrets::Shown));
     let named = group(GroupAttestation::X509(GroupCertificates::CaReferences(references())));

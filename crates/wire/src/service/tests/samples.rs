@@ -102,6 +102,7 @@ pub fn group(attestation: GroupAttestation) -> EnrollmentGroup {
     EnrollmentGroup {
         group_id: EnrollmentGroupId::parse("Group-1").unwrap(),
         attestation,
+        registration_ids: None,
         settings: EnrollmentSettings::default(),
         record: record(),
     }
