@@ -198,6 +198,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         failover: true,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[7; 32])?,
     })

@@ -64,20 +64,26 @@ impl ServiceClient {
         self.operator().ask(request).await
     }
 
-    /// How the revocation list of a CA is looked up, and what is known of it.
+    /// How the revocation lists of a CA are looked up, and what is known of them.
     pub async fn revocation(&mut self, name: &str) -> Result<Value, OperatorError> {
         self.operator().ask(Request::new(Method::GET, &path(name, "/revocation"))).await
     }
 
-    /// Changes how the list is looked up, or hands one in: `{policy?, fetch?, fetchedFrom?, list?}`.
+    /// Changes how the lists are looked up, or hands one in: `{policy?, fetch?, fetchedFrom?, list?}`.
     pub async fn put_revocation(&mut self, name: &str, change: &Value) -> Result<Value, OperatorError> {
         let path = path(name, "/revocation");
         self.operator().ask(Request { body: Some(change), ..Request::new(Method::PUT, &path) }).await
     }
 
-    /// Drops the list.
-    pub async fn delete_revocation_list(&mut self, name: &str) -> Result<(), OperatorError> {
-        self.operator().ask(Request::new(Method::DELETE, &path(name, "/revocation"))).await?;
+    /// Drops all lists of a CA, or the one of this ID.
+    pub async fn delete_revocation_lists(
+        &mut self,
+        name: &str,
+        id: Option<&str>,
+    ) -> Result<(), OperatorError> {
+        let query = id.map(|id| format!("?list={}", encode_component(id))).unwrap_or_default();
+        let path = path(name, &format!("/revocation{query}"));
+        self.operator().ask(Request::new(Method::DELETE, &path)).await?;
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use crate::{HostName, IdError};
 
 /// A host with a port where one was given: `HOST` or `HOST:PORT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A DNS name or IPv4 address.
     pub host: HostName,

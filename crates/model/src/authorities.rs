@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Block, CaCertificate, CaReference, CertificateParts, KeyHash, RevocationList, Sha256Thumbprint, TbsHash,
+    Block, CaCertificate, CaReference, CertificateParts, KeyHash, ListId, RevocationList, Sha256Thumbprint,
+    TbsHash,
 };
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
@@ -14,7 +15,7 @@ use crate::{
 pub struct Authorities {
     certificates: BTreeMap<CaReference, Arc<CaCertificate>>,
     by_subject: HashMap<Box<[u8]>, Vec<Arc<CaCertificate>>>,
-    lists: BTreeMap<CaReference, Arc<RevocationList>>,
+    lists: BTreeMap<CaReference, BTreeMap<ListId, Arc<RevocationList>>>,
     blocks: Blocks,
 }
 
@@ -102,19 +103,20 @@ impl Authorities {
         self.by_subject.get(subject).map_or(&[], Vec::as_slice)
     }
 
-    /// The revocation list that is kept under the name of a CA.
-    pub fn list(&self, authority: &CaReference) -> Option<&Arc<RevocationList>> {
-        self.lists.get(authority)
+    /// The revocation lists that are kept under the name of a CA.
+    pub fn lists_under(&self, authority: &CaReference) -> impl Iterator<Item = &Arc<RevocationList>> {
+        self.lists.get(authority).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The revocation list that this CA certificate's key signed.
-    pub fn list_of(&self, ca: &CaCertificate) -> Option<&Arc<RevocationList>> {
-        self.list(&ca.name).filter(|list| list.signed_by == *ca.certificate.thumbprint())
+    /// The revocation lists that this CA certificate's key signed.
+    pub fn lists_of(&self, ca: &CaCertificate) -> impl Iterator<Item = &Arc<RevocationList>> {
+        let signer = ca.certificate.thumbprint();
+        self.lists_under(&ca.name).filter(move |list| list.signed_by == *signer)
     }
 
     /// All revocation lists by the name of their CA.
-    pub fn lists(&self) -> impl ExactSizeIterator<Item = &Arc<RevocationList>> {
-        self.lists.values()
+    pub fn lists(&self) -> impl Iterator<Item = &Arc<RevocationList>> {
+        self.lists.values().flat_map(BTreeMap::values)
     }
 
     /// The block that is kept under a thumbprint.
@@ -145,21 +147,25 @@ impl Authorities {
         self.certificates.insert(certificate.name.clone(), certificate);
     }
 
-    /// Removes a CA certificate; its revocation list goes with it.
+    /// Removes a CA certificate; its revocation lists go with it.
     pub fn delete_certificate(&mut self, name: &CaReference) {
         self.forget_subject(name);
         self.certificates.remove(name);
         self.lists.remove(name);
     }
 
-    /// Adds a revocation list, in place of the one of its CA.
+    /// Adds a revocation list, in place of the one of its CA and ID.
     pub fn put_list(&mut self, list: Arc<RevocationList>) {
-        self.lists.insert(list.authority.clone(), list);
+        self.lists.entry(list.authority.clone()).or_default().insert(list.id.clone(), list);
     }
 
-    /// Removes the revocation list of a CA.
-    pub fn delete_list(&mut self, authority: &CaReference) {
-        self.lists.remove(authority);
+    /// Removes one revocation list of a CA.
+    pub fn delete_list(&mut self, authority: &CaReference, id: &ListId) {
+        let Some(lists) = self.lists.get_mut(authority) else { return };
+        lists.remove(id);
+        if lists.is_empty() {
+            self.lists.remove(authority);
+        }
     }
 
     /// Adds a block, in place of the one of its certificate.

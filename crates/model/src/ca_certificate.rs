@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CaReference, Certificate, CrlAddress, Record, VerificationCode};
+use crate::{CaReference, Certificate, CrlAddresses, Record, VerificationCode};
 
 /// A CA certificate that an operator uploaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,14 +24,14 @@ pub struct CaCertificate {
 /// How what a CA revokes is looked up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationSettings {
-    /// What a list that is missing or stale means.
+    /// What it means that no fresh list covers a certificate.
     pub policy: RevocationPolicy,
-    /// Where its list is fetched from on a schedule; not at all when absent.
-    pub fetched_from: Option<CrlAddress>,
+    /// Where its lists are fetched from on a schedule.
+    pub fetched_from: CrlAddresses,
 }
 
-/// What it means for a device that a CA's revocation list is missing or stale. A certificate that a list names is
-/// refused under either.
+/// What it means for a device that no fresh revocation list of a CA covers a certificate which that CA issued. A
+/// certificate that a list names is refused under either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RevocationPolicy {

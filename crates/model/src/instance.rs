@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AllocationPolicy, Configured, HostName, HubName, IdScope, LinkedHub, PolicyName, SymmetricKey};
+use crate::{
+    AllocationPolicy, Configured, CrlMaxAge, HostName, HubName, IdScope, LinkedHub, PolicyName, SymmetricKey,
+};
 
 /// One provisioning service instance with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Instance {
     /// Whether another enrollment group may take a device over from the one that it is registered through.
     #[serde(default, skip_serializing_if = "RegistrationOwnership::is_movable")]
     pub registrations: RegistrationOwnership,
+    /// When a revocation list that does not say when the next one is due is stale.
+    #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
+    pub crl_max_age: CrlMaxAge,
     /// What the configuration said of the hubs and of how they are chosen, when it was last read.
     pub configured: Configured,
     /// Marks the operation IDs that this instance issued.

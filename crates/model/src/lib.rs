@@ -11,11 +11,12 @@ mod block;
 mod ca_certificate;
 mod certificate;
 mod certificate_parts;
-mod claim;
 mod cleanup;
 mod crl_address;
+mod crl_scope;
 mod decision;
 pub mod der;
+mod distribution_point;
 mod draft;
 mod enrollment;
 mod explanation;
@@ -47,14 +48,13 @@ pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
 pub use certificate_parts::{CertificateParts, KeyHash, TbsHash};
-pub use claim::{
-    Audience, CheckedClaim, ClaimRefusal, Extent, KeyedPolicy, PolicyRefusal, SignedClaim, without_port,
-};
 pub use cleanup::{Cleanup, CleanupCause, Trace};
-pub use crl_address::{CrlAddress, CrlAddressError, Scheme};
+pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
+pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
 };
+pub use distribution_point::{DistributionPoint, PointNames};
 pub use draft::{
     BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
     IndividualAttestationDraft, IndividualDraft, KeysDraft, RegistrationIdsDraft,
@@ -81,7 +81,7 @@ pub use registration::{
 };
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation::{Crl, CrlError, RevocationList, Revoked};
-pub use revocation_parts::RevocationReason;
+pub use revocation_parts::{CrlMaxAge, CrlMaxAgeError, ListId, RevocationReason};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use tries::Tries;

@@ -10,13 +10,19 @@ use x509_parser::{
     revocation_list::{CertificateRevocationList, RevokedCertificate},
 };
 
-use crate::{CaReference, Record, RevocationReason, Sha256Thumbprint, Timestamp, revocation_parts::Number};
+use crate::{
+    CaReference, CrlMaxAge, CrlScope, ListId, Record, RevocationReason, Sha256Thumbprint, Timestamp,
+    crl_scope::IsIndirect, revocation_parts::Number,
+};
 
-/// The revocation list of a CA, as an instance keeps it.
+/// A revocation list of a CA, as an instance keeps it. A CA may have several, each of a scope of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationList {
     /// The CA certificate that it belongs to.
     pub authority: CaReference,
+    /// Tells it from other lists of that CA. Lists stored by the first version have none.
+    #[serde(default = "ListId::first", skip_serializing_if = "ListId::is_first")]
+    pub id: ListId,
     /// The certificate whose key signed it. A list that came while the CA's certificate was replaced is told by this.
     pub signed_by: Sha256Thumbprint,
     /// The list.
@@ -25,7 +31,7 @@ pub struct RevocationList {
     pub record: Record,
 }
 
-/// A complete list of what one CA revoked. Nothing here says that the CA signed it.
+/// A list of what one CA revoked, whole as far as its scope goes. Nothing here says that the CA signed it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Crl(Arc<Parsed>);
@@ -37,6 +43,9 @@ struct Parsed {
     number: Option<Number>,
     this_update: Timestamp,
     next_update: Option<Timestamp>,
+    scope: CrlScope,
+    /// The ID that the list gets when no list of its scope is stored.
+    id: ListId,
     /// By serial number.
     revoked: Vec<Revoked>,
 }
@@ -69,12 +78,6 @@ pub enum CrlError {
     /// It speaks for other CAs, too.
     #[error("this is an indirect CRL, which holds what other CAs revoked; the CA's own list is needed")]
     Indirect,
-    /// It leaves certificates out.
-    #[error(
-        "this CRL covers only some of what the CA revoked (its issuing distribution point limits it); a complete list \
-         is needed"
-    )]
-    Partial,
     /// It must be understood and is not.
     #[error("revocation list has the critical extension {0}, which is not known here")]
     CriticalExtension(String),
@@ -124,12 +127,25 @@ impl Crl {
             return Err(malformed("it has entries that cannot be read"));
         }
         refuse_extensions(list.extensions())?;
+        let issuer = list.issuer().as_raw();
+        let points: Vec<&[u8]> =
+            list.extensions().iter().filter(|it| is_issuing_point(it)).map(|it| it.value).collect();
+        let (scope, IsIndirect(is_indirect)) = match points.as_slice() {
+            [] => (CrlScope::COMPLETE, IsIndirect(false)),
+            [point] => CrlScope::read(point, issuer),
+            _ => CrlScope::read(&[], issuer),
+        };
+        if is_indirect {
+            return Err(CrlError::Indirect);
+        }
         let number = list.crl_number().map(|number| Number::of(&number.to_bytes_be()));
         let mut revoked =
             list.iter_revoked_certificates().map(Revoked::read).collect::<Result<Vec<_>, _>>()?;
         revoked.sort_by_key(|entry| entry.serial);
         let parsed = Parsed {
-            issuer: list.issuer().as_raw().to_vec(),
+            issuer: issuer.to_vec(),
+            scope,
+            id: ListId::of_scope(&points.concat()),
             number: number
                 .map(|number| number.ok_or_else(|| malformed("its number is too long")))
                 .transpose()?,
@@ -166,15 +182,33 @@ impl Crl {
         self.0.next_update
     }
 
-    /// Whether the next one is overdue.
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.0.next_update.is_some_and(|due| due < now)
+    /// What it covers.
+    pub fn scope(&self) -> &CrlScope {
+        &self.0.scope
     }
 
-    /// Whether it was made before the other one: its number is lower, or else its date.
+    /// The ID for it when no list of its scope is stored.
+    pub fn id(&self) -> &ListId {
+        &self.0.id
+    }
+
+    /// When it grows stale: when the next one is due, or else at this age.
+    pub fn due(&self, max_age: CrlMaxAge) -> Timestamp {
+        self.0.next_update.unwrap_or_else(|| max_age.after(self.0.this_update))
+    }
+
+    /// Whether the next one is overdue.
+    pub fn is_stale(&self, max_age: CrlMaxAge, now: Timestamp) -> bool {
+        self.due(max_age) < now
+    }
+
+    /// Whether it was made before the other one: its number is lower, or else its date. Numbers count the lists of one
+    /// scope (RFC 5280 §5.2.3), so between scopes the dates decide.
     pub fn is_older_than(&self, other: &Crl) -> bool {
         match (self.0.number, other.0.number) {
-            (Some(number), Some(others)) if number != others => number < others,
+            (Some(number), Some(others)) if number != others && self.scope() == other.scope() => {
+                number < others
+            }
             _ => self.0.this_update < other.0.this_update,
         }
     }
@@ -234,23 +268,13 @@ impl Revoked {
     }
 }
 
-/// Refuses a list that does not tell everything that its CA revoked.
+/// Refuses a list that is a change to another one, or that must be understood and is not.
 fn refuse_extensions(extensions: &[X509Extension<'_>]) -> Result<(), CrlError> {
     for extension in extensions {
         match extension.parsed_extension() {
             ParsedExtension::CRLNumber(_) | ParsedExtension::AuthorityKeyIdentifier(_) => {}
-            ParsedExtension::IssuingDistributionPoint(point) if point.indirect_crl => {
-                return Err(CrlError::Indirect);
-            }
-            ParsedExtension::IssuingDistributionPoint(point) => {
-                let partial = point.only_contains_user_certs
-                    || point.only_contains_ca_certs
-                    || point.only_contains_attribute_certs
-                    || point.only_some_reasons.is_some();
-                if partial {
-                    return Err(CrlError::Partial);
-                }
-            }
+            // Its scope is read on its own.
+            ParsedExtension::IssuingDistributionPoint(_) => {}
             ParsedExtension::ParseError { .. } => {
                 return Err(CrlError::Malformed("an extension cannot be read".into()));
             }
@@ -260,6 +284,10 @@ fn refuse_extensions(extensions: &[X509Extension<'_>]) -> Result<(), CrlError> {
         }
     }
     Ok(())
+}
+
+fn is_issuing_point(extension: &X509Extension<'_>) -> bool {
+    matches!(extension.parsed_extension(), ParsedExtension::IssuingDistributionPoint(_))
 }
 
 fn critical(extension: &X509Extension<'_>) -> CrlError {
@@ -292,6 +320,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::CoveredCertificates;
 
     fn ca() -> Issuer<'static, KeyPair> {
         let mut params = CertificateParams::default();
@@ -339,23 +368,34 @@ mod tests {
             assert_eq!(crl.revoked(serial), None);
         }
         let due = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
-        assert!(!crl.is_stale(due));
-        assert!(crl.is_stale(Timestamp::from_ticks(due.ticks() + 1)));
+        assert!(!crl.is_stale(CrlMaxAge::default(), due));
+        assert!(crl.is_stale(CrlMaxAge::default(), Timestamp::from_ticks(due.ticks() + 1)));
+    }
+
+    fn scoped(params: CertificateRevocationListParams, scope: Option<CrlScope>) -> Crl {
+        let distribution_point = CrlDistributionPoint { uris: vec!["http://crl.example/".into()] };
+        let point = CrlIssuingDistributionPoint { distribution_point, scope };
+        made(CertificateRevocationListParams { issuing_distribution_point: Some(point), ..params }).unwrap()
     }
 
     #[test]
-    fn a_list_that_does_not_tell_all_is_refused() {
-        let scoped = |scope| CrlIssuingDistributionPoint {
-            distribution_point: CrlDistributionPoint { uris: vec!["http://crl.example/".into()] },
-            scope,
-        };
-        let with = |point| CertificateRevocationListParams {
-            issuing_distribution_point: Some(point),
-            ..list(1, &[])
-        };
-        assert!(made(with(scoped(None))).is_ok());
-        assert_eq!(made(with(scoped(Some(CrlScope::UserCertsOnly)))), Err(CrlError::Partial));
-        assert_eq!(made(with(scoped(Some(CrlScope::CaCertsOnly)))), Err(CrlError::Partial));
+    fn a_list_says_what_it_covers() {
+        use CoveredCertificates::{All, Cas, EndEntities};
+        let whole = made(list(1, &[])).unwrap();
+        assert_eq!((whole.scope().certificates(), whole.scope().point()), (All, None));
+        for (scope, covered) in
+            [(None, All), (Some(CrlScope::UserCertsOnly), EndEntities), (Some(CrlScope::CaCertsOnly), Cas)]
+        {
+            let crl = scoped(list(1, &[]), scope);
+            assert_eq!(crl.scope().certificates(), covered);
+            assert_eq!(crl.scope().point().unwrap().texts().collect::<Vec<_>>(), ["http://crl.example/"]);
+            assert!(whole.scope().includes(crl.scope()) && !crl.scope().includes(whole.scope()));
+            assert_ne!(crl.id(), whole.id());
+        }
+    }
+
+    #[test]
+    fn a_list_of_changes_or_of_other_cas_is_refused() {
         // Made by OpenSSL.
         let delta = include_bytes!("../../../fuzz/corpus/revocation_list/delta");
         assert_eq!(Crl::from_bytes(delta), Err(CrlError::Delta));
@@ -373,6 +413,9 @@ mod tests {
             CertificateRevocationListParams { this_update: date_time_ymd(2026, 11, 2), ..list(9, &[]) };
         assert!(first.is_older_than(&made(later).unwrap()));
         assert!(!first.is_older_than(&first));
+        // A number says nothing about lists of another scope.
+        let shard = scoped(list(1, &[]), None);
+        assert!(!shard.is_older_than(&second) && !second.is_older_than(&shard));
     }
 
     #[test]

@@ -1,8 +1,87 @@
-//! What revocation lists are made of: reasons and numbers.
+//! What revocation lists are made of: reasons and numbers; and what is kept with them: IDs and the age at which they are
+//! stale.
 
 use std::fmt;
 
-use crate::CrlError;
+use serde::{Deserialize, Serialize};
+
+use crate::{CrlError, Timestamp};
+
+/// What tells the lists of one CA apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ListId(Box<str>);
+
+impl ListId {
+    /// The ID for a list of a scope that is not stored yet, from the bytes that state the scope.
+    pub(crate) fn of_scope(extension: &[u8]) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, extension);
+        ListId(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The ID of the only list that a CA could have when lists had none.
+    pub fn first() -> Self {
+        ListId("0".into())
+    }
+
+    /// Whether it is that one.
+    pub fn is_first(&self) -> bool {
+        *self == Self::first()
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ListId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The age from which on a list that does not say when the next one is due is stale, in days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct CrlMaxAge(u16);
+
+/// An age is outside of what is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the maximal age of a revocation list must be 1 to 3650 days, not {0}")]
+pub struct CrlMaxAgeError(u16);
+
+impl CrlMaxAge {
+    /// When a list that was made at this time is stale.
+    pub(crate) fn after(self, made: Timestamp) -> Timestamp {
+        made.plus_seconds(i64::from(self.0) * 86_400)
+    }
+
+    /// Whether it is the default.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for CrlMaxAge {
+    /// Thirty days: RFC 5280 demands a date for the next list, so that CAs without one are made by hand, and renewed so.
+    fn default() -> Self {
+        CrlMaxAge(30)
+    }
+}
+
+impl TryFrom<u16> for CrlMaxAge {
+    type Error = CrlMaxAgeError;
+    fn try_from(days: u16) -> Result<Self, CrlMaxAgeError> {
+        if (1..=3650).contains(&days) { Ok(CrlMaxAge(days)) } else { Err(CrlMaxAgeError(days)) }
+    }
+}
+
+impl From<CrlMaxAge> for u16 {
+    fn from(age: CrlMaxAge) -> u16 {
+        age.0
+    }
+}
 
 /// Why a CA revoked a certificate (RFC 5280 §5.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

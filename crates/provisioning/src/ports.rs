@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use model::{
     Attempt, Authorities, Block, CaCertificate, CaReference, Carried, Cleanup, Day, DeviceId,
     EnrollmentGroup, EnrollmentGroupId, Etag, HostName, HubCredentials, HubName, IdScope,
-    IndividualEnrollment, Instance, LatencyReport, LinkedHub, OperationKind, Order, Place, Registration,
-    RegistrationId, RevocationList, Sha256Thumbprint, StatusKind, Timestamp, UsageRow, WebhookAnswer,
-    WebhookRequest,
+    IndividualEnrollment, Instance, LatencyReport, LinkedHub, ListId, OperationKind, Order, Place,
+    Registration, RegistrationId, RevocationList, Sha256Thumbprint, StatusKind, Timestamp, UsageRow,
+    WebhookAnswer, WebhookRequest,
 };
 
 use crate::allocate::{Ailment, Latencies};
@@ -178,12 +178,12 @@ pub enum Change {
     DeleteGroup(EnrollmentGroupId),
     /// Writes a CA certificate.
     PutCertificate(Box<CaCertificate>),
-    /// Removes a CA certificate and its revocation list; enrollments that name it stay.
+    /// Removes a CA certificate and its revocation lists; enrollments that name it stay.
     DeleteCertificate(CaReference),
-    /// Writes the revocation list of a CA.
+    /// Writes a revocation list of a CA.
     PutRevocationList(Box<RevocationList>),
-    /// Removes the revocation list of a CA.
-    DeleteRevocationList(CaReference),
+    /// Removes one revocation list of a CA.
+    DeleteRevocationList(CaReference, ListId),
     /// Writes the block of a certificate.
     PutBlock(Box<Block>),
     /// Removes the block of a certificate.

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{Authorities, CaCertificate, CaReference, Instance, Timestamp};
+use model::{Authorities, CaCertificate, CaReference, CrlMaxAge, Instance, RevocationPolicy, Timestamp};
 use provisioning::{
     Provisioning,
     authorities::Holder,
@@ -101,19 +101,21 @@ impl AuthorityWatch {
             Err(error) => tracing::error!(%error, "cannot look for certificates that expire"),
         }
         let Ok(authorities) = self.provisioning.authorities(instance).await else { return };
-        for name in without_fresh_list(&authorities, now) {
-            tracing::warn!(instance.id_scope = %scope, ca.name = %name, "the revocation list is missing or stale");
+        for name in without_fresh_list(&authorities, (instance.crl_max_age, now)) {
+            tracing::warn!(instance.id_scope = %scope, ca.name = %name, "a revocation list is missing or stale");
         }
     }
 }
 
-/// CAs whose list is there and stale, or is wanted and not there.
-fn without_fresh_list(authorities: &Authorities, now: Timestamp) -> Vec<CaReference> {
-    let is_wanting = |ca: &CaCertificate| match authorities.list_of(ca) {
-        Some(list) => list.crl.is_stale(now),
-        None => ca.revocation.fetched_from.is_some() || ca.revocation.policy == model::RevocationPolicy::Hard,
+/// CAs with a list that is stale, or without one that is wanted.
+fn without_fresh_list(authorities: &Authorities, (max_age, now): (CrlMaxAge, Timestamp)) -> Vec<CaReference> {
+    let is_wanting = |ca: &&Arc<CaCertificate>| {
+        let is_wanted =
+            !ca.revocation.fetched_from.is_empty() || ca.revocation.policy == RevocationPolicy::Hard;
+        let mut lists = authorities.lists_of(ca).peekable();
+        (is_wanted && lists.peek().is_none()) || lists.any(|list| list.crl.is_stale(max_age, now))
     };
-    authorities.certificates().filter(|ca| is_wanting(ca)).map(|ca| ca.name.clone()).collect()
+    authorities.certificates().filter(is_wanting).map(|ca| ca.name.clone()).collect()
 }
 
 fn holder(holder: &Holder) -> String {
@@ -133,7 +135,7 @@ mod tests {
     use std::path::Path;
 
     use durable::Sealer;
-    use model::{CaCertificateDraft, CrlAddress, IfMatch};
+    use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch};
     use provisioning::{
         Ports,
         authorities::{Fetching, RevocationChange},
@@ -143,7 +145,7 @@ mod tests {
     use testkit::{
         ca::{Authority, Profile},
         clock::SteppedClock,
-        crl::Revocations,
+        crl::{Revocations, Scope},
         entropy::SeededEntropy,
         hub::FakeHubs,
         sample,
@@ -243,17 +245,17 @@ mod tests {
         provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
         let number = async || {
             let authorities = provisioning.authorities(&instance).await.unwrap();
-            authorities.list(&name).and_then(|list| list.crl.number())
+            authorities.lists_under(&name).next().and_then(|list| list.crl.number())
         };
         let last_fetch = async || {
             let ca = provisioning.ca_certificate(&instance, &name).await.unwrap();
-            provisioning.last_fetch(&instance, &ca)
+            provisioning.last_fetches(&instance, &ca).pop()
         };
         let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
         look(&mut watch).await;
         assert_eq!((number().await, last_fetch().await), (None, None), "nobody asked for it");
 
-        let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap()));
+        let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap().into()));
         let change = RevocationChange { fetching, ..Default::default() };
         provisioning.change_revocation(&instance, &name, change).await.unwrap();
         look(&mut watch).await;
@@ -285,6 +287,33 @@ mod tests {
         assert_eq!(last_fetch().await, None, "what is fetched no more is forgotten");
     }
 
+    /// Of a CA that divides what it revokes; one of the two servers is down.
+    #[tokio::test]
+    async fn every_address_of_a_ca_is_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, clock, provisioning) = set_up(folder.path()).await;
+        let root = Authority::root("Root");
+        let made = Revocations::made_at(5, clock.now().plus_seconds(-60));
+        let shard = made.covering(Scope::of("http://crl.example/a")).signed_by(&root);
+        let (up, down) = (publish(vec![answer("200 OK", shard.der())]).await, "http://127.0.0.1:1/root.crl");
+        let (instance, name) = (sample::instance("one"), sample::ca_reference("root"));
+        let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
+        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        let addresses = [down, &up].map(|url| CrlAddress::parse(url).unwrap());
+        let fetching = Some(Fetching::From(CrlAddresses::new(addresses.clone()).unwrap()));
+        let change = RevocationChange { fetching, ..Default::default() };
+        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        look(&mut AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone())).await;
+        let ca = provisioning.ca_certificate(&instance, &name).await.unwrap();
+        let fetches = provisioning.last_fetches(&instance, &ca);
+        let outcomes: Vec<_> = fetches.iter().map(|fetch| (&fetch.from, fetch.problem.is_some())).collect();
+        assert_eq!(outcomes, [(&addresses[0], true), (&addresses[1], false)]);
+        let authorities = provisioning.authorities(&instance).await.unwrap();
+        let warned = |now| without_fresh_list(&authorities, (CrlMaxAge::default(), now));
+        assert_eq!(warned(clock.now()), []);
+        assert_eq!(warned(clock.now().plus_seconds(2 * 86_400)), [name]);
+    }
+
     /// The servers of one instance's lists hold up no other instance, and no warning.
     #[tokio::test]
     async fn a_server_that_hangs_holds_up_its_own_instance() {
@@ -303,7 +332,7 @@ mod tests {
             let instance = sample::instance(scope);
             let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
             provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
-            let fetching = Some(Fetching::From(CrlAddress::parse(url).unwrap()));
+            let fetching = Some(Fetching::From(CrlAddress::parse(url).unwrap().into()));
             let change = RevocationChange { fetching, ..Default::default() };
             provisioning.change_revocation(&instance, &name, change).await.unwrap();
         }
@@ -311,12 +340,12 @@ mod tests {
         let (_open, _) = tokio::join!(hangs.accept(), watch.look());
         let fetched = async || {
             let authorities = provisioning.authorities(&sample::instance("two")).await.unwrap();
-            authorities.list(&name).is_some()
+            authorities.lists_under(&name).next().is_some()
         };
         while !fetched().await {
             tokio::task::yield_now().await;
         }
         let ca = provisioning.ca_certificate(&sample::instance("one"), &name).await.unwrap();
-        assert_eq!(provisioning.last_fetch(&sample::instance("one"), &ca), None, "it is still being fetched");
+        assert_eq!(provisioning.last_fetches(&sample::instance("one"), &ca), [], "it is still being fetched");
     }
 }

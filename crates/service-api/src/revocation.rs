@@ -14,27 +14,29 @@ use crate::{ServiceApi, access::Granted, certificates::name, error::Failure, rep
 /// How far ahead is looked for expiring certificates when the caller does not say, in days.
 const DEFAULT_DAYS: u32 = 30;
 
-/// Shows how a CA's revocation list is looked up.
+/// Shows how a CA's revocation lists are looked up.
 pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
     let authorities = api.provisioning.authorities(granted.instance()).await?;
     Ok(reply::ok(&of_ca(api, granted, &authorities, &ca)))
 }
 
-/// How the revocation list of a CA is looked up, what is known of it, and what came of fetching it last.
+/// How the revocation lists of a CA are looked up, what is known of them, and what came of fetching them last.
 pub(crate) fn of_ca(
     api: &ServiceApi,
     granted: &Granted,
     authorities: &Authorities,
     ca: &CaCertificate,
 ) -> Value {
-    let list = authorities.list_of(ca).map(AsRef::as_ref);
-    let last_fetch = api.provisioning.last_fetch(granted.instance(), ca).map(|fetch| FetchNote {
+    let instance = granted.instance();
+    let fetches = api.provisioning.last_fetches(instance, ca).into_iter().map(|fetch| FetchNote {
         at: fetch.at,
         next: fetch.next(),
         problem: fetch.problem,
+        from: fetch.from,
     });
-    revocation_json(&ca.revocation, list, last_fetch, api.clock.now())
+    let lists = authorities.lists_of(ca).map(AsRef::as_ref);
+    revocation_json(&ca.revocation, lists, fetches.collect(), (instance.crl_max_age, api.clock.now()))
 }
 
 /// Changes how it is looked up, or takes a list in.
@@ -42,7 +44,8 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
     let RevocationBody { policy, fetch, fetched_from, list } = parse_revocation(call.body())?;
     let fetching = match (fetch, fetched_from) {
         (Some(false), _) => Some(Fetching::Off),
-        (_, Some(address)) => Some(Fetching::From(address)),
+        (_, Some(addresses)) if addresses.is_empty() => Some(Fetching::Off),
+        (_, Some(addresses)) => Some(Fetching::From(addresses)),
         (Some(true), None) => Some(Fetching::OwnPoint),
         (None, None) => None,
     };
@@ -51,9 +54,10 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
     read(api, granted, call).await
 }
 
-/// Drops a CA's list.
+/// Drops a CA's lists, or the one that the parameter `list` names by its ID.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    api.provisioning.delete_revocation_list(granted.instance(), &name(call)?).await?;
+    let (name, id) = (name(call)?, call.parameter("list"));
+    api.provisioning.delete_revocation_lists(granted.instance(), &name, id.as_deref()).await?;
     Ok(reply::deleted())
 }
 

@@ -48,6 +48,8 @@ pub struct Profile {
     pub not_after: Timestamp,
     /// Its extensions.
     pub form: Form,
+    /// Where its issuer says that it would be listed: `crate::crl::points`.
+    pub crl_points: Option<Vec<u8>>,
 }
 
 /// The kinds of key that devices have.
@@ -76,6 +78,8 @@ pub enum Form {
     CaWithPathLength(u8),
     /// A CA that may not sign certificates, going by its key usage.
     CaWithoutKeyCertSign,
+    /// A CA that may not sign revocation lists, going by its key usage.
+    CaWithoutCrlSign,
     /// A device as it should be: no CA, digital signature, client authentication.
     Device,
     /// The same without an extended key usage.
@@ -130,6 +134,15 @@ impl Authority {
     /// What signs for it.
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
+    }
+
+    /// What signs its revocation lists, even where its key usage forbids that.
+    pub(crate) fn list_signer(&self) -> Issuer<'static, &KeyPair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let subject = self.certificate().info().subject_name.clone();
+        params.distinguished_name.push(DnType::CommonName, subject.trim_start_matches("CN="));
+        Issuer::new(params, self.issuer.key())
     }
 
     /// Its certificate and key.
@@ -194,6 +207,7 @@ impl Profile {
             not_before: Timestamp::from_unix_seconds(START_OF_2020),
             not_after: Timestamp::from_unix_seconds(START_OF_2020 + 100 * 365 * SECONDS_PER_DAY),
             form: Form::Device,
+            crl_points: None,
         }
     }
 
@@ -216,6 +230,8 @@ impl Profile {
         params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_1970(self.not_before);
         params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_1970(self.not_after);
         self.form.shape(&mut params);
+        let point = |points: &Vec<u8>| CustomExtension::from_oid_content(&[2, 5, 29, 31], points.clone());
+        params.custom_extensions.extend(self.crl_points.iter().map(point));
         params
     }
 
@@ -250,6 +266,7 @@ impl Form {
                 (IsCa::Ca(BasicConstraints::Constrained(length)), vec![KeyCertSign, CrlSign], vec![])
             }
             Form::CaWithoutKeyCertSign => (unlimited, vec![DigitalSignature], vec![]),
+            Form::CaWithoutCrlSign => (unlimited, vec![KeyCertSign], vec![]),
             Form::Device | Form::UnknownCritical => {
                 (IsCa::ExplicitNoCa, vec![DigitalSignature], vec![ClientAuth])
             }
@@ -267,18 +284,22 @@ impl Form {
 
 /// The same certificate without its version number, which makes it version 1 (RFC 5280 §4.1), signed again.
 fn version_1(der: &[u8], key: &KeyPair) -> Vec<u8> {
-    let (certificate, _) = contents(der);
-    let (versioned, algorithm_and_signature) = contents(certificate);
-    let (_, unversioned) = contents(versioned);
+    signed_again(der, key, |versioned| contents(versioned).1.to_vec())
+}
+
+/// A certificate or revocation list whose signed part has other content, signed again.
+pub(crate) fn signed_again(der: &[u8], key: &KeyPair, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let (outer, _) = contents(der);
+    let (signed, algorithm_and_signature) = contents(outer);
     let (_, old_signature) = contents(algorithm_and_signature);
     let algorithm = &algorithm_and_signature[..algorithm_and_signature.len() - old_signature.len()];
-    let tbs = wrapped(SEQUENCE, unversioned);
+    let tbs = wrapped(SEQUENCE, &change(signed));
     let no_unused_bits = [&[0], key.sign(&tbs).unwrap().as_slice()].concat();
     wrapped(SEQUENCE, &[&tbs, algorithm, &wrapped(BIT_STRING, &no_unused_bits)].concat())
 }
 
 /// The contents of the first DER value, and what follows it.
-fn contents(der: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn contents(der: &[u8]) -> (&[u8], &[u8]) {
     let (header, length) = match der[1] {
         short @ 0..=0x7F => (2, usize::from(short)),
         0x81 => (3, usize::from(der[2])),
@@ -288,7 +309,7 @@ fn contents(der: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// A DER value of at most 65535 bytes.
-fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
+pub(crate) fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
     let header: &[u8] = match contents.len() {
         0..=0x7F => &[tag, low],
@@ -298,7 +319,7 @@ fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
     [header, contents].concat()
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     for line in base64.as_bytes().chunks(64) {
@@ -315,7 +336,7 @@ pub(crate) fn since_1970(time: Timestamp) -> Duration {
 
 const START_OF_2020: i64 = 1_577_836_800;
 const SECONDS_PER_DAY: i64 = 86_400;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 
 #[cfg(test)]
@@ -332,6 +353,7 @@ mod tests {
             (Form::Ca, 3),
             (Form::CaWithPathLength(0), 3),
             (Form::CaWithoutKeyCertSign, 3),
+            (Form::CaWithoutCrlSign, 3),
             (Form::Device, 3),
             (Form::DeviceWithoutUsage, 3),
             (Form::ServerOnly, 3),

@@ -3,14 +3,15 @@
 use model::{
     AccessPolicy, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy, Block,
     BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
-    Configured, ConsideredEnrollment, Crl, CrlAddress, CustomAllocation, Decisions, DeviceId, EndorsementKey,
-    EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation, Failure, Fit,
-    GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials, HubName, HubWay, IdScope,
-    IndividualAttestation, IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub,
-    OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
-    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
-    Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
-    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
+    Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions, DeviceId,
+    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
+    Failure, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials, HubName, HubWay,
+    IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment, InitialTwin, Instance,
+    LinkedHub, ListId, OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record, Registration,
+    RegistrationId, RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy,
+    RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey,
+    SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
+    VerificationCode, Work,
 };
 use serde_json::{Value, json};
 
@@ -42,6 +43,7 @@ pub fn instance(scope: &str) -> Instance {
         failover: true,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        crl_max_age: CrlMaxAge::default(),
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
             failover: true,
@@ -94,17 +96,18 @@ pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
         verification_code: Some(VerificationCode::parse("0123456789ABCDEF").unwrap()),
         revocation: RevocationSettings {
             policy: RevocationPolicy::Hard,
-            fetched_from: Some(CrlAddress::parse("http://crl.example/root.crl").unwrap()),
+            fetched_from: CrlAddress::parse("http://crl.example/root.crl").unwrap().into(),
         },
         record: record("certificate-1"),
     }
 }
 
-/// The revocation list of the CA certificate of this name.
+/// The first revocation list of the CA certificate of this name.
 pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
     let signed_by = Sha256Thumbprint::of(b"root");
     RevocationList {
         authority: ca_reference(authority),
+        id: ListId::first(),
         signed_by,
         crl: crl.clone(),
         record: record("list-1"),

@@ -12,8 +12,10 @@ use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS, quoted};
 use crate::{
     hub::Hub,
     messages::{Leased, Settlement},
-    rest::{Asking, InPath, answer, nothing},
+    rest::{InPath, answer, nothing},
 };
+
+use super::asking::Asking;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

@@ -4,7 +4,7 @@ use provisioning::ports::Clock;
 use serde_json::{Value, json};
 use testkit::{
     ca::{Authority, Identity, Profile},
-    crl::Revocations,
+    crl::{Point, Revocations, Scope, points},
 };
 
 use crate::program::{Ended, World};
@@ -91,7 +91,7 @@ async fn revoked_devices_are_refused_and_hard_policies_want_a_list() {
     let file = world.dir().join("root.crl");
     std::fs::write(&file, list.der()).unwrap();
     let shown = ok(&world, &["crl", "upload", "root", file.to_str().unwrap()]).await;
-    assert_eq!(shown["list"]["revokedCertificates"], 1);
+    assert_eq!(shown["lists"][0]["revokedCertificates"], 1);
     assert!(!let_in("bad", &bad).await);
     assert!(let_in("good", &good).await);
 
@@ -101,6 +101,45 @@ async fn revoked_devices_are_refused_and_hard_policies_want_a_list() {
     assert!(!let_in("good", &good).await, "the list is missing");
     assert_eq!(ok(&world, &["crl", "policy", "root", "soft"]).await["policy"], "soft");
     assert!(let_in("good", &good).await);
+    world.stop().await;
+}
+
+/// A list of one distribution point says nothing of the devices of another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
+    const ADDRESSES: [&str; 2] = ["http://127.0.0.1:1/a.crl", "http://127.0.0.1:1/b.crl"];
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    world.enroll_ca("line", &root).await;
+    let pem = world.write("root.pem", &root.identity().pem());
+    ok(&world, &["upload", "root", &pem, "--verified"]).await;
+    let issue = |name: &str, uri| {
+        root.issue(&Profile { crl_points: Some(points(&[Point::of(uri)])), ..Profile::device(name) })
+    };
+    let (of_a, of_b) = (issue("of-a", ADDRESSES[0]), issue("of-b", ADDRESSES[1]));
+    let let_in = async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
+    let list = |name: &str, uri, number| {
+        let made = Revocations::made_at(number, now().plus_seconds(-60)).covering(Scope::of(uri));
+        world.write(name, &made.pem(&root))
+    };
+    let a = list("a.crl", ADDRESSES[0], 1);
+    ok(&world, &["crl", "upload", "root", &a]).await;
+    ok(&world, &["crl", "policy", "root", "hard"]).await;
+    assert!(let_in("of-a", &of_a).await);
+    assert!(!let_in("of-b", &of_b).await, "its shard is not there");
+    let files = [list("a2.crl", ADDRESSES[0], 2), list("b.crl", ADDRESSES[1], 1)];
+    let shown = ok(&world, &["crl", "upload", "root", &files[0], &files[1]]).await;
+    assert_eq!(shown["lists"].as_array().unwrap().len(), 2, "{shown}");
+    assert!(let_in("of-b", &of_b).await);
+    let listed = certificate(&world, &["list"]).await;
+    assert!(listed.stdout.contains("CRLs"), "{listed:?}");
+
+    let fetched = ok(&world, &["crl", "fetch", "root", "--from", ADDRESSES[0], "--from", ADDRESSES[1]]).await;
+    assert_eq!(fetched["fetchedFrom"], json!(ADDRESSES));
+    let is_b = |list: &&Value| list["scope"]["distributionPoint"][0] == ADDRESSES[1];
+    let id = shown["lists"].as_array().unwrap().iter().find(is_b).unwrap()["id"].as_str().unwrap().to_owned();
+    assert_eq!(certificate(&world, &["crl", "delete", "root", "--list", &id]).await.code, 0);
+    assert!(let_in("of-a", &of_a).await && !let_in("of-b", &of_b).await);
     world.stop().await;
 }
 
@@ -117,27 +156,27 @@ async fn a_list_that_cannot_be_fetched_is_told_of() {
     std::fs::write(&file, list.der()).unwrap();
     ok(&world, &["crl", "upload", "root", file.to_str().unwrap()]).await;
     let shown = ok(&world, &["crl", "fetch", "root", "--from", FROM]).await;
-    assert_eq!(shown.get("lastFetch"), None, "nothing was tried yet: {shown}");
+    assert_eq!(shown.get("fetches"), None, "nothing was tried yet: {shown}");
 
     let world = world.restarted().await;
     let mut shown = Value::Null;
     for _ in 0..50 {
         shown = ok(&world, &["crl", "show", "root"]).await;
-        if shown.get("lastFetch").is_some() {
+        if shown.get("fetches").is_some() {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
-    let fetch = &shown["lastFetch"];
+    let fetch = &shown["fetches"][0];
     assert!(fetch["problem"].as_str().unwrap().contains("cannot connect to 127.0.0.1:1"), "{shown}");
     assert!(fetch["atUtc"].as_str() < fetch["nextAtUtc"].as_str(), "{shown}");
-    assert!((3600..4000).contains(&shown["list"]["ageSeconds"].as_i64().unwrap()), "{shown}");
+    assert!((3600..4000).contains(&shown["lists"][0]["ageSeconds"].as_i64().unwrap()), "{shown}");
     let certificate_shown = ok(&world, &["show", "root"]).await;
-    assert_eq!(&certificate_shown["properties"]["revocation"]["lastFetch"], fetch);
+    assert_eq!(&certificate_shown["properties"]["revocation"]["fetches"][0], fetch);
     let listed = certificate(&world, &["list"]).await;
     let said = format!("root: no revocation list came from {FROM} at ");
     assert!(listed.stdout.contains(&said) && listed.stdout.contains("next try at"), "{listed:?}");
-    assert!(listed.stdout.contains("the list in use was made at"), "{listed:?}");
+    assert!(listed.stdout.contains("the oldest list in use was made at"), "{listed:?}");
     world.stop().await;
 }
 

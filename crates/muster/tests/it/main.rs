@@ -18,5 +18,4 @@ mod metrics;
 mod program;
 mod registration;
 mod serve;
-mod tokens;
 mod tpm;

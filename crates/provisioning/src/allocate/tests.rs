@@ -31,6 +31,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         failover: false,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }

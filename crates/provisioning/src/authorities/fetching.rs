@@ -34,12 +34,14 @@ impl Fetch {
     }
 }
 
-/// The last attempts, by instance and CA. Only in memory: after a start all lists are fetched anyway.
+/// The last attempts, by instance, CA and address. Only in memory: after a start all lists are fetched anyway.
 #[derive(Default)]
-pub(crate) struct Fetches(Mutex<HashMap<(IdScope, CaReference), Fetch>>);
+pub(crate) struct Fetches(Mutex<HashMap<Key, Fetch>>);
+
+type Key = (IdScope, CaReference, CrlAddress);
 
 impl Fetches {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(IdScope, CaReference), Fetch>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Fetch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,15 +52,16 @@ impl Provisioning {
     pub async fn lists_due(&self, instance: &Instance) -> Result<Vec<(CaReference, CrlAddress)>, Error> {
         let authorities = self.authorities(instance).await?;
         let now = self.clock.now();
-        self.fetches.lock().retain(|(scope, name), fetch| {
+        self.fetches.lock().retain(|(scope, name, from), _| {
             let ca = authorities.certificate(name);
-            *scope != instance.id_scope
-                || ca.is_some_and(|ca| ca.revocation.fetched_from.as_ref() == Some(&fetch.from))
+            *scope != instance.id_scope || ca.is_some_and(|ca| ca.revocation.fetched_from.contains(from))
         });
-        let due = authorities.certificates().filter_map(|ca| {
-            let from = ca.revocation.fetched_from.clone()?;
-            let last = self.last_fetch(instance, ca);
-            last.is_none_or(|last| now >= last.next()).then(|| (ca.name.clone(), from))
+        let due = authorities.certificates().flat_map(|ca| {
+            let is_due = |from: &&CrlAddress| {
+                let last = self.last_fetch(instance, ca, from);
+                last.is_none_or(|last| now >= last.next())
+            };
+            ca.revocation.fetched_from.iter().filter(is_due).map(|from| (ca.name.clone(), from.clone()))
         });
         Ok(due.collect())
     }
@@ -76,15 +79,21 @@ impl Provisioning {
             }
             Err(problem) => Err(problem),
         };
-        let fetch = Fetch { from, at: self.clock.now(), problem: taken.as_ref().err().cloned() };
-        self.fetches.lock().insert((instance.id_scope.clone(), name.clone()), fetch);
+        let fetch =
+            Fetch { from: from.clone(), at: self.clock.now(), problem: taken.as_ref().err().cloned() };
+        self.fetches.lock().insert((instance.id_scope.clone(), name.clone(), from), fetch);
         taken
     }
 
-    /// The last attempt to fetch the list of this CA from where it is to be fetched, if there was one since the start.
-    pub fn last_fetch(&self, instance: &Instance, ca: &CaCertificate) -> Option<Fetch> {
-        let key = (instance.id_scope.clone(), ca.name.clone());
-        let fetch = self.fetches.lock().get(&key).cloned();
-        fetch.filter(|fetch| ca.revocation.fetched_from.as_ref() == Some(&fetch.from))
+    /// The last attempts to fetch the lists of this CA, in the order of its addresses; of an address that was not tried since
+    /// the start there is none.
+    pub fn last_fetches(&self, instance: &Instance, ca: &CaCertificate) -> Vec<Fetch> {
+        let addresses = ca.revocation.fetched_from.iter();
+        addresses.filter_map(|from| self.last_fetch(instance, ca, from)).collect()
+    }
+
+    fn last_fetch(&self, instance: &Instance, ca: &CaCertificate, from: &CrlAddress) -> Option<Fetch> {
+        let key = (instance.id_scope.clone(), ca.name.clone(), from.clone());
+        self.fetches.lock().get(&key).cloned()
     }
 }

@@ -23,7 +23,7 @@ pub const MAX_CA_CERTIFICATES: usize = 100;
 
 impl Provisioning {
     /// Uploads a CA certificate, or replaces one. With another certificate under its name a CA is unverified again, and
-    /// its revocation list, which another key signed, goes.
+    /// its revocation lists, which another key signed, go.
     pub async fn put_ca_certificate(
         &self,
         instance: &Instance,
@@ -48,7 +48,10 @@ impl Provisioning {
             let next = uploaded(name, draft, stored.map(AsRef::as_ref), record);
             let mut changes = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
             if stored.is_some_and(|stored| stored.certificate != next.certificate) {
-                changes.push((Expect::Anything, Change::DeleteRevocationList(name.clone())));
+                let lists = authorities.lists_under(name);
+                changes.extend(lists.map(|list| {
+                    (Expect::Following, Change::DeleteRevocationList(name.clone(), list.id.clone()))
+                }));
             }
             match (self.commit_free(instance, changes).await?, if_match) {
                 (Outcome::Applied, _) => return Ok(next),
@@ -62,7 +65,7 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// Deletes a CA certificate and its revocation list. Enrollments that name it stay, and refuse their devices.
+    /// Deletes a CA certificate and its revocation lists. Enrollments that name it stay, and refuse their devices.
     pub async fn delete_ca_certificate(
         &self,
         instance: &Instance,

@@ -19,7 +19,7 @@ pub(crate) use fetching::Fetches;
 pub use keep::MAX_CA_CERTIFICATES;
 use model::{Authorities, CaCertificate, CaReference, Instance};
 pub use possession::PossessionRefusal;
-pub use revocation::{Fetching, ListRefusal, MAX_REVOCATION_BYTES, RevocationChange};
+pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, RevocationChange};
 
 use crate::{
     Error, Provisioning, RecordKind,

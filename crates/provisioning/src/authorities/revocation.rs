@@ -1,8 +1,10 @@
 //! Revocation lists: how they are looked up, and taking new ones in.
 
+use std::sync::Arc;
+
 use model::{
-    CaCertificate, CaReference, Certificate, Crl, CrlAddress, IfMatch, Instance, RevocationList,
-    RevocationPolicy, RevocationSettings, Timestamp,
+    Authorities, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch, Instance,
+    ListId, RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -13,36 +15,39 @@ use x509_parser::{
 use super::MAX_ATTEMPTS;
 use crate::{
     Error, Provisioning, RecordKind,
-    attest::x509::is_list_signed_by,
+    attest::x509::{is_list_signed_by, may_sign_lists},
     ports::{Change, Expect, Outcome},
 };
 
 /// Bytes of all lists of an instance together; they are kept in memory, with an index of about the same size.
 pub const MAX_REVOCATION_BYTES: usize = 64 << 20;
 
+/// Most lists of one CA. The largest public CAs divide theirs into 128.
+pub const MAX_LISTS: usize = 256;
+
 /// How far ahead of this clock a CA's may be.
 const CLOCK_SKEW_SECS: i64 = 300;
 
-/// What is to change in how a CA's revocation list is looked up; what is absent stays.
+/// What is to change in how a CA's revocation lists are looked up; what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevocationChange {
-    /// What a missing or stale list means.
+    /// What it means that no fresh list covers a certificate.
     pub policy: Option<RevocationPolicy>,
-    /// Whether and from where the list is fetched.
+    /// Whether and from where lists are fetched.
     pub fetching: Option<Fetching>,
     /// A list, by hand.
     pub list: Option<Crl>,
 }
 
-/// Whether and from where a list is fetched.
+/// Whether and from where a CA's lists are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetching {
     /// Not at all.
     Off,
     /// From the distribution point that the CA certificate names; only a root's certificate names its own list.
     OwnPoint,
-    /// From this address.
-    From(CrlAddress),
+    /// From these addresses.
+    From(CrlAddresses),
 }
 
 /// Why a revocation list is not taken.
@@ -54,7 +59,16 @@ pub enum ListRefusal {
     /// Another key signed it.
     #[error("the revocation list is not signed by the CA's key")]
     Signature,
-    /// It is older than the one that is there.
+    /// The CA may not sign lists (RFC 5280 §6.3.3 f).
+    #[error("the key usage of the CA certificate lacks cRLSign, so the CA signs no revocation lists")]
+    NoCrlSign,
+    /// It speaks for no certificate that can appear in a path.
+    #[error(
+        "the revocation list covers no certificate of devices or CAs: its issuing distribution point limits it to \
+         attribute certificates, or cannot be read"
+    )]
+    CoversNothing,
+    /// It is older than one that is there and covers the same.
     #[error("the revocation list (number {found}) is older than the one that is there (number {stored})")]
     Older {
         /// Its number.
@@ -70,10 +84,15 @@ pub enum ListRefusal {
         "the revocation lists of the service instance would be longer than {MAX_REVOCATION_BYTES} bytes together"
     )]
     TooMuch,
+    /// There would be too many.
+    #[error(
+        "the CA has {MAX_LISTS} revocation lists, which is as many as it may have: delete those that are not used"
+    )]
+    TooMany,
 }
 
 impl Provisioning {
-    /// Changes how a CA's list is looked up, and takes a list in.
+    /// Changes how a CA's lists are looked up, and takes a list in.
     pub async fn change_revocation(
         &self,
         instance: &Instance,
@@ -89,9 +108,9 @@ impl Provisioning {
         let changed = |stored: CaCertificate| {
             let fetched_from = match &change.fetching {
                 None => stored.revocation.fetched_from.clone(),
-                Some(Fetching::Off) => None,
-                Some(Fetching::From(address)) => Some(address.clone()),
-                Some(Fetching::OwnPoint) => Some(own_point(&stored.certificate).ok_or_else(no_own_point)?),
+                Some(Fetching::Off) => CrlAddresses::default(),
+                Some(Fetching::From(addresses)) => addresses.clone(),
+                Some(Fetching::OwnPoint) => own_point(&stored.certificate).ok_or_else(no_own_point)?.into(),
             };
             let policy = change.policy.unwrap_or(stored.revocation.policy);
             Ok(CaCertificate { revocation: RevocationSettings { policy, fetched_from }, ..stored })
@@ -100,7 +119,8 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Takes a CA's list in, if it is the CA's and not older than the one that is there.
+    /// Takes a CA's list in, if it is the CA's and none that covers the same is newer. Lists that cover no more than this one
+    /// and are not newer go.
     pub async fn take_revocation_list(
         &self,
         instance: &Instance,
@@ -110,54 +130,115 @@ impl Provisioning {
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
             let ca = authorities.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
-            let (stored, standing) = (authorities.list(name), authorities.list_of(ca));
-            let others = authorities.lists().filter(|list| list.authority != *name);
-            let bytes = others.map(|list| list.crl.der().len()).sum::<usize>() + crl.der().len();
-            acceptable(&ca.certificate, standing.map(|list| &list.crl), &crl, self.clock.now())
-                .and(if bytes > MAX_REVOCATION_BYTES { Err(ListRefusal::TooMuch) } else { Ok(()) })
-                .map_err(|refusal| Error::Invalid(refusal.to_string()))?;
-            let record = self.next(stored.map(|stored| &stored.record))?;
-            let signed_by = ca.certificate.thumbprint().clone();
-            let list = RevocationList { authority: ca.name.clone(), signed_by, crl: crl.clone(), record };
-            let expect = stored.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
-            let put = vec![(expect, Change::PutRevocationList(Box::new(list.clone())))];
-            if self.commit_free(instance, put).await? == Outcome::Applied {
+            let refused = |refusal: ListRefusal| Error::Invalid(refusal.to_string());
+            acceptable(&ca.certificate, &crl, self.clock.now()).map_err(refused)?;
+            let shelf = Shelf::with(&authorities, ca, &crl).map_err(refused)?;
+            let record = self.next(shelf.replaced.map(|stored| &stored.record))?;
+            let list = RevocationList {
+                authority: ca.name.clone(),
+                id: shelf.replaced.map_or_else(|| crl.id().clone(), |stored| stored.id.clone()),
+                signed_by: ca.certificate.thumbprint().clone(),
+                crl: crl.clone(),
+                record,
+            };
+            let expect = shelf.replaced.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
+            let mut changes = vec![(expect, Change::PutRevocationList(Box::new(list.clone())))];
+            changes.extend(
+                shelf.superseded.iter().map(|old| {
+                    (Expect::Following, Change::DeleteRevocationList(name.clone(), old.id.clone()))
+                }),
+            );
+            if self.commit_free(instance, changes).await? == Outcome::Applied {
                 return Ok(list);
             }
         }
         Err(Error::Busy)
     }
 
-    /// Drops a CA's list.
-    pub async fn delete_revocation_list(&self, instance: &Instance, name: &CaReference) -> Result<(), Error> {
+    /// Drops all lists of a CA, or the one of this ID.
+    pub async fn delete_revocation_lists(
+        &self,
+        instance: &Instance,
+        name: &CaReference,
+        id: Option<&str>,
+    ) -> Result<(), Error> {
         self.ca_certificate(instance, name).await?;
-        let delete = vec![(Expect::Present, Change::DeleteRevocationList(name.clone()))];
-        match self.commit_free(instance, delete).await? {
-            Outcome::Applied => Ok(()),
-            _ => Err(Error::NotFound(RecordKind::RevocationList)),
+        let authorities = self.authorities(instance).await?;
+        let lists = authorities.lists_under(name).filter(|list| id.is_none_or(|id| list.id.as_str() == id));
+        let delete = |id: &ListId| (Expect::Anything, Change::DeleteRevocationList(name.clone(), id.clone()));
+        let changes: Vec<_> = lists.map(|list| delete(&list.id)).collect();
+        if changes.is_empty() {
+            return Err(Error::NotFound(RecordKind::RevocationList));
         }
+        self.commit_free(instance, changes).await?;
+        Ok(())
     }
 }
 
-/// Whether a list is the CA's and may take the place of the one that is there.
-fn acceptable(ca: &Certificate, stored: Option<&Crl>, crl: &Crl, now: Timestamp) -> Result<(), ListRefusal> {
+/// What becomes of the lists of a CA when another one comes.
+struct Shelf<'a> {
+    /// The list in whose place it comes: the one of its scope.
+    replaced: Option<&'a RevocationList>,
+    /// Those that say nothing any more that it does not say.
+    superseded: Vec<&'a RevocationList>,
+}
+
+impl<'a> Shelf<'a> {
+    /// Refuses a list that is older than one that covers the same, or for which there is no room. Only a list that covers
+    /// all that another covers takes its place: if the address alone decided, a server on the way could have a list
+    /// replaced by one of another scope, and so hide what it revokes.
+    fn with(authorities: &'a Authorities, ca: &CaCertificate, crl: &Crl) -> Result<Self, ListRefusal> {
+        let stored = || authorities.lists_under(&ca.name).map(Arc::as_ref);
+        let is_of_ca = |list: &&RevocationList| list.signed_by == *ca.certificate.thumbprint();
+        let newer = stored()
+            .filter(is_of_ca)
+            .find(|list| list.crl.scope().includes(crl.scope()) && crl.is_older_than(&list.crl));
+        if let Some(newer) = newer {
+            let number =
+                |crl: &Crl| crl.number().unwrap_or_else(|| format!("none, made {}", crl.this_update()));
+            return Err(ListRefusal::Older { found: number(crl), stored: number(&newer.crl) });
+        }
+        // Those that another certificate of this name signed, and those left from it under the ID, are of no use.
+        let replaced = stored().find(|list| list.crl.scope() == crl.scope() || list.id == *crl.id());
+        let is_superseded = |list: &&RevocationList| {
+            let is_old = crl.scope().includes(list.crl.scope()) && !crl.is_older_than(&list.crl);
+            (is_old || !is_of_ca(list)) && replaced.is_none_or(|replaced| replaced.id != list.id)
+        };
+        let superseded: Vec<_> = stored().filter(is_superseded).collect();
+        let goes = |list: &RevocationList| {
+            list.authority == ca.name
+                && replaced.into_iter().chain(superseded.iter().copied()).any(|it| it.id == list.id)
+        };
+        let bytes =
+            authorities.lists().filter(|list| !goes(list)).map(|list| list.crl.der().len()).sum::<usize>();
+        if bytes + crl.der().len() > MAX_REVOCATION_BYTES {
+            return Err(ListRefusal::TooMuch);
+        }
+        if stored().filter(|list| !goes(list)).count() >= MAX_LISTS {
+            return Err(ListRefusal::TooMany);
+        }
+        Ok(Shelf { replaced, superseded })
+    }
+}
+
+/// Whether a list is the CA's, and says something.
+fn acceptable(ca: &Certificate, crl: &Crl, now: Timestamp) -> Result<(), ListRefusal> {
     if crl.issuer() != ca.subject() {
         return Err(ListRefusal::OtherIssuer(ca.info().subject_name.clone()));
     }
     if !is_list_signed_by(crl.der(), ca) {
         return Err(ListRefusal::Signature);
     }
+    if !may_sign_lists(ca) {
+        return Err(ListRefusal::NoCrlSign);
+    }
+    if crl.scope().is_empty() {
+        return Err(ListRefusal::CoversNothing);
+    }
     if crl.this_update() > now.plus_seconds(CLOCK_SKEW_SECS) {
         return Err(ListRefusal::OfTheFuture(crl.this_update()));
     }
-    match stored {
-        Some(stored) if crl.is_older_than(stored) => {
-            let number =
-                |crl: &Crl| crl.number().unwrap_or_else(|| format!("none, made {}", crl.this_update()));
-            Err(ListRefusal::Older { found: number(crl), stored: number(stored) })
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The address in a root's certificate. That in an intermediate's is of its issuer's list.

@@ -39,6 +39,7 @@ pub(crate) fn instance(scope: &str) -> Instance {
         failover: false,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
         operation_key: key(9),
     }

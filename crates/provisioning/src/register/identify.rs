@@ -41,7 +41,11 @@ impl Provisioning {
             registration_id,
             evidence,
             challenges: &challenges,
-            ca: CaRules { known: &known, require_verified: instance.require_verified_ca },
+            ca: CaRules {
+                known: &known,
+                require_verified: instance.require_verified_ca,
+                crl_max_age: instance.crl_max_age,
+            },
             now: self.clock.now(),
         };
         let judgement = self.judge(&claimant, previous).await?;

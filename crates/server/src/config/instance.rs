@@ -2,8 +2,8 @@
 
 use anyhow::Context;
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, HostName, IdScope, Instance, LinkedHub, PolicyName,
-    RegistrationOwnership, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, CrlMaxAge, HostName, IdScope, Instance, LinkedHub,
+    PolicyName, RegistrationOwnership, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 
@@ -31,6 +31,9 @@ pub struct InstanceConfig {
     /// Whether another enrollment group may take a device over: `movable` or `first-come`. Not in the hosted service.
     #[serde(default)]
     pub registrations: RegistrationOwnership,
+    /// After how many days a revocation list that does not say when the next one is due is stale.
+    #[serde(default, rename = "crl_max_age_days")]
+    pub crl_max_age: CrlMaxAge,
     /// Who may use the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -111,6 +114,7 @@ impl InstanceConfig {
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
             registrations: self.registrations,
+            crl_max_age: self.crl_max_age,
             operation_key,
         })
     }

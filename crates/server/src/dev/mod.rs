@@ -154,6 +154,7 @@ fn instance(
         // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        crl_max_age: model::CrlMaxAge::default(),
         operation_key: state.operation_key.clone(),
     })
 }

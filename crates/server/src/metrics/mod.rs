@@ -143,19 +143,19 @@ impl Metrics {
 
     fn revocation_lists(&self, text: &mut Text, all: &[Seen]) {
         let now = self.clock.now().unix_seconds();
-        let help = "How long ago the revocation list in use was made.";
+        let help = "How long ago the oldest revocation list in use was made.";
         let mut family = text.family(Kind::Gauge, "muster_revocation_list_age_seconds", help);
         for (seen, ca) in all.iter().flat_map(Seen::cas) {
-            if let Some(list) = seen.authorities.list_of(ca) {
-                let age = now - list.crl.this_update().unix_seconds();
-                seen.sample(&mut family, &[("ca", ca.name.as_str())], age);
+            let made = seen.authorities.lists_of(ca).map(|list| list.crl.this_update().unix_seconds());
+            if let Some(oldest) = made.min() {
+                seen.sample(&mut family, &[("ca", ca.name.as_str())], now - oldest);
             }
         }
         let help = "Whether the last attempt to fetch a revocation list failed.";
         let mut family = text.family(Kind::Gauge, "muster_revocation_list_fetch_failed", help);
         for (seen, ca) in all.iter().flat_map(Seen::cas) {
-            if let Some(fetch) = self.provisioning.last_fetch(&seen.instance, ca) {
-                let failed = u8::from(fetch.problem.is_some());
+            let failed = self.provisioning.last_fetches(&seen.instance, ca);
+            if let Some(failed) = failed.iter().map(|fetch| u8::from(fetch.problem.is_some())).max() {
                 seen.sample(&mut family, &[("ca", ca.name.as_str())], failed);
             }
         }

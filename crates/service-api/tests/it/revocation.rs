@@ -5,8 +5,8 @@ use model::Timestamp;
 use provisioning::ports::Clock;
 use serde_json::{Value, json};
 use testkit::{
-    ca::{Authority, Identity, Profile},
-    crl::Revocations,
+    ca::{Authority, Form, Identity, Profile},
+    crl::{Revocations, Scope},
 };
 
 use crate::world::World;
@@ -29,13 +29,14 @@ async fn a_list_is_taken_and_never_an_older_one() {
     let world = with_ca(&ca).await;
     let now = world.clock.now();
     let shown = world.get(LIST).send().await.ok();
-    assert_eq!(shown, json!({"policy": "soft", "fetch": false}));
+    assert_eq!(shown, json!({"policy": "soft", "fetch": false, "lists": []}));
 
     let second = Revocations::made_at(2, now).revoke(ca.device("dev").der());
     let shown = world.put(LIST, &list(&second, &ca)).send().await.ok();
-    assert_eq!(shown["list"]["number"], "02");
-    assert_eq!(shown["list"]["revokedCertificates"], 1);
-    assert_eq!(shown["list"]["isStale"], false);
+    assert_eq!(shown["lists"][0]["number"], "02");
+    assert_eq!(shown["lists"][0]["revokedCertificates"], 1);
+    assert_eq!(shown["lists"][0]["isStale"], false);
+    assert_eq!(shown["lists"][0]["scope"], json!({"certificates": "all"}));
 
     let refusals = [
         (list(&Revocations::made_at(1, now), &ca), "older than the one that is there"),
@@ -57,6 +58,67 @@ async fn a_list_is_taken_and_never_an_older_one() {
     world.get("/certificates/none/revocation").send().await.refused(404_205);
 }
 
+/// A CA that divides what it revokes has a list of each part. One that covers more takes the place of those that cover less.
+#[tokio::test]
+async fn lists_of_several_scopes_stand_beside_each_other() {
+    let ca = Authority::root("Root");
+    let world = with_ca(&ca).await;
+    let now = world.clock.now();
+    let made = |number: u64, scope: Option<Scope>| Revocations { scope, ..Revocations::made_at(number, now) };
+    let before = |list: Revocations| Revocations { this_update: now.plus_seconds(-60), ..list };
+    let shard = |uri| Some(Scope { only_users: true, ..Scope::of(uri) });
+    let (a, b) = ("http://crl.example/a", "http://crl.example/b");
+    let numbers = |shown: &Value| {
+        let lists = shown["lists"].as_array().unwrap().iter();
+        let mut numbers: Vec<_> = lists.map(|list| list["number"].as_str().unwrap().to_owned()).collect();
+        numbers.sort();
+        numbers
+    };
+    let put = async |list_of: Revocations| world.put(LIST, &list(&list_of, &ca)).send().await;
+    assert_eq!(numbers(&put(made(5, shard(a))).await.ok()), ["05"]);
+    let shown = put(made(2, shard(b))).await.ok();
+    assert_eq!(numbers(&shown), ["02", "05"]);
+    let scope_of_b = json!({"certificates": "endEntities", "distributionPoint": [b]});
+    let of_b = shown["lists"].as_array().unwrap().iter().find(|list| list["scope"] == scope_of_b).unwrap();
+    // Each is counted by itself.
+    put(made(4, shard(a))).await.refused(400_002);
+    assert_eq!(numbers(&put(made(3, shard(b))).await.ok()), ["03", "05"]);
+
+    let path = |id: &Value| format!("{LIST}?list={}", id.as_str().unwrap());
+    world.delete(&path(&of_b["id"])).send().await.deleted();
+    world.delete(&path(&of_b["id"])).send().await.refused(404_206);
+    assert_eq!(numbers(&world.get(LIST).send().await.ok()), ["05"]);
+    put(made(3, shard(b))).await.ok();
+
+    // An older complete list hides no newer part; a newer one makes the parts superfluous, and older parts are refused.
+    assert_eq!(numbers(&put(before(made(9, None))).await.ok()), ["03", "05", "09"]);
+    assert_eq!(numbers(&put(made(10, None)).await.ok()), ["0A"]);
+    put(before(made(6, shard(a)))).await.refused(400_002);
+    world.delete(LIST).send().await.deleted();
+
+    for (scope, why) in [
+        (Scope { only_attributes: true, ..Scope::default() }, "covers no certificate of devices or CAs"),
+        (
+            Scope { only_users: true, only_cas: true, ..Scope::default() },
+            "covers no certificate of devices or CAs",
+        ),
+        (Scope { is_indirect: true, ..Scope::default() }, "indirect CRL"),
+    ] {
+        let body = json!({"list": STANDARD.encode(made(11, Some(scope)).der(&ca))});
+        let message = world.put(LIST, &body).send().await.refused(400_002);
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_ca_without_crl_sign_has_no_lists() {
+    let ca = Authority::self_signed(&Profile { form: Form::CaWithoutCrlSign, ..Profile::ca("Root") });
+    let world = with_ca(&ca).await;
+    let body = list(&Revocations::made_at(1, world.clock.now()), &ca);
+    let message = world.put(LIST, &body).send().await.refused(400_002);
+    assert!(message.contains("lacks cRLSign"), "{message}");
+}
+
 #[tokio::test]
 async fn another_certificate_drops_the_list_of_the_one_before() {
     let ca = Authority::root("Root");
@@ -64,25 +126,32 @@ async fn another_certificate_drops_the_list_of_the_one_before() {
     world.put(LIST, &list(&Revocations::made_at(1, world.clock.now()), &ca)).send().await.ok();
     let put = world.put("/certificates/ca", &json!({"certificate": ca.identity().pem()}));
     put.if_match("*").send().await.ok();
-    assert_ne!(world.get(LIST).send().await.ok()["list"], Value::Null, "the same certificate keeps it");
+    assert_ne!(world.get(LIST).send().await.ok()["lists"], json!([]), "the same certificate keeps it");
     let other = json!({"certificate": Authority::root("Root").identity().pem()});
     world.put("/certificates/ca", &other).if_match("*").send().await.ok();
-    assert_eq!(world.get(LIST).send().await.ok()["list"], Value::Null);
+    assert_eq!(world.get(LIST).send().await.ok()["lists"], json!([]));
 }
 
 #[tokio::test]
 async fn settings_stay_when_they_are_left_out() {
     let world = with_ca(&Authority::root("Root")).await;
     let put = async |body: Value| world.put(LIST, &body).send().await.ok();
-    assert_eq!(put(json!({"policy": "hard"})).await, json!({"policy": "hard", "fetch": false}));
-    let from = "http://crl.example/root.crl";
-    let fetching = json!({"policy": "hard", "fetch": true, "fetchedFrom": from});
-    assert_eq!(put(json!({"fetchedFrom": from})).await, fetching);
-    assert_eq!(put(json!({})).await, fetching);
-    assert_eq!(put(json!({"fetch": false})).await, json!({"policy": "hard", "fetch": false}));
+    let off = json!({"policy": "hard", "fetch": false, "lists": []});
+    assert_eq!(put(json!({"policy": "hard"})).await, off);
+    let [from, other] = ["http://crl.example/root.crl", "http://crl.example/other.crl"];
+    let fetching = |from: &[&str]| json!({"policy": "hard", "fetch": true, "fetchedFrom": from, "lists": []});
+    assert_eq!(put(json!({"fetchedFrom": from})).await, fetching(&[from]));
+    assert_eq!(put(json!({})).await, fetching(&[from]));
+    assert_eq!(put(json!({"fetchedFrom": [other, from, other]})).await, fetching(&[other, from]));
+    assert_eq!(put(json!({"fetch": false})).await, off);
+    assert_eq!(put(json!({"fetchedFrom": [from]})).await, fetching(&[from]));
+    assert_eq!(put(json!({"fetchedFrom": []})).await, off);
+    let many: Vec<_> = (0..65).map(|number| format!("http://crl.example/{number}")).collect();
     for (body, why) in [
         (json!({"fetch": true}), "names no distribution point"),
         (json!({"fetchedFrom": "ldap://crl.example/"}), "http or https"),
+        (json!({"fetchedFrom": [from, "ldap://crl.example/"]}), "fetchedFrom[1]: must be an http"),
+        (json!({"fetchedFrom": many}), "fetchedFrom: must be at most 64 addresses"),
     ] {
         let message = world.put(LIST, &body).send().await.refused(400_002);
         assert!(message.contains(why), "{message}");
@@ -97,7 +166,7 @@ async fn a_list_of_a_hundred_thousand_is_uploaded() {
     revocations.serials =
         (0u128..100_000).map(|serial| (1u128 << 120 | serial).to_be_bytes().to_vec()).collect();
     let shown = world.put(LIST, &list(&revocations, &ca)).send().await.ok();
-    assert_eq!(shown["list"]["revokedCertificates"], 100_000);
+    assert_eq!(shown["lists"][0]["revokedCertificates"], 100_000);
 }
 
 #[tokio::test]

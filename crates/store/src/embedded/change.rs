@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use durable::rusqlite::{self, Connection, ToSql};
 use model::{
-    Cleanup, EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, Registration,
+    CaReference, Cleanup, EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, ListId, Registration,
 };
 use provisioning::ports::{Change, Expect, Outcome, StoreError};
 use serde::Serialize;
@@ -53,6 +53,9 @@ enum Listed {
         hub: String,
         due: i64,
     },
+    RevocationList {
+        ca: String,
+    },
 }
 
 impl Prepared {
@@ -74,7 +77,9 @@ impl Prepared {
                 Step::Put(Row::new(documents, place, &record.record.etag, record)?)
             }
             Change::PutRevocationList(record) => {
-                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
+                let row = Row::new(documents, place, &record.record.etag, record)?;
+                let ca = record.authority.key().into_owned();
+                Step::Put(Row { listed: Listed::RevocationList { ca }, ..row })
             }
             Change::PutBlock(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
             Change::PutRegistration(record) => {
@@ -88,7 +93,7 @@ impl Prepared {
             Change::DeleteIndividual(_)
             | Change::DeleteGroup(_)
             | Change::DeleteCertificate(_)
-            | Change::DeleteRevocationList(_)
+            | Change::DeleteRevocationList(..)
             | Change::DeleteBlock(_)
             | Change::DeleteRegistration(_)
             | Change::DeleteCleanup(_) => Step::Delete,
@@ -156,8 +161,8 @@ fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
         Change::DeleteGroup(id) => (&GROUPS, id.key()),
         Change::PutCertificate(record) => (&CERTIFICATES, record.name.key()),
         Change::DeleteCertificate(name) => (&CERTIFICATES, name.key()),
-        Change::PutRevocationList(record) => (&REVOCATION_LISTS, record.authority.key()),
-        Change::DeleteRevocationList(name) => (&REVOCATION_LISTS, name.key()),
+        Change::PutRevocationList(record) => (&REVOCATION_LISTS, list_row(&record.authority, &record.id)),
+        Change::DeleteRevocationList(name, id) => (&REVOCATION_LISTS, list_row(name, id)),
         Change::PutBlock(record) => (&BLOCKS, record.thumbprint.as_str().into()),
         Change::DeleteBlock(thumbprint) => (&BLOCKS, thumbprint.as_str().into()),
         Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
@@ -165,6 +170,12 @@ fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
         Change::PutCleanup(record) => (&CLEANUPS, record.trace.place.key()),
         Change::DeleteCleanup(place) => (&CLEANUPS, place.key()),
     }
+}
+
+/// The ID of the row of a list. The first list of a CA has the CA's name, as when there was one for each; the names of CAs
+/// hold no line feed.
+fn list_row<'a>(authority: &'a CaReference, id: &ListId) -> Cow<'a, str> {
+    if id.is_first() { authority.key() } else { format!("{}\n{id}", authority.key()).into() }
 }
 
 /// The row that a change is about, there or not.
@@ -248,6 +259,7 @@ impl Target<'_> {
                 Listed::Individual { expires } => values.push(expires),
                 Listed::Registration { status, group } => values.extend([status as &dyn ToSql, group]),
                 Listed::Cleanup { hub, due } => values.extend([hub as &dyn ToSql, due]),
+                Listed::RevocationList { ca } => values.push(ca),
             }
         }
         values.extend(version.iter().map(|version| version as &dyn ToSql));

@@ -117,4 +117,10 @@ const FIRST: &str = "
 /// Not released yet: append to it until it is. `tests/it/migration.rs` brings a database of version 1 here.
 const SECOND: &str = "
     -- SQL of version 2, in the order in which it was added.
+
+    -- A CA may have several revocation lists. ca: the name of the CA certificate; id: that name for the list of version 1,
+    -- else that name, a line feed and the ID of the list.
+    ALTER TABLE revocation_lists ADD COLUMN ca TEXT NOT NULL DEFAULT '';
+    UPDATE revocation_lists SET ca = id;
+    CREATE INDEX revocation_lists_of ON revocation_lists (instance, ca);
 ";

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use model::{
     Authorities, Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
-    GroupCertificates, HostName, IdScope, Instance, RevocationList, Sha256Thumbprint,
+    GroupCertificates, HostName, IdScope, Instance, ListId, RevocationList, Sha256Thumbprint,
 };
 use provisioning::ports::{Change, Page, PageRequest};
 
@@ -46,7 +46,7 @@ pub(crate) enum Kept {
     PutCertificate(Arc<CaCertificate>),
     DeleteCertificate(CaReference),
     PutRevocationList(Arc<RevocationList>),
-    DeleteRevocationList(CaReference),
+    DeleteRevocationList(CaReference, ListId),
     PutBlock(Arc<Block>),
     DeleteBlock(Sha256Thumbprint),
 }
@@ -63,7 +63,9 @@ impl Kept {
             Change::PutRevocationList(list) => {
                 Some(Kept::PutRevocationList(Arc::new(RevocationList::clone(list))))
             }
-            Change::DeleteRevocationList(name) => Some(Kept::DeleteRevocationList(name.clone())),
+            Change::DeleteRevocationList(name, id) => {
+                Some(Kept::DeleteRevocationList(name.clone(), id.clone()))
+            }
             Change::PutBlock(block) => Some(Kept::PutBlock(Arc::new(Block::clone(block)))),
             Change::DeleteBlock(thumbprint) => Some(Kept::DeleteBlock(thumbprint.clone())),
             Change::PutIndividual(_)
@@ -86,7 +88,7 @@ impl Kept {
             Kept::PutCertificate(certificate) => authorities.put_certificate(Arc::clone(certificate)),
             Kept::DeleteCertificate(name) => authorities.delete_certificate(name),
             Kept::PutRevocationList(list) => authorities.put_list(Arc::clone(list)),
-            Kept::DeleteRevocationList(name) => authorities.delete_list(name),
+            Kept::DeleteRevocationList(name, id) => authorities.delete_list(name, id),
             Kept::PutBlock(block) => authorities.put_block(Arc::clone(block)),
             Kept::DeleteBlock(thumbprint) => authorities.delete_block(thumbprint),
         }

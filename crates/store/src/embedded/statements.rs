@@ -1,8 +1,8 @@
 //! The SQL that changes records: the same six statements for each table that a commit can change.
 //!
 //! Parameters: `?1` instance, `?2` ID; when writing also `?3` etag and `?4` document, for individual enrollments `?5`
-//! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due. The expected version,
-//! where there is one, comes last.
+//! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due, for revocation lists `?5`
+//! the name of the CA. The expected version, where there is one, comes last.
 
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(crate) const PUT_INSTANCE: &str = "
     INSERT INTO instances (scope, document) VALUES (?1, ?2)
     ON CONFLICT DO UPDATE SET document = excluded.document RETURNING number";
 
-/// Groups, CA certificates, revocation lists and blocks have the same columns.
+/// Groups, CA certificates and blocks have the same columns.
 macro_rules! plain {
     ($table:literal, $delete_dependent:expr) => {
         Statements {
@@ -84,12 +84,23 @@ pub(crate) static INDIVIDUALS: Statements = Statements {
 /// Of groups; the registrations that came through one stay.
 pub(crate) static GROUPS: Statements = plain!("groups", None);
 
-/// Of CA certificates; with one goes its revocation list.
+/// Of CA certificates; with one go its revocation lists.
 pub(crate) static CERTIFICATES: Statements =
-    plain!("certificates", Some("DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2"));
+    plain!("certificates", Some("DELETE FROM revocation_lists WHERE instance = ?1 AND ca = ?2"));
 
 /// Of revocation lists.
-pub(crate) static REVOCATION_LISTS: Statements = plain!("revocation_lists", None);
+pub(crate) static REVOCATION_LISTS: Statements = Statements {
+    table: "revocation_lists",
+    insert: "INSERT INTO revocation_lists (instance, id, etag, document, ca)
+             VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    update: "UPDATE revocation_lists SET etag = ?3, document = ?4, ca = ?5 WHERE instance = ?1 AND id = ?2",
+    update_version: "UPDATE revocation_lists SET etag = ?3, document = ?4, ca = ?5
+                     WHERE instance = ?1 AND id = ?2 AND etag = ?6",
+    delete: "DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2",
+    delete_version: "DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
+    exists: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2",
+    delete_dependent: None,
+};
 
 /// Of blocked certificates.
 pub(crate) static BLOCKS: Statements = plain!("blocks", None);

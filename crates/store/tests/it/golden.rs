@@ -8,8 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Certificate, Crl, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
-    EnrollmentSettings, Instance, PolicyOf, RegistrationIds, RegistrationOwnership, Timestamp, TpmHandover,
+    AllocationPolicy, Certificate, Crl, CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome,
+    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf, RegistrationIds,
+    RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +21,12 @@ use testkit::sample;
 fn instances_are_stored_as_ever() {
     let instance = sample::instance("0ne00000A0A");
     check("instance", &instance);
-    check("instance_first_come", &Instance { registrations: RegistrationOwnership::FirstCome, ..instance });
+    check(
+        "instance_first_come",
+        &Instance { registrations: RegistrationOwnership::FirstCome, ..instance.clone() },
+    );
+    let crl_max_age = CrlMaxAge::try_from(7).unwrap();
+    check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance });
 }
 
 #[test]
@@ -54,6 +60,13 @@ fn what_is_known_of_cas_is_stored_as_ever() {
     check("block_of_key", &sample::key_block(&certificate()));
     let crl = Crl::parse(&fs::read_to_string(directory().join("revocation_list.pem")).unwrap()).unwrap();
     check("revocation_list", &sample::revocation_list("Root of 2026", &crl));
+    let several = RevocationList { id: crl.id().clone(), ..sample::revocation_list("Root of 2026", &crl) };
+    check("revocation_list_of_several", &several);
+    let addresses = ["http://crl.example/1.crl", "http://crl.example/2.crl"];
+    let addresses = addresses.map(|text| CrlAddress::parse(text).unwrap());
+    let mut ca = sample::ca_certificate("Root of 2026", &certificate());
+    ca.revocation.fetched_from = CrlAddresses::new(addresses).unwrap();
+    check("ca_certificate_with_several_addresses", &ca);
 }
 
 #[test]

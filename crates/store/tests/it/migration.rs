@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use durable::Sealer;
 use durable::rusqlite::Connection;
-use model::{Day, Instance, StatusKind};
-use provisioning::ports::{PageRequest, Store};
+use model::{CaReference, Crl, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
+use provisioning::ports::{Change, Commit, Expect, Outcome, PageRequest, Store};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::EmbeddedStore;
+use tempfile::TempDir;
 
 /// The newest version of the tables.
 const NEWEST: u32 = 2;
@@ -110,6 +112,64 @@ async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
     })
 }
 
-fn each<'a, T: Serialize + 'a>(records: impl Iterator<Item = &'a std::sync::Arc<T>>) -> Vec<Value> {
+fn each<'a, T: Serialize + 'a>(records: impl Iterator<Item = &'a Arc<T>>) -> Vec<Value> {
     records.map(|record| json!(**record)).collect()
+}
+
+/// A copy of the database of version 1, which opening changes.
+struct Copy(TempDir);
+
+impl Copy {
+    fn new() -> Copy {
+        let (folder, fixture) = (tempfile::tempdir().unwrap(), fixture());
+        fs::copy(fixture.join("data/muster.db"), folder.path().join("muster.db")).unwrap();
+        fs::copy(fixture.join("data/master.key"), folder.path().join("master.key")).unwrap();
+        Copy(folder)
+    }
+
+    fn open(&self) -> EmbeddedStore {
+        let sealer = Sealer::load_or_create(&self.0.path().join("master.key")).unwrap();
+        EmbeddedStore::open(&self.0.path().join("muster.db"), sealer).unwrap()
+    }
+}
+
+fn fixture() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1"))
+}
+
+fn plant() -> IdScope {
+    IdScope::parse("0ne00000001").unwrap()
+}
+
+async fn lists(store: &EmbeddedStore) -> Vec<Arc<RevocationList>> {
+    store.authorities(&plant()).await.unwrap().lists().cloned().collect()
+}
+
+async fn commit(store: &EmbeddedStore, expect: Expect, change: Change) {
+    let commit = Commit { changes: vec![(expect, change)], operation: None };
+    assert_eq!(store.commit(&plant(), commit).await.unwrap(), [Outcome::Applied]);
+}
+
+#[tokio::test]
+async fn the_one_list_of_a_ca_becomes_the_first_of_several() {
+    let copy = Copy::new();
+    let store = copy.open();
+    let [first] = lists(&store).await.try_into().unwrap();
+    let published = fs::read_to_string(fixture().join("inter.crl")).unwrap();
+    assert_eq!(first.crl, Crl::parse(&published).unwrap());
+    assert_eq!((first.id.clone(), first.authority.as_str()), (ListId::first(), "plant-line-1"));
+
+    // It can be written again, and has room for another one beside it.
+    let version = Expect::Version(first.record.etag.clone());
+    commit(&store, version, Change::PutRevocationList(Box::new(RevocationList::clone(&first)))).await;
+    let second = RevocationList { id: first.crl.id().clone(), ..RevocationList::clone(&first) };
+    commit(&store, Expect::Absent, Change::PutRevocationList(Box::new(second))).await;
+    store.close().await;
+    let store = copy.open();
+    assert_eq!(lists(&store).await.len(), 2);
+
+    let gone = Change::DeleteCertificate(CaReference::parse("plant-line-1").unwrap());
+    commit(&store, Expect::Present, gone).await;
+    store.close().await;
+    assert_eq!(lists(&copy.open()).await, [], "lists go with their CA, the one of version 1, too");
 }

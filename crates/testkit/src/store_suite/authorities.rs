@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Authorities, CaReference, Certificate, Timestamp};
+use model::{Authorities, CaReference, Certificate, ListId, RevocationList, Timestamp};
 use provisioning::ports::{Change, Expect, Outcome};
 
 use super::world::{Versioned, World, put_block, put_certificate, put_group, put_individual, put_list};
@@ -13,19 +13,26 @@ use crate::sample;
 pub(super) async fn come_back(world: World) {
     let root = Authority::root("Root");
     let list = sample::revocation_list("Root of 2026", &no_revocations(&root));
+    let other = RevocationList { id: list.crl.id().clone(), ..list.clone() };
     let certificate = sample::ca_certificate("Root of 2026", &root.certificate());
     let block = sample::block(&root.certificate());
     world
-        .apply([put_certificate(certificate.clone()), put_list(list.clone()), put_block(block.clone())])
+        .apply([
+            put_certificate(certificate.clone()),
+            put_list(list.clone()),
+            put_list(other.clone()),
+            put_block(block.clone()),
+        ])
         .await;
     let check = |authorities: &Authorities| {
         let name = sample::ca_reference("rOOT of 2026");
         assert_eq!(authorities.certificate(&name).map(Arc::as_ref), Some(&certificate));
-        assert_eq!(authorities.list(&name).map(Arc::as_ref), Some(&list));
+        let lists: Vec<_> = authorities.lists_under(&name).map(Arc::as_ref).collect();
+        assert_eq!(lists, [&list, &other]);
         assert_eq!(authorities.block(&block.thumbprint).map(Arc::as_ref), Some(&block));
         let counts =
-            (authorities.certificates().len(), authorities.lists().len(), authorities.blocks().len());
-        assert_eq!(counts, (1, 1, 1));
+            (authorities.certificates().len(), authorities.lists().count(), authorities.blocks().len());
+        assert_eq!(counts, (1, 2, 1));
         assert!(authorities.certificate(&sample::ca_reference("Root of 2027")).is_none());
     };
     check(&*world.authorities().await);
@@ -66,27 +73,30 @@ async fn check_subject(world: &World, of: &Certificate, expected: &[&str]) {
 pub(super) async fn deletion(world: World) {
     let root = Authority::root("Root");
     let put = |name: &str| {
-        [
-            put_certificate(sample::ca_certificate(name, &root.certificate())),
-            put_list(sample::revocation_list(name, &no_revocations(&root))),
-        ]
+        let list = sample::revocation_list(name, &no_revocations(&root));
+        let other = RevocationList { id: list.crl.id().clone(), ..list.clone() };
+        let certificate = sample::ca_certificate(name, &root.certificate());
+        [put_certificate(certificate), put_list(list), put_list(other)]
     };
-    world.apply(put("gone").into_iter().chain(put("kept"))).await;
+    world.apply(put("gone").into_iter().chain(put("gone-too"))).await;
     world.apply([put_block(sample::block(&root.certificate()))]).await;
     let gone = Change::DeleteCertificate(sample::ca_reference("Gone"));
     let wrong = world.commit(vec![(Expect::Version(sample::etag("wrong")), gone.clone())]).await;
     assert_eq!(wrong, [Outcome::OtherVersion]);
-    assert_eq!(world.authorities().await.lists().len(), 2);
+    assert_eq!(world.authorities().await.lists().count(), 4);
 
-    world.apply([gone, Change::DeleteRevocationList(sample::ca_reference("kept"))]).await;
+    // With the certificate go its lists, and no others: its name is the beginning of the other's.
+    world
+        .apply([gone, Change::DeleteRevocationList(sample::ca_reference("gone-too"), ListId::first())])
+        .await;
     let left = |authorities: &Authorities| {
         let names: Vec<_> = authorities.certificates().map(|it| it.name.to_string()).collect();
-        (names, authorities.lists().len(), authorities.blocks().len())
+        (names, authorities.lists().count(), authorities.blocks().len())
     };
-    assert_eq!(left(&*world.authorities().await), (vec!["kept".to_owned()], 0, 1));
+    assert_eq!(left(&*world.authorities().await), (vec!["gone-too".to_owned()], 1, 1));
     world.apply([Change::DeleteBlock(root.certificate().thumbprint().clone())]).await;
     let world = world.reopen().await;
-    assert_eq!(left(&*world.authorities().await), (vec!["kept".to_owned()], 0, 0));
+    assert_eq!(left(&*world.authorities().await), (vec!["gone-too".to_owned()], 1, 0));
 }
 
 pub(super) async fn reference_groups(world: World) {

@@ -103,7 +103,7 @@ const CASES: &[(&str, Case)] = &[
     ("groups that name CA certificates", |w| Box::pin(authorities::reference_groups(w))),
     ("CA certificates, revocation lists and blocks come back", |w| Box::pin(authorities::come_back(w))),
     ("CA certificates by subject", |w| Box::pin(authorities::of_subject(w))),
-    ("a CA certificate takes its revocation list along", |w| Box::pin(authorities::deletion(w))),
+    ("a CA certificate takes its revocation lists along", |w| Box::pin(authorities::deletion(w))),
     ("individual enrollments that expire", |w| Box::pin(authorities::expiring(w))),
     ("attempts come back, each to its instance", |w| Box::pin(attempts::come_back(w))),
     ("of one name the newest attempts are kept", |w| Box::pin(attempts::of_one_the_newest(w))),

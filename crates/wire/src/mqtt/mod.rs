@@ -10,7 +10,6 @@
 mod decode;
 mod encode;
 mod packet;
-mod subscriptions;
 mod topic;
 
 #[cfg(test)]
@@ -24,5 +23,4 @@ pub use packet::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
     Unsubscribe, Will,
 };
-pub use subscriptions::{MAX_FILTER_BYTES, MAX_FILTERS, Subscriptions};
-pub use topic::{filter_matches, filters_overlap, is_filter, is_topic};
+pub use topic::{filter_matches, is_filter, is_topic};

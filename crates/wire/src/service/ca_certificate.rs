@@ -3,8 +3,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
-    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, Crl, CrlAddress, KeyHash,
-    RevocationList, RevocationPolicy, RevocationSettings, TbsHash, Timestamp,
+    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, CoveredCertificates, Crl, CrlAddress,
+    CrlAddresses, CrlMaxAge, CrlScope, KeyHash, PointNames, Reasons, RevocationList, RevocationPolicy,
+    RevocationSettings, TbsHash, Timestamp,
 };
 use serde_json::Value;
 
@@ -74,34 +75,45 @@ pub fn listing_json(items: Vec<Value>) -> Value {
     json.into_value()
 }
 
-/// A change of how a CA's revocation list is looked up, as it was sent.
+/// A change of how a CA's revocation lists are looked up, as it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationBody {
-    /// What a missing or stale list means.
+    /// What it means that no fresh list covers a certificate.
     pub policy: Option<RevocationPolicy>,
-    /// Whether the list is fetched.
+    /// Whether lists are fetched.
     pub fetch: Option<bool>,
     /// From where.
-    pub fetched_from: Option<CrlAddress>,
+    pub fetched_from: Option<CrlAddresses>,
     /// A list.
     pub list: Option<Crl>,
 }
 
-/// Reads `{policy?, fetch?, fetchedFrom?, list?}`.
+/// Reads `{policy?, fetch?, fetchedFrom?, list?}`; `fetchedFrom` is one address or an array of them.
 pub fn parse_revocation(body: &[u8]) -> Result<RevocationBody, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
     Ok(RevocationBody {
         policy: members.word("policy", &POLICIES)?,
         fetch: members.flag("fetch")?,
-        fetched_from: members.parsed("fetchedFrom", CrlAddress::parse)?,
+        fetched_from: addresses(&members)?,
         list: members.parsed("list", Crl::parse)?,
     })
+}
+
+fn addresses(members: &Members<'_>) -> Result<Option<CrlAddresses>, BodyError> {
+    let name = "fetchedFrom";
+    if !members.value(name).is_some_and(Value::is_array) {
+        return Ok(members.parsed(name, CrlAddress::parse)?.map(CrlAddresses::from));
+    }
+    let addresses = members.list(name, CrlAddress::parse)?.map(CrlAddresses::new).transpose();
+    addresses.map_err(|error| members.refuse(name, error))
 }
 
 /// The last attempt to fetch a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchNote {
+    /// From where.
+    pub from: CrlAddress,
     /// When.
     pub at: Timestamp,
     /// Why the list did not come, or was not taken.
@@ -110,37 +122,62 @@ pub struct FetchNote {
     pub next: Timestamp,
 }
 
-/// Writes how a CA's revocation list is looked up, and what is known of the list.
-pub fn revocation_json(
+/// Writes how a CA's revocation lists are looked up, and what is known of each.
+pub fn revocation_json<'a>(
     settings: &RevocationSettings,
-    list: Option<&RevocationList>,
-    last_fetch: Option<FetchNote>,
-    now: Timestamp,
+    lists: impl Iterator<Item = &'a RevocationList>,
+    fetches: Vec<FetchNote>,
+    (max_age, now): (CrlMaxAge, Timestamp),
 ) -> Value {
-    let list = list.map(|list| {
-        let mut json = Object::default();
-        json.put_some("number", list.crl.number())
-            .put("thisUpdate", whole_seconds(list.crl.this_update()))
-            .put_some("nextUpdate", list.crl.next_update().map(whole_seconds))
-            .put("isStale", list.crl.is_stale(now))
-            .put("ageSeconds", now.unix_seconds() - list.crl.this_update().unix_seconds())
-            .put("revokedCertificates", list.crl.len())
-            .put("takenAtUtc", list.record.last_updated.to_string());
-        json.into_value()
-    });
-    let last_fetch = last_fetch.map(|fetch| {
-        let mut json = Object::default();
-        json.put("atUtc", fetch.at.to_string())
-            .put_some("problem", fetch.problem)
-            .put("nextAtUtc", fetch.next.to_string());
-        json.into_value()
-    });
+    let addresses: Vec<Value> = settings.fetched_from.iter().map(|it| it.as_str().into()).collect();
+    let fetches: Vec<Value> = fetches.into_iter().map(fetch_json).collect();
+    let lists: Vec<Value> = lists.map(|list| list_json(list, (max_age, now))).collect();
     let mut json = Object::default();
     json.put("policy", policy_word(settings.policy))
-        .put("fetch", settings.fetched_from.is_some())
-        .put_some("fetchedFrom", settings.fetched_from.as_ref().map(CrlAddress::as_str))
-        .put_some("lastFetch", last_fetch)
-        .put_some("list", list);
+        .put("fetch", !addresses.is_empty())
+        .put_some("fetchedFrom", (!addresses.is_empty()).then_some(addresses))
+        .put_some("fetches", (!fetches.is_empty()).then_some(fetches))
+        .put("lists", lists);
+    json.into_value()
+}
+
+fn fetch_json(fetch: FetchNote) -> Value {
+    let mut json = Object::default();
+    json.put("from", fetch.from.as_str())
+        .put("atUtc", fetch.at.to_string())
+        .put_some("problem", fetch.problem)
+        .put("nextAtUtc", fetch.next.to_string());
+    json.into_value()
+}
+
+fn list_json(list: &RevocationList, (max_age, now): (CrlMaxAge, Timestamp)) -> Value {
+    let mut json = Object::default();
+    json.put("id", list.id.as_str())
+        .put_some("number", list.crl.number())
+        .put("thisUpdate", whole_seconds(list.crl.this_update()))
+        .put_some("nextUpdate", list.crl.next_update().map(whole_seconds))
+        .put("staleAfterUtc", whole_seconds(list.crl.due(max_age)))
+        .put("isStale", list.crl.is_stale(max_age, now))
+        .put("ageSeconds", now.unix_seconds() - list.crl.this_update().unix_seconds())
+        .put("revokedCertificates", list.crl.len())
+        .put("takenAtUtc", list.record.last_updated.to_string())
+        .put("scope", scope_json(list.crl.scope()));
+    json.into_value()
+}
+
+/// Writes what a list covers; a list that covers everything says so by `certificates` alone.
+fn scope_json(scope: &CrlScope) -> Value {
+    let certificates = match scope.certificates() {
+        CoveredCertificates::All => "all",
+        CoveredCertificates::EndEntities => "endEntities",
+        CoveredCertificates::Cas => "cas",
+        CoveredCertificates::None => "none",
+    };
+    let points = scope.point().map(|names| PointNames::texts(names).map(Value::from).collect::<Vec<_>>());
+    let reasons = (scope.reasons() != Reasons::ALL)
+        .then(|| scope.reasons().names().map(Value::from).collect::<Vec<_>>());
+    let mut json = Object::default();
+    json.put("certificates", certificates).put_some("distributionPoint", points).put_some("reasons", reasons);
     json.into_value()
 }
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::read_text;
 use crate::{commands::service::ServiceArgs, output};
@@ -24,18 +25,23 @@ enum CrlCommand {
     Delete(DeleteArgs),
 }
 
-/// Upload a complete revocation list that the CA signed. It must not be older than the one that is there.
+/// Upload revocation lists that the CA signed.
+///
+/// A list takes the place of those that cover no more than it does, and must not be older than one that covers as much. A
+/// CA that divides what it revokes by distribution points has several.
 #[derive(Args)]
-#[command(after_help = "Example:
-  muster certificate crl upload --dev .muster plant-root root.crl")]
+#[command(after_help = "Examples:
+  muster certificate crl upload --dev .muster plant-root root.crl
+  muster certificate crl upload --dev .muster cloud-ca shard-*.crl")]
 struct UploadArgs {
     #[command(flatten)]
     which: Which,
-    /// The list: PEM, or DER.
-    file: PathBuf,
+    /// The lists: PEM, or DER; one in each file.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
-/// Say what it means that a list is missing or stale: let devices through, or refuse them.
+/// Say what it means that no fresh list covers a certificate: let devices through, or refuse them.
 ///
 /// A certificate that a list names is refused under either policy.
 #[derive(Args)]
@@ -57,26 +63,27 @@ enum Policy {
     Hard,
 }
 
-/// Have the service fetch the list on a schedule, or stop that.
+/// Have the service fetch the lists on a schedule, or stop that.
 ///
-/// The address is the CRL distribution point of certificates that the CA issued. A root may name it in its own
+/// The addresses are the CRL distribution points of certificates that the CA issued. A root may name its own in its
 /// certificate; then no address is needed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate crl fetch --dev .muster plant-root --from http://crl.plant.example/root.crl
+  muster certificate crl fetch --dev .muster cloud-ca --from http://crl.example/1.crl --from http://crl.example/2.crl
   muster certificate crl fetch --dev .muster plant-root --off")]
 struct FetchArgs {
     #[command(flatten)]
     which: Which,
-    /// From where: an http or https URL.
+    /// From where: an http or https URL. Given several times, each is fetched; addresses that were there before go.
     #[arg(long, value_name = "URL", conflicts_with = "off")]
-    from: Option<String>,
+    from: Vec<String>,
     /// Not any more.
     #[arg(long)]
     off: bool,
 }
 
-/// Show how the list is looked up, and what is known of it.
+/// Show how the lists are looked up, and what is known of them.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate crl show --dev .muster plant-root")]
@@ -85,16 +92,21 @@ struct ShowArgs {
     which: Which,
 }
 
-/// Drop the list. The policy stays.
+/// Drop the lists of a CA, or one of them. The policy stays.
 #[derive(Args)]
-#[command(after_help = "Example:
-  muster certificate crl delete --dev .muster plant-root")]
+#[command(after_help = "Examples:
+  muster certificate crl delete --dev .muster plant-root
+  muster certificate crl delete --dev .muster cloud-ca --list 5d4c3b2a19080706
+      the ID is the one that `muster certificate crl show` shows")]
 struct DeleteArgs {
     #[command(flatten)]
     which: Which,
+    /// Only the list of this ID.
+    #[arg(long, value_name = "ID")]
+    list: Option<String>,
 }
 
-/// Whose list.
+/// Whose lists.
 #[derive(Args)]
 struct Which {
     #[command(flatten)]
@@ -108,14 +120,8 @@ pub async fn run(args: CrlArgs) -> anyhow::Result<()> {
         CrlCommand::Show(ShowArgs { which }) => {
             return output::json(&which.service.client()?.revocation(&which.name).await?);
         }
-        CrlCommand::Delete(DeleteArgs { which }) => {
-            which.service.client()?.delete_revocation_list(&which.name).await?;
-            return output::line(format_args!("deleted the revocation list of {}", which.name));
-        }
-        CrlCommand::Upload(args) => {
-            let list = read_text(&args.file)?;
-            (args.which, json!({"list": list}))
-        }
+        CrlCommand::Delete(args) => return delete(args).await,
+        CrlCommand::Upload(args) => return upload(args).await,
         CrlCommand::Policy(args) => {
             let policy = match args.policy {
                 Policy::Soft => "soft",
@@ -123,7 +129,30 @@ pub async fn run(args: CrlArgs) -> anyhow::Result<()> {
             };
             (args.which, json!({"policy": policy}))
         }
-        CrlCommand::Fetch(args) => (args.which, json!({"fetch": !args.off, "fetchedFrom": args.from})),
+        CrlCommand::Fetch(args) => {
+            let from = Some(args.from).filter(|from| !from.is_empty());
+            (args.which, json!({"fetch": !args.off, "fetchedFrom": from}))
+        }
     };
     output::json(&which.service.client()?.put_revocation(&which.name, &change).await?)
+}
+
+async fn delete(DeleteArgs { which, list }: DeleteArgs) -> anyhow::Result<()> {
+    which.service.client()?.delete_revocation_lists(&which.name, list.as_deref()).await?;
+    match list {
+        Some(id) => output::line(format_args!("deleted the revocation list {id} of {}", which.name)),
+        None => output::line(format_args!("deleted the revocation lists of {}", which.name)),
+    }
+}
+
+/// Uploads one list after the other; the first that is refused ends it.
+async fn upload(UploadArgs { which, files }: UploadArgs) -> anyhow::Result<()> {
+    let mut client = which.service.client()?;
+    let mut shown = Value::Null;
+    for file in &files {
+        let change = json!({"list": read_text(file)?});
+        let put = client.put_revocation(&which.name, &change).await;
+        shown = put.with_context(|| file.display().to_string())?;
+    }
+    output::json(&shown)
 }

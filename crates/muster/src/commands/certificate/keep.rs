@@ -30,7 +30,7 @@ pub struct UploadArgs {
     verified: bool,
 }
 
-/// Show a CA certificate and how its revocation list is looked up, as JSON.
+/// Show a CA certificate and how its revocation lists are looked up, as JSON.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate show --dev .muster plant-root")]
@@ -41,7 +41,7 @@ pub struct ShowArgs {
     name: String,
 }
 
-/// Delete a CA certificate with its revocation list. Enrollments that name it refuse their devices from then on.
+/// Delete a CA certificate with its revocation lists. Enrollments that name it refuse their devices from then on.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate delete --dev .muster plant-root")]

@@ -1,7 +1,7 @@
 //! Lists: CA certificates, what expires, what is blocked.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     commands::{service::ServiceArgs, table::Table},
@@ -45,38 +45,48 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
     if args.json {
         return output::json(&answer);
     }
-    let rows = answer["value"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let rows: Vec<Value> = answer["value"].as_array().into_iter().flatten().map(with_list_summary).collect();
     let titles: Vec<&str> = columns.iter().map(|(title, _)| *title).collect();
     let mut table = Table::new(&titles);
-    for row in rows {
+    for row in &rows {
         table.add_row(columns.iter().map(|(_, pointer)| cell(row.pointer(pointer))));
     }
     output::table(&table)?;
-    rows.iter().filter_map(unfetched).try_for_each(output::line)?;
+    rows.iter().flat_map(unfetched).try_for_each(output::line)?;
     if answer["more"] == true {
         output::line("there are more; the first to expire are shown")?;
     }
     Ok(())
 }
 
-/// What is to be known of a CA whose revocation list could not be fetched last.
-fn unfetched(ca: &Value) -> Option<String> {
-    let text = |pointer: &str| ca.pointer(pointer).and_then(Value::as_str);
-    let problem = text("/properties/revocation/lastFetch/problem")?;
-    let [name, from, at, next] = [
-        "/name",
-        "/properties/revocation/fetchedFrom",
-        "/properties/revocation/lastFetch/atUtc",
-        "/properties/revocation/lastFetch/nextAtUtc",
-    ]
-    .map(|pointer| text(pointer).unwrap_or_default());
-    let in_use = match text("/properties/revocation/list/thisUpdate") {
-        Some(made) => format!("the list in use was made at {made}"),
+/// A CA with a word about all of its revocation lists: how many, when the oldest was made, whether any is stale.
+fn with_list_summary(row: &Value) -> Value {
+    let mut row = row.clone();
+    let lists = row.pointer("/properties/revocation/lists").and_then(Value::as_array);
+    let Some(lists) = lists.filter(|lists| !lists.is_empty()) else { return row };
+    let oldest = lists.iter().filter_map(|list| list["thisUpdate"].as_str()).min();
+    let is_stale = lists.iter().any(|list| list["isStale"] == true);
+    row["lists"] = json!({"count": lists.len(), "oldest": oldest, "isStale": is_stale});
+    row
+}
+
+/// What is to be known of a CA with revocation lists that could not be fetched last.
+fn unfetched(ca: &Value) -> Vec<String> {
+    let fetches = ca.pointer("/properties/revocation/fetches").and_then(Value::as_array);
+    let name = ca["name"].as_str().unwrap_or_default();
+    let in_use = match ca.pointer("/lists/oldest").and_then(Value::as_str) {
+        Some(made) => format!("the oldest list in use was made at {made}"),
         None => "there is none in use".to_owned(),
     };
-    Some(format!(
-        "{name}: no revocation list came from {from} at {at}: {problem}; {in_use}; next try at {next}"
-    ))
+    let line = |fetch: &Value| {
+        let [from, at, next] =
+            ["from", "atUtc", "nextAtUtc"].map(|it| fetch[it].as_str().unwrap_or_default());
+        let problem = fetch["problem"].as_str()?;
+        Some(format!(
+            "{name}: no revocation list came from {from} at {at}: {problem}; {in_use}; next try at {next}"
+        ))
+    };
+    fetches.into_iter().flatten().filter_map(line).collect()
 }
 
 fn cell(value: Option<&Value>) -> String {
@@ -98,8 +108,9 @@ const CAS: &[Column] = &[
     ("verified", "/properties/isVerified"),
     ("expires", "/properties/expiry"),
     ("CRL policy", "/properties/revocationPolicy"),
-    ("CRL made", "/properties/revocation/list/thisUpdate"),
-    ("stale", "/properties/revocation/list/isStale"),
+    ("CRLs", "/lists/count"),
+    ("oldest made", "/lists/oldest"),
+    ("stale", "/lists/isStale"),
     ("SHA-256", "/properties/sha256Thumbprint"),
 ];
 const EXPIRING: &[Column] = &[

@@ -9,7 +9,7 @@ use model::{
 
 use super::{
     CertificateRefusal, PresentedChain, known, parsed,
-    path::{self, Anchor, Circumstances, Found},
+    path::{self, Anchor, Found},
     rules,
 };
 use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, ownership};
@@ -59,7 +59,7 @@ fn search<'s>(
     anchors: &'s [Anchor<'s, Owner<'s>>],
     claimant: &'s Claimant<'_>,
 ) -> Found<'s, Owner<'s>> {
-    path::nearest(chain, anchors, Circumstances { now: claimant.now, known: claimant.ca.known })
+    path::nearest(chain, anchors, claimant.ca.circumstances(claimant.now))
         .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)))
 }
 

@@ -2,13 +2,15 @@
 //! sent, certificates that are blocked or revoked, and CAs whose owners proved to hold the key.
 
 use model::{
-    Authorities, CaCertificate, CaReference, CertificateParts, Pair, RevocationPolicy, Sha256Thumbprint,
+    Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, Pair, RevocationPolicy,
+    Sha256Thumbprint, Timestamp,
 };
 use x509_parser::certificate::X509Certificate;
 
 use super::{
     CertificateRefusal, PresentedChain, is_same, parsed,
     path::{self, Anchor, Circumstances, Path},
+    revocation::not_revoked,
     rules,
 };
 use crate::attest::{Claimant, Refusal, x509::signature};
@@ -23,6 +25,15 @@ pub struct CaRules<'a> {
     pub known: &'a Authorities,
     /// Whether a group's signing certificate must be a verified CA certificate, or chain to one.
     pub require_verified: bool,
+    /// When a revocation list that does not say when the next one is due is stale.
+    pub crl_max_age: CrlMaxAge,
+}
+
+impl<'a> CaRules<'a> {
+    /// What a search for a path goes by at this time.
+    pub(super) fn circumstances(&self, now: Timestamp) -> Circumstances<'a> {
+        Circumstances { now, known: self.known, crl_max_age: self.crl_max_age }
+    }
 }
 
 /// The stored CA certificates of these names, of their issuers, and so on up.
@@ -87,37 +98,6 @@ pub(super) fn admits_leaf(
     Ok(())
 }
 
-/// All stored certificates of the issuer's key count as one CA, so that a renewed one may have the list.
-fn not_revoked(
-    issuer: &X509Certificate<'_>,
-    certificate: &X509Certificate<'_>,
-    Circumstances { now, known }: Circumstances<'_>,
-) -> Result<(), CertificateRefusal> {
-    let same_key = |ca: &CaCertificate| {
-        ca.certificate.der() == issuer.as_raw()
-            || parsed(&ca.certificate).is_some_and(|ca| ca.public_key().raw == issuer.public_key().raw)
-    };
-    let cas = || known.of_subject(issuer.subject().as_raw()).iter().filter(|ca| same_key(ca));
-    let lists = || cas().filter_map(|ca| known.list_of(ca));
-    for list in lists() {
-        if let Some(revoked) = list.crl.revoked(certificate.raw_serial()) {
-            return Err(CertificateRefusal::Revoked {
-                subject: certificate.subject().to_string(),
-                by: list.authority.clone(),
-                at: revoked.at,
-                reason: revoked.reason.as_str(),
-            });
-        }
-    }
-    let strict = cas().find(|ca| ca.revocation.policy == RevocationPolicy::Hard);
-    match strict {
-        Some(ca) if lists().all(|list| list.crl.is_stale(now)) => {
-            Err(CertificateRefusal::NoFreshList(ca.name.clone()))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Refuses a path whose end is not trusted, or is blocked or revoked by what is above it. The end is trusted when it is
 /// verified, as a CA certificate that the enrollment names must be, or leads to one that is, where the instance asks for
 /// that.
@@ -126,7 +106,7 @@ pub(super) fn trusted<O: Copy>(
     named: Option<&CaCertificate>,
     (chain, claimant): (&PresentedChain<'_>, &Claimant<'_>),
 ) -> Result<(), CertificateRefusal> {
-    let CaRules { known, require_verified } = claimant.ca;
+    let CaRules { known, require_verified, .. } = claimant.ca;
     named.map_or(Ok(()), verified)?;
     let Some(end) = path.certificates.last() else { return Ok(()) };
     let is_vouched_for = named.is_some() || !require_verified || is_verified(end, known);
@@ -135,7 +115,7 @@ pub(super) fn trusted<O: Copy>(
     }
     let names: Vec<_> = chain.issuers().into_iter().chain([end.issuer().as_raw()]).collect();
     let above = completing(&names, known);
-    let circumstances = Circumstances { now: claimant.now, known };
+    let circumstances = claimant.ca.circumstances(claimant.now);
     // Without an anchor the search ends where nothing more is known, or where all that there is refuses.
     match path::onward::<_, ()>(path, (chain, &above), &[], circumstances) {
         Err(refusal) if refusal.is_of_operator() => return Err(refusal),
@@ -160,7 +140,7 @@ fn is_verified(certificate: &X509Certificate<'_>, known: &Authorities) -> bool {
 /// Whether anything is known that could refuse a certificate.
 fn has_refusals(known: &Authorities) -> bool {
     let is_strict = |ca: &CaCertificate| ca.revocation.policy == RevocationPolicy::Hard;
-    known.blocks().len() > 0 || known.lists().len() > 0 || known.certificates().any(|ca| is_strict(ca))
+    known.blocks().len() > 0 || known.lists().next().is_some() || known.certificates().any(|ca| is_strict(ca))
 }
 
 /// The leaf's thumbprint, if it leads to one of the CA certificates of these names, which must be verified.
@@ -173,7 +153,7 @@ pub(in crate::attest) fn led_to_one_of(
     let known = claimant.ca.known;
     unblocked(&chain.leaf, known)?;
     let anchors: Vec<_> = names.iter().filter_map(|name| named(name, known)).collect();
-    let circumstances = Circumstances { now: claimant.now, known };
+    let circumstances = claimant.ca.circumstances(claimant.now);
     match path::nearest(chain, &anchors, circumstances).path {
         Ok(path) => trusted(&path, Some(path.owner), (chain, claimant))?,
         Err(refusal) => {

@@ -8,13 +8,18 @@ pub(super) mod groups;
 pub(super) mod known;
 mod names;
 mod path;
+mod revocation;
 pub mod rules;
 mod signature;
 
 pub use known::CaRules;
+pub use revocation::ListGap;
+pub(crate) use revocation::may_sign_lists;
 pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
-use model::{Authorities, CaReference, Certificate, Pair, RegistrationId, Sha256Thumbprint, Timestamp};
+use model::{
+    Authorities, CaReference, Certificate, CrlMaxAge, Pair, RegistrationId, Sha256Thumbprint, Timestamp,
+};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -96,9 +101,16 @@ pub enum CertificateRefusal {
         /// Why.
         reason: &'static str,
     },
-    /// A CA must have a revocation list and has none that counts.
-    #[error("the revocation list of the CA {0} is missing or stale, and its policy is hard")]
-    NoFreshList(CaReference),
+    /// The lists of a CA with a hard policy do not speak for a certificate that it issued.
+    #[error("no fresh revocation list of the CA {ca} covers {subject}, and its policy is hard: {gap}")]
+    Uncovered {
+        /// The CA.
+        ca: CaReference,
+        /// The certificate.
+        subject: String,
+        /// What is wrong with the lists that there are.
+        gap: ListGap,
+    },
     /// A group's signing certificate is not vouched for.
     #[error(
         "the signing certificate {subject} is not a verified CA certificate of the service instance and does not chain to \
@@ -125,7 +137,7 @@ impl CertificateRefusal {
             self,
             CertificateRefusal::Blocked { .. }
                 | CertificateRefusal::Revoked { .. }
-                | CertificateRefusal::NoFreshList(_)
+                | CertificateRefusal::Uncovered { .. }
         )
     }
 }
@@ -191,7 +203,7 @@ pub(super) fn is_enrolled_leaf(
         return Err(Refusal::OtherCertificate(thumbprint.to_string()));
     }
     rules::device_leaf(&chain.leaf, claimant)?;
-    known::admits_leaf(&chain.leaf, Circumstances { now: claimant.now, known: claimant.ca.known })?;
+    known::admits_leaf(&chain.leaf, claimant.ca.circumstances(claimant.now))?;
     Ok(thumbprint)
 }
 
@@ -220,7 +232,8 @@ pub fn verify<'a>(
     let anchors: Vec<_> =
         anchors.iter().filter_map(parsed).map(|certificate| path::Anchor::for_all(certificate, ())).collect();
     let known = Authorities::default();
-    let path = path::nearest(chain, &anchors, Circumstances { now: question.at, known: &known }).path?;
+    let circumstances = Circumstances { now: question.at, known: &known, crl_max_age: CrlMaxAge::default() };
+    let path = path::nearest(chain, &anchors, circumstances).path?;
     if let Some(purpose) = question.purpose {
         let below_anchor = path.certificates.len() - 1;
         for (at, certificate) in path.certificates.iter().take(below_anchor).enumerate() {

@@ -4,7 +4,7 @@
 //! as issuers first, then the certificates that the device sent, in whatever order it sent them, and the stored ones that
 //! complete them. The first level with an anchor decides. Paths are kept whole, because some rules of an issuer bind everything below it.
 
-use model::{Authorities, Timestamp};
+use model::{Authorities, CrlMaxAge, Timestamp};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
@@ -87,6 +87,8 @@ pub struct Circumstances<'s> {
     pub now: Timestamp,
     /// What blocks and revokes certificates.
     pub known: &'s Authorities,
+    /// When a revocation list that does not say when the next one is due is stale.
+    pub crl_max_age: CrlMaxAge,
 }
 
 /// Searches for the path to the anchor nearest the leaf. What binds the leaf alone is the caller's business.

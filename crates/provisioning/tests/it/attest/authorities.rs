@@ -35,18 +35,21 @@ impl Known {
         self
     }
 
-    fn hard(mut self, name: &str) -> Known {
+    pub(super) fn hard(mut self, name: &str) -> Known {
         let stored = self.authorities.certificate(&sample::ca_reference(name)).unwrap();
-        let revocation = RevocationSettings { policy: RevocationPolicy::Hard, fetched_from: None };
+        let revocation =
+            RevocationSettings { policy: RevocationPolicy::Hard, ..RevocationSettings::default() };
         let changed = CaCertificate { revocation, ..CaCertificate::clone(stored) };
         self.authorities.put_certificate(Arc::new(changed));
         self
     }
 
-    fn list(mut self, name: &str, authority: &Authority, revocations: &Revocations) -> Known {
+    pub(super) fn list(mut self, name: &str, authority: &Authority, revocations: &Revocations) -> Known {
+        let crl = revocations.signed_by(authority);
         self.authorities.put_list(Arc::new(RevocationList {
+            id: crl.id().clone(),
             signed_by: authority.certificate().thumbprint().clone(),
-            ..sample::revocation_list(name, &revocations.signed_by(authority))
+            ..sample::revocation_list(name, &crl)
         }));
         self
     }
@@ -385,7 +388,7 @@ fn what_is_above_a_verified_ca_counts_as_well() {
                 known().list("root", &plant.root, &revoking),
                 Some("Region was revoked by the CA root"),
             ),
-            ("hard", known().hard("root"), Some("the revocation list of the CA root is missing")),
+            ("hard", known().hard("root"), Some("no fresh revocation list of the CA root covers CN=Region")),
             ("blocked", known().blocking(&plant.root.certificate()), Some("CN=Root is blocked")),
         ] {
             for group in &groups {
@@ -408,11 +411,14 @@ fn missing_and_stale_lists_by_policy() {
     let (fresh, stale) = (Revocations::made_at(1, before(10)), Revocations::made_at(1, before(100_000)));
     let soft = || Known::default().ca("root", &root, true);
     let hard = || soft().hard("root");
-    let refused = Err("the revocation list of the CA root is missing or stale");
+    let uncovered = |gap: &str| {
+        format!("no fresh revocation list of the CA root covers CN=dev-1, and its policy is hard: {gap}")
+    };
+    let (missing, all_stale) = (uncovered("there is none"), uncovered("all that there are are stale"));
     check("soft, missing", soft().judge(&groups, &chain), Ok("root"));
     check("soft, stale", soft().list("root", &root, &stale).judge(&groups, &chain), Ok("root"));
-    check("hard, missing", hard().judge(&groups, &chain), refused);
-    check("hard, stale", hard().list("root", &root, &stale).judge(&groups, &chain), refused);
+    check("hard, missing", hard().judge(&groups, &chain), Err(&missing));
+    check("hard, stale", hard().list("root", &root, &stale).judge(&groups, &chain), Err(&all_stale));
     check("hard, fresh", hard().list("root", &root, &fresh).judge(&groups, &chain), Ok("root"));
     // What a stale list names is revoked all the same.
     let revoked = soft().list("root", &root, &stale.revoke(leaf.der()));

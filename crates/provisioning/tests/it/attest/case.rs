@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Certificate, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
-    GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus,
-    RegistrationId, Timestamp,
+    Authorities, Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, EnrollmentSettings,
+    GroupAttestation, GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair,
+    ProvisioningStatus, RegistrationId, Timestamp,
 };
 use provisioning::attest::{
     self, Attested, Claimant, Evidence, Proof, Refusal,
@@ -43,7 +43,7 @@ pub fn knowing<T>(
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
     let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
-    let ca = CaRules { known, require_verified: false };
+    let ca = CaRules { known, require_verified: false, crl_max_age: CrlMaxAge::default() };
     decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, challenges: &[], ca, now })
 }
 

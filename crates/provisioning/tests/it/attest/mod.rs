@@ -3,6 +3,7 @@
 mod authorities;
 mod blocks;
 pub mod case;
+mod crl_scope;
 mod group;
 mod hostile;
 mod individual;

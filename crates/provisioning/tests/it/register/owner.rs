@@ -5,10 +5,10 @@ use std::sync::Arc;
 use model::{
     Admission, CaCertificate, EnrollmentRef, Explanation, GroupAttestation, GroupCertificates,
     IndividualAttestation, IndividualCertificates, IndividualEnrollment, Instance, Pair, RevocationSettings,
-    SignedClaim, TpmAttestation,
+    TpmAttestation,
 };
 use provisioning::{
-    attest::{Evidence, tpm::PresentedTpm},
+    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
     ports::Change,
     register::Described,
 };
