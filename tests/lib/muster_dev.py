@@ -74,6 +74,11 @@ class MusterDev:
         """HostName, SharedAccessKeyName and SharedAccessKey of the service connection string."""
         return parse_connection_string(self.service_connection_string)
 
+    def webhook_key(self) -> str:
+        """The key by which webhooks verify what the service asks."""
+        command = [binary(), "webhook", "key", "--dev", self.directory]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
     def hub(self, host_name: str) -> Hub:
         """The embedded hub that a device was assigned to."""
         return next(hub for hub in self.hubs if hub.host_name == host_name)

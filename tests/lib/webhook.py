@@ -12,25 +12,39 @@ import ssl
 import tempfile
 import threading
 
+import documented
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
-class Webhook:
-    """Answers each request with what `answers` says: a list of (status, body), the last one again and again."""
+VERIFY = documented.python("allocation.md", "is_from_muster")["is_from_muster"]
 
-    def __init__(self, url: str, answers: list[tuple[int, dict]]):
+
+class Webhook:
+    """Answers each request with what `answers` says: a list of (status, body), the last one again and again.
+
+    A request whose signature is not that of the service instance is answered 401, by the code that the documents show.
+    """
+
+    def __init__(self, url: str, answers: list[tuple[int, dict]], key: str, id_scope: str):
         self.url = url
+        self.key = key
+        self.id_scope = id_scope
+        # Each request as it came: the header with its signature, and the body.
+        self.received: list[tuple[str, bytes]] = []
         self.requests: list[dict] = []
         self._answers = answers
         self._lock = threading.Lock()
 
-    def answer(self, request: dict) -> tuple[int, dict]:
-        """Remembers the request, and says what to answer."""
+    def answer(self, path: str, header: str, body: bytes) -> tuple[int, dict]:
+        """Verifies and remembers the request, and says what to answer."""
+        if not VERIFY(header, body, self.key, self.id_scope, self.url):
+            return 401, {}
         with self._lock:
-            self.requests.append(request)
+            self.received.append((header, body))
+            self.requests.append({"path": path, **json.loads(body)})
             return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
     def definition(self) -> dict:
@@ -47,7 +61,8 @@ def serving(dev, *answers: tuple[int, dict]):
         context.load_cert_chain(*_identity(dev, pathlib.Path(directory)))
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        server.webhook = Webhook(f"https://127.0.0.1:{server.server_port}/choose?code=secret", list(answers))
+        url = f"https://127.0.0.1:{server.server_port}/choose?code=secret"
+        server.webhook = Webhook(url, list(answers), dev.webhook_key(), dev.id_scope)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server.webhook
@@ -60,8 +75,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, answer = self.server.webhook.answer({"path": self.path, **body})
+        body = self.rfile.read(int(self.headers["content-length"]))
+        header = self.headers.get("x-muster-signature-v2", "")
+        status, answer = self.server.webhook.answer(self.path, header, body)
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")

@@ -144,7 +144,7 @@ impl Case {
         let Choice::Ask(asked, hubs) = made.choice else { anyhow::bail!("{:?}", made.choice) };
         let asked = CustomAllocation { webhook_url: webhook.url.clone(), ..asked };
         let request = self.request(asked, device, hubs);
-        let outcome = webhook.client.ask(&request).await;
+        let outcome = webhook.client.ask(&self.instance, &request).await;
         let verdict = judge(&self.instance, &request, outcome, 0);
         ensure!(matches!(verdict, Verdict::Assign(..)), "{verdict:?}");
         Ok(())
@@ -200,6 +200,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
+        webhook_key: None,
         operation_key: SymmetricKey::from_bytes(&[7; 32])?,
     })
 }

@@ -46,6 +46,11 @@ impl ServiceClient {
         self.operator().ask(Request::new(Method::POST, &path)).await
     }
 
+    /// Reads the ID scope and the key by which a webhook verifies what it is asked.
+    pub async fn webhook_key(&mut self) -> Result<Value, OperatorError> {
+        self.operator().ask(Request::new(Method::POST, "/webhookKey")).await
+    }
+
     /// Reads how hubs are chosen where an enrollment does not say.
     pub async fn default_allocation_policy(&mut self) -> Result<Value, OperatorError> {
         self.operator().ask(Request::new(Method::GET, "/allocationPolicy")).await

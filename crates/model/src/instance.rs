@@ -34,6 +34,9 @@ pub struct Instance {
     pub crl_max_age: CrlMaxAge,
     /// What the configuration said of the hubs and of how they are chosen, when it was last read.
     pub configured: Configured,
+    /// Signs what webhooks are asked; a key derived from `operation_key` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_key: Option<SymmetricKey>,
     /// Marks the operation IDs that this instance issued.
     pub operation_key: SymmetricKey,
 }

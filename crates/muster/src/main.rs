@@ -38,6 +38,7 @@ enum Command {
     Certificate(commands::certificate::CertificateArgs),
     Registration(commands::registration::RegistrationArgs),
     Usage(commands::usage::UsageArgs),
+    Webhook(commands::webhook::WebhookArgs),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
                 Command::Certificate(args) => commands::certificate::run(args).await,
                 Command::Registration(args) => commands::registration::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
+                Command::Webhook(args) => commands::webhook::run(args).await,
             }
         })
     });

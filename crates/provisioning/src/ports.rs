@@ -408,8 +408,9 @@ pub enum HubError {
 /// The webhooks of custom allocation.
 #[async_trait]
 pub trait AllocationWebhook: Send + Sync {
-    /// Asks the webhook that the request names, once and for a bounded time. Asking twice is harmless.
-    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome;
+    /// Asks the webhook that the request names, in the name of the instance, once and for a bounded time. Asking twice is
+    /// harmless.
+    async fn ask(&self, instance: &Instance, request: &WebhookRequest) -> WebhookOutcome;
 }
 
 /// What came of asking a webhook. The texts complete the sentence "custom allocation failed with".

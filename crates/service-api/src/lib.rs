@@ -138,5 +138,6 @@ async fn dispatch(
         Endpoint::LinkedHubCheck => links::check(api, granted, call).await,
         Endpoint::DefaultPolicyRead => Ok(links::read_default_policy(granted)),
         Endpoint::DefaultPolicyPut => links::put_default_policy(api, granted, call).await,
+        Endpoint::WebhookKey => links::webhook_key(granted),
     }
 }

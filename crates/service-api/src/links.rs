@@ -1,5 +1,5 @@
-//! `/linkedHubs`: the hubs that devices may be assigned to; and `/allocationPolicy`, how they are chosen where an
-//! enrollment does not say. In the hosted service this is the resource manager's; the bodies are as there.
+//! `/linkedHubs`: the hubs that devices may be assigned to; `/allocationPolicy`, how they are chosen where an
+//! enrollment does not say; and `/webhookKey`, for webhooks that choose them. In the hosted service this is the resource manager's; the bodies are as there.
 
 use axum::response::Response;
 use model::{HubName, Instance};
@@ -66,6 +66,13 @@ pub(crate) async fn put_default_policy(
     let draft = parse_allocation_defaults(call.body())?;
     let changed = api.provisioning.set_allocation_defaults(granted.instance(), draft).await?;
     Ok(reply::ok(&defaults_json(&changed)))
+}
+
+/// Tells the key by which a webhook verifies what it is asked in the name of the instance.
+pub(crate) fn webhook_key(granted: &Granted) -> Result<Response, Failure> {
+    let instance = granted.instance();
+    let key = provisioning::allocate::webhook_key(instance)?;
+    Ok(reply::ok(&json!({ "idScope": instance.id_scope, "key": key.to_base64() })))
 }
 
 fn defaults_json(instance: &Instance) -> Value {

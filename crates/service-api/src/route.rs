@@ -53,6 +53,7 @@ pub(crate) enum Endpoint {
     LinkedHubCheck,
     DefaultPolicyRead,
     DefaultPolicyPut,
+    WebhookKey,
 }
 
 impl Endpoint {
@@ -159,6 +160,8 @@ static ROUTES: &[Route] = &[
     route(Method::POST, &["linkedHubs", ID, "check"], Endpoint::LinkedHubCheck, CONFIGURE),
     route(Method::GET, &["allocationPolicy"], Endpoint::DefaultPolicyRead, ANY_READ),
     route(Method::PUT, &["allocationPolicy"], Endpoint::DefaultPolicyPut, CONFIGURE),
+    // As for attestation mechanisms: what tells a key is no GET.
+    route(Method::POST, &["webhookKey"], Endpoint::WebhookKey, CONFIGURE),
 ];
 
 const fn route(
@@ -321,6 +324,7 @@ mod tests {
         check(Method::POST, "/linkedHubs/hub.example/check", Ok((LinkedHubCheck, "hub.example")));
         check(Method::GET, "/allocationPolicy", Ok((DefaultPolicyRead, "")));
         check(Method::PUT, "/allocationPolicy", Ok((DefaultPolicyPut, "")));
+        check(Method::POST, "/webhookkey", Ok((WebhookKey, "")));
     }
 
     #[test]

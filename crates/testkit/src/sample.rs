@@ -49,6 +49,7 @@ pub fn instance(scope: &str) -> Instance {
             failover: true,
             linked_hubs: vec![hub("hub-1.example", HubWay::Embedded, 2, true)],
         },
+        webhook_key: None,
         operation_key: key(3),
     }
 }

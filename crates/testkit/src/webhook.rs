@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use model::WebhookRequest;
+use model::{Instance, WebhookRequest};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 
 /// Gives the outcomes that were queued, in their order; without one it is down.
@@ -37,7 +37,7 @@ impl FakeWebhook {
 
 #[async_trait]
 impl AllocationWebhook for FakeWebhook {
-    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookOutcome {
         let mut state = self.state();
         state.requests.push(request.clone());
         state.outcomes.pop_front().unwrap_or_else(|| WebhookOutcome::Retry("no answer".to_owned()))

@@ -10,24 +10,36 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use model::{SymmetricKey, WebhookRequest};
+use model::{Instance, SymmetricKey, WebhookRequest};
 use net::client::{Call, ClientError, Deadlines, HttpsConnection, within};
-use provisioning::ports::{AllocationWebhook, Clock, WebhookOutcome};
+use provisioning::{
+    Error,
+    allocate::webhook_key,
+    ports::{AllocationWebhook, Clock, WebhookOutcome},
+};
 use rustls::ClientConfig;
 use wire::service::{parse_webhook_answer, webhook_request_json};
 
 use address::Address;
 pub use places::Room;
 use places::{Place, Places};
-pub use signature::{HEADER as SIGNATURE_HEADER, signature};
+pub use signature::{
+    HEADER as SIGNATURE_HEADER, OLD_HEADER as OLD_SIGNATURE_HEADER, old_signature, signature,
+};
+
+/// How a request proves who sends it.
+struct Signatures {
+    new: String,
+    old: Option<String>,
+}
 
 /// How webhooks are called.
 #[derive(Clone)]
 pub struct Settings {
     /// Which certificates they may show; `None` when there is no CA to trust, so that none is called.
     pub tls: Option<Arc<ClientConfig>>,
-    /// What signs requests, so that a webhook can tell them from others'.
-    pub signing_key: Option<SymmetricKey>,
+    /// What signs requests of all instances in the old form besides.
+    pub old_signing_key: Option<SymmetricKey>,
     /// How long one try may take, connecting included. A try that takes longer may be repeated.
     pub time_limit: Duration,
     /// How many requests are under way at once.
@@ -35,9 +47,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Unsigned, with the usual limits.
+    /// Signed in the new form alone, with the usual limits.
     pub fn new(tls: Option<Arc<ClientConfig>>) -> Settings {
-        Settings { tls, signing_key: None, time_limit: TIME_LIMIT, room: Room::default() }
+        Settings { tls, old_signing_key: None, time_limit: TIME_LIMIT, room: Room::default() }
     }
 }
 
@@ -58,17 +70,26 @@ impl WebhookClient {
         WebhookClient { settings, clock, places }
     }
 
-    /// Posts the body, signed if there is a key.
+    fn signatures(&self, instance: &Instance, url: &str, body: &[u8]) -> Result<Signatures, Error> {
+        let (key, now) = (webhook_key(instance)?, self.clock.now());
+        let old_key = self.settings.old_signing_key.as_ref();
+        Ok(Signatures {
+            new: signature(&key, now, (&instance.id_scope, url), body),
+            old: old_key.map(|key| old_signature(key, now, body)),
+        })
+    }
+
+    /// Posts the body with its signatures.
     async fn post(
         &self,
         place: &Place,
         (address, tls): (&Address, &Arc<ClientConfig>),
-        body: Bytes,
+        (body, signatures): (Bytes, Signatures),
     ) -> Result<Response<Bytes>, ClientError> {
         let limit = self.settings.time_limit;
-        let signature = self.settings.signing_key.as_ref().map(|key| signature(key, self.clock.now(), &body));
         let mut headers = vec![("user-agent", "Muster"), ("accept", "application/json")];
-        headers.extend(signature.as_deref().map(|signature| (SIGNATURE_HEADER, signature)));
+        headers.push((SIGNATURE_HEADER, &signatures.new));
+        headers.extend(signatures.old.as_deref().map(|signature| (OLD_SIGNATURE_HEADER, signature)));
         let call = Call {
             method: Method::POST,
             path_and_query: address.path_and_query.clone(),
@@ -84,8 +105,9 @@ impl WebhookClient {
 
 #[async_trait]
 impl AllocationWebhook for WebhookClient {
-    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome {
-        let Some(address) = Address::parse(&request.webhook.webhook_url) else {
+    async fn ask(&self, instance: &Instance, request: &WebhookRequest) -> WebhookOutcome {
+        let url = &request.webhook.webhook_url;
+        let Some(address) = Address::parse(url) else {
             return WebhookOutcome::Failed("a webhookUrl that cannot be called".into());
         };
         let Some(tls) = &self.settings.tls else {
@@ -95,7 +117,11 @@ impl AllocationWebhook for WebhookClient {
             return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
         };
         let body = Bytes::from(webhook_request_json(request).to_string());
-        match self.post(&place, (&address, tls), body).await {
+        let signatures = match self.signatures(instance, url, &body) {
+            Ok(signatures) => signatures,
+            Err(error) => return WebhookOutcome::Failed(error.to_string()),
+        };
+        match self.post(&place, (&address, tls), (body, signatures)).await {
             Ok(response) => read(&response),
             Err(ClientError::BodyTooLong { limit }) => {
                 WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))

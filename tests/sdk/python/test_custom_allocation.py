@@ -1,7 +1,13 @@
 """Devices of azure-iot-device whose hub a webhook chooses: a real HTTPS server, as an Azure Function would be."""
 
+import base64
+import hashlib
+import hmac
 import json
+import subprocess
+import time
 
+import documented
 import pki
 import pytest
 import webhook
@@ -133,3 +139,45 @@ def test_a_webhook_that_fails_fails_a_device_too_that_would_stay(dev, individual
             device.register(dev)
     assert service.device_registration_state.get("webhook-stays")["errorCode"] == 400209
     assert registries[hub].get_device("webhook-stays").device_id == "webhook-stays"
+
+
+NODE = "\nconst [,, ...given] = process.argv; process.exit(isFromMuster(given[0], Buffer.from(given[1]), ...given.slice(2)) ? 0 : 3);"
+
+
+def verified_in_node(header, body, key, scope, url):
+    """What the code that the documents show for Node says."""
+    program = documented.snippet("allocation.md", "javascript", "isFromMuster") + NODE
+    ended = subprocess.run(["node", "-", header, body, key, scope, url], input=program.encode(), check=False)
+    assert ended.returncode in (0, 3)
+    return ended.returncode == 0
+
+
+def signed(key, scope, url, body, at):
+    """The header of another sender who knows this key."""
+    text = f"v2\n{at}\n{scope}\n{url}\n".encode() + body
+    digest = hmac.new(base64.b64decode(key), text, hashlib.sha256).hexdigest()
+    return f"t={at},scope={scope},v2={digest}"
+
+
+def test_a_webhook_verifies_who_asks_it_as_the_documents_show(dev, individual):
+    with webhook.serving(dev, (200, {"iotHubHostName": dev.hubs[0].host_name})) as hook:
+        individual("webhook-signed", hook).register(dev)
+        [(header, body)] = hook.received
+    key, scope, url = hook.key, hook.id_scope, hook.url
+    other_key, now = base64.b64encode(b"b" * 32).decode(), int(time.time())
+    cases = {
+        "the service's own": (header, body, True),
+        "the same by hand": (signed(key, scope, url, body, now), body, True),
+        "another instance's, by its key": (signed(other_key, scope, url, body, now), body, False),
+        "another instance's, as it was signed": (signed(other_key, "0neB", url, body, now), body, False),
+        "for another instance, by one key": (signed(key, "0neB", url, body, now), body, False),
+        "for another webhook": (signed(key, scope, "https://b.example/choose", body, now), body, False),
+        "recorded an hour ago": (signed(key, scope, url, body, now - 3600), body, False),
+        "another body": (header, body + b" ", False),
+        "the old form": (f"t={now},v1=" + "0" * 64, body, False),
+        "none": ("", body, False),
+        "rubbish": ("t=x,v2=é,=", body, False),
+    }
+    for name, (given, text, expected) in cases.items():
+        assert webhook.VERIFY(given, text, key, scope, url) == expected, name
+        assert verified_in_node(given, text, key, scope, url) == expected, name

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use model::{WebhookAnswer, WebhookRequest};
+use model::{Instance, WebhookAnswer, WebhookRequest};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 
 use crate::life::Pulse;
@@ -12,7 +12,7 @@ pub struct SimulatedWebhook(pub Arc<Pulse>);
 
 #[async_trait]
 impl AllocationWebhook for SimulatedWebhook {
-    async fn ask(&self, request: &WebhookRequest) -> WebhookOutcome {
+    async fn ask(&self, _: &Instance, request: &WebhookRequest) -> WebhookOutcome {
         let world = &self.0.world;
         self.0.on_the_way(1..=2000).await;
         let strikes = |in_thousand| world.weather.strikes(in_thousand, &world.dice);

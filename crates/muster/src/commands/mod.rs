@@ -17,6 +17,7 @@ mod service;
 mod table;
 mod target;
 pub mod usage;
+pub mod webhook;
 
 use anyhow::Context;
 

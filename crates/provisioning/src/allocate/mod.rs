@@ -5,6 +5,7 @@ pub mod custom;
 mod hashed;
 mod latency;
 mod situation;
+mod webhook_key;
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ use model::{
 
 use candidates::{Field, wanted};
 pub use situation::{Ailment, Latencies, Situation};
+pub use webhook_key::webhook_key;
 
 /// What an allocation came to, and what it looked at on the way.
 #[derive(Debug, Clone, PartialEq)]

@@ -33,6 +33,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
+        webhook_key: None,
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn instance(scope: &str) -> Instance {
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
         configured: Configured::default(),
+        webhook_key: None,
         operation_key: key(9),
     }
 }

@@ -28,10 +28,12 @@ impl Provisioning {
             let failure = Failure { code: GONE, message: "There is no such service instance.".into() };
             return self.end(run, Ending::failing(&run.registration, failure)).await;
         };
-        let verdict = match (self.webhook.ask(&ask.request).await, stays(&instance, ask, &run.registration)) {
-            (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
-            (outcome, _) => custom::judge(&instance, &ask.request, outcome, run.tries.count),
-        };
+        let verdict =
+            match (self.webhook.ask(&instance, &ask.request).await, stays(&instance, ask, &run.registration))
+            {
+                (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
+                (outcome, _) => custom::judge(&instance, &ask.request, outcome, run.tries.count),
+            };
         match verdict {
             Verdict::Assign(hub, answer) => self.go_on(run, ask, (hub, answer)).await,
             Verdict::Fail(failure) => self.end(run, Ending::failing(&run.registration, failure)).await,

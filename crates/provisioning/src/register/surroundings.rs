@@ -36,6 +36,6 @@ impl Provisioning {
 
     /// Asks a webhook that was asked again `retries` times before, and judges what it says.
     pub async fn ask_webhook(&self, instance: &Instance, request: &WebhookRequest, retries: u32) -> Verdict {
-        custom::judge(instance, request, self.webhook.ask(request).await, retries)
+        custom::judge(instance, request, self.webhook.ask(instance, request).await, retries)
     }
 }

@@ -34,6 +34,8 @@ pub struct InstanceConfig {
     /// After how many days a revocation list that does not say when the next one is due is stale.
     #[serde(default, rename = "crl_max_age_days")]
     pub crl_max_age: CrlMaxAge,
+    /// The key that signs what webhooks are asked, base64 of 16 to 64 bytes; one of the instance's own when absent.
+    pub webhook_key: Option<Secret>,
     /// Who may use the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
@@ -115,8 +117,16 @@ impl InstanceConfig {
             require_verified_ca: self.require_verified_ca,
             registrations: self.registrations,
             crl_max_age: self.crl_max_age,
+            webhook_key: self.webhook_key()?,
             operation_key,
         })
+    }
+}
+
+impl InstanceConfig {
+    fn webhook_key(&self) -> anyhow::Result<Option<SymmetricKey>> {
+        let key = self.webhook_key.as_ref().map(Secret::key).transpose();
+        key.with_context(|| format!("instance {:?}, webhook_key", self.name))
     }
 }
 

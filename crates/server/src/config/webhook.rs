@@ -19,7 +19,7 @@ use super::{Secret, listen::within};
 pub struct WebhookConfig {
     /// The CA certificates that webhooks must chain to, PEM; those that the system trusts when absent.
     pub ca: Option<PathBuf>,
-    /// The key that signs requests, base64 of 16 to 64 bytes; without it they are not signed.
+    /// The key of the old form of signatures, base64 of 16 to 64 bytes. With it both forms are sent, for a transition.
     pub signing_key: Option<Secret>,
     /// How long one try may take, in seconds: 1 to 60.
     #[serde(deserialize_with = "within::<1, 60, _>")]
@@ -40,9 +40,14 @@ impl WebhookConfig {
             Some(path) => Some(trusting(path).context("[webhook]")?),
             None => tls::client_config_of_system().ok(),
         };
+        if self.signing_key.is_some() {
+            tracing::warn!(
+                "[webhook] signing_key: webhooks that verify the old form of signatures take requests of other instances for their own; let them verify x-muster-signature-v2, and remove it"
+            );
+        }
         let key = self.signing_key.as_ref().map(Secret::key).transpose();
         Ok(Settings {
-            signing_key: key.context("[webhook] signing_key")?,
+            old_signing_key: key.context("[webhook] signing_key")?,
             time_limit: Duration::from_secs(u64::from(self.timeout_secs)),
             ..Settings::new(tls)
         })

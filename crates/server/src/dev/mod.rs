@@ -155,6 +155,7 @@ fn instance(
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
+        webhook_key: None,
         operation_key: state.operation_key.clone(),
     })
 }

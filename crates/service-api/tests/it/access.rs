@@ -21,7 +21,11 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
             &["ServiceConfig", "EnrollmentRead", "EnrollmentWrite"]
         }
         (_, path) if path.contains("ertificates") => &["ServiceConfig"],
-        (_, path) if path.starts_with("/linkedHubs") || path == "/allocationPolicy" => &["ServiceConfig"],
+        (_, path)
+            if path.starts_with("/linkedHubs") || ["/allocationPolicy", "/webhookKey"].contains(&path) =>
+        {
+            &["ServiceConfig"]
+        }
         ("DELETE", "/registrations/{id}" | "/cleanups/{id}") | ("POST", "/registrations/{id}/cancel") => {
             &["RegistrationStatusWrite"]
         }

@@ -30,6 +30,20 @@ async fn key_of_far(world: &World) -> u8 {
 }
 
 #[tokio::test]
+async fn each_instance_has_a_webhook_key_of_its_own() {
+    let world = World::new().await;
+    let key = async |scope: &str| {
+        let shown = world.ask(Method::POST, "/webhookKey").of(scope).send().await.ok();
+        assert_eq!(shown["idScope"], scope);
+        shown["key"].as_str().unwrap().to_owned()
+    };
+    let (one, two) = (key("one").await, key("two").await);
+    assert_ne!(one, two);
+    assert_eq!((one.len(), key("one").await), (44, one), "32 bytes, the same each time");
+    world.ask(Method::GET, "/webhookKey").send().await.refused(405_000);
+}
+
+#[tokio::test]
 async fn a_hub_is_linked_looked_at_changed_and_unlinked() {
     let world = World::new().await;
     world.get(FAR).send().await.refused(404_208);

@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use model::{InitialTwin, WebhookAnswer};
-use provisioning::ports::{AllocationWebhook, WebhookOutcome};
+use model::{InitialTwin, Instance, WebhookAnswer};
+use provisioning::{
+    allocate::webhook_key,
+    ports::{AllocationWebhook, WebhookOutcome},
+};
 use serde_json::{Value, json};
 use testkit::{clock::SteppedClock, sample};
-use webhook::{Room, SIGNATURE_HEADER, Settings, signature};
+use webhook::{OLD_SIGNATURE_HEADER, Room, SIGNATURE_HEADER, Settings, old_signature, signature};
 
-use crate::server::{Script, Server, client, request};
+use crate::server::{Heard, Script, Server, client, instance, request};
 
 #[tokio::test]
 async fn asks_as_azure_does_and_reads_the_answer() {
@@ -29,7 +32,6 @@ async fn asks_as_azure_does_and_reads_the_answer() {
     assert_eq!(heard.uri, "/api/choose?code=a%2Fb", "exactly as it was stored");
     assert!(heard.headers["content-type"].to_str().unwrap().starts_with("application/json"));
     assert_eq!(heard.headers["host"], format!("127.0.0.1:{}", server.port));
-    assert_eq!(heard.headers.get(SIGNATURE_HEADER), None);
     let body: Value = serde_json::from_slice(&heard.body).unwrap();
     assert_eq!(body["individualEnrollment"]["registrationId"], "Dev-1");
     assert_eq!(body["deviceRuntimeContext"]["payload"], "from the device");
@@ -38,14 +40,46 @@ async fn asks_as_azure_does_and_reads_the_answer() {
 }
 
 #[tokio::test]
-async fn requests_are_signed_when_there_is_a_key() {
+async fn requests_are_signed_and_in_the_old_form_only_when_asked_for() {
     let server = Server::answering(200, "{}");
-    let key = sample::key(5);
-    let settings = Settings { signing_key: Some(key.clone()), ..server.settings() };
-    assert_eq!(server.ask(settings).await, WebhookOutcome::Answer(WebhookAnswer::default()));
-    let heard = server.heard();
     let now = provisioning::ports::Clock::now(&SteppedClock::default());
-    assert_eq!(heard.headers[SIGNATURE_HEADER], signature(&key, now, &heard.body));
+    let instance = instance("0neA");
+    let (key, url) = (webhook_key(&instance).unwrap(), server.request().webhook.webhook_url);
+    let old_key = sample::key(5);
+    for old_signing_key in [None, Some(old_key.clone())] {
+        let settings = Settings { old_signing_key: old_signing_key.clone(), ..server.settings() };
+        assert_eq!(server.ask(settings).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+        let heard = server.heard();
+        let expected = signature(&key, now, (&instance.id_scope, &url), &heard.body);
+        assert_eq!(heard.headers[SIGNATURE_HEADER], expected);
+        let old = heard.headers.get(OLD_SIGNATURE_HEADER).map(|header| header.to_str().unwrap().to_owned());
+        assert_eq!(old, old_signing_key.map(|key| old_signature(&key, now, &heard.body)));
+    }
+}
+
+/// As the webhook of one instance, which knows its key, ID scope and URL, verifies a request.
+fn passes(heard: &Heard, instance: &Instance, url: &str) -> bool {
+    let now = provisioning::ports::Clock::now(&SteppedClock::default());
+    let key = webhook_key(instance).unwrap();
+    heard.headers[SIGNATURE_HEADER] == signature(&key, now, (&instance.id_scope, url), &heard.body)
+}
+
+#[tokio::test]
+async fn a_request_of_another_instance_or_for_another_url_does_not_pass() {
+    let server = Server::answering(200, "{}");
+    let (a, b) = (instance("0neA"), instance("0neB"));
+    let url = server.request().webhook.webhook_url;
+    let client = client(server.settings());
+    // Tenant B has its own webhook called, or enrolls a device for A's.
+    for (asking, expected) in [(&a, true), (&b, false)] {
+        client.ask(asking, &server.request()).await;
+        let heard = server.heard();
+        assert_eq!(passes(&heard, &a, &url), expected, "{}", asking.id_scope);
+        assert!(passes(&heard, asking, &url));
+        assert!(!passes(&heard, asking, &url.replace("choose", "elsewhere")));
+        let other_body = Heard { body: "{}".into(), ..heard };
+        assert!(!passes(&other_body, asking, &url));
+    }
 }
 
 #[tokio::test]
@@ -76,14 +110,17 @@ async fn statuses_and_what_they_mean() {
 async fn what_cannot_be_reached_is_asked_again() {
     let server = Server::answering(200, "{}");
     let other = Server::answering(200, "{}");
-    let outcome = client(other.settings()).ask(&server.request()).await;
+    let outcome = client(other.settings()).ask(&instance("0neA"), &server.request()).await;
     assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("TLS")), "{outcome:?}");
 
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let outcome = client(server.settings()).ask(&request(&format!("https://127.0.0.1:{closed}/"))).await;
+    let outcome = {
+        let request = request(&format!("https://127.0.0.1:{closed}/"));
+        client(server.settings()).ask(&instance("0neA"), &request).await
+    };
     assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("connect")), "{outcome:?}");
 
-    let outcome = client(Settings::new(None)).ask(&server.request()).await;
+    let outcome = client(Settings::new(None)).ask(&instance("0neA"), &server.request()).await;
     assert!(matches!(outcome, WebhookOutcome::Failed(_)), "{outcome:?}");
 }
 
@@ -125,12 +162,12 @@ async fn a_slow_webhook_keeps_no_other_one_waiting() {
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (client, request) = (client.clone(), slow.request());
-        waiting.spawn(async move { client.ask(&request).await });
+        waiting.spawn(async move { client.ask(&instance("0neA"), &request).await });
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
     let began = Instant::now();
     for _ in 0..5 {
-        let outcome = client.ask(&quick.request()).await;
+        let outcome = client.ask(&instance("0neA"), &quick.request()).await;
         assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -143,11 +180,13 @@ async fn connections_are_kept_and_one_that_was_closed_is_no_failure() {
     let server = Server::answering(200, "{}");
     let client = client(server.settings());
     for _ in 0..3 {
-        assert_eq!(client.ask(&server.request()).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+        let outcome = client.ask(&instance("0neA"), &server.request()).await;
+        assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
     }
     let peers = server.peers();
     assert!(peers.len() == 3 && peers.iter().all(|peer| *peer == peers[0]), "{peers:?}");
 
     let again = server.restarted().await;
-    assert_eq!(client.ask(&again.request()).await, WebhookOutcome::Answer(WebhookAnswer::default()));
+    let outcome = client.ask(&instance("0neA"), &again.request()).await;
+    assert_eq!(outcome, WebhookOutcome::Answer(WebhookAnswer::default()));
 }

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::post;
 use axum::{Extension, Router};
-use model::{CustomAllocation, Enrollment, Presented, WebhookRequest};
+use model::{CustomAllocation, Enrollment, Instance, Presented, WebhookRequest};
 use net::{CancellationToken, Gate, Limits, Peer, Site, bind, tls};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 use serde_json::Value;
@@ -105,7 +105,7 @@ impl Server {
     }
 
     pub async fn ask(&self, settings: Settings) -> WebhookOutcome {
-        client(settings).ask(&self.request()).await
+        client(settings).ask(&instance("0neA"), &self.request()).await
     }
 }
 
@@ -113,6 +113,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+pub fn instance(scope: &str) -> Instance {
+    sample::instance(scope)
 }
 
 pub fn client(settings: Settings) -> WebhookClient {

@@ -1,0 +1,21 @@
+"""The code that the documents show, so that what readers copy is what the tests run."""
+
+import pathlib
+import re
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+
+
+def snippet(document: str, language: str, word: str) -> str:
+    """The block of code in that language which contains the word."""
+    text = (DOCS / document).read_text(encoding="utf-8")
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    [found] = [block for block in blocks if word in block]
+    return found
+
+
+def python(document: str, word: str) -> dict:
+    """The names that a block of Python defines."""
+    names: dict = {}
+    exec(snippet(document, "python", word), names)  # pylint: disable=exec-used
+    return names
