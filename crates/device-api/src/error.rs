@@ -85,6 +85,10 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             Error::Unwritable(_) => {
                 (503_000, "The service cannot store anything now; try again later.".into())
             }
+            // Not 500: the device asks again, and is let in once the record is repaired.
+            Error::Damaged(_) => {
+                (503_001, "What the service knows of this device is damaged; ask its operator.".into())
+            }
             Error::Broken(_) => (500_000, "Internal server error.".into()),
         },
         CallError::UnknownScope(_) | CallError::OtherDevice(_) | CallError::BadToken(_) => {

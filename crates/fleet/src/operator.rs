@@ -68,6 +68,11 @@ impl ServiceClient {
         Operator::new(connection_string, port, trust, SERVICE_API_VERSION).map(ServiceClient)
     }
 
+    /// Passes on what the service warns of beside its answers.
+    pub fn on_warning(self, on_warning: fn(&str)) -> ServiceClient {
+        ServiceClient(Operator { on_warning: Some(on_warning), ..self.0 })
+    }
+
     /// Creates an individual enrollment; the reply shows its keys.
     pub async fn create_enrollment(&mut self, enrollment: &Value) -> Result<Value, OperatorError> {
         let id = member(enrollment, "registrationId")?;
@@ -177,6 +182,7 @@ pub(crate) struct Operator {
     key: SymmetricKey,
     api_version: &'static str,
     connection: Option<HttpsConnection>,
+    on_warning: Option<fn(&str)>,
 }
 
 /// What is asked.
@@ -215,6 +221,7 @@ impl Operator {
             key: SymmetricKey::parse(&connection_string.key)?,
             api_version,
             connection: None,
+            on_warning: None,
         })
     }
 
@@ -247,6 +254,10 @@ impl Operator {
             Call { method, path_and_query, authorization: Some(token.as_str()), if_match, headers, body };
         let response = self.connection().await?.call(call).await.map_err(TransportError::from)?;
         let (head, body) = response.into_parts();
+        let warning = head.headers.get(WARNING).and_then(|warning| warning.to_str().ok());
+        if let (Some(on_warning), Some(warning)) = (self.on_warning, warning) {
+            on_warning(warning);
+        }
         if !head.status.is_success() {
             return Err(OperatorError::Refused(Refusal::read(head.status.as_u16(), &body)));
         }
@@ -293,5 +304,7 @@ fn member<'a>(json: &'a Value, name: &'static str) -> Result<&'a str, OperatorEr
 
 /// What the SDKs give their tokens.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// What is to be known about an answer and has no place in its body.
+const WARNING: &str = "x-muster-warning";
 const SERVICE_API_VERSION: &str = "2021-10-01";
 const HUB_API_VERSION: &str = "2021-04-12";

@@ -21,7 +21,15 @@ impl ListId {
 
     /// The ID of the only list that a CA could have when lists had none.
     pub fn first() -> Self {
-        ListId("0".into())
+        ListId(Self::FIRST.into())
+    }
+
+    /// The text of that ID.
+    pub const FIRST: &str = "0";
+
+    /// The ID that a list is stored under, whether or not the list can be read.
+    pub fn named(text: &str) -> Self {
+        ListId(text.into())
     }
 
     /// Whether it is that one.

@@ -1,6 +1,6 @@
 //! What can go wrong, by who must act. Transports turn each into their own words in one place.
 
-use crate::ports::StoreError;
+use crate::ports::{DamagedRecord, StoreError};
 
 /// An instruction was not carried out; nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,13 +32,16 @@ pub enum Error {
     /// the log.
     #[error("nothing can be stored: {0}")]
     Unwritable(String),
+    /// A record that is needed cannot be read.
+    #[error("{0}")]
+    Damaged(DamagedRecord),
     /// A fault of the service. The text is for the log.
     #[error("internal error: {0}")]
     Broken(String),
 }
 
 /// The kinds of record that a caller can address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKind {
     /// An individual enrollment.
     Enrollment,
@@ -58,6 +61,12 @@ pub enum RecordKind {
     Block,
     /// A linked hub.
     LinkedHub,
+    /// A service instance.
+    Instance,
+    /// A registration that was refused.
+    Attempt,
+    /// A count of operations.
+    Usage,
 }
 
 impl std::fmt::Display for RecordKind {
@@ -72,6 +81,9 @@ impl std::fmt::Display for RecordKind {
             RecordKind::RevocationList => "revocation list",
             RecordKind::Block => "block of the certificate",
             RecordKind::LinkedHub => "linked hub",
+            RecordKind::Instance => "service instance",
+            RecordKind::Attempt => "refused attempt",
+            RecordKind::Usage => "usage count",
         })
     }
 }
@@ -81,6 +93,7 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Busy => Error::Busy,
             StoreError::Unwritable(text) => Error::Unwritable(text),
+            StoreError::Damaged(record) => Error::Damaged(record),
             StoreError::Broken(text) => Error::Broken(text),
         }
     }

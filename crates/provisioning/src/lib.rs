@@ -9,8 +9,10 @@
 pub mod allocate;
 pub mod attest;
 pub mod authorities;
+mod damage;
 pub mod enroll;
 mod error;
+mod hub_health;
 mod latency;
 pub mod link;
 pub mod ports;

@@ -17,6 +17,8 @@ use model::{
 };
 
 use crate::allocate::{Ailment, Latencies};
+pub use crate::damage::{DamagedRecord, KnownDamage};
+pub use crate::hub_health::{Circuit, HubHealth};
 
 /// Durable memory. Everything but the instances themselves belongs to one instance, named by its ID scope.
 #[async_trait]
@@ -63,7 +65,7 @@ pub trait Store: Send + Sync {
         scope: &IdScope,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<IndividualEnrollment>, StoreError>;
+    ) -> Result<Page<IndividualEnrollment>, StoreError>;
 
     /// One enrollment group.
     async fn group(
@@ -88,6 +90,13 @@ pub trait Store: Send + Sync {
 
     /// The groups that name CA certificates of the instance, by ID. Asked for by devices: cheap.
     async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError>;
+
+    /// The groups, CA certificates, revocation lists and blocks of the instance that cannot be read. They are in none of
+    /// the answers above and below that devices ask for, and may have decided otherwise. Asked for by devices: cheap.
+    async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError>;
+
+    /// Every damaged record that was met since the store was opened and is still there, with the ID scope of its instance.
+    async fn known_damage(&self) -> Result<KnownDamage, StoreError>;
 
     /// What the instance knows of CAs. Asked for by devices: cheap.
     async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError>;
@@ -121,14 +130,15 @@ pub trait Store: Send + Sync {
     /// Everything that is to be cleaned up, in the order of the keys of the places.
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError>;
 
-    /// What is to be cleaned up at a hub and may be tried at this time, the longest due first; at most so many.
+    /// What is to be cleaned up at a hub and may be tried at this time, the longest due first; at most so many, of which
+    /// damaged ones take no place.
     async fn cleanups_due(
         &self,
         scope: &IdScope,
         hub: &HubName,
         now: Timestamp,
         at_most: usize,
-    ) -> Result<Vec<Cleanup>, StoreError>;
+    ) -> Result<Page<Cleanup>, StoreError>;
 
     /// How much is to be cleaned up.
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError>;
@@ -143,7 +153,7 @@ pub trait Store: Send + Sync {
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError>;
 
     /// The attempts kept of a name, newest first.
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError>;
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError>;
 
     /// Operations by day and kind, from the first to the last day, both included.
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError>;
@@ -244,6 +254,14 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page continues; absent on the last page.
     pub next: Option<String>,
+    /// What belongs here and cannot be read: a listing names it and goes on.
+    pub damaged: Vec<DamagedRecord>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Page { items: Vec::new(), next: None, damaged: Vec::new() }
+    }
 }
 
 /// The store could not do what it was asked; nothing was changed.
@@ -255,6 +273,9 @@ pub enum StoreError {
     /// It takes no writes, as when its disk is full; trying again helps once somebody has put that right. For the log.
     #[error("the store takes no writes: {0}")]
     Unwritable(String),
+    /// A record is there and cannot be read. It can be deleted.
+    #[error("{0}")]
+    Damaged(DamagedRecord),
     /// It is broken or gone. For the log, not for callers.
     #[error("the store failed: {0}")]
     Broken(String),
@@ -325,45 +346,6 @@ pub enum HubRight {
 impl fmt::Display for HubRight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
-    }
-}
-
-/// How a hub has answered lately.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HubHealth {
-    /// Whether it is called.
-    pub circuit: Circuit,
-    /// Since when; absent while it is as it was when the way was made.
-    pub since: Option<Timestamp>,
-    /// When it is tried again, of an open circuit.
-    pub retry_at: Option<Timestamp>,
-    /// When it last said that it takes no more devices; absent when it has taken one since, or it is time to try.
-    pub full_at: Option<Timestamp>,
-    /// What went wrong last, and when. It may be long ago.
-    pub last_error: Option<(Timestamp, String)>,
-    /// Calls that are under way.
-    pub calls: usize,
-}
-
-/// Whether a hub is called.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Circuit {
-    /// It is.
-    #[default]
-    Closed,
-    /// It is not, because it failed or asked for a pause.
-    Open,
-    /// One call is under way that shows whether it works again; others wait.
-    HalfOpen,
-}
-
-impl fmt::Display for Circuit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Circuit::Closed => "closed",
-            Circuit::Open => "open",
-            Circuit::HalfOpen => "half-open",
-        })
     }
 }
 

@@ -16,8 +16,7 @@ pub(crate) async fn list(api: &ServiceApi, granted: &Granted, call: &Call) -> Re
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
     let page = api.provisioning.list_registrations(granted.instance(), status, request).await?;
-    let items = page.items.iter().map(listed_registration_json).collect();
-    Ok(reply::page(Collection::Registrations, items, limit, page.next.as_deref()))
+    Ok(reply::page(Collection::Registrations, &page, limit, listed_registration_json))
 }
 
 /// `GET /registrations/{id}/explanation`: why a device is where it is.
@@ -44,8 +43,7 @@ pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -
     let limit = request.limit;
     let instance = granted.instance();
     let page = api.provisioning.list_cleanups(instance, request).await?;
-    let items = page.items.iter().map(|cleanup| shown(cleanup, instance)).collect();
-    Ok(reply::page(Collection::Cleanups, items, limit, page.next.as_deref()))
+    Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| shown(cleanup, instance)))
 }
 
 /// `DELETE /cleanups/{hub}%2F{device}`: gives a clean-up up, of a hub that will not come back.

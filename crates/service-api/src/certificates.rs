@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use model::{CaCertificate, CaReference, IfMatch};
+use provisioning::RecordKind;
 use wire::service::{Code, ca_certificate_json, listing_json, parse_ca_certificate, parse_verification};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call, revocation};
@@ -14,7 +15,9 @@ pub(crate) async fn list(api: &ServiceApi, granted: &Granted) -> Result<Response
     let shown = |ca: &Arc<CaCertificate>| {
         ca_certificate_json(ca, Code::Hidden, revocation::of_ca(api, granted, &authorities, ca))
     };
-    Ok(reply::ok(&listing_json(authorities.certificates().map(shown).collect())))
+    let listed = reply::ok(&listing_json(authorities.certificates().map(shown).collect()));
+    let kinds = [RecordKind::CaCertificate, RecordKind::RevocationList];
+    Ok(reply::warned(listed, &api.provisioning.unreadable(granted.instance(), &kinds).await?))
 }
 
 /// Shows a CA certificate.

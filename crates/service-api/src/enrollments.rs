@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use model::{IndividualEnrollment, RegistrationId};
+use provisioning::Error;
 use wire::service::{BulkError, Secrets, SelectAll, bulk_result_json, individual_json};
 
 use crate::{
@@ -31,8 +32,13 @@ pub(crate) async fn read_individual(
 ) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let enrollment: IndividualEnrollment = api.provisioning.read_enrollment(granted.instance(), &id).await?;
-    let registration = api.provisioning.standing_registration(granted.instance(), &id).await?;
-    Ok(reply::ok(&individual_json(&enrollment, registration.as_ref(), Secrets::Hidden)))
+    let (registration, damaged) = match api.provisioning.standing_registration(granted.instance(), &id).await
+    {
+        Err(Error::Damaged(record)) => (None, vec![record]),
+        registration => (registration?, Vec::new()),
+    };
+    let shown = individual_json(&enrollment, registration.as_ref(), Secrets::Hidden);
+    Ok(reply::warned(reply::ok(&shown), &damaged))
 }
 
 /// Creates or replaces an enrollment.
@@ -82,8 +88,7 @@ pub(crate) async fn query<R: Resource>(
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
     let page = api.provisioning.query_enrollments::<R>(granted.instance(), request).await?;
-    let items = page.items.iter().map(|enrollment| enrollment.json(Secrets::Hidden)).collect();
-    Ok(reply::page(R::COLLECTION, items, limit, page.next.as_deref()))
+    Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(Secrets::Hidden)))
 }
 
 /// Changes several enrollments. It succeeds as a call even when no item does.

@@ -85,19 +85,33 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         }
         Error::Busy => return (429_001, "The service is busy; try again later.".into()),
         Error::Invalid(_) => 400_002,
-        Error::NotFound(RecordKind::Enrollment) => 404_201,
-        Error::NotFound(RecordKind::Registration) => 404_202,
-        Error::NotFound(RecordKind::Operation) => 404_203,
-        Error::NotFound(RecordKind::Cleanup) => 404_210,
-        Error::NotFound(RecordKind::EnrollmentGroup) => 404_204,
-        Error::NotFound(RecordKind::CaCertificate) => 404_205,
-        Error::NotFound(RecordKind::RevocationList) => 404_206,
-        Error::NotFound(RecordKind::Block) => 404_207,
-        Error::NotFound(RecordKind::LinkedHub) => 404_208,
+        Error::NotFound(kind) => 404_000 + number_of(*kind),
+        Error::Damaged(record) => {
+            let code = 500_000 + number_of(record.kind);
+            return (code, format!("{record}. Delete it, or restore it: muster store check --help"));
+        }
         Error::Exists(_) => 409_201,
         Error::PreconditionFailed(_) => 412_000,
     };
     (code, error.to_string())
+}
+
+/// What codes about a kind of record end in.
+fn number_of(kind: RecordKind) -> u32 {
+    match kind {
+        RecordKind::Enrollment => 201,
+        RecordKind::Registration => 202,
+        RecordKind::Operation => 203,
+        RecordKind::EnrollmentGroup => 204,
+        RecordKind::CaCertificate => 205,
+        RecordKind::RevocationList => 206,
+        RecordKind::Block => 207,
+        RecordKind::LinkedHub => 208,
+        RecordKind::Cleanup => 210,
+        RecordKind::Instance => 211,
+        RecordKind::Attempt => 212,
+        RecordKind::Usage => 213,
+    }
 }
 
 fn version_problem(version: Option<&str>) -> String {

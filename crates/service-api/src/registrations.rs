@@ -32,8 +32,7 @@ pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> R
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
     let page = api.provisioning.query_registrations(granted.instance(), &group, request).await?;
-    let items = page.items.iter().map(registration_state).collect();
-    Ok(reply::page(Collection::Registrations, items, limit, page.next.as_deref()))
+    Ok(reply::page(Collection::Registrations, &page, limit, registration_state))
 }
 
 /// Shows the last registrations under a name that were refused, and why; also of a name that was never let in. Not part of
@@ -41,5 +40,5 @@ pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> R
 pub(crate) async fn attempts(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let attempts = api.provisioning.attempts(granted.instance(), &id).await?;
-    Ok(reply::ok(&attempts_json(&attempts)))
+    Ok(reply::warned(reply::ok(&attempts_json(&attempts.items)), &attempts.damaged))
 }

@@ -2,6 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use provisioning::ports::{DamagedRecord, Page};
 use serde_json::Value;
 use wire::{device::ErrorBody, service::Collection};
 
@@ -14,6 +15,12 @@ const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count");
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
+
+/// What is to be known about an answer and has no place in its body. Not part of the hosted service's API.
+const WARNING: HeaderName = HeaderName::from_static("x-muster-warning");
+
+/// Damaged records that are named in one answer: the header stays below what clients take.
+const MAX_NAMED: usize = 10;
 
 /// When to come back if the service is busy, in seconds; the range that every SDK honours is 2 to 5.
 const RETRY_AFTER_SECS: u32 = 2;
@@ -30,13 +37,36 @@ pub(crate) fn deleted() -> Response {
     response
 }
 
+/// Names records that belong into an answer and cannot be read, in a header: bodies stay what clients know.
+pub(crate) fn warned(mut response: Response, damaged: &[DamagedRecord]) -> Response {
+    if damaged.is_empty() {
+        return response;
+    }
+    let named = damaged.iter().take(MAX_NAMED).map(ToString::to_string);
+    let mut text = named.collect::<Vec<_>>().join("; ");
+    if damaged.len() > MAX_NAMED {
+        text.push_str(&format!("; and {} more", damaged.len() - MAX_NAMED));
+    }
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(WARNING, value);
+    }
+    response
+}
+
 /// A page of a listing. The continuation is left out on the last page: some clients would follow an empty one.
-pub(crate) fn page(collection: Collection, items: Vec<Value>, limit: usize, next: Option<&str>) -> Response {
-    let mut response = ok(&Value::Array(items));
+pub(crate) fn page<T>(
+    collection: Collection,
+    page: &Page<T>,
+    limit: usize,
+    shown: impl Fn(&T) -> Value,
+) -> Response {
+    let items = page.items.iter().map(shown).collect();
+    let mut response = warned(ok(&Value::Array(items)), &page.damaged);
     let headers = response.headers_mut();
     headers.insert(ITEM_TYPE, HeaderValue::from_static(collection.item_type()));
     headers.insert(MAX_ITEM_COUNT, HeaderValue::from(limit));
     // A token is base64, which a header can hold.
+    let next = page.next.as_deref();
     if let Some(Ok(token)) = next.map(|next| HeaderValue::from_str(&collection.continuation(next))) {
         headers.insert(CONTINUATION, token);
     }

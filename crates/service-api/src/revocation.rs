@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use model::{Authorities, CaCertificate, Sha256Thumbprint};
+use provisioning::RecordKind;
 use provisioning::authorities::{BlockDraft, Fetching, Holder, RevocationChange};
 use serde_json::Value;
 use wire::service::{
@@ -64,7 +65,9 @@ pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 /// Lists blocked certificates by thumbprint.
 pub(crate) async fn blocks(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
     let authorities = api.provisioning.authorities(granted.instance()).await?;
-    Ok(reply::ok(&listing_json(authorities.blocks().map(|block| block_json(block)).collect())))
+    let listed = reply::ok(&listing_json(authorities.blocks().map(|block| block_json(block)).collect()));
+    let damaged = api.provisioning.unreadable(granted.instance(), &[RecordKind::Block]).await?;
+    Ok(reply::warned(listed, &damaged))
 }
 
 /// Blocks the certificate whose thumbprint is in the path.
@@ -100,7 +103,7 @@ pub(crate) async fn expiring(api: &ServiceApi, granted: &Granted, call: &Call) -
     });
     let mut json = listing_json(items.collect());
     json["more"] = expiring.more.into();
-    Ok(reply::ok(&json))
+    Ok(reply::warned(reply::ok(&json), &expiring.damaged))
 }
 
 fn thumbprint(call: &Call) -> Result<Sha256Thumbprint, Failure> {

@@ -125,7 +125,9 @@ impl Login {
     fn refused(&self, error: &CallError) -> SaslStep {
         self.api.refusal(self.transport, error, &concerning(self.peer.addr.ip(), Some(&self.address)));
         SaslStep::Refused(match error {
-            CallError::Refused(Error::Busy | Error::Unwritable(_)) => SaslCode::SystemTemporary,
+            CallError::Refused(Error::Busy | Error::Unwritable(_) | Error::Damaged(_)) => {
+                SaslCode::SystemTemporary
+            }
             CallError::Refused(Error::Broken(_)) => SaslCode::System,
             _ => SaslCode::Auth,
         })

@@ -14,7 +14,9 @@ use model::{
     IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, Status,
     StatusKind, Timestamp, UsageRow,
 };
-use provisioning::ports::{Change, Commit, Outcome, Page, PageRequest, Store, StoreError};
+use provisioning::ports::{
+    Change, Commit, DamagedRecord, KnownDamage, Outcome, Page, PageRequest, Store, StoreError,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::life::Pulse;
@@ -210,7 +212,7 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<IndividualEnrollment>, StoreError> {
+    ) -> Result<Page<IndividualEnrollment>, StoreError> {
         self.reach(self.pulse.world.disk.individuals_expiring(scope, until, limit)).await
     }
 
@@ -244,6 +246,14 @@ impl Store for SimulatedStore {
 
     async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
         self.reach(self.pulse.world.disk.authorities(scope)).await
+    }
+
+    async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
+        self.reach(self.pulse.world.disk.unreadable(scope)).await
+    }
+
+    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
+        self.reach(self.pulse.world.disk.known_damage()).await
     }
 
     async fn registration(
@@ -290,7 +300,7 @@ impl Store for SimulatedStore {
         hub: &HubName,
         now: Timestamp,
         at_most: usize,
-    ) -> Result<Vec<Cleanup>, StoreError> {
+    ) -> Result<Page<Cleanup>, StoreError> {
         self.reach(self.pulse.world.disk.cleanups_due(scope, hub, now, at_most)).await
     }
 
@@ -308,7 +318,7 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk.keep_attempts(scope, attempts)).await
     }
 
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError> {
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
         self.reach(self.pulse.world.disk.attempts(scope, id)).await
     }
 

@@ -8,6 +8,7 @@ use server::dev::DevInfo;
 use wire::sas::ConnectionString;
 
 use super::target::trust;
+use crate::output;
 
 /// The endpoint, given by a connection string or as the folder of an emulator.
 #[derive(Args)]
@@ -38,7 +39,8 @@ impl ServiceArgs {
             (None, None) => anyhow::bail!("--dev or --connection-string is needed"),
         };
         let connection = ConnectionString::parse(&connection)?;
-        Ok(ServiceClient::new(&connection, HTTPS, trust(ca_file.as_deref())?)?)
+        let client = ServiceClient::new(&connection, HTTPS, trust(ca_file.as_deref())?)?;
+        Ok(client.on_warning(|warning| output::note(format_args!("muster: warning: {warning}"))))
     }
 }
 

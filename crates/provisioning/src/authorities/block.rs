@@ -30,6 +30,7 @@ pub struct BlockDraft {
 impl Provisioning {
     /// Blocks a certificate, or changes a block that is there. It counts from the next registration on.
     pub async fn block(&self, instance: &Instance, draft: &BlockDraft) -> Result<Block, Error> {
+        self.reject_unreadable(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
             let stored = authorities.block(&draft.thumbprint);

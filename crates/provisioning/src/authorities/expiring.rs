@@ -8,7 +8,7 @@ use model::{
 use crate::{
     Error, Provisioning,
     enroll::{MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS},
-    ports::PageRequest,
+    ports::{DamagedRecord, Page, PageRequest},
 };
 
 /// Most certificates in one answer.
@@ -21,6 +21,8 @@ pub struct Expiring {
     pub certificates: Vec<ExpiringCertificate>,
     /// Whether there may be more.
     pub more: bool,
+    /// Records that cannot be read, whose certificates may expire as well.
+    pub damaged: Vec<DamagedRecord>,
 }
 
 /// A certificate, and who holds it.
@@ -60,8 +62,10 @@ impl Provisioning {
                 found.extend(held(pair, &Holder::Group(group.group_id)));
             }
         }
-        let leaves = self.store.individuals_expiring(scope, until, MAX_EXPIRING).await?;
-        let mut more = leaves.len() == MAX_EXPIRING;
+        let Page { items: leaves, mut damaged, .. } =
+            self.store.individuals_expiring(scope, until, MAX_EXPIRING).await?;
+        damaged.extend(self.store.unreadable(scope).await?.iter().cloned());
+        let mut more = leaves.len() + damaged.len() >= MAX_EXPIRING;
         for enrollment in leaves {
             if let IndividualAttestation::X509(IndividualCertificates::Client(pair)) = &enrollment.attestation
             {
@@ -72,7 +76,7 @@ impl Provisioning {
         found.sort_by_key(|it| it.certificate.info().not_after);
         more |= found.len() > MAX_EXPIRING;
         found.truncate(MAX_EXPIRING);
-        Ok(Expiring { certificates: found, more })
+        Ok(Expiring { certificates: found, more, damaged })
     }
 }
 

@@ -31,6 +31,7 @@ impl Provisioning {
         draft: &CaCertificateDraft,
         if_match: Option<&IfMatch>,
     ) -> Result<CaCertificate, Error> {
+        self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
             let stored = authorities.certificate(name);

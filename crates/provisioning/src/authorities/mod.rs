@@ -23,7 +23,7 @@ pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, Rev
 
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Change, Commit, DamagedRecord, Expect, Outcome},
 };
 
 /// How often a change of any version is tried again when the record changes at the same moment.
@@ -42,7 +42,33 @@ impl Provisioning {
         name: &CaReference,
     ) -> Result<Arc<CaCertificate>, Error> {
         let authorities = self.authorities(instance).await?;
-        authorities.certificate(name).cloned().ok_or(Error::NotFound(RecordKind::CaCertificate))
+        if let Some(found) = authorities.certificate(name) {
+            return Ok(Arc::clone(found));
+        }
+        self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
+        Err(Error::NotFound(RecordKind::CaCertificate))
+    }
+
+    /// The records of these kinds that cannot be read, of those that every device is judged by.
+    pub async fn unreadable(
+        &self,
+        instance: &Instance,
+        kinds: &[RecordKind],
+    ) -> Result<Vec<DamagedRecord>, Error> {
+        let unreadable = self.store.unreadable(&instance.id_scope).await?;
+        Ok(unreadable.iter().filter(|record| kinds.contains(&record.kind)).cloned().collect())
+    }
+
+    /// Refuses to go on without a record that is there and cannot be read.
+    pub(crate) async fn reject_unreadable(
+        &self,
+        instance: &Instance,
+        kind: RecordKind,
+        id: &str,
+    ) -> Result<(), Error> {
+        let unreadable = self.store.unreadable(&instance.id_scope).await?;
+        let found = unreadable.iter().find(|record| record.is(kind, id));
+        found.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
     }
 
     /// Makes changes that count as no operation; the outcome is that of the first.

@@ -127,6 +127,11 @@ impl Provisioning {
         name: &CaReference,
         crl: Crl,
     ) -> Result<RevocationList, Error> {
+        // One that cannot be read may be newer, and may stand where this one belongs.
+        let unreadable = self.unreadable(instance, &[RecordKind::RevocationList]).await?;
+        if let Some(record) = unreadable.into_iter().find(|record| record.list_of(name).is_some()) {
+            return Err(Error::Damaged(record));
+        }
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
             let ca = authorities.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
@@ -162,11 +167,18 @@ impl Provisioning {
         name: &CaReference,
         id: Option<&str>,
     ) -> Result<(), Error> {
-        self.ca_certificate(instance, name).await?;
+        match self.ca_certificate(instance, name).await {
+            // Its lists can be dropped all the same.
+            Ok(_) | Err(Error::Damaged(_)) => {}
+            Err(error) => return Err(error),
+        }
         let authorities = self.authorities(instance).await?;
-        let lists = authorities.lists_under(name).filter(|list| id.is_none_or(|id| list.id.as_str() == id));
-        let delete = |id: &ListId| (Expect::Anything, Change::DeleteRevocationList(name.clone(), id.clone()));
-        let changes: Vec<_> = lists.map(|list| delete(&list.id)).collect();
+        let damaged = self.unreadable(instance, &[RecordKind::RevocationList]).await?;
+        let damaged = damaged.iter().filter_map(|record| record.list_of(name));
+        let lists = authorities.lists_under(name).map(|list| list.id.clone()).chain(damaged);
+        let lists = lists.filter(|list| id.is_none_or(|id| list.as_str() == id));
+        let delete = |id: ListId| (Expect::Anything, Change::DeleteRevocationList(name.clone(), id));
+        let changes: Vec<_> = lists.map(delete).collect();
         if changes.is_empty() {
             return Err(Error::NotFound(RecordKind::RevocationList));
         }

@@ -158,7 +158,8 @@ impl Enrollment for EnrollmentGroup {
             return Ok(Some(MAX_SYMMETRIC_KEY_GROUPS.saturating_sub(with_keys)));
         }
         let all = PageRequest { after: None, limit: MAX_SYMMETRIC_KEY_GROUPS + MAX_X509_GROUPS };
-        let with_certificates = store.groups(scope, all).await?.items.len().saturating_sub(with_keys);
+        let all = store.groups(scope, all).await?;
+        let with_certificates = (all.items.len() + all.damaged.len()).saturating_sub(with_keys);
         Ok(Some(MAX_X509_GROUPS.saturating_sub(with_certificates)))
     }
 }

@@ -17,7 +17,7 @@ use super::RegisterRequest;
 use crate::{
     Error, Provisioning,
     attest::{self, Judgement, Proof},
-    ports::ATTEMPTS_OF_ONE,
+    ports::{ATTEMPTS_OF_ONE, Page},
 };
 
 /// The most attempts that wait to be written, of one instance: of a whole fleet that fails at once, enough to see why.
@@ -113,10 +113,10 @@ impl Provisioning {
     }
 
     /// The last attempts under a name that were refused, newest first; also those that wait to be written.
-    pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Vec<Attempt>, Error> {
-        let mut attempts = self.store.attempts(&instance.id_scope, id).await?;
-        attempts.splice(0..0, self.refused.of(&instance.id_scope, id));
-        attempts.truncate(ATTEMPTS_OF_ONE);
-        Ok(attempts)
+    pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Page<Attempt>, Error> {
+        let mut kept = self.store.attempts(&instance.id_scope, id).await?;
+        kept.items.splice(0..0, self.refused.of(&instance.id_scope, id));
+        kept.items.truncate(ATTEMPTS_OF_ONE);
+        Ok(kept)
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, Provisioning,
     attest::{Attested, Proof, tpm},
-    ports::{Change, Expect},
+    ports::{Change, Expect, StoreError},
     record,
 };
 
@@ -150,7 +150,12 @@ impl Provisioning {
         let waiting = match order.twin.keeps() {
             // Where a device lives, nothing waits to be removed.
             true => None,
-            false => self.store.cleanup(&instance.id_scope, &order.place()).await?,
+            false => match self.store.cleanup(&instance.id_scope, &order.place()).await {
+                // It goes when the device takes its place. What was told there before is not known any more: at worst the
+                // device is left alone one day where it should be removed.
+                Err(StoreError::Damaged(_)) => None,
+                waiting => waiting?,
+            },
         };
         let waiting = waiting.map(|cleanup| cleanup.trace);
         Ok(Work::Order(Box::new(leaving::knowing(order, leaving, waiting))))

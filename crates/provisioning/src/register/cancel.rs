@@ -8,7 +8,7 @@ use model::{
 use super::{carry_out::Ending, leaving, step::Step};
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Change, Commit, DamagedRecord, Expect, Outcome},
 };
 
 /// How often a change of any version is tried again when the record changes at the same moment.
@@ -59,7 +59,12 @@ impl Provisioning {
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         for _ in 0..MAX_RACES {
-            let found = self.expected(instance, &id, if_match.as_ref()).await?;
+            let found = match self.expected(instance, &id, if_match.as_ref()).await {
+                Err(Error::Damaged(record)) => {
+                    return self.delete_unread_registration(instance, id, if_match, record).await;
+                }
+                found => found?,
+            };
             let expect = Expect::Version(found.record.etag.clone());
             let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()))
                 .leaving(leaving::leave(Some(&found)).trace, CleanupCause::Deleted)
@@ -69,6 +74,34 @@ impl Provisioning {
             }
         }
         Err(Error::Busy)
+    }
+
+    /// Deletes a registration that cannot be read. Which hub has its device is not known: the device stays there, as that
+    /// of any registration that is deleted; what an assignment under way may have left at a hub is not cleaned up.
+    async fn delete_unread_registration(
+        &self,
+        instance: &Instance,
+        id: RegistrationId,
+        if_match: Option<IfMatch>,
+        record: DamagedRecord,
+    ) -> Result<(), Error> {
+        let expect = match if_match {
+            Some(IfMatch::Version(etag)) => Expect::Version(etag),
+            None | Some(IfMatch::Any) => Expect::Present,
+        };
+        let commit = Commit {
+            changes: vec![(expect, Change::DeleteRegistration(id.clone()))],
+            operation: Some((OperationKind::RegistrationDelete, self.clock.now().day())),
+        };
+        match self.store.commit(&instance.id_scope, commit).await?.first() {
+            Some(Outcome::Applied) => {
+                let (scope, reason) = (&instance.id_scope, record.reason);
+                tracing::warn!(instance.id_scope = %scope, registration.id = %id, reason, "deleted a damaged registration: its device stays at the hub that has it");
+                Ok(())
+            }
+            Some(Outcome::Missing) => Err(Error::NotFound(RecordKind::Registration)),
+            _ => Err(Error::PreconditionFailed(RecordKind::Registration)),
+        }
     }
 
     /// Gives a clean-up up. For hubs that will not come back: the device stays there, if it is there.

@@ -62,8 +62,9 @@ impl Provisioning {
 
     /// A page of an instance's runs that are not finished, whether or not somebody is at them.
     pub async fn unfinished_of(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Run>, Error> {
-        let Page { items, next } = self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
-        Ok(Page { items: items.iter().filter_map(|found| Run::found(scope, found)).collect(), next })
+        let Page { items, next, damaged } =
+            self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
+        Ok(Page { items: items.iter().filter_map(|found| Run::found(scope, found)).collect(), next, damaged })
     }
 
     async fn try_to_carry_out(&self, run: &Run) -> Result<Ended, Error> {

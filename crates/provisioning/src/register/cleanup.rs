@@ -38,7 +38,7 @@ impl Provisioning {
         hub: &HubName,
         at_most: usize,
     ) -> Result<Vec<Cleanup>, Error> {
-        Ok(self.store.cleanups_due(&instance.id_scope, hub, self.clock.now(), at_most).await?)
+        Ok(self.store.cleanups_due(&instance.id_scope, hub, self.clock.now(), at_most).await?.items)
     }
 
     /// Removes what is to be removed. May be repeated. Not to be called while a run of the same registration is under

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use model::{EnrollmentGroup, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
 
 use crate::{
-    Error, Provisioning,
+    Error, Provisioning, RecordKind,
     attest::{
         self, Claimant, Evidence, Judgement, Proof, Refusal,
         tpm::Place,
         x509::{CaRules, PresentedChain},
     },
+    ports::{DamagedRecord, StoreError},
 };
 
 impl Provisioning {
@@ -36,6 +37,8 @@ impl Provisioning {
         let place = Place { scope: &instance.id_scope, registration_id };
         let challenges = if evidence.claim.is_some() { self.challenges.of(place) } else { Vec::new() };
         let known = self.store.authorities(&instance.id_scope).await?;
+        let unreadable = self.store.unreadable(&instance.id_scope).await?;
+        reject_unknown_revocations(&unreadable, evidence)?;
         let claimant = Claimant {
             scope: place.scope,
             registration_id,
@@ -48,7 +51,7 @@ impl Provisioning {
             },
             now: self.clock.now(),
         };
-        let judgement = self.judge(&claimant, previous).await?;
+        let judgement = self.judge(&claimant, previous, &unreadable).await?;
         let owner = self.owner(&instance.id_scope, previous).await?;
         Ok(judgement.owned_by(owner.as_deref(), instance.registrations))
     }
@@ -60,7 +63,11 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Result<Option<Arc<EnrollmentGroup>>, Error> {
         match previous.and_then(Registration::owner) {
-            Some(group) => Ok(self.store.group(scope, group).await?),
+            Some(group) => match self.store.group(scope, group).await {
+                // Who is judged by groups was turned away for that.
+                Err(StoreError::Damaged(_)) => Ok(None),
+                found => Ok(found?),
+            },
             None => Ok(None),
         }
     }
@@ -71,12 +78,18 @@ impl Provisioning {
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
+        unreadable: &[DamagedRecord],
     ) -> Result<Judgement, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
             Some(enrollment) => {
                 Ok(Judgement::by(EnrollmentRef::Individual, attest::individual(enrollment, claimant)))
             }
-            None => self.judge_by_group(claimant, previous).await,
+            None => {
+                reject_unreadable_group(unreadable, previous)?;
+                let judgement = self.judge_by_group(claimant, previous).await?;
+                reject_for_want_of_a_group(unreadable, &judgement)?;
+                Ok(judgement)
+            }
         }
     }
 
@@ -103,5 +116,32 @@ impl Provisioning {
         let mut groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
         groups.extend(self.store.reference_groups(claimant.scope).await?.iter().cloned());
         Ok(attest::x509_group(&groups, &chain, likely, claimant))
+    }
+}
+
+/// A certificate may have been revoked or blocked by a record that cannot be read: while there is one, no device is let in by
+/// certificate, so that damage never turns a refusal into an admission. Devices with keys and TPMs are not concerned.
+fn reject_unknown_revocations(unreadable: &[DamagedRecord], evidence: &Evidence) -> Result<(), Error> {
+    let by_certificate = evidence.claim.is_none() && !evidence.certificates.is_empty();
+    let record = unreadable.iter().find(|record| by_certificate && record.may_refuse_certificates());
+    record.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
+}
+
+/// A device stays with its group: while that cannot be read, no other takes it.
+fn reject_unreadable_group(
+    unreadable: &[DamagedRecord],
+    previous: Option<&Registration>,
+) -> Result<(), Error> {
+    let Some(group) = previous.and_then(Registration::owner) else { return Ok(()) };
+    let is_its_group = |record: &&DamagedRecord| record.is(RecordKind::EnrollmentGroup, group.as_str());
+    unreadable.iter().find(is_its_group).map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
+}
+
+/// A device that no group admits may be one of a group that cannot be read: it is asked to come back, not turned away.
+fn reject_for_want_of_a_group(unreadable: &[DamagedRecord], judgement: &Judgement) -> Result<(), Error> {
+    let group = unreadable.iter().find(|record| record.kind == RecordKind::EnrollmentGroup);
+    match group {
+        Some(record) if judgement.outcome.is_err() => Err(Error::Damaged(record.clone())),
+        _ => Ok(()),
     }
 }

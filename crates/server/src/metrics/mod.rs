@@ -18,9 +18,9 @@ use device_api::{DeviceApi, Outcome};
 use model::{Authorities, CaCertificate, Day, Instance, OperationKind};
 use net::{Gate, Limits, Transport};
 use provisioning::{
-    Error, Provisioning,
+    Error, Provisioning, RecordKind,
     link::Link,
-    ports::{Circuit, Clock, Store},
+    ports::{Circuit, Clock, KnownDamage, Store},
 };
 
 use expirations::KINDS;
@@ -77,13 +77,18 @@ impl Metrics {
     async fn text(&self) -> Result<String, Error> {
         let mut seen = Vec::new();
         for instance in self.provisioning.instances().await? {
-            seen.push(self.look_at(instance).await?);
+            // What is damaged of one instance hides nothing of the others, and shows below.
+            match self.look_at(instance).await {
+                Err(Error::Damaged(_)) => {}
+                looked => seen.push(looked?),
+            }
         }
         let mut text = Text::default();
         let help = "The version of the program that runs.";
         text.family(Kind::Gauge, "muster_build_info", help)
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.endpoint(&mut text);
+        damage(&mut text, self.store.known_damage().await?);
         operations(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);
@@ -188,6 +193,20 @@ fn operations(text: &mut Text, all: &[Seen]) {
     for seen in all {
         seen.sample(&mut family, &[], seen.cleanups);
     }
+}
+
+/// How many stored records cannot be read. Not by name of instance, which may be what cannot be read.
+fn damage(text: &mut Text, known: KnownDamage) {
+    let mut counts: BTreeMap<(String, RecordKind), u64> = BTreeMap::new();
+    for (scope, record) in known.records {
+        *counts.entry((scope, record.kind)).or_default() += 1;
+    }
+    let help = "Damaged records that were met since the start and are still there.";
+    let mut family = text.family(Kind::Gauge, "muster_records_damaged", help);
+    for ((scope, kind), count) in counts {
+        family.sample(&[("id_scope", scope.as_str()), ("kind", &kind.to_string())], count);
+    }
+    family.sample(&[("id_scope", ""), ("kind", "more")], known.more);
 }
 
 fn hubs(text: &mut Text, all: &[Seen]) {

@@ -23,7 +23,7 @@ pub struct World {
     pub clock: Arc<SteppedClock>,
     pub hubs: Arc<FakeHubs>,
     router: Router,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl World {
@@ -48,7 +48,13 @@ impl World {
             entropy: entropy.clone(),
         });
         let router = router(ServiceApi::new(Arc::new(provisioning), clock.clone(), entropy));
-        World { store, clock, hubs, router, _folder: folder }
+        World { store, clock, hubs, router, folder }
+    }
+
+    /// Changes the open store's file behind its back.
+    pub fn spoil(&self, sql: &str) {
+        let database = durable::rusqlite::Connection::open(self.folder.path().join("muster.db")).unwrap();
+        database.execute_batch(sql).unwrap();
     }
 
     /// A request to instance `one` by its owner.

@@ -1,10 +1,12 @@
 //! Attempts that were refused: a few of each name, a bounded number in all, newest win.
 
 use durable::rusqlite::{self, Connection, Row};
-use model::{Attempt, IdScope, RegistrationId};
-use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, StoreError};
+use model::{Attempt, IdScope};
+use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Page, StoreError};
 
+use crate::embedded::damage::damage_in;
 use crate::embedded::document::Place;
+use crate::embedded::read::Records;
 use crate::embedded::write::not_written;
 use crate::embedded::{EmbeddedStore, broken};
 
@@ -33,7 +35,7 @@ impl EmbeddedStore {
         scope: &IdScope,
         attempts: Vec<Attempt>,
     ) -> Result<(), StoreError> {
-        let instance = self.memory.current.load().instance(scope).map(|held| held.number);
+        let instance = self.memory.current.load().instance(scope)?.map(|held| held.kin.number);
         let instance =
             instance.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))?;
         let seal = |attempt: Attempt| {
@@ -45,23 +47,31 @@ impl EmbeddedStore {
         let write = move |connection: &Connection| keep(connection, instance, &sealed);
         self.database.write(write).await.map_err(not_written)
     }
+}
 
-    pub(super) fn read_attempts(
-        &self,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Vec<Attempt>, StoreError> {
-        let Some(instance) = self.memory.current.load().instance(scope).map(|held| held.number) else {
-            return Ok(Vec::new());
-        };
-        let id = id.key();
+impl Records<'_> {
+    /// The attempts kept under a lower-case ID, newest first.
+    pub(super) fn attempts(&self, id: &str) -> Result<Page<Attempt>, StoreError> {
+        let place = Place { table: TABLE, scope: self.scope, id };
         let read = |row: &Row<'_>| row.get(0);
-        let rows: Vec<Vec<u8>> = self
-            .database
-            .read(|connection| connection.prepare_cached(OF_ONE)?.query_map((instance, &id), read)?.collect())
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        let place = Place { table: TABLE, scope, id: &id };
-        rows.iter().map(|document| self.documents.open(place, document)).collect()
+        let rows: rusqlite::Result<Vec<Vec<u8>>> = self.database.read(|connection| {
+            connection.prepare_cached(OF_ONE)?.query_map((self.instance, id), read)?.collect()
+        });
+        let rows = rows.map_err(|error| match damage_in(&error) {
+            Some(reason) => StoreError::Damaged(self.documents.note(place, reason)),
+            None => broken(error),
+        })?;
+        let mut page = Page::default();
+        for document in rows {
+            match self.documents.open(place, &document) {
+                Ok(attempt) => page.items.push(attempt),
+                Err(damaged) => page.damaged.push(damaged),
+            }
+        }
+        // All attempts under a name are one record here: one that was read does not make another whole.
+        page.damaged.iter().for_each(|damaged| self.documents.damage().note(&self.scope.key(), damaged));
+        page.damaged.dedup();
+        Ok(page)
     }
 }
 

@@ -101,6 +101,11 @@ impl Prepared {
         Ok(Prepared { statements, id: id.into_owned(), expect, step })
     }
 
+    /// The table and ID of the record that it is about.
+    pub(crate) fn target(&self) -> (&'static str, String) {
+        (self.statements.table, self.id.clone())
+    }
+
     /// Makes the change if its expectation holds. `before` is what became of the change before it.
     pub(crate) fn apply(
         &self,

@@ -1,10 +1,15 @@
 //! Documents: model types as JSON, sealed for the one row they belong to.
 
+use std::sync::Arc;
+
 use durable::Sealer;
 use model::IdScope;
-use provisioning::ports::StoreError;
+use provisioning::ports::{DamagedRecord, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::embedded::broken;
+use crate::embedded::damage::{DamageLog, kind_of};
 
 /// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
 #[derive(Debug, Clone, Copy)]
@@ -19,22 +24,57 @@ pub(crate) struct Place<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Documents {
     sealer: Sealer,
+    damage: Arc<DamageLog>,
 }
 
 impl Documents {
     pub(crate) fn new(sealer: Sealer) -> Documents {
-        Documents { sealer }
+        Documents { sealer, damage: Arc::default() }
+    }
+
+    /// What did not open.
+    pub(crate) fn damage(&self) -> &DamageLog {
+        &self.damage
     }
 
     pub(crate) fn seal(&self, place: Place<'_>, document: &impl Serialize) -> Result<Vec<u8>, StoreError> {
-        let json = serde_json::to_vec(document).map_err(|error| place.broken(error))?;
+        let json = serde_json::to_vec(document).map_err(broken)?;
         Ok(self.sealer.seal(&place.context(), &json))
     }
 
-    pub(crate) fn open<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Result<T, StoreError> {
-        let json = self.sealer.open(&place.context(), sealed).map_err(|error| place.broken(error))?;
-        serde_json::from_slice(&json).map_err(|error| place.broken(error))
+    /// The document, or why it cannot be read; that is remembered and logged.
+    pub(crate) fn open<T: DeserializeOwned>(
+        &self,
+        place: Place<'_>,
+        sealed: &[u8],
+    ) -> Result<T, DamagedRecord> {
+        let document = self.read(place, sealed).map_err(|reason| self.note(place, reason))?;
+        self.forget(place);
+        Ok(document)
     }
+
+    /// Remembers that a record cannot be read.
+    pub(crate) fn note(&self, place: Place<'_>, reason: String) -> DamagedRecord {
+        let record = place.damaged(reason);
+        self.damage.note(&place.scope.key(), &record);
+        record
+    }
+
+    /// Forgets that a record could not be read: it was read, written or deleted.
+    pub(crate) fn forget(&self, place: Place<'_>) {
+        self.damage.forget(&place.scope.key(), kind_of(place.table), place.id());
+    }
+
+    fn read<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Result<T, String> {
+        let json = self.sealer.open(&place.context(), sealed).map_err(|error| error.to_string())?;
+        serde_json::from_slice(&json).map_err(|error| unreadable(&error))
+    }
+}
+
+/// Where and how JSON goes wrong; the error itself would quote what stands there, which may be a key.
+fn unreadable(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    format!("its JSON has a {:?} error at line {line}, column {column}", error.classify())
 }
 
 impl Place<'_> {
@@ -44,8 +84,12 @@ impl Place<'_> {
         [self.table, "\0", &scope, "\0", self.id].concat().into_bytes()
     }
 
-    fn broken(&self, error: impl std::fmt::Display) -> StoreError {
-        let Place { table, scope, id } = self;
-        StoreError::Broken(format!("document {id:?} of {scope} in {table}: {error}"))
+    /// As people address it: an instance by its ID scope.
+    fn id(&self) -> &str {
+        if self.id.is_empty() { self.scope.as_str() } else { self.id }
+    }
+
+    fn damaged(&self, reason: String) -> DamagedRecord {
+        DamagedRecord { kind: kind_of(self.table), id: self.id().to_owned(), reason }
     }
 }

@@ -1,31 +1,36 @@
-//! Opening: the first snapshot, from the small tables.
+//! Opening: the first snapshot, from the small tables. What cannot be read is left out of it and remembered: a damaged
+//! record is no reason to turn everybody away.
 
 use std::sync::Arc;
 
 use durable::Database;
-use durable::rusqlite;
+use durable::rusqlite::{self, Connection, OptionalExtension};
 use model::{IdScope, Instance};
-use provisioning::ports::StoreError;
+use provisioning::RecordKind;
+use provisioning::ports::{DamagedRecord, StoreError};
 use serde::de::DeserializeOwned;
 
 use crate::embedded::broken;
+use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
-use crate::embedded::snapshot::{Kept, Snapshot};
+use crate::embedded::snapshot::{Absence, Kept, Kin, Snapshot};
 
 /// All instances with their groups and what they know of CAs.
 pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Snapshot, StoreError> {
     let mut snapshot = Snapshot::default();
-    for (number, scope, sealed) in instances(database).map_err(broken)? {
-        let scope = IdScope::parse(scope).map_err(broken)?;
-        let instance: Instance =
-            documents.open(Place { table: "instances", scope: &scope, id: "" }, &sealed)?;
-        snapshot.put_instance(number, instance);
+    for (number, text) in instances(database).map_err(broken)? {
+        let Ok(scope) = IdScope::parse(text.clone()) else {
+            let (kind, reason) = (RecordKind::Instance, "its ID scope is none".to_owned());
+            documents.damage().note(&text, &DamagedRecord { kind, id: text.clone(), reason });
+            continue;
+        };
         let small = Small { database, documents, number, scope: &scope };
-        let mut found: Vec<Kept> = small.all("groups", Kept::PutGroup)?;
-        found.extend(small.all("certificates", Kept::PutCertificate)?);
-        found.extend(small.all("revocation_lists", Kept::PutRevocationList)?);
-        found.extend(small.all("blocks", Kept::PutBlock)?);
-        snapshot.change(&scope, &found);
+        let (kin, whole) = small.kin();
+        match whole.and_then(|()| small.instance()) {
+            Ok(Some(instance)) => snapshot.put_loaded(instance, kin),
+            Ok(None) => snapshot.put_absent(scope, Absence::GivenUp, kin),
+            Err(damaged) => snapshot.put_absent(scope, Absence::Damaged(damaged), kin),
+        }
     }
     Ok(snapshot)
 }
@@ -39,32 +44,85 @@ struct Small<'a> {
 }
 
 impl Small<'_> {
-    /// Every record of a table.
+    /// The instance itself; `None` when its document was given up.
+    fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
+        let place = Place { table: "instances", scope: self.scope, id: "" };
+        let sql = "SELECT document, given_up FROM instances WHERE number = ?1";
+        let read = |connection: &Connection| {
+            connection.query_row(sql, [self.number], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let row: rusqlite::Result<(Vec<u8>, bool)> = self.database.read(read);
+        match row.map_err(|error| self.documents.note(place, error.to_string()))? {
+            (_, true) => Ok(None),
+            (sealed, false) => self.documents.open(place, &sealed).map(Some),
+        }
+    }
+
+    /// What of its records is kept in memory. An error means that it cannot even be said which records there are.
+    fn kin(&self) -> (Kin, Result<(), DamagedRecord>) {
+        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+        let read = self
+            .all("groups", Kept::PutGroup, &mut found, &mut unreadable)
+            .and_then(|()| self.all("certificates", Kept::PutCertificate, &mut found, &mut unreadable))
+            .and_then(|()| self.all("revocation_lists", Kept::PutRevocationList, &mut found, &mut unreadable))
+            .and_then(|()| self.all("blocks", Kept::PutBlock, &mut found, &mut unreadable));
+        let mut kin = Kin { number: self.number, unreadable: unreadable.into(), ..Kin::default() };
+        kin.change(&found);
+        (kin, read)
+    }
+
+    /// Every record of a table: those that can be read, and the others.
     fn all<T: DeserializeOwned>(
         &self,
         table: &'static str,
         put: impl Fn(Arc<T>) -> Kept,
-    ) -> Result<Vec<Kept>, StoreError> {
-        let sql = format!("SELECT id, document FROM {table} WHERE instance = ?1");
-        let rows: Vec<(String, Vec<u8>)> = self
-            .database
-            .read(|connection| {
-                let mut statement = connection.prepare(&sql)?;
-                statement.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-            })
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        let open = |(id, sealed): &(String, Vec<u8>)| {
-            let record: T = self.documents.open(Place { table, scope: self.scope, id }, sealed)?;
-            Ok(put(Arc::new(record)))
-        };
-        rows.iter().map(open).collect()
+        found: &mut Vec<Kept>,
+        unreadable: &mut Vec<DamagedRecord>,
+    ) -> Result<(), DamagedRecord> {
+        let rows = self.rows(table).map_err(|error| {
+            let place = Place { table: "instances", scope: self.scope, id: "" };
+            self.documents.note(place, format!("its {table} cannot be read: {error}"))
+        })?;
+        for (id, document) in rows {
+            let place = Place { table, scope: self.scope, id: &id };
+            let document = document.map_err(|reason| self.documents.note(place, reason));
+            match document.and_then(|sealed| self.documents.open(place, &sealed)) {
+                Ok(record) => found.push(put(Arc::new(record))),
+                Err(damaged) => unreadable.push(damaged),
+            }
+        }
+        Ok(())
+    }
+
+    /// The IDs of a table, of which an index says which there are, and the sealed documents as far as they can be read.
+    fn rows(&self, table: &str) -> rusqlite::Result<Vec<StoredRow>> {
+        let ids = format!("SELECT rowid, id FROM {table} WHERE instance = ?1 ORDER BY id");
+        let one = format!("SELECT document FROM {table} WHERE rowid = ?1");
+        self.database.read(|connection| {
+            let mut statement = connection.prepare(&ids)?;
+            let keys = statement.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut rows = Vec::new();
+            for key in keys {
+                let (number, id): (i64, String) = key?;
+                let read = connection.prepare_cached(&one)?.query_row([number], |row| row.get(0)).optional();
+                let document = match read {
+                    Ok(document) => document.ok_or_else(|| "the index has it, the table does not".to_owned()),
+                    Err(error) => Err(damage_in(&error).ok_or(error)?),
+                };
+                rows.push((id, document));
+            }
+            Ok(rows)
+        })
     }
 }
 
-/// Number, ID scope and sealed document of each instance.
-fn instances(database: &Database) -> rusqlite::Result<Vec<(i64, String, Vec<u8>)>> {
+/// An ID, and its sealed document or why that cannot be read.
+type StoredRow = (String, Result<Vec<u8>, String>);
+
+/// Number and ID scope of each instance, of which an index says which there are.
+fn instances(database: &Database) -> rusqlite::Result<Vec<(i64, String)>> {
     database.read(|connection| {
-        let mut statement = connection.prepare("SELECT number, scope, document FROM instances")?;
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+        let mut statement = connection.prepare("SELECT number, scope FROM instances ORDER BY scope")?;
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     })
 }

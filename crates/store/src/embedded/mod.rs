@@ -9,6 +9,7 @@
 
 mod attempts;
 mod change;
+mod damage;
 mod document;
 mod load;
 mod read;
@@ -28,14 +29,17 @@ use model::{
     IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
     Timestamp, UsageRow,
 };
-use provisioning::ports::{Commit, Outcome, Page, PageRequest, Store, StoreError};
+use provisioning::RecordKind;
+use provisioning::ports::{
+    Commit, DamagedRecord, KnownDamage, Outcome, Page, PageRequest, Store, StoreError,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::task;
 
 use document::Documents;
 use read::{Listing, Records};
-use snapshot::{Groups, Snapshot};
+use snapshot::{Kin, Snapshot};
 
 /// A store in one file, for one process. Clones share it; the last to go closes the file.
 #[derive(Debug, Clone)]
@@ -54,7 +58,7 @@ pub enum OpenError {
     /// The sealing key is not the one the file was written with.
     #[error(transparent)]
     Key(#[from] KeyCheckError),
-    /// An instance, or one of the records that are kept in memory with it, cannot be read.
+    /// It cannot even be read which instances there are.
     #[error(transparent)]
     Content(#[from] StoreError),
 }
@@ -90,45 +94,48 @@ impl EmbeddedStore {
     }
 
     /// The records of an instance; `None` when there is no such instance.
-    fn records<'a>(&'a self, scope: &'a IdScope) -> Option<Records<'a>> {
-        let instance = self.memory.current.load().instance(scope)?.number;
-        Some(Records { database: &self.database, documents: &self.documents, instance, scope })
-    }
-
-    fn groups_of(&self, scope: &IdScope) -> Arc<Groups> {
+    fn records<'a>(&'a self, scope: &'a IdScope) -> Result<Option<Records<'a>>, StoreError> {
         let snapshot = self.memory.current.load();
-        snapshot.instance(scope).map(|held| Arc::clone(&held.groups)).unwrap_or_default()
+        let Some(held) = snapshot.instance(scope)? else { return Ok(None) };
+        let instance = held.kin.number;
+        Ok(Some(Records { database: &self.database, documents: &self.documents, instance, scope }))
     }
 
-    /// One page, read on a thread that may block: a long page would hold up the devices on this one.
-    async fn page<T>(
+    /// What of an instance is kept in memory; nothing when there is no such instance.
+    fn kin(&self, scope: &IdScope) -> Result<Kin, StoreError> {
+        let snapshot = self.memory.current.load();
+        Ok(snapshot.instance(scope)?.map(|held| held.kin.clone()).unwrap_or_default())
+    }
+
+    /// Reads on a thread that may block: a long read would hold up the devices on this one.
+    async fn read_aside<T: Default + Send + 'static>(
         &self,
         scope: &IdScope,
-        listing: Listing,
-        page: PageRequest,
-    ) -> Result<Page<T>, StoreError>
+        read: impl FnOnce(Records<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (store, scope) = (self.clone(), scope.clone());
+        let read = move || store.records(&scope)?.map_or(Ok(T::default()), read);
+        task::spawn_blocking(read).await.map_err(broken)?
+    }
+
+    async fn page<T>(&self, scope: &IdScope, listing: Listing) -> Result<Page<T>, StoreError>
     where
         T: DeserializeOwned + Send + 'static,
     {
-        let (store, scope) = (self.clone(), scope.clone());
-        let read = move || match store.records(&scope) {
-            Some(records) => records.page(&listing, &page),
-            None => Ok(Page { items: Vec::new(), next: None }),
-        };
-        task::spawn_blocking(read).await.map_err(broken)?
+        self.read_aside(scope, move |records| records.page(&listing)).await
     }
 }
 
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
-        Ok(self.memory.current.load().instance(scope).map(|held| Arc::clone(&held.instance)))
+        Ok(self.memory.current.load().instance(scope)?.map(|held| Arc::clone(&held.instance)))
     }
 
     async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
         let snapshot = self.memory.current.load();
-        let held = snapshot.scope_of(host).and_then(|scope| snapshot.instance(scope));
-        Ok(held.map(|held| Arc::clone(&held.instance)))
+        let Some(scope) = snapshot.scope_of(host)? else { return Ok(None) };
+        Ok(snapshot.instance(scope)?.map(|held| Arc::clone(&held.instance)))
     }
 
     async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
@@ -153,7 +160,7 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<IndividualEnrollment>, StoreError> {
-        self.records(scope).map_or(Ok(None), |records| records.individual(&id.key()))
+        self.records(scope)?.map_or(Ok(None), |records| records.individual(&id.key()))
     }
 
     async fn individuals(
@@ -161,7 +168,7 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         page: PageRequest,
     ) -> Result<Page<IndividualEnrollment>, StoreError> {
-        self.page(scope, Listing::Individuals, page).await
+        self.page(scope, Listing::Individuals(page)).await
     }
 
     async fn individuals_expiring(
@@ -169,11 +176,8 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         until: Timestamp,
         limit: usize,
-    ) -> Result<Vec<IndividualEnrollment>, StoreError> {
-        let (store, scope) = (self.clone(), scope.clone());
-        let read =
-            move || store.records(&scope).map_or(Ok(Vec::new()), |records| records.expiring(until, limit));
-        task::spawn_blocking(read).await.map_err(broken)?
+    ) -> Result<Page<IndividualEnrollment>, StoreError> {
+        self.page(scope, Listing::Expiring(until, limit)).await
     }
 
     async fn group(
@@ -181,15 +185,26 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         id: &EnrollmentGroupId,
     ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError> {
-        Ok(self.groups_of(scope).group(id))
+        let kin = self.kin(scope)?;
+        kin.reject_unreadable(RecordKind::EnrollmentGroup, id.as_str())?;
+        Ok(kin.groups.group(id))
     }
 
     async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError> {
-        Ok(self.groups_of(scope).page(&page))
+        let kin = self.kin(scope)?;
+        let mut listed = kin.groups.page(&page);
+        let is_of_page = |it: &&DamagedRecord| {
+            let after = page.after.as_ref().is_none_or(|after| it.id > *after);
+            it.kind == RecordKind::EnrollmentGroup
+                && after
+                && listed.next.as_ref().is_none_or(|next| it.id <= *next)
+        };
+        listed.damaged = kin.unreadable.iter().filter(is_of_page).cloned().collect();
+        Ok(listed)
     }
 
     async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        Ok(self.groups_of(scope).symmetric_key())
+        Ok(self.kin(scope)?.groups.symmetric_key())
     }
 
     async fn groups_signing_as(
@@ -197,16 +212,23 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         subjects: &[&[u8]],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        Ok(self.groups_of(scope).signing_as(subjects))
+        Ok(self.kin(scope)?.groups.signing_as(subjects))
     }
 
     async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        Ok(self.groups_of(scope).referring())
+        Ok(self.kin(scope)?.groups.referring())
+    }
+
+    async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
+        Ok(self.kin(scope)?.unreadable)
+    }
+
+    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
+        Ok(self.documents.damage().known())
     }
 
     async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
-        let snapshot = self.memory.current.load();
-        Ok(snapshot.instance(scope).map(|held| Arc::clone(&held.authorities)).unwrap_or_default())
+        Ok(self.kin(scope)?.authorities)
     }
 
     async fn registration(
@@ -214,7 +236,7 @@ impl Store for EmbeddedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Registration>, StoreError> {
-        self.records(scope).map_or(Ok(None), |records| records.registration(&id.key()))
+        self.records(scope)?.map_or(Ok(None), |records| records.registration(&id.key()))
     }
 
     async fn registrations_of(
@@ -223,7 +245,7 @@ impl Store for EmbeddedStore {
         group: &EnrollmentGroupId,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::RegistrationsOf(group.key().into_owned()), page).await
+        self.page(scope, Listing::RegistrationsOf(group.key().into_owned(), page)).await
     }
 
     async fn registrations_in(
@@ -232,15 +254,15 @@ impl Store for EmbeddedStore {
         status: StatusKind,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::RegistrationsIn(status), page).await
+        self.page(scope, Listing::RegistrationsIn(status, page)).await
     }
 
     async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
-        self.records(scope).map_or(Ok(None), |records| records.cleanup(&place.key()))
+        self.records(scope)?.map_or(Ok(None), |records| records.cleanup(&place.key()))
     }
 
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
-        self.page(scope, Listing::Cleanups, page).await
+        self.page(scope, Listing::Cleanups(page)).await
     }
 
     async fn cleanups_due(
@@ -249,12 +271,13 @@ impl Store for EmbeddedStore {
         hub: &HubName,
         now: Timestamp,
         at_most: usize,
-    ) -> Result<Vec<Cleanup>, StoreError> {
-        self.records(scope).map_or(Ok(Vec::new()), |records| records.cleanups_due(hub, now, at_most))
+    ) -> Result<Page<Cleanup>, StoreError> {
+        let hub = hub.clone();
+        self.read_aside(scope, move |records| records.due(hub, now, at_most)).await
     }
 
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
-        self.records(scope).map_or(Ok(0), |records| records.cleanups_owed())
+        self.read_aside(scope, |records| records.cleanups_owed()).await
     }
 
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
@@ -265,12 +288,13 @@ impl Store for EmbeddedStore {
         self.write_attempts(scope, attempts).await
     }
 
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Vec<Attempt>, StoreError> {
-        self.read_attempts(scope, id)
+    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
+        let id = id.key().into_owned();
+        self.read_aside(scope, move |records| records.attempts(&id)).await
     }
 
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
-        self.records(scope).map_or(Ok(Vec::new()), |records| records.usage(from, to))
+        self.read_aside(scope, move |records| records.usage(from, to)).await
     }
 }
 

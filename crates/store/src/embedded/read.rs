@@ -1,12 +1,14 @@
 //! Reads of what is not kept in memory: individual enrollments, registrations, cleanups and usage.
 
 use durable::Database;
-use durable::rusqlite::{self, OptionalExtension, Row, ToSql};
+use durable::rusqlite::types::Value;
+use durable::rusqlite::{self, Connection, OptionalExtension, Row, params_from_iter};
 use model::{Day, HubName, IdScope, OperationKind, StatusKind, Timestamp, UsageRow};
-use provisioning::ports::{Page, PageRequest, StoreError};
+use provisioning::ports::{DamagedRecord, Page, PageRequest, StoreError};
 use serde::de::DeserializeOwned;
 
 use crate::embedded::broken;
+use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
 
 /// One instance's records in the file.
@@ -22,11 +24,22 @@ pub(crate) struct Records<'a> {
 /// Which records a listing goes through.
 #[derive(Debug)]
 pub(crate) enum Listing {
-    Individuals,
+    /// After an ID, as all but the last two.
+    Individuals(PageRequest),
     /// By the lower-case ID of the group.
-    RegistrationsOf(String),
-    RegistrationsIn(StatusKind),
-    Cleanups,
+    RegistrationsOf(String, PageRequest),
+    RegistrationsIn(StatusKind, PageRequest),
+    Cleanups(PageRequest),
+    /// Individual enrollments that expire until then, the first of them first; at most so many.
+    Expiring(Timestamp, usize),
+    /// Cleanups at a hub that are due at a time, the longest due first; at most so many.
+    Due(HubName, Timestamp, usize),
+}
+
+/// A row that was found: its ID, and its sealed document or why that cannot be read.
+struct Found {
+    id: String,
+    document: Result<Vec<u8>, String>,
 }
 
 impl Records<'_> {
@@ -42,80 +55,73 @@ impl Records<'_> {
         self.one("cleanups", "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2", id)
     }
 
-    /// How many cleanups there are.
+    /// How many cleanups there are, counted no further than [`MAX_COUNTED`].
     pub(crate) fn cleanups_owed(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) FROM cleanups WHERE instance = ?1";
+        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM cleanups WHERE instance = ?1 LIMIT ?2)";
+        let values = (self.instance, MAX_COUNTED);
         let count: i64 = self
             .database
-            .read(|connection| connection.prepare_cached(sql)?.query_row([self.instance], |row| row.get(0)))
+            .read(|connection| connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)))
             .map_err(|error: rusqlite::Error| broken(error))?;
         u64::try_from(count).map_err(broken)
     }
 
-    /// Cleanups at a hub that are due, the longest due first.
-    pub(crate) fn cleanups_due<T: DeserializeOwned>(
+    /// Cleanups at a hub that are due. Damaged ones take no place: they are never done, and would keep all others from
+    /// their turn.
+    pub(crate) fn due<T: DeserializeOwned>(
         &self,
-        hub: &HubName,
+        hub: HubName,
         now: Timestamp,
         at_most: usize,
-    ) -> Result<Vec<T>, StoreError> {
-        let sql = "SELECT id, document FROM cleanups
-                   WHERE instance = ?1 AND hub = ?2 AND due <= ?3 ORDER BY due LIMIT ?4";
-        let values = (self.instance, hub.as_str(), now.ticks(), at_most.min(LONGEST_PAGE) as i64);
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let rows: Vec<SealedRow> = self
-            .database
-            .read(|connection| connection.prepare_cached(sql)?.query_map(values, read)?.collect())
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        rows.iter().map(|(id, sealed)| self.open("cleanups", id, sealed)).collect()
-    }
-
-    /// One page of a listing, in the order of the IDs: lower-case ones, but for cleanups.
-    pub(crate) fn page<T: DeserializeOwned>(
-        &self,
-        listing: &Listing,
-        page: &PageRequest,
     ) -> Result<Page<T>, StoreError> {
-        let limit = page.limit.clamp(1, LONGEST_PAGE);
-        let after = page.after.as_deref().unwrap_or("");
-        let (rows, more) = self.rows(listing, after, limit).map_err(broken)?;
-        let next = rows.last().filter(|_| more).map(|(id, _)| id.clone());
-        let items = rows.iter().map(|(id, sealed)| self.open(listing.table(), id, sealed));
-        Ok(Page { items: items.collect::<Result<_, _>>()?, next })
+        let page = self.page(&Listing::Due(hub.clone(), now, at_most))?;
+        if page.damaged.is_empty() {
+            return Ok(page);
+        }
+        let mut page = self.page(&Listing::Due(hub, now, LONGEST_PAGE))?;
+        page.items.truncate(at_most);
+        Ok(page)
     }
 
-    /// Individual enrollments that expire until then, the first of them first.
-    pub(crate) fn expiring<T: DeserializeOwned>(
-        &self,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<T>, StoreError> {
-        let sql = "SELECT id, document FROM individuals
-                   WHERE instance = ?1 AND expires <= ?2 ORDER BY expires, id LIMIT ?3";
-        let values = (self.instance, until.unix_seconds(), limit.clamp(1, LONGEST_PAGE) as i64);
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let rows: Vec<SealedRow> = self
-            .database
-            .read(|connection| connection.prepare_cached(sql)?.query_map(values, read)?.collect())
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        rows.iter().map(|(id, sealed)| self.open("individuals", id, sealed)).collect()
+    /// One page of a listing. What cannot be read is named in it and does not end it.
+    pub(crate) fn page<T: DeserializeOwned>(&self, listing: &Listing) -> Result<Page<T>, StoreError> {
+        let read = |connection: &Connection| match self.rows(connection, listing) {
+            Err(error) if damage_in(&error).is_some() => self.rows_one_by_one(connection, listing),
+            rows => rows,
+        };
+        let (rows, more) = self.database.read(read).map_err(|error| match damage_in(&error) {
+            Some(reason) => broken(format!("the index of {} is damaged: {reason}", listing.table())),
+            None => broken(error),
+        })?;
+        let next = rows.last().filter(|_| more && listing.continues()).map(|row| row.id.clone());
+        let mut page = Page { next, ..Page::default() };
+        for Found { id, document } in rows {
+            match document.map_err(|reason| self.note(listing.table(), &id, reason)) {
+                Ok(sealed) => match self.open(listing.table(), &id, &sealed) {
+                    Ok(record) => page.items.push(record),
+                    Err(damaged) => page.damaged.push(damaged),
+                },
+                Err(damaged) => page.damaged.push(damaged),
+            }
+        }
+        Ok(page)
     }
 
     /// Operations from the first to the last day, by day and kind.
     pub(crate) fn usage(&self, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
         let sql = "SELECT day, kind, count FROM usage WHERE instance = ?1 AND day BETWEEN ?2 AND ?3";
-        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?));
         let range = (self.instance, from.number(), to.number());
-        let rows: Vec<(i32, String, i64)> = self
+        let rows: rusqlite::Result<Vec<Result<UsageRow, String>>> = self
             .database
-            .read(|connection| connection.prepare_cached(sql)?.query_map(range, read)?.collect())
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        let parse = |(day, kind, count): (i32, String, i64)| {
-            let known = OperationKind::from_name(&kind);
-            let kind = known.ok_or_else(|| broken(format!("usage of an unknown kind: {kind:?}")))?;
-            Ok(UsageRow { day: Day::from_number(day), kind, count: u64::try_from(count).map_err(broken)? })
-        };
-        let mut usage = rows.into_iter().map(parse).collect::<Result<Vec<_>, StoreError>>()?;
+            .read(|connection| connection.prepare_cached(sql)?.query_map(range, usage_row)?.collect());
+        let rows = rows.map_err(|error| match damage_in(&error) {
+            Some(reason) => StoreError::Damaged(self.note(USAGE, USAGE, reason)),
+            None => broken(error),
+        })?;
+        // A count that cannot be read is left out, and shown as damage: the others are right.
+        let readable =
+            |row: Result<UsageRow, String>| row.map_err(|id| self.note(USAGE, &id, NO_COUNT.to_owned())).ok();
+        let mut usage: Vec<UsageRow> = rows.into_iter().filter_map(readable).collect();
         usage.sort_by_key(|row| (row.day, row.kind));
         Ok(usage)
     }
@@ -130,34 +136,51 @@ impl Records<'_> {
         let sealed: Option<Vec<u8>> = self
             .database
             .read(|connection| connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional())
-            .map_err(|error: rusqlite::Error| broken(error))?;
-        sealed.map(|sealed| self.open(table, id, &sealed)).transpose()
+            .map_err(|error: rusqlite::Error| match damage_in(&error) {
+                Some(reason) => StoreError::Damaged(self.note(table, id, reason)),
+                None => broken(error),
+            })?;
+        let opened = sealed.map(|sealed| self.open(table, id, &sealed)).transpose();
+        opened.map_err(StoreError::Damaged)
     }
 
-    /// IDs and sealed documents after a lower-case ID, and whether there are more.
-    fn rows(&self, listing: &Listing, after: &str, limit: usize) -> rusqlite::Result<(Vec<SealedRow>, bool)> {
-        let one_more = limit as i64 + 1;
-        let mut values: Vec<&dyn ToSql> = vec![&self.instance, &after, &one_more];
-        let status = listing.status();
-        match listing {
-            Listing::RegistrationsOf(group) => values.push(group),
-            Listing::RegistrationsIn(_) => values.push(&status),
-            Listing::Individuals | Listing::Cleanups => {}
-        }
-        self.database.read(|connection| {
-            let mut statement = connection.prepare_cached(listing.sql())?;
-            let mut found = statement.query(values.as_slice())?;
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = found.next()? {
-                if rows.len() >= limit || bytes >= LARGEST_PAGE {
-                    return Ok((rows, true));
-                }
-                let (id, sealed): SealedRow = (row.get(0)?, row.get(1)?);
-                bytes += sealed.len();
-                rows.push((id, sealed));
+    /// The rows of a listing, and whether there are more.
+    fn rows(&self, connection: &Connection, listing: &Listing) -> rusqlite::Result<(Vec<Found>, bool)> {
+        let sql = listing.sql("id, document", listing.filter(), listing.order());
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(listing.values(self.instance)))?;
+        let mut taken = Taken::new(listing.limit());
+        while let Some(row) = rows.next()? {
+            if taken.is_full() {
+                return Ok((taken.rows, true));
             }
-            Ok((rows, false))
-        })
+            taken.push(Found { id: row.get(0)?, document: Ok(row.get(1)?) });
+        }
+        Ok((taken.rows, false))
+    }
+
+    /// The same where a row of the table cannot be read, or is not there although an index has it: the index says which
+    /// rows there should be, and each is read for itself.
+    fn rows_one_by_one(
+        &self,
+        connection: &Connection,
+        listing: &Listing,
+    ) -> rusqlite::Result<(Vec<Found>, bool)> {
+        let sql = listing.sql(listing.key(), listing.filter_of_index(), listing.order_of_index());
+        let mut statement = connection.prepare_cached(&sql)?;
+        let key = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let keys = statement.query_map(params_from_iter(listing.values(self.instance)), key)?;
+        let mut taken = Taken::new(listing.limit());
+        for key in keys {
+            if taken.is_full() {
+                return Ok((taken.rows, true));
+            }
+            let (number, id): (i64, Option<String>) = key?;
+            if let Some(found) = listing.row(connection, number, id)? {
+                taken.push(found);
+            }
+        }
+        Ok((taken.rows, false))
     }
 
     fn open<T: DeserializeOwned>(
@@ -165,59 +188,177 @@ impl Records<'_> {
         table: &'static str,
         id: &str,
         sealed: &[u8],
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, DamagedRecord> {
         self.documents.open(Place { table, scope: self.scope, id }, sealed)
+    }
+
+    fn note(&self, table: &'static str, id: &str, reason: String) -> DamagedRecord {
+        self.documents.note(Place { table, scope: self.scope, id }, reason)
+    }
+}
+
+/// A count, or the name of what is none.
+fn usage_row(row: &Row<'_>) -> rusqlite::Result<Result<UsageRow, String>> {
+    let (day, kind, count): (Value, Value, Value) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let read = match (&day, &kind, &count) {
+        (Value::Integer(day), Value::Text(kind), Value::Integer(count)) => (|| {
+            let (day, count) = (i32::try_from(*day).ok()?, u64::try_from(*count).ok()?);
+            Some(UsageRow { day: Day::from_number(day), kind: OperationKind::from_name(kind)?, count })
+        })(),
+        _ => None,
+    };
+    Ok(read.ok_or_else(|| format!("{day:?} {kind:?}")))
+}
+
+/// The rows of a page, bounded in number and bytes.
+struct Taken {
+    rows: Vec<Found>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Taken {
+    fn new(limit: usize) -> Taken {
+        Taken { rows: Vec::new(), bytes: 0, limit }
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit || self.bytes >= LARGEST_PAGE
+    }
+
+    fn push(&mut self, row: Found) {
+        self.bytes += row.document.as_ref().map_or(0, Vec::len);
+        self.rows.push(row);
     }
 }
 
 impl Listing {
     fn table(&self) -> &'static str {
         match self {
-            Listing::Individuals => "individuals",
-            Listing::RegistrationsOf(_) | Listing::RegistrationsIn(_) => "registrations",
-            Listing::Cleanups => "cleanups",
+            Listing::Individuals(_) | Listing::Expiring(..) => "individuals",
+            Listing::RegistrationsOf(..) | Listing::RegistrationsIn(..) => "registrations",
+            Listing::Cleanups(_) | Listing::Due(..) => "cleanups",
         }
     }
 
-    fn status(&self) -> &'static str {
-        match self {
-            Listing::RegistrationsIn(status) => status.name(),
-            Listing::Individuals | Listing::RegistrationsOf(_) | Listing::Cleanups => "",
-        }
+    /// Whether the next page begins after an ID.
+    fn continues(&self) -> bool {
+        !matches!(self, Listing::Expiring(..) | Listing::Due(..))
     }
 
-    fn sql(&self) -> &'static str {
+    /// Rows in one page at most.
+    fn limit(&self) -> usize {
+        let limit = match self {
+            Listing::Individuals(page) | Listing::Cleanups(page) => page.limit,
+            Listing::RegistrationsOf(_, page) | Listing::RegistrationsIn(_, page) => page.limit,
+            Listing::Expiring(_, limit) | Listing::Due(_, _, limit) => *limit,
+        };
+        limit.clamp(1, LONGEST_PAGE)
+    }
+
+    /// `?1` is the instance, `?2` one row more than the page may have.
+    fn sql(&self, columns: &str, filter: &str, order: &str) -> String {
+        let table = self.table();
+        format!("SELECT {columns} FROM {table} WHERE instance = ?1 AND {filter} ORDER BY {order} LIMIT ?2")
+    }
+
+    fn values(&self, instance: i64) -> Vec<Value> {
+        let after = |page: &PageRequest| Value::from(page.after.clone().unwrap_or_default());
+        let mut values = vec![Value::from(instance), Value::from(self.limit() as i64 + 1)];
+        values.extend(match self {
+            Listing::Individuals(page) | Listing::Cleanups(page) => vec![after(page)],
+            Listing::RegistrationsOf(group, page) => vec![after(page), Value::from(group.clone())],
+            Listing::RegistrationsIn(StatusKind::Assigned, page) => vec![after(page)],
+            Listing::RegistrationsIn(status, page) => {
+                vec![after(page), Value::from(status.name().to_owned())]
+            }
+            Listing::Expiring(until, _) => vec![Value::from(until.unix_seconds())],
+            Listing::Due(hub, now, _) => vec![Value::from(now.ticks()), Value::from(hub.to_string())],
+        });
+        values
+    }
+
+    fn filter(&self) -> &'static str {
         match self {
-            Listing::Individuals => {
-                "SELECT id, document FROM individuals
-                 WHERE instance = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
-            }
-            Listing::RegistrationsOf(_) => {
-                "SELECT id, document FROM registrations
-                 WHERE instance = ?1 AND group_id = ?4 AND id > ?2 ORDER BY id LIMIT ?3"
-            }
-            Listing::RegistrationsIn(StatusKind::Assigned) => {
-                "SELECT id, document FROM registrations
-                 WHERE instance = ?1 AND status = ?4 AND id > ?2 ORDER BY id LIMIT ?3"
-            }
+            Listing::Individuals(_) | Listing::Cleanups(_) => "id > ?3",
+            Listing::RegistrationsOf(..) => "group_id = ?4 AND id > ?3",
+            Listing::RegistrationsIn(StatusKind::Assigned, _) => "status = 'assigned' AND id > ?3",
             // The index is for the rest, which the text must say for it to be used.
-            Listing::RegistrationsIn(_) => {
-                "SELECT id, document FROM registrations
-                 WHERE instance = ?1 AND status = ?4 AND status <> 'assigned' AND id > ?2 ORDER BY id LIMIT ?3"
+            Listing::RegistrationsIn(..) => "status = ?4 AND status <> 'assigned' AND id > ?3",
+            Listing::Expiring(..) => "expires <= ?3",
+            Listing::Due(..) => "hub = ?4 AND due <= ?3",
+        }
+    }
+
+    /// What an index can decide alone.
+    fn filter_of_index(&self) -> &'static str {
+        match self {
+            Listing::RegistrationsIn(StatusKind::Assigned, _) => "id > ?3",
+            _ => self.filter(),
+        }
+    }
+
+    /// Row number and ID, as far as an index has them.
+    fn key(&self) -> &'static str {
+        match self {
+            Listing::Expiring(..) | Listing::Due(..) => "rowid, NULL",
+            _ => "rowid, id",
+        }
+    }
+
+    fn order(&self) -> &'static str {
+        match self {
+            Listing::Expiring(..) => "expires, id",
+            Listing::Due(..) => "due",
+            _ => "id",
+        }
+    }
+
+    fn order_of_index(&self) -> &'static str {
+        match self {
+            Listing::Expiring(..) => "expires",
+            _ => self.order(),
+        }
+    }
+
+    /// One row by its number; `None` when it does not belong to the listing after all.
+    fn row(
+        &self,
+        connection: &Connection,
+        number: i64,
+        id: Option<String>,
+    ) -> rusqlite::Result<Option<Found>> {
+        let only = match self {
+            Listing::RegistrationsIn(StatusKind::Assigned, _) => " AND status = 'assigned'",
+            _ => "",
+        };
+        let sql = format!("SELECT id, document FROM {} WHERE rowid = ?1{only}", self.table());
+        let named = || id.clone().unwrap_or_else(|| format!("row {number}"));
+        let read = connection.prepare_cached(&sql)?.query_row([number], |row| Ok((row.get(0)?, row.get(1)?)));
+        match read.optional() {
+            Ok(Some((id, document))) => Ok(Some(Found { id, document: Ok(document) })),
+            Ok(None) if only.is_empty() => {
+                let reason = "the index has it, the table does not".to_owned();
+                Ok(Some(Found { id: named(), document: Err(reason) }))
             }
-            Listing::Cleanups => {
-                "SELECT id, document FROM cleanups
-                 WHERE instance = ?1 AND id > ?2 ORDER BY id LIMIT ?3"
-            }
+            Ok(None) => Ok(None),
+            Err(error) => match damage_in(&error) {
+                Some(reason) => Ok(Some(Found { id: named(), document: Err(reason) })),
+                None => Err(error),
+            },
         }
     }
 }
 
-/// An ID and its sealed document.
-type SealedRow = (String, Vec<u8>);
+const USAGE: &str = "usage";
+
+const NO_COUNT: &str = "it is no count of a kind of operation that this program knows";
 
 /// Records in one page at most, whatever is asked for: bounds the time of one read.
 const LONGEST_PAGE: usize = 1000;
 
 /// Bytes of sealed documents after which a page ends: bounds its memory. An enrollment has 1 KB or tens of them.
 const LARGEST_PAGE: usize = 4 << 20;
+
+/// How far cleanups are counted: beyond it only that there are many matters, and monitoring asks every few seconds.
+const MAX_COUNTED: i64 = 100_000;

@@ -123,4 +123,7 @@ const SECOND: &str = "
     ALTER TABLE revocation_lists ADD COLUMN ca TEXT NOT NULL DEFAULT '';
     UPDATE revocation_lists SET ca = id;
     CREATE INDEX revocation_lists_of ON revocation_lists (instance, ca);
+
+    -- given_up: its document is worth nothing; the next one that is written takes over the records of its number.
+    ALTER TABLE instances ADD COLUMN given_up INTEGER NOT NULL DEFAULT 0;
 ";

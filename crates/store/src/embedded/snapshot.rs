@@ -11,22 +11,42 @@ use model::{
     Authorities, Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
     GroupCertificates, HostName, IdScope, Instance, ListId, RevocationList, Sha256Thumbprint,
 };
-use provisioning::ports::{Change, Page, PageRequest};
+use provisioning::RecordKind;
+use provisioning::ports::{Change, DamagedRecord, Page, PageRequest, StoreError};
 
 /// All instances at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     instances: HashMap<IdScope, Held>,
+    /// Those that are not served, with what is kept with them.
+    absent: HashMap<IdScope, (Absence, Kin)>,
     hosts: HashMap<HostName, IdScope>,
 }
 
-/// One instance, its number in the tables, and what is kept with it.
+/// One instance, and what is kept with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
-    pub(crate) number: i64,
     pub(crate) instance: Arc<Instance>,
+    pub(crate) kin: Kin,
+}
+
+/// Why an instance that has a row is not served.
+#[derive(Debug, Clone)]
+pub(crate) enum Absence {
+    /// Its document cannot be read.
+    Damaged(DamagedRecord),
+    /// Its document was given up; the next one that is written takes over what belongs to it.
+    GivenUp,
+}
+
+/// The number of an instance in the tables, and what of its records is kept in memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kin {
+    pub(crate) number: i64,
     pub(crate) groups: Arc<Groups>,
     pub(crate) authorities: Arc<Authorities>,
+    /// The records that belong to these and cannot be read.
+    pub(crate) unreadable: Arc<[DamagedRecord]>,
 }
 
 /// The groups of one instance, and the ways in which devices lead to them.
@@ -77,6 +97,22 @@ impl Kept {
         }
     }
 
+    /// The record that it is about: what was damaged there is not any more.
+    fn replaces(&self, damaged: &DamagedRecord) -> bool {
+        match self {
+            Kept::PutGroup(group) => damaged.is(RecordKind::EnrollmentGroup, group.group_id.as_str()),
+            Kept::DeleteGroup(id) => damaged.is(RecordKind::EnrollmentGroup, id.as_str()),
+            Kept::PutCertificate(it) => damaged.is(RecordKind::CaCertificate, it.name.as_str()),
+            Kept::DeleteCertificate(name) => {
+                damaged.is(RecordKind::CaCertificate, name.as_str()) || damaged.list_of(name).is_some()
+            }
+            Kept::PutRevocationList(it) => damaged.list_of(&it.authority).as_ref() == Some(&it.id),
+            Kept::DeleteRevocationList(name, id) => damaged.list_of(name).as_ref() == Some(id),
+            Kept::PutBlock(it) => damaged.is(RecordKind::Block, it.thumbprint.as_str()),
+            Kept::DeleteBlock(thumbprint) => damaged.is(RecordKind::Block, thumbprint.as_str()),
+        }
+    }
+
     fn is_of_group(&self) -> bool {
         matches!(self, Kept::PutGroup(_) | Kept::DeleteGroup(_))
     }
@@ -96,12 +132,38 @@ impl Kept {
 }
 
 impl Snapshot {
-    pub(crate) fn instance(&self, scope: &IdScope) -> Option<&Held> {
-        self.instances.get(scope)
+    /// The instance with this ID scope, if there is one; an error when there is and it cannot be read.
+    pub(crate) fn instance(&self, scope: &IdScope) -> Result<Option<&Held>, StoreError> {
+        match self.absent.get(scope) {
+            Some((Absence::Damaged(record), _)) => Err(StoreError::Damaged(record.clone())),
+            Some((Absence::GivenUp, _)) | None => Ok(self.instances.get(scope)),
+        }
     }
 
-    pub(crate) fn scope_of(&self, host: &HostName) -> Option<&IdScope> {
-        self.hosts.get(host)
+    /// The instance that has this host name. Any of the damaged ones may have one that no other has.
+    pub(crate) fn scope_of(&self, host: &HostName) -> Result<Option<&IdScope>, StoreError> {
+        let damaged = self.absent.values().find_map(|(absence, _)| match absence {
+            Absence::Damaged(record) => Some(record),
+            Absence::GivenUp => None,
+        });
+        match (self.hosts.get(host), damaged) {
+            (None, Some(record)) => Err(StoreError::Damaged(record.clone())),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// Puts an instance that was read, with what is kept with it.
+    pub(crate) fn put_loaded(&mut self, instance: Instance, kin: Kin) {
+        let scope = instance.id_scope.clone();
+        self.put_instance(kin.number, instance);
+        if let Some(held) = self.instances.get_mut(&scope) {
+            held.kin = kin;
+        }
+    }
+
+    /// Puts an instance that is not served, with what is kept with it.
+    pub(crate) fn put_absent(&mut self, scope: IdScope, absence: Absence, kin: Kin) {
+        self.absent.insert(scope, (absence, kin));
     }
 
     /// All instances, by ID scope.
@@ -119,20 +181,38 @@ impl Snapshot {
             self.hosts.remove(host);
         }
         self.hosts.extend(instance.service_hosts.iter().map(|host| (host.clone(), scope.clone())));
-        let (groups, authorities) = before.map(|held| (held.groups, held.authorities)).unwrap_or_default();
-        self.instances.insert(scope, Held { number, instance: Arc::new(instance), groups, authorities });
+        let given_up = self.absent.remove(&scope).map(|(_, kin)| kin);
+        let kin = Kin { number, ..before.map(|held| held.kin).or(given_up).unwrap_or_default() };
+        self.instances.insert(scope, Held { instance: Arc::new(instance), kin });
     }
 
     /// Makes these changes of what is kept with one instance.
     pub(crate) fn change(&mut self, scope: &IdScope, changes: &[Kept]) {
-        let Some(held) = self.instances.get_mut(scope) else { return };
+        if let Some(held) = self.instances.get_mut(scope) {
+            held.kin.change(changes);
+        }
+    }
+}
+
+impl Kin {
+    pub(crate) fn change(&mut self, changes: &[Kept]) {
         if changes.iter().any(Kept::is_of_group) {
-            held.groups = Arc::new(held.groups.with(changes));
+            self.groups = Arc::new(self.groups.with(changes));
         }
         if !changes.iter().all(Kept::is_of_group) {
-            let authorities = Arc::make_mut(&mut held.authorities);
+            let authorities = Arc::make_mut(&mut self.authorities);
             changes.iter().for_each(|change| change.apply(authorities));
         }
+        if !self.unreadable.is_empty() {
+            let stays = |damaged: &&DamagedRecord| !changes.iter().any(|change| change.replaces(damaged));
+            self.unreadable = self.unreadable.iter().filter(stays).cloned().collect();
+        }
+    }
+
+    /// Refuses to say of a record that it is not there when it cannot be read.
+    pub(crate) fn reject_unreadable(&self, kind: RecordKind, id: &str) -> Result<(), StoreError> {
+        let found = self.unreadable.iter().find(|damaged| damaged.is(kind, id));
+        found.map_or(Ok(()), |damaged| Err(StoreError::Damaged(damaged.clone())))
     }
 }
 
@@ -151,7 +231,7 @@ impl Groups {
             last = Some(id);
         }
         let more = rest.peek().is_some();
-        Page { items, next: last.filter(|_| more).map(|id| id.to_string()) }
+        Page { items, next: last.filter(|_| more).map(|id| id.to_string()), ..Page::default() }
     }
 
     pub(crate) fn symmetric_key(&self) -> Arc<[Arc<EnrollmentGroup>]> {

@@ -33,7 +33,7 @@ pub(crate) const COUNT_OPERATION: &str = "
 /// Creates or replaces an instance (`?1` lower-case ID scope, `?2` document) and answers its number.
 pub(crate) const PUT_INSTANCE: &str = "
     INSERT INTO instances (scope, document) VALUES (?1, ?2)
-    ON CONFLICT DO UPDATE SET document = excluded.document RETURNING number";
+    ON CONFLICT DO UPDATE SET document = excluded.document, given_up = 0 RETURNING number";
 
 /// Groups, CA certificates and blocks have the same columns.
 macro_rules! plain {

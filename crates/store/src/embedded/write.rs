@@ -21,7 +21,7 @@ impl EmbeddedStore {
         scope: &IdScope,
         commit: Commit,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let instance = self.memory.current.load().instance(scope).map(|held| held.number);
+        let instance = self.memory.current.load().instance(scope)?.map(|held| held.kin.number);
         let instance =
             instance.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))?;
         let kept: Vec<_> = commit.changes.iter().map(|(_, change)| Kept::of(change)).collect();
@@ -29,7 +29,7 @@ impl EmbeddedStore {
         let changes = commit.changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let batch = Batch { instance, changes, operation: commit.operation };
         if kept.iter().all(Option::is_none) {
-            return self.write_batch(batch).await;
+            return self.write_batch(scope, batch).await;
         }
         let (store, scope) = (self.clone(), scope.clone());
         see_through(async move { store.write_kept(&scope, batch, kept).await }).await
@@ -57,7 +57,7 @@ impl EmbeddedStore {
         see_through(async move {
             let _turn = store.turn().await?;
             let snapshot = store.memory.current.load_full();
-            let stored = snapshot.instance(&next.id_scope).map(|held| &*held.instance);
+            let stored = snapshot.instance(&next.id_scope)?.map(|held| &*held.instance);
             if stored != Some(&expected) {
                 return Ok(false);
             }
@@ -75,6 +75,8 @@ impl EmbeddedStore {
     ) -> Result<(), StoreError> {
         self.refuse_taken_hosts(&instance)?;
         let scope = &instance.id_scope;
+        // A document that cannot be read is not overwritten unless it was given up.
+        self.memory.current.load().instance(scope)?;
         let key = scope.key().into_owned();
         let document = self.documents.seal(Place { table: "instances", scope, id: "" }, &instance)?;
         let write = move |connection: &Connection| {
@@ -92,7 +94,7 @@ impl EmbeddedStore {
     fn refuse_taken_hosts(&self, instance: &Instance) -> Result<(), StoreError> {
         let snapshot = self.memory.current.load();
         let taken = instance.service_hosts.iter().find_map(|host| {
-            let owner = snapshot.scope_of(host).filter(|owner| **owner != instance.id_scope)?;
+            let owner = snapshot.scope_of(host).ok()?.filter(|owner| **owner != instance.id_scope)?;
             Some(format!("host name {host} belongs to the instance {owner} already"))
         });
         taken.map_or(Ok(()), |taken| Err(broken(taken)))
@@ -106,7 +108,7 @@ impl EmbeddedStore {
         kept: Vec<Option<Kept>>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let _turn = self.turn().await?;
-        let outcomes = self.write_batch(batch).await?;
+        let outcomes = self.write_batch(scope, batch).await?;
         let made = kept.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         let made: Vec<_> = made.filter_map(|(change, _)| change).collect();
         self.memory.change(|snapshot| snapshot.change(scope, &made));
@@ -118,8 +120,17 @@ impl EmbeddedStore {
         timeout(durable::QUEUE_WAIT, self.memory.turn.lock()).await.map_err(|_| StoreError::Busy)
     }
 
-    async fn write_batch(&self, batch: Batch) -> Result<Vec<Outcome>, StoreError> {
-        self.database.write(move |connection| batch.apply(connection)).await.map_err(not_written)
+    async fn write_batch(&self, scope: &IdScope, batch: Batch) -> Result<Vec<Outcome>, StoreError> {
+        let is_damage_known = self.documents.damage().is_any_known();
+        let targets: Vec<_> =
+            batch.changes.iter().map(Prepared::target).filter(|_| is_damage_known).collect();
+        let outcomes = self.database.write(move |connection| batch.apply(connection)).await;
+        let outcomes = outcomes.map_err(not_written)?;
+        let made = targets.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        for ((table, id), _) in made {
+            self.documents.forget(Place { table, scope, id: &id });
+        }
+        Ok(outcomes)
     }
 }
 

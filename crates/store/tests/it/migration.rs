@@ -93,7 +93,7 @@ async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
     let ids: Vec<_> = ids.chain(registrations.iter().map(|it| &it.registration_id)).cloned().collect();
     let mut attempts = Map::new();
     for id in ids {
-        let of_one = store.attempts(scope, &id).await.unwrap();
+        let of_one = store.attempts(scope, &id).await.unwrap().items;
         attempts.insert(id.to_string(), json!(of_one));
     }
     let authorities = store.authorities(scope).await.unwrap();

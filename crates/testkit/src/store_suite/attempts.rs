@@ -29,7 +29,7 @@ fn known(id: &str, number: usize) -> Attempt {
 
 /// The times of the attempts of a name, as they are read.
 async fn of(world: &World, id: &str) -> Vec<i64> {
-    let attempts = world.store.attempts(&world.scope, &sample::registration_id(id)).await.unwrap();
+    let attempts = world.store.attempts(&world.scope, &sample::registration_id(id)).await.unwrap().items;
     attempts.iter().map(|attempt| attempt.at.unix_seconds()).collect()
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn come_back(world: World) {
     keep(&world, vec![]).await;
     let world = world.reopen().await;
     assert_eq!((of(&world, "dev").await, of(&world, "Other").await), (vec![3, 1], vec![2]));
-    let read = world.store.attempts(&world.scope, &sample::registration_id("other")).await.unwrap();
+    let read = world.store.attempts(&world.scope, &sample::registration_id("other")).await.unwrap().items;
     assert_eq!(read, [attempt("other", 2)]);
 
     world.store.put_instance(sample::instance("two")).await.unwrap();

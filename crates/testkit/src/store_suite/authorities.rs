@@ -133,7 +133,7 @@ pub(super) async fn expiring(world: World) {
         .apply([put_individual(sample::individual("key")), put_individual(sample::individual("gone"))])
         .await;
     let listed = async |world: &World, until: i64, limit: usize| {
-        let found = world.store.individuals_expiring(&world.scope, at(until), limit).await.unwrap();
+        let found = world.store.individuals_expiring(&world.scope, at(until), limit).await.unwrap().items;
         found.iter().map(|it| it.registration_id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(listed(&world, 99, 10).await, [""; 0]);

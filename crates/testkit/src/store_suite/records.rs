@@ -71,7 +71,7 @@ pub(super) async fn individuals(world: World) {
     }
     expected.sort_by(|left, right| left.registration_id.cmp(&right.registration_id));
     let listed = world.store.individuals(&world.scope, everything()).await.unwrap();
-    assert_eq!(listed, Page { items: expected, next: None });
+    assert_eq!(listed, Page { items: expected, ..Page::default() });
 }
 
 pub(super) async fn groups(world: World) {
@@ -92,7 +92,7 @@ pub(super) async fn groups(world: World) {
     }
     expected.sort_by(|left, right| left.group_id.cmp(&right.group_id));
     let listed = world.store.groups(&world.scope, everything()).await.unwrap();
-    assert_eq!(listed, Page { items: expected, next: None });
+    assert_eq!(listed, Page { items: expected, ..Page::default() });
 }
 
 pub(super) async fn registrations(world: World) {
@@ -135,10 +135,10 @@ pub(super) async fn absent(world: World) {
     assert_eq!(world.individual("none").await, None);
     assert_eq!(world.group("none").await, None);
     assert_eq!(world.registration("none").await, None);
-    assert_eq!(store.individuals(scope, everything()).await.unwrap(), Page { items: vec![], next: None });
-    assert_eq!(store.groups(scope, everything()).await.unwrap(), Page { items: vec![], next: None });
-    assert_eq!(world.registrations_of("none", everything()).await, Page { items: vec![], next: None });
-    assert_eq!(world.assigning(everything()).await, Page { items: vec![], next: None });
+    assert_eq!(store.individuals(scope, everything()).await.unwrap(), Page::default());
+    assert_eq!(store.groups(scope, everything()).await.unwrap(), Page::default());
+    assert_eq!(world.registrations_of("none", everything()).await, Page::default());
+    assert_eq!(world.assigning(everything()).await, Page::default());
     assert!(store.symmetric_key_groups(scope).await.unwrap().is_empty());
     assert!(store.groups_signing_as(scope, &[b"none"]).await.unwrap().is_empty());
     assert!(world.usage().await.is_empty());

@@ -13,7 +13,7 @@ use crate::attest::case::{certificates, group_of};
 async fn of(world: &World, id: &str) -> Vec<Attempt> {
     world.provisioning.keep_attempts().await.unwrap();
     let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
-    world.provisioning.attempts(&instance, &sample::registration_id(id)).await.unwrap()
+    world.provisioning.attempts(&instance, &sample::registration_id(id)).await.unwrap().items
 }
 
 fn token(id: &str, key: &model::SymmetricKey) -> Evidence {
@@ -60,13 +60,13 @@ async fn an_attempt_is_seen_before_it_is_written() {
     let instance = world.instance(SCOPE).await;
     let id = sample::registration_id("DEV-1");
     for number in 0..7 {
-        assert_eq!(world.provisioning.attempts(&instance, &id).await.unwrap().len(), number.min(5));
+        assert_eq!(world.provisioning.attempts(&instance, &id).await.unwrap().items.len(), number.min(5));
         world.begin_with(SCOPE, "dev-1", Evidence::default()).await.unwrap_err();
         if number == 2 {
             world.provisioning.keep_attempts().await.unwrap();
         }
     }
-    let attempts = world.provisioning.attempts(&instance, &id).await.unwrap();
+    let attempts = world.provisioning.attempts(&instance, &id).await.unwrap().items;
     assert!(attempts.is_sorted_by(|one, other| one.at >= other.at), "{attempts:?}");
 }
 
@@ -83,7 +83,8 @@ async fn a_flood_is_bounded_and_counted() {
     assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
     assert_eq!(of(&world, "dev-1").await.len(), 1, "there was a place for a known name");
     let other = world.instance(OTHER_SCOPE).await;
-    let elsewhere = world.provisioning.attempts(&other, &sample::registration_id("dev-2")).await.unwrap();
+    let elsewhere =
+        world.provisioning.attempts(&other, &sample::registration_id("dev-2")).await.unwrap().items;
     assert_eq!(elsewhere.len(), 1, "another instance has places of its own");
     assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
     assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 0);

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod coming_back;
+mod damage;
 mod failing_hubs;
 mod first_time;
 mod identify;

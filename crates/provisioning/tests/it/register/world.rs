@@ -84,9 +84,15 @@ impl World {
 
     /// The service ends and starts again; the hubs go on.
     pub async fn restarted(self) -> World {
+        self.restarted_after(|_| ()).await
+    }
+
+    /// The same; something happens to the closed store in between.
+    pub async fn restarted_after(self, happens: impl FnOnce(&std::path::Path)) -> World {
         let World { store, hubs, clock, entropy, webhook: _, provisioning, directory } = self;
         drop(provisioning);
         store.close().await;
+        happens(&directory.path().join("store.db"));
         World::open(directory, (hubs, clock, entropy))
     }
 
