@@ -10,7 +10,8 @@ use fleet::{CertificateAuthority, Device, Endpoint, HttpsSession, RegisterError}
 use model::{RegistrationId, SymmetricKey};
 use net::tls::Identity;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, PKCS_ECDSA_P521_SHA512, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P521_SHA512, SerialNumber,
 };
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
@@ -58,13 +59,20 @@ impl Evidence {
 
 fn same_names(enrolled: &str) -> anyhow::Result<Identity> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512)?;
-    let issuer = Issuer::new(named(enrolled, 0), KeyPair::from_pem(&key.serialize_pem())?);
+    let issuer = Issuer::new(ca(enrolled, 0), KeyPair::from_pem(&key.serialize_pem())?);
     let leaf_key = KeyPair::generate()?;
     let leaf = named("stranger", 0).signed_by(&leaf_key, &issuer)?;
     let cas =
-        (1..=SAME_NAMES).map(|serial| anyhow::Ok(named(enrolled, serial).self_signed(&key)?.der().clone()));
+        (1..=SAME_NAMES).map(|serial| anyhow::Ok(ca(enrolled, serial).self_signed(&key)?.der().clone()));
     let chain = std::iter::once(Ok(leaf.der().clone())).chain(cas).collect::<anyhow::Result<_>>()?;
     Ok(Identity::from_der(chain, leaf_key.into())?)
+}
+
+fn ca(common_name: &str, serial: u64) -> CertificateParams {
+    let mut params = named(common_name, serial);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
 }
 
 fn named(common_name: &str, serial: u64) -> CertificateParams {
