@@ -14,6 +14,8 @@ import pki
 import sas
 
 # Every api-version that a published or old device SDK is known to send.
+# A client that is known to read the result from the first reply; the hosted service and unknown clients begin otherwise.
+CLIENT = "azure-iot-provisioning-device/1.9.1"
 OLD_VERSIONS = ("2017-11-15", "2018-11-01", "2019-03-31", "2021-06-01", "2021-10-01", "2021-11-01-preview")
 # From here on the newest client insists on `assigning` first.
 NEW_VERSIONS = (
@@ -94,7 +96,7 @@ class Device:
 
     def username(self, version: str = "2021-06-01") -> str:
         """Its MQTT user name."""
-        return f"{self.resource}/api-version={version}&ClientVersion=wire-tests"
+        return f"{self.resource}/api-version={version}&ClientVersion={urllib.parse.quote(CLIENT, safe='')}"
 
     def register(self, connection, version: str = "2021-06-01", **options) -> Reply:
         """Sends the register call."""

@@ -12,7 +12,7 @@ import pytest
 import raw_amqp
 from raw_amqp import AMQP, SASL, performative
 
-VERSION = {"com.microsoft:api-version": "2021-06-01"}
+VERSION = {"com.microsoft:api-version": "2021-06-01", "com.microsoft:client-version": endpoint.CLIENT}
 REGISTER = {"iotdps-operation-type": "iotdps-register"}
 
 

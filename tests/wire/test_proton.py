@@ -82,6 +82,13 @@ def said(reply):
     return json.loads(bytes(reply.body))
 
 
+def registered(sender, receiver, body=b"{}"):
+    """The state of a registration. Proton is no client that is known to read it from the first reply."""
+    begun = said(ask(sender, receiver, "iotdps-register", body))
+    assert begun["status"] == "assigning"
+    return said(ask(sender, receiver, "iotdps-get-operationstatus", **{"iotdps-operation-id": begun["operationId"]}))
+
+
 @pytest.mark.parametrize(
     ("correlation_id", "body"),
     [("text", b'{"registrationId":"x"}'), (7, b"{}"), (None, "{}"), ("text", None)],
@@ -93,15 +100,16 @@ def test_a_device_registers_and_polls(dev, service_api, device, correlation_id, 
         sender, receiver = links(connection, device.resource)
         reply = ask(sender, receiver, "iotdps-register", body, correlation_id)
         assert (reply.correlation_id, reply.content_type) == (correlation_id, "application/json; charset=utf-8")
-        state = said(reply)
+        begun = said(reply)
+        assert begun["status"] == "assigning"
+        asked = {"iotdps-operation-id": begun["operationId"]}
+        state = said(ask(sender, receiver, "iotdps-get-operationstatus", **asked))
         assert state["status"] == "assigned"
         assert state["registrationState"]["deviceId"] == device.registration_id
-        asked = {"iotdps-operation-id": state["operationId"]}
-        assert said(ask(sender, receiver, "iotdps-get-operationstatus", **asked)) == state
         # Links may go and come again.
         sender.close()
         receiver.close()
-        again = said(ask(*links(connection, f"/{device.resource}"), "iotdps-register", b"{}"))
+        again = registered(*links(connection, f"/{device.resource}"))
         assert again["registrationState"]["assignedHub"] == state["registrationState"]["assignedHub"]
 
 
@@ -114,7 +122,7 @@ def test_a_device_registers_by_its_certificate(dev, service_api, tmp_path):
         domain = trusting(dev, leaf, tmp_path)
         with connected(dev.device_endpoint, dev.amqps_port, domain, allowed_mechs=mechanism) as connection:
             both = links(connection, f"{dev.id_scope}/registrations/proton-leaf")
-            assert said(ask(*both, "iotdps-register", b"{}"))["status"] == "assigned"
+            assert registered(*both)["status"] == "assigned"
 
 
 def test_refusals_come_with_their_reason(dev, device):
@@ -134,13 +142,13 @@ def test_a_large_payload_comes_in_many_frames(dev, device):
     with by_token(dev, device) as connection:
         both = links(connection, device.resource)
         body = json.dumps({"payload": {"x": "y" * 90_000}}).encode()
-        assert said(ask(*both, "iotdps-register", body))["status"] == "assigned"
+        assert registered(*both, body)["status"] == "assigned"
 
 
 def test_a_device_talks_to_its_hub(dev, service_api, device):
     """Telemetry, with the credentials in SASL PLAIN as hubs take them."""
     with by_token(dev, device) as connection:
-        state = said(ask(*links(connection, device.resource), "iotdps-register", b"{}"))["registrationState"]
+        state = registered(*links(connection, device.resource))["registrationState"]
     hub, name = state["assignedHub"], state["deviceId"]
     token = sas.token(f"{hub}/devices/{name}", device.key)
     login = {"user": f"{name}@sas.{hub.split('.')[0]}", "password": token, "allowed_mechs": "PLAIN"}

@@ -9,7 +9,7 @@ use model::{
 use net::{Peer, Transport};
 use provisioning::{
     Error,
-    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
+    attest::{Evidence, tpm::PresentedTpm},
     register::{Begun, RegisterRequest, Run, WithoutPolicy},
 };
 use serde::Serialize;
@@ -20,14 +20,14 @@ use wire::{
         ChallengeReply, DeviceAddress, DeviceRegistration, ErrorBody, OperationReply, TpmKeys,
         disabled_reply, registration_result,
     },
-    sas::SasToken,
+    sas,
 };
 
 use crate::{
-    DeviceApi, Outcome,
+    DeviceApi, FirstReply, Outcome,
+    client::Client,
     desk::Waited,
     error::{self, CallError, Concerning},
-    patience::Client,
 };
 
 /// The longest body taken: the documented message size of the hosted service.
@@ -97,7 +97,7 @@ impl DeviceApi {
             },
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
-            Begun::Settled(registration) => return self.answer(caller, &registration),
+            Begun::Settled(registration) => return self.first_answer(caller, &registration),
             Begun::Running(run) => run,
             Begun::Challenged(blob) => {
                 let reply = Reply::Challenge(ChallengeReply::new(&blob));
@@ -105,13 +105,8 @@ impl DeviceApi {
             }
         };
         let operation_id = run.registration.operation_id.clone();
-        // The newest clients insist on `assigning` before the result.
-        let wait =
-            if caller.api_version.assigning_first() { Duration::ZERO } else { self.timing.answer_within };
-        match self.desk.carry_out(*run, wait).await {
-            Ok(Waited::Ended(registration)) if !caller.api_version.assigning_first() => {
-                self.answer(caller, &registration)
-            }
+        match self.desk.carry_out(*run, self.timing.answer_within).await {
+            Ok(Waited::Ended(registration)) => self.first_answer(caller, &registration),
             Ok(_) => {
                 let under_way = self.desk.since(&caller.scope, &caller.registration_id);
                 Ok(self.ask_again(
@@ -200,6 +195,29 @@ impl DeviceApi {
         instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))
     }
 
+    /// Answers a register call whose outcome is known. A client that is not known to read a result from this reply gets
+    /// the operation ID to poll with: the device is registered all the same, and the next poll carries the result.
+    fn first_answer(&self, caller: &Caller, registration: &Registration) -> Result<Answer, CallError> {
+        let has_operation = !matches!(registration.status, Status::Disabled { .. });
+        if has_operation && self.is_assigning_first(caller) {
+            let reply = OperationReply::accepted(&registration.operation_id);
+            return Ok(self.ask_again(caller, reply, Duration::ZERO));
+        }
+        self.answer(caller, registration)
+    }
+
+    fn is_assigning_first(&self, caller: &Caller) -> bool {
+        // The newest clients insist on it over any transport.
+        if caller.api_version.assigning_first() {
+            return true;
+        }
+        match (caller.transport, self.timing.first_reply) {
+            (Transport::Https, _) | (_, FirstReply::Result) => false,
+            (_, FirstReply::Assigning) => true,
+            (_, FirstReply::ByClient) => !caller.client.reads_result_at_once(),
+        }
+    }
+
     fn answer(&self, caller: &Caller, registration: &Registration) -> Result<Answer, CallError> {
         let reply = match registration.status {
             // Another request for this device took the run's place.
@@ -256,12 +274,7 @@ pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, Ca
     let token = token.filter(|token| !token.is_empty());
     // What is no text holds no token.
     let token = token.map(|token| std::str::from_utf8(token).unwrap_or_default());
-    let claim = token.map(SasToken::parse).transpose()?.map(|token| SignedClaim {
-        resource: token.decoded_resource().into_owned(),
-        expires: token.expires(),
-        signed_text: token.signed_text(),
-        mac: token.mac().to_vec(),
-    });
+    let claim = token.map(sas::parse).transpose()?;
     Ok(Evidence { claim, certificates: Arc::clone(&peer.certificates), tpm: None })
 }
 

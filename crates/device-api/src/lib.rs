@@ -4,6 +4,7 @@
 
 mod amqp;
 mod call;
+mod client;
 mod desk;
 mod error;
 mod https;
@@ -53,6 +54,21 @@ pub struct Timing {
     pub retry_after_secs: u32,
     /// How long replies to Java clients are held back over MQTT and AMQP: they miss what arrives before they listen for it.
     pub java_delay: Duration,
+    /// What the first reply over MQTT and AMQP says.
+    pub first_reply: FirstReply,
+}
+
+/// What the reply to a register call says over MQTT and AMQP. Over HTTPS, where clients read a result from it as the
+/// hosted service sends one, it carries the result whenever that is there in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FirstReply {
+    /// `assigning`, as the hosted service does; the client polls.
+    Assigning,
+    /// The result for clients that are known to take it, `assigning` for all others.
+    #[default]
+    ByClient,
+    /// The result, if it is there in time.
+    Result,
 }
 
 impl Default for Timing {
@@ -61,6 +77,7 @@ impl Default for Timing {
             answer_within: Duration::from_millis(250),
             retry_after_secs: 3,
             java_delay: Duration::from_millis(150),
+            first_reply: FirstReply::default(),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Who may do what: shared access tokens of operators and devices, and device certificates.
 //!
-//! Tokens are judged in three steps: the signature over the literal text, the expiry, and whether the
-//! decoded resource covers what is asked for. Every refusal looks the same from outside.
+//! Tokens are judged by [`SignedClaim`], as everywhere in the service. Every refusal looks the same from outside.
 
 use aws_lc_rs::digest;
-use model::{DeviceId, Sha256Thumbprint, SymmetricKey, Timestamp};
+use model::{
+    Audience, ClaimRefusal, DeviceId, Extent, KeyedPolicy, PolicyRefusal, Sha256Thumbprint, SignedClaim,
+    SymmetricKey, SymmetricKeyPair, Timestamp, without_port,
+};
 use wire::{
     hub::Status,
-    sas::{SasError, SasToken},
+    sas::{self, SasError},
 };
 
 use crate::{
@@ -16,7 +18,7 @@ use crate::{
 };
 
 /// Why somebody is not let in; for the operator's log, never for the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// Credentials of another kind than the device has.
     #[error("the credentials are of another kind than the device's")]
@@ -24,19 +26,19 @@ pub enum Denied {
     /// The device is disabled.
     #[error("the device is disabled")]
     Disabled,
-    /// The token is past its expiry.
-    #[error("the token has expired")]
-    Expired,
+    /// The token is past its expiry, or for another hub or resource.
+    #[error(transparent)]
+    Claim(#[from] ClaimRefusal),
     /// Neither a token nor a certificate.
     #[error("no credentials")]
     NoCredentials,
-    /// The token is for another hub or another resource.
-    #[error("the token's resource does not cover what is asked for")]
-    Resource,
+    /// No policy of the hub made the token.
+    #[error(transparent)]
+    Policy(#[from] PolicyRefusal),
     /// The policy does not allow it.
     #[error("the policy does not allow it")]
     Right,
-    /// The signature fits neither key, or the certificate neither thumbprint.
+    /// The signature fits neither key of the device, or the certificate neither thumbprint.
     #[error("the signature or certificate does not match")]
     Signature,
     /// The token cannot be read.
@@ -45,9 +47,6 @@ pub enum Denied {
     /// There is no such device.
     #[error("there is no such device")]
     UnknownDevice,
-    /// There is no such policy.
-    #[error("there is no such policy")]
-    UnknownPolicy,
 }
 
 /// Whom a hub answers to: its host names and policies.
@@ -62,7 +61,7 @@ pub struct Doors {
 impl Doors {
     /// Whether this is one of the hub's names; case and a port do not matter.
     pub fn is_own_name(&self, host: &str) -> bool {
-        let name = host.split_once(':').map_or(host, |(name, _)| name);
+        let name = without_port(host);
         self.host_names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
@@ -72,72 +71,60 @@ impl Doors {
         self.is_own_name(name) || labels.any(|label| label.eq_ignore_ascii_case(name))
     }
 
-    /// Lets a caller of the service REST do something with the resource at `path`.
-    pub fn admit_caller(&self, token: &str, right: Right, path: &str, now: Timestamp) -> Result<(), Denied> {
-        let token = SasToken::parse(token)?;
-        let name = token.key_name().ok_or(Denied::UnknownPolicy)?;
-        self.admit_policy(&token, name, right)?;
-        self.check_scope(&token, path, now)
+    /// Returns the policy of a caller of the service REST, who asks for the resource at `path`.
+    pub fn admit_caller(&self, token: &str, path: &str, now: Timestamp) -> Result<&Policy, Denied> {
+        let claim = sas::parse(token)?;
+        Ok(claim.check(&self.audience(path, Extent::Within), now)?.policy(&self.policies)?)
     }
 
     /// Whether this is the key of a policy that allows this: for callers in the same process, which need no token.
     pub fn allows(&self, policy: &str, key: &SymmetricKey, right: Right) -> bool {
-        let Some(policy) = self.policies.iter().find(|it| it.name == policy) else { return false };
-        let mut keys = std::iter::once(&policy.primary_key).chain(&policy.secondary_key);
-        keys.any(|own| own == key) && policy.allows(right)
+        let mut policies = self.policies.iter().filter(|it| it.name.eq_ignore_ascii_case(policy));
+        policies.any(|policy| policy.keys().contains(&key) && policy.allows(right))
     }
 
-    /// Lets a device connect with a token; tells when the token expires.
+    /// Lets a device connect with a token; tells when the token expires. `identity` is `None` for a device that does
+    /// not exist, which is refused in the time that another takes.
     pub fn admit_device(
         &self,
         token: &str,
         id: &DeviceId,
-        identity: &Identity,
+        identity: Option<&Identity>,
         now: Timestamp,
     ) -> Result<Timestamp, Denied> {
-        let token = SasToken::parse(token)?;
-        let path = format!("/devices/{id}");
-        match token.key_name() {
-            Some(name) => self.admit_policy(&token, name, Right::DeviceConnect)?,
-            None => {
-                admit_own_key(&token, identity)?;
-                if !self.scope(&token.decoded_resource()).is_some_and(|scope| same_resource(scope, &path)) {
-                    return Err(Denied::Resource);
-                }
-            }
+        let claim = sas::parse(token)?;
+        match claim.policy {
+            Some(_) => self.admit_policy(&claim, id, now)?,
+            None => self.admit_own_key(&claim, id, identity, now)?,
         }
-        self.check_scope(&token, &path, now)?;
-        admit_enabled(identity)?;
-        Ok(Timestamp::from_unix_seconds(i64::try_from(token.expiry()).unwrap_or(i64::MAX)))
+        admit_enabled(identity.ok_or(Denied::UnknownDevice)?)?;
+        Ok(claim.expires)
     }
 
-    fn admit_policy(&self, token: &SasToken, name: &str, right: Right) -> Result<(), Denied> {
-        let policy = self.policies.iter().find(|policy| policy.name == name).ok_or(Denied::UnknownPolicy)?;
-        let mut keys = std::iter::once(&policy.primary_key).chain(&policy.secondary_key);
-        if !keys.any(|key| token.verify(key.as_bytes())) {
-            return Err(Denied::Signature);
-        }
-        if policy.allows(right) { Ok(()) } else { Err(Denied::Right) }
+    fn admit_policy(&self, claim: &SignedClaim, id: &DeviceId, now: Timestamp) -> Result<(), Denied> {
+        let path = device_path(id);
+        let policy = claim.check(&self.audience(&path, Extent::Within), now)?.policy(&self.policies)?;
+        if policy.allows(Right::DeviceConnect) { Ok(()) } else { Err(Denied::Right) }
     }
 
-    fn check_scope(&self, token: &SasToken, path: &str, now: Timestamp) -> Result<(), Denied> {
-        if i64::try_from(token.expiry()).is_ok_and(|expiry| expiry <= now.unix_seconds()) {
-            return Err(Denied::Expired);
-        }
-        let resource = token.decoded_resource();
-        let scope = self.scope(&resource).ok_or(Denied::Resource)?;
-        if is_segment_prefix(scope, path) || same_resource(scope, path) {
-            Ok(())
-        } else {
-            Err(Denied::Resource)
-        }
+    /// A device's own key is for the device alone, and so must be what it signs.
+    fn admit_own_key(
+        &self,
+        claim: &SignedClaim,
+        id: &DeviceId,
+        identity: Option<&Identity>,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        let path = device_path(id);
+        let claim = claim.check(&self.audience(&path, Extent::Exactly), now)?;
+        let keys = identity.map(own_keys).transpose();
+        let signed = claim.is_signed_by_device(keys.as_ref().copied().unwrap_or_default());
+        keys?;
+        if signed { Ok(()) } else { Err(Denied::Signature) }
     }
 
-    /// What follows the hub's name in a token's resource; `None` when it is of another hub.
-    fn scope<'a>(&self, resource: &'a str) -> Option<&'a str> {
-        let host_ends = resource.find('/').unwrap_or(resource.len());
-        let (host, scope) = resource.split_at(host_ends);
-        self.is_own_name(host).then_some(scope)
+    fn audience<'a>(&'a self, path: &'a str, extent: Extent) -> Audience<'a> {
+        Audience { names: self.host_names.iter().map(String::as_str).collect(), path, extent }
     }
 }
 
@@ -164,9 +151,15 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn admit_own_key(token: &SasToken, identity: &Identity) -> Result<(), Denied> {
-    let Credentials::SymmetricKeys(keys) = &identity.credentials else { return Err(Denied::Credentials) };
-    if keys.iter().any(|key| token.verify(key.as_bytes())) { Ok(()) } else { Err(Denied::Signature) }
+fn device_path(id: &DeviceId) -> String {
+    format!("/devices/{id}")
+}
+
+fn own_keys(identity: &Identity) -> Result<&SymmetricKeyPair, Denied> {
+    match &identity.credentials {
+        Credentials::SymmetricKeys(keys) => Ok(keys),
+        _ => Err(Denied::Credentials),
+    }
 }
 
 fn admit_enabled(identity: &Identity) -> Result<(), Denied> {
@@ -176,27 +169,8 @@ fn admit_enabled(identity: &Identity) -> Result<(), Denied> {
     }
 }
 
-/// Whether `path` lies at or under `scope`, comparing whole segments without case: one SDK lower-cases
-/// all of what it signs.
-fn is_segment_prefix(scope: &str, path: &str) -> bool {
-    let scope = scope.strip_suffix('/').unwrap_or(scope);
-    match (path.get(..scope.len()), path.get(scope.len()..)) {
-        (Some(head), Some(tail)) => {
-            head.eq_ignore_ascii_case(scope) && (tail.is_empty() || tail.starts_with('/'))
-        }
-        _ => false,
-    }
-}
-
-/// Whether the scope is that of `path` itself; old C SDKs append `/api-version=…` to it.
-fn same_resource(scope: &str, path: &str) -> bool {
-    let Some((head, tail)) = scope.split_at_checked(path.len()) else { return false };
-    head.eq_ignore_ascii_case(path) && (tail.is_empty() || tail == "/" || tail.starts_with("/api-version="))
-}
-
 #[cfg(test)]
 mod tests {
-    use model::SymmetricKeyPair;
     use wire::sas::sign;
 
     use super::*;
@@ -226,51 +200,36 @@ mod tests {
         Timestamp::from_unix_seconds(NOW)
     }
 
-    #[track_caller]
-    fn check_caller(token: &str, right: Right, path: &str, expected: Result<(), Denied>) {
-        assert_eq!(doors().admit_caller(token, right, path, now()), expected, "{path}");
-    }
-
     #[test]
     fn callers_need_the_right_the_scope_and_the_time() {
         let owner = Some("iothubowner");
-        check_caller(&token("hub.example", 1, owner), Right::ServiceConnect, "/twins/d", Ok(()));
-        check_caller(&token("HUB.example/Devices", 1, owner), Right::RegistryRead, "/devices/d", Ok(()));
-        check_caller(&token("localhost:18443", 1, owner), Right::RegistryWrite, "/devices/d", Ok(()));
-        let read_write = token("hub.example", 2, Some("registryReadWrite"));
-        check_caller(&read_write, Right::RegistryRead, "/devices", Ok(()));
-        check_caller(&read_write, Right::ServiceConnect, "/twins/d", Err(Denied::Right));
-        let device = token("hub.example/devices/d", 1, owner);
-        check_caller(&device, Right::RegistryRead, "/devices/d", Ok(()));
-        check_caller(&device, Right::RegistryRead, "/devices/dd", Err(Denied::Resource));
-        check_caller(&device, Right::ServiceConnect, "/twins/d", Err(Denied::Resource));
-        check_caller(
-            &token("other.example", 1, owner),
-            Right::RegistryRead,
-            "/devices",
-            Err(Denied::Resource),
-        );
-        check_caller(
-            &token("hub.example", 9, owner),
-            Right::RegistryRead,
-            "/devices",
-            Err(Denied::Signature),
-        );
-        check_caller(
-            &token("hub.example", 1, Some("x")),
-            Right::RegistryRead,
-            "/devices",
-            Err(Denied::UnknownPolicy),
-        );
-        check_caller(
-            &token("hub.example", 1, None),
-            Right::RegistryRead,
-            "/devices",
-            Err(Denied::UnknownPolicy),
-        );
-        let stale = sign("hub.example", key(1).as_bytes(), NOW as u64, owner);
-        check_caller(&stale, Right::RegistryRead, "/devices", Err(Denied::Expired));
-        check_caller("Bearer x", Right::RegistryRead, "/devices", Err(Denied::Token(SasError::Scheme)));
+        let other = |resource: &str| Denied::Claim(ClaimRefusal::OtherResource(resource.to_owned()));
+        let unknown = |name: &str| Denied::Policy(PolicyRefusal::Unknown(name.to_owned()));
+        let stale = sign("hub.example", key(1).as_bytes(), NOW as u64 - 301, owner);
+        let expired = Denied::Claim(ClaimRefusal::Expired(Timestamp::from_unix_seconds(NOW - 1)));
+        for (token, path, expected) in [
+            (token("hub.example", 1, owner), "/twins/d", Ok("iothubowner")),
+            (token("hub.example", 1, Some("IotHubOwner")), "/twins/d", Ok("iothubowner")),
+            (token("HUB.example/Devices", 1, owner), "/devices/d", Ok("iothubowner")),
+            (token("localhost:18443", 1, owner), "/devices/d", Ok("iothubowner")),
+            (token("hub.example", 2, Some("registryReadWrite")), "/devices", Ok("registryReadWrite")),
+            (token("hub.example/devices/d", 1, owner), "/devices/d", Ok("iothubowner")),
+            (token("hub.example/devices/d", 1, owner), "/devices/dd", Err(other("hub.example/devices/d"))),
+            (token("hub.example/devices/d", 1, owner), "/twins/d", Err(other("hub.example/devices/d"))),
+            (token("other.example", 1, owner), "/devices", Err(other("other.example"))),
+            (
+                token("hub.example", 9, owner),
+                "/devices",
+                Err(Denied::Policy(PolicyRefusal::Signature("iothubowner".into()))),
+            ),
+            (token("hub.example", 1, Some("x")), "/devices", Err(unknown("x"))),
+            (token("hub.example", 1, None), "/devices", Err(unknown(""))),
+            (stale, "/devices", Err(expired)),
+            ("Bearer x".to_owned(), "/devices", Err(Denied::Token(SasError::Scheme))),
+        ] {
+            let admitted = doors().admit_caller(&token, path, now()).map(|policy| policy.name.clone());
+            assert_eq!(admitted, expected.map(str::to_owned), "{path} {token}");
+        }
     }
 
     #[track_caller]
@@ -279,12 +238,13 @@ mod tests {
         let keys = SymmetricKeyPair { primary: key(7), secondary: key(8) };
         let mut identity = Identity::new(Credentials::SymmetricKeys(keys), false, &id, now());
         identity.status = status;
-        assert_eq!(doors().admit_device(token, &id, &identity, now()).map(drop), expected, "{token}");
+        assert_eq!(doors().admit_device(token, &id, Some(&identity), now()).map(drop), expected, "{token}");
     }
 
     #[test]
     fn devices_come_in_by_their_own_keys_or_a_policy() {
         let own = "hub.example/devices/Dev-1";
+        let other = |resource: &str| Err(Denied::Claim(ClaimRefusal::OtherResource(resource.to_owned())));
         check_device(&token(own, 7, None), Status::Enabled, Ok(()));
         check_device(&token(own, 8, None), Status::Enabled, Ok(()));
         check_device(&token("hub.example/devices/dev-1", 7, None), Status::Enabled, Ok(()));
@@ -299,16 +259,29 @@ mod tests {
             Status::Enabled,
             Err(Denied::Right),
         );
-        check_device(&token("hub.example", 7, None), Status::Enabled, Err(Denied::Resource));
-        check_device(&token("hub.example/devices/Dev-2", 7, None), Status::Enabled, Err(Denied::Resource));
-        check_device(
-            &token("hub.example/devices/Dev-1/modules/m", 7, None),
-            Status::Enabled,
-            Err(Denied::Resource),
-        );
+        for resource in ["hub.example", "hub.example/devices/Dev-2", "hub.example/devices/Dev-1/modules/m"] {
+            check_device(&token(resource, 7, None), Status::Enabled, other(resource));
+        }
         check_device(&token(own, 9, None), Status::Enabled, Err(Denied::Signature));
         check_device(&token(own, 7, None), Status::Disabled, Err(Denied::Disabled));
-        check_device(&sign(own, key(7).as_bytes(), NOW as u64, None), Status::Enabled, Err(Denied::Expired));
+        let ended = |seconds: i64| sign(own, key(7).as_bytes(), (NOW - seconds) as u64, None);
+        check_device(&ended(300), Status::Enabled, Ok(()));
+        let expired = ClaimRefusal::Expired(Timestamp::from_unix_seconds(NOW - 1));
+        check_device(&ended(301), Status::Enabled, Err(Denied::Claim(expired)));
+    }
+
+    #[test]
+    fn a_device_that_does_not_exist_is_not_let_in_by_any_key() {
+        let id = DeviceId::parse("nobody").unwrap();
+        let own = "hub.example/devices/nobody";
+        for (key, policy, expected) in [
+            (7, None, Denied::Signature),
+            (0, None, Denied::Signature),
+            (3, Some("device"), Denied::UnknownDevice),
+        ] {
+            let admitted = doors().admit_device(&token(own, key, policy), &id, None, now());
+            assert_eq!(admitted, Err(expected), "{key} {policy:?}");
+        }
     }
 
     #[test]

@@ -48,14 +48,14 @@ impl Hub {
         proof: Option<Proof>,
     ) -> Result<Option<Timestamp>, NotAdmitted> {
         let proof = proof.ok_or(Denied::NoCredentials)?;
-        let identity = self.core.storage.read(|rows| rows.identity(id))?.ok_or(Denied::UnknownDevice)?;
+        let identity = self.core.storage.read(|rows| rows.identity(id))?;
         match proof {
             Proof::Certificate(leaf) => {
-                admit_certificate(leaf, &identity)?;
+                admit_certificate(leaf, identity.as_ref().ok_or(Denied::UnknownDevice)?)?;
                 Ok(None)
             }
             Proof::Token(token) => {
-                Ok(Some(self.core.doors.admit_device(token, id, &identity, self.now())?))
+                Ok(Some(self.core.doors.admit_device(token, id, identity.as_ref(), self.now())?))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use model::{HubName, SymmetricKey, Timestamp};
+use model::{HubName, KeyedPolicy, SymmetricKey, Timestamp};
 
 /// One hub: its names, its file, and who may use it.
 #[derive(Debug, Clone)]
@@ -78,6 +78,16 @@ impl Policy {
 
     fn new(name: &str, key: SymmetricKey, rights: &[Right]) -> Policy {
         Policy { name: name.to_owned(), primary_key: key, secondary_key: None, rights: rights.to_vec() }
+    }
+}
+
+impl KeyedPolicy for Policy {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn keys(&self) -> [&SymmetricKey; 2] {
+        [&self.primary_key, self.secondary_key.as_ref().unwrap_or(&self.primary_key)]
     }
 }
 

@@ -48,5 +48,6 @@ pub use ensure::{Deleted, DeviceSpec, Ensured};
 pub use failure::HubFailure;
 pub use hub::{Counts, Hub};
 pub use messages::{CloudMessage, MAX_MESSAGE_BYTES};
+pub use rest::{Access, routes};
 pub use serve::{Listeners, limits, serve};
 pub use storage::StorageError;

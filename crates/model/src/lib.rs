@@ -11,6 +11,7 @@ mod block;
 mod ca_certificate;
 mod certificate;
 mod certificate_parts;
+mod claim;
 mod cleanup;
 mod crl_address;
 mod crl_scope;
@@ -48,6 +49,9 @@ pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
 pub use certificate_parts::{CertificateParts, KeyHash, TbsHash};
+pub use claim::{
+    Audience, CheckedClaim, ClaimRefusal, Extent, KeyedPolicy, PolicyRefusal, SignedClaim, without_port,
+};
 pub use cleanup::{Cleanup, CleanupCause, Trace};
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
 pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};

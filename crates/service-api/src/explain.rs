@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use provisioning::{
-    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
+    attest::{Evidence, tpm::PresentedTpm},
     register::Described,
 };
 use wire::service::{DescribedDevice, explanation_json, parse_described_device};
@@ -17,12 +17,6 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
 }
 
 fn described(device: DescribedDevice) -> Described {
-    let claim = device.sas_token.map(|token| SignedClaim {
-        resource: token.decoded_resource().into_owned(),
-        expires: token.expires(),
-        signed_text: token.signed_text(),
-        mac: token.mac().to_vec(),
-    });
     let certificates = device.certificates.iter().map(|certificate| certificate.der().to_vec().into());
     let tpm = device
         .tpm
@@ -30,6 +24,6 @@ fn described(device: DescribedDevice) -> Described {
     Described {
         scope: device.id_scope,
         registration_id: device.registration_id,
-        evidence: Evidence { claim, certificates: certificates.collect(), tpm },
+        evidence: Evidence { claim: device.sas_token, certificates: certificates.collect(), tpm },
     }
 }

@@ -3,7 +3,7 @@
 //! Clients spell one resource in many ways (raw, upper-hex, lower-hex, lower-cased), and each signs the text it sends.
 //! So the MAC is computed over the literal text, and only then is the decoded resource compared.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use aws_lc_rs::hmac;
 use base64::{
@@ -11,7 +11,7 @@ use base64::{
     alphabet::STANDARD as ALPHABET,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
-use model::Timestamp;
+use model::{SignedClaim, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// The longest token taken, in bytes. Real ones are under 500.
@@ -29,16 +29,6 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
-
-/// A token as it was received. Nothing about it is proved until [`SasToken::verify`] says so.
-#[derive(Clone)]
-pub struct SasToken {
-    resource: String,
-    expiry_text: String,
-    expiry: u64,
-    mac: Vec<u8>,
-    key_name: Option<String>,
-}
 
 /// Why a text is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,83 +50,34 @@ pub enum SasError {
     Signature,
 }
 
-impl SasToken {
-    /// Parses `SharedAccessSignature sr=…&sig=…&se=…[&skn=…]`, fields in any order, unknown ones ignored.
-    pub fn parse(text: &str) -> Result<Self, SasError> {
-        if text.len() > MAX_TOKEN_BYTES {
-            return Err(SasError::TooLong);
-        }
-        let (scheme, fields) = text.trim().split_once(' ').ok_or(SasError::Scheme)?;
-        if !scheme.eq_ignore_ascii_case("SharedAccessSignature") {
-            return Err(SasError::Scheme);
-        }
-        let fields = fields.trim();
-        let resource = field(fields, "sr")?.ok_or(SasError::Fields)?;
-        let expiry_text = field(fields, "se")?.ok_or(SasError::Fields)?;
-        let mac = field(fields, "sig")?.ok_or(SasError::Fields)?;
-        let mac = percent_decode_str(mac).decode_utf8().map_err(|_| SasError::Signature)?;
-        Ok(SasToken {
-            resource: resource.to_owned(),
-            expiry_text: expiry_text.to_owned(),
-            expiry: expiry_text.parse().map_err(|_| SasError::Expiry)?,
-            mac: LENIENT.decode(mac.as_bytes()).map_err(|_| SasError::Signature)?,
-            key_name: field(fields, "skn")?.filter(|name| !name.is_empty()).map(decoded),
-        })
+/// Reads `SharedAccessSignature sr=…&sig=…&se=…[&skn=…]`, fields in any order, unknown ones ignored. Nothing about the
+/// claim is proved until [`SignedClaim::check`] and what it returns say so.
+pub fn parse(text: &str) -> Result<SignedClaim, SasError> {
+    if text.len() > MAX_TOKEN_BYTES {
+        return Err(SasError::TooLong);
     }
-
-    /// The `sr` text exactly as it was sent.
-    pub fn resource_text(&self) -> &str {
-        &self.resource
+    let (scheme, fields) = text.trim().split_once(' ').ok_or(SasError::Scheme)?;
+    if !scheme.eq_ignore_ascii_case("SharedAccessSignature") {
+        return Err(SasError::Scheme);
     }
-
-    /// The `sr` text percent-decoded.
-    pub fn decoded_resource(&self) -> Cow<'_, str> {
-        percent_decode_str(&self.resource).decode_utf8_lossy()
-    }
-
-    /// When the token expires, in seconds since 1970.
-    pub fn expiry(&self) -> u64 {
-        self.expiry
-    }
-
-    /// The instant after which it is not taken any more: its expiry with [`CLOCK_SKEW_SECS`] of grace.
-    pub fn expires(&self) -> Timestamp {
-        let seconds = self.expiry.saturating_add(CLOCK_SKEW_SECS);
-        Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
-    }
-
-    /// Whether the token is past its expiry at `now` (seconds since 1970), with [`CLOCK_SKEW_SECS`] of grace.
-    pub fn is_expired(&self, now: i64) -> bool {
-        let now = u64::try_from(now).unwrap_or(0);
-        self.expiry.saturating_add(CLOCK_SKEW_SECS) < now
-    }
-
-    /// The text that was signed.
-    pub fn signed_text(&self) -> String {
-        signed_text(&self.resource, &self.expiry_text)
-    }
-
-    /// The signature: HMAC-SHA256 of the signed text under the signer's key.
-    pub fn mac(&self) -> &[u8] {
-        &self.mac
-    }
-
-    /// The policy whose key signed it (`skn`), if the token names one.
-    pub fn key_name(&self) -> Option<&str> {
-        self.key_name.as_deref()
-    }
-
-    /// Whether this key made the signature; takes the same time whatever differs.
-    pub fn verify(&self, key: &[u8]) -> bool {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        hmac::verify(&key, self.signed_text().as_bytes(), &self.mac).is_ok()
-    }
+    let fields = fields.trim();
+    let resource = field(fields, "sr")?.ok_or(SasError::Fields)?;
+    let expiry = field(fields, "se")?.ok_or(SasError::Fields)?;
+    let mac = field(fields, "sig")?.ok_or(SasError::Fields)?;
+    let mac = percent_decode_str(mac).decode_utf8().map_err(|_| SasError::Signature)?;
+    Ok(SignedClaim {
+        resource: decoded(resource),
+        expires: expires(expiry.parse().map_err(|_| SasError::Expiry)?),
+        signed_text: signed_text(resource, expiry),
+        mac: LENIENT.decode(mac.as_bytes()).map_err(|_| SasError::Signature)?,
+        policy: field(fields, "skn")?.filter(|name| !name.is_empty()).map(decoded),
+    })
 }
 
-impl fmt::Debug for SasToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SasToken(sr={}, se={}, skn={:?})", self.resource, self.expiry, self.key_name)
-    }
+/// The last instant at which a token is taken: its expiry with [`CLOCK_SKEW_SECS`] of grace.
+fn expires(expiry: u64) -> Timestamp {
+    let seconds = expiry.saturating_add(CLOCK_SKEW_SECS);
+    Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
 /// A new token for a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
@@ -247,6 +188,7 @@ impl fmt::Debug for ConnectionString {
 
 #[cfg(test)]
 mod tests {
+    use model::{Audience, Extent, SymmetricKey};
     use proptest::prelude::*;
 
     use super::*;
@@ -255,6 +197,15 @@ mod tests {
 
     fn key(text: &str) -> Vec<u8> {
         STANDARD.decode(text).unwrap()
+    }
+
+    fn is_signed(claim: &SignedClaim, key: &[u8]) -> bool {
+        let names = vec![claim.resource.split('/').next().unwrap()];
+        let audience = Audience { names, path: &claim.resource, extent: Extent::Within };
+        let resource = claim.resource.split_once('/').map_or("", |(_, path)| path);
+        let checked =
+            claim.check(&Audience { path: resource, ..audience }, Timestamp::from_unix_seconds(0)).unwrap();
+        checked.is_signed_by(&SymmetricKey::from_bytes(key).unwrap())
     }
 
     #[test]
@@ -289,19 +240,19 @@ mod tests {
             ),
         ];
         for (secret, fields) in tokens {
-            let token = SasToken::parse(&format!("SharedAccessSignature {fields}")).unwrap();
-            assert!(token.verify(&key(secret)), "{fields}");
-            assert!(!token.verify(&key(DEVICE_KEY)[1..]), "{fields}");
+            let token = parse(&format!("SharedAccessSignature {fields}")).unwrap();
+            assert!(is_signed(&token, &key(secret)), "{fields}");
+            assert!(!is_signed(&token, &key(DEVICE_KEY)[1..]), "{fields}");
         }
     }
 
     #[test]
     fn signs_what_it_verifies() {
         let text = sign("hub.example/devices/a b", &key(DEVICE_KEY), 1_900_000_000, Some("owner"));
-        let token = SasToken::parse(&text).unwrap();
-        assert!(token.verify(&key(DEVICE_KEY)));
-        assert_eq!(token.decoded_resource(), "hub.example/devices/a b");
-        assert_eq!(token.key_name(), Some("owner"));
+        let token = parse(&text).unwrap();
+        assert!(is_signed(&token, &key(DEVICE_KEY)));
+        assert_eq!(token.resource, "hub.example/devices/a b");
+        assert_eq!(token.policy.as_deref(), Some("owner"));
     }
 
     #[test]
@@ -316,17 +267,18 @@ mod tests {
             ("SharedAccessSignature sr=a&sig=!&se=1", SasError::Signature),
         ];
         for (text, error) in cases {
-            assert_eq!(SasToken::parse(text).unwrap_err(), error, "{text}");
+            assert_eq!(parse(text).unwrap_err(), error, "{text}");
         }
         let long = format!("SharedAccessSignature sr={}", "a".repeat(MAX_TOKEN_BYTES));
-        assert_eq!(SasToken::parse(&long).unwrap_err(), SasError::TooLong);
+        assert_eq!(parse(&long).unwrap_err(), SasError::TooLong);
     }
 
     #[test]
     fn grants_five_minutes_of_skew() {
-        let token = SasToken::parse("SharedAccessSignature sr=a&sig=YQ%3D%3D&se=1000").unwrap();
-        assert!(!token.is_expired(1300));
-        assert!(token.is_expired(1301));
+        let expires =
+            |se: &str| parse(&format!("SharedAccessSignature sr=a&sig=YQ%3D%3D&se={se}")).unwrap().expires;
+        assert_eq!(expires("1000"), Timestamp::from_unix_seconds(1300));
+        assert_eq!(expires(&u64::MAX.to_string()), Timestamp::from_unix_seconds(i64::MAX));
     }
 
     #[test]
@@ -342,8 +294,8 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,200}") {
-            let _ = SasToken::parse(&text);
-            let _ = SasToken::parse(&format!("SharedAccessSignature {text}"));
+            let _ = parse(&text);
+            let _ = parse(&format!("SharedAccessSignature {text}"));
             let _ = ConnectionString::parse(&text);
         }
     }

@@ -22,9 +22,9 @@ use super::{reply, request};
 use crate::{
     DeviceApi,
     call::{Answer, Caller, api_version},
+    client::Client,
     error::{CallError, Concerning},
     messages::{Verb, Waiting},
-    patience::Client,
 };
 
 /// What a client has shown when it is let in.

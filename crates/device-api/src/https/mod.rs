@@ -16,8 +16,8 @@ use net::{Peer, Transport};
 use crate::{
     DeviceApi,
     call::{Caller, MAX_BODY_BYTES, api_version, evidence},
+    client::Client,
     error::{CallError, Concerning},
-    patience::Client,
 };
 use route::{Route, Verb};
 

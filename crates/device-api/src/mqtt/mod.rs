@@ -1,14 +1,16 @@
 //! The device API over MQTT 3.1.1.
 //!
 //! The identity comes from the user name; the client ID must be the registration ID. A token is not judged at CONNECT
-//! but with each request, as the hosted service does, so that a refusal comes with its reason. There is one filter to
-//! subscribe to and there are two topics to publish to; this is no broker.
+//! but with each request, as the hosted service does, so that a refusal comes with its reason. There are replies to
+//! subscribe to and two topics to publish to; this is no broker.
 //!
 //! A device with a TPM connects without a token first and says so in its user name; its register call is answered with
 //! the challenge. With the token that it can sign then, it connects again.
 
 mod session;
 mod topic;
+
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use net::{
@@ -23,8 +25,8 @@ use wire::{
 use crate::{
     DeviceApi, Outcome,
     call::{Caller, api_version, evidence},
+    client::Client,
     error::{CallError, Concerning},
-    patience::Client,
 };
 use session::{Device, Session};
 
@@ -99,6 +101,7 @@ impl MqttEndpoint for Endpoint {
             concerning,
             outbox,
             delay,
+            subscriptions: Mutex::default(),
         })))
     }
 }

@@ -1,6 +1,9 @@
 //! One device connected over MQTT.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,7 +11,7 @@ use net::{
     Transport,
     mqtt::{Close, MqttSession, Outbox},
 };
-use wire::mqtt::{Publish, QoS, SubscribeReturn};
+use wire::mqtt::{Publish, QoS, SubscribeReturn, Subscriptions};
 
 use super::topic::{self, Request};
 use crate::{
@@ -31,8 +34,9 @@ pub(super) struct Device {
     pub(super) caller: Result<Caller, CallError>,
     pub(super) concerning: Concerning,
     pub(super) outbox: Outbox,
-    /// Replies are held back for so long.
+    /// How long replies are held back.
     pub(super) delay: Duration,
+    pub(super) subscriptions: Mutex<Subscriptions>,
 }
 
 impl Session {
@@ -44,16 +48,17 @@ impl Session {
 #[async_trait]
 impl MqttSession for Session {
     async fn subscribe(&mut self, filters: &[(String, QoS)]) -> Vec<SubscribeReturn> {
-        let verdict = |(filter, qos): &(String, QoS)| match qos {
-            _ if filter != topic::RESPONSES => SubscribeReturn::Failure,
-            QoS::AtMostOnce => SubscribeReturn::Granted(QoS::AtMostOnce),
-            QoS::AtLeastOnce | QoS::ExactlyOnce => SubscribeReturn::Granted(QoS::AtLeastOnce),
+        let mut subscriptions = self.device.subscriptions();
+        let verdict = |(filter, qos): &(String, QoS)| match topic::is_for_replies(filter) {
+            true => subscriptions.subscribe(filter, *qos),
+            false => SubscribeReturn::Failure,
         };
         filters.iter().map(verdict).collect()
     }
 
-    async fn unsubscribe(&mut self, _filters: &[String]) {
-        // Replies come whether or not they were subscribed to: a client that publishes wants its reply.
+    async fn unsubscribe(&mut self, filters: &[String]) {
+        let mut subscriptions = self.device.subscriptions();
+        filters.iter().for_each(|filter| subscriptions.unsubscribe(filter));
     }
 
     async fn publish(&mut self, publish: Publish) -> Result<(), Close> {
@@ -80,14 +85,21 @@ impl MqttSession for Session {
 }
 
 impl Device {
+    fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn answer(&self, request: Request, body: &Bytes) {
         let reply = self.api.call(&self.caller, request.verb, body).await;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
         let (topic, body) = self.reply(&request.id, reply);
+        // A reply comes without a subscription too, since a client that publishes wants it, but never above the QoS that
+        // was granted (MQTT-3.8.4-6): there are clients that drop what is.
+        let qos = self.subscriptions().qos_of(&topic).unwrap_or(QoS::AtMostOnce);
         // An error means that the device is gone; it will ask again.
-        let _ = self.outbox.publish(topic, body, QoS::AtLeastOnce, 0).await;
+        let _ = self.outbox.publish(topic, body, qos, 0).await;
     }
 
     fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {

@@ -158,7 +158,9 @@ async fn a_device_proves_itself_by_its_tpm() {
         sasl.respond(device.token().as_bytes()).await;
         assert_eq!(sasl.over().await, SaslCode::Ok);
 
-        let properties = Entries::new().with("com.microsoft:api-version", "2019-03-31");
+        let properties = Entries::new()
+            .with("com.microsoft:api-version", "2019-03-31")
+            .with("com.microsoft:client-version", device.agent);
         let resource = device.resource();
         let link = (&*resource, properties);
         let client = AmqpClient::open(sasl.stream, "localhost", Login::Bare, link, Duration::from_secs(30));

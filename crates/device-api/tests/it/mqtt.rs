@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use model::{GroupAttestation, GroupCertificates, Pair, ProvisioningStatus};
 use testkit::{ca::Authority, sample};
-use wire::mqtt::{Connect, ConnectReturnCode, Packet};
+use wire::mqtt::{Connect, ConnectReturnCode, Packet, QoS};
 
 use crate::{
     http::check_error_body,
-    mqtt_client::{Mqtt, POLL, REGISTER, connect, connect_as, publish},
+    mqtt_client::{Mqtt, POLL, REGISTER, RESPONSES, connect, connect_as, publish},
     tls::Presented,
     world::{Device, HUB, IN_TIME, SCOPE, World, group, individual},
 };
@@ -68,6 +68,47 @@ async fn the_request_id_comes_back_byte_for_byte() {
     assert_eq!(later.topic, "404/?$rid=9");
     let swapped = "$dps/registrations/GET/iotdps-get-operationstatus/?operationId=5.0.0&$rid=8";
     assert_eq!(mqtt.request(swapped, "").await.topic, "404/?$rid=8");
+}
+
+/// As a trace of the hosted service has it.
+#[tokio::test]
+async fn a_request_without_an_id_is_answered_without_one() {
+    let world = World::new(IN_TIME).await;
+    let device = world.device("reg-1").await;
+    let mut mqtt = entered(&world, &device).await;
+    let response = mqtt.request("$dps/registrations/PUT/iotdps-register/?rid=1", "").await;
+    assert_eq!(response.topic, "200/?$rid=");
+    let operation_id = response.json["operationId"].as_str().unwrap();
+    let poll = format!("$dps/registrations/GET/iotdps-get-operationstatus/?rid=1&operationId={operation_id}");
+    assert_eq!(mqtt.request(poll, "").await.topic, "200/?$rid=");
+    let nothing = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=7";
+    assert_eq!(mqtt.request(nothing, "").await.topic, "404/?$rid=7");
+}
+
+/// There are clients that drop a message above the QoS that they were granted (MQTT-3.8.4-6).
+#[tokio::test]
+async fn replies_come_at_the_granted_qos() {
+    let world = World::new(IN_TIME).await;
+    let device = world.device("reg-1").await;
+    for (filters, qos) in [
+        (vec![], QoS::AtMostOnce),
+        (vec![(RESPONSES, QoS::AtMostOnce)], QoS::AtMostOnce),
+        (vec![(RESPONSES, QoS::AtLeastOnce)], QoS::AtLeastOnce),
+        (vec![(RESPONSES, QoS::ExactlyOnce)], QoS::AtLeastOnce),
+        (vec![(RESPONSES, QoS::AtLeastOnce), (RESPONSES, QoS::AtMostOnce)], QoS::AtMostOnce),
+        (vec![("$dps/registrations/res/404/#", QoS::AtLeastOnce)], QoS::AtMostOnce),
+        (vec![("$dps/registrations/res/200/#", QoS::AtLeastOnce)], QoS::AtLeastOnce),
+        (vec![("$dps/#", QoS::AtLeastOnce)], QoS::AtLeastOnce),
+    ] {
+        let mut mqtt = world.mqtt(None).await;
+        mqtt.enter(connect(&device)).await;
+        if !filters.is_empty() {
+            mqtt.subscribe(&filters).await;
+        }
+        mqtt.send(&[publish(format!("{REGISTER}1"), None, "")]).await;
+        let Some(Packet::Publish(reply)) = mqtt.receive().await else { panic!("{filters:?}: no reply") };
+        assert_eq!((reply.qos, reply.topic.contains("/200/")), (qos, true), "{filters:?}");
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Mqtt {
     stream: ByteStream,
     input: BytesMut,
+    /// The QoS that was granted for replies; 0 as long as there is no subscription.
+    granted: QoS,
 }
 
 /// A reply of the service.
@@ -36,7 +38,7 @@ pub struct Response {
 
 impl Mqtt {
     pub fn new(stream: ByteStream) -> Mqtt {
-        Mqtt { stream, input: BytesMut::new() }
+        Mqtt { stream, input: BytesMut::new(), granted: QoS::AtMostOnce }
     }
 
     pub async fn send(&mut self, packets: &[Packet]) {
@@ -92,6 +94,11 @@ impl Mqtt {
         match self.receive().await {
             Some(Packet::SubAck(ack)) => {
                 assert_eq!(ack.packet_id, 77);
+                for code in &ack.codes {
+                    if let SubscribeReturn::Granted(qos) = code {
+                        self.granted = *qos;
+                    }
+                }
                 ack.codes
             }
             other => panic!("{other:?}"),
@@ -105,12 +112,15 @@ impl Mqtt {
         self.response().await
     }
 
-    /// The next packet, which must be a response as the service sends them: QoS 1, not retained. Acknowledges it.
+    /// The next packet, which must be a response as the service sends them: at the QoS that was granted, not retained.
+    /// Acknowledges it.
     pub async fn response(&mut self) -> Response {
         match self.receive().await {
             Some(Packet::Publish(message)) => {
-                assert_eq!((message.qos, message.retain, message.dup), (QoS::AtLeastOnce, false, false));
-                self.send(&[Packet::PubAck(message.packet_id.unwrap())]).await;
+                assert_eq!((message.qos, message.retain, message.dup), (self.granted, false, false));
+                if let Some(id) = message.packet_id {
+                    self.send(&[Packet::PubAck(id)]).await;
+                }
                 let topic = message.topic.strip_prefix("$dps/registrations/res/").unwrap().to_owned();
                 Response { topic, json: serde_json::from_slice(&message.payload).unwrap() }
             }

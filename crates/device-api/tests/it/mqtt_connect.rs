@@ -94,7 +94,7 @@ async fn other_versions_of_the_protocol_are_refused() {
 }
 
 #[tokio::test]
-async fn there_is_one_filter_to_subscribe_to() {
+async fn what_can_be_subscribed_to_are_replies() {
     let world = World::new(IN_TIME).await;
     let device = world.device("reg-1").await;
     let mut mqtt = world.mqtt(None).await;
@@ -105,9 +105,11 @@ async fn there_is_one_filter_to_subscribe_to() {
         (vec![(RESPONSES, zero)], vec![Granted(zero)]),
         (vec![(RESPONSES, two)], vec![Granted(one)]),
         (vec![("#", one)], vec![Failure]),
-        (vec![("$dps/#", one)], vec![Failure]),
-        (vec![("$dps/registrations/res/+/#", one)], vec![Failure]),
-        (vec![("$dps/registrations/res/200/#", one)], vec![Failure]),
+        (vec![("$dps/#", one)], vec![Granted(one)]),
+        (vec![("$dps/registrations/res/+/#", one)], vec![Granted(one)]),
+        (vec![("$dps/registrations/res/200/#", zero)], vec![Granted(zero)]),
+        (vec![("$dps/registrations/PUT/#", one)], vec![Failure]),
+        (vec![("+/registrations/res/#", one)], vec![Failure]),
         (vec![("devices/reg-1/messages/devicebound/#", zero), (RESPONSES, one)], vec![Failure, Granted(one)]),
     ] {
         assert_eq!(mqtt.subscribe(&filters).await, expected, "{filters:?}");

@@ -214,16 +214,8 @@ async fn the_sweep_takes_up_a_run_that_nobody_is_at() {
 async fn begin(world: &World) -> String {
     let device = world.device("reg-1").await;
     let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
-    let claim = wire::sas::SasToken::parse(&device.token()).unwrap();
-    let evidence = provisioning::attest::Evidence {
-        claim: Some(provisioning::attest::SignedClaim {
-            resource: claim.decoded_resource().into_owned(),
-            expires: model::Timestamp::from_unix_seconds(i64::try_from(claim.expiry()).unwrap()),
-            signed_text: claim.signed_text(),
-            mac: claim.mac().to_vec(),
-        }),
-        ..Default::default()
-    };
+    let claim = wire::sas::parse(&device.token()).unwrap();
+    let evidence = provisioning::attest::Evidence { claim: Some(claim), ..Default::default() };
     let registration_id = sample::registration_id("reg-1");
     let request = provisioning::register::RegisterRequest {
         registration_id,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use device_api::Timing;
+use device_api::{FirstReply, Timing};
 use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
     IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, SymmetricKey,
@@ -277,6 +277,40 @@ async fn a_slow_hub_is_asked_after() {
         drop(held);
         let ended = line.poll_to_the_end(said.operation_id()).await;
         case.assigned(&world, &ended);
+    }
+}
+
+/// The hosted service says `assigning` first over MQTT and AMQP, and there are clients that take an operation ID from
+/// nothing else, also when they return. Their next poll carries the result.
+#[tokio::test]
+async fn a_client_that_is_not_known_is_answered_assigning_first() {
+    for first_reply in [FirstReply::ByClient, FirstReply::Assigning, FirstReply::Result] {
+        let timing = Timing { java_delay: Duration::ZERO, first_reply, ..IN_TIME };
+        let world = World::new(timing).await;
+        for case in cases(&world, ProvisioningStatus::Enabled).await {
+            for (agent, is_known) in [("someone/1.0", false), (NODE, true), (JAVA, true)] {
+                let at_once = match (case.transport, first_reply) {
+                    (Transport::Https, _) | (_, FirstReply::Result) => true,
+                    (_, FirstReply::Assigning) => false,
+                    (_, FirstReply::ByClient) => is_known,
+                };
+                let device = Device { agent, ..case.device(SCOPE) };
+                let mut line = case.line_of(&world, &device).await;
+                let said = line.register().await;
+                let what = format!("{} {agent} {first_reply:?}", case.name);
+                if at_once {
+                    assert_eq!(said.retry_after_secs, None, "{what}");
+                    case.assigned(&world, &said);
+                } else {
+                    let (status, word) = (said.status, said.status_word());
+                    assert_eq!((status, word, said.retry_after_secs), (202, "assigning", Some(3)), "{what}");
+                    let polled = line.poll(said.operation_id()).await;
+                    assert_eq!(polled.status, 200, "{what}");
+                    case.assigned(&world, &polled);
+                }
+            }
+        }
+        assert_eq!(world.hub().devices().len(), 6 * 5, "no device is made twice");
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use device_api::{Desk, DeviceApi, Ports, Room, Timing};
+use device_api::{Desk, DeviceApi, FirstReply, Ports, Room, Timing};
 use durable::Sealer;
 use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
@@ -43,6 +43,7 @@ pub const IN_TIME: Timing = Timing {
     answer_within: Duration::from_secs(20),
     retry_after_secs: 3,
     java_delay: Duration::from_millis(700),
+    first_reply: FirstReply::ByClient,
 };
 
 /// Runs that the desk takes for one hub.

@@ -12,10 +12,8 @@ use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS, quoted};
 use crate::{
     hub::Hub,
     messages::{Leased, Settlement},
-    rest::{InPath, answer, nothing},
+    rest::{Asking, InPath, answer, nothing},
 };
-
-use super::asking::Asking;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

@@ -9,11 +9,9 @@ use serde_json::{Map, Value};
 use crate::{
     failure::HubFailure,
     hub::Hub,
-    rest::{Whole, answer, nothing},
+    rest::{Asking, Whole, answer, nothing},
     telemetry::MAX_TELEMETRY_BYTES,
 };
-
-use super::asking::Asking;
 
 /// The type of a body that is a batch.
 const BATCH: &str = "application/vnd.microsoft.iothub.json";

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
     header::{CONTENT_TYPE, ETAG, IF_MATCH},
 };
 use model::Timestamp;
@@ -110,6 +110,13 @@ pub async fn no_such_route(State(hub): State<Hub>) -> Response {
     let text = "There is nothing at this path.".to_owned();
     Refusal { status: StatusCode::NOT_FOUND, ..Refusal::with(&hub, ErrorCode::InvalidOperation, text) }
         .into_response()
+}
+
+/// 501 for what the hosted hub does at this path and this one does not.
+pub async fn not_offered(State(hub): State<Hub>, uri: Uri) -> Response {
+    let text = format!("This hub does not offer {}; see the list in its documentation.", uri.path());
+    let refusal = Refusal::with(&hub, ErrorCode::InvalidOperation, text);
+    Refusal { status: StatusCode::NOT_IMPLEMENTED, ..refusal }.into_response()
 }
 
 /// 405 for a path that does something else.

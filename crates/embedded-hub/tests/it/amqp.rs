@@ -29,7 +29,7 @@ async fn tokens_are_put_and_judged() {
     world.ask_with("PUT /devices/off", disable, &[("if-match", "*")]).await;
     let own = format!("{HOST}/devices/d");
     let encoded = own.replace('/', "%2F");
-    let expired = sign(&own, key(7).as_bytes(), world.now() as u64, None);
+    let expired = sign(&own, key(7).as_bytes(), world.now() as u64 - 301, None);
     let cases = [
         (own.as_str(), world.token(&own, 7, None), 200),
         (encoded.as_str(), world.token(&own, 8, None), 200),
@@ -342,10 +342,10 @@ async fn a_token_runs_out_unless_another_is_put() {
     let tending = tokio::spawn(async move { hub.tend(token).await });
     let mut device = AmqpDevice::with_token(&world, "d").await;
     let events = device.attach(EVENTS, Role::Sender).await.unwrap();
-    world.pass(50);
+    world.pass(350);
     let own = format!("{HOST}/devices/d");
     assert_eq!(device.put_token(&own, &world.token(&own, 8, None)).await, 200);
-    world.pass(50);
+    world.pass(350);
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     assert_eq!(device.send(events, data("still here")).await, DeliveryState::Accepted);
     world.pass(20);

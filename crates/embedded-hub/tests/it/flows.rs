@@ -330,7 +330,7 @@ async fn disabled_deleted_and_expired_devices_are_dropped() {
     let shutdown = net::CancellationToken::new();
     let (hub, token) = (world.hub.clone(), shutdown.clone());
     tokio::spawn(async move { hub.tend(token).await });
-    world.pass(61);
+    world.pass(361);
     assert!(expired.is_closed().await);
     assert!(kept.is_left_alone().await);
     shutdown.cancel();

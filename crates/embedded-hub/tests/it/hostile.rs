@@ -52,7 +52,7 @@ async fn devices_prove_who_they_are() {
             sign("other.example/devices/d", world.now() + 60),
             Some(ConnectReturnCode::NotAuthorized),
         ),
-        ("an expired token", "d", sign(&own, world.now()), Some(ConnectReturnCode::NotAuthorized)),
+        ("an expired token", "d", sign(&own, world.now() - 301), Some(ConnectReturnCode::NotAuthorized)),
         ("nonsense", "d", with(Some("nonsense".into())), Some(ConnectReturnCode::NotAuthorized)),
         ("nothing", "d", with(None), Some(ConnectReturnCode::NotAuthorized)),
         ("no device", "x", Credentials::token(&world, "x", 7), Some(ConnectReturnCode::NotAuthorized)),

@@ -1,46 +1,80 @@
 //! The service REST route by route: statuses, error names, headers and bodies.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::world::{HOST, World, key};
 
+/// Which of registryRead, registryReadWrite, service and device may use a route.
+fn allowed(method: &Method, path: &str) -> [bool; 4] {
+    let registry = [true, true, false, false];
+    let service = [false, false, true, false];
+    let either = [true, true, true, false];
+    match (method.as_str(), path) {
+        ("GET", "/devices" | "/devices/" | "/devices/{id}") => registry,
+        ("POST", "/devices" | "/devices/") | ("PUT" | "DELETE", "/devices/{id}") => {
+            [false, true, false, false]
+        }
+        ("POST", "/devices/{id}") => either,
+        ("DELETE", "/devices/{id}/commands") | ("POST", "/messages/devicebound") => service,
+        ("GET" | "PATCH" | "PUT", "/twins/{id}") | ("POST", "/twins/{id}/methods") => service,
+        ("GET", "/statistics/devices" | "/statistics/service") => either,
+        (_, path) if path.starts_with("/devices/{id}/messages/") => [false, false, false, true],
+        ("POST", "/devices/{id}/files" | "/devices/{id}/files/notifications") => [false, false, false, true],
+        _ => either,
+    }
+}
+
 #[tokio::test]
-async fn every_route_wants_a_token_with_the_right() {
+async fn every_route_wants_a_token_with_its_right_and_no_other_suffices() {
     let world = World::new();
-    world.device("d").await;
-    // Per route: which of registryRead (2), registryReadWrite (3), service (4), device (5) may come in.
-    for (request, allowed) in [
-        ("GET /devices", [true, true, false, false]),
-        ("GET /devices/", [true, true, false, false]),
-        ("POST /devices", [false, true, false, false]),
-        ("POST /devices/query", [true, true, true, false]),
-        ("GET /devices/d", [true, true, false, false]),
-        ("PUT /devices/d", [false, true, false, false]),
-        ("DELETE /devices/d", [false, true, false, false]),
-        ("DELETE /devices/d/commands", [false, false, true, false]),
-        ("GET /statistics/devices", [true, true, true, false]),
-        ("GET /statistics/service", [true, true, true, false]),
-        ("GET /twins/d", [false, false, true, false]),
-        ("PATCH /twins/d", [false, false, true, false]),
-        ("PUT /twins/d", [false, false, true, false]),
-        ("POST /twins/d/methods", [false, false, true, false]),
-        ("POST /messages/devicebound", [false, false, true, false]),
-        ("GET /nowhere", [true, true, true, false]),
-    ] {
-        let unauthorized = (401, "IotHubUnauthorizedAccess");
-        assert_eq!(world.send(request, Vec::new(), &[]).await.verdict(), unauthorized, "{request}");
+    let unauthorized = (401, "IotHubUnauthorizedAccess");
+    let unknown = [(Method::GET, "/nowhere"), (Method::PATCH, "/devices/{id}"), (Method::POST, "/twins")];
+    let listed = embedded_hub::routes().into_iter().map(|(method, path, _)| (method, path));
+    for (method, pattern) in listed.chain(unknown) {
+        // The one thing that can be posted to this path is a query.
+        let id = if (method.as_str(), pattern) == ("POST", "/devices/{id}") { "query" } else { "d" };
+        let request = format!("{method} {}", pattern.replace("{id}", id).replace("{*rest}", "x"));
         let names = ["registryRead", "registryReadWrite", "service", "device"];
-        for ((name, key_byte), allowed) in names.into_iter().zip(2..).zip(allowed) {
+        for ((name, key_byte), allowed) in names.into_iter().zip(2..).zip(allowed(&method, pattern)) {
+            world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
+            world.device("d").await;
             let token = world.token(HOST, key_byte, Some(name));
-            let reply = world.send(request, Vec::new(), &[("authorization", &token)]).await;
+            let reply = world.send(&request, Vec::new(), &[("authorization", &token)]).await;
             assert_eq!(reply.verdict() != unauthorized, allowed, "{request} as {name}");
         }
         let forged = world.token(HOST, 9, Some("iothubowner"));
-        let reply = world.send(request, Vec::new(), &[("authorization", &forged)]).await;
+        let reply = world.send(&request, Vec::new(), &[("authorization", &forged)]).await;
         assert_eq!(reply.verdict(), unauthorized, "{request}");
+        assert_eq!(world.send(&request, Vec::new(), &[]).await.verdict(), unauthorized, "{request}");
+        // The owner, who may do anything as an operator, finds each route there, and none that is not.
+        let reply = world.ask(&request, "").await;
+        let exists = ![404, 405].contains(&reply.status.as_u16()) || reply.verdict().1 != "InvalidOperation";
+        assert_eq!(
+            exists,
+            embedded_hub::routes().iter().any(|row| (&row.0, row.1) == (&method, pattern)),
+            "{request}"
+        );
     }
-    // None of them changed anything: not even the owner's device is gone.
-    assert_eq!(world.hub.counts().unwrap().devices, 1);
+}
+
+#[tokio::test]
+async fn what_the_hub_does_not_offer_is_said() {
+    let world = World::new();
+    world.device("d").await;
+    for request in [
+        "GET /jobs/v2/query",
+        "PUT /jobs/v2/j",
+        "POST /configurations/testQueries",
+        "GET /devices/d/modules",
+        "PUT /devices/d/modules/m",
+        "POST /twins/d/modules/m/methods",
+        "GET /digitaltwins/d",
+        "GET /messages/serviceBound/feedback",
+    ] {
+        assert_eq!(world.ask(request, "{}").await.verdict(), (501, "InvalidOperation"), "{request}");
+    }
+    assert_eq!(world.ask_as_device("POST /devices/d/files", "{}").await.verdict(), (501, "InvalidOperation"));
 }
 
 #[tokio::test]

@@ -18,4 +18,5 @@ mod metrics;
 mod program;
 mod registration;
 mod serve;
+mod tokens;
 mod tpm;

@@ -18,11 +18,10 @@ pub use ownership::OtherIds;
 
 use std::sync::Arc;
 
-use aws_lc_rs::hmac;
 use model::{
     AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings,
     GroupAttestation, HubCredentials, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, OperationId, RegistrationId, SymmetricKey, Timestamp, TpmIdentity,
+    IndividualEnrollment, InitialTwin, OperationId, RegistrationId, SignedClaim, Timestamp, TpmIdentity,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -39,44 +38,6 @@ pub struct Evidence {
     pub certificates: Arc<[CertificateDer<'static>]>,
     /// The public keys of its TPM, if it named them.
     pub tpm: Option<PresentedTpm>,
-}
-
-/// A resource, an expiry and a MAC over both.
-#[derive(Clone)]
-pub struct SignedClaim {
-    /// The resource claimed, decoded: `{idScope}/registrations/{registrationId}`.
-    pub resource: String,
-    /// When the claim ends, with all allowance for clock skew.
-    pub expires: Timestamp,
-    /// The text that was signed.
-    pub signed_text: String,
-    /// HMAC-SHA256 of that text.
-    pub mac: Vec<u8>,
-}
-
-impl SignedClaim {
-    /// Whether this key made the MAC; takes the same time whatever differs.
-    fn is_signed_by(&self, key: &SymmetricKey) -> bool {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
-        hmac::verify(&key, self.signed_text.as_bytes(), &self.mac).is_ok()
-    }
-
-    /// Whether it claims this registration. Compared without case: one SDK lower-cases the whole text.
-    fn names(&self, scope: &IdScope, registration_id: &RegistrationId) -> bool {
-        let mut parts = self.resource.trim_start_matches('/').split('/');
-        let matches =
-            |part: Option<&str>, text: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(text));
-        matches(parts.next(), scope.as_str())
-            && matches(parts.next(), "registrations")
-            && matches(parts.next(), registration_id.as_str())
-            && parts.next().is_none()
-    }
-}
-
-impl std::fmt::Debug for SignedClaim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SignedClaim({}, until {})", self.resource, self.expires)
-    }
 }
 
 /// Who wants to be let in, when.

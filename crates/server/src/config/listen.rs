@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use device_api::Timing;
+use device_api::{FirstReply, Timing};
 use net::Limits;
 use serde::{Deserialize, Deserializer, de::Error};
 
@@ -53,11 +53,36 @@ pub struct DeviceConfig {
     /// When a device is told to ask again, in seconds: 2 to 5, which is what every SDK honours.
     #[serde(deserialize_with = "within::<2, 5, _>")]
     pub retry_after_secs: u32,
+    /// What the reply to a register says over MQTT and AMQP: `"by-client"`, `"assigning"` or `"result"`.
+    pub first_reply: FirstReplyConfig,
+}
+
+/// What the first reply over MQTT and AMQP says.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirstReplyConfig {
+    /// Always `assigning`, as the hosted service.
+    Assigning,
+    /// The result for clients that are known to read it.
+    #[default]
+    ByClient,
+    /// The result.
+    Result,
+}
+
+impl From<FirstReplyConfig> for FirstReply {
+    fn from(config: FirstReplyConfig) -> FirstReply {
+        match config {
+            FirstReplyConfig::Assigning => FirstReply::Assigning,
+            FirstReplyConfig::ByClient => FirstReply::ByClient,
+            FirstReplyConfig::Result => FirstReply::Result,
+        }
+    }
 }
 
 impl Default for DeviceConfig {
     fn default() -> Self {
-        DeviceConfig { answer_within_ms: 250, retry_after_secs: 3 }
+        DeviceConfig { answer_within_ms: 250, retry_after_secs: 3, first_reply: FirstReplyConfig::default() }
     }
 }
 
@@ -67,6 +92,7 @@ impl DeviceConfig {
         Timing {
             answer_within: Duration::from_millis(u64::from(self.answer_within_ms)),
             retry_after_secs: self.retry_after_secs,
+            first_reply: self.first_reply.into(),
             ..Timing::default()
         }
     }

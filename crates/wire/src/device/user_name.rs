@@ -1,6 +1,7 @@
 //! How a device names itself over MQTT.
 
 use model::{IdScope, RegistrationId};
+use percent_encoding::percent_decode_str;
 
 use super::address::DeviceAddress;
 
@@ -29,7 +30,7 @@ impl MqttUserName {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             pairs
                 .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.to_owned())
+                .map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned())
                 .unwrap_or_default()
         };
         let (api_version, client_version) = (value("api-version"), value("ClientVersion"));
@@ -50,7 +51,7 @@ mod tests {
             (
                 "0ne00000001/registrations/reg-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1",
                 "2019-03-31",
-                "azure-iot-provisioning-device%2F1.9.1",
+                "azure-iot-provisioning-device/1.9.1",
             ),
             ("0ne00000001/registrations/reg-1/api-version=2019-03-31", "2019-03-31", ""),
             ("0ne00000001/registrations/reg-1/api-version=2021-06-01&DeviceClientType=x", "2021-06-01", ""),

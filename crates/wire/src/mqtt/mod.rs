@@ -10,6 +10,7 @@
 mod decode;
 mod encode;
 mod packet;
+mod subscriptions;
 mod topic;
 
 #[cfg(test)]
@@ -23,4 +24,5 @@ pub use packet::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
     Unsubscribe, Will,
 };
-pub use topic::{filter_matches, is_filter, is_topic};
+pub use subscriptions::{MAX_FILTER_BYTES, MAX_FILTERS, Subscriptions};
+pub use topic::{filter_matches, filters_overlap, is_filter, is_topic};

@@ -38,8 +38,27 @@ pub fn filter_matches(filter: &str, topic: &str) -> bool {
     }
 }
 
+/// Whether some topic belongs to both filters.
+pub fn filters_overlap(one: &str, other: &str) -> bool {
+    let hides = |filter: &str, from: &str| from.starts_with('$') && filter.starts_with(['+', '#']);
+    if hides(one, other) || hides(other, one) {
+        return false;
+    }
+    let (mut ones, mut others) = (one.split('/'), other.split('/'));
+    loop {
+        match (ones.next(), others.next()) {
+            (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+            (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+            (Some(level), Some(same)) if level == same => {}
+            (_, _) => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -99,6 +118,37 @@ mod tests {
             ("$a/#", "$a/b", true),
         ] {
             assert_eq!(filter_matches(filter, topic), matches, "{filter} against {topic}");
+        }
+    }
+
+    #[test]
+    fn overlapping_filters() {
+        for (one, other, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/c", false),
+            ("a/+", "a/b/#", true),
+            ("a/+/c", "a/b/#", true),
+            ("a/#", "a", true),
+            ("a/b", "a", false),
+            ("#", "a/b", true),
+            ("#", "$a/b", false),
+            ("+/b", "$a/b", false),
+            ("$a/#", "$a/b/+", true),
+        ] {
+            assert_eq!(filters_overlap(one, other), expected, "{one} {other}");
+            assert_eq!(filters_overlap(other, one), expected, "{other} {one}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_topic_of_both_filters_shows_that_they_overlap(
+            topic in "[$ab]?(/[ab]){0,3}",
+            one in "([$ab+]?(/[ab+]){0,3}(/#)?)|#",
+            other in "([$ab+]?(/[ab+]){0,3}(/#)?)|#",
+        ) {
+            let both = filter_matches(&one, &topic) && filter_matches(&other, &topic);
+            prop_assert!(!both || filters_overlap(&one, &other));
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use model::{
     Admission, Attempt, Certificate, ConsideredEnrollment, EndorsementKey, EnrollmentRef, Explanation, Fit,
-    IdScope, RegistrationId, StorageRootKey,
+    IdScope, RegistrationId, SignedClaim, StorageRootKey,
 };
 use serde_json::Value;
 
 use super::members::{self, BodyError, Members, Object};
-use crate::sas::SasToken;
+use crate::sas;
 
 /// A device as an operator describes it.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct DescribedDevice {
     /// The certificates that it sends, leaf first.
     pub certificates: Vec<Certificate>,
     /// The token that it sends.
-    pub sas_token: Option<SasToken>,
+    pub sas_token: Option<SignedClaim>,
     /// The keys of its TPM, the storage root key if it sends that.
     pub tpm: Option<(EndorsementKey, Option<StorageRootKey>)>,
 }
@@ -34,7 +34,7 @@ pub fn parse_described_device(body: &[u8]) -> Result<DescribedDevice, BodyError>
         id_scope: device.parsed("idScope", IdScope::parse)?,
         registration_id: device.required("registrationId", id)?,
         certificates: device.list("certificates", Certificate::parse)?.unwrap_or_default(),
-        sas_token: device.parsed("sasToken", SasToken::parse)?,
+        sas_token: device.parsed("sasToken", sas::parse)?,
         tpm: device.object("tpm")?.map(|tpm| tpm_keys(&tpm)).transpose()?,
     })
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use model::{
     Admission, CaCertificate, EnrollmentRef, Explanation, GroupAttestation, GroupCertificates,
     IndividualAttestation, IndividualCertificates, IndividualEnrollment, Instance, Pair, RevocationSettings,
-    TpmAttestation,
+    SignedClaim, TpmAttestation,
 };
 use provisioning::{
-    attest::{Evidence, SignedClaim, tpm::PresentedTpm},
+    attest::{Evidence, tpm::PresentedTpm},
     ports::Change,
     register::Described,
 };

@@ -1,8 +1,8 @@
 //! Tokens as devices sign them.
 
 use aws_lc_rs::hmac;
-use model::{SymmetricKey, Timestamp};
-use provisioning::attest::{Evidence, SignedClaim};
+use model::{SignedClaim, SymmetricKey, Timestamp};
+use provisioning::attest::Evidence;
 
 use crate::attest::case::NOW;
 
@@ -45,7 +45,13 @@ impl Token {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.key.as_bytes());
         let mac = || hmac::sign(&key, signed_text.as_bytes()).as_ref().to_vec();
         let mac = self.mac.clone().unwrap_or_else(mac);
-        let claim = SignedClaim { resource: self.resource.clone(), expires: self.ends(), signed_text, mac };
+        let claim = SignedClaim {
+            resource: self.resource.clone(),
+            expires: self.ends(),
+            signed_text,
+            mac,
+            policy: None,
+        };
         Evidence { claim: Some(claim), ..Evidence::default() }
     }
 }

@@ -1,0 +1,240 @@
+//! Signed claims: what a shared access token says, and the one judgment of it for the device endpoint, the service
+//! endpoint and hubs.
+//!
+//! A claim is judged in two steps that cannot change places: [`SignedClaim::check`] compares expiry and audience, and
+//! only the [`CheckedClaim`] that it returns can be asked who signed it. Both steps take the same time for a policy or
+//! a device that does not exist as for a wrong signature.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+
+use crate::{AccessPolicy, SymmetricKey, SymmetricKeyPair, Timestamp};
+
+/// A resource, an expiry and a MAC over both, as a token carries them. Unverified.
+#[derive(Clone)]
+pub struct SignedClaim {
+    /// The resource claimed, percent-decoded, for example `{idScope}/registrations/{registrationId}`.
+    pub resource: String,
+    /// When the claim ends, with all allowance for clock skew.
+    pub expires: Timestamp,
+    /// The text that was signed.
+    pub signed_text: String,
+    /// HMAC-SHA256 of that text.
+    pub mac: Vec<u8>,
+    /// The policy whose key signed it (`skn`), if the token names one.
+    pub policy: Option<String>,
+}
+
+/// What a claim must be for: a resource of one service.
+#[derive(Debug, Clone)]
+pub struct Audience<'a> {
+    /// The service's names: its host names, or an ID scope. Compared without case and port.
+    pub names: Vec<&'a str>,
+    /// The path of what is asked for, percent-decoded. Compared by segments and without case: clients escape and
+    /// lower-case it as they like.
+    pub path: &'a str,
+    /// Whether a claim to something above it is enough.
+    pub extent: Extent,
+}
+
+/// How much a claim may cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The resource itself, and nothing above it.
+    Exactly,
+    /// The resource, or anything above it up to the whole service.
+    Within,
+}
+
+/// Why a claim is refused before its signature is looked at; for the operator's log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimRefusal {
+    /// It is past its expiry.
+    #[error("the token expired at {0}")]
+    Expired(Timestamp),
+    /// It is for something else.
+    #[error("the token is for {0:?}")]
+    OtherResource(String),
+}
+
+/// Why a claim is no policy's; for the operator's log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyRefusal {
+    /// Neither key of the policy made the signature.
+    #[error("the signature is not by a key of policy {0:?}")]
+    Signature(String),
+    /// The service has no such policy, or the token names none.
+    #[error("there is no policy {0:?}")]
+    Unknown(String),
+}
+
+/// A shared access policy as claims name it: two keys of equal standing.
+pub trait KeyedPolicy {
+    /// The name, which claims may write in any case.
+    fn name(&self) -> &str;
+    /// Both keys; the same one twice where there is only one.
+    fn keys(&self) -> [&SymmetricKey; 2];
+}
+
+impl KeyedPolicy for AccessPolicy {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    fn keys(&self) -> [&SymmetricKey; 2] {
+        [&self.primary_key, &self.secondary_key]
+    }
+}
+
+/// A claim that has not expired and is for what is asked for. Its signature is not verified yet.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckedClaim<'a>(&'a SignedClaim);
+
+impl SignedClaim {
+    /// Returns the claim as one whose signature counts, if it has not expired and is for this audience.
+    pub fn check(&self, audience: &Audience<'_>, now: Timestamp) -> Result<CheckedClaim<'_>, ClaimRefusal> {
+        if self.expires < now {
+            return Err(ClaimRefusal::Expired(self.expires));
+        }
+        if !audience.is_covered_by(&self.resource) {
+            return Err(ClaimRefusal::OtherResource(self.resource.clone()));
+        }
+        Ok(CheckedClaim(self))
+    }
+}
+
+impl CheckedClaim<'_> {
+    /// Whether this key made the MAC; takes the same time whatever differs.
+    pub fn is_signed_by(&self, key: &SymmetricKey) -> bool {
+        self.is_mac_under(key.as_bytes())
+    }
+
+    /// Returns the policy that the claim names, if one of its keys made the MAC.
+    pub fn policy<'p, P: KeyedPolicy>(&self, policies: &'p [P]) -> Result<&'p P, PolicyRefusal> {
+        let name = self.0.policy.as_deref().unwrap_or_default();
+        let found = policies.iter().find(|policy| policy.name().eq_ignore_ascii_case(name));
+        let signed = self.is_signed_by_either(found.map(KeyedPolicy::keys));
+        let policy = found.ok_or_else(|| PolicyRefusal::Unknown(name.to_owned()))?;
+        if signed { Ok(policy) } else { Err(PolicyRefusal::Signature(policy.name().to_owned())) }
+    }
+
+    /// Whether one of a device's keys made the MAC. `None` for a device that has none or does not exist.
+    pub fn is_signed_by_device(&self, keys: Option<&SymmetricKeyPair>) -> bool {
+        self.is_signed_by_either(keys.map(|keys| [&keys.primary, &keys.secondary]))
+    }
+
+    /// Both keys are tried whatever the first says, and stand-ins where there are none, so that the time taken tells
+    /// neither which key it was nor whether there is one.
+    fn is_signed_by_either(&self, keys: Option<[&SymmetricKey; 2]>) -> bool {
+        let tried = keys.map_or([&STAND_IN[..]; 2], |keys| keys.map(SymmetricKey::as_bytes));
+        let signed = tried.map(|key| self.is_mac_under(key));
+        keys.is_some() && signed.contains(&true)
+    }
+
+    fn is_mac_under(&self, key: &[u8]) -> bool {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        hmac::verify(&key, self.0.signed_text.as_bytes(), &self.0.mac).is_ok()
+    }
+}
+
+impl Audience<'_> {
+    /// Whether a claim's resource covers this. Clients write a scheme, a port, or neither.
+    fn is_covered_by(&self, resource: &str) -> bool {
+        let rest = resource.split_once("://").map_or(resource, |(_, rest)| rest);
+        let mut claimed = segments(rest);
+        let name = claimed.next().map(without_port).unwrap_or_default();
+        if !self.names.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return false;
+        }
+        let mut path = segments(self.path);
+        let covers = claimed.all(|segment| match path.next() {
+            Some(own) => own.eq_ignore_ascii_case(segment),
+            None => segment.starts_with(VERSION_SUFFIX),
+        });
+        covers && (self.extent == Extent::Within || path.next().is_none())
+    }
+}
+
+impl fmt::Debug for SignedClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SignedClaim({}, until {}, {:?})", self.resource, self.expires, self.policy)
+    }
+}
+
+/// Removes the port from a host name.
+pub fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+/// What is tried where there is no key: nothing that it signed is accepted.
+const STAND_IN: [u8; 32] = [0; 32];
+/// Old C SDKs append `/api-version=…` to the resource that they sign.
+const VERSION_SUFFIX: &str = "api-version=";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Extent = Extent::Within;
+    const EXACTLY: Extent = Extent::Exactly;
+
+    #[test]
+    fn audiences() {
+        let cases = [
+            ("one.example", WITHIN, true),
+            ("ONE.example", WITHIN, true),
+            ("one.example:8443", WITHIN, true),
+            ("localhost", WITHIN, true),
+            ("https://one.example", WITHIN, true),
+            ("http://127.0.0.1:18080", WITHIN, false),
+            ("https://one.example:443/", WITHIN, true),
+            ("one.example/devices", WITHIN, true),
+            ("one.example/Devices/A:1", WITHIN, true),
+            ("one.example/devices/a", WITHIN, false),
+            ("one.example/dev", WITHIN, false),
+            ("one.example/twins", WITHIN, false),
+            ("one.example/devices/a:1/x", WITHIN, false),
+            ("one.example/devices/a:1/api-version=2016-11-14", WITHIN, true),
+            ("two.example", WITHIN, false),
+            ("one.example.evil.test", WITHIN, false),
+            ("evil.test/one.example", WITHIN, false),
+            ("", WITHIN, false),
+            ("one.example/devices/a:1", EXACTLY, true),
+            ("/one.example/devices/a:1/", EXACTLY, true),
+            ("one.example/devices/a:1/api-version=2016-11-14", EXACTLY, true),
+            ("one.example/devices", EXACTLY, false),
+            ("one.example/devices/api-version=2016-11-14", EXACTLY, false),
+            ("one.example", EXACTLY, false),
+        ];
+        for (resource, extent, covered) in cases {
+            let names = vec!["one.example", "localhost"];
+            let audience = Audience { names, path: "/devices/a:1", extent };
+            assert_eq!(audience.is_covered_by(resource), covered, "{resource} {extent:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_signs_nothing() {
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &STAND_IN), b"text");
+        let claim = SignedClaim {
+            resource: "one.example".to_owned(),
+            expires: Timestamp::from_unix_seconds(1),
+            signed_text: "text".to_owned(),
+            mac: mac.as_ref().to_vec(),
+            policy: None,
+        };
+        let claim = CheckedClaim(&claim);
+        assert!(claim.is_mac_under(&STAND_IN));
+        assert!(!claim.is_signed_by_device(None));
+        let refused = claim.policy::<AccessPolicy>(&[]).map(drop);
+        assert_eq!(refused, Err(PolicyRefusal::Unknown(String::new())));
+    }
+}
