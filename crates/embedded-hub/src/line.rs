@@ -8,20 +8,40 @@ use crate::{storage::Waiting, twin::DesiredChange};
 
 /// The way to one connected device. Nothing here waits: what cannot be queued now is refused.
 pub trait Line: Send + Sync + 'static {
-    /// Sends a cloud-to-device message; what becomes of it comes back with its sequence.
-    fn message(&self, message: Waiting) -> Result<(), OutboxError>;
+    /// Sends a cloud-to-device message.
+    fn message(&self, message: Waiting) -> Result<Sent, Unsent>;
 
-    /// Tells of changed desired properties.
-    fn desired(&self, change: &DesiredChange) -> Result<(), OutboxError>;
+    /// Sends changed desired properties.
+    fn desired(&self, change: &DesiredChange) -> Result<(), Unsent>;
 
-    /// Calls a method; the reply comes back with the request's number.
-    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), OutboxError>;
+    /// Calls a method; the reply comes back with the request's number. `payload` is JSON, or empty for a call without.
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), Unsent>;
 
     /// Ends the device's connection. The first reason counts.
     fn part(&self, parting: Parting);
 
     /// Whether the connection has ended or is ending.
     fn is_parted(&self) -> bool;
+}
+
+/// What is still to happen to a message that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// The device settles it; what it makes of it comes back with its sequence.
+    Unsettled,
+    /// Nothing: the device wants no acknowledgement.
+    Settled,
+}
+
+/// Why a device is not sent something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// The connection is over or cannot take more.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The device has subscribed to other topics than this one.
+    #[error("the device has not subscribed to this")]
+    NotSubscribed,
 }
 
 /// Why the hub ends a device's connection.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use model::DeviceId;
 use net::mqtt::OutboxError;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::hub::{DeviceFilter, MethodCall, MethodReply};
 
-use crate::{connections::Live, failure::HubFailure, hub::Hub};
+use crate::{connections::Live, failure::HubFailure, hub::Hub, line::Unsent};
 
 /// Largest payload of a call (IoT Hub documentation).
 const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
@@ -36,9 +36,11 @@ impl Hub {
         let (request, replied) = live.begin_call().ok_or_else(|| HubFailure::TooMany(id.to_string()))?;
         // Ends the call also when the caller goes away while it waits.
         let _ending = Ending { live: &live, request };
-        live.line.call(request, &call.name, call.payload).map_err(|error| match error {
-            OutboxError::Closed => HubFailure::Offline(id.to_string()),
-            OutboxError::Full => HubFailure::TooMany(id.to_string()),
+        live.line.call(request, &call.name, call.payload).map_err(|unsent| match unsent {
+            Unsent::NotSubscribed | Unsent::Outbox(OutboxError::Closed) => {
+                HubFailure::Offline(id.to_string())
+            }
+            Unsent::Outbox(OutboxError::Full) => HubFailure::TooMany(id.to_string()),
         })?;
         match timeout(call.response, replied).await {
             Ok(Ok(reply)) => Ok(reply),
@@ -67,9 +69,9 @@ impl Hub {
 impl Live {
     /// The device replied: JSON, nothing, or text that it forgot to quote.
     pub(crate) fn reply(&self, request: u64, status: i32, payload: &[u8]) {
-        let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
+        let text = || to_raw_value(&String::from_utf8_lossy(payload)).unwrap_or_default();
         let payload = if payload.is_empty() {
-            Value::Null
+            RawValue::NULL.to_owned()
         } else {
             serde_json::from_slice(payload).unwrap_or_else(|_| text())
         };
@@ -100,7 +102,8 @@ impl Call {
         if connect > MAX_CONNECT_SECS {
             return invalid("connectTimeoutInSeconds must be 0 to 300");
         }
-        let payload = call.payload.to_string().into_bytes();
+        // As it was sent: numbers beyond 64 bits are the device's business.
+        let payload = call.payload.map_or_else(Vec::new, |payload| payload.get().as_bytes().to_vec());
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(HubFailure::TooLarge(MAX_PAYLOAD_BYTES));
         }

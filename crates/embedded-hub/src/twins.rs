@@ -7,7 +7,7 @@ use wire::hub::{DeviceFilter, IfMatch, TwinChange};
 use crate::{
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    line::Parting,
+    line::{Parting, Unsent},
     twin::{DesiredChange, Mode, Twin},
     view,
 };
@@ -61,7 +61,8 @@ impl Hub {
         if !live.listens_to(DeviceFilter::Desired) {
             return;
         }
-        if live.line.desired(heard).is_err() {
+        // A device that subscribed to other changes does not hear of this one.
+        if let Err(Unsent::Outbox(_)) = live.line.desired(heard) {
             live.line.part(Parting::Stuck);
         }
     }

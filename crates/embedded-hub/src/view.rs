@@ -35,7 +35,7 @@ pub fn device(device: StoredDevice, live: Option<&Live>) -> Device {
 
 /// A device's twin; `live` is its connection.
 pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
-    let StoredDevice { id, identity, twin, seen, waiting } = device;
+    let StoredDevice { id, identity, twin, seen, waiting, model } = device;
     let seen = up_to_date(seen, live);
     wire::hub::Twin {
         device_id: id.into(),
@@ -48,7 +48,7 @@ pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
         cloud_to_device_message_count: waiting,
         authentication_type: identity.credentials.kind(),
         x509_thumbprint: identity.credentials.thumbprints(),
-        model_id: "",
+        model_id: model.unwrap_or_default(),
         version: twin.version,
         properties: TwinProperties {
             desired: twin.desired.for_service(Shown::TimesAndVersions),

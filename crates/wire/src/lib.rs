@@ -2,6 +2,7 @@
 
 pub mod amqp;
 pub mod api_version;
+mod ascii;
 pub mod device;
 pub mod hub;
 pub mod mqtt;
@@ -9,3 +10,5 @@ pub mod mqtt;
 mod notation;
 pub mod sas;
 pub mod service;
+
+pub use ascii::ascii_json;

@@ -11,7 +11,11 @@ use net::{
     Transport,
     mqtt::{Close, MqttSession, Outbox},
 };
-use wire::mqtt::{Publish, QoS, SubscribeReturn, Subscriptions};
+use serde::Serialize;
+use wire::{
+    ascii_json,
+    mqtt::{Publish, QoS, SubscribeReturn, Subscriptions},
+};
 
 use super::topic::{self, Request};
 use crate::{
@@ -106,14 +110,19 @@ impl Device {
         match reply {
             Ok(answer) => {
                 let status = answer.reply.http_status();
-                (topic::reply(status, request_id, answer.retry_after_secs), json(&answer.reply))
+                (topic::reply(status, request_id, answer.retry_after_secs), ascii(&answer.reply))
             }
             Err(call_error) => {
                 let body = self.api.refusal(self.transport, &call_error, &self.concerning);
                 let status = body.http_status();
                 let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
-                (topic::reply(status, request_id, retry_after), json(&body))
+                (topic::reply(status, request_id, retry_after), ascii(&body))
             }
         }
     }
+}
+
+/// Clients over MQTT read bytes as ASCII.
+fn ascii(body: &impl Serialize) -> Bytes {
+    ascii_json(json(body).into()).into()
 }

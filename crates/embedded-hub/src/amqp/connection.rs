@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::DeviceId;
-use net::amqp::{AmqpConnection, Delivery, Direction, LinkId, LinkRequest, Outbox, Verdict};
+use net::amqp::{AmqpConnection, Delivery, Direction, Farewell, LinkId, LinkRequest, Outbox, Verdict};
 use rustls::pki_types::CertificateDer;
 use wire::{
     amqp::{AmqpError, Body, DeliveryState, Message, Open, condition},
@@ -171,6 +171,10 @@ impl AmqpConnection for DeviceConnection {
             }
         });
         Ok(())
+    }
+
+    fn farewell(&self) -> Farewell {
+        Farewell::EndSessions
     }
 
     async fn attach(&mut self, link: &LinkRequest) -> Result<(), AmqpError> {

@@ -10,7 +10,7 @@ use wire::{
 
 use crate::{
     connections::locked,
-    line::{Line, Parting},
+    line::{Line, Parting, Sent, Unsent},
     storage::Waiting,
     twin::DesiredChange,
 };
@@ -77,17 +77,18 @@ impl AmqpLine {
 }
 
 impl Line for AmqpLine {
-    fn message(&self, message: Waiting) -> Result<(), OutboxError> {
+    fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
         let token = message.sequence.unsigned_abs();
-        self.send(LinkNode::Devicebound, message::of(message), token)
+        self.send(LinkNode::Devicebound, message::of(message), token)?;
+        Ok(Sent::Unsettled)
     }
 
-    fn desired(&self, change: &DesiredChange) -> Result<(), OutboxError> {
-        self.send(LinkNode::Twin, message::desired(change), 0)
+    fn desired(&self, change: &DesiredChange) -> Result<(), Unsent> {
+        Ok(self.send(LinkNode::Twin, message::desired(change), 0)?)
     }
 
-    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), OutboxError> {
-        self.send(LinkNode::Methods, message::call(request, name, payload), 0)
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), Unsent> {
+        Ok(self.send(LinkNode::Methods, message::call(request, name, payload), 0)?)
     }
 
     fn part(&self, parting: Parting) {

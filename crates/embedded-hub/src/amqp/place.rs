@@ -31,8 +31,14 @@ impl Place {
             });
         }
         let refused = |condition, text: &str| AmqpError::new(condition, format!("{text}: {address}"));
-        let parsed = LinkAddress::parse(address).filter(|parsed| parsed.module_id.is_none());
+        if is_of_services(address) {
+            return Err(refused(condition::NOT_IMPLEMENTED, "this hub does not serve services over AMQP"));
+        }
+        let parsed = LinkAddress::parse(address);
         let parsed = parsed.ok_or_else(|| refused(condition::NOT_FOUND, "nothing has this address"))?;
+        if parsed.module_id.is_some() {
+            return Err(refused(condition::NOT_IMPLEMENTED, "this hub has no modules"));
+        }
         if parsed.host.is_some_and(|host| !hub.core.doors.is_own_name(host)) {
             return Err(refused(condition::NOT_FOUND, "this is another hub"));
         }
@@ -49,6 +55,15 @@ impl Place {
             (node, direction) => Ok(Place::Device(id, node, direction)),
         }
     }
+}
+
+/// Whether services use an address at the hosted hub: messages to any device, feedback, notifications of files, and the
+/// telemetry of all.
+fn is_of_services(address: &str) -> bool {
+    let path =
+        address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |it| it.1));
+    let path = path.trim_start_matches('/').to_ascii_lowercase();
+    path.starts_with("messages/")
 }
 
 /// The address of requests about tokens, and of the answers.

@@ -1,6 +1,7 @@
 //! Claims-based security: devices put their tokens to `$cbs`, and put new ones before they run out.
 
 use model::{DeviceId, Timestamp};
+use percent_encoding::percent_decode_str;
 use wire::{
     amqp::{Entries, Message, Properties, Value},
     hub::TokenAudience,
@@ -36,7 +37,7 @@ impl Put {
             return Err(Refused(400, "the type must be servicebus.windows.net:sastoken"));
         }
         let audience = TokenAudience::parse(text("name"));
-        let audience = audience.ok_or(Refused(400, "the name must be {hub}/devices/{device}"))?;
+        let audience = audience.ok_or_else(|| unserved(hub, text("name")))?;
         if !hub.core.doors.is_own_name(&audience.host) {
             return Err(Refused(404, "the name is that of another hub"));
         }
@@ -54,6 +55,17 @@ impl Put {
                 })
             }
         }
+    }
+}
+
+/// Why a name that is no device's is refused: that of the whole hub is a service's, others may be modules'.
+fn unserved(hub: &Hub, name: &str) -> Refused {
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    let (host, path) = name.split_once('/').unwrap_or((&name, ""));
+    match (hub.core.doors.is_own_name(host), path) {
+        (true, "") => Refused(501, "services are not served over AMQP"),
+        (true, path) if path.contains("/modules/") => Refused(501, "modules are not served"),
+        _ => Refused(400, "the name must be {hub}/devices/{device}"),
     }
 }
 

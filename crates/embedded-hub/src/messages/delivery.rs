@@ -14,7 +14,7 @@ use crate::{
     connections::Live,
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    line::Parting,
+    line::{Parting, Sent},
     storage::{Rows, Waiting},
 };
 
@@ -54,18 +54,41 @@ impl Hub {
         if !live.listens_to(DeviceFilter::Devicebound) {
             return;
         }
+        // What needs no acknowledgement is settled as it is sent, and makes room for the next.
+        while let Some(settled) = self.send_waiting(&turn, live).await
+            && !settled.is_empty()
+        {
+            if let Err(failure) = self.settle(&turn, &live.id, settled, Settlement::Completed).await {
+                // It is sent once more after a reconnection.
+                tracing::warn!(%failure, device.id = %live.id, "messages were not settled");
+                return;
+            }
+        }
+    }
+
+    /// Sends as many waiting messages as may be on their way at once, and returns those that are settled by that; `None`
+    /// when the device cannot take them.
+    async fn send_waiting(&self, turn: &MutexGuard<'_, ()>, live: &Arc<Live>) -> Option<Vec<i64>> {
         let under_way = self.core.locks.of_connection(&live.id, live.number).len();
         let room = MAX_IN_FLIGHT.saturating_sub(under_way);
-        let waiting = self.give_out(&turn, &live.id, room, &Holder::Connection(live.number));
+        let waiting = self.give_out(turn, &live.id, room, &Holder::Connection(live.number));
         let waiting = waiting.unwrap_or_else(|failure| {
             tracing::error!(%failure, device.id = %live.id, "waiting messages were not read");
             Vec::new()
         });
+        let mut settled = Vec::new();
         for message in waiting {
-            if live.line.message(message).is_err() {
-                return live.line.part(Parting::Stuck);
+            let sequence = message.sequence;
+            match live.line.message(message) {
+                Ok(Sent::Settled) => settled.push(sequence),
+                Ok(Sent::Unsettled) => {}
+                Err(_) => {
+                    live.line.part(Parting::Stuck);
+                    return None;
+                }
             }
         }
+        Some(settled)
     }
 
     /// Gives out the message that waits longest to whoever asks, for a while.

@@ -2,6 +2,7 @@
 
 use model::{DeviceId, IdError};
 use net::Peer;
+use percent_encoding::percent_decode_str;
 use wire::{
     hub::{UserName, UserNameError},
     mqtt::{Connect, ConnectReturnCode},
@@ -58,6 +59,8 @@ impl ConnectRefusal {
 pub struct Claim<'a> {
     /// The device.
     pub id: DeviceId,
+    /// The digital twin model that it says it follows.
+    pub model_id: Option<String>,
     password: Option<&'a [u8]>,
 }
 
@@ -74,7 +77,10 @@ impl<'a> Claim<'a> {
         if connect.client_id != name.device_id {
             return Err(ConnectRefusal::ClientId);
         }
-        Ok(Claim { id: DeviceId::parse(name.device_id)?, password: connect.password.as_deref() })
+        let model_id = name.model_id.map(|id| percent_decode_str(id).decode_utf8_lossy().into_owned());
+        let model_id = model_id.filter(|id| (1..=MAX_MODEL_BYTES).contains(&id.len()));
+        let password = connect.password.as_deref();
+        Ok(Claim { id: DeviceId::parse(name.device_id)?, model_id, password })
     }
 
     /// What the client shows for it.
@@ -84,3 +90,6 @@ impl<'a> Claim<'a> {
         Ok(Proof::shown(token, peer.certificates.first().map(AsRef::as_ref)))
     }
 }
+
+/// Longest ID of a digital twin model (DTDL version 3). A longer one is none.
+const MAX_MODEL_BYTES: usize = 2048;

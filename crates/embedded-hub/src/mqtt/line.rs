@@ -1,38 +1,61 @@
 //! What a device is sent over MQTT.
 
-use net::mqtt::{Close, Outbox, OutboxError};
+use std::sync::{Arc, Mutex};
+
+use net::mqtt::{Close, Message, Outbox};
 use wire::{
+    ascii_json,
     hub::{PropertyBag, desired_topic, devicebound_topic, method_topic},
-    mqtt::QoS,
+    mqtt::{QoS, Subscriptions},
 };
 
 use crate::{
-    line::{Line, Parting},
+    connections::locked,
+    line::{Line, Parting, Sent, Unsent},
     storage::{StoredMessage, Waiting},
     twin::DesiredChange,
 };
 
-/// A device's MQTT connection.
+/// A device's MQTT connection. Clones share it.
+#[derive(Clone)]
 pub struct MqttLine {
     /// Topics name it.
     pub device_id: String,
     /// The way to it.
     pub outbox: Outbox,
+    /// What it has subscribed to.
+    pub subscriptions: Arc<Mutex<Subscriptions>>,
+}
+
+impl MqttLine {
+    /// The QoS that the device was granted for a topic; nothing is sent above it (MQTT-3.8.4-6).
+    fn granted(&self, topic: &str) -> Result<QoS, Unsent> {
+        locked(&self.subscriptions).qos_of(topic).ok_or(Unsent::NotSubscribed)
+    }
+
+    /// Sends JSON without an acknowledgement, if the device has subscribed to the topic.
+    fn send(&self, topic: String, json: Vec<u8>) -> Result<(), Unsent> {
+        self.granted(&topic)?;
+        Ok(self.outbox.try_publish(topic, ascii_json(json), QoS::AtMostOnce, 0)?)
+    }
 }
 
 impl Line for MqttLine {
-    fn message(&self, message: Waiting) -> Result<(), OutboxError> {
-        let Waiting { sequence, message, .. } = message;
+    fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
+        let Waiting { sequence, message, returns, .. } = message;
         let topic = devicebound_topic(&self.device_id, &bag(&message));
-        self.outbox.try_publish(topic, message.body, QoS::AtLeastOnce, sequence.unsigned_abs())
+        let qos = self.granted(&topic)?;
+        let (payload, token) = (message.body.into(), sequence.unsigned_abs());
+        self.outbox.try_send(Message { topic, payload, qos, token, is_repeated: returns > 0 })?;
+        Ok(if qos == QoS::AtMostOnce { Sent::Settled } else { Sent::Unsettled })
     }
 
-    fn desired(&self, change: &DesiredChange) -> Result<(), OutboxError> {
-        self.outbox.try_publish(desired_topic(change.version), change.body(), QoS::AtMostOnce, 0)
+    fn desired(&self, change: &DesiredChange) -> Result<(), Unsent> {
+        self.send(desired_topic(change.version), change.body())
     }
 
-    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), OutboxError> {
-        self.outbox.try_publish(method_topic(name, &request.to_string()), payload, QoS::AtMostOnce, 0)
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), Unsent> {
+        self.send(method_topic(name, &request.to_string()), payload)
     }
 
     fn part(&self, parting: Parting) {

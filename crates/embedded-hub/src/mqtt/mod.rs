@@ -1,6 +1,7 @@
 //! The device endpoint over MQTT 3.1.1.
 
 mod connect;
+mod kept;
 mod line;
 mod session;
 mod twin;
@@ -49,9 +50,19 @@ impl MqttEndpoint for DeviceEndpoint {
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
         let proof = claim.proof(peer).map_err(refused)?;
-        let line = MqttLine { device_id: claim.id.to_string(), outbox: outbox.clone() };
-        let live = self.hub.connect(claim.id, proof, line).await;
+        let line = MqttLine { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
+        let live = self.hub.connect(claim.id, proof, line.clone()).await;
         let live = live.map_err(|refusal| refused(refusal.into()))?;
-        Ok(Box::new(DeviceSession { hub: self.hub.clone(), live, outbox }))
+        let opened = async {
+            self.hub.note_model(&live.id, claim.model_id).await?;
+            DeviceSession::open(self.hub.clone(), Arc::clone(&live), line, connect.clean_session).await
+        };
+        match opened.await {
+            Ok(session) => Ok(Box::new(session)),
+            Err(failure) => {
+                self.hub.disconnected(&live).await;
+                Err(refused(NotAdmitted::Hub(failure).into()))
+            }
+        }
     }
 }

@@ -3,41 +3,125 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use net::mqtt::{Close, MqttSession, Outbox};
+use net::mqtt::{Close, MqttSession};
 use wire::{
     hub::{DeviceFilter, DevicePublish},
     mqtt::{Publish, QoS, SubscribeReturn},
 };
 
-use crate::{connections::Live, hub::Hub, messages::Settlement};
+use crate::{
+    connections::{Live, locked},
+    failure::HubFailure,
+    hub::Hub,
+    messages::Settlement,
+};
 
-use super::twin;
+use super::{line::MqttLine, twin};
 
 /// One device's connection.
 pub struct DeviceSession {
     pub(super) hub: Hub,
     pub(super) live: Arc<Live>,
-    pub(super) outbox: Outbox,
+    pub(super) line: MqttLine,
+    pub(super) lifetime: Lifetime,
+}
+
+/// How long the state of a session lives (the clean session flag of CONNECT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// As long as the connection.
+    Connection,
+    /// Beyond it and beyond a restart of the hub: it is stored. This one begins.
+    Begun,
+    /// The same, and the device found the session that it had left.
+    Resumed,
+}
+
+impl DeviceSession {
+    /// Serves a device that has connected.
+    pub async fn open(
+        hub: Hub,
+        live: Arc<Live>,
+        line: MqttLine,
+        clean: bool,
+    ) -> Result<DeviceSession, HubFailure> {
+        let lifetime = match (clean, hub.session(&live.id)?) {
+            (true, None) => Lifetime::Connection,
+            (true, Some(_)) => {
+                hub.keep_session(&live.id, None).await?;
+                Lifetime::Connection
+            }
+            (false, None) => Lifetime::Begun,
+            (false, Some(kept)) => {
+                *locked(&line.subscriptions) = kept;
+                Lifetime::Resumed
+            }
+        };
+        let session = DeviceSession { hub, live, line, lifetime };
+        session.listen().await;
+        Ok(session)
+    }
+
+    /// Stores the session, so that an acknowledged change of its subscriptions survives a restart.
+    async fn keep(&self) -> Result<(), HubFailure> {
+        if self.lifetime == Lifetime::Connection {
+            return Ok(());
+        }
+        let subscriptions = locked(&self.line.subscriptions).clone();
+        self.hub.keep_session(&self.live.id, Some(subscriptions)).await
+    }
+
+    /// Tells the hub what the device wants now.
+    async fn listen(&self) {
+        let wanted = self.wanted();
+        for kind in DeviceFilter::ALL {
+            match (wanted.contains(&kind), self.live.listens_to(kind)) {
+                (true, false) => self.hub.listen(&self.live, kind).await,
+                (false, true) => self.live.unsubscribe(kind),
+                _ => {}
+            }
+        }
+    }
+
+    fn wanted(&self) -> Vec<DeviceFilter> {
+        let subscriptions = locked(&self.line.subscriptions);
+        subscriptions.filters().flat_map(|filter| self.asked_for(filter)).collect()
+    }
+
+    fn asked_for(&self, filter: &str) -> Vec<DeviceFilter> {
+        DeviceFilter::asked_for(filter, self.live.id.as_str())
+    }
 }
 
 #[async_trait]
 impl MqttSession for DeviceSession {
     async fn subscribe(&mut self, filters: &[(String, QoS)]) -> Vec<SubscribeReturn> {
-        let mut codes = Vec::with_capacity(filters.len());
-        for (filter, qos) in filters {
-            let Some(known) = DeviceFilter::parse(filter, self.live.id.as_str()) else {
-                codes.push(SubscribeReturn::Failure);
-                continue;
-            };
-            self.hub.listen(&self.live, known).await;
-            codes.push(SubscribeReturn::Granted((*qos).min(QoS::AtLeastOnce)));
+        let before = locked(&self.line.subscriptions).clone();
+        let verdict = |(filter, qos): &(String, QoS)| match self.asked_for(filter).is_empty() {
+            true => SubscribeReturn::Failure,
+            false => locked(&self.line.subscriptions).subscribe(filter, *qos),
+        };
+        let codes = filters.iter().map(verdict).collect();
+        if let Err(failure) = self.keep().await {
+            tracing::error!(%failure, device.id = %self.live.id, "subscriptions were not stored");
+            *locked(&self.line.subscriptions) = before;
+            return vec![SubscribeReturn::Failure; filters.len()];
         }
+        self.listen().await;
         codes
     }
 
     async fn unsubscribe(&mut self, filters: &[String]) {
-        let known = filters.iter().filter_map(|filter| DeviceFilter::parse(filter, self.live.id.as_str()));
-        known.for_each(|filter| self.live.unsubscribe(filter));
+        filters.iter().for_each(|filter| locked(&self.line.subscriptions).unsubscribe(filter));
+        if let Err(failure) = self.keep().await {
+            // It hears of them again after a reconnection.
+            tracing::error!(%failure, device.id = %self.live.id, "the end of a subscription was not stored");
+        }
+        self.listen().await;
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.lifetime == Lifetime::Resumed
     }
 
     async fn publish(&mut self, publish: Publish) -> Result<(), Close> {

@@ -1,8 +1,7 @@
 //! A device's requests about its own twin.
 
-use bytes::Bytes;
 use net::mqtt::Close;
-use wire::{hub::twin_reply_topic, mqtt::QoS};
+use wire::{ascii_json, hub::twin_reply_topic, mqtt::QoS};
 
 use crate::failure::HubFailure;
 
@@ -30,7 +29,7 @@ fn refuse(session: &DeviceSession, request_id: &str, failure: &HubFailure) -> Re
 }
 
 /// A device that asks faster than it reads the answers is disconnected.
-fn answer(session: &DeviceSession, topic: String, body: impl Into<Bytes>) -> Result<(), Close> {
-    let queued = session.outbox.try_publish(topic, body, QoS::AtMostOnce, 0);
+fn answer(session: &DeviceSession, topic: String, body: Vec<u8>) -> Result<(), Close> {
+    let queued = session.line.outbox.try_publish(topic, ascii_json(body), QoS::AtMostOnce, 0);
     queued.map_err(|_| Close::because("the device does not take the answers to its requests"))
 }

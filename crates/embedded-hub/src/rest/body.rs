@@ -39,10 +39,12 @@ impl FromRequest<Hub> for Whole {
 }
 
 impl Whole {
-    /// The body as a JSON object of this shape.
+    /// The body as a JSON object of this shape. Serde would also take an array for a shape, member by member.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, HubFailure> {
-        let object: Map<String, Value> = read(serde_json::from_slice(&self.0))?;
-        read(serde_json::from_value(Value::Object(object)))
+        match self.0.trim_ascii_start().first() {
+            Some(b'{') => read(serde_json::from_slice(&self.0)),
+            _ => Err(HubFailure::Invalid("the body is not as it must be: no JSON object".to_owned())),
+        }
     }
 
     /// The body as a JSON array of objects of this shape.
@@ -52,7 +54,6 @@ impl Whole {
     }
 }
 
-/// Through an object, because serde would also take an array for a shape, field by field.
 fn read<T>(outcome: serde_json::Result<T>) -> Result<T, HubFailure> {
     outcome.map_err(|error| HubFailure::Invalid(format!("the body is not as it must be: {error}")))
 }

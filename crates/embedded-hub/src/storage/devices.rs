@@ -3,7 +3,7 @@
 use durable::Sealer;
 use model::{DeviceId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
-use wire::hub::Status;
+use wire::{hub::Status, mqtt::Subscriptions};
 
 use crate::{failure::HubFailure, identity::Identity, twin::Twin};
 
@@ -22,6 +22,8 @@ pub struct StoredDevice {
     pub seen: Seen,
     /// Messages that wait for it.
     pub waiting: u64,
+    /// The digital twin model that it said it follows.
+    pub model: Option<String>,
 }
 
 /// When a device was seen, as of the last note of it.
@@ -131,6 +133,35 @@ impl Rows<'_> {
         sealed.map(|sealed| unseal(self.sealer, Kind::Twin, id.as_str(), &sealed)).transpose()
     }
 
+    /// The MQTT session that a device has left.
+    pub fn session(&self, id: &DeviceId) -> Result<Option<Subscriptions>, HubFailure> {
+        let sealed = self.optional_blob("SELECT session FROM device WHERE id = ?1", id)?;
+        sealed.map(|sealed| unseal(self.sealer, Kind::Session, id.as_str(), &sealed)).transpose()
+    }
+
+    /// Keeps the MQTT session of a device, or none.
+    pub fn put_session(&self, id: &DeviceId, session: Option<&Subscriptions>) -> Result<(), HubFailure> {
+        let sealed =
+            session.map(|session| seal(self.sealer, Kind::Session, id.as_str(), session)).transpose()?;
+        let sql = "UPDATE device SET session = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![id.as_str(), sealed])?;
+        Ok(())
+    }
+
+    /// The digital twin model that a device said it follows.
+    pub fn model(&self, id: &DeviceId) -> Result<Option<String>, HubFailure> {
+        let sealed = self.optional_blob("SELECT model FROM device WHERE id = ?1", id)?;
+        sealed.map(|sealed| unseal(self.sealer, Kind::Model, id.as_str(), &sealed)).transpose()
+    }
+
+    /// Notes the digital twin model that a device says it follows.
+    pub fn put_model(&self, id: &DeviceId, model: &str) -> Result<(), HubFailure> {
+        let sealed = seal(self.sealer, Kind::Model, id.as_str(), &model)?;
+        let sql = "UPDATE device SET model = ?2 WHERE id = ?1";
+        self.connection.prepare_cached(sql)?.execute(params![id.as_str(), sealed])?;
+        Ok(())
+    }
+
     /// Everything of a device.
     pub fn device(&self, id: &DeviceId) -> Result<Option<StoredDevice>, HubFailure> {
         let mut statement = self.connection.prepare_cached(concat!(device_columns!(), " WHERE id = ?1"))?;
@@ -187,18 +218,26 @@ impl Rows<'_> {
         Ok(number.unsigned_abs())
     }
 
+    fn optional_blob(&self, sql: &str, id: &DeviceId) -> Result<Option<Vec<u8>>, HubFailure> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found: Option<Option<Vec<u8>>> =
+            statement.query_row([id.as_str()], |row| row.get(0)).optional()?;
+        Ok(found.flatten())
+    }
+
     fn blob(&self, sql: &str, id: &DeviceId) -> Result<Option<Vec<u8>>, HubFailure> {
         let mut statement = self.connection.prepare_cached(sql)?;
         Ok(statement.query_row([id.as_str()], |row| row.get(0)).optional()?)
     }
 
     fn stored(&self, columns: Columns) -> Result<StoredDevice, HubFailure> {
-        let Columns { id, identity, twin, seen } = columns;
+        let Columns { id, identity, twin, seen, model } = columns;
         let id = DeviceId::parse(&id).map_err(|error| HubFailure::Broken(error.to_string()))?;
         Ok(StoredDevice {
             identity: unseal(self.sealer, Kind::Identity, id.as_str(), &identity)?,
             twin: unseal(self.sealer, Kind::Twin, id.as_str(), &twin)?,
             waiting: self.waiting(&id)?,
+            model: model.map(|sealed| unseal(self.sealer, Kind::Model, id.as_str(), &sealed)).transpose()?,
             seen,
             id,
         })
@@ -211,6 +250,7 @@ struct Columns {
     identity: Vec<u8>,
     twin: Vec<u8>,
     seen: Seen,
+    model: Option<Vec<u8>>,
 }
 
 fn columns(row: &Row) -> rusqlite::Result<Columns> {
@@ -220,13 +260,14 @@ fn columns(row: &Row) -> rusqlite::Result<Columns> {
         active_at: time(row.get(4)?),
         telemetry: row.get::<_, i64>(5)?.unsigned_abs(),
     };
-    Ok(Columns { id: row.get(0)?, identity: row.get(1)?, twin: row.get(2)?, seen })
+    let (id, identity, twin, model) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(6)?);
+    Ok(Columns { id, identity, twin, seen, model })
 }
 
 /// What [`columns`] reads, in its order.
 macro_rules! device_columns {
     () => {
-        "SELECT id, identity, twin, state_at, seen_at, messages FROM device"
+        "SELECT id, identity, twin, state_at, seen_at, messages, model FROM device"
     };
 }
 use device_columns;

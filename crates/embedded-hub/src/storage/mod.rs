@@ -70,6 +70,8 @@ impl Storage {
 enum Kind {
     Identity,
     Message,
+    Model,
+    Session,
     Twin,
 }
 
@@ -78,6 +80,8 @@ impl Kind {
         let name = match self {
             Kind::Identity => "identity:",
             Kind::Message => "message:",
+            Kind::Model => "model:",
+            Kind::Session => "session:",
             Kind::Twin => "twin:",
         };
         [name.as_bytes(), key.as_bytes()].concat()
@@ -100,7 +104,14 @@ fn unseal<T: DeserializeOwned>(
     serde_json::from_slice(&plain).map_err(|error| broken(&error))
 }
 
-const SCHEMA: Schema = Schema { application: "muster embedded hub", version: 1, migrations: &[VERSION_1] };
+const SCHEMA: Schema =
+    Schema { application: "muster embedded hub", version: 2, migrations: &[VERSION_1, VERSION_2] };
+
+/// What is kept of a device's MQTT connections, sealed; NULL when there is nothing.
+const VERSION_2: &str = "
+    ALTER TABLE device ADD COLUMN session BLOB;
+    ALTER TABLE device ADD COLUMN model BLOB;
+";
 
 /// Times are ticks of 100 ns since 1970. The sequence of messages never repeats, because devices
 /// acknowledge by it. `returns` counts how often a device had a message and did not take it.

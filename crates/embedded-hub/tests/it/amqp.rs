@@ -43,8 +43,9 @@ async fn tokens_are_put_and_judged() {
         ("hub.example/devices/nobody", world.token("hub.example/devices/nobody", 7, None), 401),
         ("hub.example/devices/off", world.token("hub.example/devices/off", 7, None), 401),
         ("other.example/devices/d", world.token("other.example/devices/d", 7, None), 404),
-        (HOST, world.token(HOST, 5, Some("device")), 400),
-        ("hub.example/devices/d/modules/m", world.token(&own, 7, None), 400),
+        (HOST, world.token(HOST, 5, Some("device")), 501),
+        ("hub.example/devices/d/modules/m", world.token(&own, 7, None), 501),
+        ("hub.example/nowhere", world.token(&own, 7, None), 400),
     ];
     for (name, token, expected) in cases {
         let mut device = AmqpDevice::bare(&world, None).await;
@@ -144,11 +145,21 @@ async fn links_lead_to_a_devices_own_places_only() {
         ("$cbs", Role::Sender, Some(condition::NOT_ALLOWED)), // a second one
         ("/devices/e/messages/events", Role::Sender, Some(condition::UNAUTHORIZED_ACCESS)),
         ("/devices/nobody/twin", Role::Sender, Some(condition::UNAUTHORIZED_ACCESS)),
-        ("/devices/d/modules/m/twin", Role::Sender, Some(condition::NOT_FOUND)),
+        ("/devices/d/modules/m/twin", Role::Sender, Some(condition::NOT_IMPLEMENTED)),
         ("amqps://other.example/devices/d/twin", Role::Sender, Some(condition::NOT_FOUND)),
         ("/devices/d/files", Role::Sender, Some(condition::NOT_FOUND)),
         ("0ne00000001/registrations/d", Role::Sender, Some(condition::NOT_FOUND)),
-        ("/messages/devicebound", Role::Sender, Some(condition::NOT_FOUND)),
+        ("/messages/devicebound", Role::Sender, Some(condition::NOT_IMPLEMENTED)),
+        (
+            "amqps://hub.example/messages/serviceBound/feedback",
+            Role::Receiver,
+            Some(condition::NOT_IMPLEMENTED),
+        ),
+        (
+            "messages/events/ConsumerGroups/$Default/Partitions/0",
+            Role::Receiver,
+            Some(condition::NOT_IMPLEMENTED),
+        ),
         ("/devices/d d/twin", Role::Sender, Some(condition::INVALID_FIELD)),
         ("", Role::Sender, Some(condition::NOT_FOUND)),
     ] {

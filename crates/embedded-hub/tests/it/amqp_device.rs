@@ -66,18 +66,33 @@ impl AmqpDevice {
 
     /// Connects and puts the token of the device, whose key is 7.
     pub async fn with_token(world: &World, id: &str) -> AmqpDevice {
-        let mut device = AmqpDevice::bare(world, None).await;
+        AmqpDevice::bare(world, None).await.let_in(world, id).await
+    }
+
+    /// The same over a server that shuts down when the token says so.
+    pub async fn with_token_until(world: &World, id: &str, shutdown: CancellationToken) -> AmqpDevice {
+        let mut device = AmqpDevice::dial_until(world, None, shutdown);
+        device.enter().await;
+        device.let_in(world, id).await
+    }
+
+    async fn let_in(mut self, world: &World, id: &str) -> AmqpDevice {
+        let device = &mut self;
         let resource = format!("{HOST}/devices/{id}");
         assert_eq!(device.put_token(&resource, &world.token(&resource, 7, None)).await, 200);
-        device
+        self
     }
 
     fn dial(world: &World, leaf: Option<&[u8]>) -> AmqpDevice {
+        AmqpDevice::dial_until(world, leaf, CancellationToken::new())
+    }
+
+    fn dial_until(world: &World, leaf: Option<&[u8]>, shutdown: CancellationToken) -> AmqpDevice {
         let certificates = leaf.iter().map(|der| der.to_vec().into()).collect();
         let peer = Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates };
         let (stream, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
-        let entrance = Entrance { endpoint: world.hub.amqp(), limits, shutdown: CancellationToken::new() };
+        let entrance = Entrance { endpoint: world.hub.amqp(), limits, shutdown };
         tokio::spawn(drive(far, peer, entrance));
         let (input, pending) = (BytesMut::new(), VecDeque::new());
         AmqpDevice { stream, input, pending, links: 0, deliveries: 0 }
@@ -315,6 +330,20 @@ impl AmqpDevice {
             .await;
         self.send_frame(Performative::Detach(Detach { handle, closed: true, error: None })).await;
         (handle, error.expect("an error").condition)
+    }
+
+    /// The condition with which the hub ends the session, and that with which it closes the connection then.
+    pub async fn ended(&mut self) -> (String, Option<String>) {
+        let end = self.wait(|said| match said {
+            Performative::End(end) => Some(end.clone()),
+            _ => None,
+        });
+        let ended = end.await.error.expect("an error").condition;
+        let close = self.wait(|said| match said {
+            Performative::Close(close) => Some(close.clone()),
+            _ => None,
+        });
+        (ended, close.await.error.map(|error| error.condition))
     }
 
     /// The condition with which the hub closes the connection.

@@ -20,6 +20,8 @@ pub struct Device<S> {
     stream: S,
     buffer: BytesMut,
     id: String,
+    /// Whether the hub had a session of the device.
+    pub is_resumed: bool,
 }
 
 /// What a device shows when it connects.
@@ -28,6 +30,9 @@ pub struct Credentials {
     pub client_id: String,
     pub password: Option<String>,
     pub certificate: Option<Vec<u8>>,
+    pub clean_session: bool,
+    /// What follows in the user name.
+    pub more: &'static str,
 }
 
 impl Credentials {
@@ -38,6 +43,8 @@ impl Credentials {
             client_id: id.to_owned(),
             password: Some(token),
             certificate: None,
+            clean_session: true,
+            more: "",
         }
     }
 
@@ -47,6 +54,8 @@ impl Credentials {
             client_id: id.to_owned(),
             password: None,
             certificate: Some(leaf.to_vec()),
+            clean_session: true,
+            more: "",
         }
     }
 }
@@ -75,18 +84,21 @@ impl Device<DuplexStream> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     /// Sends CONNECT over an open stream.
     pub async fn introduce(stream: S, id: &str, shown: Credentials) -> Result<Device<S>, ConnectReturnCode> {
-        let mut device = Device { stream, buffer: BytesMut::new(), id: id.to_owned() };
+        let mut device = Device { stream, buffer: BytesMut::new(), id: id.to_owned(), is_resumed: false };
         let connect = Connect {
-            clean_session: false,
+            clean_session: shown.clean_session,
             keep_alive_secs: 60,
             client_id: shown.client_id,
             will: None,
-            username: Some(user_name(&shown.host, id, "test")),
+            username: Some(user_name(&shown.host, id, "test") + shown.more),
             password: shown.password.map(Bytes::from),
         };
         device.send(Packet::Connect(connect)).await;
         match device.next().await {
-            Some(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Accepted => Ok(device),
+            Some(Packet::ConnAck(ack)) if ack.code == ConnectReturnCode::Accepted => {
+                device.is_resumed = ack.session_present;
+                Ok(device)
+            }
             Some(Packet::ConnAck(ack)) => Err(ack.code),
             other => panic!("{other:?} instead of a CONNACK"),
         }
@@ -149,7 +161,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     }
 
     pub async fn subscribe_to(&mut self, topics: &[&str]) -> Vec<SubscribeReturn> {
-        let filters = topics.iter().map(|topic| ((*topic).to_owned(), QoS::AtLeastOnce)).collect();
+        self.subscribe_with(topics, QoS::AtLeastOnce).await
+    }
+
+    pub async fn subscribe_with(&mut self, topics: &[&str], qos: QoS) -> Vec<SubscribeReturn> {
+        let filters = topics.iter().map(|topic| ((*topic).to_owned(), qos)).collect();
         self.send(Packet::Subscribe(Subscribe { packet_id: 1, filters })).await;
         match self.next().await {
             Some(Packet::SubAck(ack)) => ack.codes,

@@ -9,6 +9,8 @@ mod flows;
 mod hostile;
 mod https;
 mod listeners;
+mod migration;
 mod queue;
 mod rest;
+mod sessions;
 mod world;

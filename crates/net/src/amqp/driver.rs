@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-use wire::amqp::{Close, Frame, Performative, condition};
+use wire::amqp::{AmqpError, Close, Frame, Performative, condition};
 
-use super::endpoint::{AmqpConnection, AmqpEndpoint};
+use super::endpoint::{AmqpConnection, AmqpEndpoint, Farewell};
 use super::frames::{End, Frames, Output};
 use super::login::{Admitted, welcome};
 use super::outbox::Queued;
@@ -51,6 +51,7 @@ where
     let mut client = Client { connection, queued, sessions: Vec::new(), links_so_far: 0, limits };
     let served = AssertUnwindSafe(client.serve(frames, entrance, heartbeat)).catch_unwind().await;
     client.queued.end();
+    let farewell = client.connection.farewell();
     client.connection.closed().await;
     let end = match served {
         Ok(Ok(())) => End::Shutdown,
@@ -60,11 +61,8 @@ where
             End::Panicked
         }
     };
-    if !matches!(end, End::Broken(_)) {
-        let close = Close { error: end.told() };
-        if let Err(error) = frames.output().put(0, Performative::Close(close)) {
-            tracing::debug!(%error, "the client is not told why");
-        }
+    if let Err(error) = client.take_leave(&end, farewell, &mut frames.output()) {
+        tracing::debug!(%error, "the client is not told why");
     }
     end
 }
@@ -125,6 +123,22 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Tells the client that its connection is over, unless it is broken.
+    fn take_leave(&self, end: &End, farewell: Farewell, out: &mut Output<'_>) -> Result<(), End> {
+        let error = match (end, farewell) {
+            (End::Broken(_), _) => return Ok(()),
+            (End::Shutdown, Farewell::EndSessions) => {
+                for session in &self.sessions {
+                    let error = AmqpError::new(condition::DETACH_FORCED, "the server is shutting down");
+                    out.put(session.channel, Performative::End(wire::amqp::End { error: Some(error) }))?;
+                }
+                None
+            }
+            _ => end.told(),
+        };
+        out.put(0, Performative::Close(Close { error }))
     }
 
     /// One frame from the client.

@@ -37,6 +37,16 @@ pub trait SaslExchange: Send {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep;
 }
 
+/// How a client is told that the server shuts down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// By a close that says `amqp:connection:forced`.
+    Close,
+    /// By the end of its sessions, which say `amqp:link:detach-forced`, and a close without an error. The SDK for Node
+    /// connects again at once after it; an error in the close leaves it disconnected.
+    EndSessions,
+}
+
 /// One connected client. The methods are called one at a time, in the order of the client's frames; while one runs,
 /// nothing is read from or written to the client, so they should return quickly: what takes time goes on in a task that
 /// has the outbox.
@@ -62,6 +72,11 @@ pub trait AmqpConnection: Send {
     /// the connection.
     async fn detached(&mut self, link: LinkId) {
         let _ = link;
+    }
+
+    /// How the client is told that the server shuts down.
+    fn farewell(&self) -> Farewell {
+        Farewell::Close
     }
 
     /// Whether a reply is still owed to the client; a graceful shutdown waits for it, up to the grace period.

@@ -36,7 +36,8 @@ use crate::transport::Transport;
 pub use crate::queue::OutboxError;
 pub use driver::drive;
 pub use endpoint::{
-    AmqpConnection, AmqpEndpoint, Delivery, Direction, LinkId, LinkRequest, SaslExchange, SaslStep, Verdict,
+    AmqpConnection, AmqpEndpoint, Delivery, Direction, Farewell, LinkId, LinkRequest, SaslExchange, SaslStep,
+    Verdict,
 };
 pub use outbox::{DeliveryRef, Outbox};
 

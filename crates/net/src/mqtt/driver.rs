@@ -70,10 +70,8 @@ where
     let (outbox, queued) = Outbox::new(limits.outbox);
     match entrance.endpoint.connect(peer, connect, outbox).await {
         Ok(session) => {
-            frames.put(&Packet::ConnAck(ConnAck {
-                session_present: false,
-                code: ConnectReturnCode::Accepted,
-            }))?;
+            let (session_present, code) = (session.is_resumed(), ConnectReturnCode::Accepted);
+            frames.put(&Packet::ConnAck(ConnAck { session_present, code }))?;
             frames.allow(limits.max_packet);
             let in_flight_limit = limits.in_flight;
             Ok(Client { session, queued, in_flight: Vec::new(), in_flight_limit, last_packet_id: 0, silence })
@@ -243,21 +241,23 @@ impl Client {
             let (qos, packet_id) = match message.qos {
                 QoS::AtMostOnce => (QoS::AtMostOnce, None),
                 QoS::AtLeastOnce | QoS::ExactlyOnce => {
-                    let id = self.next_packet_id();
+                    let id = self.packet_id(message.token);
                     self.in_flight.push((id, message.token));
                     (QoS::AtLeastOnce, Some(id))
                 }
             };
+            let dup = message.is_repeated && qos == QoS::AtLeastOnce;
             let (topic, payload) = (message.topic, message.payload);
-            frames.put(&Packet::Publish(Publish {
-                dup: false,
-                qos,
-                retain: false,
-                topic,
-                packet_id,
-                payload,
-            }))?;
+            frames.put(&Packet::Publish(Publish { dup, qos, retain: false, topic, packet_id, payload }))?;
         }
+    }
+
+    /// The identifier that a message had over an earlier connection, unless another one has it now.
+    fn packet_id(&mut self, token: u64) -> u16 {
+        let own =
+            token.checked_sub(1).and_then(|number| u16::try_from(number % u64::from(u16::MAX) + 1).ok());
+        let is_free = |id: &u16| !self.in_flight.iter().any(|(sent, _)| sent == id);
+        own.filter(is_free).unwrap_or_else(|| self.next_packet_id())
     }
 
     /// Never 0, never one in flight.

@@ -4,7 +4,7 @@
 //! Messages to the client go through its [`Outbox`], from anywhere. [`drive`] runs one connection over any
 //! byte stream; [`serve_mqtt`] runs a TLS listener with it.
 //!
-//! What the driver decides itself: CONNECT comes first, in time and once; no session is ever present; QoS 2
+//! What the driver decides itself: CONNECT comes first, in time and once; QoS 2
 //! and packets that only servers send end the connection; a client that is silent for one and a half
 //! keep-alives, or does not read, is closed. Topics, wills and retained messages are the session's concern.
 
@@ -25,7 +25,7 @@ use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
 pub use driver::drive;
-pub use outbox::Outbox;
+pub use outbox::{Message, Outbox};
 pub use session::{Close, MqttEndpoint, MqttSession};
 
 /// Serves MQTT over TLS until `shutdown`, then waits, at most for the grace period, for sessions that still

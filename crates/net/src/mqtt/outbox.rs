@@ -9,20 +9,27 @@ use crate::queue::{self, OutboxError, Queue};
 /// Puts messages into the queue of one client. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    queue: Queue<Outgoing, Close>,
+    queue: Queue<Message, Close>,
 }
 
 /// A message to the client.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    pub(super) topic: String,
-    pub(super) payload: Bytes,
-    pub(super) qos: QoS,
-    pub(super) token: u64,
+pub struct Message {
+    /// Where it goes.
+    pub topic: String,
+    /// Its content.
+    pub payload: Bytes,
+    /// QoS 2 is sent as QoS 1.
+    pub qos: QoS,
+    /// What names a QoS 1 message when the client has acknowledged it; 0 for none. The packet identifier derives from
+    /// it, so that a message which is sent again over another connection keeps its identifier (§4.4).
+    pub token: u64,
+    /// Whether the client may have got it before; sets DUP with QoS 1.
+    pub is_repeated: bool,
 }
 
 /// The connection's end.
-pub(super) type Queued = queue::Queued<Outgoing, Close>;
+pub(super) type Queued = queue::Queued<Message, Close>;
 
 impl Outbox {
     pub(super) fn new(capacity: usize) -> (Outbox, Queued) {
@@ -39,7 +46,18 @@ impl Outbox {
         qos: QoS,
         token: u64,
     ) -> Result<(), OutboxError> {
-        self.queue.try_push(Outgoing { topic: topic.into(), payload: payload.into(), qos, token })
+        self.try_send(Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos,
+            token,
+            is_repeated: false,
+        })
+    }
+
+    /// Queues a message for the client.
+    pub fn try_send(&self, message: Message) -> Result<(), OutboxError> {
+        self.queue.try_push(message)
     }
 
     /// Queues a message, waiting for room. Not to be awaited inside a session's methods: there is no room
@@ -51,7 +69,8 @@ impl Outbox {
         qos: QoS,
         token: u64,
     ) -> Result<(), OutboxError> {
-        self.queue.push(Outgoing { topic: topic.into(), payload: payload.into(), qos, token }).await
+        let (topic, payload) = (topic.into(), payload.into());
+        self.queue.push(Message { topic, payload, qos, token, is_repeated: false }).await
     }
 
     /// Closes the connection after what is queued and may be sent now. The first reason counts.

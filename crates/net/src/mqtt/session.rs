@@ -40,6 +40,11 @@ pub trait MqttSession: Send {
         let _ = token;
     }
 
+    /// Whether the client finds the session here that it left: its subscriptions, and what it has not acknowledged.
+    fn is_resumed(&self) -> bool {
+        false
+    }
+
     /// Whether a reply is still owed to the client; a graceful shutdown waits for it, up to the grace period.
     fn busy(&self) -> bool {
         false

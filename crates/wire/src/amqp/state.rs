@@ -37,6 +37,8 @@ pub mod condition {
     pub const HANDLE_IN_USE: &str = "amqp:session:handle-in-use";
     /// More transfers than the session's window (§2.8.17).
     pub const WINDOW_VIOLATION: &str = "amqp:session:window-violation";
+    /// The server gave the link up for a while; the client may attach again.
+    pub const DETACH_FORCED: &str = "amqp:link:detach-forced";
     /// More deliveries than the link's credit (§2.8.18).
     pub const TRANSFER_LIMIT_EXCEEDED: &str = "amqp:link:transfer-limit-exceeded";
     /// A message longer than the link takes (§2.8.18).

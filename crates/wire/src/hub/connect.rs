@@ -14,6 +14,8 @@ pub struct UserName<'a> {
     pub module_id: Option<&'a str>,
     /// The api-version, when given.
     pub api_version: Option<&'a str>,
+    /// The digital twin model that the device says it follows (`model-id`), still percent-encoded.
+    pub model_id: Option<&'a str>,
 }
 
 /// A user name that names no hub and device.
@@ -36,8 +38,12 @@ impl<'a> UserName<'a> {
         if !well_formed {
             return Err(UserNameError);
         }
-        let api_version = query.split('&').find_map(|pair| pair.strip_prefix("api-version="));
-        Ok(UserName { host, device_id, module_id, api_version })
+        let value = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let (api_version, model_id) = (value("api-version"), value("model-id"));
+        Ok(UserName { host, device_id, module_id, api_version, model_id })
     }
 
     /// The host without a port.

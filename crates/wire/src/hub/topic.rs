@@ -7,6 +7,9 @@ use std::fmt::Write;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::message::{PropertyBag, devicebound_topic};
+use crate::mqtt::{filter_matches, filters_overlap, is_filter};
+
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
 const TWIN_REPLY: &str = "$iothub/twin/res/";
@@ -139,16 +142,29 @@ pub enum DeviceFilter {
 }
 
 impl DeviceFilter {
-    /// Reads a topic filter of the device `device_id`; nobody else's messages can be subscribed to.
-    pub fn parse(filter: &str, device_id: &str) -> Option<DeviceFilter> {
-        match filter {
-            "$iothub/twin/PATCH/properties/desired/#" => Some(DeviceFilter::Desired),
-            "$iothub/methods/POST/#" => Some(DeviceFilter::Methods),
-            "$iothub/twin/res/#" => Some(DeviceFilter::TwinReplies),
-            other => {
-                let own = other.strip_prefix("devices/")?.strip_prefix(device_id)?;
-                (own == "/messages/devicebound/#").then_some(DeviceFilter::Devicebound)
+    /// All of them.
+    pub const ALL: [DeviceFilter; 4] =
+        [DeviceFilter::Desired, DeviceFilter::Devicebound, DeviceFilter::Methods, DeviceFilter::TwinReplies];
+
+    /// Returns what a topic filter of the device `device_id` asks for, matched as MQTT matches: it may be narrower or
+    /// wider than [`DeviceFilter::topic`], within the device's own topics. Empty for a filter that reaches beyond them, or
+    /// for nothing that a hub sends.
+    pub fn asked_for(filter: &str, device_id: &str) -> Vec<DeviceFilter> {
+        if !is_filter(filter) || !is_own(filter, device_id) {
+            return Vec::new();
+        }
+        DeviceFilter::ALL.into_iter().filter(|kind| kind.is_in(filter, device_id)).collect()
+    }
+
+    fn is_in(self, filter: &str, device_id: &str) -> bool {
+        match self {
+            // Messages wait in one queue, so a filter for some of them would hold up the others.
+            DeviceFilter::Devicebound => {
+                let mut any = PropertyBag::default();
+                any.push("any", "");
+                filter_matches(filter, &devicebound_topic(device_id, &any))
             }
+            _ => filters_overlap(filter, &self.topic(device_id)),
         }
     }
 
@@ -183,9 +199,20 @@ pub fn method_topic(name: &str, request_id: &str) -> String {
     format!("{METHOD_CALL}{}/?$rid={request_id}", utf8_percent_encode(name, METHOD_NAME))
 }
 
+/// Whether a filter stays within what a device's connection is for.
+fn is_own(filter: &str, device_id: &str) -> bool {
+    let mut levels = filter.split('/');
+    match levels.next() {
+        Some("$iothub") => true,
+        Some("devices") => levels.next() == Some(device_id),
+        _ => false,
+    }
+}
+
+/// The request ID of a query. Empty without `$rid`: there are clients that write `?rid=1`, and are answered so.
 fn request_id(query: &str) -> Result<&str, TopicError> {
     let pairs = query.strip_prefix('?').ok_or(TopicError)?;
-    pairs.split('&').find_map(|pair| pair.strip_prefix("$rid=")).ok_or(TopicError)
+    Ok(pairs.split('&').find_map(|pair| pair.strip_prefix("$rid=")).unwrap_or_default())
 }
 
 fn telemetry(rest: &str) -> Result<DevicePublish<'_>, TopicError> {
@@ -239,7 +266,7 @@ mod tests {
             ("devices/d", None),
             ("devices/d/modules/m", None),
             ("$iothub/twin/GET/", None),
-            ("$iothub/twin/GET/?rid=1", None),
+            ("$iothub/twin/GET/?rid=1", Some(DevicePublish::TwinRequest { request_id: "" })),
             ("$iothub/twin/PATCH/properties/desired/?$rid=1", None),
             ("$iothub/methods/res/x/?$rid=3", None),
             ("$iothub/methods/res/200", None),
@@ -258,16 +285,35 @@ mod tests {
             DeviceFilter::Methods,
             DeviceFilter::TwinReplies,
         ] {
-            assert_eq!(DeviceFilter::parse(&filter.topic("d"), "d"), Some(filter));
+            assert_eq!(DeviceFilter::asked_for(&filter.topic("d"), "d"), [filter]);
+        }
+        use DeviceFilter::{Desired, Devicebound, Methods, TwinReplies};
+        for (filter, expected) in [
+            ("$iothub/methods/#", vec![Methods]),
+            ("$iothub/methods/POST/reboot/#", vec![Methods]),
+            ("$iothub/methods/POST/+/+", vec![Methods]),
+            ("$iothub/twin/#", vec![Desired, TwinReplies]),
+            ("$iothub/twin/res/200/#", vec![TwinReplies]),
+            ("$iothub/twin/PATCH/properties/desired/+", vec![Desired]),
+            ("$iothub/#", vec![Desired, Methods, TwinReplies]),
+            ("devices/d/#", vec![Devicebound]),
+            ("devices/d/messages/devicebound/+", vec![Devicebound]),
+        ] {
+            assert_eq!(DeviceFilter::asked_for(filter, "d"), expected, "{filter}");
         }
         for filter in [
             "#",
             "devices/other/messages/devicebound/#",
-            "devices/d/#",
-            "$iothub/#",
+            "devices/+/messages/devicebound/#",
+            "+/d/messages/devicebound/#",
+            "devices/d/messages/devicebound/%24.mid=1",
+            "devices/d/messages/events/#",
+            "$iothub/methods/res/#",
+            "$iothub/twin/GET/#",
+            "$iothub/twin#",
             "devices/dd/messages/devicebound/#",
         ] {
-            assert_eq!(DeviceFilter::parse(filter, "d"), None, "{filter}");
+            assert_eq!(DeviceFilter::asked_for(filter, "d"), [], "{filter}");
         }
     }
 

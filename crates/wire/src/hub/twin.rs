@@ -32,11 +32,12 @@ pub struct Twin {
     pub authentication_type: AuthenticationType,
     /// The thumbprints, null where there are none.
     pub x509_thumbprint: ThumbprintPair,
-    /// The digital twin model; always empty.
-    pub model_id: &'static str,
+    /// The digital twin model that the device said it follows; empty when it said none.
+    pub model_id: String,
     /// Counts every write to the twin.
     pub version: u64,
-    /// For operators only: the device never sees them.
+    /// For operators only: the device never sees them. Left out when there are none, as at the hosted hub.
+    #[serde(skip_serializing_if = "Map::is_empty")]
     pub tags: Map<String, Value>,
     /// What the device sees.
     pub properties: TwinProperties,

@@ -1,0 +1,230 @@
+//! What lives beyond an MQTT connection, what a device subscribes to, and what it is sent then.
+
+use serde_json::{Value, json};
+use tokio::io::DuplexStream;
+use wire::{
+    hub::{DeviceFilter, DevicePublish, HubPublish},
+    mqtt::{Packet, QoS, SubscribeReturn, Unsubscribe},
+};
+
+use crate::{
+    amqp_device::AmqpDevice,
+    device::{Credentials, Device},
+    world::World,
+};
+
+const ALL: [DeviceFilter; 4] =
+    [DeviceFilter::Desired, DeviceFilter::Devicebound, DeviceFilter::Methods, DeviceFilter::TwinReplies];
+
+async fn connect(world: &World, clean_session: bool) -> Device<DuplexStream> {
+    let shown = Credentials { clean_session, ..Credentials::token(world, "d", 7) };
+    Device::try_connect(world, "d", shown).await.unwrap()
+}
+
+/// Changes a desired property and sends a message; both must come.
+async fn hears(world: &World, device: &mut Device<DuplexStream>, number: u32) {
+    world.ask("PATCH /twins/d", &json!({"properties": {"desired": {"n": number}}}).to_string()).await;
+    let desired = device.next_publish().await;
+    assert!(desired.topic.starts_with("$iothub/twin/PATCH/properties/desired/"), "{}", desired.topic);
+    world.send_to_device(&number.to_string()).await;
+    let message = device.next_publish().await;
+    assert_eq!((message.payload.as_ref(), message.qos), (number.to_string().as_bytes(), QoS::AtLeastOnce));
+}
+
+async fn hears_nothing(world: &World, device: &mut Device<DuplexStream>) {
+    world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"n":0}}}"#).await;
+    assert!(device.is_left_alone().await);
+}
+
+#[tokio::test]
+async fn a_session_survives_a_reconnection_and_a_restart() {
+    let mut world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, false).await;
+    assert!(!device.is_resumed, "there was none");
+    device.subscribe(&ALL).await;
+    hears(&world, &mut device, 1).await;
+    for number in 2..6 {
+        if number % 2 == 0 {
+            // As after a renewed token, or a connection that broke.
+            drop(device);
+        } else {
+            device.send(Packet::Disconnect).await;
+            assert!(device.is_closed().await);
+            world = world.reopened().await;
+        }
+        device = connect(&world, false).await;
+        assert!(device.is_resumed, "{number}");
+        hears(&world, &mut device, number).await;
+    }
+    // What it unsubscribes from stays so.
+    let filters = vec![DeviceFilter::Desired.topic("d")];
+    device.send(Packet::Unsubscribe(Unsubscribe { packet_id: 7, filters })).await;
+    assert_eq!(device.next().await, Some(Packet::UnsubAck(7)));
+    drop(device);
+    let mut device = connect(&world, false).await;
+    assert!(device.is_resumed);
+    hears_nothing(&world, &mut device).await;
+}
+
+#[tokio::test]
+async fn a_clean_session_forgets_the_one_before() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, false).await;
+    device.subscribe(&ALL).await;
+    drop(device);
+    let mut device = connect(&world, true).await;
+    assert!(!device.is_resumed);
+    hears_nothing(&world, &mut device).await;
+    device.subscribe(&ALL).await;
+    hears(&world, &mut device, 1).await;
+    drop(device);
+    let mut device = connect(&world, false).await;
+    assert!(!device.is_resumed, "it ended with its connection");
+    hears_nothing(&world, &mut device).await;
+    // A device that was made anew has no session of the earlier one.
+    device.subscribe(&ALL).await;
+    drop(device);
+    world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
+    world.device("d").await;
+    assert!(!connect(&world, false).await.is_resumed);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_again_with_its_identifier() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, false).await;
+    device.subscribe(&[DeviceFilter::Devicebound]).await;
+    for body in ["one", "two", "three"] {
+        world.send_to_device(body).await;
+    }
+    let next = async |device: &mut Device<DuplexStream>| match device.next().await {
+        Some(Packet::Publish(publish)) => publish,
+        other => panic!("{other:?}"),
+    };
+    let first = [next(&mut device).await, next(&mut device).await, next(&mut device).await];
+    assert!(first.iter().all(|message| !message.dup));
+    device.send(Packet::PubAck(first[1].packet_id.unwrap())).await;
+    assert!(device.is_left_alone().await);
+    device.send(Packet::Disconnect).await;
+    assert!(device.is_closed().await);
+    let mut device = connect(&world, false).await;
+    for before in [&first[0], &first[2]] {
+        let again = next(&mut device).await;
+        assert_eq!((again.packet_id, again.dup, &again.payload), (before.packet_id, true, &before.payload));
+        device.send(Packet::PubAck(again.packet_id.unwrap())).await;
+    }
+    assert!(device.is_left_alone().await);
+    assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0);
+}
+
+/// There are clients that drop a message above the QoS that they were granted (MQTT-3.8.4-6).
+#[tokio::test]
+async fn messages_come_at_the_granted_qos() {
+    let world = World::new();
+    world.device("d").await;
+    let own = DeviceFilter::Devicebound.topic("d");
+    for (qos, granted) in [
+        (QoS::AtMostOnce, QoS::AtMostOnce),
+        (QoS::AtLeastOnce, QoS::AtLeastOnce),
+        (QoS::ExactlyOnce, QoS::AtLeastOnce),
+    ] {
+        let mut device = connect(&world, true).await;
+        for number in 0..20 {
+            world.send_to_device(&number.to_string()).await;
+        }
+        assert_eq!(device.subscribe_with(&[&own], qos).await, [SubscribeReturn::Granted(granted)]);
+        for number in 0..20 {
+            let message = device.next_publish().await;
+            assert_eq!((message.qos, message.payload.as_ref()), (granted, number.to_string().as_bytes()));
+        }
+        assert!(device.is_left_alone().await);
+        assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0, "{qos:?}");
+    }
+}
+
+#[tokio::test]
+async fn narrower_and_wider_filters_hear_what_they_match() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, true).await;
+    let filters = ["$iothub/methods/POST/reboot/#", "$iothub/twin/#", "devices/d/#"];
+    let codes = device.subscribe_to(&filters).await;
+    assert!(codes.iter().all(|code| *code != SubscribeReturn::Failure), "{codes:?}");
+    hears(&world, &mut device, 1).await;
+    let call =
+        world.ask("POST /twins/d/methods", r#"{"methodName":"reboot","payload":18446744073709551616}"#);
+    let answer = async {
+        let called = device.next_publish().await;
+        assert_eq!(called.payload, "18446744073709551616", "as it was sent");
+        let Ok(HubPublish::MethodCall { request_id, .. }) = HubPublish::parse(&called.topic) else {
+            panic!()
+        };
+        let topic = DevicePublish::MethodReply { status: 200, request_id }.topic();
+        device.publish(&topic, "[18446744073709551617]").await;
+    };
+    let (reply, ()) = tokio::join!(call, answer);
+    assert_eq!(reply.status, 200);
+    let other = world.ask("POST /twins/d/methods", r#"{"methodName":"other"}"#).await;
+    assert_eq!(other.verdict(), (404, "DeviceNotOnline"));
+    // A request without `$rid` is answered without one.
+    device.publish("$iothub/twin/GET/?rid=1", "").await;
+    assert_eq!(device.next_publish().await.topic, "$iothub/twin/res/200/?$rid=");
+}
+
+/// The SDK for Node reads bytes as ASCII, and one other character has ended its process.
+#[tokio::test]
+async fn json_for_a_device_is_ascii_over_mqtt() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, true).await;
+    device.subscribe(&ALL).await;
+    let text = "10 °C – 😀";
+    let properties = json!({"properties": {"desired": {"text": text}}}).to_string();
+    world.ask("PATCH /twins/d", &properties).await;
+    let desired = device.next_publish().await;
+    assert!(desired.payload.is_ascii());
+    assert_eq!(serde_json::from_slice::<Value>(&desired.payload).unwrap()["text"], text);
+    device.publish("$iothub/twin/GET/?$rid=1", "").await;
+    let twin = device.next_publish().await;
+    assert!(twin.payload.is_ascii());
+    assert_eq!(serde_json::from_slice::<Value>(&twin.payload).unwrap()["desired"]["text"], text);
+    let body = json!({"methodName": "m", "payload": text, "responseTimeoutInSeconds": "5"}).to_string();
+    let call = world.ask("POST /twins/d/methods", &body);
+    let receive = async {
+        let called = device.next_publish().await;
+        assert!(called.payload.is_ascii());
+        assert_eq!(serde_json::from_slice::<Value>(&called.payload).unwrap(), text);
+    };
+    assert_eq!(tokio::join!(call, receive).0.verdict(), (504, "GatewayTimeout"));
+}
+
+#[tokio::test]
+async fn the_model_of_a_device_is_kept_and_shown() {
+    let world = World::new();
+    world.device("d").await;
+    let model = async |world: &World| world.ask("GET /twins/d", "").await.body["modelId"].clone();
+    assert_eq!(model(&world).await, "");
+    let more = "&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1";
+    let shown = Credentials { more, ..Credentials::token(&world, "d", 7) };
+    let mut device = Device::try_connect(&world, "d", shown).await.unwrap();
+    assert_eq!(model(&world).await, "dtmi:com:example:Thermostat;1");
+    device.send(Packet::Disconnect).await;
+    assert!(device.is_closed().await);
+    let world = world.reopened().await;
+    let _device = connect(&world, false).await;
+    assert_eq!(model(&world).await, "dtmi:com:example:Thermostat;1", "a device that says none keeps it");
+}
+
+/// The SDK for Node connects again at once after this, and not for a long time after a close with an error.
+#[tokio::test]
+async fn a_shutdown_ends_amqp_sessions_and_closes_without_an_error() {
+    let world = World::new();
+    world.device("d").await;
+    let shutdown = net::CancellationToken::new();
+    let mut device = AmqpDevice::with_token_until(&world, "d", shutdown.clone()).await;
+    shutdown.cancel();
+    assert_eq!(device.ended().await, ("amqp:link:detach-forced".to_owned(), None));
+}
