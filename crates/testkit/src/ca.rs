@@ -131,6 +131,20 @@ impl Authority {
         Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() }
     }
 
+    /// A certificate with another profile for the same key, signed by itself.
+    pub fn reissued(&self, profile: &Profile) -> Vec<u8> {
+        profile.sign(self.issuer.key(), &self.issuer)
+    }
+
+    /// A device's certificate that names its issuer's key.
+    pub fn device_naming_its_key(&self, common_name: &str) -> Identity {
+        let profile = Profile::device(common_name);
+        let (mut params, key) = (profile.params(), profile.key.generate());
+        params.use_authority_key_identifier_extension = true;
+        let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
+        Identity { der, key: key.serialize_der() }
+    }
+
     /// What signs for it.
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer

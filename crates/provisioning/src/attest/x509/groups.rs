@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use model::{
-    AttestedBy, Authorities, CaCertificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
+    AttestedBy, Authorities, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
     GroupCertificates, HubCredentials, ProvisioningStatus,
 };
 
 use super::{
-    CertificateRefusal, PresentedChain, known, parsed,
+    CertificateRefusal, PresentedChain, known,
     path::{self, Anchor, Found},
     rules,
 };
@@ -16,11 +16,11 @@ use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, ownershi
 
 /// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
 /// certificate is nearest the leaf, which must be the claimant's.
-pub(in crate::attest) fn judge(
-    groups: &[Arc<EnrollmentGroup>],
-    chain: &PresentedChain<'_>,
+pub(in crate::attest) fn judge<'s>(
+    groups: &'s [Arc<EnrollmentGroup>],
+    chain: &PresentedChain<'s>,
     likely: Option<&EnrollmentRef>,
-    claimant: &Claimant<'_>,
+    claimant: &Claimant<'s>,
 ) -> Judgement {
     let known = claimant.ca.known;
     let leaf = rules::device_leaf(&chain.leaf, claimant).and_then(|()| known::unblocked(&chain.leaf, known));
@@ -28,11 +28,13 @@ pub(in crate::attest) fn judge(
         return Judgement::without_candidates(refusal.into());
     }
     let anchors = anchors(groups, claimant);
-    let own = own_anchors(&anchors, likely);
-    let stays = own.as_deref().map(|own| search(chain, own, claimant));
+    let nearest = search(chain, &anchors, claimant);
+    // A block or revocation that is met on any way decides, also where the device's own group is reached on another.
+    let own = own_anchors(&anchors, likely).filter(|_| may_stay(&nearest));
+    let stays = own.map(|own| search(chain, &own, claimant));
     let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
     let others = if stays.is_some() { Refusal::Stays } else { Refusal::Farther };
-    let found = stays.unwrap_or_else(|| search(chain, &anchors, claimant));
+    let found = stays.unwrap_or(nearest);
     let considered = groups.iter().map(|group| Considered::group(group, verdict(group, &found, &others)));
     let considered = considered.collect();
     let by_group = |group| {
@@ -50,16 +52,24 @@ pub(in crate::attest) fn judge(
             .into_iter()
             .filter(|(owner, _)| owner.is_none())
             .map(|(_, why)| why)
+            .chain(chain.stray())
             .collect(),
     }
 }
 
+/// Whether a search among fewer anchors may find a path: nothing refuses, and something trusted was reached.
+fn may_stay(found: &Found<'_, Owner<'_>>) -> bool {
+    found.path.as_ref().err().is_none_or(|refusal| !refusal.is_of_operator() && !refusal.is_unproven())
+}
+
 fn search<'s>(
-    chain: &'s PresentedChain<'s>,
-    anchors: &'s [Anchor<'s, Owner<'s>>],
-    claimant: &'s Claimant<'_>,
+    chain: &PresentedChain<'s>,
+    anchors: &[Anchor<'s, Owner<'s>>],
+    claimant: &Claimant<'s>,
 ) -> Found<'s, Owner<'s>> {
-    path::nearest(chain, anchors, claimant.ca.circumstances(claimant.now))
+    let circumstances = claimant.ca.circumstances(claimant.now);
+    let from = std::slice::from_ref(&chain.leaf);
+    path::nearest(from, (&chain.sent(), &chain.completing), anchors, circumstances)
         .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)))
 }
 
@@ -131,9 +141,9 @@ fn of_group<'a>(group: &'a Arc<EnrollmentGroup>, claimant: &Claimant<'a>) -> Vec
     let known = claimant.ca.known;
     let admits = ownership::is_for(group, claimant.registration_id);
     let blocks = admits.is_ok() && group.settings.provisioning_status == ProvisioningStatus::Disabled;
-    let anchor = |certificate, named| {
-        let certificate = parsed(certificate)?;
-        Some(Anchor { certificate, owner: Owner { group, named }, admits: admits.clone(), blocks })
+    let anchor = |certificate: &'a Certificate, named| {
+        let parts = certificate.parts()?;
+        Some(Anchor { parts, owner: Owner { group, named }, admits: admits.clone(), blocks })
     };
     match &group.attestation {
         GroupAttestation::X509(GroupCertificates::Signing(pair)) => {

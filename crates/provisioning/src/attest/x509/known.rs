@@ -1,6 +1,8 @@
 //! What an instance knows of CAs, held against the certificates of a device: CA certificates that complete what it
 //! sent, certificates that are blocked or revoked, and CAs whose owners proved to hold the key.
 
+use std::collections::HashSet;
+
 use model::{
     Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, Pair, RevocationPolicy,
     Sha256Thumbprint, Timestamp,
@@ -8,15 +10,12 @@ use model::{
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, PresentedChain, is_same, parsed,
+    CertificateRefusal, PresentedChain, parsed,
     path::{self, Anchor, Circumstances, Path},
     revocation::not_revoked,
     rules,
 };
 use crate::attest::{Claimant, Refusal, x509::signature};
-
-/// The most stored CA certificates that complete one chain; they are found by name, and few bear the same.
-const MAX_COMPLETING: usize = 32;
 
 /// What an instance knows of CAs, and what it asks of them.
 #[derive(Debug, Clone, Copy)]
@@ -36,23 +35,19 @@ impl<'a> CaRules<'a> {
     }
 }
 
-/// The stored CA certificates of these names, of their issuers, and so on up.
-pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<X509Certificate<'a>> {
+/// The stored CA certificates of these names, of their issuers, and so on up. All of them: were there a limit, a device
+/// could reach it by names that it sends, and hide what refuses it.
+pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<CertificateParts<'a>> {
     let mut certificates = Vec::new();
-    let mut seen: Vec<Vec<u8>> = Vec::new();
-    let mut wanted: Vec<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
+    let mut wanted: Vec<&[u8]> = names.to_vec();
+    let mut seen = HashSet::new();
     while let Some(name) = wanted.pop() {
-        if seen.contains(&name) {
-            continue;
+        if seen.insert(name) {
+            let named = known.of_subject(name).iter().filter_map(|ca| ca.certificate.parts());
+            let first = certificates.len();
+            certificates.extend(named);
+            wanted.extend(certificates.iter().skip(first).map(|parts: &CertificateParts<'a>| parts.issuer));
         }
-        for certificate in known.of_subject(&name).iter().filter_map(|ca| parsed(&ca.certificate)) {
-            if certificates.len() == MAX_COMPLETING {
-                return certificates;
-            }
-            wanted.push(certificate.issuer().as_raw().to_vec());
-            certificates.push(certificate);
-        }
-        seen.push(name);
     }
     certificates
 }
@@ -98,63 +93,62 @@ pub(super) fn admits_leaf(
     Ok(())
 }
 
-/// Refuses a path whose end is not trusted, or is blocked or revoked by what is above it. The end is trusted when it is
-/// verified, as a CA certificate that the enrollment names must be, or leads to one that is, where the instance asks for
-/// that.
-pub(super) fn trusted<O: Copy>(
-    path: &Path<'_, O>,
+/// Refuses a path whose end is not trusted. It is trusted when it is verified, as a CA certificate that the enrollment names
+/// must be, or leads to one that is, where the instance asks for that.
+pub(super) fn trusted<'s, O: Copy>(
+    path: &Path<'s, O>,
     named: Option<&CaCertificate>,
-    (chain, claimant): (&PresentedChain<'_>, &Claimant<'_>),
+    (chain, claimant): (&PresentedChain<'s>, &Claimant<'s>),
 ) -> Result<(), CertificateRefusal> {
     let CaRules { known, require_verified, .. } = claimant.ca;
     named.map_or(Ok(()), verified)?;
     let Some(end) = path.certificates.last() else { return Ok(()) };
-    let is_vouched_for = named.is_some() || !require_verified || is_verified(end, known);
-    if is_vouched_for && !has_refusals(known) {
+    if named.is_some() || !require_verified || is_verified(end, known) {
         return Ok(());
     }
     let names: Vec<_> = chain.issuers().into_iter().chain([end.issuer().as_raw()]).collect();
     let above = completing(&names, known);
+    let verified = above.iter().filter(|parts| is_verified_form(parts, known));
+    let anchors: Vec<_> = verified.map(|parts| Anchor::for_all(*parts, ())).collect();
     let circumstances = claimant.ca.circumstances(claimant.now);
-    // Without an anchor the search ends where nothing more is known, or where all that there is refuses.
-    match path::onward::<_, ()>(path, (chain, &above), &[], circumstances) {
-        Err(refusal) if refusal.is_of_operator() => return Err(refusal),
-        _ if is_vouched_for => return Ok(()),
-        _ => {}
-    }
-    let verified = above.iter().filter(|certificate| is_verified(certificate, known));
-    let anchors: Vec<_> = verified.map(|certificate| Anchor::for_all(certificate.clone(), ())).collect();
-    let reached = path::onward(path, (chain, &above), &anchors, circumstances);
-    reached.map(drop).map_err(|refusal| CertificateRefusal::Unverified {
-        subject: end.subject().to_string(),
-        why: refusal.to_string(),
+    let found = path::nearest(&path.certificates, (&chain.sent(), &above), &anchors, circumstances);
+    found.path.map(drop).map_err(|refusal| match refusal.is_of_operator() {
+        true => refusal,
+        false => {
+            CertificateRefusal::Unverified { subject: end.subject().to_string(), why: refusal.to_string() }
+        }
     })
 }
 
 fn is_verified(certificate: &X509Certificate<'_>, known: &Authorities) -> bool {
-    let stored = known.of_subject(certificate.subject().as_raw()).iter();
-    let is_it = |ca: &X509Certificate<'_>| is_same(ca, certificate);
-    stored.filter(|ca| ca.is_verified).filter_map(|ca| parsed(&ca.certificate)).any(|ca| is_it(&ca))
+    CertificateParts::read(certificate.as_raw()).is_some_and(|parts| is_verified_form(&parts, known))
+}
+
+/// Whether a verified CA certificate is this one, in whatever form of its signature.
+fn is_verified_form(parts: &CertificateParts<'_>, known: &Authorities) -> bool {
+    let verified = known.of_subject(parts.subject).iter().filter(|ca| ca.is_verified);
+    verified.filter_map(|ca| ca.certificate.parts()).any(|ca| ca.tbs == parts.tbs)
 }
 
 /// Whether anything is known that could refuse a certificate.
-fn has_refusals(known: &Authorities) -> bool {
+pub(super) fn has_refusals(known: &Authorities) -> bool {
     let is_strict = |ca: &CaCertificate| ca.revocation.policy == RevocationPolicy::Hard;
     known.blocks().len() > 0 || known.lists().next().is_some() || known.certificates().any(|ca| is_strict(ca))
 }
 
 /// The leaf's thumbprint, if it leads to one of the CA certificates of these names, which must be verified.
-pub(in crate::attest) fn led_to_one_of(
-    chain: &PresentedChain<'_>,
+pub(in crate::attest) fn led_to_one_of<'s>(
+    chain: &PresentedChain<'s>,
     names: &Pair<CaReference>,
-    claimant: &Claimant<'_>,
+    claimant: &Claimant<'s>,
 ) -> Result<Sha256Thumbprint, Refusal> {
     rules::device_leaf(&chain.leaf, claimant)?;
     let known = claimant.ca.known;
     unblocked(&chain.leaf, known)?;
     let anchors: Vec<_> = names.iter().filter_map(|name| named(name, known)).collect();
     let circumstances = claimant.ca.circumstances(claimant.now);
-    match path::nearest(chain, &anchors, circumstances).path {
+    let from = std::slice::from_ref(&chain.leaf);
+    match path::nearest(from, (&chain.sent(), &chain.completing), &anchors, circumstances).path {
         Ok(path) => trusted(&path, Some(path.owner), (chain, claimant))?,
         Err(refusal) => {
             let gone = names.iter().find(|name| known.certificate(name).is_none());
@@ -168,7 +162,7 @@ pub(in crate::attest) fn led_to_one_of(
 /// The CA certificate of this name as an end of paths.
 fn named<'a>(name: &CaReference, known: &'a Authorities) -> Option<Anchor<'a, &'a CaCertificate>> {
     let ca = known.certificate(name)?.as_ref();
-    parsed(&ca.certificate).map(|certificate| Anchor::for_all(certificate, ca))
+    ca.certificate.parts().map(|parts| Anchor::for_all(parts, ca))
 }
 
 fn verified(ca: &CaCertificate) -> Result<(), CertificateRefusal> {

@@ -1,16 +1,21 @@
 //! X.509: the device's leaf is the enrolled one, or chains to a group's signing certificate.
 //!
 //! The TLS handshake has shown that the device holds the leaf's private key; here it is decided what that is worth.
-//! All rules about a certificate are in [`rules`], the search from a leaf to what is trusted is in [`path`], and what an
-//! instance knows of CAs comes in through `known`.
+//! All rules about a certificate are in [`rules`]. Which certificate issued which is found out in `graph`, the way from a leaf
+//! to what is trusted in `path`, and whether a block or a revocation refuses it in `refusals`. What an instance knows of CAs
+//! comes in through `known`.
 
+mod graph;
 pub(super) mod groups;
 pub(super) mod known;
 mod names;
 mod path;
+mod refusals;
 mod revocation;
 pub mod rules;
 mod signature;
+#[cfg(test)]
+mod tests;
 
 pub use known::CaRules;
 pub use revocation::ListGap;
@@ -18,7 +23,8 @@ pub(crate) use revocation::may_sign_lists;
 pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
 use model::{
-    Authorities, CaReference, Certificate, CrlMaxAge, Pair, RegistrationId, Sha256Thumbprint, Timestamp,
+    Authorities, CaReference, Certificate, CertificateParts, CrlMaxAge, Pair, RegistrationId,
+    Sha256Thumbprint, Timestamp,
 };
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -36,7 +42,7 @@ pub struct PresentedChain<'a> {
     /// In the order in which they were sent, which means nothing.
     others: Vec<X509Certificate<'a>>,
     /// Stored CA certificates on the way up from them.
-    completing: Vec<X509Certificate<'a>>,
+    completing: Vec<CertificateParts<'a>>,
 }
 
 /// Why certificates do not prove a device.
@@ -131,14 +137,26 @@ pub enum CertificateRefusal {
 }
 
 impl CertificateRefusal {
-    /// Whether it is an operator's or a CA's word, and not a rule about certificates.
-    fn is_of_operator(&self) -> bool {
+    /// Whether a block or a revocation list refuses, and not a rule about certificates.
+    pub fn is_of_operator(&self) -> bool {
         matches!(
             self,
             CertificateRefusal::Blocked { .. }
                 | CertificateRefusal::Revoked { .. }
                 | CertificateRefusal::Uncovered { .. }
         )
+    }
+
+    /// Whether no trusted key was found to have signed anything on the way up from the leaf.
+    fn is_unproven(&self) -> bool {
+        let is_of_signature = |rule: &rules::BrokenRule| {
+            matches!(rule, rules::BrokenRule::Signature | rules::BrokenRule::Algorithm)
+        };
+        match self {
+            CertificateRefusal::MissingIssuer { .. } | CertificateRefusal::TooTangled => true,
+            CertificateRefusal::Rule { rule, .. } => is_of_signature(rule),
+            _ => false,
+        }
     }
 }
 
@@ -176,10 +194,23 @@ impl<'a> PresentedChain<'a> {
         self
     }
 
+    /// The parts of what was sent along. What is not exact DER has none, and leads nowhere.
+    fn sent(&self) -> Vec<CertificateParts<'a>> {
+        self.others.iter().filter_map(|certificate| CertificateParts::read(certificate.as_raw())).collect()
+    }
+
+    /// What was sent along and is not exact DER.
+    fn stray(&self) -> impl Iterator<Item = CertificateRefusal> {
+        let is_stray =
+            |certificate: &&X509Certificate<'_>| CertificateParts::read(certificate.as_raw()).is_none();
+        let stray = self.others.iter().filter(is_stray);
+        stray.map(|certificate| rules::broken(certificate, rules::BrokenRule::StrayBytes))
+    }
+
     /// The DER of the issuers' names, by which groups are looked up.
     pub fn issuers(&self) -> Vec<&[u8]> {
-        let all = std::iter::once(&self.leaf).chain(&self.others).chain(&self.completing);
-        all.map(|certificate| certificate.issuer().as_raw()).collect()
+        let sent = std::iter::once(&self.leaf).chain(&self.others).map(|it| it.issuer().as_raw());
+        sent.chain(self.completing.iter().map(|parts| parts.issuer)).collect()
     }
 
     /// The leaf's SHA-256, by which the hub will know the device. It is of the form that the device presents, because a hub
@@ -229,11 +260,12 @@ pub fn verify<'a>(
     if let Some(registration_id) = &question.registration_id {
         rules::bears_name(&chain.leaf, registration_id)?;
     }
-    let anchors: Vec<_> =
-        anchors.iter().filter_map(parsed).map(|certificate| path::Anchor::for_all(certificate, ())).collect();
+    let anchors = anchors.iter().filter_map(Certificate::parts);
+    let anchors: Vec<_> = anchors.map(|parts| path::Anchor::for_all(parts, ())).collect();
     let known = Authorities::default();
     let circumstances = Circumstances { now: question.at, known: &known, crl_max_age: CrlMaxAge::default() };
-    let path = path::nearest(chain, &anchors, circumstances).path?;
+    let from = std::slice::from_ref(&chain.leaf);
+    let path = path::nearest(from, (&chain.sent(), &[]), &anchors, circumstances).path?;
     if let Some(purpose) = question.purpose {
         let below_anchor = path.certificates.len() - 1;
         for (at, certificate) in path.certificates.iter().take(below_anchor).enumerate() {
@@ -243,10 +275,17 @@ pub fn verify<'a>(
     Ok(path.der())
 }
 
-/// Whether two certificates are one: their issuers signed the same. Everything else about them can be rewritten without
-/// the issuer's key, so whole certificates are never compared to tell them apart.
-fn is_same(one: &X509Certificate<'_>, other: &X509Certificate<'_>) -> bool {
-    one.tbs_certificate.as_ref() == other.tbs_certificate.as_ref()
+/// Why a search ends at a certificate whose issuer is not there.
+fn missing(parts: &CertificateParts<'_>) -> CertificateRefusal {
+    match X509Certificate::from_der(parts.der) {
+        Err(_) => CertificateRefusal::Unreadable(0),
+        Ok((_, certificate)) => CertificateRefusal::MissingIssuer {
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            key_id: rules::authority_key_id(&certificate),
+            gone: None,
+        },
+    }
 }
 
 fn parsed(certificate: &Certificate) -> Option<X509Certificate<'_>> {

@@ -1,31 +1,30 @@
 //! The search for a path from a leaf to a certificate that is trusted.
 //!
-//! It goes up level by level: from the leaf to what issued it, to what issued that. At each level the anchors are tried
-//! as issuers first, then the certificates that the device sent, in whatever order it sent them, and the stored ones that
-//! complete them. The first level with an anchor decides. Paths are kept whole, because some rules of an issuer bind everything below it.
+//! It goes up level by level: from the leaf to what issued it, to what issued that, as [`super::graph`] found out. At each
+//! level the anchors are tried as issuers first, then the certificates that the device sent, in whatever order it sent them,
+//! and the stored ones that complete them. The first level with an anchor decides. Paths are kept whole, because some rules
+//! of an issuer bind everything below it. Whether anything refuses is another question than whether a path passes: see
+//! [`super::refusals`].
 
-use model::{Authorities, CrlMaxAge, Timestamp};
+use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
-    CertificateRefusal, OtherIds, PresentedChain, is_same, known,
-    names::{self, Comparisons},
-    rules::{self, BrokenRule, Source},
-    signature,
+    CertificateRefusal, OtherIds,
+    graph::{Certificates, Effort, Graph, START, read},
+    names,
+    refusals::{Refusals, is_same_name},
+    rules,
 };
 
-/// The most signatures checked in one search. A chain with one issuer for each certificate needs one per certificate;
-/// only certificates that all bear one name need more.
-const MAX_SIGNATURES: u32 = 100;
-
-/// The most paths followed at one level, for the same reason.
+/// The most paths followed at one level; only certificates that all bear one name and one key need more.
 const MAX_PATHS: usize = 32;
 
 /// A certificate that is trusted, and whose it is.
 #[derive(Debug, Clone)]
 pub struct Anchor<'a, O> {
     /// The certificate.
-    pub certificate: X509Certificate<'a>,
+    pub parts: CertificateParts<'a>,
     /// To whom a path leads that ends here.
     pub owner: O,
     /// Whether its owner takes the leaf's device, going by the registration ID. If not, another anchor of its level may,
@@ -37,8 +36,8 @@ pub struct Anchor<'a, O> {
 
 impl<'a, O> Anchor<'a, O> {
     /// One that takes every device.
-    pub fn for_all(certificate: X509Certificate<'a>, owner: O) -> Self {
-        Anchor { certificate, owner, admits: Ok(()), blocks: false }
+    pub fn for_all(parts: CertificateParts<'a>, owner: O) -> Self {
+        Anchor { parts, owner, admits: Ok(()), blocks: false }
     }
 }
 
@@ -49,11 +48,14 @@ pub struct Found<'s, O> {
     pub path: Result<Path<'s, O>, CertificateRefusal>,
     /// The issuers that were met and passed over because of a rule; the owner is that of an anchor.
     pub passed_over: Vec<(Option<O>, CertificateRefusal)>,
+    /// How many signatures were checked.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests count them"))]
+    pub signatures: u32,
 }
 
-impl<O: Copy> Found<'_, O> {
+impl<'s, O: Copy> Found<'s, O> {
     /// The same if the path that was found meets a demand; otherwise its owner is passed over.
-    pub fn demanding(mut self, demand: impl FnOnce(&Path<'_, O>) -> Result<(), CertificateRefusal>) -> Self {
+    pub fn demanding(mut self, demand: impl FnOnce(&Path<'s, O>) -> Result<(), CertificateRefusal>) -> Self {
         if let Ok(path) = &self.path
             && let Err(refusal) = demand(path)
         {
@@ -68,7 +70,7 @@ impl<O: Copy> Found<'_, O> {
 #[derive(Debug, Clone)]
 pub struct Path<'s, O> {
     /// From the leaf to the anchor, both included.
-    pub certificates: Vec<&'s X509Certificate<'s>>,
+    pub certificates: Vec<X509Certificate<'s>>,
     /// The anchor's.
     pub owner: O,
 }
@@ -91,234 +93,220 @@ pub struct Circumstances<'s> {
     pub crl_max_age: CrlMaxAge,
 }
 
-/// Searches for the path to the anchor nearest the leaf. What binds the leaf alone is the caller's business.
+/// Searches for the path to the nearest of these anchors, from the top of a path that is certain: a leaf alone, or a path
+/// that is to lead on from its end. What binds the leaf alone is the caller's business.
 pub fn nearest<'s, O: Copy>(
-    chain: &'s PresentedChain<'s>,
-    anchors: &'s [Anchor<'s, O>],
-    circumstances: Circumstances<'s>,
+    from: &[X509Certificate<'s>],
+    (sent, stored): (&[CertificateParts<'s>], &[CertificateParts<'s>]),
+    anchors: &[Anchor<'s, O>],
+    circumstances: Circumstances<'_>,
 ) -> Found<'s, O> {
-    let mut search = Search::new(anchors, issuers(chain, &chain.completing), circumstances);
-    let path = search.run(Stem { below: Vec::new(), top: &chain.leaf });
-    Found { path, passed_over: search.passed_over }
+    let mut effort = Effort::of_a_search();
+    let mut passed_over = Vec::new();
+    let path = Search::new(from, (sent, stored), anchors, circumstances, &mut effort)
+        .and_then(|search| search.run(&mut effort, &mut passed_over));
+    Found { path, passed_over, signatures: effort.signatures }
 }
 
-/// Searches on from the end of a path to one of these anchors, by the rules that bind all of it. Above the end there may
-/// be what the device sent, and these stored certificates.
-pub fn onward<'s, O: Copy, P: Copy>(
-    path: &Path<'s, O>,
-    (chain, above): (&'s PresentedChain<'s>, &'s [X509Certificate<'s>]),
-    anchors: &'s [Anchor<'s, P>],
-    circumstances: Circumstances<'s>,
-) -> Result<Path<'s, P>, CertificateRefusal> {
-    let Some((top, below)) = path.certificates.split_last() else {
-        return Err(CertificateRefusal::Unreadable(0));
-    };
-    let stem = Stem { below: below.to_vec(), top };
-    Search::new(anchors, issuers(chain, above), circumstances).run(stem)
+struct Search<'s, 'c, O> {
+    anchors: &'c [Anchor<'s, O>],
+    circumstances: Circumstances<'c>,
+    graph: Graph<'s>,
+    /// The nodes that are reached by signatures, read whole.
+    read: Vec<Option<X509Certificate<'s>>>,
+    refusals: Refusals,
+    /// What lies below the start.
+    below: &'c [X509Certificate<'s>],
 }
 
-/// The certificates sent along with the leaf and the stored ones, each once, and who vouches for them.
-fn issuers<'s>(
-    chain: &'s PresentedChain<'s>,
-    stored: &'s [X509Certificate<'s>],
-) -> Vec<(&'s X509Certificate<'s>, Source)> {
-    let mut issuers: Vec<(&X509Certificate<'_>, Source)> = Vec::with_capacity(chain.others.len());
-    let stored = stored.iter().map(|certificate| (certificate, Source::Entered));
-    for (certificate, source) in stored.chain(chain.others.iter().map(|it| (it, Source::Sent))) {
-        let is_new = |known: &X509Certificate<'_>| !is_same(known, certificate);
-        if is_new(&chain.leaf) && issuers.iter().all(|(known, _)| is_new(known)) {
-            issuers.push((certificate, source));
-        }
-    }
-    issuers
+/// Something that issued the top of a stem.
+#[derive(Debug, Clone, Copy)]
+struct Step<'l> {
+    stem: &'l Stem,
+    issuer: usize,
 }
 
-struct Search<'s, O> {
-    anchors: &'s [Anchor<'s, O>],
-    issuers: Vec<(&'s X509Certificate<'s>, Source)>,
-    circumstances: Circumstances<'s>,
-    /// How many may still be checked.
-    signatures: u32,
-    comparisons: Comparisons,
-    passed_over: Vec<(Option<O>, CertificateRefusal)>,
-}
-
-/// The certificates from the leaf up, the top one last. The top stands apart because there always is one.
+/// The nodes from the start up, the top one last. The top stands apart because there always is one.
 #[derive(Debug, Clone)]
-struct Stem<'s> {
-    below: Vec<&'s X509Certificate<'s>>,
-    top: &'s X509Certificate<'s>,
+struct Stem {
+    below: Vec<usize>,
+    top: usize,
 }
 
-impl<'s> Stem<'s> {
-    fn all(&self) -> impl Iterator<Item = &'s X509Certificate<'s>> {
+impl Stem {
+    fn all(&self) -> impl Iterator<Item = usize> {
         self.below.iter().copied().chain([self.top])
     }
 
-    fn with(&self, top: &'s X509Certificate<'s>) -> Self {
+    fn with(&self, top: usize) -> Self {
         Stem { below: self.all().collect(), top }
-    }
-
-    fn holds(&self, certificate: &X509Certificate<'_>) -> bool {
-        self.all().any(|one| is_same(one, certificate))
-    }
-
-    /// How many count against a path length: the issuers that did not issue themselves (RFC 5280 §4.2.1.9).
-    fn length(&self) -> u32 {
-        let counted = self.all().skip(1).filter(|issuer| !is_self_issued(issuer));
-        u32::try_from(counted.count()).unwrap_or(u32::MAX)
     }
 }
 
-impl<'s, O: Copy> Search<'s, O> {
+impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
     fn new(
-        anchors: &'s [Anchor<'s, O>],
-        issuers: Vec<(&'s X509Certificate<'s>, Source)>,
-        circumstances: Circumstances<'s>,
-    ) -> Self {
-        Search {
-            anchors,
-            issuers,
-            circumstances,
-            signatures: MAX_SIGNATURES,
-            comparisons: Comparisons::of_a_search(),
-            passed_over: Vec::new(),
+        from: &'c [X509Certificate<'s>],
+        (sent, stored): (&[CertificateParts<'s>], &[CertificateParts<'s>]),
+        anchors: &'c [Anchor<'s, O>],
+        circumstances: Circumstances<'c>,
+        effort: &mut Effort,
+    ) -> Result<Self, CertificateRefusal> {
+        let (start, below) = from.split_last().ok_or(CertificateRefusal::Unreadable(0))?;
+        let parts = CertificateParts::read(start.as_raw()).ok_or(CertificateRefusal::Unreadable(0))?;
+        let trusted: Vec<_> = anchors.iter().map(|anchor| anchor.parts).collect();
+        let certificates = Certificates { sent, stored, anchors: &trusted };
+        let graph = Graph::new(parts, &certificates, effort)?;
+        let mut certificates = vec![None; graph.len()];
+        for at in graph.signed() {
+            certificates[at] = read(graph.node(at));
         }
+        certificates[START] = Some(start.clone());
+        let refusals = Refusals::among(&graph, &certificates, circumstances, effort)?;
+        Ok(Search { anchors, circumstances, graph, read: certificates, refusals, below })
     }
 
-    fn run(&mut self, from: Stem<'s>) -> Result<Path<'s, O>, CertificateRefusal> {
-        let mut level = vec![from];
+    /// A path that passes, if nothing refuses. That is asked whether or not there is one: another path than the refused one
+    /// may be of certificates that the device chose to send.
+    fn run(
+        &self,
+        effort: &mut Effort,
+        passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
+    ) -> Result<Path<'s, O>, CertificateRefusal> {
+        let path = self.climb(effort, passed_over)?;
+        self.refusals.of_start()?;
+        Ok(path)
+    }
+
+    fn climb(
+        &self,
+        effort: &mut Effort,
+        passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
+    ) -> Result<Path<'s, O>, CertificateRefusal> {
+        let mut level = vec![Stem { below: Vec::new(), top: START }];
         loop {
-            if let Some((anchor, stem)) = self.anchored(&level)? {
-                let certificates = stem.with(&anchor.certificate).all().collect();
-                return Ok(Path { certificates, owner: anchor.owner });
+            if let Some((anchor, step)) = self.anchored(&level, effort, passed_over)? {
+                let above = step.stem.with(step.issuer);
+                let certificates =
+                    self.below.iter().chain(above.all().filter_map(|at| self.read[at].as_ref()));
+                return Ok(Path { certificates: certificates.cloned().collect(), owner: anchor.owner });
             }
-            let above = self.above(&level)?;
+            let above = self.above(&level, effort, passed_over)?;
             let Some(first) = level.first().filter(|_| above.is_empty()) else {
                 level = above;
                 continue;
             };
-            return Err(self.no_issuer(first.top));
+            // Where nothing else passes, what was refused is why.
+            self.refusals.of_start()?;
+            return Err(self.graph.no_issuer(first.top));
         }
     }
 
     /// The anchor that decides about a level, if one of them issued something there. If any of those blocks, one that
     /// blocks decides.
     fn anchored<'l>(
-        &mut self,
-        level: &'l [Stem<'s>],
-    ) -> Result<Option<(&'s Anchor<'s, O>, &'l Stem<'s>)>, CertificateRefusal> {
+        &self,
+        level: &'l [Stem],
+        effort: &mut Effort,
+        passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
+    ) -> Result<Option<(&'c Anchor<'s, O>, Step<'l>)>, CertificateRefusal> {
         let mut reached = Vec::new();
         for stem in level {
-            for anchor in self.anchors {
-                if self.issued(&anchor.certificate, stem.top)? {
-                    reached.push((anchor, stem));
-                }
-            }
+            let mut places: Vec<_> = self.issuers(stem).flat_map(|it| self.places(it)).collect();
+            places.sort_unstable();
+            reached.extend(
+                places.into_iter().map(|(place, issuer)| (&self.anchors[place], Step { stem, issuer })),
+            );
         }
         if reached.iter().any(|(anchor, _)| anchor.blocks) {
             reached.retain(|(anchor, _)| anchor.blocks);
         }
-        let passed = self.passing(reached, |search, (anchor, stem)| {
+        let passed = passing(reached, passed_over, |(anchor, step)| {
             let admits = anchor.admits.clone().map_err(CertificateRefusal::from);
-            let stands =
-                admits.and_then(|()| search.may_stand_above(&anchor.certificate, Source::Entered, stem));
-            (Some(anchor.owner), stands)
+            (Some(anchor.owner), admits.and_then(|()| self.may_stand_above(step, effort)))
         })?;
         Ok(passed.into_iter().next())
     }
 
     /// The stems with what issued their tops.
-    fn above(&mut self, level: &[Stem<'s>]) -> Result<Vec<Stem<'s>>, CertificateRefusal> {
+    fn above(
+        &self,
+        level: &[Stem],
+        effort: &mut Effort,
+        passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
+    ) -> Result<Vec<Stem>, CertificateRefusal> {
         let mut longer = Vec::new();
         for stem in level {
-            for (issuer, source) in self.issuers.clone() {
-                if !stem.holds(issuer) && self.issued(issuer, stem.top)? {
-                    longer.push((issuer, source, stem));
+            let issuers = self.issuers(stem).filter(|issuer| !self.graph.node(*issuer).is_anchor());
+            for issuer in issuers.filter(|issuer| !stem.all().any(|at| at == *issuer)) {
+                match self.refusals.of_step(stem.top, issuer) {
+                    Some(refusal) => passed_over.push((None, refusal.clone())),
+                    None => longer.push(Step { stem, issuer }),
                 }
             }
         }
         if longer.len() > MAX_PATHS {
             return Err(CertificateRefusal::TooTangled);
         }
-        let passed = self.passing(longer, |search, (issuer, source, stem)| {
-            (None, search.may_stand_above(issuer, *source, stem))
-        })?;
-        Ok(passed.into_iter().map(|(issuer, _, stem)| stem.with(issuer)).collect())
+        let passed = passing(longer, passed_over, |step| (None, self.may_stand_above(step, effort)))?;
+        Ok(passed.into_iter().map(|step| step.stem.with(step.issuer)).collect())
     }
 
-    /// Those that pass the rule; when none does, why the first does not. A renewed certificate may stand beside its
-    /// expired predecessor, so one of them that passes is enough.
-    fn passing<T>(
-        &mut self,
-        candidates: Vec<T>,
-        rule: impl Fn(&mut Self, &T) -> (Option<O>, Result<(), CertificateRefusal>),
-    ) -> Result<Vec<T>, CertificateRefusal> {
-        let (mut passed, mut first) = (Vec::new(), None);
-        for candidate in candidates {
-            match rule(self, &candidate) {
-                (_, Ok(())) => passed.push(candidate),
-                (owner, Err(refusal)) => {
-                    first.get_or_insert_with(|| refusal.clone());
-                    self.passed_over.push((owner, refusal));
-                }
-            }
-        }
-        match first {
-            Some(refusal) if passed.is_empty() => Err(refusal),
-            _ => Ok(passed),
-        }
+    fn issuers(&self, stem: &Stem) -> impl Iterator<Item = usize> {
+        self.graph.issuers(stem.top).filter(|issuer| self.read[*issuer].is_some())
+    }
+
+    /// The places of a node among the anchors.
+    fn places(&self, at: usize) -> impl Iterator<Item = (usize, usize)> {
+        self.graph.node(at).anchors.iter().map(move |place| (*place, at))
     }
 
     /// The rules of an issuer about itself and about everything below it.
-    fn may_stand_above(
-        &mut self,
-        issuer: &X509Certificate<'_>,
-        source: Source,
-        stem: &Stem<'s>,
-    ) -> Result<(), CertificateRefusal> {
-        rules::issuer(issuer, (source, stem.length()), self.circumstances.now)?;
-        known::admits(issuer, stem.top, self.circumstances)?;
-        for (at, below) in stem.all().enumerate() {
+    fn may_stand_above(&self, step: &Step<'_>, effort: &mut Effort) -> Result<(), CertificateRefusal> {
+        let Some(issuer) = &self.read[step.issuer] else { return Err(CertificateRefusal::Unreadable(0)) };
+        let stem = step.stem.all().filter_map(|at| self.read[at].as_ref());
+        let below: Vec<_> = self.below.iter().chain(stem).collect();
+        let source = self.graph.node(step.issuer).source;
+        rules::issuer(issuer, (source, length(&below)), self.circumstances.now)?;
+        for (at, certificate) in below.into_iter().enumerate() {
             let is_leaf = at == 0;
-            if is_leaf || !is_self_issued(below) {
-                names::allow(issuer, (below, is_leaf), &mut self.comparisons)
+            if is_leaf || !is_self_issued(certificate) {
+                names::allow(issuer, (certificate, is_leaf), &mut effort.comparisons)
                     .map_err(|rule| rules::broken(issuer, rule))?;
             }
         }
         Ok(())
     }
+}
 
-    fn issued(
-        &mut self,
-        issuer: &X509Certificate<'_>,
-        certificate: &X509Certificate<'_>,
-    ) -> Result<bool, CertificateRefusal> {
-        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
-            return Ok(false);
-        }
-        self.signatures = self.signatures.checked_sub(1).ok_or(CertificateRefusal::TooTangled)?;
-        Ok(signature::is_signed_by(certificate, issuer))
-    }
-
-    /// Why the walk ended at `top`: an issuer whose name fits and whose key does not is told apart from a missing one.
-    fn no_issuer(&self, top: &X509Certificate<'_>) -> CertificateRefusal {
-        let issuer = top.issuer().as_raw();
-        let anchors = self.anchors.iter().map(|anchor| &anchor.certificate);
-        let others = self.issuers.iter().map(|(certificate, _)| *certificate);
-        let others = others.filter(|certificate| !is_same(certificate, top));
-        if anchors.chain(others).any(|certificate| certificate.subject().as_raw() == issuer) {
-            return rules::broken(top, BrokenRule::Signature);
-        }
-        CertificateRefusal::MissingIssuer {
-            subject: top.subject().to_string(),
-            issuer: top.issuer().to_string(),
-            key_id: rules::authority_key_id(top),
-            gone: None,
-        }
-    }
+/// How many of those above the leaf count against a path length: those that did not issue themselves (RFC 5280 §4.2.1.9).
+fn length(below: &[&X509Certificate<'_>]) -> u32 {
+    let counted = below.iter().skip(1).filter(|issuer| !is_self_issued(issuer));
+    u32::try_from(counted.count()).unwrap_or(u32::MAX)
 }
 
 fn is_self_issued(certificate: &X509Certificate<'_>) -> bool {
-    certificate.subject().as_raw() == certificate.issuer().as_raw()
+    is_same_name(certificate.subject().as_raw(), certificate.issuer().as_raw())
+}
+
+/// Those that pass the rule; when none does, why the first does not. A renewed certificate may stand beside its expired
+/// predecessor, so one of them that passes is enough.
+fn passing<T, O>(
+    candidates: Vec<T>,
+    passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
+    mut rule: impl FnMut(&T) -> (Option<O>, Result<(), CertificateRefusal>),
+) -> Result<Vec<T>, CertificateRefusal> {
+    let (mut passed, mut first) = (Vec::new(), None);
+    for candidate in candidates {
+        match rule(&candidate) {
+            (_, Ok(())) => passed.push(candidate),
+            (owner, Err(refusal)) => {
+                first.get_or_insert_with(|| refusal.clone());
+                passed_over.push((owner, refusal));
+            }
+        }
+    }
+    match first {
+        Some(refusal) if passed.is_empty() => Err(refusal),
+        _ => Ok(passed),
+    }
 }

@@ -66,11 +66,15 @@ pub enum BrokenRule {
     /// It is for something else.
     #[error("is not for {0}, by its key usage or extended key usage")]
     OtherPurpose(Purpose),
-    /// The signature is not by the issuer, or by an algorithm that is not taken.
-    #[error(
-        "is not signed by its issuer's key with RSA (2048 bits or more), ECDSA (P-256, P-384, P-521) or Ed25519 over SHA-256 or better"
-    )]
+    /// The signature is not by the issuer.
+    #[error("is not signed by its issuer's key")]
     Signature,
+    /// The signature is by an algorithm that is not taken.
+    #[error(
+        "is signed by an algorithm that is not taken, or that is for another kind of key than its issuer's: taken are RSA \
+         (2048 bits or more), ECDSA (P-256, P-384, P-521) and Ed25519 over SHA-256 or better"
+    )]
+    Algorithm,
 }
 
 /// What a certificate is used for. Registrations do not ask: many devices' leaves do not say.
@@ -94,7 +98,7 @@ impl std::fmt::Display for Purpose {
 /// Who vouches for a certificate that issued another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Nobody: the device sent it along.
+    /// The device alone, which sent it along.
     Sent,
     /// An operator, who entered it as a CA.
     Entered,
@@ -134,8 +138,22 @@ pub(super) fn authority_key_id(certificate: &X509Certificate<'_>) -> Option<Stri
             ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref(),
             _ => None,
         })?;
-    let bytes: Vec<_> = key_id.0.iter().map(|byte| format!("{byte:02X}")).collect();
-    Some(bytes.join(":"))
+    Some(key_id_text(key_id.0))
+}
+
+/// The identifier of its own key in hex, if the certificate has it (RFC 5280 §4.2.1.2).
+pub(super) fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    let key_id =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id),
+            _ => None,
+        })?;
+    Some(key_id_text(key_id.0))
+}
+
+fn key_id_text(key_id: &[u8]) -> String {
+    let bytes: Vec<_> = key_id.iter().map(|byte| format!("{byte:02X}")).collect();
+    bytes.join(":")
 }
 
 /// A broken rule with the name of the certificate that breaks it.
@@ -225,7 +243,8 @@ fn is_garbled(name: &GeneralName<'_>) -> bool {
     matches!(name, GeneralName::Invalid(..))
 }
 
-fn is_ca(certificate: &X509Certificate<'_>) -> bool {
+/// Whether it says that it is a CA.
+pub(super) fn is_ca(certificate: &X509Certificate<'_>) -> bool {
     matches!(certificate.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
 }
 

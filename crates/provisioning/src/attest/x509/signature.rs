@@ -5,7 +5,7 @@ use model::{
     der::{BIT_STRING, SEQUENCE, bits, element, whole_element},
 };
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
+use x509_parser::{certificate::X509Certificate, public_key::PublicKey};
 
 /// RSA of 2048 to 8192 bits with PKCS#1 or PSS, ECDSA on P-256, P-384 and P-521, Ed25519, all over SHA-256 or better.
 /// SHA-1 and MD5 are in none of them.
@@ -14,17 +14,46 @@ static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICA
 /// The sizes of RSA keys taken, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
+/// What a key says of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It made it.
+    Valid,
+    /// It did not.
+    Wrong,
+    /// The algorithm is not taken, or is for another kind of key: nothing was computed.
+    NotTaken,
+}
+
 /// Whether `issuer`'s key made the signature of `certificate`. What is around the signed part can be spelled in one way
-/// only, so nobody but the issuer can make another certificate of it: DER is taken strictly, and the algorithm named
-/// there must be the one named inside (RFC 5280 §4.1.1.2).
+/// only, but for the twin of an ECDSA signature: DER is taken strictly, and the algorithm named there must be the one named
+/// inside (RFC 5280 §4.1.1.2).
 pub(crate) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
-    let Some(parts) = CertificateParts::read(certificate.as_raw()) else { return false };
-    verify((parts.tbs, parts.algorithm, parts.signature), issuer).is_some()
+    let parts = CertificateParts::read(certificate.as_raw());
+    parts.is_some_and(|parts| check(&parts, issuer.public_key().raw) == Verdict::Valid)
+}
+
+/// Says whether the key in this SubjectPublicKeyInfo made the signature of a certificate.
+pub(super) fn check(certificate: &CertificateParts<'_>, key: &[u8]) -> Verdict {
+    verify((certificate.tbs, certificate.algorithm, certificate.signature), key)
+}
+
+/// Returns about how many microseconds it takes to check a signature by the key in this SubjectPublicKeyInfo.
+pub(super) fn cost(key: &[u8]) -> u32 {
+    // The lengths of keys tell their sizes: of uncompressed points, and of RSA moduli with some bytes around them.
+    match public_key(key).map_or(0, |(_, key)| key.len()) {
+        0..=48 => 50,
+        49..=65 => 60,
+        66..=97 => 250,
+        98..=133 => 450,
+        134..=600 => 60,
+        _ => 250,
+    }
 }
 
 /// Whether the key of a certificate is of a kind and size that [`is_signed_by`] would take.
 pub(super) fn is_strong(certificate: &X509Certificate<'_>) -> bool {
-    let Some((algorithm, _)) = public_key(certificate) else { return false };
+    let Some((algorithm, _)) = public_key(certificate.public_key().raw) else { return false };
     let is_known = ALGORITHMS.iter().any(|known| known.public_key_alg_id().as_ref() == algorithm);
     is_known
         && match certificate.public_key().parsed() {
@@ -49,23 +78,24 @@ pub(super) fn is_read_whole(certificate: &X509Certificate<'_>) -> bool {
 
 /// Whether `issuer`'s key made the signature of the revocation list that is `der`.
 pub(crate) fn is_list_signed_by(der: &[u8], issuer: &Certificate) -> bool {
-    let issuer = X509Certificate::from_der(issuer.der());
-    issuer.is_ok_and(|(_, issuer)| list_parts(der).and_then(|parts| verify(parts, &issuer)).is_some())
+    let key = issuer.parts().map(|parts| parts.public_key);
+    list_parts(der).zip(key).is_some_and(|(parts, key)| verify(parts, key) == Verdict::Valid)
 }
 
 /// What is signed, the content of the algorithm identifier, and the signature.
 type Signed<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
-fn verify((signed, signature_algorithm, signature): Signed<'_>, issuer: &X509Certificate<'_>) -> Option<()> {
-    let (key_algorithm, key) = public_key(issuer)?;
+fn verify((signed, signature_algorithm, signature): Signed<'_>, key: &[u8]) -> Verdict {
+    let Some((key_algorithm, key)) = public_key(key) else { return Verdict::NotTaken };
     let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
         algorithm.public_key_alg_id().as_ref() == key_algorithm
             && algorithm.signature_alg_id().as_ref() == signature_algorithm
     };
-    ALGORITHMS
-        .iter()
-        .filter(fits)
-        .find_map(|algorithm| algorithm.verify_signature(key, signed, signature).ok())
+    match ALGORITHMS.iter().find(fits) {
+        None => Verdict::NotTaken,
+        Some(algorithm) if algorithm.verify_signature(key, signed, signature).is_ok() => Verdict::Valid,
+        Some(_) => Verdict::Wrong,
+    }
 }
 
 /// `CertificateList ::= SEQUENCE { tbsCertList, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §5.1).
@@ -79,8 +109,8 @@ fn list_parts(der: &[u8]) -> Option<Signed<'_>> {
 
 /// The content of the key's algorithm identifier, and the key.
 /// `SubjectPublicKeyInfo ::= SEQUENCE { algorithm, subjectPublicKey BIT STRING }`.
-fn public_key<'a>(certificate: &'a X509Certificate<'_>) -> Option<(&'a [u8], &'a [u8])> {
-    let (content, _) = element(SEQUENCE, certificate.public_key().raw)?;
+fn public_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (content, _) = element(SEQUENCE, key)?;
     let (algorithm, rest) = element(SEQUENCE, content)?;
     let (key, _) = element(BIT_STRING, rest)?;
     Some((algorithm, bits(key)?))

@@ -159,7 +159,9 @@ fn what_the_device_left_out_is_taken_from_what_is_stored() {
     check("one in between missing", missing, Err("issued CN=Factory; missing is CN=Region"));
     // A stored certificate of the same name and another key does not help.
     let impostor = Known::default().ca("factory", &Authority::root("Factory"), true);
-    check("impostor", impostor.judge(&groups, plant.leaf()), Err("is not signed by its issuer's key"));
+    check("impostor", impostor.judge(&groups, plant.leaf()), Err("missing is CN=Factory"));
+    let impostor = both().ca("other", &Authority::root("Factory"), true);
+    check("impostor beside it", impostor.judge(&groups, plant.leaf()), Ok("root"));
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn the_right_name_with_the_wrong_key() {
     let of_factory = [group_of("factory", &factory)];
     let chain = false_factory.chain_of(&leaf);
     check_chain("false intermediate", &of_factory, &chain[..1], unsigned);
-    check_chain("all false, and the group is below", &of_factory, &chain, Err("missing is CN=Root"));
+    check_chain("all false, and the group is below", &of_factory, &chain, unsigned);
 
     let own = Identity::self_signed(&Profile::device(DEVICE));
     check_chain("self-signed", &groups, &[own.der()], Err("missing is CN=dev-1"));
@@ -381,7 +381,11 @@ fn sha_1_is_no_signature() {
     let later = Timestamp::parse("2027-06-01T00:00:00Z").unwrap();
     let cases = [
         ("SHA-256", include_str!("../fixtures/leaf-sha256.pem"), Ok("root")),
-        ("SHA-1", include_str!("../fixtures/leaf-sha1.pem"), Err("is not signed by its issuer's key")),
+        (
+            "SHA-1",
+            include_str!("../fixtures/leaf-sha1.pem"),
+            Err("is signed by an algorithm that is not taken"),
+        ),
     ];
     for (case, pem, expected) in cases {
         let evidence = certificates(&[certificate(pem).der()]);

@@ -8,4 +8,5 @@ mod group;
 mod hostile;
 mod individual;
 mod names;
+mod refusals;
 mod symmetric_key;

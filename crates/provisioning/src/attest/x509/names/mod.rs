@@ -23,6 +23,7 @@ pub(super) struct NameConstraints<'a> {
 
 /// How many times a name may still be compared with a constraint. A chain that somebody made to be slow can hold
 /// thousands of both; one from a factory needs a few dozen comparisons.
+#[derive(Debug)]
 pub(super) struct Comparisons(u32);
 
 impl Comparisons {

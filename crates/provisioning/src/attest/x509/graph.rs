@@ -1,0 +1,324 @@
+//! Which certificate issued which, as far as something trusted reaches.
+//!
+//! Names are compared first, which costs nothing: where they lead to nothing trusted, no signature is checked. Signatures
+//! are then checked from what is trusted down, so a key that its owner made up is never asked about anything, and a
+//! certificate is checked once for each key that may have signed it. A stranger's certificates fail at the first trusted
+//! key, however many there are.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use model::CertificateParts;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::{
+    CertificateRefusal, missing,
+    names::Comparisons,
+    rules::{self, BrokenRule, Source},
+    signature::{self, Verdict},
+};
+
+/// What signatures that come to nothing may cost in one search, in microseconds of a usual processor. That is two of
+/// P-521, or sixteen of P-256: an honest chain fails only where CAs of one name have several keys, and then the key
+/// identifiers say which to try first.
+const MAX_WASTED: u32 = 1_000;
+
+/// The most keys of one name that are put in order by their identifiers.
+const MAX_SORTED: usize = 64;
+
+/// What one search has cost, and may still cost.
+#[derive(Debug)]
+pub struct Effort {
+    /// How many signatures were checked.
+    pub signatures: u32,
+    wasted: u32,
+    pub(super) comparisons: Comparisons,
+}
+
+impl Effort {
+    /// Returns what one search may cost.
+    pub fn of_a_search() -> Self {
+        Effort { signatures: 0, wasted: 0, comparisons: Comparisons::of_a_search() }
+    }
+
+    fn waste(&mut self, key: &[u8]) -> Result<(), CertificateRefusal> {
+        self.wasted += signature::cost(key);
+        if self.wasted > MAX_WASTED { Err(CertificateRefusal::TooTangled) } else { Ok(()) }
+    }
+}
+
+/// A certificate of a search.
+#[derive(Debug)]
+pub struct Node<'s> {
+    /// Its parts.
+    pub parts: CertificateParts<'s>,
+    /// Who vouches for it.
+    pub source: Source,
+    /// The places of the anchors with this certificate.
+    pub anchors: Vec<usize>,
+}
+
+impl Node<'_> {
+    /// Whether it is trusted.
+    pub fn is_anchor(&self) -> bool {
+        !self.anchors.is_empty()
+    }
+
+    /// Whether an operator vouches for it.
+    pub fn is_entered(&self) -> bool {
+        self.source == Source::Entered
+    }
+}
+
+/// The certificates of a search, and who issued whom among them.
+pub struct Graph<'s> {
+    nodes: Vec<Node<'s>>,
+    by_subject: HashMap<&'s [u8], Vec<usize>>,
+    /// The nodes from which names lead to an anchor.
+    live: Vec<bool>,
+    /// The key that signed each node, as far as that was looked for.
+    signer: Vec<Option<&'s [u8]>>,
+    /// The nodes to which names lead, level by level.
+    reached: Vec<usize>,
+    /// What was wrong with the signature of a node, by some key of its issuer's name.
+    wrong: HashMap<usize, Verdict>,
+}
+
+/// The certificates among which a search goes.
+pub struct Certificates<'s, 'c> {
+    /// What the device sent along.
+    pub sent: &'c [CertificateParts<'s>],
+    /// What operators stored.
+    pub stored: &'c [CertificateParts<'s>],
+    /// What is trusted.
+    pub anchors: &'c [CertificateParts<'s>],
+}
+
+/// The place of the node from which a search starts.
+pub const START: usize = 0;
+
+impl<'s> Graph<'s> {
+    /// Finds out who issued whom, from `start` up to the anchors. Refuses if names lead to no anchor, or if too much was
+    /// in vain.
+    pub fn new(
+        start: CertificateParts<'s>,
+        certificates: &Certificates<'s, '_>,
+        effort: &mut Effort,
+    ) -> Result<Self, CertificateRefusal> {
+        let mut graph = Graph::of_nodes(nodes(start, certificates));
+        graph.reached = graph.reached();
+        graph.mark_live();
+        if !graph.live[START] {
+            return Err(graph.no_anchor());
+        }
+        graph.check_presented(effort)?;
+        graph.check_stored(effort)?;
+        Ok(graph)
+    }
+
+    fn of_nodes(nodes: Vec<Node<'s>>) -> Self {
+        let mut by_subject: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (at, node) in nodes.iter().enumerate().skip(1) {
+            by_subject.entry(node.parts.subject).or_default().push(at);
+        }
+        let (live, signer) = (vec![false; nodes.len()], vec![None; nodes.len()]);
+        Graph { nodes, by_subject, live, signer, reached: Vec::new(), wrong: HashMap::new() }
+    }
+
+    /// The node at a place.
+    pub fn node(&self, at: usize) -> &Node<'s> {
+        &self.nodes[at]
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Returns the nodes to which signatures lead from the start.
+    pub fn signed(&self) -> Vec<usize> {
+        let mut found = vec![START];
+        let mut next = 0;
+        while let Some(at) = found.get(next).copied() {
+            next += 1;
+            if !self.nodes[at].is_anchor() {
+                let issuers: Vec<_> = self.issuers(at).filter(|issuer| !found.contains(issuer)).collect();
+                found.extend(issuers);
+            }
+        }
+        found
+    }
+
+    /// Returns what issued a node by name and signature, and is vouched for by an operator or leads to what is.
+    pub fn issuers(&self, at: usize) -> impl Iterator<Item = usize> {
+        let signer = self.signer[at];
+        let named = self.named_issuers(at);
+        named.filter(move |issuer| {
+            let node = &self.nodes[*issuer];
+            let is_vouched_for = node.is_entered() || self.signer[*issuer].is_some();
+            self.live[*issuer] && is_vouched_for && signer == Some(node.parts.public_key)
+        })
+    }
+
+    /// Returns why the search that ended at `top` found no issuer there: one that has the name and not the key is told
+    /// apart from a missing one.
+    pub fn no_issuer(&self, top: usize) -> CertificateRefusal {
+        let verdict = |at: &usize| self.wrong.get(at).filter(|_| self.signer[*at].is_none());
+        let nearest = self.reached.iter().find_map(|at| verdict(at).map(|verdict| (*at, *verdict)));
+        match nearest {
+            Some((at, Verdict::NotTaken)) => broken(&self.nodes[at], BrokenRule::Algorithm),
+            Some((at, _)) => broken(&self.nodes[at], BrokenRule::Signature),
+            None => missing(&self.nodes[top].parts),
+        }
+    }
+
+    fn named_issuers(&self, at: usize) -> impl Iterator<Item = usize> {
+        let named = self.by_subject.get(self.nodes[at].parts.issuer);
+        named.into_iter().flatten().copied().filter(move |issuer| *issuer != at)
+    }
+
+    /// The nodes to which names lead, level by level, without those above anchors.
+    fn reached(&self) -> Vec<usize> {
+        let mut reached = vec![START];
+        let mut seen = HashSet::from([START]);
+        let mut next = 0;
+        while let Some(at) = reached.get(next).copied() {
+            next += 1;
+            if !self.nodes[at].is_anchor() {
+                reached.extend(self.named_issuers(at).filter(|issuer| seen.insert(*issuer)));
+            }
+        }
+        reached
+    }
+
+    /// Marks those of the reached nodes from which names lead to an anchor.
+    fn mark_live(&mut self) {
+        let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
+        for at in self.reached.iter().filter(|at| !self.nodes[**at].is_anchor()) {
+            self.named_issuers(*at).for_each(|issuer| below.entry(issuer).or_default().push(*at));
+        }
+        let anchors = self.reached.iter().copied().filter(|at| self.nodes[*at].is_anchor());
+        let mut queue: VecDeque<usize> = anchors.collect();
+        while let Some(at) = queue.pop_front() {
+            if !std::mem::replace(&mut self.live[at], true) {
+                queue.extend(below.get(&at).into_iter().flatten());
+            }
+        }
+    }
+
+    /// Checks what the device presented against the keys of operators, and of what these signed, until nothing is added.
+    fn check_presented(&mut self, effort: &mut Effort) -> Result<(), CertificateRefusal> {
+        let is_presented = |at: &usize| *at == START || !self.nodes[*at].is_entered();
+        let mut open: Vec<usize> =
+            self.reached.iter().copied().filter(|at| self.live[*at] && is_presented(at)).collect();
+        let mut tried = HashSet::new();
+        loop {
+            let before = open.len();
+            let mut left = Vec::new();
+            for at in open {
+                if !self.find_signer(at, &mut tried, effort)? {
+                    left.push(at);
+                }
+            }
+            if left.is_empty() || left.len() == before {
+                return Ok(());
+            }
+            open = left;
+        }
+    }
+
+    /// Checks what is stored above what was found, as far as it is needed.
+    fn check_stored(&mut self, effort: &mut Effort) -> Result<(), CertificateRefusal> {
+        let mut tried = HashSet::new();
+        let mut open: Vec<usize> = self.reached.iter().flat_map(|at| self.issuers(*at)).collect();
+        while let Some(at) = open.pop() {
+            let is_checked = self.nodes[at].is_anchor() || self.signer[at].is_some();
+            if !is_checked && self.find_signer(at, &mut tried, effort)? {
+                open.extend(self.issuers(at).collect::<Vec<_>>());
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the key that signed a node, among those of its issuers by name that are vouched for.
+    fn find_signer(
+        &mut self,
+        at: usize,
+        tried: &mut HashSet<(usize, &'s [u8])>,
+        effort: &mut Effort,
+    ) -> Result<bool, CertificateRefusal> {
+        let is_vouched_for = |issuer: &usize| {
+            self.live[*issuer] && (self.nodes[*issuer].is_entered() || self.signer[*issuer].is_some())
+        };
+        let mut candidates: Vec<usize> = self.named_issuers(at).filter(is_vouched_for).collect();
+        candidates.retain(|issuer| tried.insert((at, self.nodes[*issuer].parts.public_key)));
+        if (2..=MAX_SORTED).contains(&candidates.len()) {
+            let wanted = read(&self.nodes[at]).and_then(|it| rules::authority_key_id(&it));
+            candidates.sort_by_cached_key(|issuer| {
+                let own = read(&self.nodes[*issuer]).and_then(|it| rules::subject_key_id(&it));
+                wanted.is_none() || own != wanted
+            });
+        }
+        for issuer in candidates {
+            let (parts, key) = (&self.nodes[at].parts, self.nodes[issuer].parts.public_key);
+            let verdict = signature::check(parts, key);
+            effort.signatures += u32::from(verdict != Verdict::NotTaken);
+            if verdict == Verdict::Valid {
+                self.signer[at] = Some(key);
+                return if self.may_issue(issuer) { Ok(true) } else { effort.waste(key).map(|()| true) };
+            }
+            self.wrong.insert(at, verdict);
+            if verdict == Verdict::Wrong {
+                effort.waste(key)?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a certificate may issue others at all. A device may hold the key of one that may not.
+    fn may_issue(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        node.is_entered() || read(node).is_some_and(|it| rules::is_ca(&it))
+    }
+
+    /// Why no anchor's name can be reached.
+    fn no_anchor(&self) -> CertificateRefusal {
+        let is_end = |at: &&usize| self.named_issuers(**at).next().is_none();
+        let end = self.reached.iter().rfind(is_end).copied().unwrap_or(START);
+        missing(&self.nodes[end].parts)
+    }
+}
+
+fn broken(node: &Node<'_>, rule: BrokenRule) -> CertificateRefusal {
+    match read(node) {
+        Some(certificate) => rules::broken(&certificate, rule),
+        None => CertificateRefusal::Unreadable(0),
+    }
+}
+
+/// Reads a certificate whole.
+pub fn read<'s>(node: &Node<'s>) -> Option<X509Certificate<'s>> {
+    X509Certificate::from_der(node.parts.der).ok().map(|(_, certificate)| certificate)
+}
+
+/// The start, the anchors, what is stored, and what was sent, each certificate once. What its issuer signed says which one
+/// it is: by whole certificates, one could be sent again in another form.
+fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -> Vec<Node<'s>> {
+    let mut nodes = vec![Node { parts: start, source: Source::Sent, anchors: Vec::new() }];
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for (at, parts) in certificates.anchors.iter().enumerate() {
+        let place = *places.entry(parts.tbs).or_insert(nodes.len());
+        if place == nodes.len() {
+            nodes.push(Node { parts: *parts, source: Source::Entered, anchors: Vec::new() });
+        }
+        nodes[place].anchors.push(at);
+    }
+    let others = certificates.stored.iter().map(|parts| (parts, Source::Entered));
+    let others = others.chain(certificates.sent.iter().map(|parts| (parts, Source::Sent)));
+    for (parts, source) in others.filter(|(parts, _)| parts.tbs != start.tbs) {
+        if let std::collections::hash_map::Entry::Vacant(place) = places.entry(parts.tbs) {
+            place.insert(nodes.len());
+            nodes.push(Node { parts: *parts, source, anchors: Vec::new() });
+        }
+    }
+    nodes
+}
