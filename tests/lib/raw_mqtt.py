@@ -167,6 +167,14 @@ class MqttConnection:
         return data
 
 
+def register(connection: MqttConnection, device) -> None:
+    """Connects and registers a device, whatever the reply says of its assignment."""
+    assert connection.connect(device.registration_id, device.username(), device.token(), keep_alive=0) == 0
+    connection.send(publish_packet("$dps/registrations/PUT/iotdps-register/?$rid=1", b"{}", qos=0))
+    reply = connection.receive_message()
+    assert reply.topic.startswith(("$dps/registrations/res/200/", "$dps/registrations/res/202/")), reply
+
+
 def as_message(received: Packet) -> Message:
     """Reads a received packet as a PUBLISH."""
     assert received.kind == PUBLISH, received

@@ -25,7 +25,7 @@ def nested(depth):
 
 
 # What once made another implementation overflow its stack.
-DEEP = nested(1_500)
+DEEP = nested(800)
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ class TestConversation:
 
     def test_a_long_message_in_many_transfers(self, session):
         payload = raw_amqp.message(REGISTER, json.dumps({"payload": {"x": "y" * 90_000}}).encode())
-        parts = [payload[at : at + 10_000] for at in range(0, len(payload), 10_000)]
+        parts = [payload[at : at + 7_000] for at in range(0, len(payload), 7_000)]
         for part in parts[:-1]:
             session.send(performative(raw_amqp.TRANSFER, 0, 0, b"tag", 0, False, True, payload=part))
         verdict, reply = session.ask(parts[-1])
@@ -147,7 +147,7 @@ class TestRefusals:
             (raw_amqp.message(REGISTER, b"x" * 100_000), 413000),
         ]
         for number, (payload, code) in enumerate(cases):
-            parts = [payload[at : at + 10_000] for at in range(0, len(payload), 10_000)]
+            parts = [payload[at : at + 7_000] for at in range(0, len(payload), 7_000)]
             for part in parts[:-1]:
                 session.send(performative(raw_amqp.TRANSFER, 0, number, b"tag", 0, False, True, payload=part))
             verdict, _ = session.ask(parts[-1], number)
@@ -218,7 +218,7 @@ class TestHostile:
         assert session.closing_condition() == "amqp:resource-limit-exceeded"
 
     def test_endless_fragments_have_a_limit(self, session):
-        part = performative(raw_amqp.TRANSFER, 0, 0, b"tag", 0, False, True, payload=b"x" * 10_000)
+        part = performative(raw_amqp.TRANSFER, 0, 0, b"tag", 0, False, True, payload=b"x" * 7_000)
         with contextlib.suppress(OSError):
             for _ in range(100):
                 session.send(part)

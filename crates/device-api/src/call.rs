@@ -6,7 +6,7 @@ use model::{
     EndorsementKey, IdScope, Instance, OperationId, Registration, RegistrationId, Status, StorageRootKey,
     TpmKeyError,
 };
-use net::{Peer, Transport};
+use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
     attest::{Evidence, tpm::PresentedTpm},
@@ -33,6 +33,9 @@ use crate::{
 /// The longest body taken: the documented message size of the hosted service.
 pub(crate) const MAX_BODY_BYTES: usize = 96 * 1024;
 
+/// The longest body of a connection that is unproven: its client must prove itself before it sends more.
+pub(crate) const MAX_UNPROVEN_BODY_BYTES: u64 = 8 * 1024;
+
 /// Who calls, with what, and in which version of the API.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
@@ -43,6 +46,7 @@ pub(crate) struct Caller {
     pub(crate) evidence: Evidence,
     pub(crate) address: IpAddr,
     pub(crate) transport: Transport,
+    pub(crate) standing: Standing,
 }
 
 /// What the caller is told.
@@ -77,6 +81,9 @@ impl DeviceApi {
     /// Registers the device. The reply carries the result when that is there in time.
     pub(crate) async fn register(&self, caller: &Caller, body: &[u8]) -> Result<Answer, CallError> {
         let answer = self.registered(caller, body).await?;
+        if matches!(answer.reply, Reply::Operation(_)) {
+            caller.standing.mark_proven(Purpose::Provisioning);
+        }
         self.tally.count(caller.transport, Outcome::of(&answer.reply));
         Ok(answer)
     }
@@ -126,6 +133,7 @@ impl DeviceApi {
         operation_id: &OperationId,
     ) -> Result<Answer, CallError> {
         let answer = self.polled(caller, operation_id).await?;
+        caller.standing.mark_proven(Purpose::Provisioning);
         self.tally.count(caller.transport, Outcome::of(&answer.reply));
         Ok(answer)
     }
@@ -155,6 +163,7 @@ impl DeviceApi {
         let instance = self.instance(&caller.scope).await?;
         let registration =
             self.provisioning.look_up(&instance, &caller.registration_id, &caller.evidence).await?;
+        caller.standing.mark_proven(Purpose::Provisioning);
         Ok(registration_result(&registration, caller.api_version))
     }
 
@@ -176,6 +185,14 @@ impl DeviceApi {
     ) -> Result<(), CallError> {
         let instance = self.instance(&address.id_scope).await?;
         Ok(self.provisioning.is_proved(&instance, &address.registration_id, evidence).await?)
+    }
+
+    /// Judges the evidence of a caller whose request is larger than an unproven connection may send.
+    pub(crate) async fn prove(&self, caller: &Caller) -> Result<(), CallError> {
+        let (id_scope, registration_id) = (caller.scope.clone(), caller.registration_id.clone());
+        self.is_proved(&DeviceAddress { id_scope, registration_id }, &caller.evidence).await?;
+        caller.standing.mark_proven(Purpose::Provisioning);
+        Ok(())
     }
 
     /// What a device is told that is refused; the log gets the reason.

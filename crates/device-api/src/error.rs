@@ -47,6 +47,13 @@ pub(crate) enum CallError {
     Method(&'static str),
 }
 
+impl CallError {
+    /// Whether it says that the caller has not shown who it is.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        code_and_message(self).0 / 1000 == 401
+    }
+}
+
 /// Whom an error concerns, for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Concerning {

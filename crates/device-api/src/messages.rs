@@ -36,6 +36,15 @@ impl DeviceApi {
         body: &[u8],
     ) -> Result<Answer, CallError> {
         let caller = caller.as_ref().map_err(CallError::clone)?;
+        let answer = self.answer_to(caller, verb, body).await;
+        // Over HTTPS the status shows it.
+        if answer.as_ref().is_err_and(CallError::is_unauthorized) {
+            caller.standing.count_refusal();
+        }
+        answer
+    }
+
+    async fn answer_to(&self, caller: &Caller, verb: Verb, body: &[u8]) -> Result<Answer, CallError> {
         if body.len() > MAX_BODY_BYTES {
             return Err(CallError::TooLarge);
         }

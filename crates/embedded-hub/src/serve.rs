@@ -2,19 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use net::{CancellationToken, Gate, Limits, MqttLimits, Site, serve_amqp, serve_https, serve_mqtt};
-use tokio::net::TcpListener;
+use net::{CancellationToken, Gate, Limits, Listener, MqttLimits, Site, serve_amqp, serve_https, serve_mqtt};
 
 use crate::{amqp, hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
 
 /// A hub's listening sockets.
 pub struct Listeners {
     /// For the service REST, and devices over HTTPS and WebSockets, usually port 443.
-    pub https: TcpListener,
+    pub https: Listener,
     /// For devices over AMQP, usually port 5671.
-    pub amqps: TcpListener,
+    pub amqps: Listener,
     /// For devices over MQTT, usually port 8883.
-    pub mqtts: TcpListener,
+    pub mqtts: Listener,
 }
 
 /// Serves the hub until `shutdown`, then lets requests finish for the gate's grace period.

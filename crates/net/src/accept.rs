@@ -1,102 +1,38 @@
-//! Listening and accepting: one loop for every protocol.
+//! Accepting connections: one loop for every protocol.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::limits::Limits;
+use crate::gate::{ConnectionEnd, Gate, Permit};
+use crate::listener::Listener;
 use crate::peer::Peer;
-use crate::share::{Share, Shares, network};
-use crate::transport::{Counted, Open, Transport};
-
-/// Limits, and the places for connections under them. Clones share the places.
-#[derive(Debug, Clone)]
-pub struct Gate {
-    pub(crate) limits: Arc<Limits>,
-    places: Arc<Semaphore>,
-    /// By network.
-    shares: Arc<Shares<IpAddr>>,
-    open: Open,
-}
-
-/// A connection's place, given back when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _share: Share<IpAddr>,
-}
-
-impl Gate {
-    /// A gate with all its places free.
-    pub fn new(limits: Limits) -> Gate {
-        let places = limits.max_connections.min(Semaphore::MAX_PERMITS);
-        Gate {
-            limits: Arc::new(limits),
-            places: Arc::new(Semaphore::new(places)),
-            shares: Arc::new(Shares::default()),
-            open: Open::default(),
-        }
-    }
-
-    /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request. By
-    /// transport its connections are counted apart.
-    pub fn with(&self, limits: Limits) -> Gate {
-        Gate { limits: Arc::new(limits), open: Open::default(), ..self.clone() }
-    }
-
-    /// The bounds.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// Connections open now, handshakes included.
-    pub fn connections(&self) -> usize {
-        self.limits.max_connections.saturating_sub(self.free())
-    }
-
-    /// Places that are left.
-    pub fn free(&self) -> usize {
-        self.places.available_permits()
-    }
-
-    /// Connections open now that speak this, handshakes excluded.
-    pub fn open(&self, transport: Transport) -> usize {
-        self.open.count(transport)
-    }
-
-    /// Counts a connection for as long as what is returned lives.
-    pub(crate) fn count(&self, transport: Transport) -> Counted {
-        self.open.one_more(transport)
-    }
-}
-
-/// A listening socket with `SO_REUSEADDR` and a queue of 4096. Needs a tokio runtime.
-pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
-}
+use crate::proxy;
+use crate::refused::{HandshakeTooLong, Refused};
 
 /// What stands between a TCP connection and the bytes that are served.
-pub(crate) trait Handshake: Clone + Send + 'static {
+pub(crate) trait Handshake: Clone + Send + Sync + 'static {
     /// What is served.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Makes it, and says which certificates the client showed.
-    fn shake(&self, tcp: TcpStream) -> impl Future<Output = io::Result<(Self::Stream, Certificates)>> + Send;
+    /// Makes it, and says which certificates the client showed. The client may send up to `max_bytes` for it.
+    fn shake(
+        &self,
+        tcp: TcpStream,
+        max_bytes: usize,
+    ) -> impl Future<Output = io::Result<(Self::Stream, Certificates)>> + Send;
 }
 
 type Certificates = Arc<[CertificateDer<'static>]>;
@@ -116,10 +52,17 @@ impl From<Arc<ServerConfig>> for OverTls {
 }
 
 impl Handshake for OverTls {
-    type Stream = TlsStream<TcpStream>;
+    type Stream = TlsStream<Bounded<TcpStream>>;
 
-    async fn shake(&self, tcp: TcpStream) -> io::Result<(Self::Stream, Certificates)> {
-        let stream = self.0.accept(tcp).await?;
+    async fn shake(&self, tcp: TcpStream, max_bytes: usize) -> io::Result<(Self::Stream, Certificates)> {
+        let bounded = Bounded { stream: tcp, left: Some(max_bytes) };
+        let shaken = self.0.accept(bounded).into_fallible().await;
+        let mut stream = shaken.map_err(|(error, stream)| {
+            // Whoever says nothing only looks whether somebody listens.
+            let is_silent = is_end(&error) && stream.left == Some(max_bytes);
+            if is_silent { io::ErrorKind::NotConnected.into() } else { error }
+        })?;
+        stream.get_mut().0.left = None;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
         Ok((stream, certificates))
     }
@@ -128,21 +71,80 @@ impl Handshake for OverTls {
 impl Handshake for InClear {
     type Stream = TcpStream;
 
-    async fn shake(&self, tcp: TcpStream) -> io::Result<(TcpStream, Certificates)> {
+    async fn shake(&self, tcp: TcpStream, _max_bytes: usize) -> io::Result<(TcpStream, Certificates)> {
         Ok((tcp, Certificates::default()))
     }
 }
 
-/// A connection after its handshake. The place is given back when it is dropped.
+/// A stream that ends with an error when the peer sends more than it may: rustls alone keeps 64 KiB of a handshake.
+#[derive(Debug)]
+pub(crate) struct Bounded<S> {
+    stream: S,
+    /// Bytes that may still come; `None` when there is no bound.
+    left: Option<usize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(left) = &mut self.left {
+            match left.checked_sub(buffer.filled().len() - before) {
+                Some(rest) => *left = rest,
+                None => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, HandshakeTooLong)));
+                }
+            }
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A connection after its handshake. The place is given back when the permit is dropped.
 pub(crate) struct Accepted<S> {
     pub(crate) stream: S,
     pub(crate) peer: Peer,
-    pub(crate) place: Place,
+    pub(crate) permit: Permit,
+    pub(crate) end: ConnectionEnd,
 }
 
 /// One listener with what every connection on it needs.
 pub(crate) struct Listening<H> {
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: Listener,
     pub(crate) handshake: H,
     pub(crate) gate: Gate,
     pub(crate) shutdown: CancellationToken,
@@ -153,87 +155,107 @@ impl<H: Handshake> Listening<H> {
     /// `serve` must end within the grace period after shutdown.
     pub(crate) async fn run<S, F>(self, serve: S)
     where
-        S: Fn(Accepted<H::Stream>) -> F + Clone + Send + 'static,
+        S: Fn(Accepted<H::Stream>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send,
     {
         let tasks = TaskTracker::new();
-        while let Some((tcp, addr, place)) = self.next().await {
-            let (handshake, serve) = (self.handshake.clone(), serve.clone());
-            let (shutdown, limit) = (self.shutdown.clone(), self.gate.limits.handshake_timeout);
-            tasks.spawn(async move {
-                let shaken = tokio::select! {
-                    shaken = timeout(limit, handshake.shake(tcp)) => shaken,
-                    () = shutdown.cancelled() => return,
-                };
-                match shaken {
-                    Ok(Ok((stream, certificates))) => {
-                        serve(Accepted { stream, peer: Peer { addr, certificates }, place }).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(peer.addr = %addr, %error, "TLS handshake failed"),
-                    Err(_) => tracing::debug!(peer.addr = %addr, "TLS handshake timed out"),
+        loop {
+            let (tcp, addr) = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = self.shutdown.cancelled() => break,
+            };
+            let permit = match self.gate.enter(addr.ip()) {
+                Ok(permit) => permit,
+                Err(reason) => {
+                    tracing::debug!(peer.addr = %addr, %reason, "connection closed");
+                    continue;
                 }
-            });
+            };
+            let arrival = Arrival {
+                handshake: self.handshake.clone(),
+                gate: self.gate.clone(),
+                shutdown: self.shutdown.clone(),
+                addr,
+                is_proxied: self.listener.is_proxy(addr.ip()),
+            };
+            let serve = serve.clone();
+            tasks.spawn(async move { arrival.serve(tcp, permit, serve).await });
         }
         drop(self.listener); // refuse, rather than queue, what comes from here on
         tasks.close();
         tasks.wait().await;
     }
+}
 
-    /// The next TCP connection and its place; `None` at shutdown.
-    async fn next(&self) -> Option<(TcpStream, SocketAddr, Place)> {
-        // In this order, so that a quiet listener does not keep a place from the others.
-        let next = async {
-            let (tcp, addr, share) = self.admitted().await;
-            let permit = Arc::clone(&self.gate.places).acquire_owned().await.ok()?;
-            Some((tcp, addr, Place { _permit: permit, _share: share }))
+/// A connection that has a place.
+struct Arrival<H> {
+    handshake: H,
+    gate: Gate,
+    shutdown: CancellationToken,
+    addr: SocketAddr,
+    is_proxied: bool,
+}
+
+impl<H: Handshake> Arrival<H> {
+    /// Runs the connection to its end.
+    async fn serve<S, F>(mut self, tcp: TcpStream, permit: Permit, serve: S)
+    where
+        S: Fn(Accepted<H::Stream>) -> F + Sync,
+        F: Future<Output = ()>,
+    {
+        let end = permit.end();
+        let connection = async {
+            match self.shaken(tcp, &permit).await {
+                Ok(Some((stream, certificates))) => {
+                    let peer = Peer { addr: self.addr, certificates, standing: permit.standing() };
+                    serve(Accepted { stream, peer, permit, end: end.clone() }).await;
+                }
+                Ok(None) => {}
+                Err(error) => self.gate.log_refused(self.addr, &permit, &error),
+            }
+        };
+        if let Err(reason) = end.watch(connection).await {
+            tracing::debug!(peer.addr = %self.addr, %reason, "connection closed");
+        }
+    }
+
+    /// The stream after the PROXY header, if one is due, and the handshake; `None` at shutdown, and for who leaves without
+    /// a word, as health checks do.
+    async fn shaken(
+        &mut self,
+        mut tcp: TcpStream,
+        permit: &Permit,
+    ) -> io::Result<Option<(H::Stream, Certificates)>> {
+        let limits = Arc::clone(&self.gate.limits);
+        let shutdown = self.shutdown.clone();
+        let shaken = async {
+            if self.is_proxied {
+                match proxy::take_header(&mut tcp).await {
+                    Ok(Some(source)) => {
+                        permit.standing().relocate(source.ip()).map_err(io::Error::other)?;
+                        self.addr = source;
+                    }
+                    Ok(None) => {} // the proxy itself, on its own account
+                    Err(error) if is_end(&error) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+            match self.handshake.shake(tcp, limits.unproven.handshake_bytes).await {
+                Ok(shaken) => Ok(Some(shaken)),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
+                Err(error) => Err(error),
+            }
         };
         tokio::select! {
-            next = next => next,
-            () = self.shutdown.cancelled() => None,
-        }
-    }
-
-    /// The next connection of an address that may have one more; others are closed.
-    async fn admitted(&self) -> (TcpStream, SocketAddr, Share<IpAddr>) {
-        let at_most = self.gate.limits.per_address();
-        loop {
-            let (tcp, addr) = self.accept().await;
-            match self.gate.shares.take(network(addr.ip()), at_most) {
-                Some(share) => return (tcp, addr, share),
-                None => {
-                    tracing::debug!(peer.addr = %addr, at_most, "closed: the address has its share of connections")
-                }
+            shaken = timeout(limits.handshake_timeout, shaken) => {
+                shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, Refused::HandshakeTimeout)))
             }
-        }
-    }
-
-    async fn accept(&self) -> (TcpStream, SocketAddr) {
-        loop {
-            match self.listener.accept().await {
-                Ok((tcp, addr)) => {
-                    if let Err(error) = tcp.set_nodelay(true) {
-                        tracing::debug!(peer.addr = %addr, %error, "no TCP_NODELAY");
-                    }
-                    return (tcp, addr);
-                }
-                Err(error) if gone_before_accept(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept connections, trying again");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
+            () = shutdown.cancelled() => Ok(None),
         }
     }
 }
 
-/// Errors of one connection, not of the listener (accept(2) passes them on).
-fn gone_before_accept(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+/// Whether the peer has left.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }
-
-/// Connections the kernel completes ahead of us: a fleet comes back all at once after an outage.
-const BACKLOG: u32 = 4096;
-
-/// Rest after a failed accept (no descriptors or memory left), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

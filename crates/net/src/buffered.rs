@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// What has arrived and what is to be written.
 pub(crate) struct Buffered<S> {
@@ -16,6 +16,9 @@ pub(crate) struct Buffered<S> {
     grown: bool,
     /// To be written by the next flush.
     pub(crate) output: BytesMut,
+    /// When the first byte of the packet arrived that is not complete yet.
+    since: Option<Instant>,
+    packet_timeout: Duration,
     write_timeout: Duration,
 }
 
@@ -26,30 +29,67 @@ pub(crate) enum Broken {
     HungUp,
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("timed out waiting for the rest of a packet")]
+    Slow,
     #[error("timed out waiting for the client to read")]
     Unread,
 }
 
 impl<S> Buffered<S> {
-    pub(crate) fn new(stream: S, write_timeout: Duration) -> Buffered<S> {
-        Buffered { stream, input: BytesMut::new(), grown: false, output: BytesMut::new(), write_timeout }
+    pub(crate) fn new(stream: S, packet_timeout: Duration, write_timeout: Duration) -> Buffered<S> {
+        Buffered {
+            stream,
+            input: BytesMut::new(),
+            grown: false,
+            output: BytesMut::new(),
+            since: None,
+            packet_timeout,
+            write_timeout,
+        }
+    }
+
+    /// A whole packet was taken out of the input; what is left of it begins another.
+    pub(crate) fn took_packet(&mut self) {
+        self.since = None;
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
-    /// Waits for bytes. Nothing is lost when the future is dropped.
+    /// Waits for bytes, not beyond the deadline of an unfinished packet. Nothing is lost when the future is dropped.
     pub(crate) async fn fill(&mut self) -> Result<(), Broken> {
-        if self.grown && self.input.is_empty() {
-            self.input = BytesMut::new();
-            self.grown = false;
-        }
-        self.input.reserve(READ_BYTES);
-        match self.stream.read_buf(&mut self.input).await? {
-            0 => Err(Broken::HungUp),
-            _ => {
-                self.grown |= self.input.len() > READ_BYTES;
-                Ok(())
+        if self.input.is_empty() {
+            self.since = None;
+            if self.grown {
+                self.input = BytesMut::new();
+                self.grown = false;
             }
+        } else if self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+        self.reserve();
+        let read = self.stream.read_buf(&mut self.input);
+        let count = match self.since {
+            Some(since) => timeout_at(since + self.packet_timeout, read).await.map_err(|_| Broken::Slow)?,
+            None => read.await,
+        }?;
+        if count == 0 {
+            return Err(Broken::HungUp);
+        }
+        self.grown |= self.input.len() > READ_BYTES;
+        Ok(())
+    }
+
+    /// Makes room for the next read. In small steps at first: `BytesMut` alone would double what an unproven client may
+    /// have.
+    fn reserve(&mut self) {
+        let (len, spare) = (self.input.len(), self.input.capacity() - self.input.len());
+        if spare >= READ_BYTES || len >= SMALL_INPUT {
+            self.input.reserve(READ_BYTES);
+        } else {
+            let mut larger =
+                BytesMut::with_capacity(len + if len == 0 { READ_BYTES } else { 2 * READ_BYTES });
+            larger.extend_from_slice(&self.input);
+            self.input = larger;
         }
     }
 
@@ -94,6 +134,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
 /// Bytes read at once, and the read buffer of an idle connection. What a client says first, with its token, is about
 /// 500 bytes.
 const READ_BYTES: usize = 1024;
+
+/// Up to here the input buffer grows by two reads at a time.
+const SMALL_INPUT: usize = 16 * 1024;
 
 /// One TLS record.
 const LARGE_OUTPUT: usize = 16 * 1024;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Accepted, Gate, Listening, OverTls};
+use crate::accept::{Accepted, Handshake, Listening, OverTls};
+use crate::gate::Gate;
 use crate::limits::Limits;
+use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::transport::Transport;
 
@@ -35,7 +35,7 @@ impl<E: ?Sized> Clone for Entrance<E> {
 /// A listener whose connections are TLS and then one protocol.
 pub(crate) struct Door<E: ?Sized> {
     pub(crate) transport: Transport,
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: Listener,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) endpoint: Arc<E>,
     pub(crate) gate: Gate,
@@ -46,7 +46,7 @@ impl<E: ?Sized + Send + Sync + 'static> Door<E> {
     /// Has every connection driven until shutdown; returns when all have ended.
     pub(crate) async fn run<D, F>(self, drive: D)
     where
-        D: Fn(TlsStream<TcpStream>, Peer, Entrance<E>) -> F + Copy + Send + 'static,
+        D: Fn(<OverTls as Handshake>::Stream, Peer, Entrance<E>) -> F + Copy + Send + Sync + 'static,
         F: Future<Output = ()> + Send,
     {
         let Door { transport, listener, tls, endpoint, gate, shutdown } = self;
@@ -56,9 +56,9 @@ impl<E: ?Sized + Send + Sync + 'static> Door<E> {
         let serve = move |accepted| {
             let (entrance, counted) = (entrance.clone(), counts.count(transport));
             async move {
-                let Accepted { stream, peer, place } = accepted;
+                let Accepted { stream, peer, permit, .. } = accepted;
                 drive(stream, peer, entrance).await;
-                drop((place, counted));
+                drop((permit, counted));
             }
         };
         listening.run(serve).await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,16 +15,18 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::accept::{Accepted, Gate, Handshake, InClear, Listening, OverTls};
+use crate::accept::{Accepted, Handshake, InClear, Listening, OverTls};
 use crate::amqp::{self, AmqpEndpoint};
 use crate::entrance::Entrance;
+use crate::gate::{ConnectionEnd, Gate};
 use crate::leftover;
+use crate::listener::Listener;
+use crate::metered::{Meter, Metered};
 use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
 use crate::pulse::{Ended, Pulse, Reporting};
@@ -54,23 +56,28 @@ impl From<Router> for Site {
 /// Every request carries its [`Peer`] as an extension. Connections are kept between requests and can be
 /// upgraded; an upgraded connection keeps its place, and its deadlines are its new owner's concern.
 pub async fn serve_https(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
     site: impl Into<Site>,
     gate: Gate,
     shutdown: CancellationToken,
 ) {
-    run(listener, OverTls::from(tls), site.into(), gate, shutdown).await;
+    run(listener.into(), OverTls::from(tls), site.into(), gate, shutdown).await;
 }
 
 /// The same for requests in clear, which is for what never leaves the machine or its own network. No client shows a
 /// certificate.
-pub async fn serve_http(listener: TcpListener, router: Router, gate: Gate, shutdown: CancellationToken) {
-    run(listener, InClear, router.into(), gate, shutdown).await;
+pub async fn serve_http(
+    listener: impl Into<Listener>,
+    router: Router,
+    gate: Gate,
+    shutdown: CancellationToken,
+) {
+    run(listener.into(), InClear, router.into(), gate, shutdown).await;
 }
 
 async fn run<H: Handshake>(
-    listener: TcpListener,
+    listener: Listener,
     handshake: H,
     site: Site,
     gate: Gate,
@@ -126,14 +133,15 @@ impl Http {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _counted = self.gate.count(Transport::Https);
-        let Accepted { stream, peer, place } = accepted;
+        let Accepted { stream, peer, permit, end } = accepted;
         let addr = peer.addr;
         let pulse = Pulse::new(Arc::clone(&self.gate.limits));
-        let stream = Reporting { stream, pulse: Arc::clone(&pulse), ended: Ended::default(), _place: place };
+        let stream =
+            Reporting { stream, pulse: Arc::clone(&pulse), ended: Ended::default(), _permit: permit };
         let stream = TokioIo::new(stream);
         let handler = {
-            let (http, pulse) = (Arc::clone(&self), Arc::clone(&pulse));
-            service_fn(move |request| Arc::clone(&http).handle(peer.clone(), Arc::clone(&pulse), request))
+            let (http, client) = (Arc::clone(&self), Client { peer, pulse: Arc::clone(&pulse), end });
+            service_fn(move |request| Arc::clone(&http).handle(client.clone(), request))
         };
         let connection = self.builder.serve_connection(stream, handler).with_upgrades();
         let until_shutdown = async {
@@ -154,28 +162,33 @@ impl Http {
 
     async fn handle(
         self: Arc<Self>,
-        peer: Peer,
-        pulse: Arc<Pulse>,
+        client: Client,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        let Client { peer, pulse, end } = client;
         pulse.request();
         if !self.spoken.is_empty() && websocket::is_asked(&request) {
-            let response = self.upgrade(peer, request);
+            let response = self.upgrade(peer, end, request);
             pulse.response();
             return Ok(response);
         }
+        let standing = peer.standing.clone();
         request.extensions_mut().insert(peer);
-        let (request, leftover) = leftover::lend(request);
+        let (request, leftover) = leftover::lend(request, &pulse);
         let response = self.router.clone().call(request).await;
         if let Some(leftover) = leftover {
+            pulse.body();
             leftover.discard().await;
+        }
+        if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
+            standing.count_refusal();
         }
         pulse.response();
         response
     }
 
     /// Answers a request for a WebSocket; the connection goes on as MQTT or AMQP in a task of its own.
-    fn upgrade(&self, peer: Peer, mut request: Request<Incoming>) -> Response<Body> {
+    fn upgrade(&self, peer: Peer, end: ConnectionEnd, mut request: Request<Incoming>) -> Response<Body> {
         let served: Vec<_> = self.spoken.iter().map(Spoken::subprotocol).collect();
         let (place, response) = match websocket::accept(&request, &served) {
             Ok(accepted) => accepted,
@@ -189,12 +202,14 @@ impl Http {
             Spoken::Amqp(endpoint) => {
                 let entrance = self.entrance(endpoint);
                 let counted = self.gate.count(Transport::AmqpWs);
-                self.go_on(upgraded, peer, counted, move |stream, peer| amqp::drive(stream, peer, entrance));
+                let drive = move |stream, peer| amqp::drive(stream, peer, entrance);
+                self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
             }
             Spoken::Mqtt(endpoint) => {
                 let entrance = self.entrance(endpoint);
                 let counted = self.gate.count(Transport::MqttWs);
-                self.go_on(upgraded, peer, counted, move |stream, peer| mqtt::drive(stream, peer, entrance));
+                let drive = move |stream, peer| mqtt::drive(stream, peer, entrance);
+                self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
             }
         }
         response
@@ -212,27 +227,51 @@ impl Http {
     fn go_on<F>(
         &self,
         upgraded: OnUpgrade,
-        peer: Peer,
-        counted: Counted,
-        drive: impl FnOnce(BinaryStream<TokioIo<Upgraded>>, Peer) -> F + Send + 'static,
+        upgrade: Upgrade,
+        drive: impl FnOnce(BinaryStream<Metered<TokioIo<Upgraded>>>, Peer) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send,
     {
+        let Upgrade { peer, end, counted } = upgrade;
         let limits = &self.gate.limits;
         let max_message = limits.mqtt.max_packet.max(limits.amqp.max_message);
+        let meter = Meter::new(peer.standing.clone(), limits);
         self.upgraded.spawn(async move {
-            match upgraded.await {
-                Ok(stream) => {
-                    let stream = BinaryStream::new(TokioIo::new(stream), max_message).await;
-                    drive(stream, peer).await;
+            let addr = peer.addr;
+            let connection = async {
+                let stream = TokioIo::new(upgraded.await?);
+                let stream = BinaryStream::metered(stream, max_message, Arc::clone(&meter)).await;
+                tokio::select! {
+                    () = drive(stream, peer) => {}
+                    () = meter.overdue() => tracing::debug!(peer.addr = %addr, "a message takes too long to come"),
                 }
-                Err(error) => {
-                    tracing::debug!(peer.addr = %peer.addr, %error, "the client left before its WebSocket");
+                Ok::<(), hyper::Error>(())
+            };
+            match end.watch(connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(peer.addr = %addr, %error, "the client left before its WebSocket");
                 }
+                Err(reason) => tracing::debug!(peer.addr = %addr, %reason, "connection closed"),
             }
             drop(counted);
         });
     }
+}
+
+/// What all requests of one connection share.
+#[derive(Clone)]
+struct Client {
+    peer: Peer,
+    pulse: Arc<Pulse>,
+    end: ConnectionEnd,
+}
+
+/// What a connection takes along when it is HTTP no longer.
+struct Upgrade {
+    peer: Peer,
+    end: ConnectionEnd,
+    counted: Counted,
 }
 
 fn builder(gate: &Gate) -> http1::Builder {

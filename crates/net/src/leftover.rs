@@ -14,6 +14,8 @@ use std::{
 use http::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
+use crate::pulse::Pulse;
+
 /// How much is read to keep a connection: several of the largest bodies that the APIs take. More than that, and the
 /// connection is closed after all.
 const MAX_DISCARDED_BYTES: usize = 512 * 1024;
@@ -22,17 +24,22 @@ const MAX_DISCARDED_BYTES: usize = 512 * 1024;
 pub(crate) struct Lent {
     body: Option<Incoming>,
     leftover: Option<Leftover>,
+    pulse: Arc<Pulse>,
 }
 
 /// Where a [`Lent`] body goes when its handler is done with it.
 #[derive(Clone, Default)]
 pub(crate) struct Leftover(Arc<Mutex<Option<Incoming>>>);
 
-/// Lends the body of `request` out; the [`Leftover`] is to be discarded before the response is given to hyper.
-pub(crate) fn lend(request: Request<Incoming>) -> (Request<Lent>, Option<Leftover>) {
+/// Lends the body of `request` out; the [`Leftover`] is to be discarded before the response is given to hyper. A body has a
+/// deadline of its own: a request may take much longer than what the client still has to send.
+pub(crate) fn lend(request: Request<Incoming>, pulse: &Arc<Pulse>) -> (Request<Lent>, Option<Leftover>) {
     let leftover = (!request.body().is_end_stream()).then(Leftover::default);
-    let lent = leftover.clone();
-    (request.map(|body| Lent { body: Some(body), leftover: lent }), leftover)
+    if leftover.is_some() {
+        pulse.body();
+    }
+    let (lent, pulse) = (leftover.clone(), Arc::clone(pulse));
+    (request.map(|body| Lent { body: Some(body), leftover: lent, pulse }), leftover)
 }
 
 impl Leftover {
@@ -58,10 +65,12 @@ impl Body for Lent {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(&mut *body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None)) || (frame.is_ready() && body.is_end_stream()) {
+            self.pulse.request();
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -76,6 +85,7 @@ impl Body for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(Leftover(slot)) = self.leftover.take() {
+            self.pulse.request();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
         }
     }

@@ -5,7 +5,9 @@
 //!
 //! * [`bind`] makes a listener; [`serve_https`], [`serve_mqtt`] and [`serve_amqp`] run it until the shutdown token
 //!   is cancelled; so does [`serve_http`], in clear.
-//! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places.
+//! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places. A connection
+//!   is unproven until a service accepts a request of it, and says so through the peer's [`Standing`].
+//! * A [`Listener`] may have proxies in front of it, which name their clients by the PROXY protocol.
 //! * [`client`] dials servers and speaks HTTP to them.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] and [`amqp`] have the traits that a server of these protocols implements, and the drivers, which run over
@@ -18,26 +20,35 @@ mod buffered;
 pub mod client;
 mod descriptors;
 mod entrance;
+mod gate;
 mod https;
 mod leftover;
 mod limits;
+mod listener;
+mod metered;
 pub mod mqtt;
 mod peer;
+mod places;
+mod proxy;
 mod pulse;
 mod queue;
+mod refused;
 mod share;
 pub mod tls;
 mod transport;
 pub mod websocket;
 
-pub use accept::{Gate, bind};
 pub use amqp::serve_amqp;
 pub use descriptors::raise_descriptor_limit;
 pub use entrance::Entrance;
+pub use gate::{Gate, Standing};
 pub use https::{Site, serve_http, serve_https};
-pub use limits::{AmqpLimits, Limits, MqttLimits};
+pub use limits::{AmqpLimits, Limits, MqttLimits, Reserved, UnprovenLimits};
+pub use listener::{Listener, bind};
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;
+pub use places::Purpose;
+pub use refused::Refused;
 pub use share::{Share, Shares, network};
 /// The token whose cancellation begins a graceful shutdown.
 pub use tokio_util::sync::CancellationToken;

@@ -2,17 +2,25 @@
 
 use std::time::Duration;
 
+use crate::places::Capacity;
+
 /// Bounds of every listener that shares a [`crate::Gate`]. The defaults suit the public internet.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections open at once, over all listeners of the gate. At the limit new ones wait before their
-    /// handshake, all but one per listener in the kernel's queue. Default 50,000: about 2 GB at 40 KB for a
-    /// TLS connection.
+    /// Connections open at once, over all listeners of the gate. At the limit, an unproven connection is evicted for a new
+    /// one. Default 50,000.
     pub max_connections: usize,
-    /// Of these, how many may come from one address, or from one IPv6 network of 64 bits; what comes beyond it is closed.
-    /// Default: half of them, so that no single machine can take all, and a fleet behind one address translator still
-    /// fits.
-    pub max_connections_per_address: Option<usize>,
+    /// Unproven connections from one address, or from one IPv6 network of 64 bits, and refusals of it in the last minute;
+    /// what comes beyond it is closed. Proven connections are not counted: a plant behind one address translator comes
+    /// back all at once. Default: half of `max_connections`.
+    pub max_unproven_per_address: Option<usize>,
+    /// Places that are kept free. Default: shares of `max_connections`.
+    pub reserved: Reserved,
+    /// Bounds of a connection until a service accepts a request of it.
+    pub unproven: UnprovenLimits,
+    /// From the first byte to the last of an MQTT packet, an AMQP frame, a WebSocket message or an HTTP body, for proven
+    /// connections too. Default 60 s: 128 KiB over the slowest radio links take most of it.
+    pub packet_timeout: Duration,
     /// From TCP accept to the end of the TLS handshake. Default 15 s: two round trips over the slowest radio
     /// links.
     pub handshake_timeout: Duration,
@@ -25,7 +33,7 @@ pub struct Limits {
     /// Default 330 s: two SDKs fail when the server closes a connection while they wait for a Retry-After.
     pub http_idle_timeout: Duration,
     /// Bytes of an HTTP request's header, and of buffering per connection; beyond it the answer is 431.
-    /// Default 16 KiB, at least 8 KiB.
+    /// Default 8 KiB, and not less: SDKs send less than 2 KiB.
     pub max_header_bytes: usize,
     /// From the shutdown signal until open connections are dropped. Default 10 s.
     pub shutdown_grace: Duration,
@@ -33,6 +41,31 @@ pub struct Limits {
     pub amqp: AmqpLimits,
     /// Bounds of MQTT connections.
     pub mqtt: MqttLimits,
+}
+
+/// Places that are kept free, so that no kind of connection takes all of them. What is not reserved is for everybody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reserved {
+    /// For connections that are not proven yet; at least one is. Default: a tenth of all.
+    pub unproven: Option<usize>,
+    /// For devices at the provisioning endpoint. Default: a fifth.
+    pub provisioning: Option<usize>,
+    /// For operators at the service operations endpoint. Default: a fiftieth.
+    pub operations: Option<usize>,
+    /// For embedded hubs. Default: a fifth.
+    pub hubs: Option<usize>,
+}
+
+/// Bounds of a connection that is unproven: together with TLS they keep it below 48 KiB, besides its certificates.
+#[derive(Debug, Clone)]
+pub struct UnprovenLimits {
+    /// From TCP accept to the first accepted request. Default 45 s: a TPM takes seconds for each of its answers.
+    pub lifetime: Duration,
+    /// Bytes that the client may send for its TLS handshake. Default 24 KiB: a hello, and the longest chain that is taken.
+    pub handshake_bytes: usize,
+    /// Bytes of a packet, message or HTTP body. Default 8 KiB: a registration with its token and a payload of usual size.
+    /// A client that sends more must first prove who it is.
+    pub max_bytes: usize,
 }
 
 /// Bounds of one AMQP connection.
@@ -47,13 +80,11 @@ pub struct AmqpLimits {
     /// Bytes of the frame that opens the connection; before it no size is agreed upon. Default 4 KiB: clients tell their
     /// versions and capabilities in it.
     pub max_frame_before_open: usize,
-    /// Bytes of any frame afterwards, at least 512. Default 16 KiB: one TLS record.
+    /// Bytes of any frame afterwards, at least 512. Default 8 KiB: an unproven client may send one.
     pub max_frame: usize,
     /// Bytes of a message, and of all messages of a connection together of which a part has arrived. Default 132 KiB, as
     /// for MQTT.
     pub max_message: usize,
-    /// Longest time from the first transfer of a message to its last. Default 60 s.
-    pub delivery_timeout: Duration,
     /// Longest silence of a client; it is told half of that. Default 600 s, as for MQTT.
     pub idle_timeout: Duration,
     /// Longest time that writing to the client may take; a client that does not read is closed. Default 15 s.
@@ -93,9 +124,26 @@ pub struct MqttLimits {
 }
 
 impl Limits {
-    /// How many connections one address may have.
-    pub(crate) fn per_address(&self) -> usize {
-        self.max_connections_per_address.unwrap_or(self.max_connections.div_ceil(2))
+    /// How many places there are for whom.
+    pub(crate) fn capacity(&self) -> Capacity {
+        let total = self.max_connections;
+        let Reserved { unproven, provisioning, operations, hubs } = self.reserved;
+        Capacity {
+            total,
+            per_network: self.max_unproven_per_address.unwrap_or(total.div_ceil(2)),
+            unproven: unproven.unwrap_or(total / 10).max(1),
+            services: [
+                provisioning.unwrap_or(total / 5),
+                operations.unwrap_or(total / 50),
+                hubs.unwrap_or(total / 5),
+            ],
+        }
+    }
+}
+
+impl Default for UnprovenLimits {
+    fn default() -> UnprovenLimits {
+        UnprovenLimits { lifetime: Duration::from_secs(45), handshake_bytes: 24 * 1024, max_bytes: 8 * 1024 }
     }
 }
 
@@ -103,12 +151,15 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_connections: 50_000,
-            max_connections_per_address: None,
+            max_unproven_per_address: None,
+            reserved: Reserved::default(),
+            unproven: UnprovenLimits::default(),
+            packet_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(15),
             header_timeout: Duration::from_secs(15),
             request_timeout: Duration::from_secs(60),
             http_idle_timeout: Duration::from_secs(330),
-            max_header_bytes: 16 * 1024,
+            max_header_bytes: 8 * 1024,
             shutdown_grace: Duration::from_secs(10),
             amqp: AmqpLimits::default(),
             mqtt: MqttLimits::default(),
@@ -122,9 +173,8 @@ impl Default for AmqpLimits {
             login_timeout: Duration::from_secs(30),
             max_sasl_frame: 1024,
             max_frame_before_open: 4 * 1024,
-            max_frame: 16 * 1024,
+            max_frame: 8 * 1024,
             max_message: 132 * 1024,
-            delivery_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(600),
             write_timeout: Duration::from_secs(15),
             sessions: 8,

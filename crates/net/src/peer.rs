@@ -5,12 +5,23 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::gate::Standing;
+
 /// The other end of a connection. Cheap to clone; in the extensions of every HTTP request.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Where the connection comes from.
+    /// Where the connection comes from: behind a proxy, the address that the proxy named.
     pub addr: SocketAddr,
     /// The certificates the client sent, leaf first; empty when it sent none. The client has proved that it
     /// holds the leaf's private key; nothing else about them is checked.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Whether a request of the connection has been accepted. Each service marks it where it accepts one.
+    pub standing: Standing,
+}
+
+impl Peer {
+    /// A peer whose connection is in no gate.
+    pub fn new(addr: SocketAddr, certificates: Arc<[CertificateDer<'static>]>) -> Peer {
+        Peer { addr, certificates, standing: Standing::default() }
+    }
 }

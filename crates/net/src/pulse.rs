@@ -39,9 +39,14 @@ impl Pulse {
         Arc::new(pulse)
     }
 
-    /// A header is complete; its request is due.
+    /// A header is complete, and the body if there is one; the request is due.
     pub(crate) fn request(&self) {
         self.set(self.limits.request_timeout, Phase::Busy);
+    }
+
+    /// A body is due.
+    pub(crate) fn body(&self) {
+        self.set(self.limits.packet_timeout.min(self.limits.request_timeout), Phase::Busy);
     }
 
     /// A response is on its way; the next request may take its time.
@@ -104,7 +109,7 @@ pub(crate) struct Reporting<S, P> {
     pub(crate) stream: S,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) ended: Ended,
-    pub(crate) _place: P,
+    pub(crate) _permit: P,
 }
 
 /// Whether the peer has said that nothing more will come.
@@ -214,7 +219,7 @@ mod tests {
         let check = async |reads: &[usize], asked: &str| {
             let pulse = Pulse::new(Arc::new(Limits::default()));
             let stream = Noting::default();
-            let mut reporting = Reporting { stream, pulse, ended: Ended::default(), _place: () };
+            let mut reporting = Reporting { stream, pulse, ended: Ended::default(), _permit: () };
             for room in reads {
                 let read = reporting.read(&mut vec![0; *room]).await;
                 assert!(read.is_ok(), "{read:?}");

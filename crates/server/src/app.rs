@@ -12,7 +12,7 @@ use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use hub::{Connectors, SurveyPorts};
 use model::{HubName, Instance, SymmetricKey};
-use net::{CancellationToken, Gate, Limits, Site, Transport, tls};
+use net::{CancellationToken, Gate, Limits, Listener, Site, Transport, tls};
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy, Hubs, Store},
@@ -63,17 +63,22 @@ pub struct Plan {
 /// Bound listeners, so that a port that is taken is told before anything is opened.
 pub struct Sockets {
     /// HTTPS, and MQTT and AMQP over WebSockets.
-    pub https: TcpListener,
+    pub https: Listener,
     /// MQTT over TLS.
-    pub mqtts: TcpListener,
+    pub mqtts: Listener,
     /// AMQP over TLS.
-    pub amqps: TcpListener,
+    pub amqps: Listener,
 }
 
 impl Sockets {
     /// Binds them all.
     pub fn bind(listen: &ListenConfig) -> anyhow::Result<Self> {
-        Ok(Sockets { https: bind(listen.https)?, mqtts: bind(listen.mqtts)?, amqps: bind(listen.amqps)? })
+        let ListenConfig { https, mqtts, amqps, proxy } = listen;
+        Ok(Sockets {
+            https: Listener::from(bind(*https)?).behind(&proxy.https),
+            mqtts: Listener::from(bind(*mqtts)?).behind(&proxy.mqtts),
+            amqps: Listener::from(bind(*amqps)?).behind(&proxy.amqps),
+        })
     }
 }
 
@@ -250,6 +255,9 @@ fn sealer(key_file: &Path, database: &Path) -> anyhow::Result<Sealer> {
 
 /// No more places for connections than there are descriptors for them, with some left for everything else.
 fn within(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
+    if hubs == 0 {
+        limits.reserved.hubs = Some(0);
+    }
     let others = (DESCRIPTORS_OF_A_STORE * (hubs + 1)).max(descriptors / 8);
     let places = descriptors.saturating_sub(others).max(1);
     if places < limits.max_connections {

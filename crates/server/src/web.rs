@@ -1,8 +1,11 @@
 //! The one HTTPS port: device provisioning endpoint and service operations endpoint side by side.
 
+use std::sync::Arc;
+
 use axum::{Router, body::Body, extract::ConnectInfo, response::Response};
 use http::{HeaderValue, Method, Request, header::CONTENT_TYPE};
-use net::Peer;
+use net::{Peer, Purpose};
+use service_api::OnGrant;
 use tower_service::Service;
 
 /// Where load balancers ask whether the process serves.
@@ -13,9 +16,11 @@ pub(crate) fn router(device: Router, service: Router) -> Router {
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
         async move {
-            if let Some(addr) = request.extensions().get().map(|peer: &Peer| peer.addr) {
+            if let Some(Peer { addr, standing, .. }) = request.extensions().get::<Peer>().cloned() {
                 // The form in which axum's own listeners tell it; the service endpoint knows no other.
                 request.extensions_mut().insert(ConnectInfo(addr));
+                let prove = move || standing.mark_proven(Purpose::Operations);
+                request.extensions_mut().insert(OnGrant(Arc::new(prove)));
             }
             let path = request.uri().path();
             if request.method() == Method::GET && path == HEALTH {

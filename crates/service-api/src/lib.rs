@@ -37,6 +37,10 @@ pub use audit::AUDIT;
 pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
 pub use route::{is_service_path, routes};
 
+/// An extension of requests: called as soon as the caller is granted its route, before the body is read.
+#[derive(Clone)]
+pub struct OnGrant(pub Arc<dyn Fn() + Send + Sync>);
+
 /// What the endpoint is made of.
 #[derive(Clone)]
 pub struct ServiceApi {
@@ -81,6 +85,9 @@ async fn answer(
     record.note_instance(&instance.id_scope);
     let granted = access::grant(instance, &head, target.route, api.clock.now())?;
     record.note_grant(&granted, target.route.endpoint);
+    if let Some(OnGrant(note)) = head.extensions.get() {
+        note();
+    }
     let body = request::read_body(&head, body, target.route.endpoint).await?;
     dispatch(api, &granted, target.route.endpoint, &Call::new(target.id, head, body)).await
 }

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use net::{
-    Transport,
+    Peer, Standing, Transport,
     amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict},
 };
 use provisioning::attest::Evidence;
@@ -34,6 +34,18 @@ pub(super) struct Shown {
     pub(super) evidence: Evidence,
     pub(super) from: IpAddr,
     pub(super) over: Transport,
+    pub(super) standing: Standing,
+}
+
+impl Shown {
+    pub(super) fn new(
+        address: Option<DeviceAddress>,
+        evidence: Evidence,
+        peer: &Peer,
+        over: Transport,
+    ) -> Self {
+        Shown { address, evidence, from: peer.addr.ip(), over, standing: peer.standing.clone() }
+    }
 }
 
 pub(super) struct Connection {
@@ -97,6 +109,7 @@ impl Connection {
             evidence: self.shown.evidence.clone(),
             address: self.shown.from,
             transport: self.shown.over,
+            standing: self.shown.standing.clone(),
         });
         let delay = client.delay(self.api.timing.java_delay);
         Asking {
@@ -172,6 +185,15 @@ impl AmqpConnection for Connection {
     async fn detached(&mut self, link: LinkId) {
         self.requests.retain(|(other, _)| *other != link);
         self.replies.not_over(link);
+    }
+
+    async fn prove(&mut self) -> bool {
+        let Some((_, asking)) = self.requests.first() else { return false };
+        let proof = match &asking.caller {
+            Ok(caller) => asking.api.prove(caller).await,
+            Err(error) => Err(error.clone()),
+        };
+        proof.inspect_err(|error| drop(asking.rejection(error))).is_ok()
     }
 
     fn busy(&self) -> bool {

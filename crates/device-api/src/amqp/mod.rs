@@ -42,14 +42,13 @@ impl Endpoint {
             return None;
         }
         let evidence = evidence(peer, None).ok()?;
-        Some(self.connection(Shown { address: None, evidence, from: peer.addr.ip(), over: self.transport }))
+        Some(self.connection(Shown::new(None, evidence, peer, self.transport)))
     }
 
     fn by_token(&self, peer: &Peer, init: &SaslInit) -> Option<Box<dyn AmqpConnection>> {
         let (address, token) = plain(init.initial_response.as_deref()?)?;
         let evidence = evidence(peer, Some(token)).ok()?;
-        let (from, over) = (peer.addr.ip(), self.transport);
-        Some(self.connection(Shown { address: Some(address), evidence, from, over }))
+        Some(self.connection(Shown::new(Some(address), evidence, peer, self.transport)))
     }
 
     fn connection(&self, shown: Shown) -> Box<dyn AmqpConnection> {

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use model::{EndorsementKey, StorageRootKey};
 use net::{
-    Peer, Transport,
+    Peer, Purpose, Transport,
     amqp::{SaslExchange, SaslStep},
 };
 use provisioning::{Error, attest::tpm::PresentedTpm};
@@ -117,8 +117,8 @@ impl Login {
     async fn shown(&self, token: &[u8]) -> Result<Shown, CallError> {
         let evidence = evidence(&self.peer, Some(token))?;
         self.api.is_proved(&self.address, &evidence).await?;
-        let (from, over) = (self.peer.addr.ip(), self.transport);
-        Ok(Shown { address: Some(self.address.clone()), evidence, from, over })
+        self.peer.standing.mark_proven(Purpose::Provisioning);
+        Ok(Shown::new(Some(self.address.clone()), evidence, &self.peer, self.transport))
     }
 
     /// SASL has no words for why, but the log has.

@@ -8,14 +8,19 @@
 mod reply;
 mod route;
 
-use axum::{Router, body::Body, extract::State, response::Response};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    extract::State,
+    response::Response,
+};
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use net::{Peer, Transport};
 
 use crate::{
     DeviceApi,
-    call::{Caller, MAX_BODY_BYTES, api_version, evidence},
+    call::{Caller, MAX_BODY_BYTES, MAX_UNPROVEN_BODY_BYTES, api_version, evidence},
     client::Client,
     error::{CallError, Concerning},
 };
@@ -56,11 +61,12 @@ async fn call(
         evidence: evidence(peer, token)?,
         address: peer.addr.ip(),
         transport: Transport::Https,
+        standing: peer.standing.clone(),
         scope: route.scope,
         registration_id: route.registration_id,
     };
     // Always, also where it means nothing: a connection with an unread body cannot be kept, and Node polls with one.
-    let body = body(request).await?;
+    let body = body(api, &caller, request).await?;
     match route.verb {
         Verb::Register => Ok(reply::registering(&caller, api.register(&caller, &body).await?)),
         Verb::Poll(operation_id) => Ok(reply::operation(api.poll(&caller, &operation_id).await?)),
@@ -73,7 +79,12 @@ fn peer(request: &Request<Body>) -> Result<&Peer, CallError> {
     peer.ok_or_else(|| provisioning::Error::Broken("a request without its peer".into()).into())
 }
 
-async fn body(request: Request<Body>) -> Result<bytes::Bytes, CallError> {
+/// The body of a request. A large one, or one of unknown length, is read once the caller has proved who it is.
+async fn body(api: &DeviceApi, caller: &Caller, request: Request<Body>) -> Result<bytes::Bytes, CallError> {
+    let is_small = request.body().size_hint().upper().is_some_and(|most| most <= MAX_UNPROVEN_BODY_BYTES);
+    if !is_small && !caller.standing.is_proven() {
+        api.prove(caller).await?;
+    }
     match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(CallError::TooLarge),

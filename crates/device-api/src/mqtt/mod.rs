@@ -55,6 +55,7 @@ impl Endpoint {
             evidence: evidence(peer, password)?,
             address: peer.addr.ip(),
             transport: self.transport,
+            standing: peer.standing.clone(),
             scope: name.id_scope,
             registration_id: name.registration_id,
         })

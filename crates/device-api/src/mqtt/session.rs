@@ -83,6 +83,17 @@ impl MqttSession for Session {
         Ok(())
     }
 
+    async fn prove(&mut self) -> bool {
+        let device = &self.device;
+        let proof = match &device.caller {
+            Ok(caller) => device.api.prove(caller).await,
+            Err(error) => Err(error.clone()),
+        };
+        proof
+            .inspect_err(|error| drop(device.api.refusal(device.transport, error, &device.concerning)))
+            .is_ok()
+    }
+
     fn busy(&self) -> bool {
         self.waiting.any()
     }

@@ -78,7 +78,12 @@ impl Line {
     }
 
     pub async fn register(&mut self) -> Said {
-        let body = format!(r#"{{"registrationId":"{}"}}"#, self.device.id);
+        self.register_with("null").await
+    }
+
+    /// Registers with a payload, as JSON.
+    pub async fn register_with(&mut self, payload: &str) -> Said {
+        let body = format!(r#"{{"registrationId":"{}","payload":{payload}}}"#, self.device.id);
         match &mut self.wire {
             Wire::Https(http) => {
                 let call = http.call("PUT", register_path(&self.device, VERSION)).body(body);

@@ -3,14 +3,14 @@
 //! A transport is a variant of [`Transport`], an attestation one of [`Attestation`]; every test here is run for each
 //! pair.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use device_api::{FirstReply, Timing};
 use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
     IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, SymmetricKey,
 };
-use net::Transport;
+use net::{Purpose, Transport};
 use serde_json::Value;
 use testkit::{
     ca::{Authority, Identity, Profile},
@@ -247,6 +247,44 @@ async fn an_unknown_scope_is_refused_like_a_wrong_credential() {
     let world = World::new(IN_TIME).await;
     for case in cases(&world, ProvisioningStatus::Enabled).await {
         check_refusal(&case, case.refusal(&world, "0neNOBODY", &case.proof).await, "Unauthorized");
+    }
+}
+
+/// A connection is proven by an accepted call, and by nothing less.
+#[tokio::test]
+async fn an_accepted_call_proves_a_connection() {
+    let world = World::new(IN_TIME).await;
+    let proven = || world.gate.proven(Purpose::Provisioning);
+    for case in cases(&world, ProvisioningStatus::Enabled).await {
+        let impostor = case.line_with(&world, &case.device(SCOPE), &case.impostors).await;
+        if let Ok(mut line) = impostor {
+            line.register().await;
+            assert_eq!(proven(), 0, "{}: an impostor", case.name);
+        }
+        let mut line = case.line(&world).await;
+        line.register().await;
+        assert_eq!(proven(), 1, "{}", case.name);
+        drop(line);
+        let patience = Instant::now() + Duration::from_secs(10);
+        while proven() > 0 {
+            assert!(Instant::now() < patience, "{}: the place is given back", case.name);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// An unproven connection may not send this much, so its device is judged before it does.
+#[tokio::test]
+async fn a_large_payload_is_taken_of_a_device_that_shows_who_it_is() {
+    let world = World::new(IN_TIME).await;
+    let payload = format!("\"{}\"", "x".repeat(40_000));
+    for case in cases(&world, ProvisioningStatus::Enabled).await {
+        let said = case.line(&world).await.register_with(&payload).await;
+        case.assigned(&world, &said);
+        if case.transport == Transport::Https && !matches!(case.proof, Proof::Tpm(_)) {
+            let mut line = case.line_with(&world, &case.device(SCOPE), &case.impostors).await.ok().unwrap();
+            assert_eq!(line.register_with(&payload).await.status, 401, "{}", case.name);
+        }
     }
 }
 

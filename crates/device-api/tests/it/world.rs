@@ -61,6 +61,8 @@ pub struct World {
     pub hubs: Arc<FakeHubs>,
     pub desk: Arc<Desk>,
     pub provisioning: Arc<Provisioning>,
+    /// That of the listeners.
+    pub gate: Gate,
     ca: ServerCa,
     ports: ListeningAt,
     shutdown: CancellationToken,
@@ -98,8 +100,9 @@ impl World {
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
-        let ports = serve(&api, &ca, &shutdown);
-        World { store, hubs, desk, provisioning, ca, ports, shutdown, _directory: directory }
+        let gate = Gate::new(Limits::default());
+        let ports = serve(&api, &ca, &gate, &shutdown);
+        World { store, hubs, desk, provisioning, gate, ca, ports, shutdown, _directory: directory }
     }
 
     pub fn hub(&self) -> Arc<FakeHub> {
@@ -184,20 +187,20 @@ struct ListeningAt {
     amqps: SocketAddr,
 }
 
-fn serve(api: &DeviceApi, ca: &ServerCa, shutdown: &CancellationToken) -> ListeningAt {
+fn serve(api: &DeviceApi, ca: &ServerCa, gate: &Gate, shutdown: &CancellationToken) -> ListeningAt {
     let listen = || {
         let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
         (listener, addr)
     };
     let [(https, https_addr), (mqtts, mqtts_addr), (amqps, amqps_addr)] = [listen(), listen(), listen()];
-    let (gate, tls) = (Gate::new(Limits::default()), ca.server());
+    let tls = ca.server();
     let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
     let site = Site { router: api.router(), mqtt, amqp };
     let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));
     tokio::spawn(net::serve_https(https, tls.clone(), site, gate.clone(), shutdown.clone()));
     tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_amqp(amqps, tls, amqp, gate, shutdown.clone()));
+    tokio::spawn(net::serve_amqp(amqps, tls, amqp, gate.clone(), shutdown.clone()));
     ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
 }
 

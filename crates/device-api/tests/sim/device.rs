@@ -114,7 +114,7 @@ impl Device {
             .method(method)
             .uri(format!("/{resource}/{path}"))
             .header("authorization", token)
-            .extension(Peer { addr, certificates: Arc::default() })
+            .extension(Peer::new(addr, Arc::default()))
             .body(Body::from(body))
             .unwrap();
         let mut router = serving.life().router.clone();

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::DeviceId;
-use net::amqp::{AmqpConnection, Delivery, Direction, Farewell, LinkId, LinkRequest, Outbox, Verdict};
+use net::{
+    Peer, Purpose, Standing,
+    amqp::{AmqpConnection, Delivery, Direction, Farewell, LinkId, LinkRequest, Outbox, Verdict},
+};
 use rustls::pki_types::CertificateDer;
 use wire::{
     amqp::{AmqpError, Body, DeliveryState, Message, Open, condition},
@@ -44,6 +47,7 @@ pub struct DeviceConnection {
     outbox: Option<Outbox>,
     /// Whether anybody has proved who they are.
     proved: Arc<AtomicBool>,
+    standing: Standing,
 }
 
 /// A device that has links.
@@ -55,13 +59,16 @@ struct Present {
 
 impl DeviceConnection {
     /// For a client that is let in, with what it showed.
-    pub fn new(
-        hub: Hub,
-        leaf: Option<CertificateDer<'static>>,
-        tokens: HashMap<DeviceId, String>,
-    ) -> DeviceConnection {
+    pub fn new(hub: Hub, peer: &Peer, tokens: HashMap<DeviceId, String>) -> DeviceConnection {
         let (devices, links, proved) = (HashMap::new(), HashMap::new(), Arc::default());
-        DeviceConnection { hub, leaf, tokens, devices, links, outbox: None, proved }
+        let (leaf, standing) = (peer.certificates.first().cloned(), peer.standing.clone());
+        DeviceConnection { hub, leaf, tokens, devices, links, outbox: None, proved, standing }
+    }
+
+    /// A device on the connection has proved who it is.
+    fn mark_proven(&self) {
+        self.proved.store(true, Ordering::Relaxed);
+        self.standing.mark_proven(Purpose::Hub);
     }
 
     /// The device, connecting it if need be.
@@ -81,7 +88,7 @@ impl DeviceConnection {
             tracing::debug!(device.id = %id, %refusal, "refused");
             unauthorized(&refusal)
         })?;
-        self.proved.store(true, Ordering::Relaxed);
+        self.mark_proven();
         let present = Present { live, line };
         if let Some(older) = self.devices.insert(id.clone(), present.clone()) {
             // Its links are being detached.
@@ -93,7 +100,7 @@ impl DeviceConnection {
 
     async fn put_token(&mut self, request: &Message) -> Result<(), Refused> {
         let Put { id, token, expires } = Put::read(&self.hub, request)?;
-        self.proved.store(true, Ordering::Relaxed);
+        self.mark_proven();
         if !self.tokens.contains_key(&id) && self.tokens.len() >= MAX_DEVICES {
             return Err(Refused(403, "too many devices on one connection"));
         }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use model::DeviceId;
 use net::{
-    AmqpLimits, Peer,
+    AmqpLimits, Peer, Purpose,
     amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
 };
 use wire::amqp::{AmqpError, SaslCode, SaslInit};
@@ -81,7 +81,10 @@ impl AmqpEndpoint for DeviceEndpoint {
             return SaslStep::Refused(SaslCode::Auth);
         };
         match self.hub.admit(&claim.id, Some(Proof::Token(&claim.token))) {
-            Ok(_) => SaslStep::Welcome(Box::new(self.connection(peer, [(claim.id, claim.token)].into()))),
+            Ok(_) => {
+                peer.standing.mark_proven(Purpose::Hub);
+                SaslStep::Welcome(Box::new(self.connection(peer, [(claim.id, claim.token)].into())))
+            }
             Err(refusal) => {
                 tracing::debug!(device.id = %claim.id, peer.addr = %peer.addr, %refusal, "refused");
                 SaslStep::Refused(match refusal {
@@ -100,7 +103,7 @@ impl AmqpEndpoint for DeviceEndpoint {
 
 impl DeviceEndpoint {
     fn connection(&self, peer: &Peer, tokens: HashMap<DeviceId, String>) -> DeviceConnection {
-        DeviceConnection::new(self.hub.clone(), peer.certificates.first().cloned(), tokens)
+        DeviceConnection::new(self.hub.clone(), peer, tokens)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use net::{
-    Peer,
+    Peer, Purpose,
     mqtt::{MqttEndpoint, MqttSession, Outbox},
 };
 use wire::mqtt::{Connect, ConnectReturnCode};
@@ -53,6 +53,7 @@ impl MqttEndpoint for DeviceEndpoint {
         let line = MqttLine { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
         let live = self.hub.connect(claim.id, proof, line.clone()).await;
         let live = live.map_err(|refusal| refused(refusal.into()))?;
+        peer.standing.mark_proven(Purpose::Hub);
         let opened = async {
             self.hub.note_model(&live.id, claim.model_id).await?;
             DeviceSession::open(self.hub.clone(), Arc::clone(&live), line, connect.clean_session).await

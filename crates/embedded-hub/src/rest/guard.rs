@@ -7,7 +7,7 @@ use axum::{
 };
 use http::{header::AUTHORIZATION, request::Parts};
 use model::DeviceId;
-use net::Peer;
+use net::{Peer, Purpose};
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -43,7 +43,12 @@ pub async fn admit(State(Guard { hub, access }): State<Guard>, request: Request,
         },
     };
     match admitted {
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Ok(()) => {
+            if let Some(peer) = head.extensions.get::<Peer>() {
+                peer.standing.mark_proven(Purpose::Hub);
+            }
+            next.run(Request::from_parts(head, body)).await
+        }
         Err(NotAdmitted::Denied(denied)) => {
             tracing::debug!(%denied, method = %head.method, path = head.uri.path(), "refused");
             Refusal::unauthorized(&hub).into_response()

@@ -89,7 +89,7 @@ impl AmqpDevice {
 
     fn dial_until(world: &World, leaf: Option<&[u8]>, shutdown: CancellationToken) -> AmqpDevice {
         let certificates = leaf.iter().map(|der| der.to_vec().into()).collect();
-        let peer = Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates };
+        let peer = Peer::new("127.0.0.1:1".parse().unwrap(), certificates);
         let (stream, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
         let entrance = Entrance { endpoint: world.hub.amqp(), limits, shutdown };
@@ -263,7 +263,7 @@ impl AmqpDevice {
         let delivery_id = self.deliveries;
         self.deliveries += 1;
         let payload = message.encode().unwrap();
-        let mut parts = payload.chunks(16_000).peekable();
+        let mut parts = payload.chunks(8_000).peekable();
         let mut first = true;
         while let Some(part) = parts.next() {
             let transfer = Transfer {

@@ -68,7 +68,7 @@ impl Device<DuplexStream> {
         shown: Credentials,
     ) -> Result<Device<DuplexStream>, ConnectReturnCode> {
         let certificates = shown.certificate.iter().map(|der| der.clone().into()).collect();
-        let peer = Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates };
+        let peer = Peer::new("127.0.0.1:1".parse().unwrap(), certificates);
         let (near, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
         let entrance = Entrance { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };

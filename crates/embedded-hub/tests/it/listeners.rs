@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use embedded_hub::{Listeners, limits, serve};
-use net::{CancellationToken, Gate, Limits, bind, tls};
+use net::{CancellationToken, Gate, Limits, Listener, bind, tls};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,7 +38,7 @@ async fn start() -> Running {
     let identity = tls::Identity::from_pem(server.pem().as_bytes(), key.as_bytes()).unwrap();
     let config = tls::server_config(vec![identity]).unwrap();
     let loopback = "127.0.0.1:0".parse().unwrap();
-    let [https, amqps, mqtts] = [(); 3].map(|()| bind(loopback).unwrap());
+    let [https, amqps, mqtts] = [(); 3].map(|()| Listener::from(bind(loopback).unwrap()));
     let listeners = Listeners { https, amqps, mqtts };
     let https = listeners.https.local_addr().unwrap().port();
     let mqtts = listeners.mqtts.local_addr().unwrap().port();

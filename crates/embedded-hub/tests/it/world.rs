@@ -93,7 +93,7 @@ impl World {
     pub async fn send_with_certificate(&self, request: &str, leaf: &[u8]) -> Reply {
         let mut request = build(request, Vec::new(), &[]);
         let certificates = [leaf.to_vec().into()].into();
-        request.extensions_mut().insert(Peer { addr: "127.0.0.1:1".parse().unwrap(), certificates });
+        request.extensions_mut().insert(Peer::new("127.0.0.1:1".parse().unwrap(), certificates));
         self.call(request).await
     }
 

@@ -116,7 +116,7 @@ fn open(directory: &TempDir, clock: &Arc<SteppedClock>) -> Hub {
 fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
     let (ca_pem, identity) = certificates();
     let loopback = "127.0.0.1:0".parse().unwrap();
-    let [https, amqps, mqtts] = [(); 3].map(|()| bind(loopback).unwrap());
+    let [https, amqps, mqtts] = [(); 3].map(|()| net::Listener::from(bind(loopback).unwrap()));
     let listeners = Listeners { https, amqps, mqtts };
     let port = listeners.https.local_addr().unwrap().port();
     let tls = tls::server_config(vec![identity]).unwrap();

@@ -15,6 +15,7 @@ use super::login::{Admitted, welcome};
 use super::outbox::Queued;
 use super::session::Session;
 use crate::entrance::Entrance;
+use crate::gate::Standing;
 use crate::limits::{AmqpLimits, Limits};
 use crate::peer::Peer;
 
@@ -23,11 +24,14 @@ pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn AmqpEndpoint
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut frames = Frames::new(stream, &entrance.limits.amqp);
+    let mut frames = Frames::new(stream, &entrance.limits);
     let end = match Box::pin(welcome(&mut frames, &peer, &entrance)).await {
-        Ok(admitted) => run(admitted, &mut frames, &entrance).await,
+        Ok(admitted) => run(admitted, &mut frames, &peer, &entrance).await,
         Err(end) => end,
     };
+    if matches!(end, End::Refused(_)) {
+        peer.standing.count_refusal();
+    }
     tracing::debug!(peer.addr = %peer.addr, reason = %end, "AMQP connection ended");
     frames.finish().await;
 }
@@ -39,16 +43,31 @@ pub(super) struct Client {
     pub(super) sessions: Vec<Session>,
     pub(super) links_so_far: u32,
     pub(super) limits: AmqpLimits,
+    pub(super) standing: Standing,
+    /// Bytes of unfinished messages as long as the client is unproven.
+    pub(super) max_unproven_bytes: usize,
 }
 
 /// Serves the client, then tells the connection, even when one of its methods panics.
-async fn run<S>(admitted: Admitted, frames: &mut Frames<S>, entrance: &Entrance<dyn AmqpEndpoint>) -> End
+async fn run<S>(
+    admitted: Admitted,
+    frames: &mut Frames<S>,
+    peer: &Peer,
+    entrance: &Entrance<dyn AmqpEndpoint>,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Admitted { connection, queued, heartbeat } = admitted;
-    let limits = entrance.limits.amqp.clone();
-    let mut client = Client { connection, queued, sessions: Vec::new(), links_so_far: 0, limits };
+    let mut client = Client {
+        connection,
+        queued,
+        sessions: Vec::new(),
+        links_so_far: 0,
+        limits: entrance.limits.amqp.clone(),
+        standing: peer.standing.clone(),
+        max_unproven_bytes: entrance.limits.unproven.max_bytes,
+    };
     let served = AssertUnwindSafe(client.serve(frames, entrance, heartbeat)).catch_unwind().await;
     client.queued.end();
     let farewell = client.connection.farewell();
@@ -78,6 +97,7 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let packet_timeout = entrance.limits.packet_timeout;
         let mut quiet = Quiet::new(&entrance.limits, heartbeat);
         let mut timer = pin!(sleep_until(quiet.next()));
         let mut shutdown = pin!(entrance.shutdown.cancelled());
@@ -102,6 +122,10 @@ impl Client {
             if quiet.ending.is_some() && !self.connection.busy() {
                 return Ok(());
             }
+            quiet.message = self.oldest_partial().map(|since| since + packet_timeout);
+            if quiet.message.is_some_and(|due| due < timer.deadline()) {
+                timer.as_mut().reset(quiet.next());
+            }
             tokio::select! {
                 biased;
                 // First, so that a client that never stops sending cannot put it off.
@@ -119,7 +143,15 @@ impl Client {
                     if quiet.wants_heartbeat() {
                         frames.put_heartbeat()?;
                     }
+                    self.detach_overdue(packet_timeout, &mut frames.output()).await?;
+                    quiet.message = None;
                     timer.as_mut().reset(quiet.next());
+                }
+                () = self.standing.proof_wanted() => {
+                    if !self.connection.prove().await {
+                        return Err(End::violation(condition::RESOURCE_LIMIT_EXCEEDED, TOO_LARGE));
+                    }
+                    self.standing.permit_large();
                 }
             }
         }
@@ -161,12 +193,16 @@ impl Client {
     }
 }
 
+const TOO_LARGE: &str = "the client must show who it is before it sends this much";
+
 /// How long nothing has been heard and said.
 struct Quiet {
     heard: Instant,
     said: Instant,
     silence: Duration,
     heartbeat: Option<Duration>,
+    /// When the last transfer of a message is due at the latest.
+    message: Option<Instant>,
     /// When a shutdown has no more patience.
     ending: Option<Instant>,
 }
@@ -174,17 +210,29 @@ struct Quiet {
 impl Quiet {
     fn new(limits: &Limits, heartbeat: Option<Duration>) -> Quiet {
         let now = Instant::now();
-        Quiet { heard: now, said: now, silence: limits.amqp.idle_timeout, heartbeat, ending: None }
+        Quiet {
+            heard: now,
+            said: now,
+            silence: limits.amqp.idle_timeout,
+            heartbeat,
+            message: None,
+            ending: None,
+        }
     }
 
     /// When there is something to do if nothing happens.
     fn next(&self) -> Instant {
-        let end = self.ending.unwrap_or(self.heard + self.silence);
-        self.heartbeat.map_or(end, |heartbeat| end.min(self.said + heartbeat))
+        let end = self.end();
+        let heartbeat = self.heartbeat.map(|heartbeat| self.said + heartbeat);
+        heartbeat.into_iter().chain(self.message).fold(end, Instant::min)
+    }
+
+    fn end(&self) -> Instant {
+        self.ending.unwrap_or(self.heard + self.silence)
     }
 
     fn is_over(&self) -> bool {
-        self.ending.unwrap_or(self.heard + self.silence) <= Instant::now()
+        self.end() <= Instant::now()
     }
 
     fn wants_heartbeat(&self) -> bool {

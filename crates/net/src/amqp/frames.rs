@@ -9,7 +9,7 @@ use wire::amqp::{
 };
 
 use crate::buffered::{Broken, Buffered};
-use crate::limits::AmqpLimits;
+use crate::limits::Limits;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +102,10 @@ pub(super) struct Frames<S> {
 }
 
 impl<S> Frames<S> {
-    pub(super) fn new(stream: S, limits: &AmqpLimits) -> Frames<S> {
+    pub(super) fn new(stream: S, limits: &Limits) -> Frames<S> {
         Frames {
-            bytes: Buffered::new(stream, limits.write_timeout),
-            max_frame: limits.max_sasl_frame,
+            bytes: Buffered::new(stream, limits.packet_timeout, limits.amqp.write_timeout),
+            max_frame: limits.amqp.max_sasl_frame,
             clients_max_frame: wire::amqp::MIN_MAX_FRAME as usize,
         }
     }
@@ -122,7 +122,11 @@ impl<S> Frames<S> {
 
     /// The next frame that has already arrived completely.
     pub(super) fn decoded(&mut self) -> Result<Option<Frame>, End> {
-        Ok(decode_frame(&mut self.bytes.input, self.max_frame)?)
+        let frame = decode_frame(&mut self.bytes.input, self.max_frame)?;
+        if frame.is_some() {
+            self.bytes.took_packet();
+        }
+        Ok(frame)
     }
 
     pub(super) fn output(&mut self) -> Output<'_> {
@@ -171,6 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     ) -> Result<T, End> {
         loop {
             if let Some(decoded) = decode(&mut self.bytes.input, self.max_frame)? {
+                self.bytes.took_packet();
                 return Ok(decoded);
             }
             self.flush().await?;

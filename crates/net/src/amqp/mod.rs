@@ -26,11 +26,11 @@ mod sessions;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::Gate;
 use crate::entrance::Door;
+use crate::gate::Gate;
+use crate::listener::Listener;
 use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
@@ -44,12 +44,13 @@ pub use outbox::{DeliveryRef, Outbox};
 /// Serves AMQP over TLS until `shutdown`, then waits, at most for the grace period, for connections that still owe a
 /// reply.
 pub async fn serve_amqp(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
     endpoint: Arc<dyn AmqpEndpoint>,
     gate: Gate,
     shutdown: CancellationToken,
 ) {
     let transport = Transport::Amqp;
+    let listener = listener.into();
     Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
 }

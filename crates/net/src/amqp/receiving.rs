@@ -32,8 +32,7 @@ impl Client {
         transfer: Transfer,
         out: &mut Output<'_>,
     ) -> Result<(), End> {
-        let room = self.limits.max_message.saturating_sub(self.bytes_in_parts());
-        let at_most = self.limits.delivery_timeout;
+        let room = self.room(transfer.payload.len()).await;
         let session = self.session(channel)?;
         if !session.count_incoming() {
             return Err(End::violation(condition::WINDOW_VIOLATION, "more transfers than the window takes"));
@@ -43,7 +42,7 @@ impl Client {
         let (id, handle) = (link.id, link.handle);
         let step = match &mut link.flow {
             LinkState::Detached => Step::Wait,
-            LinkState::Receiving(receiving) => receiving.take(transfer, room, at_most)?,
+            LinkState::Receiving(receiving) => receiving.take(transfer, room)?,
             LinkState::Sending(_) => {
                 return Err(End::violation(condition::NOT_ALLOWED, "a transfer over a link to the client"));
             }
@@ -54,6 +53,51 @@ impl Client {
             Step::Wait => Ok(()),
             Step::Refused(error) => self.detach_link(id, error, out).await,
         }
+    }
+
+    /// Bytes that may still come of messages that are not complete. A client that is unproven and sends more than such a one
+    /// may is asked for its proof.
+    async fn room(&mut self, wanted: usize) -> usize {
+        let taken = self.bytes_in_parts();
+        let small = self.max_unproven_bytes.min(self.limits.max_message).saturating_sub(taken);
+        if wanted > small && !self.standing.may_send_large() && self.connection.prove().await {
+            self.standing.permit_large();
+        }
+        if self.standing.may_send_large() {
+            return self.limits.max_message.saturating_sub(taken);
+        }
+        small
+    }
+
+    /// Detaches the links whose messages take too long to come.
+    pub(super) async fn detach_overdue(
+        &mut self,
+        packet_timeout: Duration,
+        out: &mut Output<'_>,
+    ) -> Result<(), End> {
+        let links = self.sessions.iter().flat_map(|session| &session.links);
+        let overdue = links.filter(|link| match &link.flow {
+            LinkState::Receiving(Receiving { partial: Some(partial), .. }) => {
+                partial.since.elapsed() >= packet_timeout
+            }
+            _ => false,
+        });
+        for link in overdue.map(|link| link.id).collect::<Vec<LinkId>>() {
+            let text = "the message takes too long to come";
+            let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+            self.detach_link(link, error, out).await?;
+        }
+        Ok(())
+    }
+
+    /// When the oldest of the messages began that are not complete.
+    pub(super) fn oldest_partial(&self) -> Option<Instant> {
+        let links = self.sessions.iter().flat_map(|session| &session.links);
+        let partials = links.filter_map(|link| match &link.flow {
+            LinkState::Receiving(Receiving { partial: Some(partial), .. }) => Some(partial.since),
+            _ => None,
+        });
+        partials.min()
     }
 
     /// Bytes of messages that are not complete, over all links.
@@ -149,7 +193,7 @@ impl Link {
 
 impl Receiving {
     /// Takes a transfer. `room` is for bytes of all messages that are not complete.
-    fn take(&mut self, transfer: Transfer, room: usize, at_most: Duration) -> Result<Step, End> {
+    fn take(&mut self, transfer: Transfer, room: usize) -> Result<Step, End> {
         let mut partial = match self.partial.take() {
             Some(partial) if transfer.delivery_id.is_none_or(|id| id == partial.delivery_id) => partial,
             Some(_) => {
@@ -163,10 +207,6 @@ impl Receiving {
         if transfer.payload.len() > room {
             let text = "the message is longer than the link takes";
             return Ok(Step::Refused(AmqpError::new(condition::MESSAGE_SIZE_EXCEEDED, text)));
-        }
-        if partial.since.elapsed() > at_most {
-            let text = "the message takes too long to come";
-            return Ok(Step::Refused(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text)));
         }
         partial.settled |= transfer.settled.unwrap_or(false);
         partial.payload.extend_from_slice(&transfer.payload);

@@ -13,6 +13,7 @@ use super::frames::{End, Frames};
 use super::outbox::{Outbox, Queued};
 use super::session::{MqttEndpoint, MqttSession};
 use crate::entrance::Entrance;
+use crate::limits::Limits;
 use crate::peer::Peer;
 
 /// Runs one connection to its end, over any byte stream.
@@ -20,11 +21,14 @@ pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn MqttEndpoint
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut frames = Frames::new(stream, &entrance.limits.mqtt);
+    let mut frames = Frames::new(stream, &entrance.limits);
     let end = match welcome(&mut frames, &peer, &entrance).await {
-        Ok(client) => run(client, &mut frames, &entrance).await,
+        Ok(client) => run(client, &mut frames, &peer, &entrance).await,
         Err(end) => end,
     };
+    if matches!(end, End::Refused(_)) {
+        peer.standing.count_refusal();
+    }
     tracing::debug!(peer.addr = %peer.addr, reason = %end, "MQTT connection ended");
     frames.finish().await;
 }
@@ -72,7 +76,6 @@ where
         Ok(session) => {
             let (session_present, code) = (session.is_resumed(), ConnectReturnCode::Accepted);
             frames.put(&Packet::ConnAck(ConnAck { session_present, code }))?;
-            frames.allow(limits.max_packet);
             let in_flight_limit = limits.in_flight;
             Ok(Client { session, queued, in_flight: Vec::new(), in_flight_limit, last_packet_id: 0, silence })
         }
@@ -103,11 +106,16 @@ fn silence(keep_alive_secs: u16, idle_timeout: Duration) -> Duration {
 const LONGEST_KEEP_ALIVE_SECS: u16 = 1767;
 
 /// Serves the client, then tells the session, even when one of its methods panics.
-async fn run<S>(mut client: Client, frames: &mut Frames<S>, entrance: &Entrance<dyn MqttEndpoint>) -> End
+async fn run<S>(
+    mut client: Client,
+    frames: &mut Frames<S>,
+    peer: &Peer,
+    entrance: &Entrance<dyn MqttEndpoint>,
+) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let served = AssertUnwindSafe(client.serve(frames, entrance)).catch_unwind().await;
+    let served = AssertUnwindSafe(client.serve(frames, peer, entrance)).catch_unwind().await;
     client.queued.end();
     client.session.closed().await;
     match served {
@@ -125,6 +133,7 @@ impl Client {
     async fn serve<S>(
         &mut self,
         frames: &mut Frames<S>,
+        peer: &Peer,
         entrance: &Entrance<dyn MqttEndpoint>,
     ) -> Result<(), End>
     where
@@ -137,7 +146,7 @@ impl Client {
         loop {
             // Who is to be closed is not heard any more, whatever has arrived.
             while self.queued.closing().is_none()
-                && let Some(packet) = frames.decoded()?
+                && let Some(packet) = self.decoded(frames, peer, &entrance.limits).await?
             {
                 last_heard = Instant::now();
                 self.take(packet, frames).await?;
@@ -162,6 +171,12 @@ impl Client {
                 }
                 filled = frames.fill() => filled?,
                 () = self.queued.news() => {}
+                () = peer.standing.proof_wanted() => {
+                    if !self.session.prove().await {
+                        return Err(End::Violation("more than an unproven client may send"));
+                    }
+                    peer.standing.permit_large();
+                }
                 () = timer.as_mut() => {
                     // Set anew only here, not with each packet: moving a timer costs more than a late look at
                     // the clock.
@@ -172,6 +187,32 @@ impl Client {
                     timer.as_mut().reset(deadline);
                 }
             }
+        }
+    }
+
+    /// The next packet that has arrived completely. One that is too large for an unproven client is taken if the client can
+    /// show who it is.
+    async fn decoded<S>(
+        &mut self,
+        frames: &mut Frames<S>,
+        peer: &Peer,
+        limits: &Limits,
+    ) -> Result<Option<Packet>, End> {
+        let max_packet = limits.mqtt.max_packet;
+        if peer.standing.may_send_large() {
+            frames.allow(max_packet);
+        } else if !frames.allows(max_packet) {
+            frames.allow(limits.unproven.max_bytes.min(max_packet));
+        }
+        match frames.decoded() {
+            Err(End::Malformed(DecodeError::TooLarge { size, .. }))
+                if size <= max_packet && !frames.allows(max_packet) && self.session.prove().await =>
+            {
+                peer.standing.permit_large();
+                frames.allow(max_packet);
+                frames.decoded()
+            }
+            decoded => decoded,
         }
     }
 

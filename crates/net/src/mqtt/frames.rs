@@ -5,7 +5,7 @@ use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError, Packet, decode, en
 
 use super::session::Close;
 use crate::buffered::{Broken, Buffered};
-use crate::limits::MqttLimits;
+use crate::limits::Limits;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -38,19 +38,28 @@ pub(super) struct Frames<S> {
 }
 
 impl<S> Frames<S> {
-    pub(super) fn new(stream: S, limits: &MqttLimits) -> Frames<S> {
-        let bytes = Buffered::new(stream, limits.write_timeout);
-        Frames { bytes, max_packet: limits.max_packet_before_connect }
+    pub(super) fn new(stream: S, limits: &Limits) -> Frames<S> {
+        let bytes = Buffered::new(stream, limits.packet_timeout, limits.mqtt.write_timeout);
+        Frames { bytes, max_packet: limits.mqtt.max_packet_before_connect }
     }
 
-    /// Takes larger packets from here on.
+    /// Takes packets of this size from here on.
     pub(super) fn allow(&mut self, max_packet: usize) {
         self.max_packet = max_packet;
     }
 
+    /// Whether a packet of this size would be taken now.
+    pub(super) fn allows(&self, max_packet: usize) -> bool {
+        self.max_packet >= max_packet
+    }
+
     /// The next packet that has already arrived completely.
     pub(super) fn decoded(&mut self) -> Result<Option<Packet>, End> {
-        decode(&mut self.bytes.input, self.max_packet).map_err(End::Malformed)
+        let packet = decode(&mut self.bytes.input, self.max_packet).map_err(End::Malformed)?;
+        if packet.is_some() {
+            self.bytes.took_packet();
+        }
+        Ok(packet)
     }
 
     /// Adds a packet to what the next flush writes.

@@ -16,11 +16,11 @@ mod session;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::Gate;
 use crate::entrance::Door;
+use crate::gate::Gate;
+use crate::listener::Listener;
 use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
@@ -31,12 +31,13 @@ pub use session::{Close, MqttEndpoint, MqttSession};
 /// Serves MQTT over TLS until `shutdown`, then waits, at most for the grace period, for sessions that still
 /// owe a reply.
 pub async fn serve_mqtt(
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
     endpoint: Arc<dyn MqttEndpoint>,
     gate: Gate,
     shutdown: CancellationToken,
 ) {
     let transport = Transport::Mqtt;
+    let listener = listener.into();
     Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
 }

@@ -45,6 +45,11 @@ pub trait MqttSession: Send {
         false
     }
 
+    /// Whether the client can show now who it is: it is about to send more than an unproven client may.
+    async fn prove(&mut self) -> bool {
+        false
+    }
+
     /// Whether a reply is still owed to the client; a graceful shutdown waits for it, up to the grace period.
     fn busy(&self) -> bool {
         false

@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 
 pub use identity::{Identity, IdentityError};
+pub(crate) use possession::ChainRefusal;
 
 use identity::ChooseIdentity;
 use possession::ProofOfPossession;

@@ -4,16 +4,47 @@
 //! the peer would then be gone before the application could say why. So the public key is taken out of the
 //! certificate here, and the handshake signature verified with the provider's algorithms.
 
+use std::sync::Arc;
+
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, PeerMisbehaved,
-    SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
+    PeerMisbehaved, SignatureScheme,
 };
 
 use super::spki::PublicKey;
+
+/// Why a chain is refused whose leaf's key the client may well hold. The client gets the alert `certificate_unknown`: "some
+/// other issue arose in processing the certificate, rendering it unacceptable" (RFC 8446 §6.2).
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum ChainRefusal {
+    /// Too many certificates or bytes.
+    #[error(
+        "the client's chain has {certificates} certificates of {bytes} bytes together; {MAX_CHAIN} of {MAX_CHAIN_BYTES} \
+         bytes are taken"
+    )]
+    TooLong {
+        /// How many came.
+        certificates: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
+    /// An RSA key that is too short.
+    #[error("the client's RSA key has {bits} bits; at least {MIN_RSA_BITS} are needed")]
+    WeakKey {
+        /// Bits of its modulus.
+        bits: usize,
+    },
+}
+
+impl From<ChainRefusal> for Error {
+    fn from(refusal: ChainRefusal) -> Error {
+        CertificateError::Other(OtherError(Arc::new(refusal))).into()
+    }
+}
 
 /// Requests a certificate, requires none, and accepts any whose key the peer holds: RSA 2048 to 8192, P-256,
 /// P-384, P-521, Ed25519.
@@ -54,11 +85,13 @@ impl ClientCertVerifier for ProofOfPossession {
     ) -> Result<ClientCertVerified, Error> {
         let bytes = others.iter().map(|other| other.len()).sum::<usize>().saturating_add(leaf.len());
         if others.len() >= MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
-            return Err(CertificateError::ApplicationVerificationFailure.into());
+            return Err(ChainRefusal::TooLong { certificates: others.len() + 1, bytes }.into());
         }
-        PublicKey::of_certificate(leaf)
-            .map(|_| ClientCertVerified::assertion())
-            .ok_or(CertificateError::BadEncoding.into())
+        let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
+        match key.rsa_bits() {
+            Some(bits) if bits < MIN_RSA_BITS => Err(ChainRefusal::WeakKey { bits }.into()),
+            _ => Ok(ClientCertVerified::assertion()),
+        }
     }
 
     /// In TLS 1.2 the scheme leaves the curve open (RFC 5246 §7.4.1.4.1), so every algorithm of the scheme is
@@ -116,6 +149,10 @@ fn verify(
 /// Certificates in a client's chain; SDKs send one to four.
 const MAX_CHAIN: usize = 10;
 
-/// Bytes of them all: a connection keeps its chain, and TLS itself would let it have 64 KB. Ten certificates with keys of
-/// RSA 4096 and long names stay under it.
-const MAX_CHAIN_BYTES: usize = 32 * 1024;
+/// Bytes of them all: a connection keeps its chain twice, once in rustls, before it has proved anything, and TLS itself would
+/// let it have 64 KB. It is what embedded TLS stacks can send at all, whose handshake messages are one record; ten
+/// certificates with keys of RSA 2048 or any curve stay under it.
+const MAX_CHAIN_BYTES: usize = 16 * 1024;
+
+/// The shortest RSA key whose signatures rustls verifies.
+const MIN_RSA_BITS: usize = 2048;

@@ -28,6 +28,19 @@ impl<'a> PublicKey<'a> {
         PublicKey::from_spki(rest)
     }
 
+    /// Bits of the modulus of an RSA key (RFC 8017 §A.1.1); `None` for other keys.
+    pub(super) fn rsa_bits(&self) -> Option<usize> {
+        if !self.algorithm.starts_with(RSA_ENCRYPTION) {
+            return None;
+        }
+        let (_, key) = Any::from_der(self.bits).ok()?;
+        let (_, modulus) = Any::from_der(key.data).ok()?;
+        let significant = modulus.data.iter().skip_while(|byte| **byte == 0);
+        let mut bytes = significant.clone();
+        let leading_zeros = bytes.next().map_or(0, |byte| byte.leading_zeros() as usize);
+        Some(significant.count() * 8 - leading_zeros)
+    }
+
     /// From the DER of a SubjectPublicKeyInfo, whatever follows it.
     pub(super) fn from_spki(der: &'a [u8]) -> Option<PublicKey<'a>> {
         let (_, info) = Any::from_der(der).ok()?;
@@ -40,6 +53,9 @@ impl<'a> PublicKey<'a> {
 
 /// Tag of `[0] EXPLICIT Version`, absent from v1 certificates.
 const EXPLICIT_VERSION: u8 = 0xa0;
+
+/// The object identifier 1.2.840.113549.1.1.1 in DER.
+const RSA_ENCRYPTION: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 
 /// First byte of a BIT STRING that fills its last byte.
 const UNUSED_BITS: u8 = 0;

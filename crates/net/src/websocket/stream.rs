@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -13,6 +14,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::metered::{Meter, Metered};
+
 /// One end of a WebSocket, as one stream of bytes: packets and frames may be split over messages and share them
 /// (MQTT 3.1.1 §6.0). Pings are answered; a message of text or one that is too large is an error, and the close frame
 /// that the shutdown of the stream sends tells the peer.
@@ -22,6 +25,20 @@ pub struct BinaryStream<S> {
     unread: Bytes,
     /// What the peer is told at the end; `None` once it has been told, and what still comes is no longer parsed.
     farewell: Option<CloseFrame>,
+    /// Learns of each whole message.
+    meter: Option<Arc<Meter>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<Metered<S>> {
+    /// Takes over a byte stream after the HTTP handshake, whose unfinished messages the meter bounds.
+    pub(crate) async fn metered(
+        stream: S,
+        max_message: usize,
+        meter: Arc<Meter>,
+    ) -> BinaryStream<Metered<S>> {
+        let stream = Metered { stream, meter: Arc::clone(&meter) };
+        BinaryStream { meter: Some(meter), ..BinaryStream::new(stream, max_message).await }
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
@@ -33,13 +50,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
 
     /// Takes over a WebSocket, on either side.
     pub(crate) fn over(socket: WebSocketStream<S>) -> BinaryStream<S> {
-        BinaryStream { socket, unread: Bytes::new(), farewell: Some(close(CloseCode::Normal, "")) }
+        let farewell = Some(close(CloseCode::Normal, ""));
+        BinaryStream { socket, unread: Bytes::new(), farewell, meter: None }
     }
 
     /// The next bytes; none at the end of the stream.
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         loop {
-            match ready!(Pin::new(&mut self.socket).poll_next(context)) {
+            let next = ready!(Pin::new(&mut self.socket).poll_next(context));
+            if let (Some(meter), Some(Ok(_))) = (&self.meter, &next) {
+                meter.reset();
+            }
+            match next {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(bytes)),
                 Some(Ok(Message::Text(_))) => {

@@ -7,59 +7,10 @@ use axum::Router;
 use axum::routing::get;
 use net::{CancellationToken, Gate, Limits, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::pki::{Pki, connect, handshake, listen};
-
-#[tokio::test]
-async fn connections_above_the_limit_wait_for_a_place() {
-    let pki = Pki::new();
-    let limits = Limits { max_connections: 2, max_connections_per_address: Some(9), ..Limits::default() };
-    let gate = Gate::new(limits);
-    let mut addrs = Vec::new();
-    for _ in 0..2 {
-        let (listener, addr) = listen();
-        tokio::spawn(serve_https(
-            listener,
-            pki.server(),
-            Router::new(),
-            gate.clone(),
-            CancellationToken::new(),
-        ));
-        addrs.push(addr);
-    }
-    let first = connect(addrs[0], pki.client(None)).await.unwrap();
-    let _second = connect(addrs[1], pki.client(None)).await.unwrap();
-    assert_eq!(gate.connections(), 2);
-    for addr in &addrs {
-        let third = timeout(Duration::from_millis(300), connect(*addr, pki.client(None))).await;
-        assert!(third.is_err(), "there is no place");
-    }
-    drop(first);
-    timeout(Duration::from_secs(5), connect(addrs[1], pki.client(None))).await.expect("a place").unwrap();
-}
-
-#[tokio::test]
-async fn one_address_cannot_take_all_places() {
-    let pki = Pki::new();
-    let gate = Gate::new(Limits { max_connections: 4, ..Limits::default() });
-    let (listener, addr) = listen();
-    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
-    let silent = TcpStream::connect(addr).await.unwrap();
-    let _served = connect(addr, pki.client(None)).await.unwrap();
-    for _ in 0..3 {
-        let beyond = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
-        assert!(beyond.expect("no waiting").is_err(), "half of the places is the share");
-    }
-    let elsewhere = TcpSocket::new_v4().unwrap();
-    elsewhere.bind(([127, 0, 0, 2], 0).into()).unwrap();
-    let elsewhere = elsewhere.connect(addr).await.unwrap();
-    handshake(elsewhere, pki.client(None)).await.expect("another address has its own share");
-    drop(silent);
-    sleep(Duration::from_millis(200)).await;
-    connect(addr, pki.client(None)).await.expect("the share is given back");
-}
+use crate::pki::{Pki, connect, listen};
 
 #[tokio::test]
 async fn a_handshake_that_does_not_come_is_ended() {

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use net::Peer;
 use net::amqp::{
     AmqpConnection, AmqpEndpoint, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox,
     SaslExchange, SaslStep, Verdict,
 };
+use net::{Peer, Purpose, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use wire::amqp::{
     AmqpError, Attach, Begin, Body, DeliveryState, Entries, Flow, Frame, LinkFlow, Message, Open,
@@ -57,11 +57,13 @@ pub struct Noting(pub Arc<Notes>);
 struct Connection {
     notes: Arc<Notes>,
     busy: bool,
+    standing: Standing,
 }
 
 /// Wants the answers that it holds, the last one first.
 struct Steps {
     notes: Arc<Notes>,
+    standing: Standing,
     answers: Vec<&'static str>,
 }
 
@@ -71,7 +73,7 @@ impl AmqpEndpoint for Noting {
         vec!["PLAIN", "STEPS", "ENDLESS"]
     }
 
-    async fn sasl(&self, _: &Peer, init: SaslInit) -> SaslStep {
+    async fn sasl(&self, peer: &Peer, init: SaslInit) -> SaslStep {
         self.0.note(format!("sasl {}", init.mechanism));
         let notes = Arc::clone(&self.0);
         let answers = match (init.mechanism.as_str(), init.initial_response.as_deref()) {
@@ -80,13 +82,16 @@ impl AmqpEndpoint for Noting {
             ("ENDLESS", _) => vec!["x"; 1000],
             _ => return SaslStep::Refused(SaslCode::Auth),
         };
-        next(Box::new(Steps { notes, answers }))
+        next(Box::new(Steps { notes, standing: peer.standing.clone(), answers }))
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
         match peer.addr.port() {
             REFUSED_PORT => Err(AmqpError::new(condition::UNAUTHORIZED_ACCESS, "no certificate")),
-            _ => Ok(Box::new(Connection { notes: Arc::clone(&self.0), busy: false })),
+            _ => {
+                let (notes, standing) = (Arc::clone(&self.0), peer.standing.clone());
+                Ok(Box::new(Connection { notes, busy: false, standing }))
+            }
         }
     }
 }
@@ -97,7 +102,10 @@ pub const REFUSED_PORT: u16 = 2;
 fn next(steps: Box<Steps>) -> SaslStep {
     match steps.answers.last() {
         Some(answer) => SaslStep::Challenge(Bytes::from(format!("{answer}?")), steps),
-        None => SaslStep::Welcome(Box::new(Connection { notes: steps.notes, busy: false })),
+        None => {
+            let Steps { notes, standing, .. } = *steps;
+            SaslStep::Welcome(Box::new(Connection { notes, busy: false, standing }))
+        }
     }
 }
 
@@ -137,6 +145,9 @@ impl AmqpConnection for Connection {
     async fn message(&mut self, delivery: Delivery) -> Result<Verdict, AmqpError> {
         let body = delivery.message.body.bytes().unwrap_or_default();
         let text = String::from_utf8_lossy(&body).into_owned();
+        if text == "prove" {
+            self.standing.mark_proven(Purpose::Hub);
+        }
         match text.len() {
             ..20 => self.notes.note(format!("message {text}")),
             length => self.notes.note(format!("message of {length} bytes")),
@@ -157,6 +168,10 @@ impl AmqpConnection for Connection {
             _ => {}
         }
         Ok(Verdict::Settled(DeliveryState::Accepted))
+    }
+
+    async fn prove(&mut self) -> bool {
+        self.standing.is_proven()
     }
 
     async fn settled(&mut self, _: LinkId, token: u64, state: DeliveryState) {

@@ -9,5 +9,8 @@ mod mqtt;
 mod mqtt_parts;
 mod mqtts;
 mod pki;
+mod proxy;
+mod slow;
 mod tls;
+mod unproven;
 mod websocket;

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use net::Peer;
 use net::mqtt::{Close, MqttEndpoint, MqttSession, Outbox};
+use net::{Peer, Purpose};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use wire::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn, decode,
     encode,
 };
 
-/// Takes every client but `refuse-N`, which gets CONNACK N.
+/// Takes every client but `refuse-N`, which gets CONNACK N. `proven` is proven at once, and `can-prove` when it is asked to.
 #[derive(Debug, Default)]
 pub struct Notes {
     notes: Mutex<Vec<String>>,
@@ -41,6 +41,7 @@ struct Session {
     notes: Arc<Notes>,
     outbox: Outbox,
     busy: bool,
+    can_prove: bool,
 }
 
 #[async_trait]
@@ -57,8 +58,12 @@ impl MqttEndpoint for Noting {
             Some("4") => Err(ConnectReturnCode::BadUserNameOrPassword),
             Some(_) => Err(ConnectReturnCode::NotAuthorized),
             None => {
+                if connect.client_id == "proven" {
+                    peer.standing.mark_proven(Purpose::Hub);
+                }
+                let can_prove = connect.client_id == "can-prove";
                 self.0.outboxes.lock().unwrap().push(outbox.clone());
-                Ok(Box::new(Session { notes: Arc::clone(&self.0), outbox, busy: false }))
+                Ok(Box::new(Session { notes: Arc::clone(&self.0), outbox, busy: false, can_prove }))
             }
         }
     }
@@ -95,6 +100,10 @@ impl MqttSession for Session {
 
     async fn acknowledged(&mut self, token: u64) {
         self.notes.note(format!("acknowledged {token}"));
+    }
+
+    async fn prove(&mut self) -> bool {
+        self.can_prove
     }
 
     fn busy(&self) -> bool {
@@ -140,7 +149,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 
     /// Connects and expects to be let in.
     pub async fn enter(&mut self, keep_alive_secs: u16) {
-        self.send(&[Packet::Connect(Connect { keep_alive_secs, ..connect("device") })]).await;
+        self.enter_as("device", keep_alive_secs).await;
+    }
+
+    /// The same under a name of its own.
+    pub async fn enter_as(&mut self, client_id: &str, keep_alive_secs: u16) {
+        self.send(&[Packet::Connect(Connect { keep_alive_secs, ..connect(client_id) })]).await;
         assert_eq!(self.receive().await, Some(conn_ack(ConnectReturnCode::Accepted)));
     }
 }

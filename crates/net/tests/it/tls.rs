@@ -265,7 +265,7 @@ fn keys_are_not_printed() {
 async fn too_large_a_chain_does_not_come_through() {
     let pki = Pki::new();
     let addr = start(pki.server());
-    for (bytes, accepted) in [(28_000, true), (33_000, false)] {
+    for (bytes, accepted) in [(14_000, true), (17_000, false)] {
         let mut params = device();
         let filler = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 2], vec![0; bytes]);
         params.custom_extensions.push(filler);

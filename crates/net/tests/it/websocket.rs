@@ -65,8 +65,12 @@ impl Server {
 
     /// A WebSocket with a session.
     async fn session(&self) -> Socket {
+        self.session_of("device").await
+    }
+
+    async fn session_of(&self, client_id: &str) -> Socket {
         let mut socket = self.socket().await;
-        socket.send_packets(&[Packet::Connect(connect("device"))]).await;
+        socket.send_packets(&[Packet::Connect(connect(client_id))]).await;
         assert_eq!(socket.packets().await, [conn_ack(ConnectReturnCode::Accepted)]);
         socket
     }
@@ -247,7 +251,7 @@ async fn a_client_need_not_wait_for_the_handshake() {
 #[tokio::test]
 async fn large_packets_pass_up_to_the_limit() {
     let server = Server::start(Limits::default());
-    let mut socket = server.session().await;
+    let mut socket = server.session_of("can-prove").await;
     let payload: &str = "x".repeat(100_000).leak();
     socket.send_packets(&[publish("echo", Some(1), payload)]).await;
     let mut reply = BytesMut::new();
@@ -259,13 +263,19 @@ async fn large_packets_pass_up_to_the_limit() {
     assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(Packet::PubAck(1)));
     assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(publish("reply", Some(1), payload)));
 
+    // Without a proof the connection ends, before the whole message has come.
+    let mut stranger = server.session_of("stranger").await;
+    stranger.stream.write_all(&header(FIN | BINARY, 100_000)).await.unwrap();
+    stranger.stream.write_all(&vec![0; 20_000]).await.unwrap();
+    stranger.expect_close(1000).await;
+
     // One byte more than a packet may have: refused when it is announced, at once or in parts.
     let limit = Limits::default().mqtt.max_packet;
-    let mut whole = server.session().await;
+    let mut whole = server.session_of("can-prove").await;
     whole.stream.write_all(&header(FIN | BINARY, limit + 1)).await.unwrap();
     whole.stream.write_all(&[0; 4]).await.unwrap();
     whole.expect_close(1009).await;
-    let mut parts = server.session().await;
+    let mut parts = server.session_of("can-prove").await;
     parts.send(BINARY, &vec![0; limit]).await;
     parts.send(FIN | CONTINUATION, &[0]).await;
     parts.expect_close(1009).await;

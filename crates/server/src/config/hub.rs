@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use model::HubName;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{ListenConfig, Secret};
+use super::{ListenConfig, ProxyConfig, Secret};
 
 /// One embedded hub: a small IoT hub with its own listeners and its own database.
 #[derive(Debug, Clone, Deserialize)]
@@ -22,6 +22,9 @@ pub struct EmbeddedHubConfig {
     pub mqtts: SocketAddr,
     /// Where its devices connect over AMQP.
     pub amqps: SocketAddr,
+    /// The proxies in front of each listener.
+    #[serde(default)]
+    pub proxy: ProxyConfig,
     /// The key of its policy `iothubowner`.
     pub owner_key: Secret,
 }
@@ -29,7 +32,7 @@ pub struct EmbeddedHubConfig {
 impl EmbeddedHubConfig {
     /// Where it listens.
     pub fn listen(&self) -> ListenConfig {
-        ListenConfig { https: self.https, mqtts: self.mqtts, amqps: self.amqps }
+        ListenConfig { https: self.https, mqtts: self.mqtts, amqps: self.amqps, proxy: self.proxy.clone() }
     }
 }
 

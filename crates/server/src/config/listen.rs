@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use device_api::{FirstReply, Timing};
-use net::Limits;
+use ipnetwork::IpNetwork;
+use net::{Limits, Reserved};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Where the endpoints listen. SDKs dial the standard ports and no others.
@@ -16,12 +17,28 @@ pub struct ListenConfig {
     pub mqtts: SocketAddr,
     /// Device provisioning endpoint over AMQP.
     pub amqps: SocketAddr,
+    /// The proxies in front of each listener.
+    pub proxy: ProxyConfig,
+}
+
+/// Load balancers that name their clients by the PROXY protocol, version 1 or 2. It is required of connections from these
+/// networks, and not taken from others.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyConfig {
+    /// In front of HTTPS.
+    pub https: Vec<IpNetwork>,
+    /// In front of MQTT.
+    pub mqtts: Vec<IpNetwork>,
+    /// In front of AMQP.
+    pub amqps: Vec<IpNetwork>,
 }
 
 impl Default for ListenConfig {
     fn default() -> Self {
         let on_port = |port| ([0, 0, 0, 0], port).into();
-        ListenConfig { https: on_port(443), mqtts: on_port(8883), amqps: on_port(5671) }
+        let proxy = ProxyConfig::default();
+        ListenConfig { https: on_port(443), mqtts: on_port(8883), amqps: on_port(5671), proxy }
     }
 }
 
@@ -105,10 +122,18 @@ pub struct LimitsConfig {
     /// Connections open at once over all listeners, those of embedded hubs included.
     #[serde(deserialize_with = "within::<1, 1_000_000, _>")]
     pub max_connections: u32,
-    /// Of these, how many may come from one address (IPv6: one network of 64 bits). Default: half of them. Raise it where
-    /// a proxy or an address translator stands in front of the whole fleet.
-    #[serde(deserialize_with = "given_within::<1, 1_000_000, _>")]
-    pub max_connections_per_address: Option<u32>,
+    /// Of one address (IPv6: one network of 64 bits), how many may be unproven, refusals of the last minute included.
+    /// Default: half of `max_connections`. Connections with an accepted request are not counted.
+    #[serde(alias = "max_connections_per_address", deserialize_with = "given_within::<1, 1_000_000, _>")]
+    pub max_unproven_per_address: Option<u32>,
+    /// Places that are kept free.
+    pub reserved: ReservedConfig,
+    /// From the start of a connection to its first accepted request; until then it is unproven.
+    #[serde(deserialize_with = "within::<5, 600, _>")]
+    pub unproven_lifetime_secs: u32,
+    /// From the first byte to the last of a packet, frame, message or body.
+    #[serde(deserialize_with = "within::<1, 600, _>")]
+    pub packet_timeout_secs: u32,
     /// From the start of a connection to the end of its TLS handshake.
     #[serde(deserialize_with = "within::<1, 300, _>")]
     pub handshake_timeout_secs: u32,
@@ -129,11 +154,28 @@ pub struct LimitsConfig {
     pub shutdown_grace_secs: u32,
 }
 
+/// Places for connections that are kept free, so that no kind of connection takes all of them.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReservedConfig {
+    /// For connections without an accepted request yet. Default: a tenth of `max_connections`.
+    pub unproven: Option<u32>,
+    /// For devices at the provisioning endpoint. Default: a fifth.
+    pub provisioning: Option<u32>,
+    /// For operators. Default: a fiftieth.
+    pub operations: Option<u32>,
+    /// For embedded hubs. Default: a fifth.
+    pub hubs: Option<u32>,
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         LimitsConfig {
             max_connections: 50_000,
-            max_connections_per_address: None,
+            max_unproven_per_address: None,
+            reserved: ReservedConfig::default(),
+            unproven_lifetime_secs: 45,
+            packet_timeout_secs: 60,
             handshake_timeout_secs: 15,
             header_timeout_secs: 15,
             http_idle_timeout_secs: 330,
@@ -148,15 +190,24 @@ impl LimitsConfig {
     /// As the listeners want it.
     pub fn limits(&self) -> Limits {
         let seconds = |number: u32| Duration::from_secs(u64::from(number));
+        let places = |number: Option<u32>| number.map(|number| number as usize);
         let mut limits = Limits {
             max_connections: self.max_connections as usize,
-            max_connections_per_address: self.max_connections_per_address.map(|most| most as usize),
+            max_unproven_per_address: places(self.max_unproven_per_address),
+            reserved: Reserved {
+                unproven: places(self.reserved.unproven),
+                provisioning: places(self.reserved.provisioning),
+                operations: places(self.reserved.operations),
+                hubs: places(self.reserved.hubs),
+            },
+            packet_timeout: seconds(self.packet_timeout_secs),
             handshake_timeout: seconds(self.handshake_timeout_secs),
             header_timeout: seconds(self.header_timeout_secs),
             http_idle_timeout: seconds(self.http_idle_timeout_secs),
             shutdown_grace: seconds(self.shutdown_grace_secs),
             ..Limits::default()
         };
+        limits.unproven.lifetime = seconds(self.unproven_lifetime_secs);
         limits.mqtt.connect_timeout = limits.header_timeout;
         limits.mqtt.idle_timeout = seconds(self.mqtt_idle_timeout_secs);
         limits.amqp.idle_timeout = seconds(self.amqp_idle_timeout_secs);

@@ -18,7 +18,9 @@ pub use hub::EmbeddedHubConfig;
 pub use instance::{AccessPolicyConfig, InstanceConfig};
 pub use latency::{LatencyConfig, LatencySources};
 pub use link::{LinkTarget, LinkedHubConfig, RemoteHubConfig};
-pub use listen::{DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, TlsIdentityConfig};
+pub use listen::{
+    DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, ProxyConfig, ReservedConfig, TlsIdentityConfig,
+};
 pub use secret::Secret;
 pub use webhook::WebhookConfig;
 

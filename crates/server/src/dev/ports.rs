@@ -57,7 +57,12 @@ fn bind_all(ports: DevPorts, device: Ipv4Addr, hubs: &[Ipv4Addr]) -> anyhow::Res
     let bind = |address: Ipv4Addr| {
         let on_port = |port| (address, port).into();
         let DevPorts { https, mqtts, amqps } = ports;
-        Sockets::bind(&ListenConfig { https: on_port(https), mqtts: on_port(mqtts), amqps: on_port(amqps) })
+        Sockets::bind(&ListenConfig {
+            https: on_port(https),
+            mqtts: on_port(mqtts),
+            amqps: on_port(amqps),
+            ..ListenConfig::default()
+        })
     };
     let hubs = hubs.iter().map(|address| bind(*address)).collect::<anyhow::Result<_>>()?;
     Ok(Taken { ports, device: bind(device)?, hubs })

@@ -16,7 +16,7 @@ use axum::{
 };
 use device_api::{DeviceApi, Outcome};
 use model::{Authorities, CaCertificate, Day, Instance, OperationKind};
-use net::{Gate, Limits, Transport};
+use net::{Gate, Limits, Purpose, Refused, Reserved, Transport};
 use provisioning::{
     Error, Provisioning, RecordKind,
     link::Link,
@@ -57,8 +57,10 @@ pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
 
 /// A gate for the listener of its own.
 pub(crate) fn gate(limits: &Limits) -> Gate {
-    let limits =
-        Limits { max_connections: MAX_CONNECTIONS, max_connections_per_address: None, ..limits.clone() };
+    let mut limits = Limits { max_connections: MAX_CONNECTIONS, ..limits.clone() };
+    (limits.max_unproven_per_address, limits.reserved) = (None, Reserved::default());
+    // Whoever reads metrics shows nothing, so that no connection is ever proven.
+    limits.unproven.lifetime = limits.http_idle_timeout;
     Gate::new(limits)
 }
 
@@ -129,6 +131,18 @@ impl Metrics {
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {
             open.sample(&[("transport", transport.name())], self.gate.open(transport));
+        }
+        let help = "Connections of which no request has been accepted yet, those of embedded hubs included.";
+        text.family(Kind::Gauge, "muster_connections_unproven", help).sample(&[], self.gate.unproven());
+        let help = "Connections of which a service has accepted a request.";
+        let mut proven = text.family(Kind::Gauge, "muster_connections_proven", help);
+        for service in Purpose::ALL {
+            proven.sample(&[("service", service.name())], self.gate.proven(service));
+        }
+        let help = "Connections that were closed before a service judged them.";
+        let mut refused = text.family(Kind::Counter, "muster_connections_refused_total", help);
+        for reason in Refused::ALL {
+            refused.sample(&[("reason", reason.name())], self.gate.refused(reason));
         }
         let help =
             "Places for connections that are free, over all listeners, those of embedded hubs included.";

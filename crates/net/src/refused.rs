@@ -1,0 +1,185 @@
+//! Why connections are refused below the services: by reason.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustls::{CertificateError, PeerIncompatible};
+
+use crate::proxy::ProxyError;
+use crate::tls::ChainRefusal;
+
+/// Why a connection is closed before a service has judged it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The address has too many unproven connections and refusals.
+    #[error("the address has too many unproven connections and refusals")]
+    AddressLimit,
+    /// Every place is taken, and no connection may be evicted for this one.
+    #[error("every place is taken")]
+    NoPlace,
+    /// Its place went to a new connection.
+    #[error("its place went to a new connection")]
+    Evicted,
+    /// No request of it was accepted in time.
+    #[error("no request was accepted in time")]
+    Unproven,
+    /// It came from a proxy without a PROXY header, or with one that cannot be read.
+    #[error("no PROXY header, or a malformed one")]
+    ProxyHeader,
+    /// The handshake took too long.
+    #[error("the handshake took too long")]
+    HandshakeTimeout,
+    /// The client left during the handshake.
+    #[error("the client left during the handshake")]
+    Left,
+    /// The client ended the handshake with an alert, for example because it does not trust the server's CA.
+    #[error("the client ended the handshake")]
+    ClientAlert,
+    /// What came is no TLS handshake, or breaks its rules.
+    #[error("what came is no TLS handshake")]
+    NotTls,
+    /// Client and server have no TLS version in common.
+    #[error("no TLS version in common")]
+    NoCommonVersion,
+    /// Client and server have no cipher suite, or no group for the key exchange, in common.
+    #[error("no cipher suite or group in common")]
+    NoCommonSuite,
+    /// The client takes no signature that the server's certificates can make, or the other way round.
+    #[error("no signature scheme in common")]
+    NoCommonSignature,
+    /// The client's certificate chain has too many certificates or bytes.
+    #[error("the client's certificate chain is too long")]
+    ChainTooLong,
+    /// The client's key is too short.
+    #[error("the client's key is too weak")]
+    WeakKey,
+    /// The client's certificate cannot be read.
+    #[error("the client's certificate cannot be read")]
+    BadCertificate,
+    /// The client did not prove that it holds the key of its certificate.
+    #[error("the client did not prove that it holds its key")]
+    BadSignature,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Refused; 16] = [
+        Refused::AddressLimit,
+        Refused::NoPlace,
+        Refused::Evicted,
+        Refused::Unproven,
+        Refused::ProxyHeader,
+        Refused::HandshakeTimeout,
+        Refused::Left,
+        Refused::ClientAlert,
+        Refused::NotTls,
+        Refused::NoCommonVersion,
+        Refused::NoCommonSuite,
+        Refused::NoCommonSignature,
+        Refused::ChainTooLong,
+        Refused::WeakKey,
+        Refused::BadCertificate,
+        Refused::BadSignature,
+    ];
+
+    /// Its name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::AddressLimit => "address-limit",
+            Refused::NoPlace => "no-place",
+            Refused::Evicted => "evicted",
+            Refused::Unproven => "unproven",
+            Refused::ProxyHeader => "proxy-header",
+            Refused::HandshakeTimeout => "handshake-timeout",
+            Refused::Left => "left",
+            Refused::ClientAlert => "client-alert",
+            Refused::NotTls => "not-tls",
+            Refused::NoCommonVersion => "no-common-version",
+            Refused::NoCommonSuite => "no-common-suite",
+            Refused::NoCommonSignature => "no-common-signature",
+            Refused::ChainTooLong => "chain-too-long",
+            Refused::WeakKey => "weak-key",
+            Refused::BadCertificate => "bad-certificate",
+            Refused::BadSignature => "bad-signature",
+        }
+    }
+
+    /// The reason behind an error before or during the handshake.
+    pub(crate) fn of(error: &io::Error) -> Refused {
+        let Some(inner) = error.get_ref() else { return Refused::Left };
+        if let Some(reason) = inner.downcast_ref::<Refused>() {
+            *reason
+        } else if inner.is::<ProxyError>() {
+            Refused::ProxyHeader
+        } else if inner.is::<HandshakeTooLong>() {
+            Refused::ChainTooLong
+        } else if let Some(error) = inner.downcast_ref::<rustls::Error>() {
+            Refused::of_tls(error)
+        } else {
+            Refused::Left
+        }
+    }
+
+    fn of_tls(error: &rustls::Error) -> Refused {
+        match error {
+            rustls::Error::AlertReceived(_) => Refused::ClientAlert,
+            rustls::Error::PeerIncompatible(reason) => Refused::of_incompatible(reason),
+            rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Refused::BadSignature,
+            rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+                match other.0.downcast_ref::<ChainRefusal>() {
+                    Some(ChainRefusal::TooLong { .. }) => Refused::ChainTooLong,
+                    Some(ChainRefusal::WeakKey { .. }) => Refused::WeakKey,
+                    None => Refused::BadCertificate,
+                }
+            }
+            rustls::Error::InvalidCertificate(_) => Refused::BadCertificate,
+            _ => Refused::NotTls,
+        }
+    }
+
+    fn of_incompatible(reason: &PeerIncompatible) -> Refused {
+        match reason {
+            PeerIncompatible::NoSignatureSchemesInCommon
+            | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
+            | PeerIncompatible::SignatureAlgorithmsExtensionRequired => Refused::NoCommonSignature,
+            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered
+            | PeerIncompatible::Tls12NotOfferedOrEnabled
+            | PeerIncompatible::Tls13RequiredForQuic => Refused::NoCommonVersion,
+            _ => Refused::NoCommonSuite,
+        }
+    }
+}
+
+/// The client sent more for its handshake than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("the client sent too much for a handshake")]
+pub(crate) struct HandshakeTooLong;
+
+/// How many connections were refused, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedCounts([AtomicU64; Refused::ALL.len()]);
+
+impl RefusedCounts {
+    pub(crate) fn count(&self, reason: Refused) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, reason: Refused) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_place_and_name() {
+        let names: std::collections::HashSet<_> = Refused::ALL.map(Refused::name).into_iter().collect();
+        assert_eq!(names.len(), Refused::ALL.len());
+        for (index, reason) in Refused::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

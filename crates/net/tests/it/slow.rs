@@ -1,0 +1,220 @@
+//! Slow clients, as a generated table: each transport's first exchange, cut at many places, after which the client is silent
+//! or goes on byte by byte. An unproven one is gone when its life is over, whatever it does; a proven one must finish each
+//! packet in time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::{get, post};
+use bytes::BytesMut;
+use net::{
+    CancellationToken, Gate, Limits, Peer, Purpose, Refused, Site, UnprovenLimits, serve_amqp, serve_https,
+    serve_mqtt,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use wire::mqtt::{Connect, Packet, encode};
+
+use crate::amqp_parts;
+use crate::mqtt_parts::{Noting, connect as mqtt_connect, publish};
+use crate::pki::{Pki, connect, listen};
+
+const LIFETIME: Duration = Duration::from_secs(3);
+const PACKET: Duration = Duration::from_secs(1);
+/// Scheduling of several hundred connections on a busy machine.
+const SLACK: Duration = Duration::from_secs(4);
+
+/// Where the transports are served.
+struct Server {
+    pki: Pki,
+    https: SocketAddr,
+    mqtt: SocketAddr,
+    amqp: SocketAddr,
+    gate: Gate,
+}
+
+impl Server {
+    fn start(lifetime: Duration) -> Server {
+        let unproven = UnprovenLimits { lifetime, ..UnprovenLimits::default() };
+        // Only what is tested here shall end a connection.
+        let mut limits = Limits { unproven, packet_timeout: PACKET, ..Limits::default() };
+        let long = Duration::from_secs(600);
+        limits.handshake_timeout = LIFETIME;
+        (limits.header_timeout, limits.mqtt.connect_timeout, limits.amqp.login_timeout) = (long, long, long);
+        let (pki, gate, token) = (Pki::new(), Gate::new(limits), CancellationToken::new());
+        let [(https, https_addr), (mqtt, mqtt_addr), (amqp, amqp_addr)] = [listen(), listen(), listen()];
+        let noting = || Arc::new(Noting(Arc::default()));
+        let noting_amqp = || Arc::new(amqp_parts::Noting(Arc::default()));
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
+            .route(
+                "/prove",
+                get(async |peer: axum::Extension<Peer>| peer.standing.mark_proven(Purpose::Operations)),
+            );
+        let site = Site { router, mqtt: Some(noting()), amqp: Some(noting_amqp()) };
+        tokio::spawn(serve_https(https, pki.server(), site, gate.clone(), token.clone()));
+        tokio::spawn(serve_mqtt(mqtt, pki.server(), noting(), gate.clone(), token.clone()));
+        tokio::spawn(serve_amqp(amqp, pki.server(), noting_amqp(), gate.clone(), token));
+        Server { pki, https: https_addr, mqtt: mqtt_addr, amqp: amqp_addr, gate }
+    }
+
+    /// What a client of each transport sends first, and where.
+    fn exchanges(&self, client_id: &str) -> Vec<(&'static str, SocketAddr, Vec<u8>)> {
+        let mqtt = mqtt(client_id);
+        let amqp = amqp();
+        let https = b"POST /length HTTP/1.1\r\nhost: localhost\r\ncontent-length: 30\r\n\r\n012345678901234567890123456789";
+        vec![
+            ("https", self.https, https.to_vec()),
+            ("mqtt", self.mqtt, mqtt.clone()),
+            ("amqp", self.amqp, amqp.clone()),
+            ("mqtt-ws", self.https, over_websocket("mqtt", &mqtt)),
+            ("amqp-ws", self.https, over_websocket("AMQPWSB10", &amqp)),
+        ]
+    }
+}
+
+/// CONNECT, and a message that is not acknowledged as long as it is not complete.
+fn mqtt(client_id: &str) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    let connect = Connect { keep_alive_secs: u16::MAX, ..mqtt_connect(client_id) };
+    encode(&Packet::Connect(connect), &mut bytes).unwrap();
+    encode(&publish("topic", Some(1), "a payload of some length"), &mut bytes).unwrap();
+    bytes.to_vec()
+}
+
+/// From the protocol header to a message, without SASL.
+fn amqp() -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    wire::amqp::encode_protocol(wire::amqp::Protocol::Amqp, &mut bytes);
+    let attach = amqp_parts::attach(0, wire::amqp::Role::Sender, "in");
+    let sent =
+        [amqp_parts::open(), amqp_parts::begin(), attach, amqp_parts::send(0, "a body of some length")];
+    bytes.extend_from_slice(&amqp_parts::encoded(sent));
+    bytes.to_vec()
+}
+
+/// The bytes in one masked message, after the handshake.
+fn over_websocket(protocol: &str, bytes: &[u8]) -> Vec<u8> {
+    let handshake = format!(
+        "GET /$iothub/websocket HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: {protocol}\r\n\r\n"
+    );
+    let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    // A mask of zeros changes nothing.
+    [handshake.as_bytes(), &[0x82, 0x80 | 126], &length, &[0; 4], bytes].concat()
+}
+
+/// Sends `bytes` up to `cut`, then is silent or drips on, until the server closes; returns how long that took.
+async fn closed_after(
+    server: &Server,
+    addr: SocketAddr,
+    bytes: &[u8],
+    cut: usize,
+    drips: bool,
+) -> Option<Duration> {
+    let began = Instant::now();
+    let mut stream = connect(addr, server.pki.client(None)).await.ok()?;
+    stream.write_all(&bytes[..cut]).await.ok()?;
+    let (mut read, mut write) = tokio::io::split(stream);
+    let dripping = async {
+        // Slow enough never to finish in time, fast enough that silence alone would not end it.
+        for byte in bytes[cut..].iter().chain(std::iter::repeat(&0)).take(200) {
+            sleep(Duration::from_millis(250)).await;
+            if !drips || write.write_all(&[*byte]).await.is_err() || write.flush().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut sink = Vec::new();
+    let end = async {
+        tokio::select! {
+            _ = read.read_to_end(&mut sink) => {}
+            () = dripping => {}
+        }
+    };
+    timeout(LIFETIME + SLACK, end).await.ok().map(|()| began.elapsed())
+}
+
+/// At most this many places to cut at, spread over the bytes.
+fn cuts(length: usize, most: usize) -> impl Iterator<Item = usize> {
+    (0..=most).map(move |number| length * number / most)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_an_unproven_client_does_it_is_gone_when_its_life_is_over() {
+    let server = Arc::new(Server::start(LIFETIME));
+    let mut clients = JoinSet::new();
+    for (transport, addr, bytes) in server.exchanges("device") {
+        let bytes = Arc::new(bytes);
+        for (cut, drips) in cuts(bytes.len(), 12).flat_map(|cut| [(cut, false), (cut, true)]) {
+            let (server, bytes) = (Arc::clone(&server), Arc::clone(&bytes));
+            clients.spawn(async move {
+                let closed = closed_after(&server, addr, &bytes, cut, drips).await;
+                closed
+                    .ok_or(format!("{transport}: open after {cut} of {} bytes, drips: {drips}", bytes.len()))
+            });
+        }
+    }
+    sleep(LIFETIME / 2).await;
+    let mut honest =
+        connect(server.https, server.pki.client(None)).await.expect("meanwhile others are served");
+    honest.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    honest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    let open: Vec<String> = clients.join_all().await.into_iter().filter_map(Result::err).collect();
+    assert!(open.is_empty(), "{open:#?}");
+    assert!(server.gate.refused(Refused::Unproven) >= 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_that_a_client_does_not_finish_ends_even_a_proven_connection() {
+    let server = Arc::new(Server::start(Duration::from_secs(600)));
+    let mut clients = JoinSet::new();
+    let prove = b"GET /prove HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for (transport, addr, bytes) in server.exchanges("proven") {
+        let bytes = if transport == "https" { [prove, &bytes[..]].concat() } else { bytes };
+        // Within the last packet, message or body.
+        for (missing, drips) in [(1, false), (20, false), (20, true)] {
+            let (server, bytes) = (Arc::clone(&server), bytes.clone());
+            clients.spawn(async move {
+                let closed = closed_after(&server, addr, &bytes, bytes.len() - missing, drips).await;
+                let closed = closed.filter(|after| *after >= PACKET);
+                closed.ok_or(format!(
+                    "{transport}: open, or closed too early, without the last {missing}, {drips}"
+                ))
+            });
+        }
+    }
+    let open: Vec<String> = clients.join_all().await.into_iter().filter_map(Result::err).collect();
+    assert!(open.is_empty(), "{open:#?}");
+}
+
+/// An AMQP message in several transfers is one packet: empty frames in between do not keep it.
+#[tokio::test]
+async fn a_message_in_parts_has_a_deadline() {
+    let server = Server::start(Duration::from_secs(600));
+    let mut client = amqp_parts::Client::new(connect(server.amqp, server.pki.client(None)).await.unwrap());
+    client.enter().await;
+    let part = wire::amqp::Transfer { more: true, ..amqp_parts::transfer(0, "a part") };
+    client.send([wire::amqp::Performative::Transfer(part)]).await;
+    let began = Instant::now();
+    let heartbeats = async {
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            assert!(began.elapsed() < PACKET + SLACK, "heartbeats keep half a message");
+        }
+    };
+    let detached = tokio::select! {
+        answer = client.receive() => answer,
+        () = heartbeats => None,
+    };
+    assert!(matches!(detached, Some(wire::amqp::Performative::Detach(_))), "{detached:?}");
+    assert!(began.elapsed() >= PACKET);
+}
