@@ -1,0 +1,162 @@
+"""HAProxy in front of `muster serve`, which forwards TLS and names its clients by the PROXY protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import pathlib
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+
+import muster_dev
+import pki
+import pytest
+
+KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
+DIRECT, METRICS = 18545, 19101
+# By the version of the protocol that the frontend's server line asks for.
+FRONTENDS = {"send-proxy": 18551, "send-proxy-v2": 18552}
+CLIENT = "127.0.0.9"
+START_SECONDS = 60
+# Several health checks by each server line.
+CHECKED_SECONDS = 2
+
+CONFIGURATION = f"""
+data_dir = "data"
+[listen]
+https = "127.0.0.1:{DIRECT}"
+mqtts = "127.0.0.1:18985"
+amqps = "127.0.0.1:15775"
+[listen.proxy]
+https = ["127.0.0.1"]
+[metrics]
+listen = "127.0.0.1:{METRICS}"
+[[tls]]
+certificate = "CHAIN"
+key = "KEY"
+[[instance]]
+name = "plant"
+id_scope = "0neAAAAAAAA"
+service_hosts = ["localhost"]
+[[instance.access_policy]]
+name = "owner"
+primary_key = "{KEY}"
+secondary_key = "{KEY}"
+rights = "ServiceConfig"
+"""
+
+HAPROXY = """
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+"""
+
+
+def haproxy() -> str:
+    """The program, which Debian does not put on every user's path."""
+    return shutil.which("haproxy") or "/usr/sbin/haproxy"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Muster with its log in a file, and HAProxy in front."""
+    directory: pathlib.Path = tmp_path_factory.mktemp("haproxy")
+    chain, key = pki.self_signed("localhost").write(directory)
+    (directory / "muster.toml").write_text(CONFIGURATION.replace("CHAIN", chain).replace('"KEY"', f'"{key}"'))
+    sections = [HAPROXY]
+    for option, port in FRONTENDS.items():
+        # The check has no options: it connects, sends a header of its own and closes.
+        sections.append(f"listen {option}\n    bind 127.0.0.1:{port}\n")
+        sections.append(f"    server muster 127.0.0.1:{DIRECT} {option} check inter 200ms\n")
+    (directory / "haproxy.cfg").write_text("".join(sections))
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context((directory / "log").open("w"))
+        command = [str(muster_dev.binary()), "serve", "--config", "muster.toml", "--log", "info"]
+        stack.enter_context(running(command, directory, log))
+        wait_for(METRICS)
+        stack.enter_context(running([haproxy(), "-db", "-f", "haproxy.cfg"], directory, subprocess.DEVNULL))
+        for port in FRONTENDS.values():
+            wait_for(port)
+        yield directory / "log"
+
+
+@contextlib.contextmanager
+def running(command, directory, log):
+    """A program until the end of the tests."""
+    process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+
+
+def wait_for(port: int) -> None:
+    """Waits until somebody listens."""
+    patience = time.monotonic() + START_SECONDS
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        assert time.monotonic() < patience, f"nobody listens on {port}"
+        time.sleep(0.1)
+
+
+def refused_registration(port: int, source: str) -> int:
+    """Sends a register call of a stranger from an address of its own; the log tells who was refused."""
+    context = ssl._create_unverified_context()  # the certificate is of this test
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=30, context=context, source_address=(source, 0)
+    )
+    try:
+        connection.request("PUT", "/0neAAAAAAAA/registrations/stranger/register?api-version=2021-06-01", body=b"{}")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def refusals() -> dict[str, float]:
+    """Refused connections by reason."""
+    connection = http.client.HTTPConnection("127.0.0.1", METRICS, timeout=30)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return dict(
+        (reason, float(count))
+        for reason, count in re.findall(r'^muster_connections_refused_total\{reason="(.*)"\} (\d+)$', text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("option", FRONTENDS)
+def test_the_client_is_seen_through_the_proxy(served, option):
+    before = served.read_text().count(CLIENT)
+    assert refused_registration(FRONTENDS[option], CLIENT) == 401
+    # Beside the proxy nothing is taken for a header, and none is wanted.
+    assert refused_registration(DIRECT, "127.0.0.8") == 401
+    patience = time.monotonic() + 10
+    while served.read_text().count(CLIENT) == before:
+        assert time.monotonic() < patience, served.read_text()
+        time.sleep(0.1)
+    assert "127.0.0.8" in served.read_text()
+
+
+def test_health_checks_are_no_refusals(served):
+    before = refusals()
+    time.sleep(CHECKED_SECONDS)
+    assert refusals() == before
+    assert not any(before.values()), before
+    assert "connection refused" not in served.read_text()
+
+
+def test_the_header_is_required_of_the_proxy(served):
+    with pytest.raises(OSError):
+        refused_registration(DIRECT, "127.0.0.1")
+    assert refusals()["proxy-header"] == 1
+    assert re.search(r"connection refused .*reason=proxy-header", served.read_text())
