@@ -94,7 +94,7 @@ impl DeviceApi {
         let tpm = asked.tpm.map(presented_tpm).transpose()?;
         let request = RegisterRequest {
             registration_id: caller.registration_id.clone(),
-            evidence: Evidence { tpm, ..caller.evidence.clone() },
+            evidence: Evidence { tpm: tpm.or(caller.evidence.tpm.clone()), ..caller.evidence.clone() },
             payload: asked.payload,
             address: Some(caller.address),
             without_policy: if caller.api_version.is_sticky() {

@@ -81,7 +81,8 @@ pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDr
 pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
 pub use peer_text::PeerText;
 pub use registration::{
-    Assignment, AttestedBy, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus, TpmHandover,
+    Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus,
+    TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation::{Crl, CrlError, RevocationList, Revoked};

@@ -84,6 +84,18 @@ pub struct TpmHandover {
     pub identity: TpmIdentity,
     /// The keys that the hub knows. The device gets the primary one.
     pub hub_keys: SymmetricKeyPair,
+    /// The challenge that it proved itself by. It registers nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
+}
+
+/// One challenge to the TPM of a registration. What is inside follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// How many were used before.
+    pub number: u64,
+    /// The quarter of an hour in which it was issued, counted from 1970 on.
+    pub period: i64,
 }
 
 /// Where a registration stands.

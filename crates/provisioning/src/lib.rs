@@ -21,12 +21,12 @@ pub mod register;
 
 use std::sync::Arc;
 
-use attest::tpm::Challenges;
+use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
 use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
 
-/// The verbs, over the ports that they need, the challenges that are open, the refusals not yet written, and what came of
+/// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
 /// fetching revocation lists.
 pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
@@ -35,7 +35,7 @@ pub struct Provisioning {
     pub(crate) surroundings: Arc<dyn Surroundings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    pub(crate) challenges: Challenges,
+    pub(crate) named_keys: NamedKeys,
     pub(crate) refused: register::Waiting,
     pub(crate) fetches: authorities::Fetches,
 }
@@ -67,7 +67,7 @@ impl Provisioning {
             surroundings,
             clock,
             entropy,
-            challenges: Challenges::default(),
+            named_keys: NamedKeys::default(),
             refused: register::Waiting::default(),
             fetches: authorities::Fetches::default(),
         }

@@ -20,7 +20,10 @@ use net::{
     Peer, Purpose, Transport,
     amqp::{SaslExchange, SaslStep},
 };
-use provisioning::{Error, attest::tpm::PresentedTpm};
+use provisioning::{
+    Error,
+    attest::{Evidence, tpm::PresentedTpm},
+};
 use wire::{amqp::SaslCode, device::DeviceAddress};
 
 use super::{
@@ -65,13 +68,14 @@ struct Named {
 
 /// Waits to be asked for the second half of the blob.
 struct Halfway {
-    login: Login,
+    challenged: Challenged,
     rest: Bytes,
 }
 
-/// Waits for the token.
+/// Waits for the token, which must be by the TPM that was challenged.
 struct Challenged {
     login: Login,
+    tpm: PresentedTpm,
 }
 
 #[async_trait]
@@ -81,12 +85,13 @@ impl SaslExchange for Named {
         let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
         let Some(Ok(storage_root_key)) = key else { return turned_away(&login.api, login.transport) };
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
-        match login.api.challenge(&login.address, tpm).await {
+        match login.api.challenge(&login.address, tpm.clone()).await {
             Ok(blob) => {
                 login.api.tally.count(login.transport, Outcome::Challenged);
                 let (first, second) = blob.split_at(blob.len() / 2);
                 let rest = half(SECOND_HALF, second);
-                SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { login, rest }))
+                let challenged = Challenged { login, tpm };
+                SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { challenged, rest }))
             }
             Err(error) => login.refused(&error),
         }
@@ -96,16 +101,16 @@ impl SaslExchange for Named {
 #[async_trait]
 impl SaslExchange for Halfway {
     async fn respond(self: Box<Self>, _response: Bytes) -> SaslStep {
-        let Halfway { login, rest } = *self;
-        SaslStep::Challenge(rest, Box::new(Challenged { login }))
+        let Halfway { challenged, rest } = *self;
+        SaslStep::Challenge(rest, Box::new(challenged))
     }
 }
 
 #[async_trait]
 impl SaslExchange for Challenged {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
-        let Challenged { login } = *self;
-        match login.shown(response.strip_prefix(&[0]).unwrap_or_default()).await {
+        let Challenged { login, tpm } = *self;
+        match login.shown(response.strip_prefix(&[0]).unwrap_or_default(), tpm).await {
             Ok(shown) => SaslStep::Welcome(Box::new(Connection::new(login.api, shown))),
             Err(error) => login.refused(&error),
         }
@@ -114,8 +119,8 @@ impl SaslExchange for Challenged {
 
 impl Login {
     /// What a token shows that proves the device to be who it says.
-    async fn shown(&self, token: &[u8]) -> Result<Shown, CallError> {
-        let evidence = evidence(&self.peer, Some(token))?;
+    async fn shown(&self, token: &[u8], tpm: PresentedTpm) -> Result<Shown, CallError> {
+        let evidence = Evidence { tpm: Some(tpm), ..evidence(&self.peer, Some(token))? };
         self.api.is_proved(&self.address, &evidence).await?;
         self.peer.standing.mark_proven(Purpose::Provisioning);
         Ok(Shown::new(Some(self.address.clone()), evidence, &self.peer, self.transport))

@@ -181,10 +181,12 @@ async fn who_does_not_open_the_challenge_is_not_let_in() {
     let world = World::new(IN_TIME).await;
     let (tpm, thief) = (enrolled(&world, Kind::P256).await, SoftTpm::new(Kind::P256, Kind::P256));
 
-    let mut sasl = Sasl::begin(world.dial_amqps(None).await, first(&thief)).await;
-    sasl.asked().await;
-    sasl.respond(thief.identity().storage_root_key.as_bytes()).await;
-    assert_eq!(sasl.over().await, SaslCode::Auth, "another TPM");
+    for id in [ID, "unknown"] {
+        let mut sasl = Sasl::begin(world.dial_amqps(None).await, first_of(SCOPE, id, &thief)).await;
+        let key = sasl.opened(&thief).await.unwrap();
+        sasl.respond(Device::new(SCOPE, id, key).token().as_bytes()).await;
+        assert_eq!(sasl.over().await, SaslCode::Auth, "another TPM as {id}");
+    }
 
     for (case, key) in [("no token", None), ("another key", Some(sample::key(1)))] {
         let mut sasl = Sasl::begin(world.dial_amqps(None).await, first(&tpm)).await;

@@ -38,8 +38,10 @@ pub async fn challenged(
             let mut sasl = Sasl::begin(stream, first_of(&device.scope, &tpm.name, &tpm.tpm)).await;
             let device = device.with_key(sasl.opened(&tpm.tpm).await.map_err(TurnedAway::Silently)?);
             sasl.respond(device.token().as_bytes()).await;
-            assert_eq!(sasl.over().await, SaslCode::Ok, "{}", tpm.name);
-            return Ok(Line::let_in(sasl.stream, &device).await);
+            return match sasl.over().await {
+                SaslCode::Ok => Ok(Line::let_in(sasl.stream, &device).await),
+                code => Err(TurnedAway::Silently(code)),
+            };
         }
     };
     Ok(Line::open(world, transport, &device.with_key(key), None).await)

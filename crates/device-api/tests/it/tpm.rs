@@ -141,9 +141,15 @@ async fn what_is_refused_says_what_to_do_only_to_who_holds_a_token() {
     let unknown = device.without_key().token();
     let reply = put(&world, &device, &device.body(), Some(unknown)).await;
     reply.check_error("a token before a challenge", 401_002);
-    assert!(reply.json()["message"].as_str().unwrap().contains("ask for a new one"), "{}", reply.text);
-    let reply = put(&world, &thief, &thief.body(), None).await;
+    assert_eq!(reply.json()["message"], "Unauthorized");
+    let theirs = challenge(&world, &thief).await;
+    let reply = put(&world, &thief, &thief.body(), Some(theirs.token())).await;
     reply.check_error("another TPM", 401_002);
+    assert_eq!(reply.json()["message"], "Unauthorized");
+    let unknown = TpmDevice { name: "reg-9".into(), ..thief };
+    let theirs = challenge(&world, &unknown).await;
+    let reply = put(&world, &unknown, &unknown.body(), Some(theirs.token())).await;
+    reply.check_error("an unknown device", 401_002);
     assert_eq!(reply.json()["message"], "Unauthorized");
 
     let proved = challenge(&world, &device).await;

@@ -26,7 +26,7 @@ use model::{
 use rustls_pki_types::CertificateDer;
 
 use crate::Error;
-use tpm::{Issued, PresentedTpm};
+use tpm::{Expected, Opened, PresentedTpm};
 use x509::{CaRules, PresentedChain};
 
 /// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
@@ -40,6 +40,14 @@ pub struct Evidence {
     pub tpm: Option<PresentedTpm>,
 }
 
+impl Evidence {
+    /// The TPM of a device that signed nothing yet: all that it may prove is that it opens a challenge.
+    pub(crate) fn unproven_tpm(&self) -> Option<TpmIdentity> {
+        let tpm = self.tpm.as_ref().filter(|_| self.claim.is_none());
+        tpm.and_then(PresentedTpm::identity)
+    }
+}
+
 /// Who wants to be let in, when.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
@@ -49,8 +57,8 @@ pub struct Claimant<'a> {
     pub registration_id: &'a RegistrationId,
     /// What it presented.
     pub evidence: &'a Evidence,
-    /// The challenges that were issued to a TPM for this registration.
-    pub challenges: &'a [Issued],
+    /// What a proof by TPM is compared with; `None` where none is expected.
+    pub tpm: Option<&'a Expected<'a>>,
     /// What the instance knows of CAs, and asks of them.
     pub ca: CaRules<'a>,
     /// Now.
@@ -78,14 +86,14 @@ pub struct Attested {
     enrollment: Enrollment,
     credentials: HubCredentials,
     by: AttestedBy,
-    challenge: Option<Issued>,
+    opened: Option<Opened>,
     moved_from: Option<EnrollmentGroupId>,
 }
 
 impl Attested {
     fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
         let enrollment = Enrollment::Group(Arc::clone(group));
-        Attested { enrollment, credentials, by, challenge: None, moved_from: None }
+        Attested { enrollment, credentials, by, opened: None, moved_from: None }
     }
 
     /// Which enrollment let the device in.
@@ -193,11 +201,9 @@ pub enum Refusal {
     /// The storage root key is neither known nor sent.
     #[error("the device did not send its TPM's storage root key, which is not known yet")]
     NoStorageRootKey,
-    /// There is a proof but nothing that it could prove.
-    #[error(
-        "no TPM challenge is open for the registration: none was issued, or it ran out, or the service restarted"
-    )]
-    NoChallenge,
+    /// The token was signed with another key than that of a challenge.
+    #[error("the SAS token was not signed with the key of a TPM challenge that is open for the registration")]
+    NotOfChallenge,
     /// The proof was used before.
     #[error("the proof was used already, for operation {0}")]
     UsedChallenge(OperationId),
@@ -206,9 +212,8 @@ pub enum Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let message = match refusal {
-            Refusal::Certificate(_) | Refusal::OtherCertificate(_) => "Invalid certificate.",
-            // Nothing new to who holds the token, and what a device has to do next.
-            Refusal::NoChallenge | Refusal::UsedChallenge(_) => {
+            // Nothing new to a device whose token has just been verified, and what it has to do next.
+            Refusal::UsedChallenge(_) => {
                 "The TPM challenge is not open; ask for a new one by registering without a token."
             }
             _ => "Unauthorized",
@@ -217,9 +222,24 @@ impl From<Refusal> for Error {
     }
 }
 
+impl Refusal {
+    /// What a device is told that presented this. The message depends on what it presented, never on the rule or the
+    /// enrollment that refused it, so that strangers learn from it neither what is enrolled nor how.
+    pub(crate) fn told_to(self, evidence: &Evidence) -> Error {
+        match Error::from(self) {
+            Error::Unauthorized { message: "Unauthorized", reason }
+                if evidence.claim.is_none() && !evidence.certificates.is_empty() =>
+            {
+                Error::Unauthorized { message: "Invalid certificate.", reason }
+            }
+            error => error,
+        }
+    }
+}
+
 /// Compares the evidence with an individual enrollment of the same registration ID.
 pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Proof, Refusal> {
-    let mut challenge = None;
+    let mut opened = None;
     let (credentials, by) = match &enrollment.attestation {
         IndividualAttestation::SymmetricKey(keys) => {
             symmetric_key::proves(claimant, keys)?;
@@ -237,12 +257,13 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
             return tpm::to_challenge(claimant, enrolled).map(Proof::Challenge);
         }
         IndividualAttestation::Tpm(enrolled) => {
-            let opened = challenge.insert(tpm::proves(claimant, enrolled)?.clone());
-            (HubCredentials::SymmetricKeys(opened.hub_keys.clone()), AttestedBy::Tpm)
+            let expected = claimant.tpm.ok_or(Refusal::NotOfChallenge)?;
+            let opened = opened.insert(tpm::proves(claimant, enrolled, expected)?);
+            (HubCredentials::SymmetricKeys(opened.hub_keys().clone()), AttestedBy::Tpm)
         }
     };
     let enrollment = Enrollment::Individual(Box::new(enrollment));
-    Ok(Attested { enrollment, credentials, by, challenge, moved_from: None }.into())
+    Ok(Attested { enrollment, credentials, by, opened, moved_from: None }.into())
 }
 
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name

@@ -16,8 +16,9 @@ use model::{Attempt, EnrollmentRef, IdScope, Instance, Registration, Registratio
 use super::RegisterRequest;
 use crate::{
     Error, Provisioning,
-    attest::{self, Judgement, Proof},
+    attest::{self, Judgement, Proof, tpm::Place},
     ports::{ATTEMPTS_OF_ONE, Page},
+    register::challenge::challenge_or_refuse,
 };
 
 /// The most attempts that wait to be written, of one instance: of a whole fleet that fails at once, enough to see why.
@@ -74,10 +75,14 @@ impl Provisioning {
     ) -> Result<Proof, Error> {
         let id = &request.registration_id;
         let judgement = self.weigh(instance, id, &request.evidence, previous).await?;
-        if judgement.outcome.is_err() {
-            self.put_down(instance, request, &judgement, previous);
+        match &judgement.outcome {
+            Err(_) => self.put_down(instance, request, &judgement, previous),
+            Ok(Proof::Challenge(tpm)) => {
+                self.remember(Place { scope: &instance.id_scope, registration_id: id }, tpm);
+            }
+            Ok(Proof::Attested(_)) => {}
         }
-        Ok(judgement.outcome?)
+        challenge_or_refuse(judgement.outcome, &request.evidence)
     }
 
     fn put_down(

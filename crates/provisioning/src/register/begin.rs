@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Provisioning,
-    attest::{Attested, Proof, tpm},
+    attest::{Attested, Proof},
     ports::{Change, Expect, StoreError},
     record,
 };
@@ -76,7 +76,7 @@ impl Provisioning {
             let attested = match self.identify_or_note(instance, request, previous.as_ref()).await? {
                 Proof::Attested(attested) => attested,
                 Proof::Challenge(tpm) => {
-                    return Ok(Begun::Challenged(self.challenge(instance, id, tpm, previous.as_ref())?));
+                    return Ok(Begun::Challenged(self.challenge(instance, id, &tpm, previous.as_ref())?));
                 }
             };
             is_fresh(&attested, previous.as_ref())?;
@@ -86,8 +86,6 @@ impl Provisioning {
             let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
             let claim = Claim { instance, attested: &attested, name, previous: previous.as_ref() };
             if let Some(begun) = self.follow(&claim, request).await? {
-                let place = tpm::Place { scope: &instance.id_scope, registration_id: id };
-                self.note_proof(place, &attested, begun.operation_id());
                 return Ok(begun);
             }
         }
@@ -104,8 +102,9 @@ impl Provisioning {
                 return Ok(run.map(|run| Begun::Running(Box::new(run))));
             }
             Plan::Confirm(order, decision) => {
+                let confirmed = self.used_up(claim.instance, claim.attested, claim.previous).await?;
                 let run = |previous: &Registration| Run::confirming(scope, previous, order, decision);
-                return Ok(claim.previous.map(run).map(|run| Begun::Running(Box::new(run))));
+                return Ok(confirmed.as_ref().map(run).map(|run| Begun::Running(Box::new(run))));
             }
             Plan::Disable => {
                 match claim.previous.and_then(|previous| told_disabled(previous, claim.attested)) {

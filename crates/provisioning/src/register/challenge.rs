@@ -1,35 +1,33 @@
 //! What a registration by TPM needs beside the others: the challenge before it, and the key that it hands over.
 
-use model::{Instance, OperationId, Registration, RegistrationId, Status, TpmIdentity};
+use model::{
+    IndividualAttestation, IndividualEnrollment, Instance, Registration, RegistrationId, Status, TpmIdentity,
+};
 
+use super::step::Step;
 use crate::{
     Error, Provisioning,
     attest::{
-        Attested, Evidence, Proof, Refusal,
-        tpm::{Issued, Place, PresentedTpm, credential},
+        Attested, Claimant, Evidence, Proof, Refusal,
+        tpm::{Challenges, Expected, Place, PresentedTpm, credential, fresh_keys},
     },
     ports::{Change, Commit, Expect, Outcome},
     record,
 };
 
 impl Provisioning {
-    /// A challenge that only this TPM can open. A device that comes back keeps the key that its hub knows, as long as it
-    /// is the same TPM of the same owner.
+    /// A challenge that only this TPM can open.
     pub(super) fn challenge(
         &self,
         instance: &Instance,
         registration_id: &RegistrationId,
-        identity: TpmIdentity,
+        identity: &TpmIdentity,
         previous: Option<&Registration>,
     ) -> Result<Vec<u8>, Error> {
-        let place = Place { scope: &instance.id_scope, registration_id };
-        let handed = previous.and_then(|registration| registration.tpm.as_ref());
-        let hub_keys =
-            handed.filter(|handed| handed.identity == identity).map(|handed| handed.hub_keys.clone());
-        let with = (&*self.entropy, self.clock.now());
-        let key = self.challenges.issue(place, identity.clone(), hub_keys, with)?;
+        let challenges = self.challenges(instance, registration_id, previous);
+        let key = challenges.key(identity, challenges.next())?;
         let resource = format!("{}/registrations/{registration_id}", instance.id_scope);
-        credential(&identity, &key, &resource, &*self.entropy)
+        credential(identity, &key, &resource, &*self.entropy)
     }
 
     /// A challenge to the TPM that a device names, for a transport that has it before there is a request.
@@ -41,13 +39,47 @@ impl Provisioning {
     ) -> Result<Vec<u8>, Error> {
         let previous = self.store.registration(&instance.id_scope, registration_id).await?;
         let evidence = Evidence { tpm: Some(tpm), ..Evidence::default() };
-        match self.identify(instance, registration_id, &evidence, previous.as_ref()).await? {
+        let judgement = self.weigh(instance, registration_id, &evidence, previous.as_ref()).await?;
+        match challenge_or_refuse(judgement.outcome, &evidence)? {
             Proof::Challenge(identity) => {
-                self.challenge(instance, registration_id, identity, previous.as_ref())
+                self.challenge(instance, registration_id, &identity, previous.as_ref())
             }
             // Nothing but a TPM was shown, and naming one proves nothing.
             Proof::Attested(_) => Err(Refusal::NoEvidence.into()),
         }
+    }
+
+    /// What a proof is compared with that is to be by the TPM of this enrollment; `None` when it is to be by none.
+    pub(super) fn expected_of_tpm<'a>(
+        &self,
+        instance: &'a Instance,
+        enrollment: &IndividualEnrollment,
+        claimant: &Claimant<'a>,
+        previous: Option<&'a Registration>,
+    ) -> Result<Option<Expected<'a>>, Error> {
+        let is_by_tpm = matches!(enrollment.attestation, IndividualAttestation::Tpm(_));
+        if !is_by_tpm || claimant.evidence.claim.is_none() {
+            return Ok(None);
+        }
+        let registration_id = claimant.registration_id;
+        let named = self.named_keys.of(Place { scope: claimant.scope, registration_id });
+        let challenges = self.challenges(instance, registration_id, previous);
+        Ok(Some(Expected { challenges, named, fresh_keys: fresh_keys(&*self.entropy)? }))
+    }
+
+    fn challenges<'a>(
+        &self,
+        instance: &'a Instance,
+        registration_id: &'a RegistrationId,
+        previous: Option<&'a Registration>,
+    ) -> Challenges<'a> {
+        let last = previous.and_then(|registration| registration.tpm.as_ref());
+        Challenges::of(instance, registration_id, last, self.clock.now())
+    }
+
+    /// Remembers the storage root key of a device that is challenged, should it not name it again.
+    pub(super) fn remember(&self, place: Place<'_>, identity: &TpmIdentity) {
+        self.named_keys.remember(place, &identity.storage_root_key, self.clock.now());
     }
 
     /// Whether the evidence proves that the device is who it says; an error says why not.
@@ -69,16 +101,32 @@ impl Provisioning {
         let Some(mut learned) = attested.learned() else { return Ok(true) };
         let expect = Expect::Version(learned.record.etag.clone());
         learned.record = record::fresh(&*self.entropy, Some(&learned.record), self.clock.now())?;
+        let registration_id = learned.registration_id.clone();
         let changes = vec![(expect, Change::PutIndividual(Box::new(learned)))];
         let outcomes = self.store.commit(&instance.id_scope, Commit { changes, operation: None }).await?;
+        self.named_keys.forget(Place { scope: &instance.id_scope, registration_id: &registration_id });
         Ok(outcomes == [Outcome::Applied])
     }
 
-    /// Notes that the device proved itself by a challenge, and for which operation that used it up.
-    pub(super) fn note_proof(&self, place: Place<'_>, attested: &Attested, used_for: Option<&OperationId>) {
-        if let Some(Issued { key, .. }) = attested.challenge() {
-            self.challenges.proved(place, key, used_for, self.clock.now());
+    /// The registration that is confirmed, with the challenge written down that was used for it: a confirmation leaves the
+    /// record as it is otherwise, and the proof must not be good for a second one. `None` when the record changed meanwhile.
+    pub(super) async fn used_up(
+        &self,
+        instance: &Instance,
+        attested: &Attested,
+        previous: Option<&Registration>,
+    ) -> Result<Option<Registration>, Error> {
+        let Some(previous) = previous else { return Ok(None) };
+        let handed = attested.handover();
+        if handed == previous.tpm {
+            return Ok(Some(previous.clone()));
         }
+        let record = record::fresh(&*self.entropy, Some(&previous.record), self.clock.now())?;
+        let used = Registration { tpm: handed, record, ..previous.clone() };
+        let expect = Expect::Version(previous.record.etag.clone());
+        let change = Change::PutRegistration(Box::new(used.clone()));
+        let step = Step::new(&used.registration_id, expect, change);
+        Ok(self.take_step(&instance.id_scope, step).await?.then_some(used))
     }
 
     /// The blob by which an assigned device with a TPM gets the key that its hub knows; `None` for every other device.
@@ -92,18 +140,27 @@ impl Provisioning {
     }
 }
 
-/// Refuses a proof that was used, unless the operation that it was used for goes on: then the device asks for the same
+/// The proof; and a challenge in place of every refusal of a device that names a TPM and has signed nothing, as the hosted
+/// service gives one to unknown devices, too. Whether an ID is enrolled, and by which TPM, shows only to a device that has
+/// opened it, when its signature is checked: then all others are told the same.
+pub(super) fn challenge_or_refuse(
+    outcome: Result<Proof, Refusal>,
+    evidence: &Evidence,
+) -> Result<Proof, Error> {
+    match (outcome, evidence.unproven_tpm()) {
+        (Err(_), Some(named)) => Ok(Proof::Challenge(named)),
+        (outcome, _) => outcome.map_err(|refusal| refusal.told_to(evidence)),
+    }
+}
+
+/// Refuses a challenge that was used, unless the operation that it was used for goes on: then the device asks for the same
 /// again.
 pub(super) fn is_fresh(attested: &Attested, previous: Option<&Registration>) -> Result<(), Refusal> {
-    let used_for = attested.challenge().and_then(|challenge| challenge.used_for.as_ref());
-    let goes_on = |operation_id: &OperationId| {
-        previous.is_some_and(|registration| {
-            registration.operation_id == *operation_id
-                && matches!(registration.status, Status::Assigning { .. })
-        })
-    };
-    match used_for {
-        Some(operation_id) if !goes_on(operation_id) => Err(Refusal::UsedChallenge(operation_id.clone())),
-        _ => Ok(()),
+    let is_used = attested.opened().is_some_and(|opened| opened.is_used);
+    match previous.filter(|_| is_used) {
+        Some(previous) if !matches!(previous.status, Status::Assigning { .. }) => {
+            Err(Refusal::UsedChallenge(previous.operation_id.clone()))
+        }
+        Some(_) | None => Ok(()),
     }
 }

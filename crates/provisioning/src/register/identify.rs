@@ -8,7 +8,6 @@ use crate::{
     Error, Provisioning, RecordKind,
     attest::{
         self, Claimant, Evidence, Judgement, Proof, Refusal,
-        tpm::Place,
         x509::{CaRules, PresentedChain},
     },
     ports::{DamagedRecord, StoreError},
@@ -23,7 +22,8 @@ impl Provisioning {
         evidence: &Evidence,
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
-        Ok(self.weigh(instance, registration_id, evidence, previous).await?.outcome?)
+        let judgement = self.weigh(instance, registration_id, evidence, previous).await?;
+        judgement.outcome.map_err(|refusal| refusal.told_to(evidence))
     }
 
     /// Who the device is or why it is refused, and all that was looked at for it. Changes nothing.
@@ -34,16 +34,14 @@ impl Provisioning {
         evidence: &Evidence,
         previous: Option<&Registration>,
     ) -> Result<Judgement, Error> {
-        let place = Place { scope: &instance.id_scope, registration_id };
-        let challenges = if evidence.claim.is_some() { self.challenges.of(place) } else { Vec::new() };
         let known = self.store.authorities(&instance.id_scope).await?;
         let unreadable = self.store.unreadable(&instance.id_scope).await?;
         reject_unknown_revocations(&unreadable, evidence)?;
         let claimant = Claimant {
-            scope: place.scope,
+            scope: &instance.id_scope,
             registration_id,
             evidence,
-            challenges: &challenges,
+            tpm: None,
             ca: CaRules {
                 known: &known,
                 require_verified: instance.require_verified_ca,
@@ -51,7 +49,7 @@ impl Provisioning {
             },
             now: self.clock.now(),
         };
-        let judgement = self.judge(&claimant, previous, &unreadable).await?;
+        let judgement = self.judge(instance, &claimant, previous, &unreadable).await?;
         let owner = self.owner(&instance.id_scope, previous).await?;
         Ok(judgement.owned_by(owner.as_deref(), instance.registrations))
     }
@@ -76,13 +74,16 @@ impl Provisioning {
     /// the groups are not even loaded, so no key or certificate of theirs can take an ID that was enrolled individually.
     async fn judge(
         &self,
+        instance: &Instance,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
         unreadable: &[DamagedRecord],
     ) -> Result<Judgement, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
             Some(enrollment) => {
-                Ok(Judgement::by(EnrollmentRef::Individual, attest::individual(enrollment, claimant)))
+                let tpm = self.expected_of_tpm(instance, &enrollment, claimant, previous)?;
+                let claimant = Claimant { tpm: tpm.as_ref(), ..*claimant };
+                Ok(Judgement::by(EnrollmentRef::Individual, attest::individual(enrollment, &claimant)))
             }
             None => {
                 reject_unreadable_group(unreadable, previous)?;

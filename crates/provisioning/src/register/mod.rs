@@ -31,9 +31,7 @@ pub use explain::Described;
 
 use std::{net::IpAddr, time::Duration};
 
-use model::{
-    Decision, IdScope, OperationId, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
-};
+use model::{Decision, IdScope, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work};
 use serde_json::Value;
 
 use crate::{Error, attest::Evidence};
@@ -76,16 +74,6 @@ pub enum Begun {
     Running(Box<Run>),
     /// The device must open this first, in its TPM, and come back with a claim signed by the key inside.
     Challenged(Vec<u8>),
-}
-
-impl Begun {
-    fn operation_id(&self) -> Option<&OperationId> {
-        match self {
-            Begun::Settled(registration) => Some(&registration.operation_id),
-            Begun::Running(run) => Some(&run.registration.operation_id),
-            Begun::Challenged(_) => None,
-        }
-    }
 }
 
 /// A run that must be carried out. Two runs for one registration with the same operation ID are the same run.

@@ -5,7 +5,7 @@ use model::{Instance, OperationId, Registration, RegistrationId};
 use super::operation_id;
 use crate::{
     Error, Provisioning, RecordKind,
-    attest::{Evidence, Proof, Refusal, tpm::Place},
+    attest::{Evidence, Proof, Refusal},
 };
 
 impl Provisioning {
@@ -50,8 +50,6 @@ impl Provisioning {
                 if let Some(owner) = attested.moved_from() {
                     return Err(Refusal::RegisteredElsewhere(owner.clone()).into());
                 }
-                let place = Place { scope: &instance.id_scope, registration_id };
-                self.note_proof(place, &attested, None);
                 Ok(registration)
             }
             Proof::Challenge(_) => Err(Refusal::NoToken.into()),

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Certificate, Crl, CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome,
-    EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf, RegistrationIds,
+    AllocationPolicy, Certificate, Challenge, Crl, CrlAddress, CrlAddresses, CrlMaxAge, Decision,
+    DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf, RegistrationIds,
     RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
 };
 use serde::Serialize;
@@ -77,8 +77,12 @@ fn registrations_are_stored_as_ever() {
         check(&format!("registration_{name}"), &record);
     }
     let mut record = sample::registration("Dev-1");
-    record.tpm = Some(TpmHandover { identity: sample::tpm_identity(7, 8), hub_keys: sample::keys(50) });
+    let (identity, hub_keys) = (sample::tpm_identity(7, 8), sample::keys(50));
+    record.tpm = Some(TpmHandover { identity, hub_keys, challenge: None });
     check("registration_by_tpm", &record);
+    let challenge = Some(Challenge { number: 3, period: 1_994_880 });
+    record.tpm = record.tpm.map(|handed| TpmHandover { challenge, ..handed });
+    check("registration_by_tpm_challenge", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.decisions.push(moved());
     check("registration_moved_between_groups", &record);

@@ -1,21 +1,23 @@
 //! TPMs: the device opens a challenge that only the enrolled TPM can open, and signs a claim with the key inside.
 //!
 //! The key of a challenge is the secret; a device that signs with it holds both keys that the challenge was encrypted
-//! to. The device need not repeat those with its proof, so the service remembers what it issued, for a while.
+//! to. That key is derived, so nothing need be remembered for the proof.
 
 mod challenges;
 mod credential;
 mod kdf;
+mod named_keys;
 mod seed;
 
 use aws_lc_rs::error::{KeyRejected, Unspecified};
 use model::{
-    EndorsementKey, Enrollment, IndividualAttestation, IndividualEnrollment, ProvisioningStatus,
-    StorageRootKey, SymmetricKey, TpmAttestation, TpmHandover, TpmIdentity,
+    Challenge, EndorsementKey, Enrollment, IndividualAttestation, IndividualEnrollment, ProvisioningStatus,
+    StorageRootKey, SymmetricKey, SymmetricKeyPair, TpmAttestation, TpmHandover, TpmIdentity,
 };
 
-pub use challenges::Issued;
-pub(crate) use challenges::{Challenges, Place};
+pub use challenges::Challenges;
+pub(crate) use challenges::Place;
+pub(crate) use named_keys::NamedKeys;
 
 use super::{Attested, Claimant, Refusal, symmetric_key::claim_for};
 use crate::{Error, ports::Entropy};
@@ -40,20 +42,100 @@ pub fn credential(
     Ok(credential::make(identity, key, resource, entropy)?)
 }
 
-/// Refuses unless the claim was signed with the key of a challenge that is open, made for the enrolled TPM.
-pub(super) fn proves<'a>(claimant: &Claimant<'a>, enrolled: &TpmAttestation) -> Result<&'a Issued, Refusal> {
+/// What a proof by TPM is compared with.
+#[derive(Debug, Clone)]
+pub struct Expected<'a> {
+    /// The challenges of the registration.
+    pub challenges: Challenges<'a>,
+    /// Storage root keys that were named for it lately, should none be known otherwise.
+    pub named: Vec<StorageRootKey>,
+    /// What the device's hub will know it by, unless it has such keys already.
+    pub fresh_keys: SymmetricKeyPair,
+}
+
+/// A challenge that the device's TPM opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    identity: TpmIdentity,
+    hub_keys: SymmetricKeyPair,
+    challenge: Challenge,
+    /// Whether the registration says that it was used already.
+    pub(crate) is_used: bool,
+}
+
+impl Opened {
+    /// What the device's hub knows it by.
+    pub fn hub_keys(&self) -> &SymmetricKeyPair {
+        &self.hub_keys
+    }
+}
+
+/// Refuses unless the claim was signed with the key of a challenge that was made for the enrolled TPM: one that is open, or
+/// the one that the registration was made by, which goes on to prove who polls.
+pub(super) fn proves(
+    claimant: &Claimant<'_>,
+    enrolled: &TpmAttestation,
+    expected: &Expected<'_>,
+) -> Result<Opened, Refusal> {
     let claim = claim_for(claimant)?;
-    if let Some(presented) = &claimant.evidence.tpm {
-        fits(enrolled, presented)?;
+    let presented = claimant.evidence.tpm.as_ref();
+    presented.map_or(Ok(()), |presented| fits(enrolled, presented))?;
+    let is_signed = |identity: &TpmIdentity, challenge| {
+        let key = expected.challenges.key(identity, challenge);
+        key.is_ok_and(|key| claim.is_signed_by(&key))
+    };
+    let used = expected.challenges.used();
+    if let Some((last, challenge)) = used.filter(|(last, challenge)| is_signed(&last.identity, *challenge)) {
+        // The enrollment may have changed since.
+        fits(enrolled, &PresentedTpm::from(&last.identity))?;
+        let (identity, hub_keys) = (last.identity.clone(), last.hub_keys.clone());
+        return Ok(Opened { identity, hub_keys, challenge, is_used: true });
     }
-    let mut open = claimant.challenges.iter().filter(|issued| issued.is_open(claimant.now)).peekable();
-    if open.peek().is_none() {
-        return Err(Refusal::NoChallenge);
+    for storage_root_key in expected.storage_root_keys(enrolled, presented) {
+        let endorsement_key = enrolled.endorsement_key.clone();
+        let identity = TpmIdentity { endorsement_key, storage_root_key: storage_root_key.clone() };
+        let opened =
+            expected.challenges.open().into_iter().find(|challenge| is_signed(&identity, *challenge));
+        if let Some(challenge) = opened {
+            let hub_keys = expected.hub_keys(&identity);
+            return Ok(Opened { identity, hub_keys, challenge, is_used: false });
+        }
     }
-    let issued = open.find(|issued| claim.is_signed_by(&issued.key)).ok_or(Refusal::Signature)?;
-    // The enrollment may have changed since.
-    fits(enrolled, &PresentedTpm::from(&issued.identity))?;
-    Ok(issued)
+    Err(Refusal::NotOfChallenge)
+}
+
+impl Expected<'_> {
+    /// The storage root keys that the device may have: the one that is enrolled or named, else those that were named before.
+    fn storage_root_keys<'s>(
+        &'s self,
+        enrolled: &'s TpmAttestation,
+        presented: Option<&'s PresentedTpm>,
+    ) -> Vec<&'s StorageRootKey> {
+        let presented = presented.and_then(|presented| presented.storage_root_key.as_ref());
+        match enrolled.storage_root_key.as_ref().or(presented) {
+            Some(known) => vec![known],
+            None => {
+                let last = self.challenges.used().map(|(last, _)| &last.identity.storage_root_key);
+                last.into_iter().chain(&self.named).collect()
+            }
+        }
+    }
+
+    /// A device that comes back keeps the keys that its hub knows, as long as it is the same TPM of the same owner.
+    fn hub_keys(&self, identity: &TpmIdentity) -> SymmetricKeyPair {
+        let handed = self.challenges.handed().filter(|handed| handed.identity == *identity);
+        handed.map_or_else(|| self.fresh_keys.clone(), |handed| handed.hub_keys.clone())
+    }
+}
+
+/// New keys for a hub. As long as SHA-256's output; a TPM takes none longer than 64 bytes.
+pub(crate) fn fresh_keys(entropy: &dyn Entropy) -> Result<SymmetricKeyPair, Error> {
+    let key = || {
+        let mut bytes = [0; 32];
+        entropy.fill(&mut bytes);
+        SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))
+    };
+    Ok(SymmetricKeyPair { primary: key()?, secondary: key()? })
 }
 
 /// The TPM to challenge: the enrolled one, whose storage root key the device says or the enrollment knows.
@@ -80,6 +162,14 @@ fn fits(enrolled: &TpmAttestation, presented: &PresentedTpm) -> Result<(), Refus
     }
 }
 
+impl PresentedTpm {
+    /// Both keys, if both were sent.
+    pub fn identity(&self) -> Option<TpmIdentity> {
+        let storage_root_key = self.storage_root_key.clone()?;
+        Some(TpmIdentity { endorsement_key: self.endorsement_key.clone(), storage_root_key })
+    }
+}
+
 impl From<&TpmIdentity> for PresentedTpm {
     fn from(identity: &TpmIdentity) -> Self {
         PresentedTpm {
@@ -91,15 +181,16 @@ impl From<&TpmIdentity> for PresentedTpm {
 
 impl Attested {
     /// The challenge that a TPM opened.
-    pub fn challenge(&self) -> Option<&Issued> {
-        self.challenge.as_ref()
+    pub fn opened(&self) -> Option<&Opened> {
+        self.opened.as_ref()
     }
 
     /// What a device with a TPM is handed to connect to its hub with.
     pub fn handover(&self) -> Option<TpmHandover> {
-        self.challenge.as_ref().map(|Issued { identity, hub_keys, .. }| TpmHandover {
+        self.opened.as_ref().map(|Opened { identity, hub_keys, challenge, .. }| TpmHandover {
             identity: identity.clone(),
             hub_keys: hub_keys.clone(),
+            challenge: Some(*challenge),
         })
     }
 
@@ -108,7 +199,7 @@ impl Attested {
     /// registration; who writes the enrollment without it has the next one learned.
     pub fn learned(&self) -> Option<IndividualEnrollment> {
         let Enrollment::Individual(enrollment) = &self.enrollment else { return None };
-        let proved = &self.challenge.as_ref()?.identity.storage_root_key;
+        let proved = &self.opened.as_ref()?.identity.storage_root_key;
         let mut learned = IndividualEnrollment::clone(enrollment);
         let IndividualAttestation::Tpm(TpmAttestation { storage_root_key: known @ None, .. }) =
             &mut learned.attestation
@@ -122,7 +213,7 @@ impl Attested {
 
 /// The crypto library failed, which it does for no key that could be parsed.
 #[derive(Debug, Clone, Copy)]
-struct Broken;
+pub(crate) struct Broken;
 
 impl From<Unspecified> for Broken {
     fn from(_: Unspecified) -> Self {

@@ -44,7 +44,7 @@ pub fn knowing<T>(
 ) -> T {
     let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
     let ca = CaRules { known, require_verified: false, crl_max_age: CrlMaxAge::default() };
-    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, challenges: &[], ca, now })
+    decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, tpm: None, ca, now })
 }
 
 /// What is decided about a device with this individual enrollment, which must not be a challenge.

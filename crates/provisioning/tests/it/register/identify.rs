@@ -100,7 +100,7 @@ async fn a_disabled_individual_enrollment_blocks_whatever_is_presented() {
     groups.world.enroll(blocking()).await;
     assert_eq!(groups.outcome(token(&sample::key(10))).await, "disabled");
     assert_eq!(groups.outcome(derived()).await, "Unauthorized");
-    assert_eq!(groups.outcome(groups.certificate()).await, "Unauthorized");
+    assert_eq!(groups.outcome(groups.certificate()).await, "Invalid certificate.");
     assert_eq!(groups.outcome(Evidence::default()).await, "Unauthorized");
     let id = sample::registration_id(DEVICE);
     groups.world.enroll_in(SCOPE, provisioning::ports::Change::DeleteIndividual(id)).await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    HubCredentials, IndividualAttestation, IndividualEnrollment, OperationId, Registration, Status,
-    StorageRootKey, SymmetricKey, TpmAttestation,
+    HubCredentials, IndividualAttestation, IndividualCertificates, IndividualEnrollment, OperationId, Pair,
+    Registration, Status, StorageRootKey, SymmetricKey, TpmAttestation,
 };
 use provisioning::{
     Error,
@@ -12,6 +12,7 @@ use provisioning::{
     register::Begun,
 };
 use testkit::{
+    ca::Authority,
     hub::Failure,
     sample,
     tpm::{Kind, SoftTpm},
@@ -21,8 +22,11 @@ use super::{
     token::Token,
     world::{OTHER_SCOPE, SCOPE, World, assigned, disable, individual},
 };
+use crate::attest::case::certificates;
 
 const ID: &str = "dev-1";
+
+const NOT_OPEN: &str = "not signed with the key of a TPM challenge that is open";
 
 fn tpm() -> SoftTpm {
     SoftTpm::new(Kind::P256, Kind::P256)
@@ -57,6 +61,11 @@ fn refusal<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
         Err(Error::Unauthorized { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
+}
+
+/// The same evidence from a client that names its TPM again.
+fn naming(tpm: &SoftTpm, proof: &Evidence) -> Evidence {
+    Evidence { tpm: named(tpm).tpm, ..proof.clone() }
 }
 
 async fn ask(world: &World, evidence: Evidence) -> Vec<u8> {
@@ -131,7 +140,7 @@ async fn a_device_opens_its_challenge_and_is_handed_a_key() {
     }
 }
 
-/// The service stops before the hub is told, and again after: the order has the key.
+/// The service stops before the hub is told, and again after: the order has the key, and the device goes on polling.
 #[tokio::test]
 async fn a_crash_changes_no_key() {
     let (world, tpm) = (World::new().await, tpm());
@@ -140,7 +149,7 @@ async fn a_crash_changes_no_key() {
     let Begun::Running(run) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
     let operation_id = run.registration.operation_id.clone();
     let world = world.restarted().await;
-    assert!(refusal(poll(&world, &operation_id, &proof).await).contains("no TPM challenge is open"));
+    assert!(poll(&world, &operation_id, &proof).await.is_ok());
     let proof = open(&world, &tpm).await;
     let Begun::Running(same) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
     assert_eq!(same.registration.operation_id, operation_id);
@@ -150,7 +159,7 @@ async fn a_crash_changes_no_key() {
     let world = world.restarted().await;
     let again = register(&world, &tpm).await;
     assert_eq!(handed(&world, &tpm, &again), key, "it keeps its key");
-    assert_eq!((again, world.counted(SCOPE).await), (ended, (1, 1)));
+    assert_eq!((again.status, world.counted(SCOPE).await), (ended.status, (1, 1)));
 }
 
 #[tokio::test]
@@ -180,7 +189,63 @@ async fn a_proof_registers_once_and_polls_as_long_as_it_takes() {
     assert!(poll(&world, &operation_id, &proof).await.is_ok(), "a new challenge takes nothing away");
     assert!(refusal(world.begin_with(SCOPE, ID, proof.clone()).await).contains("used already"));
     prove(&world, &next).await;
-    assert!(refusal(poll(&world, &operation_id, &proof).await).contains("fits neither key"));
+    assert!(refusal(poll(&world, &operation_id, &proof).await).contains(NOT_OPEN));
+    assert_eq!(world.counted(SCOPE).await, (1, 1));
+}
+
+/// The record says which challenge was used, also when a confirmation changes nothing else, so a restart forgets nothing.
+#[tokio::test]
+async fn a_proof_is_used_once_whatever_is_restarted() {
+    let (mut world, tpm) = (World::new().await, tpm());
+    enroll(&world, &tpm).await;
+    let mut used: Vec<Evidence> = Vec::new();
+    for round in 0..3 {
+        let proof = open(&world, &tpm).await;
+        assert_eq!(open(&world, &tpm).await.claim.unwrap().mac, proof.claim.clone().unwrap().mac);
+        world = world.restarted().await;
+        prove(&world, &naming(&tpm, &proof)).await;
+        assert_eq!(world.counted(SCOPE).await, (1, round));
+        used.push(proof);
+        world = world.restarted().await;
+        for proof in &used {
+            refusal(world.begin_with(SCOPE, ID, proof.clone()).await);
+        }
+        assert_eq!(world.counted(SCOPE).await, (1, round), "none registers again");
+    }
+}
+
+/// Anyone may ask with a device's public endorsement key; its own challenge stays good.
+#[tokio::test]
+async fn no_other_request_displaces_an_open_challenge() {
+    let (world, tpm) = (World::new().await, tpm());
+    enroll(&world, &tpm).await;
+    let proof = open(&world, &tpm).await;
+    for _ in 0..10 {
+        let mut other = named(&tpm);
+        let stranger = self::tpm();
+        other.tpm.as_mut().unwrap().storage_root_key = Some(stranger.identity().storage_root_key.clone());
+        ask(&world, other).await;
+        ask(&world, named(&stranger)).await;
+    }
+    let registration = prove(&world, &naming(&tpm, &proof)).await;
+    handed(&world, &tpm, &registration);
+}
+
+/// A client that names its TPM only once is known by what it named, while its storage root key is new.
+#[tokio::test]
+async fn a_new_storage_root_key_need_not_be_named_again() {
+    let (world, tpm) = (World::new().await, tpm());
+    enroll(&world, &tpm).await;
+    let proof = open(&world, &tpm).await;
+    let world = world.restarted().await;
+    assert!(refusal(world.begin_with(SCOPE, ID, proof.clone()).await).contains(NOT_OPEN), "forgotten");
+    let again = open(&world, &tpm).await;
+    assert_eq!(again.claim.as_ref().unwrap().mac, proof.claim.unwrap().mac, "but it is the same challenge");
+    prove(&world, &again).await;
+    let world = world.restarted().await;
+    let known = open(&world, &tpm).await;
+    let world = world.restarted().await;
+    prove(&world, &known).await;
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
@@ -189,8 +254,8 @@ async fn a_challenge_runs_out() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let proof = open(&world, &tpm).await;
-    world.clock.advance(Duration::from_secs(15 * 60 + 1));
-    assert!(refusal(world.begin_with(SCOPE, ID, proof).await).contains("no TPM challenge is open"));
+    world.clock.advance(Duration::from_secs(30 * 60));
+    assert!(refusal(world.begin_with(SCOPE, ID, proof).await).contains(NOT_OPEN));
     register(&world, &tpm).await;
 }
 
@@ -198,7 +263,9 @@ async fn a_challenge_runs_out() {
 async fn other_tpms_are_refused() {
     let (world, tpm, thief) = (World::new().await, tpm(), self::tpm());
     enroll(&world, &tpm).await;
-    let asked = world.begin_with(SCOPE, ID, named(&thief)).await;
+    let theirs = signed(&thief.open(&ask(&world, named(&thief)).await).key);
+    assert!(refusal(world.begin_with(SCOPE, ID, theirs.clone()).await).contains(NOT_OPEN));
+    let asked = world.begin_with(SCOPE, ID, naming(&thief, &theirs)).await;
     assert_eq!(refusal(asked), "the TPM's endorsement key is not the enrolled one");
     // It knows the public key of the enrolled one, and lets it be challenged together with a storage key of its own.
     let mut mixed = named(&tpm);
@@ -207,10 +274,10 @@ async fn other_tpms_are_refused() {
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thief.open(&blob)));
     assert!(opened.is_err(), "its endorsement key opens nothing");
     let guessed = Evidence { tpm: mixed.tpm.clone(), ..signed(&sample::key(1)) };
-    assert!(refusal(world.begin_with(SCOPE, ID, guessed).await).contains("fits neither key"));
+    assert!(refusal(world.begin_with(SCOPE, ID, guessed.clone()).await).contains(NOT_OPEN));
 
     register(&world, &tpm).await;
-    let cleared = world.begin_with(SCOPE, ID, mixed).await;
+    let cleared = world.begin_with(SCOPE, ID, guessed).await;
     assert!(refusal(cleared).contains("storage root key is not the one it had before"));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }
@@ -226,19 +293,18 @@ async fn a_proof_is_good_for_nothing_else() {
         IndividualEnrollment { registration_id: sample::registration_id("dev-2"), ..enrolled(&tpm) };
     world.enroll(enrollment).await;
     let asked = world.begin_with(SCOPE, "dev-2", other(SCOPE, "dev-2")).await;
-    assert!(refusal(asked).contains("no TPM challenge is open"));
+    assert!(refusal(asked).contains(NOT_OPEN));
     let there = provisioning::ports::Change::PutIndividual(Box::new(enrolled(&tpm)));
     world.enroll_in(OTHER_SCOPE, there).await;
     let asked = world.begin_with(OTHER_SCOPE, ID, other(OTHER_SCOPE, ID)).await;
-    assert!(refusal(asked).contains("no TPM challenge is open"));
+    assert!(refusal(asked).contains(NOT_OPEN));
     assert!(
         refusal(world.begin_with(SCOPE, ID, other(SCOPE, "dev-2")).await)
             .contains("not for this registration")
     );
 
     enroll(&world, &self::tpm()).await;
-    let asked = world.begin_with(SCOPE, ID, signed(&key)).await;
-    assert_eq!(refusal(asked), "the TPM's endorsement key is not the enrolled one");
+    assert!(refusal(world.begin_with(SCOPE, ID, signed(&key)).await).contains(NOT_OPEN));
 }
 
 /// The operator writes the enrollment without a storage root key; then the next one is learned, and its holder gets a
@@ -249,7 +315,9 @@ async fn a_cleared_tpm_comes_back_when_the_operator_says_so() {
     enroll(&world, &tpm).await;
     let before = handed(&world, &tpm, &register(&world, &tpm).await);
     let tpm = tpm.cleared();
-    assert!(refusal(world.begin_with(SCOPE, ID, named(&tpm)).await).contains("storage root key"));
+    let proof = signed(&tpm.open(&ask(&world, named(&tpm)).await).key);
+    let refused = world.begin_with(SCOPE, ID, naming(&tpm, &proof)).await;
+    assert!(refusal(refused).contains("storage root key"));
     enroll(&world, &tpm).await;
     let registration = register(&world, &tpm).await;
     assert_ne!(handed(&world, &tpm, &registration), before);
@@ -269,8 +337,71 @@ async fn what_a_device_must_send() {
     let registration = register(&world, &tpm).await;
     tpm.open(&ask(&world, endorsement_only).await);
     assert!(refusal(poll(&world, &registration.operation_id, &named(&tpm)).await).contains("SAS token"));
-    let elsewhere = world.begin_with(SCOPE, "nobody", named(&tpm)).await;
-    assert_eq!(refusal(elsewhere), "no enrollment of this ID scope fits the device");
+}
+
+/// Strangers are answered alike, whatever is enrolled under a name and however: by a challenge when they name a TPM and
+/// sign nothing, else by a message that depends on what they present. All situations by all evidence.
+#[tokio::test]
+async fn strangers_learn_nothing_from_answers() {
+    let (world, stranger, root) = (World::new().await, self::tpm(), Authority::root("Root"));
+    let mut situations = vec!["unknown".to_owned()];
+    let leaf = Pair::new(Some(root.device("x").certificate()), None).unwrap();
+    for (name, attestation) in [
+        ("tpm", enrolled(&self::tpm()).attestation),
+        ("key", individual(ID).attestation),
+        ("leaf", IndividualAttestation::X509(IndividualCertificates::Client(leaf))),
+    ] {
+        for is_disabled in [false, true] {
+            let name = format!("{name}-{is_disabled}");
+            let registration_id = sample::registration_id(&name);
+            let mut enrollment =
+                IndividualEnrollment { registration_id, attestation: attestation.clone(), ..individual(ID) };
+            if is_disabled {
+                disable(&mut enrollment.settings);
+            }
+            world.enroll(enrollment).await;
+            situations.push(name);
+        }
+    }
+    let token =
+        |id: &str, key| Token::new(&format!("{SCOPE}/registrations/{id}"), &sample::key(key)).evidence();
+    for (presented, expected) in [
+        ("nothing", "Unauthorized"),
+        ("token", "Unauthorized"),
+        ("certificate", "Invalid certificate."),
+        ("TPM", "challenged"),
+        ("endorsement key", "Unauthorized"),
+        ("token, TPM", "Unauthorized"),
+        ("certificate, TPM", "challenged"),
+        ("token, certificate", "Unauthorized"),
+    ] {
+        for id in &situations {
+            let mut evidence = if presented.contains("token") { token(id, 99) } else { Evidence::default() };
+            if presented.contains("certificate") {
+                evidence.certificates =
+                    certificates(&[Authority::root("Root").device(id).der()]).certificates;
+            }
+            if presented.contains("TPM") {
+                evidence.tpm = named(&stranger).tpm;
+            }
+            if presented.contains("endorsement") {
+                let endorsement_key = stranger.identity().endorsement_key.clone();
+                evidence.tpm = Some(PresentedTpm { endorsement_key, storage_root_key: None });
+            }
+            let answer = match world.begin_with(SCOPE, id, evidence).await {
+                Ok(Begun::Challenged(blob)) => {
+                    assert_eq!(stranger.open(&blob).resource, format!("{SCOPE}/registrations/{id}"));
+                    "challenged"
+                }
+                Err(Error::Unauthorized { message, .. }) => message,
+                other => panic!("{presented} for {id}: {other:?}"),
+            };
+            assert_eq!(answer, expected, "{presented} for {id}");
+        }
+    }
+    let id = sample::registration_id("unknown");
+    let attempts = world.provisioning.attempts(&*world.instance(SCOPE).await, &id).await.unwrap();
+    assert!(!attempts.items.is_empty(), "the operator is told, also of those that were challenged");
 }
 
 #[tokio::test]
