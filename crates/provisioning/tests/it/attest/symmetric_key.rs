@@ -63,7 +63,7 @@ fn the_token_is_for_this_registration() {
         ("/0ne00000001/registrations/dev-1", fits),
         ("0ne00000002/registrations/dev-1", other),
         ("0ne00000001/registrations/dev-2", other),
-        ("0ne00000001/registrations/dev-1/", other),
+        ("0ne00000001/registrations/dev-1/", fits),
         ("0ne00000001/registrations/dev-1/register", other),
         ("0ne00000001/registrations/dev-1 ", other),
         ("0ne00000001/devices/dev-1", other),
