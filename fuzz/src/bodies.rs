@@ -4,7 +4,7 @@ use serde_json::Value;
 use wire::{
     device::DeviceRegistration,
     hub::{BulkDevice, Device, MethodCall, MethodReply, TwinChange},
-    service::{SelectAll, parse_group, parse_group_bulk, parse_individual, parse_individual_bulk},
+    service::{parse_group, parse_group_bulk, parse_individual, parse_individual_bulk},
 };
 
 /// The body of a register call: whatever is taken is an object, and what it holds was in it.
@@ -26,8 +26,7 @@ pub fn run_service(input: &[u8]) {
     let individual = parse_individual(input);
     let group = parse_group(input);
     let (individuals, groups) = (parse_individual_bulk(input), parse_group_bulk(input));
-    let query = SelectAll::parse_body(input);
-    let any = individual.is_ok() || group.is_ok() || individuals.is_ok() || groups.is_ok() || query.is_ok();
+    let any = individual.is_ok() || group.is_ok() || individuals.is_ok() || groups.is_ok();
     assert!(!any || serde_json::from_slice::<Value>(input).is_ok_and(|json| json.is_object()));
     // Reasons are shown to operators.
     let _ = individual.map_err(|error| error.to_string());

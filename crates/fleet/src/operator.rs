@@ -104,6 +104,14 @@ impl ServiceClient {
             BulkMode::Delete => "delete",
             BulkMode::Update => "update",
         };
+        let mut enrollments = enrollments.to_vec();
+        if mode == "update" {
+            // Without an etag the service takes the enrollment for one that the client has not read.
+            let objects = enrollments.iter_mut().filter_map(Value::as_object_mut);
+            objects.for_each(|enrollment| {
+                enrollment.entry("etag").or_insert_with(|| "*".into());
+            });
+        }
         let operation = json!({"mode": mode, "enrollments": enrollments});
         let result = self.0.call(Method::POST, "/enrollments", Some(&operation)).await?;
         match result.get("isSuccessful").and_then(Value::as_bool) {

@@ -110,8 +110,8 @@ pub enum IfMatch {
 pub enum BulkItem<D, I> {
     /// Write a record that is not there yet.
     Create(D),
-    /// Replace a record.
-    Replace(D, IfMatch),
+    /// Replace a record. Without a condition a record that is there is a conflict.
+    Replace(D, Option<IfMatch>),
     /// Delete a record.
     Delete(I),
 }

@@ -2,8 +2,8 @@
 
 use axum::response::Response;
 use model::{IndividualEnrollment, RegistrationId};
-use provisioning::Error;
-use wire::service::{BulkError, Secrets, SelectAll, bulk_result_json, individual_json};
+use provisioning::{Error, enroll::MAX_BULK_ITEMS};
+use wire::service::{BulkError, Secrets, StateShown, UnreadableItem, bulk_result_json, individual_json};
 
 use crate::{
     ServiceApi,
@@ -32,12 +32,13 @@ pub(crate) async fn read_individual(
 ) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let enrollment: IndividualEnrollment = api.provisioning.read_enrollment(granted.instance(), &id).await?;
-    let (registration, damaged) = match api.provisioning.standing_registration(granted.instance(), &id).await
-    {
-        Err(Error::Damaged(record)) => (None, vec![record]),
-        registration => (registration?, Vec::new()),
+    let found = match api.provisioning.standing_registration(granted.instance(), &id).await {
+        Err(Error::Damaged(record)) => Err(record),
+        registration => Ok(registration?),
     };
-    let shown = individual_json(&enrollment, registration.as_ref(), Secrets::Hidden);
+    let state = found.as_ref().map_or(StateShown::No, |registration| StateShown::Yes(registration.as_ref()));
+    let shown = individual_json(&enrollment, state, Secrets::Hidden);
+    let damaged: Vec<_> = found.err().into_iter().collect();
     Ok(reply::warned(reply::ok(&shown), &damaged))
 }
 
@@ -78,13 +79,13 @@ pub(crate) async fn mechanism<R: Resource>(
     Ok(reply::ok(&enrollment.mechanism_json()))
 }
 
-/// Lists enrollments.
+/// Lists enrollments. The body is not read: the hosted service answers everything whatever the query says, and its
+/// clients send an object as text, `{}`, `*` or nothing.
 pub(crate) async fn query<R: Resource>(
     api: &ServiceApi,
     granted: &Granted,
     call: &Call,
 ) -> Result<Response, Failure> {
-    SelectAll::parse_body(call.body())?;
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
     let page = api.provisioning.query_enrollments::<R>(granted.instance(), request).await?;
@@ -98,13 +99,38 @@ pub(crate) async fn bulk<R: Resource>(
     call: &Call,
 ) -> Result<Response, Failure> {
     let items = R::parse_bulk(call.body())?;
-    let outcomes = api.provisioning.change_enrollments::<R>(granted.instance(), items).await?;
-    let errors: Vec<BulkError> = outcomes
-        .into_iter()
-        .filter_map(|(id, outcome)| {
-            let (code, message) = described(&outcome.err()?);
-            Some(BulkError { id: id.to_string(), code, message })
-        })
-        .collect();
+    if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
+        let count = items.len();
+        return Err(Failure::Argument(format!(
+            "a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {count}"
+        )));
+    }
+    let (mut places, mut readable, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(item) => {
+                places.push(place);
+                readable.push(item);
+            }
+            Err(unreadable) => errors.push((place, unreadable_item(unreadable))),
+        }
+    }
+    if !readable.is_empty() {
+        let outcomes = api.provisioning.change_enrollments::<R>(granted.instance(), readable).await?;
+        for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
+            if let Err(error) = outcome {
+                let (code, message) = described(&error);
+                errors.push((place, BulkError { id: id.to_string(), code, message }));
+            }
+        }
+    }
+    errors.sort_by_key(|(place, _)| *place);
+    let errors: Vec<BulkError> = errors.into_iter().map(|(_, error)| error).collect();
     Ok(reply::ok(&bulk_result_json(R::ID_NAME, &errors)))
+}
+
+/// An item that cannot be read fails alone, with the code of a body that cannot be.
+fn unreadable_item(UnreadableItem { id, error }: UnreadableItem) -> BulkError {
+    let (code, message) = Failure::from(error).code_and_message();
+    BulkError { id, code, message }
 }

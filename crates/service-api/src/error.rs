@@ -2,7 +2,7 @@
 
 use model::PolicyName;
 use provisioning::{Error, RecordKind};
-use wire::service::{BodyError, PageError, QueryError};
+use wire::service::{BodyError, PageError};
 
 /// Anything that ends a call without what was asked for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -13,9 +13,6 @@ pub(crate) enum Failure {
     /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// The query cannot be read.
-    #[error(transparent)]
-    Query(#[from] QueryError),
     /// A paging header cannot be read.
     #[error(transparent)]
     Page(#[from] PageError),
@@ -61,9 +58,8 @@ impl Failure {
             Failure::Refused(error) => return described(error),
             Failure::Unauthorized(_) => return (401_002, "Unauthorized".into()),
             Failure::ApiVersion(_) => 400_001,
-            Failure::Body(BodyError::NotJson(_))
-            | Failure::Query(QueryError::Body(BodyError::NotJson(_))) => 400_003,
-            Failure::Body(_) | Failure::Query(_) | Failure::Page(_) | Failure::Argument(_) => 400_002,
+            Failure::Body(BodyError::NotJson(_)) => 400_003,
+            Failure::Body(_) | Failure::Page(_) | Failure::Argument(_) => 400_002,
             Failure::Forbidden(_) => 403_000,
             Failure::Host(_) | Failure::NoRoute => 404_000,
             Failure::Method { .. } => 405_000,
@@ -90,6 +86,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
             let code = 500_000 + number_of(record.kind);
             return (code, format!("{record}. Delete it, or restore it: muster store check --help"));
         }
+        Error::Exists(RecordKind::EnrollmentGroup) => 409_202,
         Error::Exists(_) => 409_201,
         Error::PreconditionFailed(_) => 412_000,
     };

@@ -80,7 +80,7 @@ async fn answer(
 ) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
     let target = route::parse(&head.method, head.uri.path())?;
-    request::api_version(&head, target.route.endpoint)?;
+    request::api_version(&head)?;
     let instance = access::instance(api, &head).await?;
     record.note_instance(&instance.id_scope);
     let granted = access::grant(instance, &head, target.route, api.clock.now())?;

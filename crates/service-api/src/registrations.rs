@@ -4,7 +4,7 @@ use axum::response::Response;
 use model::{EnrollmentGroupId, RegistrationId};
 use wire::{
     device::registration_state,
-    service::{Collection, SelectAll, attempts_json},
+    service::{Collection, attempts_json},
 };
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
@@ -23,11 +23,8 @@ pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> 
     Ok(reply::deleted())
 }
 
-/// Lists the registrations that came through a group. Some clients send a query along, others send nothing.
+/// Lists the registrations that came through a group. A query that some clients send along is not read.
 pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    if !call.body().is_empty() {
-        SelectAll::parse_body(call.body())?;
-    }
     let group = call.id(|text| EnrollmentGroupId::parse(text))?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;

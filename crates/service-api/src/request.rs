@@ -53,9 +53,11 @@ impl Call {
         &self.body
     }
 
-    /// The condition in `If-Match`.
+    /// The condition in `If-Match`. An empty one is none: there are clients that cannot leave the header out.
     pub(crate) fn if_match(&self) -> Result<Option<IfMatch>, Failure> {
         let header = self.header(header::IF_MATCH.as_str())?;
+        let header =
+            header.filter(|text| !text.trim_matches(|c: char| c == '"' || c.is_whitespace()).is_empty());
         header
             .map(parse_if_match)
             .transpose()
@@ -81,14 +83,9 @@ impl Call {
 }
 
 /// The version of the API that a request is written in.
-pub(crate) fn api_version(head: &Parts, endpoint: Endpoint) -> Result<ServiceApiVersion, Failure> {
+pub(crate) fn api_version(head: &Parts) -> Result<ServiceApiVersion, Failure> {
     let text = parameter(head, "api-version").ok_or(Failure::ApiVersion(None))?;
-    let version = if endpoint.is_of_resource() {
-        ServiceApiVersion::parse_of_resource(&text)
-    } else {
-        ServiceApiVersion::parse(&text)
-    };
-    version.ok_or(Failure::ApiVersion(Some(text)))
+    ServiceApiVersion::parse(&text).ok_or(Failure::ApiVersion(Some(text)))
 }
 
 fn parameter(head: &Parts, name: &str) -> Option<String> {

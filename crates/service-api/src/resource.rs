@@ -1,12 +1,12 @@
 //! What the routes of the two kinds of enrollment differ in.
 
 use model::{
-    BulkItem, EnrollmentGroup, EnrollmentGroupId, GroupDraft, IdError, IndividualDraft, IndividualEnrollment,
+    EnrollmentGroup, EnrollmentGroupId, GroupDraft, IdError, IndividualDraft, IndividualEnrollment,
     RegistrationId,
 };
 use provisioning::enroll::Enrollment;
 use serde_json::Value;
-use wire::service::{self, BodyError, Collection, Secrets};
+use wire::service::{self, BodyError, BulkItems, Collection, Secrets, StateShown};
 
 /// A kind of enrollment as JSON.
 pub(crate) trait Resource: Enrollment {
@@ -17,8 +17,7 @@ pub(crate) trait Resource: Enrollment {
 
     fn parse_id(text: &str) -> Result<Self::Id, IdError>;
     fn parse_draft(body: &[u8]) -> Result<Self::Draft, BodyError>;
-    #[expect(clippy::type_complexity, reason = "for an implementation it is simple")]
-    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<Self::Draft, Self::Id>>, BodyError>;
+    fn parse_bulk(body: &[u8]) -> Result<BulkItems<Self::Draft, Self::Id>, BodyError>;
     fn json(&self, secrets: Secrets) -> Value;
     fn mechanism_json(&self) -> Value;
 }
@@ -35,12 +34,12 @@ impl Resource for IndividualEnrollment {
         service::parse_individual(body)
     }
 
-    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<IndividualDraft, RegistrationId>>, BodyError> {
+    fn parse_bulk(body: &[u8]) -> Result<BulkItems<IndividualDraft, RegistrationId>, BodyError> {
         service::parse_individual_bulk(body)
     }
 
     fn json(&self, secrets: Secrets) -> Value {
-        service::individual_json(self, None, secrets)
+        service::individual_json(self, StateShown::No, secrets)
     }
 
     fn mechanism_json(&self) -> Value {
@@ -60,7 +59,7 @@ impl Resource for EnrollmentGroup {
         service::parse_group(body)
     }
 
-    fn parse_bulk(body: &[u8]) -> Result<Vec<BulkItem<GroupDraft, EnrollmentGroupId>>, BodyError> {
+    fn parse_bulk(body: &[u8]) -> Result<BulkItems<GroupDraft, EnrollmentGroupId>, BodyError> {
         service::parse_group_bulk(body)
     }
 

@@ -57,23 +57,6 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it is one of the resource manager's API, at the hosted service reached under another host name.
-    pub(crate) fn is_of_resource(self) -> bool {
-        use Endpoint::{
-            CertificateCode, CertificateDelete, CertificateList, CertificatePut, CertificateRead,
-            CertificateVerify,
-        };
-        let of_resource = [
-            CertificateList,
-            CertificateRead,
-            CertificatePut,
-            CertificateDelete,
-            CertificateCode,
-            CertificateVerify,
-        ];
-        of_resource.contains(&self)
-    }
-
     /// Whether a successful call belongs into the audit log: it changes something, or tells keys.
     pub(crate) fn is_audited(self) -> bool {
         use Endpoint::{Explain, GroupQuery, IndividualQuery, LinkedHubCheck, RegistrationQuery};

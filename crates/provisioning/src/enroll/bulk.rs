@@ -28,8 +28,15 @@ impl Provisioning {
         items: Vec<BulkItem<E::Draft, E::Id>>,
     ) -> Result<Vec<(E::Id, Result<(), Error>)>, Error> {
         let mut prepared: Vec<Prepared<E>> = Vec::new();
-        let ids = distinct_ids::<E>(&items)?;
-        for (id, item) in ids.into_iter().zip(items) {
+        if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
+            return Err(too_many_or_none(items.len()));
+        }
+        for item in items {
+            let id = id_of::<E>(&item).clone();
+            if prepared.iter().any(|other| other.id == id) {
+                prepared.push(Prepared::twice(id));
+                continue;
+            }
             let ahead = prepared.iter().filter(|item| item.creates()).count();
             prepared.push(self.prepare(instance, id, item, ahead).await?);
         }
@@ -52,7 +59,7 @@ impl Provisioning {
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
     ) -> Result<Prepared<E>, Error> {
-        let any_version = matches!(item, BulkItem::Replace(_, IfMatch::Any));
+        let any_version = matches!(item, BulkItem::Replace(_, Some(IfMatch::Any)));
         let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
             Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
@@ -66,16 +73,16 @@ impl Provisioning {
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
     ) -> Result<(Expect, Change), Error> {
-        let (draft, if_match) = match item {
+        let (draft, creates, if_match) = match item {
             BulkItem::Delete(id) => return Ok((Expect::Present, E::delete(id))),
-            BulkItem::Create(draft) => (draft, None),
-            BulkItem::Replace(draft, if_match) => (draft, Some(if_match)),
+            BulkItem::Create(draft) => (draft, true, None),
+            BulkItem::Replace(draft, if_match) => (draft, false, if_match),
         };
         let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
         let expect = match (&stored, if_match) {
-            (None, None) => Expect::Absent,
+            (None, _) if creates => Expect::Absent,
+            (None, _) => return Err(Error::NotFound(E::KIND)),
             (Some(_), None) => return Err(Error::Exists(E::KIND)),
-            (None, Some(_)) => return Err(Error::NotFound(E::KIND)),
             (Some(stored), Some(IfMatch::Any)) => Expect::Version(stored.record().etag.clone()),
             (Some(_), Some(IfMatch::Version(etag))) => Expect::Version(etag),
         };
@@ -86,6 +93,12 @@ impl Provisioning {
 }
 
 impl<E: Enrollment> Prepared<E> {
+    /// An item whose record another one addresses already: both could not be carried out in one commit.
+    fn twice(id: E::Id) -> Prepared<E> {
+        let problem = Error::Invalid(format!("{id} stands twice in the bulk operation"));
+        Prepared { id, change: Err(problem.clone()), overtaken: problem }
+    }
+
     fn creates(&self) -> bool {
         matches!(self.change, Ok((Expect::Absent, _)))
     }
@@ -106,24 +119,14 @@ impl<E: Enrollment> Prepared<E> {
     }
 }
 
-/// The IDs of the items, if there are neither too many items nor none, and no record is addressed twice.
-fn distinct_ids<E: Enrollment>(items: &[BulkItem<E::Draft, E::Id>]) -> Result<Vec<E::Id>, Error> {
-    if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
-        return Err(Error::Invalid(format!(
-            "a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {}",
-            items.len()
-        )));
+/// Refuses a bulk operation of a size that is not taken.
+fn too_many_or_none(count: usize) -> Error {
+    Error::Invalid(format!("a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {count}"))
+}
+
+fn id_of<E: Enrollment>(item: &BulkItem<E::Draft, E::Id>) -> &E::Id {
+    match item {
+        BulkItem::Create(draft) | BulkItem::Replace(draft, _) => E::drafted_id(draft),
+        BulkItem::Delete(id) => id,
     }
-    let mut ids: Vec<E::Id> = Vec::new();
-    for item in items {
-        let id = match item {
-            BulkItem::Create(draft) | BulkItem::Replace(draft, _) => E::drafted_id(draft),
-            BulkItem::Delete(id) => id,
-        };
-        if ids.contains(id) {
-            return Err(Error::Invalid(format!("{id} stands twice in the bulk operation")));
-        }
-        ids.push(id.clone());
-    }
-    Ok(ids)
 }

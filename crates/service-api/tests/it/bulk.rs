@@ -22,7 +22,13 @@ async fn the_four_modes() {
     let items = || (0..10).map(|n| individual(&format!("dev-{n}"))).collect::<Vec<_>>();
     assert_eq!(send(&world, bulk("create", items())).await, success());
     let created = world.get("/enrollments/dev-3").send().await.ok();
-    assert_eq!(send(&world, bulk("update", items())).await, success());
+    let unread = send(&world, bulk("update", items())).await;
+    assert_eq!(unread["errors"][9]["errorCode"], 409_201, "as recorded of the hosted service");
+    let read = items().into_iter().map(|mut item| {
+        item["etag"] = json!("anything");
+        item
+    });
+    assert_eq!(send(&world, bulk("update", read.collect())).await, success());
     let updated = world.get("/enrollments/dev-3").send().await.ok();
     assert_ne!(created["etag"], updated["etag"]);
     // The item that a client read, changed and sends back.
@@ -51,7 +57,9 @@ async fn items_that_fail_leave_the_others_alone() {
     assert_eq!(result, expected);
     world.get("/enrollments/new").send().await.ok();
     for mode in ["update", "delete"] {
-        let result = send(&world, bulk(mode, vec![individual("none"), individual("new")])).await;
+        let mut there = individual("new");
+        there["etag"] = json!("*");
+        let result = send(&world, bulk(mode, vec![individual("none"), there])).await;
         assert_eq!(result["errors"].as_array().unwrap().len(), 1, "{mode}");
         assert_eq!(result["errors"][0]["errorCode"], 404_201, "{mode}");
     }
@@ -64,10 +72,52 @@ async fn groups_in_bulk() {
     let body = |mode: &str| json!({"mode": mode, "enrollmentGroups": [group("g-1"), group("g-2")]});
     assert_eq!(world.post("/enrollmentGroups", &body("create")).send().await.ok(), success());
     let result = world.post("/enrollmentgroups/", &body("create")).send().await.ok();
-    assert_eq!(result["errors"][1]["enrollmentGroupId"], "g-2");
+    let exists = json!({"enrollmentGroupId": "g-2", "errorCode": 409_202, "errorStatus": "enrollment group already exists"});
+    assert_eq!(result["errors"][1], exists);
+    assert_eq!(world.post("/enrollmentGroups", &body("update")).send().await.ok(), result, "without an etag");
     assert_eq!(world.post("/enrollmentGroups", &body("delete")).send().await.ok(), success());
     let result = world.post("/enrollmentGroups", &body("delete")).send().await.ok();
     assert_eq!(result["errors"][0]["errorCode"], 404_204);
+}
+
+/// One item that cannot be carried out costs no other, whatever is wrong with it, in every mode and for both kinds.
+#[tokio::test]
+async fn an_unreadable_item_fails_alone() {
+    let kinds = [
+        ("enrollments", "registrationId", individual as fn(&str) -> Value, [404_201, 409_201]),
+        ("enrollmentGroups", "enrollmentGroupId", group as fn(&str) -> Value, [404_204, 409_202]),
+    ];
+    for (collection, id_name, sample, [missing, exists]) in kinds {
+        let world = World::new().await;
+        let path = format!("/{collection}");
+        for (mode, others) in [("create", None), ("update", Some(exists)), ("delete", None)] {
+            let bad = [
+                (json!("text"), ""),
+                (json!({}), ""),
+                (json!({id_name: "a b"}), "a b"),
+                (json!({id_name: 5}), ""),
+                (sample("twice"), "twice"),
+            ];
+            let mut items = vec![sample("twice"), sample("good")];
+            items.extend(bad.iter().map(|(item, _)| item.clone()));
+            let result = world.post(&path, &json!({"mode": mode, collection: items})).send().await.ok();
+            let errors = result["errors"].as_array().unwrap();
+            let named: Vec<_> = errors.iter().map(|error| (&error[id_name], &error["errorCode"])).collect();
+            let invalid = bad.iter().map(|(_, id)| (json!(id), json!(400_002)));
+            let first = ["twice", "good"].iter().filter_map(|id| Some((json!(id), json!(others?))));
+            let expected: Vec<_> = first.chain(invalid).collect();
+            let expected: Vec<_> = expected.iter().map(|(id, code)| (id, code)).collect();
+            assert_eq!((named, &result["isSuccessful"]), (expected, &json!(false)), "{collection} {mode}");
+            let good = world.get(&format!("{path}/good")).send().await;
+            match mode {
+                "create" => drop(good.ok()),
+                "update" => {
+                    good.ok();
+                }
+                _ => drop(good.refused(missing)),
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -75,12 +125,7 @@ async fn sizes_at_and_past_the_limits() {
     let world = World::new().await;
     let before = world.snapshot("one").await;
     let items = |count: usize| (0..count).map(|n| individual(&format!("dev-{n}"))).collect::<Vec<_>>();
-    for body in [
-        bulk("create", items(0)),
-        bulk("create", items(11)),
-        bulk("create", vec![individual("a"), individual("A")]),
-        bulk("replace", items(1)),
-    ] {
+    for body in [bulk("create", items(0)), bulk("create", items(11)), bulk("replace", items(1))] {
         world.post("/enrollments", &body).send().await.refused(400_002);
     }
     assert_eq!(world.snapshot("one").await, before);

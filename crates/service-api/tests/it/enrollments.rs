@@ -17,7 +17,9 @@ async fn a_put_shows_its_keys_and_nothing_else_does_unless_asked() {
         assert_ne!(keys["primaryKey"], keys["secondaryKey"]);
         let mut hidden = created.clone();
         hidden["attestation"] = json!({"type": "symmetricKey"});
-        assert_eq!(world.get(path).send().await.ok(), hidden);
+        let mut read = world.get(path).send().await.ok();
+        read.as_object_mut().unwrap().remove("registrationState");
+        assert_eq!(read, hidden);
         let mechanism = world.ask(Method::POST, &format!("{path}/attestationmechanism")).send().await.ok();
         assert_eq!(mechanism, created["attestation"]);
         world.delete(path).send().await.deleted();
@@ -120,7 +122,8 @@ async fn check(method: Method, if_match: Option<&str>, there: bool, expected: u1
             let code = match (expected, path) {
                 (404, "/enrollments/x") => 404_201,
                 (404, _) => 404_204,
-                (409, _) => 409_201,
+                (409, "/enrollments/x") => 409_201,
+                (409, _) => 409_202,
                 (status, _) => u32::from(status) * 1000 + u32::from(status == 400) * 2,
             };
             answer.refused(code);
@@ -140,7 +143,9 @@ async fn if_match_decides_which_version_is_replaced_or_deleted() {
         (Some("W/ETAG"), 200, 412),
         (Some("\"ETAG\""), 200, 412),
         (Some("\"other\""), 412, 412),
-        (Some(""), 400, 400),
+        // As without the header: there are clients that cannot leave it out.
+        (Some(""), 409, 200),
+        (Some("\"\""), 409, 200),
         (Some("\"half"), 400, 400),
     ] {
         check(put(), if_match, true, there).await;

@@ -10,12 +10,15 @@ use service_api::MAX_BODY_BYTES;
 use crate::world::{World, individual};
 
 #[tokio::test]
-async fn every_published_version_is_served_and_no_other() {
+async fn every_well_formed_version_is_served_and_nothing_else() {
     let world = World::new().await;
     for version in wire::service::ServiceApiVersion::all() {
         world.get("/enrollments/none").version(Some(version.as_str())).send().await.refused(404_201);
     }
-    for version in [None, Some(""), Some("2016-01-01"), Some("2021-10-01-beta"), Some("%FF")] {
+    for version in ["2016-01-01", "2026-11-02-preview", "2031-01-01"] {
+        world.get("/enrollments/none").version(Some(version)).send().await.refused(404_201);
+    }
+    for version in [None, Some(""), Some("2021-13-01"), Some("2021-10-01-beta"), Some("%FF")] {
         world.get("/enrollments/none").version(version).send().await.refused(400_001);
     }
     let upper = world.get("/enrollments/none?Api-Version=2021-10-01").version(None);

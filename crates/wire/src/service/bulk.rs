@@ -25,38 +25,60 @@ const MODES: [(&str, Mode); 4] = [
 ];
 
 /// Reads `BulkEnrollmentOperation`.
-pub fn parse_individual_bulk(
-    body: &[u8],
-) -> Result<Vec<BulkItem<IndividualDraft, RegistrationId>>, BodyError> {
-    parse(body, "enrollments", individual::read, individual::read_id)
+pub fn parse_individual_bulk(body: &[u8]) -> Result<BulkItems<IndividualDraft, RegistrationId>, BodyError> {
+    parse(body, ("enrollments", "registrationId"), individual::read, individual::read_id)
 }
 
 /// Reads `BulkEnrollmentGroupOperation`.
-pub fn parse_group_bulk(body: &[u8]) -> Result<Vec<BulkItem<GroupDraft, EnrollmentGroupId>>, BodyError> {
-    parse(body, "enrollmentGroups", group::read, group::read_id)
+pub fn parse_group_bulk(body: &[u8]) -> Result<BulkItems<GroupDraft, EnrollmentGroupId>, BodyError> {
+    parse(body, ("enrollmentGroups", "enrollmentGroupId"), group::read, group::read_id)
+}
+
+/// The items of a bulk operation, in order.
+pub type BulkItems<D, I> = Vec<Result<BulkItem<D, I>, UnreadableItem>>;
+
+/// An item of a bulk operation that cannot be read. The others are carried out all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableItem {
+    /// Its ID as it was sent; empty when it has none.
+    pub id: String,
+    /// What is wrong with it.
+    pub error: BodyError,
 }
 
 fn parse<D, I>(
     body: &[u8],
-    list: &str,
+    (list, id_name): (&str, &str),
     read: impl Fn(&Members<'_>) -> Result<D, BodyError>,
     read_id: impl Fn(&Members<'_>) -> Result<I, BodyError>,
-) -> Result<Vec<BulkItem<D, I>>, BodyError> {
+) -> Result<BulkItems<D, I>, BodyError> {
     let body = members::parse_json(body)?;
     let body = Members::of_body(&body)?;
     let mode = body.required("mode", body.word("mode", &MODES)?)?;
-    let items = body.required(list, body.objects(list)?)?;
+    let items = body.required(list, body.items(list)?)?;
     let item = |item: &Members<'_>| match mode {
         Mode::Create => Ok(BulkItem::Create(read(item)?)),
-        Mode::Update => Ok(BulkItem::Replace(read(item)?, IfMatch::Any)),
+        // The hosted service replaces an enrollment by this mode whatever its version, but only for a client that has
+        // read it: an item without an etag is a conflict (recorded).
+        Mode::Update => {
+            let etag = item.parsed("etag", |text| Ok::<_, BodyError>(text.to_owned()))?;
+            Ok(BulkItem::Replace(read(item)?, etag.map(|_| IfMatch::Any)))
+        }
         Mode::UpdateIfMatchEtag => {
             let version = item.required("etag", item.parsed("etag", parse_if_match)?)?;
-            Ok(BulkItem::Replace(read(item)?, version))
+            Ok(BulkItem::Replace(read(item)?, Some(version)))
         }
         // Clients send whole enrollments here; only the ID matters.
         Mode::Delete => Ok(BulkItem::Delete(read_id(item)?)),
     };
-    items.iter().map(item).collect()
+    let unreadable =
+        |id: Option<&str>, error| UnreadableItem { id: id.unwrap_or_default().to_owned(), error };
+    let outcome = |members: Result<Members<'_>, BodyError>| {
+        let members = members.map_err(|error| unreadable(None, error))?;
+        let id = members.value(id_name).and_then(Value::as_str);
+        item(&members).map_err(|error| unreadable(id, error))
+    };
+    Ok(items.into_iter().map(outcome).collect())
 }
 
 /// What went wrong with one item.

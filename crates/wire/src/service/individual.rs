@@ -29,17 +29,36 @@ pub(super) fn read_id(enrollment: &Members<'_>) -> Result<RegistrationId, BodyEr
     enrollment.required("registrationId", enrollment.parsed("registrationId", RegistrationId::parse)?)
 }
 
-/// Writes an enrollment, with the device's registration where that is shown along.
-pub fn individual_json(
-    enrollment: &IndividualEnrollment,
-    registration: Option<&Registration>,
-    secrets: Secrets,
-) -> Value {
+/// Whether the state of the device's registration is shown with its enrollment.
+#[derive(Debug, Clone, Copy)]
+pub enum StateShown<'a> {
+    /// It is not, as in replies to writes and in lists.
+    No,
+    /// It is; `unassigned` for a device that has never registered.
+    Yes(Option<&'a Registration>),
+}
+
+impl StateShown<'_> {
+    fn json(self, id: &RegistrationId) -> Option<Value> {
+        match self {
+            StateShown::No => None,
+            StateShown::Yes(Some(registration)) => Some(registration_state(registration)),
+            StateShown::Yes(None) => {
+                let mut unassigned = Object::default();
+                unassigned.put("registrationId", id.as_str()).put("status", "unassigned");
+                Some(unassigned.into_value())
+            }
+        }
+    }
+}
+
+/// Writes an enrollment.
+pub fn individual_json(enrollment: &IndividualEnrollment, state: StateShown<'_>, secrets: Secrets) -> Value {
     let information = enrollment.device_information.as_ref().map(|information| information.as_map().clone());
     let mut json = Object::default();
     json.put("registrationId", enrollment.registration_id.as_str())
         .put_some("deviceId", enrollment.device_id.as_ref().map(DeviceId::as_str))
-        .put_some("registrationState", registration.map(registration_state))
+        .put_some("registrationState", state.json(&enrollment.registration_id))
         .put_some("optionalDeviceInformation", information)
         .put("attestation", attestation::individual_mechanism_json(&enrollment.attestation, secrets));
     settings::write(&mut json, &enrollment.settings, &enrollment.record);

@@ -45,12 +45,12 @@ impl<'a> Members<'a> {
         self.find(name).map(|value| Self::at(self.path_of(name), value)).transpose()
     }
 
-    /// A member that is a list of objects.
-    pub fn objects(&self, name: &str) -> Result<Option<Vec<Members<'a>>>, BodyError> {
+    /// A member that is a list, each of whose items may be an object.
+    pub fn items(&self, name: &str) -> Result<Option<Vec<Result<Members<'a>, BodyError>>>, BodyError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         let items = value.as_array().ok_or_else(|| self.refuse(name, "must be an array"))?;
         let at = |(index, item)| Self::at(format!("{}[{index}]", self.path_of(name)), item);
-        items.iter().enumerate().map(at).collect::<Result<_, _>>().map(Some)
+        Ok(Some(items.iter().enumerate().map(at).collect()))
     }
 
     /// A member that is a list of texts, each parsed.
@@ -71,7 +71,13 @@ impl<'a> Members<'a> {
 
     /// A member that is true or false.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, BodyError> {
-        let flag = |value: &Value| value.as_bool().ok_or_else(|| self.refuse(name, "must be true or false"));
+        // Azure's command line sends some as text.
+        let flag = |value: &Value| match value {
+            Value::Bool(flag) => Ok(flag.to_owned()),
+            Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+            Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+            _ => Err(self.refuse(name, "must be true or false")),
+        };
         self.find(name).map(flag).transpose()
     }
 
@@ -82,8 +88,10 @@ impl<'a> Members<'a> {
 
     /// A member that is a whole number, not below zero.
     pub fn integer(&self, name: &str) -> Result<Option<u64>, BodyError> {
-        let number =
-            |value: &Value| value.as_u64().ok_or_else(|| self.refuse(name, "must be a whole number"));
+        let number = |value: &Value| {
+            let text = || value.as_str().and_then(|text| text.trim().parse().ok());
+            value.as_u64().or_else(text).ok_or_else(|| self.refuse(name, "must be a whole number"))
+        };
         self.find(name).map(number).transpose()
     }
 
@@ -187,8 +195,8 @@ mod tests {
         let body = json!({"a": {"list": [{"key": 5}, "secret"], "flag": "secret", "word": "secret"}});
         let a = Members::of_body(&body).unwrap().object("A").unwrap().unwrap();
         let refusals = [
-            (a.objects("list").err(), "a.list[1]: must be a JSON object"),
-            (a.objects("flag").err(), "a.flag: must be an array"),
+            (a.items("list").unwrap().unwrap().remove(1).err(), "a.list[1]: must be a JSON object"),
+            (a.items("flag").err(), "a.flag: must be an array"),
             (a.list("list", |text| Ok::<_, BodyError>(text.len())).err(), "a.list[0]: must be a string"),
             (a.flag("flag").err(), "a.flag: must be true or false"),
             (a.word("word", &[("x", 1), ("y", 2)]).err(), "a.word: must be one of x, y"),
@@ -198,6 +206,16 @@ mod tests {
         for (error, text) in refusals {
             assert_eq!(error.unwrap().to_string().to_lowercase(), text.to_lowercase());
         }
+    }
+
+    #[test]
+    fn numbers_and_flags_may_come_as_text() {
+        let body = json!({"yes": "True", "no": "false", "bad": "maybe", "five": "5", "minus": "-5"});
+        let members = Members::of_body(&body).unwrap();
+        assert_eq!((members.flag("yes"), members.flag("no")), (Ok(Some(true)), Ok(Some(false))));
+        assert!(members.flag("bad").is_err());
+        assert_eq!(members.integer("five"), Ok(Some(5)));
+        assert!(members.integer("minus").is_err());
     }
 
     #[test]

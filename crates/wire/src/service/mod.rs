@@ -16,7 +16,6 @@ mod latency;
 mod link;
 mod members;
 mod page;
-mod query;
 mod settings;
 mod usage;
 mod version;
@@ -24,7 +23,9 @@ mod webhook;
 mod work;
 
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
-pub use bulk::{BulkError, bulk_result_json, parse_group_bulk, parse_individual_bulk};
+pub use bulk::{
+    BulkError, BulkItems, UnreadableItem, bulk_result_json, parse_group_bulk, parse_individual_bulk,
+};
 pub use ca_certificate::{
     BlockBody, Code, FetchNote, RevocationBody, block_json, ca_certificate_json, expiring_json, listing_json,
     parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
@@ -32,7 +33,7 @@ pub use ca_certificate::{
 pub use condition::parse_if_match;
 pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};
 pub use group::{group_json, parse_group};
-pub use individual::{individual_json, parse_individual};
+pub use individual::{StateShown, individual_json, parse_individual};
 pub use latency::latency_json;
 pub use link::{
     LinkError, LinkNotes, MASKED_KEY, allocation_defaults_json, link_json, parse_allocation_defaults,
@@ -40,7 +41,6 @@ pub use link::{
 };
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
-pub use query::{QueryError, SelectAll};
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;
 pub use webhook::{parse_webhook_answer, webhook_request_json};

@@ -8,7 +8,7 @@ use super::{
     attestation::{self, Secrets},
     certificate,
     group::group_json,
-    individual::individual_json,
+    individual::{StateShown, individual_json},
     members::{self, BodyError, Members, Object},
     settings,
 };
@@ -18,7 +18,7 @@ use super::{
 pub fn webhook_request_json(request: &WebhookRequest) -> Value {
     let (name, mut enrollment) = match &request.enrollment {
         Enrollment::Individual(individual) => {
-            ("individualEnrollment", individual_json(individual, None, Secrets::Hidden))
+            ("individualEnrollment", individual_json(individual, StateShown::No, Secrets::Hidden))
         }
         Enrollment::Group(group) => ("enrollmentGroup", group_json(group, Secrets::Hidden)),
     };

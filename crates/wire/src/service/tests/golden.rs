@@ -25,13 +25,16 @@ fn both<T: Clone>(it: T) -> Pair<T> {
 #[test]
 fn individual_enrollments() {
     let full = full_individual();
-    golden!("individual_written.json", individual_json(&full, None, Secrets::Shown));
-    golden!("individual_read.json", individual_json(&full, Some(&registration()), Secrets::Hidden));
+    golden!("individual_written.json", individual_json(&full, StateShown::No, Secrets::Shown));
+    golden!(
+        "individual_read.json",
+        individual_json(&full, StateShown::Yes(Some(&registration())), Secrets::Hidden)
+    );
     let tpm = individual(IndividualAttestation::Tpm(tpm()));
-    golden!("individual_tpm.json", individual_json(&tpm, None, Secrets::Hidden));
+    golden!("individual_tpm.json", individual_json(&tpm, StateShown::No, Secrets::Hidden));
     let leaf = Pair::new(None, Some(certificate())).unwrap();
     let x509 = individual(IndividualAttestation::X509(IndividualCertificates::Client(leaf)));
-    golden!("individual_x509.json", individual_json(&x509, None, Secrets::Shown));
+    golden!("individual_x509.json", individual_json(&x509, StateShown::No, Secrets::Shown));
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn usage() {
 fn what_is_written_reads_back_as_the_same_settings() {
     let full = full_individual();
     for secrets in [Secrets::Shown, Secrets::Hidden] {
-        let json = individual_json(&full, Some(&registration()), secrets).to_string();
+        let json = individual_json(&full, StateShown::Yes(Some(&registration())), secrets).to_string();
         let draft = parse_individual(json.as_bytes()).unwrap();
         assert_eq!(draft.settings, full.settings);
         assert_eq!(draft.device_id, full.device_id);
@@ -101,7 +104,7 @@ fn a_shown_certificate_reads_back_as_one_to_keep() {
 
 #[test]
 fn no_secret_is_written_unless_it_is_to_be_shown() {
-    let individual = individual_json(&full_individual(), None, Secrets::Hidden).to_string();
+    let individual = individual_json(&full_individual(), StateShown::No, Secrets::Hidden).to_string();
     let group = group_json(&group(GroupAttestation::SymmetricKey(keys())), Secrets::Hidden).to_string();
     for text in [individual, group] {
         assert!(!text.contains(&keys().primary.to_base64()), "{text}");
