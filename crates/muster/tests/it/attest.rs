@@ -77,7 +77,7 @@ async fn tells_whether_a_tpm_would_be_challenged() {
             1,
             "refused: the TPM's endorsement key is not the enrolled one",
         ),
-        (&[], 1, "refused: the device sent neither a SAS token, a client certificate nor the keys of a TPM"),
+        (&[], 1, "refused: the enrollment wants a TPM and the device named none"),
         (&["--sas-token", &token], 1, "refused: no TPM challenge is open for the registration"),
     ] {
         let ended = explain(&world, &[&["--registration-id", "tpm-1"], presented].concat()).await;

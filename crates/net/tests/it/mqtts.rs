@@ -27,7 +27,7 @@ async fn a_device_gets_its_reply_and_shutdown_ends_it() {
     device.send(&[subscribe(1, &[("reply", QoS::AtLeastOnce)]), publish("echo", Some(2), "hello")]).await;
     assert_eq!(device.receive().await, Some(sub_ack(1, &[SubscribeReturn::Granted(QoS::AtLeastOnce)])));
     assert_eq!(device.receive().await, Some(Packet::PubAck(2)));
-    assert_eq!(device.receive().await, Some(publish("reply", Some(1), "hello")));
+    assert_eq!(device.receive().await, Some(publish("reply", Some(77), "hello")));
 
     let mut refused = Client::new(pki::connect(addr, pki.client(None)).await.unwrap());
     refused.send(&[Packet::Connect(connect("refuse-5"))]).await;

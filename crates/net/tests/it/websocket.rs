@@ -198,7 +198,7 @@ async fn a_device_gets_its_reply_on_any_path() {
         device.send_packets(&[subscribe(1, &[("reply", QoS::AtLeastOnce)])]).await;
         assert_eq!(device.packets().await, [sub_ack(1, &[SubscribeReturn::Granted(QoS::AtLeastOnce)])]);
         device.send_packets(&[publish("echo", Some(2), "hello")]).await;
-        assert_eq!(device.packets().await, [Packet::PubAck(2), publish("reply", Some(1), "hello")]);
+        assert_eq!(device.packets().await, [Packet::PubAck(2), publish("reply", Some(77), "hello")]);
         device.send_packets(&[Packet::Disconnect]).await;
         device.expect_close(1000).await;
         let told = ["connect device certificates=2", "subscribe 1", "publish echo", "closed"];
@@ -261,7 +261,7 @@ async fn large_packets_pass_up_to_the_limit() {
         reply.extend(part);
     }
     assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(Packet::PubAck(1)));
-    assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(publish("reply", Some(1), payload)));
+    assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(publish("reply", Some(77), payload)));
 
     // Without a proof the connection ends, before the whole message has come.
     let mut stranger = server.session_of("stranger").await;
