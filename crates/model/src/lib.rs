@@ -6,6 +6,7 @@
 
 mod address;
 mod attestation;
+mod attestation_digest;
 mod authorities;
 mod block;
 mod ca_certificate;
@@ -44,6 +45,7 @@ pub use attestation::{
     GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, Pair,
     SymmetricKeyPair, TpmAttestation,
 };
+pub use attestation_digest::AttestationDigest;
 pub use authorities::Authorities;
 pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};

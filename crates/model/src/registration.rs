@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Decisions, DeviceId, EnrollmentGroupId, HubName, OperationId, OrderDigest, Place, Record, RegistrationId,
-    SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
+    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, HubName, OperationId, OrderDigest, Place,
+    Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -108,6 +108,10 @@ pub enum Status {
         work: Work,
         /// Where the device lived before.
         from: Option<Assignment>,
+        /// What the enrollment accepted as proof when it let the device in; `None` for a run that was stored by a version
+        /// that did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        admitted_by: Option<AttestationDigest>,
         /// How often it was tried. The record's version is the same after each.
         #[serde(default, skip_serializing_if = "Tries::are_none")]
         tries: Tries,

@@ -144,8 +144,9 @@ pub trait Store: Send + Sync {
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError>;
 
     /// Applies each change whose expectation holds and leaves out the others; counts the operation, if one is given,
-    /// when there was no change to make or at least one was applied. All of it in one transaction, on disk when this
-    /// returns. The outcomes are in the order of the changes.
+    /// when there was no change to make or at least one was applied. Does nothing at all unless every guard holds. All of
+    /// it in one transaction, on disk when this returns. The outcomes are those of the guards and then those of the
+    /// changes, in their order.
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError>;
 
     /// Keeps attempts, the newest [`ATTEMPTS_OF_ONE`] of each name, and of known and of unknown names the newest
@@ -169,10 +170,33 @@ pub const ATTEMPTS_OF_A_KIND: usize = 5_000;
 /// What [`Store::commit`] is to do.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Commit {
+    /// The records that the commit relies on beside those that it changes.
+    pub guards: Vec<Guard>,
     /// The changes, each with what it expects to find.
     pub changes: Vec<(Expect, Change)>,
     /// The operation to count, and its UTC day.
     pub operation: Option<(OperationKind, Day)>,
+}
+
+/// A record that a commit relies on and leaves as it is: unless it has this version when the commit is made, nothing of
+/// the commit is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The record.
+    pub record: Guarded,
+    /// Its version.
+    pub version: Etag,
+}
+
+/// The records that a commit may rely on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guarded {
+    /// An individual enrollment.
+    Individual(RegistrationId),
+    /// An enrollment group.
+    Group(EnrollmentGroupId),
+    /// A registration.
+    Registration(RegistrationId),
 }
 
 /// One change of a record.
@@ -223,10 +247,10 @@ pub enum Expect {
     Following,
 }
 
-/// What became of a change.
+/// What became of a change, or of a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was made.
+    /// It was made; of a guard: it holds.
     Applied,
     /// Not made: the record is already there.
     Exists,
@@ -234,7 +258,7 @@ pub enum Outcome {
     Missing,
     /// Not made: the record has another version.
     OtherVersion,
-    /// Not made: the change that it follows was not made.
+    /// Not made: the change that it follows was not made, or a guard of the commit does not hold.
     LeftOut,
 }
 

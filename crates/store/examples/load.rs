@@ -113,7 +113,11 @@ impl Step {
         };
         let changes: Vec<_> = change.map(|change| (expect, change)).into_iter().collect();
         let expected = vec![Outcome::Applied; changes.len()];
-        let commit = Commit { changes, operation: operation.map(|kind| (kind, Day::from_number(20_780))) };
+        let commit = Commit {
+            changes,
+            operation: operation.map(|kind| (kind, Day::from_number(20_780))),
+            ..Commit::default()
+        };
         assert_eq!(store.commit(&sample::scope("one"), commit).await.unwrap(), expected);
     }
 }

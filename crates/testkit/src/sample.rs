@@ -160,7 +160,12 @@ pub fn registration_of(id: &str, group: &str) -> Registration {
 /// The same registration while it is being carried out.
 pub fn while_assigning(registration: Registration) -> Registration {
     let order = Box::new(order(registration.registration_id.as_str()));
-    let status = Status::Assigning { work: Work::Order(order), from: None, tries: Tries::default() };
+    let status = Status::Assigning {
+        work: Work::Order(order),
+        from: None,
+        admitted_by: None,
+        tries: Tries::default(),
+    };
     Registration { status, ..registration }
 }
 
@@ -220,8 +225,12 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     let carry = Order { twin: TwinOrder::Carry { if_lost: self::twin() }, ..order(id) };
     let carry = carry.after([keep.digest()]);
     let in_doubt = Assignment { told: vec![keep.digest()], ..assignment(id) };
-    let assigning =
-        |order, from, tries| Status::Assigning { work: Work::Order(Box::new(order)), from, tries };
+    let assigning = |order, from, tries| Status::Assigning {
+        work: Work::Order(Box::new(order)),
+        from,
+        admitted_by: None,
+        tries,
+    };
     let moved = Assignment { substatus: Substatus::DeviceDataMigrated, ..assignment(id) };
     let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };
     let returned = Assignment { substatus: Substatus::ReprovisionedToInitialAssignment, ..assignment(id) };

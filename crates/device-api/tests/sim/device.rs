@@ -213,8 +213,16 @@ impl Device {
 
     /// Nothing fails but for a reason that this world has.
     fn check_failure(&self, world: &World, message: &str) {
-        let reasons =
-            ["no more devices", "cancelled", "was deleted", "status code: 400", "linked", "hub", "503"];
+        let reasons = [
+            "no more devices",
+            "cancelled",
+            "was deleted",
+            "was disabled",
+            "status code: 400",
+            "linked",
+            "hub",
+            "503",
+        ];
         let is_refused_as_known = message.contains("DeviceAlreadyExists");
         if is_refused_as_known || !reasons.iter().any(|reason| message.contains(reason)) {
             world.violated(format_args!("{} failed for no good reason: {message}", self.id));

@@ -19,7 +19,7 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
         0..=2 => send_elsewhere(world),
         3 => shift_weights(world),
         4 | 5 => change_policy(world),
-        6 => world.put_group(&switched(world)),
+        6 => switch(world, world.dice.pick(&GROUPS).0),
         7 => take_a_hub_down(world),
         8 => unlink_a_hub(world),
         9 => change_start(world),
@@ -66,8 +66,8 @@ fn change_policy(world: &World) {
     world.put_group(&group);
 }
 
-fn switched(world: &World) -> model::EnrollmentGroup {
-    let (name, _) = *world.dice.pick(&GROUPS);
+/// Disables a group, or enables it.
+pub fn switch(world: &World, name: &str) {
     let mut group = world.stored_group(name);
     let status = &mut group.settings.provisioning_status;
     *status = match status {
@@ -75,7 +75,7 @@ fn switched(world: &World) -> model::EnrollmentGroup {
         ProvisioningStatus::Disabled => ProvisioningStatus::Enabled,
     };
     world.note(format_args!("operator: {name} is {:?}", group.settings.provisioning_status));
-    group
+    world.put_group(&group);
 }
 
 fn take_a_hub_down(world: &World) {
@@ -106,6 +106,11 @@ fn delete_a_group(world: &World) {
         return world.restore_groups();
     }
     let (name, _) = *world.dice.pick(&GROUPS);
+    delete_group(world, name);
+}
+
+/// Deletes a group.
+pub fn delete_group(world: &World, name: &str) {
     world.note(format_args!("operator: deletes the group {name}"));
     world.delete_group(name);
 }

@@ -19,7 +19,7 @@ use provisioning::ports::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::life::Pulse;
+use crate::{life::Pulse, operator};
 
 pub struct SimulatedStore {
     pulse: Arc<Pulse>,
@@ -34,12 +34,13 @@ impl SimulatedStore {
 
     /// Reads in one moment between two others.
     async fn reach<T>(&self, act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.reach_then(act, |_| ()).await
+        self.reach_then(|| (), act, |_| ()).await
     }
 
-    /// The same; what comes of it is looked at in the same moment.
+    /// The same; something happens just before, and what comes of it is looked at in the same moment.
     async fn reach_then<T>(
         &self,
+        before: impl FnOnce(),
         act: impl Future<Output = Result<T, StoreError>>,
         look: impl FnOnce(&T),
     ) -> Result<T, StoreError> {
@@ -50,10 +51,34 @@ impl SimulatedStore {
             world.count(|figures| figures.faults += 1);
             Err(StoreError::Busy)
         } else {
+            before();
             finish(act).inspect(look)
         };
         self.pulse.on_the_way(0..=5).await;
         outcome
+    }
+
+    /// Now and then an operator is a moment faster than the end of a run, and has been answered: the group that let the
+    /// device in is deleted or disabled.
+    fn forestall(&self, commit: &Commit) {
+        let world = &self.pulse.world;
+        let arriving = commit.changes.iter().find_map(|(_, change)| match change {
+            Change::PutRegistration(registration) => Some(registration),
+            _ => None,
+        });
+        let Some(Registration {
+            status: Status::Assigned(_), enrollment: EnrollmentRef::Group(group), ..
+        }) = arriving.map(|registration| &**registration)
+        else {
+            return;
+        };
+        if world.weather.strikes(10, &world.dice) && world.refuses(group).is_none() {
+            world.count(|figures| figures.interventions += 1);
+            match world.dice.roll(2) {
+                0 => operator::delete_group(world, group.as_str()),
+                _ => operator::switch(world, group.as_str()),
+            }
+        }
     }
 
     /// The registrations that a commit is to remove, as they stand.
@@ -70,7 +95,11 @@ impl SimulatedStore {
     /// Looks at what was written: dates never go back, and what moved or ended is written down. `removed` is what stood
     /// when the commit was made.
     fn watch(&self, commit: &Commit, outcomes: &[Outcome], removed: &[Registration]) {
-        let made = commit.changes.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let (guards, changes) = outcomes.split_at(commit.guards.len());
+        if guards.iter().any(|outcome| *outcome != Outcome::Applied) {
+            return self.pulse.world.note("a commit is held back");
+        }
+        let made = commit.changes.iter().zip(changes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         for ((_, change), _) in made.clone() {
             match change {
                 Change::PutRegistration(registration) => self.watch_registration(registration),
@@ -108,9 +137,9 @@ impl SimulatedStore {
         }
         if let (Status::Assigned(_), EnrollmentRef::Group(group)) =
             (&registration.status, &registration.enrollment)
-            && world.is_long_deleted(group.as_str())
+            && let Some(why_not) = world.refuses(group)
         {
-            world.violated(format_args!("{id} has arrived, and its group {group} was deleted before"));
+            world.violated(format_args!("{id} has arrived, and its group {group} was {why_not} before"));
         }
         let Some(before) = self.written.lock().unwrap().insert(id.clone(), registration.clone()) else {
             return;
@@ -128,7 +157,7 @@ impl SimulatedStore {
 /// A status in a few words.
 fn told(status: &Status) -> String {
     match status {
-        Status::Assigning { work, from, tries } => {
+        Status::Assigning { work, from, tries, .. } => {
             let to = work.order().map_or("a hub to be asked for".into(), |order| order.hub.to_string());
             let from = from.as_ref().map(|from| from.hub.as_str());
             format!("assigning to {to} from {from:?}, tried {} times", tries.count)
@@ -310,8 +339,8 @@ impl Store for SimulatedStore {
             let removed = self.removed_by(scope, &commit).await?;
             Ok((removed, self.pulse.world.disk.commit(scope, commit.clone()).await?))
         };
-        let watched = self.reach_then(written, |(removed, outcomes)| self.watch(&commit, outcomes, removed));
-        watched.await.map(|(_, outcomes)| outcomes)
+        let look = |(removed, outcomes): &(Vec<_>, Vec<_>)| self.watch(&commit, outcomes, removed);
+        self.reach_then(|| self.forestall(&commit), written, look).await.map(|(_, outcomes)| outcomes)
     }
 
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {

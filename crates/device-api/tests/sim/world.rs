@@ -9,8 +9,9 @@ use std::{
 
 use durable::Sealer;
 use model::{
-    AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentSettings,
-    GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub, Timestamp, TwinCollection,
+    AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentGroupId,
+    EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub,
+    ProvisioningStatus, Timestamp, TwinCollection,
 };
 use provisioning::ports::{Change, Clock, Commit, Expect, Store};
 use serde_json::json;
@@ -64,10 +65,19 @@ pub struct Notes {
     pub left_behind: BTreeSet<(DeviceId, HubName)>,
     /// When a registration was last counted.
     pub last_counted: Duration,
-    /// Groups that an operator has deleted, as they were, and since when.
-    pub deleted: BTreeMap<String, (Duration, EnrollmentGroup)>,
+    /// Groups that an operator has deleted, as they were.
+    pub deleted: BTreeMap<String, EnrollmentGroup>,
+    /// How many versions of groups there were.
+    versions: u64,
     /// Groups that were ever deleted.
     pub ever_deleted: BTreeSet<String>,
+}
+
+impl Notes {
+    fn new_version(&mut self) -> u64 {
+        self.versions += 1;
+        self.versions
+    }
 }
 
 impl World {
@@ -149,7 +159,7 @@ impl World {
 
     /// A group as it is, or was when it was deleted.
     pub fn stored_group(&self, name: &str) -> EnrollmentGroup {
-        if let Some((_, deleted)) = self.notes().deleted.get(name) {
+        if let Some(deleted) = self.notes().deleted.get(name) {
             return deleted.clone();
         }
         let group = finish(self.disk.group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
@@ -158,34 +168,42 @@ impl World {
 
     /// Changes a group; one that is deleted is as it is put when it comes back.
     pub fn put_group(&self, group: &EnrollmentGroup) {
-        if let Some((_, deleted)) = self.notes().deleted.get_mut(group.group_id.as_str()) {
+        if let Some(deleted) = self.notes().deleted.get_mut(group.group_id.as_str()) {
             *deleted = group.clone();
             return;
         }
-        let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group.clone())))];
-        finish(self.disk.commit(&self.scope(), Commit { changes, operation: None })).unwrap();
+        // As with every write of the service, it has another version afterwards.
+        let mut group = group.clone();
+        group.record.etag = sample::etag(&self.notes().new_version().to_string());
+        let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
+        finish(self.disk.commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
     }
 
     /// An operator deletes a group.
     pub fn delete_group(&self, name: &str) {
         let group = self.stored_group(name);
         let changes = vec![(Expect::Present, Change::DeleteGroup(group.group_id.clone()))];
-        finish(self.disk.commit(&self.scope(), Commit { changes, operation: None })).unwrap();
+        finish(self.disk.commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
         let mut notes = self.notes();
-        notes.deleted.insert(name.to_owned(), (self.elapsed(), group));
+        notes.deleted.insert(name.to_owned(), group);
         notes.ever_deleted.insert(name.to_owned());
     }
 
     /// All groups that were deleted are there again.
     pub fn restore_groups(&self) {
         let deleted = std::mem::take(&mut self.notes().deleted);
-        deleted.values().for_each(|(_, group)| self.put_group(group));
+        deleted.values().for_each(|group| self.put_group(group));
     }
 
-    /// Whether this group has been deleted for longer than one step of a registration takes.
-    pub fn is_long_deleted(&self, group: &str) -> bool {
-        let deleted = self.notes().deleted.get(group).map(|(since, _)| *since);
-        deleted.is_some_and(|since| self.elapsed() - since > Duration::from_millis(100))
+    /// Why no device arrives through this group, by what is on disk at this moment.
+    pub fn refuses(&self, group: &EnrollmentGroupId) -> Option<&'static str> {
+        match finish(self.disk.group(&self.scope(), group)).unwrap() {
+            None => Some("deleted"),
+            Some(group) if group.settings.provisioning_status == ProvisioningStatus::Disabled => {
+                Some("disabled")
+            }
+            Some(_) => None,
+        }
     }
 
     /// Hubs that have this device.

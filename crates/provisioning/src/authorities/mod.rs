@@ -77,7 +77,7 @@ impl Provisioning {
         instance: &Instance,
         changes: Vec<(Expect, Change)>,
     ) -> Result<Outcome, Error> {
-        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, operation: None }).await?;
+        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::default() }).await?;
         outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
     }
 }

@@ -45,7 +45,7 @@ impl Provisioning {
             Vec::new()
         } else {
             let operation = Some((OperationKind::EnrollmentBulk, self.clock.now().day()));
-            self.store.commit(&instance.id_scope, Commit { changes, operation }).await?
+            self.store.commit(&instance.id_scope, Commit { changes, operation, ..Commit::default() }).await?
         };
         let mut outcomes = outcomes.into_iter();
         Ok(prepared.into_iter().map(|item| item.resolve(&mut outcomes)).collect())

@@ -90,7 +90,11 @@ impl Provisioning {
         change: (Expect, Change),
         kind: OperationKind,
     ) -> Result<Outcome, Error> {
-        let commit = Commit { changes: vec![change], operation: Some((kind, self.clock.now().day())) };
+        let commit = Commit {
+            changes: vec![change],
+            operation: Some((kind, self.clock.now().day())),
+            ..Commit::default()
+        };
         let outcomes = self.store.commit(&instance.id_scope, commit).await?;
         outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
     }

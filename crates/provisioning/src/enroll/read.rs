@@ -126,7 +126,7 @@ impl Provisioning {
     /// Counts an operation that changed nothing. When nothing can be stored, operators must be able to look all the same:
     /// then it is not counted, and the log says so.
     async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
-        let commit = Commit { changes: Vec::new(), operation: Some((kind, self.clock.now().day())) };
+        let commit = Commit { operation: Some((kind, self.clock.now().day())), ..Commit::default() };
         match self.store.commit(&instance.id_scope, commit).await {
             Err(StoreError::Unwritable(reason)) => {
                 let (scope, kind) = (&instance.id_scope, kind.name());

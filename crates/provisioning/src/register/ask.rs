@@ -80,7 +80,12 @@ impl Provisioning {
         let order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
         let from = left.standing.clone();
         let mut next = Registration {
-            status: Status::Assigning { work: Work::Order(Box::new(order)), from, tries },
+            status: Status::Assigning {
+                work: Work::Order(Box::new(order)),
+                from,
+                admitted_by: run.admitted_by.clone(),
+                tries,
+            },
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
         };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    CleanupCause, Decision, Decisions, EnrollmentRef, Instance, Order, Registration, RegistrationId, Status,
-    Timestamp, Tries, Work,
+    AttestationDigest, CleanupCause, Decision, Decisions, EnrollmentRef, Instance, Order, Registration,
+    RegistrationId, Status, Timestamp, Tries, Work,
 };
 
 use super::{
@@ -57,6 +57,11 @@ impl Claim<'_> {
             "a device moved to another enrollment, although the enrollment group of its registration exists"
         );
     }
+
+    /// What the enrollment accepts as proof, noted in the run.
+    fn admitted_by(&self) -> AttestationDigest {
+        AttestationDigest::of(self.attested.admitted_by())
+    }
 }
 
 /// What the record will say.
@@ -103,7 +108,10 @@ impl Provisioning {
             }
             Plan::Confirm(order, decision) => {
                 let confirmed = self.used_up(claim.instance, claim.attested, claim.previous).await?;
-                let run = |previous: &Registration| Run::confirming(scope, previous, order, decision);
+                let admitted_by = claim.admitted_by();
+                let run = |previous: &Registration| {
+                    Run::confirming(scope, previous, admitted_by, (order, decision))
+                };
                 return Ok(confirmed.as_ref().map(run).map(|run| Begun::Running(Box::new(run))));
             }
             Plan::Disable => {
@@ -125,12 +133,14 @@ impl Provisioning {
             },
             Plan::Redo(order) => {
                 let work = self.order(claim.instance, order, &mut leaving).await?;
-                Next::assigning(work, leaving, claim.redecided(self.clock.now()))
+                Next::assigning(work, claim, leaving, claim.redecided(self.clock.now()))
             }
-            Plan::Assign(work @ Work::Ask(_), decision) => Next::assigning(work, leaving, Some(decision)),
+            Plan::Assign(work @ Work::Ask(_), decision) => {
+                Next::assigning(work, claim, leaving, Some(decision))
+            }
             Plan::Assign(Work::Order(order), decision) => {
                 let work = self.order(claim.instance, *order, &mut leaving).await?;
-                Next::assigning(work, leaving, Some(decision))
+                Next::assigning(work, claim, leaving, Some(decision))
             }
         };
         self.write_down(claim, next).await
@@ -210,15 +220,15 @@ impl Provisioning {
 }
 
 impl Next {
-    fn assigning(work: Work, leaving: Leaving, decision: Option<Decision>) -> Next {
-        let status = Status::Assigning { work, from: leaving.standing.clone(), tries: Tries::default() };
+    fn assigning(work: Work, claim: &Claim<'_>, leaving: Leaving, decision: Option<Decision>) -> Next {
+        let (from, admitted_by) = (leaving.standing.clone(), Some(claim.admitted_by()));
+        let status = Status::Assigning { work, from, admitted_by, tries: Tries::default() };
         Next { status, leaving, cause: CleanupCause::Redirected, decision }
     }
 }
 
 /// What a device is told whose enrollment is disabled, when nothing need be written for it: the record says so already,
-/// or a run is under way. That one ends all the same, because its hub may have been told already; the record says
-/// disabled when the device asks again.
+/// or a run is under way. That one ends by itself, as disabled: what its hub may have been told is cleaned up then.
 fn told_disabled(previous: &Registration, attested: &Attested) -> Option<Registration> {
     match &previous.status {
         Status::Disabled { .. } => came_through(previous, attested).then(|| previous.clone()),

@@ -109,6 +109,7 @@ impl Provisioning {
         let commit = Commit {
             changes: vec![(Expect::Present, Change::DeleteCleanup(place))],
             operation: Some((OperationKind::RegistrationCancel, self.clock.now().day())),
+            ..Commit::default()
         };
         match self.store.commit(&instance.id_scope, commit).await?.first() {
             Some(Outcome::Applied) => Ok(()),

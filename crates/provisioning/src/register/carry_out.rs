@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Enrollment, EnrollmentRef, Failure, IdScope, OperationKind,
-    Order, Registration, Status, StatusKind, Trace, Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, Failure, IdScope, OperationKind, Order, Registration, Status,
+    StatusKind, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Delay, Expect, HubError, Page, PageRequest},
+    ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome, Page, PageRequest},
     record,
 };
 
@@ -20,9 +20,8 @@ const RESUME_PAGE: usize = 500;
 /// The hub refused. 400209 is what clients know as that.
 const REFUSED: u32 = 400_209;
 
-/// What operators know as an enrollment, or a group, that is not there.
-const NOT_ENROLLED: u32 = 404_201;
-const NO_SUCH_GROUP: u32 = 404_204;
+/// How often the end of a run is written anew because the enrollment changed at the same moment.
+const MAX_RACES: usize = 8;
 
 impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
@@ -73,8 +72,8 @@ impl Provisioning {
             if let Some(ended) = self.overtaken(run).await? {
                 return Ok(ended);
             }
-            if let Some(ended) = self.disenrolled(run).await? {
-                return Ok(ended);
+            if let Err(ending) = self.admission(run).await? {
+                return self.end(run, *ending).await;
             }
         }
         match &run.work {
@@ -116,7 +115,12 @@ impl Provisioning {
         let before = &run.registration;
         let (work, from) = (run.work.clone(), before.assignment().cloned());
         let mut held = Registration {
-            status: Status::Assigning { work, from, tries: Tries::default() },
+            status: Status::Assigning {
+                work,
+                from,
+                admitted_by: run.admitted_by.clone(),
+                tries: Tries::default(),
+            },
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
         };
@@ -139,58 +143,63 @@ impl Provisioning {
         }
     }
 
-    /// A confirmation that changes nothing only counts; an assignment ends in the record, and counts with it.
+    /// A confirmation that changes nothing only counts; an assignment ends in the record, and counts with it. Either is
+    /// done in one transaction with the look at what let the device in.
     async fn record_assigned(&self, run: &Run, order: &Order, told: Told) -> Result<Ended, Error> {
+        let assignment = Assignment { substatus: told.substatus(order), ..order.assignment() };
+        for _ in 0..MAX_RACES {
+            let guard = match self.admission(run).await? {
+                Ok(guard) => guard,
+                Err(ending) => return self.end(run, *ending).await,
+            };
+            let is_done = match run.registration.status == Status::Assigned(assignment.clone()) {
+                true => self.count_confirmed(run, guard).await?.then(|| run.registration.clone()),
+                false => self.arrive(run, order, &assignment, guard).await?,
+            };
+            if let Some(registration) = is_done {
+                return Ok(Ended::Registration(Box::new(registration)));
+            }
+            if let Some(ended) = self.overtaken(run).await? {
+                return Ok(ended);
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// Counts a confirmation; false when the registration or what let the device in is not as it was.
+    async fn count_confirmed(&self, run: &Run, guard: Guard) -> Result<bool, Error> {
+        let Registration { registration_id, record, .. } = &run.registration;
+        let confirmed =
+            Guard { record: Guarded::Registration(registration_id.clone()), version: record.etag.clone() };
+        let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
+        let commit = Commit { guards: vec![guard, confirmed], operation, ..Commit::default() };
+        let outcomes = self.store.commit(&run.scope, commit).await?;
+        Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
+    }
+
+    /// Writes the assignment down; `None` when the registration or what let the device in is not as it was.
+    async fn arrive(
+        &self,
+        run: &Run,
+        order: &Order,
+        assignment: &Assignment,
+        guard: Guard,
+    ) -> Result<Option<Registration>, Error> {
         let (from, kind) = match &run.registration.status {
             Status::Assigning { from: None, .. } => (None, OperationKind::Registration),
             Status::Assigning { from, .. } => (from.as_ref(), OperationKind::Reregistration),
             _ => (None, OperationKind::Reregistration),
         };
-        let assignment = Assignment { substatus: told.substatus(order), ..order.assignment() };
-        if run.registration.status == Status::Assigned(assignment.clone()) {
-            let operation = Some((kind, self.clock.now().day()));
-            self.store.commit(&run.scope, Commit { changes: Vec::new(), operation }).await?;
-            return Ok(Ended::Registration(Box::new(run.registration.clone())));
-        }
-        // The hub may have taken its time.
-        if let Some(ended) = self.disenrolled(run).await? {
-            return Ok(ended);
-        }
         let ending = Ending {
-            status: Status::Assigned(assignment),
+            status: Status::Assigned(assignment.clone()),
             left: leaving::left_by(order, from),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
             counts: Some(kind),
         };
-        self.end(run, ending).await
-    }
-
-    /// Ends a run that nobody arrives by any more: the enrollment that let the device in was deleted meanwhile. It does
-    /// not live at a hub that an operator has not let it go to; what the hub was told is cleaned up.
-    async fn disenrolled(&self, run: &Run) -> Result<Option<Ended>, Error> {
-        if self.enrollment_of(run).await?.is_some() {
-            return Ok(None);
-        }
-        let code = match &run.registration.enrollment {
-            EnrollmentRef::Individual => NOT_ENROLLED,
-            EnrollmentRef::Group(_) => NO_SUCH_GROUP,
-        };
-        let message = "The enrollment was deleted before the device was assigned.".to_owned();
-        let failing = Ending::failing(&run.registration, Failure { code, message });
-        self.end(run, failing).await.map(Some)
-    }
-
-    /// The enrollment that let the device in, if it is there still.
-    pub(super) async fn enrollment_of(&self, run: &Run) -> Result<Option<Enrollment>, Error> {
-        let Registration { registration_id, enrollment, .. } = &run.registration;
-        Ok(match enrollment {
-            EnrollmentRef::Individual => {
-                let found = self.store.individual(&run.scope, registration_id).await?;
-                found.map(|found| Enrollment::Individual(Box::new(found)))
-            }
-            EnrollmentRef::Group(group) => self.store.group(&run.scope, group).await?.map(Enrollment::Group),
-        })
+        let (arrived, step) = self.ending(&run.registration, run.decision.clone(), ending)?;
+        let is_made = self.take_step(&run.scope, step.relying_on(guard)).await?;
+        Ok(is_made.then_some(arrived))
     }
 
     async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
@@ -268,7 +277,7 @@ impl Provisioning {
         if let Status::Assigning { .. } = again.registration.status {
             let expect = Expect::Version(again.registration.record.etag.clone());
             let changes = vec![(expect, Change::PutRegistration(Box::new(again.registration.clone())))];
-            let noted = self.store.commit(&run.scope, Commit { changes, operation: None }).await;
+            let noted = self.store.commit(&run.scope, Commit { changes, ..Commit::default() }).await;
             if let Err(error) = noted {
                 // The run goes on all the same; only operators see less.
                 tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");

@@ -103,7 +103,7 @@ impl Provisioning {
         learned.record = record::fresh(&*self.entropy, Some(&learned.record), self.clock.now())?;
         let registration_id = learned.registration_id.clone();
         let changes = vec![(expect, Change::PutIndividual(Box::new(learned)))];
-        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, operation: None }).await?;
+        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::default() }).await?;
         self.named_keys.forget(Place { scope: &instance.id_scope, registration_id: &registration_id });
         Ok(outcomes == [Outcome::Applied])
     }

@@ -103,7 +103,7 @@ impl Provisioning {
     /// Unless it is another one by now: then the place is taken again, or was left again.
     async fn change_cleanup(&self, scope: &IdScope, cleanup: &Cleanup, change: Change) -> Result<(), Error> {
         let expect = Expect::Version(cleanup.record.etag.clone());
-        let commit = Commit { changes: vec![(expect, change)], operation: None };
+        let commit = Commit { changes: vec![(expect, change)], ..Commit::default() };
         self.store.commit(scope, commit).await?;
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! commit that makes it superfluous, and [`Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
 //! between several requests is the caller's business: nothing here sleeps.
 
+mod admission;
 mod ask;
 mod attempts;
 mod begin;
@@ -31,7 +32,9 @@ pub use explain::Described;
 
 use std::{net::IpAddr, time::Duration};
 
-use model::{Decision, IdScope, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work};
+use model::{
+    AttestationDigest, Decision, IdScope, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
+};
 use serde_json::Value;
 
 use crate::{Error, attest::Evidence};
@@ -86,6 +89,8 @@ pub struct Run {
     work: Work,
     origin: Origin,
     tries: Tries,
+    /// What the enrollment accepted as proof when it let the device in.
+    admitted_by: Option<AttestationDigest>,
     /// Of a confirmation, which has left no trace on disk: written down if the record changes at the end.
     decision: Option<Decision>,
 }
@@ -108,11 +113,12 @@ impl Run {
 
     /// The run of a registration that was just written down.
     fn begun(scope: &IdScope, registration: &Registration) -> Option<Run> {
-        let Status::Assigning { work, tries, .. } = &registration.status else { return None };
+        let Status::Assigning { work, tries, admitted_by, .. } = &registration.status else { return None };
         let (scope, registration) = (scope.clone(), registration.clone());
         Some(Run {
             work: work.clone(),
             tries: tries.clone(),
+            admitted_by: admitted_by.clone(),
             scope,
             registration,
             origin: Origin::Begun,
@@ -121,13 +127,19 @@ impl Run {
     }
 
     /// The run that asks a hub whether it still has a device as the registration says.
-    fn confirming(scope: &IdScope, registration: &Registration, order: Order, decision: Decision) -> Run {
+    fn confirming(
+        scope: &IdScope,
+        registration: &Registration,
+        admitted_by: AttestationDigest,
+        (order, decision): (Order, Decision),
+    ) -> Run {
         Run {
             scope: scope.clone(),
             registration: registration.clone(),
             work: Work::Order(Box::new(order)),
             origin: Origin::Begun,
             tries: Tries::default(),
+            admitted_by: Some(admitted_by),
             decision: Some(decision),
         }
     }

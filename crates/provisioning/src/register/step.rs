@@ -4,7 +4,7 @@ use model::{Cleanup, CleanupCause, IdScope, OperationKind, Place, RegistrationId
 
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Change, Commit, Expect, Guard, Outcome},
     record,
 };
 
@@ -16,13 +16,14 @@ pub(super) struct Step {
     taken: Option<Place>,
     left: Option<(Trace, CleanupCause)>,
     counts: Option<OperationKind>,
+    guard: Option<Guard>,
 }
 
 impl Step {
     /// This change of a registration.
     pub(super) fn new(registration_id: &RegistrationId, expect: Expect, change: Change) -> Step {
         let registration_id = registration_id.clone();
-        Step { registration_id, expect, change, taken: None, left: None, counts: None }
+        Step { registration_id, expect, change, taken: None, left: None, counts: None, guard: None }
     }
 
     /// The place that a device is sent to is not cleaned up any more.
@@ -39,6 +40,11 @@ impl Step {
         Step { left: trace.map(|trace| (trace, cause)), ..self }
     }
 
+    /// It relies on this record.
+    pub(super) fn relying_on(self, guard: Guard) -> Step {
+        Step { guard: Some(guard), ..self }
+    }
+
     /// It completes an operation.
     pub(super) fn counting(self, kind: Option<OperationKind>) -> Step {
         Step { counts: kind, ..self }
@@ -46,7 +52,7 @@ impl Step {
 }
 
 impl Provisioning {
-    /// Commits a step; false when the record is not the one that it expects.
+    /// Commits a step; false when the record is not the one that it expects, or one that it relies on has changed.
     pub(super) async fn take_step(&self, scope: &IdScope, step: Step) -> Result<bool, Error> {
         let now = self.clock.now();
         let mut changes = vec![(step.expect, step.change)];
@@ -60,7 +66,9 @@ impl Provisioning {
             changes.push((Expect::Following, Change::PutCleanup(Box::new(cleanup))));
         }
         let operation = step.counts.map(|kind| (kind, now.day()));
-        let outcomes = self.store.commit(scope, Commit { changes, operation }).await?;
-        Ok(outcomes.first() == Some(&Outcome::Applied))
+        let guards = step.guard.into_iter().collect();
+        let outcomes = self.store.commit(scope, Commit { guards, changes, operation }).await?;
+        // What follows the change of the registration is made with it.
+        Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }
 }

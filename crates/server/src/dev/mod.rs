@@ -179,7 +179,7 @@ async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> 
         record: Record { etag: Etag::parse("sample")?, created: now, last_updated: now },
     };
     let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-    app.store().commit(&state.id_scope, Commit { changes, operation: None }).await?;
+    app.store().commit(&state.id_scope, Commit { changes, ..Commit::default() }).await?;
     Ok(())
 }
 

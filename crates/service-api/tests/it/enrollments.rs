@@ -251,7 +251,11 @@ async fn groups_are_limited_per_kind_of_mechanism() {
         (Expect::Absent, Change::PutGroup(Box::new(group)))
     };
     let changes = (0..MAX_SYMMETRIC_KEY_GROUPS - 1).map(put).collect();
-    world.store.commit(&crate::world::id_scope("one"), Commit { changes, operation: None }).await.unwrap();
+    world
+        .store
+        .commit(&crate::world::id_scope("one"), Commit { changes, ..Commit::default() })
+        .await
+        .unwrap();
 
     world.put("/enrollmentGroups/last", &group("last")).send().await.ok();
     let message = world.put("/enrollmentGroups/more", &group("more")).send().await.refused(400_002);

@@ -106,7 +106,7 @@ impl World {
 
     async fn write(&self, scope: &str, change: Change) {
         let changes = vec![(Expect::Absent, change)];
-        let outcomes = self.store.commit(&id_scope(scope), Commit { changes, operation: None }).await;
+        let outcomes = self.store.commit(&id_scope(scope), Commit { changes, ..Commit::default() }).await;
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
     }
 

@@ -7,7 +7,7 @@ use model::{
     CaReference, Cleanup, EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates,
     IndividualEnrollment, ListId, Registration,
 };
-use provisioning::ports::{Change, Expect, Outcome, StoreError};
+use provisioning::ports::{Change, Expect, Guard, Guarded, Outcome, StoreError};
 use serde::Serialize;
 
 use crate::embedded::document::{Documents, Place};
@@ -121,6 +121,34 @@ impl Prepared {
             Step::Put(row) => target.put(row, &self.expect),
             Step::Delete => target.delete(&self.expect),
         }
+    }
+}
+
+/// A guard, with the statements of its table.
+#[derive(Debug)]
+pub(crate) struct PreparedGuard {
+    statements: &'static Statements,
+    id: String,
+    version: Etag,
+}
+
+impl PreparedGuard {
+    pub(crate) fn new(Guard { record, version }: Guard) -> PreparedGuard {
+        let (statements, id) = match &record {
+            Guarded::Individual(id) => (&INDIVIDUALS, id.key()),
+            Guarded::Group(id) => (&GROUPS, id.key()),
+            Guarded::Registration(id) => (&REGISTRATIONS, id.key()),
+        };
+        PreparedGuard { statements, id: id.into_owned(), version }
+    }
+
+    /// [`Outcome::Applied`] when it holds.
+    pub(crate) fn check(&self, connection: &Connection, instance: i64) -> rusqlite::Result<Outcome> {
+        let target = Target { connection, statements: self.statements, instance, id: &self.id };
+        if target.is_version(&self.version)? {
+            return Ok(Outcome::Applied);
+        }
+        Ok(if target.exists()? { Outcome::OtherVersion } else { Outcome::Missing })
     }
 }
 
@@ -250,6 +278,11 @@ impl Target<'_> {
 
     fn exists(&self) -> rusqlite::Result<bool> {
         self.connection.prepare_cached(self.statements.exists)?.exists((self.instance, self.id))
+    }
+
+    fn is_version(&self, version: &Etag) -> rusqlite::Result<bool> {
+        let key = (self.instance, self.id, version.as_str());
+        self.connection.prepare_cached(self.statements.is_version)?.exists(key)
     }
 
     /// Whether the statement found a row.

@@ -1,4 +1,4 @@
-//! The SQL that changes records: the same six statements for each table that a commit can change.
+//! The SQL that changes records: the same statements for each table that a commit can change.
 //!
 //! Parameters: `?1` instance, `?2` ID; when writing also `?3` etag and `?4` document, for individual enrollments `?5`
 //! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due, for revocation lists `?5`
@@ -21,6 +21,8 @@ pub(crate) struct Statements {
     pub(crate) delete_version: &'static str,
     /// Whether there is a row.
     pub(crate) exists: &'static str,
+    /// Whether there is a row of the expected version.
+    pub(crate) is_version: &'static str,
     /// Removes what goes with a row that was removed.
     pub(crate) delete_dependent: Option<&'static str>,
 }
@@ -58,6 +60,7 @@ macro_rules! plain {
             delete: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
             delete_version: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
             exists: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
+            is_version: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
             delete_dependent: $delete_dependent,
         }
     };
@@ -75,6 +78,7 @@ pub(crate) static INDIVIDUALS: Statements = Statements {
     delete: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2",
+    is_version: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     delete_dependent: Some(
         "DELETE FROM registrations
          WHERE instance = ?1 AND id = ?2 AND group_id IS NULL AND status <> 'assigning'",
@@ -117,6 +121,7 @@ pub(crate) static REGISTRATIONS: Statements = Statements {
     delete: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2",
+    is_version: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     delete_dependent: None,
 };
 
@@ -131,5 +136,6 @@ pub(crate) static CLEANUPS: Statements = Statements {
     delete: "DELETE FROM cleanups WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM cleanups WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM cleanups WHERE instance = ?1 AND id = ?2",
+    is_version: "SELECT 1 FROM cleanups WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     delete_dependent: None,
 };

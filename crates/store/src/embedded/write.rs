@@ -9,7 +9,7 @@ use provisioning::ports::{Commit, Outcome, StoreError};
 use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 
-use crate::embedded::change::Prepared;
+use crate::embedded::change::{Prepared, PreparedGuard};
 use crate::embedded::document::Place;
 use crate::embedded::snapshot::{Kept, Snapshot};
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
@@ -27,7 +27,8 @@ impl EmbeddedStore {
         let kept: Vec<_> = commit.changes.iter().map(|(_, change)| Kept::of(change)).collect();
         let prepare = |(expect, change)| Prepared::new(&self.documents, scope, expect, &change);
         let changes = commit.changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let batch = Batch { instance, changes, operation: commit.operation };
+        let guards = commit.guards.into_iter().map(PreparedGuard::new).collect();
+        let batch = Batch { instance, guards, changes, operation: commit.operation };
         if kept.iter().all(Option::is_none) {
             return self.write_batch(scope, batch).await;
         }
@@ -108,8 +109,12 @@ impl EmbeddedStore {
         kept: Vec<Option<Kept>>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let _turn = self.turn().await?;
+        let guards = batch.guards.len();
         let outcomes = self.write_batch(scope, batch).await?;
-        let made = kept.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let made = kept
+            .into_iter()
+            .zip(outcomes.iter().skip(guards))
+            .filter(|(_, outcome)| **outcome == Outcome::Applied);
         let made: Vec<_> = made.filter_map(|(change, _)| change).collect();
         self.memory.change(|snapshot| snapshot.change(scope, &made));
         Ok(outcomes)
@@ -147,21 +152,29 @@ impl Memory {
 #[derive(Debug)]
 struct Batch {
     instance: i64,
+    guards: Vec<PreparedGuard>,
     changes: Vec<Prepared>,
     operation: Option<(OperationKind, Day)>,
 }
 
 impl Batch {
     fn apply(&self, connection: &Connection) -> rusqlite::Result<Vec<Outcome>> {
-        let mut outcomes = Vec::with_capacity(self.changes.len());
-        for change in &self.changes {
-            outcomes.push(change.apply(connection, self.instance, outcomes.last())?);
+        let check = |guard: &PreparedGuard| guard.check(connection, self.instance);
+        let mut guards = self.guards.iter().map(check).collect::<rusqlite::Result<Vec<_>>>()?;
+        if guards.iter().any(|outcome| *outcome != Outcome::Applied) {
+            guards.resize(guards.len() + self.changes.len(), Outcome::LeftOut);
+            return Ok(guards);
         }
-        let counts = outcomes.is_empty() || outcomes.contains(&Outcome::Applied);
+        let mut changes = Vec::with_capacity(self.changes.len());
+        for change in &self.changes {
+            changes.push(change.apply(connection, self.instance, changes.last())?);
+        }
+        let counts = changes.is_empty() || changes.contains(&Outcome::Applied);
         if let Some(operation) = self.operation.filter(|_| counts) {
             count(connection, self.instance, operation)?;
         }
-        Ok(outcomes)
+        guards.extend(changes);
+        Ok(guards)
     }
 }
 
@@ -206,7 +219,7 @@ mod tests {
         store.put_instance(sample::instance("one")).await.unwrap();
         let scope = sample::scope("one");
         let delete = Change::DeleteGroup(sample::group_id("line"));
-        let commit = Commit { changes: vec![(Expect::Anything, delete)], operation: None };
+        let commit = Commit { changes: vec![(Expect::Anything, delete)], ..Commit::default() };
 
         let turn = store.turn().await.unwrap();
         let (group, instance) =

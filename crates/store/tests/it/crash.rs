@@ -59,7 +59,10 @@ async fn register(store: &dyn Store, id: &str) {
         [(Expect::Absent, assigning, None), (version, assigned, Some((OperationKind::Registration, TODAY)))];
     for (expect, registration, operation) in steps {
         let changes = vec![(expect, Change::PutRegistration(Box::new(registration)))];
-        let outcomes = store.commit(&sample::scope("one"), Commit { changes, operation }).await.unwrap();
+        let outcomes = store
+            .commit(&sample::scope("one"), Commit { changes, operation, ..Commit::default() })
+            .await
+            .unwrap();
         assert_eq!(outcomes, [provisioning::ports::Outcome::Applied]);
     }
     println!("{ACKNOWLEDGED}{id}");

@@ -250,7 +250,7 @@ async fn a_closed_store_refuses_without_a_trace() {
     store.clone().close().await;
     let scope = sample::scope("one");
     let change = Change::PutGroup(Box::new(sample::group("late")));
-    let commit = Commit { changes: vec![(Expect::Anything, change)], operation: None };
+    let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
     assert!(matches!(store.commit(&scope, commit).await, Err(StoreError::Unwritable(_))));
     assert!(store.put_instance(sample::instance("late")).await.is_err());
     assert_eq!(store.group(&scope, &sample::group_id("late")).await.unwrap(), None);
@@ -279,7 +279,7 @@ async fn fill(store: &EmbeddedStore) {
 async fn put(store: &EmbeddedStore, changes: Vec<Change>) {
     let count = changes.len();
     let changes = changes.into_iter().map(|change| (Expect::Absent, change)).collect();
-    let outcomes = store.commit(&sample::scope("one"), Commit { changes, operation: None }).await;
+    let outcomes = store.commit(&sample::scope("one"), Commit { changes, ..Commit::default() }).await;
     assert_eq!(outcomes.unwrap(), vec![Outcome::Applied; count]);
 }
 

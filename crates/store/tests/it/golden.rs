@@ -76,6 +76,12 @@ fn registrations_are_stored_as_ever() {
         record.status = status;
         check(&format!("registration_{name}"), &record);
     }
+    let mut record = sample::while_assigning(sample::registration("Dev-1"));
+    if let model::Status::Assigning { admitted_by, .. } = &mut record.status {
+        let enrollment = model::Enrollment::Individual(Box::new(sample::individual("Dev-1")));
+        *admitted_by = Some(model::AttestationDigest::of(&enrollment));
+    }
+    check("registration_assigning_admitted", &record);
     let mut record = sample::registration("Dev-1");
     let (identity, hub_keys) = (sample::tpm_identity(7, 8), sample::keys(50));
     record.tpm = Some(TpmHandover { identity, hub_keys, challenge: None });

@@ -20,6 +20,7 @@ mod deletion;
 mod durability;
 mod expectations;
 mod groups;
+mod guards;
 mod instances;
 mod isolation;
 mod listings;
@@ -85,6 +86,8 @@ const CASES: &[(&str, Case)] = &[
     ("each change of a commit stands on its own", |w| Box::pin(commits::outcomes(w))),
     ("later changes of a commit see earlier ones", |w| Box::pin(commits::sequence(w))),
     ("an operation counts if something was done", |w| Box::pin(commits::counting(w))),
+    ("a guard that does not hold keeps a whole commit back", |w| Box::pin(guards::hold_back(w))),
+    ("a guard is checked in the transaction of its commit", |w| Box::pin(guards::race(w))),
     ("readers see all of a commit or nothing", |w| Box::pin(commits::all_or_nothing(w))),
     ("pages of individual enrollments", |w| Box::pin(listings::individuals(w))),
     ("pages of groups", |w| Box::pin(listings::groups(w))),

@@ -55,7 +55,7 @@ impl World {
         operation: Option<OperationKind>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let operation = operation.map(|kind| (kind, TODAY));
-        self.store.commit(&self.scope, Commit { changes, operation }).await
+        self.store.commit(&self.scope, Commit { changes, operation, ..Commit::default() }).await
     }
 
     pub(super) async fn individual(&self, id: &str) -> Option<IndividualEnrollment> {

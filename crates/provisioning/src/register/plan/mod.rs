@@ -11,9 +11,9 @@
 mod placing;
 
 use model::{
-    AllocationPolicy, Ask, Assignment, Because, Chosen, CustomAllocation, Decision, DeviceId, Failure,
-    HubName, Instance, Order, ProvisioningStatus, Registration, RegistrationId, Reprovision,
-    ReprovisionPolicy, Returning, Status, Timestamp, WebhookRequest, Wish, Work,
+    AllocationPolicy, Ask, Assignment, AttestationDigest, Because, Chosen, CustomAllocation, Decision,
+    DeviceId, Failure, HubName, Instance, Order, ProvisioningStatus, Registration, RegistrationId,
+    Reprovision, ReprovisionPolicy, Returning, Status, Timestamp, WebhookRequest, Wish, Work,
 };
 
 use super::{RegisterRequest, WithoutPolicy, ask::presented};
@@ -87,7 +87,24 @@ impl Case<'_> {
             iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
             ..order.clone()
         };
-        if now.digest() == order.digest() { Plan::Join } else { Plan::Redo(now) }
+        if now.digest() == order.digest() && self.is_admitted_as_before() {
+            Plan::Join
+        } else {
+            Plan::Redo(now)
+        }
+    }
+
+    /// Whether the run under way relies on what let the device in now. One that relies on something else would end as not
+    /// admitted, although the device has just proved itself.
+    fn is_admitted_as_before(&self) -> bool {
+        let digest = AttestationDigest::of(self.attested.admitted_by());
+        self.previous.is_some_and(|previous| match &previous.status {
+            Status::Assigning { admitted_by, .. } => {
+                previous.enrollment == self.attested.enrollment()
+                    && admitted_by.as_ref().is_none_or(|admitted_by| *admitted_by == digest)
+            }
+            Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => true,
+        })
     }
 
     /// Where it lives, whether or not that hub is linked still.

@@ -192,7 +192,7 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ends") };
 
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
@@ -202,10 +202,12 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     let kept = world.record("dev-1").await.unwrap();
     assert_eq!(kept.record, run.registration.record, "the run is not lost");
 
-    let registration = world.finish(&run).await;
-    world.check_at_hub(&registration, &keys(10), 2);
-    let told = world.register(&device).await;
-    assert_eq!(told.status, Status::Disabled { standing: Some(assigned(&registration)) });
+    let calls = world.calls();
+    let ended = world.finish(&later.again).await;
+    assert_eq!((ended.status, world.calls()), (told.status, calls), "no hub is told of it again");
+    let [cleanup] = &world.cleanups().await[..] else { panic!("what the hub was told is to be removed") };
+    assert_eq!(cleanup.trace.place.hub.as_str(), HUBS[0]);
+    assert_eq!(world.register(&device).await.status, Status::Disabled { standing: None });
 }
 
 /// Nobody waits for a hub that was unlinked: neither the run that was under way, nor the device that comes again.

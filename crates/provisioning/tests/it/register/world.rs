@@ -124,7 +124,7 @@ impl World {
     }
 
     async fn write(&self, scope: &str, change: Change) {
-        let commit = Commit { changes: vec![(Expect::Anything, change)], operation: None };
+        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
         self.store.commit(&sample::scope(scope), commit).await.unwrap();
     }
 

@@ -1,7 +1,7 @@
-//! Enrollments that are deleted while their devices are being assigned: nobody arrives any more, and nothing is left at
-//! hubs that no record speaks of.
+//! Enrollments that are deleted, disabled or given other keys while their devices are being assigned: no device arrives
+//! through them any more, and nothing is left at hubs that no record speaks of.
 
-use model::{EnrollmentGroup, IndividualEnrollment, Registration, Status};
+use model::{EnrollmentGroup, IndividualAttestation, IndividualEnrollment, Registration, Status};
 use provisioning::{
     ports::HubError,
     register::{Cleaned, Ended, Run},
@@ -9,7 +9,7 @@ use provisioning::{
 use testkit::{hub::Failure, sample};
 
 use super::{Policy, about_to_move, reported, wanting};
-use crate::register::world::{Device, HUBS, SCOPE, World, group};
+use crate::register::world::{self, Device, HUBS, SCOPE, World, group, keys};
 
 /// The device is on its way to the second hub, whose first answer was lost.
 async fn on_its_way(world: &World, device: &Device) -> Run {
@@ -116,4 +116,101 @@ async fn a_group_that_is_deleted() {
     world.provisioning.delete_enrollment::<EnrollmentGroup>(&instance, id, None).await.unwrap();
     assert_eq!(failure(&world.finish(&run).await), 404_204);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+}
+
+/// The hub takes its time; meanwhile the operator does this to the enrollment.
+async fn changed_meanwhile(change: impl AsyncFnOnce(&World)) -> (World, Device, Registration) {
+    let world = World::new().await;
+    let device = world.device("dev-1").await;
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    let run = world.run(&device).await;
+    let held = world.hub(HUBS[1]).hold().await;
+    let (ended, ()) = tokio::join!(world.finish(&run), async {
+        tokio::task::yield_now().await;
+        change(&world).await;
+        drop(held);
+    });
+    (world, device, ended)
+}
+
+#[tokio::test]
+async fn a_key_that_is_rotated_while_the_hub_is_being_told() {
+    let rotate = async |world: &World| {
+        let rotated = IndividualAttestation::SymmetricKey(sample::keys(11));
+        let enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
+        world.enroll(IndividualEnrollment { attestation: rotated, ..enrollment }).await;
+    };
+    let (world, device, ended) = changed_meanwhile(rotate).await;
+    assert_eq!(failure(&ended), 409_206);
+    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!(world.counted(SCOPE).await, (0, 0));
+    let registration = world.register(&device.with_key(sample::keys(11).primary)).await;
+    world.check_at_hub(&registration, &keys(11), 1);
+}
+
+#[tokio::test]
+async fn an_enrollment_that_is_disabled_while_the_hub_is_being_told() {
+    let disable = async |world: &World| {
+        let mut enrollment = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
+        world::disable(&mut enrollment.settings);
+        world.enroll(enrollment).await;
+    };
+    let (world, _, ended) = changed_meanwhile(disable).await;
+    assert_eq!(ended.status, Status::Disabled { standing: None });
+    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!(world.counted(SCOPE).await, (0, 0));
+}
+
+/// What does not concern the proof does not disturb a run.
+#[tokio::test]
+async fn an_enrollment_that_is_changed_otherwise_while_the_hub_is_being_told() {
+    let change = async |world: &World| {
+        let mut enrollment = wanting("dev-1", Policy::Reset, &HUBS[..1]);
+        enrollment.record = sample::record("changed");
+        world.enroll(enrollment).await;
+    };
+    let (world, _, ended) = changed_meanwhile(change).await;
+    assert_eq!(ended.assignment().unwrap().hub.as_str(), HUBS[1]);
+    assert_eq!(world.counted(SCOPE).await, (1, 0));
+}
+
+/// A device that comes back and would only be confirmed is not told that it is assigned either.
+#[tokio::test]
+async fn a_confirmation_while_its_enrollment_is_deleted() {
+    for (deletes_group, code) in [(true, Some(404_204)), (false, None)] {
+        let world = World::new().await;
+        world.enroll_group(group("line")).await;
+        let mut device = world.device("dev-1").await;
+        if deletes_group {
+            let (id, key) = ("dev-2".into(), sample::keys(20).primary.derive("dev-2"));
+            device = Device { scope: SCOPE.into(), id, key };
+        }
+        let hub = world.register(&device).await.assignment().unwrap().hub.clone();
+        let run = world.run(&device).await;
+        assert!(run.is_in_memory());
+        let held = world.hub(hub.as_str()).hold().await;
+        let (ended, ()) = tokio::join!(world.provisioning.carry_out(&run), async {
+            tokio::task::yield_now().await;
+            let instance = world.instance(SCOPE).await;
+            match deletes_group {
+                true => {
+                    let id = sample::group_id("line");
+                    world
+                        .provisioning
+                        .delete_enrollment::<EnrollmentGroup>(&instance, id, None)
+                        .await
+                        .unwrap();
+                }
+                false => delete(&world, "dev-1").await,
+            }
+            drop(held);
+        });
+        match (ended, code) {
+            (Ended::Registration(ended), Some(code)) => assert_eq!(failure(&ended), code),
+            // The registration went with the enrollment.
+            (Ended::Deleted, None) => {}
+            (ended, _) => panic!("{ended:?}"),
+        }
+        assert_eq!(world.counted(SCOPE).await, (1, 0));
+    }
 }
