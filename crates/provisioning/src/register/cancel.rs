@@ -92,6 +92,7 @@ impl Provisioning {
         let commit = Commit {
             changes: vec![(expect, Change::DeleteRegistration(id.clone()))],
             operation: Some((OperationKind::RegistrationDelete, self.clock.now().day())),
+            ..Commit::default()
         };
         match self.store.commit(&instance.id_scope, commit).await?.first() {
             Some(Outcome::Applied) => {

@@ -103,6 +103,7 @@ pub(crate) static REVOCATION_LISTS: Statements = Statements {
     delete: "DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2",
     delete_version: "DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2",
+    is_version: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     delete_dependent: None,
 };
 

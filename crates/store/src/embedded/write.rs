@@ -129,9 +129,11 @@ impl EmbeddedStore {
         let is_damage_known = self.documents.damage().is_any_known();
         let targets: Vec<_> =
             batch.changes.iter().map(Prepared::target).filter(|_| is_damage_known).collect();
+        let guards = batch.guards.len();
         let outcomes = self.database.write(move |connection| batch.apply(connection)).await;
         let outcomes = outcomes.map_err(not_written)?;
-        let made = targets.into_iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Applied);
+        let changes = outcomes.iter().skip(guards);
+        let made = targets.into_iter().zip(changes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         for ((table, id), _) in made {
             self.documents.forget(Place { table, scope, id: &id });
         }

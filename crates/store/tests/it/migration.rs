@@ -146,7 +146,7 @@ async fn lists(store: &EmbeddedStore) -> Vec<Arc<RevocationList>> {
 }
 
 async fn commit(store: &EmbeddedStore, expect: Expect, change: Change) {
-    let commit = Commit { changes: vec![(expect, change)], operation: None };
+    let commit = Commit { changes: vec![(expect, change)], ..Commit::default() };
     assert_eq!(store.commit(&plant(), commit).await.unwrap(), [Outcome::Applied]);
 }
 
