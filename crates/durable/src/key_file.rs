@@ -47,7 +47,8 @@ impl Sealer {
 }
 
 fn parse(text: &str) -> Option<[u8; KEY_LEN]> {
-    STANDARD.decode(text.trim()).ok()?.try_into().ok()
+    // With the mark that editors on Windows put before a text.
+    STANDARD.decode(text.trim_start_matches('\u{FEFF}').trim()).ok()?.try_into().ok()
 }
 
 /// Writes a new key under a name of its own, then links it to `path`: there is never half a key, and of two
@@ -96,6 +97,10 @@ mod tests {
         let path = directory.path().join("keys/seal.key");
         let sealed = Sealer::load_or_create(&path).unwrap().seal(b"c", b"value");
         assert_eq!(Sealer::load_or_create(&path).unwrap().open(b"c", &sealed).unwrap(), b"value");
+        let marked = path.with_extension("marked");
+        fs::write(&marked, format!("\u{FEFF}{}\r\n", fs::read_to_string(&path).unwrap().trim())).unwrap();
+        assert_eq!(Sealer::load_or_create(&marked).unwrap().open(b"c", &sealed).unwrap(), b"value");
+        fs::remove_file(&marked).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft stays behind");
     }

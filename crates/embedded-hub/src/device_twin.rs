@@ -1,6 +1,7 @@
 //! A connected device's requests about its own twin, whatever the transport. They are answered in the order in which
 //! they came.
 
+use model::encoding::without_bom;
 use serde_json::{Map, Value, json};
 use wire::hub::ErrorDetail;
 
@@ -27,6 +28,7 @@ impl Hub {
         if live.line.is_parted() {
             return Err(HubFailure::Offline(live.id.to_string()));
         }
+        let patch = without_bom(patch);
         check_integers(patch)?;
         let object =
             |error| HubFailure::Invalid(format!("reported properties must be a JSON object: {error}"));

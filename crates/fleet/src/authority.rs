@@ -1,12 +1,11 @@
 //! Certificates for simulated devices: P-256, because that is what small devices have.
 
 use model::{RegistrationId, VerificationCode};
-use net::tls::{Identity, IdentityError};
+use net::tls::{Identity, IdentityError, read_key};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A CA that issues device certificates.
@@ -20,7 +19,7 @@ pub struct CertificateAuthority {
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The CA's certificate is no PEM.
+    /// The CA's certificate cannot be read.
     #[error("CA certificate: {0}")]
     Certificate(String),
     /// The new certificate and its key are of no use.
@@ -52,18 +51,15 @@ impl CertificateAuthority {
         Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem: certificate.pem(), shown })
     }
 
-    /// An existing CA: its certificate in PEM form, followed by those above it that devices shall show, and its key.
-    pub fn from_pem(chain_pem: &[u8], key_pem: &str) -> Result<CertificateAuthority, AuthorityError> {
-        let shown: Vec<_> = CertificateDer::pem_slice_iter(chain_pem)
-            .collect::<Result<_, _>>()
+    /// Reads an existing CA, in PEM or another encoding: its certificate, followed by those above it that devices shall show, and its key.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<CertificateAuthority, AuthorityError> {
+        let certificates = model::Certificate::parse_all(chain)
             .map_err(|error| AuthorityError::Certificate(error.to_string()))?;
-        let none = || AuthorityError::Certificate("no certificate in PEM form".to_owned());
-        let own = shown.first().ok_or_else(none)?;
-        let key = KeyPair::from_pem(key_pem)?;
         // Also the check that key and certificate belong together.
-        Identity::from_pem(chain_pem, key_pem.as_bytes())?;
-        let issuer = Issuer::from_ca_cert_der(own, key)?;
-        let pem = String::from_utf8_lossy(chain_pem).into_owned();
+        let shown = Identity::from_pem(chain, key)?.chain().to_vec();
+        let own = shown.first().ok_or_else(|| AuthorityError::Certificate("there is none".to_owned()))?;
+        let issuer = Issuer::from_ca_cert_der(own, KeyPair::try_from(&read_key(key)?)?)?;
+        let pem = certificates.iter().map(model::Certificate::to_pem).collect();
         Ok(CertificateAuthority { issuer, pem, shown })
     }
 
@@ -161,12 +157,12 @@ mod tests {
     fn an_existing_ca_needs_its_own_key() {
         let (ca, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let pem = ca_params("Mine").self_signed(&ca).unwrap().pem();
-        let mine = CertificateAuthority::from_pem(pem.as_bytes(), &ca.serialize_pem()).unwrap();
+        let mine = CertificateAuthority::from_pem(pem.as_bytes(), ca.serialize_pem().as_bytes()).unwrap();
         assert_eq!(mine.issue(&id(1)).unwrap().chain().len(), 2, "the leaf and what the file holds");
         for (chain, key) in
             [(pem.as_str(), other.serialize_pem()), ("", ca.serialize_pem()), (&pem, String::new())]
         {
-            assert!(CertificateAuthority::from_pem(chain.as_bytes(), &key).is_err());
+            assert!(CertificateAuthority::from_pem(chain.as_bytes(), key.as_bytes()).is_err());
         }
     }
 }

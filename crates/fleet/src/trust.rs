@@ -17,8 +17,8 @@ pub struct Trust {
 
 impl Trust {
     /// From one or more CA certificates in PEM form.
-    pub fn from_pem(ca_pem: &[u8]) -> Result<Trust, TlsError> {
-        Trust::of_roots(Roots::from_pem(ca_pem)?)
+    pub fn from_pem(ca: &[u8]) -> Result<Trust, TlsError> {
+        Trust::of_roots(Roots::from_pem(ca)?)
     }
 
     /// The CA certificates that the system trusts.

@@ -11,7 +11,10 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-use crate::{CertificateParts, Timestamp};
+use crate::{
+    CertificateParts, Timestamp,
+    encoding::{EncodingError, Object, read_object, read_objects},
+};
 
 /// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,9 +55,9 @@ pub struct Sha256Thumbprint(Box<str>);
 /// Why a text is not a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// Neither PEM nor base64.
-    #[error("certificate is neither PEM nor base64 of DER or PEM")]
-    NotEncoded,
+    /// The document holds no certificate in any encoding.
+    #[error("certificate cannot be read: {0}")]
+    Encoding(#[from] EncodingError),
     /// The bytes do not hold a certificate.
     #[error("certificate cannot be read: {0}")]
     Malformed(String),
@@ -67,30 +70,14 @@ impl Certificate {
     /// The longest certificate taken, in bytes of DER.
     pub const MAX_BYTES: usize = 16 * 1024;
 
-    /// Reads a certificate from PEM, from base64 of DER, or from base64 of PEM: the three forms that clients send.
-    /// Of several PEM blocks the first is taken.
+    /// Reads a certificate from a text in any encoding; of several the first is taken.
     pub fn parse(text: &str) -> Result<Self, CertificateError> {
-        let text = text.trim();
-        if text.starts_with("-----BEGIN") {
-            return Self::from_der(&der_of_pem(text.as_bytes())?);
-        }
-        let compact: String = text.split_whitespace().collect();
-        let bytes = STANDARD.decode(compact).map_err(|_| CertificateError::NotEncoded)?;
-        if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Self::from_der(&der_of_pem(&bytes)?);
-        }
-        Self::from_der(&bytes)
+        Self::from_der(&read_object(text.as_bytes(), Object::Certificate)?)
     }
 
-    /// Reads the certificates of a PEM file, in their order; at least one.
-    pub fn parse_all(pem: &str) -> Result<Vec<Self>, CertificateError> {
-        let blocks = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes());
-        let certificates = blocks.map(|block| {
-            let block = block.map_err(|error| CertificateError::Malformed(error.to_string()))?;
-            Self::from_der(&der_of_block(block)?)
-        });
-        let certificates = certificates.collect::<Result<Vec<_>, _>>()?;
-        if certificates.is_empty() { Err(CertificateError::NotEncoded) } else { Ok(certificates) }
+    /// Reads the certificates of a document in any encoding, in their order; at least one.
+    pub fn parse_all(document: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        read_objects(document, Object::Certificate)?.iter().map(|der| Self::from_der(der)).collect()
     }
 
     /// Its text, as PEM.
@@ -201,20 +188,6 @@ impl From<Sha256Thumbprint> for String {
     }
 }
 
-/// The DER of the first PEM block.
-fn der_of_pem(pem: &[u8]) -> Result<Vec<u8>, CertificateError> {
-    let (_, block) = x509_parser::pem::parse_x509_pem(pem)
-        .map_err(|error| CertificateError::Malformed(error.to_string()))?;
-    der_of_block(block)
-}
-
-fn der_of_block(block: x509_parser::pem::Pem) -> Result<Vec<u8>, CertificateError> {
-    if block.label != "CERTIFICATE" {
-        return Err(CertificateError::Malformed(format!("a PEM block of {}", block.label)));
-    }
-    Ok(block.contents)
-}
-
 /// A distinguished name the way the hosted service shows it: the last encoded part first.
 fn name_text(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = name.iter_attributes().map(attribute_text).collect();
@@ -284,14 +257,15 @@ mod tests {
     #[test]
     fn reads_and_writes_files_of_several() {
         let files = [pem(), pem()];
-        let certificates = Certificate::parse_all(&files.concat()).unwrap();
+        let certificates = Certificate::parse_all(files.concat().as_bytes()).unwrap();
         assert_eq!(certificates, files.map(|file| Certificate::parse(&file).unwrap()));
         let written: String = certificates.iter().map(Certificate::to_pem).collect();
-        assert_eq!(Certificate::parse_all(&written).unwrap(), certificates);
+        assert_eq!(Certificate::parse_all(written.as_bytes()).unwrap(), certificates);
         let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
-        for text in ["", "no PEM", key, &format!("{}{key}", pem())] {
-            assert!(Certificate::parse_all(text).is_err(), "{text}");
+        for text in ["", "no PEM", key] {
+            assert!(Certificate::parse_all(text.as_bytes()).is_err(), "{text}");
         }
+        assert_eq!(Certificate::parse_all(format!("{key}{}", pem()).as_bytes()).unwrap().len(), 1);
     }
 
     #[test]

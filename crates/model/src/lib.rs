@@ -20,6 +20,7 @@ mod decision;
 pub mod der;
 mod distribution_point;
 mod draft;
+pub mod encoding;
 mod enrollment;
 mod explanation;
 mod ids;

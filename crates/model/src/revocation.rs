@@ -12,7 +12,9 @@ use x509_parser::{
 
 use crate::{
     CaReference, CrlMaxAge, CrlScope, ListId, Record, RevocationReason, Sha256Thumbprint, Timestamp,
-    crl_scope::IsIndirect, revocation_parts::Number,
+    crl_scope::IsIndirect,
+    encoding::{EncodingError, Object, read_object},
+    revocation_parts::Number,
 };
 
 /// A revocation list of a CA, as an instance keeps it. A CA may have several, each of a scope of its own.
@@ -63,9 +65,9 @@ pub struct Revoked {
 /// Why bytes are no revocation list that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CrlError {
-    /// Neither PEM nor base64.
-    #[error("revocation list is neither PEM nor base64 of DER or PEM")]
-    NotEncoded,
+    /// The document holds no list in any encoding.
+    #[error("revocation list cannot be read: {0}")]
+    Encoding(#[from] EncodingError),
     /// Longer than is taken.
     #[error("revocation list is longer than {} bytes", Crl::MAX_BYTES)]
     TooLong,
@@ -87,27 +89,14 @@ impl Crl {
     /// The longest list taken, in bytes of DER: more than 100,000 entries, which have 40 to 60 bytes each.
     pub const MAX_BYTES: usize = 8 << 20;
 
-    /// Reads a list from PEM, from base64 of DER, or from base64 of PEM.
+    /// Reads a list from a text in any encoding.
     pub fn parse(text: &str) -> Result<Self, CrlError> {
-        let text = text.trim();
-        if text.starts_with("-----BEGIN") {
-            return Self::from_bytes(text.as_bytes());
-        }
-        let compact: String = text.split_whitespace().collect();
-        Self::from_bytes(&STANDARD.decode(compact).map_err(|_| CrlError::NotEncoded)?)
+        Self::from_bytes(text.as_bytes())
     }
 
-    /// Reads a list from its DER or its PEM, as distribution points serve it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CrlError> {
-        if !bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Self::from_der(bytes.to_vec());
-        }
-        let (_, block) = x509_parser::pem::parse_x509_pem(bytes.trim_ascii_start())
-            .map_err(|error| CrlError::Malformed(error.to_string()))?;
-        if block.label != "X509 CRL" {
-            return Err(CrlError::Malformed(format!("a PEM block of {}", block.label)));
-        }
-        Self::from_der(block.contents)
+    /// Reads a list from a document in any encoding; of several the first is taken.
+    pub fn from_bytes(document: &[u8]) -> Result<Self, CrlError> {
+        Self::from_der(read_object(document, Object::RevocationList)?)
     }
 
     /// Reads a list from its DER; nothing may follow it.
@@ -240,7 +229,7 @@ impl fmt::Debug for Crl {
 impl TryFrom<String> for Crl {
     type Error = CrlError;
     fn try_from(text: String) -> Result<Self, CrlError> {
-        Self::from_der(STANDARD.decode(text).map_err(|_| CrlError::NotEncoded)?)
+        Self::from_der(STANDARD.decode(text).map_err(|_| EncodingError::NotEncoded)?)
     }
 }
 

@@ -18,6 +18,7 @@
 pub mod ca;
 pub mod clock;
 pub mod crl;
+pub mod documents;
 pub mod entropy;
 pub mod hub;
 pub mod sample;

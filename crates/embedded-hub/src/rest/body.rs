@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use model::encoding::without_bom;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -41,15 +42,16 @@ impl FromRequest<Hub> for Whole {
 impl Whole {
     /// The body as a JSON object of this shape. Serde would also take an array for a shape, member by member.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, HubFailure> {
-        match self.0.trim_ascii_start().first() {
-            Some(b'{') => read(serde_json::from_slice(&self.0)),
+        let body = without_bom(&self.0);
+        match body.trim_ascii_start().first() {
+            Some(b'{') => read(serde_json::from_slice(body)),
             _ => Err(HubFailure::Invalid("the body is not as it must be: no JSON object".to_owned())),
         }
     }
 
     /// The body as a JSON array of objects of this shape.
     pub fn objects<T: DeserializeOwned>(&self) -> Result<Vec<T>, HubFailure> {
-        let objects: Vec<Map<String, Value>> = read(serde_json::from_slice(&self.0))?;
+        let objects: Vec<Map<String, Value>> = read(serde_json::from_slice(without_bom(&self.0)))?;
         objects.into_iter().map(|object| read(serde_json::from_value(Value::Object(object)))).collect()
     }
 }

@@ -361,7 +361,8 @@ async fn twins_change_by_etag() {
     let replaced = world.ask_with("PUT /twins/d", &whole, &[("if-match", "*")]).await;
     assert_eq!(replaced.body["properties"]["desired"]["x"], json!({"y": 1}));
     assert_eq!(replaced.body["properties"]["desired"]["$version"], 3);
-    let emptied = world.ask("PUT /twins/d", "{}").await.body;
+    // Editors on Windows put a mark before the text.
+    let emptied = world.ask("PUT /twins/d", "\u{FEFF}{}").await.body;
     assert_eq!((emptied.get("tags"), emptied["properties"]["desired"].get("x")), (None, None));
     world.ask("PATCH /twins/d", r#"{"tags":{"a":1}}"#).await;
     let last_removed = world.ask("PATCH /twins/d", r#"{"tags":{"a":null}}"#).await.body;

@@ -80,7 +80,7 @@ impl Site {
             port: self.port,
             policy: policy.to_owned(),
             key: sample::key(key_byte),
-            ca: Certificate::parse_all(&self.ca_pem).unwrap(),
+            ca: Certificate::parse_all(self.ca_pem.as_bytes()).unwrap(),
         }
     }
 

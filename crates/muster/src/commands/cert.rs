@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
 use provisioning::{
     attest::x509::{self, CertificateRefusal, PresentedChain, Question, rules::Purpose},
     ports::Clock,
 };
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use server::SystemClock;
 
@@ -197,15 +197,5 @@ fn all_of(files: &[PathBuf]) -> anyhow::Result<Vec<Certificate>> {
 
 /// The certificates in a file, at least one.
 pub fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let bytes = read(file)?;
-    let mut found = Vec::new();
-    for der in CertificateDer::pem_slice_iter(&bytes) {
-        let der = der.with_context(|| format!("cannot read {}", file.display()))?;
-        found.push(Certificate::from_der(&der).with_context(|| format!("cannot read {}", file.display()))?);
-    }
-    if found.is_empty() && !bytes.is_ascii() {
-        found.push(Certificate::from_der(&bytes).with_context(|| format!("cannot read {}", file.display()))?);
-    }
-    ensure!(!found.is_empty(), "cannot read {}: there is no certificate in it", file.display());
-    Ok(found)
+    Certificate::parse_all(&read(file)?).with_context(|| format!("cannot read {}", file.display()))
 }

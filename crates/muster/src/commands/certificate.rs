@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::{Args, Subcommand};
+use model::encoding::{Object, read_object};
 
 use super::target::read;
 
@@ -51,7 +53,9 @@ pub async fn run(args: CertificateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A certificate or list as the service takes it: PEM as it stands in the file, or base64 of what is not text.
-pub fn read_text(file: &Path) -> anyhow::Result<String> {
-    Ok(String::from_utf8(read(file)?).unwrap_or_else(|error| STANDARD.encode(error.as_bytes())))
+/// Reads the first certificate or list in a file, as base64 of its DER. Nothing else in the file is sent anywhere: a private
+/// key may stand beside the certificate.
+pub fn read_base64(file: &Path, object: Object) -> anyhow::Result<String> {
+    let der = read_object(&read(file)?, object).with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(STANDARD.encode(der))
 }

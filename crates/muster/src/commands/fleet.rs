@@ -129,8 +129,7 @@ enum Factory {
 
 impl Factory {
     fn of_ca(certificate: &std::path::Path, key: &std::path::Path) -> anyhow::Result<Factory> {
-        let key_pem = String::from_utf8(read(key)?).with_context(|| key.display().to_string())?;
-        let ca = CertificateAuthority::from_pem(&read(certificate)?, &key_pem);
+        let ca = CertificateAuthority::from_pem(&read(certificate)?, &read(key)?);
         let files = || format!("{} and {}", certificate.display(), key.display());
         Ok(Factory::Certificates(Box::new(ca.with_context(files)?)))
     }

@@ -7,6 +7,7 @@ mod cert;
 mod certificate;
 mod demo;
 mod device;
+mod documents;
 mod enrollment;
 mod faulty_hub;
 mod fleet;

@@ -6,10 +6,10 @@ use std::{fmt, fs, io};
 
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use wire::encoding::{Object, read_object, read_objects};
 
 use super::spki::PublicKey;
 
@@ -19,10 +19,10 @@ pub struct Identity {
     key: Arc<CertifiedKey>,
 }
 
-/// Why PEM text is no identity.
+/// Why a chain and a key are no identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The chain is no PEM, or empty.
+    /// The chain cannot be read, or is empty.
     #[error("certificate chain: {0}")]
     Chain(String),
     /// The file cannot be read.
@@ -42,17 +42,14 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// From PEM text: the chain leaf first, the key as PKCS#8, SEC1 or PKCS#1.
-    pub fn from_pem(chain_pem: &[u8], key_pem: &[u8]) -> Result<Identity, IdentityError> {
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| IdentityError::Chain(error.to_string()))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| IdentityError::Key(error.to_string()))?;
-        Identity::from_der(chain, key)
+    /// Reads a chain, leaf first, and a key (PKCS #8, SEC 1 or PKCS #1): PEM, or another encoding.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Identity, IdentityError> {
+        let chain = read_objects(chain, Object::Certificate);
+        let chain = chain.map_err(|error| IdentityError::Chain(error.to_string()))?;
+        Identity::from_der(chain.into_iter().map(CertificateDer::from).collect(), read_key(key)?)
     }
 
-    /// From two PEM files.
+    /// Reads a chain and a key from two files, which may be one and the same.
     pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Identity, IdentityError> {
         Identity::from_pem(&read(chain)?, &read(key)?)
     }
@@ -63,7 +60,7 @@ impl Identity {
         key: PrivateKeyDer<'static>,
     ) -> Result<Identity, IdentityError> {
         if chain.is_empty() {
-            return Err(IdentityError::Chain("no certificate in PEM form".to_owned()));
+            return Err(IdentityError::Chain("no certificate".to_owned()));
         }
         let provider = aws_lc_rs::default_provider();
         let key = provider
@@ -112,6 +109,12 @@ impl ResolvesServerCert for ChooseIdentity {
         let usable = |identity: &&Identity| identity.key.key.choose_scheme(schemes).is_some();
         self.identities.iter().find(usable).map(|identity| Arc::clone(&identity.key))
     }
+}
+
+/// Reads a private key in any encoding. What it is, its content says: labels of PEM are often wrong about keys.
+pub fn read_key(key: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let der = read_object(key, Object::PrivateKey).map_err(|error| IdentityError::Key(error.to_string()))?;
+    PrivateKeyDer::try_from(der).map_err(|error| IdentityError::Key(error.to_owned()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {

@@ -13,11 +13,10 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
+use wire::encoding::{Object, read_objects};
 
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;
 
 use identity::ChooseIdentity;
@@ -59,9 +58,9 @@ pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, Tls
     Ok(Arc::new(config))
 }
 
-/// The client side, trusting the CA certificates in `ca_pem`: see [`Roots::client_config`].
-pub fn client_config(ca_pem: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
-    Roots::from_pem(ca_pem)?.client_config(identity)
+/// The client side, trusting the CA certificates in `ca`: see [`Roots::client_config`].
+pub fn client_config(ca: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
+    Roots::from_pem(ca)?.client_config(identity)
 }
 
 /// The same without an identity, trusting the CAs that the system trusts.
@@ -70,8 +69,8 @@ pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
 }
 
 /// The same without an identity, trusting these CAs as well; that the system trusts none is no mistake here.
-pub fn client_config_of_system_and(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = read(ca_pem)?;
+pub fn client_config_of_system_and(ca: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = read(ca)?;
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     Roots(Arc::new(roots)).client_config(None)
 }
@@ -81,9 +80,9 @@ pub fn client_config_of_system_and(ca_pem: &[u8]) -> Result<Arc<ClientConfig>, T
 pub struct Roots(Arc<RootCertStore>);
 
 impl Roots {
-    /// One or more certificates in PEM form.
-    pub fn from_pem(ca_pem: &[u8]) -> Result<Roots, TlsError> {
-        Ok(Roots(Arc::new(read(ca_pem)?)))
+    /// Reads one or more certificates: PEM, or another encoding.
+    pub fn from_pem(ca: &[u8]) -> Result<Roots, TlsError> {
+        Ok(Roots(Arc::new(read(ca)?)))
     }
 
     /// Those that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
@@ -117,13 +116,13 @@ impl Roots {
     }
 }
 
-fn read(ca_pem: &[u8]) -> Result<RootCertStore, TlsError> {
+fn read(ca: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca_pem) {
-        let certificate = certificate.map_err(|error| TlsError::Ca(error.to_string()))?;
-        roots.add(certificate).map_err(|error| TlsError::Ca(error.to_string()))?;
+    let certificates = read_objects(ca, Object::Certificate);
+    for certificate in certificates.map_err(|error| TlsError::Ca(error.to_string()))? {
+        roots.add(certificate.into()).map_err(|error| TlsError::Ca(error.to_string()))?;
     }
-    if roots.is_empty() { Err(TlsError::Ca("no certificate in PEM form".to_owned())) } else { Ok(roots) }
+    Ok(roots)
 }
 
 /// Passed explicitly: the process-wide default would depend on who sets it first.

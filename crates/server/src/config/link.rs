@@ -134,6 +134,23 @@ impl RemoteHubConfig {
 
 fn ca_certificates(path: &Path) -> anyhow::Result<Vec<Certificate>> {
     let file = || format!("ca file {}", path.display());
-    let pem = std::fs::read_to_string(path).with_context(file)?;
+    let pem = std::fs::read(path).with_context(file)?;
     parse_ca_certificates(&pem).with_context(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::{ca::Authority, documents::forms};
+
+    use super::*;
+
+    #[test]
+    fn ca_files_are_read_in_every_form() {
+        let root = Authority::root("Root");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (form, document) in forms("CERTIFICATE", root.identity().der()) {
+            std::fs::write(file.path(), document).unwrap();
+            assert_eq!(ca_certificates(file.path()).unwrap(), [root.certificate()], "{form}");
+        }
+    }
 }

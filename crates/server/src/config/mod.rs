@@ -186,6 +186,11 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_before_the_file_is_passed_over() {
+        assert_eq!(Config::parse(&format!("\u{FEFF}{EXAMPLE}")).unwrap().instances.len(), 1);
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_line() {
         let cases = [
             ("retry_after_secs = 3", "retry_after = 3", "unknown field `retry_after`"),

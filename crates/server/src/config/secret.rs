@@ -26,12 +26,15 @@ impl Secret {
             }
             Some(("file", path)) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("{what} file {path}"))?;
-                (text, format!("{what} file {path}"))
+                (text.trim_start_matches(BYTE_ORDER_MARK).to_owned(), format!("{what} file {path}"))
             }
             _ => (self.0.clone(), format!("{what} in the configuration")),
         })
     }
 }
+
+/// What editors on Windows put before a text.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,7 +50,7 @@ mod tests {
     fn is_found_where_it_is_said_to_be() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        std::fs::write(&path, "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n").unwrap();
+        std::fs::write(&path, "\u{FEFF}YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n").unwrap();
         assert_eq!(Secret(format!("file:{}", path.display())).key().unwrap().as_bytes(), [b'a'; 32]);
         assert!(Secret("env:MUSTER_NO_SUCH_VARIABLE".into()).key().is_err());
         assert!(Secret("c2hvcnQ=".into()).key().is_err());

@@ -59,3 +59,20 @@ fn trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let pem = std::fs::read(path).with_context(file)?;
     tls::client_config(&pem, None).with_context(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::{ca::Authority, documents::forms};
+
+    use super::*;
+
+    #[test]
+    fn ca_files_are_read_in_every_form() {
+        let root = Authority::root("Root");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (form, document) in forms("CERTIFICATE", root.identity().der()) {
+            std::fs::write(file.path(), document).unwrap();
+            trusting(file.path()).unwrap_or_else(|error| panic!("{form}: {error:#}"));
+        }
+    }
+}

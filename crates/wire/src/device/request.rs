@@ -1,5 +1,6 @@
 //! The body of a register request, read leniently: clients differ in spelling, and some send nothing.
 
+use model::encoding::without_bom;
 use serde_json::{Map, Value};
 
 /// What a device says of itself when it registers. Its identity is never taken from here.
@@ -37,6 +38,7 @@ impl DeviceRegistration {
     /// Parses a body. An empty or blank one is `{}` (C# over MQTT sends no body, others a space), member names match
     /// in any case (third-party clients send `RegistrationId`), unknown members are ignored, null means absent.
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
+        let body = without_bom(body);
         if body.trim_ascii().is_empty() {
             return Ok(DeviceRegistration::default());
         }
@@ -98,6 +100,8 @@ mod tests {
             ("{}", &empty),
             (r#"{"registrationId":"reg-1"}"#, &empty),
             (r#"{"payload": null, "registrationId": "reg-1"}"#, &empty),
+            ("\u{FEFF}", &empty),
+            ("\u{FEFF}{\"payload\":{\"a\":1}}", &with_payload),
             (r#"{"RegistrationId":"reg-1","Payload":{"a":1},"new":[]}"#, &with_payload),
         ];
         for (body, expected) in bodies {

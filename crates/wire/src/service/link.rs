@@ -38,9 +38,9 @@ pub fn parse_hub_connection(text: &str, ca: Vec<Certificate>) -> Result<(HubName
     Ok((name, AccessDraft { port: address.port.unwrap_or(HTTPS), policy: parts.key_name, key, ca }))
 }
 
-/// Reads the CA certificates of a link, PEM.
-pub fn parse_ca_certificates(pem: &str) -> Result<Vec<Certificate>, LinkError> {
-    let certificates = Certificate::parse_all(pem).map_err(|error| LinkError(error.to_string()))?;
+/// Reads the CA certificates of a link.
+pub fn parse_ca_certificates(document: &[u8]) -> Result<Vec<Certificate>, LinkError> {
+    let certificates = Certificate::parse_all(document).map_err(|error| LinkError(error.to_string()))?;
     if certificates.len() > MAX_CA_CERTIFICATES {
         return Err(LinkError(format!(
             "at most {MAX_CA_CERTIFICATES} certificates, not {}",
@@ -54,7 +54,7 @@ pub fn parse_ca_certificates(pem: &str) -> Result<Vec<Certificate>, LinkError> {
 pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
-    let ca = members.parsed("caCertificates", parse_ca_certificates)?;
+    let ca = members.parsed("caCertificates", |text| parse_ca_certificates(text.as_bytes()))?;
     let connection = members.parsed("connectionString", |text| {
         let (named, access) = parse_hub_connection(text, ca.clone().unwrap_or_default())?;
         let same = named == *name;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use model::TwinCollection;
+use model::{TwinCollection, encoding::without_bom};
 use serde_json::{Map, Value};
 
 /// Why a body is not what it should be.
@@ -24,7 +24,7 @@ pub enum BodyError {
 
 /// Parses the bytes of a body.
 pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
-    serde_json::from_slice(body).map_err(|error| BodyError::NotJson(error.to_string()))
+    serde_json::from_slice(without_bom(body)).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
 /// A JSON object and the path that leads to it.
@@ -216,6 +216,12 @@ mod tests {
         assert!(members.flag("bad").is_err());
         assert_eq!(members.integer("five"), Ok(Some(5)));
         assert!(members.integer("minus").is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_a_body_is_passed_over() {
+        assert_eq!(parse_json(b"\xEF\xBB\xBF{\"a\":1}").unwrap(), json!({"a": 1}));
+        assert!(parse_json(b"\xEF\xBB\xBF\xEF\xBB\xBF{}").is_err());
     }
 
     #[test]

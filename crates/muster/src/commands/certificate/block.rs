@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Args;
 use fleet::ServiceClient;
-use model::{Certificate, Sha256Thumbprint};
+use model::{Certificate, Sha256Thumbprint, encoding::Object};
 use serde_json::{Value, json};
 
-use super::read_text;
+use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
 /// Shut a certificate out: of a CA, of an intermediate, or of a single device inside an enabled group.
@@ -70,7 +70,7 @@ impl Which {
     async fn find(&self, client: &mut ServiceClient) -> anyhow::Result<(Sha256Thumbprint, Option<String>)> {
         let text = match (&self.name, &self.file, &self.thumbprint) {
             (.., Some(thumbprint)) => return Ok((thumbprint.clone(), None)),
-            (_, Some(file), _) => read_text(file)?,
+            (_, Some(file), _) => read_base64(file, Object::Certificate)?,
             (Some(name), ..) => {
                 let shown = client.ca_certificate(name).await?;
                 let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);

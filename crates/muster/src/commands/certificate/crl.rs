@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
+use model::encoding::Object;
 use serde_json::{Value, json};
 
-use super::read_text;
+use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
 /// Keep the revocation lists (CRLs) of CA certificates.
@@ -150,7 +151,7 @@ async fn upload(UploadArgs { which, files }: UploadArgs) -> anyhow::Result<()> {
     let mut client = which.service.client()?;
     let mut shown = Value::Null;
     for file in &files {
-        let change = json!({"list": read_text(file)?});
+        let change = json!({"list": read_base64(file, Object::RevocationList)?});
         let put = client.put_revocation(&which.name, &change).await;
         shown = put.with_context(|| file.display().to_string())?;
     }

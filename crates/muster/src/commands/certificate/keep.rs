@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fleet::Upload;
+use model::encoding::Object;
 
-use super::read_text;
+use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
 /// Upload a CA certificate: a root, or an intermediate.
@@ -53,7 +54,7 @@ pub struct DeleteArgs {
 }
 
 pub async fn upload(args: UploadArgs) -> anyhow::Result<()> {
-    let certificate = read_text(&args.file)?;
+    let certificate = read_base64(&args.file, Object::Certificate)?;
     let upload = Upload {
         name: &args.name,
         certificate: &certificate,

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use fleet::CertificateAuthority;
-use model::VerificationCode;
+use model::{VerificationCode, encoding::Object};
 use serde_json::Value;
 
-use super::read_text;
-use crate::{commands::service::ServiceArgs, output};
+use super::read_base64;
+use crate::{
+    commands::{service::ServiceArgs, target::read},
+    output,
+};
 
 /// Prove that you hold the key of a CA certificate that was uploaded.
 ///
@@ -40,12 +43,12 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<()> {
     let mut client = args.service.client()?;
     let proof = match (&args.ca_key, &args.certificate) {
         (Some(key), _) => {
-            let key = read_text(key)?;
+            let key = read(key)?;
             let shown = client.ca_certificate(&args.name).await?;
             let code = client.verification_code(&args.name).await?;
             issue(&shown, &key, &code)?
         }
-        (None, Some(certificate)) => read_text(certificate)?,
+        (None, Some(certificate)) => read_base64(certificate, Object::Certificate)?,
         (None, None) => {
             return output::line(client.verification_code(&args.name).await?);
         }
@@ -54,11 +57,10 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<()> {
 }
 
 /// A certificate for the code.
-fn issue(shown: &Value, key: &str, code: &str) -> anyhow::Result<String> {
+fn issue(shown: &Value, key: &[u8], code: &str) -> anyhow::Result<String> {
     let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);
     let certificate = certificate.context("the answer holds no certificate")?;
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n");
-    let authority = CertificateAuthority::from_pem(pem.as_bytes(), key);
+    let authority = CertificateAuthority::from_pem(certificate.as_bytes(), key);
     let authority = authority.context("the key is not that of the CA certificate")?;
     Ok(authority.proof(&VerificationCode::parse(code)?)?)
 }

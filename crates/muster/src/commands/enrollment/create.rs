@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgGroup, Args};
 use fleet::EnrollmentKind;
+use model::encoding::{Object, without_bom};
 use serde_json::{Map, Value, json};
 
 use super::Which;
 use crate::{
-    commands::{certificate::read_text, target::read},
+    commands::{certificate::read_base64, target::read},
     output,
 };
 
@@ -70,7 +71,7 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let (kind, id) = (args.which.kind(), args.which.id.as_str());
     let mut enrollment = match &args.settings {
         None => Map::new(),
-        Some(file) => serde_json::from_slice(&read(file)?)
+        Some(file) => serde_json::from_slice(without_bom(&read(file)?))
             .with_context(|| format!("{} does not hold a JSON object", file.display()))?,
     };
     if let Some(attestation) = attestation(&args)? {
@@ -102,6 +103,6 @@ fn attestation(args: &CreateArgs) -> anyhow::Result<Option<Value>> {
         EnrollmentKind::Individual => "clientCertificates",
         EnrollmentKind::Group => "signingCertificates",
     };
-    let certificate = read_text(file)?;
+    let certificate = read_base64(file, Object::Certificate)?;
     Ok(Some(json!({"type": "x509", "x509": {role: {"primary": {"certificate": certificate}}}})))
 }
