@@ -78,7 +78,11 @@ async fn tells_whether_a_tpm_would_be_challenged() {
             "refused: the TPM's endorsement key is not the enrolled one",
         ),
         (&[], 1, "refused: the enrollment wants a TPM and the device named none"),
-        (&["--sas-token", &token], 1, "refused: no TPM challenge is open for the registration"),
+        (
+            &["--sas-token", &token],
+            1,
+            "refused: the SAS token was not signed with the key of a TPM challenge that is open",
+        ),
     ] {
         let ended = explain(&world, &[&["--registration-id", "tpm-1"], presented].concat()).await;
         assert_eq!(ended.code, code, "{presented:?}: {ended:?}");

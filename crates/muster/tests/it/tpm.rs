@@ -132,20 +132,20 @@ async fn challenged(world: &World, id: &str, tpm: &Tpm) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replayed_proof_is_refused_and_so_is_one_from_before_a_restart() {
+async fn a_challenge_outlasts_a_restart_and_a_replayed_proof_is_refused_after_one() {
     let (world, tpm) = (World::start().await, Swtpm::start());
     enroll(&world, "dev-1", &identity(&tpm, "rsa").await).await;
     let tpm = Tpm::open(&tpm.address().parse().unwrap(), TpmKeyKind::Rsa).await.unwrap();
-    let before = challenged(&world, "dev-1", &tpm).await;
+    let proof = challenged(&world, "dev-1", &tpm).await;
     let world = world.restarted().await;
     let refused = |(status, body): (u16, Value)| {
         assert_eq!((status, &body["errorCode"]), (401, &json!(401_002)), "{body}");
         assert!(body["message"].as_str().unwrap().contains("ask for a new one"), "{body}");
     };
-    refused(put(&world, "dev-1", &tpm, Some(&before)).await);
-    let proof = challenged(&world, "dev-1", &tpm).await;
     let (status, body) = put(&world, "dev-1", &tpm, Some(&proof)).await;
     assert_eq!((status, &body["status"]), (202, &json!("assigned")), "{body}");
+    refused(put(&world, "dev-1", &tpm, Some(&proof)).await);
+    let world = world.restarted().await;
     refused(put(&world, "dev-1", &tpm, Some(&proof)).await);
     world.stop().await;
 }
