@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::directory;
+use crate::file_check::{Depth, FileCheck};
 use crate::job::Write;
 use crate::lock::SingleProcess;
 use crate::readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT};
@@ -55,8 +56,10 @@ pub enum KeyCheckError {
 }
 
 struct Shared {
+    /// Whether the last process that had the file open did not close it.
+    was_cut_off: bool,
     readers: Readers,
-    /// `None` only while the last handle is being dropped.
+    /// `None` while the last handle is being dropped, and where the file is only looked at.
     queue: Option<mpsc::Sender<Message>>,
     commits: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -71,12 +74,50 @@ impl Database {
         directory::make_private_directory(directory::of_file(&path))
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let lock = SingleProcess::take(&path)?;
+        let was_cut_off = has_log(&path);
         create_file(&path)?;
         let sqlite = |source| schema::sqlite_error(&path, schema.application, source);
         let mut connection = open_for_writing(&path).map_err(sqlite)?;
         schema.apply(&mut connection, &path)?;
         log_ahead(&connection, schema, &path)?; // last: it changes the file, which may have been refused as foreign
-        Database::start(path, connection, lock)
+        Database::start(path, connection, lock, was_cut_off)
+    }
+
+    /// Opens the file for reading only, also beside a process that has it open. Nothing is made, migrated or written: a
+    /// file of an older schema is read as it is, and writes end with [`WriteError::Lost`].
+    pub fn look(path: &Path, schema: &Schema) -> Result<Database, OpenError> {
+        let path =
+            std::path::absolute(path).map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        fs::metadata(&path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        let was_cut_off = has_log(&path);
+        let readers = Readers::new(path.clone());
+        readers
+            .open_one()
+            .map_err(|source| schema::sqlite_error(&path, schema.application, source))
+            .and_then(|connection| schema.accept(&connection, &path))?;
+        let (commits, thread) = (Arc::default(), Mutex::default());
+        Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, thread }) })
+    }
+
+    /// Whether the last process that had the file open ended without closing it: killed, or with the machine.
+    pub fn was_cut_off(&self) -> bool {
+        self.shared.was_cut_off
+    }
+
+    /// Bytes of the file, without its write-ahead log.
+    pub fn file_size(&self) -> u64 {
+        fs::metadata(self.shared.readers.path()).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Looks for damage in the structure of the file for at most this time. Reads all of it on the calling thread; the
+    /// write-ahead log does not shrink meanwhile.
+    pub fn check_file(&self, depth: Depth, at_most: Duration) -> rusqlite::Result<FileCheck> {
+        FileCheck::run(&self.shared.readers.open_one()?, depth, at_most)
+    }
+
+    /// Writes all indexes anew from their tables.
+    pub async fn rebuild_indexes(&self) -> Result<(), WriteError<rusqlite::Error>> {
+        self.write(|connection| connection.execute_batch("REINDEX")).await
     }
 
     /// Runs `write` on the writer thread inside the current batch, in a savepoint of its own: an `Err` undoes
@@ -117,12 +158,16 @@ impl Database {
             Some(sealed) => {
                 sealer.open(KEY_CHECK.as_bytes(), &sealed).map(drop).map_err(|_| KeyCheckError::WrongKey)
             }
-            None => {
-                let sealed = sealer.seal(KEY_CHECK.as_bytes(), b"");
-                self.write_blocking(move |connection| schema::put_meta(connection, KEY_CHECK, sealed))
-                    .map_err(|error| KeyCheckError::Storage(error.to_string()))
-            }
+            None if self.shared.queue.is_none() => Ok(()),
+            None => self.put_key_check(sealer),
         }
+    }
+
+    /// Makes this the key of the database, whatever its key check says: it may be that which is damaged.
+    pub fn put_key_check(&self, sealer: &Sealer) -> Result<(), KeyCheckError> {
+        let sealed = sealer.seal(KEY_CHECK.as_bytes(), b"");
+        self.write_blocking(move |connection| schema::put_meta(connection, KEY_CHECK, sealed))
+            .map_err(|error| KeyCheckError::Storage(error.to_string()))
     }
 
     /// Batches committed since the database was opened.
@@ -141,7 +186,12 @@ impl Database {
         }
     }
 
-    fn start(path: PathBuf, connection: Connection, lock: SingleProcess) -> Result<Database, OpenError> {
+    fn start(
+        path: PathBuf,
+        connection: Connection,
+        lock: SingleProcess,
+        was_cut_off: bool,
+    ) -> Result<Database, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let writer = Writer { connection, queue, commits: Arc::clone(&commits), lock };
@@ -150,7 +200,8 @@ impl Database {
             .spawn(move || writer.run())
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let readers = Readers::new(path);
-        let shared = Shared { readers, queue: Some(sender), commits, thread: Mutex::new(Some(thread)) };
+        let thread = Mutex::new(Some(thread));
+        let shared = Shared { was_cut_off, readers, queue: Some(sender), commits, thread };
         Ok(Database { shared: Arc::new(shared) })
     }
 
@@ -207,6 +258,13 @@ impl Drop for Shared {
 
 fn gone<E>() -> WriteError<E> {
     WriteError::Lost("the database is closed".to_owned())
+}
+
+/// Whether a write-ahead log is beside the file that was not folded into it, as a clean end does.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 /// Makes the file before SQLite does, for its mode and so that its name survives a power loss.

@@ -29,12 +29,9 @@ pub enum KeyFileError {
 }
 
 impl Sealer {
-    /// Loads the key at `path`; makes one (0600, on disk before this returns) when there is none.
-    pub fn load_or_create(path: &Path) -> Result<Sealer, KeyFileError> {
+    /// Loads the key at `path`.
+    pub fn load(path: &Path) -> Result<Sealer, KeyFileError> {
         let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
-        if !fs::exists(path).map_err(failed)? {
-            create(path).map_err(failed)?;
-        }
         let mut text = String::new();
         let file = File::open(path).map_err(failed)?;
         warn_if_exposed(path, &file);
@@ -43,6 +40,15 @@ impl Sealer {
             _ => failed(error),
         })?;
         parse(&text).map(Sealer::from_key).ok_or_else(|| KeyFileError::Content(path.to_owned()))
+    }
+
+    /// Loads the key at `path`; makes one (0600, on disk before this returns) when there is none.
+    pub fn load_or_create(path: &Path) -> Result<Sealer, KeyFileError> {
+        let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+        if !fs::exists(path).map_err(failed)? {
+            create(path).map_err(failed)?;
+        }
+        Sealer::load(path)
     }
 }
 

@@ -16,6 +16,7 @@
 
 mod database;
 mod directory;
+mod file_check;
 mod job;
 mod key_file;
 mod lock;
@@ -26,6 +27,7 @@ mod writer;
 
 pub use database::{Database, KeyCheckError, QUEUE_WAIT, WriteError};
 pub use directory::make_private_directory;
+pub use file_check::{Depth, FileCheck};
 pub use key_file::KeyFileError;
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.
 pub use rusqlite;

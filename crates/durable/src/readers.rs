@@ -30,6 +30,15 @@ impl Readers {
         Readers { path, idle: Mutex::new(Vec::new()) }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A connection of its own, for one long read.
+    pub(crate) fn open_one(&self) -> rusqlite::Result<Connection> {
+        open(&self.path)
+    }
+
     /// Runs `read` with a connection that no one else uses meanwhile.
     pub(crate) fn with<T, E: From<rusqlite::Error>>(
         &self,

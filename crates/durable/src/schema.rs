@@ -109,6 +109,38 @@ impl Schema {
         Ok(())
     }
 
+    /// Refuses foreign and newer files, and changes nothing. An empty file is foreign: there is nothing of ours in it.
+    pub(crate) fn accept(&self, connection: &Connection, path: &Path) -> Result<(), OpenError> {
+        let sqlite = |source| sqlite_error(path, self.application, source);
+        let foreign =
+            |found: String| OpenError::Foreign { path: path.to_owned(), found, expected: self.application };
+        match contents(connection).map_err(sqlite)? {
+            Contents::Nothing => return Err(foreign("nobody (it is empty)".to_owned())),
+            Contents::NoMeta => return Err(foreign("another program (it has no table meta)".to_owned())),
+            Contents::Meta => {}
+        }
+        let found = self.version_of(connection, path)?;
+        if found > self.version {
+            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: self.version });
+        }
+        Ok(())
+    }
+
+    /// The schema version of a file that has the table `meta`.
+    fn version_of(&self, connection: &Connection, path: &Path) -> Result<u32, OpenError> {
+        let sqlite = |source| sqlite_error(path, self.application, source);
+        let foreign =
+            |found: String| OpenError::Foreign { path: path.to_owned(), found, expected: self.application };
+        let application: Option<String> = meta(connection, "application").map_err(sqlite)?;
+        match application {
+            Some(application) if application == self.application => {}
+            Some(application) => return Err(foreign(application)),
+            None => return Err(foreign("another program (it names no application)".to_owned())),
+        }
+        let version: Option<u32> = meta(connection, "schema_version").map_err(sqlite)?;
+        version.ok_or_else(|| foreign("another program (it has no schema version)".to_owned()))
+    }
+
     /// The schema version of the file; an empty file becomes ours with version 0.
     fn claim(&self, connection: &mut Connection, path: &Path) -> Result<u32, OpenError> {
         let sqlite = |source| sqlite_error(path, self.application, source);
@@ -127,15 +159,9 @@ impl Schema {
             Contents::NoMeta => return Err(foreign("another program (it has no table meta)".to_owned())),
             Contents::Meta => {}
         }
-        let application: Option<String> = meta(&transaction, "application").map_err(sqlite)?;
-        match application {
-            Some(application) if application == self.application => {}
-            Some(application) => return Err(foreign(application)),
-            None => return Err(foreign("another program (it names no application)".to_owned())),
-        }
-        let version: Option<u32> = meta(&transaction, "schema_version").map_err(sqlite)?;
+        let version = self.version_of(&transaction, path)?;
         transaction.commit().map_err(sqlite)?;
-        version.ok_or_else(|| foreign("another program (it has no schema version)".to_owned()))
+        Ok(version)
     }
 }
 

@@ -50,4 +50,4 @@ pub use hub::{Counts, Hub};
 pub use messages::{CloudMessage, MAX_MESSAGE_BYTES};
 pub use rest::{Access, routes};
 pub use serve::{Listeners, limits, serve};
-pub use storage::StorageError;
+pub use storage::{StorageError, check};

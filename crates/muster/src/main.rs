@@ -37,6 +37,7 @@ enum Command {
     Enrollment(commands::enrollment::EnrollmentArgs),
     Certificate(commands::certificate::CertificateArgs),
     Registration(commands::registration::RegistrationArgs),
+    Store(commands::store::StoreArgs),
     Usage(commands::usage::UsageArgs),
     Webhook(commands::webhook::WebhookArgs),
 }
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
                 Command::Enrollment(args) => commands::enrollment::run(args).await,
                 Command::Certificate(args) => commands::certificate::run(args).await,
                 Command::Registration(args) => commands::registration::run(args).await,
+                Command::Store(args) => commands::store::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
                 Command::Webhook(args) => commands::webhook::run(args).await,
             }

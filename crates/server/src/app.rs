@@ -1,10 +1,6 @@
 //! The object graph, built and run in reading order: storage, hubs, the verbs, the endpoints, the listeners.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
@@ -18,7 +14,6 @@ use provisioning::{
     ports::{Clock, Entropy, Hubs, Store},
 };
 use service_api::ServiceApi;
-use store::EmbeddedStore;
 use tokio::{net::TcpListener, task::JoinSet};
 use webhook::WebhookClient;
 
@@ -26,10 +21,11 @@ use crate::{
     attempts,
     authorities::AuthorityWatch,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
-    links,
+    file_check, links,
     metrics::{self, Metrics},
     ports::{SystemClock, SystemEntropy},
-    reconcile::reconcile,
+    reconcile::{self, reconcile},
+    storage::Storage,
     watch::Watch,
     web,
 };
@@ -37,9 +33,7 @@ use crate::{
 /// What is to run, all names and files resolved.
 pub struct Plan {
     /// Where everything durable is kept.
-    pub data_dir: PathBuf,
-    /// The key that seals secrets at rest.
-    pub master_key_file: PathBuf,
+    pub storage: Storage,
     /// Who the server is.
     pub identities: Vec<tls::Identity>,
     /// The endpoints' sockets.
@@ -118,9 +112,11 @@ pub struct App {
 impl App {
     /// Opens the storage and builds everything; nothing is served yet.
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
-        let (store, sealer) = open_store(&plan.data_dir, &plan.master_key_file)?;
-        reconcile(&*store, plan.instances).await?;
-        let hubs = open_hubs(&plan.data_dir, &sealer, plan.hubs)?;
+        let (opened, sealer) = plan.storage.open()?;
+        let file_problems = file_check::after_unclean_end(&opened).await;
+        reconcile(&opened, plan.instances).await?;
+        let store: Arc<dyn Store> = opened;
+        let hubs = open_hubs(&plan.storage, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
         let embedded = hubs.iter().map(|(hub, _)| hub.clone());
@@ -152,6 +148,7 @@ impl App {
             device_api: device_api.clone(),
             gate: gate.clone(),
             expirations: authorities.expirations(),
+            file_problems,
         };
         let metrics = plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics))));
         Ok(App {
@@ -219,16 +216,6 @@ impl App {
     }
 }
 
-/// The store, and what seals it.
-fn open_store(data_dir: &Path, master_key_file: &Path) -> anyhow::Result<(Arc<dyn Store>, Sealer)> {
-    durable::make_private_directory(&data_dir.join("hubs"))
-        .with_context(|| format!("cannot create {}", data_dir.display()))?;
-    let path = data_dir.join("muster.db");
-    let sealer = sealer(master_key_file, &path)?;
-    let store = EmbeddedStore::open(&path, sealer.clone()).with_context(|| path.display().to_string())?;
-    Ok((Arc::new(store), sealer))
-}
-
 /// The verbs, and the watch over the hubs, of which they ask.
 fn verbs(
     ports: SurveyPorts,
@@ -243,14 +230,6 @@ fn verbs(
     let surroundings = watch.surroundings();
     let ports = provisioning::Ports { store, hubs, webhook, surroundings, clock, entropy };
     (watch, Arc::new(Provisioning::new(ports)))
-}
-
-/// The key that the database is sealed with. A new one could not read an old database, so none is made beside one.
-fn sealer(key_file: &Path, database: &Path) -> anyhow::Result<Sealer> {
-    if database.exists() && !key_file.exists() {
-        bail!("{} is missing, and without it {} cannot be read", key_file.display(), database.display());
-    }
-    Ok(Sealer::load_or_create(key_file)?)
 }
 
 /// No more places for connections than there are descriptors for them, with some left for everything else.
@@ -275,9 +254,9 @@ fn within(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
 /// A database with its pooled readers, and the listeners beside it.
 const DESCRIPTORS_OF_A_STORE: usize = 48;
 
-fn open_hubs(data_dir: &Path, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::Result<Vec<(Hub, Sockets)>> {
+fn open_hubs(storage: &Storage, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::Result<Vec<(Hub, Sockets)>> {
     let open = |plan: HubPlan| {
-        let path = data_dir.join("hubs").join(format!("{}.db", plan.name));
+        let path = storage.hub(&plan.name);
         let config = HubConfig {
             host_name: plan.host_name,
             aliases: Vec::new(),
@@ -294,16 +273,14 @@ fn open_hubs(data_dir: &Path, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::R
 
 impl Plan {
     /// What a configuration says, with its keys and files read and its sockets bound.
-    pub fn of(config: &Config) -> anyhow::Result<Self> {
+    pub fn of(config: &Config, starts_anew: bool) -> anyhow::Result<Self> {
         config.check_addresses()?;
         let hubs = config.embedded_hubs.iter().zip(owner_keys(config)?).map(|(hub, owner_key)| {
             let sockets = Sockets::bind(&hub.listen())?;
             Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
-        let master_key_file = config.master_key_file.clone();
         Ok(Plan {
-            data_dir: config.data_dir.clone(),
-            master_key_file: master_key_file.unwrap_or_else(|| config.data_dir.join("master.key")),
+            storage: config.storage(starts_anew),
             identities: identities(config)?,
             instances: instances(config)?,
             sockets: Sockets::bind(&config.listen)?,
@@ -316,15 +293,22 @@ impl Plan {
         })
     }
 
-    /// Reads the keys and files that a configuration names, and leaves its ports alone: the service may be running.
-    pub fn check(config: &Config) -> anyhow::Result<()> {
+    /// Refuses what the start would refuse, and returns what it would warn of. Reads the keys, files and databases that a
+    /// configuration names, changes nothing, and leaves its ports alone: the service may be running.
+    pub async fn check(config: &Config, starts_anew: bool) -> anyhow::Result<Vec<String>> {
         config.check_addresses()?;
         identities(config)?;
         owner_keys(config)?;
         config.latency.sources()?;
         config.webhook.settings()?;
-        instances(config)?;
-        Ok(())
+        let planned = instances(config)?;
+        let storage = config.storage(starts_anew);
+        let Some((store, sealer)) = storage.look()? else { return Ok(Vec::new()) };
+        for hub in &config.embedded_hubs {
+            let path = storage.hub(&hub.name);
+            embedded_hub::check(&path, &sealer).with_context(|| path.display().to_string())?;
+        }
+        reconcile::foresee(&store, &planned).await
     }
 }
 
@@ -363,19 +347,5 @@ mod tests {
         check(20_000, 2, 17_500);
         check(1024, 2, 880);
         check(100, 2, 1);
-    }
-
-    #[test]
-    fn no_key_is_made_for_a_database_that_has_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let (key, database) = (dir.path().join("keys/master.key"), dir.path().join("muster.db"));
-        std::fs::write(&database, "").unwrap();
-        let error = sealer(&key, &database).unwrap_err().to_string();
-        assert!(error.contains("master.key is missing"), "{error}");
-        assert!(!key.exists());
-        std::fs::remove_file(&database).unwrap();
-        sealer(&key, &database).unwrap();
-        std::fs::write(&database, "").unwrap();
-        sealer(&key, &database).unwrap();
     }
 }

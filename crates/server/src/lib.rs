@@ -7,14 +7,18 @@ mod authorities;
 pub mod config;
 pub mod dev;
 mod fetches;
+mod file_check;
 mod links;
 pub mod logging;
+pub mod maintenance;
 mod metrics;
 mod ports;
 mod reconcile;
+pub mod storage;
 mod watch;
 mod web;
 
 pub use net::raise_descriptor_limit;
 pub use ports::SystemClock;
 use service_api::AUDIT;
+pub use store::Inspection;

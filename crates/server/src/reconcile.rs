@@ -12,23 +12,16 @@
 //!
 //! The same holds for the allocation policy and for failover.
 
-use anyhow::bail;
 use model::{HostName, Instance, LinkedHub};
-use provisioning::ports::Store;
+use provisioning::ports::{Store, StoreError};
+use store::EmbeddedStore;
 
-/// Brings the stored instances in line with the planned ones; see [`in_line`] for what operators changed. An instance that is stored and not planned is refused,
-/// because its devices would be turned away without anyone having said so.
-pub(crate) async fn reconcile(store: &dyn Store, planned: Vec<Instance>) -> anyhow::Result<()> {
+/// Brings the stored instances in line with the planned ones; see [`in_line`] for what operators changed.
+///
+/// An instance that is stored and not planned is served no more: its keys may have been taken out of the file on purpose. It
+/// stays as it is in the database, and stops none of the others. So does one that is damaged.
+pub(crate) async fn reconcile(store: &EmbeddedStore, planned: Vec<Instance>) -> anyhow::Result<()> {
     let stored = store.instances().await?;
-    let is_planned = |stored: &Instance| planned.iter().any(|it| it.id_scope == stored.id_scope);
-    if let Some(left) = stored.iter().find(|stored| !is_planned(stored)) {
-        bail!(
-            "the database has the instance {:?} with ID scope {}, and the configuration does not: put it back, or give \
-             the others a data_dir of their own",
-            left.name,
-            left.id_scope
-        );
-    }
     for held in &stored {
         // First let go of host names that move to another instance: no two may have the same, not even for a moment.
         let moves = |host: &HostName| {
@@ -40,14 +33,50 @@ pub(crate) async fn reconcile(store: &dyn Store, planned: Vec<Instance>) -> anyh
             store.put_instance(released).await?;
         }
     }
+    for left in &stored {
+        if !is_among(&planned, left) {
+            tracing::error!(
+                instance.id_scope = %left.id_scope,
+                instance.name = left.name,
+                "{NOT_PLANNED}"
+            );
+            store.set_aside(&left.id_scope);
+        }
+    }
     for mut instance in planned {
         if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
             instance = in_line(instance, same);
+            // A start that changes nothing writes nothing: it succeeds on a full disk.
+            let held = store.instance(&instance.id_scope).await?;
+            if held.is_some_and(|held| *held == instance) {
+                continue;
+            }
         }
-        store.put_instance(instance).await?;
+        match store.put_instance(instance).await {
+            // It was logged when the store was opened.
+            Err(StoreError::Damaged(_)) => {}
+            put => put?,
+        }
     }
     Ok(())
 }
+
+/// What [`reconcile`] would say of these planned instances.
+pub(crate) async fn foresee(store: &EmbeddedStore, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
+    let stored = store.instances().await?;
+    let left = stored.iter().filter(|stored| !is_among(planned, stored));
+    let left = left.map(|left| format!("the instance {:?} ({}): {NOT_PLANNED}", left.name, left.id_scope));
+    let damaged = store.known_damage().await?.records;
+    let damaged = damaged.iter().map(|(scope, record)| format!("instance {scope}: {record}"));
+    Ok(left.chain(damaged).collect())
+}
+
+fn is_among(planned: &[Instance], stored: &Instance) -> bool {
+    planned.iter().any(|it| it.id_scope == stored.id_scope)
+}
+
+const NOT_PLANNED: &str = "the database has the instance and the configuration does not: it is not served, its devices are \
+     turned away, and its records stay; put it back to serve it again";
 
 /// A planned instance with what the stored one keeps: its operation key, and what operators changed.
 fn in_line(mut planned: Instance, stored: &Instance) -> Instance {
@@ -99,10 +128,21 @@ mod tests {
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
         reconcile(&store, vec![one.clone(), two.clone()]).await.unwrap();
-        let error = reconcile(&store, vec![one.clone(), three]).await.unwrap_err().to_string();
-        assert!(error.contains("configuration does not"), "{error}");
-        let stored = store.instances().await.unwrap();
-        assert_eq!(stored.len(), 2, "nothing was changed");
+        let foreseen = foresee(&store, &[one.clone(), three.clone()]).await.unwrap();
+        assert!(foreseen.len() == 1 && foreseen[0].contains("two"), "{foreseen:?}");
+        reconcile(&store, vec![one.clone(), three.clone()]).await.unwrap();
+        assert_eq!(store.instance(&two.id_scope).await.unwrap(), None, "it is not served");
+        let served = store.instances().await.unwrap();
+        assert_eq!(served.len(), 2, "{served:?}");
+        assert_eq!(store.instance_by_host(&two.service_hosts[0]).await.unwrap(), None);
+        store.close().await;
+        let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
+        reconcile(&store, vec![one.clone(), two.clone(), three]).await.unwrap();
+        assert_eq!(store.instances().await.unwrap().len(), 3, "what was stored stayed");
+        let batches = store.batches();
+        reconcile(&store, vec![one.clone(), two.clone(), testkit::sample::instance("three")]).await.unwrap();
+        assert_eq!(store.batches(), batches, "what changes nothing writes nothing");
+        store.set_aside(&testkit::sample::scope("three"));
 
         // Instances may swap their host names.
         let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];

@@ -5,4 +5,5 @@
 
 mod embedded;
 
-pub use embedded::{EmbeddedStore, OpenError};
+pub use durable::{Depth, FileCheck};
+pub use embedded::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};

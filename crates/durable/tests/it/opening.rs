@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use durable::{Database, KeyCheckError, OpenError, Schema, Sealer};
+use std::time::Duration;
+
+use durable::{Database, Depth, FileCheck, KeyCheckError, OpenError, Schema, Sealer};
 
 use crate::{NOTES, add, ids, open};
 
@@ -178,4 +180,62 @@ async fn the_first_key_is_the_database_s_key() {
     let database = open(&path);
     assert!(matches!(database.check_key(&wrong), Err(KeyCheckError::WrongKey)));
     database.check_key(&right).unwrap();
+}
+
+/// A look changes nothing, not even beside a process that has the file open, and sees what is written there.
+#[tokio::test]
+async fn a_file_is_looked_at_beside_its_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    assert!(matches!(Database::look(&path, &NOTES), Err(OpenError::Io { .. })));
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing is made");
+    let database = open(&path);
+    add(&database, 1).await.unwrap();
+    let look = Database::look(&path, &NOTES).unwrap();
+    add(&database, 2).await.unwrap();
+    assert_eq!(ids(&look), [1, 2]);
+    assert!(matches!(add(&look, 3).await, Err(durable::WriteError::Lost(_))));
+    drop(look);
+    database.close().await;
+    let before = fs::read(&path).unwrap();
+    assert_eq!(ids(&Database::look(&path, &NOTES).unwrap()), [1, 2]);
+    assert_eq!(fs::read(&path).unwrap(), before);
+    let newer = Schema { version: 0, migrations: &[], ..NOTES };
+    assert!(matches!(Database::look(&path, &newer), Err(OpenError::TooNew { found: 1, .. })));
+    let other = Schema { application: "other", ..NOTES };
+    assert!(matches!(Database::look(&path, &other), Err(OpenError::Foreign { .. })));
+    fs::write(&path, "").unwrap();
+    assert!(matches!(Database::look(&path, &NOTES), Err(OpenError::Foreign { .. })));
+}
+
+#[tokio::test]
+async fn an_unclean_end_is_known_and_damage_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let database = open(&path);
+    assert!(!database.was_cut_off());
+    for id in 0..2_000 {
+        add(&database, id).await.unwrap();
+    }
+    let copy = directory.path().join("copy");
+    fs::copy(&path, &copy).unwrap();
+    fs::copy(directory.path().join("db-wal"), directory.path().join("copy-wal")).unwrap();
+    database.close().await;
+    assert!(!open(&path).was_cut_off(), "it was closed");
+    let cut_off = open(&copy);
+    assert!(cut_off.was_cut_off());
+    let patient = Duration::from_secs(60);
+    for depth in [Depth::Pages, Depth::Indexes] {
+        let found = cut_off.check_file(depth, patient).unwrap();
+        assert_eq!(found, FileCheck { problems: Vec::new(), is_complete: true });
+    }
+    drop(cut_off);
+
+    let mut bytes = fs::read(&path).unwrap();
+    let page = bytes.len() / 4096 - 1;
+    bytes[page * 4096..(page + 1) * 4096].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    let damaged = open(&path);
+    let found = damaged.check_file(Depth::Pages, patient).unwrap();
+    assert!(found.is_complete && !found.problems.is_empty(), "{found:?}");
 }

@@ -104,6 +104,15 @@ fn unseal<T: DeserializeOwned>(
     serde_json::from_slice(&plain).map_err(|error| broken(&error))
 }
 
+/// Refuses a database that a hub would not open with this key, and changes nothing. One that is not there, or empty, would be
+/// made.
+pub fn check(path: &Path, sealer: &Sealer) -> Result<(), StorageError> {
+    if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
+    Ok(Database::look(path, &SCHEMA)?.check_key(sealer)?)
+}
+
 const SCHEMA: Schema =
     Schema { application: "muster embedded hub", version: 2, migrations: &[VERSION_1, VERSION_2] };
 

@@ -14,6 +14,7 @@ mod listing;
 pub mod registration;
 pub mod serve;
 mod service;
+pub mod store;
 mod table;
 mod target;
 pub mod usage;

@@ -39,9 +39,12 @@ pub struct ServeArgs {
     /// What to log, instead of what the file says: `info`, or `warn,net=debug`.
     #[arg(long, env = "MUSTER_LOG")]
     log: Option<String>,
-    /// Only check the configuration and what it names.
+    /// Only check the configuration, the files that it names, and the databases; also beside a running service.
     #[arg(long)]
     check: bool,
+    /// Start with an empty database where files of an earlier service are: its enrollments and registrations are not there.
+    #[arg(long)]
+    new_database: bool,
     /// Only print a documented example of a configuration.
     #[arg(long, conflicts_with = "check")]
     example: bool,
@@ -56,11 +59,13 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let config = configuration(&args)?;
     logging::start(&config.log.filter, config.log.format)?;
     if args.check {
-        Plan::check(&config)?;
+        for warning in Plan::check(&config, args.new_database).await? {
+            output::note(format_args!("warning: {warning}"));
+        }
         output::line(format_args!("{} is valid", args.config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let app = App::open(Plan::of(&config)?).await?;
+    let app = App::open(Plan::of(&config, args.new_database)?).await?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let stopping = shutdown.clone();
     tokio::spawn(async move {

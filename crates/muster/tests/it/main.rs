@@ -19,5 +19,6 @@ mod metrics;
 mod program;
 mod registration;
 mod serve;
+mod storage;
 mod tokens;
 mod tpm;

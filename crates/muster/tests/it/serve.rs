@@ -42,7 +42,12 @@ impl Site {
         site
     }
 
-    fn config(&self) -> std::path::PathBuf {
+    /// Where the service keeps everything.
+    pub fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn config(&self) -> std::path::PathBuf {
         self.folder.path().join("muster.toml")
     }
 
@@ -70,8 +75,14 @@ impl Site {
 
     /// Starts the service and waits until it serves.
     pub async fn start(&self) -> Child {
+        self.start_with(&[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(&self, more: &[&str]) -> Child {
         let child = Command::new(env!("CARGO_BIN_EXE_muster"))
             .args(["serve", "--config", self.config().to_str().unwrap(), "--log", "warn"])
+            .args(more)
             .env("SITE_KEY", KEY)
             .kill_on_drop(true)
             .spawn()

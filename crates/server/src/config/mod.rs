@@ -24,7 +24,7 @@ pub use listen::{
 pub use secret::Secret;
 pub use webhook::WebhookConfig;
 
-use crate::logging::LogFormat;
+use crate::{logging::LogFormat, storage::Storage};
 
 /// The documented example, which is also a valid configuration.
 pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
@@ -98,6 +98,13 @@ impl Config {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Config = toml::from_str(text)?;
         config.consistent()
+    }
+
+    /// Where everything durable is kept.
+    pub fn storage(&self, starts_anew: bool) -> Storage {
+        let key = self.master_key_file.clone();
+        let master_key_file = key.unwrap_or_else(|| self.data_dir.join("master.key"));
+        Storage { data_dir: self.data_dir.clone(), master_key_file, starts_anew }
     }
 
     /// Refuses listeners that cannot be there together; asked once the command line has had its say, too.

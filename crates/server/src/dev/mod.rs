@@ -28,6 +28,7 @@ use crate::{
     app::{App, HubPlan, Plan},
     config::LatencyConfig,
     ports::SystemClock,
+    storage::Storage,
 };
 use state::DevState;
 
@@ -92,8 +93,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         Ok(HubPlan { name: hub.name.clone(), host_name, owner_key: hub.owner_key.clone(), sockets })
     });
     let app = App::open(Plan {
-        data_dir: options.dir.clone(),
-        master_key_file: options.dir.join("master.key"),
+        storage: Storage::of_emulator(&options.dir),
         identities: certificates.identities,
         sockets: taken.device,
         metrics: None,

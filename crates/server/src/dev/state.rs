@@ -48,7 +48,12 @@ impl DevState {
     }
 
     pub(super) fn save(&self, dir: &Path) -> anyhow::Result<()> {
-        write_private(&dir.join(FILE), &serde_json::to_vec_pretty(self)?)
+        let (path, content) = (dir.join(FILE), serde_json::to_vec_pretty(self)?);
+        // What is written already needs no room: an emulator starts on a full disk.
+        if std::fs::read(&path).is_ok_and(|stored| stored == content) {
+            return Ok(());
+        }
+        write_private(&path, &content)
     }
 
     fn create() -> anyhow::Result<Self> {

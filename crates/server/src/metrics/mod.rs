@@ -23,6 +23,7 @@ use provisioning::{
     ports::{Circuit, Clock, KnownDamage, Store},
 };
 
+use crate::file_check::FileProblems;
 use expirations::KINDS;
 pub(crate) use expirations::{Counts, Expirations, count};
 use text::{Family, Kind, MEDIA_TYPE, Text};
@@ -39,6 +40,7 @@ pub(crate) struct Metrics {
     /// That of the endpoint's listeners.
     pub(crate) gate: Gate,
     pub(crate) expirations: Arc<Expirations>,
+    pub(crate) file_problems: FileProblems,
 }
 
 /// What is looked up of an instance.
@@ -91,6 +93,9 @@ impl Metrics {
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.endpoint(&mut text);
         damage(&mut text, self.store.known_damage().await?);
+        let help = "Problems that the check of the database after an unclean end found.";
+        let mut family = text.family(Kind::Gauge, "muster_database_problems", help);
+        self.file_problems.count().iter().for_each(|count| family.sample(&[], count));
         operations(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use durable::Sealer;
+use durable::{Database, Sealer};
 use model::IdScope;
 use provisioning::ports::{DamagedRecord, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::embedded::broken;
 use crate::embedded::damage::{DamageLog, kind_of};
+use crate::embedded::{OpenError, broken};
 
 /// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,16 @@ impl Documents {
         let document = self.read(place, sealed).map_err(|reason| self.note(place, reason))?;
         self.forget(place);
         Ok(document)
+    }
+
+    /// Whether this was sealed here with this key.
+    pub(crate) fn is_sealed_here(&self, place: Place<'_>, sealed: &[u8]) -> bool {
+        self.sealer.open(&place.context(), sealed).is_ok()
+    }
+
+    /// Makes this key the one that the database is opened with.
+    pub(crate) fn write_key_check(&self, database: &Database) -> Result<(), OpenError> {
+        Ok(database.put_key_check(&self.sealer)?)
     }
 
     /// Remembers that a record cannot be read.

@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use durable::Database;
 use durable::rusqlite::{self, Connection, OptionalExtension};
+use durable::{Database, KeyCheckError};
 use model::{IdScope, Instance};
 use provisioning::RecordKind;
 use provisioning::ports::{DamagedRecord, StoreError};
 use serde::de::DeserializeOwned;
 
-use crate::embedded::broken;
 use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
 use crate::embedded::snapshot::{Absence, Kept, Kin, Snapshot};
+use crate::embedded::{OpenError, broken};
 
 /// All instances with their groups and what they know of CAs.
 pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Snapshot, StoreError> {
@@ -35,6 +35,30 @@ pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Sna
     Ok(snapshot)
 }
 
+/// Whether it is the key check that is damaged and not the key that is wrong: then documents open. The key check is
+/// written anew.
+pub(crate) fn confirm_key(
+    database: &Database,
+    documents: &Documents,
+    error: KeyCheckError,
+) -> Result<(), OpenError> {
+    let sql = "SELECT scope, document FROM instances";
+    let rows: rusqlite::Result<Vec<(String, Vec<u8>)>> = database.read(|connection| {
+        connection.prepare(sql)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    });
+    let opens = |(scope, sealed): &(String, Vec<u8>)| {
+        let scope = IdScope::parse(scope.clone());
+        scope.is_ok_and(|scope| {
+            documents.is_sealed_here(Place { table: "instances", scope: &scope, id: "" }, sealed)
+        })
+    };
+    if !rows.is_ok_and(|rows| rows.iter().any(opens)) {
+        return Err(error.into());
+    }
+    tracing::error!("the check of the sealing key was damaged; the key is right");
+    documents.write_key_check(database)
+}
+
 /// The small tables of one instance.
 struct Small<'a> {
     database: &'a Database,
@@ -47,8 +71,14 @@ impl Small<'_> {
     /// The instance itself; `None` when its document was given up.
     fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
         let place = Place { table: "instances", scope: self.scope, id: "" };
-        let sql = "SELECT document, given_up FROM instances WHERE number = ?1";
         let read = |connection: &Connection| {
+            // A file that is only looked at may be of version 1, where no document was given up.
+            let is_of_first = connection.prepare("SELECT given_up FROM instances").is_err();
+            let sql = if is_of_first {
+                "SELECT document, 0 FROM instances WHERE number = ?1"
+            } else {
+                "SELECT document, given_up FROM instances WHERE number = ?1"
+            };
             connection.query_row(sql, [self.number], |row| Ok((row.get(0)?, row.get(1)?)))
         };
         let row: rusqlite::Result<(Vec<u8>, bool)> = self.database.read(read);
@@ -120,7 +150,7 @@ impl Small<'_> {
 type StoredRow = (String, Result<Vec<u8>, String>);
 
 /// Number and ID scope of each instance, of which an index says which there are.
-fn instances(database: &Database) -> rusqlite::Result<Vec<(i64, String)>> {
+pub(crate) fn instances(database: &Database) -> rusqlite::Result<Vec<(i64, String)>> {
     database.read(|connection| {
         let mut statement = connection.prepare("SELECT number, scope FROM instances ORDER BY scope")?;
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()

@@ -12,6 +12,7 @@ mod change;
 mod damage;
 mod document;
 mod load;
+mod maintenance;
 mod read;
 mod schema;
 mod snapshot;
@@ -38,6 +39,7 @@ use tokio::sync::Mutex;
 use tokio::task;
 
 use document::Documents;
+pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::{Kin, Snapshot};
 
@@ -75,9 +77,15 @@ impl EmbeddedStore {
     /// Opens the store at `path`, made when missing; its documents are sealed with this key from then on. Reads the
     /// instances with their groups and CAs, not the enrollments and registrations.
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
-        let database = Database::open(path, &schema::SCHEMA)?;
-        database.check_key(&sealer)?;
+        EmbeddedStore::over(Database::open(path, &schema::SCHEMA)?, sealer)
+    }
+
+    fn over(database: Database, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
+        let key_check = database.check_key(&sealer);
         let documents = Documents::new(sealer);
+        if let Err(error) = key_check {
+            load::confirm_key(&database, &documents, error)?;
+        }
         let snapshot = load::snapshot(&database, &documents)?;
         let memory = Memory { current: ArcSwap::from_pointee(snapshot), turn: Mutex::default() };
         Ok(EmbeddedStore { database, documents, memory: Arc::new(memory) })

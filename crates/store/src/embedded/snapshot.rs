@@ -35,6 +35,8 @@ pub(crate) struct Held {
 pub(crate) enum Absence {
     /// Its document cannot be read.
     Damaged(DamagedRecord),
+    /// The configuration does not have it.
+    SetAside,
     /// Its document was given up; the next one that is written takes over what belongs to it.
     GivenUp,
 }
@@ -136,7 +138,7 @@ impl Snapshot {
     pub(crate) fn instance(&self, scope: &IdScope) -> Result<Option<&Held>, StoreError> {
         match self.absent.get(scope) {
             Some((Absence::Damaged(record), _)) => Err(StoreError::Damaged(record.clone())),
-            Some((Absence::GivenUp, _)) | None => Ok(self.instances.get(scope)),
+            Some((Absence::GivenUp | Absence::SetAside, _)) | None => Ok(self.instances.get(scope)),
         }
     }
 
@@ -144,7 +146,7 @@ impl Snapshot {
     pub(crate) fn scope_of(&self, host: &HostName) -> Result<Option<&IdScope>, StoreError> {
         let damaged = self.absent.values().find_map(|(absence, _)| match absence {
             Absence::Damaged(record) => Some(record),
-            Absence::GivenUp => None,
+            Absence::GivenUp | Absence::SetAside => None,
         });
         match (self.hosts.get(host), damaged) {
             (None, Some(record)) => Err(StoreError::Damaged(record.clone())),
@@ -184,6 +186,20 @@ impl Snapshot {
         let given_up = self.absent.remove(&scope).map(|(_, kin)| kin);
         let kin = Kin { number, ..before.map(|held| held.kin).or(given_up).unwrap_or_default() };
         self.instances.insert(scope, Held { instance: Arc::new(instance), kin });
+    }
+
+    /// Stops serving an instance.
+    pub(crate) fn set_aside(&mut self, scope: &IdScope) {
+        let Some(held) = self.instances.remove(scope) else { return };
+        self.hosts.retain(|_, owner| owner != scope);
+        self.absent.insert(scope.clone(), (Absence::SetAside, held.kin));
+    }
+
+    /// Gives the document of a damaged instance up.
+    pub(crate) fn give_up(&mut self, scope: &IdScope) {
+        if let Some((absence, _)) = self.absent.get_mut(scope) {
+            *absence = Absence::GivenUp;
+        }
     }
 
     /// Makes these changes of what is kept with one instance.

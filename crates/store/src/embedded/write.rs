@@ -87,6 +87,7 @@ impl EmbeddedStore {
             rusqlite::Result::Ok(number)
         };
         let number = self.database.write(write).await.map_err(not_written)?;
+        self.documents.forget(Place { table: "instances", scope: &instance.id_scope, id: "" });
         self.memory.change(|snapshot| snapshot.put_instance(number, instance));
         Ok(())
     }
@@ -143,7 +144,7 @@ impl EmbeddedStore {
 
 impl Memory {
     /// Whoever calls this has the turn.
-    fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+    pub(super) fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut next = Snapshot::clone(&self.current.load());
         change(&mut next);
         self.current.store(Arc::new(next));

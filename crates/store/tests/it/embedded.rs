@@ -101,7 +101,7 @@ async fn rows_that_only_an_index_has_are_named() {
 }
 
 /// Takes a row from its table and leaves it in the indexes, as a lost page does.
-fn lose_row(directory: &Directory, table: &str, id: &str) {
+pub fn lose_row(directory: &Directory, table: &str, id: &str) {
     let database = Connection::open(path(directory)).unwrap();
     // SQLite deletes from the indexes that the schema names: for a moment it names none.
     let hide = format!(
@@ -284,10 +284,10 @@ async fn put(store: &EmbeddedStore, changes: Vec<Change>) {
 }
 
 /// Changes the file behind the store's back.
-fn spoil(directory: &Directory, sql: &str) {
+pub fn spoil(directory: &Directory, sql: &str) {
     Connection::open(path(directory)).unwrap().execute_batch(sql).unwrap();
 }
 
-fn path(directory: &Directory) -> std::path::PathBuf {
+pub fn path(directory: &Directory) -> std::path::PathBuf {
     directory.0.path().join("store.db")
 }

@@ -5,6 +5,7 @@
 mod crash;
 mod embedded;
 mod golden;
+mod maintenance;
 mod migration;
 
 use std::sync::Arc;

@@ -1,0 +1,134 @@
+//! What `muster serve` and `muster store` do when something of what is stored is missing, damaged, or not configured any more.
+
+use ::fleet::Transport;
+use durable::rusqlite::Connection;
+use serde_json::json;
+use tokio::process::{Child, Command};
+
+use crate::{
+    program::{Ended, muster},
+    serve::{KEY, Site, device, enrollment},
+};
+
+async fn stop(mut service: Child) {
+    let pid = service.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert_eq!(service.wait().await.unwrap().code(), Some(0));
+}
+
+/// Runs `muster serve` with these arguments, which must not begin to serve.
+async fn serve(site: &Site, more: &[&str]) -> Ended {
+    let config = site.config();
+    let output = Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args(["serve", "--config", config.to_str().unwrap()])
+        .args(more)
+        .env("SITE_KEY", KEY)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(std::time::Duration::from_secs(20), output).await.unwrap().unwrap();
+    Ended {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+async fn check_store(site: &Site, more: &[&str]) -> Ended {
+    let config = site.config();
+    muster([&["store", "check", "--config", config.to_str().unwrap()], more].concat()).await
+}
+
+#[tokio::test]
+async fn a_lost_database_or_key_is_no_first_start() {
+    let site = Site::new();
+    let service = site.start().await;
+    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    stop(service).await;
+    let (database, key) = (site.data().join("muster.db"), site.data().join("master.key"));
+    std::fs::rename(&key, site.data().join("elsewhere")).unwrap();
+    for more in [&[][..], &["--check"], &["--new-database"]] {
+        let ended = serve(&site, more).await;
+        assert!(ended.code == 1 && ended.stderr.contains("master.key is missing"), "{ended:?}");
+    }
+    assert!(!key.exists());
+    std::fs::rename(site.data().join("elsewhere"), &key).unwrap();
+    std::fs::write(&database, "").unwrap();
+    for more in [&[][..], &["--check"]] {
+        let ended = serve(&site, more).await;
+        assert!(ended.code == 1 && ended.stderr.contains("--new-database"), "{ended:?}");
+    }
+    let ended = serve(&site, &["--check", "--new-database"]).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // What a newer program wrote is refused by both as well.
+    std::fs::remove_file(&database).unwrap();
+    let service = site.start_with(&["--new-database"]).await;
+    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    stop(service).await;
+    let newer = "UPDATE meta SET value = 99 WHERE key = 'schema_version'";
+    Connection::open(&database).unwrap().execute_batch(newer).unwrap();
+    for more in [&[][..], &["--check"]] {
+        let ended = serve(&site, more).await;
+        assert!(ended.code == 1 && ended.stderr.contains("schema version 99"), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_is_taken_out_of_the_file_stops_no_other() {
+    let site = Site::new();
+    let service = site.start().await;
+    for host in ["127.0.0.1", "localhost"] {
+        site.service(host).create_enrollment(&enrollment("dev-1")).await.unwrap();
+    }
+    stop(service).await;
+    site.amend("id_scope = \"0neBBBBBBBB\"", "id_scope = \"0neCCCCCCCC\"");
+    let checked = serve(&site, &["--check"]).await;
+    assert!(checked.code == 0 && checked.stderr.contains("0neBBBBBBBB"), "{checked:?}");
+    let service = site.start().await;
+    let register = async |scope: &str| {
+        ::fleet::register(&site.endpoint(scope), &device("dev-1"), Transport::Https, None).await
+    };
+    register("0neAAAAAAAA").await.unwrap();
+    assert!(register("0neBBBBBBBB").await.is_err(), "it is not configured");
+    stop(service).await;
+    site.amend("id_scope = \"0neCCCCCCCC\"", "id_scope = \"0neBBBBBBBB\"");
+    let service = site.start().await;
+    register("0neBBBBBBBB").await.unwrap();
+    stop(service).await;
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_named_and_restored_from_a_backup() {
+    let site = Site::new();
+    let service = site.start().await;
+    let mut operator = site.service("127.0.0.1");
+    for id in ["dev-1", "dev-2"] {
+        operator.create_enrollment(&enrollment(id)).await.unwrap();
+    }
+    stop(service).await;
+    let (database, backup) = (site.data().join("muster.db"), site.data().join("backup"));
+    std::fs::copy(&database, &backup).unwrap();
+    let spoil = "UPDATE individuals SET document = x'01' WHERE id = 'dev-1'";
+    Connection::open(&database).unwrap().execute_batch(spoil).unwrap();
+
+    let service = site.start().await;
+    let register = async |id: &str| {
+        let endpoint = site.endpoint("0neAAAAAAAA");
+        ::fleet::register(&endpoint, &device(id), Transport::Https, None).await
+    };
+    register("dev-2").await.unwrap();
+    let looked = check_store(&site, &["--json"]).await;
+    let record = "individuals/0neaaaaaaaa/dev-1";
+    assert_eq!((looked.code, &looked.json()["damaged"][0]["record"]), (1, &json!(record)), "{looked:?}");
+    let running = check_store(&site, &["--drop", record]).await;
+    assert!(running.code == 1 && running.stderr.contains("in use"), "{running:?}");
+    stop(service).await;
+
+    let restored = check_store(&site, &["--restore", record, "--from", backup.to_str().unwrap()]).await;
+    assert!(restored.code == 0 && restored.stdout.contains("0 problems"), "{restored:?}");
+    let service = site.start().await;
+    register("dev-1").await.unwrap();
+    stop(service).await;
+    Connection::open(&database).unwrap().execute_batch(spoil).unwrap();
+    let dropped = check_store(&site, &["--drop", record]).await;
+    assert_eq!(dropped.code, 0, "{dropped:?}");
+}

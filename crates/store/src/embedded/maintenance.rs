@@ -1,0 +1,332 @@
+//! What is done to a store beside serving from it: looking for damage, and dropping or restoring single records.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use durable::rusqlite::{self, Connection, OptionalExtension};
+use durable::{Database, Depth, FileCheck, Sealer};
+use model::{
+    Attempt, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment, Instance,
+    Registration, RevocationList,
+};
+use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, Store, StoreError};
+use serde::de::DeserializeOwned;
+
+use crate::embedded::damage::damage_in;
+use crate::embedded::document::{Documents, Place};
+use crate::embedded::write::not_written;
+use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema};
+
+/// The tables whose records have documents, but for the instances.
+const TABLES: [&str; 8] = [
+    "individuals",
+    "groups",
+    "certificates",
+    "revocation_lists",
+    "blocks",
+    "registrations",
+    "cleanups",
+    "attempts",
+];
+
+/// The name of one stored record: `TABLE/ID-SCOPE/ID`, and `instances/ID-SCOPE` for an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordName {
+    table: &'static str,
+    scope: IdScope,
+    /// As it is stored; empty for an instance.
+    id: String,
+}
+
+/// What a look at a whole store found.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The structure of the file.
+    pub file: FileCheck,
+    /// How many records there are of each table.
+    pub counts: Vec<(&'static str, u64)>,
+    /// The names of those that cannot be read, and why.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// Why a record was neither dropped nor restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// The name is not that of a record.
+    #[error("{0:?} is not the name of a record: TABLE/ID-SCOPE/ID, with one of the tables instances, {tables}", tables = TABLES.join(", "))]
+    Name(String),
+    /// There is no such record.
+    #[error("there is no {0}")]
+    Missing(RecordName),
+    /// It can be read, and the service is the way to delete it.
+    #[error("{0} can be read: delete it through the service")]
+    Readable(RecordName),
+    /// A record of this table is worth nothing, or does harm, out of its time.
+    #[error(
+        "{0} is not restored: what is to be removed from hubs, and refused attempts, belong to their time; drop it"
+    )]
+    OutOfTime(RecordName),
+    /// The backup cannot be read.
+    #[error("the backup: {0}")]
+    Backup(OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EmbeddedStore {
+    /// Opens the store for reading only, also beside the process that serves from it. Nothing is made, migrated or
+    /// written.
+    pub fn look(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
+        let database = Database::look(path, &schema::SCHEMA)?;
+        EmbeddedStore::over(database, sealer)
+    }
+
+    /// Whether the last process that had the store open ended without closing it.
+    pub fn was_cut_off(&self) -> bool {
+        self.database.was_cut_off()
+    }
+
+    /// Bytes of the store's file.
+    pub fn file_size(&self) -> u64 {
+        self.database.file_size()
+    }
+
+    /// Looks for damage in the structure of the file, for at most this time, on the calling thread.
+    pub fn check_file(&self, depth: Depth, at_most: Duration) -> Result<FileCheck, StoreError> {
+        self.database.check_file(depth, at_most).map_err(broken)
+    }
+
+    /// Writes all indexes anew from their tables: rows come back that only lost their place in an index.
+    pub async fn rebuild_indexes(&self) -> Result<(), StoreError> {
+        self.database.rebuild_indexes().await.map_err(not_written)
+    }
+
+    /// Stops serving an instance until the store is opened again. Its records stay.
+    pub fn set_aside(&self, scope: &IdScope) {
+        self.memory.change(|snapshot| snapshot.set_aside(scope));
+    }
+
+    /// Reads every record, on the calling thread.
+    pub fn inspect(&self, at_most: Duration) -> Result<Inspection, StoreError> {
+        let file = self.check_file(Depth::Indexes, at_most)?;
+        let instances = load::instances(&self.database).map_err(broken)?;
+        let mut counts = vec![("instances", instances.len() as u64)];
+        for table in TABLES {
+            let mut count = 0;
+            for (number, scope) in &instances {
+                if let Ok(scope) = IdScope::parse(scope.clone()) {
+                    count += self.inspect_table(table, *number, &scope)?;
+                }
+            }
+            counts.push((table, count));
+        }
+        let KnownDamage { records, more } = self.documents.damage().known();
+        let mut damaged: Vec<_> = records.into_iter().map(|(scope, record)| named(&scope, &record)).collect();
+        if more > 0 {
+            damaged.push((format!("{more} more"), "only so many are remembered".to_owned()));
+        }
+        Ok(Inspection { file, counts, damaged })
+    }
+
+    /// Reads the records of one table of an instance.
+    fn inspect_table(&self, table: &'static str, number: i64, scope: &IdScope) -> Result<u64, StoreError> {
+        let (mut last, mut count) = (i64::MIN, 0);
+        loop {
+            let rows = self.rows_after(table, number, last).map_err(broken)?;
+            let Some((row, _, _)) = rows.last() else { return Ok(count) };
+            last = *row;
+            for (_, id, document) in rows {
+                let place = Place { table, scope, id: &id };
+                match document {
+                    Ok(sealed) => self.documents.try_open(place, &sealed),
+                    Err(reason) => drop(self.documents.note(place, reason)),
+                }
+                count += 1;
+            }
+        }
+    }
+
+    /// The next rows of a table, each read for itself.
+    fn rows_after(&self, table: &str, number: i64, last: i64) -> rusqlite::Result<Vec<Row>> {
+        let rows = format!("SELECT rowid FROM {table} WHERE rowid > ?1 ORDER BY rowid LIMIT 1000");
+        let one = format!("SELECT id, document FROM {table} WHERE rowid = ?1 AND instance = ?2");
+        self.database.read(|connection| {
+            let mut statement = connection.prepare_cached(&rows)?;
+            let found = statement.query_map([last], |row| row.get(0))?;
+            let mut rows = Vec::new();
+            for row in found {
+                let row: i64 = row?;
+                let read = connection
+                    .prepare_cached(&one)?
+                    .query_row((row, number), |it| Ok((it.get(0)?, it.get(1)?)))
+                    .optional();
+                match read {
+                    Ok(Some((id, document))) => rows.push((row, id, Ok(document))),
+                    Ok(None) => {}
+                    Err(error) => {
+                        let reason = damage_in(&error).ok_or(error)?;
+                        rows.push((row, format!("row {row}"), Err(reason)));
+                    }
+                }
+            }
+            Ok(rows)
+        })
+    }
+
+    /// Drops a record that cannot be read. An instance keeps its records, and takes what is configured at the next start.
+    pub async fn drop_record(&self, name: &RecordName) -> Result<(), RepairError> {
+        self.reject_readable(name)?;
+        let RecordName { table, scope, id } = name.clone();
+        let sql = match table {
+            "instances" => "UPDATE instances SET given_up = 1 WHERE scope = ?1 AND ?2 = ''".to_owned(),
+            _ => format!(
+                "DELETE FROM {table} WHERE id = ?2 AND instance = (SELECT number FROM instances WHERE scope = ?1)"
+            ),
+        };
+        let key = scope.key().into_owned();
+        let drop = move |connection: &Connection| connection.execute(&sql, (key, id));
+        let dropped = self.database.write(drop).await.map_err(not_written)?;
+        if dropped == 0 {
+            return Err(RepairError::Missing(name.clone()));
+        }
+        self.documents.forget(name.place());
+        Ok(())
+    }
+
+    /// Puts a record as it is in a backup, which was sealed with the same key, in the place of one that is missing or
+    /// cannot be read.
+    pub async fn restore_record(&self, name: &RecordName, backup: &EmbeddedStore) -> Result<(), RepairError> {
+        match self.reject_readable(name) {
+            Ok(()) | Err(RepairError::Missing(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let change = match name.table {
+            "instances" => return self.restore_instance(name, backup).await,
+            "individuals" => Change::PutIndividual(Box::new(backup.record::<IndividualEnrollment>(name)?)),
+            "groups" => Change::PutGroup(Box::new(backup.record::<EnrollmentGroup>(name)?)),
+            "certificates" => Change::PutCertificate(Box::new(backup.record::<CaCertificate>(name)?)),
+            "revocation_lists" => Change::PutRevocationList(Box::new(backup.record::<RevocationList>(name)?)),
+            "blocks" => Change::PutBlock(Box::new(backup.record::<Block>(name)?)),
+            "registrations" => Change::PutRegistration(Box::new(backup.record::<Registration>(name)?)),
+            _ => return Err(RepairError::OutOfTime(name.clone())),
+        };
+        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
+        self.commit(&name.scope, commit).await?;
+        Ok(())
+    }
+
+    async fn restore_instance(&self, name: &RecordName, backup: &EmbeddedStore) -> Result<(), RepairError> {
+        let instance: Instance = backup.record(name)?;
+        match self.drop_record(name).await {
+            Ok(()) | Err(RepairError::Missing(_)) => self.memory.change(|it| it.give_up(&name.scope)),
+            Err(error) => return Err(error),
+        }
+        Ok(self.put_instance(instance).await?)
+    }
+
+    /// The sealed document of a record, if there is one.
+    fn sealed(&self, name: &RecordName) -> Result<Option<Vec<u8>>, StoreError> {
+        let table = name.table;
+        let sql = match table {
+            "instances" => "SELECT document FROM instances WHERE scope = ?1 AND ?2 = ''".to_owned(),
+            _ => format!(
+                "SELECT document FROM {table}
+                 WHERE id = ?2 AND instance = (SELECT number FROM instances WHERE scope = ?1)"
+            ),
+        };
+        let key = (name.scope.key(), &name.id);
+        let read = |connection: &Connection| connection.query_row(&sql, key, |row| row.get(0)).optional();
+        match self.database.read(read) {
+            // What SQLite cannot read is no document either.
+            Err(error) if damage_in(&error).is_some() => Ok(Some(Vec::new())),
+            read => read.map_err(broken),
+        }
+    }
+
+    fn record<T: DeserializeOwned>(&self, name: &RecordName) -> Result<T, RepairError> {
+        let sealed = self.sealed(name)?.ok_or_else(|| RepairError::Missing(name.clone()))?;
+        Ok(self.documents.open(name.place(), &sealed).map_err(StoreError::Damaged)?)
+    }
+
+    fn reject_readable(&self, name: &RecordName) -> Result<(), RepairError> {
+        let sealed = self.sealed(name)?.ok_or_else(|| RepairError::Missing(name.clone()))?;
+        self.documents.try_open(name.place(), &sealed);
+        let known = self.documents.damage().known().records;
+        let is_damaged = known.iter().any(|(scope, record)| named(scope, record).0 == name.to_string());
+        if is_damaged { Ok(()) } else { Err(RepairError::Readable(name.clone())) }
+    }
+}
+
+/// Row number, ID, and sealed document or why that cannot be read.
+type Row = (i64, String, Result<Vec<u8>, String>);
+
+impl Documents {
+    /// Opens a document of whatever type its table has; what does not open is remembered.
+    fn try_open(&self, place: Place<'_>, sealed: &[u8]) {
+        match place.table {
+            "instances" => drop(self.open::<Instance>(place, sealed)),
+            "individuals" => drop(self.open::<IndividualEnrollment>(place, sealed)),
+            "groups" => drop(self.open::<EnrollmentGroup>(place, sealed)),
+            "certificates" => drop(self.open::<CaCertificate>(place, sealed)),
+            "revocation_lists" => drop(self.open::<RevocationList>(place, sealed)),
+            "blocks" => drop(self.open::<Block>(place, sealed)),
+            "registrations" => drop(self.open::<Registration>(place, sealed)),
+            "cleanups" => drop(self.open::<Cleanup>(place, sealed)),
+            _ => drop(self.open::<Attempt>(place, sealed)),
+        }
+    }
+}
+
+impl RecordName {
+    fn place(&self) -> Place<'_> {
+        Place { table: self.table, scope: &self.scope, id: &self.id }
+    }
+}
+
+impl FromStr for RecordName {
+    type Err = RepairError;
+
+    fn from_str(text: &str) -> Result<Self, RepairError> {
+        let parsed = || {
+            let (table, rest) = text.split_once('/')?;
+            let table = std::iter::once("instances").chain(TABLES).find(|known| *known == table)?;
+            let (scope, id) = match table {
+                "instances" => (rest, ""),
+                _ => rest.split_once('/').filter(|(_, id)| !id.is_empty())?,
+            };
+            Some(RecordName { table, scope: IdScope::parse(scope).ok()?, id: id.replace("\\n", "\n") })
+        };
+        parsed().ok_or_else(|| RepairError::Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, scope) = (self.table, self.scope.key());
+        match self.table {
+            "instances" => write!(f, "{table}/{scope}"),
+            _ => write!(f, "{table}/{scope}/{}", self.id.replace('\n', "\\n")),
+        }
+    }
+}
+
+/// The name of a damaged record, and what is wrong with it.
+fn named(scope: &str, record: &DamagedRecord) -> (String, String) {
+    use provisioning::RecordKind;
+    let table = match record.kind {
+        RecordKind::Enrollment => "individuals",
+        RecordKind::EnrollmentGroup => "groups",
+        RecordKind::Registration => "registrations",
+        RecordKind::Cleanup => "cleanups",
+        RecordKind::CaCertificate => "certificates",
+        RecordKind::RevocationList => "revocation_lists",
+        RecordKind::Block => "blocks",
+        RecordKind::Attempt => "attempts",
+        RecordKind::Usage => "usage",
+        _ => return (format!("instances/{scope}"), record.reason.clone()),
+    };
+    (format!("{table}/{scope}/{}", record.id.replace('\n', "\\n")), record.reason.clone())
+}
