@@ -30,6 +30,7 @@ mod latency;
 mod link;
 mod order;
 mod peer_text;
+mod raw_json;
 mod registration;
 mod registration_ids;
 mod revocation;
@@ -83,6 +84,7 @@ pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, S
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
 pub use peer_text::PeerText;
+pub use raw_json::RawJson;
 pub use registration::{
     Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus,
     TpmHandover,

@@ -1,11 +1,10 @@
 //! Registrations: the record that a device was provisioned, and where it belongs.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, HubName, OperationId, OrderDigest, Place,
-    Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
+    RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -23,7 +22,7 @@ pub struct Registration {
     pub operation_id: OperationId,
     /// What custom allocation hands to the device.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Value>,
+    pub payload: Option<RawJson>,
     /// What a device with a TPM connects to its hub with, and who is handed that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmHandover>,

@@ -1,10 +1,10 @@
 //! What passes between the service and the webhook of a custom allocation.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
-    Certificate, CustomAllocation, DeviceId, Enrollment, HubName, InitialTwin, RegistrationId, TpmAttestation,
+    Certificate, CustomAllocation, DeviceId, Enrollment, HubName, InitialTwin, RawJson, RegistrationId,
+    TpmAttestation,
 };
 
 /// What a webhook is asked: everything it is told, decided once, so that asking again needs no enrollment.
@@ -21,7 +21,7 @@ pub struct WebhookRequest {
     /// What it proved itself by.
     pub presented: Presented,
     /// What it sent along for the webhook.
-    pub payload: Option<Value>,
+    pub payload: Option<RawJson>,
     /// The hubs that the webhook may choose from.
     pub linked_hubs: Vec<HubName>,
 }
@@ -55,5 +55,5 @@ pub struct WebhookAnswer {
     /// What the device's twin starts with instead of the enrollment's; it overrides the migration of data.
     pub initial_twin: Option<InitialTwin>,
     /// What the device is handed.
-    pub payload: Option<Value>,
+    pub payload: Option<RawJson>,
 }

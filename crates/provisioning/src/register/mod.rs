@@ -33,9 +33,9 @@ pub use explain::Described;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, IdScope, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
+    AttestationDigest, Decision, IdScope, Order, RawJson, Registration, RegistrationId, Status, Timestamp,
+    Tries, Work,
 };
-use serde_json::Value;
 
 use crate::{Error, attest::Evidence};
 
@@ -51,7 +51,7 @@ pub struct RegisterRequest {
     /// What it presented.
     pub evidence: Evidence,
     /// Free JSON for custom allocation.
-    pub payload: Option<Value>,
+    pub payload: Option<RawJson>,
     /// Where it came from, to judge which hub is near; `None` when that is unknown.
     pub address: Option<IpAddr>,
     /// What it gets when it comes back and its enrollment has no reprovision policy.

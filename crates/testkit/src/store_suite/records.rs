@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Day, EnrollmentRef, EnrollmentSettings, HostName, Instance};
+use model::{Day, EnrollmentRef, EnrollmentSettings, HostName, Instance, RawJson};
 use provisioning::ports::{Expect, Page, StoreError};
 use serde_json::json;
 
@@ -103,7 +103,7 @@ pub(super) async fn registrations(world: World) {
         expected.push(record.clone());
         record.registration_id = sample::registration_id(&format!("full-{name}"));
         record.enrollment = EnrollmentRef::Group(sample::group_id("Line-1"));
-        record.payload = Some(json!({"b": [1, {"a": null}], "a": "ü"}));
+        record.payload = Some(RawJson::from(&json!({"b": [1, {"a": null}], "a": "ü"})));
         expected.push(record);
     }
     world.apply(expected.iter().cloned().map(put_registration)).await;

@@ -25,7 +25,7 @@ async fn asks_as_azure_does_and_reads_the_answer() {
             tags: Some(json!({"a": 1}).as_object().unwrap().clone().into()),
             desired: None,
         }),
-        payload: Some(json!({"b": 2})),
+        payload: Some(model::RawJson::from(&json!({"b": 2}))),
     };
     assert_eq!(server.ask(server.settings()).await, WebhookOutcome::Answer(answer));
     let heard = server.heard();

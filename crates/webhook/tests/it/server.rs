@@ -133,7 +133,7 @@ pub fn request(url: &str) -> WebhookRequest {
         registration_id: sample::registration_id("Dev-1"),
         current: None,
         presented: Presented::SymmetricKey,
-        payload: Some(Value::from("from the device")),
+        payload: Some(model::RawJson::from(&Value::from("from the device"))),
         linked_hubs: vec![sample::hub_name("hub-1.example")],
     }
 }

@@ -121,7 +121,7 @@ pub fn registration_state(registration: &Registration) -> Value {
     state.insert("lastUpdatedDateTimeUtc".into(), json!(registration.record.last_updated.to_string()));
     state.insert("etag".into(), json!(registration.record.etag));
     if let Some(payload) = &registration.payload {
-        state.insert("payload".into(), payload.clone());
+        state.insert("payload".into(), payload.to_value());
     }
     Value::Object(state)
 }

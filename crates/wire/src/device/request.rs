@@ -1,13 +1,16 @@
 //! The body of a register request, read leniently: clients differ in spelling, and some send nothing.
 
-use model::encoding::without_bom;
-use serde_json::{Map, Value};
+use std::fmt;
+
+use model::{RawJson, encoding::without_bom};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value, value::RawValue};
 
 /// What a device says of itself when it registers. Its identity is never taken from here.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceRegistration {
     /// Free JSON for custom allocation; `None` when absent or null.
-    pub payload: Option<Value>,
+    pub payload: Option<RawJson>,
     /// The public keys of a TPM.
     pub tpm: Option<TpmKeys>,
     /// A certificate signing request, base64 of DER PKCS#10.
@@ -42,16 +45,56 @@ impl DeviceRegistration {
         if body.trim_ascii().is_empty() {
             return Ok(DeviceRegistration::default());
         }
-        let body: Value =
-            serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
-        let Value::Object(mut members) = body else {
-            return Err(RequestError::Shape("must be a JSON object"));
-        };
+        let not_json = |error: &dyn fmt::Display| RequestError::NotJson(error.to_string());
+        let body = std::str::from_utf8(body).map_err(|error| not_json(&error))?;
+        let Body { payload, tpm, csr } =
+            serde_json::from_str(body).map_err(|error| match error.is_data() {
+                true => RequestError::Shape("must be a JSON object"),
+                false => not_json(&error),
+            })?;
+        let payload = payload.filter(|payload| payload.get() != "null").map(RawJson::new).transpose();
         Ok(DeviceRegistration {
-            payload: take(&mut members, "payload"),
-            tpm: take(&mut members, "tpm").map(tpm_keys).transpose()?,
-            csr: take(&mut members, "csr").map(|csr| text(csr, "csr must be a string")).transpose()?,
+            payload: payload.map_err(RequestError::NotJson)?,
+            tpm: tpm.map(tpm_keys).transpose()?,
+            csr: csr.map(|csr| text(csr, "csr must be a string")).transpose()?,
         })
+    }
+}
+
+/// The members that count, of which the payload stays a text; no tree is made of it.
+#[derive(Default)]
+struct Body {
+    payload: Option<Box<RawValue>>,
+    tpm: Option<Value>,
+    csr: Option<Value>,
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Body;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Body, A::Error> {
+        let mut body = Body::default();
+        while let Some(name) = members.next_key::<String>()? {
+            match name.to_ascii_lowercase().as_str() {
+                "payload" => body.payload = Some(members.next_value()?),
+                "tpm" => body.tpm = members.next_value()?,
+                "csr" => body.csr = members.next_value()?,
+                _ => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(body)
     }
 }
 
@@ -93,7 +136,8 @@ mod tests {
     #[test]
     fn reads_what_the_sdks_send() {
         let empty = DeviceRegistration::default();
-        let with_payload = DeviceRegistration { payload: Some(json!({"a": 1})), ..Default::default() };
+        let with_payload =
+            DeviceRegistration { payload: Some(RawJson::from(&json!({"a": 1}))), ..Default::default() };
         let bodies = [
             ("", &empty),
             (" ", &empty),
@@ -108,7 +152,7 @@ mod tests {
             assert_eq!(&DeviceRegistration::parse(body.as_bytes()).unwrap(), expected, "{body}");
         }
         let java = DeviceRegistration::parse(br#"{"payload":"{\"a\":1}"}"#).unwrap();
-        assert_eq!(java.payload, Some(json!("{\"a\":1}")));
+        assert_eq!(java.payload.unwrap().to_value(), json!("{\"a\":1}"));
         let tpm =
             DeviceRegistration::parse(br#"{"tpm":{"endorsementKey":"AToAAQ==","storageRootKey":"a\/b"}}"#)
                 .unwrap();
@@ -117,7 +161,17 @@ mod tests {
 
     #[test]
     fn refuses_other_shapes() {
-        for body in ["{", "[]", "1", "\"x\"", r#"{"tpm":1}"#, r#"{"tpm":{}}"#, r#"{"csr":{}}"#, "\u{0}"] {
+        for body in [
+            "{",
+            "[]",
+            "1",
+            "\"x\"",
+            r#"{"tpm":1}"#,
+            r#"{"tpm":{}}"#,
+            r#"{"csr":{}}"#,
+            "\u{0}",
+            r#"{"payload":"\ud800"}"#,
+        ] {
             assert!(DeviceRegistration::parse(body.as_bytes()).is_err(), "{body}");
         }
     }

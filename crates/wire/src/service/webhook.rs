@@ -1,7 +1,7 @@
 //! Custom allocation: what a webhook is asked (`AllocationRequest`) and what it answers (`AllocationResponse`).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::{Enrollment, HubName, Place, Presented, WebhookAnswer, WebhookRequest};
+use model::{Enrollment, HubName, Place, Presented, RawJson, WebhookAnswer, WebhookRequest};
 use serde_json::Value;
 
 use super::{
@@ -55,7 +55,7 @@ fn context_json(request: &WebhookRequest) -> Value {
         }
         Presented::Tpm(tpm) => json.put("tpm", attestation::tpm_json(tpm)),
     };
-    json.put_some("payload", request.payload.clone());
+    json.put_some("payload", request.payload.as_ref().map(RawJson::to_value));
     json.into_value()
 }
 
@@ -66,7 +66,7 @@ pub fn parse_webhook_answer(body: &[u8]) -> Result<WebhookAnswer, BodyError> {
     Ok(WebhookAnswer {
         hub: answer.parsed("iotHubHostName", HubName::parse)?,
         initial_twin: settings::initial_twin(&answer)?,
-        payload: answer.value("payload").cloned(),
+        payload: answer.value("payload").map(RawJson::from),
     })
 }
 
@@ -125,7 +125,7 @@ mod tests {
         let asked = WebhookRequest {
             current: Some(place),
             presented: Presented::X509(leaf.clone()),
-            payload: Some(json!({"model": 7})),
+            payload: Some(RawJson::from(&json!({"model": 7}))),
             ..request_of_group()
         };
         let context = &webhook_request_json(&asked)["deviceRuntimeContext"];
@@ -149,7 +149,7 @@ mod tests {
         let twin = answer.initial_twin.unwrap();
         assert_eq!(Value::from(twin.tags.unwrap().as_map().clone()), json!({"a": 1}));
         assert_eq!(Value::from(twin.desired.unwrap().as_map().clone()), json!({"b": [2]}));
-        assert_eq!(answer.payload, Some(json!({"hello": "device"})));
+        assert_eq!(answer.payload, Some(RawJson::from(&json!({"hello": "device"}))));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use model::{
     AllocationPolicy, Because, CustomAllocation, DecisionOutcome, IndividualEnrollment, InitialTwin, Place,
-    Status, Substatus, WebhookAnswer,
+    RawJson, Status, Substatus, WebhookAnswer,
 };
 use provisioning::{
     ports::WebhookOutcome,
@@ -38,11 +38,11 @@ async fn world(policy: Policy) -> (World, Device) {
 #[tokio::test]
 async fn the_webhook_chooses_and_hands_over_a_payload() {
     let (world, device) = world(Policy::Migrate).await;
-    let answer = WebhookAnswer { payload: Some(json!({"line": 4})), ..answer(HUBS[1]) };
+    let answer = WebhookAnswer { payload: Some(RawJson::from(&json!({"line": 4}))), ..answer(HUBS[1]) };
     world.webhook.answer_next(WebhookOutcome::Answer(answer));
     let registration = world.register(&device).await;
     assert_eq!(assigned(&registration).hub.as_str(), HUBS[1]);
-    assert_eq!(registration.payload, Some(json!({"line": 4})));
+    assert_eq!(registration.payload, Some(RawJson::from(&json!({"line": 4}))));
     let decision = registration.decisions.latest().unwrap();
     assert_eq!(decision.chosen.as_ref().map(|chosen| chosen.because), Some(Because::Webhook));
     assert_eq!(decision.outcome, DecisionOutcome::Assigned);
@@ -122,10 +122,13 @@ async fn a_device_that_stays_gets_its_payload() {
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     world.register(&device).await;
     world.used(HUBS[0], "dev-1");
-    let told = WebhookAnswer { payload: Some(json!("news")), hub: None, ..answer(HUBS[1]) };
+    let told = WebhookAnswer { payload: Some(RawJson::from(&json!("news"))), hub: None, ..answer(HUBS[1]) };
     world.webhook.answer_next(WebhookOutcome::Answer(told));
     let again = world.register(&device).await;
-    assert_eq!((assigned(&again).hub.as_str(), again.payload.clone()), (HUBS[0], Some(json!("news"))));
+    assert_eq!(
+        (assigned(&again).hub.as_str(), again.payload.clone()),
+        (HUBS[0], Some(RawJson::from(&json!("news"))))
+    );
     assert_eq!(assigned(&again).substatus, Substatus::InitialAssignment);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
 }
