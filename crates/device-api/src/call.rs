@@ -10,7 +10,7 @@ use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
     attest::{Evidence, tpm::PresentedTpm},
-    register::{Begun, RegisterRequest, Run, WithoutPolicy},
+    register::{Begun, RegisterRequest, WithoutPolicy},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -142,7 +142,7 @@ impl DeviceApi {
         let instance = self.instance(&caller.scope).await?;
         let id = &caller.registration_id;
         let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
-        let unfinished = Run::found(&instance.id_scope, &registration);
+        let unfinished = self.provisioning.waiting_run(&instance.id_scope, &registration);
         let under_way = self.desk.under_way_for(&caller.scope, &registration);
         if unfinished.is_some() || under_way.is_some() {
             unfinished.into_iter().for_each(|run| self.desk.take_up(run));

@@ -1,7 +1,8 @@
 //! Where runs are carried out: once each, however many requests wait for them, and until they end.
 //!
 //! A run that a hub holds up is tried again after the pause that it comes back with; the device is told `assigning`
-//! meanwhile. Runs that were cut off by a crash are taken up again at the start. Two requests of one device that arrive together are one
+//! meanwhile. While it waits, only its names are in memory: its work is on disk, and is read when it is due, within the
+//! memory that runs may take. Runs that were cut off by a crash are taken up again at the start in the same way. Two requests of one device that arrive together are one
 //! instruction, share one run and count as one operation.
 
 use std::{
@@ -15,16 +16,25 @@ use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
 use net::{Share, Shares};
 use provisioning::{
     Error, Provisioning,
-    register::{Ended, Later, Run},
+    ports::PageRequest,
+    register::{Ended, Later, Resumed, Run, WaitingRun},
 };
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
 };
 
-/// Runs under way at once; beyond it devices are asked to come back. A run that was begun is on disk and is taken up when
-/// the device asks again, or at the next start.
+use crate::memory::{Reserved, RunMemory};
+
+/// Runs under way at once, most of which wait, at about a kilobyte each; beyond it devices are asked to come back. A run
+/// that was begun is on disk and is taken up when the device asks again, or by the sweep.
 const MAX_RUNS: usize = 100_000;
+
+/// How many unfinished registrations are read at a time.
+const PAGE: usize = 100;
+
+/// How long to wait when a run cannot be read from the store.
+const READ_PAUSE: Duration = Duration::from_secs(5);
 
 /// Of these, the runs of one instance and those for one of its hubs: who is down must not take the places of all others.
 const ROOM: Room = Room { of_instance: 50_000, of_hub: 20_000 };
@@ -45,6 +55,7 @@ pub struct Desk {
     of_instance: Arc<Shares<IdScope>>,
     of_hub: Arc<Shares<Awaited>>,
     room: Room,
+    memory: RunMemory,
 }
 
 /// The instance of a run, and the hub or webhook that it waits for. Another instance's link to the same hub is another way
@@ -64,6 +75,20 @@ enum Progress {
 }
 
 type Outcome = watch::Receiver<Progress>;
+
+/// What is to be carried out.
+enum Job {
+    /// This run, within the memory that is set aside for it.
+    Loaded(Box<Run>, Reserved),
+    /// A run that is on disk, and is read when it is due.
+    Stored(WaitingRun),
+}
+
+impl Job {
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Job::Loaded(run, _) if run.is_in_memory())
+    }
+}
 
 struct UnderWay {
     operation_id: OperationId,
@@ -102,7 +127,8 @@ impl Desk {
     /// A desk that takes so many runs.
     pub fn with_room(provisioning: Arc<Provisioning>, room: Room) -> Arc<Self> {
         let (of_instance, of_hub) = (Arc::default(), Arc::default());
-        Arc::new(Desk { provisioning, under_way: Mutex::default(), of_instance, of_hub, room })
+        let memory = RunMemory::default();
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), of_instance, of_hub, room, memory })
     }
 
     /// The verbs that it carries out.
@@ -115,30 +141,42 @@ impl Desk {
         self.lock().len()
     }
 
-    /// Takes up the runs that were cut off when the service last ended; returns how many.
+    /// Takes up the runs that were cut off when the service last ended; returns how many. They are read a page at a time,
+    /// and of each only its names are kept.
     pub async fn resume(self: &Arc<Self>) -> Result<usize, Error> {
-        let runs = self.provisioning.unfinished(MAX_RUNS).await?;
-        let count = runs.len();
-        runs.into_iter().for_each(|run| self.take_up(run));
+        let mut count = 0;
+        for instance in self.provisioning.instances().await? {
+            let mut page = PageRequest { after: None, limit: PAGE };
+            loop {
+                let found = self.provisioning.unfinished(&instance.id_scope, page).await?;
+                count += found.items.len();
+                found.items.into_iter().for_each(|run| self.take_up(run));
+                let Some(next) = found.next.filter(|_| count < MAX_RUNS) else { break };
+                page = PageRequest { after: Some(next), limit: PAGE };
+            }
+        }
         Ok(count)
     }
 
     /// Has a run carried out that was found on disk, unless it is under way or there are too many.
-    pub(crate) fn take_up(self: &Arc<Self>, run: Run) {
+    pub(crate) fn take_up(self: &Arc<Self>, run: WaitingRun) {
         // A run that finds no place stays on disk.
-        let _ = self.start(run);
+        let key = (run.scope.clone(), run.registration_id.clone());
+        let (operation_id, awaited) = (run.operation_id.clone(), run.waits_for.clone());
+        let _ = self.start(key, operation_id, &awaited, |_| Some(Job::Stored(run)));
     }
 
     /// Has the run carried out, and waits for its end at most so long. It goes on when the waiting is over.
     pub(crate) async fn carry_out(self: &Arc<Self>, run: Run, at_most: Duration) -> Result<Waited, Error> {
-        let (mut outcome, signals) = match self.start(run) {
-            Ok(started) => started,
-            Err(run) => {
-                // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
-                self.provisioning.hold(&run).await?;
-                return Ok(Waited::GoesOn);
-            }
+        let key = (run.scope.clone(), run.registration.registration_id.clone());
+        let operation_id = run.registration.operation_id.clone();
+        let started = self.start(key, operation_id, run.waits_for(), |follows| self.job(&run, follows));
+        let Some((mut outcome, signals)) = started else {
+            // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
+            self.provisioning.hold(&run).await?;
+            return Ok(Waited::GoesOn);
         };
+        drop(run);
         if timeout(at_most, outcome.wait_for(Progress::has_ended)).await.is_err() {
             on_disk(&mut outcome, &signals).await;
         }
@@ -171,24 +209,40 @@ impl Desk {
         run.goes_on().then(|| run.since.elapsed())
     }
 
-    /// Starts the run, or joins it. A run for the same device that began earlier ends first; a third finds no place and is
-    /// given back.
-    fn start(self: &Arc<Self>, run: Run) -> Result<(Outcome, Arc<Signals>), Box<Run>> {
-        let key = (run.scope.clone(), run.registration.registration_id.clone());
-        let operation_id = run.registration.operation_id.clone();
+    /// A run that was just begun is carried out as it is, if there is memory for it. One that has to wait first, or was tried
+    /// before, is read when it is due; a confirmation, which is not on disk, cannot wait for memory.
+    fn job(&self, run: &Run, follows: bool) -> Option<Job> {
+        let waits = !run.is_in_memory() && (follows || run.is_found());
+        let reserved = if waits { None } else { self.memory.try_reserve(&run.scope, run.memory()) };
+        match reserved {
+            Some(reserved) => Some(Job::Loaded(Box::new(run.clone()), reserved)),
+            None if run.is_in_memory() => None,
+            None => Some(Job::Stored(self.provisioning.waiting_run(&run.scope, &run.registration)?)),
+        }
+    }
+
+    /// Starts a run, or joins it. A run for the same device that began earlier ends first; a third finds no place: `None`.
+    fn start(
+        self: &Arc<Self>,
+        key: RunKey,
+        operation_id: OperationId,
+        waits_for: &str,
+        job: impl FnOnce(bool) -> Option<Job>,
+    ) -> Option<(Outcome, Arc<Signals>)> {
         let mut under_way = self.lock();
         let earlier = under_way.get(&key).filter(|earlier| earlier.goes_on());
         if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
-            return Ok((same.outcome.clone(), Arc::clone(&same.signals)));
+            return Some((same.outcome.clone(), Arc::clone(&same.signals)));
         }
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
-            return Err(Box::new(run));
+            return None;
         }
-        let Some(place) = self.place(&run) else { return Err(Box::new(run)) };
+        let place = self.place(&key.0, waits_for)?;
+        let job = job(earlier.is_some())?;
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
-        let begun = if run.is_in_memory() { Progress::InMemory } else { Progress::OnDisk };
+        let begun = if job.is_in_memory() { Progress::InMemory } else { Progress::OnDisk };
         let (sender, outcome) = watch::channel(begun);
         let signals = Arc::new(Signals::default());
         let entry = UnderWay {
@@ -203,18 +257,18 @@ impl Desk {
         let (desk, wanted) = (Arc::clone(self), Arc::clone(&signals));
         tokio::spawn(async move {
             let way = Way { desk: &desk, signals: &wanted, progress: &sender };
-            let ended = way.follow(run, after).await;
+            let ended = way.follow(job, after).await;
             drop(place);
             desk.forget(&key, &operation_id);
             sender.send_replace(Progress::Ended(ended));
         });
-        Ok((outcome, signals))
+        Some((outcome, signals))
     }
 
     /// A place among the runs of its instance and among those that wait for the same, given back when it is dropped.
-    fn place(&self, run: &Run) -> Option<(Share<IdScope>, Share<Awaited>)> {
-        let awaited = (run.scope.clone(), run.waits_for().into());
-        let of_instance = self.of_instance.take(run.scope.clone(), self.room.of_instance)?;
+    fn place(&self, scope: &IdScope, waits_for: &str) -> Option<(Share<IdScope>, Share<Awaited>)> {
+        let awaited = (scope.clone(), waits_for.into());
+        let of_instance = self.of_instance.take(scope.clone(), self.room.of_instance)?;
         Some((of_instance, self.of_hub.take(awaited, self.room.of_hub)?))
     }
 
@@ -239,17 +293,32 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// To the end, once the earlier run has ended.
-    async fn follow(&self, run: Run, after: Option<Outcome>) -> Ended {
-        match self.begin(run, after).await {
-            Ok(Ended::Later(later)) => self.until_ended(*later).await,
+    /// To the end, once the earlier run has ended. The boxes hold what work takes, so that a run that waits is small.
+    async fn follow(&self, job: Job, after: Option<Outcome>) -> Ended {
+        let (waiting, first) = match job {
+            Job::Loaded(run, reserved) => {
+                let waiting = run.waiting();
+                (waiting, Box::pin(self.begin(run, reserved, after)).await)
+            }
+            Job::Stored(waiting) => {
+                if let Some(mut earlier) = after {
+                    drop(earlier.wait_for(Progress::has_ended).await);
+                }
+                self.pause(waiting.pause).await;
+                let first = Box::pin(self.resume(&waiting)).await;
+                (waiting, Ok(first))
+            }
+        };
+        match first {
+            Ok(Ended::Later(later)) => self.until_ended(&waiting, later).await,
             Ok(ended) => ended,
             Err(error) => Ended::GivenUp(error),
         }
     }
 
-    /// The first try.
-    async fn begin(&self, mut run: Run, after: Option<Outcome>) -> Result<Ended, Error> {
+    /// The first try of a run that was just begun.
+    async fn begin(&self, run: Box<Run>, reserved: Reserved, after: Option<Outcome>) -> Result<Ended, Error> {
+        let mut run = *run;
         if let Some(mut earlier) = after {
             // An error means that the earlier run is gone: it has ended too.
             let earlier = async { drop(earlier.wait_for(Progress::has_ended).await) };
@@ -257,23 +326,54 @@ impl Way<'_> {
             run = held.unwrap_or(run);
         }
         let provisioning = &self.desk.provisioning;
-        if !run.is_in_memory() {
-            self.pause(provisioning.due_in(&run)).await;
-            return Ok(provisioning.carry_out(&run).await);
-        }
-        let (confirmed, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
-        Ok(provisioning.record_confirmed(&held.unwrap_or(run), confirmed).await)
+        let ended = if run.is_in_memory() {
+            let (confirmed, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
+            provisioning.record_confirmed(&held.unwrap_or(run), confirmed).await
+        } else {
+            provisioning.carry_out(&run).await
+        };
+        drop(reserved);
+        Ok(ended)
     }
 
-    /// Tries again and again. What is tried a second time is on disk.
-    async fn until_ended(&self, mut later: Later) -> Ended {
+    /// Tries again and again. What is tried a second time is on disk; between two tries it is nowhere else.
+    async fn until_ended(&self, waiting: &WaitingRun, mut later: Box<Later>) -> Ended {
         self.is_on_disk();
         loop {
             tell_of(&later);
-            self.pause(later.pause).await;
-            match self.desk.provisioning.carry_out(&later.again).await {
-                Ended::Later(next) => later = *next,
+            let pause = later.pause;
+            drop(later);
+            self.pause(pause).await;
+            match Box::pin(self.resume(waiting)).await {
+                Ended::Later(next) => later = next,
                 ended => return ended,
+            }
+        }
+    }
+
+    /// Reads a run that is due, as soon as there is memory for it, and carries it out.
+    async fn resume(&self, waiting: &WaitingRun) -> Ended {
+        loop {
+            let reserved = self.desk.memory.reserve(&waiting.scope).await;
+            match self.desk.provisioning.resume(waiting).await {
+                Ok(Resumed::Run(run)) => {
+                    let _held = reserved.map(|mut reserved| {
+                        reserved.shrink_to(run.memory());
+                        reserved
+                    });
+                    return self.desk.provisioning.carry_out(&run).await;
+                }
+                Ok(Resumed::Ended(ended)) => return ended,
+                Err(error) => {
+                    drop(reserved);
+                    tracing::warn!(
+                        instance.id_scope = %waiting.scope,
+                        registration.id = %waiting.registration_id,
+                        %error,
+                        "an assignment could not be read, will be tried again"
+                    );
+                    self.pause(READ_PAUSE).await;
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ mod client;
 mod desk;
 mod error;
 mod https;
+mod memory;
 mod messages;
 mod mqtt;
 mod patience;

@@ -63,7 +63,7 @@ impl Desk {
         }
         let Some((scope, after)) = round.pop_front() else { return Ok(()) };
         let page = PageRequest { after, limit: AT_ONCE };
-        let page = self.provisioning().unfinished_of(&scope, page).await?;
+        let page = self.provisioning().unfinished(&scope, page).await?;
         page.items.into_iter().for_each(|run| self.take_up(run));
         if page.next.is_some() {
             round.push_back((scope, page.next));

@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, IdScope, OperationKind, Order, Registration, Status,
-    StatusKind, Trace, Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, Failure, OperationKind, Order, Registration, Status, Trace,
+    Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome, Page, PageRequest},
+    ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome},
     record,
 };
-
-/// How many unfinished registrations are read at a time.
-const RESUME_PAGE: usize = 500;
 
 /// The hub refused. 400209 is what clients know as that.
 const REFUSED: u32 = 400_209;
@@ -31,39 +28,6 @@ impl Provisioning {
             Ok(ended) => ended,
             Err(error) => self.again(run, error.to_string().into()).await,
         }
-    }
-
-    /// How long to wait before a run is carried out: one that was tried before is not tried again at once.
-    pub fn due_in(&self, run: &Run) -> Duration {
-        run.pause(self.clock.now())
-    }
-
-    /// At most so many of the runs that were not finished when the service last ended.
-    pub async fn unfinished(&self, at_most: usize) -> Result<Vec<Run>, Error> {
-        let mut runs = Vec::new();
-        for instance in self.store.instances().await? {
-            let (scope, mut after) = (&instance.id_scope, None);
-            loop {
-                let limit = RESUME_PAGE.min(at_most - runs.len());
-                if limit == 0 {
-                    return Ok(runs);
-                }
-                let page = self.unfinished_of(scope, PageRequest { after, limit }).await?;
-                runs.extend(page.items);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-        }
-        Ok(runs)
-    }
-
-    /// A page of an instance's runs that are not finished, whether or not somebody is at them.
-    pub async fn unfinished_of(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Run>, Error> {
-        let Page { items, next, damaged } =
-            self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
-        Ok(Page { items: items.iter().filter_map(|found| Run::found(scope, found)).collect(), next, damaged })
     }
 
     async fn try_to_carry_out(&self, run: &Run) -> Result<Ended, Error> {

@@ -26,6 +26,7 @@ mod status;
 mod step;
 mod surroundings;
 mod tell;
+mod waiting_run;
 
 pub(crate) use attempts::Waiting;
 pub use explain::Described;
@@ -33,8 +34,7 @@ pub use explain::Described;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, IdScope, Order, RawJson, Registration, RegistrationId, Status, Timestamp,
-    Tries, Work,
+    AttestationDigest, Decision, IdScope, Order, RawJson, Registration, RegistrationId, Status, Tries, Work,
 };
 
 use crate::{Error, attest::Evidence};
@@ -42,6 +42,7 @@ use crate::{Error, attest::Evidence};
 pub use carry_out::Confirmed;
 pub use cleanup::Cleaned;
 pub use in_words::in_words;
+pub use waiting_run::{Resumed, WaitingRun};
 
 /// What a device asks for.
 #[derive(Debug, Clone)]
@@ -160,14 +161,19 @@ impl Run {
 
     /// What it waits for: the hub that must be told, or the host of the webhook that must be asked.
     pub fn waits_for(&self) -> &str {
-        match &self.work {
-            Work::Ask(ask) => ask.request.webhook.authority(),
-            Work::Order(order) => order.hub.as_str(),
-        }
+        waits_for(&self.work)
     }
 
-    fn pause(&self, now: Timestamp) -> Duration {
-        pauses::left(&self.tries, now)
+    /// Whether it was read from the store, so that it may have been tried before, or ended since.
+    pub fn is_found(&self) -> bool {
+        self.origin == Origin::Found
+    }
+}
+
+fn waits_for(work: &Work) -> &str {
+    match work {
+        Work::Ask(ask) => ask.request.webhook.authority(),
+        Work::Order(order) => order.hub.as_str(),
     }
 }
 

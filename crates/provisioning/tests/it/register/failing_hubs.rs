@@ -132,7 +132,7 @@ async fn a_confirmation_that_is_held_outlives_the_service() {
     assert_eq!(joined.registration, held.registration, "who comes now joins it");
 
     let world = world.restarted().await;
-    let [found] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let [found] = &world.unfinished(10).await[..] else { panic!("not one run") };
     let again = world.finish(found).await;
     assert_eq!((assigned(&again), again.decisions.iter().count()), (assigned(&first), 2));
     assert_eq!(world.counted(SCOPE).await, (1, 1));

@@ -1,7 +1,7 @@
 //! Runs that were cut off: by a crash, a restart, a deletion, a store that is gone.
 
 use model::{AllocationWeight, Status};
-use provisioning::{Error, register::Ended};
+use provisioning::{Error, ports::PageRequest, register::Ended};
 use testkit::sample;
 
 use super::world::{HUBS, OTHER_SCOPE, SCOPE, World, assigned, individual, keys};
@@ -30,13 +30,13 @@ async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
                 }
             })
             .await;
-        let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+        let [resumed] = &world.unfinished(10).await[..] else { panic!("not one run") };
         assert_eq!(resumed.registration, run.registration);
         let registration = world.finish(resumed).await;
         assert_eq!(assigned(&registration).hub, hub);
         world.check_at_hub(&registration, &keys(10), if told { 2 } else { 1 });
         assert_eq!(world.counted(SCOPE).await, (1, 0));
-        assert_eq!(world.provisioning.unfinished(10).await.unwrap().len(), 0);
+        assert_eq!(world.unfinished(10).await.len(), 0);
         assert_eq!(world.register(&device).await, registration);
     }
 }
@@ -65,7 +65,7 @@ async fn what_is_assigned_stays_so_over_a_restart() {
 }
 
 #[tokio::test]
-async fn unfinished_runs_of_all_instances_up_to_a_limit() {
+async fn unfinished_runs_of_all_instances_page_by_page() {
     let world = World::new().await;
     for scope in [SCOPE, OTHER_SCOPE] {
         for number in 0..4 {
@@ -78,12 +78,19 @@ async fn unfinished_runs_of_all_instances_up_to_a_limit() {
             world.run(&device).await;
         }
     }
-    for (at_most, expected) in [(0, 0), (1, 1), (4, 4), (6, 6), (8, 8), (100, 8)] {
-        let runs = world.provisioning.unfinished(at_most).await.unwrap();
-        assert_eq!(runs.len(), expected, "at most {at_most}");
-        let in_first = runs.iter().filter(|run| run.scope == sample::scope(SCOPE)).count();
-        assert_eq!(in_first, expected.min(4), "at most {at_most}");
+    for scope in [SCOPE, OTHER_SCOPE].map(sample::scope) {
+        let (mut after, mut found) = (None, Vec::new());
+        for expected in [3, 1] {
+            let page = PageRequest { after, limit: 3 };
+            let page = world.provisioning.unfinished(&scope, page).await.unwrap();
+            assert_eq!(page.items.len(), expected);
+            assert!(page.items.iter().all(|run| run.scope == scope && run.pause.is_zero()));
+            found.extend(page.items.into_iter().map(|run| run.registration_id.to_string()));
+            after = page.next;
+        }
+        assert_eq!((found.len(), after), (4, None));
     }
+    assert_eq!(world.unfinished(100).await.len(), 8);
 }
 
 #[tokio::test]
@@ -124,7 +131,7 @@ async fn without_its_store_nothing_is_said_to_be_done() {
     let begun = world.begin_with(SCOPE, "dev-1", other.evidence()).await;
     assert!(matches!(begun, Ok(_) | Err(Error::Broken(_))), "{begun:?}");
     let world = world.restarted().await;
-    let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let [resumed] = &world.unfinished(10).await[..] else { panic!("not one run") };
     world.finish(resumed).await;
     assert_eq!(world.counted(SCOPE).await, (1, 0));
 }

@@ -62,7 +62,7 @@ async fn one_name_in_two_instances_is_two_devices() {
     assert!(matches!(world.look_up(&there).await, Err(Error::NotFound(_))), "it has registered here only");
     let run_there = world.run(&there).await;
 
-    let unfinished = world.provisioning.unfinished(10).await.unwrap();
+    let unfinished = world.unfinished(10).await;
     let scopes: Vec<_> = unfinished.iter().map(|run| run.scope.as_str()).collect();
     assert_eq!(scopes, [SCOPE, OTHER_SCOPE]);
 

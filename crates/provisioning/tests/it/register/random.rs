@@ -301,7 +301,7 @@ impl History {
     async fn crash(&mut self) {
         self.runs.clear();
         let world = self.world.take().unwrap().restarted().await;
-        let found = world.provisioning.unfinished(usize::MAX).await.unwrap();
+        let found = world.unfinished(usize::MAX).await;
         self.world = Some(world);
         for run in found {
             let id = run.registration.registration_id.as_str();

@@ -11,8 +11,8 @@ use model::{
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{Change, Commit, Expect, Store, Unknown},
-    register::{Begun, Ended, RegisterRequest, Run, WithoutPolicy},
+    ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
+    register::{Begun, Ended, RegisterRequest, Resumed, Run, WithoutPolicy},
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -160,6 +160,22 @@ impl World {
             without_policy: WithoutPolicy::Migrates,
         };
         self.provisioning.begin(&self.instance(scope).await, &request).await
+    }
+
+    /// The runs of all instances that are not finished, as the desk takes them up after a start.
+    pub async fn unfinished(&self, at_most: usize) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for instance in self.provisioning.instances().await.unwrap() {
+            let page = PageRequest { after: None, limit: 1000 };
+            for waiting in self.provisioning.unfinished(&instance.id_scope, page).await.unwrap().items {
+                match self.provisioning.resume(&waiting).await.unwrap() {
+                    Resumed::Run(run) => runs.push(*run),
+                    Resumed::Ended(ended) => panic!("nothing was at work on it: {ended:?}"),
+                }
+            }
+        }
+        runs.truncate(at_most);
+        runs
     }
 
     pub async fn begin(&self, device: &Device) -> Begun {

@@ -63,7 +63,7 @@ async fn crash(policy: Policy, ends: Ends) {
         world.hub(name).fail_no_more();
     }
     let world = world.restarted().await;
-    for run in world.provisioning.unfinished(10).await.unwrap() {
+    for run in world.unfinished(10).await {
         world.finish(&run).await;
     }
     world.clean_up().await;

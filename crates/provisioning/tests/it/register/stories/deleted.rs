@@ -59,7 +59,7 @@ async fn also_when_the_service_ended_meanwhile() {
     on_its_way(&world, &device).await;
     delete(&world, "dev-1").await;
     let world = world.restarted().await;
-    let [run] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
     assert_eq!(failure(&world.finish(run).await), 404_201);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }

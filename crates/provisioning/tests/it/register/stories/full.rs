@@ -68,7 +68,7 @@ async fn what_an_earlier_try_made_is_cleaned_up() {
     let next = later(&world, &tried.again).await;
     assert!(next.pause > Duration::ZERO, "no hub is asked without pause");
     let world = world.restarted().await;
-    let [found] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let [found] = &world.unfinished(10).await[..] else { panic!("not one run") };
     world.finish(found).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2, "for a moment");
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);

@@ -69,7 +69,7 @@ async fn the_webhook_is_down() {
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     let world = world.restarted().await;
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
-    let [resumed] = &world.provisioning.unfinished(10).await.unwrap()[..] else { panic!("not one run") };
+    let [resumed] = &world.unfinished(10).await[..] else { panic!("not one run") };
     let registration = world.finish(resumed).await;
     assert_eq!(registration.operation_id, run.registration.operation_id, "one operation from first to last");
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
