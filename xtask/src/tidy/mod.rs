@@ -1,6 +1,7 @@
 //! The rules of the tree that neither the compiler nor clippy knows. One module per rule.
 
 mod floors;
+mod limits;
 mod lines;
 mod map;
 mod names;
@@ -30,6 +31,7 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
         findings.extend(names::check(file));
         findings.extend(lines::check(file));
     }
+    findings.extend(limits::check(&files));
     findings.extend(map::check(&files));
     Ok(findings)
 }
