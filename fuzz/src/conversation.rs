@@ -55,7 +55,7 @@ pub async fn converse_in_frames(
 }
 
 fn peer() -> Peer {
-    Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() }
+    Peer::new(([127, 0, 0, 1], 1).into(), Arc::default())
 }
 
 fn entrance<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> Entrance<E> {

@@ -64,7 +64,7 @@ pub fn run_device_https(input: &[u8]) {
         let token = device_token(scope, id);
         request::add(&mut request, "authorization", token);
     }
-    request.extensions_mut().insert(Peer { addr: ([127, 0, 0, 1], 1).into(), certificates: Arc::default() });
+    request.extensions_mut().insert(Peer::new(([127, 0, 0, 1], 1).into(), Arc::default()));
     with_world(|world| {
         let answer = world.runtime.block_on(ask(&world.devices, request));
         answer.assert_error_body();
