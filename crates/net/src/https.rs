@@ -7,7 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::{Request, StatusCode};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -167,6 +168,9 @@ impl Http {
     ) -> Result<Response<Body>, Infallible> {
         let Client { peer, pulse, end } = client;
         pulse.request();
+        if let Some(header) = ambiguous(&request) {
+            return Ok(bad_request(&header));
+        }
         if !self.spoken.is_empty() && websocket::is_asked(&request) {
             let response = self.upgrade(peer, end, request);
             pulse.response();
@@ -272,6 +276,27 @@ struct Upgrade {
     peer: Peer,
     end: ConnectionEnd,
     counted: Counted,
+}
+
+/// The header that makes a request mean one thing to us and perhaps another to a proxy: one that must come once and comes
+/// twice, or `Host`, if it is missing (RFC 9112 §3.2).
+fn ambiguous<B>(request: &Request<B>) -> Option<HeaderName> {
+    let count = |name: &HeaderName| request.headers().get_all(name).iter().count();
+    if request.version() == Version::HTTP_11 && count(&HOST) == 0 {
+        return Some(HOST);
+    }
+    SINGLE.into_iter().find(|name| count(name) > 1)
+}
+
+/// Headers that have one value, and on which something depends here.
+const SINGLE: [HeaderName; 5] = [HOST, AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION];
+
+/// The connection ends with it: what follows may be the rest of a request that was read in another way.
+fn bad_request(header: &HeaderName) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("a request must have one header {header}\n")));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn builder(gate: &Gate) -> http1::Builder {

@@ -163,6 +163,29 @@ async fn large_headers_get_431_and_large_bodies_pass() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_host_and_no_header_twice_that_has_one_value() {
+    let pki = Pki::new();
+    let (addr, _) = start(&pki, Limits::default());
+    let host = "host: localhost\r\n";
+    let mut cases = vec![(String::new(), 400), (host.to_owned(), 200), (host.repeat(2), 400)];
+    for name in ["Authorization", "Content-Type", "Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
+        cases.push((format!("{host}{name}: a\r\n"), 200));
+        cases.push((format!("{host}{name}: a\r\n{name}: a\r\n"), 400));
+    }
+    // Lists may be split over several lines.
+    cases.push((format!("{host}accept: a/a\r\naccept: b/b\r\n"), 200));
+    for (headers, status) in cases {
+        let mut stream = connect(addr, pki.client(None)).await.unwrap();
+        stream.write_all(format!("GET / HTTP/1.1\r\n{headers}\r\n").as_bytes()).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers:?}: {answer}");
+    }
+    let mut old = connect(addr, pki.client(None)).await.unwrap();
+    old.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    assert!(read_until(&mut old, "hello").await.starts_with("HTTP/1.0 200"), "HTTP/1.0 had no Host");
+}
+
+#[tokio::test]
 async fn what_is_no_http_gets_400() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits::default());

@@ -40,6 +40,9 @@ pub enum DecodeError {
     /// CONNECT: the reserved flag is set (§3.1.2-3).
     #[error("CONNECT with the reserved flag set")]
     ConnectFlags,
+    /// PUBLISH: DUP with QoS 0 (§3.3.1-2).
+    #[error("DUP on a message of QoS 0")]
+    Dup,
     /// A topic filter is empty or has a wildcard in the wrong place (§4.7.1).
     #[error("invalid topic filter")]
     Filter,
@@ -120,6 +123,9 @@ impl FixedHeader {
         if kind.flags().is_some_and(|demanded| demanded != flags) {
             return Err(DecodeError::HeaderFlags);
         }
+        if matches!(kind, Kind::Publish) && flags & DUP != 0 && flags & QOS == 0 {
+            return Err(DecodeError::Dup);
+        }
         let mut remaining = 0;
         for (index, &byte) in rest.iter().take(MAX_LENGTH_BYTES).enumerate() {
             remaining |= usize::from(byte & 0x7f) << (7 * index);
@@ -134,6 +140,10 @@ impl FixedHeader {
         if rest.len() >= MAX_LENGTH_BYTES { Err(DecodeError::RemainingLength) } else { Ok(None) }
     }
 }
+
+/// Flags of a PUBLISH (§3.3.1).
+const DUP: u8 = 0x08;
+const QOS: u8 = 0x06;
 
 /// Packet types (table 2.1).
 #[derive(Clone, Copy)]
@@ -263,7 +273,7 @@ fn publish(flags: u8, body: &mut Body<'_>) -> Result<Publish, DecodeError> {
     let topic = body.topic()?.to_owned();
     let packet_id = if qos == QoS::AtMostOnce { None } else { Some(body.packet_id()?) };
     let payload = Bytes::copy_from_slice(std::mem::take(&mut body.0)); // a slice would pin the whole read buffer
-    let dup = flags & 0x08 != 0 && qos != QoS::AtMostOnce;
+    let dup = flags & DUP != 0;
     Ok(Publish { dup, qos, retain: flags & 0x01 != 0, topic, packet_id, payload })
 }
 

@@ -18,6 +18,9 @@ const MALFORMED: &[(&str, DecodeError)] = &[
     ("a0 05", HeaderFlags),
     ("c1 00", HeaderFlags),
     ("e8 00", HeaderFlags),
+    // Refused by the first two bytes; QoS 1 with DUP waits for more.
+    ("38 03", Dup),
+    ("39 05 00 01", Dup),
     ("30 ff ff ff ff", RemainingLength),
     ("30 80 80 80 80 01", RemainingLength),
     ("30 80 00", RemainingLength),
