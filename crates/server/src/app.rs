@@ -62,16 +62,19 @@ pub struct Sockets {
     pub mqtts: Listener,
     /// AMQP over TLS.
     pub amqps: Listener,
+    /// How TLS is spoken on them.
+    pub tls: tls::ServerOptions,
 }
 
 impl Sockets {
     /// Binds them all.
     pub fn bind(listen: &ListenConfig) -> anyhow::Result<Self> {
-        let ListenConfig { https, mqtts, amqps, proxy } = listen;
+        let ListenConfig { https, mqtts, amqps, proxy, tls } = listen;
         Ok(Sockets {
             https: Listener::from(bind(*https)?).behind(&proxy.https),
             mqtts: Listener::from(bind(*mqtts)?).behind(&proxy.mqtts),
             amqps: Listener::from(bind(*amqps)?).behind(&proxy.amqps),
+            tls: tls.options(),
         })
     }
 }
@@ -105,7 +108,7 @@ pub struct App {
     device_api: DeviceApi,
     sockets: Sockets,
     metrics: Option<(TcpListener, axum::Router)>,
-    tls: Arc<rustls::ServerConfig>,
+    identities: Vec<tls::Identity>,
     gate: Gate,
 }
 
@@ -139,7 +142,6 @@ impl App {
         let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
         let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service);
-        let tls = tls::server_config(plan.identities)?;
         let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
             provisioning: Arc::clone(&provisioning),
@@ -163,7 +165,7 @@ impl App {
             device_api,
             sockets: plan.sockets,
             metrics,
-            tls,
+            identities: plan.identities,
             gate,
         })
     }
@@ -191,10 +193,12 @@ impl App {
             let listeners =
                 embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
-            tasks.spawn(embedded_hub::serve(hub, listeners, self.tls.clone(), gate, shutdown.clone()));
+            let tls = tls::server_config_with(self.identities.clone(), sockets.tls)?;
+            tasks.spawn(embedded_hub::serve(hub, listeners, tls, gate, shutdown.clone()));
         }
         tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
-        let (tls, gate, sockets) = (self.tls, self.gate, self.sockets);
+        let (gate, sockets) = (self.gate, self.sockets);
+        let tls = tls::server_config_with(self.identities, sockets.tls)?;
         let api = self.device_api;
         let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
         let site = Site { router: self.router, mqtt, amqp };

@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use wire::encoding::{Object, read_object, read_objects};
 
-use super::spki::PublicKey;
+use super::spki::{PublicKey, is_self_issued};
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
 #[derive(Clone)]
@@ -94,20 +94,26 @@ impl fmt::Debug for Identity {
 /// Gives each client the first certificate whose signature it can verify.
 #[derive(Debug)]
 pub(super) struct ChooseIdentity {
-    identities: Vec<Identity>,
+    first: Arc<CertifiedKey>,
+    others: Vec<Arc<CertifiedKey>>,
 }
 
 impl ChooseIdentity {
-    pub(super) fn new(identities: Vec<Identity>) -> ChooseIdentity {
-        ChooseIdentity { identities }
+    /// `None` when there are no identities.
+    pub(super) fn new(identities: Vec<Identity>) -> Option<ChooseIdentity> {
+        let mut keys = identities.iter().map(|identity| Arc::new(without_root(&identity.key)));
+        Some(ChooseIdentity { first: keys.next()?, others: keys.collect() })
     }
 }
 
 impl ResolvesServerCert for ChooseIdentity {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
-        let usable = |identity: &&Identity| identity.key.key.choose_scheme(schemes).is_some();
-        self.identities.iter().find(usable).map(|identity| Arc::clone(&identity.key))
+        let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
+        let chosen = std::iter::once(&self.first).chain(&self.others).find(usable);
+        // Without one rustls would answer `access_denied`; with one that does not suit it finds out what is not in common,
+        // and answers `handshake_failure` (RFC 8446 §4.1.1).
+        Some(Arc::clone(chosen.unwrap_or(&self.first)))
     }
 }
 
@@ -115,6 +121,13 @@ impl ResolvesServerCert for ChooseIdentity {
 pub fn read_key(key: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     let der = read_object(key, Object::PrivateKey).map_err(|error| IdentityError::Key(error.to_string()))?;
     PrivateKeyDer::try_from(der).map_err(|error| IdentityError::Key(error.to_owned()))
+}
+
+/// The chain without the root: a client has it, or does not trust it (RFC 8446 §4.4.2).
+fn without_root(key: &CertifiedKey) -> CertifiedKey {
+    let is_root = |(at, certificate): (usize, &CertificateDer<'_>)| at > 0 && is_self_issued(certificate);
+    let chain = key.cert.iter().enumerate().filter(|it| !is_root((it.0, it.1)));
+    CertifiedKey::new(chain.map(|(_, certificate)| certificate.clone()).collect(), Arc::clone(&key.key))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {

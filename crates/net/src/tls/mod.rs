@@ -2,8 +2,8 @@
 //!
 //! The server requests a client certificate but never requires one, and accepts every certificate whose
 //! private key the peer proves to hold (module `possession`): which certificate may do what is decided by the
-//! application, per request. Sessions are resumed with stateless tickets, which restore the client's chain; a
-//! resumed connection has the same certificates as the first, and must be judged again.
+//! application, per request. Where session tickets are switched on, they restore the client's chain; a resumed
+//! connection has the same certificates as the first, and must be judged again.
 
 mod identity;
 mod possession;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::NoServerSessionStorage;
+use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 use wire::encoding::{Object, read_objects};
 
@@ -36,25 +38,45 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// How a server speaks TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// Whether clients get a ticket by which they resume their session. Off by default: a device registers once, a ticket
+    /// of TLS 1.2 holds the client's whole chain, and wolfSSL as it is usually built cannot read one of TLS 1.3.
+    pub session_tickets: bool,
+    /// Whether TLS 1.2 is spoken alone, for secure elements that cannot sign PSS.
+    pub tls12_only: bool,
+}
+
+/// The server side with [`ServerOptions::default`].
+pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, TlsError> {
+    server_config_with(identities, ServerOptions::default())
+}
+
 /// The server side. Of several identities the first is used whose key type the client can verify, so put
 /// ECDSA P-256 before RSA: an RSA signature costs the server ten times as much.
 ///
 /// The server's order of cipher suites counts, and AES-128 with SHA-256 comes first: processors hash SHA-256 in hardware, and
-/// the key schedule is a tenth of a handshake. Key exchange is the provider's order, X25519 first. One ticket per TLS 1.3 handshake instead of two:
-/// devices seldom come back at all.
-pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, TlsError> {
-    if identities.is_empty() {
-        return Err(TlsError::NoIdentity);
-    }
+/// the key schedule is a tenth of a handshake. Key exchange is the provider's order, X25519 first.
+pub fn server_config_with(
+    identities: Vec<Identity>,
+    options: ServerOptions,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let identities = ChooseIdentity::new(identities).ok_or(TlsError::NoIdentity)?;
     let provider = provider();
     let verifier = Arc::new(ProofOfPossession::new(provider.signature_verification_algorithms));
+    let versions: &[_] = if options.tls12_only { &[&TLS12] } else { &[&TLS13, &TLS12] };
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(ChooseIdentity::new(identities)));
+        .with_cert_resolver(Arc::new(identities));
     config.ignore_client_order = true;
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    config.send_tls13_tickets = 1;
+    // Sessions are kept neither here nor, unless asked for, by the client.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = usize::from(options.session_tickets);
+    if options.session_tickets {
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+    }
     Ok(Arc::new(config))
 }
 

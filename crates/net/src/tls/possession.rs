@@ -60,7 +60,8 @@ impl ProofOfPossession {
 
     /// The algorithms that go with a signature scheme, the one that TLS 1.3 demands first.
     fn algorithms(&self, scheme: SignatureScheme) -> Result<&[&dyn SignatureVerificationAlgorithm], Error> {
-        let of_scheme = self.algorithms.mapping.iter().find(|(known, _)| *known == scheme);
+        let offered = OFFERED.contains(&scheme).then_some(scheme);
+        let of_scheme = self.algorithms.mapping.iter().find(|(known, _)| Some(*known) == offered);
         of_scheme
             .map(|(_, algorithms)| *algorithms)
             .ok_or(Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))
@@ -125,7 +126,7 @@ impl ClientCertVerifier for ProofOfPossession {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        OFFERED.to_vec()
     }
 }
 
@@ -145,6 +146,21 @@ fn verify(
         .map(|()| HandshakeSignatureValid::assertion())
         .map_err(|_| CertificateError::BadSignature.into())
 }
+
+/// What a client is asked to sign with, as documented in `docs/compatibility.md`. Listed here, because the provider's own
+/// list grows with its versions: ML-DSA came with one, for certificates that nothing else here can judge.
+const OFFERED: [SignatureScheme; 10] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
 
 /// Certificates in a client's chain; SDKs send one to four.
 const MAX_CHAIN: usize = 10;

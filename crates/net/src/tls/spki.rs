@@ -16,16 +16,7 @@ impl<'a> PublicKey<'a> {
     /// The key in a certificate of any version: steps over what comes before it in TBSCertificate (RFC 5280
     /// §4.1) and looks at nothing else. `None` when the bytes are no certificate.
     pub(super) fn of_certificate(certificate: &'a [u8]) -> Option<PublicKey<'a>> {
-        let (_, certificate) = Any::from_der(certificate).ok()?;
-        let (_, tbs) = Any::from_der(certificate.data).ok()?;
-        let mut rest = tbs.data;
-        if rest.first() == Some(&EXPLICIT_VERSION) {
-            rest = Any::from_der(rest).ok()?.0;
-        }
-        for _serial_signature_issuer_validity_subject in 0..5 {
-            rest = Any::from_der(rest).ok()?.0;
-        }
-        PublicKey::from_spki(rest)
+        PublicKey::from_spki(fields(certificate)?.1)
     }
 
     /// Bits of the modulus of an RSA key (RFC 8017 §A.1.1); `None` for other keys.
@@ -49,6 +40,27 @@ impl<'a> PublicKey<'a> {
         let (&UNUSED_BITS, bits) = key.data.split_first()? else { return None };
         Some(PublicKey { algorithm: algorithm.data, bits })
     }
+}
+
+/// Whether a certificate bears its own subject's name as that of its issuer.
+pub(super) fn is_self_issued(certificate: &[u8]) -> bool {
+    fields(certificate).is_some_and(|([_, _, issuer, _, subject], _)| issuer == subject)
+}
+
+/// Serial number, signature algorithm, issuer, validity and subject, and what follows them.
+fn fields(certificate: &[u8]) -> Option<([&[u8]; 5], &[u8])> {
+    let (_, certificate) = Any::from_der(certificate).ok()?;
+    let (_, tbs) = Any::from_der(certificate.data).ok()?;
+    let mut rest = tbs.data;
+    if rest.first() == Some(&EXPLICIT_VERSION) {
+        rest = Any::from_der(rest).ok()?.0;
+    }
+    let mut fields = [&[][..]; 5];
+    for field in &mut fields {
+        let (after, value) = Any::from_der(rest).ok()?;
+        (*field, rest) = (value.data, after);
+    }
+    Some((fields, rest))
 }
 
 /// Tag of `[0] EXPLICIT Version`, absent from v1 certificates.

@@ -2,20 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use axum::routing::get;
 use axum::{Extension, Router};
-use net::tls::{Identity, IdentityError, TlsError};
-use net::{CancellationToken, Gate, Limits, Peer, serve_https};
+use net::tls::{Identity, IdentityError, ServerOptions, TlsError};
+use net::{CancellationToken, Gate, Limits, Peer, Refused, serve_https};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
-use rustls::client::Resumption;
+use rustls::HandshakeKind::{Full, Resumed};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, SignatureScheme};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -176,15 +178,20 @@ async fn a_certificate_without_its_key_does_not() {
 }
 
 #[tokio::test]
-async fn a_resumed_session_has_the_first_one_s_certificates() {
+async fn sessions_are_resumed_only_where_tickets_are_on_and_have_the_first_one_s_certificates() {
     let pki = Pki::new();
-    let addr = start(pki.server());
     let device = pki.device();
-    for version in [&TLS12, &TLS13] {
+    let server = |session_tickets| {
+        let options = ServerOptions { session_tickets, ..ServerOptions::default() };
+        start(net::tls::server_config_with(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)], options).unwrap())
+    };
+    let (with, without) = (server(true), server(false));
+    let cases = [&TLS12, &TLS13].map(|version| [(version, with, Resumed), (version, without, Full)]);
+    for (version, addr, then) in cases.into_iter().flatten() {
         let mut config = client(&pki, aws_lc_rs::default_provider(), version, Some(&device));
         config.resumption = Resumption::in_memory_sessions(8);
         let config = Arc::new(config);
-        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        for expected in [Full, then] {
             let (answer, kind) = ask(addr, Arc::clone(&config)).await.unwrap();
             assert_eq!((answer, kind), (summary(&device.chain()), expected), "{version:?}");
         }
@@ -208,11 +215,7 @@ async fn too_long_a_chain_does_not_come_through() {
 #[tokio::test]
 async fn the_first_usable_server_certificate_is_chosen() {
     let pki = Pki::new();
-    let server = |algorithm| {
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-        pki.credentials(params, algorithm).identity()
-    };
-    let identities = vec![server(&PKCS_ED25519), server(&PKCS_ECDSA_P256_SHA256)];
+    let identities = vec![server(&pki, &PKCS_ED25519), server(&pki, &PKCS_ECDSA_P256_SHA256)];
     let chains: Vec<_> = identities.iter().map(|identity| identity.chain()[0].clone()).collect();
     let addr = start(net::tls::server_config(identities).unwrap());
     let knows_ecdsa_only = {
@@ -225,6 +228,129 @@ async fn the_first_usable_server_certificate_is_chosen() {
     {
         let stream = connect(addr, client(&pki, provider, &TLS13, None).into()).await.unwrap();
         assert_eq!(&stream.get_ref().1.peer_certificates().unwrap()[0], expected);
+    }
+}
+
+/// A server's identity; its chain ends with the root.
+fn server(pki: &Pki, algorithm: &'static rcgen::SignatureAlgorithm) -> Identity {
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    pki.credentials(params, algorithm).identity()
+}
+
+#[tokio::test]
+async fn the_root_is_not_sent() {
+    let pki = Pki::new();
+    let identity = server(&pki, &PKCS_ECDSA_P256_SHA256);
+    assert_eq!(identity.chain().len(), 2);
+    let addr = start(net::tls::server_config(vec![identity]).unwrap());
+    let stream = connect(addr, pki.client(None)).await.unwrap();
+    assert_eq!(stream.get_ref().1.peer_certificates().unwrap().len(), 1);
+}
+
+/// Notes which signatures the server asks for.
+#[derive(Debug)]
+struct Asked(mpsc::Sender<Vec<SignatureScheme>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.send(schemes.to_vec()).unwrap();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The list in the documents is the one that is offered, whatever the cryptography can do besides.
+#[tokio::test]
+async fn the_documented_signature_schemes_are_offered() {
+    let page = include_str!("../../../../docs/compatibility.md");
+    let line = page.lines().find_map(|line| line.strip_prefix("| signatures of clients | ")).unwrap();
+    let mut documented: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+    documented.sort_unstable();
+    // No handshake of TLS 1.3 is signed with PKCS#1 v1.5, so that rustls as a client leaves it out there.
+    let of_tls13: Vec<&str> = documented.iter().copied().filter(|it| !it.contains("pkcs1")).collect();
+    let pki = Pki::new();
+    let addr = start(pki.server());
+    let (sender, asked) = mpsc::channel();
+    for (version, documented) in [(&TLS12, &documented), (&TLS13, &of_tls13)] {
+        let mut config = client(&pki, aws_lc_rs::default_provider(), version, None);
+        config.client_auth_cert_resolver = Arc::new(Asked(sender.clone()));
+        connect(addr, Arc::new(config)).await.unwrap();
+        let schemes = asked.try_recv().unwrap();
+        let mut offered: Vec<String> = schemes.iter().map(|it| format!("{it:?}").to_lowercase()).collect();
+        offered.sort_unstable();
+        assert_eq!(offered, *documented, "{version:?}");
+    }
+}
+
+/// A client that trusts nobody, or knows little: what it is told, and what the operator sees.
+#[tokio::test]
+async fn each_failed_handshake_is_counted_by_its_reason_and_answered_as_rfc_8446_says() {
+    use AlertDescription::{
+        BadCertificate, CertificateUnknown, DecryptError, HandshakeFailure, ProtocolVersion,
+    };
+    let pki = Pki::new();
+    let (listener, addr) = listen();
+    let options = ServerOptions { tls12_only: true, ..ServerOptions::default() };
+    let tls12 = net::tls::server_config_with(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)], options).unwrap();
+    let gate = Gate::new(Limits::default());
+    let token = CancellationToken::new();
+    tokio::spawn(serve_https(listener, tls12, Router::new(), gate.clone(), token.clone()));
+    let (listener, both) = listen();
+    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), token));
+
+    let with = |change: &dyn Fn(&mut CryptoProvider)| {
+        let mut provider = aws_lc_rs::default_provider();
+        change(&mut provider);
+        provider
+    };
+    let usual = aws_lc_rs::default_provider;
+    let rsa_suites = with(&|it| it.cipher_suites.retain(|it| format!("{:?}", it.suite()).contains("_RSA_")));
+    let rsa_schemes = with(&|it| {
+        let schemes = &it.signature_verification_algorithms.mapping;
+        let rsa: Vec<_> =
+            schemes.iter().filter(|it| format!("{:?}", it.0).starts_with("RSA")).copied().collect();
+        it.signature_verification_algorithms.mapping = Vec::leak(rsa);
+    });
+    let no_group = with(&|it| it.kx_groups = vec![aws_lc_rs::kx_group::MLKEM768]);
+    let mut stolen = pki.device();
+    stolen.key_pem = pki.device().key_pem;
+    let mut long = pki.device();
+    long.chain_pem = long.chain_pem.repeat(6);
+    let garbage = "-----BEGIN CERTIFICATE-----\nMAMBAgM=\n-----END CERTIFICATE-----\n".to_owned();
+    let garbage = Credentials { chain_pem: garbage, key_pem: pki.device().key_pem };
+    let stranger = Pki::new();
+    let cases = [
+        (addr, client(&pki, usual(), &TLS13, None), Refused::NoCommonVersion, Some(ProtocolVersion)),
+        (both, client(&pki, rsa_suites, &TLS12, None), Refused::NoCommonSuite, Some(HandshakeFailure)),
+        (both, client(&pki, rsa_schemes, &TLS13, None), Refused::NoCommonSignature, Some(HandshakeFailure)),
+        (both, client(&pki, no_group, &TLS13, None), Refused::NoCommonSuite, Some(HandshakeFailure)),
+        (both, client(&pki, usual(), &TLS12, Some(&stolen)), Refused::BadSignature, Some(DecryptError)),
+        (both, client(&pki, usual(), &TLS13, Some(&long)), Refused::ChainTooLong, Some(CertificateUnknown)),
+        (both, client(&pki, usual(), &TLS12, Some(&garbage)), Refused::BadCertificate, Some(BadCertificate)),
+        (both, client(&stranger, usual(), &TLS13, None), Refused::ClientAlert, None),
+    ];
+    for (addr, config, reason, alert) in cases {
+        let before = gate.refused(reason);
+        let error = ask(addr, Arc::new(config)).await.unwrap_err();
+        if let Some(alert) = alert {
+            assert_eq!(alert_in(&error), Some(alert), "{reason:?}: {error:?}");
+        }
+        for _ in 0..100 {
+            if gate.refused(reason) == before {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
+        assert_eq!(gate.refused(reason), before + 1, "{reason:?}: {error:?}");
+    }
+}
+
+fn alert_in(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use model::HubName;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{ListenConfig, ProxyConfig, Secret};
+use super::{ListenConfig, ProxyConfig, Secret, TlsOptionsConfig};
 
 /// One embedded hub: a small IoT hub with its own listeners and its own database.
 #[derive(Debug, Clone, Deserialize)]
@@ -25,6 +25,9 @@ pub struct EmbeddedHubConfig {
     /// The proxies in front of each listener.
     #[serde(default)]
     pub proxy: ProxyConfig,
+    /// How TLS is spoken.
+    #[serde(default)]
+    pub tls: TlsOptionsConfig,
     /// The key of its policy `iothubowner`.
     pub owner_key: Secret,
 }
@@ -32,7 +35,13 @@ pub struct EmbeddedHubConfig {
 impl EmbeddedHubConfig {
     /// Where it listens.
     pub fn listen(&self) -> ListenConfig {
-        ListenConfig { https: self.https, mqtts: self.mqtts, amqps: self.amqps, proxy: self.proxy.clone() }
+        ListenConfig {
+            https: self.https,
+            mqtts: self.mqtts,
+            amqps: self.amqps,
+            proxy: self.proxy.clone(),
+            tls: self.tls,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use device_api::{FirstReply, Timing};
 use ipnetwork::IpNetwork;
-use net::{Limits, Reserved};
+use net::{Limits, Reserved, tls::ServerOptions};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// Where the endpoints listen. SDKs dial the standard ports and no others.
@@ -19,6 +19,38 @@ pub struct ListenConfig {
     pub amqps: SocketAddr,
     /// The proxies in front of each listener.
     pub proxy: ProxyConfig,
+    /// How TLS is spoken.
+    pub tls: TlsOptionsConfig,
+}
+
+/// How TLS is spoken on an endpoint's listeners.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsOptionsConfig {
+    /// Whether clients may resume sessions by tickets.
+    pub session_tickets: bool,
+    /// The newest version: `1.2` or `1.3`.
+    pub max_version: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3, with 1.2 for older clients.
+    #[default]
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl TlsOptionsConfig {
+    /// As the listeners want it.
+    pub fn options(self) -> ServerOptions {
+        let tls12_only = self.max_version == TlsVersion::Tls12;
+        ServerOptions { session_tickets: self.session_tickets, tls12_only }
+    }
 }
 
 /// Load balancers that name their clients by the PROXY protocol, version 1 or 2. It is required of connections from these
@@ -37,8 +69,8 @@ pub struct ProxyConfig {
 impl Default for ListenConfig {
     fn default() -> Self {
         let on_port = |port| ([0, 0, 0, 0], port).into();
-        let proxy = ProxyConfig::default();
-        ListenConfig { https: on_port(443), mqtts: on_port(8883), amqps: on_port(5671), proxy }
+        let (proxy, tls) = (ProxyConfig::default(), TlsOptionsConfig::default());
+        ListenConfig { https: on_port(443), mqtts: on_port(8883), amqps: on_port(5671), proxy, tls }
     }
 }
 

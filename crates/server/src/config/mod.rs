@@ -20,6 +20,7 @@ pub use latency::{LatencyConfig, LatencySources};
 pub use link::{LinkTarget, LinkedHubConfig, RemoteHubConfig};
 pub use listen::{
     DeviceConfig, LimitsConfig, ListenConfig, MetricsConfig, ProxyConfig, ReservedConfig, TlsIdentityConfig,
+    TlsOptionsConfig, TlsVersion,
 };
 pub use secret::Secret;
 pub use webhook::WebhookConfig;

@@ -1,4 +1,4 @@
-//! The emulator's own CA and server certificates.
+//! The emulator's own CAs and server certificates.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -9,7 +9,7 @@ use anyhow::Context;
 use net::tls::Identity;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
 };
 
 use super::write_private;
@@ -17,51 +17,94 @@ use super::write_private;
 /// Until when the emulator's certificates are valid: longer than anyone keeps a folder.
 const LAST_YEAR: i32 = 2049;
 
-/// The server's identity and who vouches for it.
+/// The server's identities and who vouches for them.
 pub(super) struct Certificates {
     pub(super) identities: Vec<Identity>,
+    /// Both CAs.
     pub(super) ca_file: PathBuf,
 }
 
-/// Reads the CA from the folder, or makes one; issues a server certificate for these addresses unless the folder has it.
+/// What signs a certificate. RSA is for clients that know nothing else, down to their trusted CA.
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Ecdsa,
+    Rsa,
+}
+
+impl Algorithm {
+    fn key(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Algorithm::Ecdsa => KeyPair::generate(),
+            Algorithm::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+        }
+    }
+}
+
+/// A CA, PEM.
+struct Authority {
+    algorithm: Algorithm,
+    certificate: String,
+    key: String,
+}
+
+/// Reads the CAs from the folder, or makes them; issues a server certificate of each for these addresses.
 pub(super) fn load_or_create(dir: &Path, hubs: &[Ipv4Addr]) -> anyhow::Result<Certificates> {
     let ca_file = std::path::absolute(dir.join("ca.pem"))?;
-    let ca_key_file = dir.join("ca.key");
-    if !ca_file.exists() || !ca_key_file.exists() {
-        let (certificate, key) = make_ca()?;
-        write_private(&ca_key_file, key.as_bytes())?;
-        write_private(&ca_file, certificate.as_bytes())?;
+    let ecdsa = Authority::load_or_create(Algorithm::Ecdsa, &ca_file, &dir.join("ca.key"))?;
+    let rsa = Authority::load_or_create(Algorithm::Rsa, &dir.join("ca-rsa.pem"), &dir.join("ca-rsa.key"))?;
+    let both = format!("{}{}", ecdsa.certificate, rsa.certificate);
+    if std::fs::read_to_string(&ca_file).ok().as_ref() != Some(&both) {
+        write_private(&ca_file, both.as_bytes())?;
     }
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
-    let (ca, ca_key) = (read(&ca_file)?, read(&ca_key_file)?);
     // Issued anew at each start: hubs may have been added, and nobody pins an emulator's leaf.
-    let (certificate, key) = make_server(&ca, &ca_key, hubs)?;
-    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes())?;
-    Ok(Certificates { identities: vec![identity], ca_file })
+    let identities = [ecdsa, rsa].into_iter().map(|authority| authority.issue(hubs));
+    Ok(Certificates { identities: identities.collect::<anyhow::Result<_>>()?, ca_file })
 }
 
-fn make_ca() -> anyhow::Result<(String, String)> {
-    let key = KeyPair::generate()?;
-    let mut params = named("Muster emulator CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+impl Authority {
+    /// That in these files; the first certificate, where there are several.
+    fn load_or_create(algorithm: Algorithm, certificate: &Path, key: &Path) -> anyhow::Result<Self> {
+        if !certificate.exists() || !key.exists() {
+            let made = Authority::make(algorithm)?;
+            write_private(key, made.key.as_bytes())?;
+            write_private(certificate, made.certificate.as_bytes())?;
+        }
+        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+        let mut certificate = read(certificate)?;
+        certificate.truncate(certificate.find(END).map_or(certificate.len(), |at| at + END.len()));
+        Ok(Authority { algorithm, certificate, key: read(key)? })
+    }
+
+    fn make(algorithm: Algorithm) -> anyhow::Result<Self> {
+        let key = algorithm.key()?;
+        let mut params = named(match algorithm {
+            Algorithm::Ecdsa => "Muster emulator CA",
+            Algorithm::Rsa => "Muster emulator RSA CA",
+        });
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Authority { algorithm, certificate, key: key.serialize_pem() })
+    }
+
+    /// A certificate of the server, of the CA's own algorithm.
+    fn issue(&self, hubs: &[Ipv4Addr]) -> anyhow::Result<Identity> {
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key)?)?;
+        let key = self.algorithm.key()?;
+        let mut params = named("localhost");
+        params.subject_alt_names =
+            vec![SanType::DnsName("localhost".try_into()?), SanType::IpAddress(super::ADDRESS.into())];
+        params.subject_alt_names.extend(hubs.iter().map(|hub| SanType::IpAddress(IpAddr::V4(*hub))));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let leaf = params.signed_by(&key, &issuer)?;
+        Ok(Identity::from_pem(leaf.pem().as_bytes(), key.serialize_pem().as_bytes())?)
+    }
 }
 
-/// The leaf and its key; the chain ends with the CA, for clients that want it whole.
-fn make_server(ca: &str, ca_key: &str, hubs: &[Ipv4Addr]) -> anyhow::Result<(String, String)> {
-    let issuer = Issuer::from_ca_cert_pem(ca, KeyPair::from_pem(ca_key)?)?;
-    let key = KeyPair::generate()?;
-    let mut params = named("localhost");
-    params.subject_alt_names =
-        vec![SanType::DnsName("localhost".try_into()?), SanType::IpAddress(super::ADDRESS.into())];
-    params.subject_alt_names.extend(hubs.iter().map(|address| SanType::IpAddress(IpAddr::V4(*address))));
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.use_authority_key_identifier_extension = true;
-    let leaf = params.signed_by(&key, &issuer)?;
-    Ok((format!("{}{ca}", leaf.pem()), key.serialize_pem()))
-}
+/// Ends a certificate.
+const END: &str = "-----END CERTIFICATE-----\n";
 
 fn named(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
@@ -70,4 +113,32 @@ fn named(common_name: &str) -> CertificateParams {
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(LAST_YEAR, 12, 31);
     params
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificates(pem: &str) -> usize {
+        pem.matches(END).count()
+    }
+
+    #[test]
+    fn both_cas_are_kept_and_a_folder_with_one_gets_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = load_or_create(dir.path(), &[]).unwrap();
+        let bundle = std::fs::read_to_string(&first.ca_file).unwrap();
+        assert_eq!((first.identities.len(), certificates(&bundle)), (2, 2));
+        load_or_create(dir.path(), &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(&first.ca_file).unwrap(), bundle, "programs may have read it");
+        // As the first version left it.
+        let alone = &bundle[..bundle.find(END).unwrap() + END.len()];
+        std::fs::write(&first.ca_file, alone).unwrap();
+        for name in ["ca-rsa.pem", "ca-rsa.key"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        load_or_create(dir.path(), &[]).unwrap();
+        let upgraded = std::fs::read_to_string(&first.ca_file).unwrap();
+        assert!(upgraded.starts_with(alone) && certificates(&upgraded) == 2);
+    }
 }
