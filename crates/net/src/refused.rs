@@ -140,9 +140,10 @@ impl Refused {
     fn of_incompatible(reason: &PeerIncompatible) -> Refused {
         match reason {
             PeerIncompatible::NoSignatureSchemesInCommon
-            | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired => Refused::NoCommonSignature,
-            PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => Refused::NoCommonSignature,
+            // Only clients of TLS 1.1 and older name no signature algorithms.
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic => Refused::NoCommonVersion,
