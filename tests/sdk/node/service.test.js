@@ -105,7 +105,11 @@ describe('bulk operations', () => {
     assert.equal(again.isSuccessful, false);
     assert.deepEqual(again.errors.map((error) => error.registrationId).sort(), ids.slice(0, 2));
 
-    const disabled = records.map((record) => ({ ...record, provisioningStatus: 'disabled' }));
+    const blind = await bulk('update', records.slice(0, 2));
+    assert.equal(blind.isSuccessful, false);
+    const stored = await Promise.all(ids.map((id) => service.getIndividualEnrollment(id)));
+    const disabled = records.map((record, at) =>
+      ({ ...record, provisioningStatus: 'disabled', etag: stored[at].responseBody.etag }));
     assert.equal((await bulk('update', disabled)).isSuccessful, true);
     assert.equal((await service.getIndividualEnrollment(ids[9])).responseBody.provisioningStatus, 'disabled');
 
