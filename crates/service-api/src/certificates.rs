@@ -32,7 +32,7 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
     let if_match = call.if_match()?;
     let verbs = &api.provisioning;
     let ca = verbs.put_ca_certificate(granted.instance(), &name, &draft, if_match.as_ref()).await?;
-    shown(api, granted, &ca, Code::Hidden).await
+    Ok(reply::warned(shown(api, granted, &ca, Code::Hidden).await?, &verbs.ca_warnings(&ca)))
 }
 
 /// Deletes a CA certificate.

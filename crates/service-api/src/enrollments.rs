@@ -55,7 +55,8 @@ pub(crate) async fn put<R: Resource>(
         return Err(Failure::Argument(format!("{} is {drafted}, but the path says {id}", R::ID_NAME)));
     }
     let enrollment: R = api.provisioning.put_enrollment(granted.instance(), draft, call.if_match()?).await?;
-    Ok(reply::ok(&enrollment.json(Secrets::Shown)))
+    let warnings = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &warnings))
 }
 
 /// Deletes an enrollment.

@@ -12,8 +12,12 @@ use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
 /// Explains what a registration of the described device would come to, without making one.
 pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let device = described(parse_described_device(call.body())?);
-    let explanation = api.provisioning.explain(granted.instance(), &device).await?;
-    Ok(reply::ok(&explanation_json(&explanation)))
+    let (instance, verbs) = (granted.instance(), &api.provisioning);
+    let explanation = verbs.explain(instance, &device).await?;
+    let warnings = verbs.warnings_of_considered(instance, &device.registration_id, &explanation).await?;
+    let mut json = explanation_json(&explanation);
+    json["warnings"] = warnings.into();
+    Ok(reply::ok(&json))
 }
 
 fn described(device: DescribedDevice) -> Described {

@@ -1,8 +1,10 @@
 //! Responses. Header names are in lower case, because some clients compare them byte by byte.
 
+use std::fmt::Display;
+
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use provisioning::ports::{DamagedRecord, Page};
+use provisioning::ports::Page;
 use serde_json::Value;
 use wire::{device::ErrorBody, service::Collection};
 
@@ -19,7 +21,7 @@ const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
 /// What is to be known about an answer and has no place in its body. Not part of the hosted service's API.
 const WARNING: HeaderName = HeaderName::from_static("x-muster-warning");
 
-/// Damaged records that are named in one answer: the header stays below what clients take.
+/// Warnings that are named in one answer: the header stays below what clients take.
 const MAX_NAMED: usize = 10;
 
 /// When to come back if the service is busy, in seconds; the range that every SDK honours is 2 to 5.
@@ -37,16 +39,23 @@ pub(crate) fn deleted() -> Response {
     response
 }
 
-/// Names records that belong into an answer and cannot be read, in a header: bodies stay what clients know.
-pub(crate) fn warned(mut response: Response, damaged: &[DamagedRecord]) -> Response {
-    if damaged.is_empty() {
+/// Says in a header what has no place in the body, which stays what clients know: records that belong into the answer and
+/// cannot be read, or what is wrong with what was entered.
+pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Response {
+    if warnings.is_empty() {
         return response;
     }
-    let named = damaged.iter().take(MAX_NAMED).map(ToString::to_string);
+    let named = warnings.iter().take(MAX_NAMED).map(ToString::to_string);
     let mut text = named.collect::<Vec<_>>().join("; ");
-    if damaged.len() > MAX_NAMED {
-        text.push_str(&format!("; and {} more", damaged.len() - MAX_NAMED));
+    if warnings.len() > MAX_NAMED {
+        text.push_str(&format!("; and {} more", warnings.len() - MAX_NAMED));
     }
+    // A header holds ASCII alone.
+    let ascii = |letter: char| match letter {
+        ' '..='~' => letter.to_string(),
+        other => other.escape_unicode().to_string(),
+    };
+    let text: String = text.chars().map(ascii).collect();
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().insert(WARNING, value);
     }

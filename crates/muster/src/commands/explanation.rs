@@ -15,6 +15,10 @@ pub fn text(explanation: &Value) -> String {
     if !unfit.is_empty() {
         section(&mut lines, "unfit", unfit, "");
     }
+    let warnings = texts(&explanation["warnings"]);
+    if !warnings.is_empty() {
+        section(&mut lines, "warnings", warnings, "");
+    }
     section(&mut lines, "outcome", vec![outcome(explanation)], "");
     lines.join("\n")
 }

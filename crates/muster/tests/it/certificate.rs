@@ -143,6 +143,27 @@ async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
     world.stop().await;
 }
 
+/// It is stored, as at the hosted service; the command says beside its output what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_let_no_device_in_is_warned_of() {
+    let world = World::start().await;
+    let leaf = Identity::self_signed(&Profile::device("dev-1"));
+    let pem = world.write("leaf.pem", &leaf.pem());
+    let uploaded = certificate(&world, &["upload", "plant", &pem]).await;
+    assert_eq!((uploaded.code, &uploaded.json()["name"]), (0, &json!("plant")));
+    assert!(uploaded.stderr.contains("warning: ") && uploaded.stderr.contains("is no CA"), "{uploaded:?}");
+    let named = ["dev-2", "--certificate", &pem];
+    let created = world.muster(&["enrollment", "create"], &named).await;
+    assert!(created.code == 0 && created.stderr.contains("not the registration ID"), "{created:?}");
+    let explained =
+        world.muster(&["attest", "explain"], &["--registration-id", "dev-2", "--cert", &pem]).await;
+    let warned = "warnings    the individual enrollment: this lets no device in as it is: ";
+    assert!(explained.stdout.contains(warned), "{explained:?}");
+    let root = world.write("root.pem", &Authority::root("Root").identity().pem());
+    assert_eq!(certificate(&world, &["upload", "root", &root]).await.stderr, "");
+    world.stop().await;
+}
+
 /// Nothing listens there. The emulator looks after lists when it starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_cannot_be_fetched_is_told_of() {

@@ -8,7 +8,10 @@ use model::{
     IndividualEnrollment, Record, RegistrationId,
 };
 
-use super::merge::{self, Stamp};
+use super::{
+    merge::{self, Stamp},
+    warnings::Entered,
+};
 use crate::{
     Error, RecordKind,
     ports::{Change, Page, PageRequest, Store, StoreError},
@@ -43,6 +46,9 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
 
     /// Whether both prove their devices by the same kind of mechanism.
     fn attests_like(&self, other: &Self) -> bool;
+
+    /// The certificates that it holds or names.
+    fn entered(&self) -> Entered<'_>;
 
     /// The change that writes it.
     fn put(self) -> Change;
@@ -82,6 +88,10 @@ impl Enrollment for IndividualEnrollment {
 
     fn attests_like(&self, other: &Self) -> bool {
         std::mem::discriminant(&self.attestation) == std::mem::discriminant(&other.attestation)
+    }
+
+    fn entered(&self) -> Entered<'_> {
+        self.into()
     }
 
     fn put(self) -> Change {
@@ -130,6 +140,10 @@ impl Enrollment for EnrollmentGroup {
 
     fn attests_like(&self, other: &Self) -> bool {
         std::mem::discriminant(&self.attestation) == std::mem::discriminant(&other.attestation)
+    }
+
+    fn entered(&self) -> Entered<'_> {
+        self.into()
     }
 
     fn put(self) -> Change {

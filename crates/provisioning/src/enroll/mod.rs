@@ -10,11 +10,13 @@ mod kind;
 mod merge;
 mod read;
 mod settings;
+mod warnings;
 
 pub use bulk::MAX_BULK_ITEMS;
 pub use instance::MAX_USAGE_DAYS;
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
+pub use warnings::Entered;
 
 #[cfg(test)]
 pub(crate) mod samples;

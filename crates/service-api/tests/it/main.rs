@@ -16,4 +16,5 @@ mod registrations;
 mod revocation;
 mod transport;
 mod usage;
+mod warnings;
 mod world;

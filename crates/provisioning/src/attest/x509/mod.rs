@@ -5,6 +5,7 @@
 //! to what is trusted in `path`, and whether a block or a revocation refuses it in `refusals`. What an instance knows of CAs
 //! comes in through `known`.
 
+mod entry;
 mod graph;
 pub(super) mod groups;
 pub(super) mod known;
@@ -17,6 +18,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use entry::{faults_of_ca, faults_of_leaf};
 pub use known::CaRules;
 pub use revocation::ListGap;
 pub(crate) use revocation::may_sign_lists;

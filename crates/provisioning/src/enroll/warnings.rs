@@ -1,0 +1,135 @@
+//! Warnings about certificates that are entered and can let no device in. They are stored all the same, as at the hosted
+//! service: an operator may enter them ahead of time, or for their dates alone.
+
+use std::fmt::Display;
+
+use model::{
+    Authorities, CaCertificate, CaReference, Certificate, EnrollmentGroup, EnrollmentRef, Explanation,
+    GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
+    Instance, Pair, PeerText, RegistrationId, Timestamp,
+};
+
+use super::Enrollment;
+use crate::{
+    Error, Provisioning,
+    attest::x509::{CertificateRefusal, faults_of_ca, faults_of_leaf},
+};
+
+/// The certificates of an enrollment, by what they are for.
+#[derive(Debug, Clone, Copy)]
+pub enum Entered<'a> {
+    /// None.
+    Nothing,
+    /// Those of one device.
+    Leaves(&'a RegistrationId, &'a Pair<Certificate>),
+    /// Those of CAs that devices' certificates lead to.
+    Signing(&'a Pair<Certificate>),
+    /// The names of such CAs.
+    References(&'a Pair<CaReference>),
+}
+
+impl<'a> From<&'a IndividualEnrollment> for Entered<'a> {
+    fn from(enrollment: &'a IndividualEnrollment) -> Self {
+        match &enrollment.attestation {
+            IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
+                Entered::Leaves(&enrollment.registration_id, leaves)
+            }
+            IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
+                Entered::References(names)
+            }
+            _ => Entered::Nothing,
+        }
+    }
+}
+
+impl<'a> From<&'a EnrollmentGroup> for Entered<'a> {
+    fn from(group: &'a EnrollmentGroup) -> Self {
+        match &group.attestation {
+            GroupAttestation::X509(GroupCertificates::Signing(cas)) => Entered::Signing(cas),
+            GroupAttestation::X509(GroupCertificates::CaReferences(names)) => Entered::References(names),
+            GroupAttestation::SymmetricKey(_) => Entered::Nothing,
+        }
+    }
+}
+
+impl Entered<'_> {
+    /// Returns what keeps each of these certificates from letting a device in.
+    fn faults(&self, known: &Authorities, now: Timestamp) -> Vec<CertificateRefusal> {
+        match self {
+            Entered::Nothing => Vec::new(),
+            Entered::Leaves(id, leaves) => {
+                leaves.iter().flat_map(|leaf| faults_of_leaf(leaf, id, now)).collect()
+            }
+            Entered::Signing(cas) => cas.iter().flat_map(|ca| faults_of_ca(ca, now)).collect(),
+            Entered::References(names) => names.iter().flat_map(|name| named(name, known, now)).collect(),
+        }
+    }
+}
+
+fn named(name: &CaReference, known: &Authorities, now: Timestamp) -> Vec<CertificateRefusal> {
+    let Some(ca) = known.certificate(name) else {
+        return vec![CertificateRefusal::GoneReference(name.clone())];
+    };
+    let unverified = (!ca.is_verified).then(|| CertificateRefusal::UnverifiedReference(name.clone()));
+    unverified.into_iter().chain(faults_of_ca(&ca.certificate, now)).collect()
+}
+
+impl Provisioning {
+    /// Returns why certificates of this enrollment let no device in as they are; nothing when all of them may.
+    pub async fn enrollment_warnings<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        enrollment: &E,
+    ) -> Result<Vec<String>, Error> {
+        let known = self.authorities(instance).await?;
+        let faults = enrollment.entered().faults(&known, self.clock.now());
+        Ok(faults.iter().map(warning).collect())
+    }
+
+    /// Returns why this CA certificate lets no device in as it is.
+    pub fn ca_warnings(&self, ca: &CaCertificate) -> Vec<String> {
+        faults_of_ca(&ca.certificate, self.clock.now()).iter().map(warning).collect()
+    }
+
+    /// Returns the warnings about every enrollment that an explanation considers, each with the enrollment that it is about.
+    pub async fn warnings_of_considered(
+        &self,
+        instance: &Instance,
+        registration_id: &RegistrationId,
+        explanation: &Explanation,
+    ) -> Result<Vec<String>, Error> {
+        let (scope, mut warnings) = (&instance.id_scope, Vec::new());
+        for considered in &explanation.considered {
+            let (holder, found) = match &considered.enrollment {
+                EnrollmentRef::Individual => {
+                    let enrollment = self.store.individual(scope, registration_id).await?;
+                    (
+                        "the individual enrollment".to_owned(),
+                        match &enrollment {
+                            Some(enrollment) => self.enrollment_warnings(instance, enrollment).await?,
+                            None => Vec::new(),
+                        },
+                    )
+                }
+                EnrollmentRef::Group(id) => {
+                    let group = self.store.group(scope, id).await?;
+                    (
+                        format!("the group {id}"),
+                        match &group {
+                            Some(group) => self.enrollment_warnings(instance, group.as_ref()).await?,
+                            None => Vec::new(),
+                        },
+                    )
+                }
+            };
+            warnings.extend(found.iter().map(|warning| format!("{holder}: {warning}")));
+        }
+        Ok(warnings)
+    }
+}
+
+/// One line of bounded length: a subject is an operator's, and may have come from anywhere.
+fn warning(fault: &impl Display) -> String {
+    let text = format!("this lets no device in as it is: {fault}");
+    PeerText::new(text, PeerText::MAX_BYTES).into_string()
+}
