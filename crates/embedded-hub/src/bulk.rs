@@ -27,13 +27,23 @@ pub struct BulkRefusal {
 }
 
 impl Hub {
-    /// Does the request's entries one by one, in order.
-    pub async fn bulk(&self, devices: Vec<BulkDevice>) -> Result<Vec<BulkRefusal>, HubFailure> {
+    /// Does the request's entries one by one, in order. One that cannot be read is refused like any other.
+    pub async fn bulk(
+        &self,
+        devices: Vec<Result<BulkDevice, BulkRefusal>>,
+    ) -> Result<Vec<BulkRefusal>, HubFailure> {
         if devices.len() > MAX_BULK_DEVICES {
             return Err(HubFailure::Invalid(format!("more than {MAX_BULK_DEVICES} devices in one request")));
         }
         let mut refusals = Vec::new();
         for device in devices {
+            let device = match device {
+                Ok(device) => device,
+                Err(unreadable) => {
+                    refusals.push(unreadable);
+                    continue;
+                }
+            };
             let device_id = device.id.clone();
             let hub = self.clone();
             match self.carry_out(async move { hub.bulk_one(device).await }).await {

@@ -29,6 +29,7 @@ mod failure;
 mod https;
 mod hub;
 mod identity;
+mod keys;
 mod line;
 mod messages;
 mod methods;

@@ -6,7 +6,7 @@ use wire::hub::{Device, IfMatch, Status};
 use crate::{
     failure::{HubFailure, NO_ETAG, OTHER_ETAG},
     hub::{Hub, new_key},
-    identity::Identity,
+    identity::{Identity, edge_device_of},
     line::Parting,
     storage::{Rows, StoredDevice},
     twin::Twin,
@@ -102,6 +102,9 @@ pub(crate) fn put(
             let identity = rows.identity(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
             check_etag(&identity, if_match)?;
             let replaced = identity.replaced(id, device, new_key, now)?;
+            if replaced.parent_scopes != identity.parent_scopes {
+                check_parents(rows, &replaced)?;
+            }
             rows.put_identity(id, &replaced)?;
             barred(&identity, &replaced)
         }
@@ -131,8 +134,22 @@ pub(crate) fn delete(rows: &Rows, id: &DeviceId, if_match: &IfMatch) -> Result<(
 
 fn create(rows: &Rows, id: &DeviceId, device: &Device, now: Timestamp) -> Result<(), HubFailure> {
     let identity = Identity::created(id, device, new_key, now)?;
+    check_parents(rows, &identity)?;
     let sealed = rows.seal_device(id, &identity, &Twin::new(now))?;
     if rows.insert(&sealed)? { Ok(()) } else { Err(HubFailure::Exists(id.to_string())) }
+}
+
+/// Refuses a device below an edge device that the hub does not have: it could never reach the hub through it.
+fn check_parents(rows: &Rows, identity: &Identity) -> Result<(), HubFailure> {
+    for scope in identity.parents() {
+        let parent = edge_device_of(scope).map(|id| rows.identity(&id)).transpose()?.flatten();
+        if parent.and_then(|parent| parent.device_scope.filter(|_| parent.iot_edge)).as_deref() != Some(scope)
+        {
+            let text = format!("InvalidDeviceScope: no edge device of this hub has the scope '{scope}'");
+            return Err(HubFailure::Invalid(text));
+        }
+    }
+    Ok(())
 }
 
 fn check_etag(identity: &Identity, if_match: &IfMatch) -> Result<(), HubFailure> {

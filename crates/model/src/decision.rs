@@ -163,6 +163,8 @@ pub enum Because {
     NearEnough,
     /// The enrollment names this one hub.
     Named,
+    /// The enrollment names none, and no other hub is linked.
+    OnlyHub,
     /// The webhook says so.
     Webhook,
     /// The device is there, and its enrollment lets it stay.

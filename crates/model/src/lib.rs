@@ -39,6 +39,8 @@ mod time;
 mod tpm;
 mod tries;
 mod twin;
+mod twin_integers;
+pub mod twin_rules;
 mod usage;
 mod webhook;
 
@@ -96,5 +98,6 @@ pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use tries::Tries;
 pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
+pub use twin_integers::check_integers;
 pub use usage::{OperationKind, UsageRow};
 pub use webhook::{Place, Presented, WebhookAnswer, WebhookRequest};

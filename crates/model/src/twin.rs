@@ -5,6 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::twin_rules::{self, TwinRefusal};
+
 /// A JSON object of an enrollment's or a twin's author: kept and returned exactly as it was given. Clones share it,
 /// because every order for a device of an enrollment carries its initial twin.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -44,6 +46,31 @@ pub struct InitialTwin {
     /// Desired properties, read by the device. `None` when the author left them out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<TwinCollection>,
+}
+
+impl InitialTwin {
+    /// The initial twin with these parts, if a hub would take it. What an export of a twin leaves behind (`$metadata`,
+    /// `$version`) is removed, as the hosted service's own tools need it.
+    pub fn checked(
+        tags: Option<Map<String, Value>>,
+        desired: Option<Map<String, Value>>,
+    ) -> Result<InitialTwin, TwinRefusal> {
+        let part = |name, part: Option<Map<String, Value>>, most| {
+            let part = part.map(without_annotations).map(twin_rules::checked).transpose()?;
+            part.iter().try_for_each(|part| twin_rules::check_size(name, part, most))?;
+            Ok(part.map(TwinCollection::from))
+        };
+        Ok(InitialTwin {
+            tags: part("tags", tags, twin_rules::TAG_BYTES)?,
+            desired: part("desired", desired, twin_rules::DESIRED_BYTES)?,
+        })
+    }
+}
+
+fn without_annotations(mut part: Map<String, Value>) -> Map<String, Value> {
+    part.shift_remove("$metadata");
+    part.shift_remove("$version");
+    part
 }
 
 /// What a device takes along from one hub to another.

@@ -28,6 +28,9 @@ pub struct Thumbprint(Box<str>);
 /// Why credentials are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialRefusal {
+    /// Type `certificateAuthority`.
+    #[error("this hub does not know CAs: a device with a certificate needs its thumbprint (selfSigned)")]
+    Authority,
     /// Type `none`.
     #[error("DeviceAuthenticationTypeIsMissing: a device needs an authentication type other than none")]
     NoType,

@@ -83,6 +83,10 @@ impl Identity {
         now: Timestamp,
     ) -> Result<Identity, IdentityRefusal> {
         let credentials = Credentials::from_wire(device.authentication.as_ref(), make_key)?;
+        if credentials == Credentials::Authority {
+            // It could never connect; one that was taken in earlier stays as it is.
+            return Err(CredentialRefusal::Authority.into());
+        }
         let mut identity = Identity::new(credentials, is_edge(device), id, now);
         identity.status = device.status.unwrap_or_default();
         identity.status_reason = reason(device)?;
@@ -100,6 +104,9 @@ impl Identity {
         now: Timestamp,
     ) -> Result<Identity, IdentityRefusal> {
         let credentials = Credentials::from_wire(device.authentication.as_ref(), make_key)?;
+        if credentials == Credentials::Authority && self.credentials != credentials {
+            return Err(CredentialRefusal::Authority.into());
+        }
         let mut identity = self.refreshed(credentials, is_edge(device), id);
         identity.status = device.status.unwrap_or_default();
         identity.status_reason = reason(device)?;
@@ -145,6 +152,11 @@ impl Identity {
         Ok(())
     }
 
+    /// The scopes of edge devices that it names as its parents.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        self.parent_scopes.iter().map(String::as_str)
+    }
+
     /// What the device can do, in the wire's words.
     pub fn capabilities(&self) -> Capabilities {
         Capabilities { iot_edge: self.iot_edge }
@@ -163,8 +175,18 @@ fn reason(device: &Device) -> Result<Option<String>, IdentityRefusal> {
 }
 
 fn edge_scope(id: &DeviceId, generation: i64) -> String {
-    format!("ms-azure-iot-edge://{id}-{generation}")
+    format!("{EDGE_SCOPE}{id}-{generation}")
 }
+
+/// The edge device whose scope this is, if it is one that a hub makes.
+pub fn edge_device_of(scope: &str) -> Option<DeviceId> {
+    let (id, generation) = scope.strip_prefix(EDGE_SCOPE)?.rsplit_once('-')?;
+    generation.parse::<i64>().ok()?;
+    DeviceId::parse(id).ok()
+}
+
+/// What the scope of an edge device begins with.
+const EDGE_SCOPE: &str = "ms-azure-iot-edge://";
 
 /// The longest statusReason (IoT Hub identity registry documentation).
 const REASON_CHARS: usize = 128;

@@ -54,7 +54,20 @@ impl Whole {
         let objects: Vec<Map<String, Value>> = read(serde_json::from_slice(without_bom(&self.0)))?;
         objects.into_iter().map(|object| read(serde_json::from_value(Value::Object(object)))).collect()
     }
+
+    /// The body as a JSON array whose items are read one by one: an object of this shape each, or what is wrong with it.
+    pub fn items<T: DeserializeOwned>(&self) -> Result<Vec<Result<T, Unreadable>>, HubFailure> {
+        let items: Vec<Value> = read(serde_json::from_slice(&self.0))?;
+        let item = |item: Value| match item {
+            Value::Object(_) => read(serde_json::from_value(item.clone())).map_err(|failure| (item, failure)),
+            other => Err((other, HubFailure::Invalid("an item is not a JSON object".to_owned()))),
+        };
+        Ok(items.into_iter().map(item).collect())
+    }
 }
+
+/// An item of an array that cannot be read, and why.
+pub type Unreadable = (Value, HubFailure);
 
 fn read<T>(outcome: serde_json::Result<T>) -> Result<T, HubFailure> {
     outcome.map_err(|error| HubFailure::Invalid(format!("the body is not as it must be: {error}")))

@@ -2,14 +2,16 @@
 
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
-use serde_json::json;
-use wire::hub::{BulkDevice, BulkDeviceError, BulkResult, Device, ErrorCode};
+use serde_json::{Value, json};
+use wire::hub::{
+    BulkDevice, BulkDeviceError, BulkResult, Device, ErrorCode, RegenerateKeys, RegeneratedKeys,
+};
 
-use crate::{failure::HubFailure, hub::Hub, twin::check_integers};
+use crate::{bulk::BulkRefusal, failure::HubFailure, hub::Hub, keys::Regenerated, twin::check_integers};
 
 use super::{
     answer::{answer, if_match, json, nothing, versioned},
-    body::Whole,
+    body::{Unreadable, Whole},
     named::Named,
 };
 
@@ -31,17 +33,38 @@ pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
 pub async fn bulk(State(hub): State<Hub>, body: Whole) -> Response {
     let outcome = async {
         check_integers(&body.0)?;
-        hub.bulk(body.objects::<BulkDevice>()?).await
+        let unreadable = |(item, failure): Unreadable| BulkRefusal {
+            device_id: item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            failure,
+        };
+        let items = body.items::<BulkDevice>()?.into_iter();
+        hub.bulk(items.map(|item| item.map_err(unreadable)).collect()).await
     };
-    let refusals = outcome.await.map(|refusals| {
-        let errors = refusals.into_iter().map(|refusal| BulkDeviceError {
-            error_code: refusal.failure.code().name(),
-            error_status: refusal.failure.told(),
-            device_id: refusal.device_id,
-        });
-        errors.collect::<Vec<_>>()
-    });
+    let refusals = outcome.await.map(|refusals| refusals.into_iter().map(bulk_error).collect());
     answer(&hub, refusals.map(bulk_answer))
+}
+
+/// `POST /devices/keys/regenerate`
+pub async fn regenerate_keys(State(hub): State<Hub>, body: Whole) -> Response {
+    let outcome = async {
+        let RegenerateKeys { policy_key, devices } = body.object()?;
+        if devices.iter().any(|device| device.module_id.as_ref().is_some_and(|id| !id.is_empty())) {
+            return Err(HubFailure::Invalid("modules are not supported".to_owned()));
+        }
+        let devices = devices.into_iter().map(|device| device.id).collect();
+        let Regenerated { rotated, refusals } = hub.regenerate_keys(policy_key, devices).await?;
+        let errors = refusals.into_iter().map(|refusal| bulk_error(refusal).into()).collect();
+        Ok(RegeneratedKeys { policy_key, rotated_keys: rotated, errors })
+    };
+    answer(&hub, outcome.await.map(|regenerated| json(StatusCode::OK, &regenerated)))
+}
+
+fn bulk_error(refusal: BulkRefusal) -> BulkDeviceError {
+    BulkDeviceError {
+        error_code: refusal.failure.code().name(),
+        error_status: refusal.failure.told(),
+        device_id: refusal.device_id,
+    }
 }
 
 /// `GET /devices/{id}`

@@ -1,4 +1,4 @@
-//! `POST /devices/query`: `SELECT * FROM devices` and `SELECT COUNT() AS n FROM devices`, with simple
+//! `POST /devices/query`: `SELECT * FROM devices`, projections, and `SELECT COUNT() AS n FROM devices`, with simple
 //! conditions. Rows are looked at one by one in the order of their names, a bounded number per request.
 
 use axum::{
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use model::DeviceId;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wire::hub::{Condition, Query, Selection};
+use wire::hub::{Condition, Member, Query, Selection};
 
 use crate::{failure::HubFailure, hub::Hub, view};
 
@@ -53,19 +53,26 @@ pub async fn device_query(state: State<Hub>, Named(id): Named, headers: HeaderMa
     let outcome = async {
         let asked: Asked = body.object()?;
         let query = Query::parse(&asked.query).map_err(|error| HubFailure::Invalid(error.to_string()))?;
-        match query.selection {
-            Selection::All => {
-                let after = continuation(&headers)?;
-                let page = match query.device_id() {
-                    Some(id) => Page { twins: named(&hub, id, &query.conditions)?, next: None },
-                    None => find(&hub, &query.conditions, after, page_size(&headers)).await?,
-                };
-                Ok(twins(page))
+        match &query.selection {
+            Selection::All => Ok(twins(rows(&hub, &query, &headers).await?, "Twin")),
+            Selection::Members(members) => {
+                let mut page = rows(&hub, &query, &headers).await?;
+                page.twins.iter_mut().for_each(|twin| *twin = Member::row(members, twin));
+                Ok(twins(page, "Raw"))
             }
-            Selection::Count(name) => Ok(number(&name, count(&hub, &query.conditions).await?)),
+            Selection::Count(name) => Ok(number(name, count(&hub, &query.conditions).await?)),
         }
     };
     answer(&hub, outcome.await)
+}
+
+/// The page of twins that a request asks for.
+async fn rows(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Page, HubFailure> {
+    let after = continuation(headers)?;
+    match query.device_id() {
+        Some(id) => Ok(Page { twins: named(hub, id, &query.conditions)?, next: None }),
+        None => find(hub, &query.conditions, after, page_size(headers)).await,
+    }
 }
 
 /// The device of this name if it passes: it need not be looked for.
@@ -151,9 +158,9 @@ fn continuation(headers: &HeaderMap) -> Result<String, HubFailure> {
     decoded.ok_or_else(|| HubFailure::Invalid("the continuation is not one of this hub".to_owned()))
 }
 
-fn twins(page: Page) -> Response {
+fn twins(page: Page, item_type: &'static str) -> Response {
     let mut response = json(StatusCode::OK, &page.twins);
-    response.headers_mut().insert(ITEM_TYPE, HeaderValue::from_static("Twin"));
+    response.headers_mut().insert(ITEM_TYPE, HeaderValue::from_static(item_type));
     if let Some(next) = page.next
         && let Ok(token) = HeaderValue::from_str(&URL_SAFE_NO_PAD.encode(next))
     {

@@ -66,6 +66,7 @@ pub fn table() -> Vec<Route> {
         Route::new(M::POST, "/devices", WRITE, devices::bulk),
         Route::new(M::GET, "/devices/", READ, devices::list),
         Route::new(M::POST, "/devices/", WRITE, devices::bulk),
+        Route::new(M::POST, "/devices/keys/regenerate", WRITE, devices::regenerate_keys),
         Route::new(M::GET, "/devices/{id}", READ, devices::read),
         Route::new(M::PUT, "/devices/{id}", WRITE, devices::put),
         Route::new(M::DELETE, "/devices/{id}", WRITE, devices::delete),

@@ -3,8 +3,6 @@
 //! No IO and no clock: every function takes the old value and the time, and returns the new value or
 //! the reason why not. A twin that exists is within the limits.
 
-mod integers;
-mod limits;
 mod merge;
 mod section;
 
@@ -13,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wire::hub::{Part, TwinChange};
 
-pub(crate) use integers::check_integers;
-pub use limits::TwinRefusal;
+pub(crate) use model::check_integers;
+pub use model::twin_rules::TwinRefusal;
 pub use section::{Section, Shown};
 
-use limits::{DESIRED_BYTES, REPORTED_BYTES, TAG_BYTES};
+use model::twin_rules::{self as limits, DESIRED_BYTES, REPORTED_BYTES, TAG_BYTES};
 
 /// Everything the hub keeps of a device's twin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

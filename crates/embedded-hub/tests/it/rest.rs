@@ -16,6 +16,7 @@ fn allowed(method: &Method, path: &str) -> [bool; 4] {
             [false, true, false, false]
         }
         ("POST", "/devices/{id}") => either,
+        ("POST", "/devices/keys/regenerate") => [false, true, false, false],
         ("DELETE", "/devices/{id}/commands") | ("POST", "/messages/devicebound") => service,
         ("GET" | "PATCH" | "PUT", "/twins/{id}") | ("POST", "/twins/{id}/methods") => service,
         ("GET", "/statistics/devices" | "/statistics/service") => either,
@@ -283,7 +284,103 @@ async fn bulk_requests_do_each_entry_by_itself() {
     assert_eq!((counts.devices, counts.disabled), (2, 0));
     let many = json!(vec![json!({"id": "z"}); 101]);
     assert_eq!(bulk(many).await.verdict(), (400, "ArgumentInvalid"));
-    assert_eq!(bulk(json!([{"id": "z", "importMode": "destroy"}])).await.verdict(), (400, "ArgumentInvalid"));
+    // What cannot be read fails alone.
+    let reply = bulk(
+        json!([{"id": "z", "importMode": "destroy"}, 5, {"id": "y", "importMode": "create"}, {"id": 1}]),
+    )
+    .await;
+    assert_eq!(reply.status, 400);
+    let errors: Vec<_> = reply.body["errors"].as_array().unwrap().iter().map(|e| &e["deviceId"]).collect();
+    assert_eq!(json!(errors), json!(["z", "", ""]));
+    assert_eq!(world.ask("GET /devices/y", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn keys_of_many_devices_are_made_anew() {
+    let world = World::new();
+    for id in ["a", "b"] {
+        world.device(id).await;
+    }
+    let thumbprint = "0".repeat(64);
+    let certificate = json!({"deviceId": "c", "authentication": {"type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": thumbprint}}});
+    world.ask("PUT /devices/c", &certificate.to_string()).await;
+    let mut connected = crate::device::Device::connect(&world, "a").await;
+    let keys = async |id: &str| {
+        world.ask(&format!("GET /devices/{id}"), "").await.body["authentication"]["symmetricKey"].clone()
+    };
+    let ask = async |body: Value| world.ask("POST /devices/keys/regenerate", &body.to_string()).await;
+    let old = keys("a").await;
+    let devices = json!([{"id": "a"}, {"id": "c"}, {"id": "nobody"}, {"id": "b"}]);
+    let reply = ask(json!({"policyKey": "primaryKey", "devices": devices})).await;
+    assert_eq!((reply.status.as_u16(), &reply.body["policyKey"]), (200, &json!("primaryKey")));
+    let rotated = reply.body["rotatedKeys"].as_array().unwrap();
+    assert_eq!((&rotated[0]["id"], &rotated[1]["id"], rotated.len()), (&json!("a"), &json!("b"), 2));
+    let new = keys("a").await;
+    assert_eq!(
+        (&rotated[0]["primaryKey"], &rotated[0]["secondaryKey"]),
+        (&new["primaryKey"], &old["secondaryKey"])
+    );
+    assert_ne!(new["primaryKey"], old["primaryKey"]);
+    let errors: Vec<_> =
+        reply.body["errors"].as_array().unwrap().iter().map(|e| (&e["id"], &e["errorCode"])).collect();
+    assert_eq!(json!(errors), json!([["c", "ArgumentInvalid"], ["nobody", "DeviceNotFound"]]));
+    assert!(connected.is_closed().await, "it came in by the old key");
+    ask(json!({"policyKey": "both", "devices": [{"id": "a"}]})).await;
+    let newest = keys("a").await;
+    assert!(newest["primaryKey"] != new["primaryKey"] && newest["secondaryKey"] != old["secondaryKey"]);
+    let module = json!({"policyKey": "secondaryKey", "devices": [{"id": "a", "moduleId": "m"}]});
+    assert_eq!(ask(module).await.verdict(), (400, "ArgumentInvalid"));
+    // A device may be called `keys`.
+    world.device("keys").await;
+    assert_eq!(world.ask("GET /devices/keys", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn projections_return_what_was_asked_for() {
+    let world = World::new();
+    world.device("a").await;
+    world.ask("PATCH /twins/a", r#"{"tags":{"site":{"hall":1}}}"#).await;
+    let query =
+        json!({"query": "SELECT deviceId, tags.site.hall AS hall, properties.desired.none FROM devices"});
+    let reply = world.ask("POST /devices/query", &query.to_string()).await;
+    assert_eq!(reply.body, json!([{"deviceId": "a", "hall": 1}]));
+    assert_eq!(reply.header("x-ms-item-type"), Some("Raw"));
+}
+
+#[tokio::test]
+async fn devices_that_could_never_connect_are_refused() {
+    let world = World::new();
+    let put = async |body: Value| {
+        let path = format!("PUT /devices/{}", body["deviceId"].as_str().unwrap());
+        world.ask(&path, &body.to_string()).await
+    };
+    let edge = put(json!({"deviceId": "edge", "capabilities": {"iotEdge": true}})).await;
+    let scope = edge.body["deviceScope"].clone();
+    let plain = put(json!({"deviceId": "plain"})).await;
+    assert_eq!((edge.status, plain.status), (200.try_into().unwrap(), 200.try_into().unwrap()));
+    assert_eq!(put(json!({"deviceId": "child", "deviceScope": scope})).await.status, 200);
+    let below = json!({"deviceId": "edge-2", "capabilities": {"iotEdge": true}, "parentScopes": [scope]});
+    assert_eq!(put(below).await.status, 200);
+    let generation = plain.body["generationId"].as_str().unwrap();
+    for none in [
+        "parent",
+        "ms-azure-iot-edge://nobody-1",
+        &format!("ms-azure-iot-edge://plain-{generation}"),
+        "ms-azure-iot-edge://edge-1",
+    ] {
+        let child = put(json!({"deviceId": "x", "deviceScope": none})).await;
+        assert_eq!(child.verdict(), (400, "ArgumentInvalid"), "{none}");
+        let edge =
+            put(json!({"deviceId": "x", "capabilities": {"iotEdge": true}, "parentScopes": [none]})).await;
+        assert_eq!(edge.verdict(), (400, "ArgumentInvalid"), "{none}");
+    }
+    let by_authority =
+        put(json!({"deviceId": "x", "authentication": {"type": "certificateAuthority"}})).await;
+    assert_eq!(by_authority.verdict(), (400, "ArgumentInvalid"));
+    // A child whose parent is gone can still be changed.
+    world.ask_with("DELETE /devices/edge", "", &[("if-match", "*")]).await;
+    let disabled = json!({"deviceId": "child", "deviceScope": scope, "status": "disabled"}).to_string();
+    assert_eq!(world.ask_with("PUT /devices/child", &disabled, &[("if-match", "*")]).await.status, 200);
 }
 
 #[tokio::test]

@@ -326,7 +326,9 @@ async fn a_device_is_found_as_it_is_now() {
         let mut device: Device = world.hub.device(&id).unwrap().unwrap();
         device.status = Some(wire::hub::Status::Disabled);
         device.status_reason = Some("lost".to_owned());
-        device.authentication = serde_json::from_value(json!({"type": "certificateAuthority"})).unwrap();
+        let thumbprint = json!({"primaryThumbprint": "0".repeat(40)});
+        let by_sha1 = json!({"type": "selfSigned", "x509Thumbprint": thumbprint});
+        device.authentication = serde_json::from_value(by_sha1).unwrap();
         world.hub.put_device(&id, device, IfMatch::Any).await.unwrap();
         let second = found(world, ODD_ID).await.unwrap();
         assert_ne!(second.version, first.version);

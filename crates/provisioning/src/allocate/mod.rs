@@ -54,8 +54,10 @@ pub enum Unallocatable {
     /// The enrollment's hubs are not among the linked ones that take new devices.
     #[error("none of the enrollment's hubs is linked to the service and takes new devices: {0}")]
     NoneLinked(String),
-    /// The static policy needs one hub.
-    #[error("the static allocation policy needs an enrollment that names exactly one hub")]
+    /// The static policy needs one hub: the one that the enrollment names, or the only one that is linked.
+    #[error(
+        "the static allocation policy needs an enrollment that names exactly one hub where several are linked"
+    )]
     NotOneHub,
     /// The custom policy needs a webhook, which only an enrollment can name.
     #[error("the custom allocation policy needs an enrollment with a customAllocationDefinition")]
@@ -135,10 +137,12 @@ fn choice(
             hub.map(|hub| (hub, Because::Hash))
         }
         AllocationPolicy::GeoLatency => latency::choose(&field.eligible, registration_id, situation),
-        AllocationPolicy::Static if wanted(settings).len() != 1 => {
-            return Choice::None(Unallocatable::NotOneHub);
-        }
-        AllocationPolicy::Static => field.eligible.first().map(|hub| (*hub, Because::Named)),
+        AllocationPolicy::Static => match (wanted(settings).len(), field.considered.len()) {
+            (1, _) => field.eligible.first().map(|hub| (*hub, Because::Named)),
+            // A recording of the hosted service shows an enrollment that names no hub assigned.
+            (0, 1) => field.eligible.first().map(|hub| (*hub, Because::OnlyHub)),
+            _ => return Choice::None(Unallocatable::NotOneHub),
+        },
         AllocationPolicy::Custom => return ask(field, settings),
     };
     match hub {

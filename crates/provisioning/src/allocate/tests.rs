@@ -95,7 +95,10 @@ fn precedence_and_failures() {
 fn the_enrollments_policy_beats_the_instances() {
     let mut linked = instance(vec![hub("a.hub", 1)]);
     linked.allocation_policy = AllocationPolicy::Static;
+    assert_eq!(chosen(&linked, &wants(&[], None)), Ok("a.hub".into()), "the only one");
+    linked.linked_hubs.push(hub("b.hub", 1));
     assert_eq!(chosen(&linked, &wants(&[], None)), Err(Unallocatable::NotOneHub));
+    linked.linked_hubs.pop();
     assert_eq!(chosen(&linked, &wants(&[], Some(AllocationPolicy::Hashed))), Ok("a.hub".into()));
 }
 

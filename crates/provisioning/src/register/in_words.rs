@@ -118,6 +118,9 @@ fn choice(decision: &Decision) -> String {
         Some(Chosen { hub, because: Because::Named }) => {
             format!("By {policy} it goes to {hub}, which is named.")
         }
+        Some(Chosen { hub, because: Because::OnlyHub }) => {
+            format!("By {policy} it goes to {hub}, the only hub that is linked.")
+        }
         Some(Chosen { hub, because: Because::Webhook }) => {
             format!("By {policy} its webhook chose {hub}{among}.")
         }

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Certificate, Challenge, Crl, CrlAddress, CrlAddresses, CrlMaxAge, Decision,
-    DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf, RegistrationIds,
-    RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
+    AllocationPolicy, Because, Certificate, Challenge, Chosen, Crl, CrlAddress, CrlAddresses, CrlMaxAge,
+    Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf,
+    RegistrationIds, RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,6 +92,10 @@ fn registrations_are_stored_as_ever() {
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.decisions.push(moved());
     check("registration_moved_between_groups", &record);
+    let mut record = sample::registration("Dev-1");
+    let chosen = Chosen { hub: sample::hub_name("hub-1.example"), because: Because::OnlyHub };
+    record.decisions.push(Decision { chosen: Some(chosen), moved_from: None, ..moved() });
+    check("registration_at_the_only_hub", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.payload = Some(model::RawJson::from(&json!({"z": 1, "a": [true, null]})));
     check("registration_of_group_with_payload", &record);

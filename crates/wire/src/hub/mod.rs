@@ -10,6 +10,7 @@ mod connect;
 mod device;
 mod error;
 mod etag;
+mod keys;
 mod link;
 mod message;
 mod method;
@@ -26,10 +27,11 @@ pub use device::{
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use etag::{IfMatch, quoted};
+pub use keys::{KeyError, KeyHolder, PolicyKey, RegenerateKeys, RegeneratedKeys, RotatedKeys};
 pub use link::{LinkAddress, LinkNode, TokenAudience, TwinOperation};
 pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS, devicebound_topic};
 pub use method::{MethodCall, MethodReply};
-pub use query::{Condition, Query, QueryError, Selection, Test};
+pub use query::{Condition, Member, Query, QueryError, Selection, Test};
 pub use refusal::{BulkReply, BulkReplyError, HubRefusal};
 pub use topic::{
     DeviceFilter, DevicePublish, HubPublish, TopicError, desired_topic, method_topic, twin_reply_topic,

@@ -1,5 +1,6 @@
 //! The part of the hub's query language that fleets ask small questions with:
-//! `SELECT * FROM devices [WHERE …]` and `SELECT COUNT() AS n FROM devices [WHERE …]`, where the
+//! `SELECT * FROM devices [WHERE …]`, the same with properties in place of the star, and
+//! `SELECT COUNT() AS n FROM devices [WHERE …]`, where the
 //! condition is a conjunction of `path = value`, `path != value` and `path IN [values]`.
 
 use serde_json::{Number, Value};
@@ -25,6 +26,28 @@ pub enum Selection {
     All,
     /// One row with their number under this name.
     Count(String),
+    /// These members of each twin.
+    Members(Vec<Member>),
+}
+
+/// One member of each row of a projection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Where it is in the twin.
+    pub path: Vec<String>,
+    /// What the row calls it.
+    pub name: String,
+}
+
+impl Member {
+    /// The row that holds these members of a twin; what a twin has not is left out.
+    pub fn row(members: &[Member], twin: &Value) -> Value {
+        let found = members.iter().filter_map(|member| {
+            let value = member.path.iter().try_fold(twin, |value, key| value.get(key))?;
+            Some((member.name.clone(), value.clone()))
+        });
+        Value::Object(found.collect())
+    }
 }
 
 /// A test of one value in the twin.
@@ -170,7 +193,9 @@ fn unexpected(expected: &'static str, found: Option<Token>) -> QueryError {
 fn selection(tokens: &mut Tokens) -> Result<Selection, QueryError> {
     match tokens.rest.next() {
         Some(Token::Sign("*")) => Ok(Selection::All),
-        Some(Token::Word(word)) if word.eq_ignore_ascii_case("COUNT") => {
+        Some(Token::Word(word))
+            if word.eq_ignore_ascii_case("COUNT") && tokens.rest.peek() == Some(&Token::Sign("(")) =>
+        {
             tokens.sign("(")?;
             tokens.sign(")")?;
             if matches!(tokens.rest.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case("AS")) {
@@ -179,14 +204,44 @@ fn selection(tokens: &mut Tokens) -> Result<Selection, QueryError> {
             }
             Ok(Selection::Count("count".to_owned()))
         }
-        other => Err(unexpected("* or COUNT()", other)),
+        Some(Token::Word(word)) => members(word, tokens).map(Selection::Members),
+        other => Err(unexpected("*, COUNT() or a property", other)),
     }
 }
 
+fn members(first: String, tokens: &mut Tokens) -> Result<Vec<Member>, QueryError> {
+    let mut members = vec![member(first, tokens)?];
+    while tokens.rest.peek() == Some(&Token::Sign(",")) {
+        tokens.sign(",")?;
+        let next = tokens.word("a property")?;
+        members.push(member(next, tokens)?);
+        if members.len() > MAX_CONDITIONS {
+            return Err(QueryError::TooLong);
+        }
+    }
+    Ok(members)
+}
+
+/// A member is called by its last name unless the query gives it another.
+fn member(word: String, tokens: &mut Tokens) -> Result<Member, QueryError> {
+    let path = path(&word);
+    let is_named = matches!(tokens.rest.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case("AS"));
+    let name = if is_named {
+        tokens.keyword("AS")?;
+        tokens.word("a name")?
+    } else {
+        path.last().cloned().unwrap_or_default()
+    };
+    Ok(Member { path, name })
+}
+
+fn path(word: &str) -> Vec<String> {
+    let word = word.strip_prefix("devices.").unwrap_or(word);
+    word.split('.').map(str::to_owned).collect()
+}
+
 fn condition(tokens: &mut Tokens) -> Result<Condition, QueryError> {
-    let name = tokens.word("a property")?;
-    let name = name.strip_prefix("devices.").unwrap_or(&name);
-    let path = name.split('.').map(str::to_owned).collect();
+    let path = path(&tokens.word("a property")?);
     let test = match tokens.rest.next() {
         Some(Token::Sign("=")) => Test::Is(tokens.literal()?),
         Some(Token::Sign("!=")) => Test::IsNot(tokens.literal()?),
@@ -300,6 +355,18 @@ mod tests {
             &Selection::All,
             &[("deviceId", Test::Is(json!("it's")))],
         );
+        let member = |path: &str, name: &str| Member {
+            path: path.split('.').map(str::to_owned).collect(),
+            name: name.to_owned(),
+        };
+        let members = vec![member("deviceId", "deviceId"), member("tags.site", "site"), member("count", "n")];
+        check(
+            "SELECT deviceId, devices.tags.site, count AS n FROM devices",
+            &Selection::Members(members.clone()),
+            &[],
+        );
+        let twin = json!({"deviceId": "d", "tags": {"site": [1]}});
+        assert_eq!(Member::row(&members, &twin), json!({"deviceId": "d", "site": [1]}));
         check("SELECT COUNT() AS n FROM devices", &Selection::Count("n".into()), &[]);
         check(
             "SELECT * FROM devices WHERE devices.tags.floor != 3 AND deviceId IN ['a', 'b'] AND capabilities.iotEdge = true",
@@ -316,7 +383,9 @@ mod tests {
     fn what_is_not_supported_is_said() {
         for (text, message) in [
             ("", "expected SELECT, found the end"),
-            ("SELECT deviceId FROM devices", "expected * or COUNT(), found deviceId"),
+            ("SELECT = FROM devices", "expected *, COUNT() or a property, found ="),
+            ("SELECT deviceId status FROM devices", "expected FROM, found status"),
+            ("SELECT deviceId, FROM devices", "expected FROM, found devices"),
             ("SELECT * FROM devices.modules", "expected devices, found devices.modules"),
             ("SELECT * FROM devices GROUP BY x", "expected WHERE, found GROUP"),
             ("SELECT * FROM devices WHERE a", "expected =, != or IN, found the end"),

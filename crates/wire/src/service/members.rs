@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use model::{TwinCollection, encoding::without_bom};
+use model::{TwinCollection, check_integers, encoding::without_bom};
 use serde_json::{Map, Value};
 
 /// Why a body is not what it should be.
@@ -22,9 +22,15 @@ pub enum BodyError {
     },
 }
 
-/// Parses the bytes of a body.
+/// Parses the bytes of a body. An integer that 64 bits do not hold is refused: it would become another number.
 pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
-    serde_json::from_slice(without_bom(body)).map_err(|error| BodyError::NotJson(error.to_string()))
+    let value =
+        serde_json::from_slice(without_bom(body)).map_err(|error| BodyError::NotJson(error.to_string()))?;
+    let integers = check_integers(body).map_err(|_| BodyError::Member {
+        path: "request body".to_owned(),
+        problem: "holds an integer beyond 64 bits".to_owned(),
+    });
+    integers.map(|()| value)
 }
 
 /// A JSON object and the path that leads to it.

@@ -41,10 +41,11 @@ pub(super) fn read(enrollment: &Members<'_>) -> Result<EnrollmentSettings, BodyE
 pub(super) fn initial_twin(enrollment: &Members<'_>) -> Result<Option<InitialTwin>, BodyError> {
     let Some(twin) = enrollment.object("initialTwin")? else { return Ok(None) };
     let properties = twin.object("properties")?;
-    Ok(Some(InitialTwin {
-        tags: twin.collection("tags")?,
-        desired: properties.map(|it| it.collection("desired")).transpose()?.flatten(),
-    }))
+    let tags = twin.collection("tags")?.map(|tags| tags.as_map().clone());
+    let desired = properties.map(|it| it.collection("desired")).transpose()?.flatten();
+    let desired = desired.map(|desired| desired.as_map().clone());
+    let checked = InitialTwin::checked(tags, desired);
+    checked.map(Some).map_err(|refusal| enrollment.refuse("initialTwin", refusal))
 }
 
 /// A member left out of a policy that is there has the documented default, true.

@@ -245,6 +245,61 @@ fn groups_take_other_attestations() {
     assert!(parse_group(br#"{"attestation":{"type":"symmetricKey"}}"#).is_err());
 }
 
+/// What a hub would refuse when a device arrives is refused when it is written, in enrollments and in webhooks' answers.
+#[test]
+fn initial_twins_keep_the_rules_of_hubs() {
+    let deep = (0..12).fold(json!(1), |inner, _| json!({"a": inner}));
+    for (twin, expected) in [
+        (json!({"properties": {"desired": {"a.b": 1}}}), Some("initialTwin: the key 'a.b'")),
+        (json!({"tags": {"$a": 1}}), Some("initialTwin: the key '$a'")),
+        (
+            json!({"properties": {"desired": {"a": [1, null]}}}),
+            Some("initialTwin: the array at 'a' holds a null"),
+        ),
+        (json!({"tags": {"a": "x".repeat(5000)}}), Some("initialTwin: the string at 'a'")),
+        (
+            json!({"properties": {"desired": {"a": vec!["x".repeat(4000); 9]}}}),
+            Some("initialTwin: the desired properties"),
+        ),
+        (
+            json!({"tags": {"a": vec!["x".repeat(4000); 3]}}),
+            Some("initialTwin: the tags properties are larger"),
+        ),
+        (json!({"properties": {"desired": deep}}), Some("initialTwin: objects are nested")),
+        (
+            json!({"properties": {"desired": {"a": 4_503_599_627_370_496_i64}}}),
+            Some("initialTwin: the integer"),
+        ),
+        (json!({"properties": {"desired": {"a": null, "b": {"c": [1, {}]}}}}), None),
+        (
+            json!({"tags": {"$version": 1, "a": 1}, "properties": {"desired": {"$version": 7, "$metadata": {"$x": 1}, "a": 1}}}),
+            None,
+        ),
+    ] {
+        let enrollment = with(json!({"initialTwin": twin}));
+        let drafted = parse_individual(&enrollment);
+        let answer = json!({"iotHubHostName": "a.hub", "initialTwin": twin}).to_string();
+        let answered = parse_webhook_answer(answer.as_bytes());
+        let (drafted, answered) = match expected {
+            Some(expected) => {
+                for error in [drafted.unwrap_err(), answered.unwrap_err()] {
+                    assert!(error.to_string().starts_with(expected), "{error}");
+                }
+                continue;
+            }
+            None => {
+                (drafted.unwrap().settings.initial_twin.unwrap(), answered.unwrap().initial_twin.unwrap())
+            }
+        };
+        assert_eq!(drafted, answered);
+        let parts = [&drafted.tags, &drafted.desired].into_iter().flatten();
+        assert!(parts.clone().all(|part| part.as_map().keys().all(|key| !key.starts_with('$'))), "{twin}");
+    }
+    let beyond = r#"{"registrationId":"dev-1","attestation":{"type":"symmetricKey"},"initialTwin":{"tags":{"a":18446744073709551616}}}"#;
+    let error = parse_individual(beyond.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "request body: holds an integer beyond 64 bits");
+}
+
 #[test]
 fn bulk_operations() {
     let item = |etag: &str| json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}, "etag": etag});

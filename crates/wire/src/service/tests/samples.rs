@@ -54,7 +54,7 @@ pub fn settings() -> EnrollmentSettings {
         provisioning_status: ProvisioningStatus::Disabled,
         iot_edge: Some(true),
         initial_twin: Some(InitialTwin {
-            tags: collection(json!({"site": "A", "floors": [1, {"b": null}]})),
+            tags: collection(json!({"site": "A", "floors": [1, {"b": 0}]})),
             desired: collection(json!({"values": [{"z": 1.5}, {"a": "ü"}]})),
         }),
         reprovision_policy: Some(ReprovisionPolicy {

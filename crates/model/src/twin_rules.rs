@@ -1,4 +1,5 @@
-//! What a twin may contain (Azure's documented limits for device twins).
+//! What a twin may contain (Azure's documented limits for device twins): the rules of hubs, by which an initial twin is
+//! judged when it is written, and not only when a device arrives with it.
 
 use serde_json::{Map, Number, Value};
 

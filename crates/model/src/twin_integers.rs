@@ -1,6 +1,6 @@
 //! Integers that 64 bits do not hold. The parser makes doubles of them, so they are looked for in the text.
 
-use super::limits::TwinRefusal;
+use crate::twin_rules::TwinRefusal;
 
 /// Refuses a JSON text that holds such an integer. What is no JSON may pass: the parser refuses it.
 pub fn check_integers(json: &[u8]) -> Result<(), TwinRefusal> {
