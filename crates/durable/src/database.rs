@@ -220,7 +220,7 @@ impl Database {
     }
 
     /// For start-up code outside async functions; works inside a runtime too.
-    fn write_blocking<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
+    pub fn write_blocking<T, E, F>(&self, write: F) -> Result<T, WriteError<E>>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,

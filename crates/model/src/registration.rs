@@ -43,6 +43,18 @@ impl Registration {
         }
     }
 
+    /// The places at hubs that it has: where the device lives, and where it is on its way to if that is another one. No
+    /// two registrations of a store have the same.
+    pub fn places(&self) -> (Option<Place>, Option<Place>) {
+        let at = self.assignment().map(Assignment::place);
+        let to = match &self.status {
+            Status::Assigning { work, .. } => work.order().map(crate::Order::place),
+            Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
+        };
+        let to = to.filter(|to| at.as_ref() != Some(to));
+        (at, to)
+    }
+
     /// The enrollment group that the device belongs to: the one of its registration, once a hub was chosen for it. One
     /// that only failed or was disabled belongs to none, so that a group cannot reserve IDs that it gives no hub.
     pub fn owner(&self) -> Option<&EnrollmentGroupId> {

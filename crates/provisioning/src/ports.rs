@@ -127,6 +127,14 @@ pub trait Store: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError>;
 
+    /// A registration of whichever instance that has this place, if there is one beside the one that is named.
+    async fn other_owner(
+        &self,
+        place: &Place,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Owner>, StoreError>;
+
     /// What is to be cleaned up at a place, if anything.
     async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError>;
 
@@ -250,6 +258,15 @@ pub enum Expect {
     Following,
 }
 
+/// The registration that has a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its instance.
+    pub id_scope: IdScope,
+    /// Its ID, in lower case.
+    pub registration_id: RegistrationId,
+}
+
 /// What became of a change, or of a guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -261,6 +278,8 @@ pub enum Outcome {
     Missing,
     /// Not made: the record has another version.
     OtherVersion,
+    /// Not made: another registration, of whichever instance, has a place that this one would have from now on.
+    Taken,
     /// Not made: the change that it follows was not made, or a guard of the commit does not hold.
     LeftOut,
 }

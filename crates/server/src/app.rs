@@ -1,6 +1,6 @@
 //! The object graph, built and run in reading order: storage, hubs, the verbs, the endpoints, the listeners.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
@@ -306,14 +306,35 @@ impl Plan {
         config.latency.sources()?;
         config.webhook.settings()?;
         let planned = instances(config)?;
+        let mut warnings = shared_hubs(&planned);
         let storage = config.storage(starts_anew);
-        let Some((store, sealer)) = storage.look()? else { return Ok(Vec::new()) };
+        let Some((store, sealer)) = storage.look()? else { return Ok(warnings) };
         for hub in &config.embedded_hubs {
             let path = storage.hub(&hub.name);
             embedded_hub::check(&path, &sealer).with_context(|| path.display().to_string())?;
         }
-        reconcile::foresee(&store, &planned).await
+        warnings.extend(reconcile::foresee(&store, &planned).await?);
+        Ok(warnings)
     }
+}
+
+/// A warning for each hub that several instances link: a device ID is one device there, whichever instance's it is.
+fn shared_hubs(instances: &[Instance]) -> Vec<String> {
+    let mut linking: BTreeMap<&HubName, Vec<&str>> = BTreeMap::new();
+    for instance in instances {
+        for hub in &instance.linked_hubs {
+            linking.entry(&hub.name).or_default().push(&instance.name);
+        }
+    }
+    let shared = linking.into_iter().filter(|(_, names)| names.len() > 1);
+    let warn = |(hub, names): (&HubName, Vec<&str>)| {
+        format!(
+            "the hub {hub} is linked by the instances {}: a device ID belongs to the first registration that has it \
+             there, and registrations of the other instances under the same device ID fail with 409208",
+            names.join(", ")
+        )
+    };
+    shared.map(warn).collect()
 }
 
 fn identities(config: &Config) -> anyhow::Result<Vec<tls::Identity>> {
@@ -351,5 +372,16 @@ mod tests {
         check(20_000, 2, 17_500);
         check(1024, 2, 880);
         check(100, 2, 1);
+    }
+
+    #[test]
+    fn hubs_that_instances_share_are_warned_of() {
+        let [one, mut two] = ["one", "two"].map(testkit::sample::instance);
+        let warnings = shared_hubs(&[one.clone(), two.clone()]);
+        assert_eq!(warnings.len(), one.linked_hubs.len());
+        assert!(warnings[0].contains(one.linked_hubs[0].name.as_str()), "{warnings:?}");
+        assert!(warnings[0].contains(&format!("{}, {}", one.name, two.name)), "{warnings:?}");
+        two.linked_hubs.clear();
+        assert!(shared_hubs(&[one, two]).is_empty());
     }
 }

@@ -15,7 +15,7 @@ use model::{
     StatusKind, Timestamp, UsageRow,
 };
 use provisioning::ports::{
-    Change, Commit, DamagedRecord, KnownDamage, Outcome, Page, PageRequest, Store, StoreError,
+    Change, Commit, DamagedRecord, KnownDamage, Outcome, Owner, Page, PageRequest, Store, StoreError,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -309,6 +309,15 @@ impl Store for SimulatedStore {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
         self.reach(self.pulse.world.disk.registrations_in(scope, status, page)).await
+    }
+
+    async fn other_owner(
+        &self,
+        place: &Place,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Owner>, StoreError> {
+        self.reach(self.pulse.world.disk.other_owner(place, scope, id)).await
     }
 
     async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {

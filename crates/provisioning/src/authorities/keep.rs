@@ -81,7 +81,7 @@ impl Provisioning {
         match self.commit_free(instance, delete).await? {
             Outcome::Applied => Ok(()),
             Outcome::Missing => Err(Error::NotFound(RecordKind::CaCertificate)),
-            Outcome::Exists | Outcome::OtherVersion | Outcome::LeftOut => {
+            Outcome::Exists | Outcome::OtherVersion | Outcome::Taken | Outcome::LeftOut => {
                 Err(Error::PreconditionFailed(RecordKind::CaCertificate))
             }
         }

@@ -112,7 +112,9 @@ impl<E: Enrollment> Prepared<E> {
                 Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
                 Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),
                 Some(Outcome::OtherVersion) => Err(self.overtaken),
-                Some(Outcome::LeftOut) | None => Err(Error::Broken("the store gave too few outcomes".into())),
+                Some(Outcome::Taken | Outcome::LeftOut) | None => {
+                    Err(Error::Broken("the store gave too few outcomes".into()))
+                }
             },
         };
         (self.id, result)

@@ -124,6 +124,8 @@ fn deleted(outcome: Outcome, kind: RecordKind) -> Result<(), Error> {
     match outcome {
         Outcome::Applied => Ok(()),
         Outcome::Missing => Err(Error::NotFound(kind)),
-        Outcome::OtherVersion | Outcome::Exists | Outcome::LeftOut => Err(Error::PreconditionFailed(kind)),
+        Outcome::OtherVersion | Outcome::Exists | Outcome::Taken | Outcome::LeftOut => {
+            Err(Error::PreconditionFailed(kind))
+        }
     }
 }

@@ -21,6 +21,16 @@ use crate::{
 /// The instance is gone; a device learns of it no more.
 const GONE: u32 = 404_000;
 
+/// A run that goes on with another order.
+pub(super) enum NextRun {
+    /// The order is on disk.
+    Runs(Box<Run>),
+    /// Another registration has the place. Nothing was written.
+    Disputed(Failure),
+    /// Another record has taken the place of the run's.
+    Overtaken,
+}
+
 impl Provisioning {
     /// Asks once. The answer is on disk as an order before a hub is told.
     pub(super) async fn ask(&self, run: &Run, ask: &Ask) -> Result<Ended, Error> {
@@ -60,21 +70,23 @@ impl Provisioning {
             }
         });
         match next.await? {
-            Some(next) => Ok(Box::pin(self.carry_out(&next)).await),
-            None => self.overtaken_by(run).await,
+            NextRun::Runs(next) => Ok(Box::pin(self.carry_out(&next)).await),
+            NextRun::Disputed(failure) => self.end(run, Ending::failing(&run.registration, failure)).await,
+            NextRun::Overtaken => self.overtaken_by(run).await,
         }
     }
 
-    /// The run as it goes on with this order, once that is on disk, the record changed besides; `None` when another
-    /// record has taken its place. What the hub of an earlier order may have been told is cleaned up.
+    /// The run as it goes on with this order, once that is on disk, the record changed besides. What the hub of an earlier
+    /// order may have been told is cleaned up.
     pub(super) async fn order_next(
         &self,
         run: &Run,
         order: Order,
         tries: Tries,
         change: impl FnOnce(&mut Registration),
-    ) -> Result<Option<Run>, Error> {
+    ) -> Result<NextRun, Error> {
         let before = &run.registration;
+        let place = order.place();
         let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
         let mut left = leaving::give_up(&run.work, before.assignment());
         let order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
@@ -94,7 +106,13 @@ impl Provisioning {
         let step = Step::new(&next.registration_id, expect, Change::PutRegistration(Box::new(next.clone())))
             .taking(&next.status)
             .leaving(left.trace, CleanupCause::Redirected);
-        Ok(if self.take_step(&run.scope, step).await? { Run::begun(&run.scope, &next) } else { None })
+        if self.take_step(&run.scope, step).await? {
+            return Ok(
+                Run::begun(&run.scope, &next).map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run)))
+            );
+        }
+        let dispute = self.dispute(&run.scope, &before.registration_id, &place).await?;
+        Ok(dispute.map_or(NextRun::Overtaken, NextRun::Disputed))
     }
 }
 

@@ -97,11 +97,13 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// Follows the plan as far as the first call to a hub; `None` when the record changed meanwhile.
+    /// Follows the plan as far as the first call to a hub; `None` when the record changed meanwhile, or another
+    /// registration was given the place.
     async fn follow(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Result<Option<Begun>, Error> {
         let scope = &claim.instance.id_scope;
         let mut leaving = leaving::leave(claim.previous);
-        let next = match self.plan_for(claim, request) {
+        let plan = self.undisputed(scope, claim.name, self.plan_for(claim, request)).await?;
+        let next = match plan {
             Plan::Join => {
                 let run = claim.previous.and_then(|previous| Run::found(scope, previous));
                 return Ok(run.map(|run| Begun::Running(Box::new(run))));

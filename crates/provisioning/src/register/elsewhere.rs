@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{AllocationPolicy, Decision, DecisionOutcome, Failure, HubName, Order};
 
-use super::{Ended, Later, Run, pauses, plan::place};
+use super::{Ended, Later, Run, ask::NextRun, pauses, plan::place};
 use crate::{
     Error, Provisioning,
     allocate::{self, Ailment, Choice, Latencies},
@@ -41,7 +41,12 @@ impl Provisioning {
             }
             next.decisions.push(decision);
         });
-        let Some(again) = next.await? else { return self.overtaken_by(run).await };
+        let again = match next.await? {
+            NextRun::Runs(again) => *again,
+            // It waits where it was sent.
+            NextRun::Disputed(failure) => return Ok(self.again(run, failure.message.into()).await),
+            NextRun::Overtaken => return self.overtaken_by(run).await,
+        };
         let id = &run.registration.registration_id;
         tracing::info!(registration.id = %id, full = %order.hub, hub.name = %hub, "the device goes to another hub");
         Ok(Ended::Later(Box::new(Later { again, pause, reason, announced: true })))

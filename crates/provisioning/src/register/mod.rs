@@ -14,6 +14,7 @@ mod cancel;
 mod carry_out;
 mod challenge;
 mod cleanup;
+mod dispute;
 mod elsewhere;
 mod explain;
 mod identify;

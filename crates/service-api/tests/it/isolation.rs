@@ -1,6 +1,7 @@
 //! Nothing of one instance is visible or changeable through another: every route, both ways.
 
 use http::Method;
+use model::{Assignment, DeviceId, Registration, Status};
 use serde_json::{Value, json};
 use testkit::{
     ca::{Identity, Profile},
@@ -50,6 +51,13 @@ fn certificate() -> Value {
 const THUMBPRINT: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789";
 const FAR: &str = "HostName=far.example;SharedAccessKeyName=owner;SharedAccessKey=AQEBAQEBAQEBAQEBAQEBAQ==";
 
+/// The registration with this device ID at its hub, where no two registrations have the same.
+fn called(registration: Registration, device_id: &str) -> Registration {
+    let at = registration.assignment().unwrap().clone();
+    let at = Assignment { device_id: DeviceId::parse(device_id).unwrap(), ..at };
+    Registration { status: Status::Assigned(at), ..registration }
+}
+
 async fn fill(world: &World, scope: &str) {
     world.put("/certificates/ca-1", &certificate()).of(scope).send().await.ok();
     let block = json!({"reason": "stolen"});
@@ -57,8 +65,10 @@ async fn fill(world: &World, scope: &str) {
     world.put("/enrollments/dev-1", &individual("dev-1")).of(scope).send().await.ok();
     world.put("/enrollmentGroups/group-1", &group("group-1")).of(scope).send().await.ok();
     world.put("/linkedHubs/far.example", &json!({"connectionString": FAR})).of(scope).send().await.ok();
-    world.register(scope, sample::registration("dev-1")).await;
-    world.register(scope, sample::registration_of("dev-2", "group-1")).await;
+    world.register(scope, called(sample::registration("dev-1"), &format!("dev-1-of-{scope}"))).await;
+    world
+        .register(scope, called(sample::registration_of("dev-2", "group-1"), &format!("dev-2-of-{scope}")))
+        .await;
     world.leave(scope, sample::cleanup("a.hub", "dev-1")).await;
 }
 

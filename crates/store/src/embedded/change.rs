@@ -11,6 +11,7 @@ use provisioning::ports::{Change, Expect, Guard, Guarded, Outcome, StoreError};
 use serde::Serialize;
 
 use crate::embedded::document::{Documents, Place};
+use crate::embedded::places::{self, Places};
 use crate::embedded::statements::{
     BLOCKS, CERTIFICATES, CLEANUPS, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
 };
@@ -48,6 +49,7 @@ enum Listed {
     Registration {
         status: &'static str,
         group: Option<String>,
+        places: Places,
     },
     Cleanup {
         hub: String,
@@ -118,7 +120,10 @@ impl Prepared {
         }
         let target = Target { connection, statements: self.statements, instance, id: &self.id };
         match &self.step {
-            Step::Put(row) => target.put(row, &self.expect),
+            Step::Put(row) => match &row.listed {
+                Listed::Registration { places, .. } => target.put_placed(row, places, &self.expect),
+                _ => target.put(row, &self.expect),
+            },
             Step::Delete => target.delete(&self.expect),
         }
     }
@@ -169,7 +174,8 @@ impl Listed {
             EnrollmentRef::Group(id) => Some(id.key().into_owned()),
             EnrollmentRef::Individual => None,
         };
-        Listed::Registration { status: registration.status.kind().name(), group }
+        let places = Places::of(registration);
+        Listed::Registration { status: registration.status.kind().name(), group, places }
     }
 
     fn cleanup(cleanup: &Cleanup) -> Listed {
@@ -220,6 +226,18 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// Writes a registration unless it would have a place of another one.
+    fn put_placed(&self, row: &Row, places: &Places, expect: &Expect) -> rusqlite::Result<Outcome> {
+        let Some(columns) = places.claim(self.connection, self.instance, self.id)? else {
+            return Ok(Outcome::Taken);
+        };
+        let outcome = self.put(row, expect)?;
+        if outcome == Outcome::Applied {
+            places::note(self.connection, self.instance, self.id, &columns)?;
+        }
+        Ok(outcome)
+    }
+
     fn put(&self, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
         if *expect == Expect::Absent {
             return Ok(if self.insert(row)? { Outcome::Applied } else { Outcome::Exists });
@@ -295,7 +313,9 @@ impl Target<'_> {
             match &row.listed {
                 Listed::ById => {}
                 Listed::Individual { expires } => values.push(expires),
-                Listed::Registration { status, group } => values.extend([status as &dyn ToSql, group]),
+                Listed::Registration { status, group, places: _ } => {
+                    values.extend([status as &dyn ToSql, group])
+                }
                 Listed::Cleanup { hub, due } => values.extend([hub as &dyn ToSql, due]),
                 Listed::RevocationList { ca } => values.push(ca),
             }

@@ -13,6 +13,7 @@ mod damage;
 mod document;
 mod load;
 mod maintenance;
+mod places;
 mod read;
 mod schema;
 mod snapshot;
@@ -32,7 +33,7 @@ use model::{
 };
 use provisioning::RecordKind;
 use provisioning::ports::{
-    Commit, DamagedRecord, KnownDamage, Outcome, Page, PageRequest, Store, StoreError,
+    Commit, DamagedRecord, KnownDamage, Outcome, Owner, Page, PageRequest, Store, StoreError,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -77,7 +78,9 @@ impl EmbeddedStore {
     /// Opens the store at `path`, made when missing; its documents are sealed with this key from then on. Reads the
     /// instances with their groups and CAs, not the enrollments and registrations.
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
-        EmbeddedStore::over(Database::open(path, &schema::SCHEMA)?, sealer)
+        let store = EmbeddedStore::over(Database::open(path, &schema::SCHEMA)?, sealer)?;
+        places::fill(&store.database, &store.documents)?;
+        Ok(store)
     }
 
     fn over(database: Database, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
@@ -263,6 +266,15 @@ impl Store for EmbeddedStore {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
         self.page(scope, Listing::RegistrationsIn(status, page)).await
+    }
+
+    async fn other_owner(
+        &self,
+        place: &Place,
+        scope: &IdScope,
+        id: &RegistrationId,
+    ) -> Result<Option<Owner>, StoreError> {
+        self.read_other_owner(place, scope, id)
     }
 
     async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {

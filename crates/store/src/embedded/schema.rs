@@ -126,4 +126,26 @@ const SECOND: &str = "
 
     -- given_up: its document is worth nothing; the next one that is written takes over the records of its number.
     ALTER TABLE instances ADD COLUMN given_up INTEGER NOT NULL DEFAULT 0;
+
+    -- The hubs that registrations have places at, so that a row and its index hold a number and not a name.
+    CREATE TABLE hubs (
+        number INTEGER PRIMARY KEY,
+        name   TEXT NOT NULL UNIQUE
+    ) STRICT;
+
+    -- at: where the device lives; to: where it is on its way to. The device ID is NULL when it is the row's own ID.
+    ALTER TABLE registrations ADD COLUMN at_hub INTEGER;
+    ALTER TABLE registrations ADD COLUMN at_device TEXT;
+    ALTER TABLE registrations ADD COLUMN to_hub INTEGER;
+    ALTER TABLE registrations ADD COLUMN to_device TEXT;
+    CREATE INDEX registrations_at ON registrations (at_hub, ifnull(at_device, id)) WHERE at_hub IS NOT NULL;
+    CREATE INDEX registrations_to ON registrations (to_hub, ifnull(to_device, id)) WHERE to_hub IS NOT NULL;
+
+    -- Registrations of version 1, whose places are only in their documents until they are read for the first time.
+    CREATE TABLE unplaced (
+        instance INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        PRIMARY KEY (instance, id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO unplaced SELECT instance, id FROM registrations;
 ";

@@ -173,3 +173,27 @@ async fn the_one_list_of_a_ca_becomes_the_first_of_several() {
     store.close().await;
     assert_eq!(lists(&copy.open()).await, [], "lists go with their CA, the one of version 1, too");
 }
+
+/// Places of registrations stand beside their documents since version 2; those of version 1 are filled in.
+#[tokio::test]
+async fn places_of_version_1_are_filled_in() {
+    let copy = Copy::new();
+    for opened in ["migrated", "opened again"] {
+        let store = copy.open();
+        let (mut placed, page) = (0, PageRequest { after: None, limit: 1000 });
+        for status in StatusKind::ALL {
+            for registration in store.registrations_in(&plant(), status, page.clone()).await.unwrap().items {
+                let (at, to) = registration.places();
+                for place in [at, to].into_iter().flatten() {
+                    let other = model::RegistrationId::parse("another").unwrap();
+                    let owner = store.other_owner(&place, &plant(), &other).await.unwrap().unwrap();
+                    assert_eq!(owner.id_scope, plant(), "{opened}");
+                    assert_eq!(owner.registration_id, registration.registration_id, "{opened}");
+                    placed += 1;
+                }
+            }
+        }
+        assert!(placed > 3, "{opened}: {placed}");
+        store.close().await;
+    }
+}

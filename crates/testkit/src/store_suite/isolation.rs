@@ -1,6 +1,6 @@
 //! Two instances in one store: the same IDs in both, and nothing in common.
 
-use model::{EnrollmentGroup, OperationKind, UsageRow};
+use model::{DeviceId, EnrollmentGroup, OperationKind, Registration, Status, UsageRow, Work};
 use provisioning::ports::{Change, Expect, Outcome};
 
 use super::authorities::{name, no_revocations};
@@ -25,9 +25,7 @@ pub(super) async fn reads(world: World) {
                 put_certificate(sample::ca_certificate("ca", &ca).with_etag(etag)),
                 put_list(sample::revocation_list("ca", &no_revocations(&root)).with_etag(etag)),
                 put_block(sample::block(&ca).with_etag(etag)),
-                put_registration(
-                    sample::while_assigning(sample::registration_of("dev", "line")).with_etag(etag),
-                ),
+                put_registration(on_its_way_to(etag).with_etag(etag)),
             ])
             .await;
     }
@@ -44,6 +42,15 @@ pub(super) async fn reads(world: World) {
         worlds[1].usage().await,
         [UsageRow { day: TODAY, kind: OperationKind::EnrollmentRead, count: 1 }]
     );
+}
+
+/// The registration `dev` of a group, whose device is to have this ID at its hub: no two may have the same there.
+fn on_its_way_to(device_id: &str) -> Registration {
+    let mut registration = sample::while_assigning(sample::registration_of("dev", "line"));
+    if let Status::Assigning { work: Work::Order(order), .. } = &mut registration.status {
+        order.device_id = DeviceId::parse(device_id).unwrap();
+    }
+    registration
 }
 
 pub(super) async fn writes(world: World) {

@@ -43,11 +43,10 @@ pub(super) async fn assigning(world: World) {
 
 /// Each status lists its own, however they came, and follows when it changes.
 pub(super) async fn statuses(world: World) {
-    let kinds = || sample::statuses("any").into_iter().map(|(_, status)| status);
-    let records: Vec<_> = kinds()
-        .enumerate()
-        .map(|(number, status)| {
+    let records: Vec<_> = (0..sample::statuses("any").len())
+        .map(|number| {
             let id = format!("dev-{number}");
+            let (_, status) = sample::statuses(&id).swap_remove(number);
             let base = if number % 2 == 0 {
                 sample::registration(&id)
             } else {

@@ -24,6 +24,7 @@ mod guards;
 mod instances;
 mod isolation;
 mod listings;
+mod places;
 mod records;
 mod usage;
 mod world;
@@ -88,6 +89,8 @@ const CASES: &[(&str, Case)] = &[
     ("an operation counts if something was done", |w| Box::pin(commits::counting(w))),
     ("a guard that does not hold keeps a whole commit back", |w| Box::pin(guards::hold_back(w))),
     ("a guard is checked in the transaction of its commit", |w| Box::pin(guards::race(w))),
+    ("a place at a hub belongs to one registration", |w| Box::pin(places::belong_to_one(w))),
+    ("of many registrations one gets a place", |w| Box::pin(places::race(w))),
     ("readers see all of a commit or nothing", |w| Box::pin(commits::all_or_nothing(w))),
     ("pages of individual enrollments", |w| Box::pin(listings::individuals(w))),
     ("pages of groups", |w| Box::pin(listings::groups(w))),

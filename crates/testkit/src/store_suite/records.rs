@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Day, EnrollmentRef, EnrollmentSettings, HostName, Instance, RawJson};
+use model::{Day, EnrollmentRef, EnrollmentSettings, HostName, Instance, RawJson, Registration};
 use provisioning::ports::{Expect, Page, StoreError};
 use serde_json::json;
 
@@ -97,11 +97,14 @@ pub(super) async fn groups(world: World) {
 
 pub(super) async fn registrations(world: World) {
     let mut expected = Vec::new();
-    for (name, status) in sample::statuses("dev") {
-        let mut record = sample::registration(&format!("plain-{name}"));
-        record.status = status;
-        expected.push(record.clone());
-        record.registration_id = sample::registration_id(&format!("full-{name}"));
+    for (number, (name, _)) in sample::statuses("dev").into_iter().enumerate() {
+        // Each has a place of its own.
+        let registration = |id: String| {
+            let (_, status) = sample::statuses(&id).swap_remove(number);
+            Registration { status, ..sample::registration(&id) }
+        };
+        expected.push(registration(format!("plain-{name}")));
+        let mut record = registration(format!("full-{name}"));
         record.enrollment = EnrollmentRef::Group(sample::group_id("Line-1"));
         record.payload = Some(RawJson::from(&json!({"b": [1, {"a": null}], "a": "ü"})));
         expected.push(record);

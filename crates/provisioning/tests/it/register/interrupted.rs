@@ -69,7 +69,7 @@ async fn unfinished_runs_of_all_instances_page_by_page() {
     let world = World::new().await;
     for scope in [SCOPE, OTHER_SCOPE] {
         for number in 0..4 {
-            let id = format!("dev-{number}");
+            let id = format!("dev-{number}-of-{scope}");
             let mut device = world.device(&id).await;
             world
                 .enroll_in(scope, provisioning::ports::Change::PutIndividual(Box::new(individual(&id))))

@@ -209,7 +209,11 @@ async fn another_group_is_not_shown_the_registration() {
 async fn the_same_id_in_another_instance_is_another_device() {
     let world = world(FirstCome).await;
     register(&world, &of_group(20)).await;
-    let there = group_by("b", GroupAttestation::SymmetricKey(sample::keys(30)));
+    let mut there = group_by("b", GroupAttestation::SymmetricKey(sample::keys(30)));
+    // At a hub where the first does not live.
+    let lives = world.record(DEVICE).await.unwrap().assignment().unwrap().hub.clone();
+    let mut others = world.instance(OTHER_SCOPE).await.linked_hubs.clone().into_iter().map(|hub| hub.name);
+    there.settings.hubs = vec![others.find(|hub| *hub != lives).unwrap()];
     world.enroll_in(OTHER_SCOPE, Change::PutGroup(Box::new(there))).await;
     let begun = world.begin_with(OTHER_SCOPE, DEVICE, of_group_in(OTHER_SCOPE, 30)).await.unwrap();
     let Begun::Running(run) = begun else { panic!("{begun:?}") };

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod deleted;
+mod disputes;
 mod full;
 mod lives;
 mod moving;
