@@ -6,15 +6,15 @@ use std::{
 };
 
 use crate::{
-    Block, CaCertificate, CaReference, CertificateParts, KeyHash, ListId, RevocationList, Sha256Thumbprint,
-    TbsHash,
+    Block, CaCertificate, CaReference, CertificateParts, KeyHash, ListId, NameKey, RevocationList,
+    Sha256Thumbprint, TbsHash,
 };
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Authorities {
     certificates: BTreeMap<CaReference, Arc<CaCertificate>>,
-    by_subject: HashMap<Box<[u8]>, Vec<Arc<CaCertificate>>>,
+    by_subject: HashMap<NameKey, Vec<Arc<CaCertificate>>>,
     lists: BTreeMap<CaReference, BTreeMap<ListId, Arc<RevocationList>>>,
     blocks: Blocks,
 }
@@ -98,9 +98,9 @@ impl Authorities {
         self.certificates.values()
     }
 
-    /// The CA certificates of this subject, the DER of a distinguished name.
+    /// The CA certificates of this subject, the DER of a distinguished name, however that is written.
     pub fn of_subject(&self, subject: &[u8]) -> &[Arc<CaCertificate>] {
-        self.by_subject.get(subject).map_or(&[], Vec::as_slice)
+        self.by_subject.get(&NameKey::of(subject)).map_or(&[], Vec::as_slice)
     }
 
     /// The revocation lists that are kept under the name of a CA.
@@ -138,7 +138,7 @@ impl Authorities {
     /// Adds a CA certificate, in place of the one of its name.
     pub fn put_certificate(&mut self, certificate: Arc<CaCertificate>) {
         self.forget_subject(&certificate.name);
-        let subject = certificate.certificate.subject().into();
+        let subject = NameKey::of(certificate.certificate.subject());
         let same_subject = self.by_subject.entry(subject).or_default();
         same_subject.push(Arc::clone(&certificate));
         same_subject.sort_by(|left, right| left.name.cmp(&right.name));
@@ -180,13 +180,13 @@ impl Authorities {
 
     fn forget_subject(&mut self, name: &CaReference) {
         let Some(gone) = self.certificates.get(name) else { return };
-        let subject = gone.certificate.subject();
-        let left = self.by_subject.get_mut(subject).map(|same| {
+        let subject = NameKey::of(gone.certificate.subject());
+        let left = self.by_subject.get_mut(&subject).map(|same| {
             same.retain(|certificate| certificate.name != *name);
             same.len()
         });
         if left == Some(0) {
-            self.by_subject.remove(subject);
+            self.by_subject.remove(&subject);
         }
     }
 }

@@ -5,15 +5,12 @@ use std::fmt;
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use x509_parser::{
-    objects::{oid_registry, oid2abbrev},
-    prelude::FromDer,
-    x509::{AttributeTypeAndValue, X509Name},
-};
+use x509_parser::prelude::FromDer;
 
 use crate::{
     CertificateParts, Timestamp,
     encoding::{EncodingError, Object, read_object, read_objects},
+    name_text,
 };
 
 /// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
@@ -186,22 +183,6 @@ impl From<Sha256Thumbprint> for String {
     fn from(thumbprint: Sha256Thumbprint) -> String {
         thumbprint.0.into()
     }
-}
-
-/// A distinguished name the way the hosted service shows it: the last encoded part first.
-fn name_text(name: &X509Name<'_>) -> String {
-    let mut parts: Vec<String> = name.iter_attributes().map(attribute_text).collect();
-    parts.reverse();
-    parts.join(", ")
-}
-
-fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> String {
-    let oid = attribute.attr_type();
-    let kind = oid2abbrev(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned);
-    let value = attribute
-        .as_str()
-        .map_or_else(|_| format!("#{}", hex_upper(attribute.attr_value().data)), str::to_owned);
-    format!("{kind}={value}")
 }
 
 fn hex_upper(bytes: &[u8]) -> String {

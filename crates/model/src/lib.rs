@@ -18,6 +18,7 @@ mod crl_address;
 mod crl_scope;
 mod decision;
 pub mod der;
+mod distinguished_name;
 mod distribution_point;
 mod draft;
 pub mod encoding;
@@ -63,6 +64,9 @@ pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooMany
 pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
+};
+pub use distinguished_name::{
+    CommonName, NameKey, NameParts, common_name, is_same_name, mail_addresses, name_text,
 };
 pub use distribution_point::{DistributionPoint, PointNames};
 pub use draft::{

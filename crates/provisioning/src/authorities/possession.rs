@@ -1,6 +1,6 @@
 //! Proof of possession: a certificate that the CA's key issued for a code which it cannot have known before.
 
-use model::{Certificate, Timestamp, VerificationCode};
+use model::{Certificate, CommonName, Timestamp, VerificationCode, common_name, is_same_name};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::attest::x509::is_signed_by;
@@ -52,13 +52,15 @@ pub(super) fn proves(
 ) -> Result<(), PossessionRefusal> {
     let code = code.ok_or(PossessionRefusal::NoCode)?;
     let (ca_parsed, parsed) = (parsed(ca)?, parsed(proof)?);
-    if parsed.issuer().as_raw() != ca.subject() {
+    if !is_same_name(parsed.issuer().as_raw(), ca.subject()) {
         let (found, expected) = (proof.info().issuer_name.clone(), ca.info().subject_name.clone());
         return Err(PossessionRefusal::OtherIssuer { found, expected });
     }
-    let common_name = parsed.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
-    if common_name != Some(code.as_str()) {
-        let found = common_name.unwrap_or_default().to_owned();
+    let found = match common_name(parsed.subject()) {
+        Some(CommonName::Text(text)) => text,
+        Some(CommonName::Unreadable) | None => String::new(),
+    };
+    if found != code.as_str() {
         return Err(PossessionRefusal::OtherName { found, expected: code.clone() });
     }
     let (from, until) = (proof.info().not_before, proof.info().not_after);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::{
     Authorities, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch, Instance,
-    ListId, RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
+    ListId, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, is_same_name,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -235,7 +235,7 @@ impl<'a> Shelf<'a> {
 
 /// Whether a list is the CA's, and says something.
 fn acceptable(ca: &Certificate, crl: &Crl, now: Timestamp) -> Result<(), ListRefusal> {
-    if crl.issuer() != ca.subject() {
+    if !is_same_name(crl.issuer(), ca.subject()) {
         return Err(ListRefusal::OtherIssuer(ca.info().subject_name.clone()));
     }
     if !is_list_signed_by(crl.der(), ca) {
@@ -256,7 +256,7 @@ fn acceptable(ca: &Certificate, crl: &Crl, now: Timestamp) -> Result<(), ListRef
 /// The address in a root's certificate. That in an intermediate's is of its issuer's list.
 fn own_point(certificate: &Certificate) -> Option<CrlAddress> {
     let (_, parsed) = X509Certificate::from_der(certificate.der()).ok()?;
-    if parsed.issuer().as_raw() != parsed.subject().as_raw() {
+    if !is_same_name(parsed.issuer().as_raw(), parsed.subject().as_raw()) {
         return None;
     }
     distribution_points(&parsed).next()

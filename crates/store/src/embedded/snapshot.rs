@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use model::{
     Authorities, Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
-    GroupCertificates, HostName, IdScope, Instance, ListId, RevocationList, Sha256Thumbprint,
+    GroupCertificates, HostName, IdScope, Instance, ListId, NameKey, RevocationList, Sha256Thumbprint,
 };
 use provisioning::RecordKind;
 use provisioning::ports::{Change, DamagedRecord, Page, PageRequest, StoreError};
@@ -57,7 +57,7 @@ pub(crate) struct Groups {
     by_id: BTreeMap<Box<str>, Arc<EnrollmentGroup>>,
     symmetric_key: Arc<[Arc<EnrollmentGroup>]>,
     referring: Arc<[Arc<EnrollmentGroup>]>,
-    by_subject: HashMap<Box<[u8]>, Vec<Arc<EnrollmentGroup>>>,
+    by_subject: HashMap<NameKey, Vec<Arc<EnrollmentGroup>>>,
 }
 
 /// A change that a commit made to what is kept here.
@@ -255,7 +255,7 @@ impl Groups {
     }
 
     pub(crate) fn signing_as(&self, subjects: &[&[u8]]) -> Vec<Arc<EnrollmentGroup>> {
-        let found = subjects.iter().filter_map(|subject| self.by_subject.get(*subject));
+        let found = subjects.iter().filter_map(|subject| self.by_subject.get(&NameKey::of(subject)));
         let mut groups: Vec<_> = found.flatten().cloned().collect();
         groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
         groups.dedup_by(|left, right| left.group_id == right.group_id);
@@ -286,7 +286,8 @@ impl Groups {
                 GroupAttestation::SymmetricKey(_) => symmetric_key.push(Arc::clone(group)),
                 GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
                     for certificate in pair.iter() {
-                        let same_subject = groups.by_subject.entry(certificate.subject().into()).or_default();
+                        let same_subject =
+                            groups.by_subject.entry(NameKey::of(certificate.subject())).or_default();
                         same_subject.push(Arc::clone(group));
                     }
                 }

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use model::CertificateParts;
+use model::{CertificateParts, NameKey};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
@@ -55,6 +55,25 @@ pub struct Node<'s> {
     pub source: Source,
     /// The places of the anchors with this certificate.
     pub anchors: Vec<usize>,
+    issuer: Name,
+    subject: Name,
+}
+
+/// The number of a name: names that are one have one number.
+type Name = usize;
+
+/// The names of a search. Reading a name takes longer than comparing bytes, and most are written in one way.
+#[derive(Default)]
+struct Names<'s> {
+    written: HashMap<&'s [u8], Name>,
+    keys: HashMap<NameKey, Name>,
+}
+
+impl<'s> Names<'s> {
+    fn number(&mut self, name: &'s [u8]) -> Name {
+        let next = self.keys.len();
+        *self.written.entry(name).or_insert_with(|| *self.keys.entry(NameKey::of(name)).or_insert(next))
+    }
 }
 
 impl Node<'_> {
@@ -72,7 +91,7 @@ impl Node<'_> {
 /// The certificates of a search, and who issued whom among them.
 pub struct Graph<'s> {
     nodes: Vec<Node<'s>>,
-    by_subject: HashMap<&'s [u8], Vec<usize>>,
+    by_subject: HashMap<Name, Vec<usize>>,
     /// The nodes from which names lead to an anchor.
     live: Vec<bool>,
     /// The key that signed each node, as far as that was looked for.
@@ -116,9 +135,9 @@ impl<'s> Graph<'s> {
     }
 
     fn of_nodes(nodes: Vec<Node<'s>>) -> Self {
-        let mut by_subject: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        let mut by_subject: HashMap<Name, Vec<usize>> = HashMap::new();
         for (at, node) in nodes.iter().enumerate().skip(1) {
-            by_subject.entry(node.parts.subject).or_default().push(at);
+            by_subject.entry(node.subject).or_default().push(at);
         }
         let (live, signer) = (vec![false; nodes.len()], vec![None; nodes.len()]);
         Graph { nodes, by_subject, live, signer, reached: Vec::new(), wrong: HashMap::new() }
@@ -172,7 +191,7 @@ impl<'s> Graph<'s> {
     }
 
     fn named_issuers(&self, at: usize) -> impl Iterator<Item = usize> {
-        let named = self.by_subject.get(self.nodes[at].parts.issuer);
+        let named = self.by_subject.get(&self.nodes[at].issuer);
         named.into_iter().flatten().copied().filter(move |issuer| *issuer != at)
     }
 
@@ -303,12 +322,17 @@ pub fn read<'s>(node: &Node<'s>) -> Option<X509Certificate<'s>> {
 /// The start, the anchors, what is stored, and what was sent, each certificate once. What its issuer signed says which one
 /// it is: by whole certificates, one could be sent again in another form.
 fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -> Vec<Node<'s>> {
-    let mut nodes = vec![Node { parts: start, source: Source::Sent, anchors: Vec::new() }];
+    let mut names = Names::default();
+    let mut node = |parts: &CertificateParts<'s>, source| {
+        let (issuer, subject) = (names.number(parts.issuer), names.number(parts.subject));
+        Node { parts: *parts, source, anchors: Vec::new(), issuer, subject }
+    };
+    let mut nodes = vec![node(&start, Source::Sent)];
     let mut places: HashMap<&[u8], usize> = HashMap::new();
     for (at, parts) in certificates.anchors.iter().enumerate() {
         let place = *places.entry(parts.tbs).or_insert(nodes.len());
         if place == nodes.len() {
-            nodes.push(Node { parts: *parts, source: Source::Entered, anchors: Vec::new() });
+            nodes.push(node(parts, Source::Entered));
         }
         nodes[place].anchors.push(at);
     }
@@ -317,7 +341,7 @@ fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -
     for (parts, source) in others.filter(|(parts, _)| parts.tbs != start.tbs) {
         if let std::collections::hash_map::Entry::Vacant(place) = places.entry(parts.tbs) {
             place.insert(nodes.len());
-            nodes.push(Node { parts: *parts, source, anchors: Vec::new() });
+            nodes.push(node(parts, source));
         }
     }
     nodes

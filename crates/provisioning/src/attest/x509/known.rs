@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use model::{
-    Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, Pair, RevocationPolicy,
-    Sha256Thumbprint, Timestamp,
+    Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, NameKey, Pair, RevocationPolicy,
+    Sha256Thumbprint, Timestamp, name_text,
 };
 use x509_parser::certificate::X509Certificate;
 
@@ -42,7 +42,7 @@ pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<Cer
     let mut wanted: Vec<&[u8]> = names.to_vec();
     let mut seen = HashSet::new();
     while let Some(name) = wanted.pop() {
-        if seen.insert(name) {
+        if seen.insert(NameKey::of(name)) {
             let named = known.of_subject(name).iter().filter_map(|ca| ca.certificate.parts());
             let first = certificates.len();
             certificates.extend(named);
@@ -62,7 +62,7 @@ pub(super) fn unblocked(
     match block {
         None => Ok(()),
         Some(block) => Err(CertificateRefusal::Blocked {
-            subject: certificate.subject().to_string(),
+            subject: name_text(certificate.subject()),
             reason: block.reason.to_string(),
         }),
     }
@@ -115,7 +115,7 @@ pub(super) fn trusted<'s, O: Copy>(
     found.path.map(drop).map_err(|refusal| match refusal.is_of_operator() {
         true => refusal,
         false => {
-            CertificateRefusal::Unverified { subject: end.subject().to_string(), why: refusal.to_string() }
+            CertificateRefusal::Unverified { subject: name_text(end.subject()), why: refusal.to_string() }
         }
     })
 }

@@ -26,7 +26,7 @@ pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
 use model::{
     Authorities, CaReference, Certificate, CertificateParts, CrlMaxAge, Pair, RegistrationId,
-    Sha256Thumbprint, Timestamp,
+    Sha256Thumbprint, Timestamp, name_text,
 };
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -70,6 +70,9 @@ pub enum CertificateRefusal {
     /// The leaf names another device.
     #[error("the leaf's common name is {0:?}, not the registration ID")]
     OtherName(String),
+    /// The leaf has no common name, and its DNS name is another device's.
+    #[error("the leaf has no common name, and its first DNS name is {0:?}, not the registration ID")]
+    OtherDnsName(String),
     /// The certificates issue each other in so many ways that not all can be tried.
     #[error("the certificates presented issue each other in too many ways")]
     TooTangled,
@@ -282,8 +285,8 @@ fn missing(parts: &CertificateParts<'_>) -> CertificateRefusal {
     match X509Certificate::from_der(parts.der) {
         Err(_) => CertificateRefusal::Unreadable(0),
         Ok((_, certificate)) => CertificateRefusal::MissingIssuer {
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: name_text(certificate.subject()),
+            issuer: name_text(certificate.issuer()),
             key_id: rules::authority_key_id(&certificate),
             gone: None,
         },

@@ -6,14 +6,14 @@
 //! of an issuer bind everything below it. Whether anything refuses is another question than whether a path passes: see
 //! [`super::refusals`].
 
-use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp};
+use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp, is_same_name};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
     CertificateRefusal, OtherIds,
     graph::{Certificates, Effort, Graph, START, read},
     names,
-    refusals::{Refusals, is_same_name},
+    refusals::Refusals,
     rules,
 };
 

@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use model::{CertificateParts, der::SEQUENCE};
+use model::{CertificateParts, is_same_name};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{
@@ -165,9 +165,4 @@ fn signed(issuer: &X509Certificate<'_>, below: &X509Certificate<'_>, effort: &mu
     let parts = CertificateParts::read(below.as_raw());
     effort.signatures += 1;
     parts.is_some_and(|parts| signature::check(&parts, issuer.public_key().raw) == Verdict::Valid)
-}
-
-/// Whether two names are one.
-pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
-    one.first() == Some(&SEQUENCE) && one == other
 }

@@ -6,7 +6,7 @@
 
 use model::{
     Authorities, CaCertificate, Certificate, CrlAddress, CrlSubject, DistributionPoint, PointNames, Reasons,
-    RevocationList, RevocationPolicy,
+    RevocationList, RevocationPolicy, name_text,
 };
 use x509_parser::{
     certificate::X509Certificate, oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS, prelude::FromDer,
@@ -38,7 +38,7 @@ pub(super) fn not_revoked(
     let lists = Lists::of(issuer, circumstances.known);
     if let Some((list, revoked)) = lists.naming(certificate.raw_serial()) {
         return Err(CertificateRefusal::Revoked {
-            subject: certificate.subject().to_string(),
+            subject: name_text(certificate.subject()),
             by: list.authority.clone(),
             at: revoked.at,
             reason: revoked.reason.as_str(),
@@ -49,7 +49,7 @@ pub(super) fn not_revoked(
     gap.map_or(Ok(()), |(ca, gap)| {
         Err(CertificateRefusal::Uncovered {
             ca: ca.name.clone(),
-            subject: certificate.subject().to_string(),
+            subject: name_text(certificate.subject()),
             gap,
         })
     })

@@ -9,9 +9,13 @@ use x509_parser::{
     extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension},
 };
 
-use super::{CertificateRefusal, names, signature};
+use super::{
+    CertificateRefusal,
+    names::{self, DeviceName},
+    signature,
+};
 use crate::attest::Claimant;
-use model::{RegistrationId, Timestamp};
+use model::{RegistrationId, Timestamp, name_text};
 
 /// A rule that a certificate breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -158,7 +162,7 @@ fn key_id_text(key_id: &[u8]) -> String {
 
 /// A broken rule with the name of the certificate that breaks it.
 pub(super) fn broken(certificate: &X509Certificate<'_>, rule: BrokenRule) -> CertificateRefusal {
-    CertificateRefusal::Rule { subject: certificate.subject().to_string(), rule }
+    CertificateRefusal::Rule { subject: name_text(certificate.subject()), rule }
 }
 
 /// Whether the certificate's usages, where it has any, allow this purpose (RFC 5280 §4.2.1.3, §4.2.1.12). That of an
@@ -270,25 +274,17 @@ fn may_issue(issuer: &X509Certificate<'_>, source: Source, below: u32) -> Result
     }
 }
 
-/// The leaf's common name must be the registration ID, in any case. The first DNS name among its alternative names will
-/// do, because the C# SDK takes its registration ID from there; no other one will, so that a name which many devices
-/// share is nobody's.
+/// The leaf's common name must be the registration ID, in any case. A DNS name counts only where there is no common name:
+/// two names would make one certificate two devices.
 pub(super) fn bears_name(
     leaf: &X509Certificate<'_>,
     registration_id: &RegistrationId,
 ) -> Result<(), CertificateRefusal> {
     let same = |text: &str| text.eq_ignore_ascii_case(registration_id.as_str());
-    let common_name = leaf.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
-    if common_name.is_some_and(same) || first_dns_name(leaf).is_some_and(same) {
-        return Ok(());
+    match names::device_name(leaf) {
+        DeviceName::Common(name) | DeviceName::Dns(name) if same(&name) => Ok(()),
+        DeviceName::Common(name) => Err(CertificateRefusal::OtherName(name)),
+        DeviceName::Dns(name) => Err(CertificateRefusal::OtherDnsName(name)),
+        DeviceName::None => Err(CertificateRefusal::OtherName(String::new())),
     }
-    Err(CertificateRefusal::OtherName(common_name.unwrap_or_default().to_owned()))
-}
-
-fn first_dns_name<'a>(leaf: &'a X509Certificate<'_>) -> Option<&'a str> {
-    let names = leaf.subject_alternative_name().ok().flatten()?;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::DNSName(name) => Some(*name),
-        _ => None,
-    })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::{
     Authorities, Block, CaCertificate, Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
     IndividualAttestation, IndividualCertificates, Pair, RevocationList, RevocationPolicy,
-    RevocationSettings, Timestamp,
+    RevocationSettings, Timestamp, is_same_name,
 };
 use provisioning::attest::{
     self, Attested, Refusal,
@@ -32,6 +32,11 @@ pub struct Known {
 impl Known {
     pub fn ca(mut self, name: &str, authority: &Authority, is_verified: bool) -> Known {
         self.authorities.put_certificate(Arc::new(ca(name, &authority.certificate(), is_verified)));
+        self
+    }
+
+    pub fn certificate(mut self, name: &str, certificate: &Certificate) -> Known {
+        self.authorities.put_certificate(Arc::new(ca(name, certificate, false)));
         self
     }
 
@@ -79,9 +84,9 @@ impl Known {
         let chain = PresentedChain::parse(&evidence.certificates)?.completed(&self.authorities);
         let issuers = chain.issuers();
         let concerned = groups.iter().filter(|group| match &group.attestation {
-            GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
-                pair.iter().any(|certificate| issuers.contains(&certificate.subject()))
-            }
+            GroupAttestation::X509(GroupCertificates::Signing(pair)) => pair
+                .iter()
+                .any(|certificate| issuers.iter().any(|issuer| is_same_name(issuer, certificate.subject()))),
             _ => true,
         });
         let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();

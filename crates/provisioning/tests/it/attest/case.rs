@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{
     Authorities, Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, EnrollmentSettings,
     GroupAttestation, GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair,
-    ProvisioningStatus, RegistrationId, Timestamp,
+    ProvisioningStatus, RegistrationId, Timestamp, is_same_name,
 };
 use provisioning::attest::{
     self, Attested, Claimant, Evidence, Proof, Refusal,
@@ -98,9 +98,9 @@ pub fn by_group(
     let chain = PresentedChain::parse(&evidence.certificates)?;
     let issuers = chain.issuers();
     let concerned = groups.iter().filter(|group| match &group.attestation {
-        GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
-            pair.iter().any(|certificate| issuers.contains(&certificate.subject()))
-        }
+        GroupAttestation::X509(GroupCertificates::Signing(pair)) => pair
+            .iter()
+            .any(|certificate| issuers.iter().any(|issuer| is_same_name(issuer, certificate.subject()))),
         _ => false,
     });
     let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();

@@ -353,13 +353,35 @@ fn a_cross_signed_chain_leads_to_either_root() {
     }
 }
 
+/// The common name is the registration ID; DNS names count where there is none.
 #[test]
-fn the_first_dns_name_will_do() {
+fn one_name_says_which_device_it_is() {
     let root = Authority::root("Root");
-    let leaf = custom(&root, "Root", "other", |params| {
-        params.subject_alt_names = vec![rcgen::SanType::DnsName(DEVICE.try_into().unwrap())];
-    });
-    check_chain("alternative name", &[group_of("root", &root)], &[leaf], Ok("root"));
+    let leaf = |common_name: Option<&str>, dns_names: &[&str]| {
+        custom(&root, "Root", "x", |params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            common_name.into_iter().for_each(|name| {
+                params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            });
+            let san = |name: &&str| rcgen::SanType::DnsName((*name).try_into().unwrap());
+            params.subject_alt_names = dns_names.iter().map(san).collect();
+        })
+    };
+    let cases = [
+        (Some(DEVICE), &[][..], Ok("root")),
+        (Some(DEVICE), &[DEVICE][..], Ok("root")),
+        (Some(DEVICE), &["dev-2", "dev-3"][..], Ok("root")),
+        (None, &[DEVICE][..], Ok("root")),
+        (None, &["DEV-1", "dev-2"][..], Ok("root")),
+        (None, &["dev-2", DEVICE][..], Err(r#"no common name, and its first DNS name is "dev-2""#)),
+        (None, &[][..], Err(r#"the leaf's common name is """#)),
+        (Some("dev-2"), &[DEVICE][..], Err(r#"the leaf's common name is "dev-2""#)),
+        (Some(""), &[DEVICE][..], Err(r#"the leaf's common name is """#)),
+    ];
+    for (common_name, dns_names, expected) in cases {
+        let case = format!("{common_name:?} {dns_names:?}");
+        check_chain(&case, &[group_of("root", &root)], &[leaf(common_name, dns_names)], expected);
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use model::{
     Timestamp,
 };
 use provisioning::attest::{Attested, Evidence, Refusal};
-use rcgen::SanType;
+use rcgen::{DistinguishedName, DnType, SanType};
 use testkit::{
     ca::{Authority, Form, Identity, KeyKind, Profile},
     sample,
@@ -115,9 +115,10 @@ fn dates_are_enforced_at_both_ends() {
 fn the_leaf_bears_the_devices_name() {
     let ca = Authority::root("Root");
     let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
-    let other = Err(r#"the leaf's common name is "other", not the registration ID"#);
+    let other = Err(r#"the leaf has no common name, and its first DNS name is"#);
+    let none = Err(r#"the leaf's common name is "", not the registration ID"#);
     let cases = [
-        ("no alternative name", vec![], other),
+        ("no alternative name", vec![], none),
         ("an alternative DNS name", vec![dns("dev-1")], Ok("individual")),
         ("in capitals", vec![dns("DEV-1")], Ok("individual")),
         ("the first DNS name of several", vec![dns("dev-1"), dns("x")], Ok("individual")),
@@ -127,13 +128,22 @@ fn the_leaf_bears_the_devices_name() {
             Ok("individual"),
         ),
         ("not the first DNS name", vec![dns("x"), dns("dev-1")], other),
-        ("a name of another kind", vec![SanType::Rfc822Name("dev-1".try_into().unwrap())], other),
+        ("a name of another kind", vec![SanType::Rfc822Name("dev-1".try_into().unwrap())], none),
         ("a wildcard", vec![dns("*")], other),
         ("a longer name", vec![dns("dev-1.example")], other),
     ];
     for (case, names, expected) in cases {
-        let der = custom(&ca, "Root", "other", |params| params.subject_alt_names = names);
-        check_own(case, &der, expected);
+        let der = |common_name: Option<&str>| {
+            custom(&ca, "Root", "x", |params| {
+                params.subject_alt_names = names.clone();
+                params.distinguished_name = DistinguishedName::new();
+                common_name.into_iter().for_each(|it| params.distinguished_name.push(DnType::CommonName, it));
+            })
+        };
+        check_own(case, &der(None), expected);
+        let refused = Err(r#"the leaf's common name is "other", not the registration ID"#);
+        check_own(case, &der(Some("other")), refused);
+        check_own(case, &der(Some(DEVICE)), Ok("individual"));
     }
     check_own("another common name", ca.device("dev-10").der(), Err("the leaf's common name is"));
     check_own("an empty common name", ca.device("").der(), Err("the leaf's common name is"));

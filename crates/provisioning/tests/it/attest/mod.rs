@@ -9,4 +9,5 @@ mod hostile;
 mod individual;
 mod names;
 mod refusals;
+mod spelling;
 mod symmetric_key;

@@ -23,6 +23,15 @@ fn issued(
     shape_factory: impl FnOnce(&mut CertificateParams),
     shape_leaf: impl FnOnce(&mut CertificateParams),
 ) -> Result<Attested, Refusal> {
+    issued_to(DEVICE, shape_factory, shape_leaf)
+}
+
+/// The same for another device.
+fn issued_to(
+    id: &str,
+    shape_factory: impl FnOnce(&mut CertificateParams),
+    shape_leaf: impl FnOnce(&mut CertificateParams),
+) -> Result<Attested, Refusal> {
     let (root, key) = (Authority::root("Root"), KeyPair::generate().unwrap());
     let factory = for_key(&key, (&root, "Root"), "Factory", |params| {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,7 +40,7 @@ fn issued(
     let mut leaf = named(DEVICE);
     shape_leaf(&mut leaf);
     let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(named("Factory"), key)).unwrap();
-    by_group(&[group_of("root", &root)], &certificates(&[leaf.der(), factory.as_slice()]), DEVICE, NOW)
+    by_group(&[group_of("root", &root)], &certificates(&[leaf.der(), factory.as_slice()]), id, NOW)
 }
 
 fn named(common_name: &str) -> CertificateParams {
@@ -65,14 +74,18 @@ fn a_constrained_ca_issues_within_its_names_only() {
     let address = |last| SanType::IpAddress([192, 0, 2, last].into());
     let forbidden = Err("CN=Factory: may not issue for");
     let let_in = Ok("root");
+    // The common name is bound as well: see below.
+    let dns_or_own = |name| vec![dns(name), dns(DEVICE)];
     let cases = [
-        ("permitted", (vec![dns("example")], vec![]), vec![san("dev-1.example")], let_in),
-        ("not permitted", (vec![dns("example")], vec![]), vec![san("dev-1.other")], forbidden),
-        ("one of two", (vec![dns("example")], vec![]), vec![san("dev-1.example"), san("x")], forbidden),
-        ("either subtree", (vec![dns("a"), dns("b")], vec![]), vec![san("x.a"), san("x.b")], let_in),
+        ("permitted", (dns_or_own("example"), vec![]), vec![san("dev-1.example")], let_in),
+        ("not permitted", (dns_or_own("example"), vec![]), vec![san("dev-1.other")], forbidden),
+        ("one of two", (dns_or_own("example"), vec![]), vec![san("dev-1.example"), san("x")], forbidden),
+        ("either subtree", (dns_or_own("a"), vec![]), vec![san("x.a"), san("x.dev-1")], let_in),
         ("excluded", (vec![], vec![dns("example")]), vec![san("dev-1.example")], forbidden),
         ("not excluded", (vec![], vec![dns("example")]), vec![san("dev-1.other")], let_in),
-        ("both", (vec![dns("example")], vec![dns("x.example")]), vec![san("y.x.example")], forbidden),
+        ("below a dot", (dns_or_own(".example"), vec![]), vec![san("dev-1.example")], let_in),
+        ("at a dot", (dns_or_own(".example"), vec![]), vec![san("example")], forbidden),
+        ("both", (dns_or_own("example"), vec![dns("x.example")]), vec![san("y.x.example")], forbidden),
         ("a wildcard", (vec![], vec![dns("x.example")]), vec![san("*.example")], forbidden),
         ("of another form", (vec![range()], vec![]), vec![san("dev-1.other")], let_in),
         ("an address", (vec![range()], vec![]), vec![address(7)], let_in),
@@ -95,14 +108,91 @@ fn a_constrained_ca_issues_within_its_names_only() {
     }
 }
 
-/// The RFC leaves common names alone; but here they say which device it is.
+/// The RFC leaves common names alone; but here they say which device it is, whatever else the leaf is called.
 #[test]
-fn a_common_name_counts_as_dns_name_when_there_is_none() {
+fn the_name_that_becomes_the_registration_id_is_constrained() {
     let forbidden = Err(r#"CN=Factory: may not issue for the common name "dev-1""#);
-    check("not permitted", decide((vec![dns("example")], vec![]), vec![]), forbidden);
-    check("permitted", decide((vec![dns(DEVICE)], vec![]), vec![]), Ok("root"));
-    check("excluded", decide((vec![], vec![dns(DEVICE)]), vec![]), forbidden);
-    check("beside a DNS name", decide((vec![dns("x")], vec![]), vec![san("dev-1.x")]), Ok("root"));
+    let plant = || vec![dns("plant-a.example")];
+    let own = || vec![dns(DEVICE)];
+    let cases = [
+        ("not permitted", (plant(), vec![]), vec![], forbidden),
+        (
+            "not permitted, beside a DNS name that is",
+            (plant(), vec![]),
+            vec![san("x.plant-a.example")],
+            forbidden,
+        ),
+        ("permitted", (own(), vec![]), vec![], Ok("root")),
+        (
+            "permitted, and its DNS name is not",
+            (own(), vec![]),
+            vec![san("x")],
+            Err("may not issue for DNSName(x)"),
+        ),
+        (
+            "permitted, as is its DNS name",
+            ([own(), plant()].concat(), vec![]),
+            vec![san("plant-a.example")],
+            Ok("root"),
+        ),
+        ("excluded", (vec![], own()), vec![], forbidden),
+        (
+            "excluded, beside a DNS name that is not",
+            (vec![], own()),
+            vec![san("x.plant-a.example")],
+            forbidden,
+        ),
+        ("not excluded", (vec![], plant()), vec![], Ok("root")),
+    ];
+    for (case, constraints, names, expected) in cases {
+        check(case, decide(constraints, names), expected);
+    }
+}
+
+/// A registration ID need not be a host name: a MAC address is one.
+#[test]
+fn a_name_that_is_no_dns_name_lies_in_no_domain() {
+    let mac = "00:11:22:33:44:55";
+    let decide = |permitted_subtrees, excluded_subtrees| {
+        let constraints = NameConstraints { permitted_subtrees, excluded_subtrees };
+        let name = |leaf: &mut CertificateParams| {
+            leaf.distinguished_name = directory(&[(DnType::CommonName, mac)]);
+        };
+        issued_to(mac, |factory| factory.name_constraints = Some(constraints), name)
+    };
+    check("not excluded", decide(vec![], vec![dns("plant-a.example")]), Ok("root"));
+    let forbidden = Err(r#"CN=Factory: may not issue for the common name "00:11:22:33:44:55""#);
+    check("not permitted", decide(vec![dns("plant-a.example")], vec![]), forbidden);
+    check("all permitted", decide(vec![dns("")], vec![]), Ok("root"));
+}
+
+/// Every leaf that a constrained CA makes: the device is admitted under names that its constraints allow, and under none
+/// that they do not.
+#[test]
+fn no_leaf_of_a_constrained_ca_is_another_device() {
+    let names = ["dev-1", "x.dev-1", "victim", "x.victim"];
+    for (permitted, excluded) in [(vec![dns("dev-1")], vec![]), (vec![], vec![dns("victim")])] {
+        for common_name in names.map(Some).into_iter().chain([None]) {
+            for dns_name in names.map(Some).into_iter().chain([None]) {
+                for id in names {
+                    let constraints = NameConstraints {
+                        permitted_subtrees: permitted.clone(),
+                        excluded_subtrees: excluded.clone(),
+                    };
+                    let shape = |leaf: &mut CertificateParams| {
+                        let common_name: Vec<_> =
+                            common_name.map(|it| (DnType::CommonName, it)).into_iter().collect();
+                        leaf.distinguished_name = directory(&common_name);
+                        leaf.subject_alt_names = dns_name.map(san).into_iter().collect();
+                    };
+                    let decided =
+                        issued_to(id, |factory| factory.name_constraints = Some(constraints), shape);
+                    let is_allowed = id.ends_with("dev-1");
+                    assert!(decided.is_err() || is_allowed, "{common_name:?} {dns_name:?} {id}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -119,7 +209,7 @@ fn subjects_are_constrained() {
         let constraints = NameConstraints { permitted_subtrees, excluded_subtrees };
         issued(|factory| factory.name_constraints = Some(constraints), subject(organization))
     };
-    let forbidden = Err("CN=Factory: may not issue for the subject O=");
+    let forbidden = Err("CN=Factory: may not issue for the subject CN=dev-1, O=");
     check("permitted", decide(of_acme(), "acme"), Ok("root"));
     check("not permitted", decide(of_acme(), "Other"), forbidden);
     let (permitted, _) = of_acme();
@@ -151,7 +241,11 @@ fn constraints_that_cannot_be_read_are_not_overlooked() {
                 extension.set_criticality(critical);
                 factory.custom_extensions.push(extension);
             };
-            let decided = issued(extend, |leaf| leaf.subject_alt_names = vec![san("dev-1.example")]);
+            // Without a common name, which would be bound as well.
+            let decided = issued_to("dev-1.example", extend, |leaf| {
+                leaf.subject_alt_names = vec![san("dev-1.example")];
+                leaf.distinguished_name = DistinguishedName::new();
+            });
             check(case, decided, expected);
         }
     }

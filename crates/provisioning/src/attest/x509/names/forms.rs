@@ -2,62 +2,87 @@
 
 use std::{fmt, mem::discriminant};
 
-use x509_parser::{extensions::GeneralName, x509::X509Name};
-
-use super::subject;
+use model::NameParts;
+use x509_parser::extensions::GeneralName;
 
 /// A name that a certificate gives its subject.
 pub(super) enum Name<'a> {
-    /// One of its alternative names.
-    Alternative(&'a GeneralName<'a>),
-    /// Its distinguished name.
-    Subject(&'a X509Name<'a>),
+    /// One of its alternative names, with its parts if it is a distinguished name.
+    Alternative(&'a GeneralName<'a>, Option<NameParts>),
+    /// Its distinguished name as text, and its parts.
+    Subject(String, NameParts),
     /// A mail address in its distinguished name.
-    Email(&'a str),
-    /// The common name of a leaf that has no DNS name.
-    Common(&'a str),
+    Email(String),
+    /// The common name of a leaf.
+    Common(String),
+}
+
+/// The names that lie within a base.
+pub(super) struct Subtree<'a> {
+    base: GeneralName<'a>,
+    parts: Option<NameParts>,
+}
+
+impl<'a> Subtree<'a> {
+    pub(super) fn new(base: GeneralName<'a>) -> Self {
+        let parts = parts_of(&base);
+        Subtree { base, parts }
+    }
+}
+
+fn parts_of(name: &GeneralName<'_>) -> Option<NameParts> {
+    match name {
+        GeneralName::DirectoryName(name) => Some(NameParts::of(name)),
+        _ => None,
+    }
 }
 
 /// What a name is compared as.
 enum Form<'a> {
     Dns(&'a str),
+    /// A name that stands for a DNS name and need not be written as one: a registration ID may be a MAC address.
+    Device(&'a str),
     Email(&'a str),
     Uri(&'a str),
     Ip(&'a [u8]),
-    Directory(&'a X509Name<'a>),
+    Directory(&'a NameParts),
     Other,
 }
 
 impl<'a> Form<'a> {
-    fn of(name: &'a GeneralName<'a>) -> Form<'a> {
+    fn of(name: &'a GeneralName<'a>, parts: Option<&'a NameParts>) -> Form<'a> {
         match name {
             GeneralName::DNSName(name) => Form::Dns(name),
             GeneralName::RFC822Name(address) => Form::Email(address),
             GeneralName::URI(uri) => Form::Uri(uri),
             GeneralName::IPAddress(address) => Form::Ip(address),
-            GeneralName::DirectoryName(name) => Form::Directory(name),
+            GeneralName::DirectoryName(_) => parts.map_or(Form::Other, Form::Directory),
             _ => Form::Other,
         }
     }
 }
 
 impl<'a> Name<'a> {
+    pub(super) fn alternative(name: &'a GeneralName<'a>) -> Self {
+        Name::Alternative(name, parts_of(name))
+    }
+
     fn form(&self) -> Form<'_> {
         match self {
-            Name::Alternative(name) => Form::of(name),
-            Name::Subject(name) => Form::Directory(name),
+            Name::Alternative(name, parts) => Form::of(name, parts.as_ref()),
+            Name::Subject(_, parts) => Form::Directory(parts),
             Name::Email(address) => Form::Email(address),
-            Name::Common(name) => Form::Dns(name),
+            Name::Common(name) => Form::Device(name),
         }
     }
 
     /// Whether a subtree speaks of names like this one.
-    pub(super) fn is_of_form_of(&self, subtree: &GeneralName<'_>) -> bool {
+    pub(super) fn is_of_form_of(&self, subtree: &Subtree<'_>) -> bool {
         match self {
-            Name::Alternative(name) => discriminant(*name) == discriminant(subtree),
-            Name::Subject(_) => matches!(subtree, GeneralName::DirectoryName(_)),
-            Name::Email(_) => matches!(subtree, GeneralName::RFC822Name(_)),
-            Name::Common(_) => matches!(subtree, GeneralName::DNSName(_)),
+            Name::Alternative(name, _) => discriminant(*name) == discriminant(&subtree.base),
+            Name::Subject(..) => matches!(subtree.base, GeneralName::DirectoryName(_)),
+            Name::Email(_) => matches!(subtree.base, GeneralName::RFC822Name(_)),
+            Name::Common(_) => matches!(subtree.base, GeneralName::DNSName(_)),
         }
     }
 
@@ -68,29 +93,27 @@ impl<'a> Name<'a> {
             Form::Email(address) => mailbox(address).is_some(),
             Form::Uri(uri) => host_of(uri).is_some(),
             Form::Ip(address) => matches!(address.len(), 4 | 16),
-            Form::Directory(_) | Form::Other => true,
+            Form::Device(_) | Form::Directory(_) | Form::Other => true,
         }
     }
 
     /// Whether it lies within the subtree, which is of its form. `None` when the subtree is malformed, or its form is
     /// not supported.
-    pub(super) fn is_within(&self, subtree: &GeneralName<'_>) -> Option<bool> {
-        match (self.form(), Form::of(subtree)) {
-            (Form::Dns(name), Form::Dns(base)) => {
-                (base.is_empty() || is_host(base)).then(|| is_below(name, base))
-            }
+    pub(super) fn is_within(&self, subtree: &Subtree<'_>) -> Option<bool> {
+        match (self.form(), Form::of(&subtree.base, subtree.parts.as_ref())) {
+            (Form::Dns(name) | Form::Device(name), Form::Dns(base)) => dns_is_within(name, base),
             (Form::Email(address), Form::Email(base)) => email_is_within(address, base),
             (Form::Uri(uri), Form::Uri(base)) => host_is_within(host_of(uri)?, base),
             (Form::Ip(address), Form::Ip(range)) => address_is_within(address, range),
-            (Form::Directory(name), Form::Directory(base)) => Some(subject::is_within(name, base)),
+            (Form::Directory(name), Form::Directory(base)) => Some(name.is_within(base)),
             _ => None,
         }
     }
 
     /// The same, and also whether a wildcard may stand for a name that does.
-    pub(super) fn may_be_within(&self, subtree: &GeneralName<'_>) -> Option<bool> {
+    pub(super) fn may_be_within(&self, subtree: &Subtree<'_>) -> Option<bool> {
         let is_within = self.is_within(subtree)?;
-        let (Form::Dns(name), Form::Dns(base)) = (self.form(), Form::of(subtree)) else {
+        let (Form::Dns(name), GeneralName::DNSName(base)) = (self.form(), &subtree.base) else {
             return Some(is_within);
         };
         let covers = name.strip_prefix("*.").is_some_and(|parent| {
@@ -103,11 +126,20 @@ impl<'a> Name<'a> {
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Alternative(name) => write!(f, "{name}"),
-            Name::Subject(name) => write!(f, "the subject {name}"),
+            Name::Alternative(name, _) => write!(f, "{name}"),
+            Name::Subject(name, _) => write!(f, "the subject {name}"),
             Name::Email(address) => write!(f, "the mail address {address:?} in the subject"),
             Name::Common(name) => write!(f, "the common name {name:?}"),
         }
+    }
+}
+
+/// A host and all those below it, or with a leading dot, which OpenSSL takes as well, only those below it; everything is
+/// within an empty base.
+fn dns_is_within(name: &str, base: &str) -> Option<bool> {
+    match base.strip_prefix('.') {
+        Some(domain) => is_host(domain).then(|| is_below(name, domain) && name.len() > domain.len()),
+        None => (base.is_empty() || is_host(base)).then(|| is_below(name, base)),
     }
 }
 
@@ -185,7 +217,7 @@ mod tests {
     use super::*;
 
     fn within(name: GeneralName<'_>, base: GeneralName<'_>) -> Option<bool> {
-        Name::Alternative(&name).is_within(&base)
+        Name::alternative(&name).is_within(&Subtree::new(base))
     }
 
     #[test]
@@ -196,7 +228,11 @@ mod tests {
             ("ba.example", "a.example", Some(false)),
             ("example", "a.example", Some(false)),
             ("a.example", "", Some(true)),
-            ("a.example", ".example", None),
+            ("a.example", ".example", Some(true)),
+            ("b.a.example", ".example", Some(true)),
+            ("example", ".example", Some(false)),
+            ("a.example", ".", None),
+            ("a.example", "..example", None),
             ("a.example", "*.example", None),
         ];
         for (name, base, expected) in cases {
@@ -210,8 +246,27 @@ mod tests {
         for (base, expected) in
             [("b.a.example", true), ("c.b.a.example", false), ("a.example", true), ("b.example", false)]
         {
-            let may_be = Name::Alternative(&wildcard).may_be_within(&GeneralName::DNSName(base));
+            let may_be =
+                Name::alternative(&wildcard).may_be_within(&Subtree::new(GeneralName::DNSName(base)));
             assert_eq!(may_be, Some(expected), "{base}");
+        }
+    }
+
+    /// What a device is called is no host name, but text ends as it ends.
+    #[test]
+    fn common_names() {
+        let cases = [
+            ("dev-1.a.example", "a.example", Some(true)),
+            ("victim-7", "plant-a.example", Some(false)),
+            ("victim-7", "victim-7", Some(true)),
+            ("00:11:22:33:44:55", "a.example", Some(false)),
+            ("00:11:22:33:44:55", "", Some(true)),
+            ("Victim-7", "victim-7", Some(true)),
+            ("", "a.example", Some(false)),
+        ];
+        for (name, base, expected) in cases {
+            let subtree = Subtree::new(GeneralName::DNSName(base));
+            assert_eq!(Name::Common(name.to_owned()).is_within(&subtree), expected, "{name} {base}");
         }
     }
 
@@ -236,7 +291,7 @@ mod tests {
             );
         }
         for unsound in ["me", "me@you@a.example", "@a.example", "me@"] {
-            assert!(!Name::Email(unsound).is_sound(), "{unsound}");
+            assert!(!Name::Email(unsound.to_owned()).is_sound(), "{unsound}");
         }
     }
 
@@ -253,7 +308,7 @@ mod tests {
             assert_eq!(within(GeneralName::URI(name), GeneralName::URI(base)), expected, "{name} {base}");
         }
         for unsound in ["urn:uuid:1", "https://192.0.2.1/", "https://[::1]/", "https:///x"] {
-            assert!(!Name::Alternative(&GeneralName::URI(unsound)).is_sound(), "{unsound}");
+            assert!(!Name::alternative(&GeneralName::URI(unsound)).is_sound(), "{unsound}");
         }
     }
 
@@ -275,6 +330,6 @@ mod tests {
                 "{name:?} {base:?}"
             );
         }
-        assert!(!Name::Alternative(&GeneralName::IPAddress(&[192, 0, 2, 0, 255, 255, 255, 0])).is_sound());
+        assert!(!Name::alternative(&GeneralName::IPAddress(&[192, 0, 2, 0, 255, 255, 255, 0])).is_sound());
     }
 }

@@ -1,24 +1,28 @@
 //! Name constraints: the names for which a CA may issue (RFC 5280 §4.2.1.10, §6.1.3 b and c).
 //!
-//! They bind the subject and every alternative name of each certificate below. Beyond the RFC, a leaf without a DNS name
-//! is bound by its common name as if that were one: it is what registrations know a device by.
+//! They bind the subject and every alternative name of each certificate below. Beyond the RFC, a leaf's common name is bound as
+//! if it were a DNS name, because a registration knows the device by it: a CA that may issue for some names only does not name
+//! other devices. Who the device is and what constraints bind is read from one list of names, so that they cannot differ.
 
 mod forms;
-mod subject;
 
-use model::der::{SEQUENCE, element};
+use model::{
+    CommonName, NameParts, common_name,
+    der::{SEQUENCE, element},
+    mail_addresses, name_text,
+};
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_X509_EXT_NAME_CONSTRAINTS,
     prelude::FromDer,
 };
 
 use super::rules::BrokenRule;
-use forms::Name;
+use forms::{Name, Subtree};
 
 /// The names that a CA may issue for, and those that it may not.
 pub(super) struct NameConstraints<'a> {
-    permitted: Vec<GeneralName<'a>>,
-    excluded: Vec<GeneralName<'a>>,
+    permitted: Vec<Subtree<'a>>,
+    excluded: Vec<Subtree<'a>>,
 }
 
 /// How many times a name may still be compared with a constraint. A chain that somebody made to be slow can hold
@@ -98,7 +102,7 @@ const EXCLUDED: u8 = 0xA1;
 
 /// The subtrees under this tag, if it comes next, and what follows. Each is `SEQUENCE { base, minimum [0] DEFAULT 0,
 /// maximum [1] OPTIONAL }`, of which this profile has the base only; there is at least one.
-fn subtrees(tag: u8, der: &[u8]) -> Option<(Vec<GeneralName<'_>>, &[u8])> {
+fn subtrees(tag: u8, der: &[u8]) -> Option<(Vec<Subtree<'_>>, &[u8])> {
     if der.first() != Some(&tag) {
         return Some((Vec::new(), der));
     }
@@ -107,34 +111,59 @@ fn subtrees(tag: u8, der: &[u8]) -> Option<(Vec<GeneralName<'_>>, &[u8])> {
     while !content.is_empty() {
         let (subtree, rest) = element(SEQUENCE, content)?;
         let Ok(([], base)) = GeneralName::from_der(subtree) else { return None };
-        subtrees.push(base);
+        subtrees.push(Subtree::new(base));
         content = rest;
     }
     (!subtrees.is_empty()).then_some((subtrees, after))
 }
 
-fn of_form<'s, 'a>(subtrees: &'s [GeneralName<'a>], name: &Name<'_>) -> Vec<&'s GeneralName<'a>> {
+fn of_form<'s, 'a>(subtrees: &'s [Subtree<'a>], name: &Name<'_>) -> Vec<&'s Subtree<'a>> {
     subtrees.iter().filter(|subtree| name.is_of_form_of(subtree)).collect()
 }
 
+/// The name by which a registration knows the device of a leaf.
+pub(super) enum DeviceName {
+    /// Its common name, as the hosted service demands.
+    Common(String),
+    /// Its first DNS name, because it has no common name. The C# SDK takes its registration ID from there.
+    Dns(String),
+    /// It has neither.
+    None,
+}
+
+/// Returns the name by which a registration knows the device: one that constraints have bound.
+pub(super) fn device_name(leaf: &X509Certificate<'_>) -> DeviceName {
+    let names = names_of(leaf, true);
+    let common = names.iter().find_map(|name| match name {
+        Name::Common(name) => Some(DeviceName::Common(name.clone())),
+        _ => None,
+    });
+    let dns = || {
+        names.iter().find_map(|name| match name {
+            Name::Alternative(GeneralName::DNSName(name), _) => Some(DeviceName::Dns((*name).to_owned())),
+            _ => None,
+        })
+    };
+    common.or_else(dns).unwrap_or(DeviceName::None)
+}
+
 /// Every name that the certificate gives its subject. The names are its alternative names and its subject, with the mail
-/// addresses in there.
+/// addresses in there, and a leaf's common name. One that cannot be read as text is the empty one, which is nobody's.
 fn names_of<'c>(certificate: &'c X509Certificate<'_>, is_leaf: bool) -> Vec<Name<'c>> {
     let subject = certificate.subject();
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let mut names: Vec<_> = alternative
         .iter()
         .flat_map(|alternative| &alternative.value.general_names)
-        .map(Name::Alternative)
+        .map(Name::alternative)
         .collect();
-    let has_dns_name = names.iter().any(|name| matches!(name, Name::Alternative(GeneralName::DNSName(_))));
     if subject.iter_rdn().next().is_some() {
-        names.push(Name::Subject(subject));
+        names.push(Name::Subject(name_text(subject), NameParts::of(subject)));
     }
-    names.extend(subject.iter_email().map(|email| Name::Email(email.as_str().unwrap_or_default())));
-    if is_leaf && !has_dns_name {
-        let common_names = subject.iter_common_name();
-        names.extend(common_names.map(|name| Name::Common(name.as_str().unwrap_or_default())));
-    }
+    names.extend(mail_addresses(subject).into_iter().map(Name::Email));
+    names.extend(common_name(subject).filter(|_| is_leaf).map(|name| match name {
+        CommonName::Text(name) => Name::Common(name),
+        CommonName::Unreadable => Name::Common(String::new()),
+    }));
     names
 }
