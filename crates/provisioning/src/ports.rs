@@ -91,8 +91,15 @@ pub trait Store: Send + Sync {
         subjects: &[&[u8]],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError>;
 
-    /// The groups that name CA certificates of the instance, by ID. Asked for by devices: cheap.
-    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError>;
+    /// The groups that name one of these CA certificates of the instance, by ID. Asked for by devices: cheap.
+    async fn groups_naming(
+        &self,
+        scope: &IdScope,
+        cas: &[CaReference],
+    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError>;
+
+    /// The CA certificates that groups name, whether or not the instance has them. Cheap.
+    async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError>;
 
     /// The groups, CA certificates, revocation lists and blocks of the instance that cannot be read. They are in none of
     /// the answers above and below that devices ask for, and may have decided otherwise. Asked for by devices: cheap.

@@ -10,9 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, HostName, HubName,
-    IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, Status,
-    StatusKind, Timestamp, UsageRow,
+    Attempt, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration,
+    RegistrationId, Status, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::ports::{
     Change, Commit, DamagedRecord, KnownDamage, Outcome, Owner, Page, PageRequest, Store, StoreError,
@@ -269,8 +269,16 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk.groups_signing_as(scope, subjects)).await
     }
 
-    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        self.reach(self.pulse.world.disk.reference_groups(scope)).await
+    async fn groups_naming(
+        &self,
+        scope: &IdScope,
+        cas: &[CaReference],
+    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
+        self.reach(self.pulse.world.disk.groups_naming(scope, cas)).await
+    }
+
+    async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError> {
+        self.reach(self.pulse.world.disk.named_cas(scope)).await
     }
 
     async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {

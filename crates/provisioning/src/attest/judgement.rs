@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{EnrollmentGroup, EnrollmentRef};
+use model::{CaReference, EnrollmentGroup, EnrollmentRef};
 
 use super::{Proof, Refusal, x509::CertificateRefusal};
 
@@ -31,6 +31,19 @@ impl Judgement {
     /// Of an outcome for which no enrollment was looked at.
     pub fn without_candidates(refusal: Refusal) -> Self {
         Judgement { considered: Vec::new(), unfit: Vec::new(), outcome: Err(refusal) }
+    }
+
+    /// Whether it is a missing issuer that refuses.
+    pub fn misses_issuer(&self) -> bool {
+        matches!(&self.outcome, Err(Refusal::Certificate(CertificateRefusal::MissingIssuer { .. })))
+    }
+
+    /// The same where a CA certificate that a group names is gone: it may be the missing issuer.
+    pub fn with_gone_ca(mut self, name: &CaReference) -> Self {
+        if let Err(Refusal::Certificate(CertificateRefusal::MissingIssuer { gone, .. })) = &mut self.outcome {
+            *gone = Some(name.clone());
+        }
+        self
     }
 
     /// Of the one enrollment that decides.

@@ -114,9 +114,31 @@ impl Provisioning {
             Ok(chain) => chain.completed(claimant.ca.known),
             Err(refusal) => return Ok(Judgement::without_candidates(refusal.into())),
         };
-        let mut groups = self.store.groups_signing_as(claimant.scope, &chain.issuers()).await?;
-        groups.extend(self.store.reference_groups(claimant.scope).await?.iter().cloned());
-        Ok(attest::x509_group(&groups, &chain, likely, claimant))
+        let issuers = chain.issuers();
+        let mut groups = self.store.groups_signing_as(claimant.scope, &issuers).await?;
+        let known = claimant.ca.known;
+        let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
+        let cas: Vec<_> = cas.collect();
+        groups.extend(self.store.groups_naming(claimant.scope, &cas).await?);
+        let judgement = attest::x509_group(&groups, &chain, likely, claimant);
+        self.naming_gone_ca(judgement, claimant).await
+    }
+
+    /// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
+    async fn naming_gone_ca(
+        &self,
+        judgement: Judgement,
+        claimant: &Claimant<'_>,
+    ) -> Result<Judgement, Error> {
+        if !judgement.misses_issuer() {
+            return Ok(judgement);
+        }
+        let named = self.store.named_cas(claimant.scope).await?;
+        let gone = named.iter().find(|name| claimant.ca.known.certificate(name).is_none());
+        Ok(match gone {
+            Some(name) => judgement.with_gone_ca(name),
+            None => judgement,
+        })
     }
 }
 

@@ -27,8 +27,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use durable::{Database, KeyCheckError, Sealer};
 use model::{
-    Attempt, Authorities, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName, IdScope,
-    IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
+    Attempt, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName,
+    IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
     Timestamp, UsageRow,
 };
 use provisioning::RecordKind;
@@ -226,8 +226,16 @@ impl Store for EmbeddedStore {
         Ok(self.kin(scope)?.groups.signing_as(subjects))
     }
 
-    async fn reference_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        Ok(self.kin(scope)?.groups.referring())
+    async fn groups_naming(
+        &self,
+        scope: &IdScope,
+        cas: &[CaReference],
+    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
+        Ok(self.kin(scope)?.groups.naming(cas))
+    }
+
+    async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError> {
+        Ok(self.kin(scope)?.groups.named_cas())
     }
 
     async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {

@@ -56,7 +56,8 @@ pub(crate) struct Kin {
 pub(crate) struct Groups {
     by_id: BTreeMap<Box<str>, Arc<EnrollmentGroup>>,
     symmetric_key: Arc<[Arc<EnrollmentGroup>]>,
-    referring: Arc<[Arc<EnrollmentGroup>]>,
+    by_ca: BTreeMap<CaReference, Vec<Arc<EnrollmentGroup>>>,
+    named_cas: Arc<[CaReference]>,
     by_subject: HashMap<NameKey, Vec<Arc<EnrollmentGroup>>>,
 }
 
@@ -256,14 +257,15 @@ impl Groups {
 
     pub(crate) fn signing_as(&self, subjects: &[&[u8]]) -> Vec<Arc<EnrollmentGroup>> {
         let found = subjects.iter().filter_map(|subject| self.by_subject.get(&NameKey::of(subject)));
-        let mut groups: Vec<_> = found.flatten().cloned().collect();
-        groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
-        groups.dedup_by(|left, right| left.group_id == right.group_id);
-        groups
+        each_once(found.flatten())
     }
 
-    pub(crate) fn referring(&self) -> Arc<[Arc<EnrollmentGroup>]> {
-        Arc::clone(&self.referring)
+    pub(crate) fn naming(&self, cas: &[CaReference]) -> Vec<Arc<EnrollmentGroup>> {
+        each_once(cas.iter().filter_map(|ca| self.by_ca.get(ca)).flatten())
+    }
+
+    pub(crate) fn named_cas(&self) -> Arc<[CaReference]> {
+        Arc::clone(&self.named_cas)
     }
 
     fn with(&self, changes: &[Kept]) -> Groups {
@@ -280,7 +282,7 @@ impl Groups {
 
     fn of(by_id: BTreeMap<Box<str>, Arc<EnrollmentGroup>>) -> Groups {
         let mut groups = Groups::default();
-        let (mut symmetric_key, mut referring) = (Vec::new(), Vec::new());
+        let mut symmetric_key = Vec::new();
         for group in by_id.values() {
             match &group.attestation {
                 GroupAttestation::SymmetricKey(_) => symmetric_key.push(Arc::clone(group)),
@@ -291,11 +293,22 @@ impl Groups {
                         same_subject.push(Arc::clone(group));
                     }
                 }
-                GroupAttestation::X509(GroupCertificates::CaReferences(_)) => {
-                    referring.push(Arc::clone(group));
+                GroupAttestation::X509(GroupCertificates::CaReferences(names)) => {
+                    for name in names.iter() {
+                        groups.by_ca.entry(name.clone()).or_default().push(Arc::clone(group));
+                    }
                 }
             }
         }
-        Groups { by_id, symmetric_key: symmetric_key.into(), referring: referring.into(), ..groups }
+        let named_cas = groups.by_ca.keys().cloned().collect();
+        Groups { by_id, symmetric_key: symmetric_key.into(), named_cas, ..groups }
     }
+}
+
+/// Groups by ID, each once.
+fn each_once<'a>(groups: impl Iterator<Item = &'a Arc<EnrollmentGroup>>) -> Vec<Arc<EnrollmentGroup>> {
+    let mut groups: Vec<_> = groups.cloned().collect();
+    groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
+    groups.dedup_by(|left, right| left.group_id == right.group_id);
+    groups
 }

@@ -106,7 +106,11 @@ pub(super) async fn reference_groups(world: World) {
         put_group(model::EnrollmentGroup { attestation, ..sample::group(id) })
     };
     let listed = async |world: &World| {
-        let groups = world.store.reference_groups(&world.scope).await.unwrap();
+        // The CA that they name, in another spelling, and one that none names.
+        let name = world.store.named_cas(&world.scope).await.unwrap()[0].to_string();
+        let names = [sample::ca_reference(&name.to_uppercase()), sample::ca_reference("none")];
+        let groups = world.store.groups_naming(&world.scope, &names).await.unwrap();
+        assert_eq!(world.store.groups_naming(&world.scope, &names[1..]).await.unwrap(), []);
         groups.iter().map(|group| group.group_id.to_string()).collect::<Vec<_>>()
     };
     world.apply([referring("b"), referring("A"), put_group(sample::group("key"))]).await;

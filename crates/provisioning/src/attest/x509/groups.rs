@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use model::{
-    AttestedBy, Authorities, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
+    AttestedBy, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
     GroupCertificates, HubCredentials, ProvisioningStatus,
 };
 
 use super::{
-    CertificateRefusal, PresentedChain, known,
+    PresentedChain, known,
     path::{self, Anchor, Found},
     rules,
 };
@@ -45,7 +45,7 @@ pub(in crate::attest) fn judge<'s>(
         considered,
         outcome: match found.path {
             Ok(path) => Ok(by_group(path.owner.group).into()),
-            Err(refusal) => Err(with_gone_reference(refusal, groups, known).into()),
+            Err(refusal) => Err(refusal.into()),
         },
         unfit: found
             .passed_over
@@ -71,23 +71,6 @@ fn search<'s>(
     let from = std::slice::from_ref(&chain.leaf);
     path::nearest(from, (&chain.sent(), &chain.completing), anchors, circumstances)
         .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)))
-}
-
-/// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
-fn with_gone_reference(
-    mut refusal: CertificateRefusal,
-    groups: &[Arc<EnrollmentGroup>],
-    known: &Authorities,
-) -> CertificateRefusal {
-    if let CertificateRefusal::MissingIssuer { gone, .. } = &mut refusal {
-        let mut named = groups.iter().filter_map(|group| match &group.attestation {
-            GroupAttestation::X509(GroupCertificates::CaReferences(names)) => Some(names),
-            _ => None,
-        });
-        let first = named.find_map(|names| names.iter().find(|name| known.certificate(name).is_none()));
-        *gone = first.cloned();
-    }
-    refusal
 }
 
 /// Whose an end of paths is.

@@ -202,7 +202,7 @@ fn groups_by_the_names_of_cas() {
     check(
         "deleted",
         Known::default().judge(&of_root, &plant.chain),
-        Err("CA certificate root, which does not exist"),
+        Err("issued CN=Region; missing is CN=Root"),
     );
     let nearer = [referring("line", "root", None), disabled(group_of("region", &plant.region))];
     check("a nearer group decides", verified().judge(&nearer, &plant.chain), Ok("region"));
@@ -430,4 +430,18 @@ fn missing_and_stale_lists_by_policy() {
     // What a stale list names is revoked all the same.
     let revoked = soft().list("root", &root, &stale.revoke(leaf.der()));
     check("soft, stale and revoked", revoked.judge(&groups, &chain), Err("was revoked"));
+}
+
+/// A CA certificate that a group names and that was deleted may be the issuer that is missing.
+#[test]
+fn a_missing_issuer_may_be_a_deleted_ca() {
+    let plant = Plant::new();
+    let evidence = certificates(plant.leaf());
+    let chain = PresentedChain::parse(&evidence.certificates).unwrap();
+    let judgement = knowing(&Authorities::default(), (DEVICE, NOW), &evidence, |claimant| {
+        attest::x509_group(&[], &chain, None, claimant)
+    });
+    assert!(judgement.misses_issuer());
+    let named = judgement.with_gone_ca(&sample::ca_reference("root"));
+    check("deleted", attested(named.outcome), Err("CA certificate root, which does not exist any more"));
 }
