@@ -11,6 +11,7 @@ pub(super) mod groups;
 pub(super) mod known;
 mod names;
 mod path;
+mod pss;
 mod refusals;
 mod revocation;
 pub mod rules;

@@ -6,7 +6,11 @@
 
 use x509_parser::{
     certificate::X509Certificate,
-    extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension},
+    extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension, X509Extension},
+    oid_registry::{
+        OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_EXTENDED_KEY_USAGE, OID_X509_EXT_KEY_USAGE,
+        OID_X509_EXT_NAME_CONSTRAINTS, OID_X509_EXT_SUBJECT_ALT_NAME,
+    },
 };
 
 use super::{
@@ -206,46 +210,69 @@ fn in_time(certificate: &X509Certificate<'_>, now: Timestamp) -> Result<(), Brok
     Ok(())
 }
 
-/// Policies are known in that no policy is asked for.
+/// Policies are known in that no policy is asked for: what constrains them constrains nothing, as in OpenSSL unless it is told
+/// to check policies. Distribution points are known in that the lists of an instance are matched with them.
 fn understood(certificate: &X509Certificate<'_>) -> Result<(), BrokenRule> {
     if !signature::is_read_whole(certificate) {
         return Err(BrokenRule::StrayBytes);
     }
     certificate.extensions_map().map_err(|_| BrokenRule::BadExtension)?;
     for extension in certificate.extensions() {
-        let known = match extension.parsed_extension() {
-            ParsedExtension::ParseError { .. } => return Err(BrokenRule::BadExtension),
-            ParsedExtension::SubjectAlternativeName(names) if names.general_names.iter().any(is_garbled) => {
-                return Err(BrokenRule::BadExtension);
-            }
-            ParsedExtension::SubjectAlternativeName(_) | ParsedExtension::ExtendedKeyUsage(_)
-                if extension.value == EMPTY_SEQUENCE =>
-            {
-                return Err(BrokenRule::BadExtension);
-            }
-            ParsedExtension::BasicConstraints(_)
-            | ParsedExtension::KeyUsage(_)
-            | ParsedExtension::ExtendedKeyUsage(_)
-            | ParsedExtension::SubjectAlternativeName(_)
-            | ParsedExtension::SubjectKeyIdentifier(_)
-            | ParsedExtension::AuthorityKeyIdentifier(_)
-            | ParsedExtension::NameConstraints(_)
-            | ParsedExtension::CertificatePolicies(_) => true,
-            _ => false,
-        };
-        if extension.critical && !known {
+        if is_garbled(extension) && (extension.critical || is_used(extension)) {
+            return Err(BrokenRule::BadExtension);
+        }
+        if extension.critical && !is_known(extension) {
             return Err(BrokenRule::CriticalExtension(extension.oid.to_id_string()));
         }
     }
     Ok(())
 }
 
+fn is_garbled(extension: &X509Extension<'_>) -> bool {
+    match extension.parsed_extension() {
+        ParsedExtension::ParseError { .. } => true,
+        ParsedExtension::SubjectAlternativeName(names) => {
+            extension.value == EMPTY_SEQUENCE
+                || names.general_names.iter().any(|name| matches!(name, GeneralName::Invalid(..)))
+        }
+        ParsedExtension::ExtendedKeyUsage(_) => extension.value == EMPTY_SEQUENCE,
+        _ => false,
+    }
+}
+
+/// Whether a rule asks for what the extension says. Others may hold anything as long as they are not critical.
+fn is_used(extension: &X509Extension<'_>) -> bool {
+    let used = [
+        OID_X509_EXT_BASIC_CONSTRAINTS,
+        OID_X509_EXT_KEY_USAGE,
+        OID_X509_EXT_EXTENDED_KEY_USAGE,
+        OID_X509_EXT_SUBJECT_ALT_NAME,
+        OID_X509_EXT_NAME_CONSTRAINTS,
+    ];
+    used.contains(&extension.oid)
+}
+
+fn is_known(extension: &X509Extension<'_>) -> bool {
+    matches!(
+        extension.parsed_extension(),
+        ParsedExtension::BasicConstraints(_)
+            | ParsedExtension::KeyUsage(_)
+            | ParsedExtension::ExtendedKeyUsage(_)
+            | ParsedExtension::SubjectAlternativeName(_)
+            | ParsedExtension::SubjectKeyIdentifier(_)
+            | ParsedExtension::AuthorityKeyIdentifier(_)
+            | ParsedExtension::NameConstraints(_)
+            | ParsedExtension::CertificatePolicies(_)
+            | ParsedExtension::PolicyMappings(_)
+            | ParsedExtension::PolicyConstraints(_)
+            | ParsedExtension::InhibitAnyPolicy(_)
+            | ParsedExtension::CRLDistributionPoints(_)
+            | ParsedExtension::NSCertType(_)
+    )
+}
+
 /// Of names or usages, there is at least one where the extension stands.
 const EMPTY_SEQUENCE: &[u8] = &[0x30, 0x00];
-
-fn is_garbled(name: &GeneralName<'_>) -> bool {
-    matches!(name, GeneralName::Invalid(..))
-}
 
 /// Whether it says that it is a CA.
 pub(super) fn is_ca(certificate: &X509Certificate<'_>) -> bool {

@@ -5,11 +5,35 @@ use model::{
     der::{BIT_STRING, SEQUENCE, bits, element, whole_element},
 };
 use rustls_pki_types::SignatureVerificationAlgorithm;
-use x509_parser::{certificate::X509Certificate, public_key::PublicKey};
+use webpki::aws_lc_rs as algorithms;
+use x509_parser::{
+    certificate::X509Certificate,
+    prelude::FromDer,
+    public_key::{PublicKey, RSAPublicKey},
+};
 
-/// RSA of 2048 to 8192 bits with PKCS#1 or PSS, ECDSA on P-256, P-384 and P-521, Ed25519, all over SHA-256 or better.
-/// SHA-1 and MD5 are in none of them.
-static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
+use super::pss;
+
+/// ECDSA on P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 8192 bits with PKCS #1, all over SHA-256 or better. SHA-1 and
+/// MD5 are in none of them. RSA with PSS is in [`pss`], because its algorithm identifier has parameters.
+static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
+    algorithms::ECDSA_P256_SHA256,
+    algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P256_SHA512,
+    algorithms::ECDSA_P384_SHA256,
+    algorithms::ECDSA_P384_SHA384,
+    algorithms::ECDSA_P384_SHA512,
+    algorithms::ECDSA_P521_SHA256,
+    algorithms::ECDSA_P521_SHA384,
+    algorithms::ECDSA_P521_SHA512,
+    algorithms::ED25519,
+    algorithms::RSA_PKCS1_2048_8192_SHA256,
+    algorithms::RSA_PKCS1_2048_8192_SHA384,
+    algorithms::RSA_PKCS1_2048_8192_SHA512,
+    algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+    algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+    algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+];
 
 /// The sizes of RSA keys taken, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
@@ -53,14 +77,21 @@ pub(super) fn cost(key: &[u8]) -> u32 {
 
 /// Whether the key of a certificate is of a kind and size that [`is_signed_by`] would take.
 pub(super) fn is_strong(certificate: &X509Certificate<'_>) -> bool {
-    let Some((algorithm, _)) = public_key(certificate.public_key().raw) else { return false };
+    let Some((algorithm, key)) = public_key(certificate.public_key().raw) else { return false };
+    if pss::is_key(algorithm) {
+        return RSAPublicKey::from_der(key).is_ok_and(|(_, key)| is_long(&key));
+    }
     let is_known = ALGORITHMS.iter().any(|known| known.public_key_alg_id().as_ref() == algorithm);
     is_known
         && match certificate.public_key().parsed() {
-            Ok(PublicKey::RSA(key)) => RSA_BITS.contains(&bit_length(key.modulus)),
+            Ok(PublicKey::RSA(key)) => is_long(&key),
             Ok(_) => true,
             Err(_) => false,
         }
+}
+
+fn is_long(key: &RSAPublicKey<'_>) -> bool {
+    RSA_BITS.contains(&bit_length(key.modulus))
 }
 
 /// The length of a number without the zeros in front.
@@ -92,7 +123,11 @@ fn verify((signed, signature_algorithm, signature): Signed<'_>, key: &[u8]) -> V
             && algorithm.signature_alg_id().as_ref() == signature_algorithm
     };
     match ALGORITHMS.iter().find(fits) {
-        None => Verdict::NotTaken,
+        None => match pss::Pss::of(signature_algorithm, key_algorithm) {
+            Some(pss) if pss.verify(key, signed, signature) => Verdict::Valid,
+            Some(_) => Verdict::Wrong,
+            None => Verdict::NotTaken,
+        },
         Some(algorithm) if algorithm.verify_signature(key, signed, signature).is_ok() => Verdict::Valid,
         Some(_) => Verdict::Wrong,
     }

@@ -5,7 +5,7 @@ use model::{
     Timestamp,
 };
 use provisioning::attest::{Attested, Evidence, Refusal};
-use rcgen::{DistinguishedName, DnType, SanType};
+use rcgen::{CustomExtension, DistinguishedName, DnType, SanType};
 use testkit::{
     ca::{Authority, Form, Identity, KeyKind, Profile},
     sample,
@@ -154,6 +154,44 @@ fn what_is_critical_must_be_understood() {
     let ca = Authority::root("Root");
     let leaf = ca.issue(&Profile { form: Form::UnknownCritical, ..Profile::device(DEVICE) });
     check_own("unknown", leaf.der(), Err("has the critical extension 1.3.6.1.4.1.99999.1"));
+}
+
+/// Extensions that RFC 5280 and OpenSSL take, each critical or not, as they should be or with other bytes.
+#[test]
+fn extensions_by_what_asks_for_them() {
+    let ca = Authority::root("Root");
+    // Policies of 2.5.29.32.0; a distribution point at http://a/; nsCertType client.
+    let policies: &[u8] = &[0x30, 0x06, 0x30, 0x04, 0x06, 0x02, 0x2A, 0x03];
+    let point: &[u8] = &[
+        0x30, 0x0F, 0x30, 0x0D, 0xA0, 0x0B, 0xA0, 0x09, 0x86, 0x07, b'h', b't', b't', b'p', b':', b'/', b'a',
+    ];
+    let mappings: &[u8] = &[0x30, 0x0A, 0x30, 0x08, 0x06, 0x02, 0x2A, 0x03, 0x06, 0x02, 0x2A, 0x04];
+    let cases: [(&str, &[u64], &[u8], bool); 9] = [
+        ("policies", &[2, 5, 29, 32], policies, false),
+        ("policyConstraints", &[2, 5, 29, 36], &[0x30, 0x03, 0x80, 0x01, 0x00], false),
+        ("inhibitAnyPolicy", &[2, 5, 29, 54], &[0x02, 0x01, 0x00], false),
+        ("policyMappings", &[2, 5, 29, 33], mappings, false),
+        ("CRL distribution points", &[2, 5, 29, 31], point, false),
+        ("nsCertType", &[2, 16, 840, 1, 113730, 1, 1], &[0x03, 0x02, 0x07, 0x80], false),
+        ("subject key identifier", &[2, 5, 29, 14], &[0x04, 0x02, 0x01, 0x02], false),
+        ("extended key usage", &[2, 5, 29, 37], &[0x30, 0x06, 0x06, 0x04, 0x55, 0x1D, 0x25, 0x00], true),
+        ("key usage", &[2, 5, 29, 15], &[0x03, 0x02, 0x07, 0x80], true),
+    ];
+    for (name, oid, value, is_used) in cases {
+        for critical in [false, true] {
+            for garbled in [false, true] {
+                let value = if garbled { vec![0x30, 0x05, 0xFF] } else { value.to_vec() };
+                let der = custom(&ca, "Root", DEVICE, |params| {
+                    let mut extension = CustomExtension::from_oid_content(oid, value.clone());
+                    extension.set_criticality(critical);
+                    params.custom_extensions.push(extension);
+                });
+                let is_refused = garbled && (critical || is_used);
+                let expected = if is_refused { Err("cannot be read") } else { Ok("individual") };
+                check_own(&format!("{name}, critical: {critical}, garbled: {garbled}"), &der, expected);
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod group;
 mod hostile;
 mod individual;
 mod names;
+mod pss;
 mod refusals;
 mod spelling;
 mod symmetric_key;
