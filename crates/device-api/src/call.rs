@@ -26,7 +26,7 @@ use wire::{
 use crate::{
     DeviceApi, FirstReply, Outcome,
     client::Client,
-    desk::Waited,
+    desk::{Waited, log_failure},
     error::{self, CallError, Concerning},
 };
 
@@ -104,7 +104,10 @@ impl DeviceApi {
             },
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
-            Begun::Settled(registration) => return self.first_answer(caller, &registration),
+            Begun::Settled(registration) => {
+                log_failure(&caller.scope, Some(caller.address), &registration);
+                return self.first_answer(caller, &registration);
+            }
             Begun::Running(run) => run,
             Begun::Challenged(blob) => {
                 let reply = Reply::Challenge(ChallengeReply::new(&blob));

@@ -7,12 +7,13 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use model::{IdScope, OperationId, Registration, RegistrationId, StatusKind};
+use model::{IdScope, OperationId, Registration, RegistrationId, Status, StatusKind};
 use net::{Share, Shares};
 use provisioning::{
     Error, Provisioning,
@@ -259,6 +260,9 @@ impl Desk {
             let way = Way { desk: &desk, signals: &wanted, progress: &sender };
             let ended = way.follow(job, after).await;
             drop(place);
+            if let Ended::Registration(registration) = &ended {
+                log_failure(&key.0, None, registration);
+            }
             desk.forget(&key, &operation_id);
             sender.send_replace(Progress::Ended(ended));
         });
@@ -419,6 +423,21 @@ fn tell_of(later: &Later) {
             reason,
             pause_secs = pause.as_secs(),
             "assignment is held up, will be tried again"
+        );
+    }
+}
+
+/// Tells operators of an assignment that failed. Its device is told the same when it asks again.
+pub(crate) fn log_failure(scope: &IdScope, from: Option<IpAddr>, registration: &Registration) {
+    if let Status::Failed { failure, .. } = &registration.status {
+        tracing::warn!(
+            instance.id_scope = %scope,
+            registration.id = %registration.registration_id,
+            // A device that comes again and again is summed up.
+            peer.addr = from.map(tracing::field::display),
+            code = failure.code,
+            reason = failure.message,
+            "assignment failed"
         );
     }
 }

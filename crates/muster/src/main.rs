@@ -17,7 +17,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Start with `muster dev`: a local emulator with nothing to configure. `muster demo` shows the whole job.
 #[derive(Parser)]
-#[command(name = "muster", version, arg_required_else_help = true)]
+#[command(
+    name = "muster",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit status:
+  0  done
+  1  failed, or the answer is no
+  2  wrong usage
+  3  the service does not have what was named (404)
+  4  the service does not accept the key, or the key's rights do not suffice (401, 403)
+  5  the service was not reached
+An error that the service replied ends with the tracking ID that its log has, too."
+)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -65,7 +77,9 @@ fn main() -> ExitCode {
         })
     });
     ended.unwrap_or_else(|error| {
-        output::note(format_args!("muster: {}", commands::told(&error)));
-        ExitCode::FAILURE
+        let tracking =
+            commands::tracking_id(&error).map(|id| format!(" (tracking ID {id})")).unwrap_or_default();
+        output::note(format_args!("muster: {}{tracking}", commands::told(&error)));
+        ExitCode::from(commands::exit_status(&error))
     })
 }

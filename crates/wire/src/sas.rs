@@ -155,10 +155,14 @@ pub struct ConnectionString {
 pub struct ConnectionStringError(&'static str);
 
 impl ConnectionString {
-    /// Parses `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: parts in any order, names without regard to case.
+    /// Parses `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: parts in any order, names without regard to case, the
+    /// whole in quotes or not, as shells and environment files leave them.
     pub fn parse(text: &str) -> Result<Self, ConnectionStringError> {
+        let text = text.trim();
+        let unquoted = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
+        let text = unquoted('"').or_else(|| unquoted('\'')).unwrap_or(text);
         let part = |name: &'static str| {
-            let mut pairs = text.trim().split(';').filter_map(|part| part.split_once('='));
+            let mut pairs = text.split(';').filter_map(|part| part.split_once('='));
             let found = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
             found
                 .map(|(_, value)| value.trim().to_owned())
@@ -287,6 +291,9 @@ mod tests {
         let parsed = ConnectionString::parse(text).unwrap();
         assert_eq!((parsed.host.as_str(), parsed.key.as_str()), ("h:8443", "YWI9=="));
         assert_eq!(parsed.to_string(), text);
+        for quoted in [format!("\"{text}\""), format!(" '{text}'\n")] {
+            assert_eq!(ConnectionString::parse(&quoted).unwrap().to_string(), text, "{quoted}");
+        }
         assert!(ConnectionString::parse("HostName=h").is_err());
         assert!(!format!("{parsed:?}").contains("YWI9"));
     }

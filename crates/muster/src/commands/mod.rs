@@ -20,6 +20,7 @@ mod target;
 pub mod usage;
 pub mod webhook;
 
+use ::fleet::OperatorError;
 use anyhow::Context;
 
 /// The runtime that commands run on: one thread per core. They have as many connections as they may.
@@ -38,6 +39,32 @@ pub fn told(error: &anyhow::Error) -> String {
         }
     }
     line
+}
+
+/// The exit status that a failed command ends with, so that scripts can tell what they may mend. Each command's `--help`
+/// says what else its status means.
+pub fn exit_status(error: &anyhow::Error) -> u8 {
+    match error.chain().find_map(|cause| cause.downcast_ref::<OperatorError>()) {
+        Some(OperatorError::Refused(refusal)) => match refusal.status {
+            401 | 403 => NOT_ALLOWED,
+            404 => NOT_FOUND,
+            _ => FAILED,
+        },
+        Some(OperatorError::Transport(_)) => NOT_REACHED,
+        _ => FAILED,
+    }
+}
+
+const FAILED: u8 = 1;
+const NOT_FOUND: u8 = 3;
+const NOT_ALLOWED: u8 = 4;
+const NOT_REACHED: u8 = 5;
+
+/// How the service's log names what it refused, if it refused something.
+pub fn tracking_id(error: &anyhow::Error) -> Option<&str> {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<OperatorError>());
+    let Some(OperatorError::Refused(refusal)) = refused else { return None };
+    Some(refusal.tracking_id.as_str()).filter(|id| !id.is_empty())
 }
 
 /// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.

@@ -40,7 +40,10 @@ async fn a_device_is_enrolled_by_a_key_and_let_in() {
     assert!(deleted.code == 0 && deleted.stdout.contains("deleted dev-1"), "{deleted:?}");
     for command in ["show", "delete"] {
         let ended = enrollment(&world, &[command, "dev-1"]).await;
-        assert!(ended.code == 1 && ended.stderr.contains("404201"), "{command} {ended:?}");
+        assert!(
+            ended.code == 3 && ended.stderr.contains("404201") && ended.stderr.contains("tracking ID "),
+            "{command} {ended:?}"
+        );
     }
     let listed = enrollment(&world, &["list"]).await;
     assert_eq!(listed.stdout.trim(), "there is no individual enrollment", "{listed:?}");

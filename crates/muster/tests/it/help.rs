@@ -2,6 +2,32 @@
 
 use crate::program::muster;
 
+/// So that scripts can tell what they may mend.
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_statuses_tell_causes_apart() {
+    let world = crate::program::World::start().await;
+    let info = world.emulator.info();
+    let (connection, ca) = (&info.service_connection_string, info.ca_file.to_str().unwrap());
+    let other_key = testkit::sample::key(9).to_base64();
+    let parsed = wire::sas::ConnectionString::parse(connection).unwrap();
+    let wrong = wire::sas::ConnectionString { key: other_key, ..parsed.clone() }.to_string();
+    let nowhere = wire::sas::ConnectionString { host: "127.0.0.1:1".into(), ..parsed }.to_string();
+    for (connection, command, code) in [
+        (&format!("\"{connection}\""), &["enrollment", "list"][..], 0),
+        (connection, &["enrollment", "show", "nobody"], 3),
+        (&wrong, &["enrollment", "list"], 4),
+        (&nowhere, &["enrollment", "list"], 5),
+    ] {
+        let service = ["--connection-string", connection.as_str(), "--ca", ca];
+        let ended = muster([command, &service].concat()).await;
+        assert_eq!(ended.code, code, "{command:?} {ended:?}");
+        assert_eq!(ended.stderr.contains("(tracking ID "), [3, 4].contains(&code), "{ended:?}");
+    }
+    let help = muster(["--help"]).await;
+    assert!(help.stdout.contains("5  the service was not reached"), "{help:?}");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn every_command_has_an_example() {
     for command in [

@@ -65,7 +65,7 @@ async fn what_commands_print_is_harmless() {
 async fn start(folder: &Path) -> (Child, DevInfo) {
     let dir = folder.join("muster");
     let child = Command::new(env!("CARGO_BIN_EXE_muster"))
-        .args(["dev", "--ports", "free", "--hubs", "1", "--log", "info", "--json", "--dir"])
+        .args(["dev", "--ports", "free", "--hubs", "2", "--log", "info", "--json", "--dir"])
         .arg(&dir)
         .env_remove("MUSTER_LOG")
         .stdout(std::process::Stdio::piped())
@@ -91,20 +91,30 @@ async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
     let group = json!({"enrollmentGroupId": "g", "attestation": {"type": "x509", "x509": signing}});
     service.create_group(&group).await.unwrap();
 
-    // The reason of a refusal names the issuer that is missing.
-    let long = format!("{HOSTILE}{}", "\u{1b}".repeat(2000));
-    let leaf = root.intermediate(&long).device("dev-1");
-    let files = ["leaf.pem", "leaf.key"].map(|name| folder.path().join(name));
-    std::fs::write(&files[0], leaf.pem()).unwrap();
-    std::fs::write(&files[1], leaf.key_pem()).unwrap();
     let endpoint = Endpoint {
         host: HostName::parse(&info.device_endpoint).unwrap(),
         https_port: info.ports.https,
         mqtts_port: info.ports.mqtts,
         amqps_port: info.ports.amqps,
         id_scope: IdScope::parse(&info.id_scope).unwrap(),
-        trust,
+        trust: trust.clone(),
     };
+    // A device that cannot be assigned, and is told so at once.
+    let key = testkit::sample::key(7);
+    let keys = json!({"primaryKey": key.to_base64(), "secondaryKey": key.to_base64()});
+    let attestation = json!({"type": "symmetricKey", "symmetricKey": keys});
+    let nowhere =
+        json!({"registrationId": "dev-0", "attestation": attestation, "allocationPolicy": "static"});
+    service.create_enrollment(&nowhere).await.unwrap();
+    let device = Device::with_key(RegistrationId::parse("dev-0").unwrap(), key);
+    register(&endpoint, &device, Transport::Https, None).await.unwrap_err();
+
+    // The reason of a refusal names the issuer that is missing.
+    let long = format!("{HOSTILE}{}", "\u{1b}".repeat(2000));
+    let leaf = root.intermediate(&long).device("dev-1");
+    let files = ["leaf.pem", "leaf.key"].map(|name| folder.path().join(name));
+    std::fs::write(&files[0], leaf.pem()).unwrap();
+    std::fs::write(&files[1], leaf.key_pem()).unwrap();
     for transport in Transport::ALL.iter().cycle().take(25) {
         let identity = Identity::from_pem_files(&files[0], &files[1]).unwrap();
         let device = Device::with_certificate(RegistrationId::parse("dev-1").unwrap(), identity);
@@ -117,7 +127,9 @@ async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
     is_harmless(&log);
     assert!(log.lines().all(|line| line.len() < 1024), "{log}");
     let refusals = log.lines().filter(|line| line.contains("request refused"));
-    assert_eq!(refusals.count(), 10, "{log}");
+    assert_eq!(refusals.count(), 9, "{log}");
+    let failed = log.lines().find(|line| line.contains("assignment failed")).unwrap();
+    assert!(failed.contains("registration.id=dev-0") && failed.contains("names exactly one hub"), "{failed}");
     assert!(log.contains("peer.addr=127.0.0.1") && log.contains("forged"), "{log}");
     let audited = log.lines().find(|line| line.contains("service call done")).unwrap();
     assert!(audited.contains("method=PUT path=/enrollmentGroups/g"), "{audited}");

@@ -323,7 +323,7 @@ async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
     let refused = register().await.unwrap_err().to_string();
     assert!(refused.contains("no hub is linked"), "{refused}");
     let ended = service.hub(&["unlink", name]).await;
-    assert!(ended.code == 1 && ended.stderr.contains("linked hub not found"), "{ended:?}");
+    assert!(ended.code == 3 && ended.stderr.contains("linked hub not found"), "{ended:?}");
     assert!(!service.log().contains(&right.key), "{}", service.log());
 }
 

@@ -33,7 +33,7 @@ async fn a_device_is_listed_shown_explained_and_deleted() {
     assert!(ended.code == 0 && ended.stdout.contains("sample-1 is deleted"), "{ended:?}");
     for command in ["show", "explain", "cancel", "delete"] {
         let ended = registration(&world, &[command, "sample-1"]).await;
-        assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{command} {ended:?}");
+        assert_eq!((ended.code, ended.stdout.as_str()), (3, ""), "{command} {ended:?}");
         assert!(ended.stderr.contains("registration"), "{command} {ended:?}");
     }
     world.stop().await;
@@ -86,7 +86,7 @@ async fn an_assignment_that_hangs_is_seen_and_called_off_and_its_clean_up_given_
     let ended = registration(&world, &forget).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let ended = registration(&world, &forget).await;
-    assert!(ended.code == 1 && ended.stderr.contains("404210"), "{ended:?}");
+    assert!(ended.code == 3 && ended.stderr.contains("404210"), "{ended:?}");
     for (hub, count) in [("other.example", "0 devices"), (DOWN, "2 devices"), (DOWN, "0 devices")] {
         let ended = registration(&world, &["cleanups", "--forget", hub]).await;
         assert!(ended.code == 0 && ended.stdout.starts_with(count), "{ended:?}");

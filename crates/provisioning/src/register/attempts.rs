@@ -53,6 +53,17 @@ impl Waiting {
         self.lock().attempts.entry(scope.clone()).or_default().push(attempt);
     }
 
+    /// Puts attempts back that could not be written, before those that came meanwhile; the oldest give way.
+    fn put_back(&self, scope: &IdScope, mut attempts: Vec<Attempt>) {
+        let mut gathered = self.lock();
+        let waiting = gathered.attempts.entry(scope.clone()).or_default();
+        attempts.append(waiting);
+        let surplus = attempts.len().saturating_sub(MAX_WAITING);
+        attempts.drain(..surplus);
+        *waiting = attempts;
+        gathered.dropped += surplus as u64;
+    }
+
     /// Those under a name, newest first.
     fn of(&self, scope: &IdScope, id: &RegistrationId) -> Vec<Attempt> {
         let gathered = self.lock();
@@ -107,14 +118,19 @@ impl Provisioning {
         self.refused.put(&instance.id_scope, attempt);
     }
 
-    /// Writes the attempts that were put down since the last time; tells how many found no place. To be called every
-    /// second or so, and at the end.
+    /// Writes the attempts that were put down since the last time; tells how many found no place. What cannot be written
+    /// goes on waiting, and does not keep the attempts of other instances back; the error is the last one. To be called
+    /// every second or so, and at the end.
     pub async fn keep_attempts(&self) -> Result<u64, Error> {
         let Gathered { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
+        let mut outcome = Ok(dropped);
         for (scope, attempts) in attempts {
-            self.store.keep_attempts(&scope, attempts).await?;
+            if let Err(error) = self.store.keep_attempts(&scope, attempts.clone()).await {
+                self.refused.put_back(&scope, attempts);
+                outcome = Err(error.into());
+            }
         }
-        Ok(dropped)
+        outcome
     }
 
     /// The last attempts under a name that were refused, newest first; also those that wait to be written.
@@ -123,5 +139,49 @@ impl Provisioning {
         kept.items.splice(0..0, self.refused.of(&instance.id_scope, id));
         kept.items.truncate(ATTEMPTS_OF_ONE);
         Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Admission, Explanation, Timestamp};
+
+    use super::*;
+
+    fn attempt(number: usize) -> Attempt {
+        let reason = number.to_string();
+        let explanation = Explanation {
+            presented: Vec::new(),
+            considered: Vec::new(),
+            omitted: 0,
+            unfit: Vec::new(),
+            outcome: Admission::Refused { reason },
+        };
+        Attempt {
+            registration_id: RegistrationId::parse("dev-1").unwrap(),
+            at: Timestamp::from_unix_seconds(i64::try_from(number).unwrap()),
+            address: None,
+            known: true,
+            explanation,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits_again_and_the_oldest_gives_way() {
+        let waiting = Waiting::default();
+        let scopes = ["0neA", "0neB"].map(|scope| IdScope::parse(scope).unwrap());
+        for scope in &scopes {
+            (0..MAX_WAITING).for_each(|number| waiting.put(scope, attempt(number)));
+        }
+        let taken = std::mem::take(&mut *waiting.lock());
+        waiting.put(&scopes[0], attempt(MAX_WAITING));
+        for (scope, attempts) in taken.attempts {
+            waiting.put_back(&scope, attempts);
+        }
+        let of = |scope| waiting.of(scope, &RegistrationId::parse("dev-1").unwrap());
+        let [first, second] = [of(&scopes[0]), of(&scopes[1])];
+        assert_eq!((first.len(), second.len()), (MAX_WAITING, MAX_WAITING));
+        assert_eq!((first[0].at.unix_seconds(), first[MAX_WAITING - 1].at.unix_seconds()), (100, 1));
+        assert_eq!(waiting.lock().dropped, 1);
     }
 }
