@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -204,16 +204,22 @@ impl<H: Handshake> Arrival<H> {
         F: Future<Output = ()>,
     {
         let end = permit.end();
-        let connection = async {
-            match self.shaken(tcp, &permit).await {
-                Ok(Some((stream, certificates))) => {
-                    let peer = Peer { addr: self.addr, certificates, standing: permit.standing() };
-                    serve(Accepted { stream, peer, permit, end: end.clone() }).await;
-                }
-                Ok(None) => {}
-                Err(error) => self.gate.log_refused(self.addr, &permit, &error),
+        let shaken = {
+            // Its room is free again when the connection is served.
+            let shaking = pin!(self.shaken(tcp, &permit));
+            end.watch(shaking).await
+        };
+        let (stream, certificates) = match shaken {
+            Ok(Ok(Some(shaken))) => shaken,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => return self.gate.log_refused(self.addr, &permit, &error),
+            Err(reason) => {
+                tracing::debug!(peer.addr = %self.addr, %reason, "connection closed");
+                return;
             }
         };
+        let peer = Peer { addr: self.addr, certificates, standing: permit.standing() };
+        let connection = pin!(serve(Accepted { stream, peer, permit, end: end.clone() }));
         if let Err(reason) = end.watch(connection).await {
             tracing::debug!(peer.addr = %self.addr, %reason, "connection closed");
         }

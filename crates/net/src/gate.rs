@@ -1,6 +1,7 @@
 //! The limits of listeners, the places for connections under them, and how each connection stands towards them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -198,8 +199,9 @@ pub(crate) struct ConnectionEnd {
 }
 
 impl ConnectionEnd {
-    /// Runs `connection` until it ends; drops it when it may not go on.
-    pub(crate) async fn watch<F: Future>(&self, connection: F) -> Result<F::Output, Refused> {
+    /// Runs `connection` until it ends or may not go on. It is pinned by the caller, because a future that is moved into
+    /// another takes its room twice, and each connection holds it as long as it lives.
+    pub(crate) async fn watch<F: Future>(&self, connection: Pin<&mut F>) -> Result<F::Output, Refused> {
         tokio::select! {
             output = connection => Ok(output),
             reason = self.reached() => Err(reason),

@@ -145,15 +145,15 @@ impl Http {
             service_fn(move |request| Arc::clone(&http).handle(client.clone(), request))
         };
         let connection = self.builder.serve_connection(stream, handler).with_upgrades();
-        let until_shutdown = async {
-            let mut connection = pin!(connection);
+        let mut connection = pin!(connection);
+        let until_shutdown = pin!(async {
             tokio::select! {
                 end = connection.as_mut() => return end,
                 () = self.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
             }
             let grace = self.gate.limits.shutdown_grace;
             timeout(grace, connection).await.unwrap_or(Ok(())) // dropped with what is still in progress
-        };
+        });
         match pulse.watch(until_shutdown).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(peer.addr = %addr, %error, "HTTP connection ended"),
@@ -242,7 +242,7 @@ impl Http {
         let meter = Meter::new(peer.standing.clone(), limits);
         self.upgraded.spawn(async move {
             let addr = peer.addr;
-            let connection = async {
+            let connection = pin!(async {
                 let stream = TokioIo::new(upgraded.await?);
                 let stream = BinaryStream::metered(stream, max_message, Arc::clone(&meter)).await;
                 tokio::select! {
@@ -250,7 +250,7 @@ impl Http {
                     () = meter.overdue() => tracing::debug!(peer.addr = %addr, "a message takes too long to come"),
                 }
                 Ok::<(), hyper::Error>(())
-            };
+            });
             match end.watch(connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {

@@ -72,8 +72,7 @@ impl Pulse {
     }
 
     /// Runs `connection` until it ends or a deadline passes.
-    pub(crate) async fn watch<F: Future>(&self, connection: F) -> Result<F::Output, Expired> {
-        let mut connection = pin!(connection);
+    pub(crate) async fn watch<F: Future>(&self, mut connection: Pin<&mut F>) -> Result<F::Output, Expired> {
         let mut timer = pin!(sleep_until(self.deadline()));
         poll_fn(move |context| {
             if let Poll::Ready(output) = connection.as_mut().poll(context) {
