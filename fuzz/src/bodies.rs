@@ -1,5 +1,6 @@
 //! JSON that devices and operators send.
 
+use model::encoding::without_bom;
 use serde_json::Value;
 use wire::{
     device::DeviceRegistration,
@@ -11,13 +12,11 @@ use wire::{
 pub fn run_device(input: &[u8]) {
     let Ok(body) = DeviceRegistration::parse(input) else { return };
     if body != DeviceRegistration::default() {
-        let json: Value = serde_json::from_slice(input).expect("a body that was taken is JSON");
+        let json: Value = serde_json::from_slice(without_bom(input)).expect("a body that was taken is JSON");
         assert!(json.is_object());
-        assert!(
-            body.payload.is_none_or(|payload| json
-                .as_object()
-                .is_some_and(|all| all.values().any(|v| *v == payload)))
-        );
+        assert!(body.payload.is_none_or(|payload| {
+            json.as_object().is_some_and(|all| all.values().any(|value| *value == payload.to_value()))
+        }));
     }
 }
 
@@ -27,7 +26,7 @@ pub fn run_service(input: &[u8]) {
     let group = parse_group(input);
     let (individuals, groups) = (parse_individual_bulk(input), parse_group_bulk(input));
     let any = individual.is_ok() || group.is_ok() || individuals.is_ok() || groups.is_ok();
-    assert!(!any || serde_json::from_slice::<Value>(input).is_ok_and(|json| json.is_object()));
+    assert!(!any || serde_json::from_slice::<Value>(without_bom(input)).is_ok_and(|json| json.is_object()));
     // Reasons are shown to operators.
     let _ = individual.map_err(|error| error.to_string());
     let _ = group.map_err(|error| error.to_string());

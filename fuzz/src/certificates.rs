@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Authorities, Certificate, EnrollmentGroup, EnrollmentRef, RegistrationId};
+use model::{Authorities, Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId};
 use provisioning::{
     attest::{
         self, Claimant, Evidence, Proof,
@@ -49,15 +49,15 @@ pub fn run_chain(input: &[u8]) {
         scope: &scope,
         registration_id: &registration_id,
         evidence: &evidence,
-        challenges: &[],
-        ca: CaRules { known: &known, require_verified: false },
+        tpm: None,
+        ca: CaRules { known: &known, require_verified: false, crl_max_age: CrlMaxAge::default() },
         now,
     };
     let groups: Vec<Arc<EnrollmentGroup>> = Certificate::from_der(&anchor)
         .iter()
         .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
         .collect();
-    let judgement = attest::x509_group(&groups, &chain, &claimant);
+    let judgement = attest::x509_group(&groups, &chain, None, &claimant);
     match judgement.outcome {
         Ok(attested) => {
             let Proof::Attested(attested) = attested else { panic!("a certificate is no TPM") };
