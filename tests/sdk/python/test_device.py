@@ -122,6 +122,22 @@ class TestHubConversation:
             client.connect()
             client.send_message("again")
 
+    def test_subscriptions_survive_a_reconnect(self, dev, connection):
+        """The SDK connects with its session and does not subscribe again."""
+        client, registry, state = connection
+        patches, messages = queue.Queue(), queue.Queue()
+        client.on_twin_desired_properties_patch_received = patches.put
+        client.on_message_received = messages.put
+        for number in range(3):
+            client.disconnect()
+            client.connect()
+            registry.update_twin(state.device_id, Twin(properties=TwinProperties(desired={"n": number})))
+            # When it comes back, the SDK may show all that is desired first.
+            while patches.get(timeout=REPLY_SECONDS).get("n") != number:
+                pass
+            send_to_device(dev, state, f"message {number}", {})
+            assert messages.get(timeout=REPLY_SECONDS).data == f"message {number}".encode()
+
     def test_cloud_to_device_message_reaches_the_device(self, dev, connection):
         client, _registry, state = connection
         received = queue.Queue()
