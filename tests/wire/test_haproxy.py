@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import pathlib
 import re
 import shutil
@@ -12,14 +13,18 @@ import ssl
 import subprocess
 import time
 
+import endpoint
 import muster_dev
 import pki
 import pytest
+import sas
 
 KEY = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="
 DIRECT, METRICS = 18545, 19101
 # By the version of the protocol that the frontend's server line asks for.
 FRONTENDS = {"send-proxy": 18551, "send-proxy-v2": 18552}
+# TLS ends here, with a suite that Muster does not have.
+ENDING, CBC = 18553, "ECDHE-RSA-AES128-SHA256"
 CLIENT = "127.0.0.9"
 START_SECONDS = 60
 # Several health checks by each server line.
@@ -38,6 +43,13 @@ listen = "127.0.0.1:{METRICS}"
 [[tls]]
 certificate = "CHAIN"
 key = "KEY"
+[[embedded_hub]]
+name = "hub"
+host_name = "hub.example"
+https = "127.0.0.1:18546"
+mqtts = "127.0.0.1:18986"
+amqps = "127.0.0.1:15776"
+owner_key = "{KEY}"
 [[instance]]
 name = "plant"
 id_scope = "0neAAAAAAAA"
@@ -46,7 +58,9 @@ service_hosts = ["localhost"]
 name = "owner"
 primary_key = "{KEY}"
 secondary_key = "{KEY}"
-rights = "ServiceConfig"
+rights = "ServiceConfig, EnrollmentWrite"
+[[instance.linked_hub]]
+embedded_hub = "hub"
 """
 
 HAPROXY = """
@@ -76,6 +90,10 @@ def served(tmp_path_factory):
         # The check has no options: it connects, sends a header of its own and closes.
         sections.append(f"listen {option}\n    bind 127.0.0.1:{port}\n")
         sections.append(f"    server muster 127.0.0.1:{DIRECT} {option} check inter 200ms\n")
+    pair = pki.self_signed("localhost", "rsa2048")
+    (directory / "rsa.pem").write_text(pair.chain_pem + pair.key_pem)
+    sections.append(f"listen ends-tls\n    bind 127.0.0.1:{ENDING} ssl crt rsa.pem ciphers {CBC} ssl-max-ver TLSv1.2\n")
+    sections.append(f"    server muster 127.0.0.1:{DIRECT} ssl verify required ca-file {chain} verifyhost localhost send-proxy-v2\n")
     (directory / "haproxy.cfg").write_text("".join(sections))
     with contextlib.ExitStack() as stack:
         log = stack.enter_context((directory / "log").open("w"))
@@ -83,7 +101,7 @@ def served(tmp_path_factory):
         stack.enter_context(running(command, directory, log))
         wait_for(METRICS)
         stack.enter_context(running([haproxy(), "-db", "-f", "haproxy.cfg"], directory, subprocess.DEVNULL))
-        for port in FRONTENDS.values():
+        for port in (*FRONTENDS.values(), ENDING):
             wait_for(port)
         yield directory / "log"
 
@@ -153,6 +171,38 @@ def test_health_checks_are_no_refusals(served):
     assert refusals() == before
     assert not any(before.values()), before
     assert "connection refused" not in served.read_text()
+
+
+def test_a_device_with_a_suite_of_cbc_registers_where_the_proxy_ends_tls(served):
+    """As firmware that has no other suite must; certificates do not come through, keys do."""
+    device = endpoint.Device("0neAAAAAAAA", "cbc-device", KEY)
+    keys = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
+    enrollment = json.dumps({"registrationId": "cbc-device", "attestation": keys}).encode()
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", DIRECT, timeout=30, context=context, source_address=("127.0.0.8", 0)
+    )
+    path = "/enrollments/cbc-device?api-version=2021-10-01"
+    headers = {
+        "Host": "localhost",
+        "Content-Type": "application/json",
+        "Authorization": sas.token("localhost", KEY, key_name="owner"),
+    }
+    connection.request("PUT", path, body=enrollment, headers=headers)
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    connection.close()
+
+    body = b'{"registrationId":"cbc-device"}'
+    head = (
+        f"PUT {device.path}/register?api-version=2021-06-01 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: {device.token()}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    client = ["openssl", "s_client", "-connect", f"127.0.0.1:{ENDING}", "-tls1_2", "-cipher", CBC, "-ign_eof"]
+    ended = subprocess.run(client, input=head.encode() + body, capture_output=True, timeout=60, check=False)
+    text = ended.stdout.decode(errors="replace")
+    assert f"Cipher    : {CBC}" in text and '"status":"assigned"' in text, (text[-2000:], ended.stderr[-500:])
 
 
 def test_the_header_is_required_of_the_proxy(served):
