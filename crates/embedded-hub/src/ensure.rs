@@ -150,10 +150,11 @@ impl Goal {
     fn access(&self) -> Option<(Status, Option<&str>)> {
         match &self.start {
             Start::Kept { .. } | Start::Anew(_) => None,
-            Start::Carried(carried) => Some(match &carried.disabled {
-                Some(reason) => (Status::Disabled, Some(reason.as_str()).filter(|reason| !reason.is_empty())),
-                None => (Status::Enabled, None),
-            }),
+            // One that is disabled here stays so: that its double elsewhere is not says nothing against it.
+            Start::Carried(carried) => {
+                let reason = carried.disabled.as_deref()?;
+                Some((Status::Disabled, Some(reason).filter(|reason| !reason.is_empty())))
+            }
         }
     }
 

@@ -207,7 +207,9 @@ impl State {
             |part: &serde_json::Map<_, _>| (!part.is_empty()).then(|| TwinCollection::from(part.clone()));
         device.twin = InitialTwin { tags: part(&carried.tags), desired: part(&carried.desired.value) };
         device.reported = carried.reported.clone();
-        device.disabled = carried.disabled.clone();
+        if carried.disabled.is_some() {
+            device.disabled = carried.disabled.clone();
+        }
     }
 
     fn find(&self, id: &DeviceId) -> Option<HubDevice> {

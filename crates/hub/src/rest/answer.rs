@@ -82,6 +82,7 @@ impl Answer {
         match reply.errors.into_iter().next().map(HubRefusal::from) {
             None => Ok((Answer::Done(response.body().clone()), without_twin)),
             Some(refusal) if refusal.is(ErrorCode::DeviceAlreadyExists) => Ok((Answer::Exists, false)),
+            Some(refusal) if refusal.is(ErrorCode::PreconditionFailed) => Ok((Answer::Stale, false)),
             Some(refusal) if is_throttling(&refusal) => Err(Problem::throttled(response, refusal)),
             Some(refusal) if is_full(&refusal) => Err(Problem::Full(status.as_u16(), refusal)),
             Some(refusal) if may_pass(&refusal) => Err(Problem::Other(status.as_u16(), refusal)),
@@ -232,6 +233,7 @@ mod tests {
             (200, r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#.to_owned(), "done"),
             (400, refused(r#""DeviceAlreadyExists""#), "exists"),
             (400, refused("409001"), "exists"),
+            (400, refused("412001"), "stale"),
             (400, refused(r#""ArgumentInvalid""#), "wrong"),
             (400, refused(r#""ThrottlingException""#), "throttled"),
             (400, refused("429002"), "throttled"),

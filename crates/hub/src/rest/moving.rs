@@ -37,19 +37,28 @@ impl RestConnector {
     /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
     /// each time: a hub that refuses the twin does not keep the device without it.
     pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
-        match self.import(order, exported(order, carried), carried).await {
+        match self.import(order, carried, exported).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
-                self.import(order, unreported(order, carried), carried).await?;
+                self.import(order, carried, unreported).await?;
                 self.replace_twin(order, carried).await
             }
             outcome => outcome,
         }
     }
 
-    async fn import(&self, order: &Order, entry: Value, carried: &Carried) -> Result<(), HubError> {
-        let entries = Value::Array(vec![entry]);
+    async fn import(
+        &self,
+        order: &Order,
+        carried: &Carried,
+        describe: fn(&Order, &Carried) -> Value,
+    ) -> Result<(), HubError> {
         for _ in 0..MAX_RACES {
+            let entry = match &carried.disabled {
+                Some(_) => describe(order, carried),
+                None => self.as_disabled_as_there(order, carried, describe).await?,
+            };
+            let entries = Value::Array(vec![entry]);
             match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
                 (Answer::Done(_), false) => return Ok(()),
                 (Answer::Done(_), true) => return self.replace_twin(order, carried).await,
@@ -57,6 +66,28 @@ impl RestConnector {
             }
         }
         Err(self.overtaken(order))
+    }
+
+    /// The entry of a device that nobody disabled where it comes from. An operator may have disabled it here, and then it
+    /// stays so: an entry says in any case whether a device may connect. It is for the version that was looked at.
+    async fn as_disabled_as_there(
+        &self,
+        order: &Order,
+        carried: &Carried,
+        describe: fn(&Order, &Carried) -> Value,
+    ) -> Result<Value, HubError> {
+        let path = device_path(&order.device_id);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+            let mut entry = describe(order, carried);
+            entry["importMode"] = "create".into();
+            return Ok(entry);
+        };
+        let there = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
+        let carried = Carried { disabled: found::disabled(there.device()), ..carried.clone() };
+        let mut entry = describe(order, &carried);
+        entry["importMode"] = "createOrUpdateIfMatchETag".into();
+        entry["eTag"] = there.etag().ok_or_else(|| self.senseless("device"))?.into();
+        Ok(entry)
     }
 
     /// Tags and desired properties.

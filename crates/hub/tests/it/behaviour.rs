@@ -284,7 +284,9 @@ async fn what_arrives_takes_the_place_of_what_was_there_and_may_arrive_again() {
         for _ in 0..2 {
             world.connector.receive_device(&carry("d", keys(7, 8)), &carried).await.unwrap();
             let arrived = found(world, "d").await.unwrap();
-            assert_eq!((&arrived.carried, &arrived.credentials), (&carried, &Some(keys(7, 8))));
+            // But for one thing: what an operator disabled here stays disabled.
+            let stays = Carried { disabled: Some("stolen".to_owned()), ..carried.clone() };
+            assert_eq!((&arrived.carried, &arrived.credentials), (&stays, &Some(keys(7, 8))));
             assert_eq!(
                 removed(world, "d", &last.version).await,
                 Removed::Changed,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use model::{Assignment, Carried, Instance, LinkedHub, Order, Substatus, TwinOrder};
+use model::{
+    Assignment, Carried, Instance, LinkedHub, Order, Properties, Substatus, TwinCollection, TwinOrder,
+};
 
 use super::Run;
 use crate::{Error, Provisioning, ports::HubError};
@@ -35,14 +37,23 @@ impl Provisioning {
             let reason = format!("{} is not linked to the service any more", order.hub);
             return Ok(Err(HubError::Refused(reason)));
         };
-        if !matches!(order.twin, TwinOrder::Carry { .. }) {
+        let from = run.registration.assignment();
+        let carries = matches!(order.twin, TwinOrder::Carry { .. });
+        if !carries && from.is_none_or(|from| from.place() == order.place()) {
             return Ok(hub.ensure_device(order).await.map(|()| Told::AsOrdered));
         }
-        let from = run.registration.assignment();
+        // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
+        // enable itself by being moved.
         let old_hub = from.and_then(|from| linked(&from.hub));
         Ok(match self.fetch(from, old_hub).await {
-            Ok(Some(carried)) => hub.receive_device(order, &carried).await.map(|()| Told::AsOrdered),
-            Ok(None) => hub.ensure_device(&started_anew(order)).await.map(|()| Told::WithNothingCarried),
+            Ok(Some(carried)) if carries => {
+                hub.receive_device(order, &carried).await.map(|()| Told::AsOrdered)
+            }
+            Ok(Some(Carried { disabled: Some(reason), .. })) => {
+                hub.receive_device(order, &disabled_start(order, reason)).await.map(|()| Told::AsOrdered)
+            }
+            Ok(_) if !carries => hub.ensure_device(order).await.map(|()| Told::AsOrdered),
+            Ok(_) => hub.ensure_device(&started_anew(order)).await.map(|()| Told::WithNothingCarried),
             // That one has no room is no reason for the device to go to another than this.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
             Err(error) => Err(error),
@@ -61,6 +72,19 @@ impl Provisioning {
         let connector = self.hubs.connector(hub).ok_or_else(unreachable)?;
         let found = connector.find_device(&from.device_id).await?;
         Ok(found.map(|device| device.carried))
+    }
+}
+
+/// What a device has that starts anew and stays disabled, for this reason: its initial twin, and nothing reported.
+fn disabled_start(order: &Order, reason: String) -> Carried {
+    let start = order.twin.start();
+    let section =
+        |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
+    Carried {
+        tags: section(&start.tags),
+        desired: Properties { value: section(&start.desired), version: 1 },
+        reported: Properties::default(),
+        disabled: Some(reason),
     }
 }
 

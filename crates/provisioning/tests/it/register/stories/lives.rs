@@ -115,18 +115,55 @@ async fn another_device_id() {
     assert_eq!(world.hubs_of("renamed"), [sample::hub_name(HUBS[1])]);
 }
 
-/// A device that an operator has disabled at its hub does not get in at the next one by moving.
+/// A device that an operator has disabled at its hub does not get in at the next one by moving, with its data or without,
+/// nor under another name, nor by starting again where it is.
 #[tokio::test]
 async fn a_disabled_device_moves_and_stays_disabled() {
-    let world = World::new().await;
-    let device = world.device("dev-1").await;
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
-    world.register(&device).await;
-    let id = DeviceId::parse("dev-1").unwrap();
-    world.hub(HUBS[0]).change(&id, |device| device.disabled = Some("stolen".into()));
-    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
-    world.register(&device).await;
-    assert_eq!(world.at(HUBS[1], "dev-1").disabled.as_deref(), Some("stolen"));
+    for (policy, hub, name) in [
+        (Policy::Migrate, HUBS[1], "dev-1"),
+        (Policy::Reset, HUBS[1], "dev-1"),
+        (Policy::Reset, HUBS[0], "dev-1"),
+        (Policy::Migrate, HUBS[1], "renamed"),
+        (Policy::Reset, HUBS[0], "renamed"),
+    ] {
+        let world = World::new().await;
+        let device = world.device("dev-1").await;
+        world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
+        world.register(&device).await;
+        world.used(HUBS[0], "dev-1");
+        let id = DeviceId::parse("dev-1").unwrap();
+        world.hub(HUBS[0]).change(&id, |device| device.disabled = Some("stolen".into()));
+        let mut enrollment = wanting("dev-1", policy, &[hub]);
+        enrollment.device_id = Some(DeviceId::parse(name).unwrap());
+        world.enroll(enrollment).await;
+        world.register(&device).await;
+        let there = world.at(hub, name);
+        assert_eq!(there.disabled.as_deref(), Some("stolen"), "{policy:?} {hub} {name}");
+        let is_anew = policy == Policy::Reset || name != "dev-1";
+        assert_eq!(there.twin == sample::twin(), is_anew, "{policy:?} {hub} {name}: {there:?}");
+        assert_eq!(there.reported == Default::default(), is_anew, "{policy:?} {hub} {name}: {there:?}");
+    }
+}
+
+/// An operator disables it at the new hub while that is told of it again, because its first answer was lost.
+#[tokio::test]
+async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
+    for policy in [Policy::Migrate, Policy::Reset] {
+        let world = World::new().await;
+        let device = world.device("dev-1").await;
+        world.enroll(wanting("dev-1", policy, &HUBS[..1])).await;
+        world.register(&device).await;
+        world.enroll(wanting("dev-1", policy, &HUBS[1..2])).await;
+        let run = world.run(&device).await;
+        let lost = testkit::hub::Failure::After(provisioning::ports::HubError::Unavailable("lost".into()));
+        world.hub(HUBS[1]).fail_next(lost);
+        let ended = world.provisioning.carry_out(&run).await;
+        let provisioning::register::Ended::Later(later) = ended else { panic!("{ended:?}") };
+        let id = DeviceId::parse("dev-1").unwrap();
+        world.hub(HUBS[1]).change(&id, |device| device.disabled = Some("stolen".into()));
+        world.finish(&later.again).await;
+        assert_eq!(world.at(HUBS[1], "dev-1").disabled.as_deref(), Some("stolen"), "{policy:?}");
+    }
 }
 
 /// The group is gone, its device is there still and comes through another enrollment with the default policy.

@@ -37,12 +37,17 @@ async fn the_old_hub_is_down_and_its_data_are_waited_for() {
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
-/// A reset needs nothing from the old hub: the device moves, and the old hub is cleaned up when it is back.
+/// A reset takes no data along, but it is waited for whether the device is disabled at the old hub. That is down again when
+/// the device has arrived, and cleaned up when it is back.
 #[tokio::test]
-async fn the_old_hub_is_down_and_nothing_is_wanted_from_it() {
+async fn the_old_hub_is_down_and_may_have_disabled_the_device() {
     let (world, device) = about_to_move(Policy::Reset).await;
     world.hub(HUBS[0]).fail_next(down());
-    assert_eq!(assigned(&world.register(&device).await).substatus, Substatus::DeviceDataReset);
+    let run = world.run(&device).await;
+    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "no other hub is told before");
+    assert_eq!(assigned(&world.finish(&later.again).await).substatus, Substatus::DeviceDataReset);
+    world.hub(HUBS[0]).fail_next(down());
     let cleaned = world.clean_up().await;
     assert!(matches!(&cleaned[..], [Cleaned::Later(_, reason)] if reason.contains("down")), "{cleaned:?}");
     let [waiting] = &world.cleanups().await[..] else { panic!("not one") };
