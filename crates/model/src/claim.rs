@@ -110,6 +110,12 @@ impl CheckedClaim<'_> {
         self.is_mac_under(key.as_bytes())
     }
 
+    /// Whether the device key that this group key yields for a registration ID made the MAC. The key is not kept: of many
+    /// groups that a claim is compared with, one fits at most.
+    pub fn is_signed_by_derived(&self, group_key: &SymmetricKey, registration_id: &str) -> bool {
+        self.is_mac_under(group_key.derived(registration_id).as_ref())
+    }
+
     /// Returns the policy that the claim names, if one of its keys made the MAC.
     pub fn policy<'p, P: KeyedPolicy>(&self, policies: &'p [P]) -> Result<&'p P, PolicyRefusal> {
         let name = self.0.policy.as_deref().unwrap_or_default();

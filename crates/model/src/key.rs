@@ -1,6 +1,7 @@
 //! Symmetric keys: of devices, groups and policies.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,7 +10,12 @@ use serde::{Deserialize, Serialize};
 /// 16 to 64 secret bytes, written as base64. Never printed; compared in constant time.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SymmetricKey(Box<[u8]>);
+pub struct SymmetricKey {
+    bytes: Box<[u8]>,
+    /// HMAC-SHA256 with the key put in, made when it is first needed and shared by clones: a device's token is compared with
+    /// the keys of every group, which stay the same. It clears itself when it is dropped.
+    mac: Arc<OnceLock<hmac::Key>>,
+}
 
 /// Why a text is not a symmetric key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +37,9 @@ impl SymmetricKey {
     /// A key from its bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
         match bytes.len() {
-            Self::MIN_BYTES..=Self::MAX_BYTES => Ok(SymmetricKey(bytes.into())),
+            Self::MIN_BYTES..=Self::MAX_BYTES => {
+                Ok(SymmetricKey { bytes: bytes.into(), mac: Arc::default() })
+            }
             length => Err(KeyError::Length(length)),
         }
     }
@@ -44,24 +52,30 @@ impl SymmetricKey {
 
     /// The secret bytes, for computing a MAC.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The base64 text, for whoever may see the secret.
     pub fn to_base64(&self) -> String {
-        STANDARD.encode(&self.0)
+        STANDARD.encode(&self.bytes)
     }
 
     /// The device key that a group key yields for a registration ID: HMAC-SHA256 of the ID's UTF-8 text.
     pub fn derive(&self, registration_id: &str) -> SymmetricKey {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        SymmetricKey(hmac::sign(&key, registration_id.as_bytes()).as_ref().into())
+        let bytes = self.derived(registration_id).as_ref().into();
+        SymmetricKey { bytes, mac: Arc::default() }
+    }
+
+    /// The bytes of that key.
+    pub(crate) fn derived(&self, registration_id: &str) -> hmac::Tag {
+        let key = self.mac.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, &self.bytes));
+        hmac::sign(key, registration_id.as_bytes())
     }
 }
 
 impl PartialEq for SymmetricKey {
     fn eq(&self, other: &Self) -> bool {
-        verify_slices_are_equal(&self.0, &other.0).is_ok()
+        verify_slices_are_equal(&self.bytes, &other.bytes).is_ok()
     }
 }
 
@@ -98,6 +112,21 @@ mod tests {
         .unwrap();
         let device = group.derive("sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6");
         assert_eq!(device.to_base64(), "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=");
+    }
+
+    /// The work for a group's key is done once, whoever holds the key and however many devices come.
+    #[test]
+    fn the_mac_of_a_key_is_made_once_and_shared() {
+        let key = SymmetricKey::from_bytes(&[7; 64]).unwrap();
+        let clone = key.clone();
+        assert!(key.mac.get().is_none(), "a device's key needs none");
+        clone.derive("dev-1");
+        let made = std::ptr::from_ref(key.mac.get().unwrap());
+        for number in 0..10 {
+            key.clone().derive(&format!("dev-{number}"));
+        }
+        assert_eq!(std::ptr::from_ref(clone.mac.get().unwrap()), made);
+        assert!(key.derive("dev-1").mac.get().is_none());
     }
 
     #[test]

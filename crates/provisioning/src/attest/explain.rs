@@ -7,10 +7,10 @@ use model::{
     ProvisioningStatus, Sha256Thumbprint,
 };
 
-use super::{Considered, Evidence, Judgement, Proof};
+use super::{Considered, Evidence, Judgement, Proof, judgement::MAX_REFUSING};
 
 /// The most enrollments told of. A device that any of many symmetric-key groups may let in is compared with each.
-const MAX_CONSIDERED: usize = 20;
+const MAX_CONSIDERED: usize = MAX_REFUSING + 1;
 
 /// Why no group stands beside an individual enrollment that refuses.
 const DECIDES_ALONE: &str =
@@ -18,12 +18,12 @@ const DECIDES_ALONE: &str =
 
 /// What came of a device's evidence, without any secret.
 pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explanation {
-    let is_told = |(at, one): &(usize, &Considered)| *at < MAX_CONSIDERED - 1 || one.verdict.is_ok();
+    let is_told = |(at, one): &(usize, &Considered)| *at < MAX_REFUSING || one.verdict.is_ok();
     let told = judgement.considered.iter().enumerate().filter(is_told);
     let considered: Vec<_> = told.map(|(_, one)| considered(one)).take(MAX_CONSIDERED).collect();
     Explanation {
         presented: presented(evidence),
-        omitted: judgement.considered.len() - considered.len(),
+        omitted: judgement.omitted + judgement.considered.len() - considered.len(),
         considered,
         unfit: judgement.unfit.iter().map(line).collect(),
         outcome: outcome(judgement),

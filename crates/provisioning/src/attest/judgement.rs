@@ -6,11 +6,16 @@ use model::{CaReference, EnrollmentGroup, EnrollmentRef};
 
 use super::{Proof, Refusal, x509::CertificateRefusal};
 
+/// The most enrollments that refuse a device and are told of.
+pub(super) const MAX_REFUSING: usize = 19;
+
 /// What was looked at, and what came of it.
 #[derive(Debug, Clone)]
 pub struct Judgement {
     /// The enrollments that were looked at, in that order.
     pub considered: Vec<Considered>,
+    /// How many more were looked at that refuse it.
+    pub omitted: usize,
     /// The certificates that the device sent along and that could not be used.
     pub unfit: Vec<CertificateRefusal>,
     /// Who the device is, or what it must open to prove that, or why it is refused.
@@ -30,7 +35,16 @@ pub struct Considered {
 impl Judgement {
     /// Of an outcome for which no enrollment was looked at.
     pub fn without_candidates(refusal: Refusal) -> Self {
-        Judgement { considered: Vec::new(), unfit: Vec::new(), outcome: Err(refusal) }
+        Judgement { considered: Vec::new(), omitted: 0, unfit: Vec::new(), outcome: Err(refusal) }
+    }
+
+    /// Notes that a group refuses the device; of very many, only that there were more: a refusal must cost little.
+    pub(super) fn pass_over(&mut self, group: &Arc<EnrollmentGroup>, refusal: Refusal) {
+        if self.considered.len() < MAX_REFUSING {
+            self.considered.push(Considered::group(group, Err(refusal)));
+        } else {
+            self.omitted += 1;
+        }
     }
 
     /// Whether it is a missing issuer that refuses.
@@ -49,7 +63,12 @@ impl Judgement {
     /// Of the one enrollment that decides.
     pub fn by(enrollment: EnrollmentRef, outcome: Result<Proof, Refusal>) -> Self {
         let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
-        Judgement { considered: vec![Considered { enrollment, verdict }], unfit: Vec::new(), outcome }
+        Judgement {
+            considered: vec![Considered { enrollment, verdict }],
+            omitted: 0,
+            unfit: Vec::new(),
+            outcome,
+        }
     }
 }
 

@@ -279,24 +279,23 @@ pub fn symmetric_key_group(
     };
     let is_likely = |group: &&Arc<EnrollmentGroup>| matches!(likely, Some(EnrollmentRef::Group(id)) if *id == group.group_id);
     let (first, others): (Vec<_>, Vec<_>) = groups.iter().partition(is_likely);
-    let mut considered = Vec::new();
+    let mut judgement = Judgement::without_candidates(Refusal::NoEnrollment);
     for group in first.into_iter().chain(others) {
         let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
         if let Err(other) = ownership::is_for(group, claimant.registration_id) {
-            considered.push(Considered::group(group, Err(other.into())));
+            judgement.pass_over(group, other.into());
             continue;
         }
         if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
-            considered.push(Considered::group(group, Ok(Vec::new())));
+            judgement.considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
             let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
-            return Judgement { considered, unfit: Vec::new(), outcome: Ok(attested.into()) };
+            return Judgement { outcome: Ok(attested.into()), ..judgement };
         }
-        considered.push(Considered::group(group, Err(Refusal::Signature)));
+        judgement.pass_over(group, Refusal::Signature);
+        judgement.outcome = Err(Refusal::Signature);
     }
-    let compared = considered.iter().any(|one| one.verdict == Err(Refusal::Signature));
-    let refusal = if compared { Refusal::Signature } else { Refusal::NoEnrollment };
-    Judgement { considered, unfit: Vec::new(), outcome: Err(refusal) }
+    judgement
 }
 
 /// Finds the X.509 group that admits the leaf of `chain`, the certificates that the device sent, completed by those that are

@@ -30,5 +30,6 @@ pub(super) fn derived_keys(
 ) -> Option<SymmetricKeyPair> {
     let (sent, lower) = (registration_id.as_str(), registration_id.key());
     let spellings = std::iter::once(sent).chain((sent != lower).then_some(&*lower));
-    spellings.map(|id| group.derive(id)).find(|keys| keys.iter().any(|key| claim.is_signed_by(key)))
+    let is_signed = |id: &&str| group.iter().any(|key| claim.is_signed_by_derived(key, id));
+    spellings.into_iter().find(is_signed).map(|id| group.derive(id))
 }

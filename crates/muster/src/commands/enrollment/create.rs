@@ -42,7 +42,8 @@ use crate::{
 pub struct CreateArgs {
     #[command(flatten)]
     which: Which,
-    /// By a symmetric key.
+    /// By a symmetric key. With --replace, an enrollment that has symmetric keys keeps them; to give it new ones, put them
+    /// into the `attestation` of --settings.
     #[arg(long, conflicts_with_all = ["certificate", "ca_certificate", "endorsement_key"])]
     symmetric_key: bool,
     /// By a certificate, PEM or DER.

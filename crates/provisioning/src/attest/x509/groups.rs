@@ -43,6 +43,7 @@ pub(in crate::attest) fn judge<'s>(
     };
     Judgement {
         considered,
+        omitted: 0,
         outcome: match found.path {
             Ok(path) => Ok(by_group(path.owner.group).into()),
             Err(refusal) => Err(refusal.into()),
