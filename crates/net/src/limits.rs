@@ -56,7 +56,8 @@ pub struct Reserved {
     pub hubs: Option<usize>,
 }
 
-/// Bounds of a connection that is unproven: together with TLS they keep it below 48 KiB, besides its certificates.
+/// Bounds of a connection that is unproven. Besides what they bound, a connection holds its TLS session, one record of at most
+/// 16 KiB, and its certificates twice. Over WebSockets the framing also reserves room for the message that was announced.
 #[derive(Debug, Clone)]
 pub struct UnprovenLimits {
     /// From TCP accept to the first accepted request. Default 45 s: a TPM takes seconds for each of its answers.
