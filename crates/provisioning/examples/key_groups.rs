@@ -46,7 +46,7 @@ fn tell(groups: &[Arc<EnrollmentGroup>], id: &str) {
         policy: Some("registration".to_owned()),
     };
     let evidence = Evidence { claim: Some(claim), ..Evidence::default() };
-    let known = Authorities::default();
+    let known = std::sync::Arc::new(Authorities::default());
     let claimant = Claimant {
         scope: &scope,
         registration_id: &registration_id,

@@ -19,12 +19,12 @@ pub mod ports;
 mod record;
 pub mod register;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
 use model::{IdScope, Instance};
-use ports::{AllocationWebhook, Clock, Entropy, Hubs, Store, Surroundings};
+use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, Hubs, Store, Surroundings};
 
 /// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
 /// fetching revocation lists.
@@ -35,6 +35,7 @@ pub struct Provisioning {
     pub(crate) surroundings: Arc<dyn Surroundings>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    compute: Arc<dyn Compute>,
     pub(crate) named_keys: NamedKeys,
     pub(crate) refused: register::Waiting,
     pub(crate) fetches: authorities::Fetches,
@@ -67,10 +68,30 @@ impl Provisioning {
             surroundings,
             clock,
             entropy,
+            compute: Arc::new(ComputeInPlace),
             named_keys: NamedKeys::default(),
             refused: register::Waiting::default(),
             fetches: authorities::Fetches::default(),
         }
+    }
+
+    /// The same with certificates judged elsewhere than where a device asks.
+    pub fn computing_on(mut self, compute: Arc<dyn Compute>) -> Self {
+        self.compute = compute;
+        self
+    }
+
+    /// Runs a computation that holds up no other request.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let result = Arc::new(Mutex::new(None));
+        let filled = Arc::clone(&result);
+        let work = move || *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+        self.compute.run(Box::new(work)).await;
+        let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.ok_or_else(|| Error::Broken("a computation was not carried out".into()))
     }
 
     /// All instances.

@@ -397,3 +397,21 @@ pub trait Entropy: Send + Sync {
     /// Fills the whole buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
 }
+
+/// Runs computations that take longer than an async thread should be held: a signature of P-521 takes half a millisecond.
+#[async_trait]
+pub trait Compute: Send + Sync {
+    /// Runs a computation to its end.
+    async fn run(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// Runs computations where they are asked for, as suits a single device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ComputeInPlace;
+
+#[async_trait]
+impl Compute for ComputeInPlace {
+    async fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        work();
+    }
+}

@@ -20,6 +20,7 @@ use webhook::WebhookClient;
 use crate::{
     attempts,
     authorities::AuthorityWatch,
+    compute::ComputeThreads,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
     file_check, links,
     metrics::{self, Metrics},
@@ -233,7 +234,8 @@ fn verbs(
     let webhook = Arc::new(WebhookClient::new(webhook, Arc::clone(&clock)));
     let surroundings = watch.surroundings();
     let ports = provisioning::Ports { store, hubs, webhook, surroundings, clock, entropy };
-    (watch, Arc::new(Provisioning::new(ports)))
+    let compute = Arc::new(ComputeThreads::default());
+    (watch, Arc::new(Provisioning::new(ports).computing_on(compute)))
 }
 
 /// No more places for connections than there are descriptors for them, with some left for everything else.

@@ -4,6 +4,7 @@
 pub mod app;
 mod attempts;
 mod authorities;
+mod compute;
 pub mod config;
 pub mod dev;
 mod fetches;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use model::{EnrollmentGroup, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
+use model::{
+    Authorities, CrlMaxAge, EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance,
+    Registration, RegistrationId, Timestamp,
+};
 
 use crate::{
     Error, Provisioning, RecordKind,
@@ -80,6 +83,11 @@ impl Provisioning {
         unreadable: &[DamagedRecord],
     ) -> Result<Judgement, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
+            Some(enrollment) if matches!(enrollment.attestation, IndividualAttestation::X509(_)) => {
+                let asking = Asking::by(claimant);
+                let judged = move || attest::individual(enrollment, &asking.claimant());
+                Ok(Judgement::by(EnrollmentRef::Individual, self.compute(judged).await?))
+            }
             Some(enrollment) => {
                 let tpm = self.expected_of_tpm(instance, &enrollment, claimant, previous)?;
                 let claimant = Claimant { tpm: tpm.as_ref(), ..*claimant };
@@ -120,7 +128,8 @@ impl Provisioning {
         let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
         let cas: Vec<_> = cas.collect();
         groups.extend(self.store.groups_naming(claimant.scope, &cas).await?);
-        let judgement = attest::x509_group(&groups, &chain, likely, claimant);
+        let (asking, likely) = (Asking::by(claimant), likely.cloned());
+        let judgement = self.compute(move || asking.judge_by(&groups, likely.as_ref())).await?;
         self.naming_gone_ca(judgement, claimant).await
     }
 
@@ -139,6 +148,53 @@ impl Provisioning {
             Some(name) => judgement.with_gone_ca(name),
             None => judgement,
         })
+    }
+}
+
+/// A device that presents certificates, and what is known for judging it, owned: signatures are checked on a thread that may
+/// be held up.
+struct Asking {
+    scope: IdScope,
+    registration_id: RegistrationId,
+    evidence: Evidence,
+    known: Arc<Authorities>,
+    require_verified: bool,
+    crl_max_age: CrlMaxAge,
+    now: Timestamp,
+}
+
+impl Asking {
+    fn by(claimant: &Claimant<'_>) -> Self {
+        let CaRules { known, require_verified, crl_max_age } = claimant.ca;
+        Asking {
+            scope: claimant.scope.clone(),
+            registration_id: claimant.registration_id.clone(),
+            evidence: claimant.evidence.clone(),
+            known: Arc::clone(known),
+            require_verified,
+            crl_max_age,
+            now: claimant.now,
+        }
+    }
+
+    fn claimant(&self) -> Claimant<'_> {
+        let Asking { known, require_verified, crl_max_age, .. } = self;
+        let (require_verified, crl_max_age) = (*require_verified, *crl_max_age);
+        Claimant {
+            scope: &self.scope,
+            registration_id: &self.registration_id,
+            evidence: &self.evidence,
+            tpm: None,
+            ca: CaRules { known, require_verified, crl_max_age },
+            now: self.now,
+        }
+    }
+
+    fn judge_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> Judgement {
+        match PresentedChain::parse(&self.evidence.certificates) {
+            Ok(chain) => attest::x509_group(groups, &chain.completed(&self.known), likely, &self.claimant()),
+            Err(refusal) => Judgement::without_candidates(refusal.into()),
+        }
     }
 }
 

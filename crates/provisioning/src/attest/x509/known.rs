@@ -1,7 +1,7 @@
 //! What an instance knows of CAs, held against the certificates of a device: CA certificates that complete what it
 //! sent, certificates that are blocked or revoked, and CAs whose owners proved to hold the key.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use model::{
     Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, NameKey, Pair, RevocationPolicy,
@@ -21,7 +21,7 @@ use crate::attest::{Claimant, Refusal, x509::signature};
 #[derive(Debug, Clone, Copy)]
 pub struct CaRules<'a> {
     /// What it knows.
-    pub known: &'a Authorities,
+    pub known: &'a Arc<Authorities>,
     /// Whether a group's signing certificate must be a verified CA certificate, or chain to one.
     pub require_verified: bool,
     /// When a revocation list that does not say when the next one is due is stale.

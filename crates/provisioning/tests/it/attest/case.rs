@@ -43,6 +43,7 @@ pub fn knowing<T>(
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
     let (scope, registration_id) = (IdScope::parse(SCOPE).unwrap(), RegistrationId::parse(id).unwrap());
+    let known = &Arc::new(known.clone());
     let ca = CaRules { known, require_verified: false, crl_max_age: CrlMaxAge::default() };
     decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, tpm: None, ca, now })
 }

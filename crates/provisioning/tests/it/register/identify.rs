@@ -141,3 +141,31 @@ async fn the_operator_reads_the_rule_that_refused() {
     assert_eq!(message, "Invalid certificate.");
     assert_eq!(reason, "certificate 0 of those presented cannot be read");
 }
+
+/// Counts computations, and carries them out.
+#[derive(Default)]
+struct Counting(std::sync::atomic::AtomicU32);
+
+#[async_trait::async_trait]
+impl provisioning::ports::Compute for Counting {
+    async fn run(&self, work: Box<dyn FnOnce() + Send>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        work();
+    }
+}
+
+/// Signatures of certificates are checked where that holds up nothing else.
+#[tokio::test]
+async fn certificates_are_judged_where_computations_go() {
+    let (world, counting) = (World::new().await, std::sync::Arc::new(Counting::default()));
+    let instance = world.instance(SCOPE).await;
+    let provisioning = std::sync::Arc::into_inner(world.provisioning).unwrap().computing_on(counting.clone());
+    let leaf = testkit::ca::Identity::self_signed(&testkit::ca::Profile::device("dev-1"));
+    let with_leaf = crate::attest::case::certificates(&[leaf.der()]);
+    for (evidence, expected) in [(provisioning::attest::Evidence::default(), 0), (with_leaf, 1)] {
+        let registration_id = testkit::sample::registration_id("dev-1");
+        let device = provisioning::register::Described { scope: None, registration_id, evidence };
+        provisioning.explain(&instance, &device).await.unwrap();
+        assert_eq!(counting.0.load(std::sync::atomic::Ordering::Relaxed), expected);
+    }
+}
