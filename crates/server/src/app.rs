@@ -21,11 +21,13 @@ use crate::{
     attempts,
     authorities::AuthorityWatch,
     compute::ComputeThreads,
-    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig, TlsIdentityConfig},
+    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     file_check, links,
     metrics::{self, Metrics},
     ports::{SystemClock, SystemEntropy},
     reconcile::{self, reconcile},
+    reload::Reloader,
+    server_certificates::{self, ServerCertificates},
     storage::Storage,
     watch::Watch,
     web,
@@ -36,7 +38,7 @@ pub struct Plan {
     /// Where everything durable is kept.
     pub storage: Storage,
     /// Who the server is.
-    pub identities: Vec<tls::Identity>,
+    pub certificates: ServerCertificates,
     /// The endpoints' sockets.
     pub sockets: Sockets,
     /// Where monitoring reads, in clear; nowhere when absent.
@@ -109,8 +111,8 @@ pub struct App {
     device_api: DeviceApi,
     sockets: Sockets,
     metrics: Option<(TcpListener, axum::Router)>,
-    identities: Vec<tls::Identity>,
     gate: Gate,
+    reloader: Reloader,
 }
 
 impl App {
@@ -119,7 +121,7 @@ impl App {
         let (opened, sealer) = plan.storage.open()?;
         let file_problems = file_check::after_unclean_end(&opened).await;
         reconcile(&opened, plan.instances).await?;
-        let store: Arc<dyn Store> = opened;
+        let store: Arc<dyn Store> = opened.clone();
         let hubs = open_hubs(&plan.storage, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
@@ -132,7 +134,15 @@ impl App {
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
         };
-        let (watch, provisioning) = verbs(survey, plan.latency, plan.webhook);
+        let certificates = Arc::new(plan.certificates);
+        let webhook = Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock)));
+        let (watch, provisioning) = verbs(survey, plan.latency, Arc::clone(&webhook));
+        let reloader = Reloader {
+            store: opened,
+            certificates: Arc::clone(&certificates),
+            webhook,
+            surroundings: watch.surroundings(),
+        };
 
         let authorities =
             AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
@@ -152,6 +162,7 @@ impl App {
             gate: gate.clone(),
             expirations: authorities.expirations(),
             file_problems,
+            certificates,
         };
         let metrics = plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics))));
         Ok(App {
@@ -166,9 +177,14 @@ impl App {
             device_api,
             sockets: plan.sockets,
             metrics,
-            identities: plan.identities,
             gate,
+            reloader,
         })
+    }
+
+    /// What takes a changed configuration up.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
     }
 
     /// What is stored, for those who set things up before it is served.
@@ -194,12 +210,14 @@ impl App {
             let listeners =
                 embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };
             let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
-            let tls = tls::server_config_with(self.identities.clone(), sockets.tls)?;
+            let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
             tasks.spawn(embedded_hub::serve(hub, listeners, tls, gate, shutdown.clone()));
         }
+        let certificates = Arc::clone(&self.reloader.certificates);
+        tasks.spawn(certificates.watch(Arc::new(SystemClock), shutdown.clone()));
         tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
         let (gate, sockets) = (self.gate, self.sockets);
-        let tls = tls::server_config_with(self.identities, sockets.tls)?;
+        let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
         let api = self.device_api;
         let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
         let site = Site { router: self.router, mqtt, amqp };
@@ -225,13 +243,12 @@ impl App {
 fn verbs(
     ports: SurveyPorts,
     latency: LatencySources,
-    webhook: webhook::Settings,
+    webhook: Arc<WebhookClient>,
 ) -> (Watch, Arc<Provisioning>) {
     let SurveyPorts { store, hubs, clock, entropy } = &ports;
     let (store, hubs) = (Arc::clone(store), Arc::clone(hubs));
     let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
     let watch = Watch::new(latency, ports);
-    let webhook = Arc::new(WebhookClient::new(webhook, Arc::clone(&clock)));
     let surroundings = watch.surroundings();
     let ports = provisioning::Ports { store, hubs, webhook, surroundings, clock, entropy };
     let compute = Arc::new(ComputeThreads::default());
@@ -287,7 +304,7 @@ impl Plan {
         });
         Ok(Plan {
             storage: config.storage(starts_anew),
-            identities: identities(config)?,
+            certificates: ServerCertificates::of(config)?,
             instances: instances(config)?,
             sockets: Sockets::bind(&config.listen)?,
             metrics: config.metrics.listen.map(bind).transpose()?,
@@ -303,12 +320,12 @@ impl Plan {
     /// configuration names, changes nothing, and leaves its ports alone: the service may be running.
     pub async fn check(config: &Config, starts_anew: bool) -> anyhow::Result<Vec<String>> {
         config.check_addresses()?;
-        identities(config)?;
+        let mut warnings = server_certificates::check(config, SystemClock.now())?;
         owner_keys(config)?;
         config.latency.sources()?;
         config.webhook.settings()?;
         let planned = instances(config)?;
-        let mut warnings = shared_hubs(&planned);
+        warnings.extend(shared_hubs(&planned));
         let storage = config.storage(starts_anew);
         let Some((store, sealer)) = storage.look()? else { return Ok(warnings) };
         for hub in &config.embedded_hubs {
@@ -339,13 +356,6 @@ fn shared_hubs(instances: &[Instance]) -> Vec<String> {
     shared.map(warn).collect()
 }
 
-fn identities(config: &Config) -> anyhow::Result<Vec<tls::Identity>> {
-    let read = |identity: &TlsIdentityConfig| {
-        tls::Identity::from_pem_files(&identity.certificate, &identity.key).context("[[tls]]")
-    };
-    config.tls_identities.iter().map(read).collect()
-}
-
 /// Of the embedded hubs, in their order.
 fn owner_keys(config: &Config) -> anyhow::Result<Vec<SymmetricKey>> {
     let key =
@@ -353,7 +363,7 @@ fn owner_keys(config: &Config) -> anyhow::Result<Vec<SymmetricKey>> {
     config.embedded_hubs.iter().map(key).collect()
 }
 
-fn instances(config: &Config) -> anyhow::Result<Vec<Instance>> {
+pub(crate) fn instances(config: &Config) -> anyhow::Result<Vec<Instance>> {
     let entropy = SystemEntropy::default();
     let instance = |it: &InstanceConfig| it.instance(entropy.symmetric_key()?, &config.embedded_hubs);
     config.instances.iter().map(instance).collect()

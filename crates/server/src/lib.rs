@@ -15,6 +15,8 @@ pub mod maintenance;
 mod metrics;
 mod ports;
 mod reconcile;
+pub mod reload;
+mod server_certificates;
 pub mod storage;
 mod watch;
 mod web;

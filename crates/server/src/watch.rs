@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hub::{GeoIp, KnownSurroundings, Survey, SurveyPorts};
-use provisioning::ports::Surroundings;
+use hub::{KnownSurroundings, Survey, SurveyPorts};
 use tokio::task::JoinSet;
 
 use crate::config::LatencySources;
@@ -12,7 +11,6 @@ use crate::config::LatencySources;
 pub(crate) struct Watch {
     known: Arc<KnownSurroundings>,
     survey: Arc<Survey>,
-    geoip: Option<Arc<GeoIp>>,
 }
 
 impl Watch {
@@ -21,19 +19,19 @@ impl Watch {
         let LatencySources { table, geoip, probe_interval } = sources;
         let hubs = Arc::clone(&ports.hubs);
         let survey = Arc::new(Survey::new(ports, probe_interval));
-        let known = Arc::new(KnownSurroundings::new(table, geoip.clone(), Arc::clone(&survey), hubs));
-        Watch { known, survey, geoip }
+        let known = Arc::new(KnownSurroundings::new(table, geoip, Arc::clone(&survey), hubs));
+        Watch { known, survey }
     }
 
     /// What allocations ask.
-    pub(crate) fn surroundings(&self) -> Arc<dyn Surroundings> {
+    pub(crate) fn surroundings(&self) -> Arc<KnownSurroundings> {
         self.known.clone()
     }
 
     /// Starts to probe; dropping the set ends it.
     pub(crate) fn start(self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { self.survey.run(self.geoip).await });
+        tasks.spawn(async move { self.survey.run(|| self.known.geoip()).await });
         tasks
     }
 }

@@ -5,7 +5,10 @@ mod address;
 mod places;
 mod signature;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -58,7 +61,7 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// The client of all webhooks.
 pub struct WebhookClient {
-    settings: Settings,
+    settings: RwLock<Settings>,
     clock: Arc<dyn Clock>,
     places: Places,
 }
@@ -67,12 +70,26 @@ impl WebhookClient {
     /// Called like this; the clock dates signatures.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> WebhookClient {
         let places = Places::new(settings.room);
-        WebhookClient { settings, clock, places }
+        WebhookClient { settings: RwLock::new(settings), clock, places }
     }
 
-    fn signatures(&self, instance: &Instance, url: &str, body: &[u8]) -> Result<Signatures, Error> {
+    /// Calls webhooks like this from now on; how many requests may be under way stays.
+    pub fn configure(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Settings {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn signatures(
+        &self,
+        settings: &Settings,
+        (instance, url): (&Instance, &str),
+        body: &[u8],
+    ) -> Result<Signatures, Error> {
         let (key, now) = (webhook_key(instance)?, self.clock.now());
-        let old_key = self.settings.old_signing_key.as_ref();
+        let old_key = settings.old_signing_key.as_ref();
         Ok(Signatures {
             new: signature(&key, now, (&instance.id_scope, url), body),
             old: old_key.map(|key| old_signature(key, now, body)),
@@ -82,11 +99,10 @@ impl WebhookClient {
     /// Posts the body with its signatures.
     async fn post(
         &self,
-        place: &Place,
+        (place, limit): (&Place, Duration),
         (address, tls): (&Address, &Arc<ClientConfig>),
         (body, signatures): (Bytes, Signatures),
     ) -> Result<Response<Bytes>, ClientError> {
-        let limit = self.settings.time_limit;
         let mut headers = vec![("user-agent", "Muster"), ("accept", "application/json")];
         headers.push((SIGNATURE_HEADER, &signatures.new));
         headers.extend(signatures.old.as_deref().map(|signature| (OLD_SIGNATURE_HEADER, signature)));
@@ -110,18 +126,19 @@ impl AllocationWebhook for WebhookClient {
         let Some(address) = Address::parse(url) else {
             return WebhookOutcome::Failed("a webhookUrl that cannot be called".into());
         };
-        let Some(tls) = &self.settings.tls else {
+        let settings = self.settings();
+        let Some(tls) = &settings.tls else {
             return WebhookOutcome::Failed("no CA certificates that a webhook could be trusted by".into());
         };
         let Some(place) = self.places.take(&address).await else {
             return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
         };
         let body = Bytes::from(webhook_request_json(request).to_string());
-        let signatures = match self.signatures(instance, url, &body) {
+        let signatures = match self.signatures(&settings, (instance, url), &body) {
             Ok(signatures) => signatures,
             Err(error) => return WebhookOutcome::Failed(error.to_string()),
         };
-        match self.post(&place, (&address, tls), (body, signatures)).await {
+        match self.post((&place, settings.time_limit), (&address, tls), (body, signatures)).await {
             Ok(response) => read(&response),
             Err(ClientError::BodyTooLong { limit }) => {
                 WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))

@@ -11,6 +11,7 @@ mod table;
 
 use std::{net::IpAddr, sync::Arc};
 
+use arc_swap::ArcSwap;
 use model::{Instance, LatencyReport, LinkedHub};
 use provisioning::{
     allocate::{Ailment, Latencies},
@@ -23,10 +24,15 @@ pub use table::{LatencyTable, TableError};
 
 /// The surroundings as this node knows them.
 pub struct KnownSurroundings {
-    table: LatencyTable,
-    geoip: Option<Arc<GeoIp>>,
+    sources: ArcSwap<Sources>,
     survey: Arc<Survey>,
     hubs: Arc<dyn Hubs>,
+}
+
+/// What operators say of latencies.
+struct Sources {
+    table: LatencyTable,
+    geoip: Option<Arc<GeoIp>>,
 }
 
 impl KnownSurroundings {
@@ -37,7 +43,24 @@ impl KnownSurroundings {
         survey: Arc<Survey>,
         hubs: Arc<dyn Hubs>,
     ) -> Self {
-        KnownSurroundings { table, geoip, survey, hubs }
+        let sources = ArcSwap::from_pointee(Sources { table, geoip });
+        KnownSurroundings { sources, survey, hubs }
+    }
+
+    /// Asks these sources from now on.
+    pub fn configure(&self, table: LatencyTable, geoip: Option<Arc<GeoIp>>) {
+        self.sources.store(Arc::new(Sources { table, geoip }));
+    }
+
+    /// The GeoIP database, if there is one.
+    pub fn geoip(&self) -> Option<Arc<GeoIp>> {
+        self.sources.load().geoip.clone()
+    }
+}
+
+impl Sources {
+    fn of_address(&self, address: IpAddr) -> Option<Latencies> {
+        self.table.of_address(address).or_else(|| self.of_region(address))
     }
 
     fn of_region(&self, address: IpAddr) -> Option<Latencies> {
@@ -51,7 +74,7 @@ impl Surroundings for KnownSurroundings {
         // An IPv4 address that arrived at an IPv6 socket is an IPv4 address.
         let by_table = device
             .map(|address| address.to_canonical())
-            .and_then(|address| self.table.of_address(address).or_else(|| self.of_region(address)));
+            .and_then(|address| self.sources.load().of_address(address));
         by_table.unwrap_or_else(|| self.survey.latencies(instance))
     }
 
@@ -67,6 +90,10 @@ impl Surroundings for KnownSurroundings {
     }
 
     fn report(&self, instance: &Instance) -> LatencyReport {
-        LatencyReport { rows: self.table.rows(), probes: self.survey.probes(instance), seen: None }
+        LatencyReport {
+            rows: self.sources.load().table.rows(),
+            probes: self.survey.probes(instance),
+            seen: None,
+        }
     }
 }

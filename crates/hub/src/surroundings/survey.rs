@@ -66,14 +66,14 @@ impl Survey {
         Survey { ports, interval, known: ArcSwap::default() }
     }
 
-    /// Goes round for ever, and has the GeoIP database look at its file.
-    pub async fn run(&self, geoip: Option<Arc<GeoIp>>) {
+    /// Goes round for ever, and has the GeoIP database that is used then look at its file.
+    pub async fn run(&self, geoip: impl Fn() -> Option<Arc<GeoIp>>) {
         loop {
             if let Err(error) = self.round().await {
                 tracing::warn!(reason = %error, "the linked hubs cannot be read, and are not probed");
             }
             sleep(self.pause()).await;
-            if let Some(geoip) = geoip.clone() {
+            if let Some(geoip) = geoip() {
                 // Its end is awaited so that it is not read twice at once; a panic in it is its own.
                 let _ = tokio::task::spawn_blocking(move || geoip.refresh()).await;
             }

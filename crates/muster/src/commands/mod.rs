@@ -67,6 +67,32 @@ pub fn tracking_id(error: &anyhow::Error) -> Option<&str> {
     Some(refusal.tracking_id.as_str()).filter(|id| !id.is_empty())
 }
 
+/// The signals that ask a service to read its configuration again.
+pub struct Hangups {
+    #[cfg(unix)]
+    signals: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    /// From now on such a signal does not end the process.
+    pub fn new() -> anyhow::Result<Hangups> {
+        #[cfg(unix)]
+        let kind = tokio::signal::unix::SignalKind::hangup();
+        Ok(Hangups {
+            #[cfg(unix)]
+            signals: tokio::signal::unix::signal(kind).context("SIGHUP cannot be waited for")?,
+        })
+    }
+
+    /// Waits for the next one; false when there is never one.
+    pub async fn next(&mut self) -> bool {
+        #[cfg(unix)]
+        return self.signals.recv().await.is_some();
+        #[cfg(not(unix))]
+        return false;
+    }
+}
+
 /// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.
 pub async fn stop_signal() {
     #[cfg(unix)]

@@ -6,15 +6,18 @@ use clap::Args;
 use server::{
     app::{App, Plan},
     config::{Config, EXAMPLE},
-    logging,
+    logging::{self, LogFilter},
+    reload::Reloader,
 };
 
-use super::stop_signal;
+use super::{Hangups, stop_signal, told};
 use crate::output;
 
 /// Run the service as a configuration file says.
 ///
-/// SIGTERM ends it cleanly. Exit status 0 after a clean end, 1 when it could not start or failed, 2 for wrong usage.
+/// SIGTERM ends it cleanly; SIGHUP takes up changed certificates, access policies, log filter, and webhook and latency settings.
+///
+/// Exit status 0 after a clean end, 1 when it could not start or failed, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster serve --example > muster.toml            a documented configuration to start from
@@ -57,7 +60,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = configuration(&args)?;
-    logging::start(&config.log.filter, config.log.format)?;
+    let filter = logging::start(&config.log.filter, config.log.format)?;
     if args.check {
         for warning in Plan::check(&config, args.new_database).await? {
             output::note(format_args!("warning: {warning}"));
@@ -65,6 +68,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         output::line(format_args!("{} is valid", args.config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let hangups = Hangups::new()?; // first of all: a signal that nobody waits for ends the process
     let app = App::open(Plan::of(&config, args.new_database)?).await?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let stopping = shutdown.clone();
@@ -73,10 +77,41 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         tracing::info!("stopping");
         stopping.cancel();
     });
+    tokio::spawn(reload(hangups, args, app.reloader(), filter));
     tracing::info!(https = %config.listen.https, mqtts = %config.listen.mqtts, amqps = %config.listen.amqps, instances = config.instances.len(), "serving");
     app.run(shutdown).await?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes the configuration up again at each SIGHUP, as far as a running service can, and says what has to wait.
+async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filter: LogFilter) {
+    let Ok(running) = configuration(&args) else { return };
+    while hangups.next().await {
+        let outcome = async {
+            let config = configuration(&args)?;
+            reloader.reload(&config).await?;
+            filter.replace(&config.log.filter)?;
+            anyhow::Ok(config.waits_for_restart(&running))
+        };
+        match outcome.await {
+            Ok(waiting) if waiting.is_empty() => tracing::info!("the configuration was taken up"),
+            Ok(waiting) => {
+                let sections = waiting.join(", ");
+                tracing::warn!(
+                    sections,
+                    "the configuration was taken up; these sections count after a restart"
+                );
+            }
+            Err(error) => {
+                let reason = told(&error);
+                tracing::error!(
+                    reason,
+                    "the configuration was not taken up, and the service goes on as before"
+                );
+            }
+        }
+    }
 }
 
 fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {

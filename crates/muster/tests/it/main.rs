@@ -18,6 +18,7 @@ mod linked_hub;
 mod metrics;
 mod program;
 mod registration;
+mod reload;
 mod serve;
 mod storage;
 mod tokens;

@@ -42,6 +42,10 @@ impl Site {
         site
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Where the service keeps everything.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")

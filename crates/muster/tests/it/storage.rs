@@ -73,11 +73,22 @@ async fn a_lost_database_or_key_is_no_first_start() {
 }
 
 #[tokio::test]
+async fn a_check_tells_of_a_certificate_for_another_name() {
+    let site = Site::new();
+    site.amend("service_hosts = [\"localhost\"]", "service_hosts = [\"other.example\"]");
+    let checked = serve(&site, &["--check"]).await;
+    assert!(
+        checked.code == 0 && checked.stderr.contains("not for the host name other.example"),
+        "{checked:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_instance_that_is_taken_out_of_the_file_stops_no_other() {
     let site = Site::new();
     let service = site.start().await;
-    for host in ["127.0.0.1", "localhost"] {
-        site.service(host).create_enrollment(&enrollment("dev-1")).await.unwrap();
+    for (host, id) in [("127.0.0.1", "dev-1"), ("localhost", "dev-2")] {
+        site.service(host).create_enrollment(&enrollment(id)).await.unwrap();
     }
     stop(service).await;
     site.amend("id_scope = \"0neBBBBBBBB\"", "id_scope = \"0neCCCCCCCC\"");
@@ -85,7 +96,8 @@ async fn an_instance_that_is_taken_out_of_the_file_stops_no_other() {
     assert!(checked.code == 0 && checked.stderr.contains("0neBBBBBBBB"), "{checked:?}");
     let service = site.start().await;
     let register = async |scope: &str| {
-        ::fleet::register(&site.endpoint(scope), &device("dev-1"), Transport::Https, None).await
+        let id = if scope == "0neAAAAAAAA" { "dev-1" } else { "dev-2" };
+        ::fleet::register(&site.endpoint(scope), &device(id), Transport::Https, None).await
     };
     register("0neAAAAAAAA").await.unwrap();
     assert!(register("0neBBBBBBBB").await.is_err(), "it is not configured");

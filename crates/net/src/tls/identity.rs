@@ -1,16 +1,17 @@
 //! A certificate chain with its private key, of a server or a client.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::{fmt, fs, io};
 
-use rustls::client::ResolvesClientCert;
+use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use wire::encoding::{Object, read_object, read_objects};
 
+use super::TlsError;
 use super::spki::{PublicKey, is_self_issued};
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
@@ -80,6 +81,13 @@ impl Identity {
         &self.key.cert
     }
 
+    /// Whether the leaf is a certificate for this host name or IP address.
+    pub fn covers(&self, host: &str) -> bool {
+        let leaf = self.key.cert.first().map(ParsedCertificate::try_from);
+        let name = ServerName::try_from(host);
+        matches!((leaf, name), (Some(Ok(leaf)), Ok(name)) if verify_server_name(&leaf, &name).is_ok())
+    }
+
     pub(super) fn as_client(&self) -> Arc<dyn ResolvesClientCert> {
         Arc::new(SingleCertAndKey::from(Arc::clone(&self.key)))
     }
@@ -91,18 +99,59 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// The identities of a server, at least one. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Identities(Arc<RwLock<Arc<Shown>>>);
+
+/// Identities, and their keys with the chains that clients are sent.
+#[derive(Debug)]
+struct Shown {
+    identities: Arc<[Identity]>,
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl Identities {
+    /// These.
+    pub fn new(identities: Vec<Identity>) -> Result<Identities, TlsError> {
+        Ok(Identities(Arc::new(RwLock::new(Arc::new(Shown::new(identities)?)))))
+    }
+
+    /// Those that are shown now.
+    pub fn current(&self) -> Arc<[Identity]> {
+        Arc::clone(&self.shown().identities)
+    }
+
+    /// Shows these from now on; a server without any is refused.
+    pub fn replace(&self, identities: Vec<Identity>) -> Result<(), TlsError> {
+        let shown = Arc::new(Shown::new(identities)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shown;
+        Ok(())
+    }
+
+    fn shown(&self) -> Arc<Shown> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shown {
+    fn new(identities: Vec<Identity>) -> Result<Shown, TlsError> {
+        if identities.is_empty() {
+            return Err(TlsError::NoIdentity);
+        }
+        let keys = identities.iter().map(|identity| Arc::new(without_root(&identity.key))).collect();
+        Ok(Shown { identities: identities.into(), keys })
+    }
+}
+
 /// Gives each client the first certificate whose signature it can verify.
 #[derive(Debug)]
 pub(super) struct ChooseIdentity {
-    first: Arc<CertifiedKey>,
-    others: Vec<Arc<CertifiedKey>>,
+    identities: Identities,
 }
 
 impl ChooseIdentity {
-    /// `None` when there are no identities.
-    pub(super) fn new(identities: Vec<Identity>) -> Option<ChooseIdentity> {
-        let mut keys = identities.iter().map(|identity| Arc::new(without_root(&identity.key)));
-        Some(ChooseIdentity { first: keys.next()?, others: keys.collect() })
+    pub(super) fn new(identities: Identities) -> ChooseIdentity {
+        ChooseIdentity { identities }
     }
 }
 
@@ -110,10 +159,10 @@ impl ResolvesServerCert for ChooseIdentity {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let schemes = hello.signature_schemes();
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        let chosen = std::iter::once(&self.first).chain(&self.others).find(usable);
+        let keys = &self.identities.shown().keys;
         // Without one rustls would answer `access_denied`; with one that does not suit it finds out what is not in common,
         // and answers `handshake_failure` (RFC 8446 §4.1.1).
-        Some(Arc::clone(chosen.unwrap_or(&self.first)))
+        keys.iter().find(usable).or(keys.first()).cloned()
     }
 }
 

@@ -18,7 +18,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 use wire::encoding::{Object, read_objects};
 
-pub use identity::{Identity, IdentityError, read_key};
+pub use identity::{Identities, Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;
 
 use identity::ChooseIdentity;
@@ -50,26 +50,26 @@ pub struct ServerOptions {
 
 /// The server side with [`ServerOptions::default`].
 pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, TlsError> {
-    server_config_with(identities, ServerOptions::default())
+    server_config_with(&Identities::new(identities)?, ServerOptions::default())
 }
 
 /// The server side. Of several identities the first is used whose key type the client can verify, so put
-/// ECDSA P-256 before RSA: an RSA signature costs the server ten times as much.
+/// ECDSA P-256 before RSA: an RSA signature costs the server ten times as much. They may be replaced while it serves: the next
+/// handshake shows the new ones.
 ///
 /// The server's order of cipher suites counts, and AES-128 with SHA-256 comes first: processors hash SHA-256 in hardware, and
 /// the key schedule is a tenth of a handshake. Key exchange is the provider's order, X25519 first.
 pub fn server_config_with(
-    identities: Vec<Identity>,
+    identities: &Identities,
     options: ServerOptions,
 ) -> Result<Arc<ServerConfig>, TlsError> {
-    let identities = ChooseIdentity::new(identities).ok_or(TlsError::NoIdentity)?;
     let provider = provider();
     let verifier = Arc::new(ProofOfPossession::new(provider.signature_verification_algorithms));
     let versions: &[_] = if options.tls12_only { &[&TLS12] } else { &[&TLS13, &TLS12] };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(identities));
+        .with_cert_resolver(Arc::new(ChooseIdentity::new(identities.clone())));
     config.ignore_client_order = true;
     // Sessions are kept neither here nor, unless asked for, by the client.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -183,7 +183,8 @@ async fn sessions_are_resumed_only_where_tickets_are_on_and_have_the_first_one_s
     let device = pki.device();
     let server = |session_tickets| {
         let options = ServerOptions { session_tickets, ..ServerOptions::default() };
-        start(net::tls::server_config_with(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)], options).unwrap())
+        let identities = net::tls::Identities::new(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)]).unwrap();
+        start(net::tls::server_config_with(&identities, options).unwrap())
     };
     let (with, without) = (server(true), server(false));
     let cases = [&TLS12, &TLS13].map(|version| [(version, with, Resumed), (version, without, Full)]);
@@ -294,7 +295,8 @@ async fn each_failed_handshake_is_counted_by_its_reason_and_answered_as_rfc_8446
     let pki = Pki::new();
     let (listener, addr) = listen();
     let options = ServerOptions { tls12_only: true, ..ServerOptions::default() };
-    let tls12 = net::tls::server_config_with(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)], options).unwrap();
+    let identities = net::tls::Identities::new(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)]).unwrap();
+    let tls12 = net::tls::server_config_with(&identities, options).unwrap();
     let gate = Gate::new(Limits::default());
     let token = CancellationToken::new();
     tokio::spawn(serve_https(listener, tls12, Router::new(), gate.clone(), token.clone()));

@@ -8,6 +8,7 @@ mod listen;
 mod secret;
 mod webhook;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,9 @@ pub struct Config {
     /// The service instances.
     #[serde(rename = "instance")]
     pub instances: Vec<InstanceConfig>,
+    /// The file itself, to see later what was changed in it.
+    #[serde(skip)]
+    text: toml::Table,
 }
 
 /// What is logged.
@@ -97,8 +101,38 @@ impl Config {
 
     /// Reads a text.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Config = toml::from_str(text)?;
+        let mut config: Config = toml::from_str(text)?;
+        config.text = toml::from_str(text)?;
         config.consistent()
+    }
+
+    /// The sections that say something else than those of a running service, and count at its next start only.
+    pub fn waits_for_restart(&self, running: &Config) -> Vec<String> {
+        let (next, now) = (self.fixed(), running.fixed());
+        let names: BTreeSet<&String> = next.keys().chain(now.keys()).collect();
+        names.into_iter().filter(|name| next.get(*name) != now.get(*name)).cloned().collect()
+    }
+
+    /// What is not taken up while the service runs.
+    fn fixed(&self) -> toml::Table {
+        let mut fixed = self.text.clone();
+        for reloaded in ["tls", "webhook"] {
+            fixed.remove(reloaded);
+        }
+        if let Some(toml::Value::Table(log)) = fixed.get_mut("log") {
+            log.remove("filter");
+        }
+        if let Some(toml::Value::Table(latency)) = fixed.get_mut("latency") {
+            latency.retain(|name, _| name == "probe_interval_secs");
+        }
+        if let Some(toml::Value::Array(instances)) = fixed.get_mut("instance") {
+            for instance in instances.iter_mut().filter_map(toml::Value::as_table_mut) {
+                instance.remove("access_policy");
+            }
+        }
+        // A section that says nothing any more is as good as none.
+        fixed.retain(|_, section| section.as_table().is_none_or(|section| !section.is_empty()));
+        fixed
     }
 
     /// Where everything durable is kept.
@@ -244,6 +278,21 @@ mod tests {
         let metrics = "# listen = \"127.0.0.1:9100\"";
         check(metrics, "listen = \"127.0.0.1:9100\"", None);
         check(metrics, "listen = \"10.0.0.12:443\"", Some("[metrics] wants to listen on 10.0.0.12:443"));
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_named() {
+        let running = Config::parse(EXAMPLE).unwrap();
+        for (right, wrong, expected) in [
+            ("retry_after_secs = 3", "retry_after_secs = 4", &["device"][..]),
+            ("https = \"10.0.0.10:443\"", "https = \"10.0.0.10:8443\"", &["listen"]),
+            ("weight = 1", "weight = 7", &["instance"]),
+            ("rights = \"", "rights = \"ServiceConfig, ", &[]),
+        ] {
+            assert!(EXAMPLE.contains(right), "{right}");
+            let changed = Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap();
+            assert_eq!(changed.waits_for_restart(&running), expected, "{wrong}");
+        }
     }
 
     const POLICY_AGAIN: &str = "[[instance.access_policy]]

@@ -28,6 +28,7 @@ use crate::{
     app::{App, HubPlan, Plan},
     config::LatencyConfig,
     ports::SystemClock,
+    server_certificates::ServerCertificates,
     storage::Storage,
 };
 use state::DevState;
@@ -94,7 +95,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
     });
     let app = App::open(Plan {
         storage: Storage::of_emulator(&options.dir),
-        identities: certificates.identities,
+        certificates: ServerCertificates::fixed(certificates.identities)?,
         sockets: taken.device,
         metrics: None,
         hubs: hubs.collect::<anyhow::Result<_>>()?,

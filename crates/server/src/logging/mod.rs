@@ -13,7 +13,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
 use line::Line;
@@ -30,14 +30,30 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged, which may be changed while it is logged.
+pub struct LogFilter(Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>);
+
+impl LogFilter {
+    /// Logs this from now on.
+    pub fn replace(&self, filter: &str) -> anyhow::Result<()> {
+        self.0(parse(filter)?)
+    }
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))
+}
+
 /// Starts logging; `filter` is a level or a list such as `info,net=debug`.
-pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))?;
+pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<LogFilter> {
+    let filter = parse(filter)?;
     // Colors are for people, not for files and journals.
     let line = Line { format, colored: std::io::stderr().is_terminal() };
     let limit = RefusalLimit::default();
-    subscriber(filter, line, limit.clone(), std::io::stderr).try_init().context("logging cannot start")?;
-    limit.keep_summing_up().context("logging cannot start")
+    let (subscriber, filter) = subscriber(filter, line, limit.clone(), std::io::stderr);
+    subscriber.try_init().context("logging cannot start")?;
+    limit.keep_summing_up().context("logging cannot start")?;
+    Ok(filter)
 }
 
 fn subscriber<W>(
@@ -45,7 +61,7 @@ fn subscriber<W>(
     line: Line,
     limit: RefusalLimit,
     writer: W,
-) -> impl Subscriber + Send + Sync
+) -> (impl Subscriber + Send + Sync, LogFilter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -56,7 +72,9 @@ where
         .with_ansi(line.colored)
         .log_internal_errors(false);
     // The filter of levels comes first: what is not logged is not counted.
-    Registry::default().with(lines.and_then(limit)).with(filter)
+    let (filter, handle) = reload::Layer::new(filter);
+    let replace = move |filter| handle.reload(filter).context("the log filter cannot be replaced");
+    (Registry::default().with(lines.and_then(limit)).with(filter), LogFilter(Box::new(replace)))
 }
 
 #[cfg(test)]
@@ -87,7 +105,7 @@ mod tests {
         let (written, limit) = (Written::default(), RefusalLimit::default());
         let writer = written.clone();
         let line = Line { format, colored: false };
-        let subscriber = subscriber(EnvFilter::new("info"), line, limit.clone(), move || writer.clone());
+        let (subscriber, _) = subscriber(EnvFilter::new("info"), line, limit.clone(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, || log(&limit));
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

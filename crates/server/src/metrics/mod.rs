@@ -24,6 +24,7 @@ use provisioning::{
 };
 
 use crate::file_check::FileProblems;
+use crate::server_certificates::ServerCertificates;
 use expirations::KINDS;
 pub(crate) use expirations::{Counts, Expirations, count};
 use text::{Family, Kind, MEDIA_TYPE, Text};
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) gate: Gate,
     pub(crate) expirations: Arc<Expirations>,
     pub(crate) file_problems: FileProblems,
+    pub(crate) certificates: Arc<ServerCertificates>,
 }
 
 /// What is looked up of an instance.
@@ -92,6 +94,7 @@ impl Metrics {
         text.family(Kind::Gauge, "muster_build_info", help)
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
         self.endpoint(&mut text);
+        self.server_certificates(&mut text);
         damage(&mut text, self.store.known_damage().await?);
         let help = "Problems that the check of the database after an unclean end found.";
         let mut family = text.family(Kind::Gauge, "muster_database_problems", help);
@@ -152,6 +155,18 @@ impl Metrics {
         let help =
             "Places for connections that are free, over all listeners, those of embedded hubs included.";
         text.family(Kind::Gauge, "muster_connection_places_free", help).sample(&[], self.gate.free());
+    }
+
+    fn server_certificates(&self, text: &mut Text) {
+        let help = "When the server's own certificates end, in seconds since 1970.";
+        let mut family = text.family(Kind::Gauge, "muster_server_certificate_not_after_seconds", help);
+        for (number, (subject, end)) in self.certificates.ends().iter().enumerate() {
+            let labels = [("number", &*number.to_string()), ("subject", subject.as_str())];
+            family.sample(&labels, end.unix_seconds());
+        }
+        let help = "What is wrong with the server's own certificates, or will be within 30 days.";
+        let problems = self.certificates.problems(self.clock.now());
+        text.family(Kind::Gauge, "muster_server_certificate_problems", help).sample(&[], problems.len());
     }
 
     fn certificates(&self, text: &mut Text, all: &[Seen]) {

@@ -99,6 +99,16 @@ impl EmbeddedStore {
         self.database.close().await;
     }
 
+    /// Replaces an instance that is stored just as `expected`, on the configuration's behalf: it counts as no operation.
+    /// False when another is stored.
+    pub async fn reconfigure_instance(
+        &self,
+        expected: &Instance,
+        next: Instance,
+    ) -> Result<bool, StoreError> {
+        self.rewrite_instance(expected.clone(), next, None).await
+    }
+
     /// Batches of commits that were made durable so far; each is one fsync, shared by the commits in it.
     pub fn batches(&self) -> u64 {
         self.database.commits()
@@ -163,7 +173,7 @@ impl Store for EmbeddedStore {
         next: Instance,
         operation: (OperationKind, Day),
     ) -> Result<bool, StoreError> {
-        self.rewrite_instance(expected.clone(), next, operation).await
+        self.rewrite_instance(expected.clone(), next, Some(operation)).await
     }
 
     async fn individual(

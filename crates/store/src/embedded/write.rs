@@ -52,7 +52,7 @@ impl EmbeddedStore {
         &self,
         expected: Instance,
         next: Instance,
-        operation: (OperationKind, Day),
+        operation: Option<(OperationKind, Day)>,
     ) -> Result<bool, StoreError> {
         let store = self.clone();
         see_through(async move {
@@ -62,7 +62,7 @@ impl EmbeddedStore {
             if stored != Some(&expected) {
                 return Ok(false);
             }
-            store.write_instance_in_turn(next, Some(operation)).await?;
+            store.write_instance_in_turn(next, operation).await?;
             Ok(true)
         })
         .await
