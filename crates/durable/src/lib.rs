@@ -9,6 +9,7 @@
 //!
 //! * [`Database`]: a write resolves only after its COMMIT is on disk; whatever queued up during one fsync shares the next.
 //! * [`Schema`]: what the file must contain; a newer or foreign file is refused.
+//! * [`Epoch`]: tells a database that goes on from one that was restored or copied.
 //! * [`Sealer`]: AES-256-GCM for values that must not lie on disk in clear.
 //!
 //! Nothing here knows what is stored. A commit is delayed only to let others join it, by 2 ms at most, and only while
@@ -16,6 +17,7 @@
 
 mod database;
 mod directory;
+mod epoch;
 mod file_check;
 mod job;
 mod key_file;
@@ -27,6 +29,7 @@ mod writer;
 
 pub use database::{Database, KeyCheckError, QUEUE_WAIT, WriteError};
 pub use directory::make_private_directory;
+pub use epoch::{Continuity, Epoch};
 pub use file_check::{Depth, FileCheck};
 pub use key_file::KeyFileError;
 /// The SQLite binding whose `Connection` the closures of [`Database`] receive.

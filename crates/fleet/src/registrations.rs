@@ -41,6 +41,11 @@ impl ServiceClient {
         self.all_pages(Request::new(Method::GET, "/cleanups"), top).await
     }
 
+    /// Lets cleanups go on that were held because the service's database was restored or copied.
+    pub async fn confirm_cleanups(&mut self) -> Result<(), OperatorError> {
+        self.operator().ask(Request::new(Method::POST, "/cleanups/confirm")).await.map(drop)
+    }
+
     /// Gives a clean-up up: what is in that place stays there.
     pub async fn forget_cleanup(&mut self, place: &Place) -> Result<(), OperatorError> {
         let id = format!("{}/{}", place.hub, place.device_id);

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AllocationPolicy, Configured, CrlMaxAge, HostName, HubName, IdScope, LinkedHub, PolicyName, SymmetricKey,
+    AllocationPolicy, CleanupHold, Configured, CrlMaxAge, HostName, HubName, IdScope, LinkedHub, PolicyName,
+    SymmetricKey,
 };
 
 /// One provisioning service instance with its settings.
@@ -32,6 +33,9 @@ pub struct Instance {
     /// When a revocation list that does not say when the next one is due is stale.
     #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
     pub crl_max_age: CrlMaxAge,
+    /// Why cleanups wait until an operator confirms them; they go on when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanups_held: Option<CleanupHold>,
     /// What the configuration said of the hubs and of how they are chosen, when it was last read.
     pub configured: Configured,
     /// Signs what webhooks are asked; a key derived from `operation_key` when absent.

@@ -14,6 +14,7 @@ mod certificate;
 mod certificate_parts;
 mod claim;
 mod cleanup;
+mod cleanup_hold;
 mod crl_address;
 mod crl_scope;
 mod decision;
@@ -60,6 +61,7 @@ pub use claim::{
     Audience, CheckedClaim, ClaimRefusal, Extent, KeyedPolicy, PolicyRefusal, SignedClaim, without_port,
 };
 pub use cleanup::{Cleanup, CleanupCause, Trace};
+pub use cleanup_hold::{CleanupHold, HoldReason};
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
 pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{

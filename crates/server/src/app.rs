@@ -22,6 +22,7 @@ use crate::{
     authorities::AuthorityWatch,
     compute::ComputeThreads,
     config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
+    continuity::{EpochKeeper, hold_reason},
     file_check, links,
     metrics::{self, Metrics},
     ports::{SystemClock, SystemEntropy},
@@ -101,6 +102,7 @@ pub struct HubPlan {
 /// Everything that runs.
 pub struct App {
     store: Arc<dyn Store>,
+    epochs: Option<EpochKeeper>,
     hubs: Vec<(Hub, Sockets)>,
     connectors: Arc<dyn Hubs>,
     watch: Watch,
@@ -120,6 +122,10 @@ impl App {
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
         let (opened, sealer) = plan.storage.open()?;
         let file_problems = file_check::after_unclean_end(&opened).await;
+        let epochs = match &plan.storage.epoch_file {
+            Some(file) => EpochKeeper::begin(&opened, file, &SystemClock).await?,
+            None => None,
+        };
         reconcile(&opened, plan.instances).await?;
         let store: Arc<dyn Store> = opened.clone();
         let hubs = open_hubs(&plan.storage, &sealer, plan.hubs)?;
@@ -167,6 +173,7 @@ impl App {
         let metrics = plan.metrics.map(|listener| (listener, metrics::router(Arc::new(metrics))));
         Ok(App {
             store,
+            epochs,
             hubs,
             connectors,
             watch,
@@ -206,6 +213,9 @@ impl App {
             tasks.spawn(net::serve_http(listener, router, gate, shutdown.clone()));
         }
         tasks.spawn(self.desk.sweep(shutdown.clone()));
+        if let Some(epochs) = self.epochs {
+            tasks.spawn(epochs.keep(shutdown.clone()));
+        }
         for (hub, sockets) in self.hubs {
             let listeners =
                 embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };
@@ -333,6 +343,8 @@ impl Plan {
             embedded_hub::check(&path, &sealer).with_context(|| path.display().to_string())?;
         }
         warnings.extend(reconcile::foresee(&store, &planned).await?);
+        let held = storage.epoch_file.as_deref().map(|file| hold_reason(&store, file)).transpose()?.flatten();
+        warnings.extend(held.map(|reason| format!("{reason}: cleanups will wait until they are confirmed")));
         Ok(warnings)
     }
 }

@@ -6,6 +6,7 @@ mod attempts;
 mod authorities;
 mod compute;
 pub mod config;
+mod continuity;
 pub mod dev;
 mod fetches;
 mod file_check;

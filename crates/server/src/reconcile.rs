@@ -78,9 +78,11 @@ fn is_among(planned: &[Instance], stored: &Instance) -> bool {
 const NOT_PLANNED: &str = "the database has the instance and the configuration does not: it is not served, its devices are \
      turned away, and its records stay; put it back to serve it again";
 
-/// A planned instance with what the stored one keeps: its operation key, and what operators changed.
+/// A planned instance with what the stored one keeps: its operation key, whether its cleanups are held, and what
+/// operators changed.
 fn in_line(mut planned: Instance, stored: &Instance) -> Instance {
     planned.operation_key = stored.operation_key.clone();
+    planned.cleanups_held = stored.cleanups_held.clone();
     let (says, said) = (&planned.configured, &stored.configured);
     if says.allocation_policy == said.allocation_policy {
         planned.allocation_policy = stored.allocation_policy;

@@ -17,6 +17,8 @@ pub struct Storage {
     pub data_dir: PathBuf,
     /// The key that seals secrets at rest.
     pub master_key_file: PathBuf,
+    /// Where the epoch of the database is kept outside of `data_dir`; `None` where restored backups need no notice.
+    pub epoch_file: Option<PathBuf>,
     /// Whether the operator wants a new database where there are signs of an earlier one.
     pub starts_anew: bool,
 }
@@ -37,7 +39,7 @@ impl Storage {
     /// That of an emulator, which is there to be tried out: what is missing is made.
     pub(crate) fn of_emulator(dir: &Path) -> Storage {
         let (data_dir, master_key_file) = (dir.to_owned(), dir.join("master.key"));
-        let storage = Storage { data_dir, master_key_file, starts_anew: false };
+        let storage = Storage { data_dir, master_key_file, epoch_file: None, starts_anew: false };
         let starts_anew = !has_content(&storage.database()).unwrap_or(false);
         Storage { starts_anew, ..storage }
     }
@@ -155,7 +157,7 @@ mod tests {
         for bits in 0..32 {
             let [database, key, hub, trace, starts_anew] = [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
             let (data_dir, master_key_file) = (PathBuf::from("data"), PathBuf::from("data/master.key"));
-            let storage = Storage { data_dir, master_key_file, starts_anew };
+            let storage = Storage { data_dir, master_key_file, epoch_file: None, starts_anew };
             let found = Found { database, key, hub, trace };
             let told = found.reject_incomplete(&storage).err().map(|error| error.to_string());
             let expected = match (database, key, hub || trace) {
@@ -176,6 +178,7 @@ mod tests {
         Storage {
             data_dir: dir.join("data"),
             master_key_file: dir.join("data/master.key"),
+            epoch_file: None,
             starts_anew: false,
         }
     }

@@ -46,6 +46,12 @@ pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -
     Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| shown(cleanup, instance)))
 }
 
+/// `POST /cleanups/confirm`: lets cleanups go on that were held because the database was restored or copied.
+pub(crate) async fn confirm(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
+    api.provisioning.confirm_cleanups(granted.instance()).await?;
+    Ok(reply::deleted())
+}
+
 /// `DELETE /cleanups/{hub}%2F{device}`: gives a clean-up up, of a hub that will not come back.
 pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let place = call.id(|text| {
@@ -57,5 +63,6 @@ pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 }
 
 fn shown(cleanup: &Cleanup, instance: &Instance) -> Value {
-    cleanup_json(cleanup, instance.linked_hub(&cleanup.trace.place.hub).is_some())
+    let is_linked = instance.linked_hub(&cleanup.trace.place.hub).is_some();
+    cleanup_json(cleanup, is_linked, instance.cleanups_held.as_ref())
 }

@@ -122,6 +122,7 @@ async fn dispatch(
         Endpoint::RegistrationExplain => assignments::explain(api, granted, call).await,
         Endpoint::RegistrationCancel => assignments::cancel(api, granted, call).await,
         Endpoint::CleanupList => assignments::cleanups(api, granted, call).await,
+        Endpoint::CleanupConfirm => assignments::confirm(api, granted).await,
         Endpoint::CleanupForget => assignments::forget(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
         Endpoint::LatencyRead => latency::read(api, granted, call),

@@ -25,6 +25,7 @@ pub(crate) enum Endpoint {
     RegistrationDelete,
     RegistrationQuery,
     RegistrationAttempts,
+    CleanupConfirm,
     CleanupForget,
     CleanupList,
     Explain,
@@ -115,6 +116,7 @@ static ROUTES: &[Route] = &[
     route(Method::GET, &["registrations", ID, "explanation"], Endpoint::RegistrationExplain, SEE),
     route(Method::POST, &["registrations", ID, "cancel"], Endpoint::RegistrationCancel, DROP),
     route(Method::GET, &["cleanups"], Endpoint::CleanupList, SEE),
+    route(Method::POST, &["cleanups", "confirm"], Endpoint::CleanupConfirm, DROP),
     route(Method::DELETE, &["cleanups", ID], Endpoint::CleanupForget, DROP),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
     route(Method::GET, &["latency"], Endpoint::LatencyRead, ANY_READ),
@@ -281,6 +283,7 @@ mod tests {
         check(Method::GET, "/registrations/a/explanation", Ok((RegistrationExplain, "a")));
         check(Method::POST, "/registrations/a/cancel", Ok((RegistrationCancel, "a")));
         check(Method::GET, "/cleanups", Ok((CleanupList, "")));
+        check(Method::POST, "/cleanups/confirm", Ok((CleanupConfirm, "")));
         check(Method::DELETE, "/cleanups/a.hub%2FDev", Ok((CleanupForget, "a.hub/Dev")));
         check(Method::GET, "/usage", Ok((Usage, "")));
         check(Method::GET, "/certificates/", Ok((CertificateList, "")));

@@ -44,6 +44,7 @@ pub fn instance(scope: &str) -> Instance {
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         crl_max_age: CrlMaxAge::default(),
+        cleanups_held: None,
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
             failover: true,

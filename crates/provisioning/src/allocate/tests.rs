@@ -32,6 +32,7 @@ pub(super) fn instance(hubs: Vec<LinkedHub>) -> Instance {
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
+        cleanups_held: None,
         configured: Configured::default(),
         webhook_key: None,
         operation_key: SymmetricKey::from_bytes(&[1; 32]).unwrap(),

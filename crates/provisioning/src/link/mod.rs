@@ -70,7 +70,8 @@ impl Provisioning {
         if check == Check::First {
             self.check_first(&planned, wanted).await?;
         }
-        let (before, next) = self.change_instance(&instance.id_scope, decide).await?;
+        let (before, next) =
+            self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?;
         let linked = next.linked_hub(&draft.name).ok_or_else(vanished)?;
         if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.way != linked.way) {
             self.hubs.forget(old);
@@ -86,7 +87,8 @@ impl Provisioning {
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         let decide = |current: &Instance| change::unlinked(current, name, if_match.as_ref());
-        let (before, _) = self.change_instance(&instance.id_scope, decide).await?;
+        let (before, _) =
+            self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?;
         if let Some(old) = before.linked_hub(name) {
             self.hubs.forget(old);
         }
@@ -106,7 +108,7 @@ impl Provisioning {
         draft: DefaultsDraft,
     ) -> Result<Instance, Error> {
         let decide = |current: &Instance| change::with_defaults(current, draft);
-        Ok(self.change_instance(&instance.id_scope, decide).await?.1)
+        Ok(self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?.1)
     }
 
     fn link(&self, instance: &Instance, hub: &LinkedHub) -> Result<Link, Error> {
@@ -152,15 +154,16 @@ impl Provisioning {
     }
 
     /// Puts what is decided in place of the instance it was decided on, and counts the operation. Returns both.
-    async fn change_instance(
+    pub(crate) async fn change_instance(
         &self,
         scope: &IdScope,
+        kind: OperationKind,
         decide: impl Fn(&Instance) -> Result<Instance, Error>,
     ) -> Result<(Arc<Instance>, Instance), Error> {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.current(scope).await?;
             let next = decide(&current)?;
-            let operation = (OperationKind::LinkedHubChange, self.clock.now().day());
+            let operation = (kind, self.clock.now().day());
             if self.store.replace_instance(&current, next.clone(), operation).await? {
                 return Ok((current, next));
             }

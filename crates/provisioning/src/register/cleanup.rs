@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use model::{Cleanup, HubName, IdScope, Instance, Timestamp};
+use model::{Cleanup, HubName, IdScope, Instance, OperationKind, Timestamp};
 
 use super::pauses;
 use crate::{
@@ -31,14 +31,27 @@ pub enum Cleaned {
 }
 
 impl Provisioning {
-    /// Clean-ups at a hub that are due, the longest due first; at most so many.
+    /// Returns the cleanups at a hub that are due, the longest due first, at most `at_most`; none while they are held.
     pub async fn cleanups_due(
         &self,
         instance: &Instance,
         hub: &HubName,
         at_most: usize,
     ) -> Result<Vec<Cleanup>, Error> {
+        if instance.cleanups_held.is_some() {
+            return Ok(Vec::new());
+        }
         Ok(self.store.cleanups_due(&instance.id_scope, hub, self.clock.now(), at_most).await?.items)
+    }
+
+    /// Lets the cleanups of an instance go on that were held because its database was restored or copied.
+    pub async fn confirm_cleanups(&self, instance: &Instance) -> Result<(), Error> {
+        if instance.cleanups_held.is_none() {
+            return Ok(());
+        }
+        let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
+        self.change_instance(&instance.id_scope, OperationKind::RegistrationCancel, confirmed).await?;
+        Ok(())
     }
 
     /// Removes what is to be removed. May be repeated. Not to be called while a run of the same registration is under

@@ -117,6 +117,7 @@ impl InstanceConfig {
             require_verified_ca: self.require_verified_ca,
             registrations: self.registrations,
             crl_max_age: self.crl_max_age,
+            cleanups_held: None,
             webhook_key: self.webhook_key()?,
             operation_key,
         })

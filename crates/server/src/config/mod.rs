@@ -28,6 +28,14 @@ pub use webhook::WebhookConfig;
 
 use crate::{logging::LogFormat, storage::Storage};
 
+/// The default of `epoch_file`; `None` for a folder that has nothing beside it.
+fn beside(data_dir: &Path) -> Option<PathBuf> {
+    let data_dir = std::path::absolute(data_dir).ok()?;
+    let mut name = data_dir.file_name()?.to_owned();
+    name.push(".epoch");
+    Some(data_dir.with_file_name(name))
+}
+
 /// The documented example, which is also a valid configuration.
 pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
 
@@ -40,6 +48,9 @@ pub struct Config {
     /// The key that seals secrets at rest, base64 of 32 bytes; made when it is missing. Default `master.key` in
     /// `data_dir`; better kept apart from it.
     pub master_key_file: Option<PathBuf>,
+    /// Where the epoch of the database is kept, by which one that was restored from a backup is noticed. Default: beside
+    /// `data_dir`, with the ending `.epoch`; never in it, for a restored folder brings what lies in it.
+    pub epoch_file: Option<PathBuf>,
     /// Where to listen.
     #[serde(default)]
     pub listen: ListenConfig,
@@ -139,7 +150,8 @@ impl Config {
     pub fn storage(&self, starts_anew: bool) -> Storage {
         let key = self.master_key_file.clone();
         let master_key_file = key.unwrap_or_else(|| self.data_dir.join("master.key"));
-        Storage { data_dir: self.data_dir.clone(), master_key_file, starts_anew }
+        let epoch_file = self.epoch_file.clone().or_else(|| beside(&self.data_dir));
+        Storage { data_dir: self.data_dir.clone(), master_key_file, epoch_file, starts_anew }
     }
 
     /// Refuses listeners that cannot be there together; asked once the command line has had its say, too.

@@ -100,6 +100,7 @@ impl Metrics {
         let mut family = text.family(Kind::Gauge, "muster_database_problems", help);
         self.file_problems.count().iter().for_each(|count| family.sample(&[], count));
         operations(&mut text, &seen);
+        held_cleanups(&mut text, &seen);
         hubs(&mut text, &seen);
         self.certificates(&mut text, &seen);
         self.revocation_lists(&mut text, &seen);
@@ -226,6 +227,15 @@ fn operations(text: &mut Text, all: &[Seen]) {
     let mut family = text.family(Kind::Gauge, "muster_cleanups_owed", help);
     for seen in all {
         seen.sample(&mut family, &[], seen.cleanups);
+    }
+}
+
+/// Whether cleanups wait for an operator.
+fn held_cleanups(text: &mut Text, all: &[Seen]) {
+    let help = "1 while cleanups wait until an operator confirms them: the database was restored or copied.";
+    let mut family = text.family(Kind::Gauge, "muster_cleanups_held", help);
+    for seen in all {
+        seen.sample(&mut family, &[], u8::from(seen.instance.cleanups_held.is_some()));
     }
 }
 

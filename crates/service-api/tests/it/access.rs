@@ -26,9 +26,8 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         {
             &["ServiceConfig"]
         }
-        ("DELETE", "/registrations/{id}" | "/cleanups/{id}") | ("POST", "/registrations/{id}/cancel") => {
-            &["RegistrationStatusWrite"]
-        }
+        ("DELETE", "/registrations/{id}" | "/cleanups/{id}")
+        | ("POST", "/registrations/{id}/cancel" | "/cleanups/confirm") => &["RegistrationStatusWrite"],
         (_, path) if path.starts_with("/registrations") || path == "/cleanups" => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]
         }

@@ -1,6 +1,7 @@
 //! Registrations: shown with their enrollment and alone, listed by group, deleted, never edited.
 
 use http::Method;
+use model::{CleanupHold, HoldReason, Instance};
 use serde_json::json;
 use testkit::sample;
 
@@ -102,4 +103,34 @@ async fn an_assignment_is_called_off_and_explained() {
     world.delete("/cleanups/hub-1.example%2Fdev-1").send().await.refused(404_210);
     world.delete("/cleanups/no-slash").send().await.refused(400_002);
     assert_eq!(world.get("/cleanups").send().await.ok(), json!([]));
+}
+
+/// As after the database was restored from a backup.
+#[tokio::test]
+async fn held_cleanups_are_due_once_they_are_confirmed() {
+    let world = World::new().await;
+    world.register("one", sample::while_assigning(sample::registration("dev-1"))).await;
+    world.ask(Method::POST, "/registrations/dev-1/cancel").send().await.ok();
+    let due = async || {
+        let instance = world.store.instance(&sample::scope("one")).await.unwrap().unwrap();
+        let hub = sample::hub_name("hub-1.example");
+        world.provisioning.cleanups_due(&instance, &hub, 10).await.unwrap().len()
+    };
+    assert_eq!(due().await, 1);
+    let instance = world.store.instance(&sample::scope("one")).await.unwrap().unwrap();
+    let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
+    let held = Instance { cleanups_held: Some(hold), ..Instance::clone(&instance) };
+    world.store.put_instance(held).await.unwrap();
+
+    assert_eq!(due().await, 0);
+    let shown = world.get("/cleanups").send().await.ok();
+    let reason = "the database was restored from a backup: this waits until it is confirmed";
+    assert_eq!(shown[0]["reason"], reason, "{shown}");
+    world.ask(Method::POST, "/cleanups/confirm").of("two").send().await.deleted();
+    assert_eq!(due().await, 0, "another instance confirms for itself");
+    for _ in 0..2 {
+        world.ask(Method::POST, "/cleanups/confirm").send().await.deleted();
+        assert_eq!(due().await, 1);
+    }
+    assert_eq!(world.get("/cleanups").send().await.ok()[0].get("reason"), None);
 }

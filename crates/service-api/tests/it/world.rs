@@ -22,6 +22,7 @@ pub struct World {
     pub store: Arc<dyn Store>,
     pub clock: Arc<SteppedClock>,
     pub hubs: Arc<FakeHubs>,
+    pub provisioning: Arc<Provisioning>,
     router: Router,
     folder: tempfile::TempDir,
 }
@@ -39,16 +40,16 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
         let hubs = ["far.example", "near.example", "new.example"].map(sample::hub_name);
         let hubs = Arc::new(FakeHubs::new(hubs));
-        let provisioning = Provisioning::new(Ports {
+        let provisioning = Arc::new(Provisioning::new(Ports {
             store: store.clone(),
             hubs: hubs.clone(),
             webhook: Arc::new(FakeWebhook::default()),
             surroundings: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
-        });
-        let router = router(ServiceApi::new(Arc::new(provisioning), clock.clone(), entropy));
-        World { store, clock, hubs, router, folder }
+        }));
+        let router = router(ServiceApi::new(Arc::clone(&provisioning), clock.clone(), entropy));
+        World { store, clock, hubs, provisioning, router, folder }
     }
 
     /// Changes the open store's file behind its back.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use durable::{Database, KeyCheckError, Sealer};
+use durable::{Database, Epoch, KeyCheckError, Sealer};
 use model::{
     Attempt, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName,
     IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
@@ -43,6 +43,7 @@ use document::Documents;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::{Kin, Snapshot};
+use write::not_written;
 
 /// A store in one file, for one process. Clones share it; the last to go closes the file.
 #[derive(Debug, Clone)]
@@ -107,6 +108,16 @@ impl EmbeddedStore {
         next: Instance,
     ) -> Result<bool, StoreError> {
         self.rewrite_instance(expected.clone(), next, None).await
+    }
+
+    /// Reads the epoch that the file holds; `None` when it was never marked.
+    pub fn epoch(&self) -> Result<Option<Epoch>, StoreError> {
+        self.database.epoch().map_err(broken)
+    }
+
+    /// Writes the epoch that the file is in.
+    pub async fn put_epoch(&self, epoch: &Epoch) -> Result<(), StoreError> {
+        self.database.put_epoch(epoch).await.map_err(not_written)
     }
 
     /// Batches of commits that were made durable so far; each is one fsync, shared by the commits in it.

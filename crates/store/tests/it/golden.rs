@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Because, Certificate, Challenge, Chosen, Crl, CrlAddress, CrlAddresses, CrlMaxAge,
-    Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Instance, PolicyOf,
-    RegistrationIds, RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
+    AllocationPolicy, Because, Certificate, Challenge, Chosen, CleanupHold, Crl, CrlAddress, CrlAddresses,
+    CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, HoldReason,
+    Instance, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,9 @@ fn instances_are_stored_as_ever() {
         &Instance { registrations: RegistrationOwnership::FirstCome, ..instance.clone() },
     );
     let crl_max_age = CrlMaxAge::try_from(7).unwrap();
-    check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance });
+    check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance.clone() });
+    let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
+    check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Assignments that are under way, what is to be cleaned up, and why devices are where they are. Not part of the hosted
 //! service's API.
 
-use model::{Cleanup, Decision, DecisionOutcome, Registration, Status, Tries, Work};
+use model::{Cleanup, CleanupHold, Decision, DecisionOutcome, Registration, Status, Tries, Work};
 use serde_json::{Map, Value, json};
 
 use crate::device::registration_state;
@@ -29,12 +29,16 @@ pub fn listed_registration_json(registration: &Registration) -> Value {
 }
 
 /// What is to be removed from a hub, and why it has not been yet. What waits at a hub that is not linked is not tried.
-pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool) -> Value {
+pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHold>) -> Value {
     let hub = &cleanup.trace.place.hub;
     let mut shown = tried(&cleanup.tries);
     if !is_linked {
         shown.remove("nextTryDateTimeUtc");
         shown.insert("reason".into(), json!(format!("{hub} is not linked: this waits until it is")));
+    }
+    if let Some(CleanupHold { reason, .. }) = held {
+        shown.remove("nextTryDateTimeUtc");
+        shown.insert("reason".into(), json!(format!("{reason}: this waits until it is confirmed")));
     }
     shown.insert("iotHub".into(), json!(hub));
     shown.insert("deviceId".into(), json!(cleanup.trace.place.device_id));

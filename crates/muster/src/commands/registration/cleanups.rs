@@ -18,20 +18,27 @@ use crate::{
 
 /// List what devices left at hubs and is still to be removed there, or give that up.
 ///
-/// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest.
+/// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest. After its
+/// database was restored from a backup or copied, it waits until --confirm: a device may by now live where it is listed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration cleanups --dev .muster
   muster registration cleanups --dev .muster --forget plant.azure-devices.net/device-1
       should the device be there, it stays there
   muster registration cleanups --dev .muster --forget plant.azure-devices.net
-      all of a hub that will not come back")]
+      all of a hub that will not come back
+  muster registration cleanups --dev .muster --confirm
+      after a backup was restored: what is listed may be removed")]
 pub struct CleanupsArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Give the clean-up of this device at this hub up, or those of all devices there.
     #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["top", "json"])]
     forget: Option<Forgotten>,
+    /// Let the cleanups go on that wait because the database was restored or copied. Look at the list first, and give up
+    /// those of devices that live there.
+    #[arg(long, conflicts_with_all = ["forget", "top", "json"])]
+    confirm: bool,
     /// How many at most.
     #[arg(long, value_name = "NUMBER", default_value = TOP)]
     top: NonZeroUsize,
@@ -61,6 +68,11 @@ fn forgotten(text: &str) -> anyhow::Result<Forgotten> {
 /// Runs the command.
 pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
+    if args.confirm {
+        client.confirm_cleanups().await?;
+        output::line(format_args!("devices are removed again from the hubs that they left"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     match args.forget {
         Some(Forgotten::Of(place)) => {
             client.forget_cleanup(&place).await?;
