@@ -59,6 +59,19 @@ impl Device {
         Device { id, group: group.to_owned(), key, version, twin: None, reports: 0 }
     }
 
+    /// One that has this key, and may be let in by the group of this name.
+    pub fn with_key(world: &World, id: &str, group: &str, key: SymmetricKey) -> Device {
+        let (id, version) = (sample::registration_id(id), *world.dice.pick(&VERSIONS));
+        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0 }
+    }
+
+    /// Registers once, and says whether the answer is any other than a refusal.
+    pub async fn is_let_in(&self, serving: &Process) -> bool {
+        let path = format!("register?api-version={}", self.version);
+        let answer = self.send(serving, "PUT", &path, String::from("{}")).await;
+        answer.is_some_and(|(_, answer)| answer.get("status").is_some())
+    }
+
     pub fn device_id(&self) -> DeviceId {
         DeviceId::from(&self.id)
     }

@@ -11,6 +11,7 @@ mod device;
 mod dice;
 mod figures;
 mod hubs;
+mod intruder;
 mod life;
 mod operator;
 mod run;
@@ -76,7 +77,12 @@ fn creating_what_is_there_already_is_found_out() {
     found_out(Flaw::CreatesOnce);
 }
 
-/// A hub connector with this flaw breaks what must hold, and some seed shows it.
+#[test]
+fn a_group_that_takes_over_what_another_holds_is_found_out() {
+    found_out(Flaw::LetsGroupsTakeOver);
+}
+
+/// A service or a hub connector with this flaw breaks what must hold, and some seed shows it.
 fn found_out(flaw: Flaw) {
     let mut tried = 0;
     for outcome in all(0..SEEDS_FOR_FLAWS, flaw) {

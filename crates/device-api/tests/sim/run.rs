@@ -11,6 +11,7 @@ use tokio::{runtime::Builder, task::JoinSet, time::sleep};
 use crate::{
     device::{Device, Told},
     figures::Figures,
+    intruder::{self, Prey},
     life::Life,
     operator, verdict,
     weather::Flaw,
@@ -101,9 +102,13 @@ async fn unrest(serving: &Arc<Process>, is_quiet: bool) -> Vec<Device> {
     let world = &serving.world;
     let mut living = JoinSet::new();
     let disturbed = Arc::new(Mutex::new(Vec::new()));
-    for (id, group) in DEVICES {
-        living.spawn(device_life(Arc::clone(serving), Device::new(world, id, group), Arc::clone(&disturbed)));
+    let prey = Prey::of(world.seed);
+    let mut devices: Vec<_> = DEVICES.iter().map(|(id, group)| Device::new(world, id, group)).collect();
+    devices.extend(intruder::victims(world, prey));
+    for device in devices {
+        living.spawn(device_life(Arc::clone(serving), device, Arc::clone(&disturbed)));
     }
+    tokio::spawn(intruder::life(Arc::clone(serving), prey));
     if !is_quiet {
         tokio::spawn(operator_life(Arc::clone(serving), disturbed));
         tokio::spawn(crashes(Arc::clone(serving)));

@@ -19,7 +19,7 @@ use provisioning::ports::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{life::Pulse, operator};
+use crate::{intruder, life::Pulse, operator, world::GROUPS};
 
 pub struct SimulatedStore {
     pulse: Arc<Pulse>,
@@ -72,7 +72,9 @@ impl SimulatedStore {
         else {
             return;
         };
-        if world.weather.strikes(10, &world.dice) && world.refuses(group).is_none() {
+        // No operator touches the group that an intruder must not take devices from.
+        let is_touched = GROUPS.iter().any(|(name, _)| *name == group.as_str());
+        if is_touched && world.weather.strikes(10, &world.dice) && world.refuses(group).is_none() {
             world.count(|figures| figures.interventions += 1);
             match world.dice.roll(2) {
                 0 => operator::delete_group(world, group.as_str()),
@@ -131,6 +133,7 @@ impl SimulatedStore {
     fn watch_registration(&self, registration: &Registration) {
         let (world, id) = (&self.pulse.world, &registration.registration_id);
         world.note(format_args!("written: {id} {}", told(&registration.status)));
+        intruder::watch(world, registration);
         if let Status::Assigned(at) = &registration.status {
             // From now on it is this registration's, and cleaned up when that leaves.
             world.notes().left_behind.remove(&(at.device_id.clone(), at.hub.clone()));

@@ -20,6 +20,8 @@ pub enum Flaw {
     RemovesAnyVersion,
     /// A device that is there already is an error, as if each call came but once.
     CreatesOnce,
+    /// Registrations are movable where the first comer should keep them.
+    LetsGroupsTakeOver,
 }
 
 /// What becomes of one call of a hub.

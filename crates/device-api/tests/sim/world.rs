@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::{
     dice::Dice,
     figures::Figures,
+    intruder::Prey,
     store::finish,
     weather::{Flaw, Weather},
 };
@@ -95,7 +96,9 @@ impl World {
             notes: Mutex::default(),
             _directory: directory,
         });
-        let instance = Instance { failover: seed.is_multiple_of(2), ..sample::instance(SCOPE) };
+        let registrations = Prey::of(seed).rule(flaw);
+        let failover = seed.is_multiple_of(2);
+        let instance = Instance { failover, registrations, ..sample::instance(SCOPE) };
         world.put_instance(Instance { linked_hubs: world.links(|_| 1), ..instance });
         for (name, policy) in GROUPS {
             world.put_group(&world.group(name, policy));
