@@ -44,7 +44,7 @@ pub fn run_chain(input: &[u8]) {
     let evidence = Evidence { certificates: Arc::clone(&presented), ..Evidence::default() };
     let scope = sample::scope("0ne00000001");
     let now = SteppedClock::default().now();
-    let known = Authorities::default();
+    let known = Arc::new(Authorities::default());
     let claimant = Claimant {
         scope: &scope,
         registration_id: &registration_id,
