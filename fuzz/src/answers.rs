@@ -43,5 +43,5 @@ impl Answer {
     }
 }
 
-/// What is nobody's fault: a device that does not answer its hub.
-const SHORT_OF: [StatusCode; 1] = [StatusCode::GATEWAY_TIMEOUT];
+/// What is no fault of the server: a device that does not answer its hub, and what a hub does not offer.
+const SHORT_OF: [StatusCode; 2] = [StatusCode::GATEWAY_TIMEOUT, StatusCode::NOT_IMPLEMENTED];
