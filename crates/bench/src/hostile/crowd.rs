@@ -8,15 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fleet::{Device, Endpoint, HttpsSession, RegisterError, Transport};
+use fleet::{Device, Endpoint, Transport};
 use model::{RegistrationId, SymmetricKey};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::stranger::{self, Evidence};
+use tokio_rustls::client::TlsStream;
+
+use super::stranger;
 use crate::{child::Server, load::Size};
 
 /// Honest registrations per second.
@@ -67,7 +70,7 @@ pub struct Crowd {
     pub reached: f64,
     /// Server CPU of one registration besides what the strangers alone cost.
     pub cpu: Duration,
-    /// The median time to `assigned`, and that of 99 in 100.
+    /// The median time to `assigned`, and that of 99 in 100; zero when no device was assigned.
     pub latency: [Duration; 2],
     /// Devices that were not assigned.
     pub failed: usize,
@@ -106,7 +109,7 @@ async fn beside(load: Load, size: Size) -> anyhow::Result<Crowd> {
 
     seen.latencies.sort_unstable();
     let at = |share: usize| seen.latencies.get(seen.latencies.len() * share / 100).copied();
-    let latency = [at(50), at(99)].map(|latency| latency.unwrap_or(Duration::MAX));
+    let latency = [at(50), at(99)].map(|latency| latency.unwrap_or_default());
     let cpu = Duration::from_secs_f64((cpu / size.devices as f64).max(0.0));
     Ok(Crowd { load, reached, cpu, latency, failed: seen.failed })
 }
@@ -159,8 +162,8 @@ impl Strangers {
                 (0..count).for_each(|number| strangers.hold(endpoint, number, drip));
             }
             Load::WrongTokens(rate) => {
-                let device = Arc::new(Evidence::Token.device("")?);
-                strangers.repeat(rate, endpoint, || Work::WrongToken(None, Arc::clone(&device)));
+                let request: Arc<[u8]> = stranger::wrong_token(endpoint)?.into();
+                strangers.repeat(rate, endpoint, || Work::WrongToken(None, Arc::clone(&request)));
             }
             Load::NewConnections(rate) => strangers.repeat(rate, endpoint, || Work::NewConnection),
         }
@@ -212,7 +215,7 @@ impl Strangers {
 /// What a stranger does again and again.
 enum Work {
     /// Sends a token by an unknown key, over one connection for as long as the server keeps it.
-    WrongToken(Option<HttpsSession>, Arc<Device>),
+    WrongToken(Option<Box<TlsStream<TcpStream>>>, Arc<[u8]>),
     /// Connects and leaves.
     NewConnection,
 }
@@ -220,14 +223,17 @@ enum Work {
 impl Work {
     async fn once(&mut self, endpoint: &Endpoint, number: usize) -> anyhow::Result<()> {
         match self {
-            Work::WrongToken(kept, device) => {
-                let mut session = match kept.take() {
-                    Some(session) => session,
-                    None => HttpsSession::open(endpoint, device).await?,
+            Work::WrongToken(kept, request) => {
+                let mut stream = match kept.take() {
+                    Some(stream) => stream,
+                    None => Box::new(stranger::connect(endpoint, endpoint.https_port, number).await?),
                 };
-                let refused = session.register(device, None).await;
-                anyhow::ensure!(matches!(refused, Err(RegisterError::Refused(_))), "{refused:?}");
-                *kept = Some(session);
+                stream.write_all(request).await?;
+                // An error body is far shorter than this, and comes at once.
+                let mut answer = [0; 4096];
+                let read = stream.read(&mut answer).await?;
+                anyhow::ensure!(answer.get(..read).is_some_and(|it| it.starts_with(b"HTTP/1.1 401")));
+                *kept = Some(stream);
             }
             Work::NewConnection => drop(stranger::connect(endpoint, endpoint.https_port, number).await?),
         }

@@ -15,6 +15,7 @@ use rcgen::{
 };
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use wire::sas;
 
 /// Certificates of one name that a stranger sends along.
 const SAME_NAMES: u64 = 9;
@@ -119,6 +120,20 @@ pub async fn connect(endpoint: &Endpoint, port: u16, number: usize) -> anyhow::R
     let name = ServerName::try_from(endpoint.host.to_string())?;
     let handshake = TlsConnector::from(endpoint.trust.anonymous()).connect(name, tcp);
     Ok(tokio::time::timeout(PATIENCE, handshake).await.context("no TLS handshake")??)
+}
+
+/// Writes a registration with a token by an unknown key.
+pub fn wrong_token(endpoint: &Endpoint) -> anyhow::Result<Vec<u8>> {
+    let resource = format!("{}/registrations/stranger", endpoint.id_scope);
+    let token = sas::sign(&resource, &[7; 32], 4_000_000_000, Some("registration"));
+    let body = r#"{"registrationId":"stranger"}"#;
+    let request = format!(
+        "PUT /{resource}/register?api-version=2021-06-01 HTTP/1.1\r\nHost: {}\r\nAuthorization: {token}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        endpoint.host,
+        body.len()
+    );
+    Ok(request.into_bytes())
 }
 
 /// One of 4,000 loopback addresses.
