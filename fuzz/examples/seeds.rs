@@ -21,7 +21,7 @@ use rcgen::{
     KeyPair, NameConstraints, SanType,
 };
 use testkit::ca::{Authority, Form, KeyKind, Profile};
-use wire::mqtt::{
+use codec::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn,
     Unsubscribe, Will, encode,
 };

@@ -1,7 +1,7 @@
 //! AMQP: frames, the SASL layer and messages, in one piece and in many.
 
 use bytes::{Bytes, BytesMut};
-use wire::amqp::{
+use codec::amqp::{
     DecodeError, Frame, Message, Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl,
     encode_frame, encode_protocol, encode_sasl,
 };

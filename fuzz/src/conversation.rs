@@ -12,10 +12,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     time::timeout,
 };
-use wire::{
-    amqp::{Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl},
-    mqtt::{Packet, decode},
-};
+use codec::{amqp::{Protocol, SaslFrame, decode_frame, decode_protocol, decode_sasl}, mqtt::{Packet, decode}};
 
 use crate::packets::MAX_PACKET;
 

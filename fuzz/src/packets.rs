@@ -1,7 +1,7 @@
 //! MQTT packets, in one piece and in many.
 
 use bytes::{Bytes, BytesMut};
-use wire::mqtt::{DecodeError, Packet, decode, encode, filter_matches, is_filter};
+use codec::mqtt::{DecodeError, Packet, decode, encode, filter_matches, is_filter};
 
 /// More than any input has.
 pub const MAX_PACKET: usize = 1 << 20;

@@ -3,6 +3,9 @@
 
 use anyhow::Context;
 use bytes::BytesMut;
+use codec::mqtt::{
+    ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReturn, decode, encode,
+};
 use net::tls;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
@@ -10,7 +13,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use wire::mqtt::{ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReturn, decode, encode};
 
 use crate::child::{Ready, ready_until_told};
 

@@ -2,12 +2,12 @@
 
 use std::{fmt, io, time::Duration};
 
+use codec::mqtt::{ConnectReturnCode, DecodeError, EncodeError};
 use net::{
     client::{AmqpClientError, ClientError},
     tls::TlsError,
 };
 use serde_json::Value;
-use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError};
 
 use crate::tpm::TpmError;
 

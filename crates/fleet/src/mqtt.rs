@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use codec::mqtt::{
+    Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
+};
 use net::client::{ClientError, Duplex, dial, within};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::mqtt::{
-    Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
-};
 
 use crate::failure::TransportError;
 use crate::patience::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};

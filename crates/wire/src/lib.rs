@@ -1,6 +1,6 @@
-//! What is on the wire: bytes and JSON. Encode and decode only; no sockets, no decisions.
+//! The forms of Azure's protocols: addresses, topics, SAS tokens, and the JSON of the device API, the service API and
+//! hubs. Encodes and decodes only: no sockets, no decisions. MQTT packets and AMQP frames are in `codec`.
 
-pub mod amqp;
 pub mod api_version;
 mod ascii;
 pub mod device;
@@ -8,9 +8,6 @@ pub mod device;
 /// there, for crates that do not see `model`.
 pub use model::encoding;
 pub mod hub;
-pub mod mqtt;
-#[cfg(test)]
-mod notation;
 pub mod sas;
 pub mod service;
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use muster_fuzz::service::{SCOPE, device_token};
 use testkit::sample;
-use wire::amqp::{
+use codec::amqp::{
     AmqpError, Attach, Begin, Body, Close, DeliveryState, Detach, Disposition, End, Entries, Flow, Frame,
     LinkFlow, Message, MessageId, Open, Performative, Properties, Protocol, Role, SaslCode, SaslFrame,
     SaslInit, SettleMode, Terminus, Transfer, Value, encode_frame, encode_protocol, encode_sasl,

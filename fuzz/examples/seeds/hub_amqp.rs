@@ -1,7 +1,7 @@
 //! Seeds of AMQP at a hub: what devices send.
 
 use muster_fuzz::hub;
-use wire::amqp::{
+use codec::amqp::{
     Body, Detach, Entries, Message, MessageId, Performative, Properties, Protocol, Role, Value,
 };
 

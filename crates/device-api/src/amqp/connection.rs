@@ -8,15 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use codec::amqp::{AmqpError, DeliveryState, Entries, MessageId, Open, condition};
 use net::{
     Peer, Standing, Transport,
     amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict},
 };
 use provisioning::attest::Evidence;
-use wire::{
-    amqp::{AmqpError, DeliveryState, Entries, MessageId, Open, condition},
-    device::DeviceAddress,
-};
+use wire::device::DeviceAddress;
 
 use super::{reply, request};
 use crate::{

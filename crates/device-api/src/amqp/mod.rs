@@ -12,14 +12,12 @@ mod request;
 mod tpm;
 
 use async_trait::async_trait;
+use codec::amqp::{AmqpError, SaslCode, SaslInit, condition};
 use net::{
     Peer, Transport,
     amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
 };
-use wire::{
-    amqp::{AmqpError, SaslCode, SaslInit, condition},
-    device::DeviceAddress,
-};
+use wire::device::DeviceAddress;
 
 use crate::{DeviceApi, Outcome, call::evidence};
 use connection::{Connection, Shown};

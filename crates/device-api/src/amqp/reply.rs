@@ -1,10 +1,8 @@
 //! What a device is told.
 
 use bytes::Bytes;
-use wire::{
-    amqp::{AmqpError, Body, Entries, Message, MessageId, Properties, condition},
-    device::ErrorBody,
-};
+use codec::amqp::{AmqpError, Body, Entries, Message, MessageId, Properties, condition};
+use wire::device::ErrorBody;
 
 use crate::{
     call::{Answer, Reply},
@@ -67,8 +65,8 @@ fn retry_after(seconds: Option<u32>) -> Entries {
 
 #[cfg(test)]
 mod tests {
+    use codec::amqp::Value;
     use model::Timestamp;
-    use wire::amqp::Value;
 
     use super::*;
 

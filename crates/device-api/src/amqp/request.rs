@@ -1,8 +1,9 @@
 //! What a message asks for.
 
 use bytes::Bytes;
+use codec::amqp::Message;
 use model::OperationId;
-use wire::{amqp::Message, device::RequestError};
+use wire::device::RequestError;
 
 use crate::{error::CallError, messages::Verb};
 
@@ -24,7 +25,7 @@ pub(super) fn parse(message: &Message) -> Result<(Verb, Bytes), CallError> {
 
 #[cfg(test)]
 mod tests {
-    use wire::amqp::{Body, Entries, Value};
+    use codec::amqp::{Body, Entries, Value};
 
     use super::*;
 

@@ -15,6 +15,7 @@
 
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
+use codec::amqp::SaslCode;
 use model::{EndorsementKey, StorageRootKey};
 use net::{
     Peer, Purpose, Transport,
@@ -24,7 +25,7 @@ use provisioning::{
     Error,
     attest::{Evidence, tpm::PresentedTpm},
 };
-use wire::{amqp::SaslCode, device::DeviceAddress};
+use wire::device::DeviceAddress;
 
 use super::{
     connection::{Connection, Shown, concerning},

@@ -13,14 +13,12 @@ mod topic;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use codec::mqtt::{Connect, ConnectReturnCode};
 use net::{
     Peer, Transport,
     mqtt::{MqttEndpoint, MqttSession, Outbox},
 };
-use wire::{
-    device::MqttUserName,
-    mqtt::{Connect, ConnectReturnCode},
-};
+use wire::device::MqttUserName;
 
 use crate::{
     DeviceApi, Outcome,

@@ -7,15 +7,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use codec::mqtt::{Publish, QoS, SubscribeReturn, Subscriptions};
 use net::{
     Transport,
     mqtt::{Close, MqttSession, Outbox},
 };
 use serde::Serialize;
-use wire::{
-    ascii_json,
-    mqtt::{Publish, QoS, SubscribeReturn, Subscriptions},
-};
+use wire::ascii_json;
 
 use super::topic::{self, Request};
 use crate::{

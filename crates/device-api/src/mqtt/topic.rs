@@ -1,7 +1,7 @@
 //! The topics of the device API over MQTT.
 
+use codec::mqtt::filters_overlap;
 use model::OperationId;
-use wire::mqtt::filters_overlap;
 
 use crate::messages::Verb;
 

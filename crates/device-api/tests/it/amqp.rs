@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use codec::amqp::{
+    AmqpError, Body, Entries, Message, MessageId, Properties, Protocol, SaslCode, SaslFrame, SaslInit, Value,
+    condition, decode_protocol, decode_sasl, encode_protocol, encode_sasl,
+};
 use model::{IndividualAttestation, IndividualCertificates, IndividualEnrollment, Pair};
 use net::client::{AmqpClient, AmqpClientError, Login};
 use testkit::{
@@ -10,10 +14,6 @@ use testkit::{
     sample,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::amqp::{
-    AmqpError, Body, Entries, Message, MessageId, Properties, Protocol, SaslCode, SaslFrame, SaslInit, Value,
-    condition, decode_protocol, decode_sasl, encode_protocol, encode_sasl,
-};
 
 use crate::{
     http::check_error_body,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
+use codec::amqp::{
+    Entries, Protocol, SaslCode, SaslFrame, SaslInit, decode_protocol, decode_sasl, encode_protocol,
+    encode_sasl,
+};
 use model::{HubCredentials, IndividualAttestation, IndividualEnrollment, SymmetricKey, TpmAttestation};
 use net::client::{AmqpClient, Login};
 use serde_json::Value;
@@ -12,10 +16,6 @@ use testkit::{
     tpm::{Kind, SoftTpm},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use wire::amqp::{
-    Entries, Protocol, SaslCode, SaslFrame, SaslInit, decode_protocol, decode_sasl, encode_protocol,
-    encode_sasl,
-};
 
 use crate::{
     lines::{amqp_said, poll, register},

@@ -1,10 +1,10 @@
 //! Lines of devices with a TPM: each registration begins with a challenge, which HTTPS and MQTT give in reply to a request
 //! and AMQP while SASL goes on.
 
+use codec::amqp::SaslCode;
 use model::SymmetricKey;
 use net::Transport;
 use serde_json::Value;
-use wire::amqp::SaslCode;
 
 use crate::{
     amqp_tpm::{Sasl, first_of},

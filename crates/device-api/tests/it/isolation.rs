@@ -53,7 +53,7 @@ async fn over_mqtt() {
         let resigned = there.with_key(here.key.clone()).token();
         for token in [here.token(), resigned] {
             let mut mqtt = world.mqtt(None).await;
-            let greeting = wire::mqtt::Connect { password: Some(token.into()), ..connect(there) };
+            let greeting = codec::mqtt::Connect { password: Some(token.into()), ..connect(there) };
             mqtt.enter(greeting).await;
             for topic in [format!("{REGISTER}1"), format!("{POLL}1&operationId={id_there}")] {
                 let response = mqtt.request(topic, "").await;

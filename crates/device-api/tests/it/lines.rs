@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use codec::{
+    amqp::{AmqpError, Body, Entries, Message},
+    mqtt::{Connect, ConnectReturnCode},
+};
 use net::{
     Transport,
     client::{AmqpClient, AmqpClientError, Login, websocket},
 };
 use serde_json::Value;
-use wire::{
-    amqp::{AmqpError, Body, Entries, Message},
-    mqtt::{Connect, ConnectReturnCode},
-};
 
 use crate::{
     http::{Http, VERSION, poll_path, register_path},
@@ -230,7 +230,7 @@ fn seconds(entries: &Entries) -> Option<i64> {
     let value = entries.get("retry-after");
     assert_eq!(value, entries.get("Retry-After"));
     value.map(|value| {
-        assert!(matches!(value, wire::amqp::Value::Int(_)), "the C SDK reads no other");
+        assert!(matches!(value, codec::amqp::Value::Int(_)), "the C SDK reads no other");
         value.as_integer().unwrap()
     })
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use codec::mqtt::{Connect, ConnectReturnCode, Packet, QoS};
 use model::{GroupAttestation, GroupCertificates, Pair, ProvisioningStatus};
 use testkit::{ca::Authority, sample};
-use wire::mqtt::{Connect, ConnectReturnCode, Packet, QoS};
 
 use crate::{
     http::check_error_body,

@@ -1,13 +1,13 @@
 //! Who may connect over MQTT, and what may be subscribed to.
 
-use testkit::sample;
-use wire::mqtt::{
+use codec::mqtt::{
     Connect,
     ConnectReturnCode::{self, Accepted, NotAuthorized, UnacceptableProtocolVersion},
     Packet, QoS,
     SubscribeReturn::{Failure, Granted},
     Will,
 };
+use testkit::sample;
 
 use crate::{
     mqtt_client::{RESPONSES, connect},
@@ -115,7 +115,7 @@ async fn what_can_be_subscribed_to_are_replies() {
         assert_eq!(mqtt.subscribe(&filters).await, expected, "{filters:?}");
     }
     let filters = vec![RESPONSES.to_owned()];
-    mqtt.send(&[Packet::Unsubscribe(wire::mqtt::Unsubscribe { packet_id: 9, filters }), Packet::PingReq])
+    mqtt.send(&[Packet::Unsubscribe(codec::mqtt::Unsubscribe { packet_id: 9, filters }), Packet::PingReq])
         .await;
     assert_eq!(mqtt.receive().await, Some(Packet::UnsubAck(9)));
     assert_eq!(mqtt.receive().await, Some(Packet::PingResp));

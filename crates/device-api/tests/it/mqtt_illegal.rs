@@ -1,6 +1,6 @@
 //! What no client of the device API does over MQTT. The connection ends; the service does not.
 
-use wire::mqtt::{Packet, Publish, QoS};
+use codec::mqtt::{Packet, Publish, QoS};
 
 use crate::{
     mqtt_client::{REGISTER, connect, publish},

@@ -1,13 +1,13 @@
 //! Devices with a TPM, over HTTPS and MQTT: the challenge, its proof, and the key that comes with the assignment.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use codec::mqtt::{Connect, ConnectReturnCode};
 use model::{HubCredentials, IndividualAttestation, IndividualEnrollment, SymmetricKey, TpmAttestation};
 use serde_json::{Value, json};
 use testkit::{
     sample,
     tpm::{Kind, SoftTpm},
 };
-use wire::mqtt::{Connect, ConnectReturnCode};
 
 use crate::{
     http::{Reply, VERSION, register_path},

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use codec::amqp::SaslCode;
 use device_api::{FirstReply, Timing};
 use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
@@ -17,7 +18,6 @@ use testkit::{
     sample,
     tpm::{Kind, SoftTpm},
 };
-use wire::amqp::SaslCode;
 
 use crate::{
     challenged::{TurnedAway, challenged},

@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use codec::amqp::{AmqpError, Body, DeliveryState, Message, Open, condition};
 use model::DeviceId;
 use net::{
     Peer, Purpose, Standing,
     amqp::{AmqpConnection, Delivery, Direction, Farewell, LinkId, LinkRequest, Outbox, Verdict},
 };
 use rustls::pki_types::CertificateDer;
-use wire::{
-    amqp::{AmqpError, Body, DeliveryState, Message, Open, condition},
-    hub::{DeviceFilter, LinkNode},
-};
+use wire::hub::{DeviceFilter, LinkNode};
 
 use crate::{
     admission::{NotAdmitted, Proof},

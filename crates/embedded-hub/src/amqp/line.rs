@@ -2,11 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use codec::amqp::{AmqpError, Message, condition};
 use net::amqp::{Direction, LinkId, Outbox, OutboxError};
-use wire::{
-    amqp::{AmqpError, Message, condition},
-    hub::LinkNode,
-};
+use wire::hub::LinkNode;
 
 use crate::{
     connections::locked,

@@ -1,6 +1,6 @@
 //! Messages to and from devices, as AMQP writes them.
 
-use wire::amqp::{Body, Entries, Message, MessageId, Properties, Value};
+use codec::amqp::{Body, Entries, Message, MessageId, Properties, Value};
 
 use crate::{storage::Waiting, twin::DesiredChange};
 

@@ -16,12 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use codec::amqp::{AmqpError, SaslCode, SaslInit};
 use model::DeviceId;
 use net::{
     AmqpLimits, Peer, Purpose,
     amqp::{AmqpConnection, AmqpEndpoint, SaslStep},
 };
-use wire::amqp::{AmqpError, SaslCode, SaslInit};
 
 use crate::{
     admission::{NotAdmitted, Proof},

@@ -1,11 +1,9 @@
 //! Where a link leads.
 
+use codec::amqp::{AmqpError, SettleMode, condition};
 use model::DeviceId;
 use net::amqp::{Direction, LinkRequest};
-use wire::{
-    amqp::{AmqpError, SettleMode, condition},
-    hub::{LinkAddress, LinkNode},
-};
+use wire::hub::{LinkAddress, LinkNode};
 
 use crate::hub::Hub;
 

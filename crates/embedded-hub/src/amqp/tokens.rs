@@ -1,11 +1,9 @@
 //! Claims-based security: devices put their tokens to `$cbs`, and put new ones before they run out.
 
+use codec::amqp::{Entries, Message, Properties, Value};
 use model::{DeviceId, Timestamp};
 use percent_encoding::percent_decode_str;
-use wire::{
-    amqp::{Entries, Message, Properties, Value},
-    hub::TokenAudience,
-};
+use wire::hub::TokenAudience;
 
 use crate::{
     admission::{NotAdmitted, Proof},

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use wire::{
-    amqp::{Body, Entries, Message, Properties, Value},
-    hub::{DeviceFilter, TwinOperation},
-};
+use codec::amqp::{Body, Entries, Message, Properties, Value};
+use wire::hub::{DeviceFilter, TwinOperation};
 
 use crate::{connections::Live, failure::HubFailure, hub::Hub};
 

@@ -1,12 +1,10 @@
 //! Who may connect: the user name says which device, a token or certificate proves it.
 
+use codec::mqtt::{Connect, ConnectReturnCode};
 use model::{DeviceId, IdError};
 use net::Peer;
 use percent_encoding::percent_decode_str;
-use wire::{
-    hub::{UserName, UserNameError},
-    mqtt::{Connect, ConnectReturnCode},
-};
+use wire::hub::{UserName, UserNameError};
 
 use crate::{
     admission::{NotAdmitted, Proof},

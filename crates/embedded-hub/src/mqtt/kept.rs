@@ -1,7 +1,7 @@
 //! What the hub keeps of a device's MQTT connections: its session and its digital twin model.
 
+use codec::mqtt::Subscriptions;
 use model::DeviceId;
-use wire::mqtt::Subscriptions;
 
 use crate::{failure::HubFailure, hub::Hub};
 

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use codec::mqtt::{QoS, Subscriptions};
 use net::mqtt::{Close, Message, Outbox};
 use wire::{
     ascii_json,
     hub::{PropertyBag, desired_topic, devicebound_topic, method_topic},
-    mqtt::{QoS, Subscriptions},
 };
 
 use crate::{

@@ -9,11 +9,11 @@ mod twin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use codec::mqtt::{Connect, ConnectReturnCode};
 use net::{
     Peer, Purpose,
     mqtt::{MqttEndpoint, MqttSession, Outbox},
 };
-use wire::mqtt::{Connect, ConnectReturnCode};
 
 use crate::{admission::NotAdmitted, failure::HubFailure, hub::Hub};
 

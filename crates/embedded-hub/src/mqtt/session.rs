@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use codec::mqtt::{Publish, QoS, SubscribeReturn};
 use net::mqtt::{Close, MqttSession};
-use wire::{
-    hub::{DeviceFilter, DevicePublish},
-    mqtt::{Publish, QoS, SubscribeReturn},
-};
+use wire::hub::{DeviceFilter, DevicePublish};
 
 use crate::{
     connections::{Live, locked},

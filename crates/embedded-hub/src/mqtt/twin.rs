@@ -1,7 +1,8 @@
 //! A device's requests about its own twin.
 
+use codec::mqtt::QoS;
 use net::mqtt::Close;
-use wire::{ascii_json, hub::twin_reply_topic, mqtt::QoS};
+use wire::{ascii_json, hub::twin_reply_topic};
 
 use crate::failure::HubFailure;
 

@@ -1,9 +1,10 @@
 //! Rows of devices.
 
+use codec::mqtt::Subscriptions;
 use durable::Sealer;
 use model::{DeviceId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
-use wire::{hub::Status, mqtt::Subscriptions};
+use wire::hub::Status;
 
 use crate::{failure::HubFailure, identity::Identity, twin::Twin};
 

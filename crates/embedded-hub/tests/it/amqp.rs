@@ -1,13 +1,11 @@
 //! Devices over AMQP: who may attach which links, and what goes over them.
 
-use serde_json::{Value as Json, json};
-use wire::{
-    amqp::{
-        Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SaslCode, SettleMode, Value,
-        condition,
-    },
-    sas::sign,
+use codec::amqp::{
+    Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SaslCode, SettleMode, Value,
+    condition,
 };
+use serde_json::{Value as Json, json};
+use wire::sas::sign;
 
 use crate::{
     amqp_device::{AmqpDevice, data},

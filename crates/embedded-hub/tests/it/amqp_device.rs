@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{CancellationToken, Entrance, Limits, Peer, amqp::drive};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::timeout;
-use wire::amqp::{
+use codec::amqp::{
     Attach, Begin, Body, DeliveryState, Detach, Disposition, Entries, Flow, Frame, LinkFlow, Message,
     MessageId, Open, Performative, Properties, Protocol, Role, SaslCode, SaslFrame, SaslInit, SettleMode,
     Terminus, Transfer, Value, decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol,
     encode_sasl,
 };
+use net::{CancellationToken, Entrance, Limits, Peer, amqp::drive};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::timeout;
 
 use crate::world::{HOST, World};
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use codec::mqtt::{
+    Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
+};
 use net::{CancellationToken, Entrance, Limits, Peer, mqtt::drive};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
-use wire::{
-    hub::{DeviceFilter, DevicePublish, user_name},
-    mqtt::{Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode},
-};
+use wire::hub::{DeviceFilter, DevicePublish, user_name};
 
 use crate::world::{HOST, World};
 

@@ -3,11 +3,9 @@
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use codec::mqtt::{Packet, QoS};
 use serde_json::{Value, json};
-use wire::{
-    hub::{DeviceFilter, DevicePublish, HubPublish},
-    mqtt::{Packet, QoS},
-};
+use wire::hub::{DeviceFilter, DevicePublish, HubPublish};
 
 use crate::{
     device::{Credentials, Device},

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use wire::{
+use codec::{
     amqp::{Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SettleMode, condition},
-    hub::DeviceFilter,
     mqtt::{ConnectReturnCode, QoS, SubscribeReturn},
 };
+use wire::hub::DeviceFilter;
 
 use crate::{
     amqp_device::{AmqpDevice, data},

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use codec::mqtt::ConnectReturnCode;
 use embedded_hub::{Listeners, limits, serve};
 use net::{CancellationToken, Gate, Limits, Listener, bind, tls};
 use rcgen::{CertificateParams, KeyPair};
@@ -9,7 +10,6 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use wire::mqtt::ConnectReturnCode;
 
 use crate::{
     device::{Credentials, Device},

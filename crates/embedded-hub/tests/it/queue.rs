@@ -1,6 +1,7 @@
 //! One queue of messages per device, whatever the transport: locks, settling, coming back.
 
-use wire::{hub::DeviceFilter, mqtt::Packet};
+use codec::mqtt::Packet;
+use wire::hub::DeviceFilter;
 
 use crate::{
     device::Device,

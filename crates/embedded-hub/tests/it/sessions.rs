@@ -1,11 +1,9 @@
 //! What lives beyond an MQTT connection, what a device subscribes to, and what it is sent then.
 
+use codec::mqtt::{Packet, QoS, SubscribeReturn, Unsubscribe};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
-use wire::{
-    hub::{DeviceFilter, DevicePublish, HubPublish},
-    mqtt::{Packet, QoS, SubscribeReturn, Unsubscribe},
-};
+use wire::hub::{DeviceFilter, DevicePublish, HubPublish};
 
 use crate::{
     amqp_device::AmqpDevice,

@@ -1,10 +1,10 @@
 //! Registration over AMQP.
 
 use bytes::Bytes;
+use codec::amqp::{AmqpError, Body, Entries, Message};
 use model::OperationId;
 use net::client::{AmqpClient, AmqpClientError, Duplex, Login};
 use serde_json::Value;
-use wire::amqp::{AmqpError, Body, Entries, Message};
 
 use super::answer::Answer;
 use super::channel::{Channel, converse};
@@ -122,7 +122,7 @@ fn refused(error: AmqpError) -> Answer {
 }
 
 fn seconds(entries: &Entries) -> Option<u64> {
-    let value = entries.get("retry-after").and_then(wire::amqp::Value::as_integer);
+    let value = entries.get("retry-after").and_then(codec::amqp::Value::as_integer);
     value.and_then(|seconds| u64::try_from(seconds).ok())
 }
 

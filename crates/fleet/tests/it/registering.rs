@@ -1,9 +1,9 @@
 //! One device, one registration, and everything that the server may answer.
 
+use codec::mqtt::{ConnectReturnCode, SubscribeReturn};
 use fleet::{RegisterError, Transport, TransportError, register};
 use net::client::ClientError;
 use serde_json::json;
-use wire::mqtt::{ConnectReturnCode, SubscribeReturn};
 
 use crate::script::{Answer, Server, WELCOME, Welcome, answer, assigned, device};
 

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
+use codec::mqtt::{
+    ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReturn, decode, encode,
+};
 use fleet::{Device, Endpoint, Trust};
 use model::{HostName, IdScope, RegistrationId, SymmetricKey};
 use net::tls::{Identity, server_config};
@@ -11,7 +14,6 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use wire::mqtt::{ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReturn, decode, encode};
 
 /// One answer to a register or a poll.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
+use codec::amqp::{AmqpError, Close, Frame, Performative, condition};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
-use wire::amqp::{AmqpError, Close, Frame, Performative, condition};
 
 use super::endpoint::{AmqpConnection, AmqpEndpoint, Farewell};
 use super::frames::{End, Frames, Output};
@@ -164,7 +164,7 @@ impl Client {
             (End::Shutdown, Farewell::EndSessions) => {
                 for session in &self.sessions {
                     let error = AmqpError::new(condition::DETACH_FORCED, "the server is shutting down");
-                    out.put(session.channel, Performative::End(wire::amqp::End { error: Some(error) }))?;
+                    out.put(session.channel, Performative::End(codec::amqp::End { error: Some(error) }))?;
                 }
                 None
             }

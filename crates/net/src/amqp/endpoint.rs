@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use wire::amqp::{AmqpError, DeliveryState, Entries, Message, Open, SaslCode, SaslInit, SettleMode};
+use codec::amqp::{AmqpError, DeliveryState, Entries, Message, Open, SaslCode, SaslInit, SettleMode};
 
 use super::outbox::{DeliveryRef, Outbox};
 use crate::peer::Peer;

@@ -1,12 +1,12 @@
 //! Protocol headers and frames over a byte stream.
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
-use wire::amqp::{
+use codec::amqp::{
     AmqpError, Close, DecodeError, DeliveryState, Detach, Disposition, EncodeError, End as EndFrame, Entries,
     Frame, Performative, Protocol, SaslCode, SaslFrame, condition, decode_frame, decode_protocol,
     decode_sasl, encode_frame, encode_protocol, encode_sasl,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::buffered::{Broken, Buffered};
 use crate::limits::Limits;
@@ -106,7 +106,7 @@ impl<S> Frames<S> {
         Frames {
             bytes: Buffered::new(stream, limits.packet_timeout, limits.amqp.write_timeout),
             max_frame: limits.amqp.max_sasl_frame,
-            clients_max_frame: wire::amqp::MIN_MAX_FRAME as usize,
+            clients_max_frame: codec::amqp::MIN_MAX_FRAME as usize,
         }
     }
 

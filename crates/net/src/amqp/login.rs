@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
-use wire::amqp::{
+use codec::amqp::{
     AmqpError, Close, DecodeError, MIN_MAX_FRAME, Open, Performative, Protocol, SaslCode, SaslFrame,
     condition,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 
 use super::endpoint::{AmqpConnection, AmqpEndpoint, SaslStep};
 use super::frames::{End, Frames};

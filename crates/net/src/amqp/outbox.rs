@@ -1,6 +1,6 @@
 //! Messages and verdicts to a client, from anywhere.
 
-use wire::amqp::{AmqpError, DeliveryState, Message};
+use codec::amqp::{AmqpError, DeliveryState, Message};
 
 use super::endpoint::LinkId;
 use crate::queue::{self, OutboxError, Queue};

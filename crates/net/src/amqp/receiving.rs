@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use codec::amqp::{AmqpError, DeliveryState, Disposition, Message, Performative, Role, Transfer, condition};
 use tokio::time::Instant;
-use wire::amqp::{AmqpError, DeliveryState, Disposition, Message, Performative, Role, Transfer, condition};
 
 use super::driver::Client;
 use super::endpoint::{Delivery, LinkId, Verdict};

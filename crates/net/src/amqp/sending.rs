@@ -1,7 +1,7 @@
 //! Messages to the client, as far as its credit and windows go.
 
 use bytes::{Buf, Bytes};
-use wire::amqp::{AmqpError, Message, Performative, Transfer, condition, transfer_overhead};
+use codec::amqp::{AmqpError, Message, Performative, Transfer, condition, transfer_overhead};
 
 use super::driver::Client;
 use super::endpoint::LinkId;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use wire::amqp::{Begin, Flow, LinkFlow, Performative};
+use codec::amqp::{Begin, Flow, LinkFlow, Performative};
 
 use super::endpoint::LinkId;
 use super::frames::{End, Output};

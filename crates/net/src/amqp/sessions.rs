@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use wire::amqp::{
+use codec::amqp::{
     AmqpError, Attach, Begin, DeliveryState, Detach, Disposition, End as EndFrame, Flow, LinkFlow,
     Performative, Role, SettleMode, Terminus, condition,
 };
@@ -248,6 +248,6 @@ fn answer(attach: Attach, max_message: usize, refusal: Option<&AmqpError>) -> At
         target,
         initial_delivery_count,
         max_message_size: u64::try_from(max_message).ok(),
-        properties: wire::amqp::Entries::new(),
+        properties: codec::amqp::Entries::new(),
     }
 }

@@ -3,13 +3,13 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use wire::amqp::{
+use codec::amqp::{
     AmqpError, Attach, Begin, Close, DecodeError, DeliveryState, Disposition, EncodeError, Entries, Flow,
     Frame, LinkFlow, Message, Open, Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, SettleMode,
     Terminus, Transfer, decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol,
     encode_sasl, transfer_overhead,
 };
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{ClientError, within};
 
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
             stream,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
-            max_frame: wire::amqp::MIN_MAX_FRAME as usize,
+            max_frame: codec::amqp::MIN_MAX_FRAME as usize,
             next_delivery_id: 0,
             limit,
         };

@@ -4,10 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
+use codec::mqtt::{ConnAck, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
-use wire::mqtt::{ConnAck, ConnectReturnCode, DecodeError, Packet, Publish, QoS, SubAck, Subscribe};
 
 use super::frames::{End, Frames};
 use super::outbox::{Outbox, Queued};

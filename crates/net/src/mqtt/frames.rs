@@ -1,7 +1,7 @@
 //! Packets over a byte stream.
 
+use codec::mqtt::{ConnectReturnCode, DecodeError, EncodeError, Packet, decode, encode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use wire::mqtt::{ConnectReturnCode, DecodeError, EncodeError, Packet, decode, encode};
 
 use super::session::Close;
 use crate::buffered::{Broken, Buffered};

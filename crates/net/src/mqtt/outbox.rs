@@ -1,7 +1,7 @@
 //! Messages to a client, from anywhere.
 
 use bytes::Bytes;
-use wire::mqtt::QoS;
+use codec::mqtt::QoS;
 
 use super::session::Close;
 use crate::queue::{self, OutboxError, Queue};

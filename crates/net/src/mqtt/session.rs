@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use wire::mqtt::{Connect, ConnectReturnCode, Publish, QoS, SubscribeReturn};
+use codec::mqtt::{Connect, ConnectReturnCode, Publish, QoS, SubscribeReturn};
 
 use super::outbox::Outbox;
 use crate::peer::Peer;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codec::amqp::{
+    AmqpError, Body, Close, DeliveryState, Detach, Disposition, End, Frame, LinkFlow, Message, Open,
+    Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, Transfer, condition,
+};
 use net::amqp::{AmqpEndpoint, drive};
 use net::{AmqpLimits, CancellationToken, Entrance, Limits, Peer};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use wire::amqp::{
-    AmqpError, Body, Close, DeliveryState, Detach, Disposition, End, Frame, LinkFlow, Message, Open,
-    Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, Transfer, condition,
-};
 
 use crate::amqp_parts::{
     Client, Notes, Noting, REFUSED_PORT, attach, begin, encoded, flow, open, send, transfer,
@@ -316,7 +316,7 @@ async fn messages_wait_for_credit_and_windows() {
             drain,
         };
         let Performative::Flow(flow) = flow(link) else { unreachable!() };
-        Performative::Flow(wire::amqp::Flow {
+        Performative::Flow(codec::amqp::Flow {
             next_incoming_id: Some(next_incoming_id),
             incoming_window,
             ..flow

@@ -4,17 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use codec::amqp::{
+    AmqpError, Attach, Begin, Body, DeliveryState, Entries, Flow, Frame, LinkFlow, Message, Open,
+    Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, SettleMode, Terminus, Transfer, condition,
+    decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol, encode_sasl,
+};
 use net::amqp::{
     AmqpConnection, AmqpEndpoint, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox,
     SaslExchange, SaslStep, Verdict,
 };
 use net::{Peer, Purpose, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use wire::amqp::{
-    AmqpError, Attach, Begin, Body, DeliveryState, Entries, Flow, Frame, LinkFlow, Message, Open,
-    Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, SettleMode, Terminus, Transfer, condition,
-    decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol, encode_sasl,
-};
 
 /// What the endpoint was told, and its ways to the latest client.
 #[derive(Debug, Default)]

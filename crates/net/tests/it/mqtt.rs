@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codec::mqtt::{Connect, ConnectReturnCode, Packet, Publish, QoS, SubscribeReturn, Unsubscribe};
 use net::Entrance;
 use net::mqtt::{Close, MqttEndpoint, OutboxError, drive};
 use net::{CancellationToken, Limits, MqttLimits, Peer};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use wire::mqtt::{Connect, ConnectReturnCode, Packet, Publish, QoS, SubscribeReturn, Unsubscribe};
 
 use crate::mqtt_parts::{Client, Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
 
@@ -124,7 +124,7 @@ async fn refusals_get_their_connack() {
     let connect_v5 = b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0".to_vec();
     let encoded = |connect: Connect| {
         let mut bytes = bytes::BytesMut::new();
-        wire::mqtt::encode(&Packet::Connect(connect), &mut bytes).unwrap();
+        codec::mqtt::encode(&Packet::Connect(connect), &mut bytes).unwrap();
         bytes.to_vec()
     };
     for (bytes, code) in [
@@ -150,7 +150,7 @@ async fn what_is_no_connect_is_closed_silently() {
     for packet in [Packet::PingReq, publish("a", None, ""), Packet::Disconnect, Packet::Connect(large)] {
         let mut bench = bench(MqttLimits::default());
         let mut bytes = bytes::BytesMut::new();
-        wire::mqtt::encode(&packet, &mut bytes).unwrap();
+        codec::mqtt::encode(&packet, &mut bytes).unwrap();
         let _ = bench.client.stream.write_all(&bytes[..bytes.len().min(4000)]).await;
         assert_eq!(bench.client.receive().await, None, "{packet:?}");
         assert!(bench.notes.take().is_empty());
@@ -226,7 +226,7 @@ async fn a_connect_that_drips_in_is_cut_off() {
     let mut bench = bench(MqttLimits::default());
     let began = Instant::now();
     let mut bytes = bytes::BytesMut::new();
-    wire::mqtt::encode(&Packet::Connect(connect("slow")), &mut bytes).unwrap();
+    codec::mqtt::encode(&Packet::Connect(connect("slow")), &mut bytes).unwrap();
     for byte in &bytes {
         let _ = bench.client.stream.write_all(&[*byte]).await;
         sleep(Duration::from_secs(1)).await;

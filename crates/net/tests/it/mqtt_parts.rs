@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use net::mqtt::{Close, MqttEndpoint, MqttSession, Outbox};
-use net::{Peer, Purpose};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use wire::mqtt::{
+use codec::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn, decode,
     encode,
 };
+use net::mqtt::{Close, MqttEndpoint, MqttSession, Outbox};
+use net::{Peer, Purpose};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Takes every client but `refuse-N`, which gets CONNACK N. `proven` is proven at once, and `can-prove` when it is asked to.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use codec::mqtt::{ConnectReturnCode, Packet, QoS, SubscribeReturn};
 use net::{CancellationToken, Gate, Limits, serve_mqtt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
-use wire::mqtt::{ConnectReturnCode, Packet, QoS, SubscribeReturn};
 
 use crate::mqtt_parts::{Client, Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
 use crate::pki::{self, Pki, listen};

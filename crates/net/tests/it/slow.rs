@@ -10,6 +10,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use bytes::BytesMut;
+use codec::mqtt::{Connect, Packet, encode};
 use net::{
     CancellationToken, Gate, Limits, Peer, Purpose, Refused, Site, UnprovenLimits, serve_amqp, serve_https,
     serve_mqtt,
@@ -17,7 +18,6 @@ use net::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use wire::mqtt::{Connect, Packet, encode};
 
 use crate::amqp_parts;
 use crate::mqtt_parts::{Noting, connect as mqtt_connect, publish};
@@ -90,8 +90,8 @@ fn mqtt(client_id: &str) -> Vec<u8> {
 /// From the protocol header to a message, without SASL.
 fn amqp() -> Vec<u8> {
     let mut bytes = BytesMut::new();
-    wire::amqp::encode_protocol(wire::amqp::Protocol::Amqp, &mut bytes);
-    let attach = amqp_parts::attach(0, wire::amqp::Role::Sender, "in");
+    codec::amqp::encode_protocol(codec::amqp::Protocol::Amqp, &mut bytes);
+    let attach = amqp_parts::attach(0, codec::amqp::Role::Sender, "in");
     let sent =
         [amqp_parts::open(), amqp_parts::begin(), attach, amqp_parts::send(0, "a body of some length")];
     bytes.extend_from_slice(&amqp_parts::encoded(sent));
@@ -202,8 +202,8 @@ async fn a_message_in_parts_has_a_deadline() {
     let server = Server::start(Duration::from_secs(600));
     let mut client = amqp_parts::Client::new(connect(server.amqp, server.pki.client(None)).await.unwrap());
     client.enter().await;
-    let part = wire::amqp::Transfer { more: true, ..amqp_parts::transfer(0, "a part") };
-    client.send([wire::amqp::Performative::Transfer(part)]).await;
+    let part = codec::amqp::Transfer { more: true, ..amqp_parts::transfer(0, "a part") };
+    client.send([codec::amqp::Performative::Transfer(part)]).await;
     let began = Instant::now();
     let heartbeats = async {
         loop {
@@ -215,6 +215,6 @@ async fn a_message_in_parts_has_a_deadline() {
         answer = client.receive() => answer,
         () = heartbeats => None,
     };
-    assert!(matches!(detached, Some(wire::amqp::Performative::Detach(_))), "{detached:?}");
+    assert!(matches!(detached, Some(codec::amqp::Performative::Detach(_))), "{detached:?}");
     assert!(began.elapsed() >= PACKET);
 }

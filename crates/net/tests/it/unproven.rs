@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use codec::amqp::{Attach, Open, Performative, Transfer};
+use codec::mqtt::Packet;
 use net::{
     CancellationToken, Gate, Limits, Purpose, Refused, Reserved, UnprovenLimits, serve_amqp, serve_mqtt,
 };
@@ -12,8 +14,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
-use wire::amqp::{Attach, Open, Performative, Transfer};
-use wire::mqtt::Packet;
 
 use crate::amqp_parts;
 use crate::mqtt_parts::{Client, Noting, publish};
@@ -226,14 +226,14 @@ async fn announced_frames_are_small() {
         CancellationToken::new(),
     ));
     let mut client = amqp_parts::Client::new(connect(addr, pki.client(None)).await.unwrap());
-    client.send_protocol(wire::amqp::Protocol::Amqp).await;
+    client.send_protocol(codec::amqp::Protocol::Amqp).await;
     client.send([amqp_parts::open()]).await;
     client.receive_protocol().await.unwrap();
     let Some(Performative::Open(Open { max_frame_size, .. })) = client.receive().await else {
         panic!("no open")
     };
     assert!(max_frame_size as usize <= UnprovenLimits::default().max_bytes, "{max_frame_size}");
-    let Performative::Attach(attach) = amqp_parts::attach(0, wire::amqp::Role::Sender, &"a".repeat(9000))
+    let Performative::Attach(attach) = amqp_parts::attach(0, codec::amqp::Role::Sender, &"a".repeat(9000))
     else {
         unreachable!()
     };

@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bytes::BytesMut;
+use codec::amqp::{Performative, Protocol, decode_frame, decode_protocol};
+use codec::mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode};
 use net::{CancellationToken, Gate, Limits, Site, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
-use wire::amqp::{Performative, Protocol, decode_frame, decode_protocol};
-use wire::mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode};
 
 use crate::amqp_parts;
 use crate::mqtt_parts::{Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};

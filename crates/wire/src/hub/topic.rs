@@ -8,7 +8,7 @@ use std::fmt::Write;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::message::{PropertyBag, devicebound_topic};
-use crate::mqtt::{filter_matches, filters_overlap, is_filter};
+use codec::mqtt::{filter_matches, filters_overlap, is_filter};
 
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
