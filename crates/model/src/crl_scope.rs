@@ -261,6 +261,44 @@ mod tests {
         assert_eq!(a.point().unwrap().texts().collect::<Vec<_>>(), ["http://a/"]);
     }
 
+    /// Every pair of spellings of one name, at each place where a scope compares names: as the list's point, as the
+    /// certificate's, and as the issuer that stands for the point of certificates which name none.
+    #[test]
+    fn spellings_of_one_directory_name_are_one_point() {
+        let name = |tag: u8, text: &str| {
+            let value = der::write(tag, text.as_bytes());
+            let attribute = der::write(SEQUENCE, &[b"\x06\x03\x55\x04\x03", &*value].concat());
+            der::write(SEQUENCE, &der::write(0x31, &attribute))
+        };
+        let point = |name: &[u8]| {
+            let full = der::write(0xA0, &der::write(0xA4, name));
+            der::write(0xA0, &full)
+        };
+        let of_scope = |name: &[u8]| scope(&[&point(name)]);
+        let other = name(0x0C, "Shard 2");
+        let spellings = [(0x0C, "Shard 1"), (0x13, "Shard 1"), (0x16, "SHARD  1"), (0x14, " shard 1 ")];
+        for (one, two) in spellings.iter().flat_map(|one| spellings.iter().map(move |two| (one, two))) {
+            let [one, two] = [one, two].map(|(tag, text)| name(*tag, text));
+            let points = DistributionPoint::read_all(
+                &der::write(SEQUENCE, &der::write(SEQUENCE, &point(&two))),
+                ISSUER,
+            );
+            let named =
+                CrlSubject { is_ca: false, points: points.unwrap(), issuer: PointNames::of_issuer(ISSUER) };
+            let unnamed =
+                CrlSubject { is_ca: false, points: Vec::new(), issuer: PointNames::of_issuer(&two) };
+            let signer =
+                DistributionPoint { signer: Some(PointNames::of_issuer(&one)), ..named.points[0].clone() };
+            let signed =
+                CrlSubject { is_ca: false, points: vec![signer], issuer: PointNames::of_issuer(&two) };
+            for subject in [named, unnamed, signed] {
+                assert_eq!(of_scope(&one).covers(&subject), Reasons::ALL, "{one:02X?} {two:02X?}");
+                assert_eq!(of_scope(&other).covers(&subject), Reasons::NONE, "{two:02X?}");
+            }
+            assert!(of_scope(&one).includes(&of_scope(&two)) && of_scope(&one) == of_scope(&two));
+        }
+    }
+
     #[test]
     fn a_relative_name_is_completed_with_the_issuer() {
         let relative = b"\xA0\x10\xA1\x0E\x30\x0C\x06\x03\x55\x04\x03\x0C\x05Shard";

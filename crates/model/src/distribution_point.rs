@@ -9,14 +9,21 @@ use x509_parser::{
 };
 
 use crate::{
-    CrlAddress, Reasons,
+    CrlAddress, NameKey, Reasons,
     der::{self, SEQUENCE},
 };
 
-/// The names of one distribution point, each as the bytes of its `GeneralName`. Two that share a name are the same
-/// point (RFC 5280 §6.3.3 b 2 i).
+/// The names of one distribution point. Two that share a name are the same point (RFC 5280 §6.3.3 b 2 i).
 #[derive(Clone, PartialEq, Eq)]
-pub struct PointNames(Vec<Box<[u8]>>);
+pub struct PointNames(Vec<PointName>);
+
+/// A `GeneralName`, compared by value: a distinguished name as everywhere (RFC 5280 §7.1), so that a CA which writes it as a
+/// UTF8String in its certificates and as a PrintableString in its lists means one point; any other by its bytes.
+#[derive(Clone)]
+enum PointName {
+    Directory { key: NameKey, name: Box<[u8]> },
+    Other(Box<[u8]>),
+}
 
 /// A distribution point that a certificate names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +37,12 @@ pub struct DistributionPoint {
 impl PointNames {
     /// The point that a CA's name stands for: the one of certificates that name none (RFC 5280 §6.3.3).
     pub fn of_issuer(name: &[u8]) -> Self {
-        PointNames(vec![der::write(DIRECTORY_NAME, name).into()])
+        PointNames(vec![PointName::of_directory(name)])
     }
 
     /// The point at an address.
     pub fn of_address(address: &CrlAddress) -> Self {
-        PointNames(vec![der::write(URI, address.as_str().as_bytes()).into()])
+        PointNames(vec![PointName::Other(der::write(URI, address.as_str().as_bytes()).into())])
     }
 
     /// Whether both name the same point.
@@ -64,19 +71,53 @@ impl PointNames {
 
     /// Reads the content of `GeneralNames`.
     fn of_general_names(content: &[u8]) -> Option<Self> {
-        let names: Vec<Box<[u8]>> = parts(content)?.into_iter().map(|name| name.whole.into()).collect();
+        let names: Vec<_> = parts(content)?.iter().map(PointName::of).collect();
         (!names.is_empty()).then_some(PointNames(names))
     }
 
     /// The names as text: URIs as they are, others by their kind.
     pub fn texts(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|name| match GeneralName::from_der(name) {
+        self.0.iter().map(PointName::text)
+    }
+}
+
+impl PointName {
+    fn of(part: &Part<'_>) -> Self {
+        let is_directory = part.class == Class::ContextSpecific && part.tag == DIRECTORY_NAME_NUMBER;
+        if is_directory { Self::of_directory(part.content) } else { PointName::Other(part.whole.into()) }
+    }
+
+    /// The distinguished name that is `name` in DER.
+    fn of_directory(name: &[u8]) -> Self {
+        let key = NameKey::of(name);
+        PointName::Directory { key, name: name.into() }
+    }
+
+    fn text(&self) -> String {
+        let name = match self {
+            PointName::Directory { name, .. } => &der::write(DIRECTORY_NAME, name),
+            PointName::Other(name) => &**name,
+        };
+        match GeneralName::from_der(name) {
             Ok((_, GeneralName::URI(uri))) => uri.to_owned(),
             Ok((_, name)) => name.to_string(),
             Err(_) => "a name that cannot be read".to_owned(),
-        })
+        }
     }
 }
+
+/// By what two names are compared; how a distinguished name is spelled does not count.
+impl PartialEq for PointName {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (PointName::Directory { key, .. }, PointName::Directory { key: other, .. }) => key == other,
+            (PointName::Other(name), PointName::Other(other)) => name == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for PointName {}
 
 impl fmt::Debug for PointNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,6 +183,7 @@ fn parts(mut content: &[u8]) -> Option<Vec<Part<'_>>> {
 const SET: u8 = 0x31;
 /// `GeneralName`: `directoryName [4] Name`, explicit because `Name` is a choice.
 const DIRECTORY_NAME: u8 = 0xA4;
+const DIRECTORY_NAME_NUMBER: u32 = 4;
 /// `GeneralName`: `uniformResourceIdentifier [6]`.
 const URI: u8 = 0x86;
 /// `DistributionPointName`: `fullName [0]`.

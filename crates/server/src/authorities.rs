@@ -72,7 +72,7 @@ impl AuthorityWatch {
             Ok(instances) => instances,
             Err(error) => return tracing::error!(%error, "cannot look after certificates"),
         };
-        self.fetches.start(&instances);
+        self.fetches.start(&instances).await;
         let now = self.clock.now();
         if self.warned.is_none_or(|warned| is_over(warned, WARN_AGAIN_SECS, now)) {
             self.warned = Some(now);
@@ -314,38 +314,82 @@ mod tests {
         assert_eq!(warned(clock.now().plus_seconds(2 * 86_400)), [name]);
     }
 
-    /// The servers of one instance's lists hold up no other instance, and no warning.
+    /// Fetches the lists of a CA from these addresses, in this order.
+    async fn fetch_from(
+        provisioning: &Provisioning,
+        (scope, name): (&str, &str),
+        ca: &Authority,
+        urls: Vec<String>,
+    ) {
+        let (instance, name) = (sample::instance(scope), sample::ca_reference(name));
+        let draft = CaCertificateDraft { certificate: ca.certificate(), is_verified: None };
+        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        let addresses = urls.iter().map(|url| CrlAddress::parse(url).unwrap());
+        let fetching = Some(Fetching::From(CrlAddresses::new(addresses).unwrap()));
+        let change = RevocationChange { fetching, ..Default::default() };
+        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+    }
+
+    /// A server that hangs holds up no list from another one, be that of another instance, of another CA, or of another
+    /// distribution point of the same CA.
     #[tokio::test]
-    async fn a_server_that_hangs_holds_up_its_own_instance() {
+    async fn a_server_that_hangs_holds_up_no_list_from_another() {
+        for served in [("two", "second"), ("one", "second"), ("one", "first")] {
+            let folder = tempfile::tempdir().unwrap();
+            let (store, clock, provisioning) = set_up(folder.path()).await;
+            store.put_instance(sample::instance("two")).await.unwrap();
+            let [first, second] = ["First", "Second"].map(Authority::root);
+            let ca = if served.1 == "first" { &first } else { &second };
+            let list = Revocations::made_at(5, clock.now().plus_seconds(-60)).signed_by(ca);
+            let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let hanging = format!("http://{}/root.crl", hangs.local_addr().unwrap());
+            let serving = publish(vec![answer("200 OK", list.der())]).await;
+            if served == ("one", "first") {
+                fetch_from(&provisioning, served, ca, vec![hanging, serving]).await;
+            } else {
+                fetch_from(&provisioning, ("one", "first"), &first, vec![hanging]).await;
+                fetch_from(&provisioning, served, ca, vec![serving]).await;
+            }
+            let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
+            let (_open, _) = tokio::join!(hangs.accept(), watch.look());
+            let (instance, name) = (sample::instance(served.0), sample::ca_reference(served.1));
+            let fetched = async || {
+                let authorities = provisioning.authorities(&instance).await.unwrap();
+                authorities.lists_under(&name).next().is_some()
+            };
+            let waited = async {
+                while !fetched().await {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(8), waited).await.expect(served.1);
+            watch.look().await;
+            let instance = sample::instance("one");
+            let ca = provisioning.ca_certificate(&instance, &sample::ca_reference("first")).await.unwrap();
+            let from_hanging = provisioning.last_fetches(&instance, &ca);
+            assert!(from_hanging.iter().all(|fetch| fetch.problem.is_none()), "it is still being fetched");
+        }
+    }
+
+    /// However many servers hang, no more of one instance are asked at once.
+    #[tokio::test]
+    async fn servers_asked_at_once_are_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let (store, clock, provisioning) = set_up(folder.path()).await;
-        store.put_instance(sample::instance("two")).await.unwrap();
-        let root = Authority::root("Root");
-        let list = Revocations::made_at(5, clock.now().plus_seconds(-60)).signed_by(&root);
-        let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let urls = [
-            format!("http://{}/root.crl", hangs.local_addr().unwrap()),
-            publish(vec![answer("200 OK", list.der())]).await,
-        ];
-        let name = sample::ca_reference("root");
-        for (scope, url) in ["one", "two"].iter().zip(&urls) {
-            let instance = sample::instance(scope);
-            let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
-            provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
-            let fetching = Some(Fetching::From(CrlAddress::parse(url).unwrap().into()));
-            let change = RevocationChange { fetching, ..Default::default() };
-            provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        let mut listeners = Vec::new();
+        for _ in 0..6 {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
         }
-        let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone());
-        let (_open, _) = tokio::join!(hangs.accept(), watch.look());
-        let fetched = async || {
-            let authorities = provisioning.authorities(&sample::instance("two")).await.unwrap();
-            authorities.lists_under(&name).next().is_some()
-        };
-        while !fetched().await {
-            tokio::task::yield_now().await;
+        let url = |listener: &TcpListener| format!("http://{}/root.crl", listener.local_addr().unwrap());
+        let urls = listeners.iter().map(url).collect();
+        fetch_from(&provisioning, ("one", "first"), &Authority::root("First"), urls).await;
+        let mut watch = AuthorityWatch::new(Arc::clone(&provisioning), store, clock);
+        watch.look().await;
+        watch.look().await;
+        let mut asked = Vec::new();
+        for listener in &listeners {
+            asked.extend(tokio::time::timeout(Duration::from_millis(500), listener.accept()).await);
         }
-        let ca = provisioning.ca_certificate(&sample::instance("one"), &name).await.unwrap();
-        assert_eq!(provisioning.last_fetches(&sample::instance("one"), &ca), [], "it is still being fetched");
+        assert_eq!(asked.len(), 4);
     }
 }

@@ -1,26 +1,52 @@
 //! Revocation lists that are fetched from where their CAs publish them.
 //!
-//! Each instance has a task of its own, which fetches one list after the other: a server that hangs holds up the lists of
-//! its own instance, and no other's.
+//! Each server of an instance has a task of its own, which fetches one list after the other: a server that hangs holds up the
+//! lists that the instance gets from it, and no others.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{Crl, CrlAddress, IdScope, Instance, Scheme};
+use model::{CaReference, Crl, CrlAddress, IdScope, Instance, Scheme};
 use net::client::{Deadlines, Document, fetch};
 use provisioning::Provisioning;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::{
+    sync::Semaphore,
+    task::{AbortHandle, JoinSet},
+};
 
 /// A list is some megabytes at most, and its server may be slow.
 const DEADLINES: Deadlines =
     Deadlines { connect: Duration::from_secs(10), exchange: Duration::from_secs(60) };
 
+/// Most servers from which the lists of one instance are fetched at once. With the deadlines this bounds how long servers that
+/// hang delay the others.
+const MAX_SERVERS_AT_ONCE: usize = 4;
+
 /// What is being fetched. Dropping it ends that.
 pub(crate) struct Fetches {
     fetcher: Arc<Fetcher>,
     tasks: JoinSet<()>,
-    /// The last task of each instance.
-    of_instance: HashMap<IdScope, AbortHandle>,
+    of_instance: HashMap<IdScope, InstanceFetches>,
 }
+
+/// The fetches of one instance.
+struct InstanceFetches {
+    permits: Arc<Semaphore>,
+    /// The last task for each server.
+    servers: HashMap<Server, AbortHandle>,
+}
+
+impl Default for InstanceFetches {
+    fn default() -> Self {
+        let permits = Arc::new(Semaphore::new(MAX_SERVERS_AT_ONCE));
+        InstanceFetches { permits, servers: HashMap::new() }
+    }
+}
+
+/// Host and port of a server.
+type Server = (String, u16);
+
+/// A list that is due: its CA, and where it is fetched from.
+type DueList = (CaReference, CrlAddress);
 
 struct Fetcher {
     provisioning: Arc<Provisioning>,
@@ -36,14 +62,25 @@ impl Fetches {
         Fetches { fetcher, tasks: JoinSet::new(), of_instance: HashMap::new() }
     }
 
-    /// Fetches what is due, of instances that are not still at what was due before.
-    pub(crate) fn start(&mut self, instances: &[Arc<Instance>]) {
+    /// Fetches the lists that are due, from servers that no fetch of the instance is waiting for.
+    pub(crate) async fn start(&mut self, instances: &[Arc<Instance>]) {
         while self.tasks.try_join_next().is_some() {}
         for instance in instances {
-            let last = self.of_instance.get(&instance.id_scope);
-            if last.is_none_or(AbortHandle::is_finished) {
-                let task = self.tasks.spawn(Arc::clone(&self.fetcher).fetch_due(Arc::clone(instance)));
-                self.of_instance.insert(instance.id_scope.clone(), task);
+            let Ok(due) = self.fetcher.provisioning.lists_due(instance).await else { continue };
+            let own = self.of_instance.entry(instance.id_scope.clone()).or_default();
+            own.servers.retain(|_, task| !task.is_finished());
+            for (server, lists) in by_server(due) {
+                if own.servers.contains_key(&server) {
+                    continue;
+                }
+                let (fetcher, permits) = (Arc::clone(&self.fetcher), Arc::clone(&own.permits));
+                let instance = Arc::clone(instance);
+                let task = self.tasks.spawn(async move {
+                    // The semaphore is never closed.
+                    let _permit = permits.acquire().await;
+                    fetcher.fetch_all(&instance, lists).await;
+                });
+                own.servers.insert(server, task);
             }
         }
     }
@@ -55,12 +92,21 @@ impl Fetches {
     }
 }
 
+/// The lists by the servers that they come from.
+fn by_server(due: Vec<DueList>) -> HashMap<Server, Vec<DueList>> {
+    let mut servers: HashMap<Server, Vec<DueList>> = HashMap::new();
+    for (name, from) in due {
+        let server = (from.host().to_ascii_lowercase(), from.port());
+        servers.entry(server).or_default().push((name, from));
+    }
+    servers
+}
+
 impl Fetcher {
-    async fn fetch_due(self: Arc<Self>, instance: Arc<Instance>) {
-        let Ok(due) = self.provisioning.lists_due(&instance).await else { return };
-        for (name, from) in due {
+    async fn fetch_all(&self, instance: &Instance, lists: Vec<DueList>) {
+        for (name, from) in lists {
             let fetched = self.fetch(&from).await;
-            let taken = self.provisioning.take_fetched_list(&instance, (&name, from.clone()), fetched).await;
+            let taken = self.provisioning.take_fetched_list(instance, (&name, from.clone()), fetched).await;
             let scope = &instance.id_scope;
             match taken {
                 Ok(list) => {
