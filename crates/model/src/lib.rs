@@ -15,6 +15,7 @@ mod certificate_parts;
 mod claim;
 mod cleanup;
 mod cleanup_hold;
+mod client_chain;
 mod crl_address;
 mod crl_scope;
 mod decision;
@@ -62,6 +63,7 @@ pub use claim::{
 };
 pub use cleanup::{Cleanup, CleanupCause, Trace};
 pub use cleanup_hold::{CleanupHold, HoldReason};
+pub use client_chain::ChainTooLong;
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
 pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{

@@ -127,7 +127,7 @@ impl Refused {
             rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Refused::BadSignature,
             rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
                 match other.0.downcast_ref::<ChainRefusal>() {
-                    Some(ChainRefusal::TooLong { .. }) => Refused::ChainTooLong,
+                    Some(ChainRefusal::TooLong(_)) => Refused::ChainTooLong,
                     Some(ChainRefusal::WeakKey { .. }) => Refused::WeakKey,
                     None => Refused::BadCertificate,
                 }

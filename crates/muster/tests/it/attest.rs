@@ -49,6 +49,38 @@ async fn tells_why_a_device_is_let_in_or_refused() {
     world.stop().await;
 }
 
+/// Whatever would admit the device, it cannot connect with such a chain: not by a group's certificate, and not by a key that
+/// it has besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_the_tls_handshake_refuses_admits_nothing() {
+    let world = World::start().await;
+    let root = Authority::root("Root");
+    world.enroll_ca("factory", &root).await;
+    let key = sample::key(1);
+    let attestation = json!({"type": "symmetricKey", "symmetricKey": {
+        "primaryKey": key.to_base64(), "secondaryKey": key.to_base64()}});
+    let enrollment = json!({"registrationId": "by-key", "attestation": attestation});
+    world.service().create_enrollment(&enrollment).await.unwrap();
+    let leaf = root.device("device-1");
+    let chain = std::iter::once(leaf.pem()).chain(std::iter::repeat_n(root.identity().pem(), 10));
+    let chain = world.write("chain.pem", &chain.collect::<String>());
+    let alone = world.write("leaf.pem", &leaf.pem());
+    let resource = format!("{}/registrations/by-key", world.emulator.info().id_scope);
+    let token = wire::sas::sign(&resource, key.as_bytes(), 4_102_444_800, Some("registration"));
+    for presented in
+        [&["--registration-id", "device-1"][..], &["--registration-id", "by-key", "--sas-token", &token]]
+    {
+        let ended = explain(&world, &[presented, &["--cert", &alone]].concat()).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        let ended = explain(&world, &[presented, &["--cert", &chain]].concat()).await;
+        let refused =
+            "outcome     refused: the TLS handshake refuses the client's chain: it has 11 certificates";
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(ended.last_line().starts_with(refused), "{ended:?}");
+    }
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tells_whether_a_tpm_would_be_challenged() {
     let world = World::start().await;

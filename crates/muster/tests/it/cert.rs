@@ -97,6 +97,33 @@ async fn a_refusal_names_the_rule_with_status_1() {
     }
 }
 
+/// The limits of the TLS handshake: a device with one certificate more, or one byte too many, could not connect.
+#[tokio::test]
+async fn a_chain_that_the_tls_handshake_refuses_is_refused() {
+    let files = Files::new();
+    let sent = |name: &str, count: usize| {
+        let chain = std::iter::repeat_n(files.factory.identity().pem(), count);
+        files
+            .put(name, std::iter::once(files.factory.device("dev-1").pem()).chain(chain).collect::<String>());
+    };
+    sent("ten.pem", 9);
+    sent("eleven.pem", 10);
+    let long = files.factory.authority(&Profile::ca(&"x".repeat(5_000))).identity().pem();
+    files.put("long.pem", files.factory.device("dev-1").pem() + &long.repeat(4));
+    let factory = ["--anchor", "factory.pem", "--leaf"];
+    let ended = files.verify(&[&factory[..], &["ten.pem"]].concat()).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    for (file, has) in [("eleven.pem", "11 certificates"), ("long.pem", "5 certificates of 2")] {
+        let ended = files.verify(&[&factory[..], &[file]].concat()).await;
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let said = ended.last_line();
+        assert!(
+            said.contains("the TLS handshake refuses the client's chain") && said.contains(has),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_named_with_status_2() {
     let files = Files::new();

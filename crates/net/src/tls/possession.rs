@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use model::ChainTooLong;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
@@ -22,16 +23,8 @@ use super::spki::PublicKey;
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(crate) enum ChainRefusal {
     /// Too many certificates or bytes.
-    #[error(
-        "the client's chain has {certificates} certificates of {bytes} bytes together; {MAX_CHAIN} of {MAX_CHAIN_BYTES} \
-         bytes are taken"
-    )]
-    TooLong {
-        /// How many came.
-        certificates: usize,
-        /// Their bytes.
-        bytes: usize,
-    },
+    #[error(transparent)]
+    TooLong(#[from] ChainTooLong),
     /// An RSA key that is too short.
     #[error("the client's RSA key has {bits} bits; at least {MIN_RSA_BITS} are needed")]
     WeakKey {
@@ -84,10 +77,8 @@ impl ClientCertVerifier for ProofOfPossession {
         others: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let bytes = others.iter().map(|other| other.len()).sum::<usize>().saturating_add(leaf.len());
-        if others.len() >= MAX_CHAIN || bytes > MAX_CHAIN_BYTES {
-            return Err(ChainRefusal::TooLong { certificates: others.len() + 1, bytes }.into());
-        }
+        let lengths = std::iter::once(leaf).chain(others).map(|certificate| certificate.len());
+        ChainTooLong::check(lengths).map_err(ChainRefusal::TooLong)?;
         let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
         match key.rsa_bits() {
             Some(bits) if bits < MIN_RSA_BITS => Err(ChainRefusal::WeakKey { bits }.into()),
@@ -161,14 +152,6 @@ const OFFERED: [SignatureScheme; 10] = [
     SignatureScheme::RSA_PKCS1_SHA384,
     SignatureScheme::RSA_PKCS1_SHA512,
 ];
-
-/// Certificates in a client's chain; SDKs send one to four.
-const MAX_CHAIN: usize = 10;
-
-/// Bytes of them all: a connection keeps its chain twice, once in rustls, before it has proved anything, and TLS itself would
-/// let it have 64 KB. It is what embedded TLS stacks can send at all, whose handshake messages are one record; ten
-/// certificates with keys of RSA 2048 or any curve stay under it.
-const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
 /// The shortest RSA key whose signatures rustls verifies.
 const MIN_RSA_BITS: usize = 2048;

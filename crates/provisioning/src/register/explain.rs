@@ -1,10 +1,10 @@
 //! What a registration would come to, for the operator who wonders.
 
-use model::{Explanation, IdScope, Instance, RegistrationId};
+use model::{ChainTooLong, Explanation, IdScope, Instance, RegistrationId};
 
 use crate::{
     Error, Provisioning,
-    attest::{self, Evidence, Judgement, Refusal},
+    attest::{self, Evidence, Judgement, Refusal, x509::CertificateRefusal},
 };
 
 /// A device as an operator describes it.
@@ -22,16 +22,25 @@ impl Provisioning {
     /// Explains whether this device would be let in and why. Nothing is written, counted, or told to a hub, and no
     /// challenge is issued or used up.
     pub async fn explain(&self, instance: &Instance, device: &Described) -> Result<Explanation, Error> {
-        let judgement = match &device.scope {
-            Some(scope) if *scope != instance.id_scope => {
-                Judgement::without_candidates(Refusal::OtherScope(scope.clone()))
-            }
-            _ => {
+        let judgement = match refused_before(instance, device) {
+            Err(refusal) => Judgement::without_candidates(refusal),
+            Ok(()) => {
                 let id = &device.registration_id;
                 let previous = self.store.registration(&instance.id_scope, id).await?;
                 self.weigh(instance, id, &device.evidence, previous.as_ref()).await?
             }
         };
         Ok(attest::explanation(&judgement, &device.evidence))
+    }
+}
+
+/// Refuses what no device gets through with, whichever enrollment it has: a chain that the TLS handshake refuses, also
+/// beside a token, and the ID scope of another instance.
+fn refused_before(instance: &Instance, device: &Described) -> Result<(), Refusal> {
+    let lengths = device.evidence.certificates.iter().map(|certificate| certificate.len());
+    ChainTooLong::check(lengths).map_err(CertificateRefusal::from)?;
+    match &device.scope {
+        Some(scope) if *scope != instance.id_scope => Err(Refusal::OtherScope(scope.clone())),
+        _ => Ok(()),
     }
 }

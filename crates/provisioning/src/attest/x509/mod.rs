@@ -26,7 +26,7 @@ pub(crate) use revocation::may_sign_lists;
 pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
 use model::{
-    Authorities, CaReference, Certificate, CertificateParts, CrlMaxAge, Pair, RegistrationId,
+    Authorities, CaReference, Certificate, CertificateParts, ChainTooLong, CrlMaxAge, Pair, RegistrationId,
     Sha256Thumbprint, Timestamp, name_text,
 };
 use rustls_pki_types::CertificateDer;
@@ -34,9 +34,6 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{Claimant, OtherIds, Refusal};
 use path::Circumstances;
-
-/// The most certificates looked at; the TLS layer bounds their bytes.
-pub const MAX_CERTIFICATES: usize = 10;
 
 /// The certificates a device sent, parsed.
 #[derive(Debug)]
@@ -54,9 +51,9 @@ pub enum CertificateRefusal {
     /// A certificate cannot be read.
     #[error("certificate {0} of those presented cannot be read")]
     Unreadable(usize),
-    /// Too many were sent.
-    #[error("more than {MAX_CERTIFICATES} certificates were presented")]
-    TooMany,
+    /// The device cannot connect with so long a chain.
+    #[error(transparent)]
+    TooLong(#[from] ChainTooLong),
     /// The group is for other devices.
     #[error(transparent)]
     OtherIds(#[from] OtherIds),
@@ -180,11 +177,10 @@ fn gone_text(gone: Option<&CaReference>) -> String {
 }
 
 impl<'a> PresentedChain<'a> {
-    /// Parses what was sent; refuses if any of it cannot be read.
+    /// Parses what was sent; refuses if any of it cannot be read, or if the TLS handshake would refuse it.
     pub fn parse(certificates: &'a [CertificateDer<'static>]) -> Result<Self, CertificateRefusal> {
-        if certificates.len() > MAX_CERTIFICATES {
-            return Err(CertificateRefusal::TooMany);
-        }
+        // The TLS handshake refuses such a chain before it gets here: this is for explanations.
+        ChainTooLong::check(certificates.iter().map(|certificate| certificate.len()))?;
         let mut parsed =
             certificates.iter().enumerate().map(|(at, der)| match X509Certificate::from_der(der) {
                 Ok(([], certificate)) => Ok(certificate),
