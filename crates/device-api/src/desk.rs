@@ -435,7 +435,7 @@ pub(crate) fn log_failure(scope: &IdScope, from: Option<IpAddr>, registration: &
             registration.id = %registration.registration_id,
             // A device that comes again and again is summed up.
             peer.addr = from.map(tracing::field::display),
-            code = failure.code,
+            code = wire::device::failure_code(failure.reason),
             reason = failure.message,
             "assignment failed"
         );

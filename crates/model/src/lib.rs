@@ -96,8 +96,8 @@ pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder,
 pub use peer_text::PeerText;
 pub use raw_json::RawJson;
 pub use registration::{
-    Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, Registration, Status, StatusKind, Substatus,
-    TpmHandover,
+    Assignment, AttestedBy, Challenge, EnrollmentRef, Failure, FailureReason, Registration, Status,
+    StatusKind, Substatus, TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
 pub use revocation::{Crl, CrlError, RevocationList, Revoked};

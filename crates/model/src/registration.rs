@@ -232,11 +232,58 @@ pub enum Substatus {
     ReprovisionedToInitialAssignment,
 }
 
+/// What ended a registration without an assignment. Its text completes "the registration failed: …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
+pub enum FailureReason {
+    /// The enrollment's attestation changed while the device was being assigned.
+    #[error("the attestation changed")]
+    AttestationChanged,
+    /// An operator canceled the assignment.
+    #[error("canceled")]
+    Canceled,
+    /// The custom allocation webhook failed, or named a hub that it may not name.
+    #[error("custom allocation failed")]
+    CustomAllocationFailed,
+    /// Another registration has the device ID at that hub.
+    #[error("the device ID is taken")]
+    DeviceIdTaken,
+    /// The individual enrollment was deleted while the device was being assigned.
+    #[error("the enrollment was deleted")]
+    EnrollmentDeleted,
+    /// The enrollment was disabled while the device was being assigned.
+    #[error("the enrollment is disabled")]
+    EnrollmentDisabled,
+    /// The enrollment group was deleted while the device was being assigned.
+    #[error("the enrollment group was deleted")]
+    GroupDeleted,
+    /// The hub takes no more devices.
+    #[error("the hub is full")]
+    HubFull,
+    /// The hub refused the device.
+    #[error("the hub refused")]
+    HubRefused,
+    /// The service instance was removed while the device was being assigned.
+    #[error("the service instance is gone")]
+    InstanceGone,
+    /// No linked hub can take the device.
+    #[error("no hub")]
+    NoHub,
+    /// The custom allocation webhook answered 401.
+    #[error("custom allocation is unauthorized")]
+    WebhookUnauthorized,
+    /// The code that an earlier version of the service recorded in place of a reason.
+    #[error("{0}")]
+    #[serde(untagged)]
+    Recorded(u32),
+}
+
 /// Why a registration ended without an assignment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Six digits; the first three are an HTTP status.
-    pub code: u32,
+    /// What went wrong; each endpoint has its own code for it.
+    #[serde(rename = "code")]
+    pub reason: FailureReason,
     /// One sentence for the device and its operator.
     pub message: String,
 }

@@ -5,12 +5,12 @@ use model::{
     BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
     Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions, DeviceId,
     EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
-    Failure, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials, HubName, HubWay,
-    IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment, InitialTwin, Instance,
-    LinkedHub, ListId, OperationId, Order, Pair, PolicyName, ProvisioningStatus, Record, Registration,
-    RegistrationId, RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy,
-    RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey,
-    SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
+    Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials,
+    HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
+    InitialTwin, Instance, LinkedHub, ListId, OperationId, Order, Pair, PolicyName, ProvisioningStatus,
+    Record, Registration, RegistrationId, RegistrationOwnership, ReprovisionPolicy, RevocationList,
+    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
+    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
     VerificationCode, Work,
 };
 use serde_json::{Value, json};
@@ -219,7 +219,8 @@ pub fn group_attestations(ca: &Certificate) -> Vec<(&'static str, GroupAttestati
 
 /// Every status of a registration, with a name.
 pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
-    let failure = Failure { code: 404_001, message: "no enrollment".to_owned() };
+    // As versions wrote it that kept the code in place of the reason.
+    let failure = Failure { reason: FailureReason::Recorded(404_001), message: "no enrollment".to_owned() };
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
     let twin = TwinOrder::Keep { if_lost: twin() };
     let keep = Order { credentials: certificate, iot_edge: false, twin, ..order(id) };

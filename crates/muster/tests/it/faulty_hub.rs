@@ -325,7 +325,7 @@ async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
     for number in 0..12 {
         let id = RegistrationId::parse(format!("goes-{number}")).unwrap();
         let explained = service.client().explain_registration(&id).await.unwrap().to_string();
-        redirected += usize::from(explained.contains("it failed with 403002"));
+        redirected += usize::from(explained.contains("it failed: the hub is full"));
     }
     assert_eq!(redirected, 1);
     let shown = service.hub(&["show", small_name]).await.stdout;

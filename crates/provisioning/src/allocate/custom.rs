@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Failure, HubName, Instance, WebhookAnswer, WebhookRequest};
+use model::{Failure, FailureReason, HubName, Instance, WebhookAnswer, WebhookRequest};
 
 use super::candidates;
 use crate::ports::WebhookOutcome;
@@ -46,7 +46,7 @@ pub fn judge(
         },
         WebhookOutcome::Failed(reason) => failed(reason),
         WebhookOutcome::Unauthorized => Verdict::Fail(Failure {
-            code: UNAUTHORIZED,
+            reason: FailureReason::WebhookUnauthorized,
             message: "The custom allocation webhook answered with status code: 401".into(),
         }),
     }
@@ -59,25 +59,22 @@ fn judge_answer(instance: &Instance, request: &WebhookRequest, answer: WebhookAn
         }
         Some(hub) => failed(format!("the hub {hub}, which is none of the linked hubs")),
         None => Verdict::Fail(Failure {
-            code: HUB_NOT_SPECIFIED,
+            reason: FailureReason::NoHub,
             message: "The custom allocation webhook named no hub".into(),
         }),
     }
 }
 
 fn failed(with: String) -> Verdict {
-    Verdict::Fail(Failure { code: FAILED, message: format!("Custom allocation failed with {with}") })
+    Verdict::Fail(Failure {
+        reason: FailureReason::CustomAllocationFailed,
+        message: format!("Custom allocation failed with {with}"),
+    })
 }
-
-/// `CustomAllocationFailed`.
-pub(super) const FAILED: u32 = 400_207;
-/// `CustomAllocationIotHubNotSpecified`; clients know it as "no hub" whatever the policy.
-pub(super) const HUB_NOT_SPECIFIED: u32 = 400_208;
-/// `CustomAllocationUnauthorizedAccess`.
-const UNAUTHORIZED: u32 = 400_209;
 
 #[cfg(test)]
 mod tests {
+    use FailureReason::{CustomAllocationFailed, NoHub, WebhookUnauthorized};
     use model::{CustomAllocation, Enrollment, EnrollmentSettings, Presented};
 
     use super::*;
@@ -115,18 +112,18 @@ mod tests {
         let cases = [
             (&["a.hub"][..], answer(Some("a.hub")), Ok("a.hub")),
             (&[], answer(Some("b.hub")), Ok("b.hub")),
-            (&["a.hub"], answer(Some("b.hub")), Err(400_207)),
-            (&[], answer(Some("closed.hub")), Err(400_207)),
-            (&[], answer(Some("other.hub")), Err(400_207)),
-            (&[], answer(None), Err(400_208)),
-            (&[], WebhookOutcome::Unauthorized, Err(400_209)),
-            (&[], WebhookOutcome::Failed("status code: 400".into()), Err(400_207)),
+            (&["a.hub"], answer(Some("b.hub")), Err(CustomAllocationFailed)),
+            (&[], answer(Some("closed.hub")), Err(CustomAllocationFailed)),
+            (&[], answer(Some("other.hub")), Err(CustomAllocationFailed)),
+            (&[], answer(None), Err(NoHub)),
+            (&[], WebhookOutcome::Unauthorized, Err(WebhookUnauthorized)),
+            (&[], WebhookOutcome::Failed("status code: 400".into()), Err(CustomAllocationFailed)),
         ];
         for (wanted, outcome, expected) in cases {
             let text = format!("{wanted:?} {outcome:?}");
             let found = match judge(&linked, &request(wants(wanted, None)), outcome, 0) {
                 Verdict::Assign(hub, _) => Ok(hub.to_string()),
-                Verdict::Fail(failure) => Err(failure.code),
+                Verdict::Fail(failure) => Err(failure.reason),
                 Verdict::Again(..) => panic!("{text}"),
             };
             assert_eq!(found, expected.map(str::to_owned), "{text}");
@@ -143,7 +140,7 @@ mod tests {
             match judge(&linked, &request, outcome, seconds.len() as u32) {
                 Verdict::Again(pause, _) => seconds.push(pause.as_secs()),
                 Verdict::Fail(failure) => {
-                    assert_eq!(failure.code, 400_207);
+                    assert_eq!(failure.reason, CustomAllocationFailed);
                     assert!(failure.message.contains("status code: 503, 10 retries included"), "{failure:?}");
                     break;
                 }

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, CustomAllocation, Decision, DecisionOutcome, EnrollmentRef,
-    EnrollmentSettings, Failure, HubName, Instance, LatencySource, LinkedHub, PolicyOf, RegistrationId,
-    SeenFrom, Timestamp,
+    EnrollmentSettings, Failure, FailureReason, HubName, Instance, LatencySource, LinkedHub, PolicyOf,
+    RegistrationId, SeenFrom, Timestamp,
 };
 
 use candidates::{Field, wanted};
@@ -65,16 +65,15 @@ pub enum Unallocatable {
 }
 
 impl Unallocatable {
-    /// 400208 `CustomAllocationIotHubNotSpecified` is what clients know as "no hub"; 400207 as "custom allocation
-    /// failed".
+    /// Returns what a registration fails with that met this problem.
     pub fn failure(&self) -> Failure {
-        let code = match self {
-            Unallocatable::NoWebhook => custom::FAILED,
+        let reason = match self {
+            Unallocatable::NoWebhook => FailureReason::CustomAllocationFailed,
             Unallocatable::NoHub | Unallocatable::NoneLinked(_) | Unallocatable::NotOneHub => {
-                custom::HUB_NOT_SPECIFIED
+                FailureReason::NoHub
             }
         };
-        Failure { code, message: self.to_string() }
+        Failure { reason, message: self.to_string() }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AllocationWeight, Configured, Exclusion, HubWay, IdScope, Latency, LinkedHub, RegistrationOwnership,
-    SymmetricKey,
+    AllocationWeight, Configured, Exclusion, FailureReason, HubWay, IdScope, Latency, LinkedHub,
+    RegistrationOwnership, SymmetricKey,
 };
 
 use super::*;
@@ -76,17 +76,17 @@ fn precedence_and_failures() {
         (wants(&[], None), Ok("a.hub")),
         (wants(&["a.hub"], None), Ok("a.hub")),
         (wants(&["a.hub", "gone.hub"], None), Ok("a.hub")),
-        (wants(&["gone.hub"], None), Err(400_208)),
-        (wants(&["closed.hub"], None), Err(400_208)),
-        (wants(&["closed.hub"], Some(Static)), Err(400_208)),
+        (wants(&["gone.hub"], None), Err(FailureReason::NoHub)),
+        (wants(&["closed.hub"], None), Err(FailureReason::NoHub)),
+        (wants(&["closed.hub"], Some(Static)), Err(FailureReason::NoHub)),
         (wants(&["a.hub"], Some(Static)), Ok("a.hub")),
-        (wants(&[], Some(Static)), Err(400_208)),
-        (wants(&["a.hub", "closed.hub"], Some(Static)), Err(400_208)),
+        (wants(&[], Some(Static)), Err(FailureReason::NoHub)),
+        (wants(&["a.hub", "closed.hub"], Some(Static)), Err(FailureReason::NoHub)),
         (wants(&[], Some(GeoLatency)), Ok("a.hub")),
-        (wants(&[], Some(Custom)), Err(400_207)),
+        (wants(&[], Some(Custom)), Err(FailureReason::CustomAllocationFailed)),
     ];
     for (settings, expected) in cases {
-        let found = chosen(&linked, &settings).map_err(|error| error.failure().code);
+        let found = chosen(&linked, &settings).map_err(|error| error.failure().reason);
         assert_eq!(found, expected.map(str::to_owned), "{settings:?}");
     }
     assert_eq!(chosen(&instance(vec![]), &wants(&[], None)), Err(Unallocatable::NoHub));
@@ -209,7 +209,7 @@ fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
     let linked = instance(vec![hub("a.hub", 1), closed, hub("b.hub", 1)]);
     let webhook =
         CustomAllocation { webhook_url: "https://web.hook".into(), api_version: "2021-10-01".into() };
-    let check = |wanted: &[&str], expected: Result<&[&str], u32>| {
+    let check = |wanted: &[&str], expected: Result<&[&str], FailureReason>| {
         let settings = EnrollmentSettings {
             custom_allocation: Some(webhook.clone()),
             ..wants(wanted, Some(AllocationPolicy::Custom))
@@ -219,7 +219,7 @@ fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
                 assert_eq!(asked, webhook);
                 Ok(hubs.iter().map(ToString::to_string).collect::<Vec<_>>())
             }
-            Choice::None(problem) => Err(problem.failure().code),
+            Choice::None(problem) => Err(problem.failure().reason),
             Choice::Hub(chosen) => panic!("{chosen:?}"),
         };
         let expected = expected.map(|names| names.iter().map(ToString::to_string).collect());
@@ -227,7 +227,7 @@ fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
     };
     check(&[], Ok(&["a.hub", "b.hub"]));
     check(&["b.hub", "closed.hub", "gone.hub"], Ok(&["b.hub"]));
-    check(&["closed.hub"], Err(400_208));
+    check(&["closed.hub"], Err(FailureReason::NoHub));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn decisions_say_whose_policy_it_was_and_what_stood_against_a_hub() {
 
     let failed = decide(&wants(&["gone.hub"], Some(AllocationPolicy::GeoLatency)));
     assert_eq!((failed.policy_of, failed.chosen, failed.ended), (PolicyOf::Enrollment, None, Some(at)));
-    assert!(matches!(failed.outcome, DecisionOutcome::Failed(Failure { code: 400_208, .. })));
+    assert!(matches!(failed.outcome, DecisionOutcome::Failed(Failure { reason: FailureReason::NoHub, .. })));
 }
 
 #[test]

@@ -6,8 +6,8 @@
 //! by an assignment through what it deleted.
 
 use model::{
-    AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, ProvisioningStatus,
-    Registration, Status,
+    AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, FailureReason,
+    ProvisioningStatus, Registration, Status,
 };
 
 use super::{Run, carry_out::Ending};
@@ -15,16 +15,6 @@ use crate::{
     Error, Provisioning,
     ports::{Guard, Guarded},
 };
-
-/// What operators know as an enrollment, or a group, that is not there.
-const NOT_ENROLLED: u32 = 404_201;
-const NO_SUCH_GROUP: u32 = 404_204;
-
-/// The enrollment accepts another proof than the one that let the device in.
-const ATTESTATION_CHANGED: u32 = 409_206;
-
-/// The enrollment was disabled.
-const DISABLED: u32 = 403_201;
 
 /// What the end of a run relies on, or the ending of a device that is not admitted any more.
 pub(super) type Admission = Result<Guard, Box<Ending>>;
@@ -51,15 +41,15 @@ impl Provisioning {
 /// A device does not live at a hub that an operator no longer lets it go to; what the hub was told is cleaned up.
 fn judge(run: &Run, enrollment: Option<&Enrollment>) -> Admission {
     let registration = &run.registration;
-    let fails = |code, message: &str| {
-        Err(Box::new(Ending::failing(registration, Failure { code, message: message.into() })))
+    let fails = |reason, message: &str| {
+        Err(Box::new(Ending::failing(registration, Failure { reason, message: message.into() })))
     };
     let Some(enrollment) = enrollment else {
-        let code = match &registration.enrollment {
-            EnrollmentRef::Individual => NOT_ENROLLED,
-            EnrollmentRef::Group(_) => NO_SUCH_GROUP,
+        let reason = match &registration.enrollment {
+            EnrollmentRef::Individual => FailureReason::EnrollmentDeleted,
+            EnrollmentRef::Group(_) => FailureReason::GroupDeleted,
         };
-        return fails(code, "The enrollment was deleted before the device was assigned.");
+        return fails(reason, "The enrollment was deleted before the device was assigned.");
     };
     if enrollment.settings().provisioning_status == ProvisioningStatus::Disabled {
         return Err(Box::new(disabled(registration)));
@@ -67,7 +57,7 @@ fn judge(run: &Run, enrollment: Option<&Enrollment>) -> Admission {
     let is_other = |admitted_by: &AttestationDigest| *admitted_by != AttestationDigest::of(enrollment);
     if run.admitted_by.as_ref().is_some_and(is_other) {
         return fails(
-            ATTESTATION_CHANGED,
+            FailureReason::AttestationChanged,
             "The enrollment's attestation was changed before the device was assigned; it must register again.",
         );
     }
@@ -82,7 +72,7 @@ fn judge(run: &Run, enrollment: Option<&Enrollment>) -> Admission {
 
 fn disabled(registration: &Registration) -> Ending {
     let failure = Failure {
-        code: DISABLED,
+        reason: FailureReason::EnrollmentDisabled,
         message: "The enrollment was disabled before the device was assigned.".into(),
     };
     let ending = Ending::failing(registration, failure.clone());

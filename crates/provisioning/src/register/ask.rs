@@ -1,9 +1,9 @@
 //! Asking a webhook where a device belongs, and going on with what it says.
 
 use model::{
-    Ask, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, Enrollment, Failure, HubName,
-    IndividualAttestation, InitialTwin, Instance, Order, Presented, Registration, Reprovision, Status, Tries,
-    WebhookAnswer, Wish, Work,
+    Ask, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, Enrollment, Failure,
+    FailureReason, HubName, IndividualAttestation, InitialTwin, Instance, Order, Presented, Registration,
+    Reprovision, Status, Tries, WebhookAnswer, Wish, Work,
 };
 
 use super::{Ended, Run, carry_out::Ending, leaving, pauses, plan::place, step::Step};
@@ -17,9 +17,6 @@ use crate::{
     ports::{Change, Expect, WebhookOutcome},
     record,
 };
-
-/// The instance is gone; a device learns of it no more.
-const GONE: u32 = 404_000;
 
 /// A run that goes on with another order.
 pub(super) enum NextRun {
@@ -35,7 +32,10 @@ impl Provisioning {
     /// Asks once. The answer is on disk as an order before a hub is told.
     pub(super) async fn ask(&self, run: &Run, ask: &Ask) -> Result<Ended, Error> {
         let Some(instance) = self.store.instance(&run.scope).await? else {
-            let failure = Failure { code: GONE, message: "There is no such service instance.".into() };
+            let failure = Failure {
+                reason: FailureReason::InstanceGone,
+                message: "There is no such service instance.".into(),
+            };
             return self.end(run, Ending::failing(&run.registration, failure)).await;
         };
         let verdict =

@@ -1,8 +1,8 @@
 //! Calling assignments off, and deleting registrations: what was begun at a hub is cleaned up.
 
 use model::{
-    CleanupCause, DecisionOutcome, Failure, IfMatch, Instance, OperationKind, Place, Registration,
-    RegistrationId, Status,
+    CleanupCause, DecisionOutcome, Failure, FailureReason, IfMatch, Instance, OperationKind, Place,
+    Registration, RegistrationId, Status,
 };
 
 use super::{carry_out::Ending, leaving, step::Step};
@@ -13,9 +13,6 @@ use crate::{
 
 /// How often a change of any version is tried again when the record changes at the same moment.
 const MAX_RACES: usize = 8;
-
-/// What a device is told whose assignment was called off.
-const CANCELLED: u32 = 409_205;
 
 impl Provisioning {
     /// Ends an assignment that is under way as failed. What a hub may have been told already is cleaned up, and a device
@@ -34,8 +31,10 @@ impl Provisioning {
                     "the registration is not being assigned: it is {status}"
                 )));
             }
-            let failure =
-                Failure { code: CANCELLED, message: "The assignment was cancelled by an operator.".into() };
+            let failure = Failure {
+                reason: FailureReason::Canceled,
+                message: "The assignment was cancelled by an operator.".into(),
+            };
             let ending = Ending {
                 cause: CleanupCause::Cancelled,
                 outcome: DecisionOutcome::Cancelled,

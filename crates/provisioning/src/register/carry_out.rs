@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, OperationKind, Order, Registration, Status, Trace,
-    Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, Failure, FailureReason, OperationKind, Order, Registration,
+    Status, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -13,9 +13,6 @@ use crate::{
     ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome},
     record,
 };
-
-/// The hub refused. 400209 is what clients know as that.
-const REFUSED: u32 = 400_209;
 
 /// How often the end of a run is written anew because the enrollment changed at the same moment.
 const MAX_RACES: usize = 8;
@@ -167,7 +164,7 @@ impl Provisioning {
     }
 
     async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
-        let failure = Failure { code: REFUSED, message: reason };
+        let failure = Failure { reason: FailureReason::HubRefused, message: reason };
         self.end(run, Ending::failing(&run.registration, failure)).await
     }
 

@@ -5,13 +5,10 @@
 //! words; what makes it certain is the store, which gives a place to one registration only, in the transaction that
 //! writes the order down.
 
-use model::{Decision, DecisionOutcome, Failure, IdScope, Place, RegistrationId, Work};
+use model::{Decision, DecisionOutcome, Failure, FailureReason, IdScope, Place, RegistrationId, Work};
 
 use super::plan::Plan;
 use crate::{Error, Provisioning};
-
-/// The device ID belongs to another registration.
-const DEVICE_ID_TAKEN: u32 = 409_208;
 
 impl Provisioning {
     /// Why this registration cannot have the place, if another one has it.
@@ -35,7 +32,7 @@ impl Provisioning {
         // The device and its operator are not told whose it is: that may be another tenant.
         let message =
             format!("The device ID {device_id} at {hub} belongs to another registration of this service.");
-        Ok(Some(Failure { code: DEVICE_ID_TAKEN, message }))
+        Ok(Some(Failure { reason: FailureReason::DeviceIdTaken, message }))
     }
 
     /// The plan, or the failure of one that would put a device into the place of another registration.

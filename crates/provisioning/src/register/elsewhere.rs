@@ -5,16 +5,13 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{AllocationPolicy, Decision, DecisionOutcome, Failure, HubName, Order};
+use model::{AllocationPolicy, Decision, DecisionOutcome, Failure, FailureReason, HubName, Order};
 
 use super::{Ended, Later, Run, ask::NextRun, pauses, plan::place};
 use crate::{
     Error, Provisioning,
     allocate::{self, Ailment, Choice, Latencies},
 };
-
-/// What Azure's hubs know as this.
-const QUOTA_EXCEEDED: u32 = 403_002;
 
 impl Provisioning {
     /// Goes on with another hub. Without failover, and when no other would do, the device waits until there is room.
@@ -34,7 +31,7 @@ impl Provisioning {
             _ => pauses::after(&run.tries, now, pauses::FOR_A_DEVICE, reason.clone().into()),
         };
         let elsewhere = place(&order.wish(), run.registration.assignment(), hub.clone());
-        let failure = Failure { code: QUOTA_EXCEEDED, message: reason.clone() };
+        let failure = Failure { reason: FailureReason::HubFull, message: reason.clone() };
         let next = self.order_next(run, elsewhere, tries, |next| {
             if let Some(last) = next.decisions.latest_mut().filter(|last| last.ended.is_none()) {
                 (last.outcome, last.ended) = (DecisionOutcome::Failed(failure), Some(now));

@@ -25,7 +25,7 @@ fn standing(registration: &Registration) -> String {
             format!("{id} is being assigned: {}.{lives}", pending(work, tries))
         }
         Status::Failed { failure, .. } => {
-            format!("{id} failed with {}: {}{lives}", failure.code, sentence(&failure.message))
+            format!("{id} failed: {}: {}{lives}", failure.reason, sentence(&failure.message))
         }
         Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{lives}"),
     }
@@ -176,7 +176,7 @@ fn outcome(decision: &Decision) -> String {
             format!("{at}it was assigned: {}.", how(substatus, decision.returning.is_none()))
         }
         DecisionOutcome::Failed(failure) => {
-            format!("{at}it failed with {}: {}", failure.code, sentence(&failure.message))
+            format!("{at}it failed: {}: {}", failure.reason, sentence(&failure.message))
         }
         DecisionOutcome::Cancelled => format!("{at}an operator called it off."),
     }

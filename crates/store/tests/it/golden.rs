@@ -9,8 +9,9 @@ use std::path::Path;
 
 use model::{
     AllocationPolicy, Because, Certificate, Challenge, Chosen, CleanupHold, Crl, CrlAddress, CrlAddresses,
-    CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, HoldReason,
-    Instance, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList, Timestamp, TpmHandover,
+    CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Failure,
+    FailureReason, HoldReason, Instance, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList,
+    Status, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,8 +79,12 @@ fn registrations_are_stored_as_ever() {
         record.status = status;
         check(&format!("registration_{name}"), &record);
     }
+    let mut record = sample::registration("Dev-1");
+    let failure = Failure { reason: FailureReason::HubRefused, message: "quota".to_owned() };
+    record.status = Status::Failed { failure, standing: None };
+    check("registration_failed_for_a_reason", &record);
     let mut record = sample::while_assigning(sample::registration("Dev-1"));
-    if let model::Status::Assigning { admitted_by, .. } = &mut record.status {
+    if let Status::Assigning { admitted_by, .. } = &mut record.status {
         let enrollment = model::Enrollment::Individual(Box::new(sample::individual("Dev-1")));
         *admitted_by = Some(model::AttestationDigest::of(&enrollment));
     }

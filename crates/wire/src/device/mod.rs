@@ -1,11 +1,13 @@
 //! The device API's JSON: what a device sends to register, and what it is told.
 
 mod address;
+mod failure;
 mod reply;
 mod request;
 mod user_name;
 
 pub use address::DeviceAddress;
+pub use failure::failure_code;
 pub use reply::{
     ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_result, registration_state,
 };

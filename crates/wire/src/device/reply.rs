@@ -5,6 +5,7 @@ use model::{AttestedBy, EnrollmentRef, OperationId, Registration, RegistrationId
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::failure_code;
 use crate::api_version::DeviceApiVersion;
 
 /// `RegistrationOperationStatus`: the reply to a register and to a poll.
@@ -111,7 +112,7 @@ pub fn registration_state(registration: &Registration) -> Value {
         }
         Status::Failed { failure, .. } => {
             state.insert("status".into(), json!("failed"));
-            state.insert("errorCode".into(), json!(failure.code));
+            state.insert("errorCode".into(), json!(failure_code(failure.reason)));
             state.insert("errorMessage".into(), json!(failure.message));
         }
         status @ (Status::Assigning { .. } | Status::Disabled { .. }) => {
@@ -250,7 +251,7 @@ mod tests {
 
     #[test]
     fn failed_reply_says_why() {
-        let failure = Failure { code: 400_208, message: "no hub".into() };
+        let failure = Failure { reason: model::FailureReason::NoHub, message: "no hub".into() };
         let reply = OperationReply::of(
             &registration(Status::Failed { failure, standing: None }),
             version("2019-03-31"),

@@ -4,7 +4,7 @@
 use model::{Cleanup, CleanupHold, Decision, DecisionOutcome, Registration, Status, Tries, Work};
 use serde_json::{Map, Value, json};
 
-use crate::device::registration_state;
+use crate::device::{failure_code, registration_state};
 
 /// A registration for a listing: its state, where the device lives when that is not its assigned hub, and what is to be
 /// done (`pending`).
@@ -92,7 +92,7 @@ fn decision_json(decision: &Decision) -> Value {
         "cameFrom": decision.returning.as_ref().map(|returning| &returning.from),
         "reprovision": decision.returning.as_ref().map(|returning| returning.reprovision),
         "outcome": outcome,
-        "errorCode": failure.map(|failure| failure.code),
+        "errorCode": failure.map(|failure| failure_code(failure.reason)),
         "errorMessage": failure.map(|failure| &failure.message),
         "endedDateTimeUtc": decision.ended.map(|ended| ended.to_string()),
     })

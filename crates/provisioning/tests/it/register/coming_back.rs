@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    DeviceId, EnrollmentRef, HubCredentials, IndividualEnrollment, ProvisioningStatus, Status, Substatus,
-    TwinOrder,
+    DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment, ProvisioningStatus, Status,
+    Substatus, TwinOrder,
 };
 use provisioning::ports::{Change, PageRequest, Store};
 use testkit::{hub::Call, sample};
@@ -187,7 +187,7 @@ async fn an_unlinked_hub_is_left_for_a_linked_one() {
     world.link(&[]).await;
     let third = world.register(&device).await;
     let Status::Failed { failure, standing } = &third.status else { panic!("{:?}", third.status) };
-    assert_eq!((failure.code, standing), (400_208, &Some(assigned(&second))));
+    assert_eq!((failure.reason, standing), (FailureReason::NoHub, &Some(assigned(&second))));
     world.link(&HUBS[1..2]).await;
     assert_eq!(assigned(&world.register(&device).await).hub, after.hub, "it never left");
 }

@@ -1,6 +1,6 @@
 //! Hubs that refuse, are down, or lose their answers.
 
-use model::{AllocationWeight, Status};
+use model::{AllocationWeight, FailureReason, Status};
 use provisioning::{
     ports::HubError,
     register::{Begun, Ended},
@@ -33,7 +33,7 @@ async fn a_hub_that_refuses_fails_the_registration() {
     let Status::Failed { failure, standing: None } = &registration.status else {
         panic!("{:?}", registration.status)
     };
-    assert_eq!((failure.code, failure.message.as_str()), (400_209, "quota"));
+    assert_eq!((failure.reason, failure.message.as_str()), (FailureReason::HubRefused, "quota"));
     assert_eq!(world.record("dev-1").await.as_ref(), Some(&registration));
     assert_eq!(world.counted(SCOPE).await, (0, 0), "only what succeeds counts");
     let registration = world.register(&device).await;
@@ -55,8 +55,8 @@ async fn a_refused_refresh_leaves_the_assignment_standing() {
             panic!("{case}: {:?}", failed.status)
         };
         assert_eq!(
-            (failure.code, standing.as_ref().map(|at| &at.hub)),
-            (400_209, Some(&first.hub)),
+            (failure.reason, standing.as_ref().map(|at| &at.hub)),
+            (FailureReason::HubRefused, Some(&first.hub)),
             "{case}"
         );
         let registration = world.register(&device).await;
@@ -223,7 +223,7 @@ async fn an_unlinked_hub_is_not_waited_for() {
     world.link(&HUBS[1..2]).await;
     let failed = world.finish(&run_one).await;
     assert!(
-        matches!(&failed.status, Status::Failed { failure, .. } if failure.code == 400_209),
+        matches!(&failed.status, Status::Failed { failure, .. } if failure.reason == FailureReason::HubRefused),
         "{failed:?}"
     );
     let registration = world.register(&one).await;
@@ -243,7 +243,7 @@ async fn a_hub_that_nothing_leads_to_fails_the_registration() {
     world.link(&["unreachable.example"]).await;
     let registration = world.register(&device).await;
     assert!(
-        matches!(&registration.status, Status::Failed { failure, .. } if failure.code == 400_209),
+        matches!(&registration.status, Status::Failed { failure, .. } if failure.reason == FailureReason::HubRefused),
         "{registration:?}"
     );
 }

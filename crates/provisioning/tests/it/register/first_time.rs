@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    AttestedBy, DeviceId, EnrollmentRef, HubCredentials, IndividualEnrollment, Sha256Thumbprint, Status,
-    Substatus, TwinOrder,
+    AttestedBy, DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment,
+    Sha256Thumbprint, Status, Substatus, TwinOrder,
 };
 use provisioning::register::Begun;
 use testkit::{ca::Authority, hub::Call, sample};
@@ -103,7 +103,7 @@ async fn without_a_hub_the_registration_fails_and_says_why() {
     let Status::Failed { failure, standing: None } = &registration.status else {
         panic!("{:?}", registration.status)
     };
-    assert_eq!(failure.code, 400_208);
+    assert_eq!(failure.reason, FailureReason::NoHub);
     assert_eq!(world.record("dev-1").await.as_ref(), Some(&registration), "operators can see it");
     assert_eq!((world.calls(), world.counted(SCOPE).await), (0, (0, 0)));
 

@@ -1,7 +1,9 @@
 //! Enrollments that are deleted, disabled or given other keys while their devices are being assigned: no device arrives
 //! through them any more, and nothing is left at hubs that no record speaks of.
 
-use model::{EnrollmentGroup, IndividualAttestation, IndividualEnrollment, Registration, Status};
+use model::{
+    EnrollmentGroup, FailureReason, IndividualAttestation, IndividualEnrollment, Registration, Status,
+};
 use provisioning::{
     ports::HubError,
     register::{Cleaned, Ended, Run},
@@ -26,9 +28,9 @@ async fn delete(world: &World, id: &str) {
     world.provisioning.delete_enrollment::<IndividualEnrollment>(&instance, id, None).await.unwrap();
 }
 
-fn failure(registration: &Registration) -> u32 {
+fn failure(registration: &Registration) -> FailureReason {
     match &registration.status {
-        Status::Failed { failure, .. } => failure.code,
+        Status::Failed { failure, .. } => failure.reason,
         other => panic!("{other:?}"),
     }
 }
@@ -43,7 +45,7 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     delete(&world, "dev-1").await;
 
     let calls = world.calls();
-    assert_eq!(failure(&world.finish(&run).await), 404_201);
+    assert_eq!(failure(&world.finish(&run).await), FailureReason::EnrollmentDeleted);
     assert_eq!(world.calls(), calls, "no hub is told of it again");
     assert_eq!(world.record("dev-1").await.unwrap().assignment(), None);
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);
@@ -60,7 +62,7 @@ async fn also_when_the_service_ended_meanwhile() {
     delete(&world, "dev-1").await;
     let world = world.restarted().await;
     let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
-    assert_eq!(failure(&world.finish(run).await), 404_201);
+    assert_eq!(failure(&world.finish(run).await), FailureReason::EnrollmentDeleted);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
 
@@ -77,7 +79,7 @@ async fn while_the_hub_is_being_told() {
         delete(&world, "dev-1").await;
         drop(held);
     });
-    assert_eq!(failure(&ended), 404_201);
+    assert_eq!(failure(&ended), FailureReason::EnrollmentDeleted);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
 
@@ -89,7 +91,10 @@ async fn a_device_that_was_moving_stays_where_it_lived() {
     delete(&world, "dev-1").await;
 
     let ended = world.finish(&run).await;
-    assert_eq!((failure(&ended), ended.assignment().unwrap().hub.as_str()), (404_201, HUBS[0]));
+    assert_eq!(
+        (failure(&ended), ended.assignment().unwrap().hub.as_str()),
+        (FailureReason::EnrollmentDeleted, HUBS[0])
+    );
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
@@ -114,7 +119,7 @@ async fn a_group_that_is_deleted() {
     let run = on_its_way(&world, &device).await;
     let (instance, id) = (world.instance(SCOPE).await, sample::group_id("line"));
     world.provisioning.delete_enrollment::<EnrollmentGroup>(&instance, id, None).await.unwrap();
-    assert_eq!(failure(&world.finish(&run).await), 404_204);
+    assert_eq!(failure(&world.finish(&run).await), FailureReason::GroupDeleted);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
 
@@ -141,7 +146,7 @@ async fn a_key_that_is_rotated_while_the_hub_is_being_told() {
         world.enroll(IndividualEnrollment { attestation: rotated, ..enrollment }).await;
     };
     let (world, device, ended) = changed_meanwhile(rotate).await;
-    assert_eq!(failure(&ended), 409_206);
+    assert_eq!(failure(&ended), FailureReason::AttestationChanged);
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
     assert_eq!(world.counted(SCOPE).await, (0, 0));
     let registration = world.register(&device.with_key(sample::keys(11).primary)).await;
@@ -177,7 +182,7 @@ async fn an_enrollment_that_is_changed_otherwise_while_the_hub_is_being_told() {
 /// A device that comes back and would only be confirmed is not told that it is assigned either.
 #[tokio::test]
 async fn a_confirmation_while_its_enrollment_is_deleted() {
-    for (deletes_group, code) in [(true, Some(404_204)), (false, None)] {
+    for (deletes_group, reason) in [(true, Some(FailureReason::GroupDeleted)), (false, None)] {
         let world = World::new().await;
         world.enroll_group(group("line")).await;
         let mut device = world.device("dev-1").await;
@@ -205,8 +210,8 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
             }
             drop(held);
         });
-        match (ended, code) {
-            (Ended::Registration(ended), Some(code)) => assert_eq!(failure(&ended), code),
+        match (ended, reason) {
+            (Ended::Registration(ended), Some(reason)) => assert_eq!(failure(&ended), reason),
             // The registration went with the enrollment.
             (Ended::Deleted, None) => {}
             (ended, _) => panic!("{ended:?}"),

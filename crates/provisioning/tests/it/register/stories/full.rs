@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{DecisionOutcome, Exclusion, HubName, IndividualEnrollment, Substatus};
+use model::{DecisionOutcome, Exclusion, FailureReason, HubName, IndividualEnrollment, Substatus};
 use provisioning::{
     ports::HubError,
     register::{Cleaned, Ended, Later, Run},
@@ -50,7 +50,10 @@ async fn a_new_device_goes_to_another() {
 
     let [first, second] = &registration.decisions.iter().collect::<Vec<_>>()[..] else { panic!("not two") };
     let DecisionOutcome::Failed(failure) = &first.outcome else { panic!("{first:?}") };
-    assert!(failure.code == 403_002 && failure.message.contains("no more devices"), "{failure:?}");
+    assert!(
+        failure.reason == FailureReason::HubFull && failure.message.contains("no more devices"),
+        "{failure:?}"
+    );
     assert_eq!(second.skipped().collect::<Vec<_>>(), [&hub]);
     let excluded = second.candidates.iter().find(|candidate| candidate.hub == hub).unwrap().excluded;
     assert_eq!((excluded, &second.outcome), (Some(Exclusion::Full), &DecisionOutcome::Assigned));

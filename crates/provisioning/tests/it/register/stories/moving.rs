@@ -1,6 +1,6 @@
 //! Moves that meet hubs that are down, unlinked or full, operators that change their mind, and devices that come back.
 
-use model::{CleanupCause, DeviceId, Status, Substatus};
+use model::{CleanupCause, DeviceId, FailureReason, Status, Substatus};
 use provisioning::{
     ports::HubError,
     register::{Cleaned, Ended},
@@ -145,7 +145,7 @@ async fn a_move_called_off() {
         let Status::Failed { failure, standing: Some(at) } = &cancelled.status else {
             panic!("{cancelled:?}")
         };
-        assert_eq!((failure.code, at.hub.as_str()), (409_205, HUBS[0]));
+        assert_eq!((failure.reason, at.hub.as_str()), (FailureReason::Canceled, HUBS[0]));
         let again = world.provisioning.cancel_registration(&instance, &id, None).await;
         assert!(again.is_err(), "there is nothing to call off any more");
         world.clean_up().await;
@@ -242,5 +242,8 @@ async fn no_hub_takes_new_devices() {
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[2..])).await;
     let failed = world.register(&device).await;
     let Status::Failed { failure, standing } = &failed.status else { panic!("{failed:?}") };
-    assert_eq!((failure.code, standing.as_ref().map(|at| &at.hub)), (400_208, Some(&assigned(&first).hub)));
+    assert_eq!(
+        (failure.reason, standing.as_ref().map(|at| &at.hub)),
+        (FailureReason::NoHub, Some(&assigned(&first).hub))
+    );
 }

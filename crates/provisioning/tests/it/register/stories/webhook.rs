@@ -1,8 +1,8 @@
 //! Devices whose hub a webhook chooses.
 
 use model::{
-    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, IndividualEnrollment, InitialTwin, Place,
-    RawJson, Status, Substatus, WebhookAnswer,
+    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, FailureReason, IndividualEnrollment,
+    InitialTwin, Place, RawJson, Status, Substatus, WebhookAnswer,
 };
 use provisioning::{
     ports::WebhookOutcome,
@@ -78,16 +78,16 @@ async fn the_webhook_is_down() {
 #[tokio::test]
 async fn the_webhook_says_no() {
     let (world, device) = world(Policy::Migrate).await;
-    for (outcome, code) in [
-        (WebhookOutcome::Unauthorized, 400_209),
-        (WebhookOutcome::Failed("status code: 400".into()), 400_207),
-        (WebhookOutcome::Answer(WebhookAnswer::default()), 400_208),
-        (WebhookOutcome::Answer(answer("other.example")), 400_207),
+    for (outcome, reason) in [
+        (WebhookOutcome::Unauthorized, FailureReason::WebhookUnauthorized),
+        (WebhookOutcome::Failed("status code: 400".into()), FailureReason::CustomAllocationFailed),
+        (WebhookOutcome::Answer(WebhookAnswer::default()), FailureReason::NoHub),
+        (WebhookOutcome::Answer(answer("other.example")), FailureReason::CustomAllocationFailed),
     ] {
         world.webhook.answer_next(outcome);
         let failed = world.register(&device).await;
         let Status::Failed { failure, standing: None } = &failed.status else { panic!("{failed:?}") };
-        assert_eq!(failure.code, code);
+        assert_eq!(failure.reason, reason);
     }
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
 }
