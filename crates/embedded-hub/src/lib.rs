@@ -24,6 +24,7 @@ mod bulk;
 mod config;
 mod connections;
 mod device_twin;
+mod digital_twin;
 mod ensure;
 mod failure;
 mod https;

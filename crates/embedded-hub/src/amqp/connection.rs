@@ -18,6 +18,7 @@ use wire::hub::{DeviceFilter, LinkNode};
 use crate::{
     admission::{NotAdmitted, Proof},
     connections::Live,
+    digital_twin::ModelId,
     hub::Hub,
     line::{Line, Parting},
     messages::Settlement,
@@ -94,6 +95,13 @@ impl DeviceConnection {
             self.hub.disconnected(&older.live).await;
         }
         Ok(present)
+    }
+
+    /// Stores the model that a link announces: Java's SDK puts it on every link, .NET's on the sending ones.
+    async fn note_model(&self, id: &DeviceId, link: &LinkRequest) -> Result<(), AmqpError> {
+        let model = link.properties.text(MODEL_ID).and_then(ModelId::parse);
+        let noted = self.hub.note_model(id, model).await;
+        noted.map_err(|failure| AmqpError::new(condition::INTERNAL_ERROR, failure.told()))
     }
 
     async fn put_token(&mut self, request: &Message) -> Result<(), Refused> {
@@ -189,6 +197,7 @@ impl AmqpConnection for DeviceConnection {
         }
         if let Place::Device(id, node, direction) = &place {
             let Present { live, line } = self.present(id).await?;
+            self.note_model(id, link).await?;
             line.attach(*node, *direction, link.id);
             let filter = listening(*node, *direction).filter(|filter| *filter != DeviceFilter::Desired);
             if let Some(filter) = filter {
@@ -278,5 +287,7 @@ fn rejected(condition: &str, text: &str) -> DeliveryState {
 /// From opening a connection to the first token or link that is good: SDKs put their tokens at once, and whoever has
 /// none shall not hold a connection.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
+/// The link property with the device's digital twin model.
+const MODEL_ID: &str = "com.microsoft:model-id";
 /// The format of a message whose every data section is a message (Event Hubs).
 const BATCH: u32 = 0x8001_3700;

@@ -8,6 +8,7 @@ use wire::hub::{UserName, UserNameError};
 
 use crate::{
     admission::{NotAdmitted, Proof},
+    digital_twin::ModelId,
     hub::Hub,
 };
 
@@ -58,7 +59,7 @@ pub struct Claim<'a> {
     /// The device.
     pub id: DeviceId,
     /// The digital twin model that it says it follows.
-    pub model_id: Option<String>,
+    pub model_id: Option<ModelId>,
     password: Option<&'a [u8]>,
 }
 
@@ -76,7 +77,7 @@ impl<'a> Claim<'a> {
             return Err(ConnectRefusal::ClientId);
         }
         let model_id = name.model_id.map(|id| percent_decode_str(id).decode_utf8_lossy().into_owned());
-        let model_id = model_id.filter(|id| (1..=MAX_MODEL_BYTES).contains(&id.len()));
+        let model_id = model_id.as_deref().and_then(ModelId::parse);
         let password = connect.password.as_deref();
         Ok(Claim { id: DeviceId::parse(name.device_id)?, model_id, password })
     }
@@ -88,6 +89,3 @@ impl<'a> Claim<'a> {
         Ok(Proof::shown(token, peer.certificates.first().map(AsRef::as_ref)))
     }
 }
-
-/// Longest ID of a digital twin model (DTDL version 3). A longer one is none.
-const MAX_MODEL_BYTES: usize = 2048;

@@ -1,4 +1,4 @@
-//! What the hub keeps of a device's MQTT connections: its session and its digital twin model.
+//! What the hub keeps of a device's MQTT connections: its session.
 
 use codec::mqtt::Subscriptions;
 use model::DeviceId;
@@ -19,15 +19,5 @@ impl Hub {
     ) -> Result<(), HubFailure> {
         let id = id.clone();
         self.core.storage.write(move |rows| rows.put_session(&id, session.as_ref())).await
-    }
-
-    /// Notes the model that a device says it follows, unless that is known; a device that says none keeps it.
-    pub(crate) async fn note_model(&self, id: &DeviceId, model: Option<String>) -> Result<(), HubFailure> {
-        let Some(model) = model else { return Ok(()) };
-        if self.core.storage.read(|rows| rows.model(id))?.as_ref() == Some(&model) {
-            return Ok(());
-        }
-        let id = id.clone();
-        self.core.storage.write(move |rows| rows.put_model(&id, &model)).await
     }
 }

@@ -42,11 +42,11 @@ impl MqttLine {
 
 impl Line for MqttLine {
     fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
-        let Waiting { sequence, message, returns, .. } = message;
+        let Waiting { sequence, message, may_repeat, .. } = message;
         let topic = devicebound_topic(&self.device_id, &bag(&message));
         let qos = self.granted(&topic)?;
         let (payload, token) = (message.body.into(), sequence.unsigned_abs());
-        self.outbox.try_send(Message { topic, payload, qos, token, is_repeated: returns > 0 })?;
+        self.outbox.try_send(Message { topic, payload, qos, token, is_repeated: may_repeat })?;
         Ok(if qos == QoS::AtMostOnce { Sent::Settled } else { Sent::Unsettled })
     }
 

@@ -40,6 +40,8 @@ pub struct Waiting {
     pub stay: Stay,
     /// How often the device had it and did not take it.
     pub returns: u32,
+    /// Whether the device may have got it before: it came back, or an earlier process may have sent it.
+    pub may_repeat: bool,
     /// The message.
     pub message: StoredMessage,
 }
@@ -86,10 +88,12 @@ impl Rows<'_> {
             }
             let time = |column| Ok::<_, rusqlite::Error>(Timestamp::from_ticks(row.get(column)?));
             let sealed: Vec<u8> = row.get(4)?;
+            let returns = row.get(3)?;
             waiting.push(Waiting {
                 sequence,
                 stay: Stay { enqueued_at: time(1)?, expires_at: time(2)? },
-                returns: row.get(3)?,
+                returns,
+                may_repeat: returns > 0 || sequence <= self.unaccounted,
                 message: unseal(self.sealer, Kind::Message, id.as_str(), &sealed)?,
             });
         }

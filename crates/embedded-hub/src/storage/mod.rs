@@ -20,6 +20,9 @@ pub use messages::{Stay, StoredMessage, Waiting};
 pub struct Storage {
     database: Database,
     sealer: Sealer,
+    /// The last message that may have been sent by a process that was killed; 0 after one that closed the file. What such
+    /// a process had sent is written nowhere, since that would cost each message a commit more.
+    unaccounted: i64,
 }
 
 /// Why a hub's file could not be opened.
@@ -37,6 +40,7 @@ pub enum StorageError {
 pub struct Rows<'a> {
     connection: &'a Connection,
     sealer: &'a Sealer,
+    unaccounted: i64,
 }
 
 impl Storage {
@@ -44,12 +48,14 @@ impl Storage {
     pub fn open(path: &Path, sealer: Sealer) -> Result<Storage, StorageError> {
         let database = Database::open(path, &SCHEMA)?;
         database.check_key(&sealer)?;
-        Ok(Storage { database, sealer })
+        let unaccounted = if database.was_cut_off() { last_message(&database, path)? } else { 0 };
+        Ok(Storage { database, sealer, unaccounted })
     }
 
     /// Reads on the calling thread.
     pub fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, HubFailure>) -> Result<T, HubFailure> {
-        self.database.read(|connection| read(&Rows { connection, sealer: &self.sealer }))
+        let (sealer, unaccounted) = (&self.sealer, self.unaccounted);
+        self.database.read(|connection| read(&Rows { connection, sealer, unaccounted }))
     }
 
     /// Changes the tables; on disk when it returns. A failure undoes the whole change.
@@ -58,11 +64,20 @@ impl Storage {
         F: FnOnce(&Rows) -> Result<T, HubFailure> + Send + 'static,
         T: Send + 'static,
     {
-        let sealer = self.sealer.clone();
-        let written =
-            self.database.write(move |connection| write(&Rows { connection, sealer: &sealer })).await;
+        let (sealer, unaccounted) = (self.sealer.clone(), self.unaccounted);
+        let written = self
+            .database
+            .write(move |connection| write(&Rows { connection, sealer: &sealer, unaccounted }))
+            .await;
         written.map_err(HubFailure::from)
     }
+}
+
+/// The sequence of the last message that waits; 0 when there is none.
+fn last_message(database: &Database, path: &Path) -> Result<i64, OpenError> {
+    let sql = "SELECT coalesce(max(sequence), 0) FROM message";
+    let last = database.read(|connection| connection.query_row(sql, [], |row| row.get(0)));
+    last.map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })
 }
 
 /// What a sealed document is; together with the row's key it is the place that the seal is bound to.

@@ -25,6 +25,8 @@ pub struct AmqpDevice {
     pending: VecDeque<Performative>,
     links: u32,
     deliveries: u32,
+    /// What every link is attached with.
+    pub link_properties: Entries,
 }
 
 impl AmqpDevice {
@@ -95,7 +97,8 @@ impl AmqpDevice {
         let entrance = Entrance { endpoint: world.hub.amqp(), limits, shutdown };
         tokio::spawn(drive(far, peer, entrance));
         let (input, pending) = (BytesMut::new(), VecDeque::new());
-        AmqpDevice { stream, input, pending, links: 0, deliveries: 0 }
+        let link_properties = Entries::new();
+        AmqpDevice { stream, input, pending, links: 0, deliveries: 0, link_properties }
     }
 
     async fn enter(&mut self) {
@@ -190,7 +193,7 @@ impl AmqpDevice {
             target,
             initial_delivery_count: (role == Role::Sender).then_some(0),
             max_message_size: None,
-            properties: Entries::new(),
+            properties: self.link_properties.clone(),
         }))
         .await;
         handle

@@ -1,6 +1,9 @@
 //! What lives beyond an MQTT connection, what a device subscribes to, and what it is sent then.
 
-use codec::mqtt::{Packet, QoS, SubscribeReturn, Unsubscribe};
+use codec::{
+    amqp::{Entries, Role},
+    mqtt::{Packet, QoS, SubscribeReturn, Unsubscribe},
+};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 use wire::hub::{DeviceFilter, DevicePublish, HubPublish};
@@ -214,6 +217,46 @@ async fn the_model_of_a_device_is_kept_and_shown() {
     let world = world.reopened().await;
     let _device = connect(&world, false).await;
     assert_eq!(model(&world).await, "dtmi:com:example:Thermostat;1", "a device that says none keeps it");
+}
+
+/// Java's SDK announces it on every link, .NET's on those that it sends over.
+#[tokio::test]
+async fn the_model_is_taken_from_amqp_links() {
+    let world = World::new();
+    world.device("d").await;
+    let model = async || world.ask("GET /twins/d", "").await.body["modelId"].clone();
+    let mut device = AmqpDevice::with_token(&world, "d").await;
+    device.attach("/devices/d/messages/devicebound", Role::Receiver).await.unwrap();
+    assert_eq!(model().await, "");
+    device.link_properties = Entries::new().with("com.microsoft:model-id", "dtmi:com:example:Pump;2");
+    device.attach("/devices/d/messages/events", Role::Sender).await.unwrap();
+    assert_eq!(model().await, "dtmi:com:example:Pump;2");
+    for announces_nothing in [String::new(), "m".repeat(2049)] {
+        device.link_properties = Entries::new().with("com.microsoft:model-id", announces_nothing);
+        let link = device.attach("/devices/d/methods/devicebound", Role::Receiver).await.unwrap();
+        device.detach(link).await;
+        assert_eq!(model().await, "dtmi:com:example:Pump;2");
+    }
+}
+
+/// MQTT-3.3.1-1, also when the server had no time to note what it had sent.
+#[tokio::test]
+async fn a_message_that_a_killed_server_may_have_sent_comes_again_with_dup() {
+    let world = World::new();
+    world.device("d").await;
+    let mut device = connect(&world, false).await;
+    device.subscribe(&[DeviceFilter::Devicebound]).await;
+    world.send_to_device("before").await;
+    let first = device.next_publish().await;
+    assert!(!first.dup);
+    let world = world.killed();
+    let mut device = connect(&world, false).await;
+    assert!(device.is_resumed);
+    let again = device.next_publish().await;
+    assert_eq!((again.dup, again.packet_id, &again.payload), (true, first.packet_id, &first.payload));
+    device.send(Packet::PubAck(again.packet_id.unwrap())).await;
+    world.send_to_device("after").await;
+    assert!(!device.next_publish().await.dup, "no earlier process can have sent it");
 }
 
 /// The SDK for Node connects again at once after this, and not for a long time after a close with an error.

@@ -53,6 +53,16 @@ impl World {
         panic!("the hub's file stays locked");
     }
 
+    /// The hub as it starts after this one was killed: on a copy of its files as they lie on the disk now.
+    pub fn killed(&self) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.directory.path()).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
+        }
+        World::in_directory(directory, Arc::clone(&self.clock))
+    }
+
     fn in_directory(directory: TempDir, clock: Arc<AtomicI64>) -> World {
         let hub = open(&directory, &clock).unwrap();
         World { router: hub.router(), hub, clock, directory }
