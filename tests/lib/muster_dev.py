@@ -237,7 +237,11 @@ def main(arguments: list[str]) -> int:
 
 
 def command_environment(dev: MusterDev) -> dict[str, str]:
-    own = {"MUSTER_DEV_JSON": str(dev.directory / "dev.json"), "MUSTER_TEST_PYTHON": sys.executable}
+    own = {
+        "MUSTER_BIN": str(binary()),
+        "MUSTER_DEV_JSON": str(dev.directory / "dev.json"),
+        "MUSTER_TEST_PYTHON": sys.executable,
+    }
     return {**os.environ, **sdk_environment(dev), **own}
 
 

@@ -1,4 +1,4 @@
-"""Passes TCP connections on, so that a server at any port is found at the standard one."""
+"""Passes TCP connections on, so that a server at any port is found at the standard one, and can be cut off from its clients."""
 
 from __future__ import annotations
 
@@ -7,31 +7,68 @@ import socket
 import threading
 
 
+class Relay:
+    """Listens on `address:port` and passes everything on to `address:to_port`."""
+
+    def __init__(self, address: str, port: int, to_port: int) -> None:
+        self._target = address, to_port
+        self._listener = socket.create_server((address, port))
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> int:
+        """Breaks all connections, as a failing network does, and returns their number."""
+        pairs = self._pairs.copy()
+        for pair in pairs:
+            _shut(pair)
+        return len(pairs)
+
+    def close(self) -> None:
+        """Ends the listening and all connections."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        # The listener's end is the end.
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._connect(client)
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:
+            # Nothing listens there now; the next client may find it.
+            client.close()
+            return
+        pair = client, server
+        self._pairs.add(pair)
+        for source, sink in (pair, pair[::-1]):
+            threading.Thread(target=self._pass_on, args=(pair, source, sink), daemon=True).start()
+
+    def _pass_on(self, pair: tuple[socket.socket, socket.socket], source: socket.socket, sink: socket.socket) -> None:
+        # A connection that breaks down is closed on both sides.
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        self._pairs.discard(pair)
+        _shut([sink])
+
+
+def _shut(connections) -> None:
+    for connection in connections:
+        # It may have ended by itself.
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
 def relay(address: str, port: int, to_port: int):
-    """Listens on `address:port` and passes everything on to `address:to_port`, until the block ends."""
-    with socket.create_server((address, port)) as listener:
-        threading.Thread(target=_accept, args=(listener, (address, to_port)), daemon=True).start()
-        try:
-            yield
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-
-
-def _accept(listener: socket.socket, target: tuple[str, int]) -> None:
-    # The listener's end is the end.
-    with contextlib.suppress(OSError):
-        while True:
-            client, _ = listener.accept()
-            server = socket.create_connection(target)
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
-
-
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
-    # A connection that breaks down is closed on both sides.
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+    """A `Relay` until the block ends."""
+    opened = Relay(address, port, to_port)
+    try:
+        yield opened
+    finally:
+        opened.close()
