@@ -5,6 +5,7 @@ mod limits;
 mod lines;
 mod map;
 mod names;
+mod retired;
 mod shape;
 mod tree;
 
@@ -33,6 +34,7 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     }
     findings.extend(limits::check(&files));
     findings.extend(map::check(&files));
+    findings.extend(retired::check(&files));
     Ok(findings)
 }
 

@@ -16,7 +16,7 @@ pub fn check(file: &SourceFile) -> Vec<Finding> {
 }
 
 /// The keyword and the name, if the line declares something.
-fn declared(line: &str) -> Option<(&str, &str)> {
+pub fn declared(line: &str) -> Option<(&str, &str)> {
     let mut words = line.trim_start().split_ascii_whitespace();
     let kind = words.find(|word| !QUALIFIERS.contains(word) && !word.starts_with("pub("))?;
     let name = words.next().filter(|_| DECLARING.contains(&kind))?;
@@ -40,7 +40,7 @@ fn problem(kind: &str, name: &str) -> Option<String> {
 }
 
 /// The parts of a name of either case, in lower case.
-fn words(name: &str) -> Vec<String> {
+pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for letter in name.chars() {
         if letter == '_' || letter.is_uppercase() {
