@@ -2,8 +2,7 @@
 
 mod tidy;
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {

@@ -4,8 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails has nothing to say")]
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use model::{
     Authorities, CrlMaxAge, EnrollmentGroup, GroupAttestation, IdScope, RegistrationId, SignedClaim,

@@ -2,8 +2,10 @@
 
 use axum::response::Response;
 use model::{Authorities, CaCertificate, Sha256Thumbprint};
-use provisioning::RecordKind;
-use provisioning::authorities::{BlockDraft, Fetching, Holder, RevocationChange};
+use provisioning::{
+    RecordKind,
+    authorities::{BlockDraft, Fetching, Holder, RevocationChange},
+};
 use serde_json::Value;
 use wire::service::{
     FetchNote, RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation,

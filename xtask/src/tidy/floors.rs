@@ -1,7 +1,6 @@
 //! Which crate may use which: arrows point down.
 
-use std::path::Path;
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;

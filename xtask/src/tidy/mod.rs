@@ -1,6 +1,7 @@
 //! The rules of the tree that neither the compiler nor clippy knows. One module per rule.
 
 mod floors;
+mod imports;
 mod limits;
 mod lines;
 mod map;
@@ -9,8 +10,7 @@ mod retired;
 mod shape;
 mod tree;
 
-use std::fmt;
-use std::path::Path;
+use std::{fmt, path::Path};
 
 /// A place where a rule is broken.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
         findings.extend(names::check(file));
         findings.extend(lines::check(file));
     }
+    findings.extend(imports::check(&files));
     findings.extend(limits::check(&files));
     findings.extend(map::check(&files));
     findings.extend(retired::check(&files));

@@ -1,7 +1,6 @@
 //! The files that people write.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::Context;
 

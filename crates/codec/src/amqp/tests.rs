@@ -1,9 +1,7 @@
 //! Tests of the codec: what SDKs send, round trips, hostile bytes.
 
 use bytes::{Bytes, BytesMut};
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
+use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 use crate::notation::bytes;

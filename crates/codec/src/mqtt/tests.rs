@@ -1,9 +1,7 @@
 //! Tests of the codec: round trips, hostile bytes, and a table of malformed packets.
 
 use bytes::{Bytes, BytesMut};
-use proptest::collection::vec;
-use proptest::option;
-use proptest::prelude::*;
+use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
 use crate::notation::bytes;

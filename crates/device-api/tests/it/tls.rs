@@ -2,8 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use net::client::Duplex;
-use net::tls::{Identity, client_config, server_config};
+use net::{
+    client::Duplex,
+    tls::{Identity, client_config, server_config},
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};

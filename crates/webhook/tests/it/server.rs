@@ -1,14 +1,18 @@
 //! A webhook over TLS, and the client that trusts it.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::post;
-use axum::{Extension, Router};
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+    routing::post,
+};
 use model::{CustomAllocation, Enrollment, Instance, Presented, WebhookRequest};
 use net::{CancellationToken, Gate, Limits, Peer, Site, bind, tls};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
