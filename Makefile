@@ -41,7 +41,7 @@ lint: ## format, clippy, the rules of the tree, documentation, dependencies
 	$(MAKE) --no-print-directory doc deny
 
 doc: ## the documentation of all crates, private items too: target/doc
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --locked --workspace --no-deps --document-private-items
 
 # The database of advisories is on GitHub, which a CI machine may not reach.
 deny: $(TOOLS)/installed ## licenses, bans and sources of dependencies; advisories where their database can be fetched

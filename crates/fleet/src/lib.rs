@@ -6,7 +6,7 @@
 //!
 //! * A [`Device`] has a registration ID and credentials; [`CertificateAuthority`] issues those that are certificates, a
 //!   [`Tpm`] keeps those that never leave it.
-//! * [`register`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`],
+//! * [`register()`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`],
 //!   [`MqttSession`] and [`AmqpSession`] keep theirs.
 //! * [`HubClient`] connects a device to the hub it was assigned to.
 //! * [`Run`] does all that for a fleet, and [`Report`] sums up what came of it.

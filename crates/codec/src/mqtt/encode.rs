@@ -8,7 +8,7 @@ use super::packet::{
 };
 use super::topic::{is_filter, is_topic};
 
-/// Appends `packet` to `out`; after an error `out` is as before. What this writes, [`super::decode`] reads
+/// Appends `packet` to `out`; after an error `out` is as before. What this writes, [`super::decode()`] reads
 /// back equal.
 pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
     let before = out.len();

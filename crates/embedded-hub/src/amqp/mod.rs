@@ -37,7 +37,7 @@ struct DeviceEndpoint {
 }
 
 impl Hub {
-    /// The endpoint for devices over AMQP, to be served by [`net::serve_amqp`] or [`crate::serve`].
+    /// The endpoint for devices over AMQP, to be served by [`net::serve_amqp`] or [`crate::serve()`].
     pub fn amqp(&self) -> Arc<dyn AmqpEndpoint> {
         Arc::new(DeviceEndpoint { hub: self.clone() })
     }

@@ -27,7 +27,7 @@ struct DeviceEndpoint {
 }
 
 impl Hub {
-    /// The endpoint for devices, to be served by [`net::serve_mqtt`] or [`crate::serve`].
+    /// The endpoint for devices, to be served by [`net::serve_mqtt`] or [`crate::serve()`].
     pub fn mqtt(&self) -> Arc<dyn MqttEndpoint> {
         Arc::new(DeviceEndpoint { hub: self.clone() })
     }

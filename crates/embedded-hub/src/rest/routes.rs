@@ -122,7 +122,7 @@ fn not_offered() -> Vec<Route> {
 }
 
 impl Hub {
-    /// The routes, to be served by [`net::serve_https`] or [`crate::serve`].
+    /// The routes, to be served by [`net::serve_https`] or [`crate::serve()`].
     pub fn router(&self) -> Router {
         let guard =
             |access| middleware::from_fn_with_state(Guard { hub: self.clone(), access }, guard::admit);

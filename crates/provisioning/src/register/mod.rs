@@ -1,9 +1,9 @@
 //! Registering a device, from evidence to assignment.
 //!
-//! [`Provisioning::begin`] proves who the device is and plans what it gets; a plan that changes where a device lives is
-//! on disk before it is returned. [`Provisioning::carry_out`] tells the hub and records the outcome; it may be
+//! [`crate::Provisioning::begin`] proves who the device is and plans what it gets; a plan that changes where a device lives is
+//! on disk before it is returned. [`crate::Provisioning::carry_out`] tells the hub and records the outcome; it may be
 //! repeated, also after a crash, and ends in the same place. What a device leaves at a hub is written down in the same
-//! commit that makes it superfluous, and [`Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
+//! commit that makes it superfluous, and [`crate::Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
 //! between several requests is the caller's business: nothing here sleeps.
 
 mod admission;
