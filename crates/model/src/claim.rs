@@ -7,9 +7,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 
-use crate::{AccessPolicy, SymmetricKey, SymmetricKeyPair, Timestamp};
+use crate::{
+    AccessPolicy, SymmetricKey, SymmetricKeyPair, Timestamp,
+    hmac_sha256::{self, MacKey, Message},
+};
 
 /// A resource, an expiry and a MAC over both, as a token carries them. Unverified.
 #[derive(Clone)]
@@ -91,6 +94,13 @@ impl KeyedPolicy for AccessPolicy {
 #[derive(Debug, Clone, Copy)]
 pub struct CheckedClaim<'a>(&'a SignedClaim);
 
+/// A checked claim that is compared with the keys that group keys yield for one registration ID.
+pub struct DerivedClaim<'a> {
+    registration_id: Message,
+    signed_text: Message,
+    mac: &'a [u8],
+}
+
 impl SignedClaim {
     /// Returns the claim as one whose signature counts, if it has not expired and is for this audience.
     pub fn check(&self, audience: &Audience<'_>, now: Timestamp) -> Result<CheckedClaim<'_>, ClaimRefusal> {
@@ -110,10 +120,13 @@ impl CheckedClaim<'_> {
         self.is_mac_under(key.as_bytes())
     }
 
-    /// Whether the device key that this group key yields for a registration ID made the MAC. The key is not kept: of many
-    /// groups that a claim is compared with, one fits at most.
-    pub fn is_signed_by_derived(&self, group_key: &SymmetricKey, registration_id: &str) -> bool {
-        self.is_mac_under(group_key.derived(registration_id).as_ref())
+    /// Returns the claim as one that may be by a device key that a group key yields for this registration ID.
+    pub fn by_derived_key(&self, registration_id: &str) -> DerivedClaim<'_> {
+        DerivedClaim {
+            registration_id: Message::new(registration_id.as_bytes()),
+            signed_text: Message::new(self.0.signed_text.as_bytes()),
+            mac: &self.0.mac,
+        }
     }
 
     /// Returns the policy that the claim names, if one of its keys made the MAC.
@@ -141,6 +154,18 @@ impl CheckedClaim<'_> {
     fn is_mac_under(&self, key: &[u8]) -> bool {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         hmac::verify(&key, self.0.signed_text.as_bytes(), &self.0.mac).is_ok()
+    }
+}
+
+impl DerivedClaim<'_> {
+    /// Returns the place of the first of these group keys that yields the key which made the MAC. All are tried at once,
+    /// which costs a third of trying one after the other; the derived keys are not kept, for one fits at most.
+    pub fn signer_among(&self, group_keys: &[&SymmetricKey]) -> Option<usize> {
+        let keys = group_keys.iter().map(|key| key.mac_key());
+        let derived = hmac_sha256::macs(keys, &self.registration_id);
+        let derived: Vec<_> = derived.iter().map(|key| MacKey::new(key)).collect();
+        let macs = hmac_sha256::macs(derived.iter(), &self.signed_text);
+        macs.iter().position(|mac| verify_slices_are_equal(mac, self.mac).is_ok())
     }
 }
 
@@ -225,6 +250,28 @@ mod tests {
             let audience = Audience { names, path: "/devices/a:1", extent };
             assert_eq!(audience.is_covered_by(resource), covered, "{resource} {extent:?}");
         }
+    }
+
+    /// The place of each signer among keys of which none is like another, and none where none signed.
+    #[test]
+    fn the_group_key_behind_a_derived_key_is_found() {
+        let keys: Vec<_> = (0..40).map(|at| SymmetricKey::from_bytes(&[at; 64]).unwrap()).collect();
+        let keys: Vec<_> = keys.iter().collect();
+        let claim_by = |key: &SymmetricKey| SignedClaim {
+            resource: "one.example".to_owned(),
+            expires: Timestamp::from_unix_seconds(1),
+            signed_text: "text".to_owned(),
+            mac: hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes()), b"text").as_ref().to_vec(),
+            policy: None,
+        };
+        for (at, key) in keys.iter().enumerate() {
+            let claim = claim_by(&key.derive("dev-1"));
+            let claim = CheckedClaim(&claim);
+            assert_eq!(claim.by_derived_key("dev-1").signer_among(&keys), Some(at));
+            assert_eq!(claim.by_derived_key("dev-2").signer_among(&keys), None);
+            assert_eq!(claim.by_derived_key("dev-1").signer_among(&keys[..at]), None);
+        }
+        assert_eq!(CheckedClaim(&claim_by(keys[0])).by_derived_key("dev-1").signer_among(&keys), None);
     }
 
     #[test]

@@ -5,9 +5,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+
+use crate::hmac_sha256::{self, MacKey, Message};
 
 /// 16 to 64 secret bytes, written as base64. Never printed; compared in constant time.
 #[derive(Clone, Serialize, Deserialize)]
@@ -15,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub struct SymmetricKey {
     bytes: Box<[u8]>,
     /// HMAC-SHA256 with the key put in, made when it is first needed and shared by clones: a device's token is compared with
-    /// the keys of every group, which stay the same. It clears itself when it is dropped.
-    mac: Arc<OnceLock<hmac::Key>>,
+    /// the keys of every group, which stay the same.
+    mac: Arc<OnceLock<MacKey>>,
 }
 
 /// Why a text is not a symmetric key.
@@ -64,14 +66,14 @@ impl SymmetricKey {
 
     /// The device key that a group key yields for a registration ID: HMAC-SHA256 of the ID's UTF-8 text.
     pub fn derive(&self, registration_id: &str) -> SymmetricKey {
-        let bytes = self.derived(registration_id).as_ref().into();
+        let key = std::iter::once(self.mac_key());
+        let bytes = hmac_sha256::macs(key, &Message::new(registration_id.as_bytes())).concat().into();
         SymmetricKey { bytes, mac: Arc::default() }
     }
 
-    /// The bytes of that key.
-    pub(crate) fn derived(&self, registration_id: &str) -> hmac::Tag {
-        let key = self.mac.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, &self.bytes));
-        hmac::sign(key, registration_id.as_bytes())
+    /// The key put into HMAC-SHA256.
+    pub(crate) fn mac_key(&self) -> &MacKey {
+        self.mac.get_or_init(|| MacKey::new(&self.bytes))
     }
 }
 

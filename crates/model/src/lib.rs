@@ -26,6 +26,7 @@ mod draft;
 pub mod encoding;
 mod enrollment;
 mod explanation;
+mod hmac_sha256;
 mod ids;
 mod instance;
 mod key;
@@ -59,7 +60,8 @@ pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
 pub use certificate_parts::{CertificateParts, KeyHash, TbsHash};
 pub use claim::{
-    Audience, CheckedClaim, ClaimRefusal, Extent, KeyedPolicy, PolicyRefusal, SignedClaim, without_port,
+    Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, KeyedPolicy, PolicyRefusal, SignedClaim,
+    without_port,
 };
 pub use cleanup::{Cleanup, CleanupCause, Trace};
 pub use cleanup_hold::{CleanupHold, HoldReason};

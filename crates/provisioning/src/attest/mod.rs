@@ -26,6 +26,7 @@ use model::{
 use rustls_pki_types::CertificateDer;
 
 use crate::Error;
+use symmetric_key::GroupClaim;
 use tpm::{Expected, Opened, PresentedTpm};
 use x509::{CaRules, PresentedChain};
 
@@ -279,24 +280,54 @@ pub fn symmetric_key_group(
     };
     let is_likely = |group: &&Arc<EnrollmentGroup>| matches!(likely, Some(EnrollmentRef::Group(id)) if *id == group.group_id);
     let (first, others): (Vec<_>, Vec<_>) = groups.iter().partition(is_likely);
+    let id = claimant.registration_id;
+    let lower = id.key();
+    let claim = GroupClaim::new(&claim, id.as_str(), &lower);
     let mut judgement = Judgement::without_candidates(Refusal::NoEnrollment);
-    for group in first.into_iter().chain(others) {
-        let GroupAttestation::SymmetricKey(keys) = &group.attestation else { continue };
-        if let Err(other) = ownership::is_for(group, claimant.registration_id) {
+    for groups in std::iter::once(first.as_slice()).chain(others.chunks(GROUPS_AT_ONCE)) {
+        if let Some(attested) = signed_for_one_of(groups, &claim, id, &mut judgement) {
+            return Judgement { outcome: Ok(attested.into()), ..judgement };
+        }
+    }
+    judgement
+}
+
+/// The device, if one of these groups' keys signed its claim. Groups that are for other devices cost no MAC.
+fn signed_for_one_of(
+    groups: &[&Arc<EnrollmentGroup>],
+    claim: &GroupClaim<'_>,
+    id: &RegistrationId,
+    judgement: &mut Judgement,
+) -> Option<Attested> {
+    let candidates = groups.iter().filter_map(|group| match &group.attestation {
+        GroupAttestation::SymmetricKey(keys) => Some((*group, keys, ownership::is_for(group, id))),
+        GroupAttestation::X509(_) => None,
+    });
+    let candidates: Vec<_> = candidates.collect();
+    let keys: Vec<_> =
+        candidates.iter().filter(|(_, _, is_for)| is_for.is_ok()).map(|(_, keys, _)| *keys).collect();
+    let mut signer = claim.signer_among(&keys);
+    let mut tried = 0..;
+    for (group, _, is_for) in candidates {
+        if let Err(other) = is_for {
             judgement.pass_over(group, other.into());
             continue;
         }
-        if let Some(device_keys) = symmetric_key::derived_keys(claim, keys, claimant.registration_id) {
+        let at = tried.next();
+        if let Some((_, device_keys)) = signer.take_if(|(signer, _)| Some(*signer) == at) {
             judgement.considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
-            let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
-            return Judgement { outcome: Ok(attested.into()), ..judgement };
+            return Some(Attested::by_group(group, credentials, AttestedBy::SymmetricKey));
         }
         judgement.pass_over(group, Refusal::Signature);
         judgement.outcome = Err(Refusal::Signature);
     }
-    judgement
+    None
 }
+
+/// How many groups' keys a token is compared with at once: enough to keep the processor busy, few enough that a device of a
+/// later group costs no more than it must.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// Finds the X.509 group that admits the leaf of `chain`, the certificates that the device sent, completed by those that are
 /// stored: the one that it is registered through, else the nearest. `groups` are those whose signing certificates may have issued one of them, and those that name CAs.

@@ -1,6 +1,6 @@
 //! Symmetric keys: the device signs a token with a key that the enrollment holds, or that derives from the group's.
 
-use model::{Audience, CheckedClaim, ClaimRefusal, Extent, RegistrationId, SymmetricKeyPair};
+use model::{Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, SymmetricKeyPair};
 
 use super::{Claimant, Refusal};
 
@@ -21,15 +21,27 @@ pub(super) fn claim_for<'a>(claimant: &Claimant<'a>) -> Result<CheckedClaim<'a>,
     })
 }
 
-/// The pair of device keys derived from these group keys, if one of them signed the claim. The ID is tried as it was
-/// sent, then in lower case: clients differ in which they derive from.
-pub(super) fn derived_keys(
-    claim: CheckedClaim<'_>,
-    group: &SymmetricKeyPair,
-    registration_id: &RegistrationId,
-) -> Option<SymmetricKeyPair> {
-    let (sent, lower) = (registration_id.as_str(), registration_id.key());
-    let spellings = std::iter::once(sent).chain((sent != lower).then_some(&*lower));
-    let is_signed = |id: &&str| group.iter().any(|key| claim.is_signed_by_derived(key, id));
-    spellings.into_iter().find(is_signed).map(|id| group.derive(id))
+/// A claim held against the keys that derive from groups' keys. The registration ID is tried as it was sent, then in lower
+/// case: clients differ in which they derive from.
+pub(super) struct GroupClaim<'a> {
+    spellings: Vec<(&'a str, DerivedClaim<'a>)>,
 }
+
+impl<'a> GroupClaim<'a> {
+    pub(super) fn new(claim: &'a CheckedClaim<'a>, sent: &'a str, lower: &'a str) -> Self {
+        let spellings = std::iter::once(sent).chain((sent != lower).then_some(lower));
+        GroupClaim { spellings: spellings.map(|id| (id, claim.by_derived_key(id))).collect() }
+    }
+
+    /// Returns the place of the first of these groups' keys that signed the claim, and the device keys that derive from them.
+    pub(super) fn signer_among(&self, groups: &[&SymmetricKeyPair]) -> Option<(usize, SymmetricKeyPair)> {
+        let keys: Vec<_> = groups.iter().flat_map(|pair| pair.iter()).collect();
+        self.spellings.iter().find_map(|(id, claim)| {
+            let at = claim.signer_among(&keys)? / KEYS_OF_A_GROUP;
+            Some((at, groups.get(at)?.derive(id)))
+        })
+    }
+}
+
+/// The primary and the secondary.
+const KEYS_OF_A_GROUP: usize = 2;
