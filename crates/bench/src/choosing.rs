@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, Router, routing::post};
+use hub::webhook::{WebhookClient, WebhookSettings};
 use model::Timestamp;
 use net::{CancellationToken, Gate, Limits, Site, tls};
 use provisioning::ports::Clock;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-use webhook::{Settings, WebhookClient};
 
 /// Serves until it is dropped.
 pub struct ChoosingWebhook {
@@ -38,7 +38,7 @@ impl ChoosingWebhook {
             shutdown.clone(),
         ));
         let trusting = tls::client_config(certificate.as_bytes(), None)?;
-        let client = WebhookClient::new(Settings::new(Some(trusting)), Arc::new(Still));
+        let client = WebhookClient::new(WebhookSettings::new(Some(trusting)), Arc::new(Still));
         Ok(ChoosingWebhook { url, client, shutdown })
     }
 }

@@ -1,11 +1,12 @@
-//! The ways to linked hubs: one [`HubConnector`](provisioning::ports::HubConnector) per kind of hub, and the list of those
-//! that can be reached.
+//! Outbound calls: a [`HubConnector`](provisioning::ports::HubConnector) for each kind of linked hub, the list of those
+//! that can be reached, and the client of allocation webhooks.
 
 mod connectors;
 mod embedded;
 mod found;
 mod rest;
 mod surroundings;
+pub mod webhook;
 
 pub use connectors::Connectors;
 pub use embedded::EmbeddedConnector;

@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
-use hub::{Connectors, SurveyPorts};
+use hub::{
+    Connectors, SurveyPorts,
+    webhook::{WebhookClient, WebhookSettings},
+};
 use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, Gate, Limits, Listener, Site, Transport, tls};
 use provisioning::{
@@ -15,7 +18,6 @@ use provisioning::{
 };
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
-use webhook::WebhookClient;
 
 use crate::{
     attempts,
@@ -51,7 +53,7 @@ pub struct Plan {
     /// How far devices are from hubs.
     pub latency: LatencySources,
     /// How webhooks are called.
-    pub webhook: webhook::Settings,
+    pub webhook: WebhookSettings,
     /// How long devices wait for what.
     pub timing: Timing,
     /// What peers can cost.

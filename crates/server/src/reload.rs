@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use hub::KnownSurroundings;
+use hub::{KnownSurroundings, webhook::WebhookClient};
 use model::Instance;
 use provisioning::ports::Store;
 use store::EmbeddedStore;
-use webhook::WebhookClient;
 
 use crate::{
     app::instances,

@@ -9,4 +9,5 @@ mod faults;
 mod link;
 mod script;
 mod surroundings;
+mod webhook;
 mod world;

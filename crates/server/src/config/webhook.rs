@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
+use hub::webhook::{WEBHOOK_TIME_LIMIT, WebhookSettings};
 use net::tls;
 use serde::Deserialize;
-use webhook::Settings;
 
 use super::{Secret, listen::within};
 
@@ -28,14 +28,14 @@ pub struct WebhookConfig {
 
 impl Default for WebhookConfig {
     fn default() -> Self {
-        let timeout_secs = u32::try_from(webhook::TIME_LIMIT.as_secs()).unwrap_or(u32::MAX);
+        let timeout_secs = u32::try_from(WEBHOOK_TIME_LIMIT.as_secs()).unwrap_or(u32::MAX);
         WebhookConfig { ca: None, signing_key: None, timeout_secs }
     }
 }
 
 impl WebhookConfig {
     /// With the files and the key read. A system that trusts no CA stops the service only when one is named here.
-    pub fn settings(&self) -> anyhow::Result<Settings> {
+    pub fn settings(&self) -> anyhow::Result<WebhookSettings> {
         let tls = match &self.ca {
             Some(path) => Some(trusting(path).context("[webhook]")?),
             None => tls::client_config_of_system().ok(),
@@ -46,10 +46,10 @@ impl WebhookConfig {
             );
         }
         let key = self.signing_key.as_ref().map(Secret::key).transpose();
-        Ok(Settings {
+        Ok(WebhookSettings {
             old_signing_key: key.context("[webhook] signing_key")?,
             time_limit: Duration::from_secs(u64::from(self.timeout_secs)),
-            ..Settings::new(tls)
+            ..WebhookSettings::new(tls)
         })
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context;
 use device_api::Timing;
+use hub::webhook::WebhookSettings;
 use model::{
     AllocationPolicy, AllocationWeight, Configured, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings,
     Etag, GroupAttestation, HostName, HubName, HubWay, Instance, LinkedHub, Record, RegistrationOwnership,
@@ -163,9 +164,9 @@ fn instance(
 }
 
 /// Webhooks under development have a certificate of the emulator's own CA, others one that the system trusts.
-fn webhook_settings(ca_file: &Path) -> anyhow::Result<webhook::Settings> {
+fn webhook_settings(ca_file: &Path) -> anyhow::Result<WebhookSettings> {
     let ca = std::fs::read(ca_file).with_context(|| ca_file.display().to_string())?;
-    Ok(webhook::Settings::new(Some(net::tls::client_config_of_system_and(&ca)?)))
+    Ok(WebhookSettings::new(Some(net::tls::client_config_of_system_and(&ca)?)))
 }
 
 /// Only once: an operator who deletes it does not get it back.

@@ -1,8 +1,8 @@
-//! Asks the webhooks of custom allocation: one HTTPS request a time, bounded in time, size and number, so that a webhook
-//! that is slow or down costs its own devices their time and nobody else.
+//! The [`AllocationWebhook`] port over HTTPS. Each request is bounded in time and size, and the requests to one host are
+//! bounded in number, so that a slow webhook delays only its own devices.
 
 mod address;
-mod places;
+mod permits;
 mod signature;
 
 use std::{
@@ -24,13 +24,11 @@ use rustls::ClientConfig;
 use wire::service::{parse_webhook_answer, webhook_request_json};
 
 use address::Address;
-pub use places::Room;
-use places::{Place, Places};
-pub use signature::{
-    HEADER as SIGNATURE_HEADER, OLD_HEADER as OLD_SIGNATURE_HEADER, old_signature, signature,
-};
+pub use permits::WebhookLimits;
+use permits::{Permit, Permits};
+pub use signature::{OLD_SIGNATURE_HEADER, SIGNATURE_HEADER, old_signature, signature};
 
-/// How a request proves who sends it.
+/// The signatures of one request.
 struct Signatures {
     new: String,
     old: Option<String>,
@@ -38,53 +36,59 @@ struct Signatures {
 
 /// How webhooks are called.
 #[derive(Clone)]
-pub struct Settings {
-    /// Which certificates they may show; `None` when there is no CA to trust, so that none is called.
+pub struct WebhookSettings {
+    /// The TLS configuration with the trusted CAs; with `None` no webhook is called.
     pub tls: Option<Arc<ClientConfig>>,
-    /// What signs requests of all instances in the old form besides.
+    /// The key that also signs the requests of every instance in the old form, for receivers that were not changed yet.
     pub old_signing_key: Option<SymmetricKey>,
-    /// How long one try may take, connecting included. A try that takes longer may be repeated.
+    /// The time limit of one request, connecting included. A request that exceeds it may be repeated.
     pub time_limit: Duration,
-    /// How many requests are under way at once.
-    pub room: Room,
+    /// How many requests may be in flight.
+    pub limits: WebhookLimits,
 }
 
-impl Settings {
-    /// Signed in the new form alone, with the usual limits.
-    pub fn new(tls: Option<Arc<ClientConfig>>) -> Settings {
-        Settings { tls, old_signing_key: None, time_limit: TIME_LIMIT, room: Room::default() }
+impl WebhookSettings {
+    /// Creates settings with the default limits and without the old form of signatures.
+    pub fn new(tls: Option<Arc<ClientConfig>>) -> WebhookSettings {
+        WebhookSettings {
+            tls,
+            old_signing_key: None,
+            time_limit: WEBHOOK_TIME_LIMIT,
+            limits: WebhookLimits::default(),
+        }
     }
 }
 
-/// The hosted service does not say what it allows; a function that was asleep needs a few seconds to wake.
-pub const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// The default time limit of a request. The hosted service does not document its own; a serverless function takes a few
+/// seconds to start.
+pub const WEBHOOK_TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// The client of all webhooks.
+/// Calls the webhooks of all instances.
 pub struct WebhookClient {
-    settings: RwLock<Settings>,
+    settings: RwLock<WebhookSettings>,
     clock: Arc<dyn Clock>,
-    places: Places,
+    permits: Permits,
 }
 
 impl WebhookClient {
-    /// Called like this; the clock dates signatures.
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> WebhookClient {
-        let places = Places::new(settings.room);
-        WebhookClient { settings: RwLock::new(settings), clock, places }
+    /// Creates the client. The clock dates the signatures.
+    pub fn new(settings: WebhookSettings, clock: Arc<dyn Clock>) -> WebhookClient {
+        let permits = Permits::new(settings.limits);
+        WebhookClient { settings: RwLock::new(settings), clock, permits }
     }
 
-    /// Calls webhooks like this from now on; how many requests may be under way stays.
-    pub fn configure(&self, settings: Settings) {
+    /// Replaces the settings, except for the limits, which stay as they were at the start.
+    pub fn configure(&self, settings: WebhookSettings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> WebhookSettings {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn signatures(
         &self,
-        settings: &Settings,
+        settings: &WebhookSettings,
         (instance, url): (&Instance, &str),
         body: &[u8],
     ) -> Result<Signatures, Error> {
@@ -96,10 +100,10 @@ impl WebhookClient {
         })
     }
 
-    /// Posts the body with its signatures.
+    /// Posts the signed body.
     async fn post(
         &self,
-        (place, limit): (&Place, Duration),
+        (permit, limit): (&Permit, Duration),
         (address, tls): (&Address, &Arc<ClientConfig>),
         (body, signatures): (Bytes, Signatures),
     ) -> Result<Response<Bytes>, ClientError> {
@@ -115,7 +119,7 @@ impl WebhookClient {
         };
         let deadlines = Deadlines { connect: limit, exchange: limit };
         let open = HttpsConnection::open(&address.host, address.port, Arc::clone(tls), deadlines);
-        within(limit, place.connections().call(call, open)).await
+        within(limit, permit.connections().call(call, open)).await
     }
 }
 
@@ -130,7 +134,7 @@ impl AllocationWebhook for WebhookClient {
         let Some(tls) = &settings.tls else {
             return WebhookOutcome::Failed("no CA certificates that a webhook could be trusted by".into());
         };
-        let Some(place) = self.places.take(&address).await else {
+        let Some(permit) = self.permits.acquire(&address).await else {
             return WebhookOutcome::Retry("more requests under way than a webhook gets at once".into());
         };
         let body = Bytes::from(webhook_request_json(request).to_string());
@@ -138,7 +142,7 @@ impl AllocationWebhook for WebhookClient {
             Ok(signatures) => signatures,
             Err(error) => return WebhookOutcome::Failed(error.to_string()),
         };
-        match self.post((&place, settings.time_limit), (&address, tls), (body, signatures)).await {
+        match self.post((&permit, settings.time_limit), (&address, tls), (body, signatures)).await {
             Ok(response) => read(&response),
             Err(ClientError::BodyTooLong { limit }) => {
                 WebhookOutcome::Failed(format!("an answer longer than {limit} bytes"))
@@ -148,7 +152,8 @@ impl AllocationWebhook for WebhookClient {
     }
 }
 
-/// What an answer means: 401 is no key that fits, 429 and above means later, and any other status is a refusal.
+/// Interprets an answer: 401 means that our key was rejected, 429 and above that the request may be repeated, and any other
+/// status than 200 is a refusal. The hosted service reads them so (`docs/allocation.md`).
 fn read(response: &Response<Bytes>) -> WebhookOutcome {
     match response.status() {
         StatusCode::OK => match parse_webhook_answer(response.body()) {

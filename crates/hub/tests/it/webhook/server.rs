@@ -13,13 +13,13 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     routing::post,
 };
+use hub::webhook::{WebhookClient, WebhookSettings};
 use model::{CustomAllocation, Enrollment, Instance, Presented, WebhookRequest};
 use net::{CancellationToken, Gate, Limits, Peer, Site, bind, tls};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 use serde_json::Value;
 use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
 use tokio::net::TcpStream;
-use webhook::{Settings, WebhookClient};
 
 /// How the webhook answers.
 #[derive(Clone)]
@@ -100,15 +100,15 @@ impl Server {
     }
 
     /// The settings of a client that trusts it.
-    pub fn settings(&self) -> Settings {
-        Settings::new(Some(tls::client_config(self.ca_pem.as_bytes(), None).unwrap()))
+    pub fn settings(&self) -> WebhookSettings {
+        WebhookSettings::new(Some(tls::client_config(self.ca_pem.as_bytes(), None).unwrap()))
     }
 
     pub fn request(&self) -> WebhookRequest {
         request(&format!("https://127.0.0.1:{}/api/choose?code=a%2Fb", self.port))
     }
 
-    pub async fn ask(&self, settings: Settings) -> WebhookOutcome {
+    pub async fn ask(&self, settings: WebhookSettings) -> WebhookOutcome {
         client(settings).ask(&instance("0neA"), &self.request()).await
     }
 }
@@ -123,7 +123,7 @@ pub fn instance(scope: &str) -> Instance {
     sample::instance(scope)
 }
 
-pub fn client(settings: Settings) -> WebhookClient {
+pub fn client(settings: WebhookSettings) -> WebhookClient {
     WebhookClient::new(settings, Arc::new(SteppedClock::default()))
 }
 

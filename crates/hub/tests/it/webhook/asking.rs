@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use hub::webhook::{
+    OLD_SIGNATURE_HEADER, SIGNATURE_HEADER, WebhookLimits, WebhookSettings, old_signature, signature,
+};
 use model::{InitialTwin, Instance, WebhookAnswer};
 use provisioning::{
     allocate::webhook_key,
@@ -9,9 +12,8 @@ use provisioning::{
 };
 use serde_json::{Value, json};
 use testkit::{clock::SteppedClock, sample};
-use webhook::{OLD_SIGNATURE_HEADER, Room, SIGNATURE_HEADER, Settings, old_signature, signature};
 
-use crate::server::{Heard, Script, Server, client, instance, request};
+use super::server::{Heard, Script, Server, client, instance, request};
 
 #[tokio::test]
 async fn asks_as_azure_does_and_reads_the_answer() {
@@ -47,7 +49,7 @@ async fn requests_are_signed_and_in_the_old_form_only_when_asked_for() {
     let (key, url) = (webhook_key(&instance).unwrap(), server.request().webhook.webhook_url);
     let old_key = sample::key(5);
     for old_signing_key in [None, Some(old_key.clone())] {
-        let settings = Settings { old_signing_key: old_signing_key.clone(), ..server.settings() };
+        let settings = WebhookSettings { old_signing_key: old_signing_key.clone(), ..server.settings() };
         assert_eq!(server.ask(settings).await, WebhookOutcome::Answer(WebhookAnswer::default()));
         let heard = server.heard();
         let expected = signature(&key, now, (&instance.id_scope, &url), &heard.body);
@@ -120,7 +122,7 @@ async fn what_cannot_be_reached_is_asked_again() {
     };
     assert!(matches!(&outcome, WebhookOutcome::Retry(reason) if reason.contains("connect")), "{outcome:?}");
 
-    let outcome = client(Settings::new(None)).ask(&instance("0neA"), &server.request()).await;
+    let outcome = client(WebhookSettings::new(None)).ask(&instance("0neA"), &server.request()).await;
     assert!(matches!(outcome, WebhookOutcome::Failed(_)), "{outcome:?}");
 }
 
@@ -141,7 +143,7 @@ fn slow(delay: Duration) -> Server {
 #[tokio::test]
 async fn a_try_has_its_time() {
     let server = slow(Duration::from_secs(60));
-    let settings = Settings { time_limit: Duration::from_millis(300), ..server.settings() };
+    let settings = WebhookSettings { time_limit: Duration::from_millis(300), ..server.settings() };
     let began = Instant::now();
     let outcome = server.ask(settings).await;
     assert!(
@@ -156,9 +158,9 @@ async fn a_try_has_its_time() {
 async fn a_slow_webhook_keeps_no_other_one_waiting() {
     let (slow, quick) = (slow(Duration::from_secs(60)), Server::answering(200, "{}"));
     let cas = format!("{}{}", slow.ca_pem, quick.ca_pem);
-    let room = Room { of_host: 2, in_all: 4, wait: Duration::from_millis(400) };
+    let limits = WebhookLimits { per_host: 2, total: 4, wait: Duration::from_millis(400) };
     let tls = net::tls::client_config(cas.as_bytes(), None).unwrap();
-    let client = std::sync::Arc::new(client(Settings { room, ..Settings::new(Some(tls)) }));
+    let client = std::sync::Arc::new(client(WebhookSettings { limits, ..WebhookSettings::new(Some(tls)) }));
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (client, request) = (client.clone(), slow.request());

@@ -8,10 +8,10 @@ use aws_lc_rs::hmac;
 use model::{IdScope, SymmetricKey, Timestamp};
 
 /// The header that carries the signature.
-pub const HEADER: &str = "x-muster-signature-v2";
+pub const SIGNATURE_HEADER: &str = "x-muster-signature-v2";
 
 /// The header of the old form, which is sent beside the other for as long as a key for it is configured.
-pub const OLD_HEADER: &str = "x-muster-signature";
+pub const OLD_SIGNATURE_HEADER: &str = "x-muster-signature";
 
 /// Returns `t=SECONDS,scope=ID-SCOPE,v2=HEX`: an HMAC-SHA256 over `v2`, the time in seconds since 1970, the ID scope, the
 /// webhook's URL as the enrollment has it, and the body, with a line feed between each two. None but the body can hold a

@@ -1,20 +1,20 @@
-//! Where a webhook is.
+//! The address of a webhook.
 
 use http::Uri;
 
 /// The parts of a webhook's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
+pub(super) struct Address {
     /// A name, or an IP address without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// As it stands in the URL: its query may hold the key that lets us in.
-    pub(crate) path_and_query: String,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Unchanged from the URL: the query may hold an access key.
+    pub(super) path_and_query: String,
 }
 
 impl Address {
-    /// `None` for what is no https URL with a host.
-    pub(crate) fn parse(url: &str) -> Option<Address> {
+    /// Parses an https URL; returns `None` for any other text.
+    pub(super) fn parse(url: &str) -> Option<Address> {
         let uri: Uri = url.parse().ok()?;
         let is_https = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
         let authority = uri.authority().filter(|authority| is_https && !authority.as_str().contains('@'))?;

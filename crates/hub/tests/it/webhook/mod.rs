@@ -1,0 +1,4 @@
+//! The webhook client against real HTTPS servers.
+
+mod asking;
+mod server;
