@@ -1,8 +1,8 @@
-//! Bytes that tests can be read with.
+//! A readable notation for bytes in tests.
 
 use bytes::BytesMut;
 
-/// Hexadecimal bytes between spaces; text in quotes stands for itself.
+/// Parses hexadecimal bytes separated by spaces; text in quotes stands for itself.
 pub(crate) fn bytes(text: &str) -> BytesMut {
     let mut bytes = BytesMut::new();
     for (index, part) in text.split('"').enumerate() {

@@ -1,4 +1,4 @@
-//! Bytes to values.
+//! Decodes values.
 
 use bytes::Bytes;
 
@@ -6,66 +6,66 @@ use super::code;
 use super::fields::Fields;
 use super::value::{Entries, Value};
 
-/// Why bytes are no AMQP frame or message.
+/// The reasons why bytes are not a valid AMQP frame or message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// An array of values that are not simple, or take no bytes.
+    /// The elements of an array are compound, or of an encoding without bytes.
     #[error("an array of values that are not taken")]
     ArrayOf,
-    /// A code that stands for no type, or for one that must not stand here.
+    /// The type code is unknown, or not allowed at this place.
     #[error("type code {0:#04x} is unknown or out of place")]
     Code(u8),
-    /// A list or map whose count or size does not fit what is in it.
+    /// The count or size of a list or map does not fit its content.
     #[error("a list or map of the wrong size")]
     Count,
-    /// Values are nested deeper than anyone needs.
+    /// Values are nested deeper than the limit of 8.
     #[error("values are nested too deep")]
     Depth,
-    /// The descriptor says that something else stands here.
+    /// The descriptor is unknown, or not allowed at this place.
     #[error("unknown descriptor, or one out of place")]
     Descriptor,
     /// The frame's data offset or type is wrong (§2.3.1).
     #[error("malformed frame header")]
     FrameHeader,
-    /// A field that must be there is missing.
+    /// A mandatory field is missing.
     #[error("the field {0:?} is missing")]
     Missing(&'static str),
     /// A string is not UTF-8, or a symbol not ASCII.
     #[error("a string is not UTF-8, or a symbol not ASCII")]
     NotText,
-    /// The first bytes are no protocol header that is known here (§2.2).
+    /// The first bytes are not a known protocol header (§2.2).
     #[error("not the header of AMQP 1.0.0 or its SASL layer")]
     Protocol,
     /// A message's sections are out of order (§3.2).
     #[error("a message section out of order")]
     Section,
-    /// The frame is longer than the receiver takes.
+    /// The frame exceeds the maximum frame size.
     #[error("frame of {size} bytes, the limit is {limit}")]
     TooLarge {
-        /// Bytes announced.
+        /// The announced size in bytes.
         size: usize,
-        /// Bytes allowed.
+        /// The maximum in bytes.
         limit: usize,
     },
-    /// More values than anyone needs.
+    /// A frame or section holds more than 4,096 values.
     #[error("too many values")]
     TooMany,
-    /// Bytes after the end of the frame's content.
+    /// Bytes follow the content of the frame.
     #[error("trailing bytes")]
     TrailingBytes,
-    /// The content goes on after the frame's end.
+    /// The content exceeds the frame.
     #[error("a value is longer than the frame")]
     Truncated,
-    /// A number that has no meaning where it stands.
+    /// A number is out of the range of its field.
     #[error("{0} out of range")]
     Range(&'static str),
 }
 
-/// What is left to read.
+/// Reads values from a slice, which it consumes.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     depth: u8,
-    /// How many more values may be built.
+    /// The number of values that may still be built.
     budget: usize,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
-    /// Takes everything that is left.
+    /// Takes the rest of the slice.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.bytes)
     }
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         self.fixed::<1>().map(|[byte]| byte)
     }
 
-    /// A length, or a count, of one or four bytes.
+    /// Reads a length or a count of one or four bytes.
     fn length(&mut self, width: Width) -> Result<usize, DecodeError> {
         match width {
             Width::One => self.byte().map(usize::from),
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// Takes a null, if that is next.
+    /// Consumes the next value if it is null, and returns whether it was.
     pub(super) fn null(&mut self) -> bool {
         let null = self.bytes.first() == Some(&code::NULL);
         if null {
@@ -124,8 +124,8 @@ impl<'a> Reader<'a> {
         null
     }
 
-    /// The descriptor of a described value: the numeric code, which every implementation uses and Azure's symbols never
-    /// replace. The value follows.
+    /// Reads the descriptor of a described value, in its numeric form: no implementation tried sends the symbolic one. The
+    /// value follows.
     pub(super) fn descriptor(&mut self) -> Result<u64, DecodeError> {
         if self.byte()? != code::DESCRIBED {
             return Err(DecodeError::Descriptor);
@@ -137,15 +137,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The fields of a list.
+    /// Reads a list as the fields of a composite value.
     pub(super) fn list(&mut self) -> Result<Fields<'a>, DecodeError> {
         let code = self.byte()?;
         let (count, content) = self.compound(code, [code::LIST0, code::LIST8, code::LIST32])?;
         Ok(Fields::new(count, content))
     }
 
-    /// Count and content of a compound value. Each element takes a byte at least, so that a count is no promise that
-    /// the content does not keep.
+    /// Reads the count and the content of a compound value. An element takes at least one byte, which bounds the count by the
+    /// length of the content.
     fn compound(
         &mut self,
         code: u8,
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         Ok(Reader { bytes, depth: self.depth + 1, budget: self.budget })
     }
 
-    /// Leaves one value unread. A described value is two values, so that nesting needs no recursion.
+    /// Skips one value. A described value counts as two values, which avoids recursion.
     pub(super) fn skip(&mut self) -> Result<(), DecodeError> {
         let mut pending = 1usize;
         while pending > 0 {
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A map whose keys are names. Entries with other keys (annotations may have numbers) are dropped.
+    /// Reads a map whose keys are names. Drops entries with other keys: annotations may have numbers.
     pub(super) fn entries(&mut self) -> Result<Entries, DecodeError> {
         if self.null() {
             return Ok(Entries::new());
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     fn pairs(&mut self, code: u8) -> Result<Vec<(Value, Value)>, DecodeError> {
-        // A map has no empty form of its own; LIST0 is a list.
+        // Maps have no encoding for "empty"; LIST0 is a list.
         if code == code::LIST0 {
             return Err(DecodeError::Code(code));
         }
@@ -228,13 +228,13 @@ impl<'a> Reader<'a> {
         Ok(pairs)
     }
 
-    /// Ends a compound value: nothing is left of it, and what it built counts.
+    /// Ends a compound value: checks that its content was read to the end, and charges the values built.
     fn finish(&mut self, content: Reader<'_>) -> Result<(), DecodeError> {
         self.budget = content.budget;
         if content.is_empty() { Ok(()) } else { Err(DecodeError::Count) }
     }
 
-    /// Any value.
+    /// Reads any value.
     pub(super) fn value(&mut self) -> Result<Value, DecodeError> {
         self.budget = self.budget.checked_sub(1).ok_or(DecodeError::TooMany)?;
         let code = self.byte()?;
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
         Ok(Value::Described(Box::new(described)))
     }
 
-    /// The elements of an array share their code (§1.6.25).
+    /// Reads the elements of an array, which share one type code (§1.6.25).
     fn array(&mut self, code: u8) -> Result<Vec<Value>, DecodeError> {
         let (count, mut content) = self.compound(code, [code::LIST0, code::ARRAY8, code::ARRAY32])?;
         let element = content.byte().map_err(|_| DecodeError::Count)?;
@@ -278,7 +278,7 @@ impl<'a> Reader<'a> {
         Ok(values)
     }
 
-    /// A value without values in it.
+    /// Reads a value that contains no other values.
     pub(super) fn simple(&mut self, code: u8) -> Result<Value, DecodeError> {
         Ok(match code {
             code::NULL => Value::Null,
@@ -343,8 +343,8 @@ enum Width {
     Four,
 }
 
-/// How deep values nest: the deepest that an SDK sends is 4.
+/// The maximum depth of nested values; SDKs send at most 4.
 const MAX_DEPTH: u8 = 8;
 
-/// Values of one frame or message section. A value takes up to 32 times the memory that it took on the wire.
+/// The maximum number of values in one frame or message section. A value takes up to 32 times its encoded size in memory.
 const MAX_VALUES: usize = 4096;

@@ -1,31 +1,31 @@
-//! Values to bytes.
+//! Encodes values.
 
 use bytes::{BufMut, BytesMut};
 
 use super::code;
 use super::value::{Entries, Value};
 
-/// Why something has no form on the wire.
+/// The reasons why a value or frame cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
-    /// The values of an array are not simple, or not of one type.
+    /// The elements of an array are compound, or of several types.
     #[error("an array of different or compound values")]
     Array,
-    /// A decimal number that has not 4, 8 or 16 bytes.
+    /// The length of a decimal number is not 4, 8 or 16 bytes.
     #[error("a decimal number of a width that there is not")]
     Decimal,
-    /// A frame that is longer than the receiver takes.
+    /// The frame exceeds the receiver's maximum frame size.
     #[error("frame of {size} bytes, the receiver takes {limit}")]
     FrameTooLarge {
-        /// Bytes needed.
+        /// The size of the frame in bytes.
         size: usize,
-        /// Bytes taken.
+        /// The receiver's maximum in bytes.
         limit: usize,
     },
     /// A symbol that is not ASCII.
     #[error("a symbol that is not ASCII")]
     Symbol,
-    /// Something of more than 4 GiB.
+    /// A value or frame exceeds 4 GiB.
     #[error("longer than AMQP allows")]
     TooLarge,
 }
@@ -70,7 +70,7 @@ pub(super) fn put_value(value: &Value, out: &mut BytesMut) -> Result<(), EncodeE
     }
 }
 
-/// The shorter code that some values have, and its content.
+/// Returns the code and the content of the short encoding, for values that have one.
 fn short_form(value: &Value) -> Option<(u8, Vec<u8>)> {
     let short = |code, byte: u8| Some((code, vec![byte]));
     match value {
@@ -98,7 +98,7 @@ fn short_variable(code: u8, bytes: &[u8]) -> Option<(u8, Vec<u8>)> {
     Some((code, content))
 }
 
-/// The elements of an array share the one code of their type that can hold each of its values.
+/// Appends an array. All elements use the one encoding of their type that holds every value of it.
 fn put_array(values: &[Value], out: &mut BytesMut) -> Result<(), EncodeError> {
     let element = values.first().map_or(Ok(code::NULL), array_code)?;
     let mut content = BytesMut::new();
@@ -112,7 +112,7 @@ fn put_array(values: &[Value], out: &mut BytesMut) -> Result<(), EncodeError> {
     put_compound([code::ARRAY8, code::ARRAY32], values.len(), &content, out)
 }
 
-/// The code of a value's type that can hold each of its values.
+/// Returns the code of the encoding that holds every value of the type.
 fn array_code(value: &Value) -> Result<u8, EncodeError> {
     Ok(match value {
         Value::Binary(_) => code::BINARY32,
@@ -144,7 +144,7 @@ fn array_code(value: &Value) -> Result<u8, EncodeError> {
     })
 }
 
-/// What follows after the code of [`array_code`].
+/// Appends the content that follows the code of [`array_code`].
 fn put_content(value: &Value, out: &mut BytesMut) -> Result<(), EncodeError> {
     match value {
         Value::Binary(bytes) => return put_variable(bytes, out),
@@ -195,12 +195,12 @@ fn put_compound(
     Ok(())
 }
 
-/// Appends a descriptor; the value is to follow.
+/// Appends a descriptor; the caller appends the value.
 pub(super) fn put_descriptor(descriptor: u8, out: &mut BytesMut) {
     out.put_slice(&[code::DESCRIBED, code::SMALL_ULONG, descriptor]);
 }
 
-/// Of which type the names of a map are on the wire.
+/// The encoding of a map's names.
 #[derive(Clone, Copy)]
 pub(super) enum Names {
     Strings,
@@ -208,7 +208,7 @@ pub(super) enum Names {
 }
 
 impl Names {
-    /// The map as a value.
+    /// Returns the map as a value.
     pub(super) fn map(self, entries: &Entries) -> Value {
         let name = |name: &str| match self {
             Names::Strings => Value::String(name.to_owned()),
@@ -218,11 +218,11 @@ impl Names {
     }
 }
 
-/// The fields of a composite value. Nulls at the end are left out.
+/// Collects the fields of a composite value. Trailing nulls are omitted.
 pub(super) struct FieldsOut {
     content: BytesMut,
     count: usize,
-    /// Nulls that are only written when something follows.
+    /// Pending nulls, written only if another field follows.
     nulls: usize,
 }
 
@@ -240,13 +240,13 @@ impl FieldsOut {
         Ok(self)
     }
 
-    /// Adds fields that nobody here writes.
+    /// Adds fields that this crate never sets, as nulls.
     pub(super) fn skip(&mut self, count: usize) -> &mut Self {
         self.nulls += count;
         self
     }
 
-    /// Where the next field is to be written.
+    /// Returns the buffer for the next field.
     pub(super) fn present(&mut self) -> &mut BytesMut {
         for _ in 0..self.nulls {
             self.content.put_u8(code::NULL);
@@ -256,7 +256,7 @@ impl FieldsOut {
         &mut self.content
     }
 
-    /// Appends descriptor and list.
+    /// Appends the descriptor and the list of fields.
     pub(super) fn finish(&self, descriptor: u8, out: &mut BytesMut) -> Result<(), EncodeError> {
         put_descriptor(descriptor, out);
         if self.count == 0 {
@@ -267,7 +267,7 @@ impl FieldsOut {
     }
 }
 
-/// Values of fields.
+/// Conversions of fields to values.
 macro_rules! into_value {
     ($($type:ty = $variant:ident),* $(,)?) => {$(
         impl From<$type> for Value {

@@ -1,11 +1,11 @@
-//! Composite values (§1.4): lists whose fields have types.
+//! Composite values (§1.4): lists with typed fields.
 
 use bytes::Bytes;
 
 use super::decode::{DecodeError, Reader};
 use super::value::{Entries, Value};
 
-/// The fields of a composite value, in order. What is absent at the end is as if it were null (§1.4).
+/// The fields of a composite value, in order. Absent trailing fields count as null (§1.4).
 pub(super) struct Fields<'a> {
     count: usize,
     reader: Reader<'a>,
@@ -16,7 +16,7 @@ impl<'a> Fields<'a> {
         Fields { count, reader }
     }
 
-    /// The next field, unless it is null or absent.
+    /// Reads the next field; `None` if it is null or absent.
     pub(super) fn next<T: Field>(&mut self) -> Result<Option<T>, DecodeError> {
         match self.present()? {
             Some(reader) => T::read(reader).map(Some),
@@ -24,17 +24,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The next field, which must be there.
+    /// Reads the next field, which is mandatory.
     pub(super) fn required<T: Field>(&mut self, name: &'static str) -> Result<T, DecodeError> {
         self.next()?.ok_or(DecodeError::Missing(name))
     }
 
-    /// The next field, or what stands for its absence.
+    /// Reads the next field, or returns its default.
     pub(super) fn or<T: Field>(&mut self, absent: T) -> Result<T, DecodeError> {
         Ok(self.next()?.unwrap_or(absent))
     }
 
-    /// Leaves fields unread.
+    /// Skips fields.
     pub(super) fn skip(&mut self, count: usize) -> Result<(), DecodeError> {
         for _ in 0..count {
             if let Some(reader) = self.present()? {
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Nothing is left.
+    /// Checks that all fields were read.
     pub(super) fn end(self) -> Result<(), DecodeError> {
         if self.count == 0 && self.reader.is_empty() { Ok(()) } else { Err(DecodeError::Count) }
     }
@@ -58,13 +58,13 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A type that a field can have.
+/// A type of fields.
 pub(super) trait Field: Sized {
-    /// Reads one that is not null.
+    /// Reads a value that is not null.
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 }
 
-/// Reads a simple value of one type.
+/// Implements [`Field`] for a simple type.
 macro_rules! simple_field {
     ($($type:ty = $variant:ident),* $(,)?) => {$(
         impl Field for $type {
@@ -101,7 +101,7 @@ impl Field for Entries {
     }
 }
 
-/// A field of type symbol. Some clients send strings, which say the same.
+/// A field of type symbol. Strings are accepted, too: some clients send them.
 pub(super) struct Name(pub(super) String);
 
 impl Field for Name {

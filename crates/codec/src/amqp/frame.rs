@@ -7,29 +7,29 @@ use super::encode::EncodeError;
 use super::performative::Performative;
 use super::sasl::SaslFrame;
 
-/// What the bytes after a protocol header are.
+/// The protocol that a protocol header announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// AMQP 1.0.0.
     Amqp,
-    /// Its SASL layer, after which the header of AMQP follows.
+    /// The SASL layer; the header of AMQP follows after it.
     Sasl,
 }
 
-/// A frame of AMQP.
+/// An AMQP frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
-    /// The channel of a session; 0 for what concerns the connection.
+    /// The channel of the session; 0 in frames about the connection.
     pub channel: u16,
-    /// `None` in a frame that only says that the peer is alive.
+    /// `None` in an empty frame, which only keeps the connection alive (§2.4.5).
     pub performative: Option<Performative>,
 }
 
-/// Every peer takes frames of this length (§2.7.1).
+/// The frame size that every peer must accept, in bytes (§2.7.1).
 pub const MIN_MAX_FRAME: u32 = 512;
 
-/// Takes a protocol header out of `buf`; `None` when it is not complete yet. Wrong bytes are refused as soon as they
-/// are there.
+/// Takes a protocol header out of `buf`; returns `None` if it is incomplete. A wrong byte is refused as soon as it
+/// arrives.
 pub fn decode_protocol(buf: &mut BytesMut) -> Result<Option<Protocol>, DecodeError> {
     let arrived = &buf[..buf.len().min(HEADER_BYTES)];
     let fits = |protocol| encoded_protocol(protocol).starts_with(arrived);
@@ -56,10 +56,10 @@ fn encoded_protocol(protocol: Protocol) -> [u8; HEADER_BYTES] {
     [b'A', b'M', b'Q', b'P', id, 1, 0, 0]
 }
 
-/// Takes the first frame out of `buf`; `None` when it is not complete yet.
+/// Takes the first frame out of `buf`; returns `None` if it is incomplete.
 ///
-/// `max_frame` bounds the whole frame in bytes. Its header is judged before the rest has arrived. After an error the
-/// stream has no next frame: close it.
+/// `max_frame` limits the whole frame, in bytes, and is checked as soon as the header arrived. After an error the stream
+/// cannot be resumed: close it.
 pub fn decode_frame(buf: &mut BytesMut, max_frame: usize) -> Result<Option<Frame>, DecodeError> {
     let Some(Raw { channel, size, body }) = Raw::of(buf, AMQP_FRAME, max_frame)? else { return Ok(None) };
     let performative = if body.is_empty() {
@@ -88,7 +88,7 @@ fn at_end(reader: &Reader<'_>) -> Result<(), DecodeError> {
     if reader.is_empty() { Ok(()) } else { Err(DecodeError::TrailingBytes) }
 }
 
-/// A frame before its body is read.
+/// A frame whose body is not decoded yet.
 struct Raw<'a> {
     channel: u16,
     size: usize,
@@ -115,7 +115,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Appends a frame; after an error `out` is as before. What this writes, [`decode_frame`] reads back equal.
+/// Appends a frame; an error leaves `out` unchanged. [`decode_frame`] returns an equal frame.
 pub fn encode_frame(frame: &Frame, max_frame: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
     framed(AMQP_FRAME, frame.channel, max_frame, out, |out| match &frame.performative {
         Some(performative) => performative.put(out),
@@ -123,7 +123,7 @@ pub fn encode_frame(frame: &Frame, max_frame: usize, out: &mut BytesMut) -> Resu
     })
 }
 
-/// Appends a frame of the SASL layer; after an error `out` is as before. SASL frames have at most [`MIN_MAX_FRAME`]
+/// Appends a frame of the SASL layer; an error leaves `out` unchanged. SASL frames have at most [`MIN_MAX_FRAME`]
 /// bytes (§5.3.1).
 pub fn encode_sasl(frame: &SaslFrame, max_frame: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
     framed(SASL_FRAME, 0, max_frame, out, |out| frame.put(out))
@@ -158,15 +158,15 @@ fn framed(
     }
 }
 
-/// More bytes than a frame of a transfer has beside its payload, when its delivery tag has at most 8.
+/// Returns an upper bound of the bytes in a transfer's frame besides its payload, for delivery tags of at most 8 bytes.
 pub const fn transfer_overhead() -> usize {
     HEADER_BYTES + 64
 }
 
-/// Of a protocol header and of a frame header.
+/// The size of a protocol header, and of a frame header.
 const HEADER_BYTES: usize = 8;
 
-/// In words of four bytes: no extended header.
+/// The data offset in words of four bytes: frames have no extended header.
 const DATA_OFFSET: u8 = 2;
 
 const AMQP_FRAME: u8 = 0;

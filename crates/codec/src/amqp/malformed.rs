@@ -1,4 +1,4 @@
-//! Frames that AMQP forbids or that nobody needs, each with the reason it is refused for.
+//! Frames that the standard forbids or a limit excludes, each with the reason of its refusal.
 
 use super::DecodeError::{self, *};
 use super::tests::{LIMIT, framed, nested};
@@ -118,7 +118,7 @@ fn other_protocols_are_refused_at_the_first_wrong_byte() {
     }
 }
 
-/// What made another implementation overflow its stack: values in values in values, in a field that nobody reads.
+/// Deeply nested values in a skipped field made another implementation overflow its stack.
 #[test]
 fn values_nest_only_so_deep() {
     assert!(Message::decode(&nested(7)).is_ok());

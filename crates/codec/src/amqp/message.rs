@@ -1,4 +1,4 @@
-//! Messages (§3.2): the sections of what transfers carry.
+//! Messages (§3.2): the sections in the payload of a delivery.
 
 use std::fmt;
 
@@ -9,57 +9,57 @@ use super::encode::{EncodeError, FieldsOut, Names, put_descriptor, put_value};
 use super::fields::{Field, Fields, Millis, Name};
 use super::value::{Entries, Value};
 
-/// A message. Header, delivery annotations and footer are skipped: they concern brokers on the way.
+/// A message. Header, delivery annotations and footer are skipped: they are for intermediaries.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
-    /// About the message, for those who carry it; names are symbols.
+    /// The message annotations, whose names are symbols.
     pub annotations: Entries,
-    /// The standard's own properties.
+    /// The properties that the standard defines.
     pub properties: Properties,
-    /// The application's properties.
+    /// The application properties.
     pub application: Entries,
-    /// What it says.
+    /// The body.
     pub body: Body,
 }
 
-/// What a message says.
+/// The body of a message.
 #[derive(Clone, Default, PartialEq)]
 pub enum Body {
-    /// Nothing at all; the standard wants a body, SDKs leave it out.
+    /// No body section. The standard requires one; SDKs leave it out.
     #[default]
     Absent,
-    /// Bytes, in one section or several.
+    /// One or more data sections.
     Data(Vec<Bytes>),
-    /// A value.
+    /// One value section.
     Value(Value),
 }
 
 /// The properties of a message (§3.2.4).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {
-    /// The message's name.
+    /// The message ID.
     pub message_id: Option<MessageId>,
-    /// Who made it.
+    /// The identity of the sender.
     pub user_id: Option<Bytes>,
-    /// Where it is to go.
+    /// The address of the destination.
     pub to: Option<String>,
-    /// What it is about.
+    /// The subject.
     pub subject: Option<String>,
-    /// Where an answer is to go.
+    /// The address for replies.
     pub reply_to: Option<String>,
-    /// The name of the message that this one belongs to.
+    /// The ID of the related message.
     pub correlation_id: Option<MessageId>,
     /// The media type of the data.
     pub content_type: Option<String>,
     /// The encoding of the data.
     pub content_encoding: Option<String>,
-    /// From when it is worthless, in milliseconds since 1970.
+    /// The expiry time, in milliseconds since 1970.
     pub absolute_expiry_time_ms: Option<i64>,
-    /// When it was made, in milliseconds since 1970.
+    /// The creation time, in milliseconds since 1970.
     pub creation_time_ms: Option<i64>,
 }
 
-/// A message's name, in any of the four types it may have (§3.2.11 to 14).
+/// A message ID, in any of its four types (§3.2.11 to 14).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessageId {
     /// Bytes.
@@ -73,12 +73,12 @@ pub enum MessageId {
 }
 
 impl Body {
-    /// One section of bytes.
+    /// Creates a body with one data section.
     pub fn of(bytes: impl Into<Bytes>) -> Body {
         Body::Data(vec![bytes.into()])
     }
 
-    /// The bytes of all data sections, or those of a text; `None` for other values.
+    /// Returns the bytes of all data sections, or of a string, symbol or binary value; `None` for other values.
     pub fn bytes(&self) -> Option<Bytes> {
         match self {
             Body::Absent => Some(Bytes::new()),
@@ -93,7 +93,7 @@ impl Body {
 }
 
 impl Message {
-    /// Reads the payload of a whole delivery. Sections come in the standard's order, and only data repeats.
+    /// Decodes the payload of a whole delivery. Sections must be in the standard's order; only data sections may repeat.
     pub fn decode(payload: &[u8]) -> Result<Message, DecodeError> {
         let mut message = Message::default();
         let mut reader = Reader::new(payload);
@@ -119,8 +119,8 @@ impl Message {
         Ok(message)
     }
 
-    /// Writes the payload of a delivery. What this writes, [`Message::decode`] reads back equal, but for an absent body,
-    /// which becomes an empty one: the standard wants one.
+    /// Encodes the payload of a delivery. [`Message::decode`] returns an equal message, except for an absent body, which
+    /// becomes an empty data section: the standard requires a body.
     pub fn encode(&self) -> Result<Bytes, EncodeError> {
         let mut out = BytesMut::new();
         put_entries(&self.annotations, Names::Symbols, MESSAGE_ANNOTATIONS, &mut out)?;
@@ -223,7 +223,7 @@ impl Field for MessageId {
     }
 }
 
-/// Shows the length of data only: it may carry keys, and values may be tokens.
+/// Shows only the length of data, which may contain keys, and hides values, which may be tokens.
 impl fmt::Debug for Body {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,9 +2,9 @@
 //!
 //! Part and section numbers in this module refer to the OASIS standard of 29 October 2012: §1 types, §2 transport,
 //! §3 messaging, §5 security. Decoding is strict and bounded: a length is compared with what has arrived before
-//! anything is allocated, values nest at most 8 deep, one frame or message section holds at most 4,096 values, and what
-//! nobody here reads is skipped without being built. Three deliberate deviations: arrays hold simple values of at least
-//! one byte each (no SDK sends others, and a count of values without bytes would be a bomb); of a link's source and
+//! anything is allocated, values nest at most 8 deep, one frame or message section holds at most 4,096 values, and unused
+//! fields are skipped without being built. Three deliberate deviations: arrays hold simple values of at least
+//! one byte each (no SDK sends others, and a count of values without bytes would have no bound); of a link's source and
 //! target only the address is kept; bodies of AMQP sequences are refused.
 
 mod code;

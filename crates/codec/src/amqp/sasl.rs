@@ -1,4 +1,4 @@
-//! The frames of the SASL layer (§5.3.3).
+//! Frames of the SASL layer (§5.3.3).
 
 use std::fmt;
 
@@ -9,45 +9,45 @@ use super::encode::{EncodeError, FieldsOut};
 use super::fields::{Fields, Name};
 use super::value::Value;
 
-/// What is said before the client is let in.
+/// A frame of the SASL negotiation.
 #[derive(Clone, PartialEq, Eq)]
 pub enum SaslFrame {
-    /// The server asks.
+    /// The server's challenge.
     Challenge(Bytes),
-    /// The client chooses.
+    /// The client's choice of a mechanism.
     Init(SaslInit),
-    /// What the server offers, in its order of preference.
+    /// The mechanisms that the server offers, in its order of preference.
     Mechanisms(Vec<String>),
-    /// The server's verdict.
+    /// The outcome of the negotiation.
     Outcome(SaslCode),
-    /// The client answers.
+    /// The client's response to a challenge.
     Response(Bytes),
 }
 
-/// The mechanism that a client chose.
+/// A client's choice of a mechanism.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SaslInit {
-    /// Its name.
+    /// The name of the mechanism.
     pub mechanism: String,
-    /// What the client says first.
+    /// The initial response.
     pub initial_response: Option<Bytes>,
-    /// Whom the client means to speak to. SDKs put all kinds of things here.
+    /// The host name that the client addresses. SDKs send other things here, too.
     pub hostname: Option<String>,
 }
 
-/// The server's verdict.
+/// The outcome of the negotiation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SaslCode {
-    /// Welcome.
+    /// The client is authenticated.
     Ok = 0,
-    /// The credentials are wrong.
+    /// Authentication failed.
     Auth = 1,
-    /// The server fails.
+    /// The server failed.
     System = 2,
-    /// The server fails, and will until someone mends it.
+    /// The server failed, and a retry will not help.
     SystemPermanent = 3,
-    /// The server fails for the moment.
+    /// The server failed temporarily.
     SystemTemporary = 4,
 }
 
@@ -108,7 +108,7 @@ impl SaslFrame {
     }
 }
 
-/// A field of several symbols may hold one of them without an array (§1.4).
+/// Reads a field of several symbols. A single symbol may stand without an array (§1.4).
 fn names(fields: &mut Fields<'_>) -> Result<Vec<String>, DecodeError> {
     let values = match fields.required("sasl-server-mechanisms")? {
         Value::Array(values) => values,
@@ -134,7 +134,7 @@ impl SaslCode {
     }
 }
 
-/// Shows no response: it holds a password or a token.
+/// Hides the initial response, which holds a password or a token.
 impl fmt::Debug for SaslInit {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -146,7 +146,7 @@ impl fmt::Debug for SaslInit {
     }
 }
 
-/// Shows neither challenges nor responses.
+/// Hides challenges and responses.
 impl fmt::Debug for SaslFrame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,4 @@
-//! Errors and the states of deliveries (§2.8.14, §3.4).
+//! Errors and delivery states (§2.8.14, §3.4).
 
 use bytes::BytesMut;
 
@@ -7,57 +7,57 @@ use super::encode::{EncodeError, FieldsOut, Names};
 use super::fields::{Field, Name};
 use super::value::{Entries, Value};
 
-/// The conditions of errors that are said here.
+/// The error conditions in use.
 pub mod condition {
-    /// The connection is closed by an operator (§2.8.16).
+    /// An operator forced the connection to close (§2.8.16).
     pub const CONNECTION_FORCED: &str = "amqp:connection:forced";
-    /// Bytes that are no frame (§2.8.16).
+    /// The peer sent bytes that are not a frame (§2.8.16).
     pub const FRAMING_ERROR: &str = "amqp:connection:framing-error";
-    /// Bytes that are a frame but not what they should be (§2.8.15).
+    /// A frame could not be decoded (§2.8.15).
     pub const DECODE_ERROR: &str = "amqp:decode-error";
-    /// Something went wrong here (§2.8.15).
+    /// An internal error occurred (§2.8.15).
     pub const INTERNAL_ERROR: &str = "amqp:internal-error";
-    /// A field has a value that is not taken (§2.8.15).
+    /// A field has an invalid value (§2.8.15).
     pub const INVALID_FIELD: &str = "amqp:invalid-field";
-    /// The client asks for what it must not have (§2.8.15).
+    /// The peer requested something that is not allowed (§2.8.15).
     pub const NOT_ALLOWED: &str = "amqp:not-allowed";
-    /// Nothing has this address (§2.8.15).
+    /// The address does not exist (§2.8.15).
     pub const NOT_FOUND: &str = "amqp:not-found";
-    /// This is not done here (§2.8.15).
+    /// The peer requested a feature that is not implemented (§2.8.15).
     pub const NOT_IMPLEMENTED: &str = "amqp:not-implemented";
-    /// Something else must come first (§2.8.15).
+    /// A precondition is not met (§2.8.15).
     pub const PRECONDITION_FAILED: &str = "amqp:precondition-failed";
-    /// More than the peer may have (§2.8.15).
+    /// The peer exceeded its resource limit (§2.8.15).
     pub const RESOURCE_LIMIT_EXCEEDED: &str = "amqp:resource-limit-exceeded";
-    /// The client has not proved that it may (§2.8.15).
+    /// The client is not authorized (§2.8.15).
     pub const UNAUTHORIZED_ACCESS: &str = "amqp:unauthorized-access";
-    /// A handle that no link has (§2.8.17).
+    /// The handle belongs to no link (§2.8.17).
     pub const UNATTACHED_HANDLE: &str = "amqp:session:unattached-handle";
-    /// A handle that a link has already (§2.8.17).
+    /// The handle is in use (§2.8.17).
     pub const HANDLE_IN_USE: &str = "amqp:session:handle-in-use";
-    /// More transfers than the session's window (§2.8.17).
+    /// The peer exceeded the session's incoming window (§2.8.17).
     pub const WINDOW_VIOLATION: &str = "amqp:session:window-violation";
-    /// The server gave the link up for a while; the client may attach again.
+    /// The link was detached temporarily; the client may attach again (§2.8.18).
     pub const DETACH_FORCED: &str = "amqp:link:detach-forced";
-    /// More deliveries than the link's credit (§2.8.18).
+    /// The peer exceeded the link credit (§2.8.18).
     pub const TRANSFER_LIMIT_EXCEEDED: &str = "amqp:link:transfer-limit-exceeded";
-    /// A message longer than the link takes (§2.8.18).
+    /// The message exceeds the link's maximum size (§2.8.18).
     pub const MESSAGE_SIZE_EXCEEDED: &str = "amqp:link:message-size-exceeded";
 }
 
-/// Why something was refused or ended.
+/// The reason of a refusal or of an end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AmqpError {
-    /// One of [`condition`], or one that Azure made up.
+    /// One of [`condition`], or a condition outside of the standard.
     pub condition: String,
-    /// For people; Azure puts JSON here.
+    /// The description; Azure's services put JSON into it.
     pub description: Option<String>,
-    /// More of it.
+    /// Additional details.
     pub details: Entries,
 }
 
 impl AmqpError {
-    /// An error with a description.
+    /// Creates an error with a description.
     pub fn new(condition: impl Into<String>, description: impl Into<String>) -> AmqpError {
         AmqpError {
             condition: condition.into(),
@@ -88,33 +88,33 @@ impl Field for AmqpError {
     }
 }
 
-/// How a delivery stands, as its receiver sees it.
+/// The state of a delivery at its receiver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeliveryState {
-    /// It was taken.
+    /// The delivery was accepted.
     Accepted,
-    /// It was not taken, but may be taken when it comes again.
+    /// The delivery was not processed and may be re-sent, to this receiver or another.
     Modified {
-        /// The failed delivery counts.
+        /// Whether to count the delivery as failed.
         delivery_failed: bool,
-        /// It shall not come to this receiver again.
+        /// Whether this receiver must not get it again.
         undeliverable_here: bool,
     },
-    /// A part has arrived.
+    /// A part of the delivery was received.
     Received {
-        /// The section that is being received.
+        /// The number of the section in progress.
         section: u32,
-        /// Bytes of it.
+        /// The offset in that section, in bytes.
         offset: u64,
     },
-    /// It is invalid.
+    /// The delivery is invalid.
     Rejected(Option<AmqpError>),
-    /// It was not looked at.
+    /// The delivery was not and will not be processed.
     Released,
 }
 
 impl DeliveryState {
-    /// Whether the receiver is done with it (§3.4).
+    /// Returns whether the state is terminal (§3.4).
     pub fn is_final(&self) -> bool {
         !matches!(self, DeliveryState::Received { .. })
     }

@@ -1,65 +1,65 @@
-//! The values that AMQP carries (§1.6).
+//! AMQP values (§1.6).
 
 use bytes::Bytes;
 
 /// Any AMQP value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Up to 4,096 values of one simple type.
+    /// An array of up to 4,096 values of one simple type.
     Array(Vec<Value>),
     /// Bytes.
     Binary(Bytes),
-    /// True or false.
+    /// A boolean.
     Bool(bool),
-    /// 8 bits, signed.
+    /// An 8-bit signed integer.
     Byte(i8),
     /// A Unicode character.
     Char(char),
-    /// A decimal number of 4, 8 or 16 bytes, as it stands on the wire.
+    /// A decimal number of 4, 8 or 16 bytes, in its encoded form.
     Decimal(Bytes),
-    /// A value with a descriptor.
+    /// A value with a descriptor (§1.1.2).
     Described(Box<(Value, Value)>),
-    /// IEEE 754, 64 bits.
+    /// A 64-bit IEEE 754 number.
     Double(f64),
-    /// IEEE 754, 32 bits.
+    /// A 32-bit IEEE 754 number.
     Float(f32),
-    /// 32 bits, signed.
+    /// A 32-bit signed integer.
     Int(i32),
-    /// Values in order.
+    /// A list.
     List(Vec<Value>),
-    /// 64 bits, signed.
+    /// A 64-bit signed integer.
     Long(i64),
-    /// Pairs in order; keys are not checked to be different.
+    /// A map, in order; keys may repeat.
     Map(Vec<(Value, Value)>),
-    /// Nothing.
+    /// The absent value.
     Null,
-    /// 16 bits, signed.
+    /// A 16-bit signed integer.
     Short(i16),
     /// Text.
     String(String),
-    /// A name out of a restricted set; ASCII.
+    /// A symbol: ASCII text out of a restricted set.
     Symbol(String),
-    /// Milliseconds since 1970, UTC.
+    /// A point in time, in milliseconds since 1970, UTC.
     Timestamp(i64),
-    /// 8 bits.
+    /// An 8-bit unsigned integer.
     UByte(u8),
-    /// 32 bits.
+    /// A 32-bit unsigned integer.
     UInt(u32),
-    /// 64 bits.
+    /// A 64-bit unsigned integer.
     ULong(u64),
-    /// 16 bits.
+    /// A 16-bit unsigned integer.
     UShort(u16),
-    /// RFC 4122, in network order.
+    /// A UUID (RFC 4122) in network byte order.
     Uuid([u8; 16]),
 }
 
 impl Value {
-    /// A name as a symbol; one that is not ASCII as a string, in which form alone it can have come.
+    /// Returns a name as a symbol, or as a string if it is not ASCII.
     pub(super) fn name(name: &str) -> Value {
         if name.is_ascii() { Value::Symbol(name.to_owned()) } else { Value::String(name.to_owned()) }
     }
 
-    /// The text of a string or symbol.
+    /// Returns the text of a string or symbol.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Value::String(text) | Value::Symbol(text) => Some(text),
@@ -67,7 +67,7 @@ impl Value {
         }
     }
 
-    /// The number, whatever its width, or the number that a text spells: clients differ in what they send.
+    /// Returns an integer of any width, or the integer that a text spells: clients differ in the type they send.
     pub fn as_integer(&self) -> Option<i64> {
         match self {
             Value::Byte(number) => Some((*number).into()),
@@ -102,39 +102,39 @@ impl From<String> for Value {
 pub struct Entries(Vec<(String, Value)>);
 
 impl Entries {
-    /// Without entries.
+    /// Creates an empty map.
     pub const fn new() -> Entries {
         Entries(Vec::new())
     }
 
-    /// The value of the first entry with this name.
+    /// Returns the value of the first entry with this name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The text of the first entry with this name, when it is a string or symbol.
+    /// Returns the text of the first entry with this name, if it is a string or symbol.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Value::as_text)
     }
 
-    /// With one more entry.
+    /// Returns the map with one more entry.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Entries {
         self.insert(name, value);
         self
     }
 
-    /// Adds an entry at the end.
+    /// Appends an entry.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Whether there are no entries.
+    /// Returns whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All entries in order.
+    /// Returns the entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value))
     }

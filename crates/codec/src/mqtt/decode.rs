@@ -1,4 +1,4 @@
-//! Bytes to packets.
+//! Decodes packets.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -8,10 +8,10 @@ use super::packet::{
 };
 use super::topic::{is_filter, is_topic};
 
-/// Takes the first packet out of `buf`; `None` when it is not complete yet.
+/// Takes the first packet out of `buf`; returns `None` if it is incomplete.
 ///
-/// `max_packet` bounds the whole packet in bytes. Type, flags and length are judged from the fixed header,
-/// before the rest has arrived. After an error the stream has no next packet: close it.
+/// `max_packet` limits the whole packet, in bytes. Type, flags and length are checked as soon as the fixed header
+/// arrived. After an error the stream cannot be resumed: close it.
 pub fn decode(buf: &mut BytesMut, max_packet: usize) -> Result<Option<Packet>, DecodeError> {
     let Some(header) = FixedHeader::parse(buf)? else { return Ok(None) };
     let size = header.len + header.remaining;
@@ -28,7 +28,7 @@ pub fn decode(buf: &mut BytesMut, max_packet: usize) -> Result<Option<Packet>, D
     Ok(Some(packet))
 }
 
-/// Why bytes are no MQTT 3.1.1 packet.
+/// The reasons why bytes are not a valid MQTT 3.1.1 packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// CONNACK: reserved flags set, or a session present although refused (§3.2.2).
@@ -185,7 +185,7 @@ impl Kind {
         })
     }
 
-    /// The flags that the type demands (table 2.2); only PUBLISH has a choice.
+    /// Returns the flags that the type requires (table 2.2); `None` for PUBLISH, whose flags vary.
     fn flags(self) -> Option<u8> {
         match self {
             Kind::Publish => None,
@@ -194,7 +194,7 @@ impl Kind {
         }
     }
 
-    /// The remaining length, where the type fixes it.
+    /// Returns the remaining length, where the type fixes it.
     fn length(self) -> Option<usize> {
         match self {
             Kind::Connect | Kind::Publish | Kind::Subscribe | Kind::SubAck | Kind::Unsubscribe => None,
@@ -301,7 +301,7 @@ fn unsubscribe(body: &mut Body<'_>) -> Result<Unsubscribe, DecodeError> {
     Ok(Unsubscribe { packet_id, filters })
 }
 
-/// What is left of the packet.
+/// The rest of the packet.
 struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
@@ -346,7 +346,7 @@ impl<'a> Body<'a> {
         self.string().and_then(|text| if is_filter(text) { Ok(text) } else { Err(DecodeError::Filter) })
     }
 
-    /// Entries to the end of the packet, at least one.
+    /// Reads entries to the end of the packet; at least one.
     fn list<T>(
         &mut self,
         entry: impl Fn(&mut Self) -> Result<T, DecodeError>,
@@ -359,5 +359,5 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Longest form of the remaining length (§2.2.3).
+/// The longest encoding of the remaining length, in bytes (§2.2.3).
 const MAX_LENGTH_BYTES: usize = 4;

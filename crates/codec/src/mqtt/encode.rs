@@ -1,4 +1,4 @@
-//! Packets to bytes.
+//! Encodes packets.
 
 use bytes::{BufMut, BytesMut};
 
@@ -34,7 +34,7 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), EncodeError> {
     written
 }
 
-/// Why a packet has no form on the wire.
+/// The reasons why a packet cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// A session is present only when the client is accepted (§3.2.2-4).
@@ -159,7 +159,7 @@ fn encode_id(first: u8, id: u16, out: &mut BytesMut) -> Result<(), EncodeError> 
     put_id(id, out)
 }
 
-/// Header and packet identifier of a packet with a list of `entries` bytes.
+/// Appends the header and the packet identifier of a packet whose list takes `entries` bytes.
 fn put_list_header(first: u8, id: u16, entries: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
     if entries == 0 {
         return Err(EncodeError::NoFilters);
@@ -222,8 +222,8 @@ fn field_len(bytes: &[u8]) -> usize {
     2 + bytes.len()
 }
 
-/// Protocol name and level of MQTT 3.1.1 (§3.1.2).
+/// The protocol name and level of MQTT 3.1.1 (§3.1.2).
 const PROTOCOL: &[u8] = b"\x00\x04MQTT\x04";
 
-/// Largest value of the remaining length (§2.2.3).
+/// The largest value of the remaining length (§2.2.3).
 const MAX_REMAINING: usize = 0x0fff_ffff;

@@ -1,10 +1,9 @@
 //! MQTT 3.1.1 packets, for both sides, without IO.
 //!
 //! Section numbers in this module refer to the OASIS standard of 29 October 2014. The decoder is strict:
-//! whatever the standard calls a protocol violation is an error, because both ends then disagree about what
-//! follows. Three deliberate deviations: DUP on a QoS 0 PUBLISH (§3.3.1-2) is dropped rather than refused, a
-//! remaining length in more bytes than needed is refused although §2.2.3 does not forbid it, and protocols
-//! other than MQTT 3.1.1 are an error of their own ([`DecodeError::UnsupportedProtocol`]) so that a server
+//! every protocol violation is an error, because both ends then disagree about the rest of the stream. Two
+//! deliberate deviations: a remaining length in more bytes than needed is refused although §2.2.3 does not forbid
+//! it, and protocols other than MQTT 3.1.1 are an error of their own ([`DecodeError::UnsupportedProtocol`]) so that a server
 //! can answer CONNACK 1.
 
 mod decode;

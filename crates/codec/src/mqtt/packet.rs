@@ -7,46 +7,46 @@ use bytes::Bytes;
 /// Any packet of MQTT 3.1.1. Packet identifiers are never 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet {
-    /// A client introduces itself (§3.1).
+    /// Opens a connection (§3.1).
     Connect(Connect),
-    /// The server's answer to that (§3.2).
+    /// Answers a CONNECT (§3.2).
     ConnAck(ConnAck),
-    /// A message, in either direction (§3.3).
+    /// Carries a message, in either direction (§3.3).
     Publish(Publish),
-    /// A QoS 1 message was received (§3.4).
+    /// Acknowledges a QoS 1 message (§3.4).
     PubAck(u16),
-    /// A QoS 2 message was received (§3.5).
+    /// Reports the receipt of a QoS 2 message (§3.5).
     PubRec(u16),
-    /// A QoS 2 message may be released (§3.6).
+    /// Releases a QoS 2 message (§3.6).
     PubRel(u16),
-    /// A QoS 2 message is done (§3.7).
+    /// Completes a QoS 2 message (§3.7).
     PubComp(u16),
-    /// A client asks for messages (§3.8).
+    /// Subscribes to topics (§3.8).
     Subscribe(Subscribe),
-    /// The server's answer to that (§3.9).
+    /// Answers a SUBSCRIBE (§3.9).
     SubAck(SubAck),
-    /// A client asks for no more messages (§3.10).
+    /// Ends subscriptions (§3.10).
     Unsubscribe(Unsubscribe),
-    /// The server's answer to that (§3.11).
+    /// Answers an UNSUBSCRIBE (§3.11).
     UnsubAck(u16),
-    /// A client asks whether the server is there (§3.12).
+    /// Checks that the server is alive (§3.12).
     PingReq,
-    /// It is (§3.13).
+    /// Answers a PINGREQ (§3.13).
     PingResp,
-    /// A client takes leave (§3.14).
+    /// Closes the connection in order (§3.14).
     Disconnect,
 }
 
 /// CONNECT: protocol name `MQTT`, level 4.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// Whether the server shall forget the client's former session (§3.1.2.4).
+    /// Whether the server discards the client's previous session (§3.1.2.4).
     pub clean_session: bool,
-    /// Longest silence of the client in seconds; 0 means no limit (§3.1.2.10).
+    /// The longest interval between two packets of the client, in seconds; 0 means no limit (§3.1.2.10).
     pub keep_alive_secs: u16,
     /// May be empty (§3.1.3.1); whether that is acceptable is the server's decision.
     pub client_id: String,
-    /// What to publish when the client is lost.
+    /// The message to publish if the connection is lost.
     pub will: Option<Will>,
     /// The user name, if one was sent.
     pub username: Option<String>,
@@ -54,14 +54,14 @@ pub struct Connect {
     pub password: Option<Bytes>,
 }
 
-/// What a server publishes for a client that vanished (§3.1.2.5).
+/// The message that a server publishes when a client's connection is lost (§3.1.2.5).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Will {
-    /// Where to.
+    /// The topic name.
     pub topic: String,
-    /// What.
+    /// The payload.
     pub payload: Bytes,
-    /// With which quality of service.
+    /// The quality of service.
     pub qos: QoS,
     /// Whether the message is retained.
     pub retain: bool,
@@ -70,9 +70,9 @@ pub struct Will {
 /// CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnAck {
-    /// Whether the server has kept a session of this client.
+    /// Whether the server has stored a session of this client.
     pub session_present: bool,
-    /// Whether the client is in.
+    /// The verdict.
     pub code: ConnectReturnCode,
 }
 
@@ -97,51 +97,51 @@ pub enum ConnectReturnCode {
 /// PUBLISH.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// Whether this may be a repetition; always false with QoS 0.
+    /// Whether this may be a re-delivery; always false with QoS 0.
     pub dup: bool,
-    /// Quality of service.
+    /// The quality of service.
     pub qos: QoS,
-    /// Whether the message is (to be) retained.
+    /// The RETAIN flag.
     pub retain: bool,
-    /// Where to; a topic name without wildcards.
+    /// The topic name, without wildcards.
     pub topic: String,
-    /// Present exactly with QoS 1 and 2.
+    /// Present if and only if the QoS is 1 or 2.
     pub packet_id: Option<u16>,
-    /// The message.
+    /// The payload.
     pub payload: Bytes,
 }
 
 /// SUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Repeated in the SUBACK.
+    /// The identifier that the SUBACK repeats.
     pub packet_id: u16,
-    /// Topic filters with the highest quality of service wanted; at least one.
+    /// Topic filters, each with the highest quality of service requested; at least one.
     pub filters: Vec<(String, QoS)>,
 }
 
 /// SUBACK.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubAck {
-    /// That of the SUBSCRIBE.
+    /// The identifier of the SUBSCRIBE.
     pub packet_id: u16,
-    /// One for each filter, in the same order; at least one.
+    /// One return code for each filter, in the same order; at least one.
     pub codes: Vec<SubscribeReturn>,
 }
 
 /// The verdict on one topic filter (§3.9.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscribeReturn {
-    /// Messages come with at most this quality of service.
+    /// The subscription was granted with this maximum quality of service.
     Granted(QoS),
-    /// No messages will come (0x80).
+    /// The subscription was refused (0x80).
     Failure,
 }
 
 /// UNSUBSCRIBE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsubscribe {
-    /// Repeated in the UNSUBACK.
+    /// The identifier that the UNSUBACK repeats.
     pub packet_id: u16,
     /// Topic filters; at least one.
     pub filters: Vec<String>,
@@ -151,16 +151,16 @@ pub struct Unsubscribe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum QoS {
-    /// QoS 0: sent once, never acknowledged.
+    /// QoS 0: sent once and not acknowledged.
     AtMostOnce = 0,
-    /// QoS 1: repeated until acknowledged.
+    /// QoS 1: re-sent until acknowledged.
     AtLeastOnce = 1,
-    /// QoS 2: delivered once, with a four-part exchange.
+    /// QoS 2: delivered exactly once, by an exchange of four packets.
     ExactlyOnce = 2,
 }
 
 impl QoS {
-    /// The two-bit form; 3 is reserved.
+    /// Reads the two-bit form; 3 is reserved.
     pub(super) fn from_bits(bits: u8) -> Option<QoS> {
         match bits {
             0 => Some(QoS::AtMostOnce),

@@ -1,4 +1,4 @@
-//! What a client has subscribed to, with the QoS that it was granted (§3.8.4).
+//! The subscriptions of a client, each with its granted QoS (§3.8.4).
 
 use serde::{Deserialize, Serialize};
 

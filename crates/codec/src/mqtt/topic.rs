@@ -1,6 +1,6 @@
 //! Topic names and topic filters (§4.7).
 
-/// Whether `text` may be published to: not empty, no wildcard, no U+0000.
+/// Returns whether `text` is a topic name: not empty, without wildcards and U+0000.
 pub fn is_topic(text: &str) -> bool {
     !text.is_empty() && !text.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0))
 }
@@ -38,7 +38,7 @@ pub fn filter_matches(filter: &str, topic: &str) -> bool {
     }
 }
 
-/// Whether some topic belongs to both filters.
+/// Returns whether a topic exists that matches both filters.
 pub fn filters_overlap(one: &str, other: &str) -> bool {
     let hides = |filter: &str, from: &str| from.starts_with('$') && filter.starts_with(['+', '#']);
     if hides(one, other) || hides(other, one) {

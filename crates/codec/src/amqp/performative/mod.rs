@@ -1,6 +1,6 @@
 //! The nine performatives (§2.7).
 //!
-//! Locales, capabilities, resumption, and properties other than a link's are skipped: nobody here reads them.
+//! Locales, capabilities, resumption, and properties other than a link's are skipped.
 
 mod read;
 mod write;
@@ -12,207 +12,207 @@ use bytes::Bytes;
 use super::state::{AmqpError, DeliveryState};
 use super::value::Entries;
 
-/// What a frame says.
+/// The body of a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Performative {
-    /// A link begins.
+    /// Opens a link (§2.7.3).
     Attach(Attach),
-    /// A session begins.
+    /// Opens a session (§2.7.2).
     Begin(Begin),
-    /// The connection ends.
+    /// Closes the connection (§2.7.9).
     Close(Close),
-    /// A link ends.
+    /// Closes or suspends a link (§2.7.7).
     Detach(Detach),
-    /// Deliveries change their state.
+    /// Reports the state of deliveries (§2.7.6).
     Disposition(Disposition),
-    /// A session ends.
+    /// Closes a session (§2.7.8).
     End(End),
-    /// More may be sent.
+    /// Grants windows and credit (§2.7.4).
     Flow(Flow),
-    /// The connection begins.
+    /// Opens the connection (§2.7.1).
     Open(Open),
-    /// A message, or a part of one.
+    /// Carries a message or a part of one (§2.7.5).
     Transfer(Transfer),
 }
 
-/// The connection begins (§2.7.1).
+/// Opens a connection (§2.7.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
-    /// What the sender calls itself.
+    /// The container ID of the sender.
     pub container_id: String,
-    /// Whom a client means to speak to.
+    /// The virtual host that a client addresses.
     pub hostname: Option<String>,
-    /// The longest frame that the sender takes.
+    /// The largest frame that the sender accepts, in bytes.
     pub max_frame_size: u32,
-    /// The highest channel that the sender takes.
+    /// The highest channel that the sender accepts.
     pub channel_max: u16,
-    /// After so much silence the sender gives up, in milliseconds.
+    /// The idle time-out of the sender, in milliseconds.
     pub idle_timeout_ms: Option<u32>,
 }
 
-/// A session begins (§2.7.2).
+/// Opens a session (§2.7.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Begin {
-    /// The channel of the begin that this one answers.
+    /// The peer's channel, in the answer to its begin.
     pub remote_channel: Option<u16>,
-    /// The number of the first transfer.
+    /// The ID of the first transfer.
     pub next_outgoing_id: u32,
-    /// How many transfers the sender takes.
+    /// The number of transfers that the sender of this frame can receive.
     pub incoming_window: u32,
-    /// How many transfers the sender may send.
+    /// The number of transfers that the sender of this frame may send.
     pub outgoing_window: u32,
-    /// The highest handle that the sender takes.
+    /// The highest handle that the sender accepts.
     pub handle_max: u32,
 }
 
-/// On which side of a link its sender stands.
+/// The role of a peer on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It receives messages.
+    /// Receives messages.
     Receiver,
-    /// It sends messages.
+    /// Sends messages.
     Sender,
 }
 
-/// When a link's deliveries are settled (§2.8.2). The receiver's mode is not kept: settling at once is always allowed.
+/// The sender's settlement mode of a link (§2.8.2). The receiver's mode is skipped: settling at once is always allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SettleMode {
-    /// As the sender likes.
+    /// The sender settles some deliveries and leaves others unsettled.
     Mixed,
-    /// By the sender when it sends.
+    /// The sender settles every delivery when it sends it.
     Settled,
-    /// By the receiver.
+    /// The sender leaves every delivery unsettled.
     Unsettled,
 }
 
-/// Where a link's messages come from or go to; absent when there is no such place, as when a link is refused.
+/// The source or target of a link; absent if it does not exist, as when a link is refused.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terminus {
     /// Its name.
     pub address: Option<String>,
 }
 
-/// A link begins (§2.7.3).
+/// Opens a link (§2.7.3).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attach {
-    /// Unique among the links of its direction.
+    /// The name, unique among the links of one direction.
     pub name: String,
-    /// Stands for the link in the sender's frames.
+    /// The number of the link in the sender's frames.
     pub handle: u32,
-    /// What the sender of this frame is.
+    /// The role of the sender of this frame.
     pub role: Role,
-    /// When the link's sender settles.
+    /// The settlement mode of the link's sender.
     pub settle_mode: SettleMode,
-    /// Where messages come from.
+    /// The source of messages.
     pub source: Option<Terminus>,
-    /// Where messages go to.
+    /// The target of messages.
     pub target: Option<Terminus>,
-    /// The number of the first delivery; said by the link's sender.
+    /// The delivery count at the start; only a link's sender sets it.
     pub initial_delivery_count: Option<u32>,
-    /// The longest message that the sender of this frame takes.
+    /// The largest message that the sender of this frame accepts, in bytes.
     pub max_message_size: Option<u64>,
-    /// More about the link.
+    /// The properties of the link.
     pub properties: Entries,
 }
 
-/// More may be sent (§2.7.4).
+/// Updates the flow state of a session, and of a link (§2.7.4).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// The number of the next transfer that the sender expects.
+    /// The ID of the next transfer that the sender of this frame expects.
     pub next_incoming_id: Option<u32>,
-    /// How many it takes.
+    /// The number of transfers that it can receive.
     pub incoming_window: u32,
-    /// The number of its own next transfer.
+    /// The ID of its own next transfer.
     pub next_outgoing_id: u32,
-    /// How many it may send.
+    /// The number of transfers that it may send.
     pub outgoing_window: u32,
-    /// What concerns one link.
+    /// The state of one link.
     pub link: Option<LinkFlow>,
-    /// Whether the receiver shall tell how it stands.
+    /// Whether the receiver should answer with its own flow state.
     pub echo: bool,
 }
 
-/// The part of a flow that concerns one link.
+/// The flow state of one link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LinkFlow {
-    /// The link.
+    /// The handle of the link.
     pub handle: u32,
-    /// The number of the next delivery.
+    /// The delivery count.
     pub delivery_count: Option<u32>,
-    /// How many deliveries the link's receiver takes from there.
+    /// The number of deliveries, from the delivery count on, that the link's receiver can accept.
     pub link_credit: Option<u32>,
-    /// How many messages wait at the link's sender.
+    /// The number of messages that wait at the link's sender.
     pub available: Option<u32>,
-    /// Whether credit that cannot be used now is to be given back.
+    /// Whether the sender should use up or return its credit now.
     pub drain: bool,
 }
 
-/// A message, or a part of one (§2.7.5).
+/// Carries a message or a part of one (§2.7.5).
 #[derive(Clone, PartialEq)]
 pub struct Transfer {
-    /// The link.
+    /// The handle of the link.
     pub handle: u32,
-    /// The number of the delivery in its session; in its first part.
+    /// The ID of the delivery in its session; set in the first part.
     pub delivery_id: Option<u32>,
-    /// The name of the delivery on its link; in its first part.
+    /// The tag of the delivery on its link; set in the first part.
     pub delivery_tag: Option<Bytes>,
-    /// Which kind of message this is; 0 is the usual one.
+    /// The message format; 0 is the standard's.
     pub message_format: Option<u32>,
-    /// Whether the sender has forgotten it.
+    /// Whether the sender has settled the delivery.
     pub settled: Option<bool>,
     /// Whether more parts follow.
     pub more: bool,
-    /// How it stands.
+    /// The state of the delivery at the sender.
     pub state: Option<DeliveryState>,
-    /// Whether this resumes a delivery of an earlier link.
+    /// Whether this resumes an unsettled delivery.
     pub resume: bool,
-    /// Whether the sender thinks better of it.
+    /// Whether the sender aborted the delivery.
     pub aborted: bool,
-    /// The part.
+    /// The payload of this part.
     pub payload: Bytes,
 }
 
-/// Deliveries change their state (§2.7.6).
+/// Reports the state of deliveries (§2.7.6).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disposition {
-    /// What the sender of this frame is to them.
+    /// The role of the sender of this frame.
     pub role: Role,
-    /// The first of them.
+    /// The ID of the first delivery.
     pub first: u32,
-    /// The last of them; the first when absent.
+    /// The ID of the last delivery; absent if there is only one.
     pub last: Option<u32>,
-    /// Whether the sender of this frame has forgotten them.
+    /// Whether the sender of this frame has settled them.
     pub settled: bool,
-    /// Their state.
+    /// The state of the deliveries.
     pub state: Option<DeliveryState>,
 }
 
-/// A link ends (§2.7.7).
+/// Closes or suspends a link (§2.7.7).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detach {
-    /// The link.
+    /// The handle of the link.
     pub handle: u32,
-    /// Whether it is forgotten, too.
+    /// Whether the link is closed rather than suspended.
     pub closed: bool,
-    /// Why.
+    /// The error that is the reason, if any.
     pub error: Option<AmqpError>,
 }
 
-/// A session ends (§2.7.8).
+/// Closes a session (§2.7.8).
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
-    /// Why.
+    /// The error that is the reason, if any.
     pub error: Option<AmqpError>,
 }
 
-/// The connection ends (§2.7.9).
+/// Closes the connection (§2.7.9).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Close {
-    /// Why.
+    /// The error that is the reason, if any.
     pub error: Option<AmqpError>,
 }
 
-/// Shows the payload's length only: it may carry keys.
+/// Shows only the length of the payload, which may contain keys.
 impl fmt::Debug for Transfer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -228,7 +228,7 @@ impl fmt::Debug for Transfer {
     }
 }
 
-/// The descriptors.
+/// The descriptors of the performatives.
 mod descriptor {
     pub(super) const OPEN: u8 = 0x10;
     pub(super) const BEGIN: u8 = 0x11;

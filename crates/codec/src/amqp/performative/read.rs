@@ -1,4 +1,4 @@
-//! Performatives from bytes.
+//! Decodes performatives.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::amqp::fields::{Field, Fields};
 use crate::amqp::value::{Entries, Value};
 
 impl Performative {
-    /// Reads a performative. A transfer's payload is what is left.
+    /// Reads a performative. The rest of the frame is the payload of a transfer.
     pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Performative, DecodeError> {
         let found = reader.descriptor()?;
         let mut fields = reader.list()?;
@@ -91,7 +91,7 @@ fn attach(fields: &mut Fields<'_>) -> Result<Attach, DecodeError> {
     })
 }
 
-/// The source or target of a link.
+/// Reads the source or target of a link.
 fn terminus(fields: &mut Fields<'_>, descriptor: u8) -> Result<Option<Terminus>, DecodeError> {
     match fields.next()? {
         Some(DescribedTerminus(found, terminus)) if found == u64::from(descriptor) => Ok(Some(terminus)),
@@ -126,7 +126,7 @@ fn flow(fields: &mut Fields<'_>) -> Result<Flow, DecodeError> {
     Ok(Flow { next_incoming_id, incoming_window, next_outgoing_id, outgoing_window, link, echo })
 }
 
-/// All but the payload.
+/// Reads all fields of a transfer; the payload follows them.
 fn transfer(fields: &mut Fields<'_>) -> Result<Transfer, DecodeError> {
     let handle = fields.required("handle")?;
     let (delivery_id, delivery_tag, message_format) = (fields.next()?, fields.next()?, fields.next()?);
@@ -160,5 +160,5 @@ fn role(fields: &mut Fields<'_>) -> Result<Role, DecodeError> {
     Ok(if fields.required("role")? { Role::Receiver } else { Role::Sender })
 }
 
-/// A source has eleven fields and a target seven; what a target does not have is absent in it.
+/// The number of fields of a source. A target has seven; the others count as absent.
 const TERMINUS_FIELDS_BUT_ADDRESS: usize = 10;

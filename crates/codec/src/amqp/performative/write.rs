@@ -1,4 +1,4 @@
-//! Performatives to bytes.
+//! Encodes performatives.
 
 use bytes::BytesMut;
 
