@@ -84,7 +84,7 @@ impl DeviceApi {
         if matches!(answer.reply, Reply::Operation(_)) {
             caller.standing.mark_proven(Purpose::Provisioning);
         }
-        self.tally.count(caller.transport, Outcome::of(&answer.reply));
+        self.tally.count(Some(&caller.scope), caller.transport, Outcome::of(&answer.reply));
         Ok(answer)
     }
 
@@ -137,7 +137,7 @@ impl DeviceApi {
     ) -> Result<Answer, CallError> {
         let answer = self.polled(caller, operation_id).await?;
         caller.standing.mark_proven(Purpose::Provisioning);
-        self.tally.count(caller.transport, Outcome::of(&answer.reply));
+        self.tally.count(Some(&caller.scope), caller.transport, Outcome::of(&answer.reply));
         Ok(answer)
     }
 
@@ -206,13 +206,15 @@ impl DeviceApi {
         concerning: &Concerning,
     ) -> ErrorBody {
         let body = error::body(error, concerning, &self.ports);
-        self.tally.count(transport, Outcome::of_refusal(body.http_status()));
+        self.tally.count(concerning.scope.as_ref(), transport, Outcome::of_refusal(body.http_status()));
         body
     }
 
     async fn instance(&self, scope: &IdScope) -> Result<Arc<Instance>, CallError> {
         let instance = self.provisioning.instance(scope).await?;
-        instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))
+        let instance = instance.ok_or_else(|| CallError::UnknownScope(scope.to_string()))?;
+        self.tally.note_instance(&instance.id_scope);
+        Ok(instance)
     }
 
     /// Answers a register call whose outcome is known. A client that is not known to read a result from this reply gets

@@ -24,8 +24,8 @@ use provisioning::{
 };
 
 pub use desk::{Desk, Room};
-pub use tally::Outcome;
 use tally::Tally;
+pub use tally::{Answers, Outcome};
 
 /// The device provisioning endpoint of all service instances.
 #[derive(Clone)]
@@ -109,8 +109,8 @@ impl DeviceApi {
         self.desk.waiting()
     }
 
-    /// How many devices have been told this since the start.
-    pub fn told(&self, transport: Transport, outcome: Outcome) -> u64 {
-        self.tally.counted(transport, outcome)
+    /// What devices have been answered since the start, by instance: those without one first.
+    pub fn answers(&self) -> Vec<Answers> {
+        self.tally.answers()
     }
 }

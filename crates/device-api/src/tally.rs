@@ -1,7 +1,14 @@
 //! How many answers devices got, of each kind, since the start.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
+use model::IdScope;
 use net::Transport;
 
 use crate::call::Reply;
@@ -81,16 +88,91 @@ impl Outcome {
     }
 }
 
-/// The counts.
+/// The counts, by instance. A device names the ID scope that it addresses, so only scopes that were found to be of an
+/// instance have counts of their own: there are as many as instances, whatever devices send.
 #[derive(Debug, Default)]
-pub(crate) struct Tally([[AtomicU64; Outcome::ALL.len()]; Transport::ALL.len()]);
+pub(crate) struct Tally {
+    /// Of answers in which no instance had been found yet.
+    without_instance: Counts,
+    by_instance: RwLock<BTreeMap<IdScope, Arc<Counts>>>,
+}
+
+/// Numbers by transport and outcome.
+#[derive(Debug, Default)]
+struct Counts([[AtomicU64; Outcome::ALL.len()]; Transport::ALL.len()]);
+
+/// How many answers devices of one instance got.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// The instance; `None` for answers to devices that named none, or one that does not exist.
+    pub id_scope: Option<IdScope>,
+    counts: [[u64; Outcome::ALL.len()]; Transport::ALL.len()],
+}
+
+impl Answers {
+    /// How many of them were this, over this transport.
+    pub fn count(&self, transport: Transport, outcome: Outcome) -> u64 {
+        self.counts[transport as usize][outcome as usize]
+    }
+}
+
+impl Counts {
+    fn answers(&self, id_scope: Option<IdScope>) -> Answers {
+        let counts = self.0.each_ref().map(|of| of.each_ref().map(|count| count.load(Ordering::Relaxed)));
+        Answers { id_scope, counts }
+    }
+}
 
 impl Tally {
-    pub(crate) fn count(&self, transport: Transport, outcome: Outcome) {
-        self.0[transport as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    /// Notes that an instance has this ID scope.
+    pub(crate) fn note_instance(&self, scope: &IdScope) {
+        if self.of(scope).is_none() {
+            let mut all = self.by_instance.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(scope.clone()).or_default();
+        }
     }
 
-    pub(crate) fn counted(&self, transport: Transport, outcome: Outcome) -> u64 {
-        self.0[transport as usize][outcome as usize].load(Ordering::Relaxed)
+    /// Counts an answer to a device that named this ID scope.
+    pub(crate) fn count(&self, scope: Option<&IdScope>, transport: Transport, outcome: Outcome) {
+        let own = scope.and_then(|scope| self.of(scope));
+        let counts = own.as_deref().unwrap_or(&self.without_instance);
+        counts.0[transport as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counts so far: those without an instance first.
+    pub(crate) fn answers(&self) -> Vec<Answers> {
+        let all = self.by_instance.read().unwrap_or_else(PoisonError::into_inner);
+        let of_instances = all.iter().map(|(scope, counts)| counts.answers(Some(scope.clone())));
+        [self.without_instance.answers(None)].into_iter().chain(of_instances).collect()
+    }
+
+    fn of(&self, scope: &IdScope) -> Option<Arc<Counts>> {
+        self.by_instance.read().unwrap_or_else(PoisonError::into_inner).get(scope).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_scope_that_is_no_instances_has_no_counts_of_its_own() {
+        let (tally, one) = (Tally::default(), IdScope::parse("0ne1").unwrap());
+        let transport = Transport::ALL[0];
+        tally.note_instance(&one);
+        tally.note_instance(&one);
+        for number in 0..1000 {
+            let made_up = IdScope::parse(format!("0ne{number:08}")).unwrap();
+            tally.count(Some(&made_up), transport, Outcome::Unauthorized);
+        }
+        tally.count(None, transport, Outcome::Unauthorized);
+        tally.count(Some(&one), transport, Outcome::Assigned);
+        let answers = tally.answers();
+        let scopes: Vec<_> = answers.iter().map(|answers| answers.id_scope.clone()).collect();
+        assert_eq!(scopes, [None, Some(one)]);
+        let counts = answers.iter().map(|answers| {
+            [Outcome::Unauthorized, Outcome::Assigned].map(|outcome| answers.count(transport, outcome))
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [[1001, 0], [0, 1]]);
     }
 }

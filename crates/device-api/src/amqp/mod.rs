@@ -56,7 +56,7 @@ impl Endpoint {
 
 /// Whoever shows nothing that could be judged.
 fn turned_away(api: &DeviceApi, transport: Transport) -> SaslStep {
-    api.tally.count(transport, Outcome::Unauthorized);
+    api.tally.count(None, transport, Outcome::Unauthorized);
     SaslStep::Refused(SaslCode::Auth)
 }
 
@@ -86,7 +86,7 @@ impl AmqpEndpoint for Endpoint {
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
         let text = "a connection without SASL needs a client certificate";
         self.by_certificate(peer).ok_or_else(|| {
-            self.api.tally.count(self.transport, Outcome::Unauthorized);
+            self.api.tally.count(None, self.transport, Outcome::Unauthorized);
             AmqpError::new(condition::UNAUTHORIZED_ACCESS, text)
         })
     }

@@ -88,7 +88,8 @@ impl SaslExchange for Named {
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
         match login.api.challenge(&login.address, tpm.clone()).await {
             Ok(blob) => {
-                login.api.tally.count(login.transport, Outcome::Challenged);
+                let scope = Some(&login.address.id_scope);
+                login.api.tally.count(scope, login.transport, Outcome::Challenged);
                 let (first, second) = blob.split_at(blob.len() / 2);
                 let rest = half(SECOND_HALF, second);
                 let challenged = Challenged { login, tpm };

@@ -61,7 +61,7 @@ impl Endpoint {
 
     /// CONNACK has no words for why.
     fn turned_away(&self) -> ConnectReturnCode {
-        self.api.tally.count(self.transport, Outcome::Unauthorized);
+        self.api.tally.count(None, self.transport, Outcome::Unauthorized);
         ConnectReturnCode::NotAuthorized
     }
 }

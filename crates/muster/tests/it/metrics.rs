@@ -56,7 +56,14 @@ fn check(samples: &HashSet<String>, expected: &[String]) {
 }
 
 fn told(transport: &str, outcome: &str, count: u32) -> String {
-    format!("muster_device_answers_total{{transport=\"{transport}\",outcome=\"{outcome}\"}} {count}")
+    let labels = format!(",transport=\"{transport}\",outcome=\"{outcome}\"");
+    of_one("device_answers_total", &labels, count)
+}
+
+/// What devices were told that named no instance.
+fn told_strangers(transport: &str, outcome: &str, count: u32) -> String {
+    let labels = format!("transport=\"{transport}\",outcome=\"{outcome}\"");
+    format!("muster_device_answers_total{{id_scope=\"\",instance=\"\",{labels}}} {count}")
 }
 
 fn of_one(name: &str, more: &str, value: u32) -> String {
@@ -68,7 +75,7 @@ async fn monitoring_reads_what_happened() {
     let (site, [port, ..]) = (Site::new(), free_ports());
     site.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
     let mut service = site.start().await;
-    check(&scrape(port).await, &[told("https", "assigned", 0), of_one("cleanups_owed", "", 0)]);
+    check(&scrape(port).await, &[told_strangers("https", "assigned", 0), of_one("cleanups_owed", "", 0)]);
 
     let endpoint = site.endpoint("0neAAAAAAAA");
     site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
@@ -77,6 +84,8 @@ async fn monitoring_reads_what_happened() {
     }
     assert!(::fleet::register(&endpoint, &device("nobody"), Transport::Mqtt, None).await.is_err());
     assert!(::fleet::register(&endpoint, &device("nobody"), Transport::AmqpWs, None).await.is_err());
+    let elsewhere = site.endpoint("0neMadeUpByIt");
+    assert!(::fleet::register(&elsewhere, &device("dev-1"), Transport::Https, None).await.is_err());
     let open = MqttSession::open(&endpoint, &device("dev-1"), Carrier::WebSocket).await.unwrap();
     let samples = scrape(port).await;
     let operations = [
@@ -86,6 +95,8 @@ async fn monitoring_reads_what_happened() {
     ];
     check(&samples, &Transport::ALL.map(|transport| told(transport.name(), "assigned", 1)));
     check(&samples, &[told("mqtt", "unauthorized", 1), told("amqp-ws", "unauthorized", 1)]);
+    check(&samples, &[told_strangers("https", "unauthorized", 1), told_strangers("mqtt", "unauthorized", 0)]);
+    assert!(samples.iter().all(|line| !line.contains("MadeUp")), "strangers make no series");
     check(&samples, &operations);
     check(
         &samples,
@@ -104,7 +115,7 @@ async fn monitoring_reads_what_happened() {
     let mut service = site.start().await;
     let samples = scrape(port).await;
     check(&samples, &operations);
-    check(&samples, &[told("https", "assigned", 0)]);
+    check(&samples, &[told_strangers("https", "assigned", 0)]);
     service.kill().await.unwrap();
 }
 

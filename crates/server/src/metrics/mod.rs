@@ -15,7 +15,7 @@ use axum::{
     routing::get,
 };
 use device_api::{DeviceApi, Outcome};
-use model::{Authorities, CaCertificate, Day, Instance, OperationKind};
+use model::{Authorities, CaCertificate, Day, IdScope, Instance, OperationKind};
 use net::{Gate, Limits, Purpose, Refused, Reserved, Transport};
 use provisioning::{
     Error, Provisioning, RecordKind,
@@ -93,6 +93,7 @@ impl Metrics {
         let help = "The version of the program that runs.";
         text.family(Kind::Gauge, "muster_build_info", help)
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+        self.answers(&mut text, &seen);
         self.endpoint(&mut text);
         self.server_certificates(&mut text);
         damage(&mut text, self.store.known_damage().await?);
@@ -124,16 +125,31 @@ impl Metrics {
         })
     }
 
-    /// What concerns no instance alone.
-    fn endpoint(&self, text: &mut Text) {
+    /// What devices were answered. The labels of an instance are empty where a device named none that exists.
+    fn answers(&self, text: &mut Text, all: &[Seen]) {
         let help = "What devices were told in answer to register and poll calls, and all refusals.";
-        let mut told = text.family(Kind::Counter, "muster_device_answers_total", help);
-        for transport in Transport::ALL {
-            for outcome in Outcome::ALL {
-                let labels = [("transport", transport.name()), ("outcome", outcome.name())];
-                told.sample(&labels, self.device_api.told(transport, outcome));
+        let mut family = text.family(Kind::Counter, "muster_device_answers_total", help);
+        for answers in self.device_api.answers() {
+            let scope = answers.id_scope.as_ref();
+            let instance = all.iter().map(|seen| &seen.instance).find(|it| Some(&it.id_scope) == scope);
+            let id_scope = scope.map_or("", IdScope::as_str);
+            let name = instance.map_or("", |instance| instance.name.as_str());
+            for transport in Transport::ALL {
+                for outcome in Outcome::ALL {
+                    let labels = [
+                        ("id_scope", id_scope),
+                        ("instance", name),
+                        ("transport", transport.name()),
+                        ("outcome", outcome.name()),
+                    ];
+                    family.sample(&labels, answers.count(transport, outcome));
+                }
             }
         }
+    }
+
+    /// What concerns no instance alone.
+    fn endpoint(&self, text: &mut Text) {
         let help = "Assignments under way: devices that are told to ask again.";
         text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.device_api.waiting());
         let help = "Open connections of devices and operators.";
