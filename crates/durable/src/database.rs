@@ -16,6 +16,7 @@ use crate::directory;
 use crate::file_check::{Depth, FileCheck};
 use crate::job::Write;
 use crate::lock::SingleProcess;
+use crate::log_size::LogSize;
 use crate::readers::{MMAP_BYTES, Readers, STATEMENTS_KEPT};
 use crate::schema::{self, OpenError, Schema};
 use crate::seal::Sealer;
@@ -180,10 +181,13 @@ impl Database {
     /// Writes through other handles end with [`WriteError::Lost`] from here on.
     pub async fn close(self) {
         let (done, closed) = oneshot::channel();
-        self.shared.readers.close_idle();
+        // A reader that closes last removes neither the empty log nor its index, as the writer would: the next open takes
+        // their place on the disk, which may be full then.
+        let _ = self.read(|_| Ok::<_, rusqlite::Error>(()));
         if self.enqueue::<()>(Message::Close(done)).await.is_ok() {
             let _ = closed.await; // an error means the thread is already gone
         }
+        self.shared.readers.close_idle();
     }
 
     fn start(
@@ -194,7 +198,9 @@ impl Database {
     ) -> Result<Database, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, queue, commits: Arc::clone(&commits), lock };
+        let log =
+            LogSize::fit(&connection).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
+        let writer = Writer { connection, queue, commits: Arc::clone(&commits), log, lock };
         let thread = thread::Builder::new()
             .name("db-writer".to_owned())
             .spawn(move || writer.run())
@@ -246,7 +252,6 @@ impl std::fmt::Debug for Database {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.queue = None;
-        self.readers.close_idle();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         // A closure may have owned the last handle; then this is the writer thread itself.
@@ -283,8 +288,6 @@ fn open_for_writing(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.pragma_update(None, "page_size", 4096)?; // only a new file takes it; documents are about 1 kB
     connection.pragma_update(None, "synchronous", "FULL")?; // an acknowledged write survives power loss
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?; // savepoints journal there
@@ -312,12 +315,6 @@ const QUEUE: usize = 1024;
 
 /// How long a write waits for a place in the queue before it ends with [`WriteError::Full`].
 pub const QUEUE_WAIT: Duration = Duration::from_secs(5);
-
-/// WAL pages before the writer checkpoints: 16 MB, measured best between fsync cost and WAL size.
-const CHECKPOINT_PAGES: u32 = 4000;
-
-/// What is kept of the WAL file after a burst has made it larger.
-const WAL_KEPT_BYTES: u32 = 64 << 20;
 
 /// Page cache of the writer in KiB; grows only with use.
 const CACHE_KIB: i64 = 32 * 1024;

@@ -22,6 +22,7 @@ mod file_check;
 mod job;
 mod key_file;
 mod lock;
+mod log_size;
 mod readers;
 mod schema;
 mod seal;

@@ -195,8 +195,20 @@ pub(crate) fn sqlite_error(path: &Path, expected: &'static str, source: rusqlite
             found: "something that is no database".to_owned(),
             expected,
         },
+        Some(ErrorCode::DiskFull) => no_room(path, &source),
+        _ if source.sqlite_error().is_some_and(|error| error.extended_code == NO_ROOM_FOR_INDEX) => {
+            no_room(path, &source)
+        }
         _ => OpenError::Sqlite { path: path.to_owned(), source },
     }
+}
+
+/// `SQLITE_IOERR_SHMSIZE`: the index of the write-ahead log, 32 KB, found no place. SQLite calls it an I/O error.
+const NO_ROOM_FOR_INDEX: std::ffi::c_int = 4874;
+
+fn no_room(path: &Path, source: &rusqlite::Error) -> OpenError {
+    let text = format!("there is no room on the disk ({source})");
+    OpenError::Io { path: path.to_owned(), source: io::Error::new(io::ErrorKind::StorageFull, text) }
 }
 
 fn migrate(connection: &mut Connection, from: u32, batch: &str) -> rusqlite::Result<()> {

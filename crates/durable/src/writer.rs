@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::job::{Effect, Job};
 use crate::lock::SingleProcess;
+use crate::log_size::LogSize;
 
 /// Writes in one commit at most: bounds how long the first of them waits for the others.
 const BATCH: usize = 512;
@@ -32,6 +33,8 @@ pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) queue: mpsc::Receiver<Message>,
     pub(crate) commits: Arc<AtomicU64>,
+    /// How large the write-ahead log may grow.
+    pub(crate) log: LogSize,
     /// Given up only after the connection is closed.
     pub(crate) lock: SingleProcess,
 }
@@ -92,6 +95,9 @@ impl Writer {
         if let Err(reason) = &outcome {
             tracing::error!(writes = jobs.len(), reason, "a batch of writes was lost");
             self.roll_back();
+        }
+        if let Err(error) = self.log.count_commit(&self.connection) {
+            tracing::warn!(%error, "the write-ahead log keeps its bound");
         }
         for job in jobs.drain(..) {
             job.finish(outcome.as_ref().map(|_| ()).map_err(String::as_str));

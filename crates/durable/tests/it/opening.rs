@@ -41,7 +41,7 @@ async fn contents_stay_across_open_and_files_are_private() {
 }
 
 #[tokio::test]
-async fn a_closed_database_is_one_file() {
+async fn a_closed_database_is_complete_in_one_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db");
     let database = open(&path);
@@ -51,7 +51,10 @@ async fn a_closed_database_is_one_file() {
     let mut names: Vec<_> =
         fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, ["db", "db.lock"]);
+    assert_eq!(names, ["db", "db-shm", "db-wal", "db.lock"], "the log is empty, its index keeps its place");
+    let copy = directory.path().join("copy");
+    fs::copy(&path, &copy).unwrap();
+    assert_eq!(ids(&open(&copy)), [1]);
 }
 
 #[tokio::test]

@@ -286,3 +286,53 @@ async fn closing_while_the_writer_waits_loses_nothing_that_was_acknowledged() {
         assert_eq!(ids(&open(&path)), expected);
     }
 }
+
+/// Bytes of the write-ahead log.
+fn log_bytes(path: &std::path::Path) -> u64 {
+    std::fs::metadata(path.with_file_name("db-wal")).map_or(0, |log| log.len())
+}
+
+/// A file system in memory where there is one: thousands of commits are not about the disk here.
+fn fast_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+#[tokio::test]
+async fn the_log_of_a_small_file_stays_small_and_grows_with_the_file() {
+    let directory = fast_directory();
+    let path = directory.path().join("db");
+    let database = open(&path);
+    let write = async |sql: &'static str, id: i64| {
+        let write = move |connection: &Connection| connection.prepare_cached(sql)?.execute([id]);
+        database.write(write).await.unwrap();
+    };
+    let mut largest = 0;
+    for id in 0..5_000 {
+        write("INSERT INTO note VALUES (?1 % 10, 'x', NULL) ON CONFLICT DO UPDATE SET text = ?1", id).await;
+        largest = largest.max(log_bytes(&path));
+    }
+    assert!(database.file_size() < 100_000, "{}", database.file_size());
+    assert!(largest < 1_200_000, "a log of {largest} bytes");
+    // One of 20 MB.
+    for id in 10..5_000 {
+        write("INSERT INTO note VALUES (?1, hex(zeroblob(2000)), NULL)", id).await;
+        largest = largest.max(log_bytes(&path));
+    }
+    assert!((14_000_000..18_000_000).contains(&largest), "a log of {largest} bytes");
+}
+
+/// Or a disk that has become full meanwhile would keep a service from starting.
+#[tokio::test]
+async fn a_clean_end_leaves_the_place_that_the_next_start_needs() {
+    let directory = fast_directory();
+    let path = directory.path().join("db");
+    for start in 0..3 {
+        let database = open(&path);
+        add(&database, start).await.unwrap();
+        database.close().await;
+        assert_eq!(log_bytes(&path), 0, "all is in the file");
+        let index = std::fs::metadata(path.with_file_name("db-shm"));
+        assert_eq!(index.map_or(0, |index| index.len()), 32_768, "start {start}");
+    }
+    assert_eq!(ids(&open(&path)), [0, 1, 2]);
+}

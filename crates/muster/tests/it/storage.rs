@@ -1,12 +1,14 @@
 //! What `muster serve` and `muster store` do when something of what is stored is missing, damaged, or not configured any more.
 
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time::SystemTime};
+
 use ::fleet::Transport;
 use durable::rusqlite::Connection;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    program::{Ended, muster},
+    program::{Ended, World, muster},
     serve::{KEY, Site, device, enrollment},
 };
 
@@ -143,4 +145,39 @@ async fn a_damaged_record_is_named_and_restored_from_a_backup() {
     Connection::open(&database).unwrap().execute_batch(spoil).unwrap();
     let dropped = check_store(&site, &["--drop", record]).await;
     assert_eq!(dropped.code, 0, "{dropped:?}");
+}
+
+/// The files of an emulator by what shows that they were written: their inode and when they changed.
+fn files(world: &World) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let folders = [world.dir(), world.dir().join("hubs")];
+    let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let entries = entries.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_file());
+    let facts = entries.map(|entry| {
+        let metadata = entry.metadata().unwrap();
+        (entry.path(), (metadata.ino(), metadata.modified().unwrap()))
+    });
+    facts.collect()
+}
+
+/// So that it starts on a disk that is full. The index of a write-ahead log has its place, which is written over; `dev.json`
+/// names the ports, which are others here.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_that_starts_again_needs_no_room() {
+    let world = World::start().await;
+    let enrolled = serde_json::json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}});
+    world.service().create_enrollment(&enrolled).await.unwrap();
+    let world = world.restarted().await;
+    let before = files(&world);
+    let world = world.restarted().await;
+    let after = files(&world);
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "none is new");
+    let kept = |path: &&PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let is_empty = std::fs::metadata(path).unwrap().len() == 0;
+        name != "dev.json" && !name.ends_with("-shm") && !(name.ends_with("-wal") && is_empty)
+    };
+    let written: Vec<_> = before.keys().filter(kept).filter(|path| before[*path] != after[*path]).collect();
+    assert!(written.is_empty(), "{written:?}");
+    world.service().enrollment("dev-1").await.unwrap();
+    world.stop().await;
 }

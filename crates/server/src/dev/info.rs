@@ -109,11 +109,41 @@ impl DevInfo {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
+    /// Writes the file, unless it says all this already: a start that changes nothing needs no room on the disk.
     pub(super) fn write(&self, dir: &Path) -> anyhow::Result<()> {
-        write_private(&dir.join(FILE), &serde_json::to_vec_pretty(self)?)
+        let (path, text) = (dir.join(FILE), serde_json::to_vec_pretty(self)?);
+        if std::fs::read(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        write_private(&path, &text)
     }
 }
 
 fn connection_string(host: String, key_name: &str, key: String) -> String {
     ConnectionString { host, key_name: key_name.to_owned(), key }.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_there_already_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = DevState::load_or_create(dir.path(), 1).unwrap();
+        let info = |https| {
+            let ports = DevPorts { https, mqtts: 18883, amqps: 15671 };
+            DevInfo::new(&state, &[Ipv4Addr::new(127, 0, 0, 11)], ports, Path::new("ca.pem"))
+        };
+        let file = || std::fs::metadata(dir.path().join(FILE)).unwrap().ino();
+        info(8443).write(dir.path()).unwrap();
+        let first = file();
+        info(8443).write(dir.path()).unwrap();
+        assert_eq!(file(), first, "the same file");
+        info(443).write(dir.path()).unwrap();
+        assert_ne!(file(), first);
+        assert_eq!(DevInfo::read(dir.path()).unwrap().ports.https, 443);
+    }
 }
