@@ -1,10 +1,10 @@
 //! The operator's calls about enrollments, of single devices and of groups alike.
 
-use std::num::NonZeroUsize;
+use std::{fmt, num::NonZeroUsize};
 
 use http::Method;
 use serde_json::{Value, json};
-use wire::sas::encode_component;
+use wire::{sas::encode_component, service::EnrollmentShape};
 
 use crate::listing::Listing;
 use crate::operator::{OperatorError, Request, ServiceClient};
@@ -18,12 +18,30 @@ pub enum EnrollmentKind {
     Group,
 }
 
+impl fmt::Display for EnrollmentKind {
+    /// As in "an …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EnrollmentKind::Individual => "individual enrollment",
+            EnrollmentKind::Group => "enrollment group",
+        })
+    }
+}
+
 impl EnrollmentKind {
     /// What its name is called in JSON.
     pub fn id_member(self) -> &'static str {
         match self {
             EnrollmentKind::Individual => "registrationId",
             EnrollmentKind::Group => "enrollmentGroupId",
+        }
+    }
+
+    /// Which members it has.
+    pub fn shape(self) -> EnrollmentShape {
+        match self {
+            EnrollmentKind::Individual => EnrollmentShape::Individual,
+            EnrollmentKind::Group => EnrollmentShape::Group,
         }
     }
 
@@ -40,14 +58,14 @@ impl EnrollmentKind {
 }
 
 impl ServiceClient {
-    /// Writes an enrollment; the reply shows its keys. One that is there is replaced only on demand.
+    /// Writes an enrollment; the reply shows its keys. One that is there is replaced only if `if_match` is its etag or `*`.
     pub async fn put_enrollment(
         &mut self,
         (kind, id): (EnrollmentKind, &str),
         enrollment: &Value,
-        replace: bool,
+        if_match: Option<&str>,
     ) -> Result<Value, OperatorError> {
-        let (path, if_match) = (kind.path(id), replace.then_some("*"));
+        let path = kind.path(id);
         let request = Request { if_match, body: Some(enrollment), ..Request::new(Method::PUT, &path) };
         self.operator().ask(request).await
     }
@@ -63,14 +81,25 @@ impl ServiceClient {
         self.operator().ask(Request::new(Method::POST, &path)).await
     }
 
-    /// Lists enrollments of one kind, at most so many.
+    /// Replaces symmetric keys of an enrollment by new ones: `primary`, `secondary` or `both`. The reply shows them.
+    pub async fn regenerate_keys(
+        &mut self,
+        kind: EnrollmentKind,
+        id: &str,
+        keys: &str,
+    ) -> Result<Value, OperatorError> {
+        let (path, body) = (format!("{}/keys/regenerate", kind.path(id)), json!({"keys": keys}));
+        self.operator().ask(Request { body: Some(&body), ..Request::new(Method::POST, &path) }).await
+    }
+
+    /// Lists enrollments of one kind: all, or the first ones.
     pub async fn enrollments(
         &mut self,
         kind: EnrollmentKind,
-        top: NonZeroUsize,
+        limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
         let (path, query) = (format!("{}/query", kind.collection()), json!({"query": "SELECT *"}));
-        self.all_pages(Request { body: Some(&query), ..Request::new(Method::POST, &path) }, top).await
+        self.all_pages(Request { body: Some(&query), ..Request::new(Method::POST, &path) }, limit).await
     }
 
     /// Deletes an enrollment.

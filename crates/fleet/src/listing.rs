@@ -16,18 +16,18 @@ pub struct Listing {
 }
 
 impl ServiceClient {
-    /// Reads page after page until the collection ends, or so many items are there.
+    /// Reads page after page until the collection ends, or this many items are there.
     pub(crate) async fn all_pages(
         &mut self,
         asked: Request<'_>,
-        top: NonZeroUsize,
+        limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        let top = top.get();
+        let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
         let mut listing = Listing { items: Vec::new(), more: true };
         let mut continuation = None;
-        while listing.more && listing.items.len() < top {
-            let limit = PAGE_ITEMS.min(top - listing.items.len());
-            let page = self.page(&asked, limit, continuation.as_deref()).await?;
+        while listing.more && listing.items.len() < limit {
+            let size = PAGE_ITEMS.min(limit - listing.items.len());
+            let page = self.page(&asked, size, continuation.as_deref()).await?;
             listing.items.extend(page.items);
             (listing.more, continuation) = (page.continuation.is_some(), page.continuation);
         }

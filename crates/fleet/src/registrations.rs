@@ -11,14 +11,17 @@ use crate::listing::Listing;
 use crate::operator::{OperatorError, Request, ServiceClient};
 
 impl ServiceClient {
-    /// Lists registrations of one status, at most so many.
+    /// Lists registrations, of one status or of all: all of them, or the first ones.
     pub async fn registrations(
         &mut self,
-        status: StatusKind,
-        top: NonZeroUsize,
+        status: Option<StatusKind>,
+        limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
-        let path = format!("/registrations?status={}", status.name());
-        self.all_pages(Request::new(Method::GET, &path), top).await
+        let path = match status {
+            Some(status) => format!("/registrations?status={}", status.name()),
+            None => "/registrations".to_owned(),
+        };
+        self.all_pages(Request::new(Method::GET, &path), limit).await
     }
 
     /// Reads a registration and what led to it: `{…, explanation: [sentence], decisions: […]}`.
@@ -36,9 +39,9 @@ impl ServiceClient {
         self.operator().ask(Request::new(Method::DELETE, &path(id, ""))).await.map(drop)
     }
 
-    /// Lists what is still to be removed from hubs, at most so much.
-    pub async fn cleanups(&mut self, top: NonZeroUsize) -> Result<Listing, OperatorError> {
-        self.all_pages(Request::new(Method::GET, "/cleanups"), top).await
+    /// Lists what is still to be removed from hubs: all of it, or the first.
+    pub async fn cleanups(&mut self, limit: Option<NonZeroUsize>) -> Result<Listing, OperatorError> {
+        self.all_pages(Request::new(Method::GET, "/cleanups"), limit).await
     }
 
     /// Lets cleanups go on that were held because the service's database was restored or copied.

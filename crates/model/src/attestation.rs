@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CaReference, Certificate, EndorsementKey, StorageRootKey, SymmetricKey};
+use crate::{CaReference, Certificate, EndorsementKey, KeySlot, StorageRootKey, SymmetricKey};
 
 /// A primary and an optional secondary of equal standing, so that one can be rolled while the other serves.
 /// At least one is there; which slot holds it is kept, because operators see it.
@@ -69,6 +69,22 @@ impl SymmetricKeyPair {
         [&self.primary, &self.secondary].into_iter()
     }
 
+    /// The key in this slot.
+    pub fn key(&self, slot: KeySlot) -> &SymmetricKey {
+        match slot {
+            KeySlot::Primary => &self.primary,
+            KeySlot::Secondary => &self.secondary,
+        }
+    }
+
+    /// The same pair with another key in this slot.
+    pub fn with_key(self, slot: KeySlot, key: SymmetricKey) -> SymmetricKeyPair {
+        match slot {
+            KeySlot::Primary => SymmetricKeyPair { primary: key, ..self },
+            KeySlot::Secondary => SymmetricKeyPair { secondary: key, ..self },
+        }
+    }
+
     /// The pair of device keys that this pair of group keys yields for a registration ID.
     pub fn derive(&self, registration_id: &str) -> SymmetricKeyPair {
         SymmetricKeyPair {
@@ -127,4 +143,24 @@ pub enum GroupAttestation {
     SymmetricKey(SymmetricKeyPair),
     /// By client certificates that chain to the group's.
     X509(GroupCertificates),
+}
+
+impl IndividualAttestation {
+    /// The symmetric keys, where it is by those.
+    pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
+        match self {
+            IndividualAttestation::SymmetricKey(keys) => Some(keys),
+            IndividualAttestation::Tpm(_) | IndividualAttestation::X509(_) => None,
+        }
+    }
+}
+
+impl GroupAttestation {
+    /// The symmetric keys, where it is by those.
+    pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
+        match self {
+            GroupAttestation::SymmetricKey(keys) => Some(keys),
+            GroupAttestation::X509(_) => None,
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 
 use crate::{
-    AccessPolicy, SymmetricKey, SymmetricKeyPair, Timestamp,
+    AccessPolicy, KeySlot, SymmetricKey, SymmetricKeyPair, Timestamp,
     hmac_sha256::{self, MacKey, Message},
 };
 
@@ -133,22 +133,28 @@ impl CheckedClaim<'_> {
     pub fn policy<'p, P: KeyedPolicy>(&self, policies: &'p [P]) -> Result<&'p P, PolicyRefusal> {
         let name = self.0.policy.as_deref().unwrap_or_default();
         let found = policies.iter().find(|policy| policy.name().eq_ignore_ascii_case(name));
-        let signed = self.is_signed_by_either(found.map(KeyedPolicy::keys));
+        let signed = self.slot_signing(found.map(KeyedPolicy::keys));
         let policy = found.ok_or_else(|| PolicyRefusal::Unknown(name.to_owned()))?;
-        if signed { Ok(policy) } else { Err(PolicyRefusal::Signature(policy.name().to_owned())) }
+        if signed.is_some() { Ok(policy) } else { Err(PolicyRefusal::Signature(policy.name().to_owned())) }
     }
 
     /// Whether one of a device's keys made the MAC. `None` for a device that has none or does not exist.
     pub fn is_signed_by_device(&self, keys: Option<&SymmetricKeyPair>) -> bool {
-        self.is_signed_by_either(keys.map(|keys| [&keys.primary, &keys.secondary]))
+        self.device_key(keys).is_some()
+    }
+
+    /// Returns which of a device's keys made the MAC.
+    pub fn device_key(&self, keys: Option<&SymmetricKeyPair>) -> Option<KeySlot> {
+        self.slot_signing(keys.map(|keys| [&keys.primary, &keys.secondary]))
     }
 
     /// Both keys are tried whatever the first says, and stand-ins where there are none, so that the time taken tells
     /// neither which key it was nor whether there is one.
-    fn is_signed_by_either(&self, keys: Option<[&SymmetricKey; 2]>) -> bool {
+    fn slot_signing(&self, keys: Option<[&SymmetricKey; 2]>) -> Option<KeySlot> {
         let tried = keys.map_or([&STAND_IN[..]; 2], |keys| keys.map(SymmetricKey::as_bytes));
         let signed = tried.map(|key| self.is_mac_under(key));
-        keys.is_some() && signed.contains(&true)
+        let signing = KeySlot::ALL.into_iter().zip(signed).find(|(_, signed)| *signed);
+        keys.and(signing).map(|(slot, _)| slot)
     }
 
     fn is_mac_under(&self, key: &[u8]) -> bool {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DeviceId, EnrollmentGroupId, EnrollmentRef, Etag, GroupAttestation, HubName, IndividualAttestation,
-    InitialTwin, RegistrationId, RegistrationIds, Timestamp, TwinCollection,
+    InitialTwin, RegistrationId, RegistrationIds, SymmetricKeyPair, Timestamp, TwinCollection,
 };
 
 /// One device that may register.
@@ -58,6 +58,14 @@ impl Enrollment {
         match self {
             Enrollment::Individual(_) => EnrollmentRef::Individual,
             Enrollment::Group(group) => EnrollmentRef::Group(group.group_id.clone()),
+        }
+    }
+
+    /// The symmetric keys that its devices prove themselves by, or by what derives from them.
+    pub fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
+        match self {
+            Enrollment::Individual(enrollment) => enrollment.attestation.symmetric_keys(),
+            Enrollment::Group(group) => group.attestation.symmetric_keys(),
         }
     }
 

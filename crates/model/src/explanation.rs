@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnrollmentRef, RegistrationId, Timestamp};
+use crate::{EnrollmentRef, KeySlot, RegistrationId, Timestamp};
 
 /// How it was decided whether a device is let in. Holds no secrets, and is bounded whatever the device presents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,9 @@ pub enum Fit {
     Fits {
         /// The subjects of the certificates from the device's leaf to the enrollment's; none where there are none.
         path: Vec<String>,
+        /// The key of the enrollment that the device's token was signed with, or with one derived from it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<KeySlot>,
     },
     /// It does not.
     Refuses {

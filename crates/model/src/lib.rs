@@ -30,6 +30,7 @@ mod hmac_sha256;
 mod ids;
 mod instance;
 mod key;
+mod key_use;
 mod latency;
 mod link;
 mod order;
@@ -92,6 +93,7 @@ pub use instance::{
     AccessPolicy, AllocationWeight, Instance, OutOfRange, RegistrationOwnership, Right, Rights, UnknownRight,
 };
 pub use key::{KeyError, SymmetricKey};
+pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};
 pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, HubName, OperationId, OrderDigest, Place,
-    RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
+    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, HubName, KeyUse, OperationId, OrderDigest,
+    Place, RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -16,6 +16,10 @@ pub struct Registration {
     pub enrollment: EnrollmentRef,
     /// How it proved itself.
     pub attested_by: AttestedBy,
+    /// The symmetric key that it used last. `None` for other mechanisms, and until a device returns whose registration was
+    /// stored by a version that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyUse>,
     /// Where it stands.
     pub status: Status,
     /// The run that led here.

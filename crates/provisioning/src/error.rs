@@ -25,6 +25,9 @@ pub enum Error {
     /// The record is not of the version the caller named.
     #[error("the {0} was changed since: its etag is another")]
     PreconditionFailed(RecordKind),
+    /// The caller named a version to replace, or any, and there is none.
+    #[error("there is no such {0} to replace: without If-Match it is created")]
+    NothingToReplace(RecordKind),
     /// Trying again later helps.
     #[error("busy")]
     Busy,

@@ -126,6 +126,13 @@ pub trait Store: Send + Sync {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError>;
 
+    /// All registrations of an instance, in the order of their IDs.
+    async fn registrations(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError>;
+
     /// Registrations of this status, however they came, in the order of their lower-case IDs.
     async fn registrations_in(
         &self,

@@ -1,22 +1,37 @@
 //! What is under way, what is to be cleaned up, and why: for operators. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::{Cleanup, DeviceId, HubName, Instance, Place, RegistrationId, StatusKind};
+use model::{
+    Cleanup, DeviceId, HubName, Instance, KeyStanding, Place, Registration, RegistrationId, StatusKind,
+};
+use provisioning::ports::Page;
 use serde_json::Value;
 use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
 
-/// `GET /registrations?status=assigning`: registrations of one status, however they came.
+/// `GET /registrations`: all registrations, however they came; with `status=assigning` those of one status.
 pub(crate) async fn list(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let names = || StatusKind::ALL.map(StatusKind::name).join(", ");
-    let text = call.parameter("status").unwrap_or_default();
-    let status = StatusKind::from_name(&text);
-    let status = status.ok_or_else(|| Failure::Argument(format!("status must be one of {}", names())))?;
+    let known = |text: String| {
+        let refused = || Failure::Argument(format!("status must be one of {}", names()));
+        StatusKind::from_name(&text).ok_or_else(refused)
+    };
+    let status = call.parameter("status").map(known).transpose()?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
-    let page = api.provisioning.list_registrations(granted.instance(), status, request).await?;
-    Ok(reply::page(Collection::Registrations, &page, limit, listed_registration_json))
+    let instance = granted.instance();
+    let page = api.provisioning.list_registrations(instance, status, request).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for registration in page.items {
+        let key = api.provisioning.key_standing(instance, &registration).await?;
+        items.push((registration, key));
+    }
+    let page = Page { items, next: page.next, damaged: page.damaged };
+    let shown = |(registration, key): &(Registration, Option<KeyStanding>)| {
+        listed_registration_json(registration, *key)
+    };
+    Ok(reply::page(Collection::Registrations, &page, limit, shown))
 }
 
 /// `GET /registrations/{id}/explanation`: why a device is where it is.
@@ -25,8 +40,9 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
     let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
     let cleanups = api.provisioning.cleanups_of(granted.instance(), &registration).await?;
     let cleanups = cleanups.iter().map(|cleanup| shown(cleanup, granted.instance())).collect();
-    let sentences = provisioning::register::in_words(&registration);
-    Ok(reply::ok(&explained_registration_json(&registration, cleanups, &sentences)))
+    let key = api.provisioning.key_standing(granted.instance(), &registration).await?;
+    let sentences = provisioning::register::in_words(&registration, key);
+    Ok(reply::ok(&explained_registration_json((&registration, key), cleanups, &sentences)))
 }
 
 /// `POST /registrations/{id}/cancel`: calls an assignment off.
@@ -34,7 +50,7 @@ pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> 
     let id = call.id(|text| RegistrationId::parse(text))?;
     let if_match = call.if_match()?;
     let cancelled = api.provisioning.cancel_registration(granted.instance(), &id, if_match.as_ref()).await?;
-    Ok(reply::ok(&listed_registration_json(&cancelled)))
+    Ok(reply::ok(&listed_registration_json(&cancelled, None)))
 }
 
 /// `GET /cleanups`: what devices left at hubs and is still to be removed.

@@ -1,9 +1,14 @@
-//! Individual enrollments and enrollment groups: twelve of the routes.
+//! Individual enrollments and enrollment groups.
 
 use axum::response::Response;
 use model::{IndividualEnrollment, RegistrationId};
-use provisioning::{Error, enroll::MAX_BULK_ITEMS};
-use wire::service::{BulkError, Secrets, StateShown, UnreadableItem, bulk_result_json, individual_json};
+use provisioning::{
+    Error,
+    enroll::{KeysReplaced, MAX_BULK_ITEMS, Written},
+};
+use wire::service::{
+    BulkError, Secrets, StateShown, UnreadableItem, bulk_result_json, individual_json, parse_key_selection,
+};
 
 use crate::{
     ServiceApi,
@@ -54,8 +59,10 @@ pub(crate) async fn put<R: Resource>(
     if *drafted != id {
         return Err(Failure::Argument(format!("{} is {drafted}, but the path says {id}", R::ID_NAME)));
     }
-    let enrollment: R = api.provisioning.put_enrollment(granted.instance(), draft, call.if_match()?).await?;
-    let warnings = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    let written = api.provisioning.put_enrollment::<R>(granted.instance(), draft, call.if_match()?).await?;
+    let Written { enrollment, kept } = written;
+    let mut warnings = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    warnings.extend(kept.map(|kept| kept.to_string()));
     Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &warnings))
 }
 
@@ -78,6 +85,20 @@ pub(crate) async fn mechanism<R: Resource>(
 ) -> Result<Response, Failure> {
     let enrollment: R = api.provisioning.read_attestation(granted.instance(), &call.id(R::parse_id)?).await?;
     Ok(reply::ok(&enrollment.mechanism_json()))
+}
+
+/// Replaces symmetric keys by new ones and shows them. Not part of the hosted service's API, in which a key is replaced by
+/// one that the client makes.
+pub(crate) async fn regenerate_keys<R: Resource>(
+    api: &ServiceApi,
+    granted: &Granted,
+    call: &Call,
+) -> Result<Response, Failure> {
+    let (id, selection) = (call.id(R::parse_id)?, parse_key_selection(call.body())?);
+    let if_match = call.if_match()?;
+    let enrollment: R =
+        api.provisioning.regenerate_keys(granted.instance(), &id, selection, if_match).await?;
+    Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &[KeysReplaced]))
 }
 
 /// Lists enrollments. The body is not read: the hosted service answers everything whatever the query says, and its
@@ -116,18 +137,22 @@ pub(crate) async fn bulk<R: Resource>(
             Err(unreadable) => errors.push((place, unreadable_item(unreadable))),
         }
     }
+    let mut warnings = Vec::new();
     if !readable.is_empty() {
         let outcomes = api.provisioning.change_enrollments::<R>(granted.instance(), readable).await?;
         for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
-            if let Err(error) = outcome {
-                let (code, message) = described(&error);
-                errors.push((place, BulkError { id: id.to_string(), code, message }));
+            match outcome {
+                Ok(kept) => warnings.extend(kept.map(|kept| format!("{id}: {kept}"))),
+                Err(error) => {
+                    let (code, message) = described(&error);
+                    errors.push((place, BulkError { id: id.to_string(), code, message }));
+                }
             }
         }
     }
     errors.sort_by_key(|(place, _)| *place);
     let errors: Vec<BulkError> = errors.into_iter().map(|(_, error)| error).collect();
-    Ok(reply::ok(&bulk_result_json(R::ID_NAME, &errors)))
+    Ok(reply::warned(reply::ok(&bulk_result_json(R::ID_NAME, &errors)), &warnings))
 }
 
 /// An item that cannot be read fails alone, with the code of a body that cannot be.

@@ -88,7 +88,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         }
         Error::Exists(RecordKind::EnrollmentGroup) => 409_202,
         Error::Exists(_) => 409_201,
-        Error::PreconditionFailed(_) => 412_000,
+        Error::PreconditionFailed(_) | Error::NothingToReplace(_) => 412_000,
     };
     (code, error.to_string())
 }

@@ -105,12 +105,16 @@ async fn dispatch(
         Endpoint::IndividualMechanism => {
             enrollments::mechanism::<IndividualEnrollment>(api, granted, call).await
         }
+        Endpoint::IndividualKeys => {
+            enrollments::regenerate_keys::<IndividualEnrollment>(api, granted, call).await
+        }
         Endpoint::IndividualQuery => enrollments::query::<IndividualEnrollment>(api, granted, call).await,
         Endpoint::IndividualBulk => enrollments::bulk::<IndividualEnrollment>(api, granted, call).await,
         Endpoint::GroupRead => enrollments::read::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::GroupPut => enrollments::put::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::GroupDelete => enrollments::delete::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::GroupMechanism => enrollments::mechanism::<EnrollmentGroup>(api, granted, call).await,
+        Endpoint::GroupKeys => enrollments::regenerate_keys::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::GroupQuery => enrollments::query::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::GroupBulk => enrollments::bulk::<EnrollmentGroup>(api, granted, call).await,
         Endpoint::RegistrationRead => registrations::read(api, granted, call).await,

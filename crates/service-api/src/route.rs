@@ -13,12 +13,14 @@ pub(crate) enum Endpoint {
     IndividualPut,
     IndividualDelete,
     IndividualMechanism,
+    IndividualKeys,
     IndividualQuery,
     IndividualBulk,
     GroupRead,
     GroupPut,
     GroupDelete,
     GroupMechanism,
+    GroupKeys,
     GroupQuery,
     GroupBulk,
     RegistrationRead,
@@ -99,12 +101,14 @@ static ROUTES: &[Route] = &[
     route(Method::PUT, &["enrollments", ID], Endpoint::IndividualPut, WRITE),
     route(Method::DELETE, &["enrollments", ID], Endpoint::IndividualDelete, WRITE),
     route(Method::POST, &["enrollments", ID, "attestationmechanism"], Endpoint::IndividualMechanism, WRITE),
+    route(Method::POST, &["enrollments", ID, "keys", "regenerate"], Endpoint::IndividualKeys, WRITE),
     route(Method::POST, &["enrollments", "query"], Endpoint::IndividualQuery, READ),
     route(Method::POST, &["enrollments"], Endpoint::IndividualBulk, WRITE),
     route(Method::GET, &["enrollmentGroups", ID], Endpoint::GroupRead, READ),
     route(Method::PUT, &["enrollmentGroups", ID], Endpoint::GroupPut, WRITE),
     route(Method::DELETE, &["enrollmentGroups", ID], Endpoint::GroupDelete, WRITE),
     route(Method::POST, &["enrollmentGroups", ID, "attestationmechanism"], Endpoint::GroupMechanism, WRITE),
+    route(Method::POST, &["enrollmentGroups", ID, "keys", "regenerate"], Endpoint::GroupKeys, WRITE),
     route(Method::POST, &["enrollmentGroups", "query"], Endpoint::GroupQuery, READ),
     route(Method::POST, &["enrollmentGroups"], Endpoint::GroupBulk, WRITE),
     route(Method::GET, &["registrations", ID], Endpoint::RegistrationRead, SEE),
@@ -265,6 +269,8 @@ mod tests {
         check(Method::PUT, "/enrollments/query", Ok((IndividualPut, "query")));
         check(Method::DELETE, "/enrollments/a", Ok((IndividualDelete, "a")));
         check(Method::POST, "/enrollments/a/attestationMechanism", Ok((IndividualMechanism, "a")));
+        check(Method::POST, "/enrollments/a/keys/Regenerate", Ok((IndividualKeys, "a")));
+        check(Method::POST, "/enrollmentgroups/g/keys/regenerate", Ok((GroupKeys, "g")));
         check(Method::POST, "/enrollments/query", Ok((IndividualQuery, "")));
         check(Method::POST, "/enrollments", Ok((IndividualBulk, "")));
         check(Method::POST, "/enrollments/", Ok((IndividualBulk, "")));

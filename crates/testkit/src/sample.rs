@@ -140,6 +140,7 @@ pub fn registration(id: &str) -> Registration {
         registration_id: registration_id(id),
         enrollment: EnrollmentRef::Individual,
         attested_by: AttestedBy::SymmetricKey,
+        key: None,
         status: Status::Assigned(assignment(id)),
         operation_id: OperationId::parse("4.0123456789abcdef.01234567-89ab-cdef-0123-456789abcdef").unwrap(),
         payload: None,
@@ -270,7 +271,7 @@ pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
     let path = vec!["CN=Dev-1".to_owned(), "CN=Factory".to_owned()];
     let considered = [
         (EnrollmentRef::Individual, Fit::Refuses { reason: reason() }),
-        (group("line-1"), Fit::Fits { path }),
+        (group("line-1"), Fit::Fits { path, key: None }),
     ];
     let refused = Explanation {
         presented: vec!["a SAS token for \"0ne00000A0A/registrations/Dev-1\"".to_owned()],

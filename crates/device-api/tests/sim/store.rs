@@ -313,6 +313,14 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk.registrations_of(scope, group, page)).await
     }
 
+    async fn registrations(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.reach(self.pulse.world.disk.registrations(scope, page)).await
+    }
+
     async fn registrations_in(
         &self,
         scope: &IdScope,

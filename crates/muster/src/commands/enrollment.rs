@@ -2,6 +2,9 @@
 
 mod create;
 mod keep;
+mod keys;
+mod settings;
+mod update;
 
 use std::process::ExitCode;
 
@@ -22,7 +25,11 @@ enum EnrollmentCommand {
     Create(Box<create::CreateArgs>),
     List(keep::ListArgs),
     Show(keep::ShowArgs),
+    Update(update::UpdateArgs),
+    Enable(update::EnableArgs),
+    Disable(update::DisableArgs),
     Delete(keep::DeleteArgs),
+    RotateKeys(keys::RotateKeysArgs),
 }
 
 /// Runs the command.
@@ -31,7 +38,11 @@ pub async fn run(args: EnrollmentArgs) -> anyhow::Result<ExitCode> {
         EnrollmentCommand::Create(args) => create::run(*args).await,
         EnrollmentCommand::List(args) => keep::list(args).await,
         EnrollmentCommand::Show(args) => keep::show(args).await,
+        EnrollmentCommand::Update(args) => update::update(args).await,
+        EnrollmentCommand::Enable(args) => update::enable(args).await,
+        EnrollmentCommand::Disable(args) => update::disable(args).await,
         EnrollmentCommand::Delete(args) => keep::delete(args).await,
+        EnrollmentCommand::RotateKeys(args) => keys::run(args).await,
     }
 }
 

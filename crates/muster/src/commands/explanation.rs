@@ -64,7 +64,10 @@ fn considered(considered: &Value) -> String {
     let name = enrollment(&considered["enrollment"]);
     let path = texts(&considered["path"]);
     match word(&considered["verdict"]) {
-        "fits" if path.is_empty() => format!("{name} fits"),
+        "fits" if path.is_empty() => match word(&considered["key"]) {
+            "" => format!("{name} fits"),
+            key => format!("{name} fits by its {key} key"),
+        },
         "fits" => format!("{name} fits: {}", path.join(" ← ")),
         _ => format!("{name} refuses: {}", word(&considered["reason"])),
     }

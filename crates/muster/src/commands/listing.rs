@@ -1,6 +1,8 @@
 //! How listings are printed.
 
-use std::process::ExitCode;
+use std::{num::NonZeroUsize, process::ExitCode};
+
+use clap::Args;
 
 use super::table::Table;
 use crate::output;
@@ -17,7 +19,7 @@ pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCod
         }
     }
     if listing.more {
-        output::note("there are more: --top shows them");
+        output::note(format_args!("muster: these are the first {}: there are more", listing.items.len()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -37,5 +39,13 @@ pub enum Form<'a> {
     },
 }
 
-/// What `--top` is when nobody says: more than a screen holds, and still read in a moment.
-pub const TOP: &str = "200";
+/// How much of a listing is printed, and how.
+#[derive(Args)]
+pub struct ListingArgs {
+    /// The first ones only. Without it the listing has all, page after page.
+    #[arg(long, value_name = "NUMBER", alias = "top")]
+    pub limit: Option<NonZeroUsize>,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}

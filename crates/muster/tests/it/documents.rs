@@ -90,7 +90,9 @@ async fn routes_read_every_form_that_is_text() {
             service.put_ca_certificate(upload).await.unwrap_or_else(|error| panic!("{form}: {error}"));
         assert_eq!(uploaded["properties"]["subject"], "CN=Plant", "{form}");
         let group = json!({"enrollmentGroupId": "line", "attestation": x509("signingCertificates", &text)});
-        let put = service.put_enrollment((fleet::EnrollmentKind::Group, "line"), &group, at > 0).await;
+        let put = service
+            .put_enrollment((fleet::EnrollmentKind::Group, "line"), &group, (at > 0).then_some("*"))
+            .await;
         put.unwrap_or_else(|error| panic!("{form}: {error}"));
         let access =
             "HostName=cloud.example;SharedAccessKeyName=owner;SharedAccessKey=YWFhYWFhYWFhYWFhYWFhYQ==";
@@ -102,7 +104,9 @@ async fn routes_read_every_form_that_is_text() {
     for (at, (form, document)) in plant.leaves().into_iter().enumerate() {
         let Some(text) = text(document) else { continue };
         let device = json!({"registrationId": "dev-1", "attestation": x509("clientCertificates", &text)});
-        let put = service.put_enrollment((fleet::EnrollmentKind::Individual, "dev-1"), &device, at > 0).await;
+        let put = service
+            .put_enrollment((fleet::EnrollmentKind::Individual, "dev-1"), &device, (at > 0).then_some("*"))
+            .await;
         put.unwrap_or_else(|error| panic!("{form}: {error}"));
         let thumbprint = plant.leaf.certificate().thumbprint().to_string();
         let block = service.block(&thumbprint, &json!({"reason": "stolen", "certificate": text})).await;

@@ -29,6 +29,7 @@ async fn a_device_is_enrolled_by_a_key_and_let_in() {
     assert!(again.code == 1 && again.stderr.contains("already exists"), "{again:?}");
     let replaced = enrollment(&world, &["create", "dev-1", "--symmetric-key", "--replace"]).await;
     assert_eq!(replaced.code, 0, "{replaced:?}");
+    assert!(replaced.stderr.contains("the primary and secondary keys stayed"), "{replaced:?}");
     let shown = enrollment(&world, &["show", "dev-1"]).await.json();
     assert_eq!((shown.get("deviceId"), shown["attestation"].get("symmetricKey")), (None, None));
     let shown = enrollment(&world, &["show", "dev-1", "--keys"]).await.json();
@@ -51,6 +52,117 @@ async fn a_device_is_enrolled_by_a_key_and_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn leaked_keys_are_replaced_and_who_used_them_is_seen() {
+    let world = World::start().await;
+    let keys = |ended: &Ended| {
+        let keys = ended.json()["attestation"]["symmetricKey"].clone();
+        ["primaryKey", "secondaryKey"].map(|name| keys[name].as_str().unwrap().to_owned())
+    };
+    let created = keys(&enrollment(&world, &["create", "line", "--group", "--symmetric-key"]).await);
+    let register = async |id: &str, key: &str| {
+        world.muster(&["device", "register", "--registration-id", id, "--group-key", key], &[]).await.code
+    };
+    assert_eq!((register("dev-1", &created[0]).await, register("dev-2", &created[1]).await), (0, 0));
+    let rotated = enrollment(&world, &["rotate-keys", "line", "--group", "--primary"]).await;
+    assert!(rotated.stderr.contains("until that device registers again"), "{rotated:?}");
+    let rotated = keys(&rotated);
+    assert!(rotated[0] != created[0] && rotated[1] == created[1]);
+
+    let listed = world.muster(&["registration", "list", "--status", "assigned"], &[]).await;
+    let line = |id: &str| listed.stdout.lines().find(|line| line.contains(id)).unwrap_or_default();
+    assert!(line("dev-1").contains("primary, replaced since"), "{listed:?}");
+    assert!(line("dev-2").contains("secondary") && !line("dev-2").contains("replaced"), "{listed:?}");
+    let explained = world.muster(&["registration", "explain", "dev-1"], &[]).await;
+    assert!(explained.stdout.contains("a key that its enrollment does not have any more"), "{explained:?}");
+    assert_eq!((register("dev-1", &created[0]).await, register("dev-1", &rotated[0]).await), (1, 0));
+
+    let both = keys(&enrollment(&world, &["rotate-keys", "line", "--group"]).await);
+    assert!(both[0] != rotated[0] && both[1] != rotated[1]);
+    let usage = enrollment(&world, &["rotate-keys", "line", "--primary", "--secondary"]).await;
+    assert_eq!(usage.code, 2, "{usage:?}");
+    let missing = enrollment(&world, &["rotate-keys", "nothing"]).await;
+    assert!(missing.code == 3 && missing.stderr.contains("404201"), "{missing:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_members_are_changed_and_nothing_else() {
+    let world = World::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let settings = directory.path().join("settings.json");
+    let file = settings.to_str().unwrap();
+    let twin = json!({"tags": {"site": "a"}, "properties": {"desired": {"interval": 60}}});
+    std::fs::write(&settings, json!({"initialTwin": twin, "deviceId": "boiler"}).to_string()).unwrap();
+    let created =
+        enrollment(&world, &["create", "dev-1", "--symmetric-key", "--settings", file]).await.json();
+
+    let disabled = enrollment(&world, &["disable", "dev-1"]).await;
+    assert_eq!((disabled.code, disabled.stderr.as_str()), (0, ""), "{disabled:?}");
+    let mut expected = created.clone();
+    expected["provisioningStatus"] = json!("disabled");
+    let same_but_for = |mut now: serde_json::Value| {
+        for name in ["etag", "lastUpdatedDateTimeUtc"] {
+            now[name] = created[name].clone();
+        }
+        now
+    };
+    assert_eq!(same_but_for(disabled.json()), expected);
+    assert_eq!(same_but_for(enrollment(&world, &["enable", "dev-1"]).await.json()), created);
+
+    let set = ["update", "dev-1", "--set", "deviceId=null", "--set", "capabilities={\"iotEdge\": true}"];
+    let updated = enrollment(&world, &set).await.json();
+    assert_eq!((updated.get("deviceId"), &updated["capabilities"]["iotEdge"]), (None, &json!(true)));
+    assert_eq!((&updated["initialTwin"], &updated["attestation"]), (&twin, &created["attestation"]));
+
+    // What was shown may be edited and written back, once.
+    let mut shown = enrollment(&world, &["show", "dev-1"]).await.json();
+    shown["provisioningStatus"] = json!("disabled");
+    std::fs::write(&settings, shown.to_string()).unwrap();
+    let written = enrollment(&world, &["update", "dev-1", "--settings", file]).await;
+    assert_eq!(written.json()["provisioningStatus"], "disabled", "{written:?}");
+    assert_eq!(written.json()["attestation"], created["attestation"]);
+    let stale = enrollment(&world, &["update", "dev-1", "--settings", file]).await;
+    assert!(stale.code == 1 && stale.stderr.contains("was changed since its etag was read"), "{stale:?}");
+
+    for (members, name) in [
+        (json!({"provisioningStaus": "enabled"}), "individual enrollment has no member provisioningStaus"),
+        (json!({"initialTwin": {"desired": {}}}), "no member initialTwin.desired"),
+    ] {
+        std::fs::write(&settings, members.to_string()).unwrap();
+        for command in [&["update", "dev-1"][..], &["create", "dev-2", "--symmetric-key"]] {
+            let refused = enrollment(&world, &[command, &["--settings", file]].concat()).await;
+            assert!(refused.code == 1 && refused.stderr.contains(name), "{refused:?}");
+        }
+    }
+    for (arguments, code, reason) in [
+        (&["update", "dev-1", "--set", "iotHub=x"][..], 1, "no member iotHub"),
+        (&["update", "dev-1", "--set", "registrationId=x"], 1, "registrationId cannot be changed"),
+        (&["update", "dev-1", "--set", "allocationPolicy=near"], 1, "allocationPolicy: must be one of"),
+        (&["update", "dev-1"], 2, "--set"),
+        (&["disable", "nothing"], 3, "404201"),
+        (&["create", "nothing", "--symmetric-key", "--replace"], 1, "there is no such enrollment to replace"),
+    ] {
+        let refused = enrollment(&world, arguments).await;
+        assert!(refused.code == code && refused.stderr.contains(reason), "{arguments:?} {refused:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_has_all_pages() {
+    let world = World::start().await;
+    let enrollments: Vec<_> = (0..210)
+        .map(|number| json!({"registrationId": format!("d-{number}"), "attestation": {"type": "symmetricKey"}}))
+        .collect();
+    for some in enrollments.chunks(10) {
+        world.service().bulk(::fleet::BulkMode::Create, some).await.unwrap();
+    }
+    let listed = enrollment(&world, &["list", "--json"]).await;
+    assert_eq!((listed.json().as_array().unwrap().len(), listed.stderr.as_str()), (210, ""));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_enrolled_by_its_ca_or_the_name_of_one() {
     let world = World::start().await;
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +178,7 @@ async fn a_group_is_enrolled_by_its_ca_or_the_name_of_one() {
     let listed = enrollment(&world, &["list", "--groups", "--json"]).await.json();
     let ids: Vec<_> = listed.as_array().unwrap().iter().map(|group| &group["enrollmentGroupId"]).collect();
     assert_eq!(ids, ["line-1", "line-2", "sample-group"]);
-    let alone = enrollment(&world, &["list", "--groups", "--top", "1"]).await;
+    let alone = enrollment(&world, &["list", "--groups", "--limit", "1"]).await;
     assert!(alone.stdout.contains("line-1") && alone.stderr.contains("there are more"), "{alone:?}");
     let deleted = enrollment(&world, &["delete", "line-1", "--group"]).await;
     assert_eq!(deleted.code, 0, "{deleted:?}");

@@ -40,7 +40,7 @@ async fn a_device_is_listed_shown_explained_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_goes_over_all_pages_and_stops_at_top() {
+async fn a_listing_goes_over_all_pages_and_stops_at_its_limit() {
     let world = World::start().await;
     let group = json!({"enrollmentGroupId": "keys", "attestation": {"type": "symmetricKey"}});
     let group = world.service().create_group(&group).await.unwrap();
@@ -56,11 +56,20 @@ async fn a_listing_goes_over_all_pages_and_stops_at_top() {
     ids.sort();
     ids.dedup();
     assert_eq!((ids.len(), ended.stderr.as_str()), (60, ""), "{ended:?}");
-    for top in [1, 50, 55, 60] {
-        let ended = registration(&world, &[&list[..], &["--top", &top.to_string()]].concat()).await;
-        assert_eq!(ended.json().as_array().unwrap().len(), top, "{ended:?}");
-        assert_eq!(ended.stderr.contains("there are more"), top < 60, "{top} {ended:?}");
+    for limit in [1, 50, 55, 60] {
+        let ended = registration(&world, &[&list[..], &["--limit", &limit.to_string()]].concat()).await;
+        assert_eq!(ended.json().as_array().unwrap().len(), limit, "{ended:?}");
+        assert_eq!(ended.stderr.contains("there are more"), limit < 60, "{limit} {ended:?}");
     }
+    // Through an individual enrollment, and disabled: without a filter all are listed.
+    let alone = json!({"registrationId": "alone", "provisioningStatus": "disabled", "attestation": {"type": "symmetricKey"}});
+    let alone = world.service().create_enrollment(&alone).await.unwrap();
+    let key = alone["attestation"]["symmetricKey"]["primaryKey"].as_str().unwrap();
+    let ended = world.muster(&["device", "register", "--registration-id", "alone", "--key", key], &[]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let all = registration(&world, &["list"]).await;
+    let lines = |word: &str| all.stdout.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((lines("member-"), lines("alone"), lines("disabled")), (60, 1, 1), "{all:?}");
     world.stop().await;
 }
 

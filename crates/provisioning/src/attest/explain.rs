@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use model::{
-    Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, PeerText,
+    Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, KeySlot, KeyUse, PeerText,
     ProvisioningStatus, Sha256Thumbprint,
 };
 
@@ -20,7 +20,8 @@ const DECIDES_ALONE: &str =
 pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explanation {
     let is_told = |(at, one): &(usize, &Considered)| *at < MAX_REFUSING || one.verdict.is_ok();
     let told = judgement.considered.iter().enumerate().filter(is_told);
-    let considered: Vec<_> = told.map(|(_, one)| considered(one)).take(MAX_CONSIDERED).collect();
+    let key = key(judgement);
+    let considered: Vec<_> = told.map(|(_, one)| considered(one, key)).take(MAX_CONSIDERED).collect();
     Explanation {
         presented: presented(evidence),
         omitted: judgement.omitted + judgement.considered.len() - considered.len(),
@@ -41,10 +42,18 @@ fn outcome(judgement: &Judgement) -> Admission {
     }
 }
 
-fn considered(one: &Considered) -> ConsideredEnrollment {
+/// The key that the device used; one enrollment fits then, and that one has it.
+fn key(judgement: &Judgement) -> Option<KeySlot> {
+    match &judgement.outcome {
+        Ok(Proof::Attested(attested)) => attested.key().map(KeyUse::slot),
+        Ok(Proof::Challenge(_)) | Err(_) => None,
+    }
+}
+
+fn considered(one: &Considered, key: Option<KeySlot>) -> ConsideredEnrollment {
     let enrollment: EnrollmentRef = one.enrollment.clone();
     let fit = match &one.verdict {
-        Ok(path) => Fit::Fits { path: path.iter().map(|der| subject(der)).collect() },
+        Ok(path) => Fit::Fits { path: path.iter().map(|der| subject(der)).collect(), key },
         Err(refusal) if one.enrollment == EnrollmentRef::Individual => {
             Fit::Refuses { reason: format!("{}; {DECIDES_ALONE}", line(refusal)) }
         }

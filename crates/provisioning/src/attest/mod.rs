@@ -21,12 +21,13 @@ use std::sync::Arc;
 use model::{
     AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings,
     GroupAttestation, HubCredentials, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, OperationId, RegistrationId, SignedClaim, Timestamp, TpmIdentity,
+    IndividualEnrollment, InitialTwin, KeyUse, OperationId, RegistrationId, SignedClaim, Timestamp,
+    TpmIdentity,
 };
 use rustls_pki_types::CertificateDer;
 
 use crate::Error;
-use symmetric_key::GroupClaim;
+use symmetric_key::{GroupClaim, Signer};
 use tpm::{Expected, Opened, PresentedTpm};
 use x509::{CaRules, PresentedChain};
 
@@ -87,6 +88,7 @@ pub struct Attested {
     enrollment: Enrollment,
     credentials: HubCredentials,
     by: AttestedBy,
+    key: Option<KeyUse>,
     opened: Option<Opened>,
     moved_from: Option<EnrollmentGroupId>,
 }
@@ -94,7 +96,7 @@ pub struct Attested {
 impl Attested {
     fn by_group(group: &Arc<EnrollmentGroup>, credentials: HubCredentials, by: AttestedBy) -> Self {
         let enrollment = Enrollment::Group(Arc::clone(group));
-        Attested { enrollment, credentials, by, opened: None, moved_from: None }
+        Attested { enrollment, credentials, by, key: None, opened: None, moved_from: None }
     }
 
     /// Which enrollment let the device in.
@@ -137,6 +139,11 @@ impl Attested {
     /// How it proved itself.
     pub fn by(&self) -> AttestedBy {
         self.by
+    }
+
+    /// The symmetric key of the enrollment that it used, where it proved itself by one.
+    pub fn key(&self) -> Option<&KeyUse> {
+        self.key.as_ref()
     }
 }
 
@@ -240,10 +247,10 @@ impl Refusal {
 
 /// Compares the evidence with an individual enrollment of the same registration ID.
 pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> Result<Proof, Refusal> {
-    let mut opened = None;
+    let (mut opened, mut key) = (None, None);
     let (credentials, by) = match &enrollment.attestation {
         IndividualAttestation::SymmetricKey(keys) => {
-            symmetric_key::proves(claimant, keys)?;
+            key = Some(KeyUse::of(keys, symmetric_key::proves(claimant, keys)?));
             (HubCredentials::SymmetricKeys(keys.clone()), AttestedBy::SymmetricKey)
         }
         IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
@@ -264,7 +271,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
         }
     };
     let enrollment = Enrollment::Individual(Box::new(enrollment));
-    Ok(Attested { enrollment, credentials, by, opened, moved_from: None }.into())
+    Ok(Attested { enrollment, credentials, by, key, opened, moved_from: None }.into())
 }
 
 /// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name
@@ -308,16 +315,17 @@ fn signed_for_one_of(
         candidates.iter().filter(|(_, _, is_for)| is_for.is_ok()).map(|(_, keys, _)| *keys).collect();
     let mut signer = claim.signer_among(&keys);
     let mut tried = 0..;
-    for (group, _, is_for) in candidates {
+    for (group, keys, is_for) in candidates {
         if let Err(other) = is_for {
             judgement.pass_over(group, other.into());
             continue;
         }
         let at = tried.next();
-        if let Some((_, device_keys)) = signer.take_if(|(signer, _)| Some(*signer) == at) {
+        if let Some(Signer { slot, device_keys, .. }) = signer.take_if(|signer| Some(signer.group) == at) {
             judgement.considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
-            return Some(Attested::by_group(group, credentials, AttestedBy::SymmetricKey));
+            let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
+            return Some(Attested { key: Some(KeyUse::of(keys, slot)), ..attested });
         }
         judgement.pass_over(group, Refusal::Signature);
         judgement.outcome = Err(Refusal::Signature);

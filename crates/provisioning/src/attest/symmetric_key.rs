@@ -1,13 +1,12 @@
 //! Symmetric keys: the device signs a token with a key that the enrollment holds, or that derives from the group's.
 
-use model::{Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, SymmetricKeyPair};
+use model::{Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, KeySlot, SymmetricKeyPair};
 
 use super::{Claimant, Refusal};
 
-/// Refuses unless one of the keys signed a claim to this registration.
-pub(super) fn proves(claimant: &Claimant<'_>, keys: &SymmetricKeyPair) -> Result<(), Refusal> {
-    let claim = claim_for(claimant)?;
-    if claim.is_signed_by_device(Some(keys)) { Ok(()) } else { Err(Refusal::Signature) }
+/// Returns which of the keys signed a claim to this registration; refuses when neither did.
+pub(super) fn proves(claimant: &Claimant<'_>, keys: &SymmetricKeyPair) -> Result<KeySlot, Refusal> {
+    claim_for(claimant)?.device_key(Some(keys)).ok_or(Refusal::Signature)
 }
 
 /// The claim, if it has not expired and is for this registration.
@@ -27,21 +26,29 @@ pub(super) struct GroupClaim<'a> {
     spellings: Vec<(&'a str, DerivedClaim<'a>)>,
 }
 
+/// The key of a group that signed a claim.
+pub(super) struct Signer {
+    /// The place of the group.
+    pub(super) group: usize,
+    /// Which of its keys.
+    pub(super) slot: KeySlot,
+    /// The device keys that derive from the group's.
+    pub(super) device_keys: SymmetricKeyPair,
+}
+
 impl<'a> GroupClaim<'a> {
     pub(super) fn new(claim: &'a CheckedClaim<'a>, sent: &'a str, lower: &'a str) -> Self {
         let spellings = std::iter::once(sent).chain((sent != lower).then_some(lower));
         GroupClaim { spellings: spellings.map(|id| (id, claim.by_derived_key(id))).collect() }
     }
 
-    /// Returns the place of the first of these groups' keys that signed the claim, and the device keys that derive from them.
-    pub(super) fn signer_among(&self, groups: &[&SymmetricKeyPair]) -> Option<(usize, SymmetricKeyPair)> {
-        let keys: Vec<_> = groups.iter().flat_map(|pair| pair.iter()).collect();
+    /// Returns the first of these groups' keys that signed the claim.
+    pub(super) fn signer_among(&self, groups: &[&SymmetricKeyPair]) -> Option<Signer> {
+        let keys: Vec<_> = groups.iter().flat_map(|pair| KeySlot::ALL.map(|slot| pair.key(slot))).collect();
         self.spellings.iter().find_map(|(id, claim)| {
-            let at = claim.signer_among(&keys)? / KEYS_OF_A_GROUP;
-            Some((at, groups.get(at)?.derive(id)))
+            let at = claim.signer_among(&keys)?;
+            let (group, slot) = (at / KeySlot::ALL.len(), *KeySlot::ALL.get(at % KeySlot::ALL.len())?);
+            Some(Signer { group, slot, device_keys: groups.get(group)?.derive(id) })
         })
     }
 }
-
-/// The primary and the secondary.
-const KEYS_OF_A_GROUP: usize = 2;

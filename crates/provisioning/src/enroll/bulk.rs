@@ -2,7 +2,7 @@
 
 use model::{BulkItem, IfMatch, Instance, OperationKind};
 
-use super::Enrollment;
+use super::{Enrollment, KeptKeys};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Expect, Outcome},
@@ -11,9 +11,13 @@ use crate::{
 /// Most items in one bulk call (REST reference of the bulk operation).
 pub const MAX_BULK_ITEMS: usize = 10;
 
+/// What became of an item: once it is done, which symmetric keys it left out and kept.
+pub type ChangedItem<I> = (I, Result<Option<KeptKeys>, Error>);
+
 /// An item with the change it comes to, or the reason why it comes to none.
 struct Prepared<E: Enrollment> {
     id: E::Id,
+    kept: Option<KeptKeys>,
     change: Result<(Expect, Change), Error>,
     /// What it means when the record is of another version than expected.
     overtaken: Error,
@@ -26,7 +30,7 @@ impl Provisioning {
         &self,
         instance: &Instance,
         items: Vec<BulkItem<E::Draft, E::Id>>,
-    ) -> Result<Vec<(E::Id, Result<(), Error>)>, Error> {
+    ) -> Result<Vec<ChangedItem<E::Id>>, Error> {
         let mut prepared: Vec<Prepared<E>> = Vec::new();
         if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
             return Err(too_many_or_none(items.len()));
@@ -63,7 +67,8 @@ impl Provisioning {
         let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
             Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
-            change => Ok(Prepared { id, change, overtaken }),
+            Err(refusal) => Ok(Prepared { id, kept: None, change: Err(refusal), overtaken }),
+            Ok((change, kept)) => Ok(Prepared { id, kept, change: Ok(change), overtaken }),
         }
     }
 
@@ -72,9 +77,9 @@ impl Provisioning {
         instance: &Instance,
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
-    ) -> Result<(Expect, Change), Error> {
+    ) -> Result<((Expect, Change), Option<KeptKeys>), Error> {
         let (draft, creates, if_match) = match item {
-            BulkItem::Delete(id) => return Ok((Expect::Present, E::delete(id))),
+            BulkItem::Delete(id) => return Ok(((Expect::Present, E::delete(id)), None)),
             BulkItem::Create(draft) => (draft, true, None),
             BulkItem::Replace(draft, if_match) => (draft, false, if_match),
         };
@@ -86,9 +91,10 @@ impl Provisioning {
             (Some(stored), Some(IfMatch::Any)) => Expect::Version(stored.record().etag.clone()),
             (Some(_), Some(IfMatch::Version(etag))) => Expect::Version(etag),
         };
+        let kept = KeptKeys::of(&draft, stored.as_ref());
         let enrollment = self.merged(instance, draft, stored.as_ref())?;
         self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
-        Ok((expect, enrollment.put()))
+        Ok(((expect, enrollment.put()), kept))
     }
 }
 
@@ -96,7 +102,7 @@ impl<E: Enrollment> Prepared<E> {
     /// An item whose record another one addresses already: both could not be carried out in one commit.
     fn twice(id: E::Id) -> Prepared<E> {
         let problem = Error::Invalid(format!("{id} stands twice in the bulk operation"));
-        Prepared { id, change: Err(problem.clone()), overtaken: problem }
+        Prepared { id, kept: None, change: Err(problem.clone()), overtaken: problem }
     }
 
     fn creates(&self) -> bool {
@@ -104,11 +110,11 @@ impl<E: Enrollment> Prepared<E> {
     }
 
     /// Takes the next outcome, if this item was part of the commit.
-    fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> (E::Id, Result<(), Error>) {
+    fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> ChangedItem<E::Id> {
         let result = match self.change {
             Err(error) => Err(error),
             Ok(_) => match outcomes.next() {
-                Some(Outcome::Applied) => Ok(()),
+                Some(Outcome::Applied) => Ok(self.kept),
                 Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
                 Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),
                 Some(Outcome::OtherVersion) => Err(self.overtaken),

@@ -8,7 +8,7 @@
 
 use model::{IfMatch, Instance, OperationKind};
 
-use super::{Enrollment, Stamp};
+use super::{Enrollment, KeptKeys, Stamp};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, Expect, Outcome},
@@ -16,24 +16,34 @@ use crate::{
 
 /// How often a replacement of any version is tried again when the record changes at the same moment. Each loss means
 /// that another writer won, so a caller that loses this often is told to come back.
-const MAX_ATTEMPTS: usize = 8;
+pub(super) const MAX_ATTEMPTS: usize = 8;
+
+/// An enrollment that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written<E> {
+    /// What is stored now, secrets included.
+    pub enrollment: E,
+    /// The symmetric keys that the draft left out and that stayed.
+    pub kept: Option<KeptKeys>,
+}
 
 impl Provisioning {
-    /// Creates or replaces an enrollment and returns what is stored now, secrets included.
+    /// Creates or replaces an enrollment.
     pub async fn put_enrollment<E: Enrollment>(
         &self,
         instance: &Instance,
         draft: E::Draft,
         if_match: Option<IfMatch>,
-    ) -> Result<E, Error> {
+    ) -> Result<Written<E>, Error> {
         for _ in 0..MAX_ATTEMPTS {
             let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
             let expect = expectation(stored.as_ref(), if_match.as_ref())?;
+            let kept = KeptKeys::of(&draft, stored.as_ref());
             let enrollment = self.merged(instance, draft.clone(), stored.as_ref())?;
             self.admit(instance, &enrollment, stored.as_ref(), 0).await?;
             let change = (expect, enrollment.clone().put());
             match (self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, &if_match) {
-                (Outcome::Applied, _) => return Ok(enrollment),
+                (Outcome::Applied, _) => return Ok(Written { enrollment, kept }),
                 (_, Some(IfMatch::Any)) => {}
                 (_, Some(IfMatch::Version(_))) => return Err(Error::PreconditionFailed(E::KIND)),
                 (_, None) => return Err(Error::Exists(E::KIND)),
@@ -84,7 +94,7 @@ impl Provisioning {
         }
     }
 
-    async fn commit_one(
+    pub(super) async fn commit_one(
         &self,
         instance: &Instance,
         change: (Expect, Change),
@@ -105,7 +115,7 @@ fn expectation<E: Enrollment>(stored: Option<&E>, if_match: Option<&IfMatch>) ->
     match (stored.map(Enrollment::record), if_match) {
         (None, None) => Ok(Expect::Absent),
         (Some(_), None) => Err(Error::Exists(E::KIND)),
-        (None, Some(_)) => Err(Error::PreconditionFailed(E::KIND)),
+        (None, Some(_)) => Err(Error::NothingToReplace(E::KIND)),
         (Some(record), Some(IfMatch::Version(etag))) if record.etag != *etag => {
             Err(Error::PreconditionFailed(E::KIND))
         }

@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use model::{
-    EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupDraft, IdScope, IndividualDraft,
-    IndividualEnrollment, Record, RegistrationId,
+    EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupAttestationDraft, GroupDraft, IdScope,
+    IndividualAttestation, IndividualAttestationDraft, IndividualDraft, IndividualEnrollment, KeysDraft,
+    Record, RegistrationId, SymmetricKeyPair,
 };
 
 use super::{
@@ -43,6 +44,15 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
 
     /// Its version and dates.
     fn record(&self) -> &Record;
+
+    /// The symmetric keys that its devices prove themselves by.
+    fn symmetric_keys(&self) -> Option<&SymmetricKeyPair>;
+
+    /// The same enrollment as a new version with these keys in place of what its devices proved themselves by.
+    fn with_symmetric_keys(self, keys: SymmetricKeyPair, record: Record) -> Self;
+
+    /// The keys that a draft names; `None` when it is for another mechanism.
+    fn drafted_keys(draft: &Self::Draft) -> Option<&KeysDraft>;
 
     /// Whether both prove their devices by the same kind of mechanism.
     fn attests_like(&self, other: &Self) -> bool;
@@ -84,6 +94,21 @@ impl Enrollment for IndividualEnrollment {
 
     fn record(&self) -> &Record {
         &self.record
+    }
+
+    fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
+        self.attestation.symmetric_keys()
+    }
+
+    fn with_symmetric_keys(self, keys: SymmetricKeyPair, record: Record) -> Self {
+        IndividualEnrollment { attestation: IndividualAttestation::SymmetricKey(keys), record, ..self }
+    }
+
+    fn drafted_keys(draft: &IndividualDraft) -> Option<&KeysDraft> {
+        match &draft.attestation {
+            IndividualAttestationDraft::SymmetricKey(keys) => Some(keys),
+            _ => None,
+        }
     }
 
     fn attests_like(&self, other: &Self) -> bool {
@@ -136,6 +161,21 @@ impl Enrollment for EnrollmentGroup {
 
     fn record(&self) -> &Record {
         &self.record
+    }
+
+    fn symmetric_keys(&self) -> Option<&SymmetricKeyPair> {
+        self.attestation.symmetric_keys()
+    }
+
+    fn with_symmetric_keys(self, keys: SymmetricKeyPair, record: Record) -> Self {
+        EnrollmentGroup { attestation: GroupAttestation::SymmetricKey(keys), record, ..self }
+    }
+
+    fn drafted_keys(draft: &GroupDraft) -> Option<&KeysDraft> {
+        match &draft.attestation {
+            GroupAttestationDraft::SymmetricKey(keys) => Some(keys),
+            _ => None,
+        }
     }
 
     fn attests_like(&self, other: &Self) -> bool {

@@ -59,11 +59,11 @@ pub(super) fn group(
 
 impl Stamp<'_> {
     /// The version and dates of what replaces `stored`.
-    fn record(&self, stored: Option<&Record>) -> Result<Record, Error> {
+    pub(super) fn record(&self, stored: Option<&Record>) -> Result<Record, Error> {
         record::fresh(self.entropy, stored, self.now)
     }
 
-    fn fresh_key(&self) -> Result<SymmetricKey, Error> {
+    pub(super) fn fresh_key(&self) -> Result<SymmetricKey, Error> {
         let mut bytes = [0; SymmetricKey::MAX_BYTES];
         self.entropy.fill(&mut bytes);
         SymmetricKey::from_bytes(&bytes).map_err(|error| Error::Broken(error.to_string()))

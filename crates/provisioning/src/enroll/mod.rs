@@ -6,14 +6,17 @@
 mod bulk;
 mod change;
 mod instance;
+mod keys;
 mod kind;
 mod merge;
 mod read;
 mod settings;
 mod warnings;
 
-pub use bulk::MAX_BULK_ITEMS;
+pub use bulk::{ChangedItem, MAX_BULK_ITEMS};
+pub use change::Written;
 pub use instance::MAX_USAGE_DAYS;
+pub use keys::{KeptKeys, KeysReplaced};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
 pub use warnings::Entered;

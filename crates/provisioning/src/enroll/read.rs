@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, EnrollmentGroup, EnrollmentGroupId, HubName, Instance, OperationKind, Place,
-    Registration, RegistrationId, StatusKind,
+    Cleanup, DeviceId, Enrollment, EnrollmentGroupId, EnrollmentRef, HubName, Instance, KeyStanding,
+    OperationKind, Place, Registration, RegistrationId, StatusKind,
 };
 
-use super::Enrollment;
+use super::kind;
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Commit, Page, PageRequest, StoreError},
@@ -15,17 +15,25 @@ use crate::{
 
 impl Provisioning {
     /// One enrollment.
-    pub async fn read_enrollment<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
+    pub async fn read_enrollment<E: kind::Enrollment>(
+        &self,
+        instance: &Instance,
+        id: &E::Id,
+    ) -> Result<E, Error> {
         self.read(instance, id, OperationKind::EnrollmentRead).await
     }
 
     /// One enrollment, read for the secrets of its attestation mechanism.
-    pub async fn read_attestation<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
+    pub async fn read_attestation<E: kind::Enrollment>(
+        &self,
+        instance: &Instance,
+        id: &E::Id,
+    ) -> Result<E, Error> {
         self.read(instance, id, OperationKind::AttestationRead).await
     }
 
     /// A page of enrollments in the order of their IDs.
-    pub async fn query_enrollments<E: Enrollment>(
+    pub async fn query_enrollments<E: kind::Enrollment>(
         &self,
         instance: &Instance,
         page: PageRequest,
@@ -66,23 +74,45 @@ impl Provisioning {
     ) -> Result<Page<Registration>, Error> {
         let store = self.store.as_ref();
         let page = store.registrations_of(&instance.id_scope, group, page).await?;
-        if page.items.is_empty() && EnrollmentGroup::load(store, &instance.id_scope, group).await?.is_none() {
+        if page.items.is_empty() && store.group(&instance.id_scope, group).await?.is_none() {
             return Err(Error::NotFound(RecordKind::EnrollmentGroup));
         }
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
     }
 
-    /// A page of the registrations of one status, however they came.
+    /// A page of the registrations of one status or of all, however they came.
     pub async fn list_registrations(
         &self,
         instance: &Instance,
-        status: StatusKind,
+        status: Option<StatusKind>,
         page: PageRequest,
     ) -> Result<Page<Registration>, Error> {
-        let page = self.store.registrations_in(&instance.id_scope, status, page).await?;
+        let page = match status {
+            Some(status) => self.store.registrations_in(&instance.id_scope, status, page).await?,
+            None => self.store.registrations(&instance.id_scope, page).await?,
+        };
         self.count(instance, OperationKind::RegistrationQuery).await?;
         Ok(page)
+    }
+
+    /// Returns how the key that a device used last stands to those that its enrollment has now; `None` when no key is
+    /// noted. Not counted.
+    pub async fn key_standing(
+        &self,
+        instance: &Instance,
+        registration: &Registration,
+    ) -> Result<Option<KeyStanding>, Error> {
+        let Some(used) = &registration.key else { return Ok(None) };
+        let (store, scope) = (self.store.as_ref(), &instance.id_scope);
+        let enrollment = match &registration.enrollment {
+            EnrollmentRef::Individual => {
+                let found = store.individual(scope, &registration.registration_id).await?;
+                found.map(|individual| Enrollment::Individual(Box::new(individual)))
+            }
+            EnrollmentRef::Group(group) => store.group(scope, group).await?.map(Enrollment::Group),
+        };
+        Ok(Some(used.standing(enrollment.as_ref().and_then(Enrollment::symmetric_keys))))
     }
 
     /// A page of what is to be removed from hubs.
@@ -111,7 +141,7 @@ impl Provisioning {
         Ok(cleanups)
     }
 
-    async fn read<E: Enrollment>(
+    async fn read<E: kind::Enrollment>(
         &self,
         instance: &Instance,
         id: &E::Id,

@@ -28,7 +28,7 @@ pub(super) fn linked(
     let found = stored.and_then(|at| instance.linked_hubs.get(at));
     match (found, if_match) {
         (Some(_), None) => return Err(Error::Exists(RecordKind::LinkedHub)),
-        (None, Some(_)) => return Err(Error::PreconditionFailed(RecordKind::LinkedHub)),
+        (None, Some(_)) => return Err(Error::NothingToReplace(RecordKind::LinkedHub)),
         (Some(hub), Some(condition)) => meets(instance, hub, condition)?,
         (None, None) if instance.linked_hubs.len() >= MAX_LINKED_HUBS => {
             return Err(Error::Invalid(format!("at most {MAX_LINKED_HUBS} hubs can be linked")));
@@ -169,8 +169,8 @@ mod tests {
         let other = version(&instance, "hub-1.test");
         for (hub, if_match, linking, unlinking) in [
             ("new.test", None, "done", "not found"),
-            ("new.test", Some(&IfMatch::Any), "failed", "not found"),
-            ("new.test", Some(&other), "failed", "not found"),
+            ("new.test", Some(&IfMatch::Any), "nothing to replace", "not found"),
+            ("new.test", Some(&other), "nothing to replace", "not found"),
             ("far.test", None, "exists", "done"),
             ("far.test", Some(&IfMatch::Any), "done", "done"),
             ("far.test", Some(&current), "done", "done"),
@@ -181,6 +181,7 @@ mod tests {
                 Err(Error::Exists(RecordKind::LinkedHub)) => "exists",
                 Err(Error::NotFound(RecordKind::LinkedHub)) => "not found",
                 Err(Error::PreconditionFailed(RecordKind::LinkedHub)) => "failed",
+                Err(Error::NothingToReplace(RecordKind::LinkedHub)) => "nothing to replace",
                 Err(error) => panic!("{error}"),
             };
             let draft = draft(hub, Some(access(443, "owner", Some(2))));

@@ -112,7 +112,8 @@ impl Provisioning {
                 let confirmed = self.used_up(claim.instance, claim.attested, claim.previous).await?;
                 let admitted_by = claim.admitted_by();
                 let run = |previous: &Registration| {
-                    Run::confirming(scope, previous, admitted_by, (order, decision))
+                    let run = Run::confirming(scope, previous, admitted_by, (order, decision));
+                    run.noting(claim.attested.key())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| Begun::Running(Box::new(run))));
             }
@@ -211,6 +212,7 @@ impl Provisioning {
             registration_id: claim.name.clone(),
             enrollment: claim.attested.enrollment(),
             attested_by: claim.attested.by(),
+            key: claim.attested.key().cloned(),
             status,
             operation_id: operation_id::issue(claim.instance, claim.name, &record.etag)?,
             payload: None,

@@ -130,10 +130,17 @@ impl Provisioning {
     /// Counts a confirmation; false when the registration or what let the device in is not as it was.
     async fn count_confirmed(&self, run: &Run, guard: Guard) -> Result<bool, Error> {
         let Registration { registration_id, record, .. } = &run.registration;
-        let confirmed =
-            Guard { record: Guarded::Registration(registration_id.clone()), version: record.etag.clone() };
+        let version = record.etag.clone();
+        let (mut guards, mut changes) = (vec![guard], Vec::new());
+        if run.notes_key {
+            // The record's version stays, as nothing changes for the device.
+            let noted = Change::PutRegistration(Box::new(run.registration.clone()));
+            changes.push((Expect::Version(version), noted));
+        } else {
+            guards.push(Guard { record: Guarded::Registration(registration_id.clone()), version });
+        }
         let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
-        let commit = Commit { guards: vec![guard, confirmed], operation, ..Commit::default() };
+        let commit = Commit { guards, changes, operation };
         let outcomes = self.store.commit(&run.scope, commit).await?;
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }

@@ -2,12 +2,15 @@
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
-    LatencySource, PolicyOf, Registration, Reprovision, Returning, Status, Substatus, Tries, Work,
+    KeyStanding, LatencySource, PolicyOf, Registration, Reprovision, Returning, Status, Substatus, Tries,
+    Work,
 };
 
-/// How a registration stands, and the decisions that led there, the last one first.
-pub fn in_words(registration: &Registration) -> Vec<String> {
+/// How a registration stands, by which key its device proved itself if that is known, and the decisions that led there,
+/// the last one first.
+pub fn in_words(registration: &Registration, key: Option<KeyStanding>) -> Vec<String> {
     let mut told = vec![standing(registration)];
+    told.extend(key.map(key_used));
     told.extend(registration.decisions.iter().rev().map(decision));
     told
 }
@@ -28,6 +31,16 @@ fn standing(registration: &Registration) -> String {
             format!("{id} failed: {}: {}{lives}", failure.reason, sentence(&failure.message))
         }
         Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{lives}"),
+    }
+}
+
+fn key_used(key: KeyStanding) -> String {
+    match key {
+        KeyStanding::Current(slot) => format!("It last proved itself by the {slot} key of its enrollment."),
+        KeyStanding::Replaced(slot) => format!(
+            "It last proved itself by a key that its enrollment does not have any more, then the {slot} one. Its hub \
+             takes the old keys until it registers again."
+        ),
     }
 }
 
@@ -197,7 +210,7 @@ fn how(substatus: Substatus, is_new: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use model::{Decisions, HubName, Timestamp};
+    use model::{Decisions, HubName, KeySlot, Timestamp};
     use testkit::sample;
 
     use super::*;
@@ -264,9 +277,11 @@ mod tests {
             let mut decisions = Decisions::default();
             decisions.push(decided(Some(Because::Stays), DecisionOutcome::Pending));
             let registration = Registration { status, decisions, ..sample::registration("Dev-1") };
-            let told = in_words(&registration);
+            let told = in_words(&registration, None);
             assert_eq!(told.len(), 2, "{name}");
             assert!(told[0].starts_with("Dev-1 ") && told[0].ends_with('.'), "{name}: {}", told[0]);
+            let told = in_words(&registration, Some(KeyStanding::Current(KeySlot::Secondary)));
+            assert_eq!(told[1], "It last proved itself by the secondary key of its enrollment.");
         }
     }
 }

@@ -35,7 +35,8 @@ pub use explain::Described;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, IdScope, Order, RawJson, Registration, RegistrationId, Status, Tries, Work,
+    AttestationDigest, Decision, IdScope, KeyUse, Order, RawJson, Registration, RegistrationId, Status,
+    Tries, Work,
 };
 
 use crate::{Error, attest::Evidence};
@@ -86,7 +87,7 @@ pub enum Begun {
 pub struct Run {
     /// The instance's.
     pub scope: IdScope,
-    /// The registration as it is on disk.
+    /// The registration as it is on disk, but for the key of a confirmation: see `notes_key`.
     pub registration: Registration,
     work: Work,
     origin: Origin,
@@ -95,6 +96,9 @@ pub struct Run {
     admitted_by: Option<AttestationDigest>,
     /// Of a confirmation, which has left no trace on disk: written down if the record changes at the end.
     decision: Option<Decision>,
+    /// Of a confirmation whose device used another key than the record names: the commit that counts it corrects the
+    /// record, so that noting the key costs no write of its own.
+    notes_key: bool,
 }
 
 /// Where a run comes from.
@@ -125,6 +129,7 @@ impl Run {
             registration,
             origin: Origin::Begun,
             decision: None,
+            notes_key: false,
         })
     }
 
@@ -143,7 +148,14 @@ impl Run {
             tries: Tries::default(),
             admitted_by: Some(admitted_by),
             decision: Some(decision),
+            notes_key: false,
         }
+    }
+
+    /// The same confirmation of a device that proved itself by this key.
+    fn noting(self, key: Option<&KeyUse>) -> Run {
+        let notes_key = self.registration.key.as_ref() != key;
+        Run { registration: Registration { key: key.cloned(), ..self.registration }, notes_key, ..self }
     }
 
     /// Whether nothing of it is on disk: a confirmation that ends before anybody is told of it leaves no trace.

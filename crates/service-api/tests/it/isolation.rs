@@ -20,6 +20,8 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
         ("PUT", "/certificates/{id}") => ("ca-1", certificate()),
         ("PUT", "/certificates/{id}/revocation") => ("ca-1", json!({"policy": "hard"})),
         ("PUT", "/blockedCertificates/{id}") => (THUMBPRINT, json!({"reason": "lost"})),
+        ("POST", "/enrollments/{id}/keys/regenerate") => ("dev-1", json!({"keys": "both"})),
+        ("POST", "/enrollmentGroups/{id}/keys/regenerate") => ("group-1", json!({"keys": "both"})),
         (_, pattern) if pattern.starts_with("/blockedCertificates") => (THUMBPRINT, Value::Null),
         ("POST", "/certificates/{id}/verify") => ("ca-1", certificate()),
         (_, pattern) if pattern.contains("ertificates") => ("ca-1", Value::Null),

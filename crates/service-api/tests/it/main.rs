@@ -9,6 +9,7 @@ mod damage;
 mod enrollments;
 mod explain;
 mod isolation;
+mod keys;
 mod latency;
 mod links;
 mod paging;

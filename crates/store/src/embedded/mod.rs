@@ -288,6 +288,14 @@ impl Store for EmbeddedStore {
         self.page(scope, Listing::RegistrationsOf(group.key().into_owned(), page)).await
     }
 
+    async fn registrations(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.page(scope, Listing::Registrations(page)).await
+    }
+
     async fn registrations_in(
         &self,
         scope: &IdScope,

@@ -29,6 +29,8 @@ pub(crate) enum Listing {
     /// By the lower-case ID of the group.
     RegistrationsOf(String, PageRequest),
     RegistrationsIn(StatusKind, PageRequest),
+    /// Of every status, however they came.
+    Registrations(PageRequest),
     Cleanups(PageRequest),
     /// Individual enrollments that expire until then, the first of them first; at most so many.
     Expiring(Timestamp, usize),
@@ -236,7 +238,9 @@ impl Listing {
     fn table(&self) -> &'static str {
         match self {
             Listing::Individuals(_) | Listing::Expiring(..) => "individuals",
-            Listing::RegistrationsOf(..) | Listing::RegistrationsIn(..) => "registrations",
+            Listing::RegistrationsOf(..) | Listing::RegistrationsIn(..) | Listing::Registrations(_) => {
+                "registrations"
+            }
             Listing::Cleanups(_) | Listing::Due(..) => "cleanups",
         }
     }
@@ -249,7 +253,7 @@ impl Listing {
     /// Rows in one page at most.
     fn limit(&self) -> usize {
         let limit = match self {
-            Listing::Individuals(page) | Listing::Cleanups(page) => page.limit,
+            Listing::Individuals(page) | Listing::Cleanups(page) | Listing::Registrations(page) => page.limit,
             Listing::RegistrationsOf(_, page) | Listing::RegistrationsIn(_, page) => page.limit,
             Listing::Expiring(_, limit) | Listing::Due(_, _, limit) => *limit,
         };
@@ -266,7 +270,9 @@ impl Listing {
         let after = |page: &PageRequest| Value::from(page.after.clone().unwrap_or_default());
         let mut values = vec![Value::from(instance), Value::from(self.limit() as i64 + 1)];
         values.extend(match self {
-            Listing::Individuals(page) | Listing::Cleanups(page) => vec![after(page)],
+            Listing::Individuals(page) | Listing::Cleanups(page) | Listing::Registrations(page) => {
+                vec![after(page)]
+            }
             Listing::RegistrationsOf(group, page) => vec![after(page), Value::from(group.clone())],
             Listing::RegistrationsIn(StatusKind::Assigned, page) => vec![after(page)],
             Listing::RegistrationsIn(status, page) => {
@@ -280,7 +286,7 @@ impl Listing {
 
     fn filter(&self) -> &'static str {
         match self {
-            Listing::Individuals(_) | Listing::Cleanups(_) => "id > ?3",
+            Listing::Individuals(_) | Listing::Cleanups(_) | Listing::Registrations(_) => "id > ?3",
             Listing::RegistrationsOf(..) => "group_id = ?4 AND id > ?3",
             Listing::RegistrationsIn(StatusKind::Assigned, _) => "status = 'assigned' AND id > ?3",
             // The index is for the rest, which the text must say for it to be used.

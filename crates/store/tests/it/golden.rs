@@ -10,8 +10,8 @@ use std::path::Path;
 use model::{
     AllocationPolicy, Because, Certificate, Challenge, Chosen, CleanupHold, Crl, CrlAddress, CrlAddresses,
     CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Failure,
-    FailureReason, HoldReason, Instance, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList,
-    Status, Timestamp, TpmHandover,
+    FailureReason, HoldReason, Instance, KeySlot, KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership,
+    RevocationList, Status, Timestamp, TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,9 @@ fn registrations_are_stored_as_ever() {
         *admitted_by = Some(model::AttestationDigest::of(&enrollment));
     }
     check("registration_assigning_admitted", &record);
+    let mut record = sample::registration("Dev-1");
+    record.key = Some(KeyUse::of(&sample::keys(10), KeySlot::Secondary));
+    check("registration_by_secondary_key", &record);
     let mut record = sample::registration("Dev-1");
     let (identity, hub_keys) = (sample::tpm_identity(7, 8), sample::keys(50));
     record.tpm = Some(TpmHandover { identity, hub_keys, challenge: None });

@@ -67,6 +67,12 @@ pub(super) async fn statuses(world: World) {
     for kind in StatusKind::ALL {
         assert_eq!(listed(kind).await, expected(kind), "{kind:?}");
     }
+    let page = async |request| world.store.registrations(&world.scope, request).await.unwrap();
+    let all = page(everything()).await;
+    assert_eq!(ids(&all.items), records.iter().map(|it| it.registration_id.as_str()).collect::<Vec<_>>());
+    let first = page(PageRequest { after: None, limit: 2 }).await;
+    let rest = page(PageRequest { after: first.next, limit: 1000 }).await;
+    assert_eq!((first.items, rest.items), (all.items[..2].to_vec(), all.items[2..].to_vec()));
     let first = records.iter().find(|record| record.status.kind() == StatusKind::Assigned).unwrap();
     let failed = records.iter().find(|record| record.status.kind() == StatusKind::Failed).unwrap();
     world.apply([put_registration(Registration { status: failed.status.clone(), ..first.clone() })]).await;

@@ -182,6 +182,7 @@ mod tests {
             registration_id: RegistrationId::parse("reg-1").unwrap(),
             enrollment: EnrollmentRef::Individual,
             attested_by: AttestedBy::X509,
+            key: None,
             status,
             operation_id: OperationId::parse("5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550")
                 .unwrap(),

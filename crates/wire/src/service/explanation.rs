@@ -2,7 +2,7 @@
 
 use model::{
     Admission, Attempt, Certificate, ConsideredEnrollment, EndorsementKey, EnrollmentRef, Explanation, Fit,
-    IdScope, RegistrationId, SignedClaim, StorageRootKey,
+    IdScope, KeySlot, RegistrationId, SignedClaim, StorageRootKey,
 };
 use serde_json::Value;
 
@@ -87,7 +87,9 @@ fn considered_json(considered: &ConsideredEnrollment) -> Value {
     let mut json = Object::default();
     json.put("enrollment", enrollment_json(&considered.enrollment));
     match &considered.fit {
-        Fit::Fits { path } => json.put("verdict", "fits").put("path", path.clone()),
+        Fit::Fits { path, key } => {
+            json.put("verdict", "fits").put("path", path.clone()).put_some("key", key.map(KeySlot::name))
+        }
         Fit::Refuses { reason } => json.put("verdict", "refuses").put("reason", reason.as_str()),
     };
     json.into_value()

@@ -12,11 +12,13 @@ mod condition;
 mod explanation;
 mod group;
 mod individual;
+mod keys;
 mod latency;
 mod link;
 mod members;
 mod page;
 mod settings;
+mod shape;
 mod usage;
 mod version;
 mod webhook;
@@ -34,6 +36,7 @@ pub use condition::parse_if_match;
 pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};
 pub use group::{group_json, parse_group};
 pub use individual::{StateShown, individual_json, parse_individual};
+pub use keys::parse_key_selection;
 pub use latency::latency_json;
 pub use link::{
     LinkError, LinkNotes, MASKED_KEY, allocation_defaults_json, link_json, parse_allocation_defaults,
@@ -41,6 +44,7 @@ pub use link::{
 };
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
+pub use shape::EnrollmentShape;
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;
 pub use webhook::{parse_webhook_answer, webhook_request_json};

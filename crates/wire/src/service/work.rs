@@ -1,15 +1,21 @@
 //! Assignments that are under way, what is to be cleaned up, and why devices are where they are. Not part of the hosted
 //! service's API.
 
-use model::{Cleanup, CleanupHold, Decision, DecisionOutcome, Registration, Status, Tries, Work};
+use model::{
+    Cleanup, CleanupHold, Decision, DecisionOutcome, KeyStanding, Registration, Status, Tries, Work,
+};
 use serde_json::{Map, Value, json};
 
+use super::keys::key_standing_json;
 use crate::device::{failure_code, registration_state};
 
 /// A registration for a listing: its state, where the device lives when that is not its assigned hub, and what is to be
-/// done (`pending`).
-pub fn listed_registration_json(registration: &Registration) -> Value {
+/// done (`pending`), and by which key of its enrollment the device proved itself (`attestationKey`).
+pub fn listed_registration_json(registration: &Registration, key: Option<KeyStanding>) -> Value {
     let mut listed = registration_state(registration);
+    if let Some(key) = key {
+        listed["attestationKey"] = key_standing_json(key);
+    }
     if let (Some(at), false) = (registration.assignment(), matches!(registration.status, Status::Assigned(_)))
     {
         listed["livesAt"] = json!({"iotHub": at.hub, "deviceId": at.device_id});
@@ -51,11 +57,11 @@ pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHol
 /// A registration with what is to be removed from hubs that its device left, as [`cleanup_json`] shows it, and the
 /// decisions that led to it, in sentences and as they were taken, the last one first.
 pub fn explained_registration_json(
-    registration: &Registration,
+    (registration, key): (&Registration, Option<KeyStanding>),
     cleanups: Vec<Value>,
     sentences: &[String],
 ) -> Value {
-    let mut shown = listed_registration_json(registration);
+    let mut shown = listed_registration_json(registration, key);
     if !cleanups.is_empty() {
         shown["cleanups"] = Value::Array(cleanups);
     }

@@ -3,17 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::{ArgGroup, Args};
 use fleet::EnrollmentKind;
-use model::encoding::{Object, without_bom};
+use model::encoding::Object;
 use serde_json::{Map, Value, json};
 
-use super::Which;
-use crate::{
-    commands::{certificate::read_base64, target::read},
-    output,
-};
+use super::{Which, settings::read_members};
+use crate::{commands::certificate::read_base64, output};
 
 /// Create an enrollment, of one device or of a group of devices.
 ///
@@ -42,8 +38,8 @@ use crate::{
 pub struct CreateArgs {
     #[command(flatten)]
     which: Which,
-    /// By a symmetric key. With --replace, an enrollment that has symmetric keys keeps them; to give it new ones, put them
-    /// into the `attestation` of --settings.
+    /// By a symmetric key. With --replace, an enrollment that has symmetric keys keeps them, and a warning says so; new
+    /// ones come from muster enrollment rotate-keys.
     #[arg(long, conflicts_with_all = ["certificate", "ca_certificate", "endorsement_key"])]
     symmetric_key: bool,
     /// By a certificate, PEM or DER.
@@ -62,7 +58,8 @@ pub struct CreateArgs {
     /// A JSON file with all else; with an `attestation`, it may stand alone.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Take the place of the enrollment that has the name.
+    /// Take the place of the enrollment that has the name. Symmetric keys stay unless --settings has others; everything
+    /// else is as given, so that what is left out is gone.
     #[arg(long)]
     replace: bool,
 }
@@ -72,8 +69,7 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     let (kind, id) = (args.which.kind(), args.which.id.as_str());
     let mut enrollment = match &args.settings {
         None => Map::new(),
-        Some(file) => serde_json::from_slice(without_bom(&read(file)?))
-            .with_context(|| format!("{} does not hold a JSON object", file.display()))?,
+        Some(file) => read_members(kind, file)?,
     };
     if let Some(attestation) = attestation(&args)? {
         enrollment.insert("attestation".to_owned(), attestation);
@@ -83,7 +79,8 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     }
     enrollment.insert(kind.id_member().to_owned(), id.into());
     let mut client = args.which.service.client()?;
-    let written = client.put_enrollment((kind, id), &enrollment.into(), args.replace).await?;
+    let if_match = args.replace.then_some("*");
+    let written = client.put_enrollment((kind, id), &enrollment.into(), if_match).await?;
     output::json(&written)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,12 @@
 //! `muster enrollment list`, `show` and `delete`.
 
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::Value;
 
 use super::{Which, kind};
-use crate::commands::listing::{Form, TOP, print};
+use crate::commands::listing::{Form, ListingArgs, print};
 use crate::commands::service::ServiceArgs;
 use crate::commands::table::{seconds, text};
 use crate::output;
@@ -17,19 +16,15 @@ use crate::output;
 #[command(after_help = "Examples:
   muster enrollment list --dev .muster
   muster enrollment list --dev .muster --groups
-  muster enrollment list --dev .muster --top 10000 --json")]
+  muster enrollment list --dev .muster --limit 1000 --json")]
 pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// The enrollment groups.
     #[arg(long)]
     groups: bool,
-    /// How many at most.
-    #[arg(long, value_name = "NUMBER", default_value = TOP)]
-    top: NonZeroUsize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: ListingArgs,
 }
 
 /// Show an enrollment as JSON.
@@ -60,10 +55,10 @@ pub struct DeleteArgs {
 
 /// Runs `list`.
 pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let listing = args.service.client()?.enrollments(kind(args.groups), args.top).await?;
+    let listing = args.service.client()?.enrollments(kind(args.groups), args.listing.limit).await?;
     let if_none =
         if args.groups { "there is no enrollment group" } else { "there is no individual enrollment" };
-    let form = if args.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
+    let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
     print(&listing, form)
 }
 

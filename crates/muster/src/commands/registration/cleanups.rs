@@ -1,6 +1,6 @@
 //! `muster registration cleanups`.
 
-use std::{num::NonZeroUsize, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use fleet::{OperatorError, ServiceClient};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     commands::{
-        listing::{Form, TOP, print},
+        listing::{Form, ListingArgs, print},
         service::ServiceArgs,
         table::{seconds, text},
     },
@@ -33,18 +33,14 @@ pub struct CleanupsArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Give the clean-up of this device at this hub up, or those of all devices there.
-    #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["top", "json"])]
+    #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["limit", "json"])]
     forget: Option<Forgotten>,
     /// Let the cleanups go on that wait because the database was restored or copied. Look at the list first, and give up
     /// those of devices that live there.
-    #[arg(long, conflicts_with_all = ["forget", "top", "json"])]
+    #[arg(long, conflicts_with_all = ["forget", "limit", "json"])]
     confirm: bool,
-    /// How many at most.
-    #[arg(long, value_name = "NUMBER", default_value = TOP)]
-    top: NonZeroUsize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: ListingArgs,
 }
 
 /// What is given up.
@@ -90,8 +86,8 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
         }
         None => {}
     }
-    let listing = client.cleanups(args.top).await?;
-    let form = match args.json {
+    let listing = client.cleanups(args.listing.limit).await?;
+    let form = match args.listing.json {
         true => Form::Json,
         false => Form::Table { header: HEADER, row, if_none: "nothing is to be removed from hubs" },
     };
@@ -100,7 +96,7 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
 
 /// Gives up all that is to be removed from a hub; returns how much that was.
 async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result<usize> {
-    let all = client.cleanups(NonZeroUsize::MAX).await?.items;
+    let all = client.cleanups(None).await?.items;
     let of_hub = all.iter().filter(|cleanup| text(cleanup, "/iotHub") == hub.as_str());
     let mut count = 0;
     for cleanup in of_hub {

@@ -1,6 +1,6 @@
 //! `muster registration list`.
 
-use std::{num::NonZeroUsize, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{
     Args,
@@ -10,31 +10,29 @@ use model::StatusKind;
 use serde_json::Value;
 
 use crate::commands::{
-    listing::{Form, TOP, print},
+    listing::{Form, ListingArgs, print},
     service::ServiceArgs,
     table::{seconds, text},
 };
 
-/// List registrations of one status: by default those that are being assigned, and what they wait for.
+/// List registrations: where each device is, by which key of its enrollment it proved itself, and what it waits for.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration list --dev .muster
-      what is under way: since when, why it takes so long, and when it is tried next
+      all of them, of enrollment groups and individual enrollments
+  muster registration list --dev .muster --status assigning
+      what is under way: since when, why it takes time, and when it is tried next
   muster registration list --dev .muster --status failed
   muster registration list --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
-      --ca ca.pem --status assigned --top 10000 --json")]
+      --ca ca.pem --status assigned --limit 1000 --json")]
 pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Which ones.
-    #[arg(long, default_value = "assigning", value_parser = statuses())]
-    status: StatusKind,
-    /// How many at most.
-    #[arg(long, value_name = "NUMBER", default_value = TOP)]
-    top: NonZeroUsize,
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
+    /// Those of this status.
+    #[arg(long, value_parser = statuses())]
+    status: Option<StatusKind>,
+    #[command(flatten)]
+    listing: ListingArgs,
 }
 
 fn statuses() -> impl TypedValueParser<Value = StatusKind> {
@@ -44,16 +42,19 @@ fn statuses() -> impl TypedValueParser<Value = StatusKind> {
 
 /// Runs the command.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
-    let listing = args.service.client()?.registrations(args.status, args.top).await?;
-    let if_none = format!("no registration is {}", args.status.name());
-    let form = match args.json {
+    let listing = args.service.client()?.registrations(args.status, args.listing.limit).await?;
+    let if_none = match args.status {
+        Some(status) => format!("no registration is {}", status.name()),
+        None => "there is no registration".to_owned(),
+    };
+    let form = match args.listing.json {
         true => Form::Json,
         false => Form::Table { header: HEADER, row, if_none: &if_none },
     };
     print(&listing, form)
 }
 
-const HEADER: &[&str] = &["registration", "status", "hub", "why", "since", "tries", "next try"];
+const HEADER: &[&str] = &["registration", "status", "hub", "key", "why", "since", "tries", "next try"];
 
 fn row(registration: &Value) -> Vec<String> {
     let first = |pointers: &[&str]| {
@@ -64,11 +65,21 @@ fn row(registration: &Value) -> Vec<String> {
         text(registration, "/registrationId"),
         text(registration, "/status"),
         first(&["/assignedHub", "/pending/iotHub", "/livesAt/iotHub"]),
+        key(registration),
         why(registration),
         seconds(&first(&["/pending/sinceDateTimeUtc", "/lastUpdatedDateTimeUtc"])),
         text(registration, "/pending/attempts"),
         seconds(&text(registration, "/pending/nextTryDateTimeUtc")),
     ]
+}
+
+/// The key of its enrollment that the device used last.
+fn key(registration: &Value) -> String {
+    let slot = text(registration, "/attestationKey/slot");
+    match registration.pointer("/attestationKey/isReplaced") == Some(&Value::Bool(true)) {
+        true => format!("{slot}, replaced since"),
+        false => slot,
+    }
 }
 
 /// What it waits for, or why it failed.

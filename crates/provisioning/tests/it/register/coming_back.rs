@@ -57,7 +57,7 @@ async fn other_credentials_go_to_the_same_hub() {
     assert_eq!(second.record.created, first.record.created);
     world.check_at_hub(&second, &keys(40), 1);
     assert_eq!(world.counted(SCOPE).await, (1, 1));
-    assert_eq!(world.register(&device.with_key(sample::key(40))).await, second, "settled again");
+    assert_eq!(world.register(&device.with_key(sample::key(41))).await, second, "settled again");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod first_time;
 mod identify;
 mod interrupted;
 mod isolation;
+mod keys;
 mod operations;
 mod owner;
 mod ownership;

@@ -122,6 +122,7 @@ pub fn registration() -> Registration {
         registration_id: RegistrationId::parse("Dev-1").unwrap(),
         enrollment: EnrollmentRef::Individual,
         attested_by: AttestedBy::SymmetricKey,
+        key: None,
         status: Status::Assigned(order.assignment()),
         operation_id: OperationId::parse("5.1").unwrap(),
         payload: None,

@@ -39,7 +39,7 @@ async fn a_device_of_another_registration_is_not_taken() {
         for _ in 0..2 {
             let refused = world.register(&second).await;
             assert_eq!((failure(&refused), refused.assignment()), (TAKEN, None));
-            let told = provisioning::register::in_words(&refused);
+            let told = provisioning::register::in_words(&refused, None);
             let named = "The device ID shared at hub-1.example belongs to another registration";
             assert!(told[0].contains(named), "{told:?}");
             assert!(!told.concat().contains("first"), "it is not said whose it is: {told:?}");

@@ -1,0 +1,21 @@
+//! Files with members of an enrollment.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use fleet::EnrollmentKind;
+use model::encoding::without_bom;
+use serde_json::{Map, Value};
+
+use crate::commands::target::read;
+
+/// Reads a JSON object with members of such an enrollment. A member that it does not have is refused by its name: the
+/// service would drop it without a word.
+pub fn read_members(kind: EnrollmentKind, file: &Path) -> anyhow::Result<Map<String, Value>> {
+    let members = serde_json::from_slice(without_bom(&read(file)?))
+        .with_context(|| format!("{} does not hold a JSON object", file.display()))?;
+    match kind.shape().unknown_member(&members) {
+        None => Ok(members),
+        Some(name) => bail!("{}: an {kind} has no member {name}", file.display()),
+    }
+}

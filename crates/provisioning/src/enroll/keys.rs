@@ -1,0 +1,96 @@
+//! Symmetric keys that a write leaves out, and keys that are replaced by new ones.
+
+use std::fmt;
+
+use model::{IfMatch, Instance, KeySelection, KeySlot, OperationKind, SymmetricKeyPair};
+
+use super::{Enrollment, Stamp, change::MAX_ATTEMPTS};
+use crate::{
+    Error, Provisioning,
+    ports::{Expect, Outcome},
+};
+
+/// The keys that a write left out, and that therefore stay what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptKeys(KeySelection);
+
+impl KeptKeys {
+    /// Of a draft that is written over this enrollment; `None` when no key is kept.
+    pub(super) fn of<E: Enrollment>(draft: &E::Draft, stored: Option<&E>) -> Option<KeptKeys> {
+        stored.and_then(E::symmetric_keys)?;
+        let drafted = E::drafted_keys(draft)?;
+        let is_kept = |slot| match slot {
+            KeySlot::Primary => drafted.primary.is_none(),
+            KeySlot::Secondary => drafted.secondary.is_none(),
+        };
+        KeySelection::of(is_kept).map(KeptKeys)
+    }
+}
+
+impl fmt::Display for KeptKeys {
+    /// A warning: a leaked key that an operator means to replace by leaving it out is still good.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} stayed as before, as none was given; keys/regenerate makes new ones", self.0)
+    }
+}
+
+/// What follows from new keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeysReplaced;
+
+impl fmt::Display for KeysReplaced {
+    /// A warning: the service knows devices' hubs, but does not write to them before a device returns.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "devices register with the new keys from now on; each hub takes the old ones of a device until that device \
+             registers again",
+        )
+    }
+}
+
+impl Provisioning {
+    /// Replaces symmetric keys of an enrollment by new ones and returns it, secrets included.
+    pub async fn regenerate_keys<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        id: &E::Id,
+        selection: KeySelection,
+        if_match: Option<IfMatch>,
+    ) -> Result<E, Error> {
+        for _ in 0..MAX_ATTEMPTS {
+            let stored = E::load(self.store.as_ref(), &instance.id_scope, id).await?;
+            let stored = stored.ok_or(Error::NotFound(E::KIND))?;
+            let expected = stored.record().etag.clone();
+            if matches!(&if_match, Some(IfMatch::Version(etag)) if *etag != expected) {
+                return Err(Error::PreconditionFailed(E::KIND));
+            }
+            let stamp = Stamp { instance, entropy: self.entropy.as_ref(), now: self.clock.now() };
+            let record = stamp.record(Some(stored.record()))?;
+            let keys = stored.symmetric_keys().cloned().ok_or_else(|| without_keys::<E>(id))?;
+            let replaced = stored.with_symmetric_keys(regenerated(keys, selection, &stamp)?, record);
+            let change = (Expect::Version(expected), replaced.clone().put());
+            match self.commit_one(instance, change, OperationKind::EnrollmentChange).await? {
+                Outcome::Applied => return Ok(replaced),
+                Outcome::Missing => return Err(Error::NotFound(E::KIND)),
+                // Another writer was faster: with an etag that is looked at again, and refused.
+                _ => {}
+            }
+        }
+        Err(Error::Busy)
+    }
+}
+
+fn regenerated(
+    keys: SymmetricKeyPair,
+    selection: KeySelection,
+    stamp: &Stamp<'_>,
+) -> Result<SymmetricKeyPair, Error> {
+    selection.slots().try_fold(keys, |keys, slot| Ok(keys.with_key(slot, stamp.fresh_key()?)))
+}
+
+fn without_keys<E: Enrollment>(id: &E::Id) -> Error {
+    Error::Invalid(format!(
+        "the {} {id} has no symmetric keys: its devices prove themselves otherwise",
+        E::KIND
+    ))
+}
