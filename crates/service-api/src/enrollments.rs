@@ -7,7 +7,8 @@ use provisioning::{
     enroll::{KeysReplaced, MAX_BULK_ITEMS, Written},
 };
 use wire::service::{
-    BulkError, Secrets, StateShown, UnreadableItem, bulk_result_json, individual_json, parse_key_selection,
+    BulkError, Secrets, StateShown, UnreadableItem, UnreadableMember, bulk_result_json, individual_json,
+    parse_key_selection,
 };
 
 use crate::{
@@ -63,7 +64,9 @@ pub(crate) async fn put<R: Resource>(
     let Written { enrollment, kept } = written;
     let mut warnings = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
     warnings.extend(kept.map(|kept| kept.to_string()));
-    Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &warnings))
+    let shown = enrollment.json(Secrets::Shown);
+    warnings.extend(UnreadableMember::of_enrollment(&shown).iter().map(UnreadableMember::to_string));
+    Ok(reply::warned(reply::ok(&shown), &warnings))
 }
 
 /// Deletes an enrollment.

@@ -15,6 +15,7 @@ mod links;
 mod paging;
 mod registrations;
 mod revocation;
+mod schema;
 mod transport;
 mod usage;
 mod warnings;

@@ -8,6 +8,7 @@ mod attestation;
 mod bulk;
 mod ca_certificate;
 mod certificate;
+mod collections;
 mod condition;
 mod explanation;
 mod group;
@@ -32,6 +33,7 @@ pub use ca_certificate::{
     BlockBody, Code, FetchNote, RevocationBody, block_json, ca_certificate_json, expiring_json, listing_json,
     parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
 };
+pub use collections::UnreadableMember;
 pub use condition::parse_if_match;
 pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};
 pub use group::{group_json, parse_group};
