@@ -9,6 +9,7 @@ mod identify;
 mod interrupted;
 mod isolation;
 mod keys;
+pub mod log;
 mod operations;
 mod owner;
 mod ownership;

@@ -16,6 +16,7 @@ use provisioning::{
 use testkit::{ca::Authority, hub::Failure, sample};
 
 use super::{
+    log::Warnings,
     token::Token,
     world::{OTHER_SCOPE, SCOPE, World, assigned, disable, group, group_by, individual},
 };
@@ -92,6 +93,48 @@ async fn a_move_between_groups_is_recorded() {
     assert_eq!(assigned(&moved).hub, assigned(&first).hub, "it stays at its hub, as its policy says");
     register(&world, &of_group(30)).await;
     assert_eq!(moved.decisions, world.record(DEVICE).await.unwrap().decisions, "it moved once");
+}
+
+/// Once for each move, whether or not an assignment is under way, and never for a device that stays, that is refused, or whose
+/// group is gone.
+#[tokio::test]
+async fn a_move_between_groups_is_warned_of_once() {
+    let world = world(Movable).await;
+    let (warnings, _guard) = Warnings::collect();
+    for number in [20, 20] {
+        register(&world, &of_group(number)).await;
+    }
+    assert_eq!(warnings.take(), [""; 0], "it stays");
+    register(&world, &of_group(30)).await;
+    let warned = warnings.take();
+    let [line] = &warned[..] else { panic!("{warned:?}") };
+    for part in
+        [SCOPE, "registration.id=dev-1", "from=a ", "to=\"the enrollment group b\"", "moved to another"]
+    {
+        assert!(line.contains(part), "no {part} in {line}");
+    }
+    register(&world, &of_group(30)).await;
+    assert_eq!(warnings.take(), [""; 0], "it has moved already");
+
+    // Twice, of which the second joins the assignment that the first began.
+    world.enroll(individual(DEVICE)).await;
+    let own = Token::new(&format!("{SCOPE}/registrations/{DEVICE}"), &sample::key(10)).evidence();
+    world.begin_with(SCOPE, DEVICE, own.clone()).await.unwrap();
+    world.begin_with(SCOPE, DEVICE, own).await.unwrap();
+    let warned = warnings.take();
+    assert!(
+        matches!(&warned[..], [line] if line.contains("from=b") && line.contains("its individual enrollment")),
+        "{warned:?}"
+    );
+
+    world.delete_registration(DEVICE).await;
+    world.enroll_in(SCOPE, Change::DeleteIndividual(sample::registration_id(DEVICE))).await;
+    register(&world, &of_group(20)).await;
+    set(&world, FirstCome).await;
+    refused(&world, &of_group(30)).await;
+    world.enroll_in(SCOPE, Change::DeleteGroup(sample::group_id("a"))).await;
+    register(&world, &of_group(30)).await;
+    assert_eq!(warnings.take(), [""; 0], "a refusal and the end of a group are no moves");
 }
 
 #[tokio::test]
