@@ -148,6 +148,44 @@ async fn single_members_are_changed_and_nothing_else() {
     world.stop().await;
 }
 
+/// Each command changes one member. Whoever comes too late says so and has changed nothing; no other change is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_at_the_same_time_lose_none() {
+    let world = World::start().await;
+    let created = enrollment(&world, &["create", "line", "--group", "--symmetric-key"]).await;
+    assert_eq!(created.code, 0, "{created:?}");
+    let changes = [
+        ("allocationPolicy", json!("geoLatency")),
+        ("provisioningStatus", json!("disabled")),
+        ("capabilities", json!({"iotEdge": true})),
+        ("initialTwin", json!({"tags": {"a": 1}})),
+        ("allowedRegistrationIds", json!(["line-*"])),
+        ("namespaceName", json!("name-space")),
+    ];
+    let (mut done, mut refused) = (0, 0);
+    for _ in 0..3 {
+        let sets = changes.each_ref().map(|(name, value)| format!("{name}={value}"));
+        let commands = sets.each_ref().map(|set| ["update", "line", "--group", "--set", set.as_str()]);
+        let [a, b, c, d, e, f] = commands.each_ref().map(|command| enrollment(&world, command));
+        let ended = tokio::join!(a, b, c, d, e, f);
+        let shown = enrollment(&world, &["show", "line", "--group"]).await.json();
+        for (ended, (name, value)) in
+            [ended.0, ended.1, ended.2, ended.3, ended.4, ended.5].iter().zip(&changes)
+        {
+            match ended.code {
+                0 => assert_eq!(&shown[name], value, "{shown}"),
+                _ => assert!(ended.stderr.contains("other changes came in between"), "{ended:?}"),
+            }
+            *(if ended.code == 0 { &mut done } else { &mut refused }) += 1;
+        }
+        if done > 0 && refused > 0 {
+            break;
+        }
+    }
+    assert!(done > 0, "{done} done, {refused} refused");
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_has_all_pages() {
     let world = World::start().await;
