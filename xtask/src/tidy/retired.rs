@@ -94,7 +94,7 @@ const RETIRED: [Retired; 34] = [
     retired("surroundings", 6, "hub topology"),
     retired("survey", 3, "hub prober"),
     retired("sweep", 4, "reconciler"),
-    retired("told", 47, "returned, reported, or sent"),
+    retired("told", 45, "returned, reported, or sent"),
     retired("Trace", 1, "residue"),
     retired("Way", 6, "connector, or run task"),
     retired("weigh", 2, "evaluate"),

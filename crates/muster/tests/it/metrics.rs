@@ -55,13 +55,13 @@ fn check(samples: &HashSet<String>, expected: &[String]) {
     }
 }
 
-fn told(transport: &str, outcome: &str, count: u32) -> String {
+fn answered(transport: &str, outcome: &str, count: u32) -> String {
     let labels = format!(",transport=\"{transport}\",outcome=\"{outcome}\"");
     of_one("device_answers_total", &labels, count)
 }
 
 /// What devices were told that named no instance.
-fn told_strangers(transport: &str, outcome: &str, count: u32) -> String {
+fn answered_strangers(transport: &str, outcome: &str, count: u32) -> String {
     let labels = format!("transport=\"{transport}\",outcome=\"{outcome}\"");
     format!("muster_device_answers_total{{id_scope=\"\",instance=\"\",{labels}}} {count}")
 }
@@ -75,7 +75,7 @@ async fn monitoring_reads_what_happened() {
     let (site, [port, ..]) = (Site::new(), free_ports());
     site.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
     let mut service = site.start().await;
-    check(&scrape(port).await, &[told_strangers("https", "assigned", 0), of_one("cleanups_owed", "", 0)]);
+    check(&scrape(port).await, &[answered_strangers("https", "assigned", 0), of_one("cleanups_owed", "", 0)]);
 
     let endpoint = site.endpoint("0neAAAAAAAA");
     site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
@@ -93,9 +93,12 @@ async fn monitoring_reads_what_happened() {
         of_one("operations_total", ",kind=\"reregistration\"", 4),
         of_one("operations_total", ",kind=\"enrollmentChange\"", 1),
     ];
-    check(&samples, &Transport::ALL.map(|transport| told(transport.name(), "assigned", 1)));
-    check(&samples, &[told("mqtt", "unauthorized", 1), told("amqp-ws", "unauthorized", 1)]);
-    check(&samples, &[told_strangers("https", "unauthorized", 1), told_strangers("mqtt", "unauthorized", 0)]);
+    check(&samples, &Transport::ALL.map(|transport| answered(transport.name(), "assigned", 1)));
+    check(&samples, &[answered("mqtt", "unauthorized", 1), answered("amqp-ws", "unauthorized", 1)]);
+    check(
+        &samples,
+        &[answered_strangers("https", "unauthorized", 1), answered_strangers("mqtt", "unauthorized", 0)],
+    );
     assert!(samples.iter().all(|line| !line.contains("MadeUp")), "strangers make no series");
     check(&samples, &operations);
     check(
@@ -115,7 +118,7 @@ async fn monitoring_reads_what_happened() {
     let mut service = site.start().await;
     let samples = scrape(port).await;
     check(&samples, &operations);
-    check(&samples, &[told_strangers("https", "assigned", 0)]);
+    check(&samples, &[answered_strangers("https", "assigned", 0)]);
     service.kill().await.unwrap();
 }
 

@@ -2,7 +2,7 @@
 
 use model::{BulkItem, IfMatch, Instance, OperationKind};
 
-use super::{Enrollment, KeptKeys};
+use super::{Enrollment, UnchangedKeys};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Expect, Outcome},
@@ -12,12 +12,12 @@ use crate::{
 pub const MAX_BULK_ITEMS: usize = 10;
 
 /// What became of an item: once it is done, which symmetric keys it left out and kept.
-pub type ChangedItem<I> = (I, Result<Option<KeptKeys>, Error>);
+pub type ChangedItem<I> = (I, Result<Option<UnchangedKeys>, Error>);
 
 /// An item with the change it comes to, or the reason why it comes to none.
 struct Prepared<E: Enrollment> {
     id: E::Id,
-    kept: Option<KeptKeys>,
+    kept: Option<UnchangedKeys>,
     change: Result<(Expect, Change), Error>,
     /// What it means when the record is of another version than expected.
     overtaken: Error,
@@ -77,7 +77,7 @@ impl Provisioning {
         instance: &Instance,
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
-    ) -> Result<((Expect, Change), Option<KeptKeys>), Error> {
+    ) -> Result<((Expect, Change), Option<UnchangedKeys>), Error> {
         let (draft, creates, if_match) = match item {
             BulkItem::Delete(id) => return Ok(((Expect::Present, E::delete(id)), None)),
             BulkItem::Create(draft) => (draft, true, None),
@@ -91,7 +91,7 @@ impl Provisioning {
             (Some(stored), Some(IfMatch::Any)) => Expect::Version(stored.record().etag.clone()),
             (Some(_), Some(IfMatch::Version(etag))) => Expect::Version(etag),
         };
-        let kept = KeptKeys::of(&draft, stored.as_ref());
+        let kept = UnchangedKeys::of(&draft, stored.as_ref());
         let enrollment = self.merged(instance, draft, stored.as_ref())?;
         self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
         Ok(((expect, enrollment.put()), kept))

@@ -8,7 +8,7 @@
 
 use model::{IfMatch, Instance, OperationKind};
 
-use super::{Enrollment, KeptKeys, Stamp};
+use super::{Enrollment, Stamp, UnchangedKeys};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, Expect, Outcome},
@@ -24,7 +24,7 @@ pub struct Written<E> {
     /// What is stored now, secrets included.
     pub enrollment: E,
     /// The symmetric keys that the draft left out and that stayed.
-    pub kept: Option<KeptKeys>,
+    pub kept: Option<UnchangedKeys>,
 }
 
 impl Provisioning {
@@ -38,7 +38,7 @@ impl Provisioning {
         for _ in 0..MAX_ATTEMPTS {
             let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
             let expect = expectation(stored.as_ref(), if_match.as_ref())?;
-            let kept = KeptKeys::of(&draft, stored.as_ref());
+            let kept = UnchangedKeys::of(&draft, stored.as_ref());
             let enrollment = self.merged(instance, draft.clone(), stored.as_ref())?;
             self.admit(instance, &enrollment, stored.as_ref(), 0).await?;
             let change = (expect, enrollment.clone().put());

@@ -12,22 +12,22 @@ use crate::{
 
 /// The keys that a write left out, and that therefore stay what they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptKeys(KeySelection);
+pub struct UnchangedKeys(KeySelection);
 
-impl KeptKeys {
+impl UnchangedKeys {
     /// Of a draft that is written over this enrollment; `None` when no key is kept.
-    pub(super) fn of<E: Enrollment>(draft: &E::Draft, stored: Option<&E>) -> Option<KeptKeys> {
+    pub(super) fn of<E: Enrollment>(draft: &E::Draft, stored: Option<&E>) -> Option<UnchangedKeys> {
         stored.and_then(E::symmetric_keys)?;
         let drafted = E::drafted_keys(draft)?;
         let is_kept = |slot| match slot {
             KeySlot::Primary => drafted.primary.is_none(),
             KeySlot::Secondary => drafted.secondary.is_none(),
         };
-        KeySelection::of(is_kept).map(KeptKeys)
+        KeySelection::of(is_kept).map(UnchangedKeys)
     }
 }
 
-impl fmt::Display for KeptKeys {
+impl fmt::Display for UnchangedKeys {
     /// A warning: a leaked key that an operator means to replace by leaving it out is still good.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the {} stayed as before, as none was given; keys/regenerate makes new ones", self.0)

@@ -16,7 +16,7 @@ mod warnings;
 pub use bulk::{ChangedItem, MAX_BULK_ITEMS};
 pub use change::Written;
 pub use instance::MAX_USAGE_DAYS;
-pub use keys::{KeptKeys, KeysReplaced};
+pub use keys::{KeysReplaced, UnchangedKeys};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};
 pub use merge::Stamp;
 pub use warnings::Entered;

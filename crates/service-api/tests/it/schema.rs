@@ -120,9 +120,9 @@ fn values() -> Vec<Value> {
 }
 
 /// A body with this collection in one place.
-type Place = fn(&mut Value, Value);
+type Setter = fn(&mut Value, Value);
 
-const PLACES: [Place; 3] = [
+const SETTERS: [Setter; 3] = [
     |body, collection| body["initialTwin"]["tags"] = collection,
     |body, collection| body["initialTwin"]["properties"]["desired"] = collection,
     |body, collection| body["optionalDeviceInformation"] = collection,
@@ -137,11 +137,11 @@ async fn what_generated_clients_cannot_read_is_never_without_a_warning() {
         ("/enrollmentGroups/x-1", "EnrollmentGroup", group("x-1")),
     ] {
         world.put(path, &body).send().await.ok();
-        for place in PLACES {
+        for set in SETTERS {
             for name in ["version", "count", "metadata", "Version", "other"] {
                 for value in values() {
                     let mut changed = body.clone();
-                    place(&mut changed, Value::Object(Map::from_iter([(name.to_owned(), value.clone())])));
+                    set(&mut changed, Value::Object(Map::from_iter([(name.to_owned(), value.clone())])));
                     let put = world.put(path, &changed).if_match("*").send().await;
                     let shown = put.ok();
                     let read = world.get(path).send().await.ok();

@@ -63,7 +63,7 @@ async fn a_registration_of_an_older_version_notes_the_key_when_its_device_return
 }
 
 #[tokio::test]
-async fn devices_of_a_group_are_told_apart_by_the_key_that_they_still_use() {
+async fn devices_of_a_group_are_distinguished_by_the_key_that_they_still_use() {
     let world = World::new().await;
     let keys = sample::keys(20);
     world.enroll_group(group_by("line-1", GroupAttestation::SymmetricKey(keys.clone()))).await;
