@@ -119,4 +119,19 @@ mod tests {
             Leaving { standing: Some(at("b.hub", "1")), trace: Some(order("c.hub", "2").trace()) };
         assert_eq!(told(elsewhere, None), (vec![], true));
     }
+
+    /// However often the keys change while a hub is down.
+    #[test]
+    fn the_last_orders_are_remembered_and_no_more() {
+        let orders: Vec<Order> = (0..40).map(|number| order("a.hub", &number.to_string())).collect();
+        let last: Vec<_> = orders[40 - Order::MAX_TOLD..].iter().map(Order::digest).collect();
+
+        let mut standing = at("a.hub", "first");
+        for renewed in &orders {
+            standing = give_up(&work(renewed.clone()), Some(&standing)).standing.unwrap();
+        }
+        assert_eq!(standing.told, last);
+        let waiting = Trace { orders: orders.iter().map(Order::digest).collect(), ..orders[0].trace() };
+        assert_eq!(knowing(order("a.hub", "now"), &mut Leaving::default(), Some(waiting)).told, last);
+    }
 }

@@ -220,4 +220,6 @@ pub(super) fn came_through(registration: &Registration, attested: &Attested) -> 
 }
 
 #[cfg(test)]
+mod cases;
+#[cfg(test)]
 mod tests;

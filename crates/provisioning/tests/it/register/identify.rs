@@ -126,8 +126,12 @@ async fn a_disabled_group_blocks_its_devices() {
 #[tokio::test]
 async fn a_refusal_changes_nothing() {
     let groups = Groups::new().await;
-    for evidence in [Evidence::default(), token(&sample::key(20)), certificates(&[b"rubbish"])] {
-        groups.outcome(evidence).await;
+    for (evidence, refusal) in [
+        (Evidence::default(), "Unauthorized"),
+        (token(&sample::key(20)), "Unauthorized"),
+        (certificates(&[b"rubbish"]), "Invalid certificate."),
+    ] {
+        assert_eq!(groups.outcome(evidence).await, refusal);
     }
     assert_eq!(groups.world.record(DEVICE).await, None);
     assert_eq!((groups.world.calls(), groups.world.counted(SCOPE).await), (0, (0, 0)));

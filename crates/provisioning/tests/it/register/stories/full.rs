@@ -127,6 +127,8 @@ async fn a_device_that_was_moving_goes_back() {
 async fn the_old_hub_is_full() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
+    // Another hub would do, if it were the new one that is full.
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[0]).fail_next(full());
     let next = later(&world, &run).await;
     assert_eq!((next.pause.as_secs(), next.again.waits_for()), (1, HUBS[1]));

@@ -1,0 +1,248 @@
+//! One table of [`plan`]: what a device gets, by what there is of it already and by what changed since.
+
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use model::{
+    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, Authorities, CrlMaxAge, DeviceId,
+    Enrollment, EnrollmentRef, EnrollmentSettings, Failure, FailureReason, IndividualAttestation,
+    IndividualEnrollment, Instance, Order, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim,
+    Status, Timestamp, Tries, Work,
+};
+use testkit::sample;
+
+use super::{Case, Plan, plan};
+use crate::{
+    allocate::Situation,
+    attest::{self, Attested, Claimant, Evidence, Proof, x509::CaRules},
+    register::{RegisterRequest, WithoutPolicy},
+};
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+const DEVICE: &str = "dev-1";
+
+/// A device with a key of its own, which is enabled and may go to any hub; it and its record are changed by the cases.
+struct Device {
+    instance: Instance,
+    enrollment: IndividualEnrollment,
+    record: Option<Registration>,
+}
+
+impl Device {
+    fn new() -> Device {
+        let enrollment = IndividualEnrollment {
+            device_id: None,
+            settings: EnrollmentSettings::default(),
+            ..sample::individual(DEVICE)
+        };
+        Device { instance: sample::instance("one"), enrollment, record: None }
+    }
+
+    /// The same, assigned by what is planned for it now.
+    fn assigned() -> Device {
+        let device = Device::new();
+        let assignment = device.order().assignment();
+        Device { record: Some(record(Status::Assigned(assignment))), ..device }
+    }
+
+    /// The same, with that order under way.
+    fn assigning() -> Device {
+        let device = Device::new();
+        let work = Work::Order(Box::new(device.order()));
+        device.with_work(work)
+    }
+
+    fn with_work(self, work: Work) -> Device {
+        let enrollment = Enrollment::Individual(Box::new(self.enrollment.clone()));
+        let admitted_by = Some(AttestationDigest::of(&enrollment));
+        let status = Status::Assigning { work, from: None, admitted_by, tries: Tries::default() };
+        Device { record: Some(record(status)), ..self }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Device)) -> Device {
+        change(&mut self);
+        self
+    }
+
+    fn record(&mut self) -> &mut Registration {
+        self.record.as_mut().unwrap()
+    }
+
+    fn assignment(&mut self) -> &mut Assignment {
+        match &mut self.record().status {
+            Status::Assigned(assignment) => assignment,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn attested(&self) -> (Box<Attested>, RegisterRequest) {
+        let registration_id = sample::registration_id(DEVICE);
+        let evidence = Evidence { claim: Some(self.claim()), ..Evidence::default() };
+        let known = Arc::new(Authorities::default());
+        let claimant = Claimant {
+            scope: &self.instance.id_scope,
+            registration_id: &registration_id,
+            evidence: &evidence,
+            tpm: None,
+            ca: CaRules { known: &known, require_verified: false, crl_max_age: CrlMaxAge::default() },
+            now: NOW,
+        };
+        let proof = attest::individual(self.enrollment.clone(), &claimant).unwrap();
+        let Proof::Attested(attested) = proof else { panic!("a challenge") };
+        let without_policy = WithoutPolicy::Migrates;
+        (
+            attested,
+            RegisterRequest { registration_id, evidence, payload: None, address: None, without_policy },
+        )
+    }
+
+    /// As the enrollment wants it signed.
+    fn claim(&self) -> SignedClaim {
+        let IndividualAttestation::SymmetricKey(keys) = &self.enrollment.attestation else {
+            panic!("no key")
+        };
+        let resource = format!("{}/registrations/{DEVICE}", self.instance.id_scope);
+        let expires = NOW.plus_seconds(3600);
+        let signed_text = format!("{resource}\n{}", expires.unix_seconds());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, keys.primary.as_bytes());
+        let mac = hmac::sign(&key, signed_text.as_bytes()).as_ref().to_vec();
+        SignedClaim { resource, signed_text, expires, mac, policy: Some("registration".into()) }
+    }
+
+    fn plan(&self) -> Plan {
+        let (attested, request) = self.attested();
+        plan(&Case {
+            instance: &self.instance,
+            attested: &attested,
+            name: &request.registration_id,
+            previous: self.record.as_ref(),
+            request: &request,
+            situation: &Situation::default(),
+            now: NOW,
+        })
+    }
+
+    fn order(&self) -> Order {
+        match self.plan() {
+            Plan::Assign(Work::Order(order), _) => *order,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn record(status: Status) -> Registration {
+    Registration { status, ..sample::registration(DEVICE) }
+}
+
+/// What is different from the device as it was.
+type Change = fn(&mut Device);
+
+#[track_caller]
+fn check(case: &str, device: &Device, expected: &str) {
+    let planned = match device.plan() {
+        Plan::Disable => "disable",
+        Plan::Fail(..) => "fail",
+        Plan::Join => "join",
+        Plan::Confirm(..) => "confirm",
+        Plan::Redo(_) => "redo",
+        Plan::Assign(Work::Order(_), _) => "assign",
+        Plan::Assign(Work::Ask(_), _) => "ask",
+    };
+    assert_eq!(planned, expected, "{case}");
+}
+
+#[test]
+fn a_device_without_an_assignment() {
+    check("new", &Device::new(), "assign");
+    check("disabled", &Device::new().with(disable), "disable");
+    check("no hub", &Device::new().with(unlink_all), "fail");
+    check("a webhook", &Device::new().with(ask_webhook), "ask");
+    let failed = |device: &mut Device| {
+        let failure = Failure { reason: FailureReason::Canceled, message: String::new() };
+        device.record = Some(record(Status::Failed { failure, standing: None }));
+    };
+    check("failed before", &Device::new().with(failed), "assign");
+}
+
+/// It is confirmed if its hub has just what it would be given, and its record says so.
+#[test]
+fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
+    check("as it was", &Device::assigned(), "confirm");
+    let cases: [(&str, Change); 9] = [
+        ("another key", |device| {
+            device.enrollment.attestation = IndividualAttestation::SymmetricKey(sample::keys(40));
+        }),
+        ("another capability", |device| device.enrollment.settings.iot_edge = Some(true)),
+        ("another device ID", |device| device.enrollment.device_id = DeviceId::parse("other").ok()),
+        ("its twin starts again", |device| {
+            let policy = ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false };
+            device.enrollment.settings.reprovision_policy = Some(policy);
+        }),
+        ("in doubt what its hub has", |device| {
+            device.assignment().told.push(sample::order("later").digest());
+        }),
+        ("another order was carried out", |device| {
+            device.assignment().order = sample::order("later").digest();
+        }),
+        ("it came through a group", |device| {
+            device.record().enrollment = EnrollmentRef::Group(sample::group_id("line"));
+        }),
+        ("it proved itself by another mechanism", |device| device.record().attested_by = AttestedBy::X509),
+        ("the last run failed", |device| {
+            let standing = Some(device.assignment().clone());
+            let failure = Failure { reason: FailureReason::Canceled, message: String::new() };
+            device.record().status = Status::Failed { failure, standing };
+        }),
+    ];
+    for (case, change) in cases {
+        check(case, &Device::assigned().with(change), "assign");
+    }
+    check("disabled", &Device::assigned().with(disable), "disable");
+    check("its hub was unlinked, and there is no other", &Device::assigned().with(unlink_all), "fail");
+    let closed = |device: &mut Device| {
+        device.instance.linked_hubs.iter_mut().for_each(|hub| hub.takes_new_devices = false);
+    };
+    check("no hub takes new devices", &Device::assigned().with(closed), "confirm");
+    check("a webhook", &Device::assigned().with(ask_webhook), "ask");
+}
+
+#[test]
+fn a_run_under_way_is_joined_only_if_it_is_as_it_should_be() {
+    check("as it was", &Device::assigning(), "join");
+    check("disabled", &Device::assigning().with(disable), "disable");
+    check("its hub was unlinked", &Device::assigning().with(unlink_all), "fail");
+    let edge = |device: &mut Device| device.enrollment.settings.iot_edge = Some(true);
+    check("another capability", &Device::assigning().with(edge), "redo");
+    let key = |device: &mut Device| {
+        device.enrollment.attestation = IndividualAttestation::SymmetricKey(sample::keys(40));
+    };
+    check("another key", &Device::assigning().with(key), "redo");
+    let group = |device: &mut Device| {
+        device.record().enrollment = EnrollmentRef::Group(sample::group_id("line"));
+    };
+    check("it came through a group", &Device::assigning().with(group), "redo");
+
+    let asking = Device::new().with(ask_webhook);
+    let Plan::Assign(work, _) = asking.plan() else { panic!("no webhook") };
+    let asking = asking.with_work(work);
+    check("a webhook is being asked", &asking, "join");
+    let another = |device: &mut Device| {
+        let webhook = device.enrollment.settings.custom_allocation.as_mut().unwrap();
+        webhook.webhook_url.push('2');
+    };
+    check("another webhook", &asking.with(another), "ask");
+}
+
+fn disable(device: &mut Device) {
+    device.enrollment.settings.provisioning_status = ProvisioningStatus::Disabled;
+}
+
+fn unlink_all(device: &mut Device) {
+    device.instance.linked_hubs.clear();
+}
+
+fn ask_webhook(device: &mut Device) {
+    let settings = &mut device.enrollment.settings;
+    settings.allocation_policy = Some(AllocationPolicy::Custom);
+    settings.custom_allocation = sample::settings().custom_allocation;
+}
