@@ -94,7 +94,7 @@ describe('a device at a hub goes on hearing', () => {
 
   after(async () => {
     await each(devices, (device) => device.client.close().catch(() => {}));
-    await server.stop();
+    await server?.stop();
   });
 
   it('when its token is renewed', async () => {

@@ -97,7 +97,7 @@ async fn only_a_devices_own_topics_are_granted() {
     let codes = device
         .subscribe_to(&[
             "#",
-            "devices/+/messages/devicebound/#",
+            "devices/+/messages/events/#",
             "devices/e/messages/devicebound/#",
             &own,
             "$iothub/#",

@@ -146,6 +146,29 @@ async fn messages_come_at_the_granted_qos() {
     }
 }
 
+/// The Azure SDK for Embedded C names no device; it must hear its own messages, and no others.
+#[tokio::test]
+async fn a_filter_for_any_device_hears_this_one_s_messages() {
+    let world = World::new();
+    world.device("d").await;
+    world.device("other").await;
+    let mut device = connect(&world, false).await;
+    let filters = ["devices/+/messages/devicebound/#"];
+    assert_eq!(device.subscribe_to(&filters).await, [SubscribeReturn::Granted(QoS::AtLeastOnce)]);
+    let to_other = [("iothub-to", "/devices/other/messages/devicebound")];
+    assert_eq!(world.ask_with("POST /messages/devicebound", "other", &to_other).await.status, 201);
+    for text in ["own", "own after a reconnection"] {
+        world.send_to_device(text).await;
+        let message = device.next_publish().await;
+        assert!(message.topic.starts_with("devices/d/messages/devicebound/"), "{}", message.topic);
+        assert_eq!(message.payload, text);
+        device.send(Packet::PubAck(message.packet_id.unwrap())).await;
+        assert!(device.is_left_alone().await);
+        drop(device);
+        device = connect(&world, false).await;
+    }
+}
+
 #[tokio::test]
 async fn narrower_and_wider_filters_hear_what_they_match() {
     let world = World::new();

@@ -199,12 +199,13 @@ pub fn method_topic(name: &str, request_id: &str) -> String {
     format!("{METHOD_CALL}{}/?$rid={request_id}", utf8_percent_encode(name, METHOD_NAME))
 }
 
-/// Whether a filter stays within what a device's connection is for.
+/// Whether a filter stays within what a device's connection is for. Any device stands for this one, to which no other's
+/// messages are sent: the Azure SDK for Embedded C asks for `devices/+/messages/devicebound/#`.
 fn is_own(filter: &str, device_id: &str) -> bool {
     let mut levels = filter.split('/');
     match levels.next() {
         Some("$iothub") => true,
-        Some("devices") => levels.next() == Some(device_id),
+        Some("devices") => levels.next().is_some_and(|level| level == device_id || level == "+"),
         _ => false,
     }
 }
@@ -298,13 +299,15 @@ mod tests {
             ("$iothub/#", vec![Desired, Methods, TwinReplies]),
             ("devices/d/#", vec![Devicebound]),
             ("devices/d/messages/devicebound/+", vec![Devicebound]),
+            ("devices/+/messages/devicebound/#", vec![Devicebound]),
         ] {
             assert_eq!(DeviceFilter::asked_for(filter, "d"), expected, "{filter}");
         }
         for filter in [
             "#",
             "devices/other/messages/devicebound/#",
-            "devices/+/messages/devicebound/#",
+            "devices/#",
+            "devices/+/messages/events/#",
             "+/d/messages/devicebound/#",
             "devices/d/messages/devicebound/%24.mid=1",
             "devices/d/messages/events/#",
