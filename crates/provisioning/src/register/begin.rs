@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    AttestationDigest, CleanupCause, Decision, Decisions, EnrollmentRef, Instance, Order, Registration,
-    RegistrationId, Status, Timestamp, Tries, Work,
+    AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, EnrollmentRef, Failure,
+    FailureReason, Instance, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
 };
 
 use super::{
@@ -40,6 +40,14 @@ impl Claim<'_> {
         let moved_from = Some(self.attested.moved_from()?.clone());
         let last = self.previous?.decisions.latest()?.clone();
         Some(Decision { at: now, enrollment: self.attested.enrollment(), moved_from, ..last })
+    }
+
+    /// The decision about a device that moves to an enrollment which is disabled: the move is on record, too.
+    fn taken_over_by_disabled(&self, now: Timestamp) -> Option<Decision> {
+        let message = "The enrollment that the device moved to is disabled.".into();
+        let failure = Failure { reason: FailureReason::EnrollmentDisabled, message };
+        let (outcome, ended) = (DecisionOutcome::Failed(failure), Some(now));
+        self.redecided(now).map(|decision| Decision { outcome, ended, ..decision })
     }
 
     /// Called once for each move: from then on the record names the new enrollment.
@@ -124,7 +132,7 @@ impl Provisioning {
                         status: Status::Disabled { standing: leaving.standing.clone() },
                         leaving,
                         cause: CleanupCause::Failed,
-                        decision: None,
+                        decision: claim.taken_over_by_disabled(self.clock.now()),
                     },
                 }
             }
