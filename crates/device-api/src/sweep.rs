@@ -124,13 +124,24 @@ fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>
             registration.id = %registration,
             "a device was not removed from a hub that it left: somebody else has changed it there"
         ),
-        Ok(Cleaned::Removed | Cleaned::NotThere | Cleaned::Needless) => tracing::debug!(
+        Ok(Cleaned::Held { is_new: true }) => tracing::warn!(
             instance.id_scope = %scope,
             hub.name = %hub,
             device.id = %device,
             registration.id = %registration,
-            "cleaned up"
+            "a device is not removed from a hub that it left until an operator confirms it, for it may be another one of the \
+             same name: muster registration cleanups --confirm"
         ),
+        Ok(Cleaned::Held { is_new: false } | Cleaned::Removed | Cleaned::NotThere | Cleaned::Needless) => {
+            tracing::debug!(
+                instance.id_scope = %scope,
+                hub.name = %hub,
+                device.id = %device,
+                registration.id = %registration,
+                ?cleaned,
+                "a cleanup was looked at"
+            )
+        }
         Err(error) => {
             tracing::warn!(instance.id_scope = %scope, hub.name = %hub, %error, "cleaning up failed")
         }

@@ -60,7 +60,7 @@ impl Hub {
         if device.module_id.as_ref().is_some_and(|module| !module.is_empty()) {
             return Err(HubFailure::Invalid("modules are not supported".to_owned()));
         }
-        let now = self.now();
+        let now = self.creation_time();
         let _turn = self.turn(&id).await;
         let done = {
             let id = id.clone();

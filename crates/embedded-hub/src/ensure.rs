@@ -1,6 +1,6 @@
 //! What the provisioning service asks of a hub. Every call is one durable commit and may be repeated.
 
-use model::{Carried, DeviceId, HubCredentials, InitialTwin, Timestamp, TwinOrder};
+use model::{Carried, DeviceId, Generation, HubCredentials, InitialTwin, Timestamp, TwinOrder};
 use wire::hub::Status;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     line::Parting,
     storage::{Rows, SealedDevice},
     twin::Twin,
+    view,
 };
 
 /// A device that a hub shall have.
@@ -23,9 +24,18 @@ pub struct DeviceSpec {
     pub iot_edge: bool,
 }
 
+/// A device that the hub was to have, and has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensured {
+    /// What became of it.
+    pub effect: Effect,
+    /// Which creation of a device of this name it is.
+    pub generation: Generation,
+}
+
 /// What became of a device that the hub was to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ensured {
+pub enum Effect {
     /// It is new.
     Created,
     /// It was there and is now as specified.
@@ -56,9 +66,9 @@ impl Hub {
             TwinOrder::Seed(seed) => Start::Anew(seed),
         };
         let marks = !matches!(twin, TwinOrder::Keep { .. });
-        let goal = Goal::new(spec, start, self.now());
-        if !marks && self.core.storage.read(|rows| goal.is_met(rows))? {
-            return Ok(Ensured::Unchanged);
+        let goal = Goal::new(spec, start, self.creation_time());
+        if !marks && let Some(identity) = self.core.storage.read(|rows| goal.met(rows))? {
+            return Ok(Ensured { effect: Effect::Unchanged, generation: view::generation(&identity)? });
         }
         self.reach(Goal { marks, ..goal }).await
     }
@@ -66,7 +76,7 @@ impl Hub {
     /// The same for a device that comes from another hub and brings its twin: that takes the place of
     /// whatever was there. A device that an operator disabled there is disabled here.
     pub async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubFailure> {
-        let goal = Goal::new(spec, Start::Carried(Box::new(carried.clone())), self.now());
+        let goal = Goal::new(spec, Start::Carried(Box::new(carried.clone())), self.creation_time());
         self.reach(Goal { marks: true, ..goal }).await
     }
 
@@ -83,10 +93,10 @@ impl Hub {
             let (identity, twin) = goal.as_new()?;
             let sealed = self.core.storage.seal_device(&id, &identity, &twin)?;
             self.core.storage.write(move |rows| insert(rows, &sealed)).await?;
-            return Ok(Ensured::Created);
+            return Ok(Ensured { effect: Effect::Created, generation: view::generation(&identity)? });
         }
         let ensured = self.core.storage.write(move |rows| goal.refresh(rows)).await?;
-        if ensured == Ensured::Refreshed {
+        if ensured.effect == Effect::Refreshed {
             self.core.connections.close(&id, Parting::OtherCredentials);
         }
         Ok(ensured)
@@ -133,9 +143,9 @@ impl Goal {
         Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, start, marks: false, now }
     }
 
-    /// Whether nothing need be written for a device whose twin is kept.
-    fn is_met(&self, rows: &Rows) -> Result<bool, HubFailure> {
-        Ok(rows.identity(&self.id)?.is_some_and(|identity| self.is_met_by(&identity)))
+    /// The device, if nothing need be written for one whose twin is kept.
+    fn met(&self, rows: &Rows) -> Result<Option<Identity>, HubFailure> {
+        Ok(rows.identity(&self.id)?.filter(|identity| self.is_met_by(identity)))
     }
 
     fn is_met_by(&self, identity: &Identity) -> bool {
@@ -187,13 +197,13 @@ impl Goal {
     fn refresh(&self, rows: &Rows) -> Result<Ensured, HubFailure> {
         let gone = || HubFailure::Broken(format!("the device '{}' went out of its turn", self.id));
         let identity = rows.identity(&self.id)?.ok_or_else(gone)?;
-        let is_met = self.is_met_by(&identity);
-        let mut ensured = match (is_met, self.marks) {
-            (false, _) => Ensured::Refreshed,
-            (true, true) => Ensured::Marked,
-            (true, false) => Ensured::Unchanged,
+        let generation = view::generation(&identity)?;
+        let mut effect = match (self.is_met_by(&identity), self.marks) {
+            (false, _) => Effect::Refreshed,
+            (true, true) => Effect::Marked,
+            (true, false) => Effect::Unchanged,
         };
-        if ensured != Ensured::Unchanged {
+        if effect != Effect::Unchanged {
             let refreshed = identity.refreshed(self.credentials.clone(), self.iot_edge, &self.id);
             rows.put_identity(&self.id, &self.with_access(refreshed))?;
         }
@@ -201,10 +211,10 @@ impl Goal {
             let twin = rows.twin(&self.id)?.ok_or_else(gone)?;
             if !twin.stands_as(&begun) {
                 rows.put_twin(&self.id, &twin.restarted(begun))?;
-                ensured = Ensured::Refreshed;
+                effect = Effect::Refreshed;
             }
         }
-        Ok(ensured)
+        Ok(Ensured { effect, generation })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -36,6 +36,7 @@ pub(crate) struct Core {
     pub(crate) locks: Locks,
     pub(crate) clock: Arc<dyn HubClock>,
     pub(crate) telemetry: AtomicU64,
+    last_creation: AtomicI64,
     turns: Vec<Mutex<()>>,
     hasher: RandomState,
 }
@@ -70,6 +71,7 @@ impl Hub {
             locks: Locks::default(),
             clock: Arc::new(clock),
             telemetry: AtomicU64::new(0),
+            last_creation: AtomicI64::new(i64::MIN),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
             hasher: RandomState::new(),
         };
@@ -142,6 +144,16 @@ impl Hub {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.core.clock.now()
+    }
+
+    /// The time for a device that is created now: later than that of any creation before. It is what tells a device from an
+    /// earlier one of the same name, so a clock that stands or is set back must not repeat it.
+    pub(crate) fn creation_time(&self) -> Timestamp {
+        let now = self.now().ticks();
+        let later = |last: i64| Some(now.max(last.saturating_add(1)));
+        let (Ok(last) | Err(last)) =
+            self.core.last_creation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        Timestamp::from_ticks(now.max(last.saturating_add(1)))
     }
 }
 

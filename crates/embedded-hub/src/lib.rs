@@ -46,7 +46,7 @@ mod view;
 
 pub use bulk::{BulkRefusal, MAX_BULK_DEVICES};
 pub use config::{HubClock, HubConfig, Policy, Right};
-pub use ensure::{Deleted, DeviceSpec, Ensured};
+pub use ensure::{Deleted, DeviceSpec, Effect, Ensured};
 pub use failure::HubFailure;
 pub use hub::{Counts, Hub};
 pub use messages::{CloudMessage, MAX_MESSAGE_BYTES};

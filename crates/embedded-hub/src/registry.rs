@@ -52,7 +52,7 @@ impl Hub {
     ) -> Result<Device, HubFailure> {
         let (hub, id) = (self.clone(), id.clone());
         let change = async move {
-            let now = hub.now();
+            let now = hub.creation_time();
             let _turn = hub.turn(&id).await;
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| put(rows, &owned, &device, &if_match, now));

@@ -1,11 +1,12 @@
 //! Devices and twins as the service REST shows them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::Timestamp;
+use model::{Generation, Timestamp};
 use wire::hub::{ConnectionState, Device, TwinProperties};
 
 use crate::{
     connections::Live,
+    failure::HubFailure,
     identity::Identity,
     storage::{Seen, StoredDevice},
     twin::{Shown, Twin},
@@ -87,6 +88,12 @@ fn up_to_date(seen: Seen, live: Option<&Live>) -> Seen {
         active_at: seen.active_at.max(Some(live.active_at())),
         telemetry: seen.telemetry + live.telemetry(),
     }
+}
+
+/// The generation of a device, as the registry shows it.
+pub fn generation(identity: &Identity) -> Result<Generation, HubFailure> {
+    let shown = ticks_since_year_one(identity.generation);
+    Generation::parse(shown).map_err(|error| HubFailure::Broken(error.to_string()))
 }
 
 /// The real hub's generations count 100 ns ticks since the year 1.

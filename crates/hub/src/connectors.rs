@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use embedded_hub::Hub;
-use model::{Carried, DeviceId, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
+use model::{Carried, DeviceId, Generation, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
 use provisioning::ports::{Clock, Entropy, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 
 use crate::{EmbeddedConnector, RestConnector, RestLink};
@@ -111,11 +111,11 @@ impl NoWay {
 
 #[async_trait]
 impl HubConnector for NoWay {
-    async fn ensure_device(&self, _order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, _order: &Order) -> Result<Option<Generation>, HubError> {
         Err(self.error())
     }
 
-    async fn receive_device(&self, _order: &Order, _carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Option<Generation>, HubError> {
         Err(self.error())
     }
 

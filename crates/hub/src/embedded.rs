@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use embedded_hub::{DeviceSpec, Hub, HubFailure, Right};
-use model::{Carried, DeviceId, HubAccess, Order, SymmetricKey};
+use model::{Carried, DeviceId, Generation, HubAccess, Order, SymmetricKey};
 use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Removed};
 use wire::hub::IfMatch;
 
@@ -49,10 +49,10 @@ impl EmbeddedConnector {
 
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
         self.admit()?;
-        self.hub.ensure_device(&spec(order), &order.twin).await.map_err(hub_error)?;
-        Ok(())
+        let ensured = self.hub.ensure_device(&spec(order), &order.twin).await.map_err(hub_error)?;
+        Ok(Some(ensured.generation))
     }
 
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
@@ -60,10 +60,10 @@ impl HubConnector for EmbeddedConnector {
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
         self.admit()?;
-        self.hub.receive_device(&spec(order), carried).await.map_err(hub_error)?;
-        Ok(())
+        let received = self.hub.receive_device(&spec(order), carried).await.map_err(hub_error)?;
+        Ok(Some(received.generation))
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
@@ -72,6 +72,7 @@ impl HubConnector for EmbeddedConnector {
             (self.hub.device(device).map_err(hub_error)?, self.hub.twin(device).map_err(hub_error)?);
         Ok(found.zip(twin).map(|(found, twin)| HubDevice {
             version: HubVersion(found.etag.clone().unwrap_or_default()),
+            generation: found::generation(&found),
             credentials: found.authentication.as_ref().and_then(found::credentials),
             carried: Carried {
                 tags: twin.tags,

@@ -1,6 +1,6 @@
 //! What a hub shows of a device, in the words of the port.
 
-use model::{HubCredentials, Properties, Sha256Thumbprint, SymmetricKey, SymmetricKeyPair};
+use model::{Generation, HubCredentials, Properties, Sha256Thumbprint, SymmetricKey, SymmetricKeyPair};
 use serde_json::{Map, Value};
 use wire::hub::{Authentication, AuthenticationType, Device, Status};
 
@@ -19,6 +19,11 @@ pub(crate) fn credentials(shown: &Authentication) -> Option<HubCredentials> {
         }
         AuthenticationType::CertificateAuthority | AuthenticationType::None => None,
     }
+}
+
+/// Which creation of a device of its name it is. One that this service cannot read counts as none.
+pub(crate) fn generation(shown: &Device) -> Option<Generation> {
+    Generation::parse(shown.generation_id.as_deref()?).ok()
 }
 
 /// A section of a twin without the hub's annotations.

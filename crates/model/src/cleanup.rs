@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HubCredentials, OrderDigest, Place, Record, RegistrationId, Tries};
+use crate::{Generation, HubCredentials, OrderDigest, Place, Record, RegistrationId, Tries};
 
 /// A device at a hub, as this service has put it there or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct Trace {
     pub place: Place,
     /// The orders that it may stand as.
     pub orders: Vec<OrderDigest>,
+    /// Which device of that name it is; `None` when the hub did not say, or the record is of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
 }
 
 impl Trace {
@@ -36,6 +39,9 @@ pub struct Cleanup {
     /// How often it was tried, and when it will be again.
     #[serde(default)]
     pub tries: Tries,
+    /// Whether an operator confirmed that the device may be removed although its generation cannot be compared.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed: bool,
     /// Version and dates.
     pub record: Record,
 }
@@ -93,7 +99,7 @@ mod tests {
             OrderDigest::of(&place("a.hub"), false, &leaf("old")),
             OrderDigest::of(&place("a.hub"), true, &leaf("new")),
         ];
-        let trace = Trace { place: place("a.hub"), orders };
+        let trace = Trace { place: place("a.hub"), orders, generation: None };
         assert!(trace.may_be(&leaf("old")) && trace.may_be(&leaf("new")));
         assert!(!trace.may_be(&leaf("other")));
         assert!(!Trace { place: place("b.hub"), ..trace }.may_be(&leaf("old")));

@@ -204,6 +204,16 @@ text_id!(
 exact_case!(Etag);
 
 text_id!(
+    /// Which creation of a device at its hub (`generationId`): a device that is deleted and created again under the same ID
+    /// has another one. Hubs issue it, in a spelling of their own.
+    Generation, "generation", |text| {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits { Ok(text.into()) } else { Err("must be 1 to 128 printable ASCII characters") }
+    }
+);
+exact_case!(Generation);
+
+text_id!(
     /// The name of one run of a registration, safe unescaped in a URL path and in an MQTT topic.
     OperationId, "operation ID", |text| {
         let fits = (1..=128).contains(&text.len())

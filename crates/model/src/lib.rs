@@ -86,8 +86,8 @@ pub use enrollment::{
 };
 pub use explanation::{Admission, Attempt, ConsideredEnrollment, Explanation, Fit};
 pub use ids::{
-    BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, HostName, HubName, IdError, IdScope,
-    OperationId, PolicyName, RegistrationId, VerificationCode,
+    BlockReason, CaReference, DeviceId, EnrollmentGroupId, Etag, Generation, HostName, HubName, IdError,
+    IdScope, OperationId, PolicyName, RegistrationId, VerificationCode,
 };
 pub use instance::{
     AccessPolicy, AllocationWeight, Instance, OutOfRange, RegistrationOwnership, Right, Rights, UnknownRight,

@@ -94,10 +94,10 @@ impl Order {
         Place { hub: self.hub.clone(), device_id: self.device_id.clone() }
     }
 
-    /// What must be removed from the hub if the order is given up.
+    /// What must be removed from the hub if the order is given up. The hub never named the device that it made of it.
     pub fn trace(&self) -> Trace {
         let orders = self.told.iter().cloned().chain([self.digest()]);
-        Trace { place: self.place(), orders: orders.collect() }
+        Trace { place: self.place(), orders: orders.collect(), generation: None }
     }
 
     /// What the device is to get, for another hub to be told.
@@ -127,7 +127,7 @@ impl Order {
         self
     }
 
-    /// The assignment that stands when this order has been carried out.
+    /// The assignment that stands when this order has been carried out, by a hub that names no generation.
     pub fn assignment(&self) -> Assignment {
         Assignment {
             hub: self.hub.clone(),
@@ -135,6 +135,7 @@ impl Order {
             substatus: self.substatus,
             order: self.digest(),
             told: Vec::new(),
+            generation: None,
         }
     }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, HubName, KeyUse, OperationId, OrderDigest,
-    Place, RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
+    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, Generation, HubName, KeyUse, OperationId,
+    OrderDigest, Place, RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -207,6 +207,10 @@ pub struct Assignment {
     /// Later orders that the hub may have been told: nobody knows which of all the device stands as.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<OrderDigest>,
+    /// Which device of that name at the hub it is, as the hub answered the last order. `None` in records of earlier
+    /// versions, for hubs that name no generations, and while an order of unknown outcome may have created it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
 }
 
 impl Assignment {
@@ -218,7 +222,7 @@ impl Assignment {
     /// What must be removed from the hub when the device leaves it.
     pub fn trace(&self) -> Trace {
         let orders = self.told.iter().cloned().chain([self.order.clone()]);
-        Trace { place: self.place(), orders: orders.collect() }
+        Trace { place: self.place(), orders: orders.collect(), generation: self.generation.clone() }
     }
 }
 

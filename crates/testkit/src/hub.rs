@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use model::{
-    Carried, DeviceId, HubCredentials, HubName, InitialTwin, LinkedHub, Order, Properties, TwinCollection,
-    TwinOrder,
+    Carried, DeviceId, Generation, HubCredentials, HubName, InitialTwin, LinkedHub, Order, Properties,
+    TwinCollection, TwinOrder,
 };
 use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
@@ -32,6 +32,16 @@ impl FakeHubs {
     pub fn hubs_with(&self, device: &DeviceId) -> Vec<HubName> {
         let with = self.hubs.iter().filter(|(_, hub)| hub.device(device).is_some());
         with.map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl FakeHubs {
+    /// All devices of all hubs.
+    pub fn everything(&self) -> Vec<(DeviceId, HubName)> {
+        let of = |(name, hub): (&HubName, &Arc<FakeHub>)| {
+            hub.devices().into_keys().map(|id| (id, name.clone())).collect::<Vec<_>>()
+        };
+        self.hubs.iter().flat_map(of).collect()
     }
 }
 
@@ -65,6 +75,8 @@ pub struct FakeDevice {
     pub disabled: Option<String>,
     /// Changes with its identity; no two of a hub are the same.
     pub version: u64,
+    /// Which creation it is; no two of a hub are the same.
+    pub generation: u64,
 }
 
 /// How a call fails.
@@ -101,6 +113,8 @@ struct State {
     failures: VecDeque<Failure>,
     calls: Vec<Call>,
     versions: u64,
+    /// Whether it keeps its generations to itself.
+    names_no_generation: bool,
 }
 
 impl FakeHub {
@@ -151,6 +165,21 @@ impl FakeHub {
         self.state().devices.remove(id);
     }
 
+    /// Deletes a device and makes it anew, as when an operator does so: with all that it had, but for generation and version.
+    pub fn recreate(&self, id: &DeviceId) {
+        let mut state = self.state();
+        state.versions += 1;
+        let generation = state.versions;
+        if let Some(device) = state.devices.get_mut(id) {
+            (device.generation, device.version) = (generation, generation);
+        }
+    }
+
+    /// Names no generation from now on, as no hub of Azure does, or names them again.
+    pub fn keep_generations_secret(&self, secret: bool) {
+        self.state().names_no_generation = secret;
+    }
+
     async fn serve<T>(&self, call: Call, carry_out: impl FnOnce(&mut State) -> T) -> Result<T, HubError> {
         let _open = self.gate.read().await;
         let mut state = self.state();
@@ -184,6 +213,7 @@ impl State {
             seeds: 0,
             disabled: None,
             version: self.versions,
+            generation: self.versions,
         });
         if !order.twin.keeps() || device.credentials != *credentials || device.iot_edge != *iot_edge {
             device.version = self.versions;
@@ -192,16 +222,23 @@ impl State {
         (device, is_new)
     }
 
-    fn ensure(&mut self, order: &Order) {
+    /// The generation of a device, if the hub names it.
+    fn generation(&self, id: &DeviceId) -> Option<Generation> {
+        let device = self.devices.get(id).filter(|_| !self.names_no_generation)?;
+        Generation::parse(device.generation.to_string()).ok()
+    }
+
+    fn ensure(&mut self, order: &Order) -> Option<Generation> {
         let (device, is_new) = self.device(order);
         if is_new || matches!(order.twin, TwinOrder::Seed(_)) {
             device.twin = order.twin.start().clone();
             device.reported = Properties::default();
             device.seeds += 1;
         }
+        self.generation(&order.device_id)
     }
 
-    fn receive(&mut self, order: &Order, carried: &Carried) {
+    fn receive(&mut self, order: &Order, carried: &Carried) -> Option<Generation> {
         let (device, _) = self.device(order);
         let part =
             |part: &serde_json::Map<_, _>| (!part.is_empty()).then(|| TwinCollection::from(part.clone()));
@@ -210,6 +247,7 @@ impl State {
         if carried.disabled.is_some() {
             device.disabled = carried.disabled.clone();
         }
+        self.generation(&order.device_id)
     }
 
     fn find(&self, id: &DeviceId) -> Option<HubDevice> {
@@ -218,6 +256,7 @@ impl State {
             |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
         Some(HubDevice {
             version: HubVersion(device.version.to_string()),
+            generation: self.generation(id),
             credentials: Some(device.credentials.clone()),
             carried: Carried {
                 tags: part(&device.twin.tags),
@@ -241,11 +280,11 @@ impl State {
 
 #[async_trait]
 impl HubConnector for FakeHub {
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
         self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
         self.serve(Call::Receive(order.clone(), Box::new(carried.clone())), |hub| hub.receive(order, carried))
             .await
     }
@@ -302,6 +341,6 @@ mod tests {
         let mut call = Box::pin(hub.ensure_device(&order));
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut call).await.is_err());
         drop(held);
-        assert_eq!(call.await, Ok(()));
+        assert_eq!(call.await, Ok(Some(Generation::parse("1").unwrap())));
     }
 }

@@ -259,6 +259,7 @@ pub fn cleanup(hub: &str, device: &str) -> Cleanup {
         registration_id: registration_id(device),
         cause: CleanupCause::Moved,
         tries: tries(),
+        confirmed: false,
         record: record("cleanup-1"),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use model::{Carried, DeviceId, LinkedHub, Order, Status};
+use model::{Carried, DeviceId, Generation, LinkedHub, Order, Status};
 use provisioning::ports::{Change, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use serde_json::json;
 use testkit::{
@@ -250,12 +250,12 @@ impl Hubs for Treacherous {
 
 #[async_trait]
 impl HubConnector for TreacherousHub {
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
         assert!(self.panicked.swap(true, Ordering::SeqCst), "provoked");
         self.hub.ensure_device(order).await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
         self.hub.receive_device(order, carried).await
     }
 

@@ -38,6 +38,8 @@ pub struct Device {
     /// Its twin as it last saw it; `None` when an operator has intervened since.
     twin: Option<FakeDevice>,
     reports: u64,
+    /// How often an older state of the store had been restored when it last registered.
+    restores: u64,
 }
 
 /// What a device is told in the end.
@@ -56,13 +58,13 @@ impl Device {
         };
         let version = *world.dice.pick(&VERSIONS);
         let (id, key) = (sample::registration_id(id), keys.primary.derive(id));
-        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0 }
+        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0, restores: 0 }
     }
 
     /// One that has this key, and may be let in by the group of this name.
     pub fn with_key(world: &World, id: &str, group: &str, key: SymmetricKey) -> Device {
         let (id, version) = (sample::registration_id(id), *world.dice.pick(&VERSIONS));
-        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0 }
+        Device { id, group: group.to_owned(), key, version, twin: None, reports: 0, restores: 0 }
     }
 
     /// Registers once, and says whether the answer is any other than a refusal.
@@ -70,6 +72,10 @@ impl Device {
         let path = format!("register?api-version={}", self.version);
         let answer = self.send(serving, "PUT", &path, String::from("{}")).await;
         answer.is_some_and(|(_, answer)| answer.get("status").is_some())
+    }
+
+    pub fn key(&self) -> &SymmetricKey {
+        &self.key
     }
 
     pub fn device_id(&self) -> DeviceId {
@@ -85,17 +91,27 @@ impl Device {
     pub async fn register(&mut self, serving: &Process) -> Told {
         let world = Arc::clone(&serving.world);
         world.note(format_args!("{} registers", self.id));
-        let asked = world.elapsed();
+        let (asked, restores) = (world.elapsed(), world.notes().restores);
+        if self.restores != restores {
+            // The service knows nothing of where it was since.
+            self.forget();
+            self.restores = restores;
+        }
         world.count(|figures| figures.requests += 1);
         let body = json!({"registrationId": self.id.as_str()}).to_string();
         let path = format!("register?api-version={}", self.version);
         let mut reply = self.send(serving, "PUT", &path, body).await;
         for _ in 0..POLLS {
             let Some((status, answer)) = reply else { return Told::Nothing };
+            if world.notes().restores != restores {
+                // What it began is not known any more, and what it asked for may be answered from an earlier time.
+                return Told::Nothing;
+            }
             let Some(operation) = still_assigning(status, &answer) else {
                 let told = self.hear(&world, status, &answer);
                 if told == Told::Assigned {
                     self.check_counted(&world, asked);
+                    self.check_individual(&world, asked);
                 }
                 return told;
             };
@@ -161,11 +177,15 @@ impl Device {
             }
             Some("disabled") => {
                 world.count(|figures| figures.turned_away += 1);
+                if world.notes().in_doubt.remove(&self.id) {
+                    // What was ordered before may have been done.
+                    self.forget();
+                }
                 Told::TurnedAway
             }
             // 429 and 503 when the service is busy, 404 when an operator has deleted the registration meanwhile.
             _ if status.is_server_error() || status == 429 || status == 404 => Told::Nothing,
-            _ if status == 401 && world.notes().ever_deleted.contains(&self.group) => {
+            _ if status == 401 && self.may_be_refused(world) => {
                 world.count(|figures| figures.turned_away += 1);
                 // What was ordered before may have been done; it was not told.
                 self.forget();
@@ -175,6 +195,20 @@ impl Device {
                 world.violated(format_args!("{} was told {status} {answer}", self.id));
                 Told::Nothing
             }
+        }
+    }
+
+    fn may_be_refused(&self, world: &World) -> bool {
+        let notes = world.notes();
+        notes.ever_deleted.contains(&self.group) || notes.ever_individual.contains(&self.id)
+    }
+
+    /// An individual enrollment that was there before it asked decided alone.
+    fn check_individual(&self, world: &World, asked: Duration) {
+        let individual = world.notes().individuals.get(&self.id).cloned();
+        let decides = individual.filter(|individual| individual.since < asked);
+        if decides.is_some_and(|individual| !individual.admits(&self.key)) {
+            world.violated(format_args!("{} was let in, and its individual enrollment refuses it", self.id));
         }
     }
 
@@ -231,6 +265,7 @@ impl Device {
             "cancelled",
             "was deleted",
             "was disabled",
+            "was changed",
             "status code: 400",
             "linked",
             "hub",

@@ -21,6 +21,8 @@ pub struct Figures {
     pub interventions: u64,
     /// Ends of the process without notice.
     pub crashes: u64,
+    /// Of these, those after which an older state of the store was restored.
+    pub restores: u64,
     /// Calls of hubs, the store and webhooks that went wrong.
     pub faults: u64,
 }
@@ -35,12 +37,21 @@ impl Figures {
         self.removals += other.removals;
         self.interventions += other.interventions;
         self.crashes += other.crashes;
+        self.restores += other.restores;
         self.faults += other.faults;
     }
 
     /// A world in which nothing happens shows nothing.
     pub fn demand_that_something_happened(&self) {
-        for count in [self.assigned, self.turned_away, self.moves, self.removals, self.crashes, self.faults] {
+        for count in [
+            self.assigned,
+            self.turned_away,
+            self.moves,
+            self.removals,
+            self.crashes,
+            self.restores,
+            self.faults,
+        ] {
             assert!(count > 0, "{self}");
         }
     }
@@ -49,11 +60,12 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figures { requests, assigned, turned_away, counted, moves, removals, .. } = self;
-        let Figures { interventions, crashes, faults, .. } = self;
+        let Figures { interventions, crashes, restores, faults, .. } = self;
         write!(
             f,
             "{requests} requests, {assigned} assigned, {turned_away} turned away, {counted} counted, {moves} moves, \
-             {removals} removals, {interventions} interventions; {faults} faults and {crashes} crashes injected"
+             {removals} removals, {interventions} interventions; {faults} faults and {crashes} crashes injected, of these {restores} \
+             with a restore of an older state"
         )
     }
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use model::{Carried, DeviceId, HubName, LinkedHub, Order};
-use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use model::{Carried, Cleanup, DeviceId, Generation, HubName, LinkedHub, Order, Place};
+use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed, Store};
 use testkit::hub::FakeHub;
 
 use crate::{
+    hostility,
     life::Pulse,
+    rivals,
+    store::finish,
     weather::{Fate, Flaw},
     world::World,
 };
@@ -96,12 +99,82 @@ impl There {
         Ok(())
     }
 
-    fn remove(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
-        let was_there = self.hub.device(device).is_some();
+    /// `owed` is the cleanup of the place when the removal was sent.
+    fn remove(
+        &self,
+        device: &DeviceId,
+        version: &HubVersion,
+        owed: Option<&Cleanup>,
+    ) -> Result<Removed, HubError> {
+        let there = self.hub.device(device);
         let removed = at_once(self.hub.remove_device(device, &self.version_to_remove(device, version)));
-        let is_gone = was_there && self.hub.device(device).is_none();
-        self.world.count(|figures| figures.removals += u64::from(is_gone));
+        if let Some(there) = there.filter(|_| self.hub.device(device).is_none()) {
+            self.world.count(|figures| figures.removals += 1);
+            self.watch_removal(device, there.generation, owed);
+        }
         removed
+    }
+
+    /// Only the very device that was owed is removed, or one that an operator has confirmed where it is not known which one
+    /// that was.
+    fn watch_removal(&self, device: &DeviceId, generation: u64, owed: Option<&Cleanup>) {
+        let named = owed.and_then(|owed| owed.trace.generation.as_ref());
+        let is_owed = match (owed, named) {
+            (None, _) => self.is_own(generation),
+            (_, Some(named)) => named.as_str() == generation.to_string() && self.is_own(generation),
+            (Some(owed), None) => owed.confirmed,
+        };
+        if !is_owed {
+            self.world.violated(format_args!(
+                "{}: {device} of generation {generation} was removed, and {named:?} was owed",
+                self.name
+            ));
+        }
+    }
+
+    fn is_own(&self, generation: u64) -> bool {
+        self.world.notes().own.contains(&(self.name.clone(), generation))
+    }
+
+    /// From now on the device is the service's, whoever made it.
+    fn take_over(&self, device: &DeviceId) {
+        if let Some(there) = self.hub.device(device) {
+            self.world.notes().own.insert((self.name.clone(), there.generation));
+        }
+    }
+
+    fn cleanup(&self, device: &DeviceId) -> Option<Cleanup> {
+        let place = Place { hub: self.name.clone(), device_id: device.clone() };
+        finish(self.world.disk().cleanup(&self.world.scope(), &place)).unwrap()
+    }
+
+    /// Carries an order out, as an honest connector does.
+    fn obey<T>(&self, order: &Order, act: impl FnOnce(&Order) -> Result<T, HubError>) -> Result<T, HubError> {
+        let mut order = order.clone();
+        if self.world.flaw == Flaw::FoldsDeviceIds {
+            order.device_id = DeviceId::parse(order.device_id.as_str().to_ascii_lowercase()).unwrap();
+        }
+        self.refuses_known(&order.device_id)?;
+        rivals::watch_hub(&self.world, &self.name, &order);
+        let done = act(&order)?;
+        self.take_over(&order.device_id);
+        hostility::watch_disabled(&self.world, &self.name, &order.device_id);
+        Ok(done)
+    }
+
+    fn find(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
+        let mut found = at_once(self.hub.find_device(device))?;
+        let owed = self.cleanup(device);
+        if owed.is_none() {
+            self.take_over(device);
+        }
+        if let (Some(found), Some(owed), Flaw::RemovesAnyGeneration) = (&mut found, owed, self.world.flaw) {
+            found.generation = owed.trace.generation;
+        }
+        if let (Some(found), Flaw::EnablesOnMove) = (&mut found, self.world.flaw) {
+            found.carried.disabled = None;
+        }
+        Ok(found)
     }
 
     /// What the hub has now, for a connector that does not care what it was when somebody looked.
@@ -120,32 +193,30 @@ fn at_once<T>(answer: impl Future<Output = T>) -> T {
 
 #[async_trait]
 impl HubConnector for Way {
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
         let (what, order) = (format!("ensure {} as {:?}", order.device_id, order.substatus), order.clone());
-        self.call(what, move |there| {
-            there.refuses_known(&order.device_id)?;
-            at_once(there.hub.ensure_device(&order))
-        })
-        .await
+        self.call(what, move |there| there.obey(&order, |order| at_once(there.hub.ensure_device(order))))
+            .await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
         let (order, carried) = (order.clone(), carried.clone());
         self.call(format!("receive {}", order.device_id), move |there| {
-            there.refuses_known(&order.device_id)?;
-            at_once(there.hub.receive_device(&order, &carried))
+            there.obey(&order, |order| at_once(there.hub.receive_device(order, &carried)))
         })
         .await
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
         let device = device.clone();
-        self.call(format!("find {device}"), move |there| at_once(there.hub.find_device(&device))).await
+        self.call(format!("find {device}"), move |there| there.find(&device)).await
     }
 
     async fn remove_device(&self, device: &DeviceId, version: &HubVersion) -> Result<Removed, HubError> {
         let (device, version) = (device.clone(), version.clone());
-        self.call(format!("{REMOVE} {device}"), move |there| there.remove(&device, &version)).await
+        let (what, owed) = (format!("{REMOVE} {device}"), self.there.cleanup(&device));
+        let act = move |there: &There| there.remove(&device, &version, owed.as_ref());
+        self.call(what, act).await
     }
 }
 

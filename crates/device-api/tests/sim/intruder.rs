@@ -86,7 +86,7 @@ pub fn victims(world: &World, prey: Prey) -> Vec<Device> {
 
 fn put(world: &World, change: Change) {
     let changes = vec![(Expect::Anything, change)];
-    finish(world.disk.commit(&world.scope(), Commit { changes, ..Commit::default() })).unwrap();
+    finish(world.disk().commit(&world.scope(), Commit { changes, ..Commit::default() })).unwrap();
 }
 
 /// Tries again and again, with the derived and the group's own keys of every group.
@@ -117,7 +117,7 @@ pub async fn life(serving: Arc<Process>, prey: Prey) {
 
 /// Whether a hub has the device: from then on its ID is held. An ID that is free is the first comer's.
 fn is_assigned(world: &World, id: &str) -> bool {
-    let found = finish(world.disk.registration(&world.scope(), &sample::registration_id(id))).unwrap();
+    let found = finish(world.disk().registration(&world.scope(), &sample::registration_id(id))).unwrap();
     found.is_some_and(|registration| registration.assignment().is_some())
 }
 

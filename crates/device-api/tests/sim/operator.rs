@@ -6,6 +6,7 @@ use model::{AllocationPolicy, HubName, ProvisioningStatus, RegistrationId, Repro
 use testkit::sample;
 
 use crate::{
+    hostility,
     run::Process,
     world::{GROUPS, HUBS, World},
 };
@@ -15,7 +16,7 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
     let world = &serving.world;
     world.count(|figures| figures.interventions += 1);
     let device = world.dice.pick(devices).clone();
-    match world.dice.roll(14) {
+    match world.dice.roll(22) {
         0..=2 => send_elsewhere(world),
         3 => shift_weights(world),
         4 | 5 => change_policy(world),
@@ -25,6 +26,7 @@ pub async fn intervene(serving: &Process, devices: &[RegistrationId]) -> Option<
         9 => change_start(world),
         12 | 13 => delete_a_group(world),
         10 => return cancel(serving, device).await,
+        14.. => hostility::strike(serving, &device).await,
         _ => return delete(serving, device).await,
     }
     None
@@ -92,6 +94,7 @@ fn unlink_a_hub(world: &World) {
         let hub = any_hub(world);
         world.note(format_args!("operator: {hub} is unlinked"));
         instance.linked_hubs.retain(|link| link.name != hub);
+        hostility::give_up(world, &hub);
     } else {
         world.note("operator: all hubs are linked");
         instance.linked_hubs = world.links(|_| 1);
@@ -147,6 +150,7 @@ pub fn put_right(world: &World) {
     let instance = model::Instance::clone(&world.instance());
     world.put_instance(model::Instance { linked_hubs: world.links(|_| 1), ..instance });
     world.restore_groups();
+    hostility::delete_individuals(world);
     for (name, policy) in GROUPS {
         let mut group = world.stored_group(name);
         group.settings.provisioning_status = ProvisioningStatus::Enabled;

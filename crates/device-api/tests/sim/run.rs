@@ -1,7 +1,10 @@
 //! One seed, from the beginning of its world to the verdict.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,15 +14,21 @@ use tokio::{runtime::Builder, task::JoinSet, time::sleep};
 use crate::{
     device::{Device, Told},
     figures::Figures,
+    hostility,
     intruder::{self, Prey},
     life::Life,
-    operator, verdict,
+    operator,
+    restore::{self, Backup},
+    rivals, verdict,
     weather::Flaw,
     world::World,
 };
 
 /// How long devices, operators and the weather do as they please.
-const UNREST: Duration = Duration::from_secs(200);
+pub const UNREST: Duration = Duration::from_secs(200);
+
+/// How long a restore takes: longer than what the service sent before is on its way to a hub.
+const DOWNTIME: Duration = Duration::from_secs(10);
 
 /// How long the service may take to bring everything to rest: the longest pauses are ten minutes.
 const REST: Duration = Duration::from_secs(3600);
@@ -52,12 +61,16 @@ impl Outcome {
 pub struct Process {
     pub world: Arc<World>,
     life: Mutex<Arc<Life>>,
+    lives: AtomicU64,
+    /// Whether it is stopped, and nobody but the operator who stopped it may start it.
+    is_stopped: AtomicBool,
 }
 
 impl Process {
     fn start(world: &Arc<World>) -> Arc<Process> {
         let life = Mutex::new(Arc::new(Life::begin(world, 0)));
-        Arc::new(Process { world: Arc::clone(world), life })
+        let (lives, is_stopped) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Process { world: Arc::clone(world), life, lives, is_stopped })
     }
 
     /// The present life.
@@ -65,12 +78,31 @@ impl Process {
         Arc::clone(&self.life.lock().unwrap())
     }
 
-    fn crash(&self, number: u64) {
+    fn crash(&self) {
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return;
+        }
         self.world.note("CRASH");
+        self.life().end();
+        self.begin_again();
+    }
+
+    /// The process ends without notice, an older state of its store is put back, and it starts.
+    pub async fn restore(&self, backup: &Backup) {
+        self.world.note("the service is stopped");
+        self.world.count(|figures| figures.restores += 1);
+        self.is_stopped.store(true, Ordering::Relaxed);
+        self.life().end();
+        sleep(DOWNTIME).await;
+        restore::put_back(&self.world, backup);
+        self.is_stopped.store(false, Ordering::Relaxed);
+        self.begin_again();
+    }
+
+    fn begin_again(&self) {
         self.world.count(|figures| figures.crashes += 1);
-        let mut life = self.life.lock().unwrap();
-        life.end();
-        *life = Arc::new(Life::begin(&self.world, number));
+        let number = self.lives.fetch_add(1, Ordering::Relaxed) + 1;
+        *self.life.lock().unwrap() = Arc::new(Life::begin(&self.world, number));
     }
 }
 
@@ -105,11 +137,18 @@ async fn unrest(serving: &Arc<Process>, is_quiet: bool) -> Vec<Device> {
     let prey = Prey::of(world.seed);
     let mut devices: Vec<_> = DEVICES.iter().map(|(id, group)| Device::new(world, id, group)).collect();
     devices.extend(intruder::victims(world, prey));
+    for device in &devices {
+        world.notes().keys.insert(device.id.clone(), device.key().clone());
+    }
     for device in devices {
         living.spawn(device_life(Arc::clone(serving), device, Arc::clone(&disturbed)));
     }
     tokio::spawn(intruder::life(Arc::clone(serving), prey));
     if !is_quiet {
+        tokio::spawn(rivals::life(Arc::clone(serving)));
+        if restore::happens_in(world.seed) {
+            tokio::spawn(restore::life(Arc::clone(serving)));
+        }
         tokio::spawn(operator_life(Arc::clone(serving), disturbed));
         tokio::spawn(crashes(Arc::clone(serving)));
     }
@@ -145,12 +184,12 @@ async fn operator_life(serving: Arc<Process>, disturbed: Disturbed) {
 }
 
 async fn crashes(serving: Arc<Process>) {
-    for number in 1.. {
+    loop {
         sleep(serving.world.dice.millis(1_000..=240_000)).await;
         if serving.world.elapsed() > UNREST {
             return;
         }
-        serving.crash(number);
+        serving.crash();
     }
 }
 
@@ -162,8 +201,8 @@ async fn settle(serving: &Arc<Process>, mut devices: Vec<Device>) {
     world.note("everything is put right");
     world.weather.calm_down();
     operator::put_right(world);
-    come_to_rest(world).await;
-    verdict::places(world, &devices);
+    come_to_rest(serving).await;
+    verdict::places(world, &devices, false);
     for device in &mut devices {
         device.forget();
         for _ in 0..2 {
@@ -172,17 +211,21 @@ async fn settle(serving: &Arc<Process>, mut devices: Vec<Device>) {
             }
         }
     }
-    come_to_rest(world).await;
-    verdict::places(world, &devices);
+    come_to_rest(serving).await;
+    verdict::places(world, &devices, true);
     verdict::all_assigned(world, &devices);
     verdict::metering(world);
 }
 
-async fn come_to_rest(world: &World) {
+async fn come_to_rest(serving: &Process) {
+    let world = &serving.world;
     let deadline = world.elapsed() + REST;
     while !verdict::is_at_rest(world) {
         if world.elapsed() > deadline {
             return world.violated("it does not come to rest");
+        }
+        if verdict::waits_for_an_operator(world) {
+            hostility::confirm(serving).await;
         }
         sleep(Duration::from_secs(5)).await;
     }

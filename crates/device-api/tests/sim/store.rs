@@ -1,9 +1,8 @@
 //! The way to the disk: the real store, a little slow, and busy now and then. It also watches what is written.
 
 use std::{
-    collections::BTreeMap,
     pin::pin,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock},
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };
@@ -19,17 +18,15 @@ use provisioning::ports::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{intruder, life::Pulse, operator, world::GROUPS};
+use crate::{hostility, intruder, life::Pulse, operator, rivals, weather::Flaw, world::GROUPS};
 
 pub struct SimulatedStore {
     pulse: Arc<Pulse>,
-    /// Registrations as they were last written.
-    written: Mutex<BTreeMap<RegistrationId, Registration>>,
 }
 
 impl SimulatedStore {
     pub fn new(pulse: Arc<Pulse>) -> SimulatedStore {
-        SimulatedStore { pulse, written: Mutex::default() }
+        SimulatedStore { pulse }
     }
 
     /// Reads in one moment between two others.
@@ -66,11 +63,13 @@ impl SimulatedStore {
             Change::PutRegistration(registration) => Some(registration),
             _ => None,
         });
-        let Some(Registration {
-            status: Status::Assigned(_), enrollment: EnrollmentRef::Group(group), ..
-        }) = arriving.map(|registration| &**registration)
+        let Some(Registration { status: Status::Assigned(_), enrollment, registration_id, .. }) =
+            arriving.map(|registration| &**registration)
         else {
             return;
+        };
+        let EnrollmentRef::Group(group) = enrollment else {
+            return self.forestall_individual(registration_id);
         };
         // No operator touches the group that an intruder must not take devices from.
         let is_touched = GROUPS.iter().any(|(name, _)| *name == group.as_str());
@@ -83,12 +82,39 @@ impl SimulatedStore {
         }
     }
 
+    fn forestall_individual(&self, id: &RegistrationId) {
+        let world = &self.pulse.world;
+        let is_touched = world.notes().individuals.contains_key(id);
+        if is_touched && world.weather.strikes(100, &world.dice) {
+            world.count(|figures| figures.interventions += 1);
+            hostility::delete_individual(world, id);
+        }
+    }
+
+    /// A commit as a broken service would make it.
+    fn flawed(&self, mut commit: Commit) -> Commit {
+        match self.pulse.world.flaw {
+            Flaw::ForgetsGuards => commit.guards.clear(),
+            Flaw::MovesInSilence => {
+                for (_, change) in &mut commit.changes {
+                    if let Change::PutRegistration(registration) = change
+                        && let Some(decision) = registration.decisions.latest_mut()
+                    {
+                        decision.moved_from = None;
+                    }
+                }
+            }
+            _ => {}
+        }
+        commit
+    }
+
     /// The registrations that a commit is to remove, as they stand.
     async fn removed_by(&self, scope: &IdScope, commit: &Commit) -> Result<Vec<Registration>, StoreError> {
         let mut removed = Vec::new();
         for (_, change) in &commit.changes {
             if let Change::DeleteRegistration(id) = change {
-                removed.extend(self.pulse.world.disk.registration(scope, id).await?);
+                removed.extend(self.pulse.world.disk().registration(scope, id).await?);
             }
         }
         Ok(removed)
@@ -120,14 +146,9 @@ impl SimulatedStore {
         }
     }
 
-    /// A device that has arrived stays at its hub when its registration is removed.
     fn watch_removal(&self, id: &RegistrationId, removed: &[Registration]) {
-        self.written.lock().unwrap().remove(id);
         let stood = removed.iter().filter(|registration| registration.registration_id == *id);
-        if let Some(at) = stood.filter_map(Registration::assignment).next() {
-            let left: (_, HubName) = (at.device_id.clone(), at.hub.clone());
-            self.pulse.world.notes().left_behind.insert(left);
-        }
+        stood.for_each(|removed| self.pulse.world.forget_registration(removed));
     }
 
     fn watch_registration(&self, registration: &Registration) {
@@ -137,6 +158,7 @@ impl SimulatedStore {
         if let Status::Assigned(at) = &registration.status {
             // From now on it is this registration's, and cleaned up when that leaves.
             world.notes().left_behind.remove(&(at.device_id.clone(), at.hub.clone()));
+            hostility::watch_arrival(world, at);
         }
         if let (Status::Assigned(_), EnrollmentRef::Group(group)) =
             (&registration.status, &registration.enrollment)
@@ -144,9 +166,19 @@ impl SimulatedStore {
         {
             world.violated(format_args!("{id} has arrived, and its group {group} was {why_not} before"));
         }
-        let Some(before) = self.written.lock().unwrap().insert(id.clone(), registration.clone()) else {
-            return;
-        };
+        if let (Status::Assigned(_), EnrollmentRef::Individual) =
+            (&registration.status, &registration.enrollment)
+            && let Some(why_not) = world.refuses_individual(id)
+        {
+            world.violated(format_args!("{id} has arrived, and its enrollment was {why_not} before"));
+        }
+        let before = world.notes().written.insert(id.clone(), registration.clone());
+        let Some(before) = before else { return };
+        rivals::watch_move(world, &before, registration);
+        if before.status.kind() == StatusKind::Assigning && registration.status.kind() == StatusKind::Disabled
+        {
+            world.notes().in_doubt.insert(id.clone());
+        }
         let (was, is) = (&before.record, &registration.record);
         if is.created != was.created || is.last_updated < was.last_updated {
             world.violated(format_args!("the dates of {id} went back: {was:?}, then {is:?}"));
@@ -199,19 +231,19 @@ impl Wake for Unpark {
 #[async_trait]
 impl Store for SimulatedStore {
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk.instance(scope)).await
+        self.reach(self.pulse.world.disk().instance(scope)).await
     }
 
     async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk.instance_by_host(host)).await
+        self.reach(self.pulse.world.disk().instance_by_host(host)).await
     }
 
     async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk.instances()).await
+        self.reach(self.pulse.world.disk().instances()).await
     }
 
     async fn put_instance(&self, instance: Instance) -> Result<(), StoreError> {
-        self.reach(self.pulse.world.disk.put_instance(instance)).await
+        self.reach(self.pulse.world.disk().put_instance(instance)).await
     }
 
     async fn replace_instance(
@@ -220,7 +252,7 @@ impl Store for SimulatedStore {
         next: Instance,
         counting: (OperationKind, Day),
     ) -> Result<bool, StoreError> {
-        self.reach(self.pulse.world.disk.replace_instance(stored, next, counting)).await
+        self.reach(self.pulse.world.disk().replace_instance(stored, next, counting)).await
     }
 
     async fn individual(
@@ -228,7 +260,10 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<IndividualEnrollment>, StoreError> {
-        self.reach(self.pulse.world.disk.individual(scope, id)).await
+        if self.pulse.world.flaw == Flaw::OverlooksIndividuals {
+            return Ok(None);
+        }
+        self.reach(self.pulse.world.disk().individual(scope, id)).await
     }
 
     async fn individuals(
@@ -236,7 +271,7 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         page: PageRequest,
     ) -> Result<Page<IndividualEnrollment>, StoreError> {
-        self.reach(self.pulse.world.disk.individuals(scope, page)).await
+        self.reach(self.pulse.world.disk().individuals(scope, page)).await
     }
 
     async fn individuals_expiring(
@@ -245,7 +280,7 @@ impl Store for SimulatedStore {
         until: Timestamp,
         limit: usize,
     ) -> Result<Page<IndividualEnrollment>, StoreError> {
-        self.reach(self.pulse.world.disk.individuals_expiring(scope, until, limit)).await
+        self.reach(self.pulse.world.disk().individuals_expiring(scope, until, limit)).await
     }
 
     async fn group(
@@ -253,15 +288,15 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         id: &EnrollmentGroupId,
     ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk.group(scope, id)).await
+        self.reach(self.pulse.world.disk().group(scope, id)).await
     }
 
     async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError> {
-        self.reach(self.pulse.world.disk.groups(scope, page)).await
+        self.reach(self.pulse.world.disk().groups(scope, page)).await
     }
 
     async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        self.reach(self.pulse.world.disk.symmetric_key_groups(scope)).await
+        self.reach(self.pulse.world.disk().symmetric_key_groups(scope)).await
     }
 
     async fn groups_signing_as(
@@ -269,7 +304,7 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         subjects: &[&[u8]],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk.groups_signing_as(scope, subjects)).await
+        self.reach(self.pulse.world.disk().groups_signing_as(scope, subjects)).await
     }
 
     async fn groups_naming(
@@ -277,23 +312,23 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         cas: &[CaReference],
     ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk.groups_naming(scope, cas)).await
+        self.reach(self.pulse.world.disk().groups_naming(scope, cas)).await
     }
 
     async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError> {
-        self.reach(self.pulse.world.disk.named_cas(scope)).await
+        self.reach(self.pulse.world.disk().named_cas(scope)).await
     }
 
     async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
-        self.reach(self.pulse.world.disk.authorities(scope)).await
+        self.reach(self.pulse.world.disk().authorities(scope)).await
     }
 
     async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
-        self.reach(self.pulse.world.disk.unreadable(scope)).await
+        self.reach(self.pulse.world.disk().unreadable(scope)).await
     }
 
     async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
-        self.reach(self.pulse.world.disk.known_damage()).await
+        self.reach(self.pulse.world.disk().known_damage()).await
     }
 
     async fn registration(
@@ -301,7 +336,7 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Registration>, StoreError> {
-        self.reach(self.pulse.world.disk.registration(scope, id)).await
+        self.reach(self.pulse.world.disk().registration(scope, id)).await
     }
 
     async fn registrations_of(
@@ -310,7 +345,7 @@ impl Store for SimulatedStore {
         group: &EnrollmentGroupId,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
-        self.reach(self.pulse.world.disk.registrations_of(scope, group, page)).await
+        self.reach(self.pulse.world.disk().registrations_of(scope, group, page)).await
     }
 
     async fn registrations(
@@ -318,7 +353,7 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
-        self.reach(self.pulse.world.disk.registrations(scope, page)).await
+        self.reach(self.pulse.world.disk().registrations(scope, page)).await
     }
 
     async fn registrations_in(
@@ -327,7 +362,7 @@ impl Store for SimulatedStore {
         status: StatusKind,
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
-        self.reach(self.pulse.world.disk.registrations_in(scope, status, page)).await
+        self.reach(self.pulse.world.disk().registrations_in(scope, status, page)).await
     }
 
     async fn other_owner(
@@ -336,19 +371,19 @@ impl Store for SimulatedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
-        self.reach(self.pulse.world.disk.other_owner(place, scope, id)).await
+        self.reach(self.pulse.world.disk().other_owner(place, scope, id)).await
     }
 
     async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
-        self.reach(self.pulse.world.disk.cleanup(scope, place)).await
+        self.reach(self.pulse.world.disk().cleanup(scope, place)).await
     }
 
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
-        self.reach(self.pulse.world.disk.cleanups(scope, page)).await
+        self.reach(self.pulse.world.disk().cleanups(scope, page)).await
     }
 
     async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
-        self.reach(self.pulse.world.disk.cleanups_owed(scope)).await
+        self.reach(self.pulse.world.disk().cleanups_owed(scope)).await
     }
 
     async fn cleanups_due(
@@ -358,28 +393,29 @@ impl Store for SimulatedStore {
         now: Timestamp,
         at_most: usize,
     ) -> Result<Page<Cleanup>, StoreError> {
-        self.reach(self.pulse.world.disk.cleanups_due(scope, hub, now, at_most)).await
+        self.reach(self.pulse.world.disk().cleanups_due(scope, hub, now, at_most)).await
     }
 
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
+        let commit = self.flawed(commit);
         // What a commit removes is looked at in the same moment: a run may end just before it.
         let written = async {
             let removed = self.removed_by(scope, &commit).await?;
-            Ok((removed, self.pulse.world.disk.commit(scope, commit.clone()).await?))
+            Ok((removed, self.pulse.world.disk().commit(scope, commit.clone()).await?))
         };
         let look = |(removed, outcomes): &(Vec<_>, Vec<_>)| self.watch(&commit, outcomes, removed);
         self.reach_then(|| self.forestall(&commit), written, look).await.map(|(_, outcomes)| outcomes)
     }
 
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
-        self.reach(self.pulse.world.disk.keep_attempts(scope, attempts)).await
+        self.reach(self.pulse.world.disk().keep_attempts(scope, attempts)).await
     }
 
     async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
-        self.reach(self.pulse.world.disk.attempts(scope, id)).await
+        self.reach(self.pulse.world.disk().attempts(scope, id)).await
     }
 
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
-        self.reach(self.pulse.world.disk.usage(scope, from, to)).await
+        self.reach(self.pulse.world.disk().usage(scope, from, to)).await
     }
 }

@@ -22,6 +22,18 @@ pub enum Flaw {
     CreatesOnce,
     /// Registrations are movable where the first comer should keep them.
     LetsGroupsTakeOver,
+    /// A removal takes any device with the credentials of the one that is owed, whichever the hub has by now.
+    RemovesAnyGeneration,
+    /// A move does not see that its device is disabled.
+    EnablesOnMove,
+    /// The commit that ends a run does not look at what let its device in.
+    ForgetsGuards,
+    /// Individual enrollments are not looked for where a group lets the device in.
+    OverlooksIndividuals,
+    /// A device moves to another group, and its record does not say so.
+    MovesInSilence,
+    /// Two devices whose IDs differ in case are one.
+    FoldsDeviceIds,
 }
 
 /// What becomes of one call of a hub.

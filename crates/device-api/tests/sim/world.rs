@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use durable::Sealer;
+use durable::{Epoch, Sealer};
 use model::{
     AllocationPolicy, AllocationWeight, CustomAllocation, DeviceId, EnrollmentGroup, EnrollmentGroupId,
     EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub,
-    ProvisioningStatus, Timestamp, TwinCollection,
+    ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
 };
 use provisioning::ports::{Change, Clock, Commit, Expect, Store};
 use serde_json::json;
@@ -23,7 +27,9 @@ use tokio::time::Instant;
 use crate::{
     dice::Dice,
     figures::Figures,
+    hostility::Individual,
     intruder::Prey,
+    rivals,
     store::finish,
     weather::{Flaw, Weather},
 };
@@ -46,11 +52,15 @@ pub struct World {
     pub dice: Dice,
     pub weather: Weather,
     pub flaw: Flaw,
-    pub disk: EmbeddedStore,
     pub hubs: FakeHubs,
     began: Instant,
     notes: Mutex<Notes>,
-    _directory: TempDir,
+    /// The store, and the folder that it is in. A restore puts another one in its place.
+    disk: Mutex<(EmbeddedStore, PathBuf)>,
+    /// What the file outside of that folder says.
+    mark: Mutex<Epoch>,
+    folders: AtomicU64,
+    directory: TempDir,
 }
 
 /// What is written down.
@@ -68,14 +78,35 @@ pub struct Notes {
     pub last_counted: Duration,
     /// Groups that an operator has deleted, as they were.
     pub deleted: BTreeMap<String, EnrollmentGroup>,
-    /// How many versions of groups there were.
+    /// How many versions of enrollments there were.
     versions: u64,
+    /// When groups that were deleted came back.
+    returned: BTreeMap<String, Duration>,
+    /// Registrations as they were last written.
+    pub written: BTreeMap<RegistrationId, Registration>,
+    /// Registrations whose runs ended without an assignment although the hub may have been told: their devices may have begun
+    /// anew.
+    pub in_doubt: BTreeSet<RegistrationId>,
+    /// Devices at hubs that other clients of the hub made.
+    pub foreign: BTreeSet<(HubName, u64)>,
+    /// Devices at hubs that the service made, took over, or looked at to move them.
+    pub own: BTreeSet<(HubName, u64)>,
+    /// Devices that an operator disabled at a hub.
+    pub disabled: BTreeSet<DeviceId>,
+    /// Individual enrollments of devices that groups let in.
+    pub individuals: BTreeMap<RegistrationId, Individual>,
+    /// Devices that ever had one.
+    pub ever_individual: BTreeSet<RegistrationId>,
+    /// The keys of the devices.
+    pub keys: BTreeMap<RegistrationId, SymmetricKey>,
+    /// How often an older state of the store was restored.
+    pub restores: u64,
     /// Groups that were ever deleted.
     pub ever_deleted: BTreeSet<String>,
 }
 
 impl Notes {
-    fn new_version(&mut self) -> u64 {
+    pub fn new_version(&mut self) -> u64 {
         self.versions += 1;
         self.versions
     }
@@ -84,18 +115,23 @@ impl Notes {
 impl World {
     pub async fn new(seed: u64, flaw: Flaw) -> Arc<World> {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let disk = EmbeddedStore::open(&directory.path().join("sim.db"), Sealer::from_key([7; 32])).unwrap();
+        let folder = directory.path().to_owned();
+        let disk = (open_store(&folder), folder);
         let world = Arc::new(World {
             seed,
             dice: Dice::new(seed),
             weather: Weather::default(),
             flaw,
-            disk,
             hubs: FakeHubs::new(HUBS.map(sample::hub_name)),
             began: Instant::now(),
             notes: Mutex::default(),
-            _directory: directory,
+            disk: Mutex::new(disk),
+            mark: Mutex::new(Epoch::first().unwrap()),
+            folders: AtomicU64::new(0),
+            directory,
         });
+        let first = world.mark();
+        world.put_mark(first);
         let registrations = Prey::of(seed).rule(flaw);
         let failover = seed.is_multiple_of(2);
         let instance = Instance { failover, registrations, ..sample::instance(SCOPE) };
@@ -103,7 +139,54 @@ impl World {
         for (name, policy) in GROUPS {
             world.put_group(&world.group(name, policy));
         }
+        rivals::enroll(&world);
         world
+    }
+
+    /// The store as it is now.
+    pub fn disk(&self) -> EmbeddedStore {
+        self.disk.lock().unwrap().0.clone()
+    }
+
+    /// The folder of the store.
+    pub fn folder(&self) -> PathBuf {
+        self.disk.lock().unwrap().1.clone()
+    }
+
+    /// A folder that is empty.
+    pub fn new_folder(&self) -> PathBuf {
+        let folder = self.directory.path().join(self.folders.fetch_add(1, Ordering::Relaxed).to_string());
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    /// Goes on with the store in this folder.
+    pub fn open(&self, folder: PathBuf) {
+        *self.disk.lock().unwrap() = (open_store(&folder), folder);
+    }
+
+    /// The mark of the store.
+    pub fn mark(&self) -> Epoch {
+        self.mark.lock().unwrap().clone()
+    }
+
+    /// Marks the store, in it and beside it.
+    pub fn put_mark(&self, epoch: Epoch) {
+        finish(self.disk().put_epoch(&epoch)).unwrap();
+        *self.mark.lock().unwrap() = epoch;
+    }
+
+    /// Writes a change, as an operator.
+    pub fn put(&self, change: Change) {
+        let changes = vec![(Expect::Anything, change)];
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+    }
+
+    /// Whether a group is there, and was there all this time.
+    pub fn has_had(&self, group: &EnrollmentGroupId, time: Duration) -> bool {
+        let is_there = finish(self.disk().group(&self.scope(), group)).unwrap().is_some();
+        let returned = self.notes().returned.get(group.as_str()).copied();
+        is_there && returned.is_none_or(|returned| returned + time < self.elapsed())
     }
 
     /// Links to all hubs, with these weights.
@@ -153,11 +236,11 @@ impl World {
     }
 
     pub fn instance(&self) -> Arc<Instance> {
-        finish(self.disk.instance(&self.scope())).unwrap().unwrap()
+        finish(self.disk().instance(&self.scope())).unwrap().unwrap()
     }
 
     pub fn put_instance(&self, instance: Instance) {
-        finish(self.disk.put_instance(instance)).unwrap();
+        finish(self.disk().put_instance(instance)).unwrap();
     }
 
     /// A group as it is, or was when it was deleted.
@@ -165,7 +248,7 @@ impl World {
         if let Some(deleted) = self.notes().deleted.get(name) {
             return deleted.clone();
         }
-        let group = finish(self.disk.group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
+        let group = finish(self.disk().group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
         EnrollmentGroup::clone(&group)
     }
 
@@ -179,14 +262,14 @@ impl World {
         let mut group = group.clone();
         group.record.etag = sample::etag(&self.notes().new_version().to_string());
         let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-        finish(self.disk.commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
     }
 
     /// An operator deletes a group.
     pub fn delete_group(&self, name: &str) {
         let group = self.stored_group(name);
         let changes = vec![(Expect::Present, Change::DeleteGroup(group.group_id.clone()))];
-        finish(self.disk.commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
         let mut notes = self.notes();
         notes.deleted.insert(name.to_owned(), group);
         notes.ever_deleted.insert(name.to_owned());
@@ -195,16 +278,37 @@ impl World {
     /// All groups that were deleted are there again.
     pub fn restore_groups(&self) {
         let deleted = std::mem::take(&mut self.notes().deleted);
+        let now = self.elapsed();
+        self.notes().returned.extend(deleted.keys().map(|name| (name.clone(), now)));
         deleted.values().for_each(|group| self.put_group(group));
+    }
+
+    /// A registration was removed: a device that has arrived stays at its hub.
+    pub fn forget_registration(&self, removed: &Registration) {
+        let mut notes = self.notes();
+        notes.written.remove(&removed.registration_id);
+        if let Some(at) = removed.assignment() {
+            notes.disabled.remove(&at.device_id);
+            notes.left_behind.insert((at.device_id.clone(), at.hub.clone()));
+        }
     }
 
     /// Why no device arrives through this group, by what is on disk at this moment.
     pub fn refuses(&self, group: &EnrollmentGroupId) -> Option<&'static str> {
-        match finish(self.disk.group(&self.scope(), group)).unwrap() {
+        match finish(self.disk().group(&self.scope(), group)).unwrap() {
             None => Some("deleted"),
             Some(group) if group.settings.provisioning_status == ProvisioningStatus::Disabled => {
                 Some("disabled")
             }
+            Some(_) => None,
+        }
+    }
+
+    /// Why no device arrives through the individual enrollment of this ID, by what is on disk at this moment.
+    pub fn refuses_individual(&self, id: &RegistrationId) -> Option<&'static str> {
+        match finish(self.disk().individual(&self.scope(), id)).unwrap() {
+            None => Some("deleted"),
+            Some(it) if it.settings.provisioning_status == ProvisioningStatus::Disabled => Some("disabled"),
             Some(_) => None,
         }
     }
@@ -241,6 +345,10 @@ impl World {
     pub fn now(&self) -> Timestamp {
         Timestamp::from_unix_seconds(BEGINNING).plus(self.elapsed())
     }
+}
+
+fn open_store(folder: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(&folder.join("sim.db"), Sealer::from_key([7; 32])).unwrap()
 }
 
 /// The virtual time, as a clock.

@@ -1,6 +1,8 @@
 //! What the provisioning service asks of a hub.
 
-use embedded_hub::{Deleted, DeviceSpec, Ensured, HubFailure};
+use std::collections::HashSet;
+
+use embedded_hub::{Deleted, DeviceSpec, Effect, HubFailure};
 use model::{
     DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinOrder,
 };
@@ -33,29 +35,36 @@ fn keep() -> TwinOrder {
     TwinOrder::Keep { if_lost: InitialTwin::default() }
 }
 
+async fn ensure(world: &World, spec: &DeviceSpec, twin: &TwinOrder) -> Effect {
+    world.hub.ensure_device(spec, twin).await.unwrap().effect
+}
+
 #[tokio::test]
 async fn a_device_is_created_once_and_refreshed() {
     let world = World::new();
-    let check = async |spec: &DeviceSpec, twin: &TwinOrder, expected: Ensured| {
-        assert_eq!(world.hub.ensure_device(spec, twin).await, Ok(expected), "{spec:?} {twin:?}");
+    let check = async |spec: &DeviceSpec, twin: &TwinOrder, expected: Effect| {
+        let ensured = world.hub.ensure_device(spec, twin).await.unwrap();
+        assert_eq!(ensured.effect, expected, "{spec:?} {twin:?}");
+        let shown = world.ask("GET /devices/d", "").await.body;
+        assert_eq!(shown["generationId"], ensured.generation.as_str());
     };
-    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Created).await;
-    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Ensured::Marked).await;
-    check(&spec(keys(7, 8)), &keep(), Ensured::Unchanged).await;
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Effect::Created).await;
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Effect::Marked).await;
+    check(&spec(keys(7, 8)), &keep(), Effect::Unchanged).await;
     let twin = world.ask("GET /twins/d", "").await.body;
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));
     let disabled = r#"{"deviceId":"d","status":"disabled","statusReason":"lost"}"#;
     world.ask_with("PUT /devices/d", disabled, &[("if-match", "*")]).await;
     let edge = DeviceSpec { iot_edge: true, ..spec(keys(7, 9)) };
-    check(&edge, &keep(), Ensured::Refreshed).await;
+    check(&edge, &keep(), Effect::Refreshed).await;
     let device = world.ask("GET /devices/d", "").await.body;
     assert_eq!((&device["status"], &device["statusReason"]), (&json!("disabled"), &json!("lost")));
     assert_eq!(device["capabilities"], json!({"iotEdge": true}));
     assert_eq!(device["authentication"]["symmetricKey"]["secondaryKey"], key(9).to_base64());
     assert_eq!(world.ask("GET /twins/d", "").await.body["tags"], json!({"site": "x"}), "the twin stays");
     let leaf = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-    check(&spec(leaf.clone()), &keep(), Ensured::Refreshed).await;
-    check(&spec(leaf), &keep(), Ensured::Unchanged).await;
+    check(&spec(leaf.clone()), &keep(), Effect::Refreshed).await;
+    check(&spec(leaf), &keep(), Effect::Unchanged).await;
     let thumbprint = &world.ask("GET /devices/d", "").await.body["authentication"]["x509Thumbprint"];
     assert_eq!(thumbprint["primaryThumbprint"], Sha256Thumbprint::of(b"leaf").as_str());
 }
@@ -69,7 +78,7 @@ async fn a_seed_starts_a_used_twin_again() {
     device.report(r#"{"on":true}"#).await;
     let before = world.ask("GET /twins/d", "").await.body;
     let again = world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await;
-    assert_eq!(again, Ok(Ensured::Refreshed));
+    assert_eq!(again.unwrap().effect, Effect::Refreshed);
     assert!(device.is_closed().await);
     let after = world.ask("GET /twins/d", "").await.body;
     assert_eq!(after["properties"]["reported"].get("on"), None);
@@ -89,7 +98,7 @@ async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
         let (spec, seed) = (spec(keys(7, 8)), seed(json!({"rate": 5})));
         let restart = world.hub.ensure_device(&spec, &seed);
         let (again, ()) = tokio::join!(restart, device.publish(&topic, r#"{"on":false}"#));
-        assert_eq!(again, Ok(Ensured::Refreshed));
+        assert_eq!(again.unwrap().effect, Effect::Refreshed);
         assert!(device.is_closed().await);
         let twin = world.ask("GET /twins/d", "").await.body;
         assert_eq!(twin["properties"]["reported"]["$version"], 1, "round {round}");
@@ -101,17 +110,17 @@ async fn a_lost_device_starts_again_and_one_that_is_there_keeps_its_twin() {
     let world = World::new();
     let keep = TwinOrder::Keep { if_lost: twin(json!({"rate": 5})) };
     let desired = async || world.ask("GET /twins/d", "").await.body["properties"]["desired"]["rate"].clone();
-    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &keep).await, Ok(Ensured::Created));
+    assert_eq!(ensure(&world, &spec(keys(7, 8)), &keep).await, Effect::Created);
     assert_eq!(desired().await, 5);
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"rate":6}}}"#).await;
-    assert_eq!(world.hub.ensure_device(&spec(keys(7, 9)), &keep).await, Ok(Ensured::Refreshed));
+    assert_eq!(ensure(&world, &spec(keys(7, 9)), &keep).await, Effect::Refreshed);
     assert_eq!(desired().await, 6);
     let broken = TwinOrder::Keep { if_lost: twin(json!({"a.b": 1})) };
-    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &broken).await, Ok(Ensured::Refreshed));
+    assert_eq!(ensure(&world, &spec(keys(7, 8)), &broken).await, Effect::Refreshed);
     world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
     let refused = world.hub.ensure_device(&spec(keys(7, 8)), &broken).await;
     assert!(matches!(refused, Err(HubFailure::Invalid(_))), "{refused:?}");
-    assert_eq!(world.hub.ensure_device(&spec(keys(7, 8)), &keep).await, Ok(Ensured::Created));
+    assert_eq!(ensure(&world, &spec(keys(7, 8)), &keep).await, Effect::Created);
     assert_eq!(desired().await, 5);
 }
 
@@ -147,6 +156,25 @@ async fn deleting_may_be_repeated() {
     assert!(device.is_closed().await);
 }
 
+/// Whoever creates it, and although the clock of the hub stands.
+#[tokio::test]
+async fn each_creation_has_a_generation_and_a_version_of_its_own() {
+    let world = World::new();
+    let id = DeviceId::parse("d").unwrap();
+    let (mut generations, mut versions) = (HashSet::new(), HashSet::new());
+    for round in 0..9 {
+        match round % 3 {
+            0 => drop(world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap()),
+            1 => drop(world.ask("PUT /devices/d", r#"{"deviceId":"d"}"#).await),
+            _ => drop(world.ask("POST /devices", r#"[{"id":"d","importMode":"create"}]"#).await),
+        }
+        let device = world.hub.device(&id).unwrap().unwrap();
+        assert!(generations.insert(device.generation_id), "{round}");
+        assert!(versions.insert(device.etag), "{round}");
+        world.hub.delete_device(&id).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn many_at_once_are_all_there_and_one_device_is_created_once() {
     let world = World::new();
@@ -162,7 +190,7 @@ async fn many_at_once_are_all_there_and_one_device_is_created_once() {
         .collect();
     let mut created = 0;
     for task in tasks {
-        created += usize::from(task.await.unwrap() == Ensured::Created);
+        created += usize::from(task.await.unwrap().effect == Effect::Created);
     }
     assert_eq!((created, world.hub.counts().unwrap().devices), (100, 100));
 }

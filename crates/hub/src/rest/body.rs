@@ -1,10 +1,10 @@
 //! What is written to a hub for an order, and whether what a hub has is that already.
 
-use model::{HubCredentials, InitialTwin, Order, SymmetricKey, TwinCollection};
+use model::{Generation, HubCredentials, InitialTwin, Order, SymmetricKey, TwinCollection};
 use serde_json::{Map, Value, json};
 use wire::hub::{AuthenticationType, Device, SymmetricKeyPair};
 
-use crate::found::without_annotations;
+use crate::found::{self, without_annotations};
 
 /// A device as the registry has it: the fields that are known, and all of them as they came.
 pub(super) struct Found {
@@ -28,6 +28,11 @@ impl Found {
     /// Its version; `None` when the hub left it out.
     pub(super) fn etag(&self) -> Option<&str> {
         self.device.etag.as_deref()
+    }
+
+    /// Which creation of a device of its name it is; `None` when the hub left it out.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        found::generation(&self.device)
     }
 
     /// Whether it has the credentials and capabilities of the order.

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use model::{Carried, DeviceId, HubName, InitialTwin, Order, TwinOrder};
+use model::{Carried, DeviceId, Generation, HubName, InitialTwin, Order, TwinOrder};
 use net::client::dial;
 use provisioning::ports::{
     Clock, Entropy, HubConnector, HubDevice, HubError, HubHealth, HubRight, HubVersion, Removed,
@@ -42,13 +42,13 @@ pub struct RestConnector {
     line: Line,
 }
 
-/// What became of a device that may have been there.
-enum Refreshed {
-    /// It is as ordered.
-    Done,
+/// What became of an order.
+enum Outcome {
+    /// The device is as ordered, and of this generation.
+    Done(Option<Generation>),
     /// It is not there.
     Absent,
-    /// Somebody else changed it meanwhile.
+    /// It was there already, or another client changed it meanwhile.
     Overtaken,
 }
 
@@ -63,25 +63,40 @@ impl RestConnector {
         self.line.hub()
     }
 
-    /// Creates the device with its twin; false when there is one of this name.
-    async fn create(&self, order: &Order) -> Result<bool, HubError> {
+    /// Creates the device with its twin.
+    async fn create(&self, order: &Order) -> Result<Outcome, HubError> {
         let twin = order.twin.start();
-        let answer = if body::is_blank(twin) {
+        let is_blank = body::is_blank(twin);
+        let answer = if is_blank {
             let path = device_path(&order.device_id);
             self.line.ask(question(Method::PUT, &path, &body::new_device(order)), Answer::of).await?
         } else {
             self.create_with_twin(order, twin).await?
         };
         match answer {
-            Answer::Done(_) => {
+            Answer::Done(shown) => {
                 self.line.has_room();
-                Ok(true)
+                match is_blank {
+                    true => Ok(Outcome::Done(Found::read(&shown).and_then(|found| found.generation()))),
+                    // The answer to a bulk request shows no device.
+                    false => self.created(&order.device_id).await,
+                }
             }
-            Answer::Exists => Ok(false),
+            Answer::Exists => Ok(Outcome::Overtaken),
             Answer::Absent | Answer::Stale => {
                 Err(self.line.unavailable("its answer to a creation makes no sense"))
             }
         }
+    }
+
+    /// Looks up the generation of a device that was created a moment ago.
+    async fn created(&self, device: &DeviceId) -> Result<Outcome, HubError> {
+        let path = device_path(device);
+        let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
+            return Ok(Outcome::Absent);
+        };
+        let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
+        Ok(Outcome::Done(found.generation()))
     }
 
     async fn create_with_twin(&self, order: &Order, twin: &InitialTwin) -> Result<Answer, HubError> {
@@ -93,12 +108,13 @@ impl RestConnector {
     }
 
     /// Brings a device that is there in line with the order.
-    async fn refresh(&self, order: &Order) -> Result<Refreshed, HubError> {
+    async fn refresh(&self, order: &Order) -> Result<Outcome, HubError> {
         let path = device_path(&order.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
-            return Ok(Refreshed::Absent);
+            return Ok(Outcome::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
+        let generation = found.generation();
         // A device that begins again gets a new version in any case: a removal may be on its way.
         let keeps = matches!(order.twin, TwinOrder::Keep { .. });
         if !(keeps && found.is_as_ordered(order)) {
@@ -107,29 +123,34 @@ impl RestConnector {
             let question = Question { etag: Some(&etag), ..question(Method::PUT, &path, &refreshed) };
             match self.line.ask(question, Answer::of).await? {
                 Answer::Done(_) => {}
-                Answer::Absent => return Ok(Refreshed::Absent),
-                Answer::Exists | Answer::Stale => return Ok(Refreshed::Overtaken),
+                Answer::Absent => return Ok(Outcome::Absent),
+                Answer::Exists | Answer::Stale => return Ok(Outcome::Overtaken),
             }
         }
         match &order.twin {
-            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Refreshed::Done),
-            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin).await,
+            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Outcome::Done(generation)),
+            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin, generation).await,
         }
     }
 
     /// Has the twin of a device that is there hold just this. What the device reported stays: no operator can change it.
-    async fn seed(&self, device: &DeviceId, twin: &InitialTwin) -> Result<Refreshed, HubError> {
+    async fn seed(
+        &self,
+        device: &DeviceId,
+        twin: &InitialTwin,
+        generation: Option<Generation>,
+    ) -> Result<Outcome, HubError> {
         let path = twin_path(device);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
-            return Ok(Refreshed::Absent);
+            return Ok(Outcome::Absent);
         };
         if body::holds(&shown, twin).ok_or_else(|| self.senseless("twin"))? {
-            return Ok(Refreshed::Done);
+            return Ok(Outcome::Done(generation));
         }
         Ok(match self.put_twin(device, twin).await? {
-            Answer::Done(_) => Refreshed::Done,
-            Answer::Absent => Refreshed::Absent,
-            Answer::Exists | Answer::Stale => Refreshed::Overtaken,
+            Answer::Done(_) => Outcome::Done(generation),
+            Answer::Absent => Outcome::Absent,
+            Answer::Exists | Answer::Stale => Outcome::Overtaken,
         })
     }
 
@@ -151,17 +172,17 @@ impl RestConnector {
 
 #[async_trait]
 impl HubConnector for RestConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
         // A seed is for new devices, nearly always; any other order is for one that is there.
         let mut is_new = matches!(order.twin, TwinOrder::Seed(_));
         for _ in 0..MAX_RACES {
-            if is_new && self.create(order).await? {
-                return Ok(());
+            if is_new && let Outcome::Done(generation) = self.create(order).await? {
+                return Ok(generation);
             }
             match self.refresh(order).await? {
-                Refreshed::Done => return Ok(()),
-                Refreshed::Absent => is_new = true,
-                Refreshed::Overtaken => is_new = false,
+                Outcome::Done(generation) => return Ok(generation),
+                Outcome::Absent => is_new = true,
+                Outcome::Overtaken => is_new = false,
             }
         }
         Err(self.overtaken(order))
@@ -185,7 +206,7 @@ impl HubConnector for RestConnector {
         count.map(Some).ok_or_else(|| self.senseless("number of devices"))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
         self.receive(order, carried).await
     }
 

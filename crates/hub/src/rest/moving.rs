@@ -1,12 +1,12 @@
 //! Devices that come from another hub or leave for one.
 
 use http::Method;
-use model::{Carried, DeviceId, InitialTwin, Order, Properties};
+use model::{Carried, DeviceId, Generation, InitialTwin, Order, Properties};
 use provisioning::ports::{HubDevice, HubError, HubVersion};
 use serde_json::{Map, Value, json};
 
 use super::{
-    MAX_RACES, RestConnector,
+    MAX_RACES, Outcome, RestConnector,
     answer::Answer,
     body::{self, Found},
     device_path,
@@ -30,18 +30,24 @@ impl RestConnector {
         };
         let carried = carried(&shown, &identity).ok_or_else(|| self.senseless("twin"))?;
         let credentials = identity.device().authentication.as_ref().and_then(found::credentials);
-        Ok(Some(HubDevice { version: HubVersion(version), credentials, carried }))
+        let generation = identity.generation();
+        Ok(Some(HubDevice { version: HubVersion(version), generation, credentials, carried }))
     }
 
     /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
     /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
     /// each time: a hub that refuses the twin does not keep the device without it.
-    pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    pub(super) async fn receive(
+        &self,
+        order: &Order,
+        carried: &Carried,
+    ) -> Result<Option<Generation>, HubError> {
         match self.import(order, carried, exported).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
-                self.import(order, carried, unreported).await?;
-                self.replace_twin(order, carried).await
+                let generation = self.import(order, carried, unreported).await?;
+                self.replace_twin(order, carried).await?;
+                Ok(generation)
             }
             outcome => outcome,
         }
@@ -52,42 +58,62 @@ impl RestConnector {
         order: &Order,
         carried: &Carried,
         describe: fn(&Order, &Carried) -> Value,
-    ) -> Result<(), HubError> {
+    ) -> Result<Option<Generation>, HubError> {
         for _ in 0..MAX_RACES {
-            let entry = match &carried.disabled {
-                Some(_) => describe(order, carried),
+            let (entry, known) = match &carried.disabled {
+                Some(_) => (describe(order, carried), None),
                 None => self.as_disabled_as_there(order, carried, describe).await?,
             };
             let entries = Value::Array(vec![entry]);
             match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
-                (Answer::Done(_), false) => return Ok(()),
-                (Answer::Done(_), true) => return self.replace_twin(order, carried).await,
+                (Answer::Done(_), is_without_twin) => {
+                    if is_without_twin {
+                        self.replace_twin(order, carried).await?;
+                    }
+                    return self.imported(order, known).await;
+                }
                 (Answer::Absent | Answer::Exists | Answer::Stale, _) => {}
             }
         }
         Err(self.overtaken(order))
     }
 
+    /// The generation of a device that was imported; it is the one that was there before, if that is `known`.
+    async fn imported(
+        &self,
+        order: &Order,
+        known: Option<Generation>,
+    ) -> Result<Option<Generation>, HubError> {
+        if known.is_some() {
+            return Ok(known);
+        }
+        match self.created(&order.device_id).await? {
+            Outcome::Done(generation) => Ok(generation),
+            Outcome::Absent | Outcome::Overtaken => Err(self.overtaken(order)),
+        }
+    }
+
     /// The entry of a device that nobody disabled where it comes from. An operator may have disabled it here, and then it
-    /// stays so: an entry says in any case whether a device may connect. It is for the version that was looked at.
+    /// stays so: an entry says in any case whether a device may connect. It is for the version that was looked at, whose
+    /// generation is returned with it.
     async fn as_disabled_as_there(
         &self,
         order: &Order,
         carried: &Carried,
         describe: fn(&Order, &Carried) -> Value,
-    ) -> Result<Value, HubError> {
+    ) -> Result<(Value, Option<Generation>), HubError> {
         let path = device_path(&order.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             let mut entry = describe(order, carried);
             entry["importMode"] = "create".into();
-            return Ok(entry);
+            return Ok((entry, None));
         };
         let there = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
         let carried = Carried { disabled: found::disabled(there.device()), ..carried.clone() };
         let mut entry = describe(order, &carried);
         entry["importMode"] = "createOrUpdateIfMatchETag".into();
         entry["eTag"] = there.etag().ok_or_else(|| self.senseless("device"))?.into();
-        Ok(entry)
+        Ok((entry, there.generation()))
     }
 
     /// Tags and desired properties.

@@ -1,5 +1,7 @@
 //! What every kind of connector does. Each test runs on all kinds.
 
+use std::collections::HashSet;
+
 use model::{
     Carried, DeviceId, HubCredentials, InitialTwin, Order, Properties, Sha256Thumbprint, SymmetricKeyPair,
     TwinCollection, TwinOrder,
@@ -199,6 +201,40 @@ async fn a_lost_device_starts_again_and_removing_may_be_repeated() {
                 assert_eq!(world.connector.remove_device(&id, &version).await, Ok(Removed::Gone));
                 assert!(world.hub.device(&id).unwrap().is_none());
             }
+        }
+    })
+    .await;
+}
+
+/// The generation that every call names is that of the registry, the same until the device is deleted and made anew.
+#[tokio::test]
+async fn a_device_keeps_its_generation_until_it_is_made_anew() {
+    on_all(async |world| {
+        let (id, blank) = (DeviceId::parse("d").unwrap(), InitialTwin::default());
+        let blank = Order { twin: TwinOrder::Seed(blank), ..seed("d", keys(7, 8)) };
+        let (mut seen, enabled, disabled) = (HashSet::new(), used(None), used(Some("lost")));
+        for first in [&seed("d", keys(7, 8)), &keep("d", keys(7, 8)), &blank] {
+            let generation = world.connector.ensure_device(first).await.unwrap().expect("a generation");
+            assert_eq!(world.shown("d").0["generationId"], generation.as_str());
+            assert!(seen.insert(generation.to_string()), "made anew, it is another device");
+            let same = Some(generation);
+            for order in [keep("d", keys(7, 8)), keep("d", keys(7, 9)), seed("d", keys(7, 8)), blank.clone()]
+            {
+                assert_eq!(world.connector.ensure_device(&order).await.unwrap(), same);
+            }
+            for carried in [&enabled, &disabled] {
+                let order = carry("d", keys(7, 8));
+                assert_eq!(world.connector.receive_device(&order, carried).await.unwrap(), same);
+            }
+            assert_eq!(found(world, "d").await.unwrap().generation, same);
+            world.hub.delete_device(&id).await.unwrap();
+        }
+        for carried in [&enabled, &disabled] {
+            let received = world.connector.receive_device(&carry("d", keys(7, 8)), carried).await.unwrap();
+            let found = found(world, "d").await.unwrap().generation;
+            assert!(received.is_some() && received == found);
+            assert!(seen.insert(received.unwrap().to_string()));
+            world.hub.delete_device(&id).await.unwrap();
         }
     })
     .await;

@@ -31,7 +31,7 @@ impl Spared {
     }
 
     async fn call(&self) -> Result<(), HubError> {
-        self.connector.ensure_device(&order()).await
+        self.connector.ensure_device(&order()).await.map(drop)
     }
 
     /// A call that does not reach the hub; how long it shall wait.

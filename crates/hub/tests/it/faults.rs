@@ -56,7 +56,7 @@ fn over(link: RestLink) -> RestConnector {
 /// One order, these answers, this outcome.
 async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) -> Vec<String> {
     let script = Script::start(steps.clone()).await;
-    let outcome = connector(&script).ensure_device(order).await;
+    let outcome = connector(&script).ensure_device(order).await.map(drop);
     match (&expected, &outcome) {
         (
             Err(HubError::Unavailable(Delay { reason: part, .. })),
@@ -160,8 +160,10 @@ async fn a_device_that_comes_and_goes_is_met_as_it_is() {
 async fn a_twin_that_was_left_out_is_written() {
     let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
     let partly = r#"{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin"}]}"#;
-    let requests = check(vec![Step::reply(200, partly), Step::reply(200, "{}")], &twinned, Ok(())).await;
-    assert_eq!(requests, ["POST /devices?api-version=2021-04-12", "PUT /twins/d?api-version=2021-04-12"]);
+    let steps = [partly, "{}", &device("MQ==", 30)].map(|body| Step::reply(200, body));
+    let requests = check(steps.to_vec(), &twinned, Ok(())).await;
+    let asked = ["POST /devices", "PUT /twins/d", "GET /devices/d"];
+    assert_eq!(requests, asked.map(|asked| format!("{asked}?api-version=2021-04-12")));
     let exists =
         json!({"isSuccessful": false, "errors": [{"deviceId": "d", "errorCode": "DeviceAlreadyExists"}]});
     let twin = json!({"tags": sample::twin().tags, "properties": {"desired": sample::twin().desired}});
@@ -184,7 +186,7 @@ async fn slow_hubs_are_left_and_their_connections_with_them() {
         "{outcome:?}"
     );
     assert!(began.elapsed() < Duration::from_secs(20));
-    assert_eq!(connector.ensure_device(&order()).await, Ok(()));
+    assert_eq!(connector.ensure_device(&order()).await, Ok(None));
     assert_eq!(script.connections(), 2);
 }
 
@@ -202,7 +204,7 @@ async fn hubs_that_never_come_to_an_end_are_left() {
             matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("no answer")),
             "{start}: {outcome:?}"
         );
-        assert_eq!(connector.ensure_device(&order()).await, Ok(()), "over another connection");
+        assert_eq!(connector.ensure_device(&order()).await, Ok(None), "over another connection");
     }
 }
 
@@ -268,8 +270,8 @@ async fn a_hub_gets_a_bounded_number_of_calls_at_once() {
 async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
     let refused = r#"{"isSuccessful":false,"errors":[{"errorCode":"ArgumentInvalid"}],"warnings":[]}"#;
     let taken = r#"{"isSuccessful":true,"errors":[],"warnings":[]}"#;
-    let script =
-        Script::start([Step::reply(400, refused), Step::reply(200, taken), Step::reply(200, "{}")]).await;
+    let steps = [(400, refused), (200, taken), (200, r#"{"generationId":"7"}"#), (200, "{}")];
+    let script = Script::start(steps.map(|(status, body)| Step::reply(status, body))).await;
     let section = |value: Value, version| Properties { value: value.as_object().cloned().unwrap(), version };
     let carried = Carried {
         tags: json!({"site": "x"}).as_object().cloned().unwrap(),
@@ -277,11 +279,13 @@ async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
         reported: section(json!({"firmware": "1.2"}), 4),
         disabled: Some("lost".to_owned()),
     };
-    connector(&script).receive_device(&order(), &carried).await.unwrap();
+    let received = connector(&script).receive_device(&order(), &carried).await.unwrap();
+    assert_eq!(received, model::Generation::parse("7").ok());
     let requests = script.requests();
     let asked: Vec<_> = requests.iter().map(|request| request.split('?').next().unwrap()).collect();
-    assert_eq!(asked, ["POST /devices", "POST /devices", "PUT /twins/d"]);
-    let bodies: Vec<Value> = script.bodies().iter().map(|body| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(asked, ["POST /devices", "POST /devices", "GET /devices/d", "PUT /twins/d"]);
+    let bodies: Vec<Value> =
+        script.bodies().iter().map(|body| serde_json::from_str(body).unwrap_or_default()).collect();
     assert_eq!(bodies[0][0]["properties"]["reported"], json!({"firmware": "1.2", "$version": 4}));
     assert_eq!(bodies[0][0]["properties"]["desired"], json!({"rate": 5, "$version": 7}));
     assert_eq!(bodies[1][0]["properties"], json!({"desired": {"rate": 5}}));
@@ -289,6 +293,6 @@ async fn a_hub_that_takes_no_reported_properties_gets_the_device_without() {
     for body in &bodies[..2] {
         assert_eq!((&body[0]["status"], &body[0]["statusReason"]), (&json!("disabled"), &json!("lost")));
     }
-    assert_eq!(bodies[2]["tags"], json!({"site": "x"}));
-    assert_eq!(bodies[2]["properties"], json!({"desired": {"rate": 5}}));
+    assert_eq!(bodies[3]["tags"], json!({"site": "x"}));
+    assert_eq!(bodies[3]["properties"], json!({"desired": {"rate": 5}}));
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use model::{Carried, DeviceId, HubCredentials, LinkedHub, Order};
+use model::{Carried, DeviceId, Generation, HubCredentials, LinkedHub, Order};
 
 use super::HubHealth;
 
@@ -23,12 +23,13 @@ pub trait HubConnector: Send + Sync {
     /// Creates the device, or refreshes its credentials and capabilities. A new device's twin starts with what the
     /// order says, that of one that was there only if the order is to seed it. When it returns, the hub has the device
     /// and keeps it. Unless the order is to keep the twin, the device has another version afterwards, so that a removal
-    /// that was on its way does not find what it looks for.
-    async fn ensure_device(&self, order: &Order) -> Result<(), HubError>;
+    /// that was on its way does not find what it looks for. Returns the generation of the device; `None` when the hub names
+    /// none.
+    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError>;
 
     /// The same for a device that comes from another hub: its twin holds what was carried, whatever was there before.
     /// Reported properties only if the hub lets anybody but the device write them.
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<(), HubError>;
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError>;
 
     /// The device, if the hub has it.
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError>;
@@ -80,6 +81,8 @@ impl fmt::Display for HubRight {
 pub struct HubDevice {
     /// Changes with every write of its identity, and is another one for a device that was created anew.
     pub version: HubVersion,
+    /// Which creation of a device of this name it is; `None` when the hub does not say.
+    pub generation: Option<Generation>,
     /// What it connects with; `None` when that is nothing that this service writes.
     pub credentials: Option<HubCredentials>,
     /// What it takes along when it moves.

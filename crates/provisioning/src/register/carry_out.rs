@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, FailureReason, OperationKind, Order, Registration,
-    Status, Trace, Tries, Work,
+    Assignment, CleanupCause, DecisionOutcome, Failure, FailureReason, Generation, OperationKind, Order,
+    Registration, Status, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -104,18 +104,29 @@ impl Provisioning {
         }
     }
 
-    /// A confirmation that changes nothing only counts; an assignment ends in the record, and counts with it. Either is
+    /// A confirmation that changes nothing only counts, unless the hub has another device of that name than the record says; an assignment ends in the record, and counts with it. Either is
     /// done in one transaction with the look at what let the device in.
     async fn record_assigned(&self, run: &Run, order: &Order, told: Told) -> Result<Ended, Error> {
-        let assignment = Assignment { substatus: told.substatus(order), ..order.assignment() };
+        let ended = self.conclude(run, order, &told).await?;
+        let is_there = matches!(&ended, Ended::Registration(registration)
+            if registration.assignment().is_some_and(|at| at.place() == order.place()));
+        if !is_there {
+            self.name_left(&run.scope, order, told.generation).await?;
+        }
+        Ok(ended)
+    }
+
+    async fn conclude(&self, run: &Run, order: &Order, told: &Told) -> Result<Ended, Error> {
+        let (substatus, generation) = (told.substatus, told.generation.clone());
+        let assignment = Assignment { substatus, generation, ..order.assignment() };
         for _ in 0..MAX_RACES {
             let guard = match self.admission(run).await? {
                 Ok(guard) => guard,
-                Err(ending) => return self.end(run, *ending).await,
+                Err(ending) => return self.end(run, ending.after(order, told)).await,
             };
             let is_done = match run.registration.status == Status::Assigned(assignment.clone()) {
                 true => self.count_confirmed(run, guard).await?.then(|| run.registration.clone()),
-                false => self.arrive(run, order, &assignment, guard).await?,
+                false => self.arrive(run, (order, &assignment), told.left.as_ref(), guard).await?,
             };
             if let Some(registration) = is_done {
                 return Ok(Ended::Registration(Box::new(registration)));
@@ -149,8 +160,8 @@ impl Provisioning {
     async fn arrive(
         &self,
         run: &Run,
-        order: &Order,
-        assignment: &Assignment,
+        (order, assignment): (&Order, &Assignment),
+        found: Option<&Generation>,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
         let (from, kind) = match &run.registration.status {
@@ -160,7 +171,7 @@ impl Provisioning {
         };
         let ending = Ending {
             status: Status::Assigned(assignment.clone()),
-            left: leaving::left_by(order, from),
+            left: leaving::left_by(order, from, found),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
             counts: Some(kind),
@@ -268,6 +279,21 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// The same, knowing which device the hub made of the order.
+    fn after(mut self, order: &Order, told: &Told) -> Ending {
+        let place = order.place();
+        if let Some(left) = self.left.as_mut().filter(|left| left.place == place) {
+            left.generation.clone_from(&told.generation);
+        }
+        if let Status::Failed { standing: Some(at), .. } | Status::Disabled { standing: Some(at) } =
+            &mut self.status
+            && at.place() == place
+        {
+            at.generation.clone_from(&told.generation);
+        }
+        self
+    }
+
     /// Without an assignment. What the hub may have been told is cleaned up.
     pub(super) fn failing(registration: &Registration, failure: Failure) -> Ending {
         let leaving = leaving::leave(Some(registration));

@@ -4,15 +4,24 @@
 //! clean-up before the hub is told, and telling the hub gives the device a new version. So the device is looked at first,
 //! then the record, and only the version that was looked at is removed: either the record is gone, or no order has
 //! reached the hub since the look.
+//!
+//! That holds for one database that goes on. One that was restored or copied knows nothing of the orders since, and other
+//! clients of a hub may delete a device and create it anew. So the cleanup names the device that it is owed for by the
+//! generation that the hub gave it, and another one of the same name is never removed, even with the same credentials and
+//! version. Without a generation on both sides, nothing proves that a device is the one: the cleanup is held until an
+//! operator confirms it. That is so for orders that were given up and whose answers were lost, for records of earlier
+//! versions, and for hubs that name no generations. Two cases are safe without: a device that is not there, and one
+//! with credentials that no order of the cleanup ever gave it.
 
 use std::time::Duration;
 
-use model::{Cleanup, HubName, IdScope, Instance, OperationKind, Timestamp};
+use model::{Cleanup, Generation, HubName, IdScope, Instance, OperationKind, Order, Timestamp, Trace, Tries};
 
 use super::pauses;
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Delay, Expect, HubDevice, HubError, Removed},
+    ports::{Change, Commit, Delay, Expect, HubDevice, HubError, PageRequest, Removed, StoreError},
+    record,
 };
 
 /// What became of a clean-up.
@@ -28,7 +37,27 @@ pub enum Cleaned {
     Needless,
     /// It must be tried again after a pause. The text is for operators.
     Later(Duration, String),
+    /// A device is there, and nothing proves that it is the one that is to be removed: an operator must confirm it. It is
+    /// looked at again, for it may go by itself.
+    Held {
+        /// Whether this was found out just now.
+        is_new: bool,
+    },
 }
+
+/// Whether a device that was found is the one that a cleanup is owed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Match {
+    /// It is.
+    Owed,
+    /// It is another one.
+    Other,
+    /// Nothing proves either.
+    Unproven,
+}
+
+/// Cleanups that are confirmed in one commit.
+const AT_ONCE: usize = 100;
 
 impl Provisioning {
     /// Returns the cleanups at a hub that are due, the longest due first, at most `at_most`; none while they are held.
@@ -44,14 +73,63 @@ impl Provisioning {
         Ok(self.store.cleanups_due(&instance.id_scope, hub, self.clock.now(), at_most).await?.items)
     }
 
-    /// Lets the cleanups of an instance go on that were held because its database was restored or copied.
+    /// Lets the cleanups of an instance go on that are held: those owed now for devices whose generation is not known, and
+    /// all of them where the database was restored or copied.
     pub async fn confirm_cleanups(&self, instance: &Instance) -> Result<(), Error> {
-        if instance.cleanups_held.is_none() {
+        let mut request = PageRequest { after: None, limit: AT_ONCE };
+        loop {
+            let page = self.store.cleanups(&instance.id_scope, request).await?;
+            let held = page.items.into_iter().filter(|cleanup| !cleanup.confirmed);
+            self.confirm_all(&instance.id_scope, held.collect()).await?;
+            let Some(next) = page.next else { break };
+            request = PageRequest { after: Some(next), limit: AT_ONCE };
+        }
+        if instance.cleanups_held.is_some() {
+            let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
+            self.change_instance(&instance.id_scope, OperationKind::RegistrationCancel, confirmed).await?;
+        }
+        Ok(())
+    }
+
+    /// Those that have changed since they were read are done, or owed for another device.
+    async fn confirm_all(&self, scope: &IdScope, cleanups: Vec<Cleanup>) -> Result<(), Error> {
+        if cleanups.is_empty() {
             return Ok(());
         }
-        let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
-        self.change_instance(&instance.id_scope, OperationKind::RegistrationCancel, confirmed).await?;
+        let now = self.clock.now();
+        let confirmed = |cleanup: Cleanup| {
+            let expect = Expect::Version(cleanup.record.etag.clone());
+            // Another version, so that a look that is under way does not write the old state back.
+            let record = record::fresh(&*self.entropy, Some(&cleanup.record), now)?;
+            let confirmed = Cleanup { confirmed: true, tries: Tries::default(), record, ..cleanup };
+            Ok((expect, Change::PutCleanup(Box::new(confirmed))))
+        };
+        let changes = cleanups.into_iter().map(confirmed).collect::<Result<_, Error>>()?;
+        let operation = Some((OperationKind::RegistrationCancel, now.day()));
+        let commit = Commit { changes, operation, ..Commit::default() };
+        self.store.commit(scope, commit).await?;
         Ok(())
+    }
+
+    /// Names the device in the cleanup of an order that was given up before the hub answered it: the answer says which one
+    /// the hub made of it.
+    pub(super) async fn name_left(
+        &self,
+        scope: &IdScope,
+        order: &Order,
+        generation: Option<Generation>,
+    ) -> Result<(), Error> {
+        let owed = match self.store.cleanup(scope, &order.place()).await {
+            Err(StoreError::Damaged(_)) => None,
+            owed => owed?,
+        };
+        let is_unnamed =
+            |owed: &Cleanup| owed.trace.generation.is_none() && owed.trace.orders.contains(&order.digest());
+        let Some(owed) = owed.filter(|owed| generation.is_some() && is_unnamed(owed)) else { return Ok(()) };
+        let record = record::fresh(&*self.entropy, Some(&owed.record), self.clock.now())?;
+        let trace = Trace { generation, ..owed.trace.clone() };
+        let named = Cleanup { trace, tries: Tries::default(), record, ..owed.clone() };
+        self.change_cleanup(scope, &owed, Change::PutCleanup(Box::new(named))).await
     }
 
     /// Removes what is to be removed. May be repeated. Not to be called while a run of the same registration is under
@@ -68,6 +146,9 @@ impl Provisioning {
             Cleaned::Removed | Cleaned::NotThere | Cleaned::LeftAlone => {
                 let change = Change::DeleteCleanup(cleanup.trace.place.clone());
                 self.change_cleanup(scope, cleanup, change).await?;
+            }
+            Cleaned::Held { .. } => {
+                self.postpone(scope, cleanup, UNPROVEN.into()).await?;
             }
             Cleaned::Needless | Cleaned::Later(..) => {}
         }
@@ -88,12 +169,17 @@ impl Provisioning {
             Ok(None) => return Ok(Ok(Cleaned::NotThere)),
             Err(error) => return Ok(Err(error)),
         };
-        if !is_ours(&found, cleanup) {
-            return Ok(Ok(Cleaned::LeftAlone));
-        }
         let stored = self.store.cleanup(scope, place).await?;
         if stored.is_none_or(|stored| stored.record.etag != cleanup.record.etag) {
             return Ok(Ok(Cleaned::Needless));
+        }
+        match compare(&found, cleanup) {
+            Match::Owed => {}
+            Match::Other => return Ok(Ok(Cleaned::LeftAlone)),
+            Match::Unproven => {
+                let is_new = cleanup.tries.reason.as_deref() != Some(UNPROVEN);
+                return Ok(Ok(Cleaned::Held { is_new }));
+            }
         }
         Ok(match connector.remove_device(&place.device_id, &found.version).await {
             Ok(Removed::Gone) => Ok(Cleaned::Removed),
@@ -122,6 +208,58 @@ impl Provisioning {
     }
 }
 
-fn is_ours(found: &HubDevice, cleanup: &Cleanup) -> bool {
-    found.credentials.as_ref().is_some_and(|credentials| cleanup.trace.may_be(credentials))
+/// What operators read of a cleanup that is held.
+const UNPROVEN: &str =
+    "the device there may be another one of the same name: this waits until it is confirmed";
+
+fn compare(found: &HubDevice, cleanup: &Cleanup) -> Match {
+    let is_ordered = found.credentials.as_ref().is_some_and(|it| cleanup.trace.may_be(it));
+    match (&cleanup.trace.generation, &found.generation) {
+        _ if !is_ordered => Match::Other,
+        (Some(owed), Some(found)) if owed == found => Match::Owed,
+        // No operator confirms the removal of a device that is known to be another one.
+        (Some(_), Some(_)) => Match::Other,
+        (None, _) | (_, None) if cleanup.confirmed => Match::Owed,
+        (None, _) | (_, None) => Match::Unproven,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Carried, HubCredentials};
+    use testkit::sample;
+
+    use super::*;
+    use crate::ports::HubVersion;
+
+    #[test]
+    fn a_cleanup_is_owed_for_one_device() {
+        let generation = |text: Option<&str>| text.map(|text| Generation::parse(text).unwrap());
+        let (owed, ordered) = (sample::cleanup("a.hub", "dev"), sample::order("dev").credentials);
+        let foreign = HubCredentials::SymmetricKeys(sample::keys(90));
+        for (owed_for, confirmed, credentials, found, expected) in [
+            (Some("1"), false, Some(&ordered), Some("1"), Match::Owed),
+            (Some("1"), false, Some(&ordered), Some("2"), Match::Other),
+            (Some("1"), true, Some(&ordered), Some("2"), Match::Other),
+            (Some("1"), false, Some(&ordered), None, Match::Unproven),
+            (Some("1"), true, Some(&ordered), None, Match::Owed),
+            (None, false, Some(&ordered), Some("1"), Match::Unproven),
+            (None, true, Some(&ordered), Some("1"), Match::Owed),
+            (None, false, Some(&ordered), None, Match::Unproven),
+            (None, true, Some(&ordered), None, Match::Owed),
+            (Some("1"), true, Some(&foreign), Some("1"), Match::Other),
+            (None, false, Some(&foreign), None, Match::Other),
+            (None, true, None, None, Match::Other),
+        ] {
+            let trace = Trace { generation: generation(owed_for), ..owed.trace.clone() };
+            let cleanup = Cleanup { trace, confirmed, ..owed.clone() };
+            let found = HubDevice {
+                version: HubVersion("1".to_owned()),
+                generation: generation(found),
+                credentials: credentials.cloned(),
+                carried: Carried::default(),
+            };
+            assert_eq!(compare(&found, &cleanup), expected, "{owed_for:?} {confirmed} {found:?}");
+        }
+    }
 }

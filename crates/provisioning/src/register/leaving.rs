@@ -1,6 +1,6 @@
 //! What a device leaves behind when it goes elsewhere: pure functions.
 
-use model::{Assignment, Order, Registration, Status, Trace, Work};
+use model::{Assignment, Generation, Order, Registration, Status, Trace, Work};
 
 /// What stands, and what must be removed, when the work on a registration is given up. A hub may have been told already,
 /// so a place that the device does not live at is to be cleaned up.
@@ -31,10 +31,13 @@ pub(super) fn give_up(work: &Work, from: Option<&Assignment>) -> Leaving {
     }
 }
 
-/// What a device leaves behind that has arrived. A device of another name is another one.
-pub(super) fn left_by(order: &Order, from: Option<&Assignment>) -> Option<Trace> {
-    let moved = from.filter(|at| at.device_id == order.device_id && at.hub != order.hub);
-    moved.map(Assignment::trace)
+/// What a device leaves behind that has arrived. A device of another name is another one. Where its record does not say
+/// which device it is, the one that was `found` in the course of the move counts: it was looked at under the name that the
+/// registration had for itself.
+pub(super) fn left_by(order: &Order, from: Option<&Assignment>, found: Option<&Generation>) -> Option<Trace> {
+    let trace = from.filter(|at| at.device_id == order.device_id && at.hub != order.hub)?.trace();
+    let generation = trace.generation.or_else(|| found.cloned());
+    Some(Trace { generation, ..trace })
 }
 
 /// The order with all that may be at its place already: what the device stood as, what it was to stand as, and what is
@@ -47,14 +50,14 @@ pub(super) fn knowing(order: Order, leaving: &mut Leaving, waiting: Option<Trace
     order.after(known.into_iter().flatten().flat_map(|trace| trace.orders))
 }
 
-/// The assignment, in doubt whether the hub carried this order out.
+/// The assignment, in doubt whether the hub carried this order out. It may have had to create the device anew.
 fn may_stand_as(at: &Assignment, order: &Order) -> Assignment {
     let mut told = at.told.clone();
     let new =
         order.trace().orders.into_iter().filter(|digest| *digest != at.order && !at.told.contains(digest));
     told.extend(new);
     told.drain(..told.len().saturating_sub(Order::MAX_TOLD));
-    Assignment { told, ..at.clone() }
+    Assignment { told, generation: None, ..at.clone() }
 }
 
 #[cfg(test)]
@@ -89,6 +92,9 @@ mod tests {
         let standing = left.standing.unwrap();
         assert_eq!((left.trace, &standing.order), (None, &at("a.hub", "old").order));
         assert_eq!(standing.told, [renewed.digest()], "it may stand as either");
+        let named = Assignment { generation: model::Generation::parse("1").ok(), ..at("a.hub", "old") };
+        let doubted = give_up(&work(renewed.clone()), Some(&named)).standing;
+        assert_eq!(doubted.unwrap().generation, None, "it may have been created anew");
         let again = give_up(&work(renewed.clone()), Some(&standing)).standing;
         assert_eq!(again, Some(standing), "once is enough");
     }
@@ -96,12 +102,19 @@ mod tests {
     #[test]
     fn who_arrives_leaves_only_its_own_name_on_another_hub() {
         let arrived = order("b.hub", "leaf");
-        assert_eq!(left_by(&arrived, None), None);
-        assert_eq!(left_by(&arrived, Some(&at("b.hub", "old"))), None);
-        assert_eq!(left_by(&arrived, Some(&at("a.hub", "old"))), Some(at("a.hub", "old").trace()));
+        assert_eq!(left_by(&arrived, None, None), None);
+        assert_eq!(left_by(&arrived, Some(&at("b.hub", "old")), None), None);
+        let (old, found) = (at("a.hub", "old"), model::Generation::parse("2").unwrap());
+        assert_eq!(left_by(&arrived, Some(&old), None), Some(old.trace()), "nothing says which device it is");
+        let left = left_by(&arrived, Some(&old), Some(&found)).and_then(|trace| trace.generation);
+        assert_eq!(left.as_ref(), Some(&found), "the one that moved");
+        let known = model::Generation::parse("1").ok();
+        let recorded = Assignment { generation: known.clone(), ..old };
+        let left = left_by(&arrived, Some(&recorded), Some(&found)).and_then(|trace| trace.generation);
+        assert_eq!(left, known, "the one of the record");
         let renamed =
             Assignment { device_id: model::DeviceId::parse("other").unwrap(), ..at("a.hub", "leaf") };
-        assert_eq!(left_by(&arrived, Some(&renamed)), None);
+        assert_eq!(left_by(&arrived, Some(&renamed), None), None);
     }
 
     #[test]

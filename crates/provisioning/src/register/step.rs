@@ -62,7 +62,7 @@ impl Provisioning {
         if let Some((trace, cause)) = step.left {
             let record = record::fresh(&*self.entropy, None, now)?;
             let (registration_id, tries) = (step.registration_id, Tries::default());
-            let cleanup = Cleanup { trace, registration_id, cause, tries, record };
+            let cleanup = Cleanup { trace, registration_id, cause, tries, confirmed: false, record };
             changes.push((Expect::Following, Change::PutCleanup(Box::new(cleanup))));
         }
         let operation = step.counts.map(|kind| (kind, now.day()));

@@ -3,29 +3,25 @@
 use std::sync::Arc;
 
 use model::{
-    Assignment, Carried, Instance, LinkedHub, Order, Properties, Substatus, TwinCollection, TwinOrder,
+    Assignment, Carried, Generation, Instance, LinkedHub, Order, Properties, Substatus, TwinCollection,
+    TwinOrder,
 };
 
 use super::Run;
-use crate::{Error, Provisioning, ports::HubError};
+use crate::{
+    Error, Provisioning,
+    ports::{HubConnector, HubDevice, HubError},
+};
 
-/// What the hub was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// The order as it is.
-    AsOrdered,
-    /// That the device starts from its initial twin, for there was nothing to carry.
-    WithNothingCarried,
-}
-
-impl Told {
+/// What a hub answered to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
     /// How the device got to its hub.
-    pub(super) fn substatus(self, order: &Order) -> Substatus {
-        match self {
-            Told::AsOrdered => order.substatus,
-            Told::WithNothingCarried => Substatus::DeviceDataReset,
-        }
-    }
+    pub(super) substatus: Substatus,
+    /// Which device of its name it is there.
+    pub(super) generation: Option<Generation>,
+    /// Which device of its name was found at the hub that it comes from.
+    pub(super) left: Option<Generation>,
 }
 
 impl Provisioning {
@@ -40,39 +36,64 @@ impl Provisioning {
         let from = run.registration.assignment();
         let carries = matches!(order.twin, TwinOrder::Carry { .. });
         if !carries && from.is_none_or(|from| from.place() == order.place()) {
-            return Ok(hub.ensure_device(order).await.map(|()| Told::AsOrdered));
+            let told = |generation| Told { substatus: order.substatus, generation, left: None };
+            return Ok(hub.ensure_device(order).await.map(told));
         }
         // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
         // enable itself by being moved.
         let old_hub = from.and_then(|from| linked(&from.hub));
         Ok(match self.fetch(from, old_hub).await {
-            Ok(Some(carried)) if carries => {
-                hub.receive_device(order, &carried).await.map(|()| Told::AsOrdered)
+            Ok(found) => {
+                let left = from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
+                let moved = move_in(&*hub, order, found.map(|device| device.carried)).await;
+                moved.map(|(substatus, generation)| Told { substatus, generation, left })
             }
-            Ok(Some(Carried { disabled: Some(reason), .. })) => {
-                hub.receive_device(order, &disabled_start(order, reason)).await.map(|()| Told::AsOrdered)
-            }
-            Ok(_) if !carries => hub.ensure_device(order).await.map(|()| Told::AsOrdered),
-            Ok(_) => hub.ensure_device(&started_anew(order)).await.map(|()| Told::WithNothingCarried),
             // That one has no room is no reason for the device to go to another than this.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
             Err(error) => Err(error),
         })
     }
 
-    /// What a device takes along from the hub where it lives. A hub that is not linked any more has been given up, and
+    /// The device at the hub where it lives, with what it takes along from there. A hub that is not linked any more has been given up, and
     /// so have the data there; one that is down is waited for.
     async fn fetch(
         &self,
         from: Option<&Assignment>,
         hub: Option<&LinkedHub>,
-    ) -> Result<Option<Carried>, HubError> {
+    ) -> Result<Option<HubDevice>, HubError> {
         let (Some(from), Some(hub)) = (from, hub) else { return Ok(None) };
         let unreachable = || HubError::Unavailable(format!("{}: nothing here leads to it", hub.name).into());
         let connector = self.hubs.connector(hub).ok_or_else(unreachable)?;
-        let found = connector.find_device(&from.device_id).await?;
-        Ok(found.map(|device| device.carried))
+        connector.find_device(&from.device_id).await
     }
+}
+
+/// Tells a hub of a device that comes from another one, with what it brings.
+async fn move_in(
+    hub: &dyn HubConnector,
+    order: &Order,
+    carried: Option<Carried>,
+) -> Result<(Substatus, Option<Generation>), HubError> {
+    let carries = matches!(order.twin, TwinOrder::Carry { .. });
+    let as_ordered = |generation| (order.substatus, generation);
+    match carried {
+        Some(carried) if carries => hub.receive_device(order, &carried).await.map(as_ordered),
+        Some(Carried { disabled: Some(reason), .. }) => {
+            hub.receive_device(order, &disabled_start(order, reason)).await.map(as_ordered)
+        }
+        _ if !carries => hub.ensure_device(order).await.map(as_ordered),
+        _ => {
+            let generation = hub.ensure_device(&started_anew(order)).await?;
+            Ok((Substatus::DeviceDataReset, generation))
+        }
+    }
+}
+
+/// The generation of a device where it lives. One that does not have the credentials that the hub was told for the
+/// assignment is another client's.
+fn generation_of(from: &Assignment, found: &HubDevice) -> Option<Generation> {
+    let is_assigned = found.credentials.as_ref().is_some_and(|it| from.trace().may_be(it));
+    found.generation.clone().filter(|_| is_assigned)
 }
 
 /// What a device has that starts anew and stays disabled, for this reason: its initial twin, and nothing reported.

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use model::{
-    AllocationPolicy, Because, Certificate, Challenge, Chosen, CleanupHold, Crl, CrlAddress, CrlAddresses,
-    CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, Failure,
-    FailureReason, HoldReason, Instance, KeySlot, KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership,
-    RevocationList, Status, Timestamp, TpmHandover,
+    AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, Crl,
+    CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
+    EnrollmentSettings, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot, KeyUse, PolicyOf,
+    RegistrationIds, RegistrationOwnership, RevocationList, Status, Timestamp, TpmHandover, Trace,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,9 @@ fn registrations_are_stored_as_ever() {
     let challenge = Some(Challenge { number: 3, period: 1_994_880 });
     record.tpm = record.tpm.map(|handed| TpmHandover { challenge, ..handed });
     check("registration_by_tpm_challenge", &record);
+    let mut record = sample::registration("Dev-1");
+    record.status = Status::Assigned(Assignment { generation: generation(), ..sample::assignment("Dev-1") });
+    check("registration_assigned_of_generation", &record);
     let mut record = sample::registration_of("Dev-1", "Line-1");
     record.decisions.push(moved());
     check("registration_moved_between_groups", &record);
@@ -110,6 +113,10 @@ fn registrations_are_stored_as_ever() {
     record.payload = Some(model::RawJson::from(&json!({"z": 1, "a": [true, null]})));
     check("registration_of_group_with_payload", &record);
     assert_eq!(record.enrollment, EnrollmentRef::Group(sample::group_id("line-1")));
+}
+
+fn generation() -> Option<Generation> {
+    Generation::parse("638996352000000001").ok()
 }
 
 /// The decision about a device that the group took over from another.
@@ -131,7 +138,11 @@ fn moved() -> Decision {
 
 #[test]
 fn cleanups_are_stored_as_ever() {
-    check("cleanup", &sample::cleanup("hub-1.example", "Dev-1"));
+    let cleanup = sample::cleanup("hub-1.example", "Dev-1");
+    check("cleanup", &cleanup);
+    check("cleanup_confirmed", &Cleanup { confirmed: true, ..cleanup.clone() });
+    let trace = Trace { generation: generation(), ..cleanup.trace.clone() };
+    check("cleanup_of_generation", &Cleanup { trace, ..cleanup });
 }
 
 #[test]

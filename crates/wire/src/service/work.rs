@@ -48,6 +48,9 @@ pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHol
     }
     shown.insert("iotHub".into(), json!(hub));
     shown.insert("deviceId".into(), json!(cleanup.trace.place.device_id));
+    if let Some(generation) = &cleanup.trace.generation {
+        shown.insert("generationId".into(), json!(generation));
+    }
     shown.insert("registrationId".into(), json!(cleanup.registration_id));
     shown.insert("cause".into(), json!(cleanup.cause.name()));
     shown.insert("sinceDateTimeUtc".into(), json!(cleanup.record.created.to_string()));

@@ -18,8 +18,10 @@ use crate::{
 
 /// List what devices left at hubs and is still to be removed there, or give that up.
 ///
-/// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest. After its
-/// database was restored from a backup or copied, it waits until --confirm: a device may by now live where it is listed.
+/// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest. Two kinds wait
+/// until --confirm: a device that may be another one of the same name, since the service does not know the generation of
+/// the one that was left, or the hub names none; and all of them after the database was restored from a backup or copied,
+/// for a device may by now live where it is listed.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration cleanups --dev .muster
@@ -28,15 +30,15 @@ use crate::{
   muster registration cleanups --dev .muster --forget plant.azure-devices.net
       all of a hub that will not come back
   muster registration cleanups --dev .muster --confirm
-      after a backup was restored: what is listed may be removed")]
+      what is listed may be removed, also after a backup was restored")]
 pub struct CleanupsArgs {
     #[command(flatten)]
     service: ServiceArgs,
     /// Give the clean-up of this device at this hub up, or those of all devices there.
     #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["limit", "json"])]
     forget: Option<Forgotten>,
-    /// Let the cleanups go on that wait because the database was restored or copied. Look at the list first, and give up
-    /// those of devices that live there.
+    /// Let the cleanups go on that wait for this. Look at the list first, and give up those of devices that live there. A
+    /// device that is known to be another one is never removed.
     #[arg(long, conflicts_with_all = ["forget", "limit", "json"])]
     confirm: bool,
     #[command(flatten)]

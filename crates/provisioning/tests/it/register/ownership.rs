@@ -167,23 +167,6 @@ async fn a_move_to_a_disabled_group_is_recorded() {
     assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
 }
 
-#[tokio::test]
-async fn first_come_refuses_a_move_between_groups() {
-    let world = world(FirstCome).await;
-    let first = register(&world, &of_group(20)).await;
-    let reason = refused(&world, &of_group(30)).await;
-    assert!(reason.contains("registered through the enrollment group a, which exists"), "{reason}");
-    assert_eq!(world.record(DEVICE).await.as_ref(), Some(&first), "a refusal changes nothing");
-    assert_eq!(register(&world, &of_group(20)).await, first, "the device is let in as before");
-
-    let registration_id = sample::registration_id(DEVICE);
-    let device = Described { scope: None, registration_id, evidence: of_group(30) };
-    let explained = world.provisioning.explain(&*world.instance(SCOPE).await, &device).await.unwrap();
-    assert_eq!(explained.considered.len(), 2, "{explained:?}");
-    let model::Admission::Refused { reason } = explained.outcome else { panic!("{explained:?}") };
-    assert!(reason.contains("the enrollment group a"), "{reason}");
-}
-
 /// What an operator deletes does not hold a device, whatever the rule.
 #[tokio::test]
 async fn a_deleted_group_and_a_deleted_registration_hold_nothing() {

@@ -371,6 +371,8 @@ impl History {
                 }
             }
         }
+        // An operator confirms those whose hubs never answered which device they made.
+        self.world().provisioning.confirm_cleanups(&*self.world().instance(SCOPE).await).await.unwrap();
         // Not earlier: no run may be under way.
         self.clean_up_all().await;
         for which in 0..DEVICES {

@@ -48,7 +48,7 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     assert_eq!(failure(&world.finish(&run).await), FailureReason::EnrollmentDeleted);
     assert_eq!(world.calls(), calls, "no hub is told of it again");
     assert_eq!(world.record("dev-1").await.unwrap().assignment(), None);
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![], (0, 0)));
 }
 
@@ -63,7 +63,7 @@ async fn also_when_the_service_ended_meanwhile() {
     let world = world.restarted().await;
     let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
     assert_eq!(failure(&world.finish(run).await), FailureReason::EnrollmentDeleted);
-    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!((world.clean_up_confirmed().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
 
 /// The hub takes its time, and the operator does not wait for it.
@@ -95,7 +95,7 @@ async fn a_device_that_was_moving_stays_where_it_lived() {
         (failure(&ended), ended.assignment().unwrap().hub.as_str()),
         (FailureReason::EnrollmentDeleted, HUBS[0])
     );
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
     assert_eq!(world.counted(SCOPE).await, (1, 0));
@@ -120,7 +120,7 @@ async fn a_group_that_is_deleted() {
     let (instance, id) = (world.instance(SCOPE).await, sample::group_id("line"));
     world.provisioning.delete_enrollment::<EnrollmentGroup>(&instance, id, None).await.unwrap();
     assert_eq!(failure(&world.finish(&run).await), FailureReason::GroupDeleted);
-    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!((world.clean_up_confirmed().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
 
 /// The hub takes its time; meanwhile the operator does this to the enrollment.

@@ -74,7 +74,7 @@ async fn what_an_earlier_try_made_is_cleaned_up() {
     let [found] = &world.unfinished(10).await[..] else { panic!("not one run") };
     world.finish(found).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2, "for a moment");
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }
 

@@ -4,6 +4,7 @@ mod crashes;
 mod deleted;
 mod disputes;
 mod full;
+mod generations;
 mod lives;
 mod moving;
 mod webhook;
@@ -57,6 +58,14 @@ impl World {
             all.push(self.provisioning.clean_up(&sample::scope(SCOPE), &cleanup).await.unwrap());
         }
         all
+    }
+
+    /// The same for devices of orders without an answer: an operator must confirm each.
+    pub async fn clean_up_confirmed(&self) -> Vec<Cleaned> {
+        let held = self.clean_up().await;
+        assert!(held.iter().all(|it| matches!(it, Cleaned::Held { .. })), "{held:?}");
+        self.provisioning.confirm_cleanups(&*self.instance(SCOPE).await).await.unwrap();
+        self.clean_up().await
     }
 
     /// The hubs that have the device.

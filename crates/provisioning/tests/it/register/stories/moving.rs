@@ -148,7 +148,10 @@ async fn a_move_called_off() {
         assert_eq!((failure.reason, at.hub.as_str()), (FailureReason::Canceled, HUBS[0]));
         let again = world.provisioning.cancel_registration(&instance, &id, None).await;
         assert!(again.is_err(), "there is nothing to call off any more");
-        world.clean_up().await;
+        match told {
+            false => assert_eq!(world.clean_up().await, [Cleaned::NotThere]),
+            true => assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]),
+        }
         assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "told: {told}");
         assert_eq!(world.finish(&run).await.record.etag, cancelled.record.etag, "the run has been overtaken");
     }
@@ -165,7 +168,7 @@ async fn a_first_assignment_called_off() {
     assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
     let instance = world.instance(SCOPE).await;
     world.provisioning.cancel_registration(&instance, &sample::registration_id("dev-1"), None).await.unwrap();
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!(world.hubs_of("dev-1"), []);
     assert_eq!(assigned(&world.register(&device).await).substatus, Substatus::InitialAssignment);
 }
@@ -211,7 +214,10 @@ async fn the_new_hub_is_unlinked_on_the_way() {
     assert_eq!(assigned(&moved).hub.as_str(), HUBS[2]);
     assert_eq!(world.at(HUBS[2], "dev-1").reported, reported());
     world.link(&HUBS).await;
-    world.clean_up().await;
+    assert_eq!(world.hubs_of("dev-1").len(), 3);
+    // The first hub names its device, and the second did not answer.
+    assert_eq!(world.clean_up().await, [Cleaned::Removed, Cleaned::Held { is_new: true }]);
+    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[2])]);
 }
 

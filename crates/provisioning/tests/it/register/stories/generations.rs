@@ -1,0 +1,187 @@
+//! A cleanup acts only on the very device that it is owed for.
+
+use model::{CleanupHold, DeviceId, Generation, HoldReason};
+use provisioning::register::Cleaned;
+use testkit::{hub::Failure, sample};
+
+use super::{Policy, about_to_move, at_home, wanting};
+use crate::register::world::{Device, HUBS, SCOPE, World, assigned};
+
+/// A device that has moved from the first hub to the second.
+async fn moved() -> (World, Device) {
+    let (world, device) = about_to_move(Policy::Migrate).await;
+    world.register(&device).await;
+    (world, device)
+}
+
+fn id() -> DeviceId {
+    DeviceId::parse("dev-1").unwrap()
+}
+
+/// The generation of the device at the first hub, as the hub would name it.
+fn first_generation(world: &World) -> Option<Generation> {
+    let device = world.hub(HUBS[0]).device(&id())?;
+    Generation::parse(device.generation.to_string()).ok()
+}
+
+async fn confirm(world: &World) {
+    world.provisioning.confirm_cleanups(&*world.instance(SCOPE).await).await.unwrap();
+}
+
+/// What may have become of the device between the order for it and its removal.
+#[tokio::test]
+async fn only_the_device_that_was_left_is_removed() {
+    type Happens = fn(&World);
+    let cases: [(&str, Happens, Cleaned); 5] = [
+        ("nothing", |_| {}, Cleaned::Removed),
+        ("deleted", |world| world.hub(HUBS[0]).lose(&id()), Cleaned::NotThere),
+        // What a hub compares with If-Match does not tell the two apart.
+        (
+            "made anew, with the same version",
+            |world| {
+                let version = world.at(HUBS[0], "dev-1").version;
+                world.hub(HUBS[0]).recreate(&id());
+                world.hub(HUBS[0]).change(&id(), |device| device.version = version);
+            },
+            Cleaned::LeftAlone,
+        ),
+        ("made anew", |world| world.hub(HUBS[0]).recreate(&id()), Cleaned::LeftAlone),
+        ("changed", |world| world.hub(HUBS[0]).change(&id(), |device| device.version += 1), Cleaned::Removed),
+    ];
+    for (case, happens, expected) in cases {
+        let (world, _) = moved().await;
+        happens(&world);
+        let is_left = expected == Cleaned::LeftAlone;
+        assert_eq!(world.clean_up().await, [expected], "{case}");
+        assert_eq!(world.hub(HUBS[0]).device(&id()).is_some(), is_left, "{case}");
+        assert_eq!(world.cleanups().await, [], "{case}");
+    }
+}
+
+/// A backup was made while a cleanup was owed. The cleanup was done since, and the device moved back.
+#[tokio::test]
+async fn a_restored_backup_removes_no_device_that_moved_back() {
+    let (world, device) = moved().await;
+    let owed = world.cleanups().await;
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
+    assert_eq!(assigned(&world.register(&device).await).hub.as_str(), HUBS[0]);
+    // What the backup brings back, also where nothing notices that it is one, or an operator confirms it.
+    for confirmed in [false, true] {
+        for cleanup in &owed {
+            world.owe(cleanup.clone()).await;
+        }
+        if confirmed {
+            confirm(&world).await;
+        }
+        assert!(world.clean_up().await.contains(&Cleaned::LeftAlone), "{confirmed}");
+        assert!(world.hub(HUBS[0]).device(&id()).is_some(), "it lives there");
+    }
+}
+
+/// Records of the version before name no generation, nor do some hubs; an order may have been given up before it was
+/// answered.
+#[tokio::test]
+async fn a_device_that_nothing_proves_to_be_the_one_waits_for_an_operator() {
+    let (world, _) = moved().await;
+    let [mut old] = world.cleanups().await.try_into().unwrap();
+    old.trace.generation = None;
+    world.owe(old).await;
+    for is_new in [true, false] {
+        assert_eq!(world.clean_up().await, [Cleaned::Held { is_new }]);
+    }
+    assert!(world.hub(HUBS[0]).device(&id()).is_some());
+    let [held] = &world.cleanups().await[..] else { panic!("it is still owed") };
+    assert!(held.tries.reason.as_ref().is_some_and(|reason| reason.contains("confirmed")), "{held:?}");
+    confirm(&world).await;
+    assert_eq!(world.provisioning.clean_up(&sample::scope(SCOPE), held).await.unwrap(), Cleaned::Needless);
+    assert_eq!(world.clean_up().await, [Cleaned::Removed], "confirmed");
+
+    let (world, _) = moved().await;
+    world.hub(HUBS[0]).keep_generations_secret(true);
+    assert_eq!(world.clean_up().await, [Cleaned::Held { is_new: true }], "the hub names none any more");
+    world.hub(HUBS[0]).keep_generations_secret(false);
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+}
+
+/// A confirmation is for what is owed at that time, and never for a device that is known to be another one.
+#[tokio::test]
+async fn a_confirmation_removes_no_device_that_is_known_to_be_another_one() {
+    let (world, _) = moved().await;
+    let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
+    world.change_instance(|instance| instance.cleanups_held = Some(hold)).await;
+    let (hub, instance) = (sample::hub_name(HUBS[0]), world.instance(SCOPE).await);
+    assert_eq!(world.provisioning.cleanups_due(&instance, &hub, 9).await.unwrap(), []);
+    world.hub(HUBS[0]).recreate(&id());
+    confirm(&world).await;
+    let instance = world.instance(SCOPE).await;
+    assert_eq!(instance.cleanups_held, None);
+    assert_eq!(world.provisioning.cleanups_due(&instance, &hub, 9).await.unwrap().len(), 1);
+    assert_eq!(world.clean_up().await, [Cleaned::LeftAlone]);
+}
+
+/// The record of a device that was registered before generations were noted learns it when the device returns, and
+/// without that in the course of its move.
+#[tokio::test]
+async fn an_old_record_learns_which_device_it_has() {
+    let (world, device) = at_home(Policy::Never).await;
+    world.forget_generation("dev-1").await;
+    let before = world.counted(SCOPE).await;
+    assert_eq!(assigned(&world.register(&device).await).generation, first_generation(&world));
+    let stored = world.record("dev-1").await.unwrap();
+    assert_eq!(assigned(&stored).generation, first_generation(&world));
+    world.register(&device).await;
+    let record = world.record("dev-1").await.unwrap().record;
+    assert_eq!(record, stored.record, "from then on a confirmation writes nothing");
+    assert_eq!(world.counted(SCOPE).await, (before.0, before.1 + 2));
+
+    let (world, device) = about_to_move(Policy::Migrate).await;
+    world.forget_generation("dev-1").await;
+    world.register(&device).await;
+    let [cleanup] = &world.cleanups().await[..] else { panic!("not one") };
+    assert_eq!(cleanup.trace.generation, first_generation(&world));
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+}
+
+/// A device that the hub has lost, or an operator deleted, is created anew when it returns: that one is its own.
+#[tokio::test]
+async fn a_device_that_was_lost_is_known_again() {
+    let (world, device) = at_home(Policy::Migrate).await;
+    let first = first_generation(&world);
+    world.hub(HUBS[0]).lose(&id());
+    assert_eq!(assigned(&world.register(&device).await).generation, first_generation(&world));
+    assert_ne!(first_generation(&world), first);
+    world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
+    world.register(&device).await;
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+}
+
+/// The answer that would name the device is lost, and the order is given up.
+#[tokio::test]
+async fn a_device_of_an_order_without_an_answer_waits_for_an_operator() {
+    let (world, device) = about_to_move(Policy::Migrate).await;
+    let run = world.run(&device).await;
+    let lost = provisioning::ports::HubError::Unavailable("lost".into());
+    world.hub(HUBS[1]).fail_next(Failure::After(lost));
+    world.provisioning.carry_out(&run).await;
+    let instance = world.instance(SCOPE).await;
+    world.provisioning.cancel_registration(&instance, &sample::registration_id("dev-1"), None).await.unwrap();
+    assert_eq!(world.clean_up().await, [Cleaned::Held { is_new: true }]);
+    confirm(&world).await;
+    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
+}
+
+impl World {
+    async fn owe(&self, cleanup: model::Cleanup) {
+        self.enroll_in(SCOPE, provisioning::ports::Change::PutCleanup(Box::new(cleanup))).await;
+    }
+
+    /// As a version of the service wrote the record that noted no generations.
+    async fn forget_generation(&self, id: &str) {
+        let mut record = self.record(id).await.unwrap();
+        let model::Status::Assigned(at) = &mut record.status else { panic!("it is not assigned") };
+        at.generation = None;
+        self.enroll_in(SCOPE, provisioning::ports::Change::PutRegistration(Box::new(record))).await;
+    }
+}
