@@ -69,7 +69,7 @@ fn topics(text: &str) {
         assert_eq!(DevicePublish::parse(&publish.topic()), Ok(publish));
     }
     let _ = HubPublish::parse(text);
-    for filter in DeviceFilter::asked_for(text, "dev-1") {
-        assert_eq!(DeviceFilter::asked_for(&filter.topic("dev-1"), "dev-1"), [filter]);
+    for filter in DeviceFilter::matching(text, "dev-1") {
+        assert_eq!(DeviceFilter::matching(&filter.topic("dev-1"), "dev-1"), [filter]);
     }
 }

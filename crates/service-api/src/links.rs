@@ -8,7 +8,7 @@ use provisioning::{
     ports::HubHealth,
 };
 use serde_json::{Value, json};
-use wire::service::{LinkNotes, allocation_defaults_json, link_json, parse_allocation_defaults, parse_link};
+use wire::service::{LinkStatus, allocation_defaults_json, link_json, parse_allocation_defaults, parse_link};
 
 use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
 
@@ -81,8 +81,8 @@ fn defaults_json(instance: &Instance) -> Value {
 
 fn link(link: &Link) -> Value {
     let etag = format!("\"{}\"", link.etag);
-    let notes = LinkNotes { etag: &etag, configured: link.configured, health: health(&link.health) };
-    link_json(&link.hub, notes)
+    let status = LinkStatus { etag: &etag, configured: link.configured, health: health(&link.health) };
+    link_json(&link.hub, status)
 }
 
 fn health(health: &HubHealth) -> Value {

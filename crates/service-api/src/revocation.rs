@@ -8,7 +8,7 @@ use provisioning::{
 };
 use serde_json::Value;
 use wire::service::{
-    FetchNote, RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation,
+    FetchAttempt, RevocationBody, block_json, expiring_json, listing_json, parse_block, parse_revocation,
     revocation_json,
 };
 
@@ -32,7 +32,7 @@ pub(crate) fn of_ca(
     ca: &CaCertificate,
 ) -> Value {
     let instance = granted.instance();
-    let fetches = api.provisioning.last_fetches(instance, ca).into_iter().map(|fetch| FetchNote {
+    let fetches = api.provisioning.last_fetches(instance, ca).into_iter().map(|fetch| FetchAttempt {
         at: fetch.at,
         next: fetch.next(),
         problem: fetch.problem,

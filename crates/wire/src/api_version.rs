@@ -1,15 +1,15 @@
-//! Versions of the device API, by what differs between them.
+//! Versions of the device API, and the differences between them.
 
 use model::{Day, Substatus};
 
-/// A version of the device API, parsed once: what the version changes is asked of this value.
+/// A version of the device API. Its methods answer what differs between versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceApiVersion {
-    /// The date as a number, `2019-03-31` being 20190331.
+    /// The date as a number: `2019-03-31` is 20190331.
     date: u32,
 }
 
-/// The versions that clients in the field are known to send.
+/// The versions that clients are known to send.
 #[cfg(test)]
 const KNOWN: [&str; 13] = [
     "2017-11-15",
@@ -27,30 +27,31 @@ const KNOWN: [&str; 13] = [
     "2026-11-15-preview",
 ];
 
-/// The first version whose clients insist on seeing `assigning` before `assigned`.
+/// The first version whose clients expect `assigning` before `assigned`.
 const ASSIGNING_FIRST: u32 = 20_250_701;
 
-/// The last version that does not know of devices that came back to where they were.
+/// The last version without the substatus `reprovisionedToInitialAssignment`.
 const WITHOUT_RETURN: u32 = 20_190_331;
 
-/// The last version before reprovisioning existed; its devices stay where they are unless a policy says otherwise.
+/// The last version before reprovisioning existed: without a reprovision policy, its devices stay at their hub.
 const STICKY: u32 = 20_180_401;
 
 impl DeviceApiVersion {
-    /// Parses `YYYY-MM-DD` or `YYYY-MM-DD-preview`; `None` for any other text. Any date is taken, as clients of
-    /// versions nobody has heard of differ only in members that are ignored.
+    /// Parses `YYYY-MM-DD` or `YYYY-MM-DD-preview`; returns `None` for any other text. Any date is accepted, since
+    /// clients of unknown versions differ only in members that are ignored.
     pub fn parse(text: &str) -> Option<Self> {
         let (date, suffix) = text.split_at_checked(10)?;
         let date = Day::parse(date).ok()?.to_string().replace('-', "").parse().ok()?;
         (suffix.is_empty() || suffix.eq_ignore_ascii_case("-preview")).then_some(DeviceApiVersion { date })
     }
 
-    /// Whether the first reply must be `assigning`, even when the result is there.
+    /// Returns whether the first reply must be `assigning`, even if the result is known already.
     pub fn assigning_first(self) -> bool {
         self.date >= ASSIGNING_FIRST
     }
 
-    /// The substatus as the version has it: earlier ones say of a device that came back what they said at first.
+    /// Returns the substatus that this version defines: versions up to 2019-03-31 report a device that returned to its
+    /// first hub as `initialAssignment`.
     pub fn known_substatus(self, substatus: Substatus) -> Substatus {
         match substatus {
             Substatus::ReprovisionedToInitialAssignment if self.date <= WITHOUT_RETURN => {
@@ -60,7 +61,7 @@ impl DeviceApiVersion {
         }
     }
 
-    /// Whether a device without a reprovision policy stays at its hub.
+    /// Returns whether a device without a reprovision policy stays at its hub.
     pub fn is_sticky(self) -> bool {
         self.date <= STICKY
     }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_what_the_clients_send() {
+    fn versions_of_known_clients_are_parsed() {
         for text in KNOWN {
             assert!(DeviceApiVersion::parse(text).is_some(), "{text}");
         }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_versions_see_assigning_first() {
+    fn newer_versions_get_assigning_first_and_the_oldest_are_sticky() {
         let version = |text| DeviceApiVersion::parse(text).unwrap();
         assert!(!version("2021-06-01").assigning_first());
         assert!(version("2025-07-01-preview").assigning_first());
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_versions_know_of_no_return() {
+    fn earlier_versions_report_a_return_as_initial_assignment() {
         let seen = |text, substatus| DeviceApiVersion::parse(text).unwrap().known_substatus(substatus);
         let returned = Substatus::ReprovisionedToInitialAssignment;
         assert_eq!(seen("2019-03-31", returned), Substatus::InitialAssignment);

@@ -1,10 +1,9 @@
-//! JSON in ASCII, for clients that read it byte by byte.
+//! JSON in ASCII, for clients that decode it byte by byte.
 
 use std::fmt::Write;
 
-/// Returns JSON with every character that is not ASCII written as `\\uXXXX`. The value stays the same: outside of
-/// strings JSON is ASCII. The SDK for Node decodes what comes over MQTT as ASCII, and a single other character has ended
-/// its process.
+/// Returns the same JSON value with every character that is not ASCII escaped as `\\uXXXX`. Such characters occur only
+/// within strings. The SDK for Node decodes MQTT payloads as ASCII, and other characters crash its process.
 pub fn ascii_json(json: Vec<u8>) -> Vec<u8> {
     if json.is_ascii() {
         return json;
@@ -39,7 +38,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_value_stays_the_same(name in ".{0,20}", text in ".{0,40}") {
+        fn escaping_preserves_the_value(name in ".{0,20}", text in ".{0,40}") {
             let value = json!({name: [text]});
             let ascii = ascii_json(value.to_string().into());
             prop_assert!(ascii.is_ascii());

@@ -1,11 +1,11 @@
-//! The forms of Azure's protocols: addresses, topics, SAS tokens, and the JSON of the device API, the service API and
-//! hubs. Encodes and decodes only: no sockets, no decisions. MQTT packets and AMQP frames are in `codec`.
+//! Azure's protocols: addresses, topics, SAS tokens, and the JSON of the device API, the service API and hubs. Encodes
+//! and decodes only: no sockets, no decisions. MQTT packets and AMQP frames are in `codec`.
 
 pub mod api_version;
 mod ascii;
 pub mod device;
-/// Certificates, revocation lists and keys in files: the one reader, which stands in `model` because certificates are read
-/// there, for crates that do not see `model`.
+/// The one reader of PEM, DER and base64. It is part of `model`, which parses certificates, and is reexported for
+/// crates that do not depend on `model`.
 pub use model::encoding;
 pub mod hub;
 pub mod sas;

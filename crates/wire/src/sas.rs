@@ -1,7 +1,8 @@
-//! Shared access signatures: the tokens of devices, hubs and operators, and the connection strings that hold their keys.
+//! Shared access signatures (SAS): the tokens of devices, hubs and operators, and connection strings with their keys.
 //!
-//! Clients spell one resource in many ways (raw, upper-hex, lower-hex, lower-cased), and each signs the text it sends.
-//! So the MAC is computed over the literal text, and only then is the decoded resource compared.
+//! Clients encode the same resource in several ways (raw, upper-case hex, lower-case hex, in lower case), and each
+//! signs its own encoding. Therefore the MAC is computed over the text as sent, and the decoded resource is compared
+//! afterwards.
 
 use std::fmt;
 
@@ -14,32 +15,32 @@ use base64::{
 use model::{SignedClaim, Timestamp};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// The longest token taken, in bytes. Real ones are under 500.
+/// The maximum length of a token in bytes. Tokens of SDKs have fewer than 500.
 pub const MAX_TOKEN_BYTES: usize = 4096;
 
-/// How far a token's expiry may lie in the past, in seconds: clocks of devices are off, and some SDKs reuse a token
-/// that lives 30 s for all their polls.
+/// The grace period after a token's expiry, in seconds: clocks of devices are inaccurate, and some SDKs use one token
+/// with a lifetime of 30 s for all their polls.
 pub const CLOCK_SKEW_SECS: u64 = 300;
 
-/// What `encodeURIComponent` escapes.
+/// The characters that JavaScript's `encodeURIComponent` escapes.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// Some clients leave the padding out of base64.
+/// Base64 with or without padding: some clients omit it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a text is not a token.
+/// The reasons why a text is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SasError {
-    /// Not `SharedAccessSignature …`.
+    /// The text does not begin with `SharedAccessSignature`.
     #[error("not a SharedAccessSignature")]
     Scheme,
-    /// Longer than [`MAX_TOKEN_BYTES`].
+    /// The text exceeds [`MAX_TOKEN_BYTES`].
     #[error("token is too long")]
     TooLong,
-    /// `sr`, `sig` or `se` is missing or stands twice.
+    /// `sr`, `sig` or `se` is missing or repeated.
     #[error("token needs sr, sig and se, each once")]
     Fields,
     /// `se` is not a number of seconds.
@@ -50,8 +51,8 @@ pub enum SasError {
     Signature,
 }
 
-/// Reads `SharedAccessSignature sr=…&sig=…&se=…[&skn=…]`, fields in any order, unknown ones ignored. Nothing about the
-/// claim is proved until [`SignedClaim::check`] and what it returns say so.
+/// Parses `SharedAccessSignature sr=…&sig=…&se=…[&skn=…]` with its fields in any order; unknown fields are ignored. The
+/// claim is unverified: [`SignedClaim::check`] checks audience and expiry, and its result verifies the signature.
 pub fn parse(text: &str) -> Result<SignedClaim, SasError> {
     if text.len() > MAX_TOKEN_BYTES {
         return Err(SasError::TooLong);
@@ -74,20 +75,20 @@ pub fn parse(text: &str) -> Result<SignedClaim, SasError> {
     })
 }
 
-/// The last instant at which a token is taken: its expiry with [`CLOCK_SKEW_SECS`] of grace.
+/// Returns the last instant at which a token is accepted: its expiry plus [`CLOCK_SKEW_SECS`].
 fn expires(expiry: u64) -> Timestamp {
     let seconds = expiry.saturating_add(CLOCK_SKEW_SECS);
     Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-/// A new token for a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
+/// Creates a token for a resource, which it percent-encodes. The token is valid until `expiry`, in seconds since 1970.
 pub fn sign(resource: &str, key: &[u8], expiry: u64, key_name: Option<&str>) -> String {
     let token = UnsignedToken::new(resource, expiry, key_name);
     let key = hmac::Key::new(hmac::HMAC_SHA256, key);
     token.signed(hmac::sign(&key, token.text().as_bytes()).as_ref())
 }
 
-/// A new token for whoever has its key elsewhere, in a TPM.
+/// A token without its signature, for keys that are not in memory, such as those in a TPM.
 pub struct UnsignedToken {
     resource: String,
     text: String,
@@ -95,7 +96,8 @@ pub struct UnsignedToken {
 }
 
 impl UnsignedToken {
-    /// For a resource, which is percent-encoded here, valid until `expiry` (seconds since 1970).
+    /// Creates a token for a resource, which it percent-encodes. The token is valid until `expiry`, in seconds since
+    /// 1970.
     pub fn new(resource: &str, expiry: u64, key_name: Option<&str>) -> Self {
         let resource = encode_component(resource);
         let name = key_name.map(|name| format!("&skn={}", encode_component(name))).unwrap_or_default();
@@ -103,19 +105,19 @@ impl UnsignedToken {
         UnsignedToken { resource, text, rest: format!("&se={expiry}{name}") }
     }
 
-    /// What is to be signed.
+    /// Returns the text to sign.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// With the HMAC-SHA256 of that text.
+    /// Returns the complete token; `mac` is the HMAC-SHA256 of [`UnsignedToken::text`].
     pub fn signed(&self, mac: &[u8]) -> String {
         let mac = encode_component(&STANDARD.encode(mac));
         format!("SharedAccessSignature sr={}&sig={mac}{}", self.resource, self.rest)
     }
 }
 
-/// Percent-encodes a text as one URL component, in upper-case hex.
+/// Percent-encodes a text as one URL component, with upper-case hex digits.
 pub fn encode_component(text: &str) -> String {
     utf8_percent_encode(text, COMPONENT).to_string()
 }
@@ -128,7 +130,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// The value of a field; an error when it stands twice.
+/// Returns the value of a field, or an error if the field is repeated.
 fn field<'a>(fields: &'a str, name: &str) -> Result<Option<&'a str>, SasError> {
     let mut values =
         fields.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
@@ -138,25 +140,25 @@ fn field<'a>(fields: &'a str, name: &str) -> Result<Option<&'a str>, SasError> {
     }
 }
 
-/// A connection string: where a service is, and a key for it.
+/// A connection string: the host of a service, and the name and key of one of its policies.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectionString {
-    /// Host name, with a port where it is not the standard one.
+    /// The host name, optionally followed by a port.
     pub host: String,
     /// The policy's name.
     pub key_name: String,
-    /// The policy's key, base64.
+    /// The policy's key in base64.
     pub key: String,
 }
 
-/// Why a text is not a connection string.
+/// The member that a connection string lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("connection string lacks {0}; expected HostName=…;SharedAccessKeyName=…;SharedAccessKey=…")]
 pub struct ConnectionStringError(&'static str);
 
 impl ConnectionString {
-    /// Parses `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`: parts in any order, names without regard to case, the
-    /// whole in quotes or not, as shells and environment files leave them.
+    /// Parses `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…`, with its parts in any order and names in any case.
+    /// The text may be in quotes, which shells and environment files leave.
     pub fn parse(text: &str) -> Result<Self, ConnectionStringError> {
         let text = text.trim();
         let unquoted = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
@@ -178,7 +180,7 @@ impl ConnectionString {
 }
 
 impl fmt::Display for ConnectionString {
-    /// The whole string with its key, for whoever may have it.
+    /// Writes the whole string, with its key; debug output omits the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostName={};SharedAccessKeyName={};SharedAccessKey={}", self.host, self.key_name, self.key)
     }
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn verifies_the_tokens_that_sdks_sent() {
+    fn tokens_of_sdks_are_verified() {
         let policy_key =
             "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==";
         let derived_key = "735y2Yh3/bNAuLtGvIiqbCli8cQzyh4h2XKTIdIpuEA=";
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_what_it_verifies() {
+    fn signed_tokens_are_verified() {
         let text = sign("hub.example/devices/a b", &key(DEVICE_KEY), 1_900_000_000, Some("owner"));
         let token = parse(&text).unwrap();
         assert!(is_signed(&token, &key(DEVICE_KEY)));
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_malformed_tokens() {
+    fn malformed_tokens_are_refused() {
         let cases = [
             ("Bearer x", SasError::Scheme),
             ("SharedAccessSignature", SasError::Scheme),
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_five_minutes_of_skew() {
+    fn expired_tokens_have_a_grace_period_of_five_minutes() {
         let expires =
             |se: &str| parse(&format!("SharedAccessSignature sr=a&sig=YQ%3D%3D&se={se}")).unwrap().expires;
         assert_eq!(expires("1000"), Timestamp::from_unix_seconds(1300));
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_connection_strings() {
+    fn connection_strings_are_parsed_and_hide_their_key_in_debug_output() {
         let text = "HostName=h:8443;SharedAccessKeyName=owner;SharedAccessKey=YWI9==";
         let parsed = ConnectionString::parse(text).unwrap();
         assert_eq!((parsed.host.as_str(), parsed.key.as_str()), ("h:8443", "YWI9=="));

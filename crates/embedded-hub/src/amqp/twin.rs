@@ -41,11 +41,11 @@ async fn carry_out(hub: &Hub, live: &Arc<Live>, request: &Message) -> Result<Out
             let version = hub.own_report(live, &patch).await?;
             Ok(nothing(204, Some(version)))
         }
-        TwinOperation::Listen => {
+        TwinOperation::Subscribe => {
             hub.listen(live, DeviceFilter::Desired).await;
             Ok(nothing(200, None))
         }
-        TwinOperation::Forget => {
+        TwinOperation::Unsubscribe => {
             live.unsubscribe(DeviceFilter::Desired);
             Ok(nothing(200, None))
         }

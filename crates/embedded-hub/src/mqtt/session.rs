@@ -87,7 +87,7 @@ impl DeviceSession {
     }
 
     fn asked_for(&self, filter: &str) -> Vec<DeviceFilter> {
-        DeviceFilter::asked_for(filter, self.live.id.as_str())
+        DeviceFilter::matching(filter, self.live.id.as_str())
     }
 }
 

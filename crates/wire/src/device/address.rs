@@ -1,19 +1,19 @@
-//! How a device is addressed: `{idScope}/registrations/{registrationId}`.
+//! The address of a device: `{idScope}/registrations/{registrationId}`.
 
 use model::{IdScope, RegistrationId};
 
-/// A registration of a service instance. Compared without regard to case, as its parts are.
+/// An ID scope and a registration ID. Both are compared without regard to case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceAddress {
-    /// The service instance.
+    /// The ID scope of the instance.
     pub id_scope: IdScope,
-    /// The device.
+    /// The registration ID of the device.
     pub registration_id: RegistrationId,
 }
 
 impl DeviceAddress {
-    /// Parses the user name of SASL PLAIN or the address of an AMQP link. Clients write the latter with the server's
-    /// name in front (`amqps://{host}/…`), with a slash, or bare. `None` when it does not have this form.
+    /// Parses the user name of SASL PLAIN or the address of an AMQP link. Clients send the latter with the server's
+    /// name in front (`amqps://{host}/…`), with a leading slash, or bare. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let path = match text.split_once("://") {
             Some((_, rest)) => rest.split_once('/')?.1,
@@ -23,7 +23,7 @@ impl DeviceAddress {
         rest.is_empty().then_some(address)
     }
 
-    /// The address at the beginning of a text, and what stands behind the slash after it.
+    /// Parses the address at the beginning of a text, and returns it with the rest after the following slash.
     pub(super) fn split(text: &str) -> Option<(Self, &str)> {
         let mut parts = text.splitn(4, '/');
         let id_scope = IdScope::parse(parts.next()?).ok()?;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_addresses_that_sdks_send() {
+    fn addresses_of_sdks_are_parsed() {
         let plain = DeviceAddress::parse("0ne00000001/registrations/reg-1").unwrap();
         assert_eq!((plain.id_scope.as_str(), plain.registration_id.as_str()), ("0ne00000001", "reg-1"));
         for text in [

@@ -1,15 +1,15 @@
-//! The codes of failed registrations.
+//! The error codes of failed registrations.
 
 use model::FailureReason;
 
-/// Returns the `errorCode` of a registration that failed: six digits, the first three of which are an HTTP status. The
-/// numbers are those of the hosted service's documentation where it has one for the reason.
+/// Returns the `errorCode` of a failed registration: six digits, the first three of which are an HTTP status. Where the
+/// documentation of the hosted service has a code for the reason, it is used.
 pub const fn failure_code(reason: FailureReason) -> u32 {
     match reason {
         FailureReason::CustomAllocationFailed => 400_207,
-        // `CustomAllocationIotHubNotSpecified`: clients know it as "no hub" whatever the policy.
+        // `CustomAllocationIotHubNotSpecified`: clients take it for "no hub", whatever the allocation policy.
         FailureReason::NoHub => 400_208,
-        // `CustomAllocationUnauthorizedAccess`, which clients know as "the hub refused", too.
+        // `CustomAllocationUnauthorizedAccess`, which clients also take for "the hub refused".
         FailureReason::HubRefused | FailureReason::WebhookUnauthorized => 400_209,
         FailureReason::HubFull => 403_002,
         FailureReason::EnrollmentDisabled => 403_201,

@@ -1,4 +1,4 @@
-//! The device API's JSON: what a device sends to register, and what it is told.
+//! The device API: addresses and user names of devices, and the JSON of requests and replies.
 
 mod address;
 mod failure;

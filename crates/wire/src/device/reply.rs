@@ -1,4 +1,4 @@
-//! What a device is told. Absent members are left out: some clients refuse null.
+//! Replies to devices. Absent members are omitted: some clients reject null.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{AttestedBy, EnrollmentRef, OperationId, Registration, RegistrationId, Status, Timestamp};
@@ -8,21 +8,21 @@ use serde_json::{Map, Value, json};
 use super::failure_code;
 use crate::api_version::DeviceApiVersion;
 
-/// `RegistrationOperationStatus`: the reply to a register and to a poll.
+/// The reply to a register call and to a poll: `RegistrationOperationStatus`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationReply {
-    /// What to poll; empty when there is nothing to.
+    /// The operation to poll; empty if there is none.
     pub operation_id: String,
     /// One of `assigning`, `assigned`, `failed`, `disabled`.
     pub status: &'static str,
-    /// The registration; left out of the first `assigning`.
+    /// The registration; omitted from the first `assigning`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registration_state: Option<Value>,
 }
 
 impl OperationReply {
-    /// The first reply while work goes on: no registration state, as the hosted service sends it.
+    /// Creates the first reply of an unfinished operation, which has no registration state, like the hosted service's.
     pub fn accepted(operation_id: &OperationId) -> Self {
         OperationReply {
             operation_id: operation_id.to_string(),
@@ -31,13 +31,13 @@ impl OperationReply {
         }
     }
 
-    /// A later reply while work goes on.
+    /// Creates a later reply of an unfinished operation.
     pub fn assigning(operation_id: &OperationId, registration_id: &RegistrationId) -> Self {
         let state = json!({"registrationId": registration_id, "status": "assigning"});
         OperationReply { registration_state: Some(state), ..Self::accepted(operation_id) }
     }
 
-    /// The state of a registration, whatever it is, for a device that speaks this version.
+    /// Creates the reply with the state of a registration, in the terms of an API version.
     pub fn of(registration: &Registration, version: DeviceApiVersion) -> Self {
         OperationReply {
             operation_id: registration.operation_id.to_string(),
@@ -48,7 +48,7 @@ impl OperationReply {
 }
 
 impl OperationReply {
-    /// With the key for its hub that a device with a TPM is handed: the base64 of a blob that its TPM opens.
+    /// Adds the hub key of a device with a TPM: a blob that only this TPM can decrypt, in base64.
     pub fn with_authentication_key(mut self, blob: &[u8]) -> Self {
         if let Some(Value::Object(state)) = &mut self.registration_state {
             state.insert("tpm".into(), json!({"authenticationKey": STANDARD.encode(blob)}));
@@ -57,8 +57,8 @@ impl OperationReply {
     }
 }
 
-/// What a device with a TPM is told before anything else, with the status 401: a blob that its TPM opens, and what the key
-/// inside is called. There is no `status` member; C would take it for an operation.
+/// The TPM challenge, sent with status 401 to a device that has not proved its identity: a blob that only the TPM can
+/// decrypt, and the name of the key in it. A `status` member is omitted: the C SDK would take it for an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChallengeReply {
@@ -68,7 +68,7 @@ pub struct ChallengeReply {
 }
 
 impl ChallengeReply {
-    /// With this blob.
+    /// Creates a challenge from a blob.
     pub fn new(blob: &[u8]) -> Self {
         ChallengeReply {
             message: "Authorization required",
@@ -78,7 +78,7 @@ impl ChallengeReply {
     }
 }
 
-/// The reply when the enrollment is disabled: an empty operation ID, as the hosted service sends it.
+/// Creates the reply of a disabled enrollment. Its operation ID is empty, like the hosted service's.
 pub fn disabled_reply(registration_id: &RegistrationId) -> OperationReply {
     OperationReply {
         operation_id: String::new(),
@@ -87,7 +87,7 @@ pub fn disabled_reply(registration_id: &RegistrationId) -> OperationReply {
     }
 }
 
-/// `DeviceRegistrationResult` for a device that speaks this version.
+/// Writes a registration for its device, in the terms of an API version: `DeviceRegistrationResult`.
 pub fn registration_result(registration: &Registration, version: DeviceApiVersion) -> Value {
     let mut result = registration_state(registration);
     if let Status::Assigned(assignment) = &registration.status {
@@ -96,7 +96,7 @@ pub fn registration_result(registration: &Registration, version: DeviceApiVersio
     result
 }
 
-/// The same object for operators: `DeviceRegistrationState`.
+/// Writes a registration for operators: `DeviceRegistrationState`.
 pub fn registration_state(registration: &Registration) -> Value {
     let mut state = Map::new();
     attestation_member(&mut state, registration);
@@ -127,7 +127,7 @@ pub fn registration_state(registration: &Registration) -> Value {
     Value::Object(state)
 }
 
-/// `x509`, `symmetricKey` or `tpm`, holding the group's name if the device came through one.
+/// Adds the member `x509` or `symmetricKey`, with the ID of the enrollment group if the enrollment is one.
 fn attestation_member(state: &mut Map<String, Value>, registration: &Registration) {
     let member = match &registration.enrollment {
         EnrollmentRef::Group(group) => json!({"enrollmentGroupId": group}),
@@ -136,33 +136,33 @@ fn attestation_member(state: &mut Map<String, Value>, registration: &Registratio
     let name = match registration.attested_by {
         AttestedBy::SymmetricKey => "symmetricKey",
         AttestedBy::X509 => "x509",
-        // What belongs here is made for one reply and for nobody but the device.
+        // The key in `tpm` is created for a single reply to the device.
         AttestedBy::Tpm => return,
     };
     state.insert(name.into(), member);
 }
 
-/// `ProvisioningServiceErrorDetails`: the body of every error, on every transport and both endpoints.
+/// The body of every error, on every transport of both endpoints: `ProvisioningServiceErrorDetails`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorBody {
-    /// Six digits; the first three are the HTTP status.
+    /// The error code: six digits, the first three of which are the HTTP status.
     pub error_code: u32,
-    /// Finds the log line of this error.
+    /// The ID that leads to this error in the log.
     pub tracking_id: String,
     /// One sentence for the caller.
     pub message: String,
-    /// When.
+    /// The time of the error (RFC 3339).
     pub timestamp_utc: String,
 }
 
 impl ErrorBody {
-    /// An error that happened now.
+    /// Creates the body of an error that occurred at `now`.
     pub fn new(error_code: u32, message: impl Into<String>, tracking_id: String, now: Timestamp) -> Self {
         ErrorBody { error_code, tracking_id, message: message.into(), timestamp_utc: now.to_string() }
     }
 
-    /// The HTTP status that the code stands for.
+    /// Returns the HTTP status: the first three digits of the code.
     pub fn http_status(&self) -> u16 {
         u16::try_from(self.error_code / 1000).unwrap_or(500)
     }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn first_reply_is_compact() {
+    fn the_first_reply_has_no_registration_state() {
         let reply = OperationReply::accepted(&registration(Status::Disabled { standing: None }).operation_id);
         assert_eq!(
             text(&reply),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn assigned_reply_is_the_hosted_one() {
+    fn an_assigned_reply_equals_the_hosted_services() {
         let order = Order {
             hub: HubName::parse("hub.example").unwrap(),
             device_id: DeviceId::parse("reg-1").unwrap(),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_for_tpms() {
+    fn blobs_for_tpms_are_sent_in_base64() {
         let device = registration(Status::Disabled { standing: None });
         let reply = OperationReply::of(&device, version("2019-03-31")).with_authentication_key(&[1, 2, 3]);
         assert_eq!(reply.registration_state.unwrap()["tpm"], json!({"authenticationKey": "AQID"}));
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_reply_says_why() {
+    fn a_failed_reply_has_code_and_message() {
         let failure = Failure { reason: model::FailureReason::NoHub, message: "no hub".into() };
         let reply = OperationReply::of(
             &registration(Status::Failed { failure, standing: None }),

@@ -1,4 +1,4 @@
-//! The body of a register request, read leniently: clients differ in spelling, and some send nothing.
+//! The body of a register request. Parsing is lenient: clients differ in spelling, and some send no body.
 
 use std::fmt;
 
@@ -6,40 +6,41 @@ use model::{RawJson, encoding::without_bom};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
 
-/// What a device says of itself when it registers. Its identity is never taken from here.
+/// The body of a register request. It never decides about the device's identity.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceRegistration {
-    /// Free JSON for custom allocation; `None` when absent or null.
+    /// Any JSON for the custom allocation webhook; `None` if absent or null.
     pub payload: Option<RawJson>,
-    /// The public keys of a TPM.
+    /// The public keys of the device's TPM.
     pub tpm: Option<TpmKeys>,
-    /// A certificate signing request, base64 of DER PKCS#10.
+    /// A certificate signing request: base64 of PKCS#10 in DER.
     pub csr: Option<String>,
 }
 
-/// The public keys of a TPM, base64 as sent.
+/// The public keys of a TPM in base64, as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TpmKeys {
-    /// The endorsement key, base64 of TPM2B_PUBLIC.
+    /// The endorsement key: base64 of a `TPM2B_PUBLIC`.
     pub endorsement_key: String,
-    /// The storage root key, base64 of TPM2B_PUBLIC.
+    /// The storage root key: base64 of a `TPM2B_PUBLIC`.
     pub storage_root_key: Option<String>,
 }
 
-/// Why a body is not a device registration.
+/// The reasons why a body is not a device registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Not JSON.
+    /// The body is not JSON.
     #[error("request body is not valid JSON: {0}")]
     NotJson(String),
-    /// JSON of another shape.
+    /// The body is JSON with missing members or members of wrong types.
     #[error("request body: {0}")]
     Shape(&'static str),
 }
 
 impl DeviceRegistration {
-    /// Parses a body. An empty or blank one is `{}` (C# over MQTT sends no body, others a space), member names match
-    /// in any case (third-party clients send `RegistrationId`), unknown members are ignored, null means absent.
+    /// Parses a body. An empty or blank body is `{}` (C# over MQTT sends none, other SDKs a space), names of members
+    /// match in any case (third-party clients send `RegistrationId`), unknown members are ignored, and null means
+    /// absent.
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let body = without_bom(body);
         if body.trim_ascii().is_empty() {
@@ -61,7 +62,7 @@ impl DeviceRegistration {
     }
 }
 
-/// The members that count, of which the payload stays a text; no tree is made of it.
+/// The known members of a body. The payload is kept as text, not parsed into a tree.
 #[derive(Default)]
 struct Body {
     payload: Option<Box<RawValue>>,
@@ -113,7 +114,7 @@ fn tpm_keys(value: Value) -> Result<TpmKeys, RequestError> {
     })
 }
 
-/// Takes a member out by name, in any case; null is absent.
+/// Removes and returns a member by its name in any case; null means absent.
 fn take(members: &mut Map<String, Value>, name: &str) -> Option<Value> {
     let key = members.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone();
     members.remove(&key).filter(|value| !value.is_null())
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_sdks_send() {
+    fn bodies_of_sdks_are_parsed() {
         let empty = DeviceRegistration::default();
         let with_payload =
             DeviceRegistration { payload: Some(RawJson::from(&json!({"a": 1}))), ..Default::default() };
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_other_shapes() {
+    fn malformed_bodies_are_refused() {
         for body in [
             "{",
             "[]",

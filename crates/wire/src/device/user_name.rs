@@ -1,4 +1,4 @@
-//! How a device names itself over MQTT.
+//! The user name of a device over MQTT.
 
 use model::{IdScope, RegistrationId};
 use percent_encoding::percent_decode_str;
@@ -6,23 +6,24 @@ use percent_encoding::percent_decode_str;
 use super::address::DeviceAddress;
 
 /// The MQTT user name of a device:
-/// `{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={agent}`, further `&k=v` tolerated.
+/// `{idScope}/registrations/{registrationId}/api-version={version}&ClientVersion={agent}`, with any further parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttUserName {
-    /// The service instance.
+    /// The ID scope of the instance.
     pub id_scope: IdScope,
-    /// The device.
+    /// The registration ID of the device.
     pub registration_id: RegistrationId,
-    /// As sent; empty when absent.
+    /// The API version as sent; empty if absent.
     pub api_version: String,
-    /// What the client calls itself, still percent-encoded; empty when absent.
+    /// The client's name and version, percent-decoded; empty if absent.
     pub client_version: String,
-    /// `attestation=tpm`: the device has no token yet and asks for a TPM challenge. This service's own; see `docs/tpm.md`.
+    /// Whether the device has no token yet and asks for a TPM challenge (`attestation=tpm`). This parameter is an
+    /// addition of Muster; see `docs/tpm.md`.
     pub asks_for_challenge: bool,
 }
 
 impl MqttUserName {
-    /// Parses a user name; `None` when it does not have this form.
+    /// Parses a user name; returns `None` for a text of another form.
     pub fn parse(text: &str) -> Option<Self> {
         let (DeviceAddress { id_scope, registration_id }, query) = DeviceAddress::split(text)?;
         let query = query.trim_start_matches('?');
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_user_names_that_sdks_send() {
+    fn user_names_of_sdks_are_parsed() {
         let names = [
             (
                 "0ne00000001/registrations/reg-1/api-version=2019-03-31&ClientVersion=azure-iot-provisioning-device%2F1.9.1",

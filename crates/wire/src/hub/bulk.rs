@@ -1,4 +1,4 @@
-//! `POST /devices`: many devices in one request.
+//! Bulk requests of the registry: `POST /devices`.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
@@ -12,50 +12,50 @@ use super::twin::Part;
 pub struct BulkDevice {
     /// The device ID.
     pub id: String,
-    /// A module of the device.
+    /// The module ID, if a module of the device is meant.
     #[serde(default)]
     pub module_id: Option<String>,
-    /// The identity's version, for the modes that compare it.
+    /// The etag of the identity, for the modes that compare it.
     #[serde(default, rename = "eTag", alias = "etag")]
     pub etag: Option<String>,
-    /// What to do.
+    /// The operation on the device.
     #[serde(default)]
     pub import_mode: BulkMode,
     /// Whether the device may connect.
     #[serde(default)]
     pub status: Option<Status>,
-    /// Why.
+    /// The reason of the status, for people.
     #[serde(default)]
     pub status_reason: Option<String>,
-    /// How the device proves who it is.
+    /// The credentials of the device.
     #[serde(default)]
     pub authentication: Option<Authentication>,
-    /// The twin's version, for the mode that compares it.
+    /// The etag of the twin, for the mode that compares it.
     #[serde(default, rename = "twinETag", alias = "twinEtag")]
     pub twin_etag: Option<String>,
-    /// New tags.
+    /// The new tags.
     #[serde(default)]
     pub tags: Part,
-    /// New properties.
+    /// The new properties.
     #[serde(default)]
     pub properties: BulkProperties,
-    /// What the device can do.
+    /// The capabilities of the device.
     #[serde(default)]
     pub capabilities: Option<Capabilities>,
-    /// The edge device's scope, or the parent's.
+    /// The scope of an IoT Edge device; for other devices that of the parent.
     #[serde(default)]
     pub device_scope: Option<String>,
-    /// The scopes of the parents of an edge device.
+    /// The scopes of the parents of an IoT Edge device.
     #[serde(default)]
     pub parent_scopes: Option<Vec<String>>,
 }
 
-/// The properties of a device in a bulk request; null is absent.
+/// The properties of a device in a bulk request; null means absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct BulkProperties {
-    /// Desired ones.
+    /// The desired properties.
     pub desired: Part,
-    /// What the device said at the hub from which it was exported.
+    /// The reported properties at the hub that the device was exported from.
     pub reported: Part,
 }
 
@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for BulkProperties {
     }
 }
 
-/// What to do with one device; read without regard to case, as Node mixes it.
+/// The operation on one device (`importMode`), parsed without regard to case: the SDK for Node mixes cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the protocol's own")]
 pub enum BulkMode {
@@ -101,27 +101,27 @@ impl<'de> Deserialize<'de> for BulkMode {
     }
 }
 
-/// The outcome of a bulk request.
+/// The reply to a bulk request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkResult {
-    /// Whether every device was done.
+    /// Whether the operation succeeded for every device.
     pub is_successful: bool,
-    /// Those that were not.
+    /// The devices for which it failed.
     pub errors: Vec<BulkDeviceError>,
-    /// Always empty here.
+    /// Always empty: the embedded hub has no partial success.
     pub warnings: [(); 0],
 }
 
-/// One device that was not done.
+/// A device for which the operation failed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BulkDeviceError {
-    /// The device.
+    /// The device ID.
     pub device_id: String,
-    /// The name of the error code; C# reads a name or a number.
+    /// The name of the error code; the C# SDK accepts a name or a number.
     pub error_code: &'static str,
-    /// Why, for people.
+    /// The reason, for people.
     pub error_status: String,
 }
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_read_in_any_case() {
+    fn import_modes_are_parsed_in_any_case() {
         for (text, mode) in [
             ("create", BulkMode::Create),
             ("Update", BulkMode::Update),

@@ -1,30 +1,30 @@
 //! The MQTT user name of a device: `{hub}/{device}[/{module}]/?api-version=…&DeviceClientType=…`.
 //!
-//! Neither host nor ids are URL-encoded, the order of the parameters varies by SDK, and a legacy
-//! form lacks the `?`. A device ID cannot contain `/`, so the first slash ends the host.
+//! Neither the host nor the IDs are URL-encoded, the order of the parameters varies by SDK, and a legacy form lacks the
+//! `?`. A device ID cannot contain `/`, so the first slash ends the host.
 
-/// A parsed user name.
+/// The MQTT user name of a device at its hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserName<'a> {
-    /// The hub's logical name, as the client wrote it (a port may follow it).
+    /// The hub's host name as the client sent it, which may include a port.
     pub host: &'a str,
-    /// The device ID, not yet checked.
+    /// The device ID, not validated.
     pub device_id: &'a str,
-    /// The module, where a module connects.
+    /// The module ID, if a module connects.
     pub module_id: Option<&'a str>,
-    /// The api-version, when given.
+    /// The `api-version`, if present.
     pub api_version: Option<&'a str>,
-    /// The digital twin model that the device says it follows (`model-id`), still percent-encoded.
+    /// The digital twin model that the device announces (`model-id`), still percent-encoded.
     pub model_id: Option<&'a str>,
 }
 
-/// A user name that names no hub and device.
+/// The error for a user name without a host or a device ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the user name is not {{hub}}/{{deviceId}}/?api-version={{version}}")]
 pub struct UserNameError;
 
 impl<'a> UserName<'a> {
-    /// Reads a user name.
+    /// Parses a user name.
     pub fn parse(text: &'a str) -> Result<UserName<'a>, UserNameError> {
         let (host, rest) = text.split_once('/').ok_or(UserNameError)?;
         let (client, query) = split_query(rest);
@@ -46,13 +46,13 @@ impl<'a> UserName<'a> {
         Ok(UserName { host, device_id, module_id, api_version, model_id })
     }
 
-    /// The host without a port.
+    /// Returns the host without its port.
     pub fn host_name(&self) -> &'a str {
         self.host.split_once(':').map_or(self.host, |(name, _)| name)
     }
 }
 
-/// The user name that a device of ours sends.
+/// Returns the user name of a simulated device; `client_type` is the name of the client.
 pub fn user_name(host: &str, device_id: &str, client_type: &str) -> String {
     format!("{host}/{device_id}/?api-version=2021-04-12&DeviceClientType={client_type}")
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_names_of_sdks() {
+    fn user_names_of_sdks_are_parsed() {
         check(
             "localhost/reg-1/?api-version=2019-10-01&DeviceClientType=azure-iot-device-iothub-py%2F2.14.0",
             Some(("localhost", "reg-1", None, Some("2019-10-01"))),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn user_names_that_name_nobody() {
+    fn user_names_without_host_or_device_are_refused() {
         for text in
             ["", "h", "h/", "/d", "/", "h//?api-version=1", "h/d//?api-version=1", "h/d/m/x/?api-version=1"]
         {

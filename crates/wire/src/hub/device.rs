@@ -1,7 +1,7 @@
-//! A device identity as the registry reads and writes it.
+//! Device identities, the JSON of the registry.
 //!
-//! One type for both directions: what only the hub sets is optional and ignored on the way in.
-//! Dates are never `null`: the C# models cannot hold one.
+//! One type serves requests and replies: members that only the hub sets are optional, and ignored in requests. Dates
+//! are never `null`: the models of the C# SDK do not allow it.
 
 use std::fmt;
 
@@ -11,44 +11,44 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Device {
-    /// 1 to 128 characters; case-sensitive.
+    /// The device ID: 1 to 128 characters, case-sensitive.
     pub device_id: String,
-    /// Set by the hub, new for every creation.
+    /// An ID that the hub assigns when the identity is created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation_id: Option<String>,
-    /// The identity's version, unquoted.
+    /// The etag of the identity, without quotes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
     /// Whether the device is connected now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_state: Option<ConnectionState>,
-    /// Whether the device may connect; absent on the way in is enabled.
+    /// Whether the device may connect; absent in a request means enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// Why, at most 128 characters.
+    /// The reason of the status, at most 128 characters.
     pub status_reason: Option<String>,
-    /// When `connectionState` last changed.
+    /// The time at which `connectionState` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_state_updated_time: Option<String>,
-    /// When `status` last changed.
+    /// The time at which `status` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_updated_time: Option<String>,
-    /// When the device was last heard of.
+    /// The time at which the device last connected or sent a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity_time: Option<String>,
-    /// Messages waiting for the device.
+    /// The number of messages that are queued for the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cloud_to_device_message_count: Option<u64>,
-    /// How the device proves who it is; absent on the way in has the hub make keys.
+    /// The credentials of the device; if absent in a request, the hub generates keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authentication: Option<Authentication>,
-    /// What the device can do.
+    /// The capabilities of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// The edge device's scope, or the parent's.
+    /// The scope of an IoT Edge device; for other devices that of the parent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_scope: Option<String>,
-    /// The scopes of the parents of an edge device.
+    /// The scopes of the parents of an IoT Edge device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_scopes: Option<Vec<String>>,
 }
@@ -57,11 +57,11 @@ pub struct Device {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Status {
-    /// It may.
+    /// The device may connect.
     #[default]
     #[serde(alias = "Enabled")]
     Enabled,
-    /// It may not.
+    /// The device may not connect.
     #[serde(alias = "Disabled")]
     Disabled,
 }
@@ -69,25 +69,25 @@ pub enum Status {
 /// Whether a device is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum ConnectionState {
-    /// A live connection exists.
+    /// The device has an open connection.
     #[serde(alias = "connected")]
     Connected,
-    /// None exists.
+    /// The device has no open connection.
     #[serde(alias = "disconnected")]
     Disconnected,
 }
 
-/// How a device proves who it is. `type` stays the last field: C# overwrites its type as it meets
-/// the other two.
+/// The credentials of a device. `type` must be the last member: the C# SDK derives a type from each of the others when
+/// it parses them, and would overwrite it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authentication {
-    /// Keys in base64.
+    /// The symmetric keys.
     pub symmetric_key: Option<SymmetricKeyPair>,
-    /// Thumbprints in hex.
+    /// The certificate thumbprints.
     #[serde(rename = "x509Thumbprint")]
     pub x509_thumbprint: Option<ThumbprintPair>,
-    /// Which of them counts; absent on the way in is told by what is given.
+    /// The credentials that count; if absent in a request, they follow from the members present.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<AuthenticationType>,
 }
@@ -96,27 +96,27 @@ pub struct Authentication {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthenticationType {
-    /// A certificate chain up to a CA that the hub knows.
+    /// A certificate chain to a CA that the hub trusts.
     #[serde(alias = "CertificateAuthority")]
     CertificateAuthority,
-    /// Nothing: refused for devices.
+    /// No credentials; refused for devices.
     #[serde(alias = "None")]
     None,
     /// A symmetric key.
     #[serde(alias = "Sas")]
     Sas,
-    /// A certificate by its thumbprint.
+    /// A certificate, identified by its thumbprint.
     #[serde(alias = "SelfSigned")]
     SelfSigned,
 }
 
-/// Two symmetric keys in base64. Absent, null and empty all have the hub make them.
+/// Two symmetric keys in base64. The hub generates those that are absent, null or empty.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SymmetricKeyPair {
-    /// The first key.
+    /// The primary key.
     pub primary_key: Option<String>,
-    /// The second key.
+    /// The secondary key.
     pub secondary_key: Option<String>,
 }
 
@@ -130,19 +130,19 @@ impl fmt::Debug for SymmetricKeyPair {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ThumbprintPair {
-    /// The first thumbprint.
+    /// The primary thumbprint.
     #[serde(alias = "PrimaryThumbprint")]
     pub primary_thumbprint: Option<String>,
-    /// The second thumbprint.
+    /// The secondary thumbprint.
     #[serde(alias = "SecondaryThumbprint")]
     pub secondary_thumbprint: Option<String>,
 }
 
-/// What a device can do.
+/// The capabilities of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Capabilities {
-    /// Whether it is an IoT Edge device.
+    /// Whether the device is an IoT Edge device.
     pub iot_edge: bool,
 }
 
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn type_is_the_last_field_of_authentication() {
+    fn type_is_the_last_member_of_authentication() {
         let authentication = Authentication {
             symmetric_key: Some(SymmetricKeyPair::default()),
             x509_thumbprint: Some(ThumbprintPair::default()),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sdks_send_is_read() {
+    fn identities_of_sdks_are_parsed() {
         for body in [
             r#"{"deviceId":"d"}"#,
             r#"{"deviceId":"d","status":"enabled","authentication":{"symmetricKey":{"primaryKey":"","secondaryKey":""}}}"#,
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_not_shown() {
+    fn debug_output_hides_keys() {
         let pair = SymmetricKeyPair { primary_key: Some("c2VjcmV0".into()), secondary_key: None };
         assert!(!format!("{pair:?}").contains("c2VjcmV0"));
     }

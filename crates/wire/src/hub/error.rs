@@ -1,11 +1,11 @@
-//! Hub errors: the code's name, its number, and the two body forms SDKs parse.
+//! Errors of the embedded hub: name and number of each code, and the two forms of bodies that SDKs parse.
 //!
-//! Node reads `Message` as `ErrorCode:NAME;text`; C# trusts the `iothub-errorcode` header and checks
-//! it against the code in the body, so both always carry the same name.
+//! The SDK for Node parses `Message` as `ErrorCode:NAME;text`. The C# SDK compares the header `iothub-errorcode` with
+//! the code in the body; therefore both hold the same name.
 
 use serde::Serialize;
 
-/// The hub error codes the embedded hub answers with.
+/// The error codes of Azure IoT Hub that the embedded hub uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the protocol's own")]
 pub enum ErrorCode {
@@ -28,17 +28,17 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The name, as in the header `iothub-errorcode`.
+    /// Returns the name, which is the value of the header `iothub-errorcode`.
     pub fn name(self) -> &'static str {
         self.row().0
     }
 
-    /// The six-digit number, as in the JSON field `errorCode`.
+    /// Returns the six-digit number, which is the value of the JSON member `errorCode`.
     pub fn number(self) -> u32 {
         self.row().1
     }
 
-    /// The HTTP status: the first three digits of the number.
+    /// Returns the HTTP status: the first three digits of the number.
     pub fn status(self) -> u16 {
         u16::try_from(self.number() / 1000).unwrap_or(500)
     }
@@ -65,19 +65,19 @@ impl ErrorCode {
     }
 }
 
-/// The body of a service REST error.
+/// The body of an error of the service's REST API.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody {
-    /// `ErrorCode:NAME;text`.
+    /// The text `ErrorCode:NAME;text`, or the JSON of an [`ErrorDetail`].
     #[serde(rename = "Message")]
     pub message: String,
-    /// `Tracking ID:…-TimeStamp:…`, what an operator quotes to support.
+    /// The text `Tracking ID:…-TimeStamp:…`, for reference in support requests.
     #[serde(rename = "ExceptionMessage")]
     pub exception_message: String,
 }
 
 impl ErrorBody {
-    /// The body for `code`; `stamp` is the time as `MM/dd/yyyy HH:mm:ss`.
+    /// Creates the body for `code`; `stamp` is the time as `MM/dd/yyyy HH:mm:ss`.
     pub fn new(code: ErrorCode, text: &str, tracking_id: &str, stamp: &str) -> ErrorBody {
         ErrorBody {
             message: format!("ErrorCode:{};{text}", code.name()),
@@ -85,24 +85,24 @@ impl ErrorBody {
         }
     }
 
-    /// The body that the hub gives for methods that fail: the detail as JSON text inside `Message`.
+    /// Creates the body for failed method calls, which holds the detail as JSON text in `Message`.
     pub fn nesting(detail: &ErrorDetail, stamp: &str) -> ErrorBody {
         let exception_message = format!("Tracking ID:{}-G:0-TimeStamp:{stamp}", detail.tracking_id);
         ErrorBody { message: serde_json::json!(detail).to_string(), exception_message }
     }
 }
 
-/// The body of a refused twin operation over MQTT, and what is nested in the body of a failed method.
+/// The body of a failed twin operation over MQTT, and the JSON text in the body of a failed method call.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorDetail<'a> {
-    /// [`ErrorCode::number`].
+    /// The number of the error code ([`ErrorCode::number`]).
     pub error_code: u32,
-    /// What an operator quotes to support.
+    /// The ID of this error, for reference in support requests.
     pub tracking_id: &'a str,
-    /// Why, for people.
+    /// The reason, for people.
     pub message: &'a str,
-    /// When, ISO 8601 in UTC.
+    /// The time of the error in UTC (ISO 8601).
     pub timestamp_utc: &'a str,
 }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_is_the_head_of_the_number() {
+    fn the_status_is_the_first_three_digits_of_the_number() {
         for (code, status) in [
             (ErrorCode::ArgumentInvalid, 400),
             (ErrorCode::DeviceNotFound, 404),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_the_form_that_node_splits() {
+    fn the_body_has_the_form_that_node_parses() {
         let body = ErrorBody::new(ErrorCode::DeviceNotFound, "No device 'x'.", "ab", "01/02/2026 03:04:05");
         assert_eq!(
             serde_json::to_string(&body).unwrap(),

@@ -1,18 +1,18 @@
-//! The `If-Match` header in the four spellings that SDKs send: `*`, `"*"`, `"etag"`, `etag`.
+//! The header `If-Match` in the four forms that SDKs send: `*`, `"*"`, `"etag"`, `etag`.
 
-/// What a caller demands of the version it is about to change.
+/// The precondition of a change, from the header `If-Match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfMatch {
-    /// No header.
+    /// No precondition.
     Absent,
-    /// `*`: it must exist, in any version.
+    /// The object exists (`*`).
     Any,
-    /// It must be this version.
+    /// The object exists with this etag.
     Etag(String),
 }
 
 impl IfMatch {
-    /// Reads the header's value; an empty one counts as absent.
+    /// Parses the header's value; an empty value counts as absent.
     pub fn parse(header: Option<&str>) -> IfMatch {
         let Some(text) = header.map(str::trim) else { return IfMatch::Absent };
         let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
@@ -24,7 +24,7 @@ impl IfMatch {
     }
 }
 
-/// The etag as it stands in headers.
+/// Returns the etag in quotes, as in headers.
 pub fn quoted(etag: &str) -> String {
     format!("\"{etag}\"")
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_is_read() {
+    fn all_forms_of_if_match_are_parsed() {
         for (header, expected) in [
             (None, IfMatch::Absent),
             (Some(""), IfMatch::Absent),

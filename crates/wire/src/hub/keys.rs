@@ -1,77 +1,77 @@
-//! `POST /devices/keys/regenerate`: new keys for many devices in one request.
+//! Key rotation for many devices in one request: `POST /devices/keys/regenerate`.
 
 use serde::{Deserialize, Serialize};
 
 use super::bulk::BulkDeviceError;
 
-/// Which keys are made anew.
+/// The keys to regenerate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PolicyKey {
-    /// The first.
+    /// The primary key.
     #[serde(rename = "primaryKey", alias = "primary")]
     Primary,
-    /// The second.
+    /// The secondary key.
     #[serde(rename = "secondaryKey", alias = "secondary")]
     Secondary,
-    /// Both.
+    /// Both keys.
     #[serde(rename = "both")]
     Both,
 }
 
-/// The request.
+/// A request to regenerate keys.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegenerateKeys {
-    /// Which keys.
+    /// The keys to regenerate.
     pub policy_key: PolicyKey,
-    /// Of which devices.
-    pub devices: Vec<KeyHolder>,
+    /// The devices and modules that get new keys.
+    pub devices: Vec<DeviceOrModule>,
 }
 
-/// A device, or a module of one.
+/// A device or module with symmetric keys.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct KeyHolder {
-    /// The device.
+pub struct DeviceOrModule {
+    /// The device ID.
     pub id: String,
-    /// The module.
+    /// The module ID, if a module is meant.
     #[serde(default)]
     pub module_id: Option<String>,
 }
 
-/// The answer.
+/// The reply to [`RegenerateKeys`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RegeneratedKeys {
-    /// Which keys were made anew.
+    /// The keys that were regenerated.
     pub policy_key: PolicyKey,
-    /// The devices that have new ones.
+    /// The devices that got new keys.
     pub rotated_keys: Vec<RotatedKeys>,
-    /// Those that have not.
+    /// The devices for which the request failed.
     pub errors: Vec<KeyError>,
 }
 
-/// The keys of a device after the request.
+/// The keys of a device after the rotation.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotatedKeys {
-    /// The device.
+    /// The device ID.
     pub id: String,
-    /// Base64.
+    /// The primary key in base64.
     pub primary_key: String,
-    /// Base64.
+    /// The secondary key in base64.
     pub secondary_key: String,
 }
 
-/// A device without new keys.
+/// A device for which the request failed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyError {
-    /// The device.
+    /// The device ID.
     pub id: String,
     /// The name of the error code.
     pub error_code: &'static str,
-    /// Why, for people.
+    /// The reason, for people.
     pub error_status: String,
 }
 

@@ -1,36 +1,35 @@
-//! What stands in AMQP links between a device and its hub: their addresses, whom tokens are for, and what is asked of
-//! a twin.
+//! AMQP between a device and its hub: the addresses of links, the audiences of tokens, and the operations on twins.
 
 use percent_encoding::percent_decode_str;
 
-/// Where a link leads: `/devices/{id}/…`, or `amqps://{host}/devices/{id}/…`.
+/// The address of a link: `/devices/{id}/…`, or `amqps://{host}/devices/{id}/…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkAddress<'a> {
-    /// The hub, when the address is absolute.
+    /// The hub's host, if the address is absolute.
     pub host: Option<&'a str>,
-    /// Whose link it is; not checked to be a device ID.
+    /// The device ID, not validated.
     pub device_id: &'a str,
-    /// The module of the device, when it is a module's.
+    /// The module ID, if the link is a module's.
     pub module_id: Option<&'a str>,
-    /// What it is for.
+    /// The kind of link.
     pub node: LinkNode,
 }
 
-/// What a device's link is for.
+/// The kinds of links of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkNode {
-    /// Messages to the device.
+    /// Cloud-to-device messages.
     Devicebound,
-    /// Telemetry.
+    /// Device-to-cloud messages (telemetry).
     Events,
-    /// Method calls and the replies to them.
+    /// Direct method calls and the replies to them.
     Methods,
-    /// Requests about the twin, the answers, and changes of desired properties.
+    /// Requests about the twin, the replies to them, and changes of desired properties.
     Twin,
 }
 
 impl<'a> LinkAddress<'a> {
-    /// Reads an address; `None` when it leads nowhere.
+    /// Parses an address; returns `None` if it is not of a device's link.
     pub fn parse(address: &'a str) -> Option<LinkAddress<'a>> {
         let (host, path) = match address.strip_prefix("amqps://") {
             Some(rest) => rest.split_once('/').map(|(host, path)| (Some(host), path))?,
@@ -53,49 +52,49 @@ const NODES: [(&str, LinkNode); 4] = [
     ("twin", LinkNode::Twin),
 ];
 
-/// Whom a token is for that is put to `$cbs`: the decoded `{host}/devices/{id}`.
+/// The audience of a token that a client puts to `$cbs`: `{host}/devices/{id}`, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenAudience {
-    /// The hub.
+    /// The hub's host.
     pub host: String,
-    /// The device; not checked to be a device ID.
+    /// The device ID, not validated.
     pub device_id: String,
 }
 
 impl TokenAudience {
-    /// Reads a token's name, percent-encoded or not; `None` when it is not that of a device.
+    /// Parses the name of a token, percent-encoded or not; returns `None` if it does not name a device.
     pub fn parse(name: &str) -> Option<TokenAudience> {
         let name = percent_decode_str(name).decode_utf8().ok()?;
         let (host, path) = name.strip_prefix("amqps://").unwrap_or(&name).split_once('/')?;
         let device_id = path.strip_prefix("devices/")?;
         let device_id = device_id.strip_suffix('/').unwrap_or(device_id);
-        let is_one = !device_id.is_empty() && !device_id.contains('/');
-        is_one.then(|| TokenAudience { host: host.to_owned(), device_id: device_id.to_owned() })
+        let names_device = !device_id.is_empty() && !device_id.contains('/');
+        names_device.then(|| TokenAudience { host: host.to_owned(), device_id: device_id.to_owned() })
     }
 }
 
-/// What a device asks of its twin over AMQP.
+/// The operations of a device on its twin over AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TwinOperation {
-    /// To hear of changed desired properties no more.
-    Forget,
-    /// To hear of changed desired properties.
-    Listen,
-    /// The whole twin.
+    /// A request for the whole twin.
     Read,
-    /// To patch its reported properties.
+    /// A patch of the reported properties.
     Report,
+    /// A subscription to changes of desired properties.
+    Subscribe,
+    /// The end of the subscription to changes of desired properties.
+    Unsubscribe,
 }
 
 impl TwinOperation {
-    /// Reads the annotations `operation` and `resource`.
+    /// Parses the message annotations `operation` and `resource`; returns `None` for unknown operations.
     pub fn parse(operation: &str, resource: Option<&str>) -> Option<TwinOperation> {
         let resource = resource.map_or("", |resource| resource.trim_end_matches('/'));
         match (operation, resource) {
-            ("DELETE", DESIRED) => Some(TwinOperation::Forget),
+            ("DELETE", DESIRED) => Some(TwinOperation::Unsubscribe),
             ("GET", "") => Some(TwinOperation::Read),
             ("PATCH", REPORTED) => Some(TwinOperation::Report),
-            ("PUT", DESIRED) => Some(TwinOperation::Listen),
+            ("PUT", DESIRED) => Some(TwinOperation::Subscribe),
             _ => None,
         }
     }
@@ -111,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_all_sdks() {
+    fn link_addresses_of_sdks_are_parsed() {
         let own = |host, node| Some(LinkAddress { host, device_id: "d-1", module_id: None, node });
         for (address, expected) in [
             ("/devices/d-1/messages/events", own(None, LinkNode::Events)),
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn audiences_of_all_sdks() {
+    fn token_audiences_of_sdks_are_parsed() {
         for (name, expected) in [
             ("hub.example%2Fdevices%2Fd%231", Some(("hub.example", "d#1"))),
             ("hub.example/devices/d", Some(("hub.example", "d"))),
@@ -162,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn operations_on_twins() {
+    fn operations_on_twins_are_parsed() {
         for (operation, resource, expected) in [
             ("GET", None, Some(TwinOperation::Read)),
             ("PATCH", Some("/properties/reported"), Some(TwinOperation::Report)),
             ("PATCH", Some("/properties/reported/"), Some(TwinOperation::Report)),
-            ("PUT", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Listen)),
-            ("DELETE", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Forget)),
+            ("PUT", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Subscribe)),
+            ("DELETE", Some("/notifications/twin/properties/desired"), Some(TwinOperation::Unsubscribe)),
             ("PATCH", Some("/properties/desired"), None),
             ("PUT", None, None),
             ("GET", Some("/tags"), None),
@@ -180,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_panic(text in "\\PC{0,80}") {
+        fn never_panics(text in "\\PC{0,80}") {
             let _ = LinkAddress::parse(&text);
             let _ = TokenAudience::parse(&text);
         }

@@ -1,11 +1,12 @@
-//! Message properties: in MQTT topics as `k=v&k=v`, percent-encoded, system keys after `$.`; over HTTP as headers.
+//! Message properties. In MQTT topics they are percent-encoded pairs (`k=v&k=v`), in which names of system properties
+//! begin with `$.`; over HTTP they are headers.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Everything but RFC 3986's unreserved characters.
+/// All characters but the unreserved ones of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The HTTP headers of system properties, with the properties' short names.
+/// The HTTP headers of system properties, with the short names of the properties.
 pub const SYSTEM_HEADERS: [(&str, &str); 6] = [
     ("iothub-messageid", "mid"),
     ("iothub-to", "to"),
@@ -15,7 +16,7 @@ pub const SYSTEM_HEADERS: [(&str, &str); 6] = [
     ("iothub-userid", "uid"),
 ];
 
-/// What stands before the name of an application property in the HTTP header that carries it.
+/// The prefix of the HTTP headers of application properties.
 pub const APPLICATION_HEADER: &str = "iothub-app-";
 
 /// The properties of one message, in order.
@@ -23,12 +24,12 @@ pub const APPLICATION_HEADER: &str = "iothub-app-";
 pub struct PropertyBag(Vec<(String, String)>);
 
 impl PropertyBag {
-    /// Adds a pair.
+    /// Adds a property.
     pub fn push(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.0.push((key.into(), value.into()));
     }
 
-    /// The bag as the last segment of a topic.
+    /// Returns the bag as the last level of a topic.
     pub fn encode(&self) -> String {
         let pairs = self.0.iter().map(|(key, value)| {
             format!("{}={}", utf8_percent_encode(key, ENCODED), utf8_percent_encode(value, ENCODED))
@@ -37,7 +38,7 @@ impl PropertyBag {
     }
 }
 
-/// The topic on which a device receives a cloud-to-device message.
+/// Returns the topic of a cloud-to-device message.
 pub fn devicebound_topic(device_id: &str, properties: &PropertyBag) -> String {
     format!("devices/{device_id}/messages/devicebound/{}", properties.encode())
 }
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bag_is_encoded_as_sdks_decode_it() {
+    fn properties_are_encoded_as_sdks_decode_them() {
         let mut bag = PropertyBag::default();
         bag.push("$.to", "/devices/d/messages/deviceBound");
         bag.push("a b", "c/d&");

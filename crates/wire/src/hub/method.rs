@@ -1,31 +1,31 @@
-//! A direct method call as service SDKs post it, and its answer.
+//! Direct method calls of service SDKs, and the replies to them.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::value::RawValue;
 
-/// `POST /twins/{id}/methods`.
+/// A direct method call: `POST /twins/{id}/methods`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MethodCall {
     /// The method's name.
     pub method_name: String,
-    /// What the device receives, as it was sent; nothing when absent.
+    /// The payload as sent, which may be `null`; `None` if absent.
     #[serde(default, deserialize_with = "given")]
     pub payload: Option<Box<RawValue>>,
-    /// How long to wait for the answer, in seconds.
+    /// The maximum time until the device replies, in seconds.
     #[serde(default, deserialize_with = "number")]
     pub response_timeout_in_seconds: Option<u64>,
-    /// How long to wait for an absent device, in seconds.
+    /// The maximum time until a disconnected device connects, in seconds.
     #[serde(default, deserialize_with = "number")]
     pub connect_timeout_in_seconds: Option<u64>,
 }
 
-/// A member that is there, if only as `null`.
+/// Deserializes a member that is present, even if it is `null`.
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
     Box::<RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// A whole number, perhaps as text: Azure's command line sends its default timeout so.
+/// Deserializes a whole number or its text: Azure CLI sends its default timeout as text.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -40,11 +40,11 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::
     }
 }
 
-/// What the device answered.
+/// The device's reply to a direct method call.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct MethodReply {
-    /// The device's own status code.
+    /// The status code, which the device defines.
     pub status: i32,
-    /// The device's answer, as it was sent.
+    /// The payload as sent.
     pub payload: Box<RawValue>,
 }

@@ -1,9 +1,8 @@
-//! What an IoT hub says on the wire: device and twin JSON, errors, MQTT user names and topics,
-//! AMQP addresses.
+//! The protocols of IoT Hub: the JSON of devices, twins and errors, MQTT user names and topics, and AMQP addresses.
 //!
-//! Both ends use it: the embedded hub decodes what service SDKs and devices send, connectors and
-//! the simulator encode it. Shapes follow service api-version `2021-04-12`; every other version that
-//! SDKs send is the same subset.
+//! Both ends use this module: the embedded hub decodes requests of service SDKs and devices; connectors and the
+//! simulator encode them. The types follow service API version `2021-04-12`; the other versions that SDKs send do not
+//! differ in the supported subset.
 
 mod bulk;
 mod connect;
@@ -27,7 +26,7 @@ pub use device::{
 };
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use etag::{IfMatch, quoted};
-pub use keys::{KeyError, KeyHolder, PolicyKey, RegenerateKeys, RegeneratedKeys, RotatedKeys};
+pub use keys::{DeviceOrModule, KeyError, PolicyKey, RegenerateKeys, RegeneratedKeys, RotatedKeys};
 pub use link::{LinkAddress, LinkNode, TokenAudience, TwinOperation};
 pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS, devicebound_topic};
 pub use method::{MethodCall, MethodReply};

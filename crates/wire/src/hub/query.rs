@@ -1,46 +1,45 @@
-//! The part of the hub's query language that fleets ask small questions with:
-//! `SELECT * FROM devices [WHERE …]`, the same with properties in place of the star, and
-//! `SELECT COUNT() AS n FROM devices [WHERE …]`, where the
-//! condition is a conjunction of `path = value`, `path != value` and `path IN [values]`.
+//! A subset of IoT Hub's query language: `SELECT * FROM devices [WHERE …]`, the same with properties in place of the
+//! star, and `SELECT COUNT() AS n FROM devices [WHERE …]`. The condition is a conjunction of `path = value`, `path !=
+//! value` and `path IN [values]`.
 
 use serde_json::{Number, Value};
 
-/// Longest query read; the real hub's limit is smaller than this.
+/// The maximum length of a query in bytes; Azure IoT Hub's limit is lower.
 const MAX_QUERY_BYTES: usize = 8192;
-/// Most conditions in one query, so that a row costs a bounded time.
+/// The maximum number of conditions, and of selected properties, which bounds the time per row.
 const MAX_CONDITIONS: usize = 16;
 
 /// A parsed query over `devices`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// What each row is.
+    /// The content of the rows.
     pub selection: Selection,
-    /// All must hold.
+    /// The conditions, all of which a twin must meet.
     pub conditions: Vec<Condition>,
 }
 
-/// What a query returns.
+/// The content of the rows that a query returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// Whole twins.
     All,
-    /// One row with their number under this name.
+    /// One row with the number of twins, as a member of this name.
     Count(String),
-    /// These members of each twin.
+    /// Selected members of each twin.
     Members(Vec<Member>),
 }
 
-/// One member of each row of a projection.
+/// A selected member of each twin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Where it is in the twin.
+    /// The path to the value in the twin.
     pub path: Vec<String>,
-    /// What the row calls it.
+    /// The name of the value in the row.
     pub name: String,
 }
 
 impl Member {
-    /// The row that holds these members of a twin; what a twin has not is left out.
+    /// Returns the row with the selected members of a twin. Members that the twin lacks are omitted.
     pub fn row(members: &[Member], twin: &Value) -> Value {
         let found = members.iter().filter_map(|member| {
             let value = member.path.iter().try_fold(twin, |value, key| value.get(key))?;
@@ -50,47 +49,47 @@ impl Member {
     }
 }
 
-/// A test of one value in the twin.
+/// A condition on one value of the twin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
-    /// Where the value is, from the twin's top.
+    /// The path to the value in the twin.
     pub path: Vec<String>,
-    /// What it must be.
+    /// The test of the value.
     pub test: Test,
 }
 
-/// What a value must be.
+/// A test of a value. A value that is absent fails every test.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
-    /// This.
+    /// The value equals this one.
     Is(Value),
-    /// Present, and not this.
+    /// The value differs from this one.
     IsNot(Value),
-    /// One of these.
+    /// The value equals one of these.
     OneOf(Vec<Value>),
 }
 
-/// A query outside of the supported part.
+/// The reasons why a query is malformed or not supported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// What was expected and what stood there.
+    /// A token is not the expected one.
     #[error("expected {expected}, found {found}")]
     Expected {
-        /// What the grammar allows here.
+        /// The tokens that the grammar allows.
         expected: &'static str,
-        /// What stands here instead.
+        /// The token found.
         found: String,
     },
-    /// A string without its end, or a character that starts nothing.
+    /// A string is unterminated, or a character or number is malformed; the value is the character's index.
     #[error("the query has an unreadable part at character {0}")]
     Unreadable(usize),
-    /// Too long, or too many conditions.
+    /// The query is too long, or has too many conditions or selected properties.
     #[error("the query is too long")]
     TooLong,
 }
 
 impl Query {
-    /// Reads a query.
+    /// Parses a query.
     pub fn parse(text: &str) -> Result<Query, QueryError> {
         if text.len() > MAX_QUERY_BYTES {
             return Err(QueryError::TooLong);
@@ -115,7 +114,7 @@ impl Query {
         Ok(Query { selection, conditions })
     }
 
-    /// The only device that can pass, if the query names one.
+    /// Returns the device ID that the query requires, if any: no other device can match.
     pub fn device_id(&self) -> Option<&str> {
         self.conditions.iter().find_map(|condition| match &condition.test {
             Test::Is(Value::String(id)) if condition.path == ["deviceId"] => Some(id.as_str()),
@@ -125,7 +124,7 @@ impl Query {
 }
 
 impl Condition {
-    /// Whether `document` passes.
+    /// Returns whether `document` meets the condition.
     pub fn holds(&self, document: &Value) -> bool {
         let found = self.path.iter().try_fold(document, |value, key| value.get(key));
         match (&self.test, found) {
@@ -222,7 +221,7 @@ fn members(first: String, tokens: &mut Tokens) -> Result<Vec<Member>, QueryError
     Ok(members)
 }
 
-/// A member is called by its last name unless the query gives it another.
+/// Parses a selected member. Without `AS`, its name is the last part of its path.
 fn member(word: String, tokens: &mut Tokens) -> Result<Member, QueryError> {
     let path = path(&word);
     let is_named = matches!(tokens.rest.peek(), Some(Token::Word(word)) if word.eq_ignore_ascii_case("AS"));
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_of_sdk_samples() {
+    fn queries_of_sdk_samples_are_parsed() {
         check("SELECT * FROM devices", &Selection::All, &[]);
         check(
             "select * from devices where deviceId = 'it''s'",
@@ -380,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_said() {
+    fn unsupported_queries_are_refused_with_the_reason() {
         for (text, message) in [
             ("", "expected SELECT, found the end"),
             ("SELECT = FROM devices", "expected *, COUNT() or a property, found ="),
@@ -399,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_look_into_the_twin() {
+    fn conditions_test_values_at_paths() {
         let twin = json!({"deviceId": "d", "tags": {"a": {"b": 1}}});
         for (text, holds) in [
             ("tags.a.b = 1", true),
@@ -416,7 +415,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_panic(text in "\\PC{0,60}") {
+        fn never_panics(text in "\\PC{0,60}") {
             let _ = Query::parse(&text);
             let _ = Query::parse(&format!("SELECT * FROM devices WHERE {text}"));
         }

@@ -1,6 +1,6 @@
-//! What a hub says when it does not do what it was asked, in any of the forms that hubs use: E1, `{"Message":
-//! "ErrorCode:NAME;text"}`; E2, `{"errorCode":404001,"message":"text"}`; E3, E2 as JSON text in the `Message` of E1. The
-//! code may also stand in the header `iothub-errorcode` alone.
+//! Error replies of hubs, in any of the forms that hubs use: `{"Message":"ErrorCode:NAME;text"}`,
+//! `{"errorCode":404001,"message":"text"}`, or the latter as JSON text in the `Message` of the former. The code may
+//! also be only in the header `iothub-errorcode`.
 
 use std::fmt;
 
@@ -9,39 +9,40 @@ use serde_json::{Map, Value};
 
 use super::error::ErrorCode;
 
-/// A refusal as it was read. Nothing in it is certain: proxies answer with pages of their own.
+/// An error reply of a hub. Its content is not reliable: proxies send replies of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HubRefusal {
-    /// The code's name, or its number as text; empty when there is none.
+    /// The name of the error code, or its number as text; empty if there is none.
     pub code: String,
-    /// For people, at most [`MAX_TEXT`] characters.
+    /// The reason for people, of at most 300 characters.
     pub text: String,
 }
 
-/// The outcome of a bulk request as clients read it.
+/// The reply to a bulk request, as its client parses it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BulkReply {
-    /// Whether every device was done.
+    /// Whether the operation succeeded for every device.
     pub is_successful: bool,
-    /// Those that were not.
+    /// The devices for which it failed.
     pub errors: Vec<BulkReplyError>,
-    /// Those that were done in part: `DeviceRegisteredWithoutTwin`.
+    /// The devices for which it succeeded in part (`DeviceRegisteredWithoutTwin`).
     pub warnings: Vec<Value>,
 }
 
-/// One device that was not done.
+/// A device for which the operation failed.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BulkReplyError {
-    /// A name or a number.
+    /// The error code: its name or its number.
     pub error_code: Value,
-    /// Why, for people.
+    /// The reason, for people.
     pub error_status: String,
 }
 
 impl HubRefusal {
-    /// Reads an error's header `iothub-errorcode`, if it has one, and its body.
+    /// Parses an error reply: its header `iothub-errorcode`, if it has one, and its body. The header's code takes
+    /// precedence.
     pub fn read(header: Option<&str>, body: &[u8]) -> HubRefusal {
         let mut refusal = match serde_json::from_slice::<Map<String, Value>>(body) {
             Ok(object) => HubRefusal::of_object(&object),
@@ -56,7 +57,7 @@ impl HubRefusal {
         refusal.shortened()
     }
 
-    /// Whether this is the code, by name or by number.
+    /// Returns whether the reply has this code, by name or by number.
     pub fn is(&self, code: ErrorCode) -> bool {
         self.code == code.name() || self.code == code.number().to_string()
     }
@@ -115,7 +116,7 @@ fn code_text(code: Option<&Value>) -> String {
     }
 }
 
-/// Of a text that a hub sends, so many characters are kept: it goes into logs and to devices.
+/// The maximum length of a hub's text in characters: it is logged and sent to devices.
 const MAX_TEXT: usize = 300;
 
 #[cfg(test)]
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read() {
+    fn all_forms_of_errors_are_parsed() {
         let named = r#"{"Message":"ErrorCode:DeviceNotFound;No 'd'.","ExceptionMessage":"Tracking ID:x"}"#;
         check(None, named, "DeviceNotFound", "No 'd'.");
         check(Some("ThrottlingException"), named, "ThrottlingException", "No 'd'.");
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_known_by_name_and_number() {
+    fn codes_match_by_name_and_number() {
         for code in ["DeviceNotFound", "404001"] {
             let refusal = HubRefusal { code: code.to_owned(), text: String::new() };
             assert!(refusal.is(ErrorCode::DeviceNotFound) && !refusal.is(ErrorCode::DeviceAlreadyExists));
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn bulk_replies_are_read() {
+    fn bulk_replies_are_parsed() {
         let body = r#"{"isSuccessful":false,"errors":[{"deviceId":"d","errorCode":"DeviceAlreadyExists","errorStatus":"there"}],"warnings":[]}"#;
         let reply: BulkReply = serde_json::from_str(body).unwrap();
         let refusal = HubRefusal::from(reply.errors.into_iter().next().unwrap());

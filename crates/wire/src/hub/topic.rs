@@ -1,7 +1,7 @@
 //! The MQTT topics between a device and its hub.
 //!
-//! Request IDs are echoed verbatim, and `?$rid=` comes first after the last slash in every reply,
-//! because the C, C# and Java SDKs read it by position.
+//! Request IDs are echoed verbatim. In every reply, `?$rid=` follows the last slash: the C, C# and Java SDKs parse it
+//! by position.
 
 use std::fmt::Write;
 
@@ -17,45 +17,45 @@ const TWIN_DESIRED: &str = "$iothub/twin/PATCH/properties/desired/";
 const METHOD_CALL: &str = "$iothub/methods/POST/";
 const METHOD_REPLY: &str = "$iothub/methods/res/";
 
-/// A method name may hold anything; the topic levels around it may not shift.
+/// All characters but the unreserved ones of RFC 3986. Method names may contain any character, also slashes.
 const METHOD_NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What a device says by publishing on a topic.
+/// A message from a device, identified by its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DevicePublish<'a> {
     /// A reply to a direct method call.
     MethodReply {
-        /// The device's own status code.
+        /// The status code, which the device defines.
         status: i32,
-        /// The request ID of the call.
+        /// The request ID of the method call.
         request_id: &'a str,
     },
-    /// A patch to the reported properties.
+    /// A patch of the reported properties.
     Report {
-        /// To be echoed.
+        /// The request ID, which the reply repeats.
         request_id: &'a str,
     },
-    /// A message to the cloud.
+    /// A device-to-cloud message.
     Telemetry {
-        /// Whom it claims to be from.
+        /// The device ID in the topic, not authenticated.
         device_id: &'a str,
-        /// The module it claims to be from.
+        /// The module ID in the topic, not authenticated.
         module_id: Option<&'a str>,
     },
     /// A request for the twin.
     TwinRequest {
-        /// To be echoed.
+        /// The request ID, which the reply repeats.
         request_id: &'a str,
     },
 }
 
-/// A topic that means nothing here.
+/// The error for a topic that IoT Hub does not define.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a topic of the hub's device protocol")]
 pub struct TopicError;
 
 impl<'a> DevicePublish<'a> {
-    /// Reads the topic of a PUBLISH from a device.
+    /// Parses the topic of a PUBLISH from a device.
     pub fn parse(topic: &'a str) -> Result<DevicePublish<'a>, TopicError> {
         if let Some(rest) = topic.strip_prefix("devices/") {
             return telemetry(rest);
@@ -72,7 +72,7 @@ impl<'a> DevicePublish<'a> {
         Ok(DevicePublish::MethodReply { status, request_id: request_id(query)? })
     }
 
-    /// The topic for it. Telemetry carries no properties here.
+    /// Returns the topic. Telemetry topics get no message properties.
     pub fn topic(&self) -> String {
         match self {
             DevicePublish::MethodReply { status, request_id } => {
@@ -90,29 +90,29 @@ impl<'a> DevicePublish<'a> {
     }
 }
 
-/// What a hub says to a device, as the device's side reads it.
+/// A message from a hub, identified by its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HubPublish<'a> {
-    /// The desired properties changed.
+    /// A change of the desired properties.
     Desired,
-    /// A direct method is called.
+    /// A direct method call.
     MethodCall {
-        /// The method, still percent-encoded.
+        /// The name of the method, still percent-encoded.
         name: &'a str,
-        /// To be echoed.
+        /// The request ID, which the reply repeats.
         request_id: &'a str,
     },
-    /// The answer to a twin request or report.
+    /// The reply to a twin request or to a patch of reported properties.
     TwinReply {
-        /// An HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The request's.
+        /// The request ID of the request.
         request_id: &'a str,
     },
 }
 
 impl<'a> HubPublish<'a> {
-    /// Reads the topic of a PUBLISH from a hub.
+    /// Parses the topic of a PUBLISH from a hub.
     pub fn parse(topic: &'a str) -> Result<HubPublish<'a>, TopicError> {
         if topic.starts_with(TWIN_DESIRED) {
             return Ok(HubPublish::Desired);
@@ -128,28 +128,28 @@ impl<'a> HubPublish<'a> {
     }
 }
 
-/// What a device may subscribe to.
+/// The kinds of messages that a device may subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceFilter {
-    /// Changes of the desired properties.
+    /// Changes of desired properties.
     Desired,
     /// Cloud-to-device messages.
     Devicebound,
     /// Direct method calls.
     Methods,
-    /// Answers to twin requests.
+    /// Replies to twin requests.
     TwinReplies,
 }
 
 impl DeviceFilter {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [DeviceFilter; 4] =
         [DeviceFilter::Desired, DeviceFilter::Devicebound, DeviceFilter::Methods, DeviceFilter::TwinReplies];
 
-    /// Returns what a topic filter of the device `device_id` asks for, matched as MQTT matches: it may be narrower or
-    /// wider than [`DeviceFilter::topic`], within the device's own topics. Empty for a filter that reaches beyond them, or
-    /// for nothing that a hub sends.
-    pub fn asked_for(filter: &str, device_id: &str) -> Vec<DeviceFilter> {
+    /// Returns the kinds of messages that a topic filter of the device `device_id` matches. By MQTT's rules of
+    /// matching, the filter may be narrower or wider than [`DeviceFilter::topic`]. The result is empty for filters that
+    /// are not limited to topics of devices, name another device, or match no messages of a hub.
+    pub fn matching(filter: &str, device_id: &str) -> Vec<DeviceFilter> {
         if !is_filter(filter) || !is_own(filter, device_id) {
             return Vec::new();
         }
@@ -158,7 +158,7 @@ impl DeviceFilter {
 
     fn is_in(self, filter: &str, device_id: &str) -> bool {
         match self {
-            // Messages wait in one queue, so a filter for some of them would hold up the others.
+            // The messages of a device are in one queue, so a filter for some of them would block the others.
             DeviceFilter::Devicebound => {
                 let mut any = PropertyBag::default();
                 any.push("any", "");
@@ -168,7 +168,7 @@ impl DeviceFilter {
         }
     }
 
-    /// The topic filter for it.
+    /// Returns the topic filter for this kind of messages.
     pub fn topic(self, device_id: &str) -> String {
         match self {
             DeviceFilter::Desired => format!("{TWIN_DESIRED}#"),
@@ -179,7 +179,8 @@ impl DeviceFilter {
     }
 }
 
-/// The topic of a reply to a twin request; `version` is the section's new version after a report.
+/// Returns the topic of a reply to a twin request. After a patch of reported properties, `version` is their new
+/// version.
 pub fn twin_reply_topic(status: u16, request_id: &str, version: Option<u64>) -> String {
     let mut topic = format!("{TWIN_REPLY}{status}/?$rid={request_id}");
     if let Some(version) = version {
@@ -189,18 +190,18 @@ pub fn twin_reply_topic(status: u16, request_id: &str, version: Option<u64>) -> 
     topic
 }
 
-/// The topic on which a device hears of changed desired properties.
+/// Returns the topic of a change of desired properties.
 pub fn desired_topic(version: u64) -> String {
     format!("{TWIN_DESIRED}?$version={version}")
 }
 
-/// The topic that calls a direct method.
+/// Returns the topic of a direct method call.
 pub fn method_topic(name: &str, request_id: &str) -> String {
     format!("{METHOD_CALL}{}/?$rid={request_id}", utf8_percent_encode(name, METHOD_NAME))
 }
 
-/// Whether a filter stays within what a device's connection is for. Any device stands for this one, to which no other's
-/// messages are sent: the Azure SDK for Embedded C asks for `devices/+/messages/devicebound/#`.
+/// Returns whether a filter matches only topics of devices, with this device's ID or a wildcard in place of it: the Azure
+/// SDK for Embedded C subscribes to `devices/+/messages/devicebound/#`. Messages of other devices are never sent to it.
 fn is_own(filter: &str, device_id: &str) -> bool {
     let mut levels = filter.split('/');
     match levels.next() {
@@ -210,7 +211,8 @@ fn is_own(filter: &str, device_id: &str) -> bool {
     }
 }
 
-/// The request ID of a query. Empty without `$rid`: there are clients that write `?rid=1`, and are answered so.
+/// Parses the request ID of a query; empty without `$rid`. Some clients send `?rid=1`, and get replies with an empty
+/// ID.
 fn request_id(query: &str) -> Result<&str, TopicError> {
     let pairs = query.strip_prefix('?').ok_or(TopicError)?;
     Ok(pairs.split('&').find_map(|pair| pair.strip_prefix("$rid=")).unwrap_or_default())
@@ -239,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn topics_that_devices_publish_on() {
+    fn topics_of_devices_are_parsed() {
         for (topic, expected) in [
             ("$iothub/twin/GET/?$rid=1a", Some(DevicePublish::TwinRequest { request_id: "1a" })),
             (
@@ -279,14 +281,14 @@ mod tests {
     }
 
     #[test]
-    fn filters_of_a_device() {
+    fn topic_filters_match_kinds_of_messages() {
         for filter in [
             DeviceFilter::Desired,
             DeviceFilter::Devicebound,
             DeviceFilter::Methods,
             DeviceFilter::TwinReplies,
         ] {
-            assert_eq!(DeviceFilter::asked_for(&filter.topic("d"), "d"), [filter]);
+            assert_eq!(DeviceFilter::matching(&filter.topic("d"), "d"), [filter]);
         }
         use DeviceFilter::{Desired, Devicebound, Methods, TwinReplies};
         for (filter, expected) in [
@@ -301,7 +303,7 @@ mod tests {
             ("devices/d/messages/devicebound/+", vec![Devicebound]),
             ("devices/+/messages/devicebound/#", vec![Devicebound]),
         ] {
-            assert_eq!(DeviceFilter::asked_for(filter, "d"), expected, "{filter}");
+            assert_eq!(DeviceFilter::matching(filter, "d"), expected, "{filter}");
         }
         for filter in [
             "#",
@@ -316,12 +318,12 @@ mod tests {
             "$iothub/twin#",
             "devices/dd/messages/devicebound/#",
         ] {
-            assert_eq!(DeviceFilter::asked_for(filter, "d"), [], "{filter}");
+            assert_eq!(DeviceFilter::matching(filter, "d"), [], "{filter}");
         }
     }
 
     #[test]
-    fn topics_of_the_hub_read_back() {
+    fn topics_of_the_hub_are_parsed_back() {
         for (topic, expected) in [
             (twin_reply_topic(204, "9", Some(3)), HubPublish::TwinReply { status: 204, request_id: "9" }),
             (twin_reply_topic(200, "u-1", None), HubPublish::TwinReply { status: 200, request_id: "u-1" }),
@@ -335,7 +337,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_read_without_panic(topic in "\\PC{0,80}") {
+        fn never_panics(topic in "\\PC{0,80}") {
             let _ = DevicePublish::parse(&topic);
             let _ = HubPublish::parse(&topic);
         }

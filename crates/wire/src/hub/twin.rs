@@ -1,86 +1,85 @@
-//! A device twin as service SDKs read it, and the changes they send.
+//! Device twins as service SDKs parse them, and the changes that SDKs send.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
 use super::device::{AuthenticationType, Capabilities, ConnectionState, Status, ThumbprintPair};
 
-/// A twin with the parts of the identity that the service shows beside it.
+/// A twin, with the members of the device's identity that the service API includes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Twin {
-    /// The device.
+    /// The device ID.
     pub device_id: String,
-    /// The twin's version: base64 of an eight-byte big-endian counter.
+    /// The etag of the twin: base64 of an eight-byte big-endian counter.
     pub etag: String,
-    /// The identity's version.
+    /// The etag of the identity.
     pub device_etag: String,
     /// Whether the device may connect.
     pub status: Status,
-    /// Why.
+    /// The reason of the status, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
-    /// When `status` last changed.
+    /// The time at which `status` last changed.
     pub status_update_time: String,
     /// Whether the device is connected now.
     pub connection_state: ConnectionState,
-    /// When the device was last heard of.
+    /// The time at which the device last connected or sent a message.
     pub last_activity_time: String,
-    /// Messages waiting for the device.
+    /// The number of messages that are queued for the device.
     pub cloud_to_device_message_count: u64,
     /// The kind of credentials.
     pub authentication_type: AuthenticationType,
-    /// The thumbprints, null where there are none.
+    /// The certificate thumbprints; null where there are none.
     pub x509_thumbprint: ThumbprintPair,
-    /// The digital twin model that the device said it follows; empty when it said none.
+    /// The digital twin model that the device announced; empty if there is none.
     pub model_id: String,
-    /// Counts every write to the twin.
+    /// The number of writes to the twin.
     pub version: u64,
-    /// For operators only: the device never sees them. Left out when there are none, as at the hosted hub.
+    /// The tags, which the device never gets. Omitted if there are none, as Azure IoT Hub does.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub tags: Map<String, Value>,
-    /// What the device sees.
+    /// The properties, which the device gets.
     pub properties: TwinProperties,
-    /// What the device can do.
+    /// The capabilities of the device.
     pub capabilities: Capabilities,
 }
 
-/// The two halves of a twin, each with `$metadata` and `$version` inside.
+/// The properties of a twin, each kind with its `$metadata` and `$version`.
 #[derive(Debug, Serialize)]
 pub struct TwinProperties {
-    /// What operators want.
+    /// The desired properties, which operators set.
     pub desired: Map<String, Value>,
-    /// What the device says.
+    /// The reported properties, which the device sets.
     pub reported: Map<String, Value>,
 }
 
-/// The writable parts of a twin in a PATCH or PUT body; everything else in it is ignored, because
-/// SDKs send back whole twins.
+/// The writable members of a twin in the body of a PATCH or PUT. Other members are ignored: SDKs send whole twins.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct TwinChange {
-    /// New tags.
+    /// The new tags.
     pub tags: Part,
-    /// New properties.
+    /// The new properties.
     pub properties: PropertiesChange,
 }
 
-/// The writable half of `properties`.
+/// The writable members of `properties`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PropertiesChange {
-    /// New desired properties.
+    /// The new desired properties.
     pub desired: Part,
 }
 
-/// A part of a twin that a body may leave out, set to null, or give.
+/// A part of a twin in the body of a change.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Part {
-    /// Left out: a patch keeps what is there, a replacement wipes it.
+    /// The part is absent: a patch keeps the stored part, a replacement clears it.
     #[default]
     Absent,
-    /// Null: wiped, as in any merge patch.
+    /// The part is null, which clears it, as in any merge patch (RFC 7396).
     Null,
-    /// Given.
+    /// The part has members.
     Object(Map<String, Value>),
 }
 
@@ -99,7 +98,7 @@ impl<'de> Deserialize<'de> for PropertiesChange {
 }
 
 impl Part {
-    /// Takes a part out of `properties`.
+    /// Removes the part `name` from `properties`, and returns it.
     pub(super) fn taken_from<E: de::Error>(
         properties: &mut Map<String, Value>,
         name: &'static str,
@@ -124,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_null_and_given_are_told_apart() {
+    fn absent_parts_differ_from_null() {
         let one = Part::Object(Map::from_iter([("a".to_owned(), Value::from(1))]));
         check("{}", &Part::Absent, &Part::Absent);
         check(r#"{"tags":null}"#, &Part::Null, &Part::Absent);
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_of_value_are_refused() {
+    fn parts_that_are_not_objects_are_refused() {
         for body in [
             r#"{"tags":[]}"#,
             r#"{"tags":1}"#,

@@ -1,4 +1,4 @@
-//! `AttestationMechanism`: how devices prove themselves.
+//! Attestation mechanisms: `AttestationMechanism`.
 
 use model::{
     CaReference, EndorsementKey, GroupAttestation, GroupAttestationDraft, GroupCertificates,
@@ -12,16 +12,16 @@ use super::{
     members::{BodyError, Members, Object},
 };
 
-/// Whether symmetric keys are shown.
+/// Whether symmetric keys are included in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets {
-    /// To whoever just wrote them, or asked for them.
+    /// In replies to writes and to requests for the attestation mechanism.
     Shown,
-    /// To everybody else.
+    /// In all other replies.
     Hidden,
 }
 
-/// The word in `type`.
+/// The value of `type`.
 #[derive(Clone, Copy)]
 enum Mechanism {
     None,
@@ -37,7 +37,7 @@ const MECHANISMS: [(&str, Mechanism); 4] = [
     ("none", Mechanism::None),
 ];
 
-/// Reads the attestation of an individual enrollment. Only the member that `type` names is looked at.
+/// Parses the attestation of an individual enrollment. Only the member that `type` names is parsed.
 pub(super) fn read_individual(enrollment: &Members<'_>) -> Result<IndividualAttestationDraft, BodyError> {
     let attestation = enrollment.required("attestation", enrollment.object("attestation")?)?;
     match mechanism(&attestation)? {
@@ -56,7 +56,7 @@ pub(super) fn read_individual(enrollment: &Members<'_>) -> Result<IndividualAtte
     }
 }
 
-/// Reads the attestation of an enrollment group.
+/// Parses the attestation of an enrollment group.
 pub(super) fn read_group(enrollment: &Members<'_>) -> Result<GroupAttestationDraft, BodyError> {
     let attestation = enrollment.required("attestation", enrollment.object("attestation")?)?;
     match mechanism(&attestation)? {
@@ -80,7 +80,8 @@ fn mechanism(attestation: &Members<'_>) -> Result<Mechanism, BodyError> {
     attestation.required("type", attestation.word("type", &MECHANISMS)?)
 }
 
-/// Keys that are missing, null or empty are generated or kept later; so may be the whole object.
+/// Parses symmetric keys. Keys that are absent, null or empty are generated or kept later; the whole object may be
+/// absent.
 fn keys(attestation: &Members<'_>) -> Result<KeysDraft, BodyError> {
     let Some(keys) = attestation.object("symmetricKey")? else { return Ok(KeysDraft::default()) };
     Ok(KeysDraft {
@@ -98,7 +99,7 @@ fn tpm(attestation: &Members<'_>) -> Result<TpmAttestation, BodyError> {
     })
 }
 
-/// The three members of `x509`; a member with both slots empty counts as absent.
+/// The members of `x509`; a member with two empty slots counts as absent.
 struct X509Draft {
     client: Option<Pair<model::CertificateDraft>>,
     signing: Option<Pair<model::CertificateDraft>>,

@@ -1,4 +1,4 @@
-//! Bulk operations: one mode, up to ten enrollments.
+//! Bulk operations: one mode for up to ten enrollments.
 
 use model::{BulkItem, EnrollmentGroupId, GroupDraft, IfMatch, IndividualDraft, RegistrationId};
 use serde_json::Value;
@@ -24,12 +24,12 @@ const MODES: [(&str, Mode); 4] = [
     ("delete", Mode::Delete),
 ];
 
-/// Reads `BulkEnrollmentOperation`.
+/// Parses a bulk operation on individual enrollments: `BulkEnrollmentOperation`.
 pub fn parse_individual_bulk(body: &[u8]) -> Result<BulkItems<IndividualDraft, RegistrationId>, BodyError> {
     parse(body, ("enrollments", "registrationId"), individual::read, individual::read_id)
 }
 
-/// Reads `BulkEnrollmentGroupOperation`.
+/// Parses a bulk operation on enrollment groups: `BulkEnrollmentGroupOperation`.
 pub fn parse_group_bulk(body: &[u8]) -> Result<BulkItems<GroupDraft, EnrollmentGroupId>, BodyError> {
     parse(body, ("enrollmentGroups", "enrollmentGroupId"), group::read, group::read_id)
 }
@@ -37,12 +37,12 @@ pub fn parse_group_bulk(body: &[u8]) -> Result<BulkItems<GroupDraft, EnrollmentG
 /// The items of a bulk operation, in order.
 pub type BulkItems<D, I> = Vec<Result<BulkItem<D, I>, UnreadableItem>>;
 
-/// An item of a bulk operation that cannot be read. The others are carried out all the same.
+/// An item of a bulk operation that cannot be parsed. It does not affect the other items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableItem {
-    /// Its ID as it was sent; empty when it has none.
+    /// The item's ID as sent; empty if it has none.
     pub id: String,
-    /// What is wrong with it.
+    /// The error.
     pub error: BodyError,
 }
 
@@ -58,17 +58,17 @@ fn parse<D, I>(
     let items = body.required(list, body.items(list)?)?;
     let item = |item: &Members<'_>| match mode {
         Mode::Create => Ok(BulkItem::Create(read(item)?)),
-        // The hosted service replaces an enrollment by this mode whatever its version, but only for a client that has
-        // read it: an item without an etag is a conflict (recorded).
+        // In this mode the hosted service accepts any etag, but treats an item without one as a conflict
+        // (recorded).
         Mode::Update => {
             let etag = item.parsed("etag", |text| Ok::<_, BodyError>(text.to_owned()))?;
             Ok(BulkItem::Replace(read(item)?, etag.map(|_| IfMatch::Any)))
         }
         Mode::UpdateIfMatchEtag => {
-            let version = item.required("etag", item.parsed("etag", parse_if_match)?)?;
-            Ok(BulkItem::Replace(read(item)?, Some(version)))
+            let if_match = item.required("etag", item.parsed("etag", parse_if_match)?)?;
+            Ok(BulkItem::Replace(read(item)?, Some(if_match)))
         }
-        // Clients send whole enrollments here; only the ID matters.
+        // Clients send whole enrollments, of which only the ID counts.
         Mode::Delete => Ok(BulkItem::Delete(read_id(item)?)),
     };
     let unreadable =
@@ -81,19 +81,19 @@ fn parse<D, I>(
     Ok(items.into_iter().map(outcome).collect())
 }
 
-/// What went wrong with one item.
+/// The error of one item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BulkError {
     /// The item's ID.
     pub id: String,
-    /// Six digits; the first three are an HTTP status.
+    /// The error code: six digits, the first three of which are an HTTP status.
     pub code: u32,
-    /// One sentence.
+    /// The message for the caller, one sentence.
     pub message: String,
 }
 
-/// Writes the result; `id_name` is `registrationId` or `enrollmentGroupId`. The list of errors is there even when it is
-/// empty, because the Java client reads it without looking.
+/// Writes the result; `id_name` is `registrationId` or `enrollmentGroupId`. `errors` is present even if it is empty:
+/// the Java SDK requires it.
 pub fn bulk_result_json(id_name: &str, errors: &[BulkError]) -> Value {
     let error = |error: &BulkError| {
         let mut json = Object::default();

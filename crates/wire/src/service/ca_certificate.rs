@@ -1,5 +1,5 @@
-//! CA certificates, in the form of the resource manager's API (`CertificateResponse`), and what is Muster's own about
-//! them: revocation lists, blocks, and what expires.
+//! CA certificates in the form of Azure's Resource Manager API (`CertificateResponse`), and additions of Muster:
+//! revocation lists, blocks, and expiring certificates.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{
@@ -14,7 +14,7 @@ use super::{
     members::{BodyError, Members, Object, parse_json},
 };
 
-/// Reads an upload: `{certificate, isVerified?}`, or the same under `properties`, as newer api-versions have it.
+/// Parses an upload: `{certificate, isVerified?}`, or the same within `properties`, as in newer API versions.
 pub fn parse_ca_certificate(body: &[u8]) -> Result<CaCertificateDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
@@ -26,21 +26,22 @@ pub fn parse_ca_certificate(body: &[u8]) -> Result<CaCertificateDraft, BodyError
     })
 }
 
-/// Reads a proof of possession: `{certificate}`.
+/// Parses a proof of possession: `{certificate}`.
 pub fn parse_verification(body: &[u8]) -> Result<Certificate, BodyError> {
     parse_ca_certificate(body).map(|draft| draft.certificate)
 }
 
-/// Whether the verification code is shown.
+/// Whether the verification code is included in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// To whoever asked for it.
+    /// In replies to requests for the code.
     Shown,
-    /// To everybody else.
+    /// In all other replies.
     Hidden,
 }
 
-/// Writes a CA certificate. The members after `updated` are Muster's own; `revocation` is its [`revocation_json`].
+/// Writes a CA certificate; `revocation` is the result of [`revocation_json`]. The hash of the certificate, its issuer
+/// and serial number, and the members about revocation are additions of Muster.
 pub fn ca_certificate_json(ca: &CaCertificate, code: Code, revocation: Value) -> Value {
     let info = ca.certificate.info();
     let code = ca.verification_code.as_ref().filter(|_| code == Code::Shown);
@@ -68,27 +69,27 @@ pub fn ca_certificate_json(ca: &CaCertificate, code: Code, revocation: Value) ->
     json.into_value()
 }
 
-/// Writes a listing in the resource manager's form: `{value: [...]}`.
+/// Writes a listing in the form of the Resource Manager API: `{value: [...]}`.
 pub fn listing_json(items: Vec<Value>) -> Value {
     let mut json = Object::default();
     json.put("value", items);
     json.into_value()
 }
 
-/// A change of how a CA's revocation lists are looked up, as it was sent.
+/// A change of the revocation settings of a CA certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationBody {
-    /// What it means that no fresh list covers a certificate.
+    /// The policy for certificates that no current list covers.
     pub policy: Option<RevocationPolicy>,
-    /// Whether lists are fetched.
+    /// Whether to fetch lists.
     pub fetch: Option<bool>,
-    /// From where.
+    /// The addresses to fetch lists from.
     pub fetched_from: Option<CrlAddresses>,
-    /// A list.
+    /// A revocation list to store.
     pub list: Option<Crl>,
 }
 
-/// Reads `{policy?, fetch?, fetchedFrom?, list?}`; `fetchedFrom` is one address or an array of them.
+/// Parses `{policy?, fetch?, fetchedFrom?, list?}`; `fetchedFrom` is one address or an array of addresses.
 pub fn parse_revocation(body: &[u8]) -> Result<RevocationBody, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
@@ -109,24 +110,24 @@ fn addresses(members: &Members<'_>) -> Result<Option<CrlAddresses>, BodyError> {
     addresses.map_err(|error| members.refuse(name, error))
 }
 
-/// The last attempt to fetch a list.
+/// The last attempt to fetch a revocation list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchNote {
-    /// From where.
+pub struct FetchAttempt {
+    /// The address of the list.
     pub from: CrlAddress,
-    /// When.
+    /// The time of the attempt.
     pub at: Timestamp,
-    /// Why the list did not come, or was not taken.
+    /// The reason why the list was not fetched or not accepted.
     pub problem: Option<String>,
-    /// When it is tried again.
+    /// The time of the next attempt.
     pub next: Timestamp,
 }
 
-/// Writes how a CA's revocation lists are looked up, and what is known of each.
+/// Writes the revocation settings of a CA certificate, the last fetches, and the stored lists.
 pub fn revocation_json<'a>(
     settings: &RevocationSettings,
     lists: impl Iterator<Item = &'a RevocationList>,
-    fetches: Vec<FetchNote>,
+    fetches: Vec<FetchAttempt>,
     (max_age, now): (CrlMaxAge, Timestamp),
 ) -> Value {
     let addresses: Vec<Value> = settings.fetched_from.iter().map(|it| it.as_str().into()).collect();
@@ -141,7 +142,7 @@ pub fn revocation_json<'a>(
     json.into_value()
 }
 
-fn fetch_json(fetch: FetchNote) -> Value {
+fn fetch_json(fetch: FetchAttempt) -> Value {
     let mut json = Object::default();
     json.put("from", fetch.from.as_str())
         .put("atUtc", fetch.at.to_string())
@@ -165,7 +166,7 @@ fn list_json(list: &RevocationList, (max_age, now): (CrlMaxAge, Timestamp)) -> V
     json.into_value()
 }
 
-/// Writes what a list covers; a list that covers everything says so by `certificates` alone.
+/// Writes the scope of a list. Without `distributionPoint` and `reasons`, the list covers all of them.
 fn scope_json(scope: &CrlScope) -> Value {
     let certificates = match scope.certificates() {
         CoveredCertificates::All => "all",
@@ -181,18 +182,18 @@ fn scope_json(scope: &CrlScope) -> Value {
     json.into_value()
 }
 
-/// A block as it was sent.
+/// The body of a request to block a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockBody {
-    /// Why.
+    /// The reason.
     pub reason: BlockReason,
-    /// The certificate, when the operator has it.
+    /// The certificate, if the operator has it.
     pub certificate: Option<Certificate>,
-    /// Whether every certificate with its key is meant.
+    /// Whether to block every certificate with the same key.
     pub key: Option<bool>,
 }
 
-/// Reads `{reason, certificate?, key?}`.
+/// Parses `{reason, certificate?, key?}`.
 pub fn parse_block(body: &[u8]) -> Result<BlockBody, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
@@ -217,8 +218,8 @@ pub fn block_json(block: &Block) -> Value {
     json.into_value()
 }
 
-/// Writes a certificate that expires: who holds it, and how many whole days are left; fewer than none when it has
-/// expired.
+/// Writes an expiring certificate with the kind and name of the object that holds it. `daysLeft` is in whole days, and
+/// negative after the expiry.
 pub fn expiring_json((kind, name): (&str, &str), certificate: &Certificate, now: Timestamp) -> Value {
     let info = certificate.info();
     let seconds = info.not_after.unix_seconds() - now.unix_seconds();

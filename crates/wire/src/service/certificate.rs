@@ -1,12 +1,12 @@
-//! Certificates: taken in three encodings, shown only as what can be read from them.
+//! Certificates: accepted in three encodings, and returned only as the information in them.
 
 use model::{Certificate, CertificateDraft, CertificateInfo, Pair, Sha256Thumbprint, Timestamp};
 use serde_json::Value;
 
 use super::members::{BodyError, Members, Object};
 
-/// Reads `{primary, secondary?}`. A slot with `info` but without `certificate` keeps what is stored; a slot that is
-/// absent, null or empty is empty. `None` when both are.
+/// Parses `{primary, secondary?}`. A slot with `info` but without `certificate` keeps the stored certificate; a slot
+/// that is absent, null or `{}` is empty. Returns `None` if both slots are empty.
 pub(super) fn read_pair(
     attestation: &Members<'_>,
     name: &str,
@@ -24,7 +24,7 @@ fn read_slot(pair: &Members<'_>, name: &str) -> Result<Option<CertificateDraft>,
     Ok(Some(CertificateDraft::Kept(info.parsed("sha256Thumbprint", Sha256Thumbprint::parse)?)))
 }
 
-/// Writes `{primary: {info}, secondary?: {info}}`; the certificate itself is never given back.
+/// Writes `{primary: {info}, secondary?: {info}}`; the certificate itself is never returned.
 pub(super) fn pair_json(pair: &Pair<Certificate>) -> Value {
     let slot = |certificate: &Certificate| {
         let mut slot = Object::default();
@@ -36,7 +36,7 @@ pub(super) fn pair_json(pair: &Pair<Certificate>) -> Value {
     json.into_value()
 }
 
-/// `X509CertificateInfo`. All eight members, because clients require each.
+/// Writes `X509CertificateInfo` with all eight members, each of which some client requires.
 pub(super) fn info_json(info: &CertificateInfo) -> Value {
     let mut json = Object::default();
     json.put("subjectName", info.subject_name.as_str())
@@ -50,7 +50,8 @@ pub(super) fn info_json(info: &CertificateInfo) -> Value {
     json.into_value()
 }
 
-/// `2017-11-14T12:34:18Z`: certificates know no fractions, and the hosted service writes none.
+/// Formats an instant in whole seconds, such as `2017-11-14T12:34:18Z`: certificates have no fractions of seconds, and
+/// the hosted service writes none.
 pub(super) fn whole_seconds(instant: Timestamp) -> String {
     let text = instant.to_string();
     match text.split_once('.') {

@@ -1,41 +1,42 @@
-//! Members of twins and device information that Azure's description of the API gives a type, although they are an
-//! operator's own: a tag may well be called `version`. The hosted service gives them back as they are, and so are they here.
-//! But a client that is generated from the description takes `version` and `count` for numbers and `metadata` for
-//! an object, and cannot read an enrollment in which they are something else: the operator is warned.
+//! Members of twins and device information that some clients cannot parse. Azure's API description gives `version` and
+//! `count` a numeric type and `metadata` an object type, although operators may choose any names and values. The
+//! service returns such members unchanged, like the hosted one, but clients generated from the description fail to
+//! parse an enrollment in which they have other types. Therefore the service warns the operator.
 
 use std::fmt;
 
 use model::Timestamp;
 use serde_json::{Map, Value};
 
-/// Where an enrollment has collections.
+/// The collections of an enrollment, as JSON pointers.
 const COLLECTIONS: [&str; 3] =
     ["/initialTwin/tags", "/initialTwin/properties/desired", "/optionalDeviceInformation"];
 
-/// A member of a collection that generated clients cannot read.
+/// A member of a collection that generated clients cannot parse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableMember {
-    /// Such as `initialTwin.tags.version`.
+    /// The path, such as `initialTwin.tags.version`.
     path: String,
-    /// What they take it for.
+    /// The type that clients expect.
     expected: &'static str,
 }
 
 impl UnreadableMember {
-    /// Returns those of an enrollment as it is shown.
-    pub fn of_enrollment(shown: &Value) -> Vec<UnreadableMember> {
-        let collections = COLLECTIONS.iter().filter_map(|at| Some((*at, shown.pointer(at)?.as_object()?)));
+    /// Returns such members of an enrollment in the form of the service API.
+    pub fn of_enrollment(enrollment: &Value) -> Vec<UnreadableMember> {
+        let collections =
+            COLLECTIONS.iter().filter_map(|at| Some((*at, enrollment.pointer(at)?.as_object()?)));
         collections.flat_map(|(at, members)| of_collection(at, members)).collect()
     }
 
-    /// The path of the member, such as `initialTwin.tags.version`.
+    /// Returns the path of the member, such as `initialTwin.tags.version`.
     pub fn path(&self) -> &str {
         &self.path
     }
 }
 
 impl fmt::Display for UnreadableMember {
-    /// A warning.
+    /// Writes a warning for the operator.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let UnreadableMember { path, expected } = self;
         write!(f, "{path} is not {expected}: clients generated from Azure's API description cannot read it")
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_of_another_type_are_named() {
+    fn members_of_unexpected_types_are_named() {
         let check = |collection: Value, paths: &[&str]| {
             let shown = json!({
                 "initialTwin": {"tags": collection, "properties": {"desired": collection}},

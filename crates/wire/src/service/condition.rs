@@ -1,8 +1,8 @@
-//! `If-Match`, in the spellings that clients send: `"etag"`, `etag`, `*`, `"*"`, each perhaps marked weak.
+//! `If-Match` in the forms that clients send: `"etag"`, `etag`, `*` and `"*"`, each with or without the prefix `W/`.
 
 use model::{Etag, IdError, IfMatch};
 
-/// Reads the header, or the etag in a bulk item. Some clients put quotes around what has quotes already.
+/// Parses the value of the header, or the etag of a bulk item. Some clients quote the etag twice.
 pub fn parse_if_match(text: &str) -> Result<IfMatch, IdError> {
     let text = text.trim();
     let mut bare = text.strip_prefix("W/").unwrap_or(text);
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_is_read() {
+    fn all_forms_of_if_match_are_parsed() {
         let version = |text| Some(IfMatch::Version(Etag::parse(text).unwrap()));
         for (text, expected) in [
             ("*", Some(IfMatch::Any)),

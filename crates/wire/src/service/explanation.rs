@@ -1,4 +1,4 @@
-//! Explanations, which are Muster's own: what an operator says of a device, and why it is let in or refused.
+//! Explanations, an addition of Muster: why a device is admitted or refused, for a device that an operator describes.
 
 use model::{
     Admission, Attempt, Certificate, ConsideredEnrollment, EndorsementKey, EnrollmentRef, Explanation, Fit,
@@ -12,19 +12,19 @@ use crate::sas;
 /// A device as an operator describes it.
 #[derive(Debug, Clone)]
 pub struct DescribedDevice {
-    /// The ID scope that it addresses.
+    /// The ID scope that the device addresses.
     pub id_scope: Option<IdScope>,
-    /// The name that it registers under.
+    /// The registration ID.
     pub registration_id: RegistrationId,
-    /// The certificates that it sends, leaf first.
+    /// The certificates that the device sends, leaf first.
     pub certificates: Vec<Certificate>,
-    /// The token that it sends.
+    /// The SAS token that the device sends.
     pub sas_token: Option<SignedClaim>,
-    /// The keys of its TPM, the storage root key if it sends that.
+    /// The endorsement key of the device's TPM, and the storage root key if the device sends it.
     pub tpm: Option<(EndorsementKey, Option<StorageRootKey>)>,
 }
 
-/// Reads `{"registrationId", "idScope"?, "certificates"?: [PEM or base64], "sasToken"?, "tpm"?: {"endorsementKey",
+/// Parses `{"registrationId", "idScope"?, "certificates"?: [PEM or base64], "sasToken"?, "tpm"?: {"endorsementKey",
 /// "storageRootKey"?}}`.
 pub fn parse_described_device(body: &[u8]) -> Result<DescribedDevice, BodyError> {
     let body = members::parse_json(body)?;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_described_by_its_id_at_least() {
+    fn a_described_device_needs_a_registration_id() {
         let read = |body: &str| parse_described_device(body.as_bytes()).map_err(|error| error.to_string());
         let device = read(r#"{"registrationId": "dev-1", "idScope": "0ne1", "certificates": []}"#).unwrap();
         assert_eq!((device.registration_id.as_str(), device.certificates.len()), ("dev-1", 0));

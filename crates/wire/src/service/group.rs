@@ -1,4 +1,4 @@
-//! `EnrollmentGroup`.
+//! Enrollment groups: `EnrollmentGroup`.
 
 use model::{
     EnrollmentGroup, EnrollmentGroupId, GroupDraft, PatternError, RegistrationIds, RegistrationIdsDraft,
@@ -11,10 +11,10 @@ use super::{
     settings,
 };
 
-/// The member that says which registration IDs a group is for.
+/// The member with the patterns of registration IDs that a group admits.
 const ALLOWED_IDS: &str = "allowedRegistrationIds";
 
-/// Reads the body of a create or update.
+/// Parses the body of a create or update.
 pub fn parse_group(body: &[u8]) -> Result<GroupDraft, BodyError> {
     read(&Members::of_body(&members::parse_json(body)?)?)
 }
@@ -33,7 +33,8 @@ pub(super) fn read_id(enrollment: &Members<'_>) -> Result<EnrollmentGroupId, Bod
     enrollment.required("enrollmentGroupId", id)
 }
 
-/// Our own member, which Azure's clients neither know nor send. An empty list is all registration IDs.
+/// Parses the patterns of registration IDs, an addition of Muster that Azure's clients do not send. An empty list
+/// allows all registration IDs; without the member, the stored patterns are kept.
 fn read_registration_ids(enrollment: &Members<'_>) -> Result<RegistrationIdsDraft, BodyError> {
     let given = enrollment.list(ALLOWED_IDS, Ok::<_, PatternError>)?;
     let Some(patterns) = given else { return Ok(RegistrationIdsDraft::Kept) };

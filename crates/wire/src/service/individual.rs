@@ -1,4 +1,4 @@
-//! `IndividualEnrollment`.
+//! Individual enrollments: `IndividualEnrollment`.
 
 use model::{DeviceId, IndividualDraft, IndividualEnrollment, Registration, RegistrationId};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::device::registration_state;
 
-/// Reads the body of a create or update.
+/// Parses the body of a create or update.
 pub fn parse_individual(body: &[u8]) -> Result<IndividualDraft, BodyError> {
     read(&Members::of_body(&members::parse_json(body)?)?)
 }
@@ -29,12 +29,12 @@ pub(super) fn read_id(enrollment: &Members<'_>) -> Result<RegistrationId, BodyEr
     enrollment.required("registrationId", enrollment.parsed("registrationId", RegistrationId::parse)?)
 }
 
-/// Whether the state of the device's registration is shown with its enrollment.
+/// Whether an enrollment is written with the state of its device's registration.
 #[derive(Debug, Clone, Copy)]
 pub enum StateShown<'a> {
-    /// It is not, as in replies to writes and in lists.
+    /// Without the state, as in lists and in replies to writes.
     No,
-    /// It is; `unassigned` for a device that has never registered.
+    /// With the state, which is `unassigned` for a device without a registration.
     Yes(Option<&'a Registration>),
 }
 
@@ -52,7 +52,7 @@ impl StateShown<'_> {
     }
 }
 
-/// Writes an enrollment.
+/// Writes an individual enrollment.
 pub fn individual_json(enrollment: &IndividualEnrollment, state: StateShown<'_>, secrets: Secrets) -> Value {
     let information = enrollment.device_information.as_ref().map(|information| information.as_map().clone());
     let mut json = Object::default();

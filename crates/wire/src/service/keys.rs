@@ -1,4 +1,4 @@
-//! Bodies about symmetric keys, which are Muster's own.
+//! Replacement of symmetric keys, an addition of Muster.
 
 use model::{KeySelection, KeySlot, KeyStanding};
 use serde_json::{Value, json};
@@ -11,15 +11,15 @@ const SELECTIONS: [(&str, KeySelection); 3] = [
     ("both", KeySelection::Both),
 ];
 
-/// Reads `{"keys": "primary" | "secondary" | "both"}`: which keys are to be replaced. There is no default, since a device
-/// whose key is replaced cannot register with it any more.
+/// Parses the keys to replace: `{"keys": "primary" | "secondary" | "both"}`. There is no default, since a device can no
+/// longer register with a replaced key.
 pub fn parse_key_selection(body: &[u8]) -> Result<KeySelection, BodyError> {
     let body = members::parse_json(body)?;
     let body = Members::of_body(&body)?;
     body.required("keys", body.word("keys", &SELECTIONS)?)
 }
 
-/// Writes `{"slot": "primary" | "secondary", "isReplaced": false}`: by which key a device proved itself last.
+/// Writes the key that a device used last: `{"slot": "primary" | "secondary", "isReplaced": false}`.
 pub(super) fn key_standing_json(standing: KeyStanding) -> Value {
     let (slot, is_replaced) = match standing {
         KeyStanding::Current(slot) => (slot, false),
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_keys_must_be_said() {
+    fn key_selections_are_parsed_and_required() {
         let read = |body: &str| parse_key_selection(body.as_bytes()).map_err(|error| error.to_string());
         assert_eq!(read(r#"{"keys": "Primary"}"#), Ok(KeySelection::One(KeySlot::Primary)));
         assert_eq!(read(r#"{"keys": "secondary"}"#), Ok(KeySelection::One(KeySlot::Secondary)));

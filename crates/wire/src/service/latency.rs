@@ -1,11 +1,11 @@
-//! What is known of latencies, which is Muster's own.
+//! Latencies between devices and hubs, an addition of Muster.
 
 use model::{HubName, HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
 use serde_json::{Map, Value};
 
 use super::members::Object;
 
-/// Writes `{"probes": […], "table": […], "seenFrom": {…}?}`; latencies are in milliseconds, with a fraction.
+/// Writes `{"probes": […], "table": […], "seenFrom": {…}?}`. Latencies are in milliseconds, with fractions.
 pub fn latency_json(report: &LatencyReport) -> Value {
     let mut json = Object::default();
     json.put("probes", report.probes.iter().map(probe_json).collect::<Vec<_>>())
@@ -51,7 +51,7 @@ fn put_source(json: &mut Object, source: &LatencySource) {
     };
 }
 
-/// Latencies by hub; null where none is known.
+/// Writes latencies by hub; an unknown latency is null.
 fn hubs_json<'a>(hubs: impl Iterator<Item = (&'a HubName, Option<Latency>)>) -> Value {
     let hubs = hubs.map(|(hub, latency)| (hub.to_string(), Value::from(latency.map(Latency::millis))));
     Value::Object(hubs.collect::<Map<_, _>>())
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_is_known() {
+    fn probes_table_and_view_of_an_address_are_written() {
         let [near, far] = ["near.hub", "far.hub"].map(|name| HubName::parse(name).unwrap());
         let probe = HubProbe {
             hub: near.clone(),
@@ -75,7 +75,7 @@ mod tests {
             probed: Some(Timestamp::from_unix_seconds(0)),
             devices: Some(7),
         };
-        let silent = HubProbe {
+        let unreachable = HubProbe {
             hub: far.clone(),
             latency: None,
             variation: None,
@@ -88,7 +88,7 @@ mod tests {
                 source: LatencySource::Table("10.0.0.0/8".into()),
                 hubs: vec![(near.clone(), Latency::from_millis(2))],
             }],
-            probes: vec![probe, silent],
+            probes: vec![probe, unreachable],
             seen: Some(SeenFrom {
                 address: [10, 0, 0, 1].into(),
                 source: Some(LatencySource::Table("10.0.0.0/8".into())),

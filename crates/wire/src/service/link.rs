@@ -1,6 +1,6 @@
-//! Linked hubs, as the resource manager's API writes them in `iotHubs`: `{connectionString, location, allocationWeight,
-//! applyAllocationPolicy}`. `caCertificates`, for hubs that no public CA vouches for, and
-//! `maxDevices`, for failover, are our own.
+//! Linked hubs in the form of the Resource Manager API (`iotHubs`): `{connectionString, location, allocationWeight,
+//! applyAllocationPolicy}`. `caCertificates`, for hubs whose server certificate is not from a public CA, and
+//! `maxDevices`, for failover, are additions of Muster.
 
 use model::{
     AccessDraft, AllocationPolicy, AllocationWeight, Certificate, DefaultsDraft, HostPort, HubAccess,
@@ -11,21 +11,21 @@ use serde_json::Value;
 use super::members::{BodyError, Members, Object, parse_json};
 use crate::sas::ConnectionString;
 
-/// What stands for a key that is not shown. Who writes it keeps the key that is stored.
+/// The text in place of a key in replies. In requests it keeps the stored key.
 pub const MASKED_KEY: &str = "****";
 
-/// The port where a connection string has none.
+/// The port of connection strings without one.
 const HTTPS: u16 = 443;
 
-/// The most CA certificates of a link: an instance is in memory with all its links.
+/// The maximum number of CA certificates of a link: instances are held in memory with all their links.
 const MAX_CA_CERTIFICATES: usize = 16;
 
-/// Why a connection string leads to no hub. No text of it is shown: it holds a key.
+/// The error for an invalid connection string or CA certificate. The message never includes the key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LinkError(String);
 
-/// Reads the hub's name, and the way to it, from a connection string.
+/// Parses the name of a hub and the access to it from a connection string.
 pub fn parse_hub_connection(text: &str, ca: Vec<Certificate>) -> Result<(HubName, AccessDraft), LinkError> {
     let refused = |error: &dyn std::fmt::Display| LinkError(error.to_string());
     let parts = ConnectionString::parse(text).map_err(|error| refused(&error))?;
@@ -38,7 +38,7 @@ pub fn parse_hub_connection(text: &str, ca: Vec<Certificate>) -> Result<(HubName
     Ok((name, AccessDraft { port: address.port.unwrap_or(HTTPS), policy: parts.key_name, key, ca }))
 }
 
-/// Reads the CA certificates of a link.
+/// Parses the CA certificates of a link.
 pub fn parse_ca_certificates(document: &[u8]) -> Result<Vec<Certificate>, LinkError> {
     let certificates = Certificate::parse_all(document).map_err(|error| LinkError(error.to_string()))?;
     if certificates.len() > MAX_CA_CERTIFICATES {
@@ -50,18 +50,19 @@ pub fn parse_ca_certificates(document: &[u8]) -> Result<Vec<Certificate>, LinkEr
     Ok(certificates)
 }
 
-/// Reads what a link to the hub of this name shall be.
+/// Parses the body of a request to link the hub `name`, or to change its link.
 pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
     let ca = members.parsed("caCertificates", |text| parse_ca_certificates(text.as_bytes()))?;
     let connection = members.parsed("connectionString", |text| {
-        let (named, access) = parse_hub_connection(text, ca.clone().unwrap_or_default())?;
-        let same = named == *name;
-        same.then_some(access).ok_or_else(|| LinkError(format!("it is of {named}, and the path says {name}")))
+        let (other, access) = parse_hub_connection(text, ca.clone().unwrap_or_default())?;
+        let is_same = other == *name;
+        let differs = || LinkError(format!("the connection string is of {other}, but the path says {name}"));
+        is_same.then_some(access).ok_or_else(differs)
     })?;
     if connection.is_none() && ca.is_some() {
-        return Err(members.refuse("caCertificates", "needs connectionString beside it"));
+        return Err(members.refuse("caCertificates", "requires connectionString"));
     }
     let weight = members.integer("allocationWeight")?;
     let weight = weight.map(|weight| match u16::try_from(weight) {
@@ -80,7 +81,7 @@ pub fn parse_link(name: &HubName, body: &[u8]) -> Result<LinkDraft, BodyError> {
     })
 }
 
-/// Region names of clouds have a few dozen characters.
+/// Parses a location. Names of cloud regions have a few dozen characters.
 fn location(text: &str) -> Result<String, &'static str> {
     let fits = text.chars().count() <= 128 && !text.chars().any(char::is_control);
     if fits {
@@ -90,18 +91,18 @@ fn location(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// What is told of a linked hub beside what an operator wrote.
-pub struct LinkNotes<'a> {
-    /// Its version, as a header has it.
+/// The members of a linked hub in replies that operators do not set.
+pub struct LinkStatus<'a> {
+    /// The etag of the link, in quotes as in headers.
     pub etag: &'a str,
-    /// Whether the configuration links it, too.
+    /// Whether the configuration has this link.
     pub configured: bool,
-    /// How it has answered lately.
+    /// The health of the hub, by its latest replies.
     pub health: Value,
 }
 
-/// Writes a linked hub; the key is masked.
-pub fn link_json(hub: &LinkedHub, notes: LinkNotes<'_>) -> Value {
+/// Writes a linked hub. The key is masked.
+pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
     let mut json = Object::default();
     json.put("name", hub.name.as_str());
     if let HubWay::Access(access) = &hub.way {
@@ -113,10 +114,10 @@ pub fn link_json(hub: &LinkedHub, notes: LinkNotes<'_>) -> Value {
         .put("allocationWeight", hub.weight.number())
         .put("applyAllocationPolicy", hub.takes_new_devices)
         .put_some("maxDevices", hub.max_devices)
-        .put("origin", if notes.configured { "configuration" } else { "operator" })
+        .put("origin", if status.configured { "configuration" } else { "operator" })
         .put("embedded", hub.way == HubWay::Embedded)
-        .put("etag", notes.etag)
-        .put("health", notes.health);
+        .put("etag", status.etag)
+        .put("health", status.health);
     json.into_value()
 }
 
@@ -129,8 +130,8 @@ fn masked(name: &HubName, access: &HubAccess) -> String {
     ConnectionString { host, key_name: access.policy.clone(), key }.to_string()
 }
 
-/// Reads `{"allocationPolicy": WORD, "failover": BOOL}`: how hubs are chosen where an enrollment does not say. One of the
-/// two may be left out, and stays as it is.
+/// Parses the defaults for enrollments that do not set a policy: `{"allocationPolicy": WORD, "failover": BOOL}`. An
+/// absent member keeps its stored value; one of the two is required.
 pub fn parse_allocation_defaults(body: &[u8]) -> Result<DefaultsDraft, BodyError> {
     let body = parse_json(body)?;
     let members = Members::of_body(&body)?;
@@ -143,7 +144,7 @@ pub fn parse_allocation_defaults(body: &[u8]) -> Result<DefaultsDraft, BodyError
     Ok(DefaultsDraft { allocation_policy, failover })
 }
 
-/// Writes both.
+/// Writes the defaults for enrollments that do not set a policy.
 pub fn allocation_defaults_json(policy: AllocationPolicy, failover: bool) -> Value {
     let word = DEFAULT_POLICIES.iter().find(|(_, meaning)| *meaning == policy).map(|(word, _)| *word);
     let mut json = Object::default();
@@ -151,7 +152,7 @@ pub fn allocation_defaults_json(policy: AllocationPolicy, failover: bool) -> Val
     json.into_value()
 }
 
-/// The custom policy is for enrollments only.
+/// The policies that may be a default: only an enrollment can have the custom policy.
 const DEFAULT_POLICIES: [(&str, AllocationPolicy); 3] = [
     ("hashed", AllocationPolicy::Hashed),
     ("geoLatency", AllocationPolicy::GeoLatency),
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_operators_write() {
+    fn links_are_parsed() {
         let draft = parse(&json!({
             "name": "ignored", "connectionString": connection("Hub.example:8443", KEY), "location": "north",
             "allocationWeight": 7, "applyAllocationPolicy": false,
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_without_the_key() {
+    fn errors_hide_the_key() {
         for (body, expected) in [
             (json!({"connectionString": "HostName=hub.example"}), "lacks SharedAccessKeyName"),
             (json!({"connectionString": connection("other.example", KEY)}), "the path says hub.example"),
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_masked_and_what_is_shown_can_be_sent_back() {
+    fn keys_are_masked_and_replies_are_accepted_as_requests() {
         let access = HubAccess {
             port: 8443,
             policy: "iothubowner".to_owned(),
@@ -235,8 +236,8 @@ mod tests {
             takes_new_devices: true,
             max_devices: Some(1000),
         };
-        let notes = LinkNotes { etag: "\"1\"", configured: false, health: json!({"circuit": "closed"}) };
-        let shown = link_json(&hub, notes);
+        let status = LinkStatus { etag: "\"1\"", configured: false, health: json!({"circuit": "closed"}) };
+        let shown = link_json(&hub, status);
         assert_eq!(shown["connectionString"], connection("hub.example:8443", "****"));
         assert!(!shown.to_string().contains(KEY), "{shown}");
         let sent_back = parse(&shown).unwrap();
@@ -244,13 +245,13 @@ mod tests {
         let draft = AccessDraft { port: 8443, policy: access.policy, key: None, ca: Vec::new() };
         assert_eq!((sent_back.access, sent_back.weight), (Some(draft), hub.weight));
         let embedded = LinkedHub { way: HubWay::Embedded, ..hub };
-        let notes = LinkNotes { etag: "\"1\"", configured: true, health: json!({}) };
-        let shown = link_json(&embedded, notes);
+        let status = LinkStatus { etag: "\"1\"", configured: true, health: json!({}) };
+        let shown = link_json(&embedded, status);
         assert_eq!((shown.get("connectionString"), &shown["origin"]), (None, &json!("configuration")));
     }
 
     #[test]
-    fn allocation_defaults() {
+    fn allocation_defaults_are_written_and_parsed() {
         for (word, policy) in DEFAULT_POLICIES {
             let json = allocation_defaults_json(policy, true);
             assert_eq!(json, json!({ "allocationPolicy": word, "failover": true }));

@@ -1,4 +1,4 @@
-//! Reading JSON objects member by member, so that an error names the member by its path and never shows its value,
+//! Parsing and writing of JSON objects member by member. Errors name a member by its path and never include its value,
 //! which may be a secret.
 
 use std::fmt;
@@ -6,23 +6,23 @@ use std::fmt;
 use model::{TwinCollection, check_integers, encoding::without_bom};
 use serde_json::{Map, Value};
 
-/// Why a body is not what it should be.
+/// The reasons why a body is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It is not JSON.
+    /// The body is not JSON.
     #[error("request body is not valid JSON: {0}")]
     NotJson(String),
-    /// A member breaks a rule.
+    /// A member is missing or invalid.
     #[error("{path}: {problem}")]
     Member {
-        /// Which one, such as `enrollments[2].attestation.type`; `request body` for the whole.
+        /// The path of the member, such as `enrollments[2].attestation.type`; `request body` for the whole body.
         path: String,
-        /// What is wrong with it.
+        /// The problem, as the rest of a sentence that begins with the path.
         problem: String,
     },
 }
 
-/// Parses the bytes of a body. An integer that 64 bits do not hold is refused: it would become another number.
+/// Parses the bytes of a body. Integers beyond 64 bits are refused: they would become other numbers.
 pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
     let value =
         serde_json::from_slice(without_bom(body)).map_err(|error| BodyError::NotJson(error.to_string()))?;
@@ -33,7 +33,7 @@ pub(super) fn parse_json(body: &[u8]) -> Result<Value, BodyError> {
     integers.map(|()| value)
 }
 
-/// A JSON object and the path that leads to it.
+/// A JSON object, and the path to it.
 #[derive(Clone)]
 pub(super) struct Members<'a> {
     path: String,
@@ -41,17 +41,17 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// The whole body.
+    /// Returns the members of the whole body.
     pub fn of_body(body: &'a Value) -> Result<Self, BodyError> {
         Self::at(String::new(), body)
     }
 
-    /// A member that is an object.
+    /// Returns the members of an object.
     pub fn object(&self, name: &str) -> Result<Option<Members<'a>>, BodyError> {
         self.find(name).map(|value| Self::at(self.path_of(name), value)).transpose()
     }
 
-    /// A member that is a list, each of whose items may be an object.
+    /// Returns the items of an array of objects; an item that is not an object is an error of its own.
     pub fn items(&self, name: &str) -> Result<Option<Vec<Result<Members<'a>, BodyError>>>, BodyError> {
         let Some(value) = self.find(name) else { return Ok(None) };
         let items = value.as_array().ok_or_else(|| self.refuse(name, "must be an array"))?;
@@ -59,7 +59,7 @@ impl<'a> Members<'a> {
         Ok(Some(items.iter().enumerate().map(at).collect()))
     }
 
-    /// A member that is a list of texts, each parsed.
+    /// Parses the items of an array of strings.
     pub fn list<T, E: fmt::Display>(
         &self,
         name: &str,
@@ -75,9 +75,9 @@ impl<'a> Members<'a> {
         parsed.collect::<Result<_, _>>().map(Some)
     }
 
-    /// A member that is true or false.
+    /// Parses a Boolean.
     pub fn flag(&self, name: &str) -> Result<Option<bool>, BodyError> {
-        // Azure's command line sends some as text.
+        // Azure CLI sends some Booleans as strings.
         let flag = |value: &Value| match value {
             Value::Bool(flag) => Ok(flag.to_owned()),
             Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
@@ -87,12 +87,12 @@ impl<'a> Members<'a> {
         self.find(name).map(flag).transpose()
     }
 
-    /// A member that is any JSON.
+    /// Returns the value of a member.
     pub fn value(&self, name: &str) -> Option<&'a Value> {
         self.find(name)
     }
 
-    /// A member that is a whole number, not below zero.
+    /// Parses a whole number that is not negative.
     pub fn integer(&self, name: &str) -> Result<Option<u64>, BodyError> {
         let number = |value: &Value| {
             let text = || value.as_str().and_then(|text| text.trim().parse().ok());
@@ -101,12 +101,12 @@ impl<'a> Members<'a> {
         self.find(name).map(number).transpose()
     }
 
-    /// A member that is a free JSON object.
+    /// Returns an object with any members.
     pub fn collection(&self, name: &str) -> Result<Option<TwinCollection>, BodyError> {
         Ok(self.object(name)?.map(|object| TwinCollection::from(object.members.clone())))
     }
 
-    /// A member that is a text and not empty, parsed.
+    /// Parses a string; the empty string counts as absent.
     pub fn parsed<T, E: fmt::Display>(
         &self,
         name: &str,
@@ -120,7 +120,7 @@ impl<'a> Members<'a> {
         parse(text).map(Some).map_err(|error| self.refuse(name, error))
     }
 
-    /// A member that is one of these words, in any case.
+    /// Parses an enumerated string, in any case.
     pub fn word<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, BodyError> {
         self.parsed(name, |text| {
             let known = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
@@ -131,12 +131,12 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The value of a member that must be there.
+    /// Returns the value of a mandatory member, or an error if it is absent.
     pub fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, BodyError> {
         value.ok_or_else(|| self.refuse(name, "is missing"))
     }
 
-    /// An error about a member.
+    /// Creates an error about a member.
     pub fn refuse(&self, name: &str, problem: impl fmt::Display) -> BodyError {
         BodyError::Member { path: self.path_of(name), problem: problem.to_string() }
     }
@@ -151,7 +151,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A member by its exact name, else by its name in any case; null is absent.
+    /// Finds a member by its exact name, or else by its name in any case; null counts as absent.
     fn find(&self, name: &str) -> Option<&'a Value> {
         let exact = self.members.get(name);
         let found = exact.or_else(|| {
@@ -165,7 +165,7 @@ impl<'a> Members<'a> {
     }
 }
 
-/// An object that is written member by member.
+/// A JSON object under construction.
 #[derive(Default)]
 pub(super) struct Object(Map<String, Value>);
 
@@ -176,7 +176,7 @@ impl Object {
         self
     }
 
-    /// Adds a member if there is a value for it.
+    /// Adds a member if there is a value.
     pub fn put_some(&mut self, name: &str, value: Option<impl Into<Value>>) -> &mut Self {
         if let Some(value) = value {
             self.put(name, value);
@@ -184,7 +184,7 @@ impl Object {
         self
     }
 
-    /// The finished object.
+    /// Returns the finished object.
     pub fn into_value(self) -> Value {
         Value::Object(self.0)
     }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_flags_may_come_as_text() {
+    fn numbers_and_booleans_may_be_strings() {
         let body = json!({"yes": "True", "no": "false", "bad": "maybe", "five": "5", "minus": "-5"});
         let members = Members::of_body(&body).unwrap();
         assert_eq!((members.flag("yes"), members.flag("no")), (Ok(Some(true)), Ok(Some(false))));
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_before_a_body_is_passed_over() {
+    fn a_byte_order_mark_is_skipped_once() {
         assert_eq!(parse_json(b"\xEF\xBB\xBF{\"a\":1}").unwrap(), json!({"a": 1}));
         assert!(parse_json(b"\xEF\xBB\xBF\xEF\xBB\xBF{}").is_err());
     }

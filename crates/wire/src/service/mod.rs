@@ -1,8 +1,8 @@
-//! The service API's JSON: what an operator sends, and what they are shown. One superset of all api-versions.
+//! The service API: the JSON of requests and replies, as one superset of all API versions.
 //!
-//! Reading is lenient, because clients differ: member names and words in any case, unknown members ignored, null and
-//! the empty text mean absent. Writing is exact: absent members are left out, words are spelled as the hosted service
-//! spells them, because some clients compare them byte by byte.
+//! Parsing is lenient, because clients differ: names of members and enumerated words match in any case, unknown members
+//! are ignored, null and the empty string mean absent. Writing is exact: absent members are omitted, and words are
+//! spelled like the hosted service's, because some clients compare them byte by byte.
 
 mod attestation;
 mod bulk;
@@ -18,20 +18,20 @@ mod latency;
 mod link;
 mod members;
 mod page;
+mod registration;
 mod settings;
 mod shape;
 mod usage;
 mod version;
 mod webhook;
-mod work;
 
 pub use attestation::{Secrets, group_mechanism_json, individual_mechanism_json};
 pub use bulk::{
     BulkError, BulkItems, UnreadableItem, bulk_result_json, parse_group_bulk, parse_individual_bulk,
 };
 pub use ca_certificate::{
-    BlockBody, Code, FetchNote, RevocationBody, block_json, ca_certificate_json, expiring_json, listing_json,
-    parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
+    BlockBody, Code, FetchAttempt, RevocationBody, block_json, ca_certificate_json, expiring_json,
+    listing_json, parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
 };
 pub use collections::UnreadableMember;
 pub use condition::parse_if_match;
@@ -41,16 +41,16 @@ pub use individual::{StateShown, individual_json, parse_individual};
 pub use keys::parse_key_selection;
 pub use latency::latency_json;
 pub use link::{
-    LinkError, LinkNotes, MASKED_KEY, allocation_defaults_json, link_json, parse_allocation_defaults,
+    LinkError, LinkStatus, MASKED_KEY, allocation_defaults_json, link_json, parse_allocation_defaults,
     parse_ca_certificates, parse_hub_connection, parse_link,
 };
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
+pub use registration::{cleanup_json, explained_registration_json, listed_registration_json};
 pub use shape::EnrollmentShape;
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;
 pub use webhook::{parse_webhook_answer, webhook_request_json};
-pub use work::{cleanup_json, explained_registration_json, listed_registration_json};
 
 #[cfg(test)]
 mod tests;

@@ -1,28 +1,28 @@
-//! Paging: how much at once, and where to go on.
+//! Paging: page sizes and continuation tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use model::RegistrationId;
 
-/// Items on a page when the caller does not say.
+/// The number of items per page by default.
 pub const DEFAULT_PAGE_ITEMS: usize = 100;
 
-/// Most items on a page: at 2 KB each a page stays at a few MB.
+/// The maximum number of items per page: with 2 KB per item, a page has a few MB.
 pub const MAX_PAGE_ITEMS: usize = 1000;
 
-/// What is listed.
+/// The collections that are listed in pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collection {
     /// Individual enrollments.
     Individuals,
     /// Enrollment groups.
     Groups,
-    /// Registrations of a group.
+    /// The registrations of an enrollment group.
     Registrations,
-    /// What is to be removed from hubs.
+    /// The cleanups at hubs.
     Cleanups,
 }
 
-/// Why a paging header is not understood.
+/// The paging headers that can be invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     /// `x-ms-max-item-count`.
@@ -34,7 +34,7 @@ pub enum PageError {
 }
 
 impl Collection {
-    /// The value of `x-ms-item-type`; the C client compares it byte by byte.
+    /// Returns the value of `x-ms-item-type`. The C SDK compares it byte by byte.
     pub fn item_type(self) -> &'static str {
         match self {
             Collection::Individuals => "Enrollment",
@@ -44,13 +44,13 @@ impl Collection {
         }
     }
 
-    /// The token that continues a listing of this collection after the item with this lower-case ID, or this hub and
-    /// device.
+    /// Returns the token that continues a listing after the item with this ID in lower case; the ID of a cleanup is its
+    /// hub and device ID.
     pub fn continuation(self, after: &str) -> String {
         URL_SAFE_NO_PAD.encode(format!("{}{after}", self.mark()))
     }
 
-    /// The lower-case ID that a token continues after.
+    /// Parses a token, and returns the ID in lower case that it continues after.
     pub fn parse_continuation(self, token: &str) -> Result<String, PageError> {
         let bytes = URL_SAFE_NO_PAD.decode(token.trim()).map_err(|_| PageError::Continuation)?;
         let text = String::from_utf8(bytes).map_err(|_| PageError::Continuation)?;
@@ -62,7 +62,7 @@ impl Collection {
         Ok(id.key().into_owned())
     }
 
-    /// Keeps the tokens of one collection from being taken for another's.
+    /// Returns the prefix that distinguishes the tokens of this collection from those of others.
     fn mark(self) -> &'static str {
         match self {
             Collection::Individuals => "1e:",
@@ -73,8 +73,8 @@ impl Collection {
     }
 }
 
-/// The number of items on a page, from `x-ms-max-item-count`. 0 stands for the default in some SDKs; a number past
-/// [`MAX_PAGE_ITEMS`] gets that many.
+/// Parses the number of items per page from `x-ms-max-item-count`. Some SDKs send 0 for the default; numbers above
+/// [`MAX_PAGE_ITEMS`] are reduced to it.
 pub fn page_limit(text: Option<&str>) -> Result<usize, PageError> {
     let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else {
         return Ok(DEFAULT_PAGE_ITEMS);
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits() {
+    fn page_limits_are_parsed() {
         let cases = [
             (None, Ok(DEFAULT_PAGE_ITEMS)),
             (Some(""), Ok(DEFAULT_PAGE_ITEMS)),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_belong_to_their_collection() {
+    fn tokens_are_valid_for_their_collection_only() {
         let token = Collection::Individuals.continuation("dev-1");
         assert_eq!(Collection::Individuals.parse_continuation(&token).unwrap(), "dev-1");
         assert_eq!(Collection::Groups.parse_continuation(&token), Err(PageError::Continuation));

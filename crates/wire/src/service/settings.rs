@@ -1,4 +1,4 @@
-//! The members that both kinds of enrollment share.
+//! The members that individual enrollments and enrollment groups share.
 
 use model::{
     AllocationPolicy, CertificatePolicy, CustomAllocation, Day, EnrollmentSettings, HubName, InitialTwin,
@@ -18,10 +18,10 @@ const POLICIES: [(&str, AllocationPolicy); 4] = [
     ("custom", AllocationPolicy::Custom),
 ];
 
-/// The first version of the request that custom allocation webhooks get.
+/// The first version of the request to custom allocation webhooks.
 const FIRST_WEBHOOK_VERSION: &str = "2018-09-01";
 
-/// Reads them. Dates, the etag and the registration state are the service's own and ignored.
+/// Parses the shared members. Dates, the etag and the registration state are set by the service, and ignored here.
 pub(super) fn read(enrollment: &Members<'_>) -> Result<EnrollmentSettings, BodyError> {
     let status = enrollment.word("provisioningStatus", &STATUSES)?;
     let capabilities = enrollment.object("capabilities")?;
@@ -48,7 +48,7 @@ pub(super) fn initial_twin(enrollment: &Members<'_>) -> Result<Option<InitialTwi
     checked.map(Some).map_err(|refusal| enrollment.refuse("initialTwin", refusal))
 }
 
-/// A member left out of a policy that is there has the documented default, true.
+/// Parses the reprovision policy. Absent members of a policy have the documented default, true.
 fn reprovision_policy(enrollment: &Members<'_>) -> Result<Option<ReprovisionPolicy>, BodyError> {
     let Some(policy) = enrollment.object("reprovisionPolicy")? else { return Ok(None) };
     Ok(Some(ReprovisionPolicy {
@@ -67,13 +67,14 @@ fn custom_allocation(enrollment: &Members<'_>) -> Result<Option<CustomAllocation
     }))
 }
 
-/// Called exactly as it stands, so only its start is looked at, and that it can stand in a request line.
+/// Checks the URL of a webhook, which is called as written: its scheme and host, its length, and that it is printable
+/// ASCII.
 fn webhook_url(text: &str) -> Result<String, &'static str> {
     const SCHEME: &str = "https://";
     let rest =
         text.get(..SCHEME.len()).filter(|it| it.eq_ignore_ascii_case(SCHEME)).and(text.get(SCHEME.len()..));
     let authority = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    // No user's name, which would hide the host, and no fragment, which never travels.
+    // A user name would disguise the host; a fragment is never sent.
     let has_host =
         authority.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && !authority.contains('@');
     let fits = has_host && text.len() <= 2048 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
@@ -90,7 +91,8 @@ fn webhook_version(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// The names of service API 2025-07-01-preview (the first) and 2026-11-01 (the others).
+/// Parses the certificate policy: `credentialPolicyName` of service API 2025-07-01-preview, and the other names of
+/// 2026-11-01.
 fn certificate_policy(enrollment: &Members<'_>) -> Result<CertificatePolicy, BodyError> {
     Ok(CertificatePolicy {
         credential_policy: enrollment.parsed("credentialPolicyName", credential_policy_name)?,
@@ -127,7 +129,7 @@ fn resource_name(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Writes them, the record's version and dates included.
+/// Writes the shared members, including the etag and the dates of the record.
 pub(super) fn write(json: &mut Object, settings: &EnrollmentSettings, record: &Record) {
     json.put_some("capabilities", settings.iot_edge.map(|edge| one("iotEdge", edge)))
         .put_some("iotHubHostName", settings.hub.as_ref().map(HubName::as_str))

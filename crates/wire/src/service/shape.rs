@@ -1,11 +1,11 @@
-//! Which members an enrollment may have. The service ignores others, as clients differ; a file that a person wrote is
-//! checked before it is sent, since a misspelled member would be dropped without a word.
+//! The members of enrollments. The service ignores unknown members, since clients differ. Files that people write are
+//! checked before they are sent, since a misspelled member would be ignored silently.
 
 use serde_json::{Map, Value};
 
-/// What may stand in a place of a document.
+/// The shape of a JSON value.
 enum Shape {
-    /// Anything: a value, a list, or JSON of the operator's own.
+    /// Any value.
     Free,
     /// An object with these members.
     Object(&'static [(&'static str, Shape)]),
@@ -36,7 +36,7 @@ const X509: Shape = Object(&[
 const ATTESTATION: Shape = Object(&[("type", Free), ("symmetricKey", KEYS), ("tpm", TPM), ("x509", X509)]);
 const TWIN: Shape = Object(&[("tags", Free), ("properties", Object(&[("desired", Free)]))]);
 
-/// The members of both kinds of enrollment, and those of one alone.
+/// The members of both kinds of enrollments.
 const MEMBERS: Shape = Object(&[
     ("registrationId", Free),
     ("enrollmentGroupId", Free),
@@ -62,23 +62,24 @@ const MEMBERS: Shape = Object(&[
     ("certificatePolicyName", Free),
 ]);
 
-/// Members that one kind alone has.
+/// The members that only individual enrollments have.
 const OF_INDIVIDUALS: [&str; 4] =
     ["registrationId", "deviceId", "registrationState", "optionalDeviceInformation"];
+/// The members that only enrollment groups have.
 const OF_GROUPS: [&str; 2] = ["enrollmentGroupId", "allowedRegistrationIds"];
 
-/// A kind of enrollment, by the members that it has.
+/// The kinds of enrollments, by their members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnrollmentShape {
-    /// `IndividualEnrollment`.
+    /// An individual enrollment (`IndividualEnrollment`).
     Individual,
-    /// `EnrollmentGroup`.
+    /// An enrollment group (`EnrollmentGroup`).
     Group,
 }
 
 impl EnrollmentShape {
-    /// Returns the path of a member that such an enrollment does not have, such as `capabilities.iotEgde`. Names count in
-    /// any case, as when the service reads them.
+    /// Returns the path of the first unknown member, such as `capabilities.iotEgde`, if there is one. Names match in
+    /// any case, as in the service's parsing.
     pub fn unknown_member(self, enrollment: &Map<String, Value>) -> Option<String> {
         let others: &[&str] = match self {
             EnrollmentShape::Individual => &OF_GROUPS,
@@ -112,7 +113,7 @@ mod tests {
     use crate::service::{Secrets, StateShown, group_json, individual_json, tests::samples};
 
     #[test]
-    fn what_the_service_shows_is_known() {
+    fn members_of_written_enrollments_are_known() {
         let client = Pair::new(Some(samples::certificate()), None).unwrap();
         for attestation in [
             IndividualAttestation::SymmetricKey(samples::keys()),
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelled_is_named() {
+    fn misspelled_members_are_named() {
         use EnrollmentShape::{Group, Individual};
         for (kind, enrollment, unknown) in [
             (Individual, json!({"ETAG": "", "InitialTwin": {"tags": {"any": {"thing": 1}}}}), None),

@@ -1,4 +1,4 @@
-//! The usage report, which is Muster's own: operations by day and kind.
+//! The usage report, an addition of Muster: the number of operations by day and kind.
 
 use model::UsageRow;
 use serde_json::Value;

@@ -2,13 +2,13 @@
 
 use model::Day;
 
-/// A version of the service API. One superset model serves them all, so a version changes nothing but whether a request is
-/// understood: any that is well-formed is, one that is newer than those known as the newest known.
+/// A version of the service API. Requests of all versions are parsed as one superset, so the version has no other
+/// effect. Every well-formed version is accepted, and mapped to a known one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceApiVersion(&'static str);
 
-/// From the sources of the SDKs, the command line tool and the published API descriptions, oldest first; those of the
-/// resource manager's API, of which the routes of CA certificates are part, included.
+/// The known versions, oldest first: from the sources of the SDKs and of Azure CLI, and from the published API
+/// descriptions, including those of the Resource Manager API, which has the routes for CA certificates.
 const KNOWN: [&str; 24] = [
     "2017-08-21-preview",
     "2017-11-15",
@@ -37,8 +37,8 @@ const KNOWN: [&str; 24] = [
 ];
 
 impl ServiceApiVersion {
-    /// Reads `YYYY-MM-DD` or `YYYY-MM-DD-preview` as the newest known version that is not newer, or the oldest; `None` for
-    /// any other text.
+    /// Parses `YYYY-MM-DD` or `YYYY-MM-DD-preview`, and returns the newest known version up to that date, or else the
+    /// oldest one. Returns `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (date, suffix) = text.split_at_checked(DATE)?;
         let is_version =
@@ -47,18 +47,18 @@ impl ServiceApiVersion {
         is_version.then_some(ServiceApiVersion(known))
     }
 
-    /// Every known version, oldest first.
+    /// Returns all known versions, oldest first.
     pub fn all() -> impl Iterator<Item = ServiceApiVersion> {
         KNOWN.into_iter().map(ServiceApiVersion)
     }
 
-    /// As clients write it.
+    /// Returns the text of the version, as clients send it.
     pub fn as_str(self) -> &'static str {
         self.0
     }
 }
 
-/// The length of a date.
+/// The length of a date in bytes.
 const DATE: usize = 10;
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_version_is_understood_as_one_that_is_known() {
+    fn every_version_is_mapped_to_a_known_one() {
         for version in ServiceApiVersion::all() {
             assert_eq!(ServiceApiVersion::parse(version.as_str()), Some(version));
         }

@@ -1,4 +1,4 @@
-//! Custom allocation: what a webhook is asked (`AllocationRequest`) and what it answers (`AllocationResponse`).
+//! Custom allocation: requests to webhooks (`AllocationRequest`) and their replies (`AllocationResponse`).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{Enrollment, HubName, Place, Presented, RawJson, WebhookAnswer, WebhookRequest};
@@ -13,8 +13,8 @@ use super::{
     settings,
 };
 
-/// Writes what a webhook is asked: the enrollment as operators are shown it, without keys and without the query of the
-/// webhook's own URL, which may be one.
+/// Writes the request to a webhook. The enrollment has the form of the service API, without its symmetric keys and
+/// without the query of the webhook's URL, which may be a key.
 pub fn webhook_request_json(request: &WebhookRequest) -> Value {
     let (name, mut enrollment) = match &request.enrollment {
         Enrollment::Individual(individual) => {
@@ -31,7 +31,7 @@ pub fn webhook_request_json(request: &WebhookRequest) -> Value {
     json.into_value()
 }
 
-/// As the hosted service masks it.
+/// Masks the query of a URL in the way of the hosted service.
 fn without_query(url: &str) -> String {
     match url.split_once('?') {
         Some((before, _)) => format!("{before}?****"),
@@ -59,7 +59,7 @@ fn context_json(request: &WebhookRequest) -> Value {
     json.into_value()
 }
 
-/// Reads a webhook's answer. A hub that is absent, null or empty is none.
+/// Parses the reply of a webhook. A hub that is absent, null or empty means that the webhook chose none.
 pub fn parse_webhook_answer(body: &[u8]) -> Result<WebhookAnswer, BodyError> {
     let body = members::parse_json(body)?;
     let answer = Members::of_body(&body)?;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_with_the_enrollment_and_no_secret_of_it() {
+    fn requests_hold_the_enrollment_without_its_secrets() {
         let mut group = samples::group(GroupAttestation::SymmetricKey(samples::keys()));
         group.settings.custom_allocation = Some(request_of_group().webhook);
         let json = webhook_request_json(&request(Enrollment::Group(Arc::new(group))));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_where_the_device_is_and_what_it_sent() {
+    fn requests_hold_the_current_hub_and_what_the_device_sent() {
         let place = Place {
             hub: HubName::parse("old.hub").unwrap(),
             device_id: DeviceId::parse("Device-1").unwrap(),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_answers_whose_members_are_in_any_case() {
+    fn members_of_replies_match_in_any_case() {
         let body = json!({
             "IotHubHostname": "A.hub",
             "INITIALTWIN": {"Tags": {"a": 1}, "properties": {"Desired": {"b": [2]}}},
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn no_hub_is_an_answer_and_nonsense_is_none() {
+    fn replies_without_a_hub_are_valid_and_malformed_ones_are_refused() {
         for body in [r#"{}"#, r#"{"iotHubHostName":null}"#, r#"{"iotHubHostName":"","payload":null}"#] {
             assert_eq!(parse_webhook_answer(body.as_bytes()), Ok(WebhookAnswer::default()), "{body}");
         }

@@ -1,4 +1,4 @@
-//! What is written, byte for byte, and that a client which writes it back changes nothing.
+//! Tests of writing: replies equal the golden files, and parse back to the same settings.
 
 use model::*;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::samples::*;
 use crate::service::*;
 
-/// `name` is a file in `golden/`.
+/// Compares a reply with the golden file `name`.
 fn check(name: &str, expected: &str, written: Value) {
     let written = serde_json::to_string_pretty(&written).unwrap();
     assert_eq!(written, expected.trim_end(), "golden/{name} differs");
@@ -23,7 +23,7 @@ fn both<T: Clone>(it: T) -> Pair<T> {
 }
 
 #[test]
-fn individual_enrollments() {
+fn individual_enrollments_equal_the_golden_files() {
     let full = full_individual();
     golden!("individual_written.json", individual_json(&full, StateShown::No, Secrets::Shown));
     golden!(
@@ -38,7 +38,7 @@ fn individual_enrollments() {
 }
 
 #[test]
-fn enrollment_groups() {
+fn enrollment_groups_equal_the_golden_files() {
     let keys = EnrollmentGroup { settings: settings(), ..group(GroupAttestation::SymmetricKey(keys())) };
     golden!("group_written.json", group_json(&keys, Secrets::Shown));
     golden!("group_read.json", group_json(&keys, Secrets::Hidden));
@@ -52,7 +52,7 @@ fn enrollment_groups() {
 }
 
 #[test]
-fn attestation_mechanisms() {
+fn attestation_mechanisms_equal_the_golden_files() {
     let keys = GroupAttestation::SymmetricKey(keys());
     golden!("mechanism_symmetric_key.json", group_mechanism_json(&keys, Secrets::Shown));
     let named = IndividualAttestation::X509(IndividualCertificates::CaReferences(references()));
@@ -60,7 +60,7 @@ fn attestation_mechanisms() {
 }
 
 #[test]
-fn bulk_results() {
+fn bulk_results_equal_the_golden_files() {
     golden!("bulk_success.json", bulk_result_json("registrationId", &[]));
     let error =
         BulkError { id: "Group-1".into(), code: 404_204, message: "enrollment group not found".into() };
@@ -68,7 +68,7 @@ fn bulk_results() {
 }
 
 #[test]
-fn usage() {
+fn the_usage_report_equals_the_golden_file() {
     let row = |day, kind, count| UsageRow { day: Day::parse(day).unwrap(), kind, count };
     let rows = [
         row("2026-11-22", OperationKind::Registration, 1000),
@@ -78,7 +78,7 @@ fn usage() {
 }
 
 #[test]
-fn what_is_written_reads_back_as_the_same_settings() {
+fn written_enrollments_parse_back_to_the_same_settings() {
     let full = full_individual();
     for secrets in [Secrets::Shown, Secrets::Hidden] {
         let json = individual_json(&full, StateShown::Yes(Some(&registration())), secrets).to_string();
@@ -95,7 +95,7 @@ fn what_is_written_reads_back_as_the_same_settings() {
 }
 
 #[test]
-fn a_shown_certificate_reads_back_as_one_to_keep() {
+fn a_returned_certificate_parses_back_as_one_to_keep() {
     let signing = group(GroupAttestation::X509(GroupCertificates::Signing(both(certificate()))));
     let draft = parse_group(group_json(&signing, Secrets::Shown).to_string().as_bytes()).unwrap();
     let kept = CertificateDraft::Kept(Some(certificate().thumbprint().clone()));
@@ -103,7 +103,7 @@ fn a_shown_certificate_reads_back_as_one_to_keep() {
 }
 
 #[test]
-fn no_secret_is_written_unless_it_is_to_be_shown() {
+fn hidden_secrets_are_not_written() {
     let individual = individual_json(&full_individual(), StateShown::No, Secrets::Hidden).to_string();
     let group = group_json(&group(GroupAttestation::SymmetricKey(keys())), Secrets::Hidden).to_string();
     for text in [individual, group] {

@@ -1,4 +1,4 @@
-//! Golden files for everything that is written, tables for everything that is read.
+//! Golden files for writing, tables of cases for parsing.
 
 mod golden;
 mod reading;

@@ -1,4 +1,4 @@
-//! What is read: the spellings of clients, and what is refused with which words.
+//! Tests of parsing: the forms that clients send, and the errors for invalid bodies.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::*;
@@ -21,7 +21,7 @@ fn individual_with(members: Value) -> IndividualDraft {
 }
 
 #[test]
-fn attestations_of_individual_enrollments() {
+fn attestations_of_individual_enrollments_are_parsed() {
     use IndividualAttestationDraft as Draft;
     let given = || CertificateDraft::Given(certificate());
     let client = |primary, secondary| Draft::ClientCertificates(Pair::new(primary, secondary).unwrap());
@@ -72,7 +72,7 @@ fn attestations_of_individual_enrollments() {
 }
 
 #[test]
-fn absent_and_null_and_unknown_members() {
+fn null_members_count_as_absent_and_unknown_ones_are_ignored() {
     let bare = individual_with(json!({}));
     assert_eq!(bare.settings, EnrollmentSettings::default());
     let nulls = json!({
@@ -85,7 +85,7 @@ fn absent_and_null_and_unknown_members() {
 }
 
 #[test]
-fn words_in_any_case_and_documented_defaults() {
+fn words_match_in_any_case_and_defaults_are_the_documented_ones() {
     let draft = individual_with(json!({
         "provisioningStatus": "Disabled", "allocationPolicy": "geolatency", "capabilities": {},
         "reprovisionPolicy": {"updateHubAssignment": false}, "iotHubs": ["HUB-1.test"],
@@ -113,7 +113,7 @@ fn check_refusal(members: &Value, expected: &str) {
 }
 
 #[test]
-fn ids_and_attestations_that_are_refused() {
+fn invalid_ids_and_attestations_are_refused() {
     let x509 = |x509: Value| json!({"attestation": {"type": "x509", "x509": x509}});
     let key =
         |key: &str| json!({"attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": key}}});
@@ -175,7 +175,7 @@ fn ids_and_attestations_that_are_refused() {
 }
 
 #[test]
-fn settings_that_are_refused() {
+fn invalid_settings_are_refused() {
     let custom = |url: &str, version: &str| json!({"customAllocationDefinition": {"webhookUrl": url, "apiVersion": version}});
     let table = [
         (json!({"initialTwin": {"tags": []}}), "initialTwin.tags: must be a JSON object"),
@@ -210,7 +210,7 @@ fn settings_that_are_refused() {
 }
 
 #[test]
-fn webhook_urls_and_versions_that_are_taken() {
+fn valid_webhook_urls_and_versions_are_accepted() {
     for (url, version) in [
         ("https://web.hook", "2018-09-01-preview"),
         ("HTTPS://[::1]:8443/a?b=c", "2018-11-01"),
@@ -223,7 +223,7 @@ fn webhook_urls_and_versions_that_are_taken() {
 }
 
 #[test]
-fn groups_take_other_attestations() {
+fn groups_accept_other_attestations_than_individual_enrollments() {
     let group = |attestation: Value| {
         parse_group(json!({"enrollmentGroupId": "g", "attestation": attestation}).to_string().as_bytes())
     };
@@ -245,9 +245,9 @@ fn groups_take_other_attestations() {
     assert!(parse_group(br#"{"attestation":{"type":"symmetricKey"}}"#).is_err());
 }
 
-/// What a hub would refuse when a device arrives is refused when it is written, in enrollments and in webhooks' answers.
+/// Twins that hubs would refuse later are refused in enrollments and in replies of webhooks.
 #[test]
-fn initial_twins_keep_the_rules_of_hubs() {
+fn initial_twins_that_hubs_would_refuse_are_refused() {
     let deep = (0..12).fold(json!(1), |inner, _| json!({"a": inner}));
     for (twin, expected) in [
         (json!({"properties": {"desired": {"a.b": 1}}}), Some("initialTwin: the key 'a.b'")),
@@ -301,7 +301,7 @@ fn initial_twins_keep_the_rules_of_hubs() {
 }
 
 #[test]
-fn bulk_operations() {
+fn bulk_operations_are_parsed() {
     let item = |etag: &str| json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}, "etag": etag});
     let body = |mode: &str, item: Value| json!({"mode": mode, "enrollments": [item]}).to_string();
     let parse = |mode: &str, item: Value| -> Result<Vec<_>, _> {
@@ -345,7 +345,7 @@ fn bulk_operations() {
 }
 
 #[test]
-fn errors_never_show_what_was_sent() {
+fn errors_never_include_values_of_the_body() {
     let secret = "c2VjcmV0LXNlY3JldA";
     for body in [
         with(json!({"attestation": {"type": "symmetricKey", "symmetricKey": secret}})),
@@ -357,7 +357,7 @@ fn errors_never_show_what_was_sent() {
     }
 }
 
-/// JSON that resembles what is meant.
+/// Generates JSON that resembles enrollments and bulk operations.
 fn any_json() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![
         "registrationId",

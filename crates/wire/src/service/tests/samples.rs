@@ -1,4 +1,4 @@
-//! Enrollments and a registration that have every member.
+//! Sample enrollments and a sample registration.
 
 use model::*;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub fn tpm() -> TpmAttestation {
     }
 }
 
-/// The public area of an RSA-2048 storage key.
+/// Returns the `TPM2B_PUBLIC` of an RSA-2048 storage key.
 fn tpm_public(byte: u8) -> Vec<u8> {
     let head =
         [1, 26, 0, 1, 0, 0x0B, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0];
@@ -48,7 +48,7 @@ fn collection(value: Value) -> Option<TwinCollection> {
     value.as_object().cloned().map(TwinCollection::from)
 }
 
-/// Settings with every member set.
+/// Returns settings with every member set.
 pub fn settings() -> EnrollmentSettings {
     EnrollmentSettings {
         provisioning_status: ProvisioningStatus::Disabled,
@@ -88,7 +88,7 @@ pub fn individual(attestation: IndividualAttestation) -> IndividualEnrollment {
     }
 }
 
-/// An individual enrollment with every member set.
+/// Returns an individual enrollment with every member set.
 pub fn full_individual() -> IndividualEnrollment {
     IndividualEnrollment {
         device_id: DeviceId::parse("device-1").ok(),

@@ -1,5 +1,4 @@
-//! Assignments that are under way, what is to be cleaned up, and why devices are where they are. Not part of the hosted
-//! service's API.
+//! Unfinished assignments, cleanups, and the decisions that led to an assignment. All are additions of Muster.
 
 use model::{
     Cleanup, CleanupHold, Decision, DecisionOutcome, KeyStanding, Registration, Status, Tries, Work,
@@ -9,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::keys::key_standing_json;
 use crate::device::{failure_code, registration_state};
 
-/// A registration for a listing: its state, where the device lives when that is not its assigned hub, and what is to be
-/// done (`pending`), and by which key of its enrollment the device proved itself (`attestationKey`).
+/// Writes a registration for a listing: its state, the key of the enrollment that the device used (`attestationKey`),
+/// the device's current hub if it is not the assigned one (`livesAt`), and the pending step (`pending`).
 pub fn listed_registration_json(registration: &Registration, key: Option<KeyStanding>) -> Value {
     let mut listed = registration_state(registration);
     if let Some(key) = key {
@@ -21,7 +20,7 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
         listed["livesAt"] = json!({"iotHub": at.hub, "deviceId": at.device_id});
     }
     if let Status::Assigning { work, tries, .. } = &registration.status {
-        let mut pending = tried(tries);
+        let mut pending = tries_json(tries);
         match work {
             Work::Ask(ask) => {
                 pending.insert("webhookUrl".into(), json!(without_query(&ask.request.webhook.webhook_url)))
@@ -34,10 +33,10 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
     listed
 }
 
-/// What is to be removed from a hub, and why it has not been yet. What waits at a hub that is not linked is not tried.
+/// Writes a cleanup, and why it is not done yet. Cleanups at hubs that are not linked, and held ones, are not tried.
 pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHold>) -> Value {
     let hub = &cleanup.trace.place.hub;
-    let mut shown = tried(&cleanup.tries);
+    let mut shown = tries_json(&cleanup.tries);
     if !is_linked {
         shown.remove("nextTryDateTimeUtc");
         shown.insert("reason".into(), json!(format!("{hub} is not linked: this waits until it is")));
@@ -57,8 +56,8 @@ pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHol
     Value::Object(shown)
 }
 
-/// A registration with what is to be removed from hubs that its device left, as [`cleanup_json`] shows it, and the
-/// decisions that led to it, in sentences and as they were taken, the last one first.
+/// Writes a registration with its pending cleanups (results of [`cleanup_json`]), and the decisions that led to it,
+/// both as sentences and as records, latest first.
 pub fn explained_registration_json(
     (registration, key): (&Registration, Option<KeyStanding>),
     cleanups: Vec<Value>,
@@ -107,7 +106,7 @@ fn decision_json(decision: &Decision) -> Value {
     })
 }
 
-fn tried(tries: &Tries) -> Map<String, Value> {
+fn tries_json(tries: &Tries) -> Map<String, Value> {
     let mut shown = Map::new();
     shown.insert("attempts".into(), json!(tries.count));
     if let Some(next) = tries.next {
@@ -119,7 +118,7 @@ fn tried(tries: &Tries) -> Map<String, Value> {
     shown
 }
 
-/// The query of a webhook's address is its secret.
+/// Removes the query of a webhook's URL, which holds its secret.
 fn without_query(url: &str) -> &str {
     url.split_once('?').map_or(url, |(address, _)| address)
 }
