@@ -1,4 +1,5 @@
-//! The operator's view after a run: does every device stand in its hub's registry, as it should, and nowhere else?
+//! Checks after a run, with an operator's access: each assigned device is in the registry of its hub, with the right
+//! credentials and tags, and in no other registry.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +8,11 @@ use serde_json::Value;
 
 use crate::device::Credentials;
 use crate::operator::{HubRegistry, OperatorError};
-use crate::run::{Failure, Landed, Member, Outcome, Stage};
+use crate::run::{Assignment, Failure, Member, Outcome, Stage};
 
-/// Looks every assigned device up in the registry of its hub, and gives those that do not stand there as they should a
-/// failure. `on_checked` hears of each. The hubs must have been empty before the run: what is said about a hub that
-/// holds other devices than were assigned to it is returned.
+/// Looks up every assigned device in the registry of its hub, and records a failure if its identity or twin is wrong.
+/// Calls `on_checked` for each device. Returns a sentence for each hub whose number of devices differs from the number
+/// assigned to it; therefore the hubs must have been empty before the run.
 pub async fn audit(
     outcomes: &mut [Outcome],
     registries: &mut BTreeMap<HubName, HubRegistry>,
@@ -19,44 +20,45 @@ pub async fn audit(
 ) -> Result<Vec<String>, OperatorError> {
     let mut assigned: BTreeMap<HubName, u64> = BTreeMap::new();
     for outcome in outcomes.iter_mut() {
-        if let Some(landed) = &outcome.landed {
-            *assigned.entry(landed.hub.clone()).or_default() += 1;
-            let found = stands(&outcome.member, landed, registries).await;
-            let failure = found.err().map(|reason| Failure { stage: Stage::Registry, reason });
-            // What failed first says more.
+        if let Some(assignment) = &outcome.assignment {
+            *assigned.entry(assignment.hub.clone()).or_default() += 1;
+            let checked = check_registry(&outcome.member, assignment, registries).await;
+            let failure = checked.err().map(|reason| Failure { stage: Stage::Registry, reason });
+            // The first failure is usually the cause of later ones.
             outcome.failure = outcome.failure.take().or(failure);
         }
         on_checked();
     }
-    let mut complaints = Vec::new();
+    let mut problems = Vec::new();
     for (hub, registry) in registries {
         let (found, expected) = (registry.device_count().await?, assigned.get(hub).copied().unwrap_or(0));
         if found != expected {
-            complaints.push(format!("{hub} holds {found} devices, and {expected} were assigned to it"));
+            problems.push(format!("{hub} holds {found} devices, but {expected} were assigned to it"));
         }
     }
-    Ok(complaints)
+    Ok(problems)
 }
 
-async fn stands(
+async fn check_registry(
     member: &Member,
-    landed: &Landed,
+    assignment: &Assignment,
     registries: &mut BTreeMap<HubName, HubRegistry>,
 ) -> Result<(), String> {
-    let registry = registries.get_mut(&landed.hub).ok_or("the device was assigned to an unknown hub")?;
+    let registry = registries.get_mut(&assignment.hub).ok_or("the device was assigned to an unknown hub")?;
     let missing = "the hub does not know the device";
-    let identity = registry.device(&landed.device_id).await.map_err(|error| error.to_string())?;
-    has_credentials(&identity.ok_or(missing)?, &member.device.credentials)?;
+    let identity = registry.device(&assignment.device_id).await.map_err(|error| error.to_string())?;
+    check_credentials(&identity.ok_or(missing)?, &member.device.credentials)?;
     let Some(expected) = &member.twin else { return Ok(()) };
-    let twin = registry.twin(&landed.device_id).await.map_err(|error| error.to_string())?.ok_or(missing)?;
+    let twin =
+        registry.twin(&assignment.device_id).await.map_err(|error| error.to_string())?.ok_or(missing)?;
     match twin.get("tags").and_then(Value::as_object) {
         Some(tags) if *tags == expected.tags => Ok(()),
-        _ => Err("the tags are not what they should be".to_owned()),
+        _ => Err("the tags are not the expected ones".to_owned()),
     }
 }
 
-/// Whether the hub takes the credentials that the device registered with.
-fn has_credentials(identity: &Value, credentials: &Credentials) -> Result<(), String> {
+/// Checks that the device is enabled at the hub, with the credentials that it registered with.
+fn check_credentials(identity: &Value, credentials: &Credentials) -> Result<(), String> {
     let text = |path: &str| identity.pointer(path).and_then(Value::as_str).unwrap_or_default();
     if text("/status") != "enabled" {
         return Err("the device is not enabled at the hub".to_owned());
@@ -73,7 +75,7 @@ fn has_credentials(identity: &Value, credentials: &Credentials) -> Result<(), St
             text("/authentication/type") == "sas"
                 && SymmetricKey::parse(text("/authentication/symmetricKey/primaryKey")).as_ref() == Ok(key)
         }
-        // Only the TPM knows the key; whether it is the hub's shows when the device connects.
+        // Only the TPM has the key; whether the hub has the same one shows when the device connects.
         Credentials::Tpm(_) => text("/authentication/type") == "sas",
     };
     if fits { Ok(()) } else { Err("the hub has other credentials for the device".to_owned()) }
@@ -89,12 +91,12 @@ mod tests {
 
     #[track_caller]
     fn check(identity: &Value, credentials: &Credentials, expected: Result<(), &str>) {
-        let found = has_credentials(identity, credentials);
+        let found = check_credentials(identity, credentials);
         assert_eq!(found.as_ref().map_err(String::as_str).copied(), expected, "{identity}");
     }
 
     #[test]
-    fn keys_in_the_registry() {
+    fn symmetric_keys_are_compared() {
         let key = SymmetricKey::from_bytes(&[1; 32]).unwrap();
         let device = |status, kind, key: &SymmetricKey| {
             let key = key.to_base64();
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn thumbprints_in_the_registry() {
+    fn thumbprints_are_compared_without_regard_to_case() {
         let (identity, _) = self_signed(&RegistrationId::parse("device-1").unwrap()).unwrap();
         let thumbprint = Sha256Thumbprint::of(&identity.chain()[0]).to_string();
         let device = |thumbprint: &str| {

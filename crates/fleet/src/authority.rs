@@ -1,4 +1,4 @@
-//! Certificates for simulated devices: P-256, because that is what small devices have.
+//! Certificates for simulated devices, with keys on P-256, which small devices use.
 
 use model::{RegistrationId, VerificationCode};
 use net::tls::{Identity, IdentityError, read_key};
@@ -12,77 +12,80 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
-    /// What a device shows after its own certificate: from this CA upwards, without the root.
-    shown: Vec<CertificateDer<'static>>,
+    /// The certificates that a device sends after its own: from this CA upwards, without the root.
+    intermediates: Vec<CertificateDer<'static>>,
 }
 
-/// Why a certificate could not be made.
+/// The reasons why a certificate cannot be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
-    /// The CA's certificate cannot be read.
+    /// The CA's certificate cannot be parsed.
     #[error("CA certificate: {0}")]
     Certificate(String),
-    /// The new certificate and its key are of no use.
+    /// The certificate and its key cannot be used for TLS.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A registration ID that does not fit into a common name.
+    /// The registration ID exceeds the maximum length of a common name.
     #[error(
         "registration ID {0} is longer than the {MAX_COMMON_NAME} characters of a certificate's common name"
     )]
     NameTooLong(RegistrationId),
-    /// The generator refused.
-    #[error("cannot make a certificate: {0}")]
+    /// The certificate generator failed.
+    #[error("cannot issue a certificate: {0}")]
     Rcgen(#[from] rcgen::Error),
 }
 
 impl CertificateAuthority {
-    /// A new root CA.
+    /// Creates a root CA.
     pub fn root(common_name: &str) -> Result<CertificateAuthority, AuthorityError> {
         let (params, key) = (ca_params(common_name), KeyPair::generate()?);
         let pem = params.self_signed(&key)?.pem();
-        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem, shown: Vec::new() })
+        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem, intermediates: Vec::new() })
     }
 
-    /// A new CA below this one.
+    /// Creates an intermediate CA below this one.
     pub fn intermediate(&self, common_name: &str) -> Result<CertificateAuthority, AuthorityError> {
         let (params, key) = (ca_params(common_name), KeyPair::generate()?);
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let shown = [certificate.der().clone()].into_iter().chain(self.shown.iter().cloned()).collect();
-        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem: certificate.pem(), shown })
+        let above = self.intermediates.iter().cloned();
+        let intermediates = [certificate.der().clone()].into_iter().chain(above).collect();
+        Ok(CertificateAuthority { issuer: Issuer::new(params, key), pem: certificate.pem(), intermediates })
     }
 
-    /// Reads an existing CA, in PEM or another encoding: its certificate, followed by those above it that devices shall show, and its key.
+    /// Loads an existing CA, in PEM or another encoding. `chain` is its certificate, followed by those above it that
+    /// devices send. Fails if `key` is not the key of its certificate.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<CertificateAuthority, AuthorityError> {
         let certificates = model::Certificate::parse_all(chain)
             .map_err(|error| AuthorityError::Certificate(error.to_string()))?;
-        // Also the check that key and certificate belong together.
-        let shown = Identity::from_pem(chain, key)?.chain().to_vec();
-        let own = shown.first().ok_or_else(|| AuthorityError::Certificate("there is none".to_owned()))?;
+        // This also checks that the key is that of the certificate.
+        let intermediates = Identity::from_pem(chain, key)?.chain().to_vec();
+        let own =
+            intermediates.first().ok_or_else(|| AuthorityError::Certificate("there is none".to_owned()))?;
         let issuer = Issuer::from_ca_cert_der(own, KeyPair::try_from(&read_key(key)?)?)?;
         let pem = certificates.iter().map(model::Certificate::to_pem).collect();
-        Ok(CertificateAuthority { issuer, pem, shown })
+        Ok(CertificateAuthority { issuer, pem, intermediates })
     }
 
-    /// The CA's own certificate in PEM form, for the enrollment group.
+    /// Returns the CA's certificate in PEM, for an enrollment group.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// The proof that this CA's key is held: a certificate for a verification code, in PEM form.
+    /// Issues the proof of possession of this CA's key: a certificate for a verification code, in PEM.
     pub fn proof(&self, code: &VerificationCode) -> Result<String, AuthorityError> {
         Ok(named(code.as_str()).signed_by(&KeyPair::generate()?, &self.issuer)?.pem())
     }
 
-    /// A new key and certificate for a device, with the chain that it shows.
+    /// Issues a key and certificate for a device, with the chain that the device sends.
     pub fn issue(&self, registration_id: &RegistrationId) -> Result<Identity, AuthorityError> {
         let key = KeyPair::generate()?;
         let leaf = device_params(registration_id)?.signed_by(&key, &self.issuer)?;
-        identity(&leaf, &key, &self.shown)
+        identity(&leaf, &key, &self.intermediates)
     }
 }
 
-/// A new key and certificate for a device that nobody vouches for, and the certificate in PEM form: for individual
-/// enrollments.
+/// Creates a key and self-signed certificate for a device, and returns the certificate also in PEM, for an individual
+/// enrollment.
 pub fn self_signed(registration_id: &RegistrationId) -> Result<(Identity, String), AuthorityError> {
     let key = KeyPair::generate()?;
     let leaf = device_params(registration_id)?.self_signed(&key)?;
@@ -116,7 +119,7 @@ fn device_params(registration_id: &RegistrationId) -> Result<CertificateParams, 
     Ok(params)
 }
 
-/// Valid whatever the simulator's clock says: it tests provisioning, not clocks.
+/// Returns parameters with a long validity period, so that the simulator's clock does not matter.
 fn named(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -126,7 +129,7 @@ fn named(common_name: &str) -> CertificateParams {
     params
 }
 
-/// `ub-common-name` (RFC 5280, appendix A).
+/// The maximum length of a common name (`ub-common-name`, RFC 5280, appendix A).
 const MAX_COMMON_NAME: usize = 64;
 
 #[cfg(test)]
@@ -138,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_show_everything_below_the_root() {
+    fn chains_hold_all_certificates_below_the_root() {
         let root = CertificateAuthority::root("Root").unwrap();
         let factory = root.intermediate("Region").unwrap().intermediate("Factory").unwrap();
         assert_eq!(root.issue(&id(1)).unwrap().chain().len(), 1);
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_existing_ca_needs_its_own_key() {
+    fn an_existing_ca_requires_its_own_key() {
         let (ca, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let pem = ca_params("Mine").self_signed(&ca).unwrap().pem();
         let mine = CertificateAuthority::from_pem(pem.as_bytes(), ca.serialize_pem().as_bytes()).unwrap();

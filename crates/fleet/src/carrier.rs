@@ -1,4 +1,4 @@
-//! What MQTT and AMQP run over.
+//! The byte streams below MQTT and AMQP.
 
 use net::{
     Transport,
@@ -8,9 +8,9 @@ use net::{
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::TransportError;
-use crate::patience::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
+use crate::timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
 
-/// What carries the bytes of MQTT or AMQP.
+/// The kinds of byte streams below MQTT and AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// TLS, on the protocol's own port.
@@ -19,17 +19,17 @@ pub enum Carrier {
     WebSocket,
 }
 
-/// A protocol as it is known to both.
+/// How a protocol is reached over each kind of byte stream.
 #[derive(Clone, Copy)]
-pub(crate) struct Spoken {
-    /// The port of TLS.
+pub(crate) struct Protocol {
+    /// The port of the protocol over TLS.
     pub port: u16,
-    /// The name among WebSocket subprotocols.
+    /// The name of the WebSocket subprotocol.
     pub subprotocol: &'static str,
 }
 
 impl Carrier {
-    /// What a transport's MQTT or AMQP runs over.
+    /// Returns the kind of byte stream of a transport.
     pub fn of(transport: Transport) -> Carrier {
         match transport {
             Transport::Https | Transport::Mqtt | Transport::Amqp => Carrier::Tls,
@@ -42,20 +42,20 @@ impl Carrier {
         self,
         endpoint: &Endpoint,
         device: &Device,
-        spoken: Spoken,
+        protocol: Protocol,
     ) -> Result<Box<dyn Duplex>, TransportError> {
         let config = endpoint.trust.of(&device.credentials)?;
         let host = endpoint.host.as_str();
         match self {
-            Carrier::Tls => Ok(Box::new(dial(host, spoken.port, config, CONNECT_TIMEOUT).await?)),
+            Carrier::Tls => Ok(Box::new(dial(host, protocol.port, config, CONNECT_TIMEOUT).await?)),
             Carrier::WebSocket => {
                 let stream = dial(host, endpoint.https_port, config, CONNECT_TIMEOUT).await?;
-                let upgrade = websocket(stream, host, spoken.subprotocol, MAX_MESSAGE);
+                let upgrade = websocket(stream, host, protocol.subprotocol, MAX_MESSAGE);
                 Ok(Box::new(within(EXCHANGE_TIMEOUT, upgrade).await?))
             }
         }
     }
 }
 
-/// The longest WebSocket message taken: far more than any reply.
+/// The maximum size of a WebSocket message in bytes, which exceeds every reply.
 const MAX_MESSAGE: usize = 300 * 1024;

@@ -1,4 +1,4 @@
-//! The operator's calls about CAs: certificates, proof of possession, revocation lists, blocks, and what expires.
+//! Calls of the service API about CA certificates: proof of possession, revocation lists, blocks, and expiry.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -6,28 +6,28 @@ use wire::sas::encode_component;
 
 use crate::operator::{OperatorError, Request, ServiceClient};
 
-/// What is uploaded as a CA certificate.
+/// A CA certificate to upload.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
-    /// What enrollments will call it.
+    /// The name by which enrollments refer to the certificate.
     pub name: &'a str,
-    /// The certificate in PEM form.
+    /// The certificate in PEM.
     pub certificate: &'a str,
-    /// Whether the operator vouches for it; without a word a known certificate stays what it is.
+    /// Whether to mark the certificate as verified without proof of possession; `None` keeps the stored value.
     pub is_verified: Option<bool>,
-    /// Whether it takes the place of one that is there.
+    /// Whether to replace an existing certificate.
     pub replace: bool,
 }
 
 impl ServiceClient {
-    /// All CA certificates, as the resource manager's API writes them.
+    /// Lists the CA certificates, in the form of the Resource Manager API.
     pub async fn ca_certificates(&mut self) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, "/certificates")).await
+        self.operator().send(Request::new(Method::GET, "/certificates")).await
     }
 
-    /// One CA certificate.
+    /// Reads a CA certificate.
     pub async fn ca_certificate(&mut self, name: &str) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, &path(name, ""))).await
+        self.operator().send(Request::new(Method::GET, &path(name, ""))).await
     }
 
     /// Uploads a CA certificate.
@@ -38,44 +38,45 @@ impl ServiceClient {
         }
         let (path, if_match) = (path(upload.name, ""), upload.replace.then_some("*"));
         let request = Request { if_match, body: Some(&body), ..Request::new(Method::PUT, &path) };
-        self.operator().ask(request).await
+        self.operator().send(request).await
     }
 
     /// Deletes a CA certificate.
     pub async fn delete_ca_certificate(&mut self, name: &str) -> Result<(), OperatorError> {
         let path = path(name, "");
-        self.operator().ask(Request { if_match: Some("*"), ..Request::new(Method::DELETE, &path) }).await?;
+        self.operator().send(Request { if_match: Some("*"), ..Request::new(Method::DELETE, &path) }).await?;
         Ok(())
     }
 
-    /// A new code for the proof that the key of a CA is held.
+    /// Requests a new verification code for the proof of possession of a CA's key.
     pub async fn verification_code(&mut self, name: &str) -> Result<String, OperatorError> {
         let path = path(name, "/generateVerificationCode");
         let request = Request { if_match: Some("*"), ..Request::new(Method::POST, &path) };
-        let answer = self.operator().ask(request).await?;
-        let code = answer.pointer("/properties/verificationCode").and_then(Value::as_str);
+        let reply = self.operator().send(request).await?;
+        let code = reply.pointer("/properties/verificationCode").and_then(Value::as_str);
         code.map(str::to_owned).ok_or_else(|| OperatorError::Malformed("no verificationCode".to_owned()))
     }
 
-    /// Hands in the proof: a certificate for the code, as PEM or base64 of DER.
+    /// Sends the proof of possession: a certificate for the verification code, as PEM or base64 of DER.
     pub async fn verify_ca_certificate(&mut self, name: &str, proof: &str) -> Result<Value, OperatorError> {
         let (path, body) = (path(name, "/verify"), json!({"certificate": proof}));
         let request = Request { if_match: Some("*"), body: Some(&body), ..Request::new(Method::POST, &path) };
-        self.operator().ask(request).await
+        self.operator().send(request).await
     }
 
-    /// How the revocation lists of a CA are looked up, and what is known of them.
+    /// Reads the revocation settings of a CA certificate, and the state of its revocation lists.
     pub async fn revocation(&mut self, name: &str) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, &path(name, "/revocation"))).await
+        self.operator().send(Request::new(Method::GET, &path(name, "/revocation"))).await
     }
 
-    /// Changes how the lists are looked up, or hands one in: `{policy?, fetch?, fetchedFrom?, list?}`.
+    /// Changes the revocation settings of a CA certificate, or uploads a list: `{policy?, fetch?, fetchedFrom?,
+    /// list?}`.
     pub async fn put_revocation(&mut self, name: &str, change: &Value) -> Result<Value, OperatorError> {
         let path = path(name, "/revocation");
-        self.operator().ask(Request { body: Some(change), ..Request::new(Method::PUT, &path) }).await
+        self.operator().send(Request { body: Some(change), ..Request::new(Method::PUT, &path) }).await
     }
 
-    /// Drops all lists of a CA, or the one of this ID.
+    /// Deletes the revocation list `id` of a CA certificate, or all of its lists if `id` is `None`.
     pub async fn delete_revocation_lists(
         &mut self,
         name: &str,
@@ -83,35 +84,35 @@ impl ServiceClient {
     ) -> Result<(), OperatorError> {
         let query = id.map(|id| format!("?list={}", encode_component(id))).unwrap_or_default();
         let path = path(name, &format!("/revocation{query}"));
-        self.operator().ask(Request::new(Method::DELETE, &path)).await?;
+        self.operator().send(Request::new(Method::DELETE, &path)).await?;
         Ok(())
     }
 
-    /// All blocked certificates.
+    /// Lists the blocked certificates.
     pub async fn blocks(&mut self) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, "/blockedCertificates")).await
+        self.operator().send(Request::new(Method::GET, "/blockedCertificates")).await
     }
 
-    /// Blocks a certificate: `{reason, certificate?}`.
+    /// Blocks a certificate by its thumbprint; `block` is `{reason, certificate?, key?}`.
     pub async fn block(&mut self, thumbprint: &str, block: &Value) -> Result<Value, OperatorError> {
         let path = format!("/blockedCertificates/{thumbprint}");
-        self.operator().ask(Request { body: Some(block), ..Request::new(Method::PUT, &path) }).await
+        self.operator().send(Request { body: Some(block), ..Request::new(Method::PUT, &path) }).await
     }
 
-    /// Lifts a block.
+    /// Removes the block of a certificate.
     pub async fn unblock(&mut self, thumbprint: &str) -> Result<(), OperatorError> {
         let path = format!("/blockedCertificates/{thumbprint}");
-        self.operator().ask(Request::new(Method::DELETE, &path)).await?;
+        self.operator().send(Request::new(Method::DELETE, &path)).await?;
         Ok(())
     }
 
-    /// Certificates that expire within some days: of CAs, groups and individual enrollments.
+    /// Lists the certificates of CAs, groups and individual enrollments that expire within `days` days.
     pub async fn expiring(&mut self, days: u32) -> Result<Value, OperatorError> {
         let path = format!("/expiringCertificates?within={days}d");
-        self.operator().ask(Request::new(Method::GET, &path)).await
+        self.operator().send(Request::new(Method::GET, &path)).await
     }
 }
 
-fn path(name: &str, what: &str) -> String {
-    format!("/certificates/{}{what}", encode_component(name))
+fn path(name: &str, rest: &str) -> String {
+    format!("/certificates/{}{rest}", encode_component(name))
 }

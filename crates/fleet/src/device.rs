@@ -1,4 +1,4 @@
-//! A device: a registration ID and the means to prove it.
+//! Simulated devices: a registration ID and credentials.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,46 +12,46 @@ use crate::tpm::{Tpm, TpmError};
 /// A simulated device.
 #[derive(Clone, Debug)]
 pub struct Device {
-    /// The name it registers under.
+    /// The registration ID.
     pub registration_id: RegistrationId,
-    /// How it proves who it is, to the provisioning endpoint and to its hub.
+    /// The credentials, for the provisioning endpoint and for the hub.
     pub credentials: Credentials,
 }
 
-/// How a device proves who it is.
+/// The credentials of a device.
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// A certificate chain and its key, shown in the TLS handshake.
+    /// A certificate chain and its key, for the TLS handshake.
     Certificate(Identity),
-    /// A device key, which signs tokens.
+    /// A symmetric key, which signs tokens.
     Key(SymmetricKey),
-    /// A TPM, which signs tokens once the service has given it a key.
+    /// A TPM, which signs tokens after it has imported a key of the service.
     Tpm(Arc<Tpm>),
 }
 
 impl Device {
-    /// A device with a key of its own.
+    /// Creates a device with a symmetric key.
     pub fn with_key(registration_id: RegistrationId, key: SymmetricKey) -> Device {
         Device { registration_id, credentials: Credentials::Key(key) }
     }
 
-    /// A device whose key is derived from its group's key.
+    /// Creates a device whose symmetric key is derived from the key of its enrollment group.
     pub fn in_group(registration_id: RegistrationId, group_key: &SymmetricKey) -> Device {
         let key = group_key.derive(registration_id.as_str());
         Device::with_key(registration_id, key)
     }
 
-    /// A device with a certificate.
+    /// Creates a device with a certificate.
     pub fn with_certificate(registration_id: RegistrationId, identity: Identity) -> Device {
         Device { registration_id, credentials: Credentials::Certificate(identity) }
     }
 
-    /// A device with a TPM.
+    /// Creates a device with a TPM.
     pub fn with_tpm(registration_id: RegistrationId, tpm: Arc<Tpm>) -> Device {
         Device { registration_id, credentials: Credentials::Tpm(tpm) }
     }
 
-    /// Its TPM, if it has one.
+    /// Returns the device's TPM, if it has one.
     pub(crate) fn tpm(&self) -> Option<&Tpm> {
         match &self.credentials {
             Credentials::Tpm(tpm) => Some(tpm),
@@ -59,7 +59,8 @@ impl Device {
         }
     }
 
-    /// The token for the provisioning endpoint that a device can sign before it was ever there.
+    /// Returns the token for the first request to the provisioning endpoint; `None` for a device without a symmetric
+    /// key.
     pub(crate) fn first_token(&self, id_scope: &IdScope) -> Option<String> {
         match &self.credentials {
             Credentials::Key(key) => {
@@ -71,12 +72,13 @@ impl Device {
         }
     }
 
-    /// The token for the provisioning endpoint that its TPM signs once it has opened a challenge.
+    /// Returns the token for the provisioning endpoint that the TPM signs with the key of the challenge, imported
+    /// before.
     pub(crate) async fn proof(&self, id_scope: &IdScope, tpm: &Tpm) -> Result<String, TpmError> {
         by_tpm(tpm, &self.registration(id_scope), Some(REGISTRATION)).await
     }
 
-    /// The token for a hub; none when there is a certificate.
+    /// Returns the token for a hub; `None` for a device with a certificate.
     pub(crate) async fn hub_token(
         &self,
         hub: &str,
@@ -103,8 +105,8 @@ async fn by_tpm(tpm: &Tpm, resource: &str, key_name: Option<&str>) -> Result<Str
     Ok(token.signed(&mac))
 }
 
-/// The key's name in tokens for the provisioning endpoint.
+/// The name of the key in tokens for the provisioning endpoint.
 const REGISTRATION: &str = "registration";
 
-/// What most SDKs give their tokens.
+/// The lifetime of tokens, like that of most SDKs.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

@@ -1,13 +1,13 @@
-//! Where devices register.
+//! The endpoint that devices register at.
 
 use model::{HostName, IdScope};
 
 use crate::trust::Trust;
 
-/// A device provisioning endpoint, and the service instance at it.
+/// A device provisioning endpoint, and an instance behind it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// A DNS name or IPv4 address.
+    /// The DNS name or IPv4 address.
     pub host: HostName,
     /// The port of HTTPS.
     pub https_port: u16,
@@ -15,8 +15,8 @@ pub struct Endpoint {
     pub mqtts_port: u16,
     /// The port of AMQP over TLS.
     pub amqps_port: u16,
-    /// Selects the service instance.
+    /// The ID scope of the instance.
     pub id_scope: IdScope,
-    /// The CA certificates that the endpoint must chain to.
+    /// The trusted CA certificates for the endpoint.
     pub trust: Trust,
 }

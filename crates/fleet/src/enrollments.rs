@@ -1,4 +1,4 @@
-//! The operator's calls about enrollments, of single devices and of groups alike.
+//! Calls of the service API that are alike for individual enrollments and enrollment groups.
 
 use std::{fmt, num::NonZeroUsize};
 
@@ -9,17 +9,17 @@ use wire::{sas::encode_component, service::EnrollmentShape};
 use crate::listing::Listing;
 use crate::operator::{OperatorError, Request, ServiceClient};
 
-/// Whom an enrollment lets in.
+/// The kinds of enrollments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnrollmentKind {
-    /// The device of one registration ID.
+    /// An individual enrollment, for the device with one registration ID.
     Individual,
-    /// All devices that prove to be of a group.
+    /// An enrollment group, for all devices with a key or CA of the group.
     Group,
 }
 
 impl fmt::Display for EnrollmentKind {
-    /// As in "an …".
+    /// Writes the kind as a noun phrase that follows "an".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             EnrollmentKind::Individual => "individual enrollment",
@@ -29,7 +29,7 @@ impl fmt::Display for EnrollmentKind {
 }
 
 impl EnrollmentKind {
-    /// What its name is called in JSON.
+    /// Returns the name of the JSON member that holds the ID.
     pub fn id_member(self) -> &'static str {
         match self {
             EnrollmentKind::Individual => "registrationId",
@@ -37,7 +37,7 @@ impl EnrollmentKind {
         }
     }
 
-    /// Which members it has.
+    /// Returns the members of this kind of enrollment.
     pub fn shape(self) -> EnrollmentShape {
         match self {
             EnrollmentKind::Individual => EnrollmentShape::Individual,
@@ -58,7 +58,8 @@ impl EnrollmentKind {
 }
 
 impl ServiceClient {
-    /// Writes an enrollment; the reply shows its keys. One that is there is replaced only if `if_match` is its etag or `*`.
+    /// Creates an enrollment, or replaces an existing one if `if_match` is its etag or `*`. The reply includes its
+    /// symmetric keys.
     pub async fn put_enrollment(
         &mut self,
         (kind, id): (EnrollmentKind, &str),
@@ -67,21 +68,22 @@ impl ServiceClient {
     ) -> Result<Value, OperatorError> {
         let path = kind.path(id);
         let request = Request { if_match, body: Some(enrollment), ..Request::new(Method::PUT, &path) };
-        self.operator().ask(request).await
+        self.operator().send(request).await
     }
 
-    /// Reads an enrollment, without its keys.
+    /// Reads an enrollment, without its symmetric keys.
     pub async fn read_enrollment(&mut self, kind: EnrollmentKind, id: &str) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, &kind.path(id))).await
+        self.operator().send(Request::new(Method::GET, &kind.path(id))).await
     }
 
-    /// Reads what an enrollment's devices prove themselves by, with the keys.
+    /// Reads the attestation mechanism of an enrollment, including its symmetric keys.
     pub async fn attestation(&mut self, kind: EnrollmentKind, id: &str) -> Result<Value, OperatorError> {
         let path = format!("{}/attestationmechanism", kind.path(id));
-        self.operator().ask(Request::new(Method::POST, &path)).await
+        self.operator().send(Request::new(Method::POST, &path)).await
     }
 
-    /// Replaces symmetric keys of an enrollment by new ones: `primary`, `secondary` or `both`. The reply shows them.
+    /// Replaces symmetric keys of an enrollment by new ones; `keys` is `primary`, `secondary` or `both`. The reply
+    /// includes the new keys.
     pub async fn regenerate_keys(
         &mut self,
         kind: EnrollmentKind,
@@ -89,10 +91,10 @@ impl ServiceClient {
         keys: &str,
     ) -> Result<Value, OperatorError> {
         let (path, body) = (format!("{}/keys/regenerate", kind.path(id)), json!({"keys": keys}));
-        self.operator().ask(Request { body: Some(&body), ..Request::new(Method::POST, &path) }).await
+        self.operator().send(Request { body: Some(&body), ..Request::new(Method::POST, &path) }).await
     }
 
-    /// Lists enrollments of one kind: all, or the first ones.
+    /// Lists the first `limit` enrollments of one kind, or all of them.
     pub async fn enrollments(
         &mut self,
         kind: EnrollmentKind,
@@ -104,6 +106,6 @@ impl ServiceClient {
 
     /// Deletes an enrollment.
     pub async fn delete_enrollment(&mut self, kind: EnrollmentKind, id: &str) -> Result<(), OperatorError> {
-        self.operator().ask(Request::new(Method::DELETE, &kind.path(id))).await.map(drop)
+        self.operator().send(Request::new(Method::DELETE, &kind.path(id))).await.map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between a device and a server.
+//! Errors between a device and a server.
 
 use std::{fmt, io, time::Duration};
 
@@ -11,87 +11,87 @@ use serde_json::Value;
 
 use crate::tpm::TpmError;
 
-/// The conversation itself broke down.
+/// The reasons why an exchange with a server failed before it had a result.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// It broke down in AMQP.
+    /// The failure is one of AMQP.
     #[error(transparent)]
     Amqp(#[from] AmqpClientError),
-    /// It broke down below MQTT, or in HTTP.
+    /// The failure is one of the connection, of TLS or of HTTP.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The connection was lost.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
-    /// The server broke MQTT.
+    /// The server sent a malformed MQTT packet.
     #[error("MQTT: {0}")]
     MqttDecode(#[from] DecodeError),
-    /// A packet that has no form in MQTT.
+    /// An MQTT packet cannot be encoded.
     #[error("MQTT: {0}")]
     MqttEncode(#[from] EncodeError),
-    /// The server does not let the device in.
+    /// The server refused the MQTT connection.
     #[error("MQTT: CONNACK {code} ({0:?})", code = *.0 as u8)]
     NotAccepted(ConnectReturnCode),
-    /// The server granted no subscription to this filter.
+    /// The server refused the subscription to this topic filter.
     #[error("MQTT: subscription to {0} refused")]
     NotSubscribed(String),
-    /// The TLS configuration cannot be made.
+    /// The TLS configuration is invalid.
     #[error(transparent)]
     TlsConfiguration(#[from] TlsError),
-    /// The device's TPM does not do what the conversation needs.
+    /// The device's TPM failed.
     #[error(transparent)]
     Tpm(#[from] TpmError),
-    /// A packet that has no place here.
+    /// The server sent a packet that the protocol does not allow here.
     #[error("MQTT: the server sent {0}")]
     Unexpected(&'static str),
 }
 
-/// Why a device was not assigned.
+/// The reasons why a device was not assigned.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The enrollment is disabled; the value is the registration state.
     #[error("the enrollment is disabled")]
     Disabled(Value),
-    /// The service tried and failed; the value is the registration state.
+    /// The registration failed; the value is the registration state.
     #[error("failed: {}", failure_text(.0))]
     Failed(Value),
-    /// The reply makes no sense.
+    /// The reply is malformed.
     #[error("malformed reply: {0}")]
     Malformed(String),
-    /// The service wants a TPM to prove itself, and the device has none.
-    #[error("the enrollment wants a TPM, and this device has none")]
+    /// The service sent a TPM challenge, but the device has no TPM.
+    #[error("the enrollment requires a TPM, but this device has none")]
     NoTpm,
     /// The service refused the request.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The service was still assigning when the device lost patience.
+    /// The registration was still `assigning` after this timeout.
     #[error("still assigning after {} s", .0.as_secs())]
     StillAssigning(Duration),
-    /// The conversation broke down.
+    /// The exchange with the service failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
-/// An error body, with the service's words.
+/// An error reply of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The HTTP status, or its counterpart over MQTT.
+    /// The HTTP status, or its equivalent over MQTT and AMQP.
     pub status: u16,
-    /// Six digits; zero when the body is no error body.
+    /// The error code of six digits; 0 if the body has none.
     pub error_code: u32,
-    /// One sentence, or the start of whatever came instead of an error body.
+    /// The message of the error, or the start of a body that is not an error body.
     pub message: String,
-    /// Finds the error in the service's log; empty when there is none.
+    /// The ID that leads to the error in the service's log; empty if the body has none.
     pub tracking_id: String,
 }
 
 impl Refusal {
-    /// Reads a response that is not a success.
+    /// Parses a response whose status is not a success.
     pub(crate) fn read(status: u16, body: &[u8]) -> Refusal {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         let code = json.get("errorCode").and_then(Value::as_u64).and_then(|code| u32::try_from(code).ok());
-        // Errors of a hub's registry spell it with a capital.
+        // Errors of a hub's registry spell the member with a capital letter.
         let message = [text("message"), text("Message")].into_iter().find(|text| !text.is_empty());
         Refusal {
             status,
@@ -104,7 +104,7 @@ impl Refusal {
 }
 
 impl fmt::Display for Refusal {
-    /// Without the tracking ID, so that equal refusals have equal texts.
+    /// Omits the tracking ID, so that equal refusals have equal texts.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.error_code {
             0 => write!(f, "{} {}", self.status, self.message),
@@ -119,7 +119,7 @@ fn failure_text(state: &Value) -> String {
     format!("{code} {message}")
 }
 
-/// Of a body that is no error body, so many characters are shown.
+/// The maximum number of characters kept of a body that is not an error body.
 const MAX_FOREIGN_TEXT: usize = 200;
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_read_from_error_bodies() {
+    fn refusals_are_parsed_from_error_bodies() {
         for (status, body, text) in [
             (401, r#"{"errorCode":401002,"trackingId":"x","message":"Unauthorized"}"#, "401002 Unauthorized"),
             (404, r#"{"Message":"ErrorCode:DeviceNotFound;d"}"#, "404 ErrorCode:DeviceNotFound;d"),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_says_its_code() {
+    fn a_refused_connection_names_its_return_code() {
         let error = TransportError::NotAccepted(ConnectReturnCode::NotAuthorized);
         assert_eq!(error.to_string(), "MQTT: CONNACK 5 (NotAuthorized)");
     }

@@ -1,4 +1,4 @@
-//! The operator's view of latencies.
+//! Calls of the service API about latencies.
 
 use std::net::IpAddr;
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::operator::{OperatorError, Request, ServiceClient};
 
 impl ServiceClient {
-    /// How far the linked hubs are; with an address also what a device from there would get.
+    /// Reads the latencies to the linked hubs. With an `address`, the reply includes the hubs nearest to it.
     pub async fn latencies(&mut self, address: Option<IpAddr>) -> Result<Value, OperatorError> {
         let query = address.map(|address| format!("?address={address}")).unwrap_or_default();
-        self.operator().ask(Request::new(Method::GET, &format!("/latency{query}"))).await
+        self.operator().send(Request::new(Method::GET, &format!("/latency{query}"))).await
     }
 }

@@ -1,16 +1,16 @@
-//! The device's side of Muster: a client for the device endpoint and for hubs, and a simulator that drives many of
-//! them at once.
+//! Clients of provisioning services and hubs: a device, an operator, and a simulator of a fleet of devices.
 //!
-//! Everything goes through real TLS sockets, as the SDKs go: nothing here knows how the server works. So it runs
-//! against any endpoint that speaks the protocol.
+//! Everything uses real TLS sockets, as the SDKs do, and depends on nothing of the server but the protocol. Therefore
+//! it works with any endpoint that implements the protocol.
 //!
-//! * A [`Device`] has a registration ID and credentials; [`CertificateAuthority`] issues those that are certificates, a
-//!   [`Tpm`] keeps those that never leave it.
-//! * [`register()`] registers a device at an [`Endpoint`], each time on a new connection; [`HttpsSession`],
-//!   [`MqttSession`] and [`AmqpSession`] keep theirs.
-//! * [`HubClient`] connects a device to the hub it was assigned to.
-//! * [`Run`] does all that for a fleet, and [`Report`] sums up what came of it.
-//! * [`ServiceClient`] and [`HubRegistry`] are the operator's side, for setting the scene and checking the outcome.
+//! * A [`Device`] has a registration ID and credentials: a symmetric key, a certificate of a [`CertificateAuthority`],
+//!   or a [`Tpm`].
+//! * [`register()`] registers a device at an [`Endpoint`], over a new connection for each call; [`HttpsSession`],
+//!   [`MqttSession`] and [`AmqpSession`] reuse their connection.
+//! * [`HubClient`] connects a device to its assigned hub.
+//! * [`Run`] does all of this for a fleet, and [`Report`] summarizes the outcomes.
+//! * [`ServiceClient`] and [`HubRegistry`] are the operator's clients, which prepare enrollments and check the
+//!   outcomes.
 
 mod audit;
 mod authority;
@@ -27,13 +27,13 @@ mod links;
 mod listing;
 mod mqtt;
 mod operator;
-mod patience;
 mod percentiles;
 mod progress;
 mod register;
 mod registrations;
 mod report;
 mod run;
+mod timeouts;
 mod tpm;
 mod trust;
 
@@ -45,7 +45,7 @@ pub use device::{Credentials, Device};
 pub use endpoint::Endpoint;
 pub use enrollments::EnrollmentKind;
 pub use failure::{Refusal, RegisterError, TransportError};
-pub use hub::{HubClient, HubError, HubSite};
+pub use hub::{HubClient, HubEndpoint, HubError};
 pub use links::LinkCheck;
 pub use listing::Listing;
 pub use net::Transport;
@@ -55,6 +55,6 @@ pub use percentiles::Percentiles;
 pub use progress::Progress;
 pub use register::{AmqpSession, HttpsSession, MqttSession, Registered, register};
 pub use report::{FailureGroup, HubShare, Report, Row};
-pub use run::{ExpectedTwin, Failure, HubVisit, Landed, Member, Outcome, Run, Stage};
+pub use run::{Assignment, ExpectedTwin, Failure, HubVisit, Member, Outcome, Run, Stage};
 pub use tpm::{Tpm, TpmAddress, TpmError, TpmKeyKind};
 pub use trust::Trust;

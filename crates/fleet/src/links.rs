@@ -1,4 +1,4 @@
-//! The operator's side of linked hubs.
+//! Calls of the service API about linked hubs and the defaults of allocation.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -9,16 +9,16 @@ use crate::operator::{OperatorError, Request, ServiceClient};
 impl ServiceClient {
     /// Lists the linked hubs.
     pub async fn linked_hubs(&mut self) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, "/linkedHubs")).await
+        self.operator().send(Request::new(Method::GET, "/linkedHubs")).await
     }
 
-    /// Reads a linked hub; its key is masked.
+    /// Reads a linked hub. Its key is masked.
     pub async fn linked_hub(&mut self, name: &str) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, &path(name))).await
+        self.operator().send(Request::new(Method::GET, &path(name))).await
     }
 
-    /// Links a hub, or changes a link when the version that is changed is given. Unless `check` says otherwise, the service
-    /// first asks the hub whether the key will do.
+    /// Links a hub, or changes the link whose etag is `if_match`. Unless `check` is [`LinkCheck::Skip`], the service
+    /// first checks at the hub that the key has the necessary rights.
     pub async fn put_linked_hub(
         &mut self,
         name: &str,
@@ -32,31 +32,31 @@ impl ServiceClient {
         };
         let path = format!("{}{query}", path(name));
         let request = Request { if_match, body: Some(link), ..Request::new(Method::PUT, &path) };
-        self.operator().ask(request).await
+        self.operator().send(request).await
     }
 
     /// Unlinks a hub.
     pub async fn unlink_hub(&mut self, name: &str) -> Result<(), OperatorError> {
-        self.operator().ask(Request::new(Method::DELETE, &path(name))).await.map(drop)
+        self.operator().send(Request::new(Method::DELETE, &path(name))).await.map(drop)
     }
 
-    /// Has the service ask a linked hub whether the key may do what is needed.
+    /// Makes the service check at a linked hub that the key has the necessary rights.
     pub async fn check_linked_hub(&mut self, name: &str) -> Result<Value, OperatorError> {
         let path = format!("{}/check", path(name));
-        self.operator().ask(Request::new(Method::POST, &path)).await
+        self.operator().send(Request::new(Method::POST, &path)).await
     }
 
-    /// Reads the ID scope and the key by which a webhook verifies what it is asked.
+    /// Reads the ID scope, and the key by which a webhook verifies the signatures of requests.
     pub async fn webhook_key(&mut self) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::POST, "/webhookKey")).await
+        self.operator().send(Request::new(Method::POST, "/webhookKey")).await
     }
 
-    /// Reads how hubs are chosen where an enrollment does not say.
+    /// Reads the allocation policy and failover for enrollments that do not set a policy.
     pub async fn default_allocation_policy(&mut self) -> Result<Value, OperatorError> {
-        self.operator().ask(Request::new(Method::GET, "/allocationPolicy")).await
+        self.operator().send(Request::new(Method::GET, "/allocationPolicy")).await
     }
 
-    /// Sets the policy (`hashed`, `geoLatency` or `static`), whether there is failover, or both.
+    /// Sets the default allocation policy (`hashed`, `geoLatency` or `static`), the default of failover, or both.
     pub async fn set_default_allocation_policy(
         &mut self,
         policy: Option<&str>,
@@ -66,16 +66,16 @@ impl ServiceClient {
         policy.into_iter().for_each(|policy| body["allocationPolicy"] = json!(policy));
         failover.into_iter().for_each(|failover| body["failover"] = json!(failover));
         let request = Request { body: Some(&body), ..Request::new(Method::PUT, "/allocationPolicy") };
-        self.operator().ask(request).await
+        self.operator().send(request).await
     }
 }
 
-/// Whether a hub is asked before it is linked.
+/// Whether the service checks the key at a hub before it links the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkCheck {
-    /// It is.
+    /// The service checks the key first.
     First,
-    /// It is not: it may be down.
+    /// The service links the hub without the check, for instance because the hub is down.
     Skip,
 }
 

@@ -1,4 +1,4 @@
-//! Collections that the service shows page by page.
+//! Listings of the service API, which it returns in pages.
 
 use std::num::NonZeroUsize;
 
@@ -9,17 +9,17 @@ use crate::operator::{OperatorError, Request, ServiceClient};
 /// The first items of a collection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing {
-    /// As the service shows them.
+    /// The items in the form of the service API.
     pub items: Vec<Value>,
-    /// Whether the service has more than was asked for.
+    /// Whether the collection has more items.
     pub more: bool,
 }
 
 impl ServiceClient {
-    /// Reads page after page until the collection ends, or this many items are there.
+    /// Reads pages until the collection ends or `limit` items are read.
     pub(crate) async fn all_pages(
         &mut self,
-        asked: Request<'_>,
+        request: Request<'_>,
         limit: Option<NonZeroUsize>,
     ) -> Result<Listing, OperatorError> {
         let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
@@ -27,7 +27,7 @@ impl ServiceClient {
         let mut continuation = None;
         while listing.more && listing.items.len() < limit {
             let size = PAGE_ITEMS.min(limit - listing.items.len());
-            let page = self.page(&asked, size, continuation.as_deref()).await?;
+            let page = self.page(&request, size, continuation.as_deref()).await?;
             listing.items.extend(page.items);
             (listing.more, continuation) = (page.continuation.is_some(), page.continuation);
         }
@@ -36,16 +36,16 @@ impl ServiceClient {
 
     async fn page(
         &mut self,
-        asked: &Request<'_>,
+        request: &Request<'_>,
         limit: usize,
         continuation: Option<&str>,
     ) -> Result<Page, OperatorError> {
         let limit = limit.to_string();
         let headers = [(MAX_ITEM_COUNT, limit.as_str()), (CONTINUATION, continuation.unwrap_or_default())];
-        let request = Request { headers: &headers, ..asked.clone() };
-        let (headers, answer) = self.operator().ask_with_headers(request).await?;
-        let Value::Array(items) = answer else {
-            return Err(OperatorError::Malformed("a page that is no list".to_owned()));
+        let request = Request { headers: &headers, ..request.clone() };
+        let (headers, reply) = self.operator().send_with_headers(request).await?;
+        let Value::Array(items) = reply else {
+            return Err(OperatorError::Malformed("a page that is not an array".to_owned()));
         };
         let continuation = headers.get(CONTINUATION).map(|token| token.to_str().map(str::to_owned));
         let continuation = continuation.transpose();
@@ -56,11 +56,11 @@ impl ServiceClient {
 
 struct Page {
     items: Vec<Value>,
-    /// What leads to the next page, if there is one.
+    /// The token of the next page, if there is one.
     continuation: Option<String>,
 }
 
-/// A response may be 1 MiB long, so each may take 20 KB.
+/// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item.
 const PAGE_ITEMS: usize = 50;
 const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 const CONTINUATION: &str = "x-ms-continuation";

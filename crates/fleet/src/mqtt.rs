@@ -1,4 +1,4 @@
-//! The client's side of one MQTT connection: one thing at a time, as devices do.
+//! MQTT connections of clients, with one exchange at a time.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::failure::TransportError;
-use crate::patience::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
+use crate::timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
 
-/// An accepted connection.
+/// A connection that the server accepted.
 pub(crate) struct MqttConnection {
     stream: Box<dyn Duplex>,
     inbound: BytesMut,
@@ -21,44 +21,44 @@ pub(crate) struct MqttConnection {
     last_id: u16,
 }
 
-/// How the client introduces itself.
-pub(crate) struct Greeting {
+/// The identity of the client, for CONNECT.
+pub(crate) struct Login {
     pub client_id: String,
     pub username: String,
-    /// A shared access signature; devices with a certificate send none.
+    /// The SAS token; absent for devices with a certificate.
     pub password: Option<String>,
 }
 
 impl MqttConnection {
-    /// Connects, and returns once the server has accepted.
+    /// Connects over TLS, and returns when the server has accepted the connection.
     pub(crate) async fn open(
         host: &str,
         port: u16,
         config: Arc<ClientConfig>,
-        greeting: Greeting,
+        login: Login,
     ) -> Result<MqttConnection, TransportError> {
-        MqttConnection::over(Box::new(dial(host, port, config, CONNECT_TIMEOUT).await?), greeting).await
+        MqttConnection::over(Box::new(dial(host, port, config, CONNECT_TIMEOUT).await?), login).await
     }
 
-    /// The same over a stream that is there.
+    /// Connects over an open byte stream, and returns when the server has accepted the connection.
     pub(crate) async fn over(
         stream: Box<dyn Duplex>,
-        greeting: Greeting,
+        login: Login,
     ) -> Result<MqttConnection, TransportError> {
         let (inbound, outbound) = (BytesMut::new(), BytesMut::new());
         let mut connection = MqttConnection { stream, inbound, outbound, last_id: 0 };
-        within(EXCHANGE_TIMEOUT, connection.greet(greeting)).await?;
+        within(EXCHANGE_TIMEOUT, connection.log_in(login)).await?;
         Ok(connection)
     }
 
-    async fn greet(&mut self, greeting: Greeting) -> Result<(), TransportError> {
+    async fn log_in(&mut self, login: Login) -> Result<(), TransportError> {
         let connect = Packet::Connect(Connect {
             clean_session: true,
             keep_alive_secs: KEEP_ALIVE_SECS,
-            client_id: greeting.client_id,
+            client_id: login.client_id,
             will: None,
-            username: Some(greeting.username),
-            password: greeting.password.map(Bytes::from),
+            username: Some(login.username),
+            password: login.password.map(Bytes::from),
         });
         self.send(&connect).await?;
         match self.receive().await? {
@@ -68,7 +68,7 @@ impl MqttConnection {
         }
     }
 
-    /// Subscribes to one filter, and returns once that is granted.
+    /// Subscribes to a topic filter, and returns when the server has granted the subscription.
     pub(crate) async fn subscribe(&mut self, filter: &str) -> Result<(), TransportError> {
         let packet_id = self.next_id();
         let filters = vec![(filter.to_owned(), QoS::AtLeastOnce)];
@@ -90,13 +90,13 @@ impl MqttConnection {
         .await
     }
 
-    /// Publishes a request with QoS 1, and returns the first message that `is_answer` picks. Others are acknowledged
-    /// and dropped.
+    /// Publishes a request with QoS 1, and returns the first message whose topic `is_reply` accepts. Other messages are
+    /// acknowledged and dropped.
     pub(crate) async fn request(
         &mut self,
         topic: String,
         payload: Bytes,
-        is_answer: impl Fn(&str) -> bool,
+        is_reply: impl Fn(&str) -> bool,
     ) -> Result<Publish, TransportError> {
         let packet_id = Some(self.next_id());
         let publish = Publish { dup: false, qos: QoS::AtLeastOnce, retain: false, topic, packet_id, payload };
@@ -107,7 +107,7 @@ impl MqttConnection {
                 if let Some(packet_id) = message.packet_id {
                     self.send(&Packet::PubAck(packet_id)).await?;
                 }
-                if is_answer(&message.topic) {
+                if is_reply(&message.topic) {
                     return Ok(message);
                 }
             }
@@ -115,13 +115,13 @@ impl MqttConnection {
         .await
     }
 
-    /// Takes leave. That the server may be gone already does not matter.
+    /// Disconnects. Errors are ignored, since the server may have closed the connection already.
     pub(crate) async fn close(mut self) {
-        let leave = async {
+        let disconnect = async {
             self.send(&Packet::Disconnect).await?;
             Ok(self.stream.shutdown().await?)
         };
-        let _: Result<(), TransportError> = within(EXCHANGE_TIMEOUT, leave).await;
+        let _: Result<(), TransportError> = within(EXCHANGE_TIMEOUT, disconnect).await;
     }
 
     async fn send(&mut self, packet: &Packet) -> Result<(), TransportError> {
@@ -142,15 +142,16 @@ impl MqttConnection {
         }
     }
 
-    /// Packet identifiers are never 0.
+    /// Returns the next packet identifier, which is never 0 (MQTT 3.1.1, §2.3.1).
     fn next_id(&mut self) -> u16 {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.last_id
     }
 }
 
-/// What the Java SDK asks for. Connections here are busy or closed long before, so nothing pings.
+/// The keep-alive interval of the Java SDK. Connections of this client are never idle for that long, so it sends no
+/// PINGREQ.
 const KEEP_ALIVE_SECS: u16 = 230;
 
-/// The longest packet of a hub: a message of 256 KB and its topic.
+/// The maximum size of a packet in bytes: a hub's largest message has 256 KB, to which the topic is added.
 const MAX_PACKET: usize = 300 * 1024;

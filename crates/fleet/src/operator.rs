@@ -1,4 +1,4 @@
-//! The operator's side: the provisioning service's API, and the registry of a hub.
+//! The operator's clients: of the service API, and of the registry of a hub.
 
 use std::time::Duration;
 
@@ -11,55 +11,55 @@ use wire::sas::{self, ConnectionString, encode_component};
 
 use crate::clock::expiry_after;
 use crate::failure::{Refusal, TransportError};
-use crate::patience::DEADLINES;
+use crate::timeouts::DEADLINES;
 use crate::trust::Trust;
 
-/// A client of the service API: enrollments and enrollment groups, as the JSON that the API speaks.
+/// A client of the service API. Enrollments are JSON in the form of the API.
 pub struct ServiceClient(Operator);
 
 /// A client of a hub's registry.
 pub struct HubRegistry(Operator);
 
-/// What a bulk operation does with its enrollments.
+/// The modes of bulk operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BulkMode {
-    /// Makes new ones.
+    /// Creates the enrollments.
     Create,
-    /// Removes them.
+    /// Deletes the enrollments.
     Delete,
-    /// Makes or replaces them, whatever their version.
+    /// Creates or replaces the enrollments, whatever their etags.
     Update,
 }
 
-/// Why an operator's request failed.
+/// The reasons why an operator's request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
-    /// Some enrollments of a bulk operation were refused; the value is the result.
+    /// A bulk operation failed for some enrollments; the value is its result.
     #[error("bulk operation: {0}")]
     Bulk(Value),
-    /// The host of a connection string is none.
+    /// The host of a connection string is invalid.
     #[error("connection string: {0}")]
     Host(#[from] HostPortError),
-    /// An enrollment without its ID.
+    /// An enrollment has no ID; the value is the name of the member.
     #[error("the enrollment has no {0}")]
     Id(&'static str),
-    /// The key of a connection string is none.
+    /// The key of a connection string is invalid.
     #[error("connection string: {0}")]
     Key(#[from] KeyError),
-    /// The reply makes no sense.
+    /// The reply is malformed.
     #[error("malformed reply: {0}")]
     Malformed(String),
     /// The service refused the request.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// The conversation broke down.
+    /// The exchange with the service failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
 }
 
 impl ServiceClient {
-    /// A client with the rights of a connection string; it connects when it is first used. The port counts where the
-    /// connection string has none.
+    /// Creates a client with the rights of a connection string, which connects on its first request. `port` is the
+    /// default for connection strings without a port.
     pub fn new(
         connection_string: &ConnectionString,
         port: u16,
@@ -68,24 +68,24 @@ impl ServiceClient {
         Operator::new(connection_string, port, trust, SERVICE_API_VERSION).map(ServiceClient)
     }
 
-    /// Passes on what the service warns of beside its answers.
+    /// Sets a function that receives the warnings in replies of the service.
     pub fn on_warning(self, on_warning: fn(&str)) -> ServiceClient {
         ServiceClient(Operator { on_warning: Some(on_warning), ..self.0 })
     }
 
-    /// Creates an individual enrollment; the reply shows its keys.
+    /// Creates an individual enrollment. The reply includes its symmetric keys.
     pub async fn create_enrollment(&mut self, enrollment: &Value) -> Result<Value, OperatorError> {
         let id = member(enrollment, "registrationId")?;
         self.0.call(Method::PUT, &format!("/enrollments/{}", encode_component(id)), Some(enrollment)).await
     }
 
-    /// Reads an individual enrollment, its registration included.
+    /// Reads an individual enrollment, with the state of its registration.
     pub async fn enrollment(&mut self, registration_id: &str) -> Result<Value, OperatorError> {
         let path = format!("/enrollments/{}", encode_component(registration_id));
         self.0.call(Method::GET, &path, None).await
     }
 
-    /// Creates an enrollment group; the reply shows its keys.
+    /// Creates an enrollment group. The reply includes its symmetric keys.
     pub async fn create_group(&mut self, group: &Value) -> Result<Value, OperatorError> {
         let id = member(group, "enrollmentGroupId")?;
         self.0.call(Method::PUT, &format!("/enrollmentGroups/{}", encode_component(id)), Some(group)).await
@@ -97,7 +97,7 @@ impl ServiceClient {
         self.0.call(Method::GET, &path, None).await
     }
 
-    /// Does one thing with several individual enrollments, at most [`ServiceClient::BULK_LIMIT`].
+    /// Executes a bulk operation on at most [`ServiceClient::BULK_LIMIT`] individual enrollments.
     pub async fn bulk(&mut self, mode: BulkMode, enrollments: &[Value]) -> Result<(), OperatorError> {
         let mode = match mode {
             BulkMode::Create => "create",
@@ -106,7 +106,7 @@ impl ServiceClient {
         };
         let mut enrollments = enrollments.to_vec();
         if mode == "update" {
-            // Without an etag the service takes the enrollment for one that the client has not read.
+            // The service treats an update without an etag as a conflict.
             let objects = enrollments.iter_mut().filter_map(Value::as_object_mut);
             objects.for_each(|enrollment| {
                 enrollment.entry("etag").or_insert_with(|| "*".into());
@@ -120,41 +120,41 @@ impl ServiceClient {
         }
     }
 
-    /// Reads a registration, whatever enrollment it came through; `None` when there is none.
+    /// Reads the registration of a device, of whatever enrollment; `None` if there is none.
     pub async fn registration(&mut self, registration_id: &str) -> Result<Option<Value>, OperatorError> {
         self.0.find(&format!("/registrations/{}", encode_component(registration_id))).await
     }
 
-    /// Reads how many operations were completed, by day and kind; both days are included.
+    /// Reads the number of completed operations by day and kind, from one day to another, both included.
     pub async fn usage(&mut self, from: Option<Day>, to: Option<Day>) -> Result<Value, OperatorError> {
         let bound = |name: &str, day: Option<Day>| day.map(|day| format!("{name}={day}"));
         let bounds: Vec<String> = [bound("from", from), bound("to", to)].into_iter().flatten().collect();
         self.0.call(Method::GET, &format!("/usage?{}", bounds.join("&")), None).await
     }
 
-    /// For what has a module of its own.
+    /// Returns the client below, for calls in other modules.
     pub(crate) fn operator(&mut self) -> &mut Operator {
         &mut self.0
     }
 
-    /// Asks whether a device would be let in, and why; nothing is registered.
+    /// Asks whether the service would admit a device, and why. The device is not registered.
     pub async fn explain(&mut self, device: &Value) -> Result<Value, OperatorError> {
         self.0.call(Method::POST, "/attestation/explain", Some(device)).await
     }
 
-    /// Reads the last registrations under a name that were refused, newest first.
+    /// Reads the latest refused attempts to register under a registration ID, newest first.
     pub async fn attempts(&mut self, registration_id: &str) -> Result<Value, OperatorError> {
         let path = format!("/registrations/{}/attempts", encode_component(registration_id));
         self.0.call(Method::GET, &path, None).await
     }
 
-    /// How many enrollments a bulk operation may have.
+    /// The maximum number of enrollments in a bulk operation.
     pub const BULK_LIMIT: usize = 10;
 }
 
 impl HubRegistry {
-    /// A client with the rights of a hub's connection string; it connects when it is first used. The port counts where
-    /// the connection string has none.
+    /// Creates a client with the rights of a hub's connection string, which connects on its first request. `port` is
+    /// the default for connection strings without a port.
     pub fn new(
         connection_string: &ConnectionString,
         port: u16,
@@ -163,17 +163,17 @@ impl HubRegistry {
         Operator::new(connection_string, port, trust, HUB_API_VERSION).map(HubRegistry)
     }
 
-    /// Reads a device's identity; `None` when the hub does not know it.
+    /// Reads the identity of a device; `None` if the hub does not have the device.
     pub async fn device(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
         self.0.find(&format!("/devices/{}", encode_component(device_id.as_str()))).await
     }
 
-    /// Reads a device's twin as operators see it, tags included; `None` when the hub does not know the device.
+    /// Reads the twin of a device, including its tags; `None` if the hub does not have the device.
     pub async fn twin(&mut self, device_id: &DeviceId) -> Result<Option<Value>, OperatorError> {
         self.0.find(&format!("/twins/{}", encode_component(device_id.as_str()))).await
     }
 
-    /// How many devices the hub knows.
+    /// Reads the number of devices of the hub.
     pub async fn device_count(&mut self) -> Result<u64, OperatorError> {
         let statistics = self.0.call(Method::GET, "/statistics/devices", None).await?;
         let count = statistics.get("totalDeviceCount").and_then(Value::as_u64);
@@ -181,7 +181,7 @@ impl HubRegistry {
     }
 }
 
-/// Signs requests with a policy's key, over one kept connection.
+/// A client that signs requests with the key of a policy, and reuses its connection.
 pub(crate) struct Operator {
     address: HostPort,
     port: u16,
@@ -193,21 +193,21 @@ pub(crate) struct Operator {
     on_warning: Option<fn(&str)>,
 }
 
-/// What is asked.
+/// A request to the service API or to a registry.
 #[derive(Clone)]
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
-    /// With a query, if there is one.
+    /// The path, optionally with a query.
     pub(crate) path: &'a str,
-    /// The version that is meant, as a header has it.
+    /// The value of the header `If-Match`.
     pub(crate) if_match: Option<&'a str>,
-    /// More headers: names in lower case.
+    /// Further headers, with names in lower case.
     pub(crate) headers: &'a [(&'static str, &'a str)],
     pub(crate) body: Option<&'a Value>,
 }
 
 impl<'a> Request<'a> {
-    /// A request without body.
+    /// Creates a request without a body.
     pub(crate) fn new(method: Method, path: &'a str) -> Request<'a> {
         Request { method, path, if_match: None, headers: &[], body: None }
     }
@@ -239,17 +239,17 @@ impl Operator {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, OperatorError> {
-        self.ask(Request { body, ..Request::new(method, path) }).await
+        self.send(Request { body, ..Request::new(method, path) }).await
     }
 
-    /// Asks. The answer is null when it has no body.
-    pub(crate) async fn ask(&mut self, request: Request<'_>) -> Result<Value, OperatorError> {
-        let (_, answer) = self.ask_with_headers(request).await?;
-        Ok(answer)
+    /// Sends a request and returns the body of the reply; null if it is empty.
+    pub(crate) async fn send(&mut self, request: Request<'_>) -> Result<Value, OperatorError> {
+        let (_, reply) = self.send_with_headers(request).await?;
+        Ok(reply)
     }
 
-    /// Asks where the headers of the answer count as well.
-    pub(crate) async fn ask_with_headers(
+    /// Sends a request and returns the headers and the body of the reply; the body is null if it is empty.
+    pub(crate) async fn send_with_headers(
         &mut self,
         request: Request<'_>,
     ) -> Result<(HeaderMap, Value), OperatorError> {
@@ -272,12 +272,12 @@ impl Operator {
         if body.is_empty() {
             return Ok((head.headers, Value::Null));
         }
-        let answer =
+        let reply =
             serde_json::from_slice(&body).map_err(|error| OperatorError::Malformed(error.to_string()))?;
-        Ok((head.headers, answer))
+        Ok((head.headers, reply))
     }
 
-    /// Reads what may not be there.
+    /// Reads an object; `None` if it does not exist.
     async fn find(&mut self, path: &str) -> Result<Option<Value>, OperatorError> {
         match self.call(Method::GET, path, None).await {
             Ok(found) => Ok(Some(found)),
@@ -286,10 +286,10 @@ impl Operator {
         }
     }
 
-    /// The kept connection, or a new one when the server has closed it.
+    /// Returns the open connection, or a new one if the server has closed it.
     async fn connection(&mut self) -> Result<&mut HttpsConnection, OperatorError> {
-        let kept = self.connection.take().filter(|connection| !connection.is_closed());
-        let open = match kept {
+        let open = self.connection.take().filter(|connection| !connection.is_closed());
+        let connection = match open {
             Some(connection) => connection,
             None => {
                 let host = self.address.host.as_str();
@@ -297,7 +297,7 @@ impl Operator {
                 opened.map_err(TransportError::from)?
             }
         };
-        Ok(self.connection.insert(open))
+        Ok(self.connection.insert(connection))
     }
 
     fn token(&self) -> String {
@@ -310,9 +310,9 @@ fn member<'a>(json: &'a Value, name: &'static str) -> Result<&'a str, OperatorEr
     json.get(name).and_then(Value::as_str).ok_or(OperatorError::Id(name))
 }
 
-/// What the SDKs give their tokens.
+/// The lifetime of tokens, like that of the SDKs.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// What is to be known about an answer and has no place in its body.
+/// The header for warnings: in replies in the form of Azure, the body has no member for them.
 const WARNING: &str = "x-muster-warning";
 const SERVICE_API_VERSION: &str = "2021-10-01";
 const HUB_API_VERSION: &str = "2021-04-12";

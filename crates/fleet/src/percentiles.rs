@@ -1,25 +1,25 @@
-//! Percentiles by the nearest rank: always a value that was measured.
+//! Percentiles by the nearest-rank method, so that each is a measured value.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// How a set of durations is spread, in milliseconds.
+/// Percentiles of a set of durations, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Percentiles {
-    /// Half took no longer.
+    /// The median.
     pub p50_ms: f64,
-    /// 95 in 100 took no longer.
+    /// The 95th percentile.
     pub p95_ms: f64,
-    /// 99 in 100 took no longer.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The longest.
+    /// The maximum.
     pub max_ms: f64,
 }
 
 impl Percentiles {
-    /// Of any number of durations; `None` when there are none.
+    /// Computes the percentiles of a set of durations; `None` if it is empty.
     pub fn of(mut durations: Vec<Duration>) -> Option<Percentiles> {
         durations.sort_unstable();
         let max_ms = millis(*durations.last()?);
@@ -28,13 +28,13 @@ impl Percentiles {
     }
 }
 
-/// The smallest of the sorted values that at least `percent` in 100 do not exceed.
+/// Returns the smallest value that at least `percent` % of the sorted values do not exceed.
 fn nearest_rank(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
 }
 
-/// Milliseconds, rounded to microseconds.
+/// Converts a duration to milliseconds, rounded down to microseconds.
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn by_nearest_rank() {
+    fn percentiles_are_those_of_the_nearest_rank() {
         check([], None);
         check([7], Some([7.0, 7.0, 7.0, 7.0]));
         check([2, 1], Some([1.0, 2.0, 2.0, 2.0]));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_microseconds() {
+    fn percentiles_have_microseconds() {
         let found = Percentiles::of(vec![Duration::from_nanos(1_234_567)]).unwrap();
         assert_eq!(found.p50_ms, 1.234);
     }

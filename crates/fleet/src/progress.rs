@@ -1,10 +1,10 @@
-//! Progress for people: a bar on a terminal, a few plain lines elsewhere. It goes to standard error.
+//! Progress on standard error: a bar on a terminal, about ten plain lines elsewhere.
 
 use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Counts up to a total.
+/// The progress of a number of equal steps.
 #[derive(Debug)]
 pub struct Progress {
     label: &'static str,
@@ -14,7 +14,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Begins to count.
+    /// Starts at zero of `total` steps.
     pub fn start(label: &'static str, total: usize) -> Progress {
         let total = u64::try_from(total).unwrap_or(u64::MAX);
         let bar = ProgressBar::new(total);
@@ -25,23 +25,23 @@ impl Progress {
         Progress { label, total, done: 0, bar }
     }
 
-    /// Counts one more.
+    /// Counts one step.
     pub fn step(&mut self) {
         self.done += 1;
         self.bar.inc(1);
         if self.bar.is_hidden() && is_worth_a_line(self.done, self.total) {
-            // Where nobody listens, nothing is said.
+            // Standard error may be closed.
             let _ = writeln!(io::stderr(), "{}: {} of {}", self.label, self.done, self.total);
         }
     }
 
-    /// Ends the bar, which stays to be seen.
+    /// Ends the progress. The bar remains on the terminal.
     pub fn finish(self) {
         self.bar.abandon();
     }
 }
 
-/// The last step, and every tenth part of the way.
+/// Returns whether the step gets a line: the last one does, and one in each tenth of the total.
 fn is_worth_a_line(done: u64, total: u64) -> bool {
     done == total || done.is_multiple_of((total / LINES).max(1))
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn about_ten_lines_whatever_the_total() {
+    fn about_ten_lines_are_written_for_any_total() {
         for (total, lines) in [(1, 1), (3, 3), (10, 10), (1000, 10), (1005, 11)] {
             assert_eq!((1..=total).filter(|done| is_worth_a_line(*done, total)).count(), lines, "{total}");
         }

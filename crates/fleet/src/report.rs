@@ -1,4 +1,4 @@
-//! What came of a run, as tables and as JSON.
+//! The report of a run, as tables and as JSON.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,39 +11,39 @@ use serde::Serialize;
 use crate::percentiles::Percentiles;
 use crate::run::Outcome;
 
-/// The sums of a run.
+/// The summary of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Devices that set out.
+    /// The number of devices.
     pub devices: usize,
-    /// Devices that are where they should be.
+    /// The number of devices without a failure.
     pub provisioned: usize,
-    /// How long the whole run took, in seconds.
+    /// The duration of the run in seconds.
     pub seconds: f64,
-    /// Devices provisioned per second.
+    /// The number of devices provisioned per second.
     pub rate: f64,
-    /// By enrollment and transport.
+    /// The devices by enrollment and transport.
     pub enrollments: Vec<Row>,
-    /// By hub.
+    /// The devices by hub.
     pub hubs: Vec<HubShare>,
-    /// Failures, equal ones together, the most frequent first.
+    /// The failures, with equal ones grouped, the most frequent first.
     pub failures: Vec<FailureGroup>,
 }
 
-/// The devices of one enrollment, or kind of enrollment, over one transport.
+/// The devices of one enrollment, or kind of enrollment, that use one transport.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    /// The enrollment.
+    /// The enrollment, or the kind of enrollment.
     pub enrollment: String,
-    /// `https` or `mqtt`.
+    /// The transport: `https`, `mqtt`, `mqtt-ws`, `amqp` or `amqp-ws`.
     pub transport: String,
-    /// Devices that set out.
+    /// The number of devices.
     pub devices: usize,
-    /// Devices that are where they should be.
+    /// The number of devices without a failure.
     pub provisioned: usize,
-    /// Time to assigned, of those that were assigned.
+    /// The times until devices were assigned; `None` if no device was.
     pub time_to_assigned: Option<Percentiles>,
 }
 
@@ -51,33 +51,33 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HubShare {
-    /// The hub.
+    /// The name of the hub.
     pub hub: String,
-    /// Devices assigned to it.
+    /// The number of devices assigned to the hub.
     pub devices: usize,
-    /// Their share, from 0 to 1.
+    /// The share of all assigned devices, from 0 to 1.
     pub share: f64,
-    /// What its weight entitles it to, from 0 to 1, where weights are known.
+    /// The expected share by the hub's weight, from 0 to 1; absent if weights are unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share_by_weight: Option<f64>,
 }
 
-/// Devices that failed alike.
+/// The devices with equal failures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureGroup {
-    /// What they were doing.
+    /// The stage of the failure.
     pub stage: String,
-    /// Why it failed.
+    /// The reason of the failure.
     pub reason: String,
-    /// How many.
+    /// The number of devices.
     pub devices: usize,
-    /// The first of them.
+    /// The registration ID of the first device.
     pub example: String,
 }
 
 impl Report {
-    /// Sums up a run that took `elapsed`.
+    /// Summarizes the outcomes of a run that took `elapsed`.
     pub fn of(outcomes: &[Outcome], elapsed: Duration) -> Report {
         let provisioned = outcomes.iter().filter(|outcome| outcome.is_success()).count();
         let seconds = elapsed.as_secs_f64();
@@ -92,16 +92,16 @@ impl Report {
         }
     }
 
-    /// Whether every device is where it should be.
+    /// Returns whether no device failed.
     pub fn is_success(&self) -> bool {
         self.provisioned == self.devices
     }
 
-    /// Sets each hub's share against its weight. A hub without a device gets a line too.
-    pub fn weigh(&mut self, weights: &[(HubName, u32)]) {
-        let all: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    /// Adds to each hub the share that its weight lets expect. Hubs without devices are added.
+    pub fn compare_with_weights(&mut self, weights: &[(HubName, u32)]) {
+        let sum: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
         for (hub, weight) in weights {
-            let share_by_weight = Some(f64::from(*weight) / all.max(1.0));
+            let share_by_weight = Some(f64::from(*weight) / sum.max(1.0));
             match self.hubs.iter_mut().find(|share| share.hub == hub.as_str()) {
                 Some(share) => share.share_by_weight = share_by_weight,
                 None => {
@@ -111,7 +111,7 @@ impl Report {
         }
     }
 
-    /// The table by enrollment and transport.
+    /// Returns the table of devices by enrollment and transport.
     pub fn enrollment_table(&self) -> Table {
         let mut table = table(&[
             "enrollment",
@@ -141,7 +141,7 @@ impl Report {
         right_align(&mut table, 2)
     }
 
-    /// The table by hub.
+    /// Returns the table of devices by hub.
     pub fn hub_table(&self) -> Table {
         let mut header = vec!["hub", "devices", "share"];
         if self.hubs.iter().any(|hub| hub.share_by_weight.is_some()) {
@@ -157,7 +157,7 @@ impl Report {
         right_align(&mut table, 1)
     }
 
-    /// The first failures, one a line; empty when there are none.
+    /// Returns the most frequent failures, one per line; empty if there are none.
     pub fn failure_lines(&self) -> Vec<String> {
         let shown = self.failures.iter().take(MAX_FAILURE_LINES);
         let mut lines: Vec<String> = shown
@@ -180,13 +180,13 @@ fn rows(outcomes: &[Outcome]) -> Vec<Row> {
         groups.entry((&*member.enrollment, member.transport)).or_default().push(outcome);
     }
     let row = |((enrollment, transport), outcomes): ((&str, Transport), Vec<&Outcome>)| {
-        let times = outcomes.iter().filter_map(|outcome| outcome.landed.as_ref());
+        let assignments = outcomes.iter().filter_map(|outcome| outcome.assignment.as_ref());
         Row {
             enrollment: enrollment.to_owned(),
             transport: transport.to_string(),
             devices: outcomes.len(),
             provisioned: outcomes.iter().filter(|outcome| outcome.is_success()).count(),
-            time_to_assigned: Percentiles::of(times.map(|landed| landed.time_to_assigned).collect()),
+            time_to_assigned: Percentiles::of(assignments.map(|it| it.time_to_assigned).collect()),
         }
     };
     groups.into_iter().map(row).collect()
@@ -194,8 +194,8 @@ fn rows(outcomes: &[Outcome]) -> Vec<Row> {
 
 fn shares(outcomes: &[Outcome]) -> Vec<HubShare> {
     let mut counts: BTreeMap<&HubName, usize> = BTreeMap::new();
-    for landed in outcomes.iter().filter_map(|outcome| outcome.landed.as_ref()) {
-        *counts.entry(&landed.hub).or_default() += 1;
+    for assignment in outcomes.iter().filter_map(|outcome| outcome.assignment.as_ref()) {
+        *counts.entry(&assignment.hub).or_default() += 1;
     }
     let assigned: usize = counts.values().sum();
     let share = |(hub, devices): (&HubName, usize)| HubShare {
@@ -248,24 +248,24 @@ mod tests {
 
     use super::*;
     use crate::device::Device;
-    use crate::run::{Failure, Landed, Member, Stage};
+    use crate::run::{Assignment, Failure, Member, Stage};
 
     fn outcome(id: &str, transport: Transport, hub: Option<&str>, failure: Option<(Stage, &str)>) -> Outcome {
         let key = SymmetricKey::from_bytes(&[7; 32]).unwrap();
         let device = Device::with_key(RegistrationId::parse(id).unwrap(), key);
-        let landed = hub.map(|hub| Landed {
+        let assignment = hub.map(|hub| Assignment {
             hub: HubName::parse(hub).unwrap(),
             device_id: DeviceId::parse(id).unwrap(),
             time_to_assigned: Duration::from_millis(10),
         });
         Outcome {
             member: Arc::new(Member { device, enrollment: "group".into(), transport, twin: None }),
-            landed,
+            assignment,
             failure: failure.map(|(stage, reason)| Failure { stage, reason: reason.to_owned() }),
         }
     }
 
-    fn mixed() -> Report {
+    fn report_with_failures() -> Report {
         let outcomes = [
             outcome("a", Transport::Https, Some("hub1"), None),
             outcome("b", Transport::Mqtt, Some("hub2"), None),
@@ -277,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn counts_devices_by_enrollment_transport_and_hub() {
-        let report = mixed();
+    fn devices_are_counted_by_enrollment_transport_and_hub() {
+        let report = report_with_failures();
         assert_eq!((report.devices, report.provisioned, report.rate), (5, 2, 1.0));
         assert!(!report.is_success());
         let rows: Vec<_> =
@@ -290,18 +290,18 @@ mod tests {
     }
 
     #[test]
-    fn equal_failures_stand_together() {
+    fn equal_failures_are_grouped() {
         assert_eq!(
-            mixed().failure_lines(),
+            report_with_failures().failure_lines(),
             ["2 x register: refused (first: d)", "1 x twin: other (first: c)"]
         );
     }
 
     #[test]
-    fn shares_stand_against_weights() {
-        let mut report = mixed();
+    fn shares_are_compared_with_weights() {
+        let mut report = report_with_failures();
         let weights = [("hub1", 1), ("hub2", 2), ("hub3", 1)];
-        report.weigh(&weights.map(|(hub, weight)| (HubName::parse(hub).unwrap(), weight)));
+        report.compare_with_weights(&weights.map(|(hub, weight)| (HubName::parse(hub).unwrap(), weight)));
         let shares: Vec<_> =
             report.hubs.iter().map(|hub| (hub.devices, hub.share_by_weight.unwrap())).collect();
         assert_eq!(shares, [(1, 0.25), (2, 0.5), (0, 0.25)]);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_run_is_a_success_without_numbers() {
+    fn an_empty_run_succeeds() {
         let report = Report::of(&[], Duration::ZERO);
         assert!(report.is_success() && report.hubs.is_empty() && report.failure_lines().is_empty());
         assert_eq!(report.rate, 0.0);

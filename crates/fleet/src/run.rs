@@ -1,4 +1,4 @@
-//! A fleet at work: many devices, a bounded number of them at the same time.
+//! Runs of a fleet: many devices, of which a bounded number registers concurrently.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::device::Device;
 use crate::endpoint::Endpoint;
-use crate::hub::{HubClient, HubError, HubSite};
+use crate::hub::{HubClient, HubEndpoint, HubError};
 use crate::register::register;
 
 /// One device of a fleet.
@@ -21,87 +21,87 @@ use crate::register::register;
 pub struct Member {
     /// The device.
     pub device: Device,
-    /// What it is counted under: the enrollment it comes through.
+    /// The name of the enrollment in the report.
     pub enrollment: Arc<str>,
-    /// How it speaks to the endpoint.
+    /// The transport to the endpoint.
     pub transport: Transport,
-    /// The twin that its hub must have for it; any when absent.
+    /// The expected twin at the hub; not checked if `None`.
     pub twin: Option<Arc<ExpectedTwin>>,
 }
 
-/// The initial twin of an enrollment.
+/// The initial twin of an enrollment, which the hub must have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpectedTwin {
-    /// What operators see.
+    /// The tags.
     pub tags: Map<String, Value>,
-    /// What the device sees.
+    /// The desired properties.
     pub desired: Map<String, Value>,
 }
 
-/// What the fleet does.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Where the devices register.
+    /// The endpoint that the devices register at.
     pub endpoint: Endpoint,
-    /// What they do at their hub.
+    /// The step after the assignment.
     pub hub_visit: HubVisit,
-    /// How many are at work at the same time.
+    /// The maximum number of devices that register at the same time.
     pub concurrency: NonZeroUsize,
 }
 
-/// What an assigned device does next.
+/// The step of a device after its assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HubVisit {
-    /// Nothing.
+    /// No step: the device does not connect to its hub.
     Skip,
-    /// It connects to its hub over MQTT and reads its twin.
+    /// A connection to the hub over MQTT, to read the twin.
     ReadTwin {
         /// The hub's port of MQTT over TLS.
         mqtts_port: u16,
     },
 }
 
-/// What became of one device.
+/// The outcome of a run for one device.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The device.
     pub member: Arc<Member>,
-    /// Where it was assigned to, if it was.
-    pub landed: Option<Landed>,
-    /// Why it is not where it should be; `None` when all went well.
+    /// The assignment; `None` if the registration failed.
+    pub assignment: Option<Assignment>,
+    /// The first failure; `None` if every step succeeded.
     pub failure: Option<Failure>,
 }
 
-/// Where a device was assigned to.
+/// The assignment of a device.
 #[derive(Clone, Debug)]
-pub struct Landed {
-    /// The hub.
+pub struct Assignment {
+    /// The assigned hub.
     pub hub: HubName,
-    /// The device's name there.
+    /// The device ID at the hub.
     pub device_id: DeviceId,
-    /// From the first byte of the TCP connection.
+    /// The time from the start of the TCP connection until the reply `assigned`.
     pub time_to_assigned: Duration,
 }
 
-/// Why a device is not where it should be.
+/// The failure of a device.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Failure {
-    /// How far it came.
+    /// The stage that failed.
     pub stage: Stage,
-    /// The reason, equal for devices that failed alike.
+    /// The reason, without details of the device, so that failures can be grouped.
     pub reason: String,
 }
 
-/// What a device was doing when it failed.
+/// The stages of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Registering at the endpoint.
+    /// The registration at the endpoint.
     Register,
-    /// Connecting to its hub.
+    /// The connection to the hub.
     Connect,
-    /// Reading its twin.
+    /// The reading of the twin.
     Twin,
-    /// Being looked up in the hub's registry.
+    /// The check in the hub's registry.
     Registry,
 }
 
@@ -117,26 +117,26 @@ impl fmt::Display for Stage {
 }
 
 impl Outcome {
-    /// Whether the device is where it should be.
+    /// Returns whether every step succeeded.
     pub fn is_success(&self) -> bool {
         self.failure.is_none()
     }
 }
 
 impl Run {
-    /// Sets all devices to work and returns when the last is done; `on_outcome` hears of each as it is done.
+    /// Runs all devices, and returns when the last one is done. Calls `on_outcome` for each device when it is done.
     pub async fn start(self, members: Vec<Member>, mut on_outcome: impl FnMut(&Outcome)) -> Vec<Outcome> {
         let members: Arc<[Arc<Member>]> = members.into_iter().map(Arc::new).collect();
         let workers = self.concurrency.get().min(members.len());
         let (next, run) = (Arc::new(AtomicUsize::new(0)), Arc::new(self));
-        // Full when the receiver is slower than all workers together.
+        // Bounded, so that workers wait for a slow receiver.
         let (sender, mut outcomes) = mpsc::channel(workers.max(1));
         for _ in 0..workers {
             let (members, next) = (Arc::clone(&members), Arc::clone(&next));
             let (run, sender) = (Arc::clone(&run), sender.clone());
             tokio::spawn(async move {
                 while let Some(member) = members.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if sender.send(run.one(Arc::clone(member)).await).await.is_err() {
+                    if sender.send(run.register(Arc::clone(member)).await).await.is_err() {
                         break;
                     }
                 }
@@ -151,58 +151,66 @@ impl Run {
         done
     }
 
-    async fn one(&self, member: Arc<Member>) -> Outcome {
+    async fn register(&self, member: Arc<Member>) -> Outcome {
         let registered = register(&self.endpoint, &member.device, member.transport, None).await;
-        let landed = match registered {
-            Ok(registered) => Landed {
+        let assignment = match registered {
+            Ok(registered) => Assignment {
                 hub: registered.hub,
                 device_id: registered.device_id,
                 time_to_assigned: registered.time_to_assigned,
             },
             Err(error) => {
                 let failure = Failure { stage: Stage::Register, reason: error.to_string() };
-                return Outcome { member, landed: None, failure: Some(failure) };
+                return Outcome { member, assignment: None, failure: Some(failure) };
             }
         };
         let failure = match self.hub_visit {
             HubVisit::Skip => None,
-            HubVisit::ReadTwin { mqtts_port } => self.visit(&member, &landed, mqtts_port).await.err(),
+            HubVisit::ReadTwin { mqtts_port } => {
+                self.check_twin(&member, &assignment, mqtts_port).await.err()
+            }
         };
-        Outcome { member, landed: Some(landed), failure }
+        Outcome { member, assignment: Some(assignment), failure }
     }
 
-    async fn visit(&self, member: &Member, landed: &Landed, mqtts_port: u16) -> Result<(), Failure> {
+    async fn check_twin(
+        &self,
+        member: &Member,
+        assignment: &Assignment,
+        mqtts_port: u16,
+    ) -> Result<(), Failure> {
         let at = |stage| move |error: HubError| Failure { stage, reason: error.to_string() };
-        let site = HubSite { name: landed.hub.clone(), mqtts_port, trust: self.endpoint.trust.clone() };
-        let mut client =
-            HubClient::connect(&site, &member.device, &landed.device_id).await.map_err(at(Stage::Connect))?;
+        let Assignment { hub, device_id, .. } = assignment;
+        let hub = HubEndpoint { name: hub.clone(), mqtts_port, trust: self.endpoint.trust.clone() };
+        let connected = HubClient::connect(&hub, &member.device, device_id).await;
+        let mut client = connected.map_err(at(Stage::Connect))?;
         let twin = client.twin().await;
         client.disconnect().await;
         let twin = twin.map_err(at(Stage::Twin))?;
         match &member.twin {
-            Some(expected) => {
-                shows(&twin, &expected.desired).map_err(|reason| Failure { stage: Stage::Twin, reason })
-            }
+            Some(expected) => check_desired(&twin, &expected.desired)
+                .map_err(|reason| Failure { stage: Stage::Twin, reason }),
             None => Ok(()),
         }
     }
 }
 
-/// Whether the twin has exactly these desired properties; the hub adds members that begin with `$`.
-fn shows(twin: &Value, desired: &Map<String, Value>) -> Result<(), String> {
-    let Some(shown) = twin.get("desired").and_then(Value::as_object) else {
+/// Checks that the twin has exactly these desired properties, apart from members that begin with `$`, which the hub
+/// adds.
+fn check_desired(twin: &Value, desired: &Map<String, Value>) -> Result<(), String> {
+    let Some(found) = twin.get("desired").and_then(Value::as_object) else {
         return Err("the twin has no desired properties".to_owned());
     };
-    let own: Map<String, Value> = shown
+    let found: Map<String, Value> = found
         .iter()
         .filter(|(name, _)| !name.starts_with('$'))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    if own == *desired {
+    if found == *desired {
         return Ok(());
     }
-    let differing = desired.keys().chain(own.keys()).find(|name| own.get(*name) != desired.get(*name));
-    Err(format!("desired property {} is not what it should be", differing.map_or("?", String::as_str)))
+    let differing = desired.keys().chain(found.keys()).find(|name| found.get(*name) != desired.get(*name));
+    Err(format!("desired property {} is not the expected one", differing.map_or("?", String::as_str)))
 }
 
 #[cfg(test)]
@@ -214,23 +222,23 @@ mod tests {
     #[track_caller]
     fn check(twin: &Value, expected: Result<(), &str>) {
         let desired = json!({"a": 1, "b": {"c": [1, 2]}});
-        let found = shows(twin, desired.as_object().unwrap());
+        let found = check_desired(twin, desired.as_object().unwrap());
         assert_eq!(found.as_ref().map_err(String::as_str).copied(), expected, "{twin}");
     }
 
     #[test]
-    fn twins_are_compared_without_what_the_hub_adds() {
+    fn desired_properties_are_compared_without_members_of_the_hub() {
         check(&json!({"desired": {"b": {"c": [1, 2]}, "a": 1, "$version": 1, "$metadata": {}}}), Ok(()));
-        let a = Err("desired property a is not what it should be");
+        let a = Err("desired property a is not the expected one");
         check(&json!({"desired": {"a": 2, "b": {"c": [1, 2]}}}), a);
         check(&json!({"desired": {"b": {"c": [1, 2]}}}), a);
         check(
             &json!({"desired": {"a": 1, "b": {"c": [2, 1]}}}),
-            Err("desired property b is not what it should be"),
+            Err("desired property b is not the expected one"),
         );
         check(
             &json!({"desired": {"a": 1, "b": {"c": [1, 2]}, "x": null}}),
-            Err("desired property x is not what it should be"),
+            Err("desired property x is not the expected one"),
         );
         check(&json!({"reported": {}}), Err("the twin has no desired properties"));
     }

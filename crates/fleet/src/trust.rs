@@ -1,4 +1,4 @@
-//! Which servers a device believes.
+//! The trust anchors of clients.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use rustls::ClientConfig;
 
 use crate::device::Credentials;
 
-/// The CA certificates that servers must chain to.
+/// The trusted CA certificates for servers.
 #[derive(Clone, Debug)]
 pub struct Trust {
     roots: Roots,
-    /// For everyone who shows no certificate of their own, made once.
+    /// The TLS configuration of clients without a certificate, created once.
     anonymous: Arc<ClientConfig>,
 }
 
 impl Trust {
-    /// From one or more CA certificates in PEM form.
+    /// Trusts one or more CA certificates in PEM.
     pub fn from_pem(ca: &[u8]) -> Result<Trust, TlsError> {
         Trust::of_roots(Roots::from_pem(ca)?)
     }
 
-    /// The CA certificates that the system trusts.
+    /// Trusts the CA certificates of the system.
     pub fn of_system() -> Result<Trust, TlsError> {
         Trust::of_roots(Roots::of_system()?)
     }
@@ -30,12 +30,12 @@ impl Trust {
         Ok(Trust { anonymous: roots.client_config(None)?, roots })
     }
 
-    /// The TLS configuration without a client certificate.
+    /// Returns the TLS configuration without a client certificate.
     pub fn anonymous(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.anonymous)
     }
 
-    /// The TLS configuration of a device, which shows its certificate when it has one.
+    /// Returns the TLS configuration of a device, with its certificate if it has one.
     pub fn of(&self, credentials: &Credentials) -> Result<Arc<ClientConfig>, TlsError> {
         match credentials {
             Credentials::Certificate(identity) => self.roots.client_config(Some(identity)),

@@ -7,22 +7,22 @@ use net::client::{AmqpClient, AmqpClientError, Duplex, Login};
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::channel::{Channel, converse};
+use super::channel::{Channel, register_over};
 use super::sasl_tpm::SaslTpm;
 use super::{API_VERSION, CLIENT_VERSION, Registered};
-use crate::carrier::{Carrier, Spoken};
+use crate::carrier::{Carrier, Protocol};
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::{RegisterError, TransportError};
-use crate::patience::EXCHANGE_TIMEOUT;
+use crate::timeouts::EXCHANGE_TIMEOUT;
 
-/// A kept AMQP connection of one device to the device endpoint.
+/// An AMQP connection of one device to the device endpoint.
 pub struct AmqpSession {
     channel: AmqpChannel,
 }
 
 impl AmqpSession {
-    /// Connects, and attaches a link each way. A wrong key shows only when registering.
+    /// Connects, and attaches a link in each direction. A wrong key is not refused before the registration.
     pub async fn open(
         endpoint: &Endpoint,
         device: &Device,
@@ -34,28 +34,27 @@ impl AmqpSession {
         Ok(AmqpSession { channel: AmqpChannel { client, endpoint, device, carrier } })
     }
 
-    /// Registers the device, once more when it is registered already.
+    /// Registers the device, also repeatedly.
     pub async fn register(&mut self, payload: Option<&Value>) -> Result<Registered, RegisterError> {
         let (device, id_scope) = (self.channel.device.clone(), self.channel.endpoint.id_scope.clone());
-        converse(&mut self.channel, (&device, &id_scope), payload).await
+        register_over(&mut self.channel, (&device, &id_scope), payload).await
     }
 
-    /// Takes leave.
+    /// Disconnects.
     pub async fn close(self) {
         self.channel.client.close().await;
     }
 }
 
-/// A connection that presents this token, or else what the device has in its place: a certificate, or a TPM that opens
-/// the challenge.
+/// Connects with a token, or without one by the device's certificate or by the SASL mechanism TPM.
 async fn connect(
     endpoint: &Endpoint,
     device: &Device,
     carrier: Carrier,
     token: Option<String>,
 ) -> Result<AmqpClient<Box<dyn Duplex>>, TransportError> {
-    let spoken = Spoken { port: endpoint.amqps_port, subprotocol: "AMQPWSB10" };
-    let stream = carrier.connect(endpoint, device, spoken).await?;
+    let protocol = Protocol { port: endpoint.amqps_port, subprotocol: "AMQPWSB10" };
+    let stream = carrier.connect(endpoint, device, protocol).await?;
     let name = format!("{}/registrations/{}", endpoint.id_scope, device.registration_id);
     let mut by_tpm = device.tpm().map(|tpm| SaslTpm::new((device, tpm), &endpoint.id_scope));
     let login = match (token.as_deref(), &mut by_tpm) {
@@ -92,15 +91,15 @@ impl Channel for AmqpChannel {
         answer(self.client.request(&message).await)
     }
 
-    /// A token is presented with a connection, so there must be another one.
-    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+    /// Connects again: a token is sent with the connection.
+    async fn authenticate(&mut self, token: String) -> Result<(), TransportError> {
         let client = connect(&self.endpoint, &self.device, self.carrier, Some(token)).await?;
         std::mem::replace(&mut self.client, client).close().await;
         Ok(())
     }
 }
 
-/// A rejection carries the body that an error has over HTTPS.
+/// Reads a reply. The description of a rejection is the error body that HTTPS would have.
 fn answer(reply: Result<Message, AmqpClientError>) -> Result<Answer, TransportError> {
     match reply {
         Ok(message) => Ok(Answer {
@@ -133,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rejections_are_read_like_errors() {
+    fn rejections_are_read_as_error_replies() {
         let rejected = |description: Option<&str>, details: Entries| {
             let error = AmqpError {
                 condition: "amqp:x".into(),

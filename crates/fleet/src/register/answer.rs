@@ -1,4 +1,4 @@
-//! What the endpoint answers, and what a device makes of it.
+//! Replies of the endpoint, and the next steps of a device.
 
 use std::time::Duration;
 
@@ -9,50 +9,51 @@ use serde_json::Value;
 
 use crate::failure::{Refusal, RegisterError};
 
-/// One answer, from any transport.
+/// A reply of the endpoint, over any transport.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// An HTTP status, or its counterpart over MQTT.
+    /// The HTTP status, or its equivalent over MQTT and AMQP.
     pub status: u16,
     /// `Retry-After` in seconds.
     pub retry_after_secs: Option<u64>,
-    /// JSON.
+    /// The body, which is JSON.
     pub body: Bytes,
 }
 
-/// What to do next.
+/// The next step of a device.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    /// Nothing: the device is assigned.
+    /// None: the device is assigned.
     Assigned {
-        /// The hub.
+        /// The assigned hub.
         hub: HubName,
-        /// The device's name there.
+        /// The device ID at the hub.
         device_id: DeviceId,
-        /// `registrationState`.
+        /// The registration state.
         state: Value,
     },
-    /// Ask again with the operation ID.
+    /// A poll of the operation.
     Poll {
-        /// What to ask for.
+        /// The operation ID.
         operation_id: OperationId,
-        /// When.
+        /// The time until the poll.
         after: Duration,
     },
-    /// Send the same request again.
+    /// A repetition of the same request.
     Repeat {
-        /// When.
+        /// The time until the repetition.
         after: Duration,
     },
-    /// Let the TPM open this, and register again with a token that it signed.
+    /// A response to a TPM challenge: a registration with a token that the TPM signs with the key of the challenge.
     Prove {
-        /// What the TPM opens, base64.
+        /// The challenge in base64.
         authentication_key: String,
     },
 }
 
 impl Answer {
-    /// Reads the answer as SDKs do: a throttled or failing service is asked again, every other refusal is final.
+    /// Returns the next step, like SDKs: requests to a throttled or failing service are repeated, every other refusal
+    /// is final.
     pub fn step(&self) -> Result<Step, RegisterError> {
         match self.status {
             200..=299 => self.operation(),
@@ -62,7 +63,7 @@ impl Answer {
         }
     }
 
-    /// What a TPM is to open, if the answer is a challenge and no error.
+    /// Returns the TPM challenge, if the reply is one.
     fn challenge(&self) -> Option<String> {
         serde_json::from_slice::<Challenge>(&self.body).ok().map(|challenge| challenge.authentication_key)
     }
@@ -97,7 +98,7 @@ fn assigned(state: Value) -> Result<Step, RegisterError> {
     };
     let hub = HubName::parse(text("assignedHub")?).map_err(|error| malformed(error.to_string()))?;
     let device_id = DeviceId::parse(text("deviceId")?).map_err(|error| malformed(error.to_string()))?;
-    // The Python SDK never returns without it.
+    // The Python SDK never returns from `register` without it.
     text("substatus")?;
     Ok(Step::Assigned { hub, device_id, state })
 }
@@ -116,16 +117,16 @@ struct Operation {
     registration_state: Option<Value>,
 }
 
-/// The answer to a device with a TPM that has not proved itself yet.
+/// The body of a TPM challenge.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Challenge {
     authentication_key: String,
 }
 
-/// What the SDKs wait when they are not told.
+/// The time between polls without a `Retry-After`, like that of the SDKs.
 const DEFAULT_WAIT_SECS: u64 = 2;
-/// The C SDK takes 1 to 300 s.
+/// The C SDK accepts 1 to 300 s.
 const MIN_WAIT_SECS: u64 = 1;
 const MAX_WAIT_SECS: u64 = 300;
 
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_the_service() {
+    fn replies_lead_to_the_next_step() {
         let assigned = r#"{"operationId":"o","status":"assigned","registrationState":{"registrationId":"r",
             "assignedHub":"hub.example","deviceId":"d","status":"assigned","substatus":"initialAssignment"}}"#;
         check(202, Some(3), assigned, "d at hub.example");
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_make_no_sense() {
+    fn malformed_replies_are_errors() {
         check(200, None, "", "malformed reply: EOF while parsing a value at line 1 column 0");
         check(200, None, r#"{"status":"lost"}"#, r#"malformed reply: unknown status "lost""#);
         check(200, None, r#"{"status":"assigned"}"#, "malformed reply: assigned without assignedHub");

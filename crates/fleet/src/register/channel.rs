@@ -1,4 +1,4 @@
-//! The conversation, which is the same over every transport.
+//! The registration of a device, which is the same over every transport.
 
 use std::{future::Future, time::Duration};
 
@@ -13,33 +13,34 @@ use crate::device::Device;
 use crate::failure::{RegisterError, TransportError};
 use crate::tpm::Tpm;
 
-/// One device's way to the endpoint.
+/// A transport between a device and the endpoint.
 pub(super) trait Channel {
-    /// Asks to be registered.
+    /// Sends a register request.
     fn register(&mut self, body: Bytes) -> impl Future<Output = Result<Answer, TransportError>> + Send;
 
-    /// Asks how that went.
+    /// Polls an operation.
     fn poll(
         &mut self,
         operation_id: &OperationId,
     ) -> impl Future<Output = Result<Answer, TransportError>> + Send;
 
-    /// Presents this token from now on.
-    fn present(&mut self, token: String) -> impl Future<Output = Result<(), TransportError>> + Send;
+    /// Authenticates all further requests by this token.
+    fn authenticate(&mut self, token: String) -> impl Future<Output = Result<(), TransportError>> + Send;
 }
 
-/// Registers, and waits until the device is assigned or there is no more hope.
-pub(super) async fn converse(
+/// Registers a device, and returns when it is assigned or its registration has failed.
+pub(super) async fn register_over(
     channel: &mut (impl Channel + Send),
     (device, id_scope): (&Device, &IdScope),
     payload: Option<&Value>,
 ) -> Result<Registered, RegisterError> {
-    let conversation = async {
+    let registration = async {
         let registered = until_assigned(channel, (device, id_scope), body(device, payload)).await?;
-        take_over_key(device, &registered.state).await?;
+        import_hub_key(device, &registered.state).await?;
         Ok(registered)
     };
-    timeout(PATIENCE, conversation).await.unwrap_or(Err(RegisterError::StillAssigning(PATIENCE)))
+    let result = timeout(ASSIGNMENT_TIMEOUT, registration).await;
+    result.unwrap_or(Err(RegisterError::StillAssigning(ASSIGNMENT_TIMEOUT)))
 }
 
 fn body(device: &Device, payload: Option<&Value>) -> Bytes {
@@ -77,7 +78,7 @@ async fn until_assigned(
                 let tpm = device.tpm().ok_or(RegisterError::NoTpm)?;
                 tpm.import(&authentication_key).await.map_err(TransportError::from)?;
                 let token = device.proof(id_scope, tpm).await.map_err(TransportError::from)?;
-                channel.present(token).await?;
+                channel.authenticate(token).await?;
                 proved = true;
                 continue;
             }
@@ -92,13 +93,13 @@ async fn until_assigned(
     }
 }
 
-/// The key that the device's hub knows comes with the assignment when the device has a TPM.
-async fn take_over_key(device: &Device, state: &Value) -> Result<(), RegisterError> {
+/// Imports the key for the hub into the device's TPM, if it has one. The key is in the registration state.
+async fn import_hub_key(device: &Device, state: &Value) -> Result<(), RegisterError> {
     let Some(tpm) = device.tpm() else { return Ok(()) };
     let key = state.pointer("/tpm/authenticationKey").and_then(Value::as_str);
     let key = key.ok_or_else(|| RegisterError::Malformed("assigned without a key for the TPM".to_owned()))?;
     Ok(tpm.import(key).await.map_err(TransportError::from)?)
 }
 
-/// How long a device waits for its assignment. The hosted service takes seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The maximum time until a device is assigned. The hosted service takes seconds.
+const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -9,21 +9,21 @@ use serde_json::Value;
 use wire::sas::encode_component;
 
 use super::answer::Answer;
-use super::channel::{Channel, converse};
+use super::channel::{Channel, register_over};
 use super::{API_VERSION, Registered};
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::{RegisterError, TransportError};
-use crate::patience::DEADLINES;
+use crate::timeouts::DEADLINES;
 
-/// A kept HTTPS connection to the device endpoint. Dropping it closes it.
+/// An HTTPS connection to the device endpoint, which is closed on drop.
 pub struct HttpsSession {
     connection: HttpsConnection,
     id_scope: IdScope,
 }
 
 impl HttpsSession {
-    /// Connects; the TLS connection shows the device's certificate, when it has one.
+    /// Connects, with the device's certificate if it has one.
     pub async fn open(endpoint: &Endpoint, device: &Device) -> Result<HttpsSession, RegisterError> {
         let config = endpoint.trust.of(&device.credentials).map_err(TransportError::from)?;
         let open = HttpsConnection::open(endpoint.host.as_str(), endpoint.https_port, config, DEADLINES);
@@ -31,7 +31,7 @@ impl HttpsSession {
         Ok(HttpsSession { connection, id_scope: endpoint.id_scope.clone() })
     }
 
-    /// Registers a device: the one that the session was opened for, or any that has a key instead of a certificate.
+    /// Registers the device that the session was opened for, or any device without a certificate.
     pub async fn register(
         &mut self,
         device: &Device,
@@ -46,7 +46,7 @@ impl HttpsSession {
             token: device.first_token(&self.id_scope),
             connection: &mut self.connection,
         };
-        converse(&mut channel, (device, &self.id_scope), payload).await
+        register_over(&mut channel, (device, &self.id_scope), payload).await
     }
 }
 
@@ -80,7 +80,7 @@ impl Channel for HttpsChannel<'_> {
         self.call(Method::GET, &format!("operations/{operation_id}"), Bytes::new()).await
     }
 
-    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+    async fn authenticate(&mut self, token: String) -> Result<(), TransportError> {
         self.token = Some(token);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Registration: a device asks where it belongs, and polls until it is told.
+//! Registration: a device sends a register request, and polls the operation until it is assigned.
 
 mod amqp;
 mod answer;
@@ -23,18 +23,18 @@ use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::RegisterError;
 
-/// A device that has been assigned.
+/// The result of a registration that ended in `assigned`.
 #[derive(Clone, Debug)]
 pub struct Registered {
-    /// The hub.
+    /// The assigned hub.
     pub hub: HubName,
-    /// The device's name there.
+    /// The device ID at the hub.
     pub device_id: DeviceId,
-    /// `registrationState` as it was sent.
+    /// The registration state as sent.
     pub state: Value,
-    /// Requests it took: 1 when the first reply was `assigned`.
+    /// The number of requests: 1 if the first reply was `assigned`.
     pub round_trips: u32,
-    /// From the beginning to `assigned`; with [`register`], TCP and TLS included.
+    /// The time until the reply `assigned`; with [`register`] it includes TCP and TLS.
     pub time_to_assigned: Duration,
 }
 
@@ -71,5 +71,5 @@ pub async fn register(
 
 const CLIENT_VERSION: &str = "muster-fleet";
 
-/// What this client says it speaks: the newest version that SDKs in the field send, and that replies `assigned` at once.
+/// The API version of requests: the newest one of released SDKs whose first reply may be `assigned`.
 const API_VERSION: &str = "2021-06-01";

@@ -5,21 +5,21 @@ use model::OperationId;
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::channel::{Channel, converse};
+use super::channel::{Channel, register_over};
 use super::{API_VERSION, CLIENT_VERSION, Registered};
-use crate::carrier::{Carrier, Spoken};
+use crate::carrier::{Carrier, Protocol};
 use crate::device::Device;
 use crate::endpoint::Endpoint;
 use crate::failure::{RegisterError, TransportError};
-use crate::mqtt::{Greeting, MqttConnection};
+use crate::mqtt::{Login, MqttConnection};
 
-/// A kept MQTT connection of one device to the device endpoint.
+/// An MQTT connection of one device to the device endpoint.
 pub struct MqttSession {
     channel: MqttChannel,
 }
 
 impl MqttSession {
-    /// Connects and subscribes to the replies. A wrong key shows only when registering.
+    /// Connects, and subscribes to the replies. A wrong key is not refused before the registration.
     pub async fn open(
         endpoint: &Endpoint,
         device: &Device,
@@ -31,20 +31,20 @@ impl MqttSession {
         Ok(MqttSession { channel: MqttChannel { connection, endpoint, device, carrier, last_request: 0 } })
     }
 
-    /// Registers the device, once more when it is registered already. One with a TPM needs a new session for that: its proof
-    /// is good once.
+    /// Registers the device, also repeatedly. A device with a TPM needs a new session for each registration: its proof
+    /// is accepted once.
     pub async fn register(&mut self, payload: Option<&Value>) -> Result<Registered, RegisterError> {
         let (device, id_scope) = (self.channel.device.clone(), self.channel.endpoint.id_scope.clone());
-        converse(&mut self.channel, (&device, &id_scope), payload).await
+        register_over(&mut self.channel, (&device, &id_scope), payload).await
     }
 
-    /// Takes leave.
+    /// Disconnects.
     pub async fn close(self) {
         self.channel.connection.close().await;
     }
 }
 
-/// A connection that presents this token. A device with a TPM has none at first, and says that it asks for a challenge.
+/// Connects with a token. A device with a TPM has none at first, and asks for a challenge.
 async fn connect(
     endpoint: &Endpoint,
     device: &Device,
@@ -52,18 +52,18 @@ async fn connect(
     token: Option<String>,
 ) -> Result<MqttConnection, TransportError> {
     let id = &device.registration_id;
-    let asks = if device.tpm().is_some() && token.is_none() { "&attestation=tpm" } else { "" };
-    let greeting = Greeting {
+    let attestation = if device.tpm().is_some() && token.is_none() { "&attestation=tpm" } else { "" };
+    let login = Login {
         client_id: id.to_string(),
         username: format!(
-            "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}{asks}",
+            "{}/registrations/{id}/api-version={API_VERSION}&ClientVersion={CLIENT_VERSION}{attestation}",
             endpoint.id_scope
         ),
         password: token,
     };
-    let spoken = Spoken { port: endpoint.mqtts_port, subprotocol: "mqtt" };
-    let stream = carrier.connect(endpoint, device, spoken).await?;
-    let mut connection = MqttConnection::over(stream, greeting).await?;
+    let protocol = Protocol { port: endpoint.mqtts_port, subprotocol: "mqtt" };
+    let stream = carrier.connect(endpoint, device, protocol).await?;
+    let mut connection = MqttConnection::over(stream, login).await?;
     connection.subscribe(REPLIES).await?;
     Ok(connection)
 }
@@ -77,7 +77,7 @@ struct MqttChannel {
 }
 
 impl MqttChannel {
-    /// Publishes a request and waits for the reply with its number. `parameters` follow the number in the topic.
+    /// Publishes a request, and returns the reply with its request ID. `parameters` follow the request ID in the topic.
     async fn exchange(
         &mut self,
         route: &str,
@@ -87,8 +87,8 @@ impl MqttChannel {
         self.last_request = self.last_request.wrapping_add(1);
         let request_id = self.last_request.to_string();
         let topic = format!("$dps/registrations/{route}/?$rid={request_id}{parameters}");
-        let is_ours = |topic: &str| Reply::parse(topic).is_some_and(|reply| reply.request_id == request_id);
-        let message = self.connection.request(topic, body, is_ours).await?;
+        let is_reply = |topic: &str| Reply::parse(topic).is_some_and(|reply| reply.request_id == request_id);
+        let message = self.connection.request(topic, body, is_reply).await?;
         let reply = Reply::parse(&message.topic).ok_or(TransportError::Unexpected("another topic"))?;
         Ok(Answer { status: reply.status, retry_after_secs: reply.retry_after_secs, body: message.payload })
     }
@@ -104,15 +104,15 @@ impl Channel for MqttChannel {
         self.exchange("GET/iotdps-get-operationstatus", &parameters, Bytes::new()).await
     }
 
-    /// A token is presented with a connection, so there must be another one.
-    async fn present(&mut self, token: String) -> Result<(), TransportError> {
+    /// Connects again: a token is sent with the connection.
+    async fn authenticate(&mut self, token: String) -> Result<(), TransportError> {
         let connection = connect(&self.endpoint, &self.device, self.carrier, Some(token)).await?;
         std::mem::replace(&mut self.connection, connection).close().await;
         Ok(())
     }
 }
 
-/// `$dps/registrations/res/{status}/?$rid={rid}[&retry-after={seconds}]`.
+/// The topic of a reply: `$dps/registrations/res/{status}/?$rid={rid}[&retry-after={seconds}]`.
 #[derive(Debug, PartialEq)]
 struct Reply<'a> {
     status: u16,
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_of_replies() {
+    fn topics_of_replies_are_parsed() {
         check("$dps/registrations/res/202/?$rid=7&retry-after=3", Some((202, "7", Some(3))));
         check("$dps/registrations/res/200/?$rid=7", Some((200, "7", None)));
         check("$dps/registrations/res/429/?retry-after=5&$rid=7", Some((429, "7", Some(5))));

@@ -1,13 +1,13 @@
-//! Where a TPM is.
+//! Addresses of TPMs.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-/// A TPM that can be reached.
+/// The address of a TPM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TpmAddress {
     /// A character device of the kernel, such as `/dev/tpmrm0`.
     Device(PathBuf),
-    /// The command socket of swtpm, `HOST:PORT`.
+    /// The command socket of swtpm: `HOST:PORT`.
     Swtpm(String),
 }
 
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed_and_written() {
         for text in ["/dev/tpmrm0", "swtpm:127.0.0.1:2321", "swtpm:tpm.example:1"] {
             assert_eq!(text.parse::<TpmAddress>().map(|address| address.to_string()).as_deref(), Ok(text));
         }

@@ -1,11 +1,11 @@
-//! A device's TPM 2.0: it knows who it is, opens what is made for it, and signs.
+//! The TPM 2.0 of a device: its public keys, the import of keys for it, and signatures.
 //!
-//! It speaks the TPM's own commands to a kernel device or to the emulator swtpm, and so needs no TPM software stack. The
-//! keys are kept under the handles that the SDKs use, so that the two find each other's.
+//! Commands go to a kernel device or to the emulator swtpm directly, without a TPM software stack. The persistent
+//! handles of keys are those of the SDKs, so that both use the same keys.
 
 mod address;
-mod chip;
 mod codec;
+mod connection;
 
 use std::{fmt, io, str::FromStr};
 
@@ -15,16 +15,16 @@ use model::{EndorsementKey, RegistrationId, StorageRootKey, TpmIdentity, TpmKeyE
 use tokio::sync::Mutex;
 
 pub use address::TpmAddress;
-use chip::{Chip, ENDORSEMENT, OWNER};
+use connection::{ENDORSEMENT, OWNER, TpmConnection};
 
-/// A TPM with an endorsement key and a storage root key, which it keeps.
+/// A TPM with a persistent endorsement key and storage root key.
 pub struct Tpm {
-    chip: Mutex<Chip>,
+    connection: Mutex<TpmConnection>,
     kind: TpmKeyKind,
     identity: TpmIdentity,
 }
 
-/// Which of its keys a TPM goes by; the standard templates of both.
+/// The algorithm of the endorsement key and the storage root key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TpmKeyKind {
     /// RSA-2048.
@@ -34,85 +34,86 @@ pub enum TpmKeyKind {
     Ecc,
 }
 
-/// What can go wrong with a TPM.
+/// The reasons why a TPM cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TpmError {
-    /// It cannot be reached.
+    /// The TPM cannot be reached.
     #[error("the TPM cannot be reached: {0}")]
     Io(#[from] io::Error),
-    /// It did not answer.
-    #[error("the TPM does not answer")]
-    Silent,
-    /// Its answer is none.
-    #[error("the TPM's answer makes no sense")]
+    /// The TPM did not respond in time.
+    #[error("the TPM does not respond")]
+    Timeout,
+    /// The response is malformed.
+    #[error("the TPM's response is malformed")]
     Malformed,
-    /// It does not do what it was told.
+    /// The command failed.
     #[error("the TPM refused command 0x{command:x} with TPM_RC 0x{code:x}")]
     Refused {
-        /// TPM_CC.
+        /// The command code (TPM_CC).
         command: u32,
-        /// TPM_RC: `tpm2_rc_decode` tells it in words.
+        /// The response code (TPM_RC), which `tpm2_rc_decode` explains.
         code: u32,
     },
-    /// It keeps a key that cannot be used for this.
+    /// A persistent key of the TPM has the wrong type.
     #[error("the TPM's {key} {problem}")]
     Key {
-        /// Which one.
+        /// The name of the key.
         key: &'static str,
-        /// What it would have to be.
+        /// The problem of the key.
         problem: TpmKeyError,
     },
-    /// The service sent something else than a key for a TPM.
-    #[error("the authentication key is none that a TPM could import")]
+    /// The service sent a malformed authentication key.
+    #[error("the authentication key is malformed")]
     Blob,
 }
 
 impl Tpm {
-    /// Opens a TPM, and makes the two keys first if it does not keep them yet.
+    /// Opens a TPM, and creates the two keys if it does not have them.
     pub async fn open(address: &TpmAddress, kind: TpmKeyKind) -> Result<Tpm, TpmError> {
-        let mut chip = Chip::open(address).await?;
-        let endorsement = kind.endorsement();
-        let endorsement = public(&mut chip, ENDORSEMENT, &endorsement, kind.endorsement_handle()).await?;
-        let storage = public(&mut chip, OWNER, &kind.storage(), kind.storage_handle()).await?;
+        let mut connection = TpmConnection::open(address).await?;
+        let (template, handle) = (kind.endorsement_template(), kind.endorsement_handle());
+        let endorsement = read_or_create(&mut connection, ENDORSEMENT, &template, handle).await?;
+        let (template, handle) = (kind.storage_template(), kind.storage_handle());
+        let storage = read_or_create(&mut connection, OWNER, &template, handle).await?;
         let problem = |key| move |problem| TpmError::Key { key, problem };
         let identity = TpmIdentity {
             endorsement_key: EndorsementKey::from_bytes(endorsement).map_err(problem("endorsement key"))?,
             storage_root_key: StorageRootKey::from_bytes(storage).map_err(problem("storage root key"))?,
         };
-        Ok(Tpm { chip: Mutex::new(chip), kind, identity })
+        Ok(Tpm { connection: Mutex::new(connection), kind, identity })
     }
 
-    /// Its public keys.
+    /// Returns the public keys of the TPM.
     pub fn identity(&self) -> &TpmIdentity {
         &self.identity
     }
 
-    /// The registration ID that SDKs give a device that has none but its TPM: the hash of the endorsement key, in base32.
+    /// Returns the registration ID that SDKs derive from a TPM: the SHA-256 of the endorsement key in base32.
     pub fn default_registration_id(&self) -> Option<RegistrationId> {
         RegistrationId::parse(base32(digest(&SHA256, self.identity.endorsement_key.as_bytes()).as_ref())).ok()
     }
 
-    /// Takes over the key in an `authenticationKey` of the service, in place of the one before.
+    /// Imports the key in an `authenticationKey` of the service, and replaces the key imported before.
     pub async fn import(&self, authentication_key: &str) -> Result<(), TpmError> {
         self.import_blob(&STANDARD.decode(authentication_key).map_err(|_| TpmError::Blob)?).await
     }
 
-    /// The same from its bytes.
+    /// Imports a key from the bytes of an `authenticationKey`.
     pub(crate) async fn import_blob(&self, blob: &[u8]) -> Result<(), TpmError> {
         let fields = fields(blob).ok_or(TpmError::Blob)?;
         let [id_object, secret, duplicate, seed, area] = fields[..] else { return Err(TpmError::Blob) };
         let (endorsement, storage) = (self.kind.endorsement_handle(), self.kind.storage_handle());
-        let mut chip = self.chip.lock().await;
-        let inner_key = chip.activate((storage, endorsement), id_object, secret).await?;
-        let loaded = chip.import(storage, &inner_key, [area, duplicate, seed]).await?;
-        let kept = chip.keep(loaded, IDENTITY_HANDLE).await;
-        chip.flush(loaded).await?;
-        kept
+        let mut connection = self.connection.lock().await;
+        let inner_key = connection.activate((storage, endorsement), id_object, secret).await?;
+        let transient = connection.import(storage, &inner_key, [area, duplicate, seed]).await?;
+        let persisted = connection.persist(transient, IDENTITY_HANDLE).await;
+        connection.flush(transient).await?;
+        persisted
     }
 
-    /// Signs with the key that was taken over last: HMAC-SHA256.
+    /// Computes the HMAC-SHA256 of a message by the key imported last.
     pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TpmError> {
-        self.chip.lock().await.hmac(IDENTITY_HANDLE, message).await
+        self.connection.lock().await.hmac(IDENTITY_HANDLE, message).await
     }
 }
 
@@ -122,16 +123,21 @@ impl fmt::Debug for Tpm {
     }
 }
 
-/// The public area of the key under a handle, which is made first if need be.
-async fn public(chip: &mut Chip, hierarchy: u32, template: &[u8], handle: u32) -> Result<Vec<u8>, TpmError> {
-    if let Some(kept) = chip.read_public(handle).await? {
-        return Ok(kept);
+/// Returns the TPM2B_PUBLIC of the key under a handle, and creates the key if there is none.
+async fn read_or_create(
+    connection: &mut TpmConnection,
+    hierarchy: u32,
+    template: &[u8],
+    handle: u32,
+) -> Result<Vec<u8>, TpmError> {
+    if let Some(public) = connection.read_public(handle).await? {
+        return Ok(public);
     }
-    chip.make_primary(hierarchy, template, handle).await?;
-    chip.read_public(handle).await?.ok_or(TpmError::Malformed)
+    connection.create_primary(hierarchy, template, handle).await?;
+    connection.read_public(handle).await?.ok_or(TpmError::Malformed)
 }
 
-/// The first five fields of a blob; what follows them is for reading only.
+/// Splits an authentication key into its first five fields, which are those that the import needs.
 fn fields(mut blob: &[u8]) -> Option<Vec<&[u8]>> {
     let mut fields = Vec::new();
     while fields.len() < 5 {
@@ -143,7 +149,7 @@ fn fields(mut blob: &[u8]) -> Option<Vec<&[u8]>> {
     Some(fields)
 }
 
-/// RFC 4648 without padding, in lower case.
+/// Encodes bytes in base32 (RFC 4648) without padding, in lower case.
 fn base32(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let bit = |at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
@@ -166,9 +172,9 @@ impl TpmKeyKind {
         }
     }
 
-    /// The template of endorsement keys (TCG EK Credential Profile, L-1 and L-2): usable only by who knows the endorsement
-    /// hierarchy's secret.
-    fn endorsement(self) -> Vec<u8> {
+    /// Returns the template of endorsement keys (TCG EK Credential Profile, L-1 and L-2), whose policy requires the
+    /// authorization of the endorsement hierarchy.
+    fn endorsement_template(self) -> Vec<u8> {
         let policy = [
             0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xB3, 0xF8, 0x1A, 0x90, 0xCC, 0x8D, 0x46, 0xA5, 0xD7, 0x24,
             0xFD, 0x52, 0xD7, 0x6E, 0x06, 0x52, 0x0B, 0x64, 0xF2, 0xA1, 0xDA, 0x1B, 0x33, 0x14, 0x69, 0xAA,
@@ -176,12 +182,13 @@ impl TpmKeyKind {
         self.template([0x00, 0x03, 0x00, 0xB2], &[&[0x00, 0x20], &policy[..]].concat())
     }
 
-    /// The template of storage root keys that the SDKs use.
-    fn storage(self) -> Vec<u8> {
+    /// Returns the template of storage root keys that the SDKs use.
+    fn storage_template(self) -> Vec<u8> {
         self.template([0x00, 0x03, 0x04, 0x72], &[0x00, 0x00])
     }
 
-    /// A TPMT_PUBLIC whose unique part is all zeros, as the profile says: other zeros would make another key.
+    /// Returns a TPMT_PUBLIC whose unique field is all zeros, as in the profile: the field decides which key is
+    /// created.
     fn template(self, attributes: [u8; 4], policy: &[u8]) -> Vec<u8> {
         let aes_128_cfb_no_scheme = [0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10];
         let (kind, parameters, unique): ([u8; 2], &[u8], Vec<u8>) = match self {
@@ -194,7 +201,7 @@ impl TpmKeyKind {
     }
 }
 
-/// A `TPM2B` of zeros.
+/// Returns a `TPM2B` of `length` zeros.
 fn zeros(length: u16) -> Vec<u8> {
     [&length.to_be_bytes()[..], &vec![0; length.into()]].concat()
 }
@@ -220,7 +227,7 @@ impl fmt::Display for TpmKeyKind {
     }
 }
 
-/// Where SDKs keep the key that a device signs with.
+/// The handle that SDKs use for the imported key.
 const IDENTITY_HANDLE: u32 = 0x8100_0100;
 
 #[cfg(test)]
@@ -228,13 +235,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registration_ids_are_those_of_the_sdks() {
+    fn base32_equals_that_of_the_sdks() {
         let id = base32(digest(&SHA256, b"abc").as_ref());
         assert_eq!(id, "xj4bnp4pahh6uqkbidpf3lrceoyagyndsylxvhfucd7wd4qacwwq");
     }
 
     #[test]
-    fn a_blob_has_five_fields_and_more() {
+    fn a_blob_is_split_into_five_fields() {
         let blob = [&[0, 1, 7][..], &[0, 0], &[0, 2, 8, 9], &[0, 0], &[0, 1, 6], &[0, 4]].concat();
         assert_eq!(fields(&blob).unwrap(), [&[7][..], &[], &[8, 9], &[], &[6]]);
         assert_eq!(fields(&blob[..13]), None);

@@ -1,4 +1,4 @@
-//! The device client against servers that follow a script, over real sockets.
+//! Tests of the device client with scripted servers, over real sockets.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod registering;

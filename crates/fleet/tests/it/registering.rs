@@ -1,11 +1,11 @@
-//! One device, one registration, and everything that the server may answer.
+//! Registrations of one device, with any reply of the server.
 
 use codec::mqtt::{ConnectReturnCode, SubscribeReturn};
 use fleet::{RegisterError, Transport, TransportError, register};
 use net::client::ClientError;
 use serde_json::json;
 
-use crate::script::{Answer, Server, WELCOME, Welcome, answer, assigned, device};
+use crate::script::{ACCEPT, Answer, MqttReplies, Server, answer, assigned, device};
 
 const ASSIGNING: &str = r#"{"operationId":"op-1","status":"assigning"}"#;
 const REGISTER: &str = "PUT /0ne00000001/registrations/reg-1/register?api-version=2021-06-01 signed {\"registrationId\":\"reg-1\"}";
@@ -14,35 +14,35 @@ const CONNECT: &str =
     "CONNECT reg-1 0ne00000001/registrations/reg-1/api-version=2021-06-01&ClientVersion=muster-fleet signed";
 const SUBSCRIBE: &str = "SUBSCRIBE $dps/registrations/res/#";
 
-/// Registers over both transports against the same script; compares what came of it, and the HTTPS requests.
+/// Registers over HTTPS and MQTT with the same script, and compares the results and the requests over HTTPS.
 async fn check(answers: &[Answer], expected: Result<&str, &str>, requests: &[&str]) {
     for transport in [Transport::Https, Transport::Mqtt] {
-        let server = Server::start(answers.to_vec(), WELCOME).await;
+        let server = Server::start(answers.to_vec(), ACCEPT).await;
         let outcome = register(&server.endpoint, &device("reg-1"), transport, None).await;
         let outcome = outcome.map(|registered| registered.hub.to_string()).map_err(|error| error.to_string());
         assert_eq!(outcome.as_deref().map_err(String::as_str), expected, "{transport} {answers:?}");
-        let asked = server.asked();
+        let received = server.requests();
         if transport == Transport::Https {
-            assert_eq!(asked[1..], *requests);
+            assert_eq!(received[1..], *requests);
         } else {
-            assert_eq!(asked[1..3], [CONNECT, SUBSCRIBE]);
+            assert_eq!(received[1..3], [CONNECT, SUBSCRIBE]);
         }
     }
 }
 
 #[tokio::test]
-async fn assigned_at_once() {
+async fn a_device_is_assigned_by_the_first_reply() {
     check(&[assigned("hub.example")], Ok("hub.example"), &[REGISTER]).await;
 }
 
 #[tokio::test]
-async fn assigned_after_a_poll() {
+async fn a_device_is_assigned_after_a_poll() {
     let answers = [answer(202, Some(1), ASSIGNING), assigned("hub.example")];
     check(&answers, Ok("hub.example"), &[REGISTER, POLL]).await;
 }
 
 #[tokio::test]
-async fn a_busy_service_is_asked_again() {
+async fn requests_to_a_throttled_service_are_repeated() {
     let answers = [answer(429, Some(1), ""), answer(503, Some(1), ""), assigned("hub.example")];
     check(&answers, Ok("hub.example"), &[REGISTER, REGISTER, REGISTER]).await;
 }
@@ -61,14 +61,14 @@ async fn refusals_are_final() {
 #[tokio::test]
 async fn a_poll_over_mqtt_names_the_operation() {
     let answers = [answer(202, Some(1), ASSIGNING), assigned("hub.example")];
-    let server = Server::start(answers, WELCOME).await;
+    let server = Server::start(answers, ACCEPT).await;
     let payload = json!({"model": 7});
     let registered =
         register(&server.endpoint, &device("reg-1"), Transport::Mqtt, Some(&payload)).await.unwrap();
     assert_eq!(registered.round_trips, 2);
-    assert!(registered.time_to_assigned.as_secs_f64() >= 1.0, "Retry-After is waited for");
+    assert!(registered.time_to_assigned.as_secs_f64() >= 1.0, "the client waits for Retry-After");
     assert_eq!(
-        server.asked()[3..5],
+        server.requests()[3..5],
         [
             r#"$dps/registrations/PUT/iotdps-register/?$rid=1 {"registrationId":"reg-1","payload":{"model":7}}"#,
             "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=op-1",
@@ -77,32 +77,35 @@ async fn a_poll_over_mqtt_names_the_operation() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_up() {
+async fn a_closed_connection_is_a_transport_error() {
     for transport in [Transport::Https, Transport::Mqtt] {
-        let server = Server::start([], WELCOME).await;
+        let server = Server::start([], ACCEPT).await;
         let error = register(&server.endpoint, &device("reg-1"), transport, None).await.unwrap_err();
         assert!(matches!(error, RegisterError::Transport(_)), "{transport} {error:?}");
     }
 }
 
 #[tokio::test]
-async fn an_mqtt_server_that_lets_nobody_in() {
-    for (welcome, expected) in [
-        (Welcome { connect: ConnectReturnCode::NotAuthorized, ..WELCOME }, "MQTT: CONNACK 5 (NotAuthorized)"),
+async fn refused_mqtt_connections_and_subscriptions_are_errors() {
+    for (replies, expected) in [
         (
-            Welcome { subscribe: SubscribeReturn::Failure, ..WELCOME },
+            MqttReplies { connect: ConnectReturnCode::NotAuthorized, ..ACCEPT },
+            "MQTT: CONNACK 5 (NotAuthorized)",
+        ),
+        (
+            MqttReplies { subscribe: SubscribeReturn::Failure, ..ACCEPT },
             "MQTT: subscription to $dps/registrations/res/# refused",
         ),
     ] {
-        let server = Server::start([assigned("hub.example")], welcome).await;
+        let server = Server::start([assigned("hub.example")], replies).await;
         let error = register(&server.endpoint, &device("reg-1"), Transport::Mqtt, None).await.unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
 }
 
 #[tokio::test]
-async fn a_server_of_another_ca_is_not_believed() {
-    let (server, other) = (Server::start([], WELCOME).await, Server::start([], WELCOME).await);
+async fn a_server_of_another_ca_is_not_trusted() {
+    let (server, other) = (Server::start([], ACCEPT).await, Server::start([], ACCEPT).await);
     let mut endpoint = server.endpoint.clone();
     endpoint.trust = other.endpoint.trust.clone();
     for transport in [Transport::Https, Transport::Mqtt] {
@@ -114,11 +117,11 @@ async fn a_server_of_another_ca_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_response_without_end_is_cut_off() {
-    let server = Server::start([answer(200, None, &"x".repeat((1 << 20) + 1))], WELCOME).await;
+async fn an_overlong_response_is_refused() {
+    let server = Server::start([answer(200, None, &"x".repeat((1 << 20) + 1))], ACCEPT).await;
     let error = register(&server.endpoint, &device("reg-1"), Transport::Https, None).await.unwrap_err();
     assert_eq!(error.to_string(), "the response is longer than 1048576 bytes");
-    let server = Server::start([answer(200, None, &"x".repeat(301 * 1024))], WELCOME).await;
+    let server = Server::start([answer(200, None, &"x".repeat(301 * 1024))], ACCEPT).await;
     let error = register(&server.endpoint, &device("reg-1"), Transport::Mqtt, None).await.unwrap_err();
     assert!(error.to_string().contains("the limit is 307200"), "{error}");
 }

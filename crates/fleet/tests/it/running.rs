@@ -1,11 +1,11 @@
-//! Many devices at a time.
+//! Runs with many devices.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use fleet::{HubVisit, Member, Report, Run, Stage, Transport};
 
-use crate::script::{Server, WELCOME, answer, assigned, device};
+use crate::script::{ACCEPT, Server, answer, assigned, device};
 
 fn members(devices: usize) -> Vec<Member> {
     let member = |number| Member {
@@ -18,17 +18,17 @@ fn members(devices: usize) -> Vec<Member> {
 }
 
 #[tokio::test]
-async fn every_device_comes_to_an_end_once() {
+async fn every_device_has_one_outcome() {
     let answers = (0..20).map(|_| assigned("hub.example")).chain([answer(401, None, "no")]);
-    let server = Server::start(answers, WELCOME).await;
+    let server = Server::start(answers, ACCEPT).await;
     let run = Run {
         endpoint: server.endpoint.clone(),
         hub_visit: HubVisit::Skip,
         concurrency: NonZeroUsize::new(4).unwrap(),
     };
-    let mut heard = 0;
-    let outcomes = run.start(members(21), |_| heard += 1).await;
-    assert_eq!((heard, outcomes.len()), (21, 21));
+    let mut reported = 0;
+    let outcomes = run.start(members(21), |_| reported += 1).await;
+    assert_eq!((reported, outcomes.len()), (21, 21));
     let failed: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.failure.as_ref()).collect();
     assert_eq!(failed.len(), 1);
     assert_eq!((failed[0].stage, failed[0].reason.as_str()), (Stage::Register, "refused: 401 no"));
@@ -40,8 +40,8 @@ async fn every_device_comes_to_an_end_once() {
 }
 
 #[tokio::test]
-async fn an_assigned_device_that_cannot_reach_its_hub_has_failed() {
-    let server = Server::start([assigned("127.0.0.1")], WELCOME).await;
+async fn an_assigned_device_that_cannot_reach_its_hub_fails() {
+    let server = Server::start([assigned("127.0.0.1")], ACCEPT).await;
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let run = Run {
         endpoint: server.endpoint.clone(),
@@ -51,12 +51,12 @@ async fn an_assigned_device_that_cannot_reach_its_hub_has_failed() {
     let outcomes = run.start(members(1), |_| ()).await;
     let failure = outcomes[0].failure.as_ref().unwrap();
     assert_eq!(failure.stage, Stage::Connect);
-    assert!(outcomes[0].landed.is_some(), "it was assigned nevertheless");
+    assert!(outcomes[0].assignment.is_some(), "the device was assigned nevertheless");
 }
 
 #[tokio::test]
-async fn no_devices_are_no_work() {
-    let server = Server::start([], WELCOME).await;
+async fn a_run_without_devices_ends_immediately() {
+    let server = Server::start([], ACCEPT).await;
     let run = Run {
         endpoint: server.endpoint.clone(),
         hub_visit: HubVisit::Skip,

@@ -1,4 +1,4 @@
-//! A server that answers what it is told to, in order, and remembers what it was asked.
+//! A server that sends scripted replies in order, and records the requests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-/// One answer to a register or a poll.
+/// A reply to a register request or a poll.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -23,18 +23,20 @@ pub struct Answer {
     pub body: String,
 }
 
-/// What an MQTT server says to CONNECT and SUBSCRIBE.
+/// The replies of an MQTT server to CONNECT and SUBSCRIBE.
 #[derive(Clone, Copy)]
-pub struct Welcome {
+pub struct MqttReplies {
     pub connect: ConnectReturnCode,
     pub subscribe: SubscribeReturn,
 }
 
-pub const WELCOME: Welcome =
-    Welcome { connect: ConnectReturnCode::Accepted, subscribe: SubscribeReturn::Granted(QoS::AtLeastOnce) };
+pub const ACCEPT: MqttReplies = MqttReplies {
+    connect: ConnectReturnCode::Accepted,
+    subscribe: SubscribeReturn::Granted(QoS::AtLeastOnce),
+};
 
-/// A running server: HTTPS and MQTT on their own ports. When the script ends, it closes the connection instead of
-/// answering.
+/// A running server, with a port each for HTTPS and MQTT. After the last scripted reply, it closes the connection at
+/// the next request.
 pub struct Server {
     pub endpoint: Endpoint,
     script: Arc<Script>,
@@ -43,12 +45,12 @@ pub struct Server {
 #[derive(Default)]
 struct Script {
     answers: Mutex<VecDeque<Answer>>,
-    asked: Mutex<Vec<String>>,
+    requests: Mutex<Vec<String>>,
 }
 
 impl Script {
-    fn hear(&self, line: String) {
-        self.asked.lock().unwrap().push(line);
+    fn record(&self, line: String) {
+        self.requests.lock().unwrap().push(line);
     }
 
     fn next(&self) -> Option<Answer> {
@@ -57,7 +59,7 @@ impl Script {
 }
 
 impl Server {
-    pub async fn start(answers: impl IntoIterator<Item = Answer>, welcome: Welcome) -> Server {
+    pub async fn start(answers: impl IntoIterator<Item = Answer>, mqtt: MqttReplies) -> Server {
         let (ca_pem, identity) = certificates();
         let acceptor = TlsAcceptor::from(server_config(vec![identity]).unwrap());
         let script =
@@ -84,15 +86,15 @@ impl Server {
             loop {
                 let (tcp, _) = mqtts.accept().await.unwrap();
                 let (acceptor, script) = (acceptor.clone(), Arc::clone(&mqtt_script));
-                tokio::spawn(async move { serve_mqtt(acceptor, tcp, &script, welcome).await });
+                tokio::spawn(async move { serve_mqtt(acceptor, tcp, &script, mqtt).await });
             }
         });
         Server { endpoint, script }
     }
 
-    /// What the server was asked so far, `connect` for each TLS connection.
-    pub fn asked(&self) -> Vec<String> {
-        self.script.asked.lock().unwrap().clone()
+    /// Returns the requests received so far, and a line `connect` for each TLS connection.
+    pub fn requests(&self) -> Vec<String> {
+        self.script.requests.lock().unwrap().clone()
     }
 }
 
@@ -119,7 +121,7 @@ async fn listen() -> TcpListener {
 
 async fn serve_http(acceptor: TlsAcceptor, tcp: TcpStream, script: &Script) -> Option<()> {
     let mut stream = acceptor.accept(tcp).await.ok()?;
-    script.hear("connect".to_owned());
+    script.record("connect".to_owned());
     let mut inbound = BytesMut::new();
     loop {
         let (head, body) = read_request(&mut stream, &mut inbound).await?;
@@ -129,7 +131,7 @@ async fn serve_http(acceptor: TlsAcceptor, tcp: TcpStream, script: &Script) -> O
         } else {
             ""
         };
-        script.hear(format!("{line}{signed} {body}").trim_end().to_owned());
+        script.record(format!("{line}{signed} {body}").trim_end().to_owned());
         let answer = script.next()?;
         let retry_after =
             answer.retry_after.map(|secs| format!("retry-after: {secs}\r\n")).unwrap_or_default();
@@ -164,14 +166,14 @@ async fn read_request(stream: &mut TlsStream<TcpStream>, inbound: &mut BytesMut)
     }
 }
 
-async fn serve_mqtt(acceptor: TlsAcceptor, tcp: TcpStream, script: &Script, welcome: Welcome) -> Option<()> {
+async fn serve_mqtt(acceptor: TlsAcceptor, tcp: TcpStream, script: &Script, mqtt: MqttReplies) -> Option<()> {
     let mut stream = acceptor.accept(tcp).await.ok()?;
-    script.hear("connect".to_owned());
+    script.record("connect".to_owned());
     let mut inbound = BytesMut::new();
     loop {
         while let Some(packet) = decode(&mut inbound, 100_000).unwrap() {
             let mut outbound = BytesMut::new();
-            for reply in mqtt_replies(packet, script, welcome)? {
+            for reply in mqtt_replies(packet, script, mqtt)? {
                 encode(&reply, &mut outbound).unwrap();
             }
             stream.write_all(&outbound).await.ok()?;
@@ -182,20 +184,20 @@ async fn serve_mqtt(acceptor: TlsAcceptor, tcp: TcpStream, script: &Script, welc
     }
 }
 
-fn mqtt_replies(packet: Packet, script: &Script, welcome: Welcome) -> Option<Vec<Packet>> {
+fn mqtt_replies(packet: Packet, script: &Script, mqtt: MqttReplies) -> Option<Vec<Packet>> {
     Some(match packet {
         Packet::Connect(connect) => {
             let signed = if connect.password.is_some() { " signed" } else { "" };
-            script.hear(format!("CONNECT {} {}{signed}", connect.client_id, connect.username.unwrap()));
-            vec![Packet::ConnAck(ConnAck { session_present: false, code: welcome.connect })]
+            script.record(format!("CONNECT {} {}{signed}", connect.client_id, connect.username.unwrap()));
+            vec![Packet::ConnAck(ConnAck { session_present: false, code: mqtt.connect })]
         }
         Packet::Subscribe(subscribe) => {
-            script.hear(format!("SUBSCRIBE {}", subscribe.filters[0].0));
-            vec![Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes: vec![welcome.subscribe] })]
+            script.record(format!("SUBSCRIBE {}", subscribe.filters[0].0));
+            vec![Packet::SubAck(SubAck { packet_id: subscribe.packet_id, codes: vec![mqtt.subscribe] })]
         }
         Packet::Publish(publish) => {
             let body = String::from_utf8(publish.payload.to_vec()).unwrap();
-            script.hear(format!("{} {body}", publish.topic).trim_end().to_owned());
+            script.record(format!("{} {body}", publish.topic).trim_end().to_owned());
             let answer = script.next()?;
             let rid = publish.topic.split_once("$rid=").unwrap().1.split('&').next().unwrap();
             let retry_after =
@@ -204,13 +206,13 @@ fn mqtt_replies(packet: Packet, script: &Script, welcome: Welcome) -> Option<Vec
                 |rid: &str| format!("$dps/registrations/res/{}/?$rid={rid}{retry_after}", answer.status);
             vec![
                 Packet::PubAck(publish.packet_id.unwrap()),
-                // An answer to someone else's request, which the client must not take for its own.
+                // A reply to another request, which the client must ignore.
                 message(topic("other"), "{}", QoS::AtMostOnce),
                 message(topic(rid), &answer.body, QoS::AtLeastOnce),
             ]
         }
         Packet::Disconnect => {
-            script.hear("DISCONNECT".to_owned());
+            script.record("DISCONNECT".to_owned());
             Vec::new()
         }
         _ => Vec::new(),
@@ -229,7 +231,7 @@ fn message(topic: String, body: &str, qos: QoS) -> Packet {
     })
 }
 
-/// A CA, and a server certificate for 127.0.0.1.
+/// Creates a CA certificate, and a server certificate for 127.0.0.1.
 fn certificates() -> (String, Identity) {
     let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::new(Vec::new()).unwrap();

@@ -80,7 +80,7 @@ async fn demonstrate(args: &DemoArgs, dir: &Path) -> anyhow::Result<ExitCode> {
         output::note(format_args!("muster: {complaint}"));
     }
     let mut report = Report::of(&outcomes, elapsed);
-    report.weigh(&stage.weights);
+    report.compare_with_weights(&stage.weights);
     print_report(&report, args.json)?;
     let success = report.is_success() && complaints.is_empty();
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet::{HubClient, HubRegistry, HubSite, ServiceClient};
+use fleet::{HubClient, HubEndpoint, HubRegistry, ServiceClient};
 use model::{DeviceId, HubName};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -21,7 +21,7 @@ pub struct Inspector {
 }
 
 struct Hub {
-    site: HubSite,
+    site: HubEndpoint,
     registry: HubRegistry,
 }
 
@@ -35,7 +35,7 @@ impl Inspector {
             let connection = ConnectionString::parse(&hub.connection_string).unwrap();
             let name = HubName::parse(&hub.host_name).unwrap();
             Hub {
-                site: HubSite { name, mqtts_port: ports.mqtts, trust: muster.trust() },
+                site: HubEndpoint { name, mqtts_port: ports.mqtts, trust: muster.trust() },
                 registry: HubRegistry::new(&connection, ports.https, muster.trust()).unwrap(),
             }
         });

@@ -73,16 +73,16 @@ async fn wrong_twins_and_missing_devices_are_failures() {
     let wrong_desired = provision(&world, "wrong-desired", 1, 2).await;
     let wrong_tags = provision(&world, "wrong-tags", 2, 1).await;
     let mut vanished = right.clone();
-    if let Some(landed) = &mut vanished.landed {
-        landed.device_id = DeviceId::parse("vanished").unwrap();
+    if let Some(assignment) = &mut vanished.assignment {
+        assignment.device_id = DeviceId::parse("vanished").unwrap();
     }
     let mut outcomes = [right, wrong_desired, wrong_tags, vanished];
     let mut checked = 0;
     let complaints = audit(&mut outcomes, &mut registries(&world), || checked += 1).await.unwrap();
 
     check(&outcomes[0], None);
-    check(&outcomes[1], Some("twin: desired property desired is not what it should be"));
-    check(&outcomes[2], Some("registry: the tags are not what they should be"));
+    check(&outcomes[1], Some("twin: desired property desired is not the expected one"));
+    check(&outcomes[2], Some("registry: the tags are not the expected ones"));
     check(&outcomes[3], Some("registry: the hub does not know the device"));
     assert_eq!(checked, 4);
     assert_eq!(complaints.len(), 1, "one device too few: {complaints:?}");

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ::fleet::{Endpoint, HubClient, HubRegistry, HubSite, ServiceClient, Transport, Trust};
+use ::fleet::{Endpoint, HubClient, HubEndpoint, HubRegistry, ServiceClient, Transport, Trust};
 use model::{HostName, HubName, IdScope};
 use serde_json::json;
 use server::dev::{DevHub, DevInfo};
@@ -188,7 +188,7 @@ async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
         let registered = ::fleet::register(&service.endpoint(), &device, transport, None).await.unwrap();
         assert_eq!(registered.hub, HubName::parse(&hub.host_name).unwrap(), "without the port");
         let mqtts_port = neighbour.info.ports.mqtts;
-        let site = HubSite { name: registered.hub, mqtts_port, trust: neighbour.trust() };
+        let site = HubEndpoint { name: registered.hub, mqtts_port, trust: neighbour.trust() };
         let mut connected = HubClient::connect(&site, &device, &registered.device_id).await.unwrap();
         let desired = &connected.twin().await.unwrap()["desired"];
         assert_eq!((&desired["rate"], &desired["$version"]), (&json!(5), &json!(2)));

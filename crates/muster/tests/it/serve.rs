@@ -181,7 +181,8 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
         let same = ::fleet::register(&one, &device("dev-1"), transport, None).await.unwrap();
         assert_eq!(same.hub, first.hub, "{transport}");
     }
-    let hub = ::fleet::HubSite { name: again.hub.clone(), mqtts_port: site.hub_mqtts, trust: site.trust() };
+    let hub =
+        ::fleet::HubEndpoint { name: again.hub.clone(), mqtts_port: site.hub_mqtts, trust: site.trust() };
     let mut connected = HubClient::connect(&hub, &device("dev-1"), &again.device_id).await.unwrap();
     assert!(connected.twin().await.unwrap().get("desired").is_some());
     connected.disconnect().await;

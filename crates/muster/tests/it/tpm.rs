@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::fleet::{Device, HubClient, HubError, HubRegistry, HubSite, Tpm, TpmKeyKind, Trust};
+use ::fleet::{Device, HubClient, HubEndpoint, HubError, HubRegistry, Tpm, TpmKeyKind, Trust};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{DeviceId, HubName, RegistrationId, SymmetricKey};
 use net::client::{Call, Deadlines, HttpsConnection};
@@ -52,7 +52,7 @@ fn trust(world: &World) -> Trust {
 async fn visit_hub(world: &World, device: &Device, state: &Value) -> Result<Value, HubError> {
     let text = |member: &str| state[member].as_str().unwrap();
     let name = HubName::parse(text("assignedHub")).unwrap();
-    let site = HubSite { name, mqtts_port: world.emulator.info().ports.mqtts, trust: trust(world) };
+    let site = HubEndpoint { name, mqtts_port: world.emulator.info().ports.mqtts, trust: trust(world) };
     let device_id = DeviceId::parse(text("deviceId")).unwrap();
     let mut hub = HubClient::connect(&site, device, &device_id).await?;
     let twin = hub.twin().await?;
