@@ -1,4 +1,4 @@
-//! Certificate authorities and device certificates, tidy and as untidy as real ones.
+//! Certificate authorities and device certificates: standard ones, and unusual ones that occur in practice.
 //!
 //! ```
 //! use testkit::ca::{Authority, Form, Profile};
@@ -24,7 +24,7 @@ use rcgen::{
 pub struct Authority {
     identity: Identity,
     issuer: Issuer<'static, KeyPair>,
-    /// From the next CA above to the root.
+    /// The certificates of the CAs above, from the next one to the root.
     above: Vec<Vec<u8>>,
 }
 
@@ -35,24 +35,24 @@ pub struct Identity {
     key: Vec<u8>,
 }
 
-/// What a certificate is to be.
+/// The parameters of a certificate.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// The subject's one part.
+    /// The common name, which is the whole subject.
     pub common_name: String,
-    /// The kind of its key.
+    /// The kind of the key.
     pub key: KeyKind,
-    /// Not valid before.
+    /// The start of the validity period.
     pub not_before: Timestamp,
-    /// Not valid after.
+    /// The end of the validity period.
     pub not_after: Timestamp,
-    /// Its extensions.
+    /// The extensions.
     pub form: Form,
-    /// Where its issuer says that it would be listed: `crate::crl::points`.
+    /// The content of the extension cRLDistributionPoints, from [`crate::crl::points`].
     pub crl_points: Option<Vec<u8>>,
 }
 
-/// The kinds of key that devices have.
+/// The kinds of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
     /// ECDSA on P-256.
@@ -63,42 +63,42 @@ pub enum KeyKind {
     P521,
     /// Ed25519.
     Ed25519,
-    /// RSA with 2048 bits; takes a moment to make.
+    /// RSA with 2048 bits, whose generation is slow.
     Rsa2048,
 }
 
-/// Which extensions a certificate has.
+/// The extensions of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Version 3 without any extension: a CA without basicConstraints, or a device without usages.
+    /// No extensions, in version 3: a CA without basicConstraints, or a device without key usages.
     Bare,
-    /// A CA as it should be.
+    /// The extensions of a standard CA.
     Ca,
-    /// A CA under which at most this many CAs may stand.
+    /// A CA with a path length constraint.
     CaWithPathLength(u8),
-    /// A CA that may not sign certificates, going by its key usage.
+    /// A CA whose key usage does not allow the signing of certificates.
     CaWithoutKeyCertSign,
-    /// A CA that may not sign revocation lists, going by its key usage.
+    /// A CA whose key usage does not allow the signing of revocation lists.
     CaWithoutCrlSign,
-    /// A device as it should be: no CA, digital signature, client authentication.
+    /// The extensions of a standard device: no CA, digital signature, client authentication.
     Device,
-    /// The same without an extended key usage.
+    /// A device without an extended key usage.
     DeviceWithoutUsage,
-    /// For servers only, going by its extended key usage.
+    /// An extended key usage that allows server authentication only.
     ServerOnly,
-    /// A device with a critical extension that no one knows.
+    /// A device with an unknown critical extension.
     UnknownCritical,
-    /// Version 1, which has no extensions: what `openssl x509 -req` makes by default.
+    /// No extensions, in version 1, which `openssl x509 -req` creates by default.
     Version1,
 }
 
 impl Authority {
-    /// A root CA.
+    /// Creates a standard root CA.
     pub fn root(common_name: &str) -> Authority {
         Authority::self_signed(&Profile::ca(common_name))
     }
 
-    /// A root CA of any form.
+    /// Creates a root CA with a profile.
     pub fn self_signed(profile: &Profile) -> Authority {
         let (params, key) = (profile.params(), profile.key.generate());
         let issuer = Issuer::new(params, key);
@@ -107,12 +107,12 @@ impl Authority {
         Authority { identity, issuer, above: Vec::new() }
     }
 
-    /// A CA below this one.
+    /// Creates a standard CA below this one.
     pub fn intermediate(&self, common_name: &str) -> Authority {
         self.authority(&Profile::ca(common_name))
     }
 
-    /// A CA of any form below this one.
+    /// Creates a CA with a profile below this one.
     pub fn authority(&self, profile: &Profile) -> Authority {
         let key = profile.key.generate();
         let identity = Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() };
@@ -120,24 +120,24 @@ impl Authority {
         Authority { identity, issuer: Issuer::new(profile.params(), key), above }
     }
 
-    /// A device's certificate.
+    /// Issues a standard device certificate.
     pub fn device(&self, common_name: &str) -> Identity {
         self.issue(&Profile::device(common_name))
     }
 
-    /// A certificate of any form.
+    /// Issues a certificate with a profile.
     pub fn issue(&self, profile: &Profile) -> Identity {
         let key = profile.key.generate();
         Identity { der: profile.sign(&key, &self.issuer), key: key.serialize_der() }
     }
 
-    /// A certificate with another profile for the same key, signed by itself.
+    /// Returns another self-signed certificate for the CA's key, with a profile.
     pub fn reissued(&self, profile: &Profile) -> Vec<u8> {
         profile.sign(self.issuer.key(), &self.issuer)
     }
 
-    /// A device's certificate that names its issuer's key.
-    pub fn device_naming_its_key(&self, common_name: &str) -> Identity {
+    /// Issues a device certificate with an authority key identifier.
+    pub fn device_with_authority_key_id(&self, common_name: &str) -> Identity {
         let profile = Profile::device(common_name);
         let (mut params, key) = (profile.params(), profile.key.generate());
         params.use_authority_key_identifier_extension = true;
@@ -145,12 +145,12 @@ impl Authority {
         Identity { der, key: key.serialize_der() }
     }
 
-    /// What signs for it.
+    /// Returns the signer of certificates.
     pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
         &self.issuer
     }
 
-    /// What signs its revocation lists, even where its key usage forbids that.
+    /// Returns the signer of revocation lists, which ignores the CA's key usage.
     pub(crate) fn list_signer(&self) -> Issuer<'static, &KeyPair> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -159,61 +159,61 @@ impl Authority {
         Issuer::new(params, self.issuer.key())
     }
 
-    /// Its certificate and key.
+    /// Returns the CA's certificate and key.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Its certificate, as an enrollment keeps it.
+    /// Returns the CA's certificate, as in an enrollment.
     pub fn certificate(&self) -> Certificate {
         self.identity.certificate()
     }
 
-    /// DER from a certificate that this CA issued up to the root.
+    /// Returns the chain from a certificate of this CA to the root, in DER.
     pub fn chain_of(&self, leaf: &Identity) -> Vec<Vec<u8>> {
         [leaf.der.clone(), self.identity.der.clone()].into_iter().chain(self.above.clone()).collect()
     }
 }
 
 impl Identity {
-    /// A certificate that its own key signed.
+    /// Creates a self-signed certificate.
     pub fn self_signed(profile: &Profile) -> Identity {
         Authority::self_signed(profile).identity
     }
 
-    /// The certificate.
+    /// Returns the certificate in DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// The certificate in PEM.
+    /// Returns the certificate in PEM.
     pub fn pem(&self) -> String {
         pem("CERTIFICATE", &self.der)
     }
 
-    /// The certificate as an enrollment keeps it.
+    /// Returns the certificate, as in an enrollment.
     pub fn certificate(&self) -> Certificate {
         Certificate::from_der(&self.der).unwrap()
     }
 
-    /// The private key, PKCS #8.
+    /// Returns the private key as PKCS #8 in DER.
     pub fn key_der(&self) -> &[u8] {
         &self.key
     }
 
-    /// The private key, PKCS #8 in PEM.
+    /// Returns the private key as PKCS #8 in PEM.
     pub fn key_pem(&self) -> String {
         pem("PRIVATE KEY", &self.key)
     }
 }
 
 impl Profile {
-    /// A CA, valid from 2020 to 2120.
+    /// Returns the profile of a standard CA, valid from 2020 to 2120.
     pub fn ca(common_name: &str) -> Profile {
         Profile { form: Form::Ca, ..Profile::device(common_name) }
     }
 
-    /// A device, valid from 2020 to 2120.
+    /// Returns the profile of a standard device, valid from 2020 to 2120.
     pub fn device(common_name: &str) -> Profile {
         Profile {
             common_name: common_name.to_owned(),
@@ -225,13 +225,13 @@ impl Profile {
         }
     }
 
-    /// The same, expired since the end of 2020.
+    /// Changes the validity period so that it ended with 2020.
     pub fn expired(self) -> Profile {
         let not_after = Timestamp::from_unix_seconds(START_OF_2020 + 365 * SECONDS_PER_DAY);
         Profile { not_after, ..self }
     }
 
-    /// The same, valid for one day from this time on.
+    /// Changes the validity period to one day from `not_before`.
     pub fn one_day_from(self, not_before: Timestamp) -> Profile {
         let not_after = Timestamp::from_unix_seconds(not_before.unix_seconds() + SECONDS_PER_DAY);
         Profile { not_before, not_after, ..self }
@@ -296,12 +296,12 @@ impl Form {
     }
 }
 
-/// The same certificate without its version number, which makes it version 1 (RFC 5280 §4.1), signed again.
+/// Removes the version number of a certificate, which makes it version 1 (RFC 5280 §4.1), and signs it again.
 fn version_1(der: &[u8], key: &KeyPair) -> Vec<u8> {
     signed_again(der, key, |versioned| contents(versioned).1.to_vec())
 }
 
-/// A certificate or revocation list whose signed part has other content, signed again.
+/// Changes the content of the signed part of a certificate or revocation list, and signs it again.
 pub(crate) fn signed_again(der: &[u8], key: &KeyPair, change: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (outer, _) = contents(der);
     let (signed, algorithm_and_signature) = contents(outer);
@@ -312,7 +312,7 @@ pub(crate) fn signed_again(der: &[u8], key: &KeyPair, change: impl FnOnce(&[u8])
     wrapped(SEQUENCE, &[&tbs, algorithm, &wrapped(BIT_STRING, &no_unused_bits)].concat())
 }
 
-/// The contents of the first DER value, and what follows it.
+/// Returns the content of the first DER value, and the rest after it.
 pub(crate) fn contents(der: &[u8]) -> (&[u8], &[u8]) {
     let (header, length) = match der[1] {
         short @ 0..=0x7F => (2, usize::from(short)),
@@ -322,7 +322,7 @@ pub(crate) fn contents(der: &[u8]) -> (&[u8], &[u8]) {
     der[header..].split_at(length)
 }
 
-/// A DER value of at most 65535 bytes.
+/// Encodes a DER value of at most 65,535 bytes.
 pub(crate) fn wrapped(tag: u8, contents: &[u8]) -> Vec<u8> {
     let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
     let header: &[u8] = match contents.len() {
@@ -343,7 +343,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-/// The instants here are all after 1970.
+/// Returns the time since 1970; `time` is not before.
 pub(crate) fn since_1970(time: Timestamp) -> Duration {
     Duration::from_secs(time.unix_seconds().unsigned_abs())
 }
@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_and_key_is_what_it_says() {
+    fn certificates_of_every_form_and_key_are_parsed() {
         let root = Authority::root("Root");
         let forms = [
             (Form::Bare, 3),
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_signed_like_the_others() {
+    fn certificates_of_version_1_have_valid_signatures() {
         let root = Authority::root("Root");
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, root.issuer.key().public_key_raw());
         for form in [Form::Bare, Form::Version1] {
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn validity_is_what_was_asked_for() {
+    fn validity_periods_are_those_of_the_profile() {
         let now = Timestamp::from_unix_seconds(1_795_392_000);
         let day = Identity::self_signed(&Profile::device("dev").one_day_from(now)).certificate();
         assert_eq!(day.info().not_before, now);
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_lead_to_the_root() {
+    fn chains_end_at_the_root() {
         let root = Authority::root("Root");
         let factory = root.intermediate("Region").intermediate("Factory");
         let leaf = factory.device("dev");

@@ -1,4 +1,4 @@
-//! Revocation lists of the test CAs, and the distribution points that lists and certificates name.
+//! Revocation lists of the test CAs, and distribution points in lists and certificates.
 
 use model::{Crl, Timestamp};
 use rcgen::{
@@ -9,62 +9,62 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::ca::{Authority, SEQUENCE, contents, pem, signed_again, since_1970, wrapped};
 
-/// What a revocation list is to say.
+/// The content of a revocation list.
 #[derive(Debug, Clone)]
 pub struct Revocations {
-    /// Its number.
+    /// The CRL number.
     pub number: u64,
-    /// When it was made.
+    /// The time of issue.
     pub this_update: Timestamp,
-    /// When the next one is due.
+    /// The time by which the next list is due.
     pub next_update: Option<Timestamp>,
-    /// Serial numbers of what it revokes, for key compromise.
+    /// The serial numbers of the revoked certificates, all for key compromise.
     pub serials: Vec<Vec<u8>>,
-    /// What it covers; everything when absent.
+    /// The scope; `None` for all certificates and reasons.
     pub scope: Option<Scope>,
 }
 
-/// What a list covers: the fields of issuingDistributionPoint (RFC 5280 §5.2.5).
+/// The scope of a list: the fields of issuingDistributionPoint (RFC 5280 §5.2.5).
 #[derive(Debug, Clone, Default)]
 pub struct Scope {
-    /// The names of its distribution point.
+    /// The names of the distribution point.
     pub point: Vec<PointName>,
-    /// No certificates of CAs.
+    /// Whether the list covers only certificates that are not of CAs (onlyContainsUserCerts).
     pub only_users: bool,
-    /// Certificates of CAs alone.
+    /// Whether the list covers only certificates of CAs (onlyContainsCACerts).
     pub only_cas: bool,
-    /// Attribute certificates alone.
+    /// Whether the list covers only attribute certificates (onlyContainsAttributeCerts).
     pub only_attributes: bool,
-    /// What other CAs revoked, too.
+    /// Whether the list covers certificates of other CAs, too (indirectCRL).
     pub is_indirect: bool,
-    /// Some reasons alone, by their bits in `ReasonFlags`; all when empty.
+    /// The reasons covered, by their bits in `ReasonFlags`; empty for all.
     pub reasons: Vec<usize>,
 }
 
-/// One name of a distribution point.
+/// A name of a distribution point.
 #[derive(Debug, Clone, Copy)]
 pub enum PointName {
-    /// An address.
+    /// A URI.
     Uri(&'static str),
-    /// A distinguished name, outermost part first, each a common name.
+    /// A distinguished name of common names only, outermost part first.
     Directory(&'static [&'static str]),
-    /// A common name, relative to that of the lists' signer. It stands alone.
+    /// A common name, relative to the name of the lists' signer. It must be the only name.
     Relative(&'static str),
 }
 
-/// A distribution point as certificates name it.
+/// A distribution point in a certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Point {
-    /// Its names.
+    /// The names of the distribution point.
     pub names: Vec<PointName>,
-    /// Some reasons alone; all when empty.
+    /// The reasons covered, by their bits in `ReasonFlags`; empty for all.
     pub reasons: Vec<usize>,
-    /// The common name of the CA that signs its lists, when that is not the certificate's issuer.
+    /// The common name of the CA that signs the lists, if it is not the certificate's issuer (cRLIssuer).
     pub signer: Option<&'static str>,
 }
 
 impl Revocations {
-    /// A list of nothing, made at this time and due after a day.
+    /// Creates the content of an empty list, issued at `this_update` and replaced after a day.
     pub fn made_at(number: u64, this_update: Timestamp) -> Revocations {
         Revocations {
             number,
@@ -75,29 +75,29 @@ impl Revocations {
         }
     }
 
-    /// The same with one certificate more.
+    /// Adds a certificate in DER.
     pub fn revoke(mut self, der: &[u8]) -> Revocations {
         let (_, certificate) = X509Certificate::from_der(der).unwrap();
         self.serials.push(certificate.raw_serial().to_vec());
         self
     }
 
-    /// The same for some certificates alone.
+    /// Sets the scope.
     pub fn covering(self, scope: Scope) -> Revocations {
         Revocations { scope: Some(scope), ..self }
     }
 
-    /// The list, signed by this CA.
+    /// Returns the list, signed by a CA.
     pub fn signed_by(&self, authority: &Authority) -> Crl {
         Crl::from_der(self.der(authority)).unwrap()
     }
 
-    /// The list in PEM.
+    /// Returns the list, signed by a CA, in PEM.
     pub fn pem(&self, authority: &Authority) -> String {
         pem("X509 CRL", &self.der(authority))
     }
 
-    /// The DER of the list.
+    /// Returns the list, signed by a CA, in DER.
     pub fn der(&self, authority: &Authority) -> Vec<u8> {
         let entry = |serial: &Vec<u8>| RevokedCertParams {
             serial_number: SerialNumber::from_slice(serial),
@@ -118,14 +118,14 @@ impl Revocations {
         if self.next_update.is_some() && self.scope.is_none() {
             return der;
         }
-        signed_again(&der, authority.issuer().key(), |tbs| self.reshaped(tbs))
+        signed_again(&der, authority.issuer().key(), |tbs| self.customized(tbs))
     }
 
-    /// The content of the signed part with what the library that made it cannot say.
-    fn reshaped(&self, tbs: &[u8]) -> Vec<u8> {
+    /// Changes the content of the signed part to what the library that encoded it does not support.
+    fn customized(&self, tbs: &[u8]) -> Vec<u8> {
         let mut fields = elements(tbs);
         let extensions = fields.pop().unwrap();
-        // Version, algorithm, issuer, this update, next update.
+        // The fields are version, algorithm, issuer, this update, next update.
         if self.next_update.is_none() {
             fields.remove(4);
         }
@@ -137,7 +137,7 @@ impl Revocations {
 }
 
 impl Scope {
-    /// The lists of one address.
+    /// Returns the scope of a distribution point with one URI.
     pub fn of(uri: &'static str) -> Scope {
         Scope { point: vec![PointName::Uri(uri)], ..Scope::default() }
     }
@@ -159,7 +159,7 @@ impl Scope {
     }
 }
 
-/// The content of the extension cRLDistributionPoints of a certificate.
+/// Returns the content of the extension cRLDistributionPoints of a certificate.
 pub fn points(points: &[Point]) -> Vec<u8> {
     let point = |point: &Point| {
         let signer = point.signer.map(|name| wrapped(0xA2, &directory(&[name])));
@@ -170,7 +170,7 @@ pub fn points(points: &[Point]) -> Vec<u8> {
 }
 
 impl Point {
-    /// The point of one address.
+    /// Returns a distribution point with one URI.
     pub fn of(uri: &'static str) -> Point {
         Point { names: vec![PointName::Uri(uri)], ..Point::default() }
     }
@@ -195,7 +195,7 @@ fn reasons_field(tag: u8, reasons: &[usize]) -> Option<Vec<u8>> {
     Some(wrapped(0x80 | tag, &[&[unused], bits.as_slice()].concat()))
 }
 
-/// The general name that is this distinguished one.
+/// Encodes a distinguished name as a GeneralName.
 fn directory(parts: &[&str]) -> Vec<u8> {
     let parts: Vec<_> = parts.iter().map(|part| wrapped(SET, &common_name(part))).collect();
     wrapped(0xA4, &wrapped(SEQUENCE, &parts.concat()))
@@ -219,7 +219,7 @@ const OCTET_STRING: u8 = 0x04;
 const UTF8_STRING: u8 = 0x0C;
 const SET: u8 = 0x31;
 const EXTENSIONS: u8 = 0xA0;
-/// 2.5.4.3 with its header.
+/// The encoded object identifier 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
-/// 2.5.29.28 with its header.
+/// The encoded object identifier 2.5.29.28.
 const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x06, 0x03, 0x55, 0x1D, 0x1C];

@@ -1,11 +1,11 @@
-//! Random bytes that are the same in every run.
+//! Reproducible random bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use provisioning::ports::Entropy;
 
-/// SHA-256 of the seed and a counter: no two buffers are alike, and each run has the same ones.
+/// A source of the SHA-256 of a seed and a counter: no two buffers are equal, and every run has the same ones.
 #[derive(Debug, Default)]
 pub struct SeededEntropy {
     seed: u64,
@@ -13,7 +13,7 @@ pub struct SeededEntropy {
 }
 
 impl SeededEntropy {
-    /// The bytes that belong to this seed.
+    /// Creates the source of a seed.
     pub fn new(seed: u64) -> SeededEntropy {
         SeededEntropy { seed, drawn: AtomicU64::new(0) }
     }
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_from_run_to_run_but_not_within_one() {
+    fn bytes_repeat_with_the_seed_but_not_within_a_run() {
         let (one, same, other) = (SeededEntropy::new(1), SeededEntropy::new(1), SeededEntropy::new(2));
         let first = draw(&one);
         assert_eq!(first, draw(&same));

@@ -1,4 +1,4 @@
-//! Hubs in memory, which can be told to fail, to lose their answer, or to take their time.
+//! Fake hubs in memory, with scripted failures, lost replies and delays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,24 +11,24 @@ use model::{
 use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
-/// The hubs that can be reached, by name.
+/// Fake hubs by name.
 #[derive(Debug, Default)]
 pub struct FakeHubs {
     hubs: BTreeMap<HubName, Arc<FakeHub>>,
 }
 
 impl FakeHubs {
-    /// Hubs with these names.
+    /// Creates hubs with these names.
     pub fn new(names: impl IntoIterator<Item = HubName>) -> FakeHubs {
         FakeHubs { hubs: names.into_iter().map(|name| (name, Arc::default())).collect() }
     }
 
-    /// The hub with this name, if it is one of them.
+    /// Returns the hub with this name, if there is one.
     pub fn hub(&self, name: &HubName) -> Option<Arc<FakeHub>> {
         self.hubs.get(name).cloned()
     }
 
-    /// The hubs that have this device.
+    /// Returns the names of the hubs that have this device.
     pub fn hubs_with(&self, device: &DeviceId) -> Vec<HubName> {
         let with = self.hubs.iter().filter(|(_, hub)| hub.device(device).is_some());
         with.map(|(name, _)| name.clone()).collect()
@@ -36,7 +36,7 @@ impl FakeHubs {
 }
 
 impl FakeHubs {
-    /// All devices of all hubs.
+    /// Returns the devices of all hubs.
     pub fn everything(&self) -> Vec<(DeviceId, HubName)> {
         let of = |(name, hub): (&HubName, &Arc<FakeHub>)| {
             hub.devices().into_keys().map(|id| (id, name.clone())).collect::<Vec<_>>()
@@ -51,46 +51,47 @@ impl Hubs for FakeHubs {
     }
 }
 
-/// One hub. It does what it is told, unless a failure was scripted for the call.
+/// A fake hub. Its calls succeed unless a failure is scripted.
 #[derive(Debug, Default)]
 pub struct FakeHub {
     state: Mutex<State>,
-    gate: Arc<RwLock<()>>,
+    /// Held for reading by each call, and for writing by the guard of [`FakeHub::hold`].
+    hold: Arc<RwLock<()>>,
 }
 
-/// A device as a hub has it.
+/// A device at a fake hub.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FakeDevice {
-    /// What it connects with.
+    /// The credentials.
     pub credentials: HubCredentials,
-    /// Whether it is an IoT Edge device.
+    /// Whether the device is an IoT Edge device.
     pub iot_edge: bool,
-    /// The operators' half of its twin.
+    /// The tags and desired properties.
     pub twin: InitialTwin,
-    /// What it reported.
+    /// The reported properties.
     pub reported: Properties,
-    /// How often its twin was seeded.
+    /// The number of times that the initial twin was written.
     pub seeds: u32,
-    /// Set when an operator disabled it, with the reason.
+    /// The reason for which an operator disabled the device; `None` if it is enabled.
     pub disabled: Option<String>,
-    /// Changes with its identity; no two of a hub are the same.
+    /// The version of the identity, which is unique at the hub.
     pub version: u64,
-    /// Which creation it is; no two of a hub are the same.
+    /// The generation of the identity, which is new for each creation, and unique at the hub.
     pub generation: u64,
 }
 
-/// How a call fails.
+/// The outcome of a call in a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It does not: the failures that are queued after this are for later calls.
+    /// The call succeeds.
     None,
-    /// Nothing was done.
+    /// The call fails and changes nothing.
     Before(HubError),
-    /// It was done, but the caller is told that it failed: an answer lost on its way.
+    /// The call takes effect, but returns an error, like a lost reply.
     After(HubError),
 }
 
-/// A call that arrived, failed or not.
+/// A recorded call, successful or not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// [`HubConnector::ensure_device`].
@@ -103,7 +104,7 @@ pub enum Call {
     Remove(DeviceId, HubVersion),
 }
 
-/// What a hub says of the key that it is called with.
+/// The rights that the key of the link lacks, or the error of the check.
 pub type Rights = Result<Vec<HubRight>, HubError>;
 
 #[derive(Debug, Default)]
@@ -113,59 +114,59 @@ struct State {
     failures: VecDeque<Failure>,
     calls: Vec<Call>,
     versions: u64,
-    /// Whether it keeps its generations to itself.
+    /// Whether replies omit the generation.
     names_no_generation: bool,
 }
 
 impl FakeHub {
-    /// Lets the next call that is not spoken for fail like this; several queue up.
+    /// Appends a failure to the script. Each call consumes one.
     pub fn fail_next(&self, failure: Failure) {
         self.state().failures.push_back(failure);
     }
 
-    /// Says this of the key that it is called with, from now on.
+    /// Sets the rights that the key lacks.
     pub fn lack(&self, rights: Rights) {
         self.state().lacking = Some(rights);
     }
 
-    /// Forgets the failures that are queued still.
-    pub fn fail_no_more(&self) {
+    /// Clears the script of failures.
+    pub fn clear_failures(&self) {
         self.state().failures.clear();
     }
 
-    /// Keeps calls waiting until the guard is dropped.
+    /// Delays all calls until the returned guard is dropped.
     pub async fn hold(&self) -> OwnedRwLockWriteGuard<()> {
-        Arc::clone(&self.gate).write_owned().await
+        Arc::clone(&self.hold).write_owned().await
     }
 
-    /// A device, if the hub has it.
+    /// Returns a device, if the hub has it.
     pub fn device(&self, id: &DeviceId) -> Option<FakeDevice> {
         self.state().devices.get(id).cloned()
     }
 
-    /// All devices.
+    /// Returns all devices.
     pub fn devices(&self) -> BTreeMap<DeviceId, FakeDevice> {
         self.state().devices.clone()
     }
 
-    /// The calls so far, oldest first.
+    /// Returns the calls so far, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.state().calls.clone()
     }
 
-    /// Changes a device behind the service's back, as the device itself or an operator would.
+    /// Changes a device without a call, as the device itself or an operator might.
     pub fn change(&self, id: &DeviceId, change: impl FnOnce(&mut FakeDevice)) {
         if let Some(device) = self.state().devices.get_mut(id) {
             change(device);
         }
     }
 
-    /// Loses a device, as when an operator deletes it.
+    /// Removes a device without a call, as an operator might.
     pub fn lose(&self, id: &DeviceId) {
         self.state().devices.remove(id);
     }
 
-    /// Deletes a device and makes it anew, as when an operator does so: with all that it had, but for generation and version.
+    /// Deletes a device and creates it again, as an operator might: only generation and version change.
     pub fn recreate(&self, id: &DeviceId) {
         let mut state = self.state();
         state.versions += 1;
@@ -175,22 +176,22 @@ impl FakeHub {
         }
     }
 
-    /// Names no generation from now on, as no hub of Azure does, or names them again.
+    /// Sets whether replies omit the generation, as those of Azure IoT Hub do.
     pub fn keep_generations_secret(&self, secret: bool) {
         self.state().names_no_generation = secret;
     }
 
-    async fn serve<T>(&self, call: Call, carry_out: impl FnOnce(&mut State) -> T) -> Result<T, HubError> {
-        let _open = self.gate.read().await;
+    async fn serve<T>(&self, call: Call, execute: impl FnOnce(&mut State) -> T) -> Result<T, HubError> {
+        let _not_held = self.hold.read().await;
         let mut state = self.state();
         state.calls.push(call);
         match state.failures.pop_front() {
             Some(Failure::Before(error)) => Err(error),
             Some(Failure::After(error)) => {
-                carry_out(&mut state);
+                execute(&mut state);
                 Err(error)
             }
-            Some(Failure::None) | None => Ok(carry_out(&mut state)),
+            Some(Failure::None) | None => Ok(execute(&mut state)),
         }
     }
 
@@ -200,7 +201,8 @@ impl FakeHub {
 }
 
 impl State {
-    /// The device, with the order's credentials and capabilities; and whether it is new.
+    /// Creates or updates the device with the credentials and capabilities of the order; returns it, and whether it is
+    /// new.
     fn device(&mut self, order: &Order) -> (&mut FakeDevice, bool) {
         self.versions += 1;
         let Order { device_id, credentials, iot_edge, .. } = order;
@@ -222,7 +224,7 @@ impl State {
         (device, is_new)
     }
 
-    /// The generation of a device, if the hub names it.
+    /// Returns the generation of a device, unless replies omit it.
     fn generation(&self, id: &DeviceId) -> Option<Generation> {
         let device = self.devices.get(id).filter(|_| !self.names_no_generation)?;
         Generation::parse(device.generation.to_string()).ok()
@@ -311,7 +313,7 @@ mod tests {
     use crate::sample;
 
     #[tokio::test]
-    async fn fails_as_it_is_told_and_then_no_more() {
+    async fn scripted_failures_are_consumed_in_order() {
         let hub = FakeHub::default();
         let order = sample::order("dev-1");
         let id = order.device_id.clone();
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(hub.ensure_device(&order).await, Err(down));
         assert_eq!(hub.device(&id).map(|device| device.seeds), Some(1));
         hub.fail_next(Failure::Before(HubError::Refused("forgotten".to_owned())));
-        hub.fail_no_more();
+        hub.clear_failures();
         let version = hub.find_device(&id).await.unwrap().unwrap().version;
         for _ in 0..2 {
             assert_eq!(hub.remove_device(&id, &version).await, Ok(Removed::Gone));
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn holds_calls_back() {
+    async fn held_calls_wait_for_the_guard() {
         let hub = Arc::new(FakeHub::default());
         let held = hub.hold().await;
         let order = sample::order("dev-1");

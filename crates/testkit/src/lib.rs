@@ -1,12 +1,14 @@
-//! What tests of several crates share, and the load of `make bench`. Never part of the product.
+//! Test support for several crates, and for the load of `make bench`. Never part of the product.
 //!
-//! * [`store_suite`]: what every engine behind the `Store` port must pass.
-//! * [`sample`]: records with every field filled, in every variant.
-//! * [`hub`]: hubs in memory that fail on command; [`webhook`]: a webhook that answers on command.
-//! * [`ca`]: certificate authorities and device certificates, tidy and untidy; [`server_certificate`] for servers.
-//! * [`crl`]: their revocation lists.
-//! * [`tpm`]: a TPM in software; [`swtpm`]: a real one, emulated by another program.
-//! * [`clock`], [`entropy`]: time and randomness that repeat.
+//! * [`store_suite`]: the conformance suite of the `Store` port, for every engine.
+//! * [`sample`]: records with every field set, in every variant.
+//! * [`hub`], [`webhook`]: fake hubs and a fake webhook, with scripted failures and replies.
+//! * [`ca`]: certificate authorities and device certificates, also unusual ones.
+//! * [`server_certificate`]: certificates of servers.
+//! * [`crl`]: revocation lists of the certificate authorities.
+//! * [`documents`]: the encodings of certificates, revocation lists and keys in files.
+//! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
+//! * [`clock`], [`entropy`]: reproducible time and randomness.
 
 #![expect(
     clippy::unwrap_used,

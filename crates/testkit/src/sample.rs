@@ -1,4 +1,4 @@
-//! Records with something in every field, and lists of every variant that a field can have.
+//! Records with every field set, and lists of all variants of a field.
 
 use model::{
     AccessPolicy, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy, Block,
@@ -15,7 +15,7 @@ use model::{
 };
 use serde_json::{Value, json};
 
-/// An instance with two linked hubs, reached under `SCOPE.example`.
+/// Returns an instance with two linked hubs and the host name `SCOPE.example`.
 pub fn instance(scope: &str) -> Instance {
     let hub = |name: &str, way, weight, takes_new_devices| LinkedHub {
         name: hub_name(name),
@@ -55,12 +55,12 @@ pub fn instance(scope: &str) -> Instance {
     }
 }
 
-/// The way to a hub by a key.
+/// Returns the access to a hub by a key.
 pub fn hub_access() -> HubAccess {
     HubAccess { port: 443, policy: "iothubowner".to_owned(), key: key(4), ca: Vec::new() }
 }
 
-/// An individual enrollment with a symmetric key.
+/// Returns an individual enrollment with symmetric keys.
 pub fn individual(id: &str) -> IndividualEnrollment {
     IndividualEnrollment {
         registration_id: registration_id(id),
@@ -72,7 +72,7 @@ pub fn individual(id: &str) -> IndividualEnrollment {
     }
 }
 
-/// An enrollment group with a symmetric key.
+/// Returns an enrollment group with symmetric keys.
 pub fn group(id: &str) -> EnrollmentGroup {
     EnrollmentGroup {
         group_id: group_id(id),
@@ -83,13 +83,13 @@ pub fn group(id: &str) -> EnrollmentGroup {
     }
 }
 
-/// A group whose devices chain to this certificate, and to the other one if there is one.
+/// Returns an enrollment group with one or two signing certificates.
 pub fn signing_group(id: &str, primary: &Certificate, secondary: Option<&Certificate>) -> EnrollmentGroup {
     let pair = Pair::new(Some(primary.clone()), secondary.cloned()).unwrap();
     EnrollmentGroup { attestation: GroupAttestation::X509(GroupCertificates::Signing(pair)), ..group(id) }
 }
 
-/// A CA certificate that waits for its proof, and whose revocation list is fetched.
+/// Returns an unverified CA certificate whose revocation list is fetched.
 pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
     CaCertificate {
         name: ca_reference(name),
@@ -104,7 +104,7 @@ pub fn ca_certificate(name: &str, certificate: &Certificate) -> CaCertificate {
     }
 }
 
-/// The first revocation list of the CA certificate of this name.
+/// Returns the first revocation list of the CA certificate with this name.
 pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
     let signed_by = Sha256Thumbprint::of(b"root");
     RevocationList {
@@ -116,7 +116,7 @@ pub fn revocation_list(authority: &str, crl: &Crl) -> RevocationList {
     }
 }
 
-/// A block of this certificate as it was stored before blocks held more than its thumbprint.
+/// Returns a block of a certificate in the form of earlier versions, without the hashes of TBS certificate and key.
 pub fn block(certificate: &Certificate) -> Block {
     Block {
         thumbprint: certificate.thumbprint().clone(),
@@ -128,13 +128,13 @@ pub fn block(certificate: &Certificate) -> Block {
     }
 }
 
-/// A block of this certificate and of its key.
+/// Returns a block of a certificate and of its key.
 pub fn key_block(certificate: &Certificate) -> Block {
     let parts = certificate.parts().unwrap();
     Block { tbs: Some(parts.tbs_hash()), key: Some(parts.key_hash()), ..block(certificate) }
 }
 
-/// An assigned registration that came through an individual enrollment.
+/// Returns an assigned registration of an individual enrollment.
 pub fn registration(id: &str) -> Registration {
     Registration {
         registration_id: registration_id(id),
@@ -150,7 +150,7 @@ pub fn registration(id: &str) -> Registration {
     }
 }
 
-/// An assigned registration that came through this group.
+/// Returns an assigned registration of an enrollment group.
 pub fn registration_of(id: &str, group: &str) -> Registration {
     Registration {
         enrollment: EnrollmentRef::Group(group_id(group)),
@@ -159,7 +159,7 @@ pub fn registration_of(id: &str, group: &str) -> Registration {
     }
 }
 
-/// The same registration while it is being carried out.
+/// Changes the status of a registration to `assigning`.
 pub fn while_assigning(registration: Registration) -> Registration {
     let order = Box::new(order(registration.registration_id.as_str()));
     let status = Status::Assigning {
@@ -171,7 +171,7 @@ pub fn while_assigning(registration: Registration) -> Registration {
     Registration { status, ..registration }
 }
 
-/// What a hub is told about a device.
+/// Returns the device spec of a device.
 pub fn order(id: &str) -> Order {
     Order {
         hub: hub_name("hub-1.example"),
@@ -184,12 +184,12 @@ pub fn order(id: &str) -> Order {
     }
 }
 
-/// Where that order leaves the device.
+/// Returns the assignment that follows from [`order`].
 pub fn assignment(id: &str) -> Assignment {
     order(id).assignment()
 }
 
-/// Every way in which an individual enrollment can attest, with a name. `leaf` is the device's certificate.
+/// Returns all attestations of individual enrollments, each with a name. `leaf` is the device's certificate.
 pub fn individual_attestations(leaf: &Certificate) -> Vec<(&'static str, IndividualAttestation)> {
     use IndividualAttestation::{SymmetricKey, Tpm, X509};
     let TpmIdentity { endorsement_key, storage_root_key } = tpm_identity(7, 8);
@@ -206,7 +206,7 @@ pub fn individual_attestations(leaf: &Certificate) -> Vec<(&'static str, Individ
     ]
 }
 
-/// Every way in which a group can attest, with a name. `ca` signs the devices' certificates.
+/// Returns all attestations of enrollment groups, each with a name. `ca` is the signing certificate.
 pub fn group_attestations(ca: &Certificate) -> Vec<(&'static str, GroupAttestation)> {
     use GroupAttestation::{SymmetricKey, X509};
     let signing = |secondary| GroupCertificates::Signing(Pair::new(Some(ca.clone()), secondary).unwrap());
@@ -218,9 +218,9 @@ pub fn group_attestations(ca: &Certificate) -> Vec<(&'static str, GroupAttestati
     ]
 }
 
-/// Every status of a registration, with a name.
+/// Returns all statuses of a registration, each with a name.
 pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
-    // As versions wrote it that kept the code in place of the reason.
+    // The form of earlier versions, which stored the code in place of the reason.
     let failure = Failure { reason: FailureReason::Recorded(404_001), message: "no enrollment".to_owned() };
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
     let twin = TwinOrder::Keep { if_lost: twin() };
@@ -251,7 +251,7 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     ]
 }
 
-/// What is to be removed from a hub.
+/// Returns a cleanup of a device at a hub.
 pub fn cleanup(hub: &str, device: &str) -> Cleanup {
     let order = Order { hub: hub_name(hub), ..order(device) };
     Cleanup {
@@ -264,8 +264,8 @@ pub fn cleanup(hub: &str, device: &str) -> Cleanup {
     }
 }
 
-/// Attempts that were refused: with everything that an explanation can hold, of a device whose enrollment is disabled, and
-/// of one that is not known at all.
+/// Returns refused attempts, each with a name: one whose explanation has every field set, one of a device whose
+/// enrollment is disabled, and one of an unknown device.
 pub fn attempts(device: &str) -> [(&'static str, Attempt); 3] {
     let reason = || "the SAS token's signature fits neither key".to_owned();
     let group = |id| EnrollmentRef::Group(group_id(id));
@@ -309,7 +309,7 @@ fn tries() -> Tries {
     Tries { count: 7, next: Some(next), reason: Some("hub-1.example: 503".to_owned()) }
 }
 
-/// Settings with nothing left at its default.
+/// Returns settings of which none has its default.
 pub fn settings() -> EnrollmentSettings {
     EnrollmentSettings {
         provisioning_status: ProvisioningStatus::Disabled,
@@ -335,7 +335,7 @@ pub fn settings() -> EnrollmentSettings {
     }
 }
 
-/// A twin with nested values, members whose order matters, and numbers of both kinds.
+/// Returns an initial twin with nested values, members that are not in alphabetical order, and numbers of both kinds.
 pub fn twin() -> InitialTwin {
     InitialTwin {
         tags: Some(collection(json!({"site": "A", "line": 4}))),
@@ -343,7 +343,7 @@ pub fn twin() -> InitialTwin {
     }
 }
 
-/// A version, created and last written at fixed times.
+/// Returns a record with this etag and fixed times.
 pub fn record(etag: &str) -> Record {
     Record {
         etag: self::etag(etag),
@@ -352,42 +352,42 @@ pub fn record(etag: &str) -> Record {
     }
 }
 
-/// Two keys that go with this number.
+/// Returns a pair of keys, which differ for each number.
 pub fn keys(number: u8) -> SymmetricKeyPair {
     SymmetricKeyPair { primary: key(number), secondary: key(number + 1) }
 }
 
-/// A key of 64 bytes.
+/// Returns a key of 64 equal bytes.
 pub fn key(byte: u8) -> SymmetricKey {
     SymmetricKey::from_bytes(&[byte; SymmetricKey::MAX_BYTES]).unwrap()
 }
 
-/// An ID scope.
+/// Parses an ID scope.
 pub fn scope(text: &str) -> IdScope {
     IdScope::parse(text).unwrap()
 }
 
-/// A registration ID.
+/// Parses a registration ID.
 pub fn registration_id(text: &str) -> RegistrationId {
     RegistrationId::parse(text).unwrap()
 }
 
-/// A group ID.
+/// Parses the ID of an enrollment group.
 pub fn group_id(text: &str) -> EnrollmentGroupId {
     EnrollmentGroupId::parse(text).unwrap()
 }
 
-/// A hub name.
+/// Parses the name of a hub.
 pub fn hub_name(text: &str) -> HubName {
     HubName::parse(text).unwrap()
 }
 
-/// An etag.
+/// Parses an etag.
 pub fn etag(text: &str) -> Etag {
     Etag::parse(text).unwrap()
 }
 
-/// The name of a CA certificate.
+/// Parses the name of a CA certificate.
 pub fn ca_reference(text: &str) -> CaReference {
     CaReference::parse(text).unwrap()
 }
@@ -396,18 +396,18 @@ fn ca_references() -> Pair<CaReference> {
     Pair::new(Some(ca_reference("root of 2026")), Some(ca_reference("root of 2027"))).unwrap()
 }
 
-/// The public area of an RSA-2048 storage key whose modulus goes by this number.
+/// Returns the `TPM2B_PUBLIC` of an RSA-2048 storage key, whose modulus consists of this byte.
 pub fn tpm_public(byte: u8) -> Vec<u8> {
     let head =
         [1, 26, 0, 1, 0, 0x0B, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0];
     let mut bytes = [&head[..], &[byte; 256]].concat();
-    // A modulus is odd and has all its bits.
+    // A modulus is odd, and its highest bit is set.
     bytes[28] |= 0x80;
     bytes[283] |= 1;
     bytes
 }
 
-/// A TPM by the numbers of its keys. Nobody has their private halves.
+/// Returns the public keys of a TPM, which differ for each number. The private keys do not exist.
 pub fn tpm_identity(endorsement: u8, storage: u8) -> TpmIdentity {
     TpmIdentity {
         endorsement_key: EndorsementKey::from_bytes(tpm_public(endorsement)).unwrap(),
@@ -415,7 +415,7 @@ pub fn tpm_identity(endorsement: u8, storage: u8) -> TpmIdentity {
     }
 }
 
-/// The object that a `json!` literal is.
+/// Converts a `json!` literal that is an object.
 fn collection(object: Value) -> TwinCollection {
     TwinCollection::from(object.as_object().cloned().unwrap())
 }

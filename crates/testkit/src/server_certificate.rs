@@ -1,20 +1,20 @@
-//! Certificates for the servers that tests start.
+//! Certificates for servers in tests.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-/// A server's certificate, and the CA that vouches for it and nothing else. All PEM.
+/// A server's certificate and key, and the certificate of its CA, all in PEM.
 #[derive(Debug, Clone)]
 pub struct ServerCertificate {
-    /// What clients must trust.
+    /// The certificate of the CA, which clients must trust.
     pub ca: String,
     /// The server's certificate.
     pub certificate: String,
-    /// Its private key.
+    /// The server's private key.
     pub key: String,
 }
 
 impl ServerCertificate {
-    /// For this name or IP address.
+    /// Creates a certificate for a host name or IP address, and its CA.
     pub fn of(host: &str) -> ServerCertificate {
         let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let mut ca = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! A real TPM implementation: swtpm, a process per test.
+//! The TPM emulator swtpm, with one process per test.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A running emulator of a TPM 2.0, which starts empty and ends when this is dropped.
+/// A running TPM 2.0 emulator, which has no keys at first, and ends on drop.
 pub struct Swtpm {
     process: Child,
     port: u16,
@@ -14,17 +14,17 @@ pub struct Swtpm {
 }
 
 impl Swtpm {
-    /// Starts one on free ports: that of commands, and the next for control.
+    /// Starts an emulator on two free ports: one for commands, and the next one for control.
     pub fn start() -> Swtpm {
-        for _ in 0..TRIES {
-            if let Some(tpm) = Swtpm::on(free_ports()) {
+        for _ in 0..MAX_STARTS {
+            if let Some(tpm) = Swtpm::start_on(free_ports()) {
                 return tpm;
             }
         }
         panic!("swtpm does not start; tests/install installs it");
     }
 
-    fn on(port: u16) -> Option<Swtpm> {
+    fn start_on(port: u16) -> Option<Swtpm> {
         let state = std::env::temp_dir().join(format!("muster-swtpm-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&state).unwrap();
         let mut process = Command::new("swtpm")
@@ -36,24 +36,24 @@ impl Swtpm {
             .spawn()
             .expect("swtpm is installed by tests/install");
         let started = Instant::now();
-        while started.elapsed() < PATIENCE && process.try_wait().unwrap().is_none() {
-            // The control port, for a connection to the other would be the one that commands come from.
+        while started.elapsed() < START_TIMEOUT && process.try_wait().unwrap().is_none() {
+            // Not the port for commands, which accepts a single connection.
             if TcpStream::connect(("127.0.0.1", port + 1)).is_ok() {
                 return Some(Swtpm { process, port, state });
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        // Killing what has ended fails.
+        // This fails if the process has ended already.
         let _ = process.kill();
         None
     }
 
-    /// Where it takes commands, as `muster` is told.
+    /// Returns the address for commands, in the form of `muster`'s options.
     pub fn address(&self) -> String {
         format!("swtpm:127.0.0.1:{}", self.port)
     }
 
-    /// Runs one of tpm2-tools on it, in a folder of its own; fails unless that succeeds.
+    /// Runs one of tpm2-tools with the emulator, in the emulator's folder; panics if it fails.
     pub fn tool(&self, name: &str, arguments: &[&str]) -> Output {
         let output = Command::new(name)
             .args(arguments)
@@ -65,7 +65,7 @@ impl Swtpm {
         output
     }
 
-    /// Writes a file for the tools.
+    /// Writes a file into the emulator's folder.
     pub fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.state.join(name), bytes).unwrap();
     }
@@ -73,14 +73,14 @@ impl Swtpm {
 
 impl Drop for Swtpm {
     fn drop(&mut self) {
-        // It may have ended by itself, and then there is nothing to kill.
+        // This fails if the process has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.state);
     }
 }
 
-/// A free port that is followed by another.
+/// Returns a free port whose next port is free, too.
 fn free_ports() -> u16 {
     loop {
         let first = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -91,6 +91,6 @@ fn free_ports() -> u16 {
     }
 }
 
-/// Between looking for a free port and using it another process may take it.
-const TRIES: u32 = 10;
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The maximum number of starts: another process may take a free port before the emulator binds it.
+const MAX_STARTS: u32 = 10;
+const START_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,5 +1,5 @@
-//! A TPM in software, as far as registering needs one: it has an endorsement key and a storage root key, and opens what
-//! is encrypted to both. It follows the TPM's steps, not the service's, and shares no code with it.
+//! A TPM in software with the functions that a registration needs: it has an endorsement key and a storage root key,
+//! and decrypts blobs for both. It follows the TPM 2.0 specification and shares no code with the service.
 
 use aws_lc_rs::{
     agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree},
@@ -13,23 +13,23 @@ use aws_lc_rs::{
 };
 use model::{EndorsementKey, StorageRootKey, SymmetricKey, TpmIdentity};
 
-/// A TPM with keys of its own.
+/// A TPM in software.
 pub struct SoftTpm {
     endorsement: Private,
     storage: Private,
     identity: TpmIdentity,
 }
 
-/// What a blob holds.
+/// The content of a blob.
 #[derive(Debug, PartialEq)]
 pub struct Opened {
-    /// The key that the TPM signs with from now on.
+    /// The key that the TPM imports.
     pub key: SymmetricKey,
-    /// What it is for.
+    /// The resource that the key is for.
     pub resource: String,
 }
 
-/// The kinds of key that a TPM may have.
+/// The kinds of keys of a TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// RSA-2048.
@@ -44,7 +44,7 @@ enum Private {
 }
 
 impl SoftTpm {
-    /// A new TPM with an endorsement key of this kind and a storage root key of that.
+    /// Creates a TPM with new keys of these kinds.
     pub fn new(endorsement: Kind, storage: Kind) -> SoftTpm {
         let ((endorsement, endorsement_area), (storage, storage_area)) = (endorsement.key(), storage.key());
         let identity = TpmIdentity {
@@ -54,19 +54,20 @@ impl SoftTpm {
         SoftTpm { endorsement, storage, identity }
     }
 
-    /// The same TPM after its owner cleared it: with another storage root key.
+    /// Clears the TPM (`TPM2_Clear`): it gets a new storage root key.
     pub fn cleared(self) -> SoftTpm {
         let (storage, area) = Kind::P256.key();
         let storage_root_key = StorageRootKey::from_bytes(area).unwrap();
         SoftTpm { storage, identity: TpmIdentity { storage_root_key, ..self.identity }, ..self }
     }
 
-    /// Its public keys.
+    /// Returns the public keys.
     pub fn identity(&self) -> &TpmIdentity {
         &self.identity
     }
 
-    /// Opens a blob by `TPM2_ActivateCredential` and `TPM2_Import`; panics where a TPM would report an error.
+    /// Decrypts a blob in the steps of `TPM2_ActivateCredential` and `TPM2_Import`; panics where a TPM would return an
+    /// error.
     pub fn open(&self, blob: &[u8]) -> Opened {
         let fields = fields(blob);
         let [id_object, secret, duplicate, symmetric_seed, area, resource] = fields[..] else {
@@ -86,7 +87,7 @@ impl SoftTpm {
     }
 }
 
-/// The key in a TPMT_SENSITIVE, which must fit the public area.
+/// Returns the key in a TPMT_SENSITIVE, after a check that it is the key of the public area.
 fn key_of(sensitive: &[u8], area: &[u8]) -> SymmetricKey {
     let (kind, sensitive) = sensitive.split_at(2);
     let (no_auth, sensitive) = take(sensitive);
@@ -104,7 +105,7 @@ impl Kind {
             Kind::Rsa => {
                 let private = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
                 let der = private.public_key().as_der().unwrap();
-                // The modulus is followed by the exponent 65537 in five bytes.
+                // After the modulus, the exponent 65537 takes five bytes.
                 let end = der.as_ref().len() - 5;
                 let modulus = sized(&der.as_ref()[end - 256..end]);
                 let area = public(1, &[&[8, 0, 0, 0, 0, 0][..], &modulus].concat());
@@ -141,7 +142,7 @@ impl Private {
     }
 }
 
-/// Checks the MAC of an outer layer and takes it off.
+/// Checks the MAC of an outer wrapper and decrypts its content.
 fn unwrap(seed: &[u8], name: &[u8], wrapped: &[u8]) -> Vec<u8> {
     let (mac, encrypted) = take(wrapped);
     let key = hmac::Key::new(hmac::HMAC_SHA256, &kdfa(seed, "INTEGRITY", &[], 256));
@@ -166,7 +167,7 @@ fn kdfe(z: &[u8], label: &str, party_u: &[u8], party_v: &[u8]) -> Vec<u8> {
     digest(&SHA256, &message).as_ref().to_vec()
 }
 
-/// A TPM2B_PUBLIC by the template of storage root keys, around what is particular to a key.
+/// Returns a TPM2B_PUBLIC with the attributes of storage root keys.
 fn public(kind: u8, parameters: &[u8]) -> Vec<u8> {
     let head = [0, kind, 0, 0x0B, 0, 3, 4, 0x72, 0, 0, 0, 6, 0, 128, 0, 0x43, 0, 0x10];
     sized(&[&head, parameters].concat())
@@ -182,7 +183,7 @@ fn fields(mut blob: &[u8]) -> Vec<&[u8]> {
     fields
 }
 
-/// A `TPM2B` and what follows it.
+/// Returns the content of the first `TPM2B`, and the rest after it.
 fn take(bytes: &[u8]) -> (&[u8], &[u8]) {
     let (size, rest) = bytes.split_first_chunk().unwrap();
     rest.split_at(u16::from_be_bytes(*size).into())

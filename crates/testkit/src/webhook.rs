@@ -1,4 +1,4 @@
-//! A webhook in memory, which answers as it is told.
+//! A fake webhook in memory, with scripted outcomes.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use model::{Instance, WebhookRequest};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 
-/// Gives the outcomes that were queued, in their order; without one it is down.
+/// A fake webhook, which returns the scripted outcomes in order, and is unavailable after the last one.
 #[derive(Debug, Default)]
 pub struct FakeWebhook {
     state: Mutex<State>,
@@ -20,12 +20,12 @@ struct State {
 }
 
 impl FakeWebhook {
-    /// The outcome of the next request that is not spoken for; several queue up.
+    /// Appends an outcome to the script. Each request consumes one.
     pub fn answer_next(&self, outcome: WebhookOutcome) {
         self.state().outcomes.push_back(outcome);
     }
 
-    /// What was asked so far, oldest first.
+    /// Returns the requests so far, oldest first.
     pub fn requests(&self) -> Vec<WebhookRequest> {
         self.state().requests.clone()
     }

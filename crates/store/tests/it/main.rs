@@ -15,7 +15,7 @@ use durable::Sealer;
 use provisioning::ports::Store;
 use store::EmbeddedStore;
 use tempfile::TempDir;
-use testkit::store_suite::{self, Place};
+use testkit::store_suite::{self, StoreLocation};
 
 /// A temporary directory with a store in it.
 struct Directory(TempDir);
@@ -31,7 +31,7 @@ impl Directory {
 }
 
 #[async_trait]
-impl Place for Directory {
+impl StoreLocation for Directory {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(Directory::open(self))
     }

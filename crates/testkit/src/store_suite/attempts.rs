@@ -1,4 +1,4 @@
-//! Attempts that were refused.
+//! Refused attempts to register.
 
 use model::{Admission, Attempt, Explanation, Timestamp};
 use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE};
@@ -6,7 +6,7 @@ use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE};
 use super::world::World;
 use crate::sample;
 
-/// The attempt of a name with this number as its time.
+/// Returns an attempt of an unknown device; `number` is its time.
 fn attempt(id: &str, number: usize) -> Attempt {
     Attempt {
         registration_id: sample::registration_id(id),
@@ -23,12 +23,13 @@ fn attempt(id: &str, number: usize) -> Attempt {
     }
 }
 
-fn known(id: &str, number: usize) -> Attempt {
+/// Returns an attempt of a known device; `number` is its time.
+fn known_attempt(id: &str, number: usize) -> Attempt {
     Attempt { known: true, ..attempt(id, number) }
 }
 
-/// The times of the attempts of a name, as they are read.
-async fn of(world: &World, id: &str) -> Vec<i64> {
+/// Reads the times of the attempts of a registration ID.
+async fn times(world: &World, id: &str) -> Vec<i64> {
     let attempts = world.store.attempts(&world.scope, &sample::registration_id(id)).await.unwrap().items;
     attempts.iter().map(|attempt| attempt.at.unix_seconds()).collect()
 }
@@ -37,40 +38,40 @@ async fn keep(world: &World, attempts: Vec<Attempt>) {
     world.store.keep_attempts(&world.scope, attempts).await.unwrap();
 }
 
-pub(super) async fn come_back(world: World) {
-    assert_eq!(of(&world, "dev").await, [0; 0]);
-    keep(&world, vec![attempt("dev", 1), attempt("other", 2), known("DEV", 3)]).await;
+pub(super) async fn records(world: World) {
+    assert_eq!(times(&world, "dev").await, [0; 0]);
+    keep(&world, vec![attempt("dev", 1), attempt("other", 2), known_attempt("DEV", 3)]).await;
     keep(&world, vec![]).await;
     let world = world.reopen().await;
-    assert_eq!((of(&world, "dev").await, of(&world, "Other").await), (vec![3, 1], vec![2]));
+    assert_eq!((times(&world, "dev").await, times(&world, "Other").await), (vec![3, 1], vec![2]));
     let read = world.store.attempts(&world.scope, &sample::registration_id("other")).await.unwrap().items;
     assert_eq!(read, [attempt("other", 2)]);
 
     world.store.put_instance(sample::instance("two")).await.unwrap();
     let two = world.beside("two");
-    assert_eq!(of(&two, "dev").await, [0; 0]);
+    assert_eq!(times(&two, "dev").await, [0; 0]);
     keep(&two, vec![attempt("dev", 9)]).await;
-    assert_eq!((of(&two, "dev").await, of(&world, "dev").await), (vec![9], vec![3, 1]));
+    assert_eq!((times(&two, "dev").await, times(&world, "dev").await), (vec![9], vec![3, 1]));
     assert!(world.store.keep_attempts(&sample::scope("none"), vec![attempt("dev", 1)]).await.is_err());
 }
 
-pub(super) async fn of_one_the_newest(world: World) {
-    let many = ATTEMPTS_OF_ONE + 3;
+pub(super) async fn newest_of_one(world: World) {
+    let count = ATTEMPTS_OF_ONE + 3;
     keep(&world, vec![attempt("other", 0)]).await;
-    keep(&world, (1..=many).map(|number| attempt("dev", number)).collect()).await;
-    let newest: Vec<_> = (4..=many as i64).rev().collect();
-    assert_eq!((of(&world, "dev").await, of(&world, "other").await), (newest, vec![0]));
+    keep(&world, (1..=count).map(|number| attempt("dev", number)).collect()).await;
+    let newest: Vec<_> = (4..=count as i64).rev().collect();
+    assert_eq!((times(&world, "dev").await, times(&world, "other").await), (newest, vec![0]));
 }
 
-/// Strangers push out strangers, and no one whose name is known.
-pub(super) async fn in_all_the_newest(world: World) {
-    keep(&world, vec![known("known", 0), attempt("first", 0), attempt("second", 0)]).await;
-    let strangers = |numbers: std::ops::Range<usize>| {
+/// Attempts of unknown devices replace the oldest ones of unknown devices, never those of known devices.
+pub(super) async fn newest_of_all(world: World) {
+    keep(&world, vec![known_attempt("known", 0), attempt("first", 0), attempt("second", 0)]).await;
+    let unknown = |numbers: std::ops::Range<usize>| {
         numbers.map(|number| attempt(&format!("s{number}"), number)).collect()
     };
-    keep(&world, strangers(0..ATTEMPTS_OF_A_KIND - 1)).await;
-    assert_eq!((of(&world, "first").await, of(&world, "second").await), (vec![], vec![0]));
-    keep(&world, strangers(ATTEMPTS_OF_A_KIND - 1..ATTEMPTS_OF_A_KIND)).await;
-    assert_eq!((of(&world, "second").await, of(&world, "s0").await), (vec![], vec![0]));
-    assert_eq!(of(&world, "known").await, [0]);
+    keep(&world, unknown(0..ATTEMPTS_OF_A_KIND - 1)).await;
+    assert_eq!((times(&world, "first").await, times(&world, "second").await), (vec![], vec![0]));
+    keep(&world, unknown(ATTEMPTS_OF_A_KIND - 1..ATTEMPTS_OF_A_KIND)).await;
+    assert_eq!((times(&world, "second").await, times(&world, "s0").await), (vec![], vec![0]));
+    assert_eq!(times(&world, "known").await, [0]);
 }

@@ -1,4 +1,4 @@
-//! What is to be cleaned up at hubs: found by place, listed, and due by hub and time.
+//! Cleanups at hubs: by hub and device, in listings, and those that are due.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub(super) async fn records(world: World) {
     let tries = Tries { count: 8, ..one.tries.clone() };
     let later = Cleanup { trace, tries, confirmed: true, ..one.clone() };
     assert_eq!(world.commit(vec![(stale, put(later.clone()))]).await, [Outcome::OtherVersion]);
-    let fitting = Expect::Version(one.record.etag.clone());
-    assert_eq!(world.commit(vec![(fitting.clone(), put(later.clone()))]).await, [Outcome::Applied]);
+    let current = Expect::Version(one.record.etag.clone());
+    assert_eq!(world.commit(vec![(current.clone(), put(later.clone()))]).await, [Outcome::Applied]);
     assert_eq!(find(&world, &one).await, Some(later));
     let delete = Change::DeleteCleanup(one.trace.place.clone());
-    assert_eq!(world.commit(vec![(fitting.clone(), delete.clone())]).await, [Outcome::Applied]);
-    assert_eq!(world.commit(vec![(fitting, delete)]).await, [Outcome::Missing]);
+    assert_eq!(world.commit(vec![(current.clone(), delete.clone())]).await, [Outcome::Applied]);
+    assert_eq!(world.commit(vec![(current, delete)]).await, [Outcome::Missing]);
     let world = world.reopen().await;
     assert_eq!((find(&world, &one).await, find(&world, &two).await), (None, Some(two)));
 }
@@ -66,7 +66,7 @@ pub(super) async fn due(world: World) {
         let found = world.store.cleanups_due(&world.scope, &hub, at(seconds), at_most).await.unwrap().items;
         found.iter().map(|cleanup| cleanup.trace.place.device_id.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(due(4, 9).await, [""; 0], "none is tried before it was written down");
+    assert_eq!(due(4, 9).await, [""; 0], "no cleanup is due before its creation");
     assert_eq!(due(9, 9).await, ["d3"]);
     assert_eq!(due(10, 9).await, ["d3", "d2"]);
     assert_eq!(due(30, 2).await, ["d3", "d2"]);
@@ -77,7 +77,7 @@ pub(super) async fn due(world: World) {
     assert_eq!(at(5).plus(Duration::from_secs(1)), at(6));
 }
 
-/// Changes that follow another are made with it or not at all.
+/// Changes that follow another are applied with it or not at all.
 pub(super) async fn following(world: World) {
     let registration = || sample::registration("dev");
     let cleanup = || sample::cleanup("a.hub", "dev");
@@ -97,12 +97,12 @@ pub(super) async fn following(world: World) {
     let stale = Expect::Version(sample::etag("other"));
     assert_eq!(change(stale, "2").await, [OtherVersion, LeftOut, LeftOut]);
     assert_eq!(find(&world, &cleanup()).await, None);
-    let fitting = Expect::Version(sample::etag("1"));
-    assert_eq!(change(fitting, "2").await, [Applied, Applied, Applied]);
+    let current = Expect::Version(sample::etag("1"));
+    assert_eq!(change(current, "2").await, [Applied, Applied, Applied]);
     assert_eq!(find(&world, &cleanup()).await, Some(cleanup()));
 }
 
-/// Nothing of one instance is found or removed through another.
+/// No cleanup of one instance is found or deleted through another.
 pub(super) async fn isolation(world: World) {
     world.store.put_instance(sample::instance("two")).await.unwrap();
     let (one, two) = (world.beside("one"), world.beside("two"));

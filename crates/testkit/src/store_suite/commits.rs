@@ -1,4 +1,4 @@
-//! A commit as a whole.
+//! Commits: outcomes, order, metering and atomicity.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,7 +70,7 @@ pub(super) async fn counting(world: World) {
     }
 }
 
-/// A writer moves ten enrollments from version to version in single commits; every listing shows ten of one version.
+/// A writer replaces ten enrollments per commit; every listing shows ten enrollments of one version.
 pub(super) async fn all_or_nothing(world: World) {
     let world = Arc::new(world);
     let version = |number: u32| {

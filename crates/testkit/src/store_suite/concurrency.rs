@@ -1,4 +1,4 @@
-//! Many callers at once.
+//! Concurrent callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::world::{Versioned, World, everything, put_group, put_individual, put_registration};
 use crate::sample;
 
-/// In each round everyone replaces the version that the round before left; the winner's is what is there afterwards.
+/// In each round all callers replace the same version, and the stored record is that of the only winner.
 pub(super) async fn one_replaces(world: World) {
     let world = Arc::new(world);
     for kind in KINDS {
@@ -38,8 +38,8 @@ pub(super) async fn one_creates(world: World) {
     }
 }
 
-/// Writes without an expectation, of one group and of many: no one loses, but an engine that keeps groups in memory must
-/// have there what is on disk.
+/// Writes without a precondition all succeed; an engine that caches groups must have the same ones in memory and on
+/// disk.
 pub(super) async fn group_order(world: World) {
     let world = Arc::new(world);
     world.apply((0..500).map(|number| put_group(sample::group(&format!("line-{number}"))))).await;
@@ -61,8 +61,8 @@ pub(super) async fn group_order(world: World) {
     }
 }
 
-/// Callers are stopped at any point: a change is there wholly or not at all, and memory and disk agree.
-pub(super) async fn abandoned(world: World) {
+/// Callers are canceled at any point: a commit is applied wholly or not at all, and memory and disk agree.
+pub(super) async fn canceled(world: World) {
     let world = Arc::new(world);
     for round in 0..100u64 {
         let task = tokio::spawn({
@@ -76,7 +76,7 @@ pub(super) async fn abandoned(world: World) {
         });
         tokio::time::sleep(Duration::from_micros(round * 20 % 700)).await;
         task.abort();
-        let _ = task.await; // aborted or done, as it happened
+        let _ = task.await; // either aborted or done
     }
     let last = put_group(sample::group("last"));
     world.apply([last]).await;
@@ -102,7 +102,7 @@ enum Kind {
 
 const KINDS: &[Kind] = &[Kind::Individual, Kind::Group, Kind::Registration];
 
-/// Lets each attempt write its etag at once; the etags of those that were applied.
+/// Lets all attempts write their etags concurrently, and returns the etags of those that were applied.
 async fn race(
     world: &Arc<World>,
     kind: Kind,

@@ -1,4 +1,4 @@
-//! What goes with a record that is removed, and what stays.
+//! Deletions: the records that are deleted with another one, and those that remain.
 
 use provisioning::ports::{Change, Expect, Outcome};
 
@@ -15,17 +15,17 @@ pub(super) async fn of_individual(world: World) {
             put_registration(sample::registration_of("grouped", "line")),
             put_individual(sample::individual("kept")),
             put_registration(sample::registration("kept")),
-            put_individual(sample::individual("busy")),
-            put_registration(sample::while_assigning(sample::registration("busy"))),
+            put_individual(sample::individual("assigning")),
+            put_registration(sample::while_assigning(sample::registration("assigning"))),
         ])
         .await;
     let wrong = world.commit(vec![(Expect::Version(sample::etag("wrong")), delete("own"))]).await;
     assert_eq!(wrong, [Outcome::OtherVersion]);
     assert!(world.registration("own").await.is_some());
 
-    world.apply([delete("Own"), delete("grouped"), delete("busy")]).await;
-    assert_eq!(world.individual("busy").await, None);
-    assert!(world.registration("busy").await.is_some(), "what is being carried out is not forgotten");
+    world.apply([delete("Own"), delete("grouped"), delete("assigning")]).await;
+    assert_eq!(world.individual("assigning").await, None);
+    assert!(world.registration("assigning").await.is_some(), "an unfinished registration is kept");
     assert_eq!(world.individual("own").await, None);
     assert_eq!(world.registration("own").await, None);
     assert_eq!(world.individual("grouped").await, None);

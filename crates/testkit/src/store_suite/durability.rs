@@ -1,4 +1,4 @@
-//! What was acknowledged is there after opening again.
+//! Durability: acknowledged writes are present after the store is opened again.
 
 use model::{OperationKind, UsageRow};
 use provisioning::ports::{Change, Expect, Outcome};

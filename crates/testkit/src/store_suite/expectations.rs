@@ -1,16 +1,16 @@
-//! Every expectation, against every state, for every kind of change.
+//! Preconditions of changes: each one, for each state and each kind of record.
 
 use provisioning::ports::Outcome::{Applied, Exists, Missing, OtherVersion};
 use provisioning::ports::{Change, Expect, Outcome};
 
-use super::authorities::{name, no_revocations};
+use super::trust::{name, no_revocations};
 use super::world::{
     Versioned, World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
 use crate::ca::Authority;
 use crate::sample;
 
-/// What is there before, what is expected, and what becomes of writing and of removing.
+/// The state, the precondition, and the outcomes of a write and of a deletion.
 const CASES: &[(State, Expected, Outcome, Outcome)] = &[
     (State::Nothing, Expected::Absent, Applied, Applied),
     (State::Nothing, Expected::Present, Missing, Missing),
@@ -119,7 +119,7 @@ pub(super) async fn blocks(world: World) {
 }
 
 pub(super) async fn registrations(world: World) {
-    // Writing may also move a registration to another group, or out of one.
+    // A write may move a registration to another group, or out of a group.
     let individual = || sample::registration("dev").with_etag(BEFORE);
     let grouped = || sample::registration_of("dev", "line").with_etag(BEFORE);
     let other = || sample::registration_of("dev", "other").with_etag(BEFORE);
@@ -142,7 +142,7 @@ pub(super) async fn registrations(world: World) {
     }
 }
 
-/// The changes of one kind of record: `clear` and `prepare` make a state, `put` and again `clear` are tried on it.
+/// The changes of one kind of record: `clear` and `prepare` create a state; `put` and `clear` are tested on it.
 struct Changes {
     clear: Change,
     prepare: Change,
@@ -155,15 +155,15 @@ async fn check(
     changes: Changes,
     read: impl AsyncFn() -> Option<String>,
 ) {
-    let there = (state == State::Record).then(|| BEFORE.to_owned());
+    let before = (state == State::Record).then(|| BEFORE.to_owned());
     let trials = [(&changes.put, on_put, Some(AFTER.to_owned())), (&changes.clear, on_delete, None)];
     for (change, outcome, after) in trials {
         world.apply([changes.clear.clone()]).await;
-        world.apply(there.iter().map(|_| changes.prepare.clone())).await;
+        world.apply(before.iter().map(|_| changes.prepare.clone())).await;
         let got = world.commit(vec![(expected.to_expect(), change.clone())]).await;
         assert_eq!(got, [outcome], "{state:?}, {expected:?}: {change:?}");
-        let left = if outcome == Applied { after } else { there.clone() };
-        assert_eq!(read().await, left, "{state:?}, {expected:?}: {change:?}");
+        let stored = if outcome == Applied { after } else { before.clone() };
+        assert_eq!(read().await, stored, "{state:?}, {expected:?}: {change:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ways in which a device leads to groups.
+//! Groups by the evidence of a device.
 
 use model::Certificate;
 use provisioning::ports::Change;

@@ -1,4 +1,4 @@
-//! Records that a commit relies on and leaves as they are.
+//! Guards: the versions of records that a commit depends on but does not change.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::sample;
 
 const VERSION: &str = "before";
 
-/// A guard on each kind of record that can have one.
+/// Returns a guard for each kind of record.
 fn guards(version: &str) -> [Guard; 3] {
     let records = [
         Guarded::Individual(sample::registration_id("DEV")),
@@ -25,7 +25,7 @@ async fn commit(world: &World, guards: Vec<Guard>, changes: Vec<(Expect, Change)
     world.store.commit(&world.scope, Commit { guards, changes, operation }).await.unwrap()
 }
 
-pub(super) async fn hold_back(world: World) {
+pub(super) async fn failed(world: World) {
     use Outcome::{Applied, LeftOut, Missing, OtherVersion};
     let new = || vec![(Expect::Absent, put_individual(sample::individual("new")))];
     for guard in guards(VERSION) {
@@ -46,14 +46,14 @@ pub(super) async fn hold_back(world: World) {
     assert_eq!(
         (world.individual("new").await, world.usage().await),
         (None, Vec::new()),
-        "nothing is counted"
+        "no operation is counted"
     );
 
     let all = guards(VERSION).to_vec();
     assert_eq!(commit(&world, all.clone(), Vec::new()).await, [Applied; 3]);
     assert_eq!(commit(&world, all, new()).await, [Applied; 4]);
     assert_eq!(world.usage().await.iter().map(|row| row.count).sum::<u64>(), 2);
-    assert_eq!(world.individual("dev").await.unwrap().etag().as_str(), VERSION, "what is guarded stays");
+    assert_eq!(world.individual("dev").await.unwrap().etag().as_str(), VERSION, "a guard changes nothing");
     world.store.put_instance(sample::instance("two")).await.unwrap();
     let guard = guards(VERSION)[1].clone();
     let deletion = vec![(Expect::Anything, Change::DeleteGroup(sample::group_id("line")))];
@@ -61,10 +61,10 @@ pub(super) async fn hold_back(world: World) {
     assert_eq!(commit(&world.beside("two"), vec![guard.clone()], deletion.clone()).await, [Missing, LeftOut]);
     assert!(world.group("line").await.is_some());
     assert_eq!(commit(&world, vec![guard], deletion).await, [Applied, Applied]);
-    assert_eq!(world.group("line").await, None, "a commit may change what it relies on");
+    assert_eq!(world.group("line").await, None, "a commit may change the records of its guards");
 }
 
-/// Deletions of enrollments race commits that rely on them: after an answered deletion there is no commit.
+/// Deletions of enrollments race commits with guards on them: after an acknowledged deletion no commit is applied.
 pub(super) async fn race(world: World) {
     let world = Arc::new(world);
     for round in 0..50 {
@@ -74,20 +74,16 @@ pub(super) async fn race(world: World) {
             record: Guarded::Individual(sample::registration_id(&id)),
             version: sample::etag(VERSION),
         };
-        let relying = {
+        let guarded = {
             let (world, id) = (Arc::clone(&world), id.clone());
             tokio::spawn(async move {
-                let arrival = vec![(Expect::Absent, put_registration(sample::registration(&id)))];
-                commit(&world, vec![guard], arrival).await
+                let new = vec![(Expect::Absent, put_registration(sample::registration(&id)))];
+                commit(&world, vec![guard], new).await
             })
         };
         let delete = Change::DeleteIndividual(sample::registration_id(&id));
         assert_eq!(world.commit(vec![(Expect::Present, delete)]).await, [Outcome::Applied]);
-        relying.await.unwrap();
-        assert_eq!(
-            world.registration(&id).await,
-            None,
-            "either it was not made, or it went with the deletion"
-        );
+        guarded.await.unwrap();
+        assert_eq!(world.registration(&id).await, None, "either not written, or deleted with the enrollment");
     }
 }

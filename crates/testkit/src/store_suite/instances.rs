@@ -1,4 +1,4 @@
-//! Replacing an instance on the condition that nobody else did meanwhile.
+//! Compare-and-set of instances.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ fn named(name: &str) -> Instance {
 pub(super) async fn replaced_as_expected(world: World) {
     let (first, second, third) = (sample::instance("one"), named("second"), named("third"));
     let unknown = sample::instance("unknown");
-    for (expected, next, replaced, stored) in [
+    for (expected, next, is_replaced, stored) in [
         (&second, &third, false, &first),
         (&first, &second, true, &second),
         (&first, &third, false, &second),
         (&unknown, &unknown, false, &second),
         (&second, &third, true, &third),
     ] {
-        let done = world.store.replace_instance(expected, next.clone(), OPERATION).await.unwrap();
-        assert_eq!(done, replaced, "{} in place of {}", next.name, expected.name);
+        let replaced = world.store.replace_instance(expected, next.clone(), OPERATION).await.unwrap();
+        assert_eq!(replaced, is_replaced, "{} in place of {}", next.name, expected.name);
         assert_eq!(*world.store.instance(&world.scope).await.unwrap().unwrap(), *stored);
     }
     let world = world.reopen().await;
@@ -43,8 +43,8 @@ pub(super) async fn one_replaces(world: World) {
             let (world, expected, next) =
                 (Arc::clone(&world), current.clone(), named(&format!("{round}-{caller}")));
             attempts.spawn(async move {
-                let done = world.store.replace_instance(&expected, next.clone(), OPERATION).await;
-                done.unwrap().then_some(next)
+                let replaced = world.store.replace_instance(&expected, next.clone(), OPERATION).await;
+                replaced.unwrap().then_some(next)
             });
         }
         let winners: Vec<Instance> = attempts.join_all().await.into_iter().flatten().collect();

@@ -1,9 +1,9 @@
-//! Two instances in one store: the same IDs in both, and nothing in common.
+//! Isolation: two instances in one store have records with equal IDs, but share nothing.
 
 use model::{DeviceId, EnrollmentGroup, OperationKind, Registration, Status, UsageRow, Work};
 use provisioning::ports::{Change, Expect, Outcome};
 
-use super::authorities::{name, no_revocations};
+use super::trust::{name, no_revocations};
 use super::world::{
     TODAY, Versioned, World, everything, put_block, put_certificate, put_group, put_individual, put_list,
     put_registration,
@@ -25,7 +25,7 @@ pub(super) async fn reads(world: World) {
                 put_certificate(sample::ca_certificate("ca", &ca).with_etag(etag)),
                 put_list(sample::revocation_list("ca", &no_revocations(&root)).with_etag(etag)),
                 put_block(sample::block(&ca).with_etag(etag)),
-                put_registration(on_its_way_to(etag).with_etag(etag)),
+                put_registration(assigning_as(etag).with_etag(etag)),
             ])
             .await;
     }
@@ -44,8 +44,8 @@ pub(super) async fn reads(world: World) {
     );
 }
 
-/// The registration `dev` of a group, whose device is to have this ID at its hub: no two may have the same there.
-fn on_its_way_to(device_id: &str) -> Registration {
+/// Returns an unfinished registration `dev` of a group with this device ID, which must be unique at the hub.
+fn assigning_as(device_id: &str) -> Registration {
     let mut registration = sample::while_assigning(sample::registration_of("dev", "line"));
     if let Status::Assigning { work: Work::Order(order), .. } = &mut registration.status {
         order.device_id = DeviceId::parse(device_id).unwrap();
@@ -86,7 +86,7 @@ pub(super) async fn writes(world: World) {
     assert_eq!((authorities.certificates().len(), authorities.blocks().len()), (1, 1));
 }
 
-/// The version of whatever each read finds.
+/// Returns the etags of the records that each kind of read finds.
 async fn etags_read(world: &World, subject: &[u8]) -> Vec<String> {
     let World { store, scope, .. } = world;
     let mut etags = vec![

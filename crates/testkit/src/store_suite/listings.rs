@@ -1,4 +1,4 @@
-//! Pages: in order, complete, and each record once.
+//! Listings: pages are in order and complete, and have each record once.
 
 use model::{EnrollmentGroup, IndividualEnrollment, Registration, StatusKind};
 use provisioning::ports::{Change, Page, PageRequest};
@@ -20,7 +20,7 @@ pub(super) async fn groups(world: World) {
 
 pub(super) async fn registrations_of(world: World) {
     world.apply(names(COUNT).map(|name| put_registration(sample::registration_of(&name, "Line-1")))).await;
-    world.apply(strangers()).await;
+    world.apply(other_registrations()).await;
     let page = async |request| world.registrations_of("lINE-1", request).await;
     check(page, |record: &Registration| record.registration_id.to_string()).await;
     assert_eq!(ids(&world.registrations_of("line-11", everything()).await.items), ["x2"]);
@@ -29,7 +29,7 @@ pub(super) async fn registrations_of(world: World) {
 pub(super) async fn assigning(world: World) {
     let assigning = |name: String| sample::while_assigning(sample::registration(&name));
     world.apply(names(COUNT).map(|name| put_registration(assigning(name)))).await;
-    world.apply(strangers()).await;
+    world.apply(other_registrations()).await;
     let page = async |request| world.assigning(request).await;
     check(page, |record: &Registration| record.registration_id.to_string()).await;
 
@@ -41,7 +41,7 @@ pub(super) async fn assigning(world: World) {
     assert_eq!(world.assigning(everything()).await.items.len(), COUNT);
 }
 
-/// Each status lists its own, however they came, and follows when it changes.
+/// Registrations are listed by their current status, whatever their enrollment.
 pub(super) async fn statuses(world: World) {
     let records: Vec<_> = (0..sample::statuses("any").len())
         .map(|number| {
@@ -112,7 +112,7 @@ pub(super) async fn changed_group(world: World) {
     }
 }
 
-/// Reads everything in pages of several lengths, and compares with the sorted names.
+/// Reads a listing in pages of several sizes, and compares it with the sorted names.
 async fn check<T>(page: impl AsyncFn(PageRequest) -> Page<T>, name: impl Fn(&T) -> String) {
     let mut expected: Vec<_> = names(COUNT).collect();
     expected.sort_by_key(|name| name.to_ascii_lowercase());
@@ -131,7 +131,7 @@ async fn check<T>(page: impl AsyncFn(PageRequest) -> Page<T>, name: impl Fn(&T) 
     }
 }
 
-/// Names of mixed case that do not come in order, some of them the beginning of others.
+/// Returns names of mixed case in random order, some of which are prefixes of others.
 fn names(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(move |index| {
         let number = index * 37 % count;
@@ -140,8 +140,8 @@ fn names(count: usize) -> impl Iterator<Item = String> {
     })
 }
 
-/// Registrations that belong into neither listing.
-fn strangers() -> [Change; 3] {
+/// Returns registrations that belong into neither listing.
+fn other_registrations() -> [Change; 3] {
     [
         put_registration(sample::registration("x1")),
         put_registration(sample::registration_of("x2", "line-11")),
@@ -149,5 +149,5 @@ fn strangers() -> [Change; 3] {
     ]
 }
 
-/// Records listed; pages of 1, 7 and so on.
+/// The number of records in a listing.
 const COUNT: usize = 84;

@@ -1,6 +1,6 @@
-//! The conformance suite of the `Store` port: what every engine must do, whatever it is made of.
+//! The conformance suite of the `Store` port, which every engine must pass.
 //!
-//! An engine's test gives the suite a way to make empty places for stores, and [`run`] does the rest:
+//! The test of an engine passes [`run`] a function that creates the location of an empty store:
 //!
 //! ```text
 //! #[tokio::test(flavor = "multi_thread")]
@@ -9,10 +9,9 @@
 //! }
 //! ```
 //!
-//! Each case runs on a place of its own. All run; the failed ones are named at the end.
+//! Each case runs in a location of its own. All cases run, and a final panic names the failed ones.
 
 mod attempts;
-mod authorities;
 mod cleanups;
 mod commits;
 mod concurrency;
@@ -24,8 +23,9 @@ mod guards;
 mod instances;
 mod isolation;
 mod listings;
-mod places;
+mod owners;
 mod records;
+mod trust;
 mod usage;
 mod world;
 
@@ -38,25 +38,25 @@ use tokio::task::{self, LocalSet};
 
 use world::World;
 
-/// Where one store lives.
+/// The location of one store.
 #[async_trait]
-pub trait Place: Send + Sync {
-    /// Opens the store that lives here: empty the first time, later with all that earlier ones acknowledged. Those
-    /// are gone by then: the suite drops its handle before it opens again.
+pub trait StoreLocation: Send + Sync {
+    /// Opens the store. It is empty at first, and later must have every acknowledged write. The suite drops a store
+    /// before it opens the next one.
     async fn open(&self) -> Arc<dyn Store>;
 }
 
-/// Runs every case; panics with the names of those that failed.
-pub async fn run<P: Place + 'static>(new_place: impl Fn() -> P) {
-    LocalSet::new().run_until(run_here(new_place)).await;
+/// Runs all cases; panics with the names of the failed ones.
+pub async fn run<L: StoreLocation + 'static>(new_location: impl Fn() -> L) {
+    LocalSet::new().run_until(run_here(new_location)).await;
 }
 
-async fn run_here<P: Place + 'static>(new_place: impl Fn() -> P) {
+async fn run_here<L: StoreLocation + 'static>(new_location: impl Fn() -> L) {
     let mut failed = Vec::new();
     for (name, case) in CASES {
-        let place: Arc<dyn Place> = Arc::new(new_place());
-        let case = task::spawn_local(async move { case(World::open(place).await).await });
-        let outcome = case.await; // an error is a panic of the case, printed already
+        let location: Arc<dyn StoreLocation> = Arc::new(new_location());
+        let case = task::spawn_local(async move { case(World::open(location).await).await });
+        let outcome = case.await; // an error is a panic of the case, which is printed already
         println!("store suite: {name}: {}", if outcome.is_ok() { "ok" } else { "FAILED" });
         failed.extend(outcome.is_err().then_some(*name));
     }
@@ -65,67 +65,75 @@ async fn run_here<P: Place + 'static>(new_place: impl Fn() -> P) {
 
 type Case = fn(World) -> Pin<Box<dyn Future<Output = ()>>>;
 
-/// What is demanded of a store.
+/// The requirements for a store.
 const CASES: &[(&str, Case)] = &[
-    ("instances come back as they were put", |w| Box::pin(records::instances(w))),
-    ("an instance is replaced and keeps its records", |w| Box::pin(records::replaced_instance(w))),
-    ("an instance is replaced if it is as expected", |w| Box::pin(instances::replaced_as_expected(w))),
+    ("instances are read as they were written", |w| Box::pin(records::instances(w))),
+    ("a replaced instance keeps its records", |w| Box::pin(records::replaced_instance(w))),
+    ("an instance is replaced only if it equals the expected one", |w| {
+        Box::pin(instances::replaced_as_expected(w))
+    }),
     ("one of many replacements of an instance wins", |w| Box::pin(instances::one_replaces(w))),
-    ("two instances never share a host name", |w| Box::pin(records::taken_host(w))),
-    ("individual enrollments come back as they were put", |w| Box::pin(records::individuals(w))),
-    ("groups come back as they were put", |w| Box::pin(records::groups(w))),
-    ("registrations come back as they were put", |w| Box::pin(records::registrations(w))),
-    ("IDs keep their case and are found without it", |w| Box::pin(records::letter_case(w))),
-    ("what is not there is not found", |w| Box::pin(records::absent(w))),
+    ("two instances never have the same host name", |w| Box::pin(records::taken_host(w))),
+    ("individual enrollments are read as they were written", |w| Box::pin(records::individuals(w))),
+    ("groups are read as they were written", |w| Box::pin(records::groups(w))),
+    ("registrations are read as they were written", |w| Box::pin(records::registrations(w))),
+    ("IDs keep their case and are found in any case", |w| Box::pin(records::letter_case(w))),
+    ("absent records are not found", |w| Box::pin(records::absent(w))),
     ("nothing is written for an unknown instance", |w| Box::pin(records::unknown_instance(w))),
-    ("an individual enrollment is changed as expected", |w| Box::pin(expectations::individuals(w))),
-    ("a group is changed as expected", |w| Box::pin(expectations::groups(w))),
-    ("a registration is changed as expected", |w| Box::pin(expectations::registrations(w))),
-    ("a CA certificate is changed as expected", |w| Box::pin(expectations::certificates(w))),
-    ("a revocation list is changed as expected", |w| Box::pin(expectations::revocation_lists(w))),
-    ("a block is changed as expected", |w| Box::pin(expectations::blocks(w))),
-    ("each change of a commit stands on its own", |w| Box::pin(commits::outcomes(w))),
+    ("changes of individual enrollments obey their precondition", |w| Box::pin(expectations::individuals(w))),
+    ("changes of groups obey their precondition", |w| Box::pin(expectations::groups(w))),
+    ("changes of registrations obey their precondition", |w| Box::pin(expectations::registrations(w))),
+    ("changes of CA certificates obey their precondition", |w| Box::pin(expectations::certificates(w))),
+    ("changes of revocation lists obey their precondition", |w| Box::pin(expectations::revocation_lists(w))),
+    ("changes of blocks obey their precondition", |w| Box::pin(expectations::blocks(w))),
+    ("each change of a commit has its own outcome", |w| Box::pin(commits::outcomes(w))),
     ("later changes of a commit see earlier ones", |w| Box::pin(commits::sequence(w))),
-    ("an operation counts if something was done", |w| Box::pin(commits::counting(w))),
-    ("a guard that does not hold keeps a whole commit back", |w| Box::pin(guards::hold_back(w))),
+    ("an operation is counted if a change was applied", |w| Box::pin(commits::counting(w))),
+    ("a failed guard prevents the whole commit", |w| Box::pin(guards::failed(w))),
     ("a guard is checked in the transaction of its commit", |w| Box::pin(guards::race(w))),
-    ("a place at a hub belongs to one registration", |w| Box::pin(places::belong_to_one(w))),
-    ("of many registrations one gets a place", |w| Box::pin(places::race(w))),
-    ("readers see all of a commit or nothing", |w| Box::pin(commits::all_or_nothing(w))),
+    ("a device at a hub belongs to one registration", |w| Box::pin(owners::one_per_device(w))),
+    ("one of many registrations gets a device at a hub", |w| Box::pin(owners::race(w))),
+    ("readers see a whole commit or nothing of it", |w| Box::pin(commits::all_or_nothing(w))),
     ("pages of individual enrollments", |w| Box::pin(listings::individuals(w))),
     ("pages of groups", |w| Box::pin(listings::groups(w))),
     ("pages of registrations of a group", |w| Box::pin(listings::registrations_of(w))),
-    ("pages of registrations being carried out", |w| Box::pin(listings::assigning(w))),
-    ("pages go on while records come and go", |w| Box::pin(listings::changes_between_pages(w))),
-    ("a registration is listed under its present group", |w| Box::pin(listings::changed_group(w))),
+    ("pages of unfinished registrations", |w| Box::pin(listings::assigning(w))),
+    ("pages continue while records are created and deleted", |w| {
+        Box::pin(listings::changes_between_pages(w))
+    }),
+    ("a registration is listed under its current group", |w| Box::pin(listings::changed_group(w))),
     ("registrations by status", |w| Box::pin(listings::statuses(w))),
-    ("clean-ups come back as they were put", |w| Box::pin(cleanups::records(w))),
-    ("pages of clean-ups", |w| Box::pin(cleanups::listing(w))),
-    ("clean-ups that are due at a hub", |w| Box::pin(cleanups::due(w))),
-    ("clean-ups of another instance", |w| Box::pin(cleanups::isolation(w))),
-    ("a change that follows another is made with it", |w| Box::pin(cleanups::following(w))),
+    ("cleanups are read as they were written", |w| Box::pin(cleanups::records(w))),
+    ("pages of cleanups", |w| Box::pin(cleanups::listing(w))),
+    ("cleanups that are due at a hub", |w| Box::pin(cleanups::due(w))),
+    ("cleanups of another instance", |w| Box::pin(cleanups::isolation(w))),
+    ("a change that follows another is applied only with it", |w| Box::pin(cleanups::following(w))),
     ("groups with symmetric keys", |w| Box::pin(groups::symmetric_key(w))),
     ("groups by subject of a signing certificate", |w| Box::pin(groups::signing_as(w))),
-    ("groups that name CA certificates", |w| Box::pin(authorities::reference_groups(w))),
-    ("CA certificates, revocation lists and blocks come back", |w| Box::pin(authorities::come_back(w))),
-    ("CA certificates by subject", |w| Box::pin(authorities::of_subject(w))),
-    ("a CA certificate takes its revocation lists along", |w| Box::pin(authorities::deletion(w))),
-    ("individual enrollments that expire", |w| Box::pin(authorities::expiring(w))),
-    ("attempts come back, each to its instance", |w| Box::pin(attempts::come_back(w))),
-    ("of one name the newest attempts are kept", |w| Box::pin(attempts::of_one_the_newest(w))),
-    ("in all the newest attempts are kept", |w| Box::pin(attempts::in_all_the_newest(w))),
-    ("an individual enrollment takes its registration along", |w| Box::pin(deletion::of_individual(w))),
-    ("a group leaves its registrations behind", |w| Box::pin(deletion::of_group(w))),
-    ("a registration goes alone", |w| Box::pin(deletion::of_registration(w))),
-    ("nothing of an instance shows through another", |w| Box::pin(isolation::reads(w))),
-    ("nothing of an instance is changed through another", |w| Box::pin(isolation::writes(w))),
+    ("groups that name CA certificates", |w| Box::pin(trust::reference_groups(w))),
+    ("CA certificates, revocation lists and blocks are read as they were written", |w| {
+        Box::pin(trust::records(w))
+    }),
+    ("CA certificates by subject", |w| Box::pin(trust::of_subject(w))),
+    ("the deletion of a CA certificate deletes its revocation lists", |w| Box::pin(trust::deletion(w))),
+    ("individual enrollments that expire", |w| Box::pin(trust::expiring(w))),
+    ("attempts are read in their instance only", |w| Box::pin(attempts::records(w))),
+    ("the newest attempts of a registration ID are kept", |w| Box::pin(attempts::newest_of_one(w))),
+    ("the newest attempts of an instance are kept", |w| Box::pin(attempts::newest_of_all(w))),
+    ("the deletion of an individual enrollment deletes its registration", |w| {
+        Box::pin(deletion::of_individual(w))
+    }),
+    ("the deletion of a group keeps its registrations", |w| Box::pin(deletion::of_group(w))),
+    ("the deletion of a registration keeps its enrollment", |w| Box::pin(deletion::of_registration(w))),
+    ("no record of an instance is read through another", |w| Box::pin(isolation::reads(w))),
+    ("no record of an instance is changed through another", |w| Box::pin(isolation::writes(w))),
     ("usage by day and kind", |w| Box::pin(usage::by_day_and_kind(w))),
-    ("usage without a gap under concurrency", |w| Box::pin(usage::concurrent(w))),
+    ("concurrent operations are all counted", |w| Box::pin(usage::concurrent(w))),
     ("one of many compare-and-sets wins", |w| Box::pin(concurrency::one_replaces(w))),
     ("one of many creations wins", |w| Box::pin(concurrency::one_creates(w))),
-    ("concurrent group changes end the same in memory and on disk", |w| {
+    ("concurrent changes of groups have the same result in memory and on disk", |w| {
         Box::pin(concurrency::group_order(w))
     }),
-    ("a caller that goes away leaves no half", |w| Box::pin(concurrency::abandoned(w))),
-    ("a store that is opened again has everything", |w| Box::pin(durability::reopened(w))),
+    ("a canceled commit is applied wholly or not at all", |w| Box::pin(concurrency::canceled(w))),
+    ("a reopened store has every acknowledged write", |w| Box::pin(durability::reopened(w))),
 ];

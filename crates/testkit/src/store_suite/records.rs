@@ -1,4 +1,4 @@
-//! What is put comes back the same, and only where it was put.
+//! Records are read as they were written, and only in their instance.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ pub(super) async fn groups(world: World) {
 pub(super) async fn registrations(world: World) {
     let mut expected = Vec::new();
     for (number, (name, _)) in sample::statuses("dev").into_iter().enumerate() {
-        // Each has a place of its own.
+        // Each registration has a device of its own.
         let registration = |id: String| {
             let (_, status) = sample::statuses(&id).swap_remove(number);
             Registration { status, ..sample::registration(&id) }

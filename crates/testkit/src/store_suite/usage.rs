@@ -1,4 +1,4 @@
-//! Metering.
+//! Metering: the number of operations by day and kind.
 
 use std::sync::Arc;
 

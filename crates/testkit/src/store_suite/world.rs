@@ -1,4 +1,4 @@
-//! A store with one instance, and short ways to use it.
+//! A store with one instance, and shorthands for its methods.
 
 use std::sync::Arc;
 
@@ -8,41 +8,42 @@ use model::{
 };
 use provisioning::ports::{Change, Commit, Expect, Outcome, Page, PageRequest, Store, StoreError};
 
-use super::Place;
+use super::StoreLocation;
 use crate::sample;
 
-/// An open store with the instance `one`.
+/// An open store, and the ID scope of the instance that a case uses.
 pub(super) struct World {
-    place: Arc<dyn Place>,
+    location: Arc<dyn StoreLocation>,
     pub(super) store: Arc<dyn Store>,
     pub(super) scope: IdScope,
 }
 
 impl World {
-    pub(super) async fn open(place: Arc<dyn Place>) -> World {
-        let store = place.open().await;
+    /// Opens a store and creates the instance `one`.
+    pub(super) async fn open(location: Arc<dyn StoreLocation>) -> World {
+        let store = location.open().await;
         store.put_instance(sample::instance("one")).await.unwrap();
-        World { place, store, scope: sample::scope("one") }
+        World { location, store, scope: sample::scope("one") }
     }
 
-    /// The same store, closed and opened again.
+    /// Closes the store and opens it again.
     pub(super) async fn reopen(self) -> World {
-        let World { place, store, scope } = self;
+        let World { location, store, scope } = self;
         drop(store);
-        World { store: place.open().await, place, scope }
+        World { store: location.open().await, location, scope }
     }
 
-    /// The same store through the eyes of another instance.
+    /// Returns the same store for another instance.
     pub(super) fn beside(&self, scope: &str) -> World {
-        let (place, store) = (Arc::clone(&self.place), Arc::clone(&self.store));
-        World { place, store, scope: sample::scope(scope) }
+        let (location, store) = (Arc::clone(&self.location), Arc::clone(&self.store));
+        World { location, store, scope: sample::scope(scope) }
     }
 
     pub(super) async fn commit(&self, changes: Vec<(Expect, Change)>) -> Vec<Outcome> {
         self.try_commit(changes, None).await.unwrap()
     }
 
-    /// Makes changes, whatever is there.
+    /// Applies changes without a precondition.
     pub(super) async fn apply(&self, changes: impl IntoIterator<Item = Change>) {
         let changes: Vec<_> = changes.into_iter().map(|change| (Expect::Anything, change)).collect();
         let count = changes.len();
@@ -113,7 +114,7 @@ pub(super) fn put_registration(record: Registration) -> Change {
     Change::PutRegistration(Box::new(record))
 }
 
-/// A record of another version.
+/// A record with an etag.
 pub(super) trait Versioned: Sized {
     fn with_etag(self, etag: &str) -> Self;
     fn etag(&self) -> &Etag;
@@ -135,15 +136,15 @@ macro_rules! versioned {
 
 versioned!(IndividualEnrollment, EnrollmentGroup, Registration, CaCertificate, RevocationList, Block);
 
-/// The IDs of registrations, as they were given.
+/// Returns the IDs of registrations, in the case in which they were written.
 pub(super) fn ids(registrations: &[Registration]) -> Vec<&str> {
     registrations.iter().map(|registration| registration.registration_id.as_str()).collect()
 }
 
-/// The first page, of any length.
+/// Returns a request for all records on one page.
 pub(super) fn everything() -> PageRequest {
     PageRequest { after: None, limit: 1000 }
 }
 
-/// The day on which operations are counted here.
+/// The day of the operations in the cases.
 pub(super) const TODAY: Day = Day::from_number(20_780);

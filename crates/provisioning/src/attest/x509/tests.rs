@@ -103,7 +103,7 @@ fn among_many_keys_the_named_one_is_tried_first() {
     let roots: Vec<_> = (0..20).map(|_| of_name("Root", KeyKind::P521)).collect();
     let all: Vec<_> = roots.iter().collect();
     for root in &roots {
-        let leaf = root.device_naming_its_key("dev-1").der().to_vec();
+        let leaf = root.device_with_authority_key_id("dev-1").der().to_vec();
         assert_eq!(search(&[leaf], &all), (true, 1));
     }
 }

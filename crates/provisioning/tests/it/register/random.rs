@@ -223,7 +223,7 @@ impl History {
     }
 
     fn lift(&self) {
-        HUBS.iter().for_each(|name| self.world().hub(name).fail_no_more());
+        HUBS.iter().for_each(|name| self.world().hub(name).clear_failures());
     }
 
     fn ended(&mut self, which: usize, run: &Run, ended: &Ended) {

@@ -430,7 +430,7 @@ async fn an_operation_that_a_hub_refused_uses_the_proof_up() {
     assert_eq!(world.provisioning.handover(&failed).unwrap(), None);
     assert!(refusal(world.begin_with(SCOPE, ID, proof).await).contains("used already"));
     for hub in ["hub-1.example", "hub-2.example"] {
-        world.hub(hub).fail_no_more();
+        world.hub(hub).clear_failures();
     }
     handed(&world, &tpm, &register(&world, &tpm).await);
 }

@@ -60,7 +60,7 @@ async fn crash(policy: Policy, ends: Ends) {
 
     go(&world, &device, ends).await;
     for name in HUBS {
-        world.hub(name).fail_no_more();
+        world.hub(name).clear_failures();
     }
     let world = world.restarted().await;
     for run in world.unfinished(10).await {

@@ -1,4 +1,4 @@
-//! CA certificates, their revocation lists, and blocks: what a device's certificates are held against.
+//! The trust of an instance: CA certificates, their revocation lists, and blocks.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::ca::{Authority, Identity, Profile};
 use crate::crl::Revocations;
 use crate::sample;
 
-pub(super) async fn come_back(world: World) {
+pub(super) async fn records(world: World) {
     let root = Authority::root("Root");
     let list = sample::revocation_list("Root of 2026", &no_revocations(&root));
     let other = RevocationList { id: list.crl.id().clone(), ..list.clone() };
@@ -85,7 +85,7 @@ pub(super) async fn deletion(world: World) {
     assert_eq!(wrong, [Outcome::OtherVersion]);
     assert_eq!(world.authorities().await.lists().count(), 4);
 
-    // With the certificate go its lists, and no others: its name is the beginning of the other's.
+    // Only the lists of this certificate are deleted, although its name is a prefix of the other's.
     world
         .apply([gone, Change::DeleteRevocationList(sample::ca_reference("gone-too"), ListId::first())])
         .await;
@@ -106,7 +106,7 @@ pub(super) async fn reference_groups(world: World) {
         put_group(model::EnrollmentGroup { attestation, ..sample::group(id) })
     };
     let listed = async |world: &World| {
-        // The CA that they name, in another spelling, and one that none names.
+        // The CA that the groups name, in another case, and one that no group names.
         let name = world.store.named_cas(&world.scope).await.unwrap()[0].to_string();
         let names = [sample::ca_reference(&name.to_uppercase()), sample::ca_reference("none")];
         let groups = world.store.groups_naming(&world.scope, &names).await.unwrap();
@@ -124,15 +124,14 @@ pub(super) async fn reference_groups(world: World) {
 
 pub(super) async fn expiring(world: World) {
     let at = |seconds: i64| Timestamp::from_unix_seconds(1_795_392_000 + seconds);
-    let enrolled = |id: &str, expires: i64| {
+    let put_expiring = |id: &str, expires: i64| {
         let leaf =
             Identity::self_signed(&Profile { not_after: at(expires), ..Profile::device(id) }).certificate();
         let (_, attestation) = sample::individual_attestations(&leaf).swap_remove(3);
         put_individual(model::IndividualEnrollment { attestation, ..sample::individual(id) })
     };
-    world
-        .apply([enrolled("late", 300), enrolled("first", 100), enrolled("second", 200), enrolled("gone", 50)])
-        .await;
+    world.apply([put_expiring("late", 300), put_expiring("first", 100), put_expiring("second", 200)]).await;
+    world.apply([put_expiring("gone", 50)]).await;
     world
         .apply([put_individual(sample::individual("key")), put_individual(sample::individual("gone"))])
         .await;
@@ -146,7 +145,7 @@ pub(super) async fn expiring(world: World) {
     world.store.put_instance(sample::instance("two")).await.unwrap();
     assert_eq!(listed(&world.beside("two"), 1000, 10).await, [""; 0]);
     let version = Expect::Version(sample::individual("first").etag().clone());
-    assert_eq!(world.commit(vec![(version, enrolled("first", 400))]).await, [Outcome::Applied]);
+    assert_eq!(world.commit(vec![(version, put_expiring("first", 400))]).await, [Outcome::Applied]);
     let world = world.reopen().await;
     assert_eq!(listed(&world, 1000, 10).await, ["second", "late", "first"]);
 }
@@ -155,7 +154,7 @@ pub(super) fn no_revocations(authority: &Authority) -> model::Crl {
     Revocations::made_at(1, Timestamp::from_unix_seconds(1_795_392_000)).signed_by(authority)
 }
 
-/// The name by which the CA of these samples is kept.
+/// Returns the name of the CA certificate in the samples.
 pub(super) fn name() -> CaReference {
     sample::ca_reference("ca")
 }
