@@ -39,7 +39,7 @@ impl DeviceApi {
         let answer = self.answer_to(caller, verb, body).await;
         // Over HTTPS the status shows it.
         if answer.as_ref().is_err_and(CallError::is_unauthorized) {
-            caller.standing.count_refusal();
+            caller.standing.pace_refusal().await;
         }
         answer
     }

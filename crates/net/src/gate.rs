@@ -98,10 +98,7 @@ impl Gate {
         let (now, ended) = (Instant::now(), CancellationToken::new());
         let entered = self.shared.places().enter(from, now, ended.clone());
         let Entered { id, evicted } = entered.inspect_err(|reason| self.shared.refuse(*reason))?;
-        if let Some(evicted) = evicted {
-            self.shared.refuse(Refused::Evicted);
-            evicted.cancel();
-        }
+        self.shared.evict(evicted);
         let unproven = Unproven {
             shared: Arc::clone(&self.shared),
             id,
@@ -131,15 +128,27 @@ impl Gate {
     }
 }
 
+const UNPROVEN_GIVE_WAY: &str = "unproven connections give way to new ones";
+
 impl Shared {
     fn places(&self) -> MutexGuard<'_, Places<CancellationToken>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn evict(&self, evicted: Option<CancellationToken>) {
+        let Some(evicted) = evicted else { return };
+        evicted.cancel();
+        self.refused.count(Refused::Evicted);
+        let is_exhausted = self.places().taken() >= self.total;
+        if is_exhausted {
+            self.note_exhausted(UNPROVEN_GIVE_WAY);
+        }
+    }
+
     fn refuse(&self, reason: Refused) {
         self.refused.count(reason);
-        if matches!(reason, Refused::NoPlace | Refused::Evicted) {
-            self.note_exhausted("unproven connections give way to new ones");
+        if reason == Refused::NoPlace {
+            self.note_exhausted(UNPROVEN_GIVE_WAY);
         }
     }
 
@@ -260,11 +269,20 @@ impl Standing {
         }
     }
 
-    /// Counts a refused request or login against the address.
+    /// Counts a refused request or login against the connection and its address.
     pub fn count_refusal(&self) {
-        if let Some(it) = &self.0 {
-            it.shared.places().count_refusal(it.id, Instant::now());
-        }
+        self.refusal();
+    }
+
+    /// Counts a refused request, and waits until it is to be answered: at once, unless the address has had more refusals
+    /// than it may. Every endpoint that leaves the connection open after a refusal waits here.
+    pub async fn pace_refusal(&self) {
+        sleep_until(self.refusal()).await;
+    }
+
+    fn refusal(&self) -> Instant {
+        let now = Instant::now();
+        self.0.as_ref().map_or(now, |it| it.shared.places().count_refusal(it.id, now))
     }
 
     /// Whether a request has been accepted. A connection that is in no gate counts as proven.
@@ -307,7 +325,9 @@ impl Standing {
     /// Counts the connection for the address that it really comes from.
     pub(crate) fn relocate(&self, to: IpAddr) -> Result<(), Refused> {
         let Some(it) = &self.0 else { return Ok(()) };
-        it.shared.places().relocate(it.id, to, Instant::now())
+        let evicted = it.shared.places().relocate(it.id, to)?;
+        it.shared.evict(evicted);
+        Ok(())
     }
 }
 

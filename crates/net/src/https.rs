@@ -185,7 +185,7 @@ impl Http {
             leftover.discard().await;
         }
         if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
-            standing.count_refusal();
+            standing.pace_refusal().await;
         }
         pulse.response();
         response

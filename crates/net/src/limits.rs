@@ -10,9 +10,10 @@ pub struct Limits {
     /// Connections open at once, over all listeners of the gate. At the limit, an unproven connection is evicted for a new
     /// one. Default 50,000.
     pub max_connections: usize,
-    /// Unproven connections from one address, or from one IPv6 network of 64 bits, and refusals of it in the last minute;
-    /// what comes beyond it is closed. Proven connections are not counted: a plant behind one address translator comes
-    /// back all at once. Default: half of `max_connections`.
+    /// Unproven connections from one address, or from one IPv6 network of 64 bits: beyond it one that was refused gives
+    /// way to a new one, and where there is none, the new one is closed. Also the refusals of it in a minute that are
+    /// answered at once; those beyond are answered at this rate, and nothing else of the address waits. Proven connections
+    /// are not counted: a plant behind one address translator comes back all at once. Default: half of `max_connections`.
     pub max_unproven_per_address: Option<usize>,
     /// Places that are kept free. Default: shares of `max_connections`.
     pub reserved: Reserved,

@@ -57,10 +57,10 @@ pub(crate) struct Capacity {
 pub(crate) struct Places<T> {
     capacity: Capacity,
     connections: HashMap<u64, Connection<T>>,
-    /// The unproven connections by network, the oldest first: IDs grow.
-    networks: HashMap<IpAddr, BTreeSet<u64>>,
-    /// The networks by the number of their unproven connections; among equals the one with the oldest comes last.
-    by_weight: BTreeSet<(usize, Reverse<u64>, IpAddr)>,
+    /// The unproven connections by network, in the order in which they are evicted.
+    networks: HashMap<IpAddr, BTreeSet<Seat>>,
+    /// The networks by the number of their unproven connections; among equals the one with the next to go comes last.
+    by_weight: BTreeSet<(usize, Reverse<Seat>, IpAddr)>,
     proven: [usize; Purpose::ALL.len()],
     refusals: Refusals,
     next_id: u64,
@@ -68,9 +68,21 @@ pub(crate) struct Places<T> {
 
 #[derive(Debug)]
 enum Connection<T> {
-    Unproven { network: IpAddr, since: Instant, evict: T },
+    Unproven { network: IpAddr, conduct: Conduct, since: Instant, evict: T },
     Proven(Purpose),
 }
+
+/// What an unproven connection has shown so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Conduct {
+    /// A request of it was refused.
+    Refused,
+    /// It may be an honest client's.
+    Unjudged,
+}
+
+/// An unproven connection in the order of eviction: refused ones first, then the oldest, since IDs grow.
+type Seat = (Conduct, u64);
 
 /// A connection that has a place now.
 #[derive(Debug)]
@@ -96,29 +108,31 @@ impl<T> Places<T> {
     /// Gives a new, unproven connection a place, if need be that of another one.
     pub(crate) fn enter(&mut self, from: IpAddr, now: Instant, evict: T) -> Result<Entered<T>, Refused> {
         let network = network(from);
-        self.check_network(network, now)?;
+        let of_network = self.make_room(network)?;
         let evicted = if self.connections.len() < self.capacity.total {
-            None
+            of_network
         } else {
             Some(self.evict_for(network, now).ok_or(Refused::NoPlace)?)
         };
         let id = self.next_id;
         self.next_id += 1;
-        self.connections.insert(id, Connection::Unproven { network, since: now, evict });
-        self.change(network, |ids| ids.insert(id));
+        let conduct = Conduct::Unjudged;
+        self.connections.insert(id, Connection::Unproven { network, conduct, since: now, evict });
+        self.change(network, |seats| seats.insert((conduct, id)));
         Ok(Entered { id, evicted })
     }
 
-    /// Counts an unproven connection for the network that it really comes from, behind a proxy.
-    pub(crate) fn relocate(&mut self, id: u64, to: IpAddr, now: Instant) -> Result<(), Refused> {
+    /// Counts an unproven connection for the network that it really comes from, behind a proxy; returns the connection of
+    /// that network that gave way.
+    pub(crate) fn relocate(&mut self, id: u64, to: IpAddr) -> Result<Option<T>, Refused> {
         let to = network(to);
-        self.check_network(to, now)?;
-        if let Some(Connection::Unproven { network, .. }) = self.connections.get_mut(&id) {
-            let from = std::mem::replace(network, to);
-            self.change(from, |ids| ids.remove(&id));
-            self.change(to, |ids| ids.insert(id));
+        let evicted = self.make_room(to)?;
+        if let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get_mut(&id) {
+            let (from, seat) = (std::mem::replace(network, to), (*conduct, id));
+            self.change(from, |seats| seats.remove(&seat));
+            self.change(to, |seats| seats.insert(seat));
         }
-        Ok(())
+        Ok(evicted)
     }
 
     /// Makes a connection a proven one of this service. False, and nothing changes, when its place is reserved for others.
@@ -130,25 +144,34 @@ impl<T> Places<T> {
         if claimed + self.capacity.unproven > self.capacity.total {
             return false;
         }
-        let Some(Connection::Unproven { network, .. }) = self.connections.get(&id) else { return false };
-        let network = *network;
+        let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get(&id) else {
+            return false;
+        };
+        let (network, seat) = (*network, (*conduct, id));
         self.connections.insert(id, Connection::Proven(service));
-        self.change(network, |ids| ids.remove(&id));
+        self.change(network, |seats| seats.remove(&seat));
         self.proven = proven;
         true
     }
 
-    /// Counts a refusal against the connection's network. Proven connections are not counted: they answer for themselves.
-    pub(crate) fn count_refusal(&mut self, id: u64, now: Instant) {
-        if let Some(Connection::Unproven { network, .. }) = self.connections.get(&id) {
-            self.refusals.count(*network, now);
-        }
+    /// Counts a refusal against the connection and its network; returns when it is to be answered. Proven connections are
+    /// not counted: they answer for themselves.
+    pub(crate) fn count_refusal(&mut self, id: u64, now: Instant) -> Instant {
+        let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get_mut(&id) else {
+            return now;
+        };
+        let network = *network;
+        let before = std::mem::replace(conduct, Conduct::Refused);
+        self.change(network, |seats| seats.remove(&(before, id)) && seats.insert((Conduct::Refused, id)));
+        self.refusals.answer_at(network, now, self.capacity.per_network)
     }
 
     /// Gives a place back. A connection that was evicted has none.
     pub(crate) fn leave(&mut self, id: u64) {
         match self.connections.remove(&id) {
-            Some(Connection::Unproven { network, .. }) => self.change(network, |ids| ids.remove(&id)),
+            Some(Connection::Unproven { network, conduct, .. }) => {
+                self.change(network, |seats| seats.remove(&(conduct, id)));
+            }
             Some(Connection::Proven(service)) => self.proven[service as usize] -= 1,
             None => {}
         }
@@ -169,39 +192,48 @@ impl<T> Places<T> {
         self.connections.len() - self.proven.iter().sum::<usize>()
     }
 
-    fn check_network(&self, network: IpAddr, now: Instant) -> Result<(), Refused> {
-        let unproven = self.networks.get(&network).map_or(0, BTreeSet::len);
-        let counted = unproven + self.refusals.recent(network, now);
-        if counted < self.capacity.per_network { Ok(()) } else { Err(Refused::AddressLimit) }
+    /// Makes room for one more unproven connection of a network, if need be by evicting a refused one: whoever shares the
+    /// address with an attacker is not shut out by the attacker's connections, once these have shown what they are.
+    fn make_room(&mut self, network: IpAddr) -> Result<Option<T>, Refused> {
+        let Some(seats) = self.networks.get(&network) else { return Ok(None) };
+        match seats.first() {
+            _ if seats.len() < self.capacity.per_network => Ok(None),
+            Some(&(Conduct::Refused, id)) => Ok(self.evict(id)),
+            Some((Conduct::Unjudged, _)) | None => Err(Refused::AddressLimit),
+        }
     }
 
-    /// Evicts the oldest connection of the network that has most unproven ones. Young connections of networks that have no
-    /// more than the newcomer's stay: if each newcomer could displace them, a fleet that comes back all at once would
-    /// never complete a handshake.
+    /// Evicts the connection that is the next to go of the network that has most unproven ones. Young connections of
+    /// networks that have no more than the newcomer's stay: if each newcomer could displace them, a fleet that comes back
+    /// all at once would never complete a handshake.
     fn evict_for(&mut self, newcomer: IpAddr, now: Instant) -> Option<T> {
         let own = self.networks.get(&newcomer).map_or(0, BTreeSet::len);
-        let &(count, Reverse(oldest), _) = self.by_weight.last()?;
-        let Connection::Unproven { since, .. } = self.connections.get(&oldest)? else { return None };
+        let &(count, Reverse((_, next)), _) = self.by_weight.last()?;
+        let Connection::Unproven { since, .. } = self.connections.get(&next)? else { return None };
         if count <= own + 1 && now.duration_since(*since) < MIN_AGE {
             return None;
         }
-        let Some(Connection::Unproven { network, evict, .. }) = self.connections.remove(&oldest) else {
+        self.evict(next)
+    }
+
+    fn evict(&mut self, id: u64) -> Option<T> {
+        let Some(Connection::Unproven { network, conduct, evict, .. }) = self.connections.remove(&id) else {
             return None;
         };
-        self.change(network, |ids| ids.remove(&oldest));
+        self.change(network, |seats| seats.remove(&(conduct, id)));
         Some(evict)
     }
 
     /// Changes a network's unproven connections, and its weight with them.
-    fn change(&mut self, network: IpAddr, change: impl FnOnce(&mut BTreeSet<u64>) -> bool) {
-        let ids = self.networks.entry(network).or_default();
-        if let Some(oldest) = ids.first() {
-            self.by_weight.remove(&(ids.len(), Reverse(*oldest), network));
+    fn change(&mut self, network: IpAddr, change: impl FnOnce(&mut BTreeSet<Seat>) -> bool) {
+        let seats = self.networks.entry(network).or_default();
+        if let Some(next) = seats.first() {
+            self.by_weight.remove(&(seats.len(), Reverse(*next), network));
         }
-        change(ids);
-        match ids.first() {
-            Some(oldest) => {
-                self.by_weight.insert((ids.len(), Reverse(*oldest), network));
+        change(seats);
+        match seats.first() {
+            Some(next) => {
+                self.by_weight.insert((seats.len(), Reverse(*next), network));
             }
             None => {
                 self.networks.remove(&network);
@@ -210,28 +242,26 @@ impl<T> Places<T> {
     }
 }
 
-/// Refusals of the last minute by network.
+/// The pace of refusals by network: until when the refusals of each, at the rate of its limit, would be used up. A network
+/// that has had more than its limit in a minute is answered at that rate. So wrong tokens over one connection cost no more
+/// CPU than that, and nobody behind the same address is shut out: a request that is not refused is answered at once.
 #[derive(Debug, Default)]
-struct Refusals(HashMap<IpAddr, (Instant, usize)>);
+struct Refusals(HashMap<IpAddr, Instant>);
 
 impl Refusals {
-    fn count(&mut self, network: IpAddr, now: Instant) {
+    /// Counts one; returns when it is to be answered.
+    fn answer_at(&mut self, network: IpAddr, now: Instant, per_window: usize) -> Instant {
         if self.0.len() >= MAX_REMEMBERED_NETWORKS && !self.0.contains_key(&network) {
-            self.0.retain(|_, (since, _)| now.duration_since(*since) < REFUSAL_WINDOW);
+            self.0.retain(|_, used_until| *used_until > now);
             if self.0.len() >= MAX_REMEMBERED_NETWORKS {
-                return; // an attack from this many networks is not one that a limit for each network ends
+                return now; // an attack from this many networks is not one that a limit for each network ends
             }
         }
-        let (since, count) = self.0.entry(network).or_insert((now, 0));
-        if now.duration_since(*since) >= REFUSAL_WINDOW {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-    }
-
-    fn recent(&self, network: IpAddr, now: Instant) -> usize {
-        let recent = self.0.get(&network).filter(|(since, _)| now.duration_since(*since) < REFUSAL_WINDOW);
-        recent.map_or(0, |(_, count)| *count)
+        let interval = REFUSAL_WINDOW / u32::try_from(per_window.max(1)).unwrap_or(u32::MAX);
+        let used_until = self.0.entry(network).or_insert(now);
+        *used_until = (*used_until).max(now) + interval;
+        *used_until = (*used_until).min(now + REFUSAL_WINDOW + MAX_REFUSAL_PAUSE);
+        used_until.checked_sub(REFUSAL_WINDOW).map_or(now, |due| due.max(now))
     }
 }
 
@@ -239,15 +269,18 @@ impl Refusals {
 /// link.
 const MIN_AGE: Duration = Duration::from_secs(5);
 
-/// How long a refusal counts.
+/// The time in which a network may have as many refusals as its limit says before they are answered slowly.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(60);
+
+/// The longest that a refusal waits for its answer: shorter than an unproven connection lives.
+const MAX_REFUSAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Networks whose refusals are counted: 4 MiB at most.
 const MAX_REMEMBERED_NETWORKS: usize = 65_536;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use proptest::prelude::*;
 
@@ -297,21 +330,23 @@ mod tests {
 
     fn enter(
         places: &mut Places<u64>,
-        model: &mut Model,
+        (model, refused): (&mut Model, &HashSet<u64>),
         from: IpAddr,
         now: Instant,
     ) -> Result<(), TestCaseError> {
         let before = counts(model);
+        let is_full = before.get(&from) == Some(&places.capacity.per_network);
         let id = places.next_id;
         match places.enter(from, now, id) {
             Ok(Entered { evicted: Some(evicted), .. }) => {
                 let at = model.iter().position(|(id, ..)| *id == evicted).unwrap();
                 let (_, network, service) = model.remove(at);
                 prop_assert_eq!(service, None, "a proven connection was evicted");
-                prop_assert_eq!(
-                    before[&network],
-                    *before.values().max().unwrap(),
-                    "not of the heaviest network"
+                let is_heaviest = before[&network] == *before.values().max().unwrap();
+                let made_room = is_full && network == from && refused.contains(&evicted);
+                prop_assert!(
+                    made_room || is_heaviest && !is_full,
+                    "neither refused nor of the heaviest network"
                 );
             }
             Ok(Entered { evicted: None, .. }) => {}
@@ -321,7 +356,12 @@ mod tests {
                 prop_assert!(heaviest <= before.get(&from).copied().unwrap_or(0) + 1, "a hoarder was spared");
                 return Ok(());
             }
-            Err(_) => return Ok(()),
+            Err(_) => {
+                let has_refused =
+                    model.iter().any(|it| it.1 == from && it.2.is_none() && refused.contains(&it.0));
+                prop_assert!(is_full && !has_refused, "shut out of its network for a refused connection");
+                return Ok(());
+            }
         }
         model.push((id, from, None));
         Ok(())
@@ -334,9 +374,10 @@ mod tests {
         fn places_hold_in_any_order(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
             let mut places = Places::new(capacity(per_network));
             let (mut model, mut now) = (Model::new(), Instant::now());
+            let mut refused = HashSet::new();
             for step in steps {
                 match step {
-                    Step::Enter(from) => enter(&mut places, &mut model, address(from), now)?,
+                    Step::Enter(from) => enter(&mut places, (&mut model, &refused), address(from), now)?,
                     Step::Prove(which, service) => {
                         if let Some(it) = model.get_mut(which).filter(|it| it.2.is_none())
                             && places.prove(it.0, Purpose::ALL[service])
@@ -346,14 +387,16 @@ mod tests {
                     }
                     Step::Relocate(which, to) => {
                         if let Some(it) = model.get_mut(which).filter(|it| it.2.is_none())
-                            && places.relocate(it.0, address(to), now).is_ok()
+                            && let Ok(evicted) = places.relocate(it.0, address(to))
                         {
                             it.1 = address(to);
+                            model.retain(|it| Some(it.0) != evicted);
                         }
                     }
                     Step::Refuse(which) => {
                         if let Some(it) = model.get(which) {
                             places.count_refusal(it.0, now);
+                            refused.insert(it.0);
                         }
                     }
                     Step::Leave(which) => {
@@ -394,23 +437,43 @@ mod tests {
     }
 
     #[test]
-    fn proven_connections_of_one_address_are_not_limited_and_refusals_are() {
+    fn proven_connections_of_one_address_are_not_limited_and_refused_ones_make_room() {
         let (mut places, now) = (Places::new(capacity(2)), Instant::now());
         for _ in 0..8 {
-            let id = places.enter(address(1), now, ()).unwrap().id;
+            let id = places.enter(address(1), now, 0).unwrap().id;
             assert!(places.prove(id, Purpose::Provisioning));
         }
-        let id = places.enter(address(1), now, ()).unwrap().id;
-        places.count_refusal(id, now);
-        assert_eq!(places.enter(address(1), now, ()).unwrap_err(), Refused::AddressLimit);
-        places.leave(id);
-        places.enter(address(1), now, ()).unwrap();
+        let first = places.enter(address(1), now, 1).unwrap().id;
+        let second = places.enter(address(1), now, 2).unwrap().id;
+        assert_eq!(places.enter(address(1), now, 3).unwrap_err(), Refused::AddressLimit);
+        places.count_refusal(second, now);
         assert_eq!(
-            places.enter(address(1), now, ()).unwrap_err(),
-            Refused::AddressLimit,
-            "1 refusal, 1 open"
+            places.enter(address(1), now, 3).unwrap().evicted,
+            Some(2),
+            "the refused one, not the oldest"
         );
-        places.enter(address(1), now + REFUSAL_WINDOW, ()).unwrap();
-        places.enter(address(2), now, ()).unwrap();
+        assert_eq!(places.enter(address(1), now, 4).unwrap_err(), Refused::AddressLimit);
+        places.count_refusal(first, now);
+        assert!(places.prove(first, Purpose::Provisioning), "whoever was refused may prove itself later");
+        places.enter(address(1), now, 4).unwrap();
+    }
+
+    /// However many refusals a network earns, it gets no more answers than its limit at once and that many a minute; none
+    /// waits for longer than a connection lives, and another network waits for none of them.
+    #[test]
+    fn refusals_beyond_the_limit_are_answered_at_its_rate() {
+        const LIMIT: usize = 60;
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        let at_once = (0..200).filter(|_| refusals.answer_at(address(1), start, LIMIT) == start).count();
+        assert_eq!(at_once, LIMIT);
+        assert_eq!(refusals.answer_at(address(1), start, LIMIT), start + MAX_REFUSAL_PAUSE);
+        assert_eq!(refusals.answer_at(address(2), start, LIMIT), start);
+        let later = start + REFUSAL_WINDOW;
+        let pauses: Vec<_> = (0..60)
+            .map(|_| refusals.answer_at(address(1), later, LIMIT) - later)
+            .filter(|it| !it.is_zero())
+            .collect();
+        assert_eq!(pauses.len(), 30, "half of the minute's are used up: {pauses:?}");
+        assert!(pauses.windows(2).all(|two| two[1] - two[0] == Duration::from_secs(1)), "{pauses:?}");
     }
 }

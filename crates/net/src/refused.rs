@@ -11,8 +11,8 @@ use crate::tls::ChainRefusal;
 /// Why a connection is closed before a service has judged it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The address has too many unproven connections and refusals.
-    #[error("the address has too many unproven connections and refusals")]
+    /// The address has too many unproven connections, none of which was refused.
+    #[error("the address has too many unproven connections")]
     AddressLimit,
     /// Every place is taken, and no connection may be evicted for this one.
     #[error("every place is taken")]

@@ -1,6 +1,7 @@
 //! What honest devices notice of a crowd of strangers: their latency, and what each costs besides the crowd.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -42,13 +43,21 @@ pub enum Load {
     Slow(usize),
     /// Tokens by an unknown key, a second.
     WrongTokens(usize),
+    /// The same from the address that the honest devices have, too.
+    WrongTokensBesides(usize),
     /// Connections that are opened and closed, a second.
     NewConnections(usize),
 }
 
 impl Load {
-    const ALL: [Load; 5] =
-        [Load::Quiet, Load::Idle(5000), Load::Slow(1200), Load::WrongTokens(4000), Load::NewConnections(500)];
+    const ALL: [Load; 6] = [
+        Load::Quiet,
+        Load::Idle(5000),
+        Load::Slow(1200),
+        Load::WrongTokens(4000),
+        Load::WrongTokensBesides(4000),
+        Load::NewConnections(500),
+    ];
 
     /// In a table.
     pub fn title(self) -> String {
@@ -57,6 +66,7 @@ impl Load {
             Load::Idle(count) => format!("{count} idle connections"),
             Load::Slow(count) => format!("{count} connections that send a byte a second"),
             Load::WrongTokens(rate) => format!("{rate} wrong tokens a second"),
+            Load::WrongTokensBesides(rate) => format!("{rate} wrong tokens a second from their own address"),
             Load::NewConnections(rate) => format!("{rate} new connections a second"),
         }
     }
@@ -161,9 +171,14 @@ impl Strangers {
                 let drip = Some(Duration::from_secs(1));
                 (0..count).for_each(|number| strangers.hold(endpoint, number, drip));
             }
-            Load::WrongTokens(rate) => {
+            Load::WrongTokens(rate) | Load::WrongTokensBesides(rate) => {
                 let request: Arc<[u8]> = stranger::wrong_token(endpoint)?.into();
-                strangers.repeat(rate, endpoint, || Work::WrongToken(None, Arc::clone(&request)));
+                let from = match load {
+                    Load::WrongTokensBesides(_) => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+                    _ => None,
+                };
+                let work = || Work::WrongToken { kept: None, request: Arc::clone(&request), from };
+                strangers.repeat(rate, endpoint, work);
             }
             Load::NewConnections(rate) => strangers.repeat(rate, endpoint, || Work::NewConnection),
         }
@@ -214,8 +229,9 @@ impl Strangers {
 
 /// What a stranger does again and again.
 enum Work {
-    /// Sends a token by an unknown key, over one connection for as long as the server keeps it.
-    WrongToken(Option<Box<TlsStream<TcpStream>>>, Arc<[u8]>),
+    /// Sends a token by an unknown key, over one connection for as long as the server keeps it; from one address, or from
+    /// one of many.
+    WrongToken { kept: Option<Box<TlsStream<TcpStream>>>, request: Arc<[u8]>, from: Option<IpAddr> },
     /// Connects and leaves.
     NewConnection,
 }
@@ -223,10 +239,12 @@ enum Work {
 impl Work {
     async fn once(&mut self, endpoint: &Endpoint, number: usize) -> anyhow::Result<()> {
         match self {
-            Work::WrongToken(kept, request) => {
+            Work::WrongToken { kept, request, from } => {
+                let from = from.unwrap_or_else(|| stranger::address(number));
+                let (port, client) = (endpoint.https_port, endpoint.trust.anonymous());
                 let mut stream = match kept.take() {
                     Some(stream) => stream,
-                    None => Box::new(stranger::connect(endpoint, endpoint.https_port, number).await?),
+                    None => Box::new(stranger::connect_from(endpoint, port, from, client).await?),
                 };
                 stream.write_all(request).await?;
                 // An error body is far shorter than this, and comes at once.

@@ -1,14 +1,14 @@
 //! Memory of connections that have proven nothing, by what they leave unfinished.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use fleet::Endpoint;
+use fleet::{Credentials, Endpoint};
 use futures_util::{StreamExt, stream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{client::TlsStream, rustls::ClientConfig};
 
 use super::stranger;
 use crate::child::Server;
@@ -29,24 +29,33 @@ const WRITING: Duration = Duration::from_secs(5);
 enum Unfinished {
     /// Nothing was sent after the TLS handshake.
     Silence,
+    /// Nothing was sent after a TLS handshake with a long chain of certificates.
+    Chain,
     /// An HTTP header.
     Header,
+    /// An HTTP header, and behind it a TLS record.
+    Record,
     /// The body of a registration.
     Body,
     /// A packet CONNECT.
     Connect,
     /// A packet PUBLISH after a CONNECT with a password that is none.
     Publish,
+    /// A message of MQTT over WebSockets, announced as long as may be.
+    WebSocket,
     /// A SASL frame.
     Sasl,
 }
 
-const ALL: [Unfinished; 6] = [
+const ALL: [Unfinished; 9] = [
     Unfinished::Silence,
+    Unfinished::Chain,
     Unfinished::Header,
+    Unfinished::Record,
     Unfinished::Body,
     Unfinished::Connect,
     Unfinished::Publish,
+    Unfinished::WebSocket,
     Unfinished::Sasl,
 ];
 
@@ -75,12 +84,16 @@ async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
     let server = Server::muster(dir.path())?;
     let endpoint = server.endpoint()?;
     let port = unfinished.port(&endpoint);
-    let sent = &unfinished.bytes(&endpoint);
+    let client = &unfinished.client(&endpoint)?;
+    let (sent, below_tls) = &(unfinished.bytes(&endpoint), unfinished.bytes_below_tls());
     let endpoint = &endpoint;
     let open = |number| async move {
-        let mut stream = stranger::connect(endpoint, port, number).await?;
+        let from = stranger::address(number);
+        let mut stream = stranger::connect_from(endpoint, port, from, Arc::clone(client)).await?;
         // A server that reads no further takes no more than it has room for.
         let _ = tokio::time::timeout(WRITING, stream.write_all(sent)).await;
+        stream.flush().await?;
+        let _ = tokio::time::timeout(WRITING, stream.get_mut().0.write_all(below_tls)).await;
         anyhow::Ok(stream)
     };
     let warm = opened((0..WARM).map(open)).await?;
@@ -123,26 +136,52 @@ impl Unfinished {
     fn title(self) -> &'static str {
         match self {
             Unfinished::Silence => "silent after the TLS handshake",
+            Unfinished::Chain => "silent after a handshake with 15 KiB of certificates",
             Unfinished::Header => "HTTPS, an unfinished header of 15 KiB",
+            Unfinished::Record => "HTTPS, an unfinished header and TLS record of 15 KiB",
             Unfinished::Body => "HTTPS, an unfinished body of 90 KiB",
             Unfinished::Connect => "MQTT, an unfinished CONNECT of 7 KiB",
             Unfinished::Publish => "MQTT, a rubbish password, an unfinished PUBLISH of 128 KiB",
+            Unfinished::WebSocket => "MQTT over WebSockets, an unfinished message of 128 KiB",
             Unfinished::Sasl => "AMQP, an unfinished SASL frame",
         }
     }
 
     fn port(self, endpoint: &Endpoint) -> u16 {
         match self {
-            Unfinished::Silence | Unfinished::Header | Unfinished::Body => endpoint.https_port,
+            Unfinished::Silence
+            | Unfinished::Chain
+            | Unfinished::Header
+            | Unfinished::Record
+            | Unfinished::WebSocket
+            | Unfinished::Body => endpoint.https_port,
             Unfinished::Connect | Unfinished::Publish => endpoint.mqtts_port,
             Unfinished::Sasl => endpoint.amqps_port,
         }
     }
 
+    fn client(self, endpoint: &Endpoint) -> anyhow::Result<Arc<ClientConfig>> {
+        Ok(match self {
+            Unfinished::Chain => endpoint.trust.of(&Credentials::Certificate(stranger::long_chain()?))?,
+            _ => endpoint.trust.anonymous(),
+        })
+    }
+
+    /// What follows below TLS: the beginning of a record.
+    fn bytes_below_tls(self) -> Vec<u8> {
+        const ANNOUNCED: [u8; 5] = [23, 3, 3, 0x40, 0];
+        match self {
+            Unfinished::Record => [&ANNOUNCED[..], &[0; 15 * 1024]].concat(),
+            _ => Vec::new(),
+        }
+    }
+
     fn bytes(self, endpoint: &Endpoint) -> Vec<u8> {
         match self {
-            Unfinished::Silence => Vec::new(),
-            Unfinished::Header => format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(15 * 1024)).into_bytes(),
+            Unfinished::Silence | Unfinished::Chain => Vec::new(),
+            Unfinished::Header => header(15 * 1024),
+            Unfinished::Record => header(7 * 1024),
+            Unfinished::WebSocket => [upgrade(endpoint), message(128 * 1024, 100 * 1024)].concat(),
             Unfinished::Body => body(endpoint).into_bytes(),
             Unfinished::Connect => packet(0x10, &[0; 7 * 1024], 1),
             Unfinished::Publish => [connect(endpoint), packet(0x30, &[0; 128 * 1024], 64)].concat(),
@@ -160,6 +199,26 @@ fn body(endpoint: &Endpoint) -> String {
         96 * 1024,
         "x".repeat(90 * 1024)
     )
+}
+
+fn header(bytes: usize) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(bytes)).into_bytes()
+}
+
+/// Asks for a WebSocket.
+fn upgrade(endpoint: &Endpoint) -> Vec<u8> {
+    format!(
+        "GET /$iothub/websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: mqtt\r\n\r\n",
+        endpoint.host
+    )
+    .into_bytes()
+}
+
+/// The beginning of a binary message that is announced as longer; masked with zeros.
+fn message(announced: u64, sent: usize) -> Vec<u8> {
+    [&[0x82, 0xFF], &announced.to_be_bytes()[..], &[0; 4], &vec![0x10; sent]].concat()
 }
 
 /// A CONNECT with a keep-alive of 18 hours and a password that is no token.

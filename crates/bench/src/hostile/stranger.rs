@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,11 +11,15 @@ use fleet::{CertificateAuthority, Device, Endpoint, HttpsSession, RegisterError}
 use model::{RegistrationId, SymmetricKey};
 use net::tls::Identity;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P521_SHA512, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P521_SHA512, SerialNumber,
 };
 use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::{TlsConnector, client::TlsStream, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 use wire::sas;
 
 /// Certificates of one name that a stranger sends along.
@@ -112,14 +117,35 @@ pub async fn refused(endpoint: &Endpoint, device: &Device, times: usize) -> anyh
 
 /// Opens a TLS connection from one of many addresses of this machine.
 pub async fn connect(endpoint: &Endpoint, port: u16, number: usize) -> anyhow::Result<TlsStream<TcpStream>> {
+    connect_from(endpoint, port, address(number), endpoint.trust.anonymous()).await
+}
+
+/// Opens one from an address, as a client of this configuration.
+pub async fn connect_from(
+    endpoint: &Endpoint,
+    port: u16,
+    from: IpAddr,
+    client: Arc<ClientConfig>,
+) -> anyhow::Result<TlsStream<TcpStream>> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::new(address(number), 0))?;
+    socket.bind(SocketAddr::new(from, 0))?;
     let server = SocketAddr::new(endpoint.host.as_str().parse()?, port);
     let tcp = tokio::time::timeout(PATIENCE, socket.connect(server)).await.context("no connection")??;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from(endpoint.host.to_string())?;
-    let handshake = TlsConnector::from(endpoint.trust.anonymous()).connect(name, tcp);
+    let handshake = TlsConnector::from(client).connect(name, tcp);
     Ok(tokio::time::timeout(PATIENCE, handshake).await.context("no TLS handshake")??)
+}
+
+/// A client whose chain is as long as is taken.
+pub fn long_chain() -> anyhow::Result<Identity> {
+    const BYTES: usize = 15 * 1024;
+    let mut params = named("stranger", 0);
+    let text = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 55555, 1], vec![0; BYTES]);
+    params.custom_extensions.push(text);
+    let key = KeyPair::generate()?;
+    let leaf = params.self_signed(&key)?;
+    Ok(Identity::from_der(vec![leaf.der().clone()], key.into())?)
 }
 
 /// Writes a registration with a token by an unknown key.
@@ -137,7 +163,7 @@ pub fn wrong_token(endpoint: &Endpoint) -> anyhow::Result<Vec<u8>> {
 }
 
 /// One of 4,000 loopback addresses.
-fn address(number: usize) -> IpAddr {
+pub fn address(number: usize) -> IpAddr {
     let [third, fourth] = [number / 250 % 16, number % 250].map(|part| u8::try_from(part).unwrap_or(0));
     IpAddr::V4(Ipv4Addr::new(127, 9, third, fourth + 1))
 }

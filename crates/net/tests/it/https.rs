@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{any, get, post};
 use hyper_util::rt::TokioIo;
-use net::{CancellationToken, Gate, Limits, serve_https};
+use net::{CancellationToken, Gate, Limits, Refused, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -22,6 +22,7 @@ const QUICK: Duration = Duration::from_millis(250);
 fn start(pki: &Pki, limits: Limits) -> (SocketAddr, Gate) {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
+        .route("/refused", get(|| async { (StatusCode::UNAUTHORIZED, "refused") }))
         .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
         .route("/upgrade", any(upgrade));
     let (listener, addr) = listen();
@@ -65,6 +66,32 @@ async fn closed_after(stream: &mut TlsStream<TcpStream>) -> Duration {
     let end = timeout(Duration::from_secs(8), stream.read_to_end(&mut Vec::new())).await;
     assert!(end.is_ok(), "the server does not close the connection");
     began.elapsed()
+}
+
+/// Refusals beyond the limit of an address wait for their answers; its other requests do not, nor do its new connections.
+#[tokio::test]
+async fn refusals_beyond_the_limit_of_an_address_are_answered_slowly() {
+    const LIMIT: usize = 3;
+    let pki = Pki::new();
+    let (addr, gate) = start(&pki, Limits { max_unproven_per_address: Some(LIMIT), ..Limits::default() });
+    let mut refused = Vec::new();
+    for _ in 0..LIMIT {
+        let mut stream = connect(addr, pki.client(None)).await.unwrap();
+        stream.write_all(b"GET /refused HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        assert!(read_until(&mut stream, "refused").await.starts_with("HTTP/1.1 401"));
+        refused.push(stream);
+    }
+    let stream = &mut refused[LIMIT - 1];
+    stream.write_all(b"GET /refused HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(
+        timeout(Duration::from_secs(1), read_until(stream, "refused")).await.is_err(),
+        "answered at once"
+    );
+    let mut honest = connect(addr, pki.client(None)).await.expect("a refused connection gave way");
+    honest.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let answer = timeout(Duration::from_secs(1), read_until(&mut honest, "hello")).await;
+    assert!(answer.expect("at once").starts_with("HTTP/1.1 200"));
+    assert_eq!((gate.refused(Refused::Evicted), gate.refused(Refused::AddressLimit)), (1, 0));
 }
 
 #[tokio::test]
