@@ -84,19 +84,35 @@ impl Site {
 
     /// The same with further arguments.
     pub async fn start_with(&self, more: &[&str]) -> Child {
-        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
-            .args(["serve", "--config", self.config().to_str().unwrap(), "--log", "warn"])
-            .args(more)
-            .env("SITE_KEY", KEY)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        self.spawn(self.command().args(["--log", "warn"]).args(more)).await
+    }
+
+    /// The same with the configured log filter; the log goes to the file.
+    pub async fn start_logging_to(&self, log: &Path) -> Child {
+        self.spawn(self.command().stderr(std::fs::File::create(log).unwrap())).await
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.args(["serve", "--config", self.config().to_str().unwrap()]);
+        command.env("SITE_KEY", KEY).env_remove("MUSTER_LOG").kill_on_drop(true);
+        command
+    }
+
+    async fn spawn(&self, command: &mut Command) -> Child {
+        let child = command.spawn().unwrap();
         let patience = Instant::now() + Duration::from_secs(20);
         while tokio::net::TcpStream::connect(("127.0.0.1", self.mqtts)).await.is_err() {
             assert!(Instant::now() < patience, "the service did not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         child
+    }
+
+    /// Writes something at the end of the configuration.
+    pub fn append(&self, text: &str) {
+        let before = std::fs::read_to_string(self.config()).unwrap();
+        std::fs::write(self.config(), before + text).unwrap();
     }
 
     /// Writes something else into the configuration.
