@@ -137,7 +137,7 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(store);
         let instance = sample::instance(SCOPE);
         let hubs = FakeHubs::new(instance.linked_hubs.iter().map(|hub| hub.name.clone()));
-        runtime.block_on(store.put_instance(instance)).expect("an instance");
+        runtime.block_on(store.put_instance(instance, sample::by())).expect("an instance");
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
         let verbs = Arc::new(Provisioning::new(provisioning::Ports {
             store,

@@ -84,7 +84,7 @@ async fn write(
     let mut changes = changes.map(|change| anyhow::Ok((Expect::Anything, change?))).peekable();
     while changes.peek().is_some() {
         let changes = changes.by_ref().take(BATCH).collect::<anyhow::Result<_>>()?;
-        store.commit(&scope, Commit { changes, ..Commit::default() }).await?;
+        store.commit(&scope, Commit { changes, ..Commit::by(sample::by()) }).await?;
     }
     store.close().await;
     Ok(())

@@ -74,7 +74,7 @@ async fn enroll(store: &dyn Store, number: usize) {
         CustomAllocation { webhook_url: "https://web.hook/".into(), api_version: "2021-10-01".into() };
     enrollment.settings.custom_allocation = Some(webhook);
     let changes = vec![(Expect::Anything, Change::PutIndividual(Box::new(enrollment)))];
-    store.commit(&sample::scope(SCOPE), Commit { changes, ..Commit::default() }).await.unwrap();
+    store.commit(&sample::scope(SCOPE), Commit { changes, ..Commit::by(sample::by()) }).await.unwrap();
 }
 
 /// Two thousand devices send 96 KB of small numbers each, for a webhook that is down: as trees, that was 16 GiB; as text that is
@@ -87,7 +87,7 @@ async fn runs_that_wait_cost_their_names() {
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(&path, sealer).unwrap());
     let mut instance = sample::instance(SCOPE);
     instance.linked_hubs.iter_mut().for_each(|hub: &mut LinkedHub| hub.takes_new_devices = true);
-    store.put_instance(instance).await.unwrap();
+    store.put_instance(instance, sample::by()).await.unwrap();
     let clock = Arc::new(SteppedClock::default());
     let asked = Arc::new(AtomicUsize::new(0));
     let open = || {

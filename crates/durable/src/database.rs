@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ struct Shared {
     /// `None` while the last handle is being dropped, and where the file is only looked at.
     queue: Option<mpsc::Sender<Message>>,
     commits: Arc<AtomicU64>,
+    /// Of the process, while a writer holds it. Empty where the file is only looked at.
+    lock: Weak<SingleProcess>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -81,7 +83,19 @@ impl Database {
         let mut connection = open_for_writing(&path).map_err(sqlite)?;
         schema.apply(&mut connection, &path)?;
         log_ahead(&connection, schema, &path)?; // last: it changes the file, which may have been refused as foreign
-        Database::start(path, connection, lock, was_cut_off)
+        Database::start(path, connection, (Arc::new(lock), Arc::default()), was_cut_off)
+    }
+
+    /// Opens a second handle on the same file, with a writer and readers of its own: to this one it is what another process
+    /// would be, but that both count their [`commits`](Database::commits) together.
+    pub fn beside(&self) -> Result<Database, OpenError> {
+        let path = self.shared.readers.path().to_owned();
+        let closed = || io::Error::new(io::ErrorKind::NotConnected, "the database is closed");
+        let lock = self.shared.lock.upgrade();
+        let lock = lock.ok_or_else(|| OpenError::Io { path: path.clone(), source: closed() })?;
+        let connection =
+            open_for_writing(&path).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
+        Database::start(path, connection, (lock, Arc::clone(&self.shared.commits)), false)
     }
 
     /// Opens the file for reading only, also beside a process that has it open. Nothing is made, migrated or written: a
@@ -96,8 +110,8 @@ impl Database {
             .open_one()
             .map_err(|source| schema::sqlite_error(&path, schema.application, source))
             .and_then(|connection| schema.accept(&connection, &path))?;
-        let (commits, thread) = (Arc::default(), Mutex::default());
-        Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, thread }) })
+        let (commits, lock, thread) = (Arc::default(), Weak::new(), Mutex::default());
+        Ok(Database { shared: Arc::new(Shared { was_cut_off, readers, queue: None, commits, lock, thread }) })
     }
 
     /// Whether the last process that had the file open ended without closing it: killed, or with the machine.
@@ -171,9 +185,10 @@ impl Database {
             .map_err(|error| KeyCheckError::Storage(error.to_string()))
     }
 
-    /// Batches committed since the database was opened.
+    /// Batches committed since the database was opened, by all handles on the file. A batch is counted before its writes
+    /// are acknowledged: while the count stays as it is, a reader that has seen everything misses nothing.
     pub fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Relaxed)
+        self.shared.commits.load(Ordering::Acquire)
     }
 
     /// Finishes the queued writes, folds the write-ahead log into the file and closes it.
@@ -193,11 +208,11 @@ impl Database {
     fn start(
         path: PathBuf,
         connection: Connection,
-        lock: SingleProcess,
+        (lock, commits): (Arc<SingleProcess>, Arc<AtomicU64>),
         was_cut_off: bool,
     ) -> Result<Database, OpenError> {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let commits = Arc::new(AtomicU64::new(0));
+        let held = Arc::downgrade(&lock);
         let log =
             LogSize::fit(&connection).map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
         let writer = Writer { connection, queue, commits: Arc::clone(&commits), log, lock };
@@ -207,7 +222,7 @@ impl Database {
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let readers = Readers::new(path);
         let thread = Mutex::new(Some(thread));
-        let shared = Shared { was_cut_off, readers, queue: Some(sender), commits, thread };
+        let shared = Shared { was_cut_off, readers, queue: Some(sender), commits, lock: held, thread };
         Ok(Database { shared: Arc::new(shared) })
     }
 

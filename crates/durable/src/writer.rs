@@ -35,8 +35,8 @@ pub(crate) struct Writer {
     pub(crate) commits: Arc<AtomicU64>,
     /// How large the write-ahead log may grow.
     pub(crate) log: LogSize,
-    /// Given up only after the connection is closed.
-    pub(crate) lock: SingleProcess,
+    /// Let go only after the connection is closed; the last writer of the process unlocks the file.
+    pub(crate) lock: Arc<SingleProcess>,
 }
 
 impl Writer {
@@ -120,7 +120,7 @@ impl Writer {
         };
         self.still_in_transaction()?;
         self.execute(end)?;
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Release); // before anybody is told: see `Database::commits`
         Ok(())
     }
 

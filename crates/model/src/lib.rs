@@ -12,6 +12,7 @@ mod block;
 mod ca_certificate;
 mod certificate;
 mod certificate_parts;
+mod change_log;
 mod claim;
 mod cleanup;
 mod cleanup_hold;
@@ -60,6 +61,9 @@ pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
 pub use certificate_parts::{CertificateParts, KeyHash, TbsHash};
+pub use change_log::{
+    Actor, Attribution, CursorError, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition,
+};
 pub use claim::{
     Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, KeyedPolicy, PolicyRefusal, SignedClaim,
     without_port,

@@ -51,11 +51,10 @@ fn ca(name: &str, key: KeyKind) -> Authority {
 /// Groups of both kinds: the trusted CA's own, and others with names of their own.
 async fn fill(store: &EmbeddedStore, root: &Authority, count: usize) {
     let scope = sample::scope("0ne00000A0A");
-    store.put_instance(sample::instance("0ne00000A0A")).await.unwrap();
+    store.put_instance(sample::instance("0ne00000A0A"), sample::by()).await.unwrap();
     let other = ca("Other", KeyKind::P256).certificate();
     let own = root.certificate();
-    let put =
-        |change| Commit { changes: vec![(Expect::Anything, change)], guards: Vec::new(), operation: None };
+    let put = |change| Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(sample::by()) };
     let certificate = Change::PutCertificate(Box::new(sample::ca_certificate("root", &own)));
     store.commit(&scope, put(certificate)).await.unwrap();
     for at in 0..count {

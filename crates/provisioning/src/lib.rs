@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
-use model::{IdScope, Instance};
+use model::{Actor, Attribution, IdScope, Instance, Job, LogOperation};
 use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, Hubs, Store, Surroundings};
 
 /// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
@@ -92,6 +92,16 @@ impl Provisioning {
         self.compute.run(Box::new(work)).await;
         let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
         result.ok_or_else(|| Error::Broken("a computation was not carried out".into()))
+    }
+
+    /// What the change log is to say of a change that is made now.
+    pub(crate) fn by(&self, actor: &Actor, operation: LogOperation) -> Attribution {
+        Attribution { actor: actor.clone(), operation, at: self.clock.now() }
+    }
+
+    /// The same of what no request asked for.
+    pub(crate) fn by_job(&self, job: Job, operation: LogOperation) -> Attribution {
+        self.by(&Actor::System(job), operation)
     }
 
     /// All instances.

@@ -6,18 +6,20 @@
 //! suite in `testkit`. What is needed of hubs is in `ports/hubs.rs`.
 
 mod hubs;
+mod log;
 
 use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup,
+    Attempt, Attribution, Authorities, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup,
     EnrollmentGroupId, Etag, HostName, HubName, IdScope, IndividualEnrollment, Instance, LatencyReport,
     LinkedHub, ListId, OperationKind, Place, Registration, RegistrationId, RevocationList, Sha256Thumbprint,
     StatusKind, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 pub use hubs::{Delay, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
+pub use log::{LogError, LogFilter, LogPage, LogQuery, LogRetention};
 
 use crate::allocate::{Ailment, Latencies};
 pub use crate::damage::{DamagedRecord, KnownDamage};
@@ -36,7 +38,7 @@ pub trait Store: Send + Sync {
     async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError>;
 
     /// Creates or replaces an instance.
-    async fn put_instance(&self, instance: Instance) -> Result<(), StoreError>;
+    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError>;
 
     /// Replaces an instance that is stored just as `expected`, and counts the operation; in one transaction, on disk when
     /// this returns. False when another is stored under its ID scope, or none; then nothing was done.
@@ -45,6 +47,7 @@ pub trait Store: Send + Sync {
         expected: &Instance,
         next: Instance,
         operation: (OperationKind, Day),
+        by: Attribution,
     ) -> Result<bool, StoreError>;
 
     /// One individual enrollment.
@@ -181,6 +184,14 @@ pub trait Store: Send + Sync {
     /// The attempts kept of a name, newest first.
     async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError>;
 
+    /// The log of changes of an instance, in the order of their commits. A change is in it as soon as it is acknowledged, and
+    /// nothing between two entries of one writer is missing.
+    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError>;
+
+    /// Drops the oldest entries of the log, of all instances, that need not be kept; some thousands at a time. True when
+    /// there are more.
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError>;
+
     /// Operations by day and kind, from the first to the last day, both included.
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError>;
 }
@@ -192,8 +203,8 @@ pub const ATTEMPTS_OF_ONE: usize = 5;
 /// each.
 pub const ATTEMPTS_OF_A_KIND: usize = 5_000;
 
-/// What [`Store::commit`] is to do.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What [`Store::commit`] is to do. Every record that it changes gets an entry in the change log, in the same transaction.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
     /// The records that the commit relies on beside those that it changes.
     pub guards: Vec<Guard>,
@@ -201,6 +212,15 @@ pub struct Commit {
     pub changes: Vec<(Expect, Change)>,
     /// The operation to count, and its UTC day.
     pub operation: Option<(OperationKind, Day)>,
+    /// Who makes the changes, and by which instruction.
+    pub by: Attribution,
+}
+
+impl Commit {
+    /// A commit that does nothing yet. There is no default: no change is anonymous.
+    pub fn by(by: Attribution) -> Commit {
+        Commit { guards: Vec::new(), changes: Vec::new(), operation: None, by }
+    }
 }
 
 /// A record that a commit relies on and leaves as it is: unless it has this version when the commit is made, nothing of

@@ -22,8 +22,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     attempts,
     authorities::AuthorityWatch,
+    change_log,
     compute::ComputeThreads,
-    config::{Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
+    config::{ChangeLogConfig, Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     continuity::{EpochKeeper, hold_reason},
     file_check, links,
     metrics::{self, Metrics},
@@ -58,6 +59,8 @@ pub struct Plan {
     pub timing: Timing,
     /// What peers can cost.
     pub limits: Limits,
+    /// How much of the change log is kept.
+    pub change_log: ChangeLogConfig,
 }
 
 /// Bound listeners, so that a port that is taken is told before anything is opened.
@@ -117,6 +120,7 @@ pub struct App {
     metrics: Option<(TcpListener, axum::Router)>,
     gate: Gate,
     reloader: Reloader,
+    change_log: ChangeLogConfig,
 }
 
 impl App {
@@ -128,7 +132,7 @@ impl App {
             Some(file) => EpochKeeper::begin(&opened, file, &SystemClock).await?,
             None => None,
         };
-        reconcile(&opened, plan.instances).await?;
+        reconcile(&opened, plan.instances, SystemClock.now()).await?;
         let store: Arc<dyn Store> = opened.clone();
         let hubs = open_hubs(&plan.storage, &sealer, plan.hubs)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -188,6 +192,7 @@ impl App {
             metrics,
             gate,
             reloader,
+            change_log: plan.change_log,
         })
     }
 
@@ -228,6 +233,7 @@ impl App {
         let certificates = Arc::clone(&self.reloader.certificates);
         tasks.spawn(certificates.watch(Arc::new(SystemClock), shutdown.clone()));
         tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
+        tasks.spawn(change_log::trim(Arc::clone(&self.store), self.change_log, shutdown.clone()));
         let (gate, sockets) = (self.gate, self.sockets);
         let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
         let api = self.device_api;
@@ -325,6 +331,7 @@ impl Plan {
             webhook: config.webhook.settings()?,
             timing: config.device.timing(),
             limits: config.limits.limits(),
+            change_log: config.change_log,
         })
     }
 

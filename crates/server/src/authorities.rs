@@ -191,7 +191,7 @@ mod tests {
     async fn set_up(folder: &Path) -> (Arc<dyn Store>, Arc<SteppedClock>, Arc<Provisioning>) {
         let store = EmbeddedStore::open(&folder.join("db"), Sealer::from_key([7; 32])).unwrap();
         let (store, clock): (Arc<dyn Store>, _) = (Arc::new(store), Arc::new(SteppedClock::default()));
-        store.put_instance(sample::instance("one")).await.unwrap();
+        store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
         let provisioning = Arc::new(Provisioning::new(Ports {
             store: store.clone(),
             hubs: Arc::new(FakeHubs::new([])),
@@ -213,7 +213,10 @@ mod tests {
             let root = Authority::self_signed(&Profile { not_after, ..Profile::ca(name) });
             let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
             let name = sample::ca_reference(name);
-            provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+            provisioning
+                .put_ca_certificate(&instance, &sample::operator(), (&name, &draft), Some(&IfMatch::Any))
+                .await
+                .unwrap();
         }
         let mut watch = AuthorityWatch::new(provisioning, store, clock.clone());
         let expirations = watch.expirations();
@@ -242,7 +245,10 @@ mod tests {
         .await;
         let (instance, name) = (sample::instance("one"), sample::ca_reference("root"));
         let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
-        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        provisioning
+            .put_ca_certificate(&instance, &sample::operator(), (&name, &draft), Some(&IfMatch::Any))
+            .await
+            .unwrap();
         let number = async || {
             let authorities = provisioning.authorities(&instance).await.unwrap();
             authorities.lists_under(&name).next().and_then(|list| list.crl.number())
@@ -257,7 +263,7 @@ mod tests {
 
         let fetching = Some(Fetching::From(CrlAddress::parse(&url).unwrap().into()));
         let change = RevocationChange { fetching, ..Default::default() };
-        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        provisioning.change_revocation(&instance, &sample::operator(), &name, change).await.unwrap();
         look(&mut watch).await;
         assert_eq!(number().await.as_deref(), Some("05"));
         look(&mut watch).await;
@@ -282,7 +288,7 @@ mod tests {
         assert_eq!(last_fetch().await.and_then(|fetch| fetch.problem), None);
 
         let change = RevocationChange { fetching: Some(Fetching::Off), ..Default::default() };
-        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        provisioning.change_revocation(&instance, &sample::operator(), &name, change).await.unwrap();
         look(&mut watch).await;
         assert_eq!(last_fetch().await, None, "what is fetched no more is forgotten");
     }
@@ -298,11 +304,14 @@ mod tests {
         let (up, down) = (publish(vec![answer("200 OK", shard.der())]).await, "http://127.0.0.1:1/root.crl");
         let (instance, name) = (sample::instance("one"), sample::ca_reference("root"));
         let draft = CaCertificateDraft { certificate: root.certificate(), is_verified: None };
-        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        provisioning
+            .put_ca_certificate(&instance, &sample::operator(), (&name, &draft), Some(&IfMatch::Any))
+            .await
+            .unwrap();
         let addresses = [down, &up].map(|url| CrlAddress::parse(url).unwrap());
         let fetching = Some(Fetching::From(CrlAddresses::new(addresses.clone()).unwrap()));
         let change = RevocationChange { fetching, ..Default::default() };
-        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        provisioning.change_revocation(&instance, &sample::operator(), &name, change).await.unwrap();
         look(&mut AuthorityWatch::new(Arc::clone(&provisioning), store, clock.clone())).await;
         let ca = provisioning.ca_certificate(&instance, &name).await.unwrap();
         let fetches = provisioning.last_fetches(&instance, &ca);
@@ -323,11 +332,14 @@ mod tests {
     ) {
         let (instance, name) = (sample::instance(scope), sample::ca_reference(name));
         let draft = CaCertificateDraft { certificate: ca.certificate(), is_verified: None };
-        provisioning.put_ca_certificate(&instance, &name, &draft, Some(&IfMatch::Any)).await.unwrap();
+        provisioning
+            .put_ca_certificate(&instance, &sample::operator(), (&name, &draft), Some(&IfMatch::Any))
+            .await
+            .unwrap();
         let addresses = urls.iter().map(|url| CrlAddress::parse(url).unwrap());
         let fetching = Some(Fetching::From(CrlAddresses::new(addresses).unwrap()));
         let change = RevocationChange { fetching, ..Default::default() };
-        provisioning.change_revocation(&instance, &name, change).await.unwrap();
+        provisioning.change_revocation(&instance, &sample::operator(), &name, change).await.unwrap();
     }
 
     /// A server that hangs holds up no list from another one, be that of another instance, of another CA, or of another
@@ -337,7 +349,7 @@ mod tests {
         for served in [("two", "second"), ("one", "second"), ("one", "first")] {
             let folder = tempfile::tempdir().unwrap();
             let (store, clock, provisioning) = set_up(folder.path()).await;
-            store.put_instance(sample::instance("two")).await.unwrap();
+            store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
             let [first, second] = ["First", "Second"].map(Authority::root);
             let ca = if served.1 == "first" { &first } else { &second };
             let list = Revocations::made_at(5, clock.now().plus_seconds(-60)).signed_by(ca);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use durable::{Continuity, Epoch};
-use model::{CleanupHold, HoldReason, Instance};
+use model::{Actor, Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
 use net::CancellationToken;
 use provisioning::ports::{Clock, Store};
 use store::EmbeddedStore;
@@ -55,6 +55,7 @@ impl EpochKeeper {
     ) -> anyhow::Result<Option<EpochKeeper>> {
         let reason = hold_reason(store, file)?;
         if let Some(reason) = reason {
+            store.begin_new_log().await?;
             hold(store, CleanupHold { reason, since: clock.now() }).await?;
         }
         let keeper = |epoch| EpochKeeper { store: Arc::clone(store), file: file.to_owned(), epoch };
@@ -119,7 +120,12 @@ async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
              muster registration cleanups --confirm"
         );
         let cleanups_held = Some(hold.clone());
-        store.put_instance(Instance { cleanups_held, ..Instance::clone(&instance) }).await?;
+        let by = Attribution {
+            actor: Actor::System(Job::Configuration),
+            operation: LogOperation::InstanceHold,
+            at: hold.since,
+        };
+        store.put_instance(Instance { cleanups_held, ..Instance::clone(&instance) }, by).await?;
     }
     Ok(())
 }
@@ -151,7 +157,7 @@ mod tests {
             let store = Arc::new(EmbeddedStore::open(&database, Sealer::from_key([7; 32])).unwrap());
             let held = store.instances().await.unwrap();
             if held.is_empty() {
-                store.put_instance(sample::instance("0neA")).await.unwrap();
+                store.put_instance(sample::instance("0neA"), sample::by()).await.unwrap();
             }
             let mut keeper =
                 EpochKeeper::begin(&store, &self.file(), &SystemClock).await.unwrap().expect("a file");
@@ -196,7 +202,7 @@ mod tests {
         let place = Place::new();
         let database = place.dir.path().join("data/muster.db");
         let store = EmbeddedStore::open(&database, Sealer::from_key([7; 32])).unwrap();
-        store.put_instance(sample::instance("0neA")).await.unwrap();
+        store.put_instance(sample::instance("0neA"), sample::by()).await.unwrap();
         store.close().await;
         place.copy("data", "backup");
         assert_eq!(place.run("data", 1).await, None);

@@ -4,6 +4,7 @@
 pub mod app;
 mod attempts;
 mod authorities;
+mod change_log;
 mod compute;
 pub mod config;
 mod continuity;

@@ -3,9 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, bail};
+use provisioning::ports::Clock;
 use store::{EmbeddedStore, Inspection, RecordName};
 
-use crate::storage::Storage;
+use crate::{ports::SystemClock, storage::Storage};
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -45,14 +46,14 @@ impl Storage {
             Maintenance::Repair => store.rebuild_indexes().await?,
             Maintenance::Drop(records) => {
                 for record in &records {
-                    store.drop_record(&record.parse()?).await?;
+                    store.drop_record(&record.parse()?, SystemClock.now()).await?;
                 }
             }
             Maintenance::Restore { records, backup } => {
                 let from = open_backup(&backup, &sealer)?;
                 for record in &records {
                     let name: RecordName = record.parse()?;
-                    store.restore_record(&name, &from).await?;
+                    store.restore_record(&name, &from, SystemClock.now()).await?;
                 }
             }
         }

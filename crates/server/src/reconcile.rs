@@ -12,7 +12,7 @@
 //!
 //! The same holds for the allocation policy and for failover.
 
-use model::{HostName, Instance, LinkedHub};
+use model::{Actor, Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
 use provisioning::ports::{Store, StoreError};
 use store::EmbeddedStore;
 
@@ -20,7 +20,12 @@ use store::EmbeddedStore;
 ///
 /// An instance that is stored and not planned is served no more: its keys may have been taken out of the file on purpose. It
 /// stays as it is in the database, and stops none of the others. So does one that is damaged.
-pub(crate) async fn reconcile(store: &EmbeddedStore, planned: Vec<Instance>) -> anyhow::Result<()> {
+pub(crate) async fn reconcile(
+    store: &EmbeddedStore,
+    planned: Vec<Instance>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let by = configuring(now);
     let stored = store.instances().await?;
     for held in &stored {
         // First let go of host names that move to another instance: no two may have the same, not even for a moment.
@@ -30,7 +35,7 @@ pub(crate) async fn reconcile(store: &EmbeddedStore, planned: Vec<Instance>) -> 
         if held.service_hosts.iter().any(moves) {
             let mut released = Instance::clone(held);
             released.service_hosts.retain(|host| !moves(host));
-            store.put_instance(released).await?;
+            store.put_instance(released, by.clone()).await?;
         }
     }
     for left in &stored {
@@ -52,13 +57,19 @@ pub(crate) async fn reconcile(store: &EmbeddedStore, planned: Vec<Instance>) -> 
                 continue;
             }
         }
-        match store.put_instance(instance).await {
+        match store.put_instance(instance, by.clone()).await {
             // It was logged when the store was opened.
             Err(StoreError::Damaged(_)) => {}
             put => put?,
         }
     }
     Ok(())
+}
+
+/// What the change log says of what the configuration changes.
+pub(crate) fn configuring(now: Timestamp) -> Attribution {
+    let actor = Actor::System(Job::Configuration);
+    Attribution { actor, operation: LogOperation::InstanceConfigure, at: now }
 }
 
 /// What [`reconcile`] would say of these planned instances.
@@ -120,6 +131,7 @@ mod tests {
     use durable::Sealer;
     use model::Configured;
     use store::EmbeddedStore;
+    use testkit::sample;
 
     use super::*;
     use crate::ports::SystemEntropy;
@@ -129,27 +141,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
-        reconcile(&store, vec![one.clone(), two.clone()]).await.unwrap();
+        reconcile(&store, vec![one.clone(), two.clone()], sample::by().at).await.unwrap();
         let foreseen = foresee(&store, &[one.clone(), three.clone()]).await.unwrap();
         assert!(foreseen.len() == 1 && foreseen[0].contains("two"), "{foreseen:?}");
-        reconcile(&store, vec![one.clone(), three.clone()]).await.unwrap();
+        reconcile(&store, vec![one.clone(), three.clone()], sample::by().at).await.unwrap();
         assert_eq!(store.instance(&two.id_scope).await.unwrap(), None, "it is not served");
         let served = store.instances().await.unwrap();
         assert_eq!(served.len(), 2, "{served:?}");
         assert_eq!(store.instance_by_host(&two.service_hosts[0]).await.unwrap(), None);
         store.close().await;
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        reconcile(&store, vec![one.clone(), two.clone(), three]).await.unwrap();
+        reconcile(&store, vec![one.clone(), two.clone(), three], sample::by().at).await.unwrap();
         assert_eq!(store.instances().await.unwrap().len(), 3, "what was stored stayed");
         let batches = store.batches();
-        reconcile(&store, vec![one.clone(), two.clone(), testkit::sample::instance("three")]).await.unwrap();
+        reconcile(
+            &store,
+            vec![one.clone(), two.clone(), testkit::sample::instance("three")],
+            sample::by().at,
+        )
+        .await
+        .unwrap();
         assert_eq!(store.batches(), batches, "what changes nothing writes nothing");
         store.set_aside(&testkit::sample::scope("three"));
 
         // Instances may swap their host names.
         let [mut swapped_one, mut swapped_two] = [one.clone(), two.clone()];
         std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
-        reconcile(&store, vec![swapped_one, swapped_two]).await.unwrap();
+        reconcile(&store, vec![swapped_one, swapped_two], sample::by().at).await.unwrap();
         let host = &one.service_hosts[0];
         assert_eq!(store.instance_by_host(host).await.unwrap().unwrap().id_scope, two.id_scope);
 
@@ -158,7 +176,7 @@ mod tests {
             operation_key: SystemEntropy::default().symmetric_key().unwrap(),
             ..one.clone()
         };
-        reconcile(&store, vec![renamed, two]).await.unwrap();
+        reconcile(&store, vec![renamed, two], sample::by().at).await.unwrap();
         let stored = store.instance(&one.id_scope).await.unwrap().unwrap();
         assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
     }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use hub::{KnownSurroundings, webhook::WebhookClient};
 use model::Instance;
-use provisioning::ports::Store;
+use provisioning::ports::{Clock, Store};
 use store::EmbeddedStore;
 
 use crate::{
     app::instances,
     config::{Config, LatencySources},
+    ports::SystemClock,
+    reconcile::configuring,
     server_certificates::ServerCertificates,
 };
 
@@ -51,7 +53,8 @@ impl Reloader {
             }
             let access_policies = planned.access_policies.clone();
             let next = Instance { access_policies, ..Instance::clone(&stored) };
-            if self.store.reconfigure_instance(&stored, next).await? {
+            let by = configuring(SystemClock.now());
+            if self.store.reconfigure_instance(&stored, next, by).await? {
                 tracing::info!(instance.id_scope = %planned.id_scope, "the access policies were changed");
                 return Ok(());
             }

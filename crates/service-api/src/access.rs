@@ -1,10 +1,14 @@
 //! Who may call: the instance comes from the host name, the right from a shared access signature of one of its
 //! policies.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use http::{header, request::Parts};
-use model::{AccessPolicy, Audience, Extent, HostName, Instance, PolicyName, Timestamp, without_port};
+use axum::extract::ConnectInfo;
+use http::{Extensions, header, request::Parts};
+use model::{AccessPolicy, Actor, Audience, Extent, HostName, Instance, PolicyName, Timestamp, without_port};
 use percent_encoding::percent_decode_str;
 use wire::sas;
 
@@ -15,12 +19,18 @@ use crate::{ServiceApi, error::Failure, route::Route};
 pub(crate) struct Granted {
     instance: Arc<Instance>,
     policy: PolicyName,
+    actor: Actor,
 }
 
 impl Granted {
     /// The instance that the caller may act on.
     pub(crate) fn instance(&self) -> &Instance {
         &self.instance
+    }
+
+    /// Who the change log says made a change.
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.actor
     }
 
     /// The access policy whose key the caller holds.
@@ -56,7 +66,14 @@ pub(crate) fn grant(
         return Err(Failure::Forbidden(policy.name.clone()));
     }
     let policy = policy.name.clone();
-    Ok(Granted { instance, policy })
+    let address = address(&head.extensions);
+    let actor = Actor::Operator { policy: policy.clone(), address };
+    Ok(Granted { instance, policy, actor })
+}
+
+/// Where a request came from, if its listener noted the peer's address as axum's listeners do.
+pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip())
 }
 
 /// The policy whose key signed the request's token. An error is for the log: the caller learns no more than that the

@@ -49,7 +49,10 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
 pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let if_match = call.if_match()?;
-    let cancelled = api.provisioning.cancel_registration(granted.instance(), &id, if_match.as_ref()).await?;
+    let cancelled = api
+        .provisioning
+        .cancel_registration(granted.instance(), granted.actor(), &id, if_match.as_ref())
+        .await?;
     Ok(reply::ok(&listed_registration_json(&cancelled, None)))
 }
 
@@ -64,7 +67,7 @@ pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -
 
 /// `POST /cleanups/confirm`: lets cleanups go on that were held because the database was restored or copied.
 pub(crate) async fn confirm(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
-    api.provisioning.confirm_cleanups(granted.instance()).await?;
+    api.provisioning.confirm_cleanups(granted.instance(), granted.actor()).await?;
     Ok(reply::deleted())
 }
 
@@ -74,7 +77,7 @@ pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> 
         let (hub, device_id) = text.split_once('/').unwrap_or((text, ""));
         Ok(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
     })?;
-    api.provisioning.forget_cleanup(granted.instance(), place).await?;
+    api.provisioning.forget_cleanup(granted.instance(), granted.actor(), place).await?;
     Ok(reply::deleted())
 }
 

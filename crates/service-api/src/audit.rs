@@ -1,13 +1,17 @@
 //! What the log says of a call: who called what from where, and what came of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::{body::Body, extract::ConnectInfo};
+use axum::body::Body;
 use http::{Method, Request};
 use model::{IdScope, PolicyName};
 use tracing::field::display;
 
-use crate::{access::Granted, error::Failure, route::Endpoint};
+use crate::{
+    access::{self, Granted},
+    error::Failure,
+    route::Endpoint,
+};
 
 /// The target of the log lines that tell of changes: `audit=info` in a log filter keeps them, whatever else it drops.
 pub const AUDIT: &str = "audit";
@@ -23,12 +27,12 @@ pub(crate) struct CallRecord {
 }
 
 impl CallRecord {
-    /// The record of a request whose listener noted the peer's address as axum's listeners do.
+    /// The record of a request.
     pub(crate) fn new(request: &Request<Body>) -> Self {
         CallRecord {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            from: request.extensions().get().map(|ConnectInfo(addr): &ConnectInfo<SocketAddr>| addr.ip()),
+            from: access::address(request.extensions()),
             scope: None,
             policy: None,
             is_audited: false,

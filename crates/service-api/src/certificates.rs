@@ -31,21 +31,26 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
     let (name, draft) = (name(call)?, parse_ca_certificate(call.body())?);
     let if_match = call.if_match()?;
     let verbs = &api.provisioning;
-    let ca = verbs.put_ca_certificate(granted.instance(), &name, &draft, if_match.as_ref()).await?;
+    let ca = verbs
+        .put_ca_certificate(granted.instance(), granted.actor(), (&name, &draft), if_match.as_ref())
+        .await?;
     Ok(reply::warned(shown(api, granted, &ca, Code::Hidden).await?, &verbs.ca_warnings(&ca)))
 }
 
 /// Deletes a CA certificate.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let (name, if_match) = (name(call)?, condition(call)?);
-    api.provisioning.delete_ca_certificate(granted.instance(), &name, &if_match).await?;
+    api.provisioning.delete_ca_certificate(granted.instance(), granted.actor(), &name, &if_match).await?;
     Ok(reply::deleted())
 }
 
 /// Answers a new verification code.
 pub(crate) async fn code(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let (name, if_match) = (name(call)?, condition(call)?);
-    let ca = api.provisioning.generate_verification_code(granted.instance(), &name, &if_match).await?;
+    let ca = api
+        .provisioning
+        .generate_verification_code(granted.instance(), granted.actor(), &name, &if_match)
+        .await?;
     shown(api, granted, &ca, Code::Shown).await
 }
 
@@ -53,7 +58,10 @@ pub(crate) async fn code(api: &ServiceApi, granted: &Granted, call: &Call) -> Re
 pub(crate) async fn verify(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let (name, if_match) = (name(call)?, condition(call)?);
     let proof = parse_verification(call.body())?;
-    let ca = api.provisioning.verify_ca_certificate(granted.instance(), &name, &if_match, &proof).await?;
+    let ca = api
+        .provisioning
+        .verify_ca_certificate(granted.instance(), granted.actor(), (&name, &if_match), &proof)
+        .await?;
     shown(api, granted, &ca, Code::Hidden).await
 }
 

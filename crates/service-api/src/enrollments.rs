@@ -60,9 +60,10 @@ pub(crate) async fn put<R: Resource>(
     if *drafted != id {
         return Err(Failure::Argument(format!("{} is {drafted}, but the path says {id}", R::ID_NAME)));
     }
-    let written = api.provisioning.put_enrollment::<R>(granted.instance(), draft, call.if_match()?).await?;
+    let (instance, by) = (granted.instance(), granted.actor());
+    let written = api.provisioning.put_enrollment::<R>(instance, by, draft, call.if_match()?).await?;
     let Written { enrollment, kept } = written;
-    let mut warnings = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    let mut warnings = api.provisioning.enrollment_warnings(instance, &enrollment).await?;
     warnings.extend(kept.map(|kept| kept.to_string()));
     let shown = enrollment.json(Secrets::Shown);
     warnings.extend(UnreadableMember::of_enrollment(&shown).iter().map(UnreadableMember::to_string));
@@ -76,7 +77,9 @@ pub(crate) async fn delete<R: Resource>(
     call: &Call,
 ) -> Result<Response, Failure> {
     let id = call.id(R::parse_id)?;
-    api.provisioning.delete_enrollment::<R>(granted.instance(), id, call.if_match()?).await?;
+    api.provisioning
+        .delete_enrollment::<R>(granted.instance(), granted.actor(), id, call.if_match()?)
+        .await?;
     Ok(reply::deleted())
 }
 
@@ -99,8 +102,10 @@ pub(crate) async fn regenerate_keys<R: Resource>(
 ) -> Result<Response, Failure> {
     let (id, selection) = (call.id(R::parse_id)?, parse_key_selection(call.body())?);
     let if_match = call.if_match()?;
-    let enrollment: R =
-        api.provisioning.regenerate_keys(granted.instance(), &id, selection, if_match).await?;
+    let enrollment: R = api
+        .provisioning
+        .regenerate_keys(granted.instance(), granted.actor(), (&id, selection), if_match)
+        .await?;
     Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &[KeysReplaced]))
 }
 
@@ -142,7 +147,8 @@ pub(crate) async fn bulk<R: Resource>(
     }
     let mut warnings = Vec::new();
     if !readable.is_empty() {
-        let outcomes = api.provisioning.change_enrollments::<R>(granted.instance(), readable).await?;
+        let outcomes =
+            api.provisioning.change_enrollments::<R>(granted.instance(), granted.actor(), readable).await?;
         for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
             match outcome {
                 Ok(kept) => warnings.extend(kept.map(|kept| format!("{id}: {kept}"))),

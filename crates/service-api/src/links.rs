@@ -33,14 +33,17 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
         Some("false") => Check::Skip,
         Some(other) => return Err(Failure::Argument(format!("check must be true or false, not {other:?}"))),
     };
-    let linked = api.provisioning.link_hub(granted.instance(), draft, call.if_match()?, check).await?;
+    let linked = api
+        .provisioning
+        .link_hub(granted.instance(), granted.actor(), (draft, check), call.if_match()?)
+        .await?;
     Ok(reply::ok(&link(&linked)))
 }
 
 /// Unlinks a hub.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let name = call.id(|text| HubName::parse(text))?;
-    api.provisioning.unlink_hub(granted.instance(), &name, call.if_match()?).await?;
+    api.provisioning.unlink_hub(granted.instance(), granted.actor(), &name, call.if_match()?).await?;
     Ok(reply::deleted())
 }
 
@@ -64,7 +67,8 @@ pub(crate) async fn put_default_policy(
     call: &Call,
 ) -> Result<Response, Failure> {
     let draft = parse_allocation_defaults(call.body())?;
-    let changed = api.provisioning.set_allocation_defaults(granted.instance(), draft).await?;
+    let changed =
+        api.provisioning.set_allocation_defaults(granted.instance(), granted.actor(), draft).await?;
     Ok(reply::ok(&defaults_json(&changed)))
 }
 

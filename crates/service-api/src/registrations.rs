@@ -19,7 +19,7 @@ pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Re
 /// Deletes a registration.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    api.provisioning.delete_registration(granted.instance(), id, call.if_match()?).await?;
+    api.provisioning.delete_registration(granted.instance(), granted.actor(), id, call.if_match()?).await?;
     Ok(reply::deleted())
 }
 

@@ -53,14 +53,16 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
         (None, None) => None,
     };
     let change = RevocationChange { policy, fetching, list };
-    api.provisioning.change_revocation(granted.instance(), &name(call)?, change).await?;
+    api.provisioning.change_revocation(granted.instance(), granted.actor(), &name(call)?, change).await?;
     read(api, granted, call).await
 }
 
 /// Drops a CA's lists, or the one that the parameter `list` names by its ID.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let (name, id) = (name(call)?, call.parameter("list"));
-    api.provisioning.delete_revocation_lists(granted.instance(), &name, id.as_deref()).await?;
+    api.provisioning
+        .delete_revocation_lists(granted.instance(), granted.actor(), &name, id.as_deref())
+        .await?;
     Ok(reply::deleted())
 }
 
@@ -79,13 +81,13 @@ pub(crate) async fn block(api: &ServiceApi, granted: &Granted, call: &Call) -> R
         return Err(Failure::Argument("certificate: its thumbprint is not the one in the path".into()));
     }
     let draft = BlockDraft { thumbprint, reason: body.reason, certificate: body.certificate, key: body.key };
-    let block = api.provisioning.block(granted.instance(), &draft).await?;
+    let block = api.provisioning.block(granted.instance(), granted.actor(), &draft).await?;
     Ok(reply::ok(&block_json(&block)))
 }
 
 /// Lifts a block.
 pub(crate) async fn unblock(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    api.provisioning.unblock(granted.instance(), &thumbprint(call)?).await?;
+    api.provisioning.unblock(granted.instance(), granted.actor(), &thumbprint(call)?).await?;
     Ok(reply::deleted())
 }
 

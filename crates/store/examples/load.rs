@@ -39,7 +39,7 @@ async fn main() {
 async fn measure(rows: u64, directory: &Path) {
     let path = directory.join("store.db");
     let store = Arc::new(EmbeddedStore::open(&path, sealer()).unwrap());
-    store.put_instance(sample::instance("one")).await.unwrap();
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     let steps = [
         ("enroll", Step::Enroll),
         ("register: the order", Step::Order),
@@ -116,7 +116,7 @@ impl Step {
         let commit = Commit {
             changes,
             operation: operation.map(|kind| (kind, Day::from_number(20_780))),
-            ..Commit::default()
+            ..Commit::by(sample::by())
         };
         assert_eq!(store.commit(&sample::scope("one"), commit).await.unwrap(), expected);
     }

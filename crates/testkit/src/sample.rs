@@ -1,17 +1,19 @@
 //! Records with every field set, and lists of all variants of a field.
 
+use std::net::IpAddr;
+
 use model::{
-    AccessPolicy, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy, Block,
-    BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup, CleanupCause,
-    Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions, DeviceId,
-    EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, Explanation,
-    Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess, HubCredentials,
-    HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    InitialTwin, Instance, LinkedHub, ListId, OperationId, Order, Pair, PolicyName, ProvisioningStatus,
-    Record, Registration, RegistrationId, RegistrationOwnership, ReprovisionPolicy, RevocationList,
-    RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint, Status, StorageRootKey, Substatus,
-    SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinOrder,
-    VerificationCode, Work,
+    AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy,
+    Attribution, Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
+    CleanupCause, Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions,
+    DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
+    Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
+    HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation, OperationId, Order, Pair,
+    PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, RegistrationOwnership,
+    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint,
+    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
+    TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
 };
 use serde_json::{Value, json};
 
@@ -53,6 +55,18 @@ pub fn instance(scope: &str) -> Instance {
         webhook_key: None,
         operation_key: key(3),
     }
+}
+
+/// Who changes samples.
+pub fn by() -> Attribution {
+    let (actor, at) = (operator(), Timestamp::from_unix_seconds(1_795_900_000));
+    Attribution { actor, operation: LogOperation::EnrollmentPut, at }
+}
+
+/// An operator.
+pub fn operator() -> Actor {
+    let policy = PolicyName::parse("provisioningserviceowner").unwrap();
+    Actor::Operator { policy, address: Some(IpAddr::from([192, 0, 2, 7])) }
 }
 
 /// Returns the access to a hub by a key.

@@ -84,7 +84,7 @@ impl World {
                 LinkedHub { takes_new_devices: true, ..sample::instance(scope).linked_hubs.swap_remove(0) };
             let operation_key = sample::key(scope.as_bytes()[10]);
             let instance = Instance { linked_hubs: vec![hub], operation_key, ..sample::instance(scope) };
-            store.put_instance(instance).await.unwrap();
+            store.put_instance(instance, sample::by()).await.unwrap();
         }
         let (clock, entropy) = (Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(1)));
         let provisioning = Arc::new(Provisioning::new(provisioning::Ports {
@@ -130,7 +130,7 @@ impl World {
     }
 
     pub async fn write(&self, scope: &str, change: Change) {
-        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
+        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(sample::by()) };
         self.store.commit(&sample::scope(scope), commit).await.unwrap();
     }
 
@@ -155,7 +155,10 @@ impl World {
     /// Links these hubs instead of those that were.
     pub async fn link(&self, scope: &str, linked_hubs: Vec<LinkedHub>) {
         let instance = self.store.instance(&sample::scope(scope)).await.unwrap().unwrap();
-        self.store.put_instance(Instance { linked_hubs, ..Instance::clone(&instance) }).await.unwrap();
+        self.store
+            .put_instance(Instance { linked_hubs, ..Instance::clone(&instance) }, sample::by())
+            .await
+            .unwrap();
     }
 
     pub async fn record(&self, id: &str) -> Option<Registration> {

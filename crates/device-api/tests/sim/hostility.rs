@@ -174,6 +174,7 @@ pub fn delete_individuals(world: &World) {
 pub async fn confirm(serving: &Process) {
     serving.world.note("operator: confirms the cleanups");
     let (life, instance) = (serving.life(), serving.world.instance());
-    let confirming = life.provisioning.confirm_cleanups(&instance);
+    let by = testkit::sample::operator();
+    let confirming = life.provisioning.confirm_cleanups(&instance, &by);
     let _ = tokio::time::timeout(Duration::from_secs(5), confirming).await;
 }

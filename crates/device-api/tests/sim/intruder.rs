@@ -86,7 +86,7 @@ pub fn victims(world: &World, prey: Prey) -> Vec<Device> {
 
 fn put(world: &World, change: Change) {
     let changes = vec![(Expect::Anything, change)];
-    finish(world.disk().commit(&world.scope(), Commit { changes, ..Commit::default() })).unwrap();
+    finish(world.disk().commit(&world.scope(), Commit { changes, ..Commit::by(sample::by()) })).unwrap();
 }
 
 /// Tries again and again, with the derived and the group's own keys of every group.

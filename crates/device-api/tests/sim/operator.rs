@@ -129,7 +129,8 @@ fn change_start(world: &World) {
 async fn cancel(serving: &Process, device: RegistrationId) -> Option<RegistrationId> {
     serving.world.note(format_args!("operator: cancels {device}"));
     let (life, instance) = (serving.life(), serving.world.instance());
-    let cancelling = life.provisioning.cancel_registration(&instance, &device, None);
+    let by = sample::operator();
+    let cancelling = life.provisioning.cancel_registration(&instance, &by, &device, None);
     let cancelled = tokio::time::timeout(Duration::from_secs(5), cancelling).await;
     // Without an answer it may have been done.
     (!matches!(cancelled, Ok(Err(_)))).then_some(device)
@@ -140,7 +141,8 @@ async fn delete(serving: &Process, device: RegistrationId) -> Option<Registratio
     let world = &serving.world;
     world.note(format_args!("operator: deletes {device}"));
     let (life, instance) = (serving.life(), world.instance());
-    let deleting = life.provisioning.delete_registration(&instance, device.clone(), None);
+    let by = sample::operator();
+    let deleting = life.provisioning.delete_registration(&instance, &by, device.clone(), None);
     let deleted = tokio::time::timeout(Duration::from_secs(5), deleting).await;
     (!matches!(deleted, Ok(Err(_)))).then_some(device)
 }

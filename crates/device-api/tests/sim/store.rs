@@ -9,12 +9,13 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration,
-    RegistrationId, Status, StatusKind, Timestamp, UsageRow,
+    Attempt, Attribution, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId,
+    EnrollmentRef, HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place,
+    Registration, RegistrationId, Status, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::ports::{
-    Change, Commit, DamagedRecord, KnownDamage, Outcome, Owner, Page, PageRequest, Store, StoreError,
+    Change, Commit, DamagedRecord, KnownDamage, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
+    Page, PageRequest, Store, StoreError,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -242,8 +243,8 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk().instances()).await
     }
 
-    async fn put_instance(&self, instance: Instance) -> Result<(), StoreError> {
-        self.reach(self.pulse.world.disk().put_instance(instance)).await
+    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
+        self.reach(self.pulse.world.disk().put_instance(instance, by)).await
     }
 
     async fn replace_instance(
@@ -251,8 +252,9 @@ impl Store for SimulatedStore {
         stored: &Instance,
         next: Instance,
         counting: (OperationKind, Day),
+        by: Attribution,
     ) -> Result<bool, StoreError> {
-        self.reach(self.pulse.world.disk().replace_instance(stored, next, counting)).await
+        self.reach(self.pulse.world.disk().replace_instance(stored, next, counting, by)).await
     }
 
     async fn individual(
@@ -413,6 +415,15 @@ impl Store for SimulatedStore {
 
     async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
         self.reach(self.pulse.world.disk().attempts(scope, id)).await
+    }
+
+    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
+        let read = async { Ok(self.pulse.world.disk().read_log(scope, query).await) };
+        self.reach(read).await?
+    }
+
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        self.reach(self.pulse.world.disk().trim_log(keep)).await
     }
 
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {

@@ -179,7 +179,7 @@ impl World {
     /// Writes a change, as an operator.
     pub fn put(&self, change: Change) {
         let changes = vec![(Expect::Anything, change)];
-        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::by(sample::by()) })).unwrap();
     }
 
     /// Whether a group is there, and was there all this time.
@@ -240,7 +240,7 @@ impl World {
     }
 
     pub fn put_instance(&self, instance: Instance) {
-        finish(self.disk().put_instance(instance)).unwrap();
+        finish(self.disk().put_instance(instance, sample::by())).unwrap();
     }
 
     /// A group as it is, or was when it was deleted.
@@ -262,14 +262,14 @@ impl World {
         let mut group = group.clone();
         group.record.etag = sample::etag(&self.notes().new_version().to_string());
         let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::by(sample::by()) })).unwrap();
     }
 
     /// An operator deletes a group.
     pub fn delete_group(&self, name: &str) {
         let group = self.stored_group(name);
         let changes = vec![(Expect::Present, Change::DeleteGroup(group.group_id.clone()))];
-        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::default() })).unwrap();
+        finish(self.disk().commit(&self.scope(), Commit { changes, ..Commit::by(sample::by()) })).unwrap();
         let mut notes = self.notes();
         notes.deleted.insert(name.to_owned(), group);
         notes.ever_deleted.insert(name.to_owned());

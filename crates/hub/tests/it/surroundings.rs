@@ -55,7 +55,7 @@ impl Node {
         let instance = Instance { linked_hubs: vec![link(HOST), link(GONE)], ..base.clone() };
         let directory = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
-        store.put_instance(instance.clone()).await.unwrap();
+        store.put_instance(instance.clone(), sample::by()).await.unwrap();
         let hubs = Arc::new(Ways(ways.into()));
         let ports = SurveyPorts {
             store: Arc::new(store),
@@ -169,7 +169,7 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
     let directory = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
     for instance in [&wrong_port, &wrong_key, &right] {
-        store.put_instance(instance.clone()).await.unwrap();
+        store.put_instance(instance.clone(), sample::by()).await.unwrap();
     }
     let entropy = Arc::new(SeededEntropy::new(1));
     let hubs = Arc::new(Connectors::new([], world.clock.clone(), entropy.clone()));

@@ -1,7 +1,8 @@
 //! Blocking certificates.
 
 use model::{
-    Authorities, Block, BlockReason, Certificate, CertificateParts, Instance, Record, Sha256Thumbprint,
+    Actor, Authorities, Block, BlockReason, Certificate, CertificateParts, Instance, LogOperation, Record,
+    Sha256Thumbprint,
 };
 
 use super::MAX_ATTEMPTS;
@@ -29,7 +30,7 @@ pub struct BlockDraft {
 
 impl Provisioning {
     /// Blocks a certificate, or changes a block that is there. It counts from the next registration on.
-    pub async fn block(&self, instance: &Instance, draft: &BlockDraft) -> Result<Block, Error> {
+    pub async fn block(&self, instance: &Instance, by: &Actor, draft: &BlockDraft) -> Result<Block, Error> {
         self.reject_unreadable(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
             let authorities = self.authorities(instance).await?;
@@ -43,7 +44,8 @@ impl Provisioning {
             let block = blocking(draft, stored.map(AsRef::as_ref), &authorities, record)?;
             let expect = stored.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
             let put = vec![(expect, Change::PutBlock(Box::new(block.clone())))];
-            if self.commit_free(instance, put).await? == Outcome::Applied {
+            let by = self.by(by, LogOperation::BlockPut);
+            if self.commit_free(instance, by, put).await? == Outcome::Applied {
                 return Ok(block);
             }
         }
@@ -51,9 +53,15 @@ impl Provisioning {
     }
 
     /// Lifts a block.
-    pub async fn unblock(&self, instance: &Instance, thumbprint: &Sha256Thumbprint) -> Result<(), Error> {
+    pub async fn unblock(
+        &self,
+        instance: &Instance,
+        by: &Actor,
+        thumbprint: &Sha256Thumbprint,
+    ) -> Result<(), Error> {
         let delete = vec![(Expect::Present, Change::DeleteBlock(thumbprint.clone()))];
-        match self.commit_free(instance, delete).await? {
+        let by = self.by(by, LogOperation::BlockDelete);
+        match self.commit_free(instance, by, delete).await? {
             Outcome::Applied => Ok(()),
             _ => Err(Error::NotFound(RecordKind::Block)),
         }

@@ -5,7 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use model::{CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, RevocationList, Timestamp};
+use model::{
+    Actor, CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, Job, RevocationList, Timestamp,
+};
 
 use crate::{Error, Provisioning};
 
@@ -74,9 +76,10 @@ impl Provisioning {
         fetched: Result<Crl, String>,
     ) -> Result<RevocationList, String> {
         let taken = match fetched {
-            Ok(crl) => {
-                self.take_revocation_list(instance, name, crl).await.map_err(|error| error.to_string())
-            }
+            Ok(crl) => self
+                .take_revocation_list(instance, &Actor::System(Job::RevocationLists), name, crl)
+                .await
+                .map_err(|error| error.to_string()),
             Err(problem) => Err(problem),
         };
         let fetch =

@@ -7,7 +7,8 @@
 //! | an etag | if equal, else precondition failed | create | if equal, else precondition failed |
 
 use model::{
-    CaCertificate, CaCertificateDraft, CaReference, Certificate, IfMatch, Instance, Record, VerificationCode,
+    Actor, Attribution, CaCertificate, CaCertificateDraft, CaReference, Certificate, IfMatch, Instance,
+    LogOperation, Record, VerificationCode,
 };
 
 use super::{MAX_ATTEMPTS, possession};
@@ -27,8 +28,8 @@ impl Provisioning {
     pub async fn put_ca_certificate(
         &self,
         instance: &Instance,
-        name: &CaReference,
-        draft: &CaCertificateDraft,
+        by: &Actor,
+        (name, draft): (&CaReference, &CaCertificateDraft),
         if_match: Option<&IfMatch>,
     ) -> Result<CaCertificate, Error> {
         self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
@@ -54,7 +55,8 @@ impl Provisioning {
                     (Expect::Following, Change::DeleteRevocationList(name.clone(), list.id.clone()))
                 }));
             }
-            match (self.commit_free(instance, changes).await?, if_match) {
+            let by = self.by(by, LogOperation::CertificatePut);
+            match (self.commit_free(instance, by, changes).await?, if_match) {
                 (Outcome::Applied, _) => return Ok(next),
                 (_, Some(IfMatch::Any)) => {}
                 (_, Some(IfMatch::Version(_))) => {
@@ -70,6 +72,7 @@ impl Provisioning {
     pub async fn delete_ca_certificate(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &CaReference,
         if_match: &IfMatch,
     ) -> Result<(), Error> {
@@ -78,7 +81,8 @@ impl Provisioning {
             IfMatch::Version(etag) => Expect::Version(etag.clone()),
         };
         let delete = vec![(expect, Change::DeleteCertificate(name.clone()))];
-        match self.commit_free(instance, delete).await? {
+        let by = self.by(by, LogOperation::CertificateDelete);
+        match self.commit_free(instance, by, delete).await? {
             Outcome::Applied => Ok(()),
             Outcome::Missing => Err(Error::NotFound(RecordKind::CaCertificate)),
             Outcome::Exists | Outcome::OtherVersion | Outcome::Taken | Outcome::LeftOut => {
@@ -91,13 +95,15 @@ impl Provisioning {
     pub async fn generate_verification_code(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &CaReference,
         if_match: &IfMatch,
     ) -> Result<CaCertificate, Error> {
         let code = fresh_code(self.entropy.as_ref())?;
         let with_code =
             |stored: CaCertificate| Ok(CaCertificate { verification_code: Some(code.clone()), ..stored });
-        self.change_ca_certificate(instance, name, if_match, with_code).await
+        let by = self.by(by, LogOperation::CertificateCode);
+        self.change_ca_certificate(instance, by, (name, if_match), with_code).await
     }
 
     /// Marks a CA certificate as verified, if `proof` is a certificate that its key issued for the code asked for
@@ -105,8 +111,8 @@ impl Provisioning {
     pub async fn verify_ca_certificate(
         &self,
         instance: &Instance,
-        name: &CaReference,
-        if_match: &IfMatch,
+        by: &Actor,
+        (name, if_match): (&CaReference, &IfMatch),
         proof: &Certificate,
     ) -> Result<CaCertificate, Error> {
         let now = self.clock.now();
@@ -116,15 +122,16 @@ impl Provisioning {
                 .map_err(|refusal| Error::Invalid(refusal.to_string()))?;
             Ok(CaCertificate { is_verified: true, verification_code: None, ..stored })
         };
-        self.change_ca_certificate(instance, name, if_match, verified).await
+        let by = self.by(by, LogOperation::CertificateVerify);
+        self.change_ca_certificate(instance, by, (name, if_match), verified).await
     }
 
     /// Changes a CA certificate's record by compare-and-set.
     pub(super) async fn change_ca_certificate(
         &self,
         instance: &Instance,
-        name: &CaReference,
-        if_match: &IfMatch,
+        by: Attribution,
+        (name, if_match): (&CaReference, &IfMatch),
         change: impl Fn(CaCertificate) -> Result<CaCertificate, Error>,
     ) -> Result<CaCertificate, Error> {
         for _ in 0..MAX_ATTEMPTS {
@@ -133,7 +140,7 @@ impl Provisioning {
             let record = self.next(Some(&stored.record))?;
             let next = CaCertificate { record, ..change(CaCertificate::clone(&stored))? };
             let put = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
-            match (self.commit_free(instance, put).await?, if_match) {
+            match (self.commit_free(instance, by.clone(), put).await?, if_match) {
                 (Outcome::Applied, _) => return Ok(next),
                 (_, IfMatch::Any) => {}
                 (_, IfMatch::Version(_)) => return Err(Error::PreconditionFailed(RecordKind::CaCertificate)),

@@ -17,7 +17,7 @@ pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
 pub use fetching::Fetch;
 pub(crate) use fetching::Fetches;
 pub use keep::MAX_CA_CERTIFICATES;
-use model::{Authorities, CaCertificate, CaReference, Instance};
+use model::{Attribution, Authorities, CaCertificate, CaReference, Instance};
 pub use possession::PossessionRefusal;
 pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, RevocationChange};
 
@@ -75,9 +75,10 @@ impl Provisioning {
     async fn commit_free(
         &self,
         instance: &Instance,
+        by: Attribution,
         changes: Vec<(Expect, Change)>,
     ) -> Result<Outcome, Error> {
-        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::default() }).await?;
+        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::by(by) }).await?;
         outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
     }
 }

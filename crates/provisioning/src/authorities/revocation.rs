@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch, Instance,
-    ListId, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, is_same_name,
+    Actor, Authorities, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch,
+    Instance, ListId, LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
+    is_same_name,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -96,11 +97,12 @@ impl Provisioning {
     pub async fn change_revocation(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &CaReference,
         change: RevocationChange,
     ) -> Result<(), Error> {
         if let Some(list) = change.list {
-            self.take_revocation_list(instance, name, list).await?;
+            self.take_revocation_list(instance, by, name, list).await?;
         }
         if change.policy.is_none() && change.fetching.is_none() {
             return Ok(());
@@ -115,7 +117,8 @@ impl Provisioning {
             let policy = change.policy.unwrap_or(stored.revocation.policy);
             Ok(CaCertificate { revocation: RevocationSettings { policy, fetched_from }, ..stored })
         };
-        self.change_ca_certificate(instance, name, &IfMatch::Any, changed).await?;
+        let by = self.by(by, LogOperation::RevocationPut);
+        self.change_ca_certificate(instance, by, (name, &IfMatch::Any), changed).await?;
         Ok(())
     }
 
@@ -124,6 +127,7 @@ impl Provisioning {
     pub async fn take_revocation_list(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &CaReference,
         crl: Crl,
     ) -> Result<RevocationList, Error> {
@@ -153,7 +157,8 @@ impl Provisioning {
                     (Expect::Following, Change::DeleteRevocationList(name.clone(), old.id.clone()))
                 }),
             );
-            if self.commit_free(instance, changes).await? == Outcome::Applied {
+            let by = self.by(by, LogOperation::RevocationPut);
+            if self.commit_free(instance, by, changes).await? == Outcome::Applied {
                 return Ok(list);
             }
         }
@@ -164,6 +169,7 @@ impl Provisioning {
     pub async fn delete_revocation_lists(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &CaReference,
         id: Option<&str>,
     ) -> Result<(), Error> {
@@ -182,7 +188,7 @@ impl Provisioning {
         if changes.is_empty() {
             return Err(Error::NotFound(RecordKind::RevocationList));
         }
-        self.commit_free(instance, changes).await?;
+        self.commit_free(instance, self.by(by, LogOperation::RevocationDelete), changes).await?;
         Ok(())
     }
 }

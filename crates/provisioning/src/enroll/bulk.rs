@@ -1,6 +1,6 @@
 //! Many changes in one call: one commit, an outcome per item. Items that fail leave the others alone.
 
-use model::{BulkItem, IfMatch, Instance, OperationKind};
+use model::{Actor, BulkItem, IfMatch, Instance, LogOperation, OperationKind};
 
 use super::{Enrollment, UnchangedKeys};
 use crate::{
@@ -29,6 +29,7 @@ impl Provisioning {
     pub async fn change_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
+        by: &Actor,
         items: Vec<BulkItem<E::Draft, E::Id>>,
     ) -> Result<Vec<ChangedItem<E::Id>>, Error> {
         let mut prepared: Vec<Prepared<E>> = Vec::new();
@@ -49,7 +50,8 @@ impl Provisioning {
             Vec::new()
         } else {
             let operation = Some((OperationKind::EnrollmentBulk, self.clock.now().day()));
-            self.store.commit(&instance.id_scope, Commit { changes, operation, ..Commit::default() }).await?
+            let by = self.by(by, LogOperation::EnrollmentBulk);
+            self.store.commit(&instance.id_scope, Commit { changes, operation, ..Commit::by(by) }).await?
         };
         let mut outcomes = outcomes.into_iter();
         Ok(prepared.into_iter().map(|item| item.resolve(&mut outcomes)).collect())

@@ -6,7 +6,7 @@
 //! | `*` | replace | precondition failed | delete | not found |
 //! | an etag | replace if equal, else precondition failed | precondition failed | delete if equal, else precondition failed | not found |
 
-use model::{IfMatch, Instance, OperationKind};
+use model::{Actor, Attribution, IfMatch, Instance, LogOperation, OperationKind};
 
 use super::{Enrollment, Stamp, UnchangedKeys};
 use crate::{
@@ -32,6 +32,7 @@ impl Provisioning {
     pub async fn put_enrollment<E: Enrollment>(
         &self,
         instance: &Instance,
+        by: &Actor,
         draft: E::Draft,
         if_match: Option<IfMatch>,
     ) -> Result<Written<E>, Error> {
@@ -42,7 +43,8 @@ impl Provisioning {
             let enrollment = self.merged(instance, draft.clone(), stored.as_ref())?;
             self.admit(instance, &enrollment, stored.as_ref(), 0).await?;
             let change = (expect, enrollment.clone().put());
-            match (self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, &if_match) {
+            let by = self.by(by, LogOperation::EnrollmentPut);
+            match (self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await?, &if_match) {
                 (Outcome::Applied, _) => return Ok(Written { enrollment, kept }),
                 (_, Some(IfMatch::Any)) => {}
                 (_, Some(IfMatch::Version(_))) => return Err(Error::PreconditionFailed(E::KIND)),
@@ -56,11 +58,13 @@ impl Provisioning {
     pub async fn delete_enrollment<E: Enrollment>(
         &self,
         instance: &Instance,
+        by: &Actor,
         id: E::Id,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         let change = (expected_of_deleted(if_match), E::delete(id));
-        deleted(self.commit_one(instance, change, OperationKind::EnrollmentChange).await?, E::KIND)
+        let by = self.by(by, LogOperation::EnrollmentDelete);
+        deleted(self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await?, E::KIND)
     }
 
     /// What a draft becomes now.
@@ -97,13 +101,14 @@ impl Provisioning {
     pub(super) async fn commit_one(
         &self,
         instance: &Instance,
+        by: Attribution,
         change: (Expect, Change),
         kind: OperationKind,
     ) -> Result<Outcome, Error> {
         let commit = Commit {
             changes: vec![change],
             operation: Some((kind, self.clock.now().day())),
-            ..Commit::default()
+            ..Commit::by(by)
         };
         let outcomes = self.store.commit(&instance.id_scope, commit).await?;
         outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use model::{IfMatch, Instance, KeySelection, KeySlot, OperationKind, SymmetricKeyPair};
+use model::{Actor, IfMatch, Instance, KeySelection, KeySlot, LogOperation, OperationKind, SymmetricKeyPair};
 
 use super::{Enrollment, Stamp, change::MAX_ATTEMPTS};
 use crate::{
@@ -53,8 +53,8 @@ impl Provisioning {
     pub async fn regenerate_keys<E: Enrollment>(
         &self,
         instance: &Instance,
-        id: &E::Id,
-        selection: KeySelection,
+        by: &Actor,
+        (id, selection): (&E::Id, KeySelection),
         if_match: Option<IfMatch>,
     ) -> Result<E, Error> {
         for _ in 0..MAX_ATTEMPTS {
@@ -69,7 +69,8 @@ impl Provisioning {
             let keys = stored.symmetric_keys().cloned().ok_or_else(|| without_keys::<E>(id))?;
             let replaced = stored.with_symmetric_keys(regenerated(keys, selection, &stamp)?, record);
             let change = (Expect::Version(expected), replaced.clone().put());
-            match self.commit_one(instance, change, OperationKind::EnrollmentChange).await? {
+            let by = self.by(by, LogOperation::EnrollmentKeys);
+            match self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await? {
                 Outcome::Applied => return Ok(replaced),
                 Outcome::Missing => return Err(Error::NotFound(E::KIND)),
                 // Another writer was faster: with an etag that is looked at again, and refused.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, Enrollment, EnrollmentGroupId, EnrollmentRef, HubName, Instance, KeyStanding,
-    OperationKind, Place, Registration, RegistrationId, StatusKind,
+    Cleanup, DeviceId, Enrollment, EnrollmentGroupId, EnrollmentRef, HubName, Instance, Job, KeyStanding,
+    LogOperation, OperationKind, Place, Registration, RegistrationId, StatusKind,
 };
 
 use super::kind;
@@ -156,7 +156,8 @@ impl Provisioning {
     /// Counts an operation that changed nothing. When nothing can be stored, operators must be able to look all the same:
     /// then it is not counted, and the log says so.
     async fn count(&self, instance: &Instance, kind: OperationKind) -> Result<(), Error> {
-        let commit = Commit { operation: Some((kind, self.clock.now().day())), ..Commit::default() };
+        let by = self.by_job(Job::Metering, LogOperation::Count);
+        let commit = Commit { operation: Some((kind, self.clock.now().day())), ..Commit::by(by) };
         match self.store.commit(&instance.id_scope, commit).await {
             Err(StoreError::Unwritable(reason)) => {
                 let (scope, kind) = (&instance.id_scope, kind.name());

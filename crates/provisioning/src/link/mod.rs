@@ -10,7 +10,10 @@ mod change;
 
 use std::sync::Arc;
 
-use model::{DefaultsDraft, Etag, HubName, IdScope, IfMatch, Instance, LinkDraft, LinkedHub, OperationKind};
+use model::{
+    Actor, Attribution, DefaultsDraft, Etag, HubName, IdScope, IfMatch, Instance, LinkDraft, LinkedHub,
+    LogOperation, OperationKind,
+};
 
 pub use change::MAX_LINKED_HUBS;
 
@@ -60,9 +63,9 @@ impl Provisioning {
     pub async fn link_hub(
         &self,
         instance: &Instance,
-        draft: LinkDraft,
+        by: &Actor,
+        (draft, check): (LinkDraft, Check),
         if_match: Option<IfMatch>,
-        check: Check,
     ) -> Result<Link, Error> {
         let decide = |current: &Instance| change::linked(current, &draft, if_match.as_ref());
         let planned = decide(&*self.current(&instance.id_scope).await?)?;
@@ -70,8 +73,9 @@ impl Provisioning {
         if check == Check::First {
             self.check_first(&planned, wanted).await?;
         }
+        let by = self.by(by, LogOperation::LinkedHubPut);
         let (before, next) =
-            self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?;
+            self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?;
         let linked = next.linked_hub(&draft.name).ok_or_else(vanished)?;
         if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.way != linked.way) {
             self.hubs.forget(old);
@@ -83,12 +87,14 @@ impl Provisioning {
     pub async fn unlink_hub(
         &self,
         instance: &Instance,
+        by: &Actor,
         name: &HubName,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         let decide = |current: &Instance| change::unlinked(current, name, if_match.as_ref());
+        let by = self.by(by, LogOperation::LinkedHubDelete);
         let (before, _) =
-            self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?;
+            self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?;
         if let Some(old) = before.linked_hub(name) {
             self.hubs.forget(old);
         }
@@ -105,10 +111,12 @@ impl Provisioning {
     pub async fn set_allocation_defaults(
         &self,
         instance: &Instance,
+        by: &Actor,
         draft: DefaultsDraft,
     ) -> Result<Instance, Error> {
         let decide = |current: &Instance| change::with_defaults(current, draft);
-        Ok(self.change_instance(&instance.id_scope, OperationKind::LinkedHubChange, decide).await?.1)
+        let by = self.by(by, LogOperation::AllocationPolicyPut);
+        Ok(self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?.1)
     }
 
     fn link(&self, instance: &Instance, hub: &LinkedHub) -> Result<Link, Error> {
@@ -157,6 +165,7 @@ impl Provisioning {
     pub(crate) async fn change_instance(
         &self,
         scope: &IdScope,
+        by: Attribution,
         kind: OperationKind,
         decide: impl Fn(&Instance) -> Result<Instance, Error>,
     ) -> Result<(Arc<Instance>, Instance), Error> {
@@ -164,7 +173,7 @@ impl Provisioning {
             let current = self.current(scope).await?;
             let next = decide(&current)?;
             let operation = (kind, self.clock.now().day());
-            if self.store.replace_instance(&current, next.clone(), operation).await? {
+            if self.store.replace_instance(&current, next.clone(), operation, by.clone()).await? {
                 return Ok((current, next));
             }
         }

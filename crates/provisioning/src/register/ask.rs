@@ -2,8 +2,8 @@
 
 use model::{
     Ask, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, Enrollment, Failure,
-    FailureReason, HubName, IndividualAttestation, InitialTwin, Instance, Order, Presented, Registration,
-    Reprovision, Status, Tries, WebhookAnswer, Wish, Work,
+    FailureReason, HubName, IndividualAttestation, InitialTwin, Instance, Job, LogOperation, Order,
+    Presented, Registration, Reprovision, Status, Tries, WebhookAnswer, Wish, Work,
 };
 
 use super::{Ended, Run, carry_out::Ending, leaving, pauses, plan::place, step::Step};
@@ -103,7 +103,9 @@ impl Provisioning {
         };
         change(&mut next);
         let expect = Expect::Version(before.record.etag.clone());
-        let step = Step::new(&next.registration_id, expect, Change::PutRegistration(Box::new(next.clone())))
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationPlace);
+        let put = Change::PutRegistration(Box::new(next.clone()));
+        let step = Step::new(&next.registration_id, expect, put, by)
             .taking(&next.status)
             .leaving(left.trace, CleanupCause::Redirected);
         if self.take_step(&run.scope, step).await? {

@@ -1,10 +1,11 @@
 //! The first half of a registration: who is it, and what does it get?
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use model::{
-    AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, EnrollmentRef, Failure,
-    FailureReason, Instance, Order, Registration, RegistrationId, Status, Timestamp, Tries, Work,
+    Actor, AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, EnrollmentRef, Failure,
+    FailureReason, Instance, LogOperation, Order, Registration, RegistrationId, Status, Timestamp, Tries,
+    Work,
 };
 
 use super::{
@@ -32,9 +33,15 @@ struct Claim<'a> {
     /// The registration ID in the spelling of its first registration.
     name: &'a RegistrationId,
     previous: Option<&'a Registration>,
+    /// Where the device came from.
+    address: Option<IpAddr>,
 }
 
 impl Claim<'_> {
+    fn actor(&self) -> Actor {
+        Actor::Device { registration_id: self.name.clone(), address: self.address }
+    }
+
     /// The decision about a run that goes on for another enrollment: the last one, made again.
     fn redecided(&self, now: Timestamp) -> Option<Decision> {
         let moved_from = Some(self.attested.moved_from()?.clone());
@@ -93,11 +100,12 @@ impl Provisioning {
                 }
             };
             is_fresh(&attested, previous.as_ref())?;
-            if !self.learn(instance, &attested).await? {
+            let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
+            let (previous, address) = (previous.as_ref(), request.address);
+            let claim = Claim { instance, attested: &attested, name, previous, address };
+            if !self.learn(instance, &attested, &claim.actor()).await? {
                 continue;
             }
-            let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
-            let claim = Claim { instance, attested: &attested, name, previous: previous.as_ref() };
             if let Some(begun) = self.follow(&claim, request).await? {
                 return Ok(begun);
             }
@@ -117,7 +125,8 @@ impl Provisioning {
                 return Ok(run.map(|run| Begun::Running(Box::new(run))));
             }
             Plan::Confirm(order, decision) => {
-                let confirmed = self.used_up(claim.instance, claim.attested, claim.previous).await?;
+                let confirmed =
+                    self.used_up(claim.instance, claim.attested, claim.previous, &claim.actor()).await?;
                 let admitted_by = claim.admitted_by();
                 let run = |previous: &Registration| {
                     let run = Run::confirming(scope, previous, admitted_by, (order, decision));
@@ -158,7 +167,7 @@ impl Provisioning {
     }
 
     fn plan_for(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Plan {
-        let Claim { instance, attested, name, previous } = *claim;
+        let Claim { instance, attested, name, previous, .. } = *claim;
         let current = previous.and_then(Registration::assignment).map(|assignment| &assignment.hub);
         let situation = self.situation(instance, attested.settings(), current, request.address);
         let now = self.clock.now();
@@ -193,6 +202,7 @@ impl Provisioning {
             &registration.registration_id,
             expect,
             Change::PutRegistration(Box::new(registration.clone())),
+            self.by(&claim.actor(), LogOperation::RegistrationRegister),
         )
         .taking(&registration.status)
         .leaving(next.leaving.trace, next.cause);

@@ -1,8 +1,8 @@
 //! Calling assignments off, and deleting registrations: what was begun at a hub is cleaned up.
 
 use model::{
-    CleanupCause, DecisionOutcome, Failure, FailureReason, IfMatch, Instance, OperationKind, Place,
-    Registration, RegistrationId, Status,
+    Actor, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, IfMatch, Instance,
+    LogOperation, OperationKind, Place, Registration, RegistrationId, Status,
 };
 
 use super::{carry_out::Ending, leaving, step::Step};
@@ -20,6 +20,7 @@ impl Provisioning {
     pub async fn cancel_registration(
         &self,
         instance: &Instance,
+        by: &Actor,
         id: &RegistrationId,
         if_match: Option<&IfMatch>,
     ) -> Result<Registration, Error> {
@@ -41,7 +42,8 @@ impl Provisioning {
                 counts: Some(OperationKind::RegistrationCancel),
                 ..Ending::failing(&found, failure)
             };
-            let (cancelled, step) = self.ending(&found, None, ending)?;
+            let by = self.by(by, LogOperation::RegistrationCancel);
+            let (cancelled, step) = self.ending(&found, None, ending, by)?;
             if self.take_step(&instance.id_scope, step).await? {
                 return Ok(cancelled);
             }
@@ -54,18 +56,21 @@ impl Provisioning {
     pub async fn delete_registration(
         &self,
         instance: &Instance,
+        by: &Actor,
         id: RegistrationId,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         for _ in 0..MAX_RACES {
             let found = match self.expected(instance, &id, if_match.as_ref()).await {
                 Err(Error::Damaged(record)) => {
-                    return self.delete_unread_registration(instance, id, if_match, record).await;
+                    let by = self.by(by, LogOperation::RegistrationDelete);
+                    return self.delete_unread_registration(instance, by, (id, if_match), record).await;
                 }
                 found => found?,
             };
             let expect = Expect::Version(found.record.etag.clone());
-            let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()))
+            let by = self.by(by, LogOperation::RegistrationDelete);
+            let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
                 .leaving(leaving::leave(Some(&found)).trace, CleanupCause::Deleted)
                 .counting(Some(OperationKind::RegistrationDelete));
             if self.take_step(&instance.id_scope, step).await? {
@@ -80,8 +85,8 @@ impl Provisioning {
     async fn delete_unread_registration(
         &self,
         instance: &Instance,
-        id: RegistrationId,
-        if_match: Option<IfMatch>,
+        by: Attribution,
+        (id, if_match): (RegistrationId, Option<IfMatch>),
         record: DamagedRecord,
     ) -> Result<(), Error> {
         let expect = match if_match {
@@ -91,7 +96,7 @@ impl Provisioning {
         let commit = Commit {
             changes: vec![(expect, Change::DeleteRegistration(id.clone()))],
             operation: Some((OperationKind::RegistrationDelete, self.clock.now().day())),
-            ..Commit::default()
+            ..Commit::by(by)
         };
         match self.store.commit(&instance.id_scope, commit).await?.first() {
             Some(Outcome::Applied) => {
@@ -105,11 +110,11 @@ impl Provisioning {
     }
 
     /// Gives a clean-up up. For hubs that will not come back: the device stays there, if it is there.
-    pub async fn forget_cleanup(&self, instance: &Instance, place: Place) -> Result<(), Error> {
+    pub async fn forget_cleanup(&self, instance: &Instance, by: &Actor, place: Place) -> Result<(), Error> {
         let commit = Commit {
             changes: vec![(Expect::Present, Change::DeleteCleanup(place))],
             operation: Some((OperationKind::RegistrationCancel, self.clock.now().day())),
-            ..Commit::default()
+            ..Commit::by(self.by(by, LogOperation::CleanupForget))
         };
         match self.store.commit(&instance.id_scope, commit).await?.first() {
             Some(Outcome::Applied) => Ok(()),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, CleanupCause, DecisionOutcome, Failure, FailureReason, Generation, OperationKind, Order,
-    Registration, Status, Trace, Tries, Work,
+    Assignment, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, Generation, Job,
+    LogOperation, OperationKind, Order, Registration, Status, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -88,7 +88,8 @@ impl Provisioning {
         run.decision.iter().for_each(|decision| held.decisions.push(decision.clone()));
         let expect = Expect::Version(before.record.etag.clone());
         let change = Change::PutRegistration(Box::new(held.clone()));
-        let step = Step::new(&held.registration_id, expect, change).taking(&held.status);
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationHold);
+        let step = Step::new(&held.registration_id, expect, change, by).taking(&held.status);
         let is_held = self.take_step(&run.scope, step).await?;
         let held = if is_held { Run::begun(&run.scope, &held) } else { None };
         // What took the record's place ends it.
@@ -151,7 +152,8 @@ impl Provisioning {
             guards.push(Guard { record: Guarded::Registration(registration_id.clone()), version });
         }
         let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
-        let commit = Commit { guards, changes, operation };
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationConfirm);
+        let commit = Commit { guards, changes, operation, by };
         let outcomes = self.store.commit(&run.scope, commit).await?;
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }
@@ -176,7 +178,8 @@ impl Provisioning {
             outcome: DecisionOutcome::Assigned,
             counts: Some(kind),
         };
-        let (arrived, step) = self.ending(&run.registration, run.decision.clone(), ending)?;
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationAssign);
+        let (arrived, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
         let is_made = self.take_step(&run.scope, step.relying_on(guard)).await?;
         Ok(is_made.then_some(arrived))
     }
@@ -187,7 +190,8 @@ impl Provisioning {
     }
 
     pub(super) async fn end(&self, run: &Run, ending: Ending) -> Result<Ended, Error> {
-        let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending)?;
+        let by = self.by_job(Job::Assignments, LogOperation::RegistrationFail);
+        let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
         if self.take_step(&run.scope, step).await? {
             return Ok(Ended::Registration(Box::new(ended)));
         }
@@ -207,6 +211,7 @@ impl Provisioning {
         before: &Registration,
         decision: Option<model::Decision>,
         ending: Ending,
+        by: Attribution,
     ) -> Result<(Registration, Step), Error> {
         let now = self.clock.now();
         let record = record::fresh(&*self.entropy, Some(&before.record), now)?;
@@ -220,7 +225,7 @@ impl Provisioning {
         }
         let expect = Expect::Version(before.record.etag.clone());
         let change = Change::PutRegistration(Box::new(ended.clone()));
-        let step = Step::new(&ended.registration_id, expect, change)
+        let step = Step::new(&ended.registration_id, expect, change, by)
             .leaving(ending.left, ending.cause)
             .counting(ending.counts);
         Ok((ended, step))
@@ -256,7 +261,8 @@ impl Provisioning {
         if let Status::Assigning { .. } = again.registration.status {
             let expect = Expect::Version(again.registration.record.etag.clone());
             let changes = vec![(expect, Change::PutRegistration(Box::new(again.registration.clone())))];
-            let noted = self.store.commit(&run.scope, Commit { changes, ..Commit::default() }).await;
+            let by = self.by_job(Job::Assignments, LogOperation::RegistrationTry);
+            let noted = self.store.commit(&run.scope, Commit { changes, ..Commit::by(by) }).await;
             if let Err(error) = noted {
                 // The run goes on all the same; only operators see less.
                 tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");

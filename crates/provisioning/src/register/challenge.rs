@@ -1,7 +1,8 @@
 //! What a registration by TPM needs beside the others: the challenge before it, and the key that it hands over.
 
 use model::{
-    IndividualAttestation, IndividualEnrollment, Instance, Registration, RegistrationId, Status, TpmIdentity,
+    Actor, IndividualAttestation, IndividualEnrollment, Instance, LogOperation, Registration, RegistrationId,
+    Status, TpmIdentity,
 };
 
 use super::step::Step;
@@ -97,13 +98,19 @@ impl Provisioning {
     }
 
     /// Writes down the storage root key that was learned, if one was; false when the enrollment changed meanwhile.
-    pub(super) async fn learn(&self, instance: &Instance, attested: &Attested) -> Result<bool, Error> {
+    pub(super) async fn learn(
+        &self,
+        instance: &Instance,
+        attested: &Attested,
+        by: &Actor,
+    ) -> Result<bool, Error> {
         let Some(mut learned) = attested.learned() else { return Ok(true) };
         let expect = Expect::Version(learned.record.etag.clone());
         learned.record = record::fresh(&*self.entropy, Some(&learned.record), self.clock.now())?;
         let registration_id = learned.registration_id.clone();
         let changes = vec![(expect, Change::PutIndividual(Box::new(learned)))];
-        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::default() }).await?;
+        let by = self.by(by, LogOperation::EnrollmentLearn);
+        let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::by(by) }).await?;
         self.named_keys.forget(Place { scope: &instance.id_scope, registration_id: &registration_id });
         Ok(outcomes == [Outcome::Applied])
     }
@@ -115,6 +122,7 @@ impl Provisioning {
         instance: &Instance,
         attested: &Attested,
         previous: Option<&Registration>,
+        by: &Actor,
     ) -> Result<Option<Registration>, Error> {
         let Some(previous) = previous else { return Ok(None) };
         let handed = attested.handover();
@@ -125,7 +133,8 @@ impl Provisioning {
         let used = Registration { tpm: handed, record, ..previous.clone() };
         let expect = Expect::Version(previous.record.etag.clone());
         let change = Change::PutRegistration(Box::new(used.clone()));
-        let step = Step::new(&used.registration_id, expect, change);
+        let by = self.by(by, LogOperation::RegistrationProve);
+        let step = Step::new(&used.registration_id, expect, change, by);
         Ok(self.take_step(&instance.id_scope, step).await?.then_some(used))
     }
 

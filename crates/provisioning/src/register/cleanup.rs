@@ -15,7 +15,10 @@
 
 use std::time::Duration;
 
-use model::{Cleanup, Generation, HubName, IdScope, Instance, OperationKind, Order, Timestamp, Trace, Tries};
+use model::{
+    Actor, Attribution, Cleanup, Generation, HubName, IdScope, Instance, Job, LogOperation, OperationKind,
+    Order, Timestamp, Trace, Tries,
+};
 
 use super::pauses;
 use crate::{
@@ -75,24 +78,31 @@ impl Provisioning {
 
     /// Lets the cleanups of an instance go on that are held: those owed now for devices whose generation is not known, and
     /// all of them where the database was restored or copied.
-    pub async fn confirm_cleanups(&self, instance: &Instance) -> Result<(), Error> {
+    pub async fn confirm_cleanups(&self, instance: &Instance, by: &Actor) -> Result<(), Error> {
+        let by = self.by(by, LogOperation::CleanupConfirm);
         let mut request = PageRequest { after: None, limit: AT_ONCE };
         loop {
             let page = self.store.cleanups(&instance.id_scope, request).await?;
             let held = page.items.into_iter().filter(|cleanup| !cleanup.confirmed);
-            self.confirm_all(&instance.id_scope, held.collect()).await?;
+            self.confirm_all(&instance.id_scope, &by, held.collect()).await?;
             let Some(next) = page.next else { break };
             request = PageRequest { after: Some(next), limit: AT_ONCE };
         }
         if instance.cleanups_held.is_some() {
             let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
-            self.change_instance(&instance.id_scope, OperationKind::RegistrationCancel, confirmed).await?;
+            self.change_instance(&instance.id_scope, by, OperationKind::RegistrationCancel, confirmed)
+                .await?;
         }
         Ok(())
     }
 
     /// Those that have changed since they were read are done, or owed for another device.
-    async fn confirm_all(&self, scope: &IdScope, cleanups: Vec<Cleanup>) -> Result<(), Error> {
+    async fn confirm_all(
+        &self,
+        scope: &IdScope,
+        by: &Attribution,
+        cleanups: Vec<Cleanup>,
+    ) -> Result<(), Error> {
         if cleanups.is_empty() {
             return Ok(());
         }
@@ -106,7 +116,7 @@ impl Provisioning {
         };
         let changes = cleanups.into_iter().map(confirmed).collect::<Result<_, Error>>()?;
         let operation = Some((OperationKind::RegistrationCancel, now.day()));
-        let commit = Commit { changes, operation, ..Commit::default() };
+        let commit = Commit { changes, operation, ..Commit::by(by.clone()) };
         self.store.commit(scope, commit).await?;
         Ok(())
     }
@@ -202,7 +212,8 @@ impl Provisioning {
     /// Unless it is another one by now: then the place is taken again, or was left again.
     async fn change_cleanup(&self, scope: &IdScope, cleanup: &Cleanup, change: Change) -> Result<(), Error> {
         let expect = Expect::Version(cleanup.record.etag.clone());
-        let commit = Commit { changes: vec![(expect, change)], ..Commit::default() };
+        let by = self.by_job(Job::Cleanups, LogOperation::CleanupTry);
+        let commit = Commit { changes: vec![(expect, change)], ..Commit::by(by) };
         self.store.commit(scope, commit).await?;
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! One step of a registration: its record, what it leaves to be cleaned up, and what it counts as, in one commit.
 
-use model::{Cleanup, CleanupCause, IdScope, OperationKind, Place, RegistrationId, Status, Trace, Tries};
+use model::{
+    Attribution, Cleanup, CleanupCause, IdScope, OperationKind, Place, RegistrationId, Status, Trace, Tries,
+};
 
 use crate::{
     Error, Provisioning,
@@ -17,13 +19,19 @@ pub(super) struct Step {
     left: Option<(Trace, CleanupCause)>,
     counts: Option<OperationKind>,
     guard: Option<Guard>,
+    by: Attribution,
 }
 
 impl Step {
     /// This change of a registration.
-    pub(super) fn new(registration_id: &RegistrationId, expect: Expect, change: Change) -> Step {
+    pub(super) fn new(
+        registration_id: &RegistrationId,
+        expect: Expect,
+        change: Change,
+        by: Attribution,
+    ) -> Step {
         let registration_id = registration_id.clone();
-        Step { registration_id, expect, change, taken: None, left: None, counts: None, guard: None }
+        Step { registration_id, expect, change, taken: None, left: None, counts: None, guard: None, by }
     }
 
     /// The place that a device is sent to is not cleaned up any more.
@@ -67,7 +75,7 @@ impl Provisioning {
         }
         let operation = step.counts.map(|kind| (kind, now.day()));
         let guards = step.guard.into_iter().collect();
-        let outcomes = self.store.commit(scope, Commit { guards, changes, operation }).await?;
+        let outcomes = self.store.commit(scope, Commit { guards, changes, operation, by: step.by }).await?;
         // What follows the change of the registration is made with it.
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }

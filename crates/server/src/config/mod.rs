@@ -74,6 +74,9 @@ pub struct Config {
     /// How the webhooks of custom allocation are called.
     #[serde(default)]
     pub webhook: WebhookConfig,
+    /// How long changes of records stay in the change log.
+    #[serde(default)]
+    pub change_log: ChangeLogConfig,
     /// What is logged.
     #[serde(default)]
     pub log: LogConfig,
@@ -86,6 +89,24 @@ pub struct Config {
     /// The file itself, to see later what was changed in it.
     #[serde(skip)]
     text: toml::Table,
+}
+
+/// How much of the change log is kept: whichever bound is reached first.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangeLogConfig {
+    /// For how many days: 1 to 3650.
+    #[serde(deserialize_with = "listen::within::<1, 3650, _>")]
+    pub keep_days: u32,
+    /// How many changes, of about 80 bytes each: 1,000 to a billion.
+    #[serde(deserialize_with = "listen::within::<1_000, 1_000_000_000, _>")]
+    pub keep_rows: u32,
+}
+
+impl Default for ChangeLogConfig {
+    fn default() -> Self {
+        ChangeLogConfig { keep_days: 30, keep_rows: 2_000_000 }
+    }
 }
 
 /// What is logged.

@@ -27,8 +27,9 @@ pub use ports::PortChoice;
 
 use crate::{
     app::{App, HubPlan, Plan},
-    config::LatencyConfig,
+    config::{ChangeLogConfig, LatencyConfig},
     ports::SystemClock,
+    reconcile::configuring,
     server_certificates::ServerCertificates,
     storage::Storage,
 };
@@ -104,6 +105,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
         latency: LatencyConfig::default().sources()?,
         webhook: webhook_settings(&certificates.ca_file)?,
         timing: Timing::default(),
+        change_log: ChangeLogConfig::default(),
         limits: Limits::default(),
     })
     .await?;
@@ -182,7 +184,7 @@ async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> 
         record: Record { etag: Etag::parse("sample")?, created: now, last_updated: now },
     };
     let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-    app.store().commit(&state.id_scope, Commit { changes, ..Commit::default() }).await?;
+    app.store().commit(&state.id_scope, Commit { changes, ..Commit::by(configuring(now)) }).await?;
     Ok(())
 }
 

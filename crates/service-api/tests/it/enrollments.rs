@@ -253,7 +253,7 @@ async fn groups_are_limited_per_kind_of_mechanism() {
     let changes = (0..MAX_SYMMETRIC_KEY_GROUPS - 1).map(put).collect();
     world
         .store
-        .commit(&crate::world::id_scope("one"), Commit { changes, ..Commit::default() })
+        .commit(&crate::world::id_scope("one"), Commit { changes, ..Commit::by(testkit::sample::by()) })
         .await
         .unwrap();
 

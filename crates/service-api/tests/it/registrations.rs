@@ -126,7 +126,7 @@ async fn held_cleanups_are_due_once_they_are_confirmed() {
     let instance = world.store.instance(&sample::scope("one")).await.unwrap().unwrap();
     let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
     let held = Instance { cleanups_held: Some(hold), ..Instance::clone(&instance) };
-    world.store.put_instance(held).await.unwrap();
+    world.store.put_instance(held, sample::by()).await.unwrap();
 
     assert_eq!(due().await, 0);
     let shown = world.get("/cleanups").send().await.ok();

@@ -34,7 +34,7 @@ impl World {
         let store: Arc<dyn Store> =
             Arc::new(EmbeddedStore::open(&folder.path().join("muster.db"), sealer).unwrap());
         for scope in ["one", "two"] {
-            store.put_instance(instance(scope)).await.unwrap();
+            store.put_instance(instance(scope), sample::by()).await.unwrap();
         }
         let clock = Arc::new(SteppedClock::default());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(1));
@@ -107,7 +107,8 @@ impl World {
 
     async fn write(&self, scope: &str, change: Change) {
         let changes = vec![(Expect::Absent, change)];
-        let outcomes = self.store.commit(&id_scope(scope), Commit { changes, ..Commit::default() }).await;
+        let outcomes =
+            self.store.commit(&id_scope(scope), Commit { changes, ..Commit::by(sample::by()) }).await;
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
     }
 

@@ -35,9 +35,7 @@ impl EmbeddedStore {
         scope: &IdScope,
         attempts: Vec<Attempt>,
     ) -> Result<(), StoreError> {
-        let instance = self.memory.current.load().instance(scope)?.map(|held| held.kin.number);
-        let instance =
-            instance.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))?;
+        let instance = self.number(scope)?;
         let seal = |attempt: Attempt| {
             let id = attempt.registration_id.key().into_owned();
             let document = self.documents.seal(Place { table: TABLE, scope, id: &id }, &attempt)?;

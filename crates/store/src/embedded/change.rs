@@ -11,6 +11,7 @@ use provisioning::ports::{Change, Expect, Guard, Guarded, Outcome, StoreError};
 use serde::Serialize;
 
 use crate::embedded::document::{Documents, Place};
+use crate::embedded::log::LogWriter;
 use crate::embedded::places::{self, Places};
 use crate::embedded::statements::{
     BLOCKS, CERTIFICATES, CLEANUPS, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
@@ -108,23 +109,25 @@ impl Prepared {
         (self.statements.table, self.id.clone())
     }
 
-    /// Makes the change if its expectation holds. `before` is what became of the change before it.
-    pub(crate) fn apply(
-        &self,
-        connection: &Connection,
-        instance: i64,
-        before: Option<&Outcome>,
-    ) -> rusqlite::Result<Outcome> {
+    /// Makes the change if its expectation holds, and logs it. `before` is what became of the change before it.
+    pub(crate) fn apply(&self, log: &LogWriter<'_>, before: Option<&Outcome>) -> rusqlite::Result<Outcome> {
         if self.expect == Expect::Following && before.is_some_and(|before| *before != Outcome::Applied) {
             return Ok(Outcome::LeftOut);
         }
+        let (connection, instance) = (log.connection, log.instance);
         let target = Target { connection, statements: self.statements, instance, id: &self.id };
         match &self.step {
-            Step::Put(row) => match &row.listed {
-                Listed::Registration { places, .. } => target.put_placed(row, places, &self.expect),
-                _ => target.put(row, &self.expect),
-            },
-            Step::Delete => target.delete(&self.expect),
+            Step::Put(row) => {
+                let outcome = match &row.listed {
+                    Listed::Registration { places, .. } => target.put_placed(row, places, &self.expect)?,
+                    _ => target.put(row, &self.expect)?,
+                };
+                if outcome == Outcome::Applied {
+                    log.note(self.statements.kind, &self.id, Some(&row.etag))?;
+                }
+                Ok(outcome)
+            }
+            Step::Delete => target.delete(&self.expect, log),
         }
     }
 }
@@ -253,13 +256,17 @@ impl Target<'_> {
         self.unmet(expect)
     }
 
-    fn delete(&self, expect: &Expect) -> rusqlite::Result<Outcome> {
+    fn delete(&self, expect: &Expect, log: &LogWriter<'_>) -> rusqlite::Result<Outcome> {
         if *expect == Expect::Absent {
             return Ok(if self.exists()? { Outcome::Exists } else { Outcome::Applied });
         }
         if self.remove(expect)? {
-            if let Some(dependent) = self.statements.delete_dependent {
-                self.execute(dependent, None, None)?;
+            log.note(self.statements.kind, self.id, None)?;
+            if let Some((kind, sql)) = self.statements.delete_dependent {
+                let mut statement = self.connection.prepare_cached(sql)?;
+                let gone: rusqlite::Result<Vec<String>> =
+                    statement.query_map((self.instance, self.id), |row| row.get(0))?.collect();
+                gone?.iter().try_for_each(|id| log.note(kind, id, None))?;
             }
             return Ok(Outcome::Applied);
         }

@@ -32,6 +32,11 @@ impl Documents {
         Documents { sealer, damage: Arc::default() }
     }
 
+    /// The same with a memory of its own of what did not open.
+    pub(crate) fn of_another_handle(&self) -> Documents {
+        Documents { sealer: self.sealer.clone(), damage: Arc::default() }
+    }
+
     /// What did not open.
     pub(crate) fn damage(&self) -> &DamageLog {
         &self.damage

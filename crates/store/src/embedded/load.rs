@@ -7,24 +7,32 @@ use durable::rusqlite::{self, Connection, OptionalExtension};
 use durable::{Database, KeyCheckError};
 use model::{IdScope, Instance};
 use provisioning::RecordKind;
-use provisioning::ports::{DamagedRecord, StoreError};
+use provisioning::ports::DamagedRecord;
 use serde::de::DeserializeOwned;
 
+use crate::embedded::OpenError;
 use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
+use crate::embedded::log;
 use crate::embedded::snapshot::{Absence, Kept, Kin, Snapshot};
-use crate::embedded::{OpenError, broken};
 
-/// All instances with their groups and what they know of CAs.
-pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Snapshot, StoreError> {
+/// All instances with their groups and what they know of CAs, of one moment.
+pub(crate) fn snapshot(connection: &Connection, documents: &Documents) -> rusqlite::Result<Snapshot> {
+    let transaction = match connection.is_autocommit() {
+        true => Some(connection.unchecked_transaction()?),
+        false => None,
+    };
+    // A file that is only looked at may be of a version without a log; one that is damaged is read all the same.
+    let position = log::configured(connection).unwrap_or_default();
     let mut snapshot = Snapshot::default();
-    for (number, text) in instances(database).map_err(broken)? {
+    snapshot.position = position;
+    for (number, text) in instances(connection)? {
         let Ok(scope) = IdScope::parse(text.clone()) else {
             let (kind, reason) = (RecordKind::Instance, "its ID scope is none".to_owned());
             documents.damage().note(&text, &DamagedRecord { kind, id: text.clone(), reason });
             continue;
         };
-        let small = Small { database, documents, number, scope: &scope };
+        let small = Small { connection, documents, number, scope: &scope };
         let (kin, whole) = small.kin();
         match whole.and_then(|()| small.instance()) {
             Ok(Some(instance)) => snapshot.put_loaded(instance, kin),
@@ -32,6 +40,7 @@ pub(crate) fn snapshot(database: &Database, documents: &Documents) -> Result<Sna
             Err(damaged) => snapshot.put_absent(scope, Absence::Damaged(damaged), kin),
         }
     }
+    drop(transaction);
     Ok(snapshot)
 }
 
@@ -60,28 +69,26 @@ pub(crate) fn confirm_key(
 }
 
 /// The small tables of one instance.
-struct Small<'a> {
-    database: &'a Database,
-    documents: &'a Documents,
-    number: i64,
-    scope: &'a IdScope,
+pub(crate) struct Small<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) documents: &'a Documents,
+    pub(crate) number: i64,
+    pub(crate) scope: &'a IdScope,
 }
 
 impl Small<'_> {
     /// The instance itself; `None` when its document was given up.
-    fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
+    pub(crate) fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
         let place = Place { table: "instances", scope: self.scope, id: "" };
-        let read = |connection: &Connection| {
-            // A file that is only looked at may be of version 1, where no document was given up.
-            let is_of_first = connection.prepare("SELECT given_up FROM instances").is_err();
-            let sql = if is_of_first {
-                "SELECT document, 0 FROM instances WHERE number = ?1"
-            } else {
-                "SELECT document, given_up FROM instances WHERE number = ?1"
-            };
-            connection.query_row(sql, [self.number], |row| Ok((row.get(0)?, row.get(1)?)))
+        // A file that is only looked at may be of version 1, where no document was given up.
+        let is_of_first = self.connection.prepare("SELECT given_up FROM instances").is_err();
+        let sql = if is_of_first {
+            "SELECT document, 0 FROM instances WHERE number = ?1"
+        } else {
+            "SELECT document, given_up FROM instances WHERE number = ?1"
         };
-        let row: rusqlite::Result<(Vec<u8>, bool)> = self.database.read(read);
+        let row: rusqlite::Result<(Vec<u8>, bool)> =
+            self.connection.query_row(sql, [self.number], |row| Ok((row.get(0)?, row.get(1)?)));
         match row.map_err(|error| self.documents.note(place, error.to_string()))? {
             (_, true) => Ok(None),
             (sealed, false) => self.documents.open(place, &sealed).map(Some),
@@ -89,7 +96,7 @@ impl Small<'_> {
     }
 
     /// What of its records is kept in memory. An error means that it cannot even be said which records there are.
-    fn kin(&self) -> (Kin, Result<(), DamagedRecord>) {
+    pub(crate) fn kin(&self) -> (Kin, Result<(), DamagedRecord>) {
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         let read = self
             .all("groups", Kept::PutGroup, &mut found, &mut unreadable)
@@ -99,6 +106,26 @@ impl Small<'_> {
         let mut kin = Kin { number: self.number, unreadable: unreadable.into(), ..Kin::default() };
         kin.change(&found);
         (kin, read)
+    }
+
+    /// One record; `None` when it is not there. The inner error says why it cannot be read.
+    pub(crate) fn one<T: DeserializeOwned>(
+        &self,
+        table: &'static str,
+        id: &str,
+    ) -> rusqlite::Result<Result<Option<Arc<T>>, DamagedRecord>> {
+        let place = Place { table, scope: self.scope, id };
+        let sql = format!("SELECT document FROM {table} WHERE instance = ?1 AND id = ?2");
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sealed: Option<Vec<u8>> =
+            match statement.query_row((self.number, id), |row| row.get(0)).optional() {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    let reason = damage_in(&error).ok_or(error)?;
+                    return Ok(Err(self.documents.note(place, reason)));
+                }
+            };
+        Ok(sealed.map(|sealed| self.documents.open(place, &sealed).map(Arc::new)).transpose())
     }
 
     /// Every record of a table: those that can be read, and the others.
@@ -128,21 +155,19 @@ impl Small<'_> {
     fn rows(&self, table: &str) -> rusqlite::Result<Vec<StoredRow>> {
         let ids = format!("SELECT rowid, id FROM {table} WHERE instance = ?1 ORDER BY id");
         let one = format!("SELECT document FROM {table} WHERE rowid = ?1");
-        self.database.read(|connection| {
-            let mut statement = connection.prepare(&ids)?;
-            let keys = statement.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let mut rows = Vec::new();
-            for key in keys {
-                let (number, id): (i64, String) = key?;
-                let read = connection.prepare_cached(&one)?.query_row([number], |row| row.get(0)).optional();
-                let document = match read {
-                    Ok(document) => document.ok_or_else(|| "the index has it, the table does not".to_owned()),
-                    Err(error) => Err(damage_in(&error).ok_or(error)?),
-                };
-                rows.push((id, document));
-            }
-            Ok(rows)
-        })
+        let mut statement = self.connection.prepare(&ids)?;
+        let keys = statement.query_map([self.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let mut rows = Vec::new();
+        for key in keys {
+            let (number, id): (i64, String) = key?;
+            let read = self.connection.prepare_cached(&one)?.query_row([number], |row| row.get(0)).optional();
+            let document = match read {
+                Ok(document) => document.ok_or_else(|| "the index has it, the table does not".to_owned()),
+                Err(error) => Err(damage_in(&error).ok_or(error)?),
+            };
+            rows.push((id, document));
+        }
+        Ok(rows)
     }
 }
 
@@ -150,9 +175,14 @@ impl Small<'_> {
 type StoredRow = (String, Result<Vec<u8>, String>);
 
 /// Number and ID scope of each instance, of which an index says which there are.
-pub(crate) fn instances(database: &Database) -> rusqlite::Result<Vec<(i64, String)>> {
-    database.read(|connection| {
-        let mut statement = connection.prepare("SELECT number, scope FROM instances ORDER BY scope")?;
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-    })
+pub(crate) fn instances(connection: &Connection) -> rusqlite::Result<Vec<(i64, String)>> {
+    let mut statement = connection.prepare("SELECT number, scope FROM instances ORDER BY scope")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// The ID scope of the instance with this number.
+pub(crate) fn scope(connection: &Connection, number: i64) -> rusqlite::Result<Option<IdScope>> {
+    let sql = "SELECT scope FROM instances WHERE number = ?1";
+    let scope: Option<String> = connection.query_row(sql, [number], |row| row.get(0)).optional()?;
+    Ok(scope.and_then(|scope| IdScope::parse(scope).ok()))
 }

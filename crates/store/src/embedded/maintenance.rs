@@ -8,14 +8,15 @@ use std::time::Duration;
 use durable::rusqlite::{self, Connection, OptionalExtension};
 use durable::{Database, Depth, FileCheck, Sealer};
 use model::{
-    Attempt, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment, Instance,
-    Registration, RevocationList,
+    Actor, Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope,
+    IndividualEnrollment, Instance, Job, LogKind, LogOperation, Registration, RevocationList, Timestamp,
 };
 use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, Store, StoreError};
 use serde::de::DeserializeOwned;
 
 use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
+use crate::embedded::log::{LogWriter, Signature};
 use crate::embedded::write::not_written;
 use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema};
 
@@ -106,13 +107,13 @@ impl EmbeddedStore {
 
     /// Stops serving an instance until the store is opened again. Its records stay.
     pub fn set_aside(&self, scope: &IdScope) {
-        self.memory.change(|snapshot| snapshot.set_aside(scope));
+        self.memory.set_aside(scope);
     }
 
     /// Reads every record, on the calling thread.
     pub fn inspect(&self, at_most: Duration) -> Result<Inspection, StoreError> {
         let file = self.check_file(Depth::Indexes, at_most)?;
-        let instances = load::instances(&self.database).map_err(broken)?;
+        let instances = self.database.read(load::instances).map_err(broken)?;
         let mut counts = vec![("instances", instances.len() as u64)];
         for table in TABLES {
             let mut count = 0;
@@ -177,17 +178,25 @@ impl EmbeddedStore {
     }
 
     /// Drops a record that cannot be read. An instance keeps its records, and takes what is configured at the next start.
-    pub async fn drop_record(&self, name: &RecordName) -> Result<(), RepairError> {
+    pub async fn drop_record(&self, name: &RecordName, at: Timestamp) -> Result<(), RepairError> {
         self.reject_readable(name)?;
         let RecordName { table, scope, id } = name.clone();
         let sql = match table {
-            "instances" => "UPDATE instances SET given_up = 1 WHERE scope = ?1 AND ?2 = ''".to_owned(),
-            _ => format!(
-                "DELETE FROM {table} WHERE id = ?2 AND instance = (SELECT number FROM instances WHERE scope = ?1)"
-            ),
+            "instances" => "UPDATE instances SET given_up = 1 WHERE number = ?1 AND ?2 = ''".to_owned(),
+            _ => format!("DELETE FROM {table} WHERE instance = ?1 AND id = ?2"),
         };
+        let signature = Signature::new(self.logged, &by_maintenance(LogOperation::RecordDrop, at));
         let key = scope.key().into_owned();
-        let drop = move |connection: &Connection| connection.execute(&sql, (key, id));
+        let drop = move |connection: &Connection| {
+            let number = "SELECT number FROM instances WHERE scope = ?1";
+            let instance: Option<i64> = connection.query_row(number, [key], |row| row.get(0)).optional()?;
+            let Some(instance) = instance else { return Ok(0) };
+            let dropped = connection.execute(&sql, (instance, &id))?;
+            if dropped > 0 {
+                LogWriter { connection, instance, signature: &signature }.note(log_kind(table), &id, None)?;
+            }
+            rusqlite::Result::Ok(dropped)
+        };
         let dropped = self.database.write(drop).await.map_err(not_written)?;
         if dropped == 0 {
             return Err(RepairError::Missing(name.clone()));
@@ -198,13 +207,18 @@ impl EmbeddedStore {
 
     /// Puts a record as it is in a backup, which was sealed with the same key, in the place of one that is missing or
     /// cannot be read.
-    pub async fn restore_record(&self, name: &RecordName, backup: &EmbeddedStore) -> Result<(), RepairError> {
+    pub async fn restore_record(
+        &self,
+        name: &RecordName,
+        backup: &EmbeddedStore,
+        at: Timestamp,
+    ) -> Result<(), RepairError> {
         match self.reject_readable(name) {
             Ok(()) | Err(RepairError::Missing(_)) => {}
             Err(error) => return Err(error),
         }
         let change = match name.table {
-            "instances" => return self.restore_instance(name, backup).await,
+            "instances" => return self.restore_instance(name, backup, at).await,
             "individuals" => Change::PutIndividual(Box::new(backup.record::<IndividualEnrollment>(name)?)),
             "groups" => Change::PutGroup(Box::new(backup.record::<EnrollmentGroup>(name)?)),
             "certificates" => Change::PutCertificate(Box::new(backup.record::<CaCertificate>(name)?)),
@@ -213,18 +227,24 @@ impl EmbeddedStore {
             "registrations" => Change::PutRegistration(Box::new(backup.record::<Registration>(name)?)),
             _ => return Err(RepairError::OutOfTime(name.clone())),
         };
-        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
+        let by = by_maintenance(LogOperation::RecordRestore, at);
+        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(by) };
         self.commit(&name.scope, commit).await?;
         Ok(())
     }
 
-    async fn restore_instance(&self, name: &RecordName, backup: &EmbeddedStore) -> Result<(), RepairError> {
+    async fn restore_instance(
+        &self,
+        name: &RecordName,
+        backup: &EmbeddedStore,
+        at: Timestamp,
+    ) -> Result<(), RepairError> {
         let instance: Instance = backup.record(name)?;
-        match self.drop_record(name).await {
-            Ok(()) | Err(RepairError::Missing(_)) => self.memory.change(|it| it.give_up(&name.scope)),
+        match self.drop_record(name, at).await {
+            Ok(()) | Err(RepairError::Missing(_)) => {}
             Err(error) => return Err(error),
         }
-        Ok(self.put_instance(instance).await?)
+        Ok(self.put_instance(instance, by_maintenance(LogOperation::RecordRestore, at)).await?)
     }
 
     /// The sealed document of a record, if there is one.
@@ -257,6 +277,25 @@ impl EmbeddedStore {
         let known = self.documents.damage().known().records;
         let is_damaged = known.iter().any(|(scope, record)| named(scope, record).0 == name.to_string());
         if is_damaged { Ok(()) } else { Err(RepairError::Readable(name.clone())) }
+    }
+}
+
+fn by_maintenance(operation: LogOperation, at: Timestamp) -> Attribution {
+    Attribution { actor: Actor::System(Job::Maintenance), operation, at }
+}
+
+/// What the change log calls the records of a table.
+fn log_kind(table: &str) -> LogKind {
+    match table {
+        "individuals" => LogKind::Enrollment,
+        "groups" => LogKind::EnrollmentGroup,
+        "certificates" => LogKind::CaCertificate,
+        "revocation_lists" => LogKind::RevocationList,
+        "blocks" => LogKind::Block,
+        "registrations" => LogKind::Registration,
+        "cleanups" => LogKind::Cleanup,
+        "attempts" => LogKind::Attempt,
+        _ => LogKind::Instance,
     }
 }
 

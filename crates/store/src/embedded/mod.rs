@@ -1,9 +1,8 @@
 //! The embedded engine: one SQLite file, with one writer thread and group commit (crate `durable`).
 //!
 //! ```text
-//!   commit ──► seal documents (caller's thread) ──► SQL in the writer's batch ──► on disk ──► outcomes
-//!                                                                                  └► small tables changed: next snapshot
-//!   instance, groups, authorities                   ──► snapshot in memory
+//!   commit ──► seal documents (caller's thread) ──► SQL in the writer's batch, change log included ──► on disk ──► outcomes
+//!   instance, groups, authorities                   ──► snapshot in memory, brought up to date by the change log
 //!   individual, registration, listings, usage       ──► SQL, open documents (caller's thread)
 //! ```
 
@@ -12,9 +11,11 @@ mod change;
 mod damage;
 mod document;
 mod load;
+mod log;
 mod maintenance;
 mod places;
 mod read;
+mod refresh;
 mod schema;
 mod snapshot;
 mod statements;
@@ -22,24 +23,28 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use durable::rusqlite;
 use durable::{Database, Epoch, KeyCheckError, Sealer};
 use model::{
-    Attempt, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName, HubName,
-    IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration, RegistrationId, StatusKind,
-    Timestamp, UsageRow,
+    Attempt, Attribution, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId,
+    HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration,
+    RegistrationId, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::RecordKind;
 use provisioning::ports::{
-    Commit, DamagedRecord, KnownDamage, Outcome, Owner, Page, PageRequest, Store, StoreError,
+    Commit, DamagedRecord, KnownDamage, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner, Page,
+    PageRequest, Store, StoreError,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::task;
 
 use document::Documents;
+pub use log::Logged;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::{Kin, Snapshot};
@@ -51,6 +56,7 @@ pub struct EmbeddedStore {
     database: Database,
     documents: Documents,
     memory: Arc<Memory>,
+    logged: Logged,
 }
 
 /// Why a store did not open.
@@ -67,11 +73,15 @@ pub enum OpenError {
     Content(#[from] StoreError),
 }
 
-/// What is kept in memory, and whose turn it is to change it.
+/// What is kept in memory.
 #[derive(Debug, Default)]
 struct Memory {
     current: ArcSwap<Snapshot>,
-    /// Held from before such a change is written until the snapshot has it: snapshots follow the order of the commits.
+    /// As many batches as the snapshot was compared with: see [`Database::commits`].
+    compared: AtomicU64,
+    /// Held while the snapshot is brought up to date.
+    refreshing: std::sync::Mutex<()>,
+    /// Held by the one who writes an instance: of those of this handle none has to try again.
     turn: Mutex<()>,
 }
 
@@ -84,15 +94,37 @@ impl EmbeddedStore {
         Ok(store)
     }
 
+    /// Opens a second handle on the same file. They share nothing in memory but the key, and see each other's acknowledged
+    /// changes at once.
+    pub fn beside(&self) -> Result<EmbeddedStore, OpenError> {
+        let documents = self.documents.of_another_handle();
+        Ok(EmbeddedStore {
+            logged: self.logged,
+            ..EmbeddedStore::reading(self.database.beside()?, documents)?
+        })
+    }
+
+    /// The same store with only these changes logged. To be called before it is shared.
+    pub fn logging(self, logged: Logged) -> EmbeddedStore {
+        EmbeddedStore { logged, ..self }
+    }
+
     fn over(database: Database, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
         let key_check = database.check_key(&sealer);
         let documents = Documents::new(sealer);
         if let Err(error) = key_check {
             load::confirm_key(&database, &documents, error)?;
         }
-        let snapshot = load::snapshot(&database, &documents)?;
-        let memory = Memory { current: ArcSwap::from_pointee(snapshot), turn: Mutex::default() };
-        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory) })
+        EmbeddedStore::reading(database, documents)
+    }
+
+    /// Reads what is kept in memory.
+    fn reading(database: Database, documents: Documents) -> Result<EmbeddedStore, OpenError> {
+        let compared = AtomicU64::new(database.commits());
+        let read = database.read(|connection| load::snapshot(connection, &documents));
+        let current = ArcSwap::from_pointee(read.map_err(|error: rusqlite::Error| broken(error))?);
+        let memory = Memory { current, compared, ..Memory::default() };
+        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory), logged: Logged::default() })
     }
 
     /// Finishes the queued commits and closes the file; later ones fail.
@@ -106,8 +138,9 @@ impl EmbeddedStore {
         &self,
         expected: &Instance,
         next: Instance,
+        by: Attribution,
     ) -> Result<bool, StoreError> {
-        self.rewrite_instance(expected.clone(), next, None).await
+        self.rewrite_instance(expected, next, None, by).await
     }
 
     /// Reads the epoch that the file holds; `None` when it was never marked.
@@ -127,7 +160,7 @@ impl EmbeddedStore {
 
     /// The records of an instance; `None` when there is no such instance.
     fn records<'a>(&'a self, scope: &'a IdScope) -> Result<Option<Records<'a>>, StoreError> {
-        let snapshot = self.memory.current.load();
+        let snapshot = self.snapshot()?;
         let Some(held) = snapshot.instance(scope)? else { return Ok(None) };
         let instance = held.kin.number;
         Ok(Some(Records { database: &self.database, documents: &self.documents, instance, scope }))
@@ -135,7 +168,7 @@ impl EmbeddedStore {
 
     /// What of an instance is kept in memory; nothing when there is no such instance.
     fn kin(&self, scope: &IdScope) -> Result<Kin, StoreError> {
-        let snapshot = self.memory.current.load();
+        let snapshot = self.snapshot()?;
         Ok(snapshot.instance(scope)?.map(|held| held.kin.clone()).unwrap_or_default())
     }
 
@@ -161,21 +194,21 @@ impl EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
-        Ok(self.memory.current.load().instance(scope)?.map(|held| Arc::clone(&held.instance)))
+        Ok(self.snapshot()?.instance(scope)?.map(|held| Arc::clone(&held.instance)))
     }
 
     async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
-        let snapshot = self.memory.current.load();
+        let snapshot = self.snapshot()?;
         let Some(scope) = snapshot.scope_of(host)? else { return Ok(None) };
         Ok(snapshot.instance(scope)?.map(|held| Arc::clone(&held.instance)))
     }
 
     async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
-        Ok(self.memory.current.load().instances())
+        Ok(self.snapshot()?.instances())
     }
 
-    async fn put_instance(&self, instance: Instance) -> Result<(), StoreError> {
-        self.write_instance(instance).await
+    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
+        self.write_instance(instance, by).await
     }
 
     async fn replace_instance(
@@ -183,8 +216,9 @@ impl Store for EmbeddedStore {
         expected: &Instance,
         next: Instance,
         operation: (OperationKind, Day),
+        by: Attribution,
     ) -> Result<bool, StoreError> {
-        self.rewrite_instance(expected.clone(), next, Some(operation)).await
+        self.rewrite_instance(expected, next, Some(operation), by).await
     }
 
     async fn individual(
@@ -348,6 +382,14 @@ impl Store for EmbeddedStore {
     async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
         let id = id.key().into_owned();
         self.read_aside(scope, move |records| records.attempts(&id)).await
+    }
+
+    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
+        self.read_log_of(scope, query).await
+    }
+
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        self.trim_log_to(keep).await
     }
 
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {

@@ -12,7 +12,7 @@
 use durable::Schema;
 
 pub(crate) const SCHEMA: Schema =
-    Schema { application: "muster-store", version: 2, migrations: &[FIRST, SECOND] };
+    Schema { application: "muster-store", version: 3, migrations: &[FIRST, SECOND, THIRD] };
 
 const FIRST: &str = "
     CREATE TABLE instances (
@@ -114,7 +114,6 @@ const FIRST: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Not released yet: append to it until it is. `tests/it/migration.rs` brings a database of version 1 here.
 const SECOND: &str = "
     -- SQL of version 2, in the order in which it was added.
 
@@ -148,4 +147,38 @@ const SECOND: &str = "
         PRIMARY KEY (instance, id)
     ) STRICT, WITHOUT ROWID;
     INSERT INTO unplaced SELECT instance, id FROM registrations;
+";
+
+/// Not released yet: append to it until it is. `tests/it/migration.rs` brings databases of versions 1 and 2 here.
+const THIRD: &str = "
+    -- SQL of version 3, in the order in which it was added.
+
+    -- Changes of records, in the order of their commits. Positions have no gaps: a row that is undone gives its number back,
+    -- and rows are removed from the front. The newest one never is, so that a number is not given twice.
+    -- time: milliseconds since 1970; kind, operation: numbers of `LogKind` and `LogOperation`; version: the etag, as a number
+    -- if it is 16 hex digits; actor: 0 an operator, 1 a device, from 16 on a job; name: of the policy or the device, NULL if
+    -- it is the key; address: 4 or 16 bytes.
+    CREATE TABLE log (
+        position  INTEGER PRIMARY KEY,
+        time      INTEGER NOT NULL,
+        instance  INTEGER NOT NULL,
+        kind      INTEGER NOT NULL,
+        operation INTEGER NOT NULL,
+        key       TEXT NOT NULL,
+        version   ANY,
+        actor     INTEGER NOT NULL,
+        name      TEXT,
+        address   BLOB
+    ) STRICT;
+    -- What is kept in memory: few rows, which a handle reads that is behind.
+    CREATE INDEX log_of_configuration ON log (position) WHERE kind < 16;
+
+    -- writer: whose the positions are, another one after the database was restored; configured: the position of the newest
+    -- change of configuration, whether or not the log still has it.
+    CREATE TABLE log_state (
+        one        INTEGER PRIMARY KEY CHECK (one = 1),
+        writer     INTEGER NOT NULL,
+        configured INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO log_state VALUES (1, random() & 9223372036854775807, 0);
 ";

@@ -1,7 +1,7 @@
 //! What every request asks for, kept in memory: the instances, their groups, and what they know of CAs.
 //!
 //! They are few, unlike enrollments and registrations, which are never kept here. A snapshot that is in use is never
-//! changed; a commit makes the next one from a copy, which shares all that stays.
+//! changed; the next one is made from a copy, which shares all that stays, by reading the change log (`refresh.rs`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -12,11 +12,13 @@ use model::{
     GroupCertificates, HostName, IdScope, Instance, ListId, NameKey, RevocationList, Sha256Thumbprint,
 };
 use provisioning::RecordKind;
-use provisioning::ports::{Change, DamagedRecord, Page, PageRequest, StoreError};
+use provisioning::ports::{DamagedRecord, Page, PageRequest, StoreError};
 
 /// All instances at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
+    /// The position of the newest change of configuration that is in it.
+    pub(crate) position: i64,
     instances: HashMap<IdScope, Held>,
     /// Those that are not served, with what is kept with them.
     absent: HashMap<IdScope, (Absence, Kin)>,
@@ -61,7 +63,7 @@ pub(crate) struct Groups {
     by_subject: HashMap<NameKey, Vec<Arc<EnrollmentGroup>>>,
 }
 
-/// A change that a commit made to what is kept here.
+/// A change of what is kept here.
 #[derive(Debug, Clone)]
 pub(crate) enum Kept {
     PutGroup(Arc<EnrollmentGroup>),
@@ -75,31 +77,6 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    pub(crate) fn of(change: &Change) -> Option<Kept> {
-        match change {
-            Change::PutGroup(group) => Some(Kept::PutGroup(Arc::new(EnrollmentGroup::clone(group)))),
-            Change::DeleteGroup(id) => Some(Kept::DeleteGroup(id.clone())),
-            Change::PutCertificate(certificate) => {
-                Some(Kept::PutCertificate(Arc::new(CaCertificate::clone(certificate))))
-            }
-            Change::DeleteCertificate(name) => Some(Kept::DeleteCertificate(name.clone())),
-            Change::PutRevocationList(list) => {
-                Some(Kept::PutRevocationList(Arc::new(RevocationList::clone(list))))
-            }
-            Change::DeleteRevocationList(name, id) => {
-                Some(Kept::DeleteRevocationList(name.clone(), id.clone()))
-            }
-            Change::PutBlock(block) => Some(Kept::PutBlock(Arc::new(Block::clone(block)))),
-            Change::DeleteBlock(thumbprint) => Some(Kept::DeleteBlock(thumbprint.clone())),
-            Change::PutIndividual(_)
-            | Change::DeleteIndividual(_)
-            | Change::PutRegistration(_)
-            | Change::DeleteRegistration(_)
-            | Change::PutCleanup(_)
-            | Change::DeleteCleanup(_) => None,
-        }
-    }
-
     /// The record that it is about: what was damaged there is not any more.
     fn replaces(&self, damaged: &DamagedRecord) -> bool {
         match self {
@@ -166,6 +143,8 @@ impl Snapshot {
 
     /// Puts an instance that is not served, with what is kept with it.
     pub(crate) fn put_absent(&mut self, scope: IdScope, absence: Absence, kin: Kin) {
+        self.instances.remove(&scope);
+        self.hosts.retain(|_, owner| *owner != scope);
         self.absent.insert(scope, (absence, kin));
     }
 
@@ -177,7 +156,7 @@ impl Snapshot {
     }
 
     /// Puts an instance in place of the one with the same ID scope; what is kept with that one stays.
-    pub(crate) fn put_instance(&mut self, number: i64, instance: Instance) {
+    fn put_instance(&mut self, number: i64, instance: Instance) {
         let scope = instance.id_scope.clone();
         let before = self.instances.remove(&scope);
         for host in before.iter().flat_map(|held| &held.instance.service_hosts) {
@@ -196,18 +175,23 @@ impl Snapshot {
         self.absent.insert(scope.clone(), (Absence::SetAside, held.kin));
     }
 
-    /// Gives the document of a damaged instance up.
-    pub(crate) fn give_up(&mut self, scope: &IdScope) {
-        if let Some((absence, _)) = self.absent.get_mut(scope) {
-            *absence = Absence::GivenUp;
-        }
+    /// The ID scopes of the instances that are set aside.
+    pub(crate) fn set_aside_scopes(&self) -> impl Iterator<Item = &IdScope> {
+        let is_set_aside = |absence: &Absence| matches!(absence, Absence::SetAside);
+        self.absent.iter().filter(move |(_, (absence, _))| is_set_aside(absence)).map(|(scope, _)| scope)
     }
 
-    /// Makes these changes of what is kept with one instance.
-    pub(crate) fn change(&mut self, scope: &IdScope, changes: &[Kept]) {
-        if let Some(held) = self.instances.get_mut(scope) {
-            held.kin.change(changes);
-        }
+    /// The ID scope of the instance with this number, served or not.
+    pub(crate) fn scope_of_number(&self, number: i64) -> Option<&IdScope> {
+        let served = self.instances.iter().map(|(scope, held)| (scope, &held.kin));
+        let absent = self.absent.iter().map(|(scope, (_, kin))| (scope, kin));
+        served.chain(absent).find(|(_, kin)| kin.number == number).map(|(scope, _)| scope)
+    }
+
+    /// What is kept with an instance, served or not.
+    pub(crate) fn kin_of(&mut self, scope: &IdScope) -> Option<&mut Kin> {
+        let absent = self.absent.get_mut(scope).map(|(_, kin)| kin);
+        absent.or_else(|| self.instances.get_mut(scope).map(|held| &mut held.kin))
     }
 }
 

@@ -4,11 +4,15 @@
 //! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due, for revocation lists `?5`
 //! the name of the CA. The expected version, where there is one, comes last.
 
+use model::LogKind;
+
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
 pub(crate) struct Statements {
     /// Its name.
     pub(crate) table: &'static str,
+    /// What the change log calls its records.
+    pub(crate) kind: LogKind,
     /// Writes a row unless one is there.
     pub(crate) insert: &'static str,
     /// Replaces a row; a registration's only if it stays in its group, so that the index of groups need not be written.
@@ -23,8 +27,8 @@ pub(crate) struct Statements {
     pub(crate) exists: &'static str,
     /// Whether there is a row of the expected version.
     pub(crate) is_version: &'static str,
-    /// Removes what goes with a row that was removed.
-    pub(crate) delete_dependent: Option<&'static str>,
+    /// Removes what goes with a row that was removed, and answers with the IDs.
+    pub(crate) delete_dependent: Option<(LogKind, &'static str)>,
 }
 
 /// Counts one operation (`?1` instance, `?2` day, `?3` kind).
@@ -39,9 +43,10 @@ pub(crate) const PUT_INSTANCE: &str = "
 
 /// Groups, CA certificates and blocks have the same columns.
 macro_rules! plain {
-    ($table:literal, $delete_dependent:expr) => {
+    ($table:literal, $kind:expr, $delete_dependent:expr) => {
         Statements {
             table: $table,
+            kind: $kind,
             insert: concat!(
                 "INSERT INTO ",
                 $table,
@@ -70,6 +75,7 @@ macro_rules! plain {
 /// hub may know of it.
 pub(crate) static INDIVIDUALS: Statements = Statements {
     table: "individuals",
+    kind: LogKind::Enrollment,
     insert: "INSERT INTO individuals (instance, id, etag, document, expires)
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     update: "UPDATE individuals SET etag = ?3, document = ?4, expires = ?5 WHERE instance = ?1 AND id = ?2",
@@ -79,22 +85,30 @@ pub(crate) static INDIVIDUALS: Statements = Statements {
     delete_version: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2",
     is_version: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
-    delete_dependent: Some(
+    delete_dependent: Some((
+        LogKind::Registration,
         "DELETE FROM registrations
-         WHERE instance = ?1 AND id = ?2 AND group_id IS NULL AND status <> 'assigning'",
-    ),
+         WHERE instance = ?1 AND id = ?2 AND group_id IS NULL AND status <> 'assigning' RETURNING id",
+    )),
 };
 
 /// Of groups; the registrations that came through one stay.
-pub(crate) static GROUPS: Statements = plain!("groups", None);
+pub(crate) static GROUPS: Statements = plain!("groups", LogKind::EnrollmentGroup, None);
 
 /// Of CA certificates; with one go its revocation lists.
-pub(crate) static CERTIFICATES: Statements =
-    plain!("certificates", Some("DELETE FROM revocation_lists WHERE instance = ?1 AND ca = ?2"));
+pub(crate) static CERTIFICATES: Statements = plain!(
+    "certificates",
+    LogKind::CaCertificate,
+    Some((
+        LogKind::RevocationList,
+        "DELETE FROM revocation_lists WHERE instance = ?1 AND ca = ?2 RETURNING id"
+    ))
+);
 
 /// Of revocation lists.
 pub(crate) static REVOCATION_LISTS: Statements = Statements {
     table: "revocation_lists",
+    kind: LogKind::RevocationList,
     insert: "INSERT INTO revocation_lists (instance, id, etag, document, ca)
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     update: "UPDATE revocation_lists SET etag = ?3, document = ?4, ca = ?5 WHERE instance = ?1 AND id = ?2",
@@ -108,11 +122,12 @@ pub(crate) static REVOCATION_LISTS: Statements = Statements {
 };
 
 /// Of blocked certificates.
-pub(crate) static BLOCKS: Statements = plain!("blocks", None);
+pub(crate) static BLOCKS: Statements = plain!("blocks", LogKind::Block, None);
 
 /// Of registrations.
 pub(crate) static REGISTRATIONS: Statements = Statements {
     table: "registrations",
+    kind: LogKind::Registration,
     insert: "INSERT INTO registrations (instance, id, etag, document, status, group_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
     update: "UPDATE registrations SET etag = ?3, document = ?4, status = ?5
@@ -129,6 +144,7 @@ pub(crate) static REGISTRATIONS: Statements = Statements {
 /// Of what is to be cleaned up.
 pub(crate) static CLEANUPS: Statements = Statements {
     table: "cleanups",
+    kind: LogKind::Cleanup,
     insert: "INSERT INTO cleanups (instance, id, etag, document, hub, due)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
     update: "UPDATE cleanups SET etag = ?3, document = ?4, hub = ?5, due = ?6 WHERE instance = ?1 AND id = ?2",

@@ -21,7 +21,7 @@ use crate::{Directory, sealer};
 #[tokio::test]
 async fn a_killed_process_loses_nothing_it_acknowledged() {
     let directory = Directory::new();
-    directory.open().put_instance(sample::instance("one")).await.unwrap();
+    directory.open().put_instance(sample::instance("one"), sample::by()).await.unwrap();
     let mut acknowledged = BTreeSet::new();
     for round in 0..ROUNDS {
         let life = Duration::from_millis(150 + 70 * u64::from(round));
@@ -60,7 +60,7 @@ async fn register(store: &dyn Store, id: &str) {
     for (expect, registration, operation) in steps {
         let changes = vec![(expect, Change::PutRegistration(Box::new(registration)))];
         let outcomes = store
-            .commit(&sample::scope("one"), Commit { changes, operation, ..Commit::default() })
+            .commit(&sample::scope("one"), Commit { changes, operation, ..Commit::by(sample::by()) })
             .await
             .unwrap();
         assert_eq!(outcomes, [provisioning::ports::Outcome::Applied]);

@@ -31,9 +31,9 @@ async fn what_is_damaged_turns_nobody_else_away_at_the_start() {
         let store = directory.open();
         let known = store.known_damage().await.unwrap().records;
         assert!(matches!(known.as_slice(), [(_, record)] if record.id == id), "{known:?}");
-        store.put_instance(sample::instance("two")).await.unwrap();
+        store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
         assert!(store.instance(&sample::scope("two")).await.unwrap().is_some());
-        let over = store.put_instance(sample::instance("one")).await;
+        let over = store.put_instance(sample::instance("one"), sample::by()).await;
         assert_eq!(over.is_err(), table == "instances", "what cannot be read is not overwritten: {over:?}");
     }
 }
@@ -47,7 +47,7 @@ async fn the_next_document_of_an_instance_takes_over_what_belongs_to_it() {
     let scope = sample::scope("one");
     assert_eq!(store.instance(&scope).await.unwrap(), None);
     assert_eq!(store.known_damage().await.unwrap().records, []);
-    store.put_instance(sample::instance("one")).await.unwrap();
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     store.close().await;
     let store = directory.open();
     assert!(store.instance(&scope).await.unwrap().is_some());
@@ -230,7 +230,7 @@ async fn secrets_are_not_in_the_files() {
 async fn concurrent_commits_share_their_fsync() {
     let directory = Directory::new();
     let store = directory.open();
-    store.put_instance(sample::instance("one")).await.unwrap();
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     let before = store.batches();
     let mut tasks = tokio::task::JoinSet::new();
     for index in 0..400 {
@@ -250,9 +250,9 @@ async fn a_closed_store_refuses_without_a_trace() {
     store.clone().close().await;
     let scope = sample::scope("one");
     let change = Change::PutGroup(Box::new(sample::group("late")));
-    let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
+    let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(sample::by()) };
     assert!(matches!(store.commit(&scope, commit).await, Err(StoreError::Unwritable(_))));
-    assert!(store.put_instance(sample::instance("late")).await.is_err());
+    assert!(store.put_instance(sample::instance("late"), sample::by()).await.is_err());
     assert_eq!(store.group(&scope, &sample::group_id("late")).await.unwrap(), None);
     assert_eq!(store.instances().await.unwrap().len(), 1);
 }
@@ -267,7 +267,7 @@ async fn filled() -> Directory {
 }
 
 async fn fill(store: &EmbeddedStore) {
-    store.put_instance(sample::instance("one")).await.unwrap();
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     let changes = vec![
         Change::PutIndividual(Box::new(sample::individual("dev"))),
         Change::PutGroup(Box::new(sample::group("line"))),
@@ -279,7 +279,7 @@ async fn fill(store: &EmbeddedStore) {
 async fn put(store: &EmbeddedStore, changes: Vec<Change>) {
     let count = changes.len();
     let changes = changes.into_iter().map(|change| (Expect::Absent, change)).collect();
-    let outcomes = store.commit(&sample::scope("one"), Commit { changes, ..Commit::default() }).await;
+    let outcomes = store.commit(&sample::scope("one"), Commit { changes, ..Commit::by(sample::by()) }).await;
     assert_eq!(outcomes.unwrap(), vec![Outcome::Applied; count]);
 }
 

@@ -35,6 +35,12 @@ impl StoreLocation for Directory {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(Directory::open(self))
     }
+
+    async fn open_twice(&self) -> [Arc<dyn Store>; 2] {
+        let first = Directory::open(self);
+        let second = first.beside().unwrap();
+        [Arc::new(first), Arc::new(second)]
+    }
 }
 
 fn sealer() -> Sealer {

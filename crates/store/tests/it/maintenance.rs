@@ -32,7 +32,7 @@ const RECORDS: [(&str, &str, bool); 9] = [
 async fn filled() -> Directory {
     let directory = Directory::new();
     let store = directory.open();
-    store.put_instance(sample::instance("one")).await.unwrap();
+    store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     let root = Authority::root("Root");
     let list = Revocations::made_at(1, sample::record("x").created).signed_by(&root);
     let registration = Registration {
@@ -50,7 +50,7 @@ async fn filled() -> Directory {
     ];
     let count = changes.len();
     let changes = changes.into_iter().map(|change| (Expect::Absent, change)).collect();
-    let outcomes = store.commit(&sample::scope("one"), Commit { changes, ..Commit::default() }).await;
+    let outcomes = store.commit(&sample::scope("one"), Commit { changes, ..Commit::by(sample::by()) }).await;
     assert_eq!(outcomes.unwrap(), vec![Outcome::Applied; count]);
     let (_, attempt) = sample::attempts("dev").into_iter().next().unwrap();
     store.keep_attempts(&sample::scope("one"), vec![attempt]).await.unwrap();
@@ -77,7 +77,7 @@ async fn each_record_is_found_dropped_and_restored() {
         assert_eq!(sound.damaged, [], "{table}");
         assert!(sound.counts.iter().all(|(_, count)| *count == 1), "{sound:?}");
         if !name.is_empty() {
-            let refused = store.drop_record(&name.parse().unwrap()).await;
+            let refused = store.drop_record(&name.parse().unwrap(), sample::by().at).await;
             assert!(matches!(refused, Err(RepairError::Readable(_))), "{table}: {refused:?}");
         }
         store.close().await;
@@ -90,7 +90,7 @@ async fn each_record_is_found_dropped_and_restored() {
 
         let store = directory.open();
         let from = EmbeddedStore::look(&backup, crate::sealer()).unwrap();
-        let restored = store.restore_record(&found, &from).await;
+        let restored = store.restore_record(&found, &from, sample::by().at).await;
         assert_eq!(restored.is_ok(), has_use, "{table}: {restored:?}");
         if has_use {
             assert_eq!(store.inspect(PATIENT).unwrap().damaged, [], "{table}");
@@ -100,12 +100,12 @@ async fn each_record_is_found_dropped_and_restored() {
             store.close().await;
         }
         let store = directory.open();
-        store.drop_record(&only_damaged(&store)).await.unwrap();
+        store.drop_record(&only_damaged(&store), sample::by().at).await.unwrap();
         store.close().await;
         let store = directory.open();
         assert_eq!(store.inspect(PATIENT).unwrap().damaged, [], "{table}");
         // An instance that was given up keeps its records and takes the next document.
-        store.put_instance(sample::instance("one")).await.unwrap();
+        store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
         let total: u64 = store.inspect(PATIENT).unwrap().counts.iter().map(|(_, count)| count).sum();
         assert_eq!(total, if table == "instances" { 9 } else { 8 }, "{table}");
     }

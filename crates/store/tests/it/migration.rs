@@ -13,13 +13,19 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::EmbeddedStore;
 use tempfile::TempDir;
+use testkit::sample;
 
 /// The newest version of the tables.
-const NEWEST: u32 = 2;
+const NEWEST: u32 = 3;
 
 #[tokio::test]
 async fn a_database_of_version_1_keeps_every_record() {
     keeps_every_record("v1", 1).await;
+}
+
+#[tokio::test]
+async fn a_database_of_version_2_keeps_every_record() {
+    keeps_every_record("v2", 2).await;
 }
 
 /// Everything that was in the file before it was migrated is there afterwards. Members may have been added since.
@@ -146,7 +152,7 @@ async fn lists(store: &EmbeddedStore) -> Vec<Arc<RevocationList>> {
 }
 
 async fn commit(store: &EmbeddedStore, expect: Expect, change: Change) {
-    let commit = Commit { changes: vec![(expect, change)], ..Commit::default() };
+    let commit = Commit { changes: vec![(expect, change)], ..Commit::by(sample::by()) };
     assert_eq!(store.commit(&plant(), commit).await.unwrap(), [Outcome::Applied]);
 }
 

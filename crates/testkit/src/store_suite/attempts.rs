@@ -47,7 +47,7 @@ pub(super) async fn records(world: World) {
     let read = world.store.attempts(&world.scope, &sample::registration_id("other")).await.unwrap().items;
     assert_eq!(read, [attempt("other", 2)]);
 
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let two = world.beside("two");
     assert_eq!(times(&two, "dev").await, [0; 0]);
     keep(&two, vec![attempt("dev", 9)]).await;

@@ -104,7 +104,7 @@ pub(super) async fn following(world: World) {
 
 /// No cleanup of one instance is found or deleted through another.
 pub(super) async fn isolation(world: World) {
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let (one, two) = (world.beside("one"), world.beside("two"));
     let cleanup = sample::cleanup("a.hub", "dev");
     one.apply([put(cleanup.clone())]).await;

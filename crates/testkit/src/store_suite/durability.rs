@@ -7,7 +7,7 @@ use super::world::{TODAY, Versioned, World, everything, ids, put_group, put_indi
 use crate::sample;
 
 pub(super) async fn reopened(world: World) {
-    world.store.put_instance(sample::instance("Two")).await.unwrap();
+    world.store.put_instance(sample::instance("Two"), sample::by()).await.unwrap();
     let new = |change| (Expect::Absent, change);
     let changes = vec![
         new(put_individual(sample::individual("Dev"))),

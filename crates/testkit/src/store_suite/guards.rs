@@ -22,7 +22,11 @@ fn guards(version: &str) -> [Guard; 3] {
 
 async fn commit(world: &World, guards: Vec<Guard>, changes: Vec<(Expect, Change)>) -> Vec<Outcome> {
     let operation = Some((OperationKind::EnrollmentBulk, TODAY));
-    world.store.commit(&world.scope, Commit { guards, changes, operation }).await.unwrap()
+    world
+        .store
+        .commit(&world.scope, Commit { guards, changes, operation, ..Commit::by(sample::by()) })
+        .await
+        .unwrap()
 }
 
 pub(super) async fn failed(world: World) {
@@ -54,7 +58,7 @@ pub(super) async fn failed(world: World) {
     assert_eq!(commit(&world, all, new()).await, [Applied; 4]);
     assert_eq!(world.usage().await.iter().map(|row| row.count).sum::<u64>(), 2);
     assert_eq!(world.individual("dev").await.unwrap().etag().as_str(), VERSION, "a guard changes nothing");
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let guard = guards(VERSION)[1].clone();
     let deletion = vec![(Expect::Anything, Change::DeleteGroup(sample::group_id("line")))];
     assert_eq!(commit(&world.beside("two"), vec![guard.clone()], new()).await, [Missing, LeftOut]);

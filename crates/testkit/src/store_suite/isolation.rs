@@ -14,7 +14,7 @@ use crate::sample;
 pub(super) async fn reads(world: World) {
     let root = Authority::root("Root");
     let ca = root.certificate();
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let worlds = [world.beside("one"), world.beside("two")];
     for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
         world
@@ -55,7 +55,7 @@ fn assigning_as(device_id: &str) -> Registration {
 
 pub(super) async fn writes(world: World) {
     let ca = Authority::root("Root").certificate();
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let (one, two) = (world.beside("one"), world.beside("two"));
     one.apply([
         put_individual(sample::individual("dev")),

@@ -12,6 +12,7 @@
 //! Each case runs in a location of its own. All cases run, and a final panic names the failed ones.
 
 mod attempts;
+mod change_log;
 mod cleanups;
 mod commits;
 mod concurrency;
@@ -20,6 +21,7 @@ mod durability;
 mod expectations;
 mod groups;
 mod guards;
+mod handles;
 mod instances;
 mod isolation;
 mod listings;
@@ -44,6 +46,9 @@ pub trait StoreLocation: Send + Sync {
     /// Opens the store. It is empty at first, and later must have every acknowledged write. The suite drops a store
     /// before it opens the next one.
     async fn open(&self) -> Arc<dyn Store>;
+
+    /// Opens the same store as two handles that share nothing in memory by which one learns what the other has written.
+    async fn open_twice(&self) -> [Arc<dyn Store>; 2];
 }
 
 /// Runs all cases; panics with the names of the failed ones.
@@ -127,6 +132,16 @@ const CASES: &[(&str, Case)] = &[
     ("the deletion of a registration keeps its enrollment", |w| Box::pin(deletion::of_registration(w))),
     ("no record of an instance is read through another", |w| Box::pin(isolation::reads(w))),
     ("no record of an instance is changed through another", |w| Box::pin(isolation::writes(w))),
+    ("every change of a record is logged with who made it", |w| Box::pin(change_log::every_change(w))),
+    ("what changes nothing is not logged", |w| Box::pin(change_log::nothing(w))),
+    ("the log is followed without a gap", |w| Box::pin(change_log::followed(w))),
+    ("an instance sees its own log only", |w| Box::pin(change_log::isolation(w))),
+    ("the log is filtered", |w| Box::pin(change_log::filters(w))),
+    ("a position that is not kept any more is refused", |w| Box::pin(change_log::trimmed(w))),
+    ("two handles see each other's changes at once", |w| Box::pin(handles::see_each_other(w))),
+    ("two handles see each other's instances at once", |w| Box::pin(handles::instances(w))),
+    ("of two handles one replaces an instance", |w| Box::pin(handles::one_replaces(w))),
+    ("a handle that fell behind the log sees everything", |w| Box::pin(handles::behind_the_log(w))),
     ("usage by day and kind", |w| Box::pin(usage::by_day_and_kind(w))),
     ("concurrent operations are all counted", |w| Box::pin(usage::concurrent(w))),
     ("one of many compare-and-sets wins", |w| Box::pin(concurrency::one_replaces(w))),

@@ -34,7 +34,7 @@ async fn owner(world: &World, hub: &str, device: &str, not: &str) -> Option<Owne
 
 pub(super) async fn one_per_device(world: World) {
     use Outcome::{Applied, OtherVersion, Taken};
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let (one, two) = (world.beside("one"), world.beside("two"));
     let owned = |scope: &str, id: &str| {
         Some(Owner { id_scope: sample::scope(scope), registration_id: sample::registration_id(id) })
@@ -94,7 +94,7 @@ pub(super) async fn one_per_device(world: World) {
 
 /// Concurrent registrations of two instances compete for one device at a hub.
 pub(super) async fn race(world: World) {
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     let worlds = [Arc::new(world.beside("one")), Arc::new(world.beside("two"))];
     for round in 0..20 {
         let device = format!("wanted-{round}");

@@ -13,8 +13,8 @@ use crate::sample;
 pub(super) async fn instances(world: World) {
     let World { store, .. } = &world;
     let (two, alpha) = (sample::instance("Two"), sample::instance("alpha"));
-    store.put_instance(two.clone()).await.unwrap();
-    store.put_instance(alpha.clone()).await.unwrap();
+    store.put_instance(two.clone(), sample::by()).await.unwrap();
+    store.put_instance(alpha.clone(), sample::by()).await.unwrap();
 
     assert_eq!(*store.instance(&sample::scope("tWO")).await.unwrap().unwrap(), two);
     let host = HostName::parse("two.example").unwrap();
@@ -33,7 +33,7 @@ pub(super) async fn replaced_instance(world: World) {
         linked_hubs: Vec::new(),
         ..sample::instance("one")
     };
-    world.store.put_instance(replaced.clone()).await.unwrap();
+    world.store.put_instance(replaced.clone(), sample::by()).await.unwrap();
 
     assert_eq!(world.store.instances().await.unwrap(), [Arc::new(replaced.clone())]);
     assert_eq!(world.store.instance_by_host(&old_host).await.unwrap(), None);
@@ -45,7 +45,7 @@ pub(super) async fn replaced_instance(world: World) {
 pub(super) async fn taken_host(world: World) {
     let taken = Instance { service_hosts: sample::instance("one").service_hosts, ..sample::instance("two") };
     let host = taken.service_hosts[0].clone();
-    let refused = world.store.put_instance(taken).await;
+    let refused = world.store.put_instance(taken, sample::by()).await;
     assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("one.example")), "{refused:?}");
     assert_eq!(world.store.instances().await.unwrap().len(), 1);
     let owner = world.store.instance_by_host(&host).await.unwrap().unwrap();
@@ -155,7 +155,7 @@ pub(super) async fn unknown_instance(world: World) {
         assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("unknown")), "{refused:?}");
     }
     absent_reads(&unknown).await;
-    unknown.store.put_instance(sample::instance("unknown")).await.unwrap();
+    unknown.store.put_instance(sample::instance("unknown"), sample::by()).await.unwrap();
     absent_reads(&unknown).await;
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn records(world: World) {
         assert!(authorities.certificate(&sample::ca_reference("Root of 2027")).is_none());
     };
     check(&*world.authorities().await);
-    world.store.put_instance(sample::instance("one")).await.unwrap();
+    world.store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
     check(&*world.authorities().await);
     let before = world.authorities().await;
     let world = world.reopen().await;
@@ -142,7 +142,7 @@ pub(super) async fn expiring(world: World) {
     assert_eq!(listed(&world, 99, 10).await, [""; 0]);
     assert_eq!(listed(&world, 200, 10).await, ["first", "second"]);
     assert_eq!(listed(&world, 1000, 2).await, ["first", "second"]);
-    world.store.put_instance(sample::instance("two")).await.unwrap();
+    world.store.put_instance(sample::instance("two"), sample::by()).await.unwrap();
     assert_eq!(listed(&world.beside("two"), 1000, 10).await, [""; 0]);
     let version = Expect::Version(sample::individual("first").etag().clone());
     assert_eq!(world.commit(vec![(version, put_expiring("first", 400))]).await, [Outcome::Applied]);

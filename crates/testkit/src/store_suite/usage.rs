@@ -17,7 +17,7 @@ pub(super) async fn by_day_and_kind(world: World) {
             let count = index as u64 % 3 + 1;
             for _ in 0..count {
                 let operation = Some((kind, day(offset)));
-                let commit = Commit { operation, ..Commit::default() };
+                let commit = Commit { operation, ..Commit::by(sample::by()) };
                 assert_eq!(world.store.commit(&world.scope, commit).await.unwrap(), []);
             }
             expected.push(UsageRow { day: day(offset), kind, count });

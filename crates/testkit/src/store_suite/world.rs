@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment,
+    Authorities, Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, LogEntry,
     OperationKind, Registration, RevocationList, StatusKind, UsageRow,
 };
-use provisioning::ports::{Change, Commit, Expect, Outcome, Page, PageRequest, Store, StoreError};
+use provisioning::ports::{Change, Commit, Expect, LogQuery, Outcome, Page, PageRequest, Store, StoreError};
 
 use super::StoreLocation;
 use crate::sample;
@@ -22,7 +22,7 @@ impl World {
     /// Opens a store and creates the instance `one`.
     pub(super) async fn open(location: Arc<dyn StoreLocation>) -> World {
         let store = location.open().await;
-        store.put_instance(sample::instance("one")).await.unwrap();
+        store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
         World { location, store, scope: sample::scope("one") }
     }
 
@@ -31,6 +31,20 @@ impl World {
         let World { location, store, scope } = self;
         drop(store);
         World { store: location.open().await, location, scope }
+    }
+
+    /// Closes the store and opens it again as two handles.
+    pub(super) async fn open_twice(self) -> [World; 2] {
+        let World { location, store, scope } = self;
+        drop(store);
+        let stores = location.open_twice().await;
+        stores.map(|store| World { location: Arc::clone(&location), store, scope: scope.clone() })
+    }
+
+    /// Returns the whole change log of the instance.
+    pub(super) async fn log(&self) -> Vec<LogEntry> {
+        let query = LogQuery { limit: 1000, ..LogQuery::default() };
+        self.store.read_log(&self.scope, query).await.unwrap().entries
     }
 
     /// Returns the same store for another instance.
@@ -56,7 +70,7 @@ impl World {
         operation: Option<OperationKind>,
     ) -> Result<Vec<Outcome>, StoreError> {
         let operation = operation.map(|kind| (kind, TODAY));
-        self.store.commit(&self.scope, Commit { changes, operation, ..Commit::default() }).await
+        self.store.commit(&self.scope, Commit { changes, operation, ..Commit::by(sample::by()) }).await
     }
 
     pub(super) async fn individual(&self, id: &str) -> Option<IndividualEnrollment> {

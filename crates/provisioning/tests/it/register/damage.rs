@@ -269,22 +269,52 @@ impl Scene {
         let name = || sample::ca_reference(id);
         match kind {
             RecordKind::Enrollment => {
-                verbs.delete_enrollment::<model::IndividualEnrollment>(&instance, registration(), None).await
+                verbs
+                    .delete_enrollment::<model::IndividualEnrollment>(
+                        &instance,
+                        &sample::operator(),
+                        registration(),
+                        None,
+                    )
+                    .await
             }
             RecordKind::EnrollmentGroup => {
                 let id = sample::group_id(id);
-                verbs.delete_enrollment::<model::EnrollmentGroup>(&instance, id, None).await
+                verbs
+                    .delete_enrollment::<model::EnrollmentGroup>(&instance, &sample::operator(), id, None)
+                    .await
             }
-            RecordKind::Registration => verbs.delete_registration(&instance, registration(), None).await,
-            RecordKind::CaCertificate => verbs.delete_ca_certificate(&instance, &name(), &IfMatch::Any).await,
+            RecordKind::Registration => {
+                verbs.delete_registration(&instance, &sample::operator(), registration(), None).await
+            }
+            RecordKind::CaCertificate => {
+                verbs.delete_ca_certificate(&instance, &sample::operator(), &name(), &IfMatch::Any).await
+            }
             RecordKind::RevocationList => {
-                verbs.delete_revocation_lists(&instance, &sample::ca_reference("plant"), None).await
+                verbs
+                    .delete_revocation_lists(
+                        &instance,
+                        &sample::operator(),
+                        &sample::ca_reference("plant"),
+                        None,
+                    )
+                    .await
             }
-            RecordKind::Block => verbs.unblock(&instance, &model::Sha256Thumbprint::parse(id).unwrap()).await,
+            RecordKind::Block => {
+                verbs
+                    .unblock(&instance, &sample::operator(), &model::Sha256Thumbprint::parse(id).unwrap())
+                    .await
+            }
             RecordKind::Cleanup => {
                 let (hub, device) = id.split_once('/').unwrap();
                 let device_id = model::DeviceId::parse(device).unwrap();
-                verbs.forget_cleanup(&instance, model::Place { hub: sample::hub_name(hub), device_id }).await
+                verbs
+                    .forget_cleanup(
+                        &instance,
+                        &sample::operator(),
+                        model::Place { hub: sample::hub_name(hub), device_id },
+                    )
+                    .await
             }
             other => panic!("{other} is not deleted"),
         }

@@ -76,8 +76,8 @@ async fn devices_of_a_group_are_distinguished_by_the_key_that_they_still_use() {
         .provisioning
         .regenerate_keys::<model::EnrollmentGroup>(
             &instance,
-            &sample::group_id("line-1"),
-            KeySelection::One(Primary),
+            &sample::operator(),
+            (&sample::group_id("line-1"), KeySelection::One(Primary)),
             None,
         )
         .await
@@ -125,7 +125,14 @@ async fn keys_are_replaced_in_the_version_that_is_meant() {
     let (instance, id) = (world.instance(SCOPE).await, sample::registration_id("dev-1"));
     let regenerate = async |selection, if_match: Option<IfMatch>| {
         let verbs = &world.provisioning;
-        verbs.regenerate_keys::<model::IndividualEnrollment>(&instance, &id, selection, if_match).await
+        verbs
+            .regenerate_keys::<model::IndividualEnrollment>(
+                &instance,
+                &sample::operator(),
+                (&id, selection),
+                if_match,
+            )
+            .await
     };
     let both = regenerate(KeySelection::Both, Some(IfMatch::Any)).await.unwrap();
     let now = both.attestation.symmetric_keys().unwrap();

@@ -35,7 +35,7 @@ async fn world(rule: RegistrationOwnership) -> World {
 
 async fn set(world: &World, registrations: RegistrationOwnership) {
     let instance = Instance::clone(&*world.instance(SCOPE).await);
-    world.store.put_instance(Instance { registrations, ..instance }).await.unwrap();
+    world.store.put_instance(Instance { registrations, ..instance }, sample::by()).await.unwrap();
 }
 
 fn of_group(number: u8) -> Evidence {

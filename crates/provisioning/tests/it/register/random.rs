@@ -179,7 +179,8 @@ impl History {
     async fn cancel(&mut self, which: usize) {
         let instance = self.world().instance(SCOPE).await;
         let id = sample::registration_id(&self.devices[which].device.id);
-        let cancelled = self.world().provisioning.cancel_registration(&instance, &id, None).await;
+        let cancelled =
+            self.world().provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await;
         assert!(matches!(&cancelled, Ok(_) | Err(Error::Invalid(_) | Error::NotFound(_))), "{cancelled:?}");
     }
 
@@ -190,7 +191,11 @@ impl History {
         if record.assignment().is_none() {
             let instance = self.world().instance(SCOPE).await;
             let id = record.registration_id.clone();
-            self.world().provisioning.delete_registration(&instance, id, None).await.unwrap();
+            self.world()
+                .provisioning
+                .delete_registration(&instance, &sample::operator(), id, None)
+                .await
+                .unwrap();
         }
     }
 
@@ -372,7 +377,11 @@ impl History {
             }
         }
         // An operator confirms those whose hubs never answered which device they made.
-        self.world().provisioning.confirm_cleanups(&*self.world().instance(SCOPE).await).await.unwrap();
+        self.world()
+            .provisioning
+            .confirm_cleanups(&*self.world().instance(SCOPE).await, &sample::operator())
+            .await
+            .unwrap();
         // Not earlier: no run may be under way.
         self.clean_up_all().await;
         for which in 0..DEVICES {

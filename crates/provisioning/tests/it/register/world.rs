@@ -59,7 +59,7 @@ impl World {
             let number = scope.as_bytes()[scope.len() - 1];
             let instance =
                 Instance { linked_hubs, operation_key: sample::key(number), ..sample::instance(scope) };
-            world.store.put_instance(instance).await.unwrap();
+            world.store.put_instance(instance, sample::by()).await.unwrap();
         }
         world
     }
@@ -103,7 +103,7 @@ impl World {
     pub async fn change_instance(&self, change: impl FnOnce(&mut Instance)) {
         let mut instance = Instance::clone(&*self.instance(SCOPE).await);
         change(&mut instance);
-        self.store.put_instance(instance).await.unwrap();
+        self.store.put_instance(instance, sample::by()).await.unwrap();
     }
 
     /// Links these hubs, with equal weights, and no others.
@@ -124,7 +124,7 @@ impl World {
     }
 
     async fn write(&self, scope: &str, change: Change) {
-        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::default() };
+        let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(sample::by()) };
         self.store.commit(&sample::scope(scope), commit).await.unwrap();
     }
 

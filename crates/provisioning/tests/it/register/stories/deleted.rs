@@ -25,7 +25,11 @@ async fn on_its_way(world: &World, device: &Device) -> Run {
 
 async fn delete(world: &World, id: &str) {
     let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(id));
-    world.provisioning.delete_enrollment::<IndividualEnrollment>(&instance, id, None).await.unwrap();
+    world
+        .provisioning
+        .delete_enrollment::<IndividualEnrollment>(&instance, &sample::operator(), id, None)
+        .await
+        .unwrap();
 }
 
 fn failure(registration: &Registration) -> FailureReason {
@@ -118,7 +122,11 @@ async fn a_group_that_is_deleted() {
         Device { scope: SCOPE.into(), id: "dev-1".into(), key: sample::keys(20).primary.derive("dev-1") };
     let run = on_its_way(&world, &device).await;
     let (instance, id) = (world.instance(SCOPE).await, sample::group_id("line"));
-    world.provisioning.delete_enrollment::<EnrollmentGroup>(&instance, id, None).await.unwrap();
+    world
+        .provisioning
+        .delete_enrollment::<EnrollmentGroup>(&instance, &sample::operator(), id, None)
+        .await
+        .unwrap();
     assert_eq!(failure(&world.finish(&run).await), FailureReason::GroupDeleted);
     assert_eq!((world.clean_up_confirmed().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
 }
@@ -202,7 +210,7 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
                     let id = sample::group_id("line");
                     world
                         .provisioning
-                        .delete_enrollment::<EnrollmentGroup>(&instance, id, None)
+                        .delete_enrollment::<EnrollmentGroup>(&instance, &sample::operator(), id, None)
                         .await
                         .unwrap();
                 }

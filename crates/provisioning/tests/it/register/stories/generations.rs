@@ -25,7 +25,7 @@ fn first_generation(world: &World) -> Option<Generation> {
 }
 
 async fn confirm(world: &World) {
-    world.provisioning.confirm_cleanups(&*world.instance(SCOPE).await).await.unwrap();
+    world.provisioning.confirm_cleanups(&*world.instance(SCOPE).await, &sample::operator()).await.unwrap();
 }
 
 /// What may have become of the device between the order for it and its removal.
@@ -165,7 +165,11 @@ async fn a_device_of_an_order_without_an_answer_waits_for_an_operator() {
     world.hub(HUBS[1]).fail_next(Failure::After(lost));
     world.provisioning.carry_out(&run).await;
     let instance = world.instance(SCOPE).await;
-    world.provisioning.cancel_registration(&instance, &sample::registration_id("dev-1"), None).await.unwrap();
+    world
+        .provisioning
+        .cancel_registration(&instance, &sample::operator(), &sample::registration_id("dev-1"), None)
+        .await
+        .unwrap();
     assert_eq!(world.clean_up().await, [Cleaned::Held { is_new: true }]);
     confirm(&world).await;
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);

@@ -75,7 +75,11 @@ async fn a_deleted_registration() {
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     world.register(&device).await;
     let instance = world.instance(SCOPE).await;
-    world.provisioning.delete_registration(&instance, sample::registration_id("dev-1"), None).await.unwrap();
+    world
+        .provisioning
+        .delete_registration(&instance, &sample::operator(), sample::registration_id("dev-1"), None)
+        .await
+        .unwrap();
     assert_eq!(world.record("dev-1").await, None);
     assert_eq!((world.cleanups().await, world.hubs_of("dev-1")), (vec![], vec![sample::hub_name(HUBS[0])]));
 
@@ -91,7 +95,11 @@ async fn a_registration_deleted_on_the_way() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     let instance = world.instance(SCOPE).await;
-    world.provisioning.delete_registration(&instance, sample::registration_id("dev-1"), None).await.unwrap();
+    world
+        .provisioning
+        .delete_registration(&instance, &sample::operator(), sample::registration_id("dev-1"), None)
+        .await
+        .unwrap();
     // The hub is told all the same: the run was under way.
     world.provisioning.carry_out(&run).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2);

@@ -64,7 +64,7 @@ impl World {
     pub async fn clean_up_confirmed(&self) -> Vec<Cleaned> {
         let held = self.clean_up().await;
         assert!(held.iter().all(|it| matches!(it, Cleaned::Held { .. })), "{held:?}");
-        self.provisioning.confirm_cleanups(&*self.instance(SCOPE).await).await.unwrap();
+        self.provisioning.confirm_cleanups(&*self.instance(SCOPE).await, &sample::operator()).await.unwrap();
         self.clean_up().await
     }
 

@@ -141,12 +141,13 @@ async fn a_move_called_off() {
         }
         let instance = world.instance(SCOPE).await;
         let id = sample::registration_id("dev-1");
-        let cancelled = world.provisioning.cancel_registration(&instance, &id, None).await.unwrap();
+        let cancelled =
+            world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
         let Status::Failed { failure, standing: Some(at) } = &cancelled.status else {
             panic!("{cancelled:?}")
         };
         assert_eq!((failure.reason, at.hub.as_str()), (FailureReason::Canceled, HUBS[0]));
-        let again = world.provisioning.cancel_registration(&instance, &id, None).await;
+        let again = world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await;
         assert!(again.is_err(), "there is nothing to call off any more");
         match told {
             false => assert_eq!(world.clean_up().await, [Cleaned::NotThere]),
@@ -167,7 +168,11 @@ async fn a_first_assignment_called_off() {
     world.hub(HUBS[0]).fail_next(lost_answer());
     assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
     let instance = world.instance(SCOPE).await;
-    world.provisioning.cancel_registration(&instance, &sample::registration_id("dev-1"), None).await.unwrap();
+    world
+        .provisioning
+        .cancel_registration(&instance, &sample::operator(), &sample::registration_id("dev-1"), None)
+        .await
+        .unwrap();
     assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
     assert_eq!(world.hubs_of("dev-1"), []);
     assert_eq!(assigned(&world.register(&device).await).substatus, Substatus::InitialAssignment);

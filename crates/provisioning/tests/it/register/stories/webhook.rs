@@ -140,7 +140,8 @@ async fn called_off_while_the_webhook_is_asked() {
     let Begun::Running(run) = world.begin(&device).await else { panic!("nothing to do") };
     let instance = world.instance(SCOPE).await;
     let id = sample::registration_id("dev-1");
-    let cancelled = world.provisioning.cancel_registration(&instance, &id, None).await.unwrap();
+    let cancelled =
+        world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     let ended = world.provisioning.carry_out(&run).await;
     assert!(matches!(&ended, Ended::Registration(found) if **found == cancelled), "{ended:?}");

@@ -1,0 +1,84 @@
+//! What is asked of the change log.
+
+use model::{Actor, LogCursor, LogEntry, LogKind, Timestamp};
+
+use super::StoreError;
+
+/// Which entries of an instance a reader wants.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// After these positions; from the oldest entry when empty.
+    pub after: LogCursor,
+    /// Those that meet all of this.
+    pub filter: LogFilter,
+    /// At most this many, and at least one.
+    pub limit: usize,
+}
+
+/// What entries must meet. A member that is absent is met by all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// Of this kind of record.
+    pub kind: Option<LogKind>,
+    /// Of the record with this key, in any case.
+    pub key: Option<String>,
+    /// By the policy, the device or the job with this name, in any case.
+    pub actor: Option<String>,
+}
+
+impl LogFilter {
+    /// Whether an entry meets it.
+    pub fn admits(&self, entry: &LogEntry) -> bool {
+        let same = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
+        };
+        let actor = match &entry.attribution.actor {
+            Actor::Operator { policy, .. } => policy.as_str(),
+            Actor::Device { registration_id, .. } => registration_id.as_str(),
+            Actor::System(job) => job.name(),
+        };
+        self.since.is_none_or(|since| entry.attribution.at >= since)
+            && self.kind.is_none_or(|kind| entry.kind == kind)
+            && same(&self.key, &entry.key)
+            && same(&self.actor, actor)
+    }
+}
+
+/// Part of the log of an instance, oldest entry first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The entries.
+    pub entries: Vec<LogEntry>,
+    /// How far was read; the next page begins there. Entries that do not meet the filter, or are another instance's, are
+    /// passed over.
+    pub next: LogCursor,
+    /// Whether there is more to read now. A page may have few entries, or none, and more may follow.
+    pub more: bool,
+}
+
+/// Why the log cannot be read from a position.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// Entries after the position are not kept any more.
+    #[error("entries after this position of the change log are not kept any more; read it from the start")]
+    Trimmed,
+    /// The position is of another log: the database is another one since, or was restored from a backup.
+    #[error(
+        "this position is of another change log: the database was replaced or restored; read it from the start"
+    )]
+    Foreign,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How much of the log is kept. The newest entry always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRetention {
+    /// Entries that are not older than this...
+    pub since: Timestamp,
+    /// ... and of those the newest.
+    pub rows: u64,
+}

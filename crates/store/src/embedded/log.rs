@@ -1,0 +1,343 @@
+//! The change log in the file: a row for each change of a record, written in the transaction of the change.
+//!
+//! The file has one writer at a time, so a position is the number of the row before plus one: positions follow the order of
+//! commits, and have no gaps. A row has 50 to 70 bytes.
+
+use std::net::IpAddr;
+
+use durable::Database;
+use durable::rusqlite::types::Value;
+use durable::rusqlite::{self, Connection, OptionalExtension, Row};
+use model::{
+    Actor, Attribution, IdScope, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, PolicyName,
+    RegistrationId, Timestamp,
+};
+use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, StoreError};
+
+use crate::embedded::write::not_written;
+use crate::embedded::{EmbeddedStore, broken};
+
+/// Which changes are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Logged {
+    /// All.
+    #[default]
+    Everything,
+    /// Those of the configuration, by which other handles learn of them: where no history is kept.
+    Configuration,
+}
+
+/// An attribution as it stands in rows.
+#[derive(Debug)]
+pub(crate) struct Signature {
+    logged: Logged,
+    millis: i64,
+    operation: u8,
+    actor: u8,
+    name: Option<String>,
+    address: Option<Vec<u8>>,
+}
+
+impl Signature {
+    pub(crate) fn new(logged: Logged, by: &Attribution) -> Signature {
+        let octets = |address: &IpAddr| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        let (actor, name, address) = match &by.actor {
+            Actor::Operator { policy, address } => (OPERATOR, Some(policy.to_string()), address.as_ref()),
+            Actor::Device { registration_id, address } => {
+                (DEVICE, Some(registration_id.key().into_owned()), address.as_ref())
+            }
+            Actor::System(job) => (FIRST_JOB + job.code(), None, None),
+        };
+        let millis = by.at.ticks().div_euclid(TICKS_PER_MILLI);
+        Signature {
+            logged,
+            millis,
+            operation: by.operation.code(),
+            actor,
+            name,
+            address: address.map(octets),
+        }
+    }
+}
+
+/// Logs the changes of one commit.
+pub(crate) struct LogWriter<'a> {
+    pub(crate) connection: &'a Connection,
+    /// The number of the instance.
+    pub(crate) instance: i64,
+    pub(crate) signature: &'a Signature,
+}
+
+impl LogWriter<'_> {
+    /// Logs that a record has this version now, or is deleted.
+    pub(crate) fn note(&self, kind: LogKind, key: &str, version: Option<&str>) -> rusqlite::Result<()> {
+        let is_configuration = kind.is_configuration();
+        if self.signature.logged == Logged::Configuration && !is_configuration {
+            return Ok(());
+        }
+        let Signature { millis, operation, actor, name, address, .. } = self.signature;
+        let name = name.as_deref().filter(|name| *actor != DEVICE || *name != key);
+        let values =
+            (millis, self.instance, kind.code(), operation, key, version.map(packed), actor, name, address);
+        let position = self.connection.prepare_cached(INSERT)?.insert(values)?;
+        if is_configuration {
+            self.connection.prepare_cached(CONFIGURED)?.execute([position])?;
+        }
+        Ok(())
+    }
+}
+
+/// The position of the newest change of configuration. Nothing changed since a handle read up to it.
+pub(crate) fn configured(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT configured FROM log_state")?.query_row([], |row| row.get(0))
+}
+
+/// A record of configuration that was changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Changed {
+    pub(crate) instance: i64,
+    pub(crate) kind: LogKind,
+    pub(crate) key: String,
+}
+
+/// The records of configuration that were changed after this position, in the order of their last changes; `None` when the
+/// log does not reach back so far.
+pub(crate) fn changed_since(
+    connection: &Connection,
+    position: i64,
+) -> rusqlite::Result<Option<Vec<Changed>>> {
+    let oldest: Option<i64> = connection.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
+    if oldest.is_none_or(|oldest| oldest > position + 1) {
+        return Ok(None);
+    }
+    let changed = |row: &Row<'_>| {
+        let kind = coded(1, row.get(1)?, LogKind::from_code)?;
+        Ok(Changed { instance: row.get(0)?, kind, key: row.get(2)? })
+    };
+    let mut statement = connection.prepare_cached(CHANGED)?;
+    let rows: rusqlite::Result<Vec<_>> = statement.query_map([position], changed)?.collect();
+    rows.map(Some)
+}
+
+impl EmbeddedStore {
+    pub(super) async fn read_log_of(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
+        let read = move |records: super::Records<'_>| {
+            Ok(Some(read_page(records.database, records.instance, &query)))
+        };
+        self.read_aside(scope, read).await?.unwrap_or_else(|| Ok(LogPage::default()))
+    }
+
+    pub(super) async fn trim_log_to(&self, keep: LogRetention) -> Result<bool, StoreError> {
+        self.database.write(move |connection| trim(connection, keep)).await.map_err(not_written)
+    }
+
+    /// Begins the positions of another writer: those that readers hold are not of this log any more. To be called when the
+    /// database was restored or copied, where numbers would be given twice.
+    pub async fn begin_new_log(&self) -> Result<(), StoreError> {
+        let sql = "UPDATE log_state SET writer = random() & 9223372036854775807";
+        self.database.write(move |connection| connection.execute(sql, [])).await.map_err(not_written)?;
+        Ok(())
+    }
+}
+
+/// Reads in one transaction: what is trimmed meanwhile is not missed.
+fn read_page(database: &Database, instance: i64, query: &LogQuery) -> Result<LogPage, LogError> {
+    let read = |connection: &Connection| {
+        let transaction = connection.unchecked_transaction()?;
+        let log = LogReader { connection: &transaction, instance, query };
+        rusqlite::Result::Ok(log.bounds()?.and_then(|bounds| log.page(&bounds).map_err(failed)))
+    };
+    database.read(read).unwrap_or_else(|error| Err(failed(error)))
+}
+
+fn failed(error: rusqlite::Error) -> LogError {
+    LogError::Store(broken(error))
+}
+
+struct LogReader<'a> {
+    connection: &'a Connection,
+    instance: i64,
+    query: &'a LogQuery,
+}
+
+/// The rows to look at.
+struct Bounds {
+    writer: u64,
+    /// After this position.
+    after: i64,
+    newest: i64,
+}
+
+impl LogReader<'_> {
+    /// Where the page begins, or why it cannot.
+    fn bounds(&self) -> rusqlite::Result<Result<Bounds, LogError>> {
+        let (writer, oldest, newest): (i64, Option<i64>, Option<i64>) = self
+            .connection
+            .prepare_cached(BOUNDS)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let writer = writer.cast_unsigned();
+        let (oldest, newest) = (oldest.unwrap_or(1), newest.unwrap_or(0));
+        let after = match self.query.after.positions() {
+            [] => oldest - 1,
+            [at] if at.writer() == writer => at.number().cast_signed(),
+            _ => return Ok(Err(LogError::Foreign)),
+        };
+        Ok(match after {
+            _ if after < oldest - 1 => Err(LogError::Trimmed),
+            _ if after > newest => Err(LogError::Foreign),
+            _ => Ok(Bounds { writer, after: after.max(self.before_since(oldest, newest)?), newest }),
+        })
+    }
+
+    /// The position before the first entry that is not older than asked for, found by halving: entries are in the order of
+    /// time, but for steps of the clock.
+    fn before_since(&self, oldest: i64, newest: i64) -> rusqlite::Result<i64> {
+        let Some(since) = self.query.filter.since else { return Ok(oldest - 1) };
+        let millis = since.ticks().div_euclid(TICKS_PER_MILLI);
+        let (mut low, mut high) = (oldest, newest + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let time: Option<i64> =
+                self.connection.prepare_cached(TIME)?.query_row([middle], |row| row.get(0)).optional()?;
+            if time.is_some_and(|time| time < millis) { low = middle + 1 } else { high = middle }
+        }
+        Ok(low - 1)
+    }
+
+    fn page(&self, bounds: &Bounds) -> rusqlite::Result<LogPage> {
+        let mut page = LogPage::default();
+        let mut last = bounds.after;
+        let mut statement = self.connection.prepare_cached(READ)?;
+        let mut rows = statement.query((last, MOST_LOOKED_AT))?;
+        while let Some(row) = rows.next()? {
+            last = row.get(0)?;
+            if row.get::<_, i64>(1)? != self.instance {
+                continue;
+            }
+            let entry = entry(row, LogPosition::new(bounds.writer, last.cast_unsigned()))?;
+            if self.query.filter.admits(&entry) {
+                page.entries.push(entry);
+            }
+            if page.entries.len() >= self.query.limit.clamp(1, LONGEST_PAGE) {
+                break;
+            }
+        }
+        page.next = LogCursor::default();
+        page.next.advance(LogPosition::new(bounds.writer, last.cast_unsigned()));
+        page.more = last < bounds.newest;
+        Ok(page)
+    }
+}
+
+fn entry(row: &Row<'_>, position: LogPosition) -> rusqlite::Result<LogEntry> {
+    let key: String = row.get(5)?;
+    let name = row.get::<_, Option<String>>(8)?.unwrap_or_else(|| key.clone());
+    let actor = match row.get(7)? {
+        OPERATOR => Actor::Operator { policy: text(8, PolicyName::parse(name))?, address: address(row)? },
+        DEVICE => {
+            Actor::Device { registration_id: text(8, RegistrationId::parse(name))?, address: address(row)? }
+        }
+        job => Actor::System(coded(7, job, |job| Job::from_code(job.checked_sub(FIRST_JOB)?))?),
+    };
+    let at = Timestamp::from_ticks(row.get::<_, i64>(2)?.saturating_mul(TICKS_PER_MILLI));
+    let operation = coded(4, row.get(4)?, LogOperation::from_code)?;
+    Ok(LogEntry {
+        position,
+        attribution: Attribution { actor, operation, at },
+        kind: coded(3, row.get(3)?, LogKind::from_code)?,
+        key,
+        version: unpacked(row.get(6)?),
+    })
+}
+
+fn address(row: &Row<'_>) -> rusqlite::Result<Option<IpAddr>> {
+    let octets: Option<Vec<u8>> = row.get(9)?;
+    let Some(octets) = octets else { return Ok(None) };
+    let v4 = <[u8; 4]>::try_from(octets.as_slice()).map(IpAddr::from);
+    Ok(v4.or_else(|_| <[u8; 16]>::try_from(octets.as_slice()).map(IpAddr::from)).ok())
+}
+
+fn coded<T>(column: usize, code: u8, from: impl Fn(u8) -> Option<T>) -> rusqlite::Result<T> {
+    from(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, code.into()))
+}
+
+fn text<T, E: std::error::Error + Send + Sync + 'static>(
+    column: usize,
+    parsed: Result<T, E>,
+) -> rusqlite::Result<T> {
+    let text = rusqlite::types::Type::Text;
+    parsed.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, text, Box::new(error)))
+}
+
+/// An etag in eight bytes where it is one of ours.
+fn packed(etag: &str) -> Value {
+    let number = u64::from_str_radix(etag, 16).ok().filter(|number| format!("{number:016x}") == etag);
+    number.map_or_else(|| Value::Text(etag.to_owned()), |number| Value::Integer(number.cast_signed()))
+}
+
+fn unpacked(version: Value) -> Option<String> {
+    match version {
+        Value::Integer(number) => Some(format!("{:016x}", number.cast_unsigned())),
+        Value::Text(etag) => Some(etag),
+        Value::Null | Value::Real(_) | Value::Blob(_) => None,
+    }
+}
+
+/// Removes rows from the front. The newest stays: its number is what the next one is counted from.
+fn trim(connection: &Connection, keep: LogRetention) -> rusqlite::Result<bool> {
+    let newest: Option<i64> = connection.prepare_cached(NEWEST)?.query_row([], |row| row.get(0))?;
+    let Some(newest) = newest else { return Ok(false) };
+    let by_rows = newest.saturating_sub(i64::try_from(keep.rows).unwrap_or(i64::MAX));
+    let millis = keep.since.ticks().div_euclid(TICKS_PER_MILLI);
+    let first: i64 = connection
+        .prepare_cached(FIRST_KEPT)?
+        .query_row((TRIMMED_AT_ONCE, by_rows, millis, newest), |row| row.get(0))?;
+    let trimmed = connection.prepare_cached("DELETE FROM log WHERE position < ?1")?.execute([first])?;
+    Ok(i64::try_from(trimmed).is_ok_and(|trimmed| trimmed >= TRIMMED_AT_ONCE))
+}
+
+const OPERATOR: u8 = 0;
+const DEVICE: u8 = 1;
+const FIRST_JOB: u8 = 16;
+
+const TICKS_PER_MILLI: i64 = 10_000;
+
+/// Rows of one page that are looked at, of all instances: bounds the time of one read to some milliseconds.
+const MOST_LOOKED_AT: i64 = 20_000;
+
+/// Entries of one page, whatever is asked for.
+const LONGEST_PAGE: usize = 1000;
+
+/// Rows that are removed at once: about 5 ms of the writer's time.
+const TRIMMED_AT_ONCE: i64 = 5000;
+
+const INSERT: &str = "
+    INSERT INTO log (time, instance, kind, operation, key, version, actor, name, address)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+const CONFIGURED: &str = "UPDATE log_state SET configured = ?1";
+
+const OLDEST: &str = "SELECT min(position) FROM log";
+
+const NEWEST: &str = "SELECT max(position) FROM log";
+
+const BOUNDS: &str =
+    "SELECT writer, (SELECT min(position) FROM log), (SELECT max(position) FROM log) FROM log_state";
+
+const TIME: &str = "SELECT time FROM log WHERE position = ?1";
+
+const READ: &str = "
+    SELECT position, instance, time, kind, operation, key, version, actor, name, address FROM log
+    WHERE position > ?1 ORDER BY position LIMIT ?2";
+
+/// The first of the oldest rows that is to stay, or the one after them.
+const FIRST_KEPT: &str = "
+    SELECT coalesce(min(position) FILTER (WHERE position > ?2 AND time >= ?3 OR position >= ?4), max(position) + 1)
+    FROM (SELECT position, time FROM log ORDER BY position LIMIT ?1)";
+
+const CHANGED: &str = "
+    SELECT instance, kind, key FROM log INDEXED BY log_of_configuration
+    WHERE position > ?1 AND kind < 16 GROUP BY instance, kind, key ORDER BY max(position)";
