@@ -151,7 +151,10 @@ pub(crate) async fn bulk<R: Resource>(
             api.provisioning.change_enrollments::<R>(granted.instance(), granted.actor(), readable).await?;
         for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
             match outcome {
-                Ok(kept) => warnings.extend(kept.map(|kept| format!("{id}: {kept}"))),
+                Ok(kept) => {
+                    let kept = kept.map(|kept| kept.to_string());
+                    warnings.extend(written_warning::<R>(api, granted, (&id, kept)).await?);
+                }
                 Err(error) => {
                     let (code, message) = described(&error);
                     errors.push((place, BulkError { id: id.to_string(), code, message }));
@@ -162,6 +165,19 @@ pub(crate) async fn bulk<R: Resource>(
     errors.sort_by_key(|(place, _)| *place);
     let errors: Vec<BulkError> = errors.into_iter().map(|(_, error)| error).collect();
     Ok(reply::warned(reply::ok(&bulk_result_json(R::ID_NAME, &errors)), &warnings))
+}
+
+/// What is to be known of an enrollment that an item of a bulk operation wrote, with its ID; `kept` is what became of its keys.
+/// One entry for each item, so that the header names all of them; in the header, because the body is of a schema that clients
+/// check. An item that deleted has written nothing.
+async fn written_warning<R: Resource>(
+    api: &ServiceApi,
+    granted: &Granted,
+    (id, kept): (&R::Id, Option<String>),
+) -> Result<Option<String>, Failure> {
+    let faults = api.provisioning.stored_enrollment_warnings::<R>(granted.instance(), id).await?;
+    let warnings: Vec<String> = kept.into_iter().chain(faults).collect();
+    Ok((!warnings.is_empty()).then(|| format!("{id}: {}", warnings.join(", "))))
 }
 
 /// An item that cannot be read fails alone, with the code of a body that cannot be.

@@ -27,6 +27,37 @@ fn check(case: &str, answer: &Answer, expected: &[&str]) {
     }
 }
 
+/// Every item is named with what is wrong with it, in every mode that writes; the body is what clients of the hosted service
+/// know. Deleting warns of nothing.
+#[tokio::test]
+async fn bulk_operations_warn_of_each_item() {
+    let world = World::new().await;
+    let ca_false = of_form(Form::Device);
+    let good = Authority::root("Good").identity().pem();
+    let foreign = Identity::self_signed(&Profile::device("dev-9")).pem();
+    let groups = |mode: &str| {
+        let group = |id: &str, pem: &str| json!({"enrollmentGroupId": id, "etag": "*", "attestation": x509("signingCertificates", pem)});
+        let items = [group("bad", &ca_false), group("good", &good), group("weak", RSA_1024)];
+        json!({"mode": mode, "enrollmentGroups": items})
+    };
+    let devices = |mode: &str| {
+        let item = json!({"registrationId": "dev-1", "etag": "*", "attestation": x509("clientCertificates", &foreign)});
+        json!({"mode": mode, "enrollments": [item]})
+    };
+    let is_successful = json!({"isSuccessful": true, "errors": []});
+    for mode in ["create", "update", "updateIfMatchETag", "delete"] {
+        let (of_groups, of_devices): (&[&str], &[&str]) = match mode {
+            "delete" => (&[], &[]),
+            _ => (&["bad: ", "is no CA (basicConstraints CA:FALSE)", "weak: "], &["dev-1: ", "dev-9"]),
+        };
+        let answer = world.post("/enrollmentGroups", &groups(mode)).send().await;
+        check(mode, &answer, of_groups);
+        assert_eq!(answer.ok(), is_successful, "{mode}");
+        assert!(!answer.header(WARNING).unwrap_or_default().contains("good"), "{mode}");
+        check(mode, &world.post("/enrollments", &devices(mode)).send().await, of_devices);
+    }
+}
+
 #[tokio::test]
 async fn cas_that_can_let_no_device_in_are_stored_and_warned_of() {
     let world = World::new().await;
