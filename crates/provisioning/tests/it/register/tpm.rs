@@ -214,6 +214,27 @@ async fn a_proof_is_used_once_whatever_is_restarted() {
     }
 }
 
+/// What `docs/tpm.md` says of a deleted registration: the challenge that it used is open again as long as it lives, and who
+/// replays its proof is handed a key that opens in the device's TPM alone.
+#[tokio::test]
+async fn a_deleted_registration_forgets_which_challenge_it_used() {
+    let (world, tpm) = (World::new().await, tpm());
+    enroll(&world, &tpm).await;
+    let proof = open(&world, &tpm).await;
+    prove(&world, &proof).await;
+    let delete = async || {
+        let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(ID));
+        world.provisioning.delete_registration(&instance, id, None).await.unwrap();
+    };
+    assert!(refusal(world.begin_with(SCOPE, ID, proof.clone()).await).contains("used already"));
+    delete().await;
+    let replayed = prove(&world, &proof).await;
+    handed(&world, &tpm, &replayed);
+    delete().await;
+    world.clock.advance(Duration::from_secs(30 * 60));
+    refusal(world.begin_with(SCOPE, ID, proof.clone()).await);
+}
+
 /// Anyone may ask with a device's public endorsement key; its own challenge stays good.
 #[tokio::test]
 async fn no_other_request_displaces_an_open_challenge() {
