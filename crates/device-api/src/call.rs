@@ -185,21 +185,24 @@ impl DeviceApi {
         &self,
         address: &DeviceAddress,
         evidence: &Evidence,
+        from: IpAddr,
     ) -> Result<(), CallError> {
         let instance = self.instance(&address.id_scope).await?;
-        Ok(self.provisioning.is_proved(&instance, &address.registration_id, evidence).await?)
+        let id = &address.registration_id;
+        Ok(self.provisioning.is_proved(&instance, id, evidence, Some(from)).await?)
     }
 
     /// Judges the evidence of a caller whose request is larger than an unproven connection may send.
     pub(crate) async fn prove(&self, caller: &Caller) -> Result<(), CallError> {
         let (id_scope, registration_id) = (caller.scope.clone(), caller.registration_id.clone());
-        self.is_proved(&DeviceAddress { id_scope, registration_id }, &caller.evidence).await?;
+        self.is_proved(&DeviceAddress { id_scope, registration_id }, &caller.evidence, caller.address)
+            .await?;
         caller.standing.mark_proven(Purpose::Provisioning);
         Ok(())
     }
 
-    /// What a device is told that is refused; the log gets the reason.
-    pub(crate) fn refusal(
+    /// What a device is told that is refused; the log and its operators get the reason.
+    pub(crate) async fn refusal(
         &self,
         transport: Transport,
         error: &CallError,
@@ -207,6 +210,7 @@ impl DeviceApi {
     ) -> ErrorBody {
         let body = error::body(error, concerning, &self.ports);
         self.tally.count(concerning.scope.as_ref(), transport, Outcome::of_refusal(body.http_status()));
+        self.note_refused_call(error, concerning).await;
         body
     }
 

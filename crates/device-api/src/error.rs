@@ -1,11 +1,13 @@
 //! What devices are told when something is wrong: the one place that turns errors into codes.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use model::{IdScope, RegistrationId};
+use net::Peer;
 use provisioning::{Error, RecordKind};
+use rustls_pki_types::CertificateDer;
 use tracing::field::display;
-use wire::device::{ErrorBody, RequestError};
+use wire::device::{DeviceAddress, ErrorBody, RequestError};
 
 use crate::Ports;
 
@@ -48,19 +50,50 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
+    /// Whether the call was refused for what it is, before a device was judged.
+    pub(crate) fn is_before_verbs(&self) -> bool {
+        match self {
+            CallError::Refused(error) => matches!(error, Error::Invalid(_)),
+            CallError::UnknownScope(_) => false,
+            CallError::OtherDevice(_)
+            | CallError::BadToken(_)
+            | CallError::ApiVersion(_)
+            | CallError::BadId(_)
+            | CallError::Body(_)
+            | CallError::TooLarge
+            | CallError::Cut(_)
+            | CallError::NoRoute
+            | CallError::Method(_) => true,
+        }
+    }
+
     /// Whether it says that the caller has not shown who it is.
     pub(crate) fn is_unauthorized(&self) -> bool {
         code_and_message(self).0 / 1000 == 401
     }
 }
 
-/// Whom an error concerns, for the log.
+/// Whom an error concerns, for the log and for operators.
 #[derive(Debug, Default)]
 pub(crate) struct Concerning {
     /// Where the request comes from.
     pub(crate) from: Option<IpAddr>,
     pub(crate) scope: Option<IdScope>,
     pub(crate) registration_id: Option<RegistrationId>,
+    /// What the client showed in its TLS handshake.
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
+}
+
+impl Concerning {
+    /// A client, and the registration that it has named so far.
+    pub(crate) fn new(peer: &Peer, address: Option<&DeviceAddress>) -> Self {
+        Concerning {
+            from: Some(peer.addr.ip()),
+            scope: address.map(|address| address.id_scope.clone()),
+            registration_id: address.map(|address| address.registration_id.clone()),
+            certificates: Arc::clone(&peer.certificates),
+        }
+    }
 }
 
 /// An error for the device; the log gets the reason, and both the same tracking ID.

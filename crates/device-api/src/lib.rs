@@ -6,6 +6,7 @@ mod amqp;
 mod call;
 mod client;
 mod desk;
+mod early;
 mod error;
 mod https;
 mod memory;

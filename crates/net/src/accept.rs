@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::ServerConfig;
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,21 +20,21 @@ use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::proxy;
 use crate::refused::{HandshakeTooLong, Refused};
+use crate::tls::{self, Shown};
 
 /// What stands between a TCP connection and the bytes that are served.
 pub(crate) trait Handshake: Clone + Send + Sync + 'static {
     /// What is served.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Makes it, and says which certificates the client showed. The client may send up to `max_bytes` for it.
+    /// Makes it, and returns what the client showed of itself, also when it fails. The client may send up to `max_bytes` for
+    /// it.
     fn shake(
         &self,
         tcp: TcpStream,
         max_bytes: usize,
-    ) -> impl Future<Output = io::Result<(Self::Stream, Certificates)>> + Send;
+    ) -> impl Future<Output = (io::Result<Self::Stream>, Shown)> + Send;
 }
-
-type Certificates = Arc<[CertificateDer<'static>]>;
 
 /// TLS.
 #[derive(Clone)]
@@ -54,25 +53,28 @@ impl From<Arc<ServerConfig>> for OverTls {
 impl Handshake for OverTls {
     type Stream = TlsStream<Bounded<TcpStream>>;
 
-    async fn shake(&self, tcp: TcpStream, max_bytes: usize) -> io::Result<(Self::Stream, Certificates)> {
+    async fn shake(&self, tcp: TcpStream, max_bytes: usize) -> (io::Result<Self::Stream>, Shown) {
         let bounded = Bounded { stream: tcp, left: Some(max_bytes) };
-        let shaken = self.0.accept(bounded).into_fallible().await;
-        let mut stream = shaken.map_err(|(error, stream)| {
+        let (shaken, mut shown) = tls::observed(self.0.accept(bounded).into_fallible()).await;
+        let shaken = shaken.map_err(|(error, stream)| {
             // Whoever says nothing only looks whether somebody listens.
             let is_silent = is_end(&error) && stream.left == Some(max_bytes);
             if is_silent { io::ErrorKind::NotConnected.into() } else { error }
-        })?;
-        stream.get_mut().0.left = None;
-        let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
-        Ok((stream, certificates))
+        });
+        let shaken = shaken.map(|mut stream| {
+            stream.get_mut().0.left = None;
+            shown.certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
+            stream
+        });
+        (shaken, shown)
     }
 }
 
 impl Handshake for InClear {
     type Stream = TcpStream;
 
-    async fn shake(&self, tcp: TcpStream, _max_bytes: usize) -> io::Result<(TcpStream, Certificates)> {
-        Ok((tcp, Certificates::default()))
+    async fn shake(&self, tcp: TcpStream, _max_bytes: usize) -> (io::Result<TcpStream>, Shown) {
+        (Ok(tcp), Shown::default())
     }
 }
 
@@ -167,7 +169,7 @@ impl<H: Handshake> Listening<H> {
             let permit = match self.gate.enter(addr.ip()) {
                 Ok(permit) => permit,
                 Err(reason) => {
-                    tracing::debug!(peer.addr = %addr, %reason, "connection closed");
+                    tracing::info!(peer.addr = %addr, reason = reason.name(), error = %reason, "connection refused");
                     continue;
                 }
             };
@@ -204,34 +206,35 @@ impl<H: Handshake> Arrival<H> {
         F: Future<Output = ()>,
     {
         let end = permit.end();
+        let mut shown = Shown::default();
         let shaken = {
             // Its room is free again when the connection is served.
-            let shaking = pin!(self.shaken(tcp, &permit));
+            let shaking = pin!(self.shaken(tcp, &permit, &mut shown));
             end.watch(shaking).await
         };
-        let (stream, certificates) = match shaken {
-            Ok(Ok(Some(shaken))) => shaken,
+        let Shown { server_name, certificates } = shown;
+        let peer = Peer { addr: self.addr, certificates, server_name, standing: permit.standing() };
+        let stream = match shaken {
+            Ok(Ok(Some(stream))) => stream,
             Ok(Ok(None)) => return,
-            Ok(Err(error)) => return self.gate.log_refused(self.addr, &permit, &error),
-            Err(reason) => {
-                tracing::debug!(peer.addr = %self.addr, %reason, "connection closed");
-                return;
-            }
+            Ok(Err(error)) => return peer.refuse_handshake(&error).await,
+            Err(reason) => return peer.report_refusal(reason, reason).await,
         };
-        let peer = Peer { addr: self.addr, certificates, standing: permit.standing() };
+        let refused = peer.clone();
         let connection = pin!(serve(Accepted { stream, peer, permit, end: end.clone() }));
         if let Err(reason) = end.watch(connection).await {
-            tracing::debug!(peer.addr = %self.addr, %reason, "connection closed");
+            refused.report_refusal(reason, reason).await;
         }
     }
 
-    /// The stream after the PROXY header, if one is due, and the handshake; `None` at shutdown, and for who leaves without
+    /// The stream after the PROXY header, if one is due, and the handshake; what the client showed goes to `shown`. `None` at shutdown, and for who leaves without
     /// a word, as health checks do.
     async fn shaken(
         &mut self,
         mut tcp: TcpStream,
         permit: &Permit,
-    ) -> io::Result<Option<(H::Stream, Certificates)>> {
+        shown: &mut Shown,
+    ) -> io::Result<Option<H::Stream>> {
         let limits = Arc::clone(&self.gate.limits);
         let shutdown = self.shutdown.clone();
         let shaken = async {
@@ -246,8 +249,10 @@ impl<H: Handshake> Arrival<H> {
                     Err(error) => return Err(error),
                 }
             }
-            match self.handshake.shake(tcp, limits.unproven.handshake_bytes).await {
-                Ok(shaken) => Ok(Some(shaken)),
+            let (shaken, seen) = self.handshake.shake(tcp, limits.unproven.handshake_bytes).await;
+            *shown = seen;
+            match shaken {
+                Ok(stream) => Ok(Some(stream)),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
                 Err(error) => Err(error),
             }

@@ -1,11 +1,11 @@
 //! The limits of listeners, the places for connections under them, and how each connection stands towards them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::{fmt, io};
 
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
@@ -14,15 +14,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::Limits;
 use crate::places::{Entered, Places, Purpose};
+use crate::refusal::RefusalObserver;
 use crate::refused::{Refused, RefusedCounts};
 use crate::transport::{Counted, Open, Transport};
 
 /// Limits, and the places for connections under them. Clones share the places.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Gate {
     pub(crate) limits: Arc<Limits>,
     shared: Arc<Shared>,
     open: Open,
+    observer: Option<Arc<dyn RefusalObserver>>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Gate { limits, shared, open, observer: _ } = self;
+        f.debug_struct("Gate").field("limits", limits).field("shared", shared).field("open", open).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -44,13 +53,18 @@ impl Gate {
             refused: RefusedCounts::default(),
             exhausted: AtomicBool::new(false),
         };
-        Gate { limits: Arc::new(limits), shared: Arc::new(shared), open: Open::default() }
+        Gate { limits: Arc::new(limits), shared: Arc::new(shared), open: Open::default(), observer: None }
     }
 
     /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request. By
-    /// transport its connections are counted apart.
+    /// transport its connections are counted apart, and its refusals are not observed.
     pub fn with(&self, limits: Limits) -> Gate {
-        Gate { limits: Arc::new(limits), open: Open::default(), ..self.clone() }
+        Gate { limits: Arc::new(limits), open: Open::default(), observer: None, ..self.clone() }
+    }
+
+    /// The same places, with an observer of what its listeners refuse.
+    pub fn observed_by(&self, observer: Arc<dyn RefusalObserver>) -> Gate {
+        Gate { observer: Some(observer), ..self.clone() }
     }
 
     /// The bounds.
@@ -106,25 +120,14 @@ impl Gate {
             may_send_large: AtomicBool::new(false),
             proof_wanted: Notify::new(),
             reader: AtomicWaker::new(),
+            login: Mutex::default(),
+            observer: self.observer.clone(),
             ended,
         };
         Ok(Permit {
             standing: Standing(Some(Arc::new(unproven))),
             deadline: now + self.limits.unproven.lifetime,
         })
-    }
-
-    /// Counts and logs a connection that did not come through its handshake.
-    pub(crate) fn log_refused(&self, addr: SocketAddr, permit: &Permit, error: &io::Error) {
-        let reason = Refused::of(error);
-        self.shared.refused.count(reason);
-        if reason == Refused::Left {
-            // Health checks and port scanners; nothing was shown that could be refused.
-            tracing::debug!(peer.addr = %addr, %error, "the client left during the handshake");
-            return;
-        }
-        permit.standing.count_refusal();
-        tracing::info!(peer.addr = %addr, reason = reason.name(), %error, "connection refused");
     }
 }
 
@@ -236,6 +239,15 @@ impl ConnectionEnd {
     }
 }
 
+/// The longest login that is kept: an ID scope, a registration ID, and what stands between them.
+const MAX_LOGIN_BYTES: usize = 288;
+
+impl Unproven {
+    fn login(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.login.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// How a connection stands: unproven until a service accepts a request. Clones are about the same connection.
 #[derive(Clone, Default)]
 pub struct Standing(Option<Arc<Unproven>>);
@@ -250,10 +262,35 @@ struct Unproven {
     /// A large message waits for that.
     proof_wanted: Notify,
     reader: AtomicWaker,
+    login: Mutex<Option<Arc<str>>>,
+    observer: Option<Arc<dyn RefusalObserver>>,
     ended: CancellationToken,
 }
 
 impl Standing {
+    /// Keeps who the client says that it is, should it be refused later: the beginning of a user name or path, which holds no
+    /// secret.
+    pub fn note_login(&self, login: &str) {
+        if let Some(it) = &self.0 {
+            let end = login.floor_char_boundary(MAX_LOGIN_BYTES);
+            *it.login() = login.get(..end).map(Arc::from);
+        }
+    }
+
+    pub(crate) fn login(&self) -> Option<Arc<str>> {
+        self.0.as_ref().and_then(|it| it.login().clone())
+    }
+
+    pub(crate) fn observer(&self) -> Option<&Arc<dyn RefusalObserver>> {
+        self.0.as_ref().and_then(|it| it.observer.as_ref())
+    }
+
+    pub(crate) fn count(&self, reason: Refused) {
+        if let Some(it) = &self.0 {
+            it.shared.refused.count(reason);
+        }
+    }
+
     /// Marks the connection as proven: `service` accepted a request, which showed who the client is. Where every place that
     /// the service may take is taken, the connection stays unproven: its request is answered, and it ends soon.
     pub fn mark_proven(&self, service: Purpose) {

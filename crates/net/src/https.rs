@@ -30,7 +30,8 @@ use crate::listener::Listener;
 use crate::metered::{Meter, Metered};
 use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
-use crate::pulse::{Ended, Pulse, Reporting};
+use crate::pulse::{Ended, Expired, Phase, Pulse, Reporting};
+use crate::refused::Refused;
 use crate::transport::{Counted, Transport};
 use crate::websocket::{self, BinaryStream};
 
@@ -135,7 +136,7 @@ impl Http {
     {
         let _counted = self.gate.count(Transport::Https);
         let Accepted { stream, peer, permit, end } = accepted;
-        let addr = peer.addr;
+        let client = peer.clone();
         let pulse = Pulse::new(Arc::clone(&self.gate.limits));
         let stream =
             Reporting { stream, pulse: Arc::clone(&pulse), ended: Ended::default(), _permit: permit };
@@ -156,8 +157,14 @@ impl Http {
         });
         match pulse.watch(until_shutdown).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(peer.addr = %addr, %error, "HTTP connection ended"),
-            Err(_) => tracing::debug!(peer.addr = %addr, "HTTP connection closed: too slow or idle"),
+            Ok(Err(error)) if error.is_parse() => client.refuse(Refused::Protocol, error).await,
+            Ok(Err(error)) => tracing::debug!(peer.addr = %client.addr, %error, "HTTP connection ended"),
+            Err(Expired(Phase::Receiving)) => {
+                client.refuse(Refused::PacketTimeout, "a header or body that did not come in time").await;
+            }
+            Err(Expired(phase)) => {
+                tracing::debug!(peer.addr = %client.addr, ?phase, "HTTP connection closed")
+            }
         }
     }
 
@@ -169,10 +176,12 @@ impl Http {
         let Client { peer, pulse, end } = client;
         pulse.request();
         if let Some(header) = ambiguous(&request) {
+            peer.standing.note_login(request.uri().path());
+            peer.refuse(Refused::BadRequest, format!("a request must have one header {header}")).await;
             return Ok(bad_request(&header));
         }
         if !self.spoken.is_empty() && websocket::is_asked(&request) {
-            let response = self.upgrade(peer, end, request);
+            let response = self.upgrade(peer, end, request).await;
             pulse.response();
             return Ok(response);
         }
@@ -192,12 +201,18 @@ impl Http {
     }
 
     /// Answers a request for a WebSocket; the connection goes on as MQTT or AMQP in a task of its own.
-    fn upgrade(&self, peer: Peer, end: ConnectionEnd, mut request: Request<Incoming>) -> Response<Body> {
+    async fn upgrade(
+        &self,
+        peer: Peer,
+        end: ConnectionEnd,
+        mut request: Request<Incoming>,
+    ) -> Response<Body> {
         let served: Vec<_> = self.spoken.iter().map(Spoken::subprotocol).collect();
         let (place, response) = match websocket::accept(&request, &served) {
             Ok(accepted) => accepted,
             Err(refusal) => {
-                tracing::debug!(peer.addr = %peer.addr, %refusal, "no WebSocket");
+                peer.standing.note_login(request.uri().path());
+                peer.refuse(Refused::BadRequest, &refusal).await;
                 return refusal.response();
             }
         };
@@ -241,22 +256,24 @@ impl Http {
         let max_message = limits.mqtt.max_packet.max(limits.amqp.max_message);
         let meter = Meter::new(peer.standing.clone(), limits);
         self.upgraded.spawn(async move {
-            let addr = peer.addr;
+            let client = peer.clone();
             let connection = pin!(async {
                 let stream = TokioIo::new(upgraded.await?);
                 let stream = BinaryStream::metered(stream, max_message, Arc::clone(&meter)).await;
                 tokio::select! {
                     () = drive(stream, peer) => {}
-                    () = meter.overdue() => tracing::debug!(peer.addr = %addr, "a message takes too long to come"),
+                    () = meter.overdue() => {
+                        client.refuse(Refused::PacketTimeout, "a WebSocket message that did not come in time").await;
+                    }
                 }
                 Ok::<(), hyper::Error>(())
             });
             match end.watch(connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::debug!(peer.addr = %addr, %error, "the client left before its WebSocket");
+                    tracing::debug!(peer.addr = %client.addr, %error, "the client left before its WebSocket");
                 }
-                Err(reason) => tracing::debug!(peer.addr = %addr, %reason, "connection closed"),
+                Err(reason) => client.report_refusal(reason, reason).await,
             }
             drop(counted);
         });

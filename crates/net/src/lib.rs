@@ -32,6 +32,7 @@ mod places;
 mod proxy;
 mod pulse;
 mod queue;
+mod refusal;
 mod refused;
 mod share;
 pub mod tls;
@@ -48,6 +49,7 @@ pub use listener::{Listener, bind};
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;
 pub use places::Purpose;
+pub use refusal::{Refusal, RefusalObserver};
 pub use refused::Refused;
 pub use share::{Share, Shares, network};
 /// The token whose cancellation begins a graceful shutdown.

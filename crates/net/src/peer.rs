@@ -15,6 +15,8 @@ pub struct Peer {
     /// The certificates the client sent, leaf first; empty when it sent none. The client has proved that it
     /// holds the leaf's private key; nothing else about them is checked.
     pub certificates: Arc<[CertificateDer<'static>]>,
+    /// The host name that it asked for in the TLS handshake.
+    pub server_name: Option<Arc<str>>,
     /// Whether a request of the connection has been accepted. Each service marks it where it accepts one.
     pub standing: Standing,
 }
@@ -22,6 +24,6 @@ pub struct Peer {
 impl Peer {
     /// A peer whose connection is in no gate.
     pub fn new(addr: SocketAddr, certificates: Arc<[CertificateDer<'static>]>) -> Peer {
-        Peer { addr, certificates, standing: Standing::default() }
+        Peer { addr, certificates, server_name: None, standing: Standing::default() }
     }
 }

@@ -23,30 +23,30 @@ use crate::limits::Limits;
 pub(crate) struct Pulse {
     limits: Arc<Limits>,
     born: Instant,
-    /// Deadline in milliseconds since `born`, and the phase in the lowest bit: 1 while idle.
+    /// Deadline in milliseconds since `born`, and the phase in the two lowest bits.
     state: AtomicU64,
 }
 
-/// The connection outlived a deadline.
+/// The connection outlived the deadline of this phase.
 #[derive(Debug)]
-pub(crate) struct Expired;
+pub(crate) struct Expired(pub(crate) Phase);
 
 impl Pulse {
     /// A new connection: the first request's header is due.
     pub(crate) fn new(limits: Arc<Limits>) -> Arc<Pulse> {
         let pulse = Pulse { limits, born: Instant::now(), state: AtomicU64::new(0) };
-        pulse.set(pulse.limits.header_timeout, Phase::Busy);
+        pulse.set(pulse.limits.header_timeout, Phase::Receiving);
         Arc::new(pulse)
     }
 
     /// A header is complete, and the body if there is one; the request is due.
     pub(crate) fn request(&self) {
-        self.set(self.limits.request_timeout, Phase::Busy);
+        self.set(self.limits.request_timeout, Phase::Answering);
     }
 
     /// A body is due.
     pub(crate) fn body(&self) {
-        self.set(self.limits.packet_timeout.min(self.limits.request_timeout), Phase::Busy);
+        self.set(self.limits.packet_timeout.min(self.limits.request_timeout), Phase::Receiving);
     }
 
     /// A response is on its way; the next request may take its time.
@@ -56,19 +56,23 @@ impl Pulse {
 
     /// Bytes came in: when idle, they begin a header.
     fn bytes(&self) {
-        if self.state.load(Ordering::Relaxed) & IDLE != 0 {
-            self.set(self.limits.header_timeout, Phase::Busy);
+        if self.phase() == Phase::Idle {
+            self.set(self.limits.header_timeout, Phase::Receiving);
         }
     }
 
     fn set(&self, after: Duration, phase: Phase) {
         let deadline = (self.born.elapsed() + after).as_millis() as u64;
-        let idle = if phase == Phase::Idle { IDLE } else { 0 };
-        self.state.store(deadline << 1 | idle, Ordering::Relaxed);
+        self.state.store(deadline << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        let phase = self.state.load(Ordering::Relaxed) & 0b11;
+        [Phase::Idle, Phase::Answering].into_iter().find(|it| *it as u64 == phase).unwrap_or(Phase::Receiving)
     }
 
     fn deadline(&self) -> Instant {
-        self.born + Duration::from_millis(self.state.load(Ordering::Relaxed) >> 1)
+        self.born + Duration::from_millis(self.state.load(Ordering::Relaxed) >> 2)
     }
 
     /// Runs `connection` until it ends or a deadline passes.
@@ -87,7 +91,7 @@ impl Pulse {
                     return Poll::Pending;
                 }
                 if deadline <= timer.deadline() {
-                    return Poll::Ready(Err(Expired));
+                    return Poll::Ready(Err(Expired(self.phase())));
                 }
                 timer.as_mut().reset(deadline);
             }
@@ -96,9 +100,14 @@ impl Pulse {
     }
 }
 
+/// What an HTTP connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Busy,
+pub(crate) enum Phase {
+    /// The rest of a header or body.
+    Receiving,
+    /// The service's answer.
+    Answering,
+    /// The next request.
     Idle,
 }
 
@@ -166,9 +175,6 @@ impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
-
-/// Lowest bit of the state.
-const IDLE: u64 = 1;
 
 #[cfg(test)]
 mod tests {

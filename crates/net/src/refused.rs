@@ -1,4 +1,4 @@
-//! Why connections are refused below the services: by reason.
+//! Why connections, logins and requests are refused below the services: by reason.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use rustls::{CertificateError, PeerIncompatible};
 use crate::proxy::ProxyError;
 use crate::tls::ChainRefusal;
 
-/// Why a connection is closed before a service has judged it.
+/// Why a connection, login or request is refused before a service has judged it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The address has too many unproven connections, none of which was refused.
@@ -59,11 +59,29 @@ pub enum Refused {
     /// The client did not prove that it holds the key of its certificate.
     #[error("the client did not prove that it holds its key")]
     BadSignature,
+    /// No CONNECT, or no complete AMQP login, came in time.
+    #[error("no login in time")]
+    LoginTimeout,
+    /// What the client says of itself cannot be judged: a CONNECT or a SASL exchange without or with malformed credentials.
+    #[error("the login was refused")]
+    Login,
+    /// A packet, frame or request breaks its protocol, or what is served over it.
+    #[error("what came breaks the protocol")]
+    Protocol,
+    /// The rest of a packet, frame, message, header or body did not come in time.
+    #[error("the rest of a packet did not come in time")]
+    PacketTimeout,
+    /// The client sends more than it may before it has shown who it is.
+    #[error("more than an unproven client may send")]
+    TooLarge,
+    /// An HTTP request that is ambiguous, or asks for a WebSocket in a wrong way.
+    #[error("the request is no sound HTTP request")]
+    BadRequest,
 }
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Refused; 16] = [
+    pub const ALL: [Refused; 22] = [
         Refused::AddressLimit,
         Refused::NoPlace,
         Refused::Evicted,
@@ -80,6 +98,12 @@ impl Refused {
         Refused::WeakKey,
         Refused::BadCertificate,
         Refused::BadSignature,
+        Refused::LoginTimeout,
+        Refused::Login,
+        Refused::Protocol,
+        Refused::PacketTimeout,
+        Refused::TooLarge,
+        Refused::BadRequest,
     ];
 
     /// Its name in logs and metrics.
@@ -101,6 +125,12 @@ impl Refused {
             Refused::WeakKey => "weak-key",
             Refused::BadCertificate => "bad-certificate",
             Refused::BadSignature => "bad-signature",
+            Refused::LoginTimeout => "login-timeout",
+            Refused::Login => "login",
+            Refused::Protocol => "protocol",
+            Refused::PacketTimeout => "packet-timeout",
+            Refused::TooLarge => "too-large",
+            Refused::BadRequest => "bad-request",
         }
     }
 

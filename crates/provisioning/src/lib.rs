@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
-use model::{Actor, Attribution, IdScope, Instance, Job, LogOperation};
+use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation};
 use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, Hubs, Store, Surroundings};
 
 /// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
@@ -107,6 +107,24 @@ impl Provisioning {
     /// All instances.
     pub async fn instances(&self) -> Result<Vec<Arc<Instance>>, Error> {
         Ok(self.store.instances().await?)
+    }
+
+    /// The instance that a client means which named no ID scope: the one whose host name it asked for in the TLS handshake,
+    /// be that a name of its service endpoint or one that begins with its ID scope; or the only one that there is.
+    pub async fn instance_meant(&self, server_name: Option<&str>) -> Result<Option<Arc<Instance>>, Error> {
+        if let Some(host) = server_name.and_then(|name| HostName::parse(name).ok())
+            && let Some(instance) = self.store.instance_by_host(&host).await?
+        {
+            return Ok(Some(instance));
+        }
+        let label = server_name.and_then(|name| name.split('.').next());
+        if let Some(scope) = label.and_then(|label| IdScope::parse(label).ok())
+            && let Some(instance) = self.store.instance(&scope).await?
+        {
+            return Ok(Some(instance));
+        }
+        let all = self.store.instances().await?;
+        Ok(<[_; 1]>::try_from(all).ok().map(|[only]| only))
     }
 
     /// The instance with this ID scope.

@@ -234,9 +234,10 @@ impl App {
         tasks.spawn(certificates.watch(Arc::new(SystemClock), shutdown.clone()));
         tasks.spawn(attempts::keep(self.provisioning, shutdown.clone()));
         tasks.spawn(change_log::trim(Arc::clone(&self.store), self.change_log, shutdown.clone()));
-        let (gate, sockets) = (self.gate, self.sockets);
+        let sockets = self.sockets;
         let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
         let api = self.device_api;
+        let gate = self.gate.observed_by(Arc::new(api.clone()));
         let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
         let site = Site { router: self.router, mqtt, amqp };
         let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));

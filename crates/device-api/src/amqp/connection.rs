@@ -1,7 +1,6 @@
 //! One device connected over AMQP.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use codec::amqp::{AmqpError, DeliveryState, Entries, MessageId, Open, condition};
 use net::{
-    Peer, Standing, Transport,
+    Peer, Transport,
     amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict},
 };
 use provisioning::attest::Evidence;
@@ -30,9 +29,8 @@ pub(super) struct Shown {
     /// The registration that its login named; a certificate names none.
     pub(super) address: Option<DeviceAddress>,
     pub(super) evidence: Evidence,
-    pub(super) from: IpAddr,
+    pub(super) peer: Peer,
     pub(super) over: Transport,
-    pub(super) standing: Standing,
 }
 
 impl Shown {
@@ -42,7 +40,7 @@ impl Shown {
         peer: &Peer,
         over: Transport,
     ) -> Self {
-        Shown { address, evidence, from: peer.addr.ip(), over, standing: peer.standing.clone() }
+        Shown { address, evidence, peer: peer.clone(), over }
     }
 }
 
@@ -89,9 +87,9 @@ impl Connection {
     }
 
     /// A refusal before there is a caller; the log gets the reason.
-    fn refusal(&self, error: &CallError) -> AmqpError {
-        let concerning = concerning(self.shown.from, self.shown.address.as_ref());
-        let body = self.api.refusal(self.shown.over, error, &concerning);
+    async fn refusal(&self, error: &CallError) -> AmqpError {
+        let concerning = Concerning::new(&self.shown.peer, self.shown.address.as_ref());
+        let body = self.api.refusal(self.shown.over, error, &concerning).await;
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 
@@ -105,29 +103,20 @@ impl Connection {
             api_version,
             client,
             evidence: self.shown.evidence.clone(),
-            address: self.shown.from,
+            address: self.shown.peer.addr.ip(),
             transport: self.shown.over,
-            standing: self.shown.standing.clone(),
+            standing: self.shown.peer.standing.clone(),
         });
         let delay = client.delay(self.api.timing.java_delay);
         Asking {
             api: self.api.clone(),
             transport: self.shown.over,
             caller,
-            concerning: concerning(self.shown.from, Some(address)),
+            concerning: Concerning::new(&self.shown.peer, Some(address)),
             outbox,
             replies: self.replies.clone(),
             delay,
         }
-    }
-}
-
-/// Whom an error concerns, for the log.
-pub(super) fn concerning(from: IpAddr, address: Option<&DeviceAddress>) -> Concerning {
-    Concerning {
-        from: Some(from),
-        scope: address.map(|address| address.id_scope.clone()),
-        registration_id: address.map(|address| address.registration_id.clone()),
     }
 }
 
@@ -139,11 +128,14 @@ impl AmqpConnection for Connection {
     }
 
     async fn attach(&mut self, link: &LinkRequest) -> Result<(), AmqpError> {
-        let address = link.address.as_deref().and_then(DeviceAddress::parse);
-        let address = address.ok_or_else(|| self.refusal(&CallError::NoRoute))?;
+        let Some(address) = link.address.as_deref().and_then(DeviceAddress::parse) else {
+            return Err(self.refusal(&CallError::NoRoute).await);
+        };
         if self.shown.address.get_or_insert_with(|| address.clone()) != &address {
-            return Err(self.refusal(&CallError::OtherDevice(address.registration_id.to_string())));
+            let error = CallError::OtherDevice(address.registration_id.to_string());
+            return Err(self.refusal(&error).await);
         }
+        self.shown.peer.standing.note_login(&address.to_string());
         match (link.direction, &self.outbox) {
             (Direction::ToClient, _) => self.replies.go_over(link.id),
             (Direction::FromClient, Some(outbox)) => {
@@ -169,7 +161,7 @@ impl AmqpConnection for Connection {
         let (asking, link) = (Arc::clone(asking), delivery.link);
         let (verb, body) = match request::parse(&delivery.message) {
             Ok(parsed) => parsed,
-            Err(error) => return Ok(Verdict::Settled(asking.rejected(&error))),
+            Err(error) => return Ok(Verdict::Settled(asking.rejected(&error).await)),
         };
         let correlation_id = delivery.message.properties.correlation_id;
         let asked = Asked { verb, body, delivery: delivery.id, link, correlation_id };
@@ -191,7 +183,13 @@ impl AmqpConnection for Connection {
             Ok(caller) => asking.api.prove(caller).await,
             Err(error) => Err(error.clone()),
         };
-        proof.inspect_err(|error| drop(asking.rejection(error))).is_ok()
+        match proof {
+            Ok(()) => true,
+            Err(error) => {
+                asking.rejection(&error).await;
+                false
+            }
+        }
     }
 
     fn busy(&self) -> bool {
@@ -211,7 +209,7 @@ impl Asking {
         }
         match answer {
             Ok(answer) => self.reply(&answer, asked.delivery, asked.correlation_id).await,
-            Err(error) => self.refuse(asked.link, asked.delivery, &self.rejection(&error)),
+            Err(error) => self.refuse(asked.link, asked.delivery, &self.rejection(&error).await),
         }
     }
 
@@ -235,13 +233,13 @@ impl Asking {
         }
     }
 
-    fn rejection(&self, error: &CallError) -> AmqpError {
-        let body = self.api.refusal(self.transport, error, &self.concerning);
+    async fn rejection(&self, error: &CallError) -> AmqpError {
+        let body = self.api.refusal(self.transport, error, &self.concerning).await;
         reply::rejection(&body, self.api.timing.retry_after_secs)
     }
 
-    fn rejected(&self, error: &CallError) -> DeliveryState {
-        DeliveryState::Rejected(Some(self.rejection(error)))
+    async fn rejected(&self, error: &CallError) -> DeliveryState {
+        DeliveryState::Rejected(Some(self.rejection(error).await))
     }
 }
 

@@ -11,6 +11,8 @@ mod reply;
 mod request;
 mod tpm;
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use codec::amqp::{AmqpError, SaslCode, SaslInit, condition};
 use net::{
@@ -43,10 +45,16 @@ impl Endpoint {
         Some(self.connection(Shown::new(None, evidence, peer, self.transport)))
     }
 
-    fn by_token(&self, peer: &Peer, init: &SaslInit) -> Option<Box<dyn AmqpConnection>> {
-        let (address, token) = plain(init.initial_response.as_deref()?)?;
-        let evidence = evidence(peer, Some(token)).ok()?;
-        Some(self.connection(Shown::new(Some(address), evidence, peer, self.transport)))
+    /// A client with a token, or why it has none.
+    fn by_token(&self, peer: &Peer, init: &SaslInit) -> Result<Box<dyn AmqpConnection>, String> {
+        let login = init.initial_response.as_deref().and_then(plain);
+        let (address, token) = login.ok_or("the user name of SASL PLAIN names no registration")?;
+        peer.standing.note_login(&address.to_string());
+        if token.is_empty() {
+            return Err("SASL PLAIN without a token".into());
+        }
+        let evidence = evidence(peer, Some(token)).map_err(|error| error.to_string())?;
+        Ok(self.connection(Shown::new(Some(address), evidence, peer, self.transport)))
     }
 
     fn connection(&self, shown: Shown) -> Box<dyn AmqpConnection> {
@@ -54,10 +62,10 @@ impl Endpoint {
     }
 }
 
-/// Whoever shows nothing that could be judged.
-fn turned_away(api: &DeviceApi, transport: Transport) -> SaslStep {
+/// A client that shows nothing that could be judged; the log has the reason.
+fn turned_away(api: &DeviceApi, transport: Transport, reason: impl Into<Cow<'static, str>>) -> SaslStep {
     api.tally.count(None, transport, Outcome::Unauthorized);
-    SaslStep::Refused(SaslCode::Auth)
+    SaslStep::Refused(SaslCode::Auth, Some(reason.into()))
 }
 
 #[async_trait]
@@ -78,9 +86,9 @@ impl AmqpEndpoint for Endpoint {
                 let response = init.initial_response.as_deref().unwrap_or_default();
                 return tpm::begin(self.api.clone(), self.transport, peer, response);
             }
-            _ => self.by_certificate(peer),
+            _ => self.by_certificate(peer).ok_or_else(|| "no client certificate".into()),
         };
-        welcome.map_or_else(|| turned_away(&self.api, self.transport), SaslStep::Welcome)
+        welcome.map_or_else(|reason| turned_away(&self.api, self.transport, reason), SaslStep::Welcome)
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
@@ -92,13 +100,13 @@ impl AmqpEndpoint for Endpoint {
     }
 }
 
-/// The registration and the token of a PLAIN response: authorization identity (empty or the same), user name and
-/// password, each after a NUL (RFC 4616). An empty token is none.
+/// The registration and the token, which may be empty, of a PLAIN response: authorization identity (empty or the same), user
+/// name and password, each after a NUL (RFC 4616).
 fn plain(response: &[u8]) -> Option<(DeviceAddress, &[u8])> {
     let mut parts = response.splitn(3, |byte| *byte == 0);
     let (_, name, token) = (parts.next()?, parts.next()?, parts.next()?);
     let address = DeviceAddress::parse(std::str::from_utf8(name).ok()?)?;
-    (!token.is_empty()).then_some((address, token))
+    Some((address, token))
 }
 
 const ANONYMOUS: &str = "ANONYMOUS";
@@ -114,14 +122,7 @@ mod tests {
         let (address, token) = plain(b"\x000ne1/registrations/r-1\0token\0with a nul").unwrap();
         assert_eq!((address.id_scope.as_str(), address.registration_id.as_str()), ("0ne1", "r-1"));
         assert_eq!(token, b"token\0with a nul");
-        for response in [
-            &b""[..],
-            b"\0",
-            b"\0\0token",
-            b"\x000ne1/registrations/r-1\0",
-            b"\0\xff/registrations/r\0t",
-            b"\0user\0t",
-        ] {
+        for response in [&b""[..], b"\0", b"\0\0token", b"\0\xff/registrations/r\0t", b"\0user\0t"] {
             assert!(plain(response).is_none(), "{response:?}");
         }
     }

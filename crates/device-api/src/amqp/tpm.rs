@@ -28,10 +28,14 @@ use provisioning::{
 use wire::device::DeviceAddress;
 
 use super::{
-    connection::{Connection, Shown, concerning},
+    connection::{Connection, Shown},
     turned_away,
 };
-use crate::{DeviceApi, Outcome, call::evidence, error::CallError};
+use crate::{
+    DeviceApi, Outcome,
+    call::evidence,
+    error::{CallError, Concerning},
+};
 
 /// The name of the mechanism.
 pub(super) const TPM: &str = "TPM";
@@ -41,7 +45,10 @@ const SECOND_HALF: u8 = 0xC1;
 
 /// The client is asked for its storage root key, if it named itself and its endorsement key.
 pub(super) fn begin(api: DeviceApi, transport: Transport, peer: &Peer, response: &[u8]) -> SaslStep {
-    let Some((address, endorsement_key)) = named(response) else { return turned_away(&api, transport) };
+    let Some((address, endorsement_key)) = named(response) else {
+        return turned_away(&api, transport, "SASL TPM names no registration, or no endorsement key");
+    };
+    peer.standing.note_login(&address.to_string());
     let login = Login { api, transport, peer: peer.clone(), address };
     SaslStep::Challenge(Bytes::from_static(&[0]), Box::new(Named { login, endorsement_key }))
 }
@@ -84,7 +91,9 @@ impl SaslExchange for Named {
     async fn respond(self: Box<Self>, response: Bytes) -> SaslStep {
         let Named { login, endorsement_key } = *self;
         let key = response.strip_prefix(&[0]).map(|key| StorageRootKey::from_bytes(key.to_vec()));
-        let Some(Ok(storage_root_key)) = key else { return turned_away(&login.api, login.transport) };
+        let Some(Ok(storage_root_key)) = key else {
+            return turned_away(&login.api, login.transport, "SASL TPM without a storage root key");
+        };
         let tpm = PresentedTpm { endorsement_key, storage_root_key: Some(storage_root_key) };
         match login.api.challenge(&login.address, tpm.clone()).await {
             Ok(blob) => {
@@ -95,7 +104,7 @@ impl SaslExchange for Named {
                 let challenged = Challenged { login, tpm };
                 SaslStep::Challenge(half(FIRST_HALF, first), Box::new(Halfway { challenged, rest }))
             }
-            Err(error) => login.refused(&error),
+            Err(error) => login.refused(&error).await,
         }
     }
 }
@@ -114,7 +123,7 @@ impl SaslExchange for Challenged {
         let Challenged { login, tpm } = *self;
         match login.shown(response.strip_prefix(&[0]).unwrap_or_default(), tpm).await {
             Ok(shown) => SaslStep::Welcome(Box::new(Connection::new(login.api, shown))),
-            Err(error) => login.refused(&error),
+            Err(error) => login.refused(&error).await,
         }
     }
 }
@@ -123,21 +132,23 @@ impl Login {
     /// What a token shows that proves the device to be who it says.
     async fn shown(&self, token: &[u8], tpm: PresentedTpm) -> Result<Shown, CallError> {
         let evidence = Evidence { tpm: Some(tpm), ..evidence(&self.peer, Some(token))? };
-        self.api.is_proved(&self.address, &evidence).await?;
+        self.api.is_proved(&self.address, &evidence, self.peer.addr.ip()).await?;
         self.peer.standing.mark_proven(Purpose::Provisioning);
         Ok(Shown::new(Some(self.address.clone()), evidence, &self.peer, self.transport))
     }
 
     /// SASL has no words for why, but the log has.
-    fn refused(&self, error: &CallError) -> SaslStep {
-        self.api.refusal(self.transport, error, &concerning(self.peer.addr.ip(), Some(&self.address)));
-        SaslStep::Refused(match error {
+    async fn refused(&self, error: &CallError) -> SaslStep {
+        let concerning = Concerning::new(&self.peer, Some(&self.address));
+        self.api.refusal(self.transport, error, &concerning).await;
+        let code = match error {
             CallError::Refused(Error::Busy | Error::Unwritable(_) | Error::Damaged(_)) => {
                 SaslCode::SystemTemporary
             }
             CallError::Refused(Error::Broken(_)) => SaslCode::System,
             _ => SaslCode::Auth,
-        })
+        };
+        SaslStep::Refused(code, None)
     }
 }
 

@@ -32,25 +32,23 @@ pub(crate) fn router(api: DeviceApi) -> Router {
 }
 
 async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Response {
-    let from = request.extensions().get::<Peer>().map(|peer| peer.addr.ip());
-    let mut concerning = Concerning { from, ..Concerning::default() };
-    match call(&api, request, &mut concerning).await {
+    let peer = request.extensions().get::<Peer>();
+    let address = route::address(request.uri().path());
+    let concerning = peer.map_or_else(Concerning::default, |peer| Concerning::new(peer, address.as_ref()));
+    if let (Some(peer), Some(address)) = (peer, &address) {
+        peer.standing.note_login(&address.to_string());
+    }
+    match call(&api, request).await {
         Ok(response) => response,
         Err(error) => {
-            let body = api.refusal(Transport::Https, &error, &concerning);
+            let body = api.refusal(Transport::Https, &error, &concerning).await;
             reply::error(&error, &body, api.timing.retry_after_secs)
         }
     }
 }
 
-async fn call(
-    api: &DeviceApi,
-    request: Request<Body>,
-    concerning: &mut Concerning,
-) -> Result<Response, CallError> {
+async fn call(api: &DeviceApi, request: Request<Body>) -> Result<Response, CallError> {
     let route = Route::parse(request.method(), request.uri().path())?;
-    concerning.scope = Some(route.scope.clone());
-    concerning.registration_id = Some(route.registration_id.clone());
     let peer = peer(&request)?;
     let token = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     let version = route::api_version_text(request.uri().query().unwrap_or(""));

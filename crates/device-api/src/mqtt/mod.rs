@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use codec::mqtt::{Connect, ConnectReturnCode};
 use net::{
     Peer, Transport,
-    mqtt::{MqttEndpoint, MqttSession, Outbox},
+    mqtt::{ConnectRefusal, MqttEndpoint, MqttSession, Outbox},
 };
 use wire::device::MqttUserName;
 
@@ -59,10 +59,25 @@ impl Endpoint {
         })
     }
 
-    /// CONNACK has no words for why.
-    fn turned_away(&self) -> ConnectReturnCode {
+    /// CONNACK has no words for why; the log has.
+    fn turned_away(&self, reason: &'static str) -> ConnectRefusal {
         self.api.tally.count(None, self.transport, Outcome::Unauthorized);
-        ConnectReturnCode::NotAuthorized
+        ConnectRefusal::because(ConnectReturnCode::NotAuthorized, reason)
+    }
+}
+
+/// What is wrong with a CONNECT that names a registration.
+fn fault(peer: &Peer, connect: &Connect, name: &MqttUserName) -> Option<&'static str> {
+    let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
+        || !peer.certificates.is_empty();
+    if connect.will.is_some() {
+        Some("a will, which nobody would get")
+    } else if !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str()) {
+        Some("the client ID is not the registration ID in the user name")
+    } else if !(presents_something || name.asks_for_challenge) {
+        Some("neither a password nor a client certificate")
+    } else {
+        None
     }
 }
 
@@ -73,24 +88,17 @@ impl MqttEndpoint for Endpoint {
         peer: &Peer,
         connect: Connect,
         outbox: Outbox,
-    ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
+    ) -> Result<Box<dyn MqttSession>, ConnectRefusal> {
         let name = connect.username.as_deref().and_then(MqttUserName::parse);
-        let name = name.ok_or_else(|| self.turned_away())?;
-        let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
-            || !peer.certificates.is_empty();
-        let refused = connect.will.is_some()
-            || !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str())
-            || !(presents_something || name.asks_for_challenge);
-        if refused {
-            return Err(self.turned_away());
+        let name = name.ok_or_else(|| self.turned_away("the user name names no registration"))?;
+        let address = name.address();
+        peer.standing.note_login(&address.to_string());
+        if let Some(fault) = fault(peer, &connect, &name) {
+            return Err(self.turned_away(fault));
         }
         let client = Client::of(&name.client_version, &name.api_version);
         let delay = client.delay(self.api.timing.java_delay);
-        let concerning = Concerning {
-            from: Some(peer.addr.ip()),
-            scope: Some(name.id_scope.clone()),
-            registration_id: Some(name.registration_id.clone()),
-        };
+        let concerning = Concerning::new(peer, Some(&address));
         let caller = self.caller(peer, name, client, connect.password.as_deref());
         let api = self.api.clone();
         Ok(Box::new(Session::new(Device {

@@ -65,14 +65,14 @@ impl MqttSession for Session {
 
     async fn publish(&mut self, publish: Publish) -> Result<(), Close> {
         if publish.retain {
-            return Err(Close::because("a retained message"));
+            return Err(Close::violation("a retained message"));
         }
         let Some(request) = Request::parse(&publish.topic) else {
-            return Err(Close::because("a topic that is not of the device API"));
+            return Err(Close::violation("a topic that is not of the device API"));
         };
         let device = Arc::clone(&self.device);
         let Some(place) = self.waiting.place() else {
-            return Err(Close::because("more requests at once than a device sends"));
+            return Err(Close::violation("more requests at once than a device sends"));
         };
         tokio::spawn(async move {
             device.answer(request, &publish.payload).await;
@@ -87,9 +87,13 @@ impl MqttSession for Session {
             Ok(caller) => device.api.prove(caller).await,
             Err(error) => Err(error.clone()),
         };
-        proof
-            .inspect_err(|error| drop(device.api.refusal(device.transport, error, &device.concerning)))
-            .is_ok()
+        match proof {
+            Ok(()) => true,
+            Err(error) => {
+                device.api.refusal(device.transport, &error, &device.concerning).await;
+                false
+            }
+        }
     }
 
     fn busy(&self) -> bool {
@@ -107,7 +111,7 @@ impl Device {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        let (topic, body) = self.reply(&request.id, reply);
+        let (topic, body) = self.reply(&request.id, reply).await;
         // A reply comes without a subscription too, since a client that publishes wants it, but never above the QoS that
         // was granted (MQTT-3.8.4-6): there are clients that drop what is.
         let qos = self.subscriptions().qos_of(&topic).unwrap_or(QoS::AtMostOnce);
@@ -115,14 +119,14 @@ impl Device {
         let _ = self.outbox.publish(topic, body, qos, 0).await;
     }
 
-    fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
+    async fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
         match reply {
             Ok(answer) => {
                 let status = answer.reply.http_status();
                 (topic::reply(status, request_id, answer.retry_after_secs), ascii(&answer.reply))
             }
             Err(call_error) => {
-                let body = self.api.refusal(self.transport, &call_error, &self.concerning);
+                let body = self.api.refusal(self.transport, &call_error, &self.concerning).await;
                 let status = body.http_status();
                 let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
                 (topic::reply(status, request_id, retry_after), ascii(&body))

@@ -18,5 +18,6 @@ mod mqtt_illegal;
 mod slow_hubs;
 mod tls;
 mod tpm;
+mod traces;
 mod transports;
 mod world;

@@ -7,7 +7,11 @@ use net::{
     tls::{Identity, client_config, server_config},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
+use rustls::{
+    ClientConfig, ServerConfig,
+    crypto::aws_lc_rs,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use testkit::ca;
 use tokio::net::TcpStream;
@@ -25,7 +29,7 @@ impl ServerCa {
 
     pub fn server(&self) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let params = CertificateParams::new(["localhost".to_owned(), HOST.to_owned()]).unwrap();
         let chain = params.signed_by(&key, &self.0).unwrap().pem();
         let identity = Identity::from_pem(chain.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
         server_config(vec![identity]).unwrap()
@@ -34,11 +38,34 @@ impl ServerCa {
     /// A connection, with a device's certificate if it has one.
     pub async fn connect(&self, addr: SocketAddr, device: Option<&Presented>) -> ByteStream {
         let config = client_config(self.0.pem().as_bytes(), device.map(|device| &device.0)).unwrap();
-        let tcp = TcpStream::connect(addr).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap())
+        connect("localhost", addr, config).await
+    }
+
+    /// A connection that asks for the host name of the first instance, with a certificate and perhaps a key that is not its
+    /// own.
+    pub async fn connect_with(
+        &self,
+        addr: SocketAddr,
+        chain: Vec<Vec<u8>>,
+        key: &ca::Identity,
+    ) -> ByteStream {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.key_der().to_vec()));
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(key).unwrap();
+        let key = CertifiedKey::new(chain.into_iter().map(Into::into).collect(), key);
+        let mut config = ClientConfig::clone(&client_config(self.0.pem().as_bytes(), None).unwrap());
+        config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(key));
+        connect(HOST, addr, Arc::new(config)).await
     }
 }
+
+async fn connect(name: &'static str, addr: SocketAddr, config: Arc<ClientConfig>) -> ByteStream {
+    let tcp = TcpStream::connect(addr).await.unwrap();
+    let name = ServerName::try_from(name).unwrap();
+    Box::new(TlsConnector::from(config).connect(name, tcp).await.unwrap())
+}
+
+/// The service's host name of the first instance.
+const HOST: &str = "0ne00000001.example";
 
 /// A device's end of a connection, whatever it runs over.
 pub type ByteStream = Box<dyn Duplex>;

@@ -21,12 +21,14 @@ use provisioning::{
 use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{
+    ca::Identity,
     clock::SteppedClock,
     entropy::SeededEntropy,
     hub::{FakeHub, FakeHubs},
     sample,
     webhook::FakeWebhook,
 };
+use tokio::net::TcpStream;
 
 use crate::{
     http::Http,
@@ -77,6 +79,16 @@ impl World {
 
     /// Over hubs that do more than the fake ones.
     pub async fn over(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing) -> World {
+        World::within(hubs, port, timing, Limits::default()).await
+    }
+
+    /// With other bounds of connections.
+    pub async fn limited(limits: Limits) -> World {
+        let hubs = Arc::new(FakeHubs::new([sample::hub_name(HUB)]));
+        World::within(Arc::clone(&hubs), hubs, IN_TIME, limits).await
+    }
+
+    async fn within(hubs: Arc<FakeHubs>, port: Arc<dyn Hubs>, timing: Timing, limits: Limits) -> World {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let store = open(directory.path());
         for scope in [SCOPE, OTHER_SCOPE] {
@@ -100,7 +112,7 @@ impl World {
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
-        let gate = Gate::new(Limits::default());
+        let gate = Gate::new(limits).observed_by(Arc::new(api.clone()));
         let ports = serve(&api, &ca, &gate, &shutdown);
         World { store, hubs, desk, provisioning, gate, ca, ports, shutdown, _directory: directory }
     }
@@ -123,6 +135,16 @@ impl World {
 
     pub async fn dial_mqtts(&self, device: Option<&Presented>) -> ByteStream {
         self.ca.connect(self.ports.mqtts, device).await
+    }
+
+    /// A connection for MQTT with a certificate, and perhaps a key that is not its own, to the first instance's host name.
+    pub async fn dial_mqtts_with(&self, chain: Vec<Vec<u8>>, key: &Identity) -> ByteStream {
+        self.ca.connect_with(self.ports.mqtts, chain, key).await
+    }
+
+    /// A connection for MQTT before its handshake.
+    pub async fn dial_mqtts_in_clear(&self) -> TcpStream {
+        TcpStream::connect(self.ports.mqtts).await.unwrap()
     }
 
     pub async fn dial_amqps(&self, device: Option<&Presented>) -> ByteStream {

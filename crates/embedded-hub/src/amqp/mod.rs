@@ -78,7 +78,8 @@ impl AmqpEndpoint for DeviceEndpoint {
         }
         let response = init.initial_response.unwrap_or_default();
         let Some(claim) = plain::Claim::read(&self.hub, &response) else {
-            return SaslStep::Refused(SaslCode::Auth);
+            let reason = "PLAIN names no device of this hub, or holds no token";
+            return SaslStep::Refused(SaslCode::Auth, Some(reason.into()));
         };
         match self.hub.admit(&claim.id, Some(Proof::Token(&claim.token))) {
             Ok(_) => {
@@ -86,11 +87,11 @@ impl AmqpEndpoint for DeviceEndpoint {
                 SaslStep::Welcome(Box::new(self.connection(peer, [(claim.id, claim.token)].into())))
             }
             Err(refusal) => {
-                tracing::debug!(device.id = %claim.id, peer.addr = %peer.addr, %refusal, "refused");
-                SaslStep::Refused(match refusal {
+                let code = match refusal {
                     NotAdmitted::Denied(_) => SaslCode::Auth,
                     NotAdmitted::Hub(_) => SaslCode::SystemTemporary,
-                })
+                };
+                SaslStep::Refused(code, Some(format!("device {:?}: {refusal}", claim.id.as_str()).into()))
             }
         }
     }

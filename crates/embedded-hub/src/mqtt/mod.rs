@@ -9,7 +9,7 @@ mod twin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use codec::mqtt::{Connect, ConnectReturnCode};
+use codec::mqtt::Connect;
 use net::{
     Peer, Purpose,
     mqtt::{MqttEndpoint, MqttSession, Outbox},
@@ -40,13 +40,13 @@ impl MqttEndpoint for DeviceEndpoint {
         peer: &Peer,
         connect: Connect,
         outbox: Outbox,
-    ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
+    ) -> Result<Box<dyn MqttSession>, net::mqtt::ConnectRefusal> {
         let refused = |refusal: ConnectRefusal| {
             if let ConnectRefusal::NotAdmitted(NotAdmitted::Hub(HubFailure::Broken(reason))) = &refusal {
                 tracing::error!(reason, hub.name = %self.hub.name(), "a device cannot be looked up");
             }
-            tracing::debug!(client.id = %connect.client_id, peer.addr = %peer.addr, %refusal, "refused");
-            refusal.code()
+            let reason = format!("client ID {:?}: {refusal}", connect.client_id);
+            net::mqtt::ConnectRefusal::because(refusal.code(), reason)
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
         let proof = claim.proof(peer).map_err(refused)?;

@@ -125,14 +125,14 @@ impl MqttSession for DeviceSession {
     async fn publish(&mut self, publish: Publish) -> Result<(), Close> {
         self.hub.core.connections.touch(&self.live, self.hub.now());
         let published = DevicePublish::parse(&publish.topic).map_err(|_| {
-            Close::because(format!("a message on a topic that is not served: {}", publish.topic))
+            Close::violation(format!("a message on a topic that is not served: {}", publish.topic))
         })?;
         match published {
             DevicePublish::Telemetry { device_id, module_id: None } if device_id == self.live.id.as_str() => {
                 self.hub.take_telemetry(&self.live);
             }
             DevicePublish::Telemetry { .. } => {
-                return Err(Close::because("telemetry in another device's name"));
+                return Err(Close::violation("telemetry in another device's name"));
             }
             DevicePublish::TwinRequest { request_id } => twin::read(self, request_id).await?,
             DevicePublish::Report { request_id } => twin::report(self, request_id, &publish.payload).await?,

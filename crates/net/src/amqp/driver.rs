@@ -15,7 +15,6 @@ use super::login::{Admitted, welcome};
 use super::outbox::Queued;
 use super::session::Session;
 use crate::entrance::Entrance;
-use crate::gate::Standing;
 use crate::limits::{AmqpLimits, Limits};
 use crate::peer::Peer;
 
@@ -29,10 +28,13 @@ where
         Ok(admitted) => run(admitted, &mut frames, &peer, &entrance).await,
         Err(end) => end,
     };
-    if matches!(end, End::Refused(_)) {
+    if matches!(end, End::Refused { .. }) {
         peer.standing.count_refusal();
     }
-    tracing::debug!(peer.addr = %peer.addr, reason = %end, "AMQP connection ended");
+    match end.refused() {
+        Some(reason) => peer.refuse(reason, &end).await,
+        None => tracing::debug!(peer.addr = %peer.addr, reason = %end, "AMQP connection ended"),
+    }
     frames.finish().await;
 }
 
@@ -43,7 +45,7 @@ pub(super) struct Client {
     pub(super) sessions: Vec<Session>,
     pub(super) links_so_far: u32,
     pub(super) limits: AmqpLimits,
-    pub(super) standing: Standing,
+    pub(super) peer: Peer,
     /// Bytes of unfinished messages as long as the client is unproven.
     pub(super) max_unproven_bytes: usize,
 }
@@ -65,7 +67,7 @@ where
         sessions: Vec::new(),
         links_so_far: 0,
         limits: entrance.limits.amqp.clone(),
-        standing: peer.standing.clone(),
+        peer: peer.clone(),
         max_unproven_bytes: entrance.limits.unproven.max_bytes,
     };
     let served = AssertUnwindSafe(client.serve(frames, entrance, heartbeat)).catch_unwind().await;
@@ -147,11 +149,11 @@ impl Client {
                     quiet.message = None;
                     timer.as_mut().reset(quiet.next());
                 }
-                () = self.standing.proof_wanted() => {
+                () = self.peer.standing.proof_wanted() => {
                     if !self.connection.prove().await {
-                        return Err(End::violation(condition::RESOURCE_LIMIT_EXCEEDED, TOO_LARGE));
+                        return Err(End::TooLarge);
                     }
-                    self.standing.permit_large();
+                    self.peer.standing.permit_large();
                 }
             }
         }
@@ -192,8 +194,6 @@ impl Client {
         }
     }
 }
-
-const TOO_LARGE: &str = "the client must show who it is before it sends this much";
 
 /// How long nothing has been heard and said.
 struct Quiet {

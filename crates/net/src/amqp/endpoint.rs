@@ -1,5 +1,7 @@
 //! What an AMQP server implements.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use codec::amqp::{AmqpError, DeliveryState, Entries, Message, Open, SaslCode, SaslInit, SettleMode};
@@ -24,8 +26,9 @@ pub trait AmqpEndpoint: Send + Sync + 'static {
 pub enum SaslStep {
     /// The client is asked; its answer goes to the exchange. A challenge has at most about 490 bytes: the frame has 512.
     Challenge(Bytes, Box<dyn SaslExchange>),
-    /// The client is not let in.
-    Refused(SaslCode),
+    /// The client is not let in, and why, for the log and for observers of refusals; `None` when the endpoint has said so where
+    /// it judged the client.
+    Refused(SaslCode, Option<Cow<'static, str>>),
     /// The client is let in.
     Welcome(Box<dyn AmqpConnection>),
 }

@@ -1,5 +1,7 @@
 //! Protocol headers and frames over a byte stream.
 
+use std::borrow::Cow;
+
 use bytes::BytesMut;
 use codec::amqp::{
     AmqpError, Close, DecodeError, DeliveryState, Detach, Disposition, EncodeError, End as EndFrame, Entries,
@@ -10,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::buffered::{Broken, Buffered};
 use crate::limits::Limits;
+use crate::refused::Refused;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -24,28 +27,53 @@ pub(super) enum End {
     Malformed(#[from] DecodeError),
     #[error("a connection's code panicked")]
     Panicked,
-    #[error("refused by SASL: {0:?}")]
-    Refused(SaslCode),
+    #[error("refused by SASL ({code:?}): {}", .reason.as_deref().unwrap_or("by the service"))]
+    Refused { code: SaslCode, reason: Option<Cow<'static, str>> },
     #[error("shutdown")]
     Shutdown,
     #[error("timed out waiting for {0}")]
     TimedOut(&'static str),
+    #[error("more than an unproven client may send")]
+    TooLarge,
+    #[error("not let in: {} ({})", .0.condition, .0.description.as_deref().unwrap_or_default())]
+    Unwelcome(AmqpError),
     #[error("something for the client has no form on the wire: {0}")]
     Unsendable(#[from] EncodeError),
+    #[error("protocol violation: {} ({})", .0.condition, .0.description.as_deref().unwrap_or_default())]
+    Violation(AmqpError),
 }
 
 impl End {
     /// The client breaks the protocol.
     pub(super) fn violation(condition: &'static str, description: &'static str) -> End {
-        End::Closed(AmqpError::new(condition, description))
+        End::Violation(AmqpError::new(condition, description))
+    }
+
+    /// Why the client was refused; `None` where it was not, or where a service has judged it.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        match self {
+            End::Broken(Broken::Slow) => Some(Refused::PacketTimeout),
+            End::TimedOut(LOGIN) => Some(Refused::LoginTimeout),
+            End::Refused { reason: Some(_), .. } | End::Unwelcome(_) => Some(Refused::Login),
+            End::TooLarge => Some(Refused::TooLarge),
+            End::Malformed(_) | End::Violation(_) => Some(Refused::Protocol),
+            End::Broken(Broken::HungUp | Broken::Io(_) | Broken::Unread)
+            | End::Closed(_)
+            | End::ClosedByClient(_)
+            | End::Panicked
+            | End::Refused { .. }
+            | End::Shutdown
+            | End::TimedOut(_)
+            | End::Unsendable(_) => None,
+        }
     }
 
     /// What an open connection's client is told at the end.
     pub(super) fn told(&self) -> Option<AmqpError> {
         let error = |condition, text: &dyn ToString| Some(AmqpError::new(condition, text.to_string()));
         match self {
-            End::Broken(_) | End::Refused(_) => None,
-            End::Closed(reason) => Some(reason.clone()),
+            End::Broken(_) | End::Refused { .. } => None,
+            End::Closed(reason) | End::Unwelcome(reason) | End::Violation(reason) => Some(reason.clone()),
             End::ClosedByClient(_) => None,
             End::Malformed(DecodeError::FrameHeader | DecodeError::TooLarge { .. }) => {
                 error(condition::FRAMING_ERROR, self)
@@ -54,9 +82,15 @@ impl End {
             End::Panicked | End::Unsendable(_) => error(condition::INTERNAL_ERROR, &"internal error"),
             End::Shutdown => error(condition::CONNECTION_FORCED, &"the server is shutting down"),
             End::TimedOut(_) => error(condition::RESOURCE_LIMIT_EXCEEDED, self),
+            End::TooLarge => error(condition::RESOURCE_LIMIT_EXCEEDED, &TOO_LARGE),
         }
     }
 }
+
+const TOO_LARGE: &str = "the client must show who it is before it sends this much";
+
+/// What is waited for first.
+pub(super) const LOGIN: &str = "the client to log in";
 
 /// Where frames to the client are put.
 pub(super) struct Output<'a> {

@@ -1,5 +1,6 @@
 //! From the first byte to an open connection: SASL or bare, then the exchange of opens.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use codec::amqp::{
@@ -10,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::endpoint::{AmqpConnection, AmqpEndpoint, SaslStep};
-use super::frames::{End, Frames};
+use super::frames::{End, Frames, LOGIN};
 use super::outbox::{Outbox, Queued};
 use crate::entrance::Entrance;
 use crate::limits::AmqpLimits;
@@ -40,7 +41,7 @@ where
     };
     tokio::select! {
         admitted = timeout(limits.login_timeout, log_in) => {
-            admitted.map_err(|_| End::TimedOut("the client to log in"))?
+            admitted.map_err(|_| End::TimedOut(LOGIN))?
         }
         () = entrance.shutdown.cancelled() => Err(End::Shutdown),
     }
@@ -98,7 +99,10 @@ where
         SaslFrame::Init(init) if mechanisms.contains(&init.mechanism.as_str()) => {
             entrance.endpoint.sasl(peer, init).await
         }
-        SaslFrame::Init(_) => SaslStep::Refused(SaslCode::Auth),
+        SaslFrame::Init(init) => {
+            let reason = format!("the SASL mechanism {:?} is not offered to this client", init.mechanism);
+            SaslStep::Refused(SaslCode::Auth, Some(reason.into()))
+        }
         _ => return Err(End::violation(condition::NOT_ALLOWED, "SASL begins with an init")),
     };
     for _ in 0..MAX_SASL_STEPS {
@@ -110,19 +114,23 @@ where
                     _ => return Err(End::violation(condition::NOT_ALLOWED, "a challenge wants a response")),
                 };
             }
-            SaslStep::Refused(code) => return refuse(frames, code),
+            SaslStep::Refused(code, reason) => return refuse(frames, code, reason),
             SaslStep::Welcome(connection) => {
                 frames.put_sasl(&SaslFrame::Outcome(SaslCode::Ok))?;
                 return Ok(connection);
             }
         }
     }
-    refuse(frames, SaslCode::Auth)
+    refuse(frames, SaslCode::Auth, Some("more steps than any SASL mechanism has".into()))
 }
 
-fn refuse<S>(frames: &mut Frames<S>, code: SaslCode) -> Result<Box<dyn AmqpConnection>, End> {
+fn refuse<S>(
+    frames: &mut Frames<S>,
+    code: SaslCode,
+    reason: Option<Cow<'static, str>>,
+) -> Result<Box<dyn AmqpConnection>, End> {
     frames.put_sasl(&SaslFrame::Outcome(code))?;
-    Err(End::Refused(code))
+    Err(End::Refused { code, reason })
 }
 
 async fn open<S>(frames: &mut Frames<S>, client: Client, limits: &AmqpLimits) -> Result<Admitted, End>
@@ -149,7 +157,7 @@ where
         Ok(connection) => Ok(Admitted { connection, queued, heartbeat: heartbeat(&open) }),
         Err(error) => {
             frames.output().put(0, Performative::Close(Close { error: Some(error.clone()) }))?;
-            Err(End::Closed(error))
+            Err(End::Unwelcome(error))
         }
     }
 }

@@ -12,6 +12,7 @@ use super::frames::{End, Output};
 use super::link::{Link, LinkState, Partial, Receiving};
 use super::outbox::DeliveryRef;
 use super::sessions::unattached;
+use crate::refused::Refused;
 
 /// What a transfer makes of the message that it belongs to.
 enum Step {
@@ -51,7 +52,10 @@ impl Client {
             Step::Complete(partial) => self.deliver(channel, id, partial, out).await,
             Step::Aborted => self.grant(channel, handle, out),
             Step::Wait => Ok(()),
-            Step::Refused(error) => self.detach_link(id, error, out).await,
+            Step::Refused(error) => {
+                self.peer.refuse(Refused::TooLarge, &error.condition).await;
+                self.detach_link(id, error, out).await
+            }
         }
     }
 
@@ -60,10 +64,10 @@ impl Client {
     async fn room(&mut self, wanted: usize) -> usize {
         let taken = self.bytes_in_parts();
         let small = self.max_unproven_bytes.min(self.limits.max_message).saturating_sub(taken);
-        if wanted > small && !self.standing.may_send_large() && self.connection.prove().await {
-            self.standing.permit_large();
+        if wanted > small && !self.peer.standing.may_send_large() && self.connection.prove().await {
+            self.peer.standing.permit_large();
         }
-        if self.standing.may_send_large() {
+        if self.peer.standing.may_send_large() {
             return self.limits.max_message.saturating_sub(taken);
         }
         small
@@ -85,6 +89,7 @@ impl Client {
         for link in overdue.map(|link| link.id).collect::<Vec<LinkId>>() {
             let text = "the message takes too long to come";
             let error = AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text);
+            self.peer.refuse(Refused::PacketTimeout, text).await;
             self.detach_link(link, error, out).await?;
         }
         Ok(())

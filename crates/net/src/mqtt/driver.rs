@@ -9,9 +9,9 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::frames::{End, Frames};
+use super::frames::{CONNECT, End, Frames};
 use super::outbox::{Outbox, Queued};
-use super::session::{MqttEndpoint, MqttSession};
+use super::session::{ConnectRefusal, MqttEndpoint, MqttSession};
 use crate::entrance::Entrance;
 use crate::limits::Limits;
 use crate::peer::Peer;
@@ -29,7 +29,10 @@ where
     if matches!(end, End::Refused(_)) {
         peer.standing.count_refusal();
     }
-    tracing::debug!(peer.addr = %peer.addr, reason = %end, "MQTT connection ended");
+    match end.refused() {
+        Some(reason) => peer.refuse(reason, &end).await,
+        None => tracing::debug!(peer.addr = %peer.addr, reason = %end, "MQTT connection ended"),
+    }
     frames.finish().await;
 }
 
@@ -56,19 +59,22 @@ where
 {
     let limits = &entrance.limits.mqtt;
     let first = tokio::select! {
-        first = timeout(limits.connect_timeout, frames.next()) => first.map_err(|_| End::TimedOut("CONNECT"))?,
+        first = timeout(limits.connect_timeout, frames.next()) => first.map_err(|_| End::TimedOut(CONNECT))?,
         () = entrance.shutdown.cancelled() => return Err(End::Shutdown),
     };
     let connect = match first {
         Ok(Packet::Connect(connect)) => connect,
         Ok(_) => return Err(End::Violation("the first packet is not a CONNECT")),
         Err(End::Malformed(DecodeError::UnsupportedProtocol { .. })) => {
-            return refuse(frames, ConnectReturnCode::UnacceptableProtocolVersion).await;
+            let code = ConnectReturnCode::UnacceptableProtocolVersion;
+            return refuse(frames, ConnectRefusal::because(code, "a version of MQTT that is not 3.1.1"))
+                .await;
         }
         Err(end) => return Err(end),
     };
     if connect.client_id.is_empty() && !connect.clean_session {
-        return refuse(frames, ConnectReturnCode::IdentifierRejected).await; // §3.1.3-8
+        let reason = "a session to be kept without a client ID"; // §3.1.3-8
+        return refuse(frames, ConnectRefusal::because(ConnectReturnCode::IdentifierRejected, reason)).await;
     }
     let silence = silence(connect.keep_alive_secs, limits.idle_timeout);
     let (outbox, queued) = Outbox::new(limits.outbox);
@@ -79,18 +85,21 @@ where
             let in_flight_limit = limits.in_flight;
             Ok(Client { session, queued, in_flight: Vec::new(), in_flight_limit, last_packet_id: 0, silence })
         }
-        Err(ConnectReturnCode::Accepted) => refuse(frames, ConnectReturnCode::ServerUnavailable).await,
-        Err(code) => refuse(frames, code).await,
+        Err(ConnectRefusal { code: ConnectReturnCode::Accepted, reason }) => {
+            let code = ConnectReturnCode::ServerUnavailable;
+            refuse(frames, ConnectRefusal { code, reason }).await
+        }
+        Err(refusal) => refuse(frames, refusal).await,
     }
 }
 
-async fn refuse<S>(frames: &mut Frames<S>, code: ConnectReturnCode) -> Result<Client, End>
+async fn refuse<S>(frames: &mut Frames<S>, refusal: ConnectRefusal) -> Result<Client, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    frames.put(&Packet::ConnAck(ConnAck { session_present: false, code }))?;
+    frames.put(&Packet::ConnAck(ConnAck { session_present: false, code: refusal.code }))?;
     frames.flush().await?;
-    Err(End::Refused(code))
+    Err(End::Refused(refusal))
 }
 
 /// One and a half keep-alives (§3.1.2-24).
@@ -173,7 +182,7 @@ impl Client {
                 () = self.queued.news() => {}
                 () = peer.standing.proof_wanted() => {
                     if !self.session.prove().await {
-                        return Err(End::Violation("more than an unproven client may send"));
+                        return Err(End::TooLarge);
                     }
                     peer.standing.permit_large();
                 }
@@ -206,8 +215,11 @@ impl Client {
         }
         match frames.decoded() {
             Err(End::Malformed(DecodeError::TooLarge { size, .. }))
-                if size <= max_packet && !frames.allows(max_packet) && self.session.prove().await =>
+                if size <= max_packet && !frames.allows(max_packet) =>
             {
+                if !self.session.prove().await {
+                    return Err(End::TooLarge);
+                }
                 peer.standing.permit_large();
                 frames.allow(max_packet);
                 frames.decoded()

@@ -1,11 +1,12 @@
 //! Packets over a byte stream.
 
-use codec::mqtt::{ConnectReturnCode, DecodeError, EncodeError, Packet, decode, encode};
+use codec::mqtt::{DecodeError, EncodeError, Packet, decode, encode};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::session::Close;
+use super::session::{Close, ConnectRefusal};
 use crate::buffered::{Broken, Buffered};
 use crate::limits::Limits;
+use crate::refused::Refused;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -20,17 +21,44 @@ pub(super) enum End {
     Malformed(DecodeError),
     #[error("a session panicked")]
     Panicked,
-    #[error("refused: {0:?}")]
-    Refused(ConnectReturnCode),
+    #[error("refused: {0}")]
+    Refused(ConnectRefusal),
     #[error("shutdown")]
     Shutdown,
     #[error("timed out waiting for {0}")]
     TimedOut(&'static str),
     #[error("a packet to the client has no form on the wire: {0}")]
     Unsendable(EncodeError),
+    #[error("more than an unproven client may send")]
+    TooLarge,
     #[error("protocol violation: {0}")]
     Violation(&'static str),
 }
+
+impl End {
+    /// Why the client was refused; `None` where it was not, or where a service has judged it.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        match self {
+            End::Broken(Broken::Slow) => Some(Refused::PacketTimeout),
+            End::TimedOut(CONNECT) => Some(Refused::LoginTimeout),
+            End::Refused(refusal) if refusal.reason.is_some() => Some(Refused::Login),
+            End::TooLarge => Some(Refused::TooLarge),
+            End::Malformed(_) | End::Violation(_) => Some(Refused::Protocol),
+            End::Closed(close) if close.is_violation => Some(Refused::Protocol),
+            End::Broken(Broken::HungUp | Broken::Io(_) | Broken::Unread)
+            | End::Closed(_)
+            | End::Disconnected
+            | End::Panicked
+            | End::Refused(_)
+            | End::Shutdown
+            | End::TimedOut(_)
+            | End::Unsendable(_) => None,
+        }
+    }
+}
+
+/// What is waited for first.
+pub(super) const CONNECT: &str = "CONNECT";
 
 pub(super) struct Frames<S> {
     bytes: Buffered<S>,

@@ -26,7 +26,7 @@ use crate::transport::Transport;
 pub use crate::queue::OutboxError;
 pub use driver::drive;
 pub use outbox::{Message, Outbox};
-pub use session::{Close, MqttEndpoint, MqttSession};
+pub use session::{Close, ConnectRefusal, MqttEndpoint, MqttSession};
 
 /// Serves MQTT over TLS until `shutdown`, then waits, at most for the grace period, for sessions that still
 /// owe a reply.

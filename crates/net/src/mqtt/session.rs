@@ -1,6 +1,7 @@
 //! What an MQTT server implements.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use async_trait::async_trait;
 use codec::mqtt::{Connect, ConnectReturnCode, Publish, QoS, SubscribeReturn};
@@ -18,7 +19,32 @@ pub trait MqttEndpoint: Send + Sync + 'static {
         peer: &Peer,
         connect: Connect,
         outbox: Outbox,
-    ) -> Result<Box<dyn MqttSession>, ConnectReturnCode>;
+    ) -> Result<Box<dyn MqttSession>, ConnectRefusal>;
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectRefusal {
+    /// What the client is sent in its CONNACK.
+    pub code: ConnectReturnCode,
+    /// Why, for the log and for observers of refusals; `None` when the endpoint has said so where it judged the client.
+    pub reason: Option<Cow<'static, str>>,
+}
+
+impl ConnectRefusal {
+    /// A refusal with a reason that the driver logs and reports.
+    pub fn because(code: ConnectReturnCode, reason: impl Into<Cow<'static, str>>) -> ConnectRefusal {
+        ConnectRefusal { code, reason: Some(reason.into()) }
+    }
+}
+
+impl fmt::Display for ConnectRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => f.write_str(reason),
+            None => write!(f, "{:?}", self.code),
+        }
+    }
 }
 
 /// One connected client. The methods are called one at a time, in the order of the client's packets; while
@@ -64,11 +90,18 @@ pub trait MqttSession: Send {
 pub struct Close {
     /// The reason.
     pub reason: Cow<'static, str>,
+    /// Whether the client sent what it must not: that counts and is reported as a refusal.
+    pub is_violation: bool,
 }
 
 impl Close {
-    /// Closing because of `reason`.
+    /// Closing because of `reason`, which is not the client's fault.
     pub fn because(reason: impl Into<Cow<'static, str>>) -> Close {
-        Close { reason: reason.into() }
+        Close { reason: reason.into(), is_violation: false }
+    }
+
+    /// Closing because the client sent what it must not.
+    pub fn violation(reason: impl Into<Cow<'static, str>>) -> Close {
+        Close { reason: reason.into(), is_violation: true }
     }
 }

@@ -12,6 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use wire::encoding::{Object, read_object, read_objects};
 
 use super::TlsError;
+use super::shown::note_server_name;
 use super::spki::{PublicKey, is_self_issued};
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
@@ -157,6 +158,7 @@ impl ChooseIdentity {
 
 impl ResolvesServerCert for ChooseIdentity {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        note_server_name(hello.server_name());
         let schemes = hello.signature_schemes();
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
         let keys = &self.identities.shown().keys;

@@ -7,6 +7,7 @@
 
 mod identity;
 mod possession;
+mod shown;
 mod spki;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use wire::encoding::{Object, read_objects};
 
 pub use identity::{Identities, Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;
+pub(crate) use shown::{Shown, observed};
 
 use identity::ChooseIdentity;
 use possession::ProofOfPossession;

@@ -16,6 +16,7 @@ use rustls::{
     PeerMisbehaved, SignatureScheme,
 };
 
+use super::shown::note_refused_leaf;
 use super::spki::PublicKey;
 
 /// Why a chain is refused whose leaf's key the client may well hold. The client gets the alert `certificate_unknown`: "some
@@ -59,6 +60,22 @@ impl ProofOfPossession {
             .map(|(_, algorithms)| *algorithms)
             .ok_or(Error::PeerMisbehaved(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme))
     }
+
+    fn algorithms_of_tls13(
+        &self,
+        scheme: SignatureScheme,
+    ) -> Result<&[&dyn SignatureVerificationAlgorithm], Error> {
+        let pkcs1 = [
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PKCS1_SHA384,
+            SignatureScheme::RSA_PKCS1_SHA512,
+        ];
+        if pkcs1.contains(&scheme) {
+            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
+        }
+        let algorithms = self.algorithms(scheme)?;
+        Ok(&algorithms[..algorithms.len().min(1)])
+    }
 }
 
 impl ClientCertVerifier for ProofOfPossession {
@@ -77,13 +94,8 @@ impl ClientCertVerifier for ProofOfPossession {
         others: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let lengths = std::iter::once(leaf).chain(others).map(|certificate| certificate.len());
-        ChainTooLong::check(lengths).map_err(ChainRefusal::TooLong)?;
-        let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
-        match key.rsa_bits() {
-            Some(bits) if bits < MIN_RSA_BITS => Err(ChainRefusal::WeakKey { bits }.into()),
-            _ => Ok(ClientCertVerified::assertion()),
-        }
+        let accepted = acceptable(leaf, others).inspect_err(|_| note_refused_leaf(leaf));
+        accepted.map(|()| ClientCertVerified::assertion())
     }
 
     /// In TLS 1.2 the scheme leaves the curve open (RFC 5246 §7.4.1.4.1), so every algorithm of the scheme is
@@ -94,7 +106,8 @@ impl ClientCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify(self.algorithms(signed.scheme)?, message, leaf, signed)
+        let verified = self.algorithms(signed.scheme).and_then(|it| verify(it, message, leaf, signed));
+        verified.inspect_err(|_| note_refused_leaf(leaf))
     }
 
     /// In TLS 1.3 the scheme names the curve (RFC 8446 §4.2.3), and PKCS#1 v1.5 is not for handshakes.
@@ -104,20 +117,24 @@ impl ClientCertVerifier for ProofOfPossession {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let pkcs1 = [
-            SignatureScheme::RSA_PKCS1_SHA256,
-            SignatureScheme::RSA_PKCS1_SHA384,
-            SignatureScheme::RSA_PKCS1_SHA512,
-        ];
-        if pkcs1.contains(&signed.scheme) {
-            return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
-        }
-        let algorithms = self.algorithms(signed.scheme)?;
-        verify(&algorithms[..algorithms.len().min(1)], message, leaf, signed)
+        let verified =
+            self.algorithms_of_tls13(signed.scheme).and_then(|it| verify(it, message, leaf, signed));
+        verified.inspect_err(|_| note_refused_leaf(leaf))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         OFFERED.to_vec()
+    }
+}
+
+/// Refuses a chain that is too long or whose leaf's key nothing can be verified with.
+fn acceptable(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
+    let lengths = std::iter::once(leaf).chain(others).map(|certificate| certificate.len());
+    ChainTooLong::check(lengths).map_err(ChainRefusal::TooLong)?;
+    let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
+    match key.rsa_bits() {
+        Some(bits) if bits < MIN_RSA_BITS => Err(ChainRefusal::WeakKey { bits }.into()),
+        _ => Ok(()),
     }
 }
 

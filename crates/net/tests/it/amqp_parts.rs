@@ -80,7 +80,7 @@ impl AmqpEndpoint for Noting {
             ("PLAIN", Some(b"\0user\0secret")) => vec![],
             ("STEPS", _) => vec!["b", "a"],
             ("ENDLESS", _) => vec!["x"; 1000],
-            _ => return SaslStep::Refused(SaslCode::Auth),
+            _ => return SaslStep::Refused(SaslCode::Auth, None),
         };
         next(Box::new(Steps { notes, standing: peer.standing.clone(), answers }))
     }
@@ -114,7 +114,7 @@ impl SaslExchange for Steps {
     async fn respond(mut self: Box<Self>, response: Bytes) -> SaslStep {
         match self.answers.pop() {
             Some(answer) if response == answer.as_bytes() => next(self),
-            _ => SaslStep::Refused(SaslCode::Auth),
+            _ => SaslStep::Refused(SaslCode::Auth, None),
         }
     }
 }

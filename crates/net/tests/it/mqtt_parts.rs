@@ -8,7 +8,7 @@ use codec::mqtt::{
     ConnAck, Connect, ConnectReturnCode, Packet, Publish, QoS, SubAck, Subscribe, SubscribeReturn, decode,
     encode,
 };
-use net::mqtt::{Close, MqttEndpoint, MqttSession, Outbox};
+use net::mqtt::{Close, ConnectRefusal, MqttEndpoint, MqttSession, Outbox};
 use net::{Peer, Purpose};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -51,12 +51,12 @@ impl MqttEndpoint for Noting {
         peer: &Peer,
         connect: Connect,
         outbox: Outbox,
-    ) -> Result<Box<dyn MqttSession>, ConnectReturnCode> {
+    ) -> Result<Box<dyn MqttSession>, ConnectRefusal> {
         self.0.note(format!("connect {} certificates={}", connect.client_id, peer.certificates.len()));
         match connect.client_id.strip_prefix("refuse-") {
-            Some("0") => Err(ConnectReturnCode::Accepted),
-            Some("4") => Err(ConnectReturnCode::BadUserNameOrPassword),
-            Some(_) => Err(ConnectReturnCode::NotAuthorized),
+            Some("0") => Err(ConnectRefusal { code: ConnectReturnCode::Accepted, reason: None }),
+            Some("4") => Err(ConnectRefusal::because(ConnectReturnCode::BadUserNameOrPassword, "bad")),
+            Some(_) => Err(ConnectRefusal::because(ConnectReturnCode::NotAuthorized, "not authorized")),
             None => {
                 if connect.client_id == "proven" {
                     peer.standing.mark_proven(Purpose::Hub);

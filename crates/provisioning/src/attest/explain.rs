@@ -1,11 +1,12 @@
 //! A judgement in words: what the device presented, which enrollments were looked at, and why.
 
-use std::fmt::Display;
+use std::{fmt::Display, sync::Arc};
 
 use model::{
     Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, KeySlot, KeyUse, PeerText,
     ProvisioningStatus, Sha256Thumbprint,
 };
+use rustls_pki_types::CertificateDer;
 
 use super::{Considered, Evidence, Judgement, Proof, judgement::MAX_REFUSING};
 
@@ -28,6 +29,18 @@ pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explana
         considered,
         unfit: judgement.unfit.iter().map(line).collect(),
         outcome: outcome(judgement),
+    }
+}
+
+/// The same of a refusal that was made before anything was judged.
+pub(crate) fn early_explanation(certificates: &Arc<[CertificateDer<'static>]>, reason: &str) -> Explanation {
+    let evidence = Evidence { certificates: Arc::clone(certificates), ..Evidence::default() };
+    Explanation {
+        presented: presented(&evidence),
+        considered: Vec::new(),
+        omitted: 0,
+        unfit: Vec::new(),
+        outcome: Admission::Refused { reason: line(reason) },
     }
 }
 

@@ -12,7 +12,7 @@ mod symmetric_key;
 pub mod tpm;
 pub mod x509;
 
-pub(crate) use explain::explanation;
+pub(crate) use explain::{early_explanation, explanation};
 pub use judgement::{Considered, Judgement};
 pub use ownership::OtherIds;
 

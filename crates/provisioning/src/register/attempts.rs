@@ -8,16 +8,17 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use model::{Attempt, EnrollmentRef, IdScope, Instance, Registration, RegistrationId};
+use model::{Attempt, EnrollmentRef, Explanation, IdScope, Instance, Registration, RegistrationId};
+use rustls_pki_types::CertificateDer;
 
-use super::RegisterRequest;
 use crate::{
     Error, Provisioning,
-    attest::{self, Judgement, Proof, tpm::Place},
-    ports::{ATTEMPTS_OF_ONE, Page},
+    attest::{self, Evidence, Judgement, Proof, Refusal, tpm::Place},
+    ports::{ATTEMPTS_OF_ONE, Page, StoreError},
     register::challenge::challenge_or_refuse,
 };
 
@@ -76,46 +77,114 @@ impl Waiting {
     }
 }
 
+/// Who asks to be let in.
+#[derive(Clone, Copy)]
+pub(super) struct Applicant<'a> {
+    pub(super) registration_id: &'a RegistrationId,
+    pub(super) evidence: &'a Evidence,
+    /// Where it comes from; `None` when that is unknown.
+    pub(super) address: Option<IpAddr>,
+}
+
+/// A registration that was refused before its evidence was judged: in the TLS handshake, at the login, or because the request
+/// cannot be read.
+#[derive(Debug, Clone)]
+pub struct EarlyRefusal {
+    /// The name that the client gave.
+    pub registration_id: RegistrationId,
+    /// Where it comes from; `None` when that is unknown.
+    pub address: Option<IpAddr>,
+    /// The certificates that it showed, if any.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Why it was refused. May quote the client, and holds no secret.
+    pub reason: String,
+}
+
 impl Provisioning {
     /// Who the device is; when it is refused, that is put down for operators.
     pub(super) async fn identify_or_note(
         &self,
         instance: &Instance,
-        request: &RegisterRequest,
+        applicant: Applicant<'_>,
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
-        let id = &request.registration_id;
-        let judgement = self.weigh(instance, id, &request.evidence, previous).await?;
+        let Applicant { registration_id, evidence, .. } = applicant;
+        let judgement = self.weigh(instance, registration_id, evidence, previous).await?;
         match &judgement.outcome {
-            Err(_) => self.put_down(instance, request, &judgement, previous),
+            Err(_) => self.put_down(instance, applicant, &judgement, previous),
             Ok(Proof::Challenge(tpm)) => {
-                self.remember(Place { scope: &instance.id_scope, registration_id: id }, tpm);
+                self.remember(Place { scope: &instance.id_scope, registration_id }, tpm);
             }
             Ok(Proof::Attested(_)) => {}
         }
-        challenge_or_refuse(judgement.outcome, &request.evidence)
+        challenge_or_refuse(judgement.outcome, evidence)
+    }
+
+    /// Puts a refusal down that no judgement made.
+    pub(super) fn put_down_refusal(
+        &self,
+        instance: &Instance,
+        applicant: Applicant<'_>,
+        refusal: Refusal,
+        previous: Option<&Registration>,
+    ) -> Error {
+        let judgement = Judgement::without_candidates(refusal.clone());
+        self.put_down(instance, applicant, &judgement, previous);
+        refusal.into()
     }
 
     fn put_down(
         &self,
         instance: &Instance,
-        request: &RegisterRequest,
+        applicant: Applicant<'_>,
         judgement: &Judgement,
         previous: Option<&Registration>,
     ) {
         let is_enrolled = judgement.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
         let known = is_enrolled || previous.is_some();
-        if !self.refused.has_place(&instance.id_scope, known) {
+        let Applicant { registration_id, evidence, address } = applicant;
+        let explanation = || attest::explanation(judgement, evidence);
+        self.buffer(&instance.id_scope, (registration_id, address), known, explanation);
+    }
+
+    /// Puts a refusal down for operators that was made before the evidence was judged. Bounded like those after it.
+    pub async fn note_refusal(&self, instance: &Instance, refusal: EarlyRefusal) -> Result<(), Error> {
+        let (scope, id) = (&instance.id_scope, &refusal.registration_id);
+        // First, so that a flood costs no reads.
+        if !self.refused.has_place(scope, true) {
+            return Ok(());
+        }
+        let known = self.is_known(scope, id).await?;
+        let explanation = || attest::early_explanation(&refusal.certificates, &refusal.reason);
+        self.buffer(scope, (id, refusal.address), known, explanation);
+        Ok(())
+    }
+
+    /// Whether the name is enrolled, or was registered. A damaged record is one.
+    async fn is_known(&self, scope: &IdScope, id: &RegistrationId) -> Result<bool, Error> {
+        let is_enrolled = match self.store.individual(scope, id).await {
+            Err(StoreError::Damaged(_)) => true,
+            found => found?.is_some(),
+        };
+        let is_registered = match self.store.registration(scope, id).await {
+            Err(StoreError::Damaged(_)) => true,
+            found => found?.is_some(),
+        };
+        Ok(is_enrolled || is_registered)
+    }
+
+    fn buffer(
+        &self,
+        scope: &IdScope,
+        (registration_id, address): (&RegistrationId, Option<IpAddr>),
+        known: bool,
+        explanation: impl FnOnce() -> Explanation,
+    ) {
+        if !self.refused.has_place(scope, known) {
             return;
         }
-        let attempt = Attempt {
-            registration_id: request.registration_id.clone(),
-            at: self.clock.now(),
-            address: request.address,
-            known,
-            explanation: attest::explanation(judgement, &request.evidence),
-        };
-        self.refused.put(&instance.id_scope, attempt);
+        let (registration_id, at) = (registration_id.clone(), self.clock.now());
+        self.refused.put(scope, Attempt { registration_id, at, address, known, explanation: explanation() });
     }
 
     /// Writes the attempts that were put down since the last time; tells how many found no place. What cannot be written

@@ -10,6 +10,7 @@ use model::{
 
 use super::{
     Begun, RegisterRequest, Run,
+    attempts::Applicant,
     challenge::is_fresh,
     leaving::{self, Leaving},
     operation_id,
@@ -93,13 +94,17 @@ impl Provisioning {
         for _ in 0..MAX_RACES {
             let previous = self.store.registration(&instance.id_scope, &request.registration_id).await?;
             let id = &request.registration_id;
-            let attested = match self.identify_or_note(instance, request, previous.as_ref()).await? {
+            let applicant =
+                Applicant { registration_id: id, evidence: &request.evidence, address: request.address };
+            let attested = match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
                 Proof::Attested(attested) => attested,
                 Proof::Challenge(tpm) => {
                     return Ok(Begun::Challenged(self.challenge(instance, id, &tpm, previous.as_ref())?));
                 }
             };
-            is_fresh(&attested, previous.as_ref())?;
+            if let Err(refusal) = is_fresh(&attested, previous.as_ref()) {
+                return Err(self.put_down_refusal(instance, applicant, refusal, previous.as_ref()));
+            }
             let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
             let (previous, address) = (previous.as_ref(), request.address);
             let claim = Claim { instance, attested: &attested, name, previous, address };

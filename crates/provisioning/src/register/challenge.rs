@@ -1,11 +1,13 @@
 //! What a registration by TPM needs beside the others: the challenge before it, and the key that it hands over.
 
+use std::net::IpAddr;
+
 use model::{
     Actor, IndividualAttestation, IndividualEnrollment, Instance, LogOperation, Registration, RegistrationId,
     Status, TpmIdentity,
 };
 
-use super::step::Step;
+use super::{attempts::Applicant, step::Step};
 use crate::{
     Error, Provisioning,
     attest::{
@@ -83,15 +85,18 @@ impl Provisioning {
         self.named_keys.remember(place, &identity.storage_root_key, self.clock.now());
     }
 
-    /// Whether the evidence proves that the device is who it says; an error says why not.
+    /// Whether the evidence proves that the device is who it says; an error says why not, and a refusal is put down for
+    /// operators.
     pub async fn is_proved(
         &self,
         instance: &Instance,
         registration_id: &RegistrationId,
         evidence: &Evidence,
+        address: Option<IpAddr>,
     ) -> Result<(), Error> {
         let previous = self.store.registration(&instance.id_scope, registration_id).await?;
-        match self.identify(instance, registration_id, evidence, previous.as_ref()).await? {
+        let applicant = Applicant { registration_id, evidence, address };
+        match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
             Proof::Attested(_) => Ok(()),
             Proof::Challenge(_) => Err(Refusal::NoToken.into()),
         }

@@ -29,6 +29,7 @@ mod surroundings;
 mod tell;
 mod waiting_run;
 
+pub use attempts::EarlyRefusal;
 pub(crate) use attempts::Waiting;
 pub use explain::Described;
 

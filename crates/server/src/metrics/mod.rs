@@ -164,7 +164,7 @@ impl Metrics {
         for service in Purpose::ALL {
             proven.sample(&[("service", service.name())], self.gate.proven(service));
         }
-        let help = "Connections that were closed before a service judged them.";
+        let help = "Connections, logins and requests that were refused before a service judged them.";
         let mut refused = text.family(Kind::Counter, "muster_connections_refused_total", help);
         for reason in Refused::ALL {
             refused.sample(&[("reason", reason.name())], self.gate.refused(reason));

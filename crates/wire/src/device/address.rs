@@ -1,6 +1,9 @@
 //! The address of a device: `{idScope}/registrations/{registrationId}`.
 
+use std::fmt;
+
 use model::{IdScope, RegistrationId};
+use percent_encoding::percent_decode_str;
 
 /// An ID scope and a registration ID. Both are compared without regard to case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,12 @@ impl DeviceAddress {
         rest.is_empty().then_some(address)
     }
 
+    /// Parses the address with which an MQTT user name, an AMQP address or an HTTP path begins, and ignores the rest.
+    pub fn at_start_of(text: &str) -> Option<Self> {
+        let text = percent_decode_str(text.strip_prefix('/').unwrap_or(text)).decode_utf8().ok()?;
+        Self::split(&text).map(|(address, _)| address)
+    }
+
     /// Parses the address at the beginning of a text, and returns it with the rest after the following slash.
     pub(super) fn split(text: &str) -> Option<(Self, &str)> {
         let mut parts = text.splitn(4, '/');
@@ -32,6 +41,12 @@ impl DeviceAddress {
         }
         let registration_id = RegistrationId::parse(parts.next()?).ok()?;
         Some((DeviceAddress { id_scope, registration_id }, parts.next().unwrap_or("")))
+    }
+}
+
+impl fmt::Display for DeviceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/registrations/{}", self.id_scope, self.registration_id)
     }
 }
 

@@ -38,6 +38,12 @@ impl MqttUserName {
         let asks_for_challenge = value("attestation").eq_ignore_ascii_case("tpm");
         Some(MqttUserName { id_scope, registration_id, api_version, client_version, asks_for_challenge })
     }
+
+    /// The registration.
+    pub fn address(&self) -> DeviceAddress {
+        let (id_scope, registration_id) = (self.id_scope.clone(), self.registration_id.clone());
+        DeviceAddress { id_scope, registration_id }
+    }
 }
 
 #[cfg(test)]

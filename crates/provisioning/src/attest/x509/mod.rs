@@ -277,6 +277,15 @@ pub fn verify<'a>(
     Ok(path.der())
 }
 
+/// The registration ID under which a device with this leaf registers, whatever else is to be said of the leaf.
+pub fn registration_id_of(leaf: &[u8]) -> Option<RegistrationId> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    match names::device_name(&leaf) {
+        names::DeviceName::Common(name) | names::DeviceName::Dns(name) => RegistrationId::parse(name).ok(),
+        names::DeviceName::None => None,
+    }
+}
+
 /// Why a search ends at a certificate whose issuer is not there.
 fn missing(parts: &CertificateParts<'_>) -> CertificateRefusal {
     match X509Certificate::from_der(parts.der) {

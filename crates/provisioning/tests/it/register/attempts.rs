@@ -1,7 +1,7 @@
 //! Refused registrations are kept for operators, at no cost to devices.
 
 use model::{Admission, Attempt, EnrollmentRef};
-use provisioning::attest::Evidence;
+use provisioning::{attest::Evidence, register::EarlyRefusal};
 use testkit::{ca::Authority, sample};
 
 use super::{
@@ -88,4 +88,46 @@ async fn a_flood_is_bounded_and_counted() {
     assert_eq!(elsewhere.len(), 1, "another instance has places of its own");
     assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
     assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 0);
+}
+
+/// Refusals before any judgement are kept like those after it: a stranger's take the places of strangers, and nothing that a
+/// client wrote acts on a terminal.
+#[tokio::test]
+async fn early_refusals_share_the_bounds() {
+    let world = World::new().await;
+    world.enroll(individual("dev-1")).await;
+    let instance = world.instance(SCOPE).await;
+    let note = async |id: &str| {
+        let registration_id = sample::registration_id(id);
+        let reason = "login: the client ID \u{1b}[2J".to_owned();
+        let early = EarlyRefusal { registration_id, address: None, certificates: Default::default(), reason };
+        world.provisioning.note_refusal(&instance, early).await.unwrap();
+    };
+    for number in 0..300 {
+        note(&format!("stranger-{number}")).await;
+    }
+    note("dev-1").await;
+    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
+    let [attempt] = of(&world, "dev-1").await.try_into().unwrap();
+    assert!(attempt.known);
+    assert!(reason(&attempt).starts_with("login: ") && !reason(&attempt).contains('\u{1b}'), "{attempt:?}");
+    assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
+}
+
+/// A client that was refused in its handshake has named no ID scope.
+#[tokio::test]
+async fn the_server_name_tells_the_instance() {
+    let world = World::new().await;
+    let meant = async |name: Option<&str>| {
+        let instance = world.provisioning.instance_meant(name).await.unwrap();
+        instance.map(|instance| instance.id_scope.to_string())
+    };
+    for scope in [SCOPE, OTHER_SCOPE] {
+        for name in [format!("{scope}.example"), format!("{scope}.devices.plant.test"), scope.to_owned()] {
+            assert_eq!(meant(Some(&name)).await.as_deref(), Some(scope), "{name}");
+        }
+    }
+    for unknown in [Some("dps.plant.test"), Some("0neFFFFFFFF.plant.test"), Some(""), None] {
+        assert_eq!(meant(unknown).await, None, "{unknown:?}: there are two instances");
+    }
 }
