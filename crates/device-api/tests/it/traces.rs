@@ -363,9 +363,9 @@ impl Log {
     }
 }
 
-struct Line(String);
+struct LoggedEvent(String);
 
-impl Visit for Line {
+impl Visit for LoggedEvent {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         write!(self.0, "{}={value:?} ", field.name()).unwrap();
     }
@@ -385,7 +385,7 @@ impl Subscriber for Log {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
+        let mut line = LoggedEvent(String::new());
         event.record(&mut line);
         self.0.lock().unwrap().push(line.0);
     }

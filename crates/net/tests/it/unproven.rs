@@ -122,7 +122,7 @@ async fn many_proven_connections_of_one_address_are_served() {
 
 /// A plant shares an address with an attacker.
 #[tokio::test]
-async fn refusals_shut_nobody_out_who_shares_the_address() {
+async fn refusals_do_not_shut_out_others_of_the_address() {
     let limits = Limits { max_unproven_per_address: Some(3), ..Limits::default() };
     let server = Server::start(limits);
     for _ in 0..20 {
