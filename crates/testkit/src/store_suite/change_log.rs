@@ -7,7 +7,7 @@ use provisioning::ports::{
     Change, Commit, Expect, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,
 };
 
-use super::authorities::no_revocations;
+use super::trust::no_revocations;
 use super::world::{
     World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };

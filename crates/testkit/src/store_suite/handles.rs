@@ -5,7 +5,7 @@ use std::sync::Arc;
 use model::{Day, Instance, OperationKind, Timestamp};
 use provisioning::ports::{Change, Expect, LogRetention, Outcome};
 
-use super::authorities::no_revocations;
+use super::trust::no_revocations;
 use super::world::{
     World, everything, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
