@@ -26,8 +26,9 @@ use wire::{
 use crate::{
     DeviceApi, FirstReply, Outcome,
     client::Client,
-    desk::{Waited, log_failure},
+    desk::{NotStarted, Waited, log_failure},
     error::{self, CallError, Concerning},
+    patience::Wait,
 };
 
 /// The longest body taken: the documented message size of the hosted service.
@@ -115,18 +116,15 @@ impl DeviceApi {
             }
         };
         let operation_id = run.registration.operation_id.clone();
-        match self.desk.carry_out(*run, self.timing.answer_within).await {
-            Ok(Waited::Ended(registration)) => self.first_answer(caller, &registration),
-            Ok(_) => {
-                let under_way = self.desk.since(&caller.scope, &caller.registration_id);
-                Ok(self.ask_again(
-                    caller,
-                    OperationReply::accepted(&operation_id),
-                    under_way.unwrap_or_default(),
-                ))
+        let wait = match self.desk.carry_out(&instance, *run, self.timing.answer_within).await? {
+            Waited::Ended(registration) => return self.first_answer(caller, &registration),
+            Waited::BeyondRate => Wait::ItsTurn,
+            Waited::GoesOn | Waited::Deleted => {
+                let since = self.desk.since(&caller.scope, &caller.registration_id);
+                Wait::UnderWay(since.unwrap_or_default())
             }
-            Err(error) => Err(error.into()),
-        }
+        };
+        Ok(self.ask_again(caller, OperationReply::accepted(&operation_id), wait))
     }
 
     /// Tells how an operation stands.
@@ -148,10 +146,13 @@ impl DeviceApi {
         let unfinished = self.provisioning.waiting_run(&instance.id_scope, &registration);
         let under_way = self.desk.under_way_for(&caller.scope, &registration);
         if unfinished.is_some() || under_way.is_some() {
-            unfinished.into_iter().for_each(|run| self.desk.take_up(run));
+            let started = unfinished.map_or(Ok(()), |run| self.desk.take_up(&instance, run));
             self.desk.hold(&caller.scope, id).await?;
-            let reply = OperationReply::assigning(operation_id, id);
-            return Ok(self.ask_again(caller, reply, under_way.unwrap_or_default()));
+            let wait = match started {
+                Err(NotStarted::BeyondRate) => Wait::ItsTurn,
+                Ok(()) | Err(NotStarted::NoPlace) => Wait::UnderWay(under_way.unwrap_or_default()),
+            };
+            return Ok(self.ask_again(caller, OperationReply::assigning(operation_id, id), wait));
         }
         let state = self.operation(caller, &registration)?;
         let reply = OperationReply { operation_id: operation_id.to_string(), ..state };
@@ -227,7 +228,7 @@ impl DeviceApi {
         let has_operation = !matches!(registration.status, Status::Disabled { .. });
         if has_operation && self.is_assigning_first(caller) {
             let reply = OperationReply::accepted(&registration.operation_id);
-            return Ok(self.ask_again(caller, reply, Duration::ZERO));
+            return Ok(self.ask_again(caller, reply, Wait::UnderWay(Duration::ZERO)));
         }
         self.answer(caller, registration)
     }
@@ -249,7 +250,7 @@ impl DeviceApi {
             // Another request for this device took the run's place.
             Status::Assigning { .. } => {
                 let reply = OperationReply::accepted(&registration.operation_id);
-                return Ok(self.ask_again(caller, reply, Duration::ZERO));
+                return Ok(self.ask_again(caller, reply, Wait::UnderWay(Duration::ZERO)));
             }
             Status::Disabled { .. } => disabled_reply(&registration.registration_id),
             Status::Assigned(_) | Status::Failed { .. } => self.operation(caller, registration)?,
@@ -266,8 +267,8 @@ impl DeviceApi {
         })
     }
 
-    fn ask_again(&self, caller: &Caller, reply: OperationReply, under_way: Duration) -> Answer {
-        let seconds = caller.client.retry_after_secs(self.timing.retry_after_secs, under_way);
+    fn ask_again(&self, caller: &Caller, reply: OperationReply, wait: Wait) -> Answer {
+        let seconds = caller.client.retry_after_secs(self.timing.retry_after_secs, wait);
         Answer { reply: Reply::Operation(reply), retry_after_secs: Some(seconds) }
     }
 }

@@ -5,27 +5,34 @@
 //! memory that runs may take. Runs that were cut off by a crash are taken up again at the start in the same way. Two requests of one device that arrive together are one
 //! instruction, share one run and count as one operation.
 
+mod way;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
-    pin::pin,
+    num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use model::{IdScope, OperationId, Registration, RegistrationId, Status, StatusKind};
+use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, StatusKind};
 use net::{Share, Shares};
 use provisioning::{
     Error, Provisioning,
     ports::PageRequest,
-    register::{Ended, Later, Resumed, Run, WaitingRun},
+    register::{Ended, Run, WaitingRun},
 };
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout},
 };
 
-use crate::memory::{Reserved, RunMemory};
+use way::Way;
+
+use crate::{
+    memory::{Reserved, RunMemory},
+    rate::Rates,
+};
 
 /// Runs under way at once, most of which wait, at about a kilobyte each; beyond it devices are asked to come back. A run
 /// that was begun is on disk and is taken up when the device asks again, or by the sweep.
@@ -33,9 +40,6 @@ const MAX_RUNS: usize = 100_000;
 
 /// How many unfinished registrations are read at a time.
 const PAGE: usize = 100;
-
-/// How long to wait when a run cannot be read from the store.
-const READ_PAUSE: Duration = Duration::from_secs(5);
 
 /// Of these, the runs of one instance and those for one of its hubs: who is down must not take the places of all others.
 const ROOM: Room = Room { of_instance: 50_000, of_hub: 20_000 };
@@ -57,6 +61,7 @@ pub struct Desk {
     of_hub: Arc<Shares<Awaited>>,
     room: Room,
     memory: RunMemory,
+    rates: Rates,
 }
 
 /// The instance of a run, and the hub or webhook that it waits for. Another instance's link to the same hub is another way
@@ -100,6 +105,15 @@ struct UnderWay {
     since: Instant,
 }
 
+/// A run that is to start.
+struct Wanted<'a> {
+    key: RunKey,
+    operation_id: OperationId,
+    waits_for: &'a str,
+    /// How many runs its instance starts in a minute.
+    per_minute: Option<NonZeroU32>,
+}
+
 /// What is wanted of a run.
 #[derive(Default)]
 struct Signals {
@@ -115,8 +129,19 @@ pub(crate) enum Waited {
     Ended(Box<Registration>),
     /// It goes on.
     GoesOn,
+    /// It is on disk: its instance carries out no more of them at the moment.
+    BeyondRate,
     /// Its registration was deleted.
     Deleted,
+}
+
+/// Why a run is not started. It stays on disk, or is put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotStarted {
+    /// There is no place or no memory for it, or two others of its device go first.
+    NoPlace,
+    /// Its instance has begun as many as it may in this time.
+    BeyondRate,
 }
 
 impl Desk {
@@ -128,8 +153,8 @@ impl Desk {
     /// A desk that takes so many runs.
     pub fn with_room(provisioning: Arc<Provisioning>, room: Room) -> Arc<Self> {
         let (of_instance, of_hub) = (Arc::default(), Arc::default());
-        let memory = RunMemory::default();
-        Arc::new(Desk { provisioning, under_way: Mutex::default(), of_instance, of_hub, room, memory })
+        let (memory, rates) = (RunMemory::default(), Rates::default());
+        Arc::new(Desk { provisioning, under_way: Mutex::default(), of_instance, of_hub, room, memory, rates })
     }
 
     /// The verbs that it carries out.
@@ -151,7 +176,7 @@ impl Desk {
             loop {
                 let found = self.provisioning.unfinished(&instance.id_scope, page).await?;
                 count += found.items.len();
-                found.items.into_iter().for_each(|run| self.take_up(run));
+                self.take_up_all(&instance, found.items);
                 let Some(next) = found.next.filter(|_| count < MAX_RUNS) else { break };
                 page = PageRequest { after: Some(next), limit: PAGE };
             }
@@ -159,23 +184,45 @@ impl Desk {
         Ok(count)
     }
 
-    /// Has a run carried out that was found on disk, unless it is under way or there are too many.
-    pub(crate) fn take_up(self: &Arc<Self>, run: WaitingRun) {
-        // A run that finds no place stays on disk.
-        let key = (run.scope.clone(), run.registration_id.clone());
-        let (operation_id, awaited) = (run.operation_id.clone(), run.waits_for.clone());
-        let _ = self.start(key, operation_id, &awaited, |_| Some(Job::Stored(run)));
+    /// Has a run carried out that was found on disk, unless it is under way or there are too many: then it stays there.
+    pub(crate) fn take_up(self: &Arc<Self>, instance: &Instance, run: WaitingRun) -> Result<(), NotStarted> {
+        let wanted = Wanted {
+            key: (run.scope.clone(), run.registration_id.clone()),
+            operation_id: run.operation_id.clone(),
+            waits_for: &run.waits_for.clone(),
+            per_minute: instance.max_registrations_per_minute,
+        };
+        self.start(wanted, |_| Some(Job::Stored(run))).map(drop)
+    }
+
+    /// Has those of the runs carried out that may start.
+    pub(crate) fn take_up_all(self: &Arc<Self>, instance: &Instance, runs: Vec<WaitingRun>) {
+        for run in runs {
+            // Its device asks again, or the sweep comes back to it.
+            let _ = self.take_up(instance, run);
+        }
     }
 
     /// Has the run carried out, and waits for its end at most so long. It goes on when the waiting is over.
-    pub(crate) async fn carry_out(self: &Arc<Self>, run: Run, at_most: Duration) -> Result<Waited, Error> {
-        let key = (run.scope.clone(), run.registration.registration_id.clone());
-        let operation_id = run.registration.operation_id.clone();
-        let started = self.start(key, operation_id, run.waits_for(), |follows| self.job(&run, follows));
-        let Some((mut outcome, signals)) = started else {
-            // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
-            self.provisioning.hold(&run).await?;
-            return Ok(Waited::GoesOn);
+    pub(crate) async fn carry_out(
+        self: &Arc<Self>,
+        instance: &Instance,
+        run: Run,
+        at_most: Duration,
+    ) -> Result<Waited, Error> {
+        let wanted = Wanted {
+            key: (run.scope.clone(), run.registration.registration_id.clone()),
+            operation_id: run.registration.operation_id.clone(),
+            waits_for: run.waits_for(),
+            per_minute: instance.max_registrations_per_minute,
+        };
+        let (mut outcome, signals) = match self.start(wanted, |follows| self.job(&run, follows)) {
+            Ok(started) => started,
+            Err(reason) => {
+                // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
+                self.provisioning.hold(&run).await?;
+                return Ok(reason.waited());
+            }
         };
         drop(run);
         if timeout(at_most, outcome.wait_for(Progress::has_ended)).await.is_err() {
@@ -222,24 +269,27 @@ impl Desk {
         }
     }
 
-    /// Starts a run, or joins it. A run for the same device that began earlier ends first; a third finds no place: `None`.
+    /// Starts a run, or joins it. A run for the same device that began earlier ends first; a third finds no place.
     fn start(
         self: &Arc<Self>,
-        key: RunKey,
-        operation_id: OperationId,
-        waits_for: &str,
+        wanted: Wanted<'_>,
         job: impl FnOnce(bool) -> Option<Job>,
-    ) -> Option<(Outcome, Arc<Signals>)> {
+    ) -> Result<(Outcome, Arc<Signals>), NotStarted> {
+        let Wanted { key, operation_id, waits_for, per_minute } = wanted;
         let mut under_way = self.lock();
         let earlier = under_way.get(&key).filter(|earlier| earlier.goes_on());
         if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
-            return Some((same.outcome.clone(), Arc::clone(&same.signals)));
+            return Ok((same.outcome.clone(), Arc::clone(&same.signals)));
         }
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
-            return None;
+            return Err(NotStarted::NoPlace);
         }
-        let place = self.place(&key.0, waits_for)?;
-        let job = job(earlier.is_some())?;
+        let place = self.place(&key.0, waits_for).ok_or(NotStarted::NoPlace)?;
+        let job = job(earlier.is_some()).ok_or(NotStarted::NoPlace)?;
+        // Last, so that a run that does not start for another reason is not counted. Whatever starts a run comes by here.
+        if !self.rates.admits(&key.0, per_minute) {
+            return Err(NotStarted::BeyondRate);
+        }
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
@@ -266,7 +316,7 @@ impl Desk {
             desk.forget(&key, &operation_id);
             sender.send_replace(Progress::Ended(ended));
         });
-        Some((outcome, signals))
+        Ok((outcome, signals))
     }
 
     /// A place among the runs of its instance and among those that wait for the same, given back when it is dropped.
@@ -286,144 +336,6 @@ impl Desk {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunKey, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One run, and those who have an eye on it.
-struct Way<'a> {
-    desk: &'a Desk,
-    signals: &'a Signals,
-    progress: &'a watch::Sender<Progress>,
-}
-
-impl Way<'_> {
-    /// To the end, once the earlier run has ended. The boxes hold what work takes, so that a run that waits is small.
-    async fn follow(&self, job: Job, after: Option<Outcome>) -> Ended {
-        let (waiting, first) = match job {
-            Job::Loaded(run, reserved) => {
-                let waiting = run.waiting();
-                (waiting, Box::pin(self.begin(run, reserved, after)).await)
-            }
-            Job::Stored(waiting) => {
-                if let Some(mut earlier) = after {
-                    drop(earlier.wait_for(Progress::has_ended).await);
-                }
-                self.pause(waiting.pause).await;
-                let first = Box::pin(self.resume(&waiting)).await;
-                (waiting, Ok(first))
-            }
-        };
-        match first {
-            Ok(Ended::Later(later)) => self.until_ended(&waiting, later).await,
-            Ok(ended) => ended,
-            Err(error) => Ended::GivenUp(error),
-        }
-    }
-
-    /// The first try of a run that was just begun.
-    async fn begin(&self, run: Box<Run>, reserved: Reserved, after: Option<Outcome>) -> Result<Ended, Error> {
-        let mut run = *run;
-        if let Some(mut earlier) = after {
-            // An error means that the earlier run is gone: it has ended too.
-            let earlier = async { drop(earlier.wait_for(Progress::has_ended).await) };
-            let ((), held) = self.or_hold(&run, earlier).await?;
-            run = held.unwrap_or(run);
-        }
-        let provisioning = &self.desk.provisioning;
-        let ended = if run.is_in_memory() {
-            let (confirmed, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
-            provisioning.record_confirmed(&held.unwrap_or(run), confirmed).await
-        } else {
-            provisioning.carry_out(&run).await
-        };
-        drop(reserved);
-        Ok(ended)
-    }
-
-    /// Tries again and again. What is tried a second time is on disk; between two tries it is nowhere else.
-    async fn until_ended(&self, waiting: &WaitingRun, mut later: Box<Later>) -> Ended {
-        self.is_on_disk();
-        loop {
-            tell_of(&later);
-            let pause = later.pause;
-            drop(later);
-            self.pause(pause).await;
-            match Box::pin(self.resume(waiting)).await {
-                Ended::Later(next) => later = next,
-                ended => return ended,
-            }
-        }
-    }
-
-    /// Reads a run that is due, as soon as there is memory for it, and carries it out.
-    async fn resume(&self, waiting: &WaitingRun) -> Ended {
-        loop {
-            let reserved = self.desk.memory.reserve(&waiting.scope).await;
-            match self.desk.provisioning.resume(waiting).await {
-                Ok(Resumed::Run(run)) => {
-                    let _held = reserved.map(|mut reserved| {
-                        reserved.shrink_to(run.memory());
-                        reserved
-                    });
-                    return self.desk.provisioning.carry_out(&run).await;
-                }
-                Ok(Resumed::Ended(ended)) => return ended,
-                Err(error) => {
-                    drop(reserved);
-                    tracing::warn!(
-                        instance.id_scope = %waiting.scope,
-                        registration.id = %waiting.registration_id,
-                        %error,
-                        "an assignment could not be read, will be tried again"
-                    );
-                    self.pause(READ_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    /// Does some work, and writes the run down meanwhile as soon as that is wanted; then it is returned as it is on disk.
-    async fn or_hold<T>(&self, run: &Run, work: impl Future<Output = T>) -> Result<(T, Option<Run>), Error> {
-        let mut work = pin!(work);
-        tokio::select! {
-            biased;
-            done = work.as_mut() => return Ok((done, None)),
-            () = self.signals.hold.notified(), if run.is_in_memory() => {}
-        }
-        let held = self.desk.provisioning.hold(run).await?;
-        self.is_on_disk();
-        Ok((work.await, Some(held)))
-    }
-
-    fn is_on_disk(&self) {
-        self.progress.send_if_modified(|progress| {
-            let was_in_memory = matches!(progress, Progress::InMemory);
-            *progress = Progress::OnDisk;
-            was_in_memory
-        });
-    }
-
-    async fn pause(&self, pause: Duration) {
-        // Being hurried is as good as having waited.
-        let _ = timeout(pause, self.signals.hurry.notified()).await;
-    }
-}
-
-/// Tells operators why a run is tried again.
-fn tell_of(later: &Later) {
-    let Later { again, pause, reason, announced } = later;
-    let id = &again.registration.registration_id;
-    if *announced {
-        // They have been told, once for all runs that the hub holds up.
-        tracing::debug!(registration.id = %id, reason, "assignment waits");
-    } else {
-        tracing::warn!(
-            instance.id_scope = %again.scope,
-            registration.id = %id,
-            reason,
-            pause_secs = pause.as_secs(),
-            "assignment is held up, will be tried again"
-        );
     }
 }
 
@@ -461,6 +373,15 @@ impl Progress {
 
     fn has_ended(&self) -> bool {
         matches!(self, Progress::Ended(_))
+    }
+}
+
+impl NotStarted {
+    fn waited(self) -> Waited {
+        match self {
+            NotStarted::NoPlace => Waited::GoesOn,
+            NotStarted::BeyondRate => Waited::BeyondRate,
+        }
     }
 }
 

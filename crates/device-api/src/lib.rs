@@ -13,6 +13,7 @@ mod memory;
 mod messages;
 mod mqtt;
 mod patience;
+mod rate;
 mod sweep;
 mod tally;
 

@@ -10,16 +10,28 @@ const LONGEST_SECS: u32 = 60;
 /// The longest that Java clients honour: when told to wait longer they ask every two seconds.
 const LONGEST_FOR_JAVA_SECS: u32 = 5;
 
+/// What a device waits for that is told to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Its run, which has been under way for so long.
+    UnderWay(Duration),
+    /// That its instance begins more runs. When that is depends on the others that wait.
+    ItsTurn,
+}
+
 impl Client {
-    /// When to ask again, in seconds, for a device whose run has been under way for so long: it waits a quarter longer than
-    /// it has to at most.
-    pub(crate) fn retry_after_secs(self, first_secs: u32, under_way: Duration) -> u32 {
-        let quarter = u32::try_from(under_way.as_secs() / 4).unwrap_or(LONGEST_SECS);
+    /// When to ask again, in seconds. A device whose run is under way waits a quarter longer than it has to at most; one
+    /// whose run has yet to begin waits as long as it can be made to, so that its questions add little to the load.
+    pub(crate) fn retry_after_secs(self, first_secs: u32, wait: Wait) -> u32 {
         let longest = match self {
             Client::Java => LONGEST_FOR_JAVA_SECS,
             _ => LONGEST_SECS,
         };
-        quarter.clamp(first_secs, longest.max(first_secs))
+        let wanted = match wait {
+            Wait::UnderWay(since) => u32::try_from(since.as_secs() / 4).unwrap_or(longest),
+            Wait::ItsTurn => longest,
+        };
+        wanted.clamp(first_secs, longest.max(first_secs))
     }
 }
 
@@ -32,8 +44,16 @@ mod tests {
         for (under_way, other, java) in
             [(0, 3, 3), (15, 3, 3), (19, 4, 4), (20, 5, 5), (60, 15, 5), (240, 60, 5), (100_000, 60, 5)]
         {
-            let pause = |client: Client| client.retry_after_secs(3, Duration::from_secs(under_way));
+            let pause =
+                |client: Client| client.retry_after_secs(3, Wait::UnderWay(Duration::from_secs(under_way)));
             assert_eq!((pause(Client::Unknown), pause(Client::Java)), (other, java), "{under_way} s");
+        }
+    }
+
+    #[test]
+    fn who_has_yet_to_begin_waits_as_long_as_is_honoured() {
+        for (client, expected) in [(Client::Unknown, 60), (Client::Java, 5)] {
+            assert_eq!(client.retry_after_secs(3, Wait::ItsTurn), expected);
         }
     }
 }

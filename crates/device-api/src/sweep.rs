@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use model::{Cleanup, HubName, IdScope};
+use model::{Cleanup, HubName, IdScope, Instance};
 use net::CancellationToken;
 use provisioning::{Error, ports::PageRequest, register::Cleaned};
 use tokio::task::JoinSet;
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 100;
 type Turn = (IdScope, HubName);
 
 /// What is left of a look through all assignments that are not finished: instances, and after which of theirs.
-type Round = VecDeque<(IdScope, Option<String>)>;
+type Round = VecDeque<(Arc<Instance>, Option<String>)>;
 
 impl Desk {
     /// Removes what devices left at hubs where they do not live, and takes up runs that nobody is at. Runs until
@@ -59,14 +59,14 @@ impl Desk {
     async fn take_up_some(self: &Arc<Self>, round: &mut Round) -> Result<(), Error> {
         if round.is_empty() {
             let instances = self.provisioning().instances().await?;
-            round.extend(instances.iter().map(|instance| (instance.id_scope.clone(), None)));
+            round.extend(instances.into_iter().map(|instance| (instance, None)));
         }
-        let Some((scope, after)) = round.pop_front() else { return Ok(()) };
+        let Some((instance, after)) = round.pop_front() else { return Ok(()) };
         let page = PageRequest { after, limit: AT_ONCE };
-        let page = self.provisioning().unfinished(&scope, page).await?;
-        page.items.into_iter().for_each(|run| self.take_up(run));
+        let page = self.provisioning().unfinished(&instance.id_scope, page).await?;
+        self.take_up_all(&instance, page.items);
         if page.next.is_some() {
-            round.push_back((scope, page.next));
+            round.push_back((instance, page.next));
         }
         Ok(())
     }

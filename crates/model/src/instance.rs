@@ -1,5 +1,7 @@
 //! Service instances: one tenant each, selected by the ID scope.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -33,6 +35,9 @@ pub struct Instance {
     /// When a revocation list that does not say when the next one is due is stale.
     #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
     pub crl_max_age: CrlMaxAge,
+    /// How many registrations are carried out in a minute; as many as come when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_registrations_per_minute: Option<NonZeroU32>,
     /// Why cleanups wait until an operator confirms them; they go on when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleanups_held: Option<CleanupHold>,

@@ -46,6 +46,7 @@ pub fn instance(scope: &str) -> Instance {
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         crl_max_age: CrlMaxAge::default(),
+        max_registrations_per_minute: None,
         cleanups_held: None,
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,

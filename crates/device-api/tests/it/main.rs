@@ -15,6 +15,7 @@ mod mqtt;
 mod mqtt_client;
 mod mqtt_connect;
 mod mqtt_illegal;
+mod rate;
 mod slow_hubs;
 mod tls;
 mod tpm;

@@ -9,7 +9,7 @@ use codec::amqp::SaslCode;
 use device_api::{FirstReply, Timing};
 use model::{
     EnrollmentGroup, EnrollmentSettings, GroupAttestation, GroupCertificates, IndividualAttestation,
-    IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, SymmetricKey,
+    IndividualCertificates, IndividualEnrollment, Pair, ProvisioningStatus, StatusKind, SymmetricKey,
 };
 use net::{Purpose, Transport};
 use serde_json::Value;
@@ -24,7 +24,7 @@ use crate::{
     lines::{Line, Said},
     tls::Presented,
     tpm::TpmDevice,
-    world::{AT_ONCE, Device, HUB, IN_TIME, JAVA, NODE, ROOM, SCOPE, World, group, individual},
+    world::{AT_ONCE, Device, HUB, IN_TIME, JAVA, NODE, ROOM, SCOPE, World, group, individual, pass},
 };
 
 /// How a device proves who it is.
@@ -362,9 +362,7 @@ async fn java_is_told_shorter_pauses() {
     for case in &cases {
         begun.push((case, case.line(&world).await.register().await));
     }
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(240)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(240)).await;
     for (case, said) in begun {
         for (agent, seconds) in [(NODE, 60), (JAVA, 5)] {
             let device = Device { agent, ..case.device(SCOPE) };
@@ -376,6 +374,37 @@ async fn java_is_told_shorter_pauses() {
                 case.name
             );
         }
+    }
+}
+
+/// Beyond the rate of its instance a device is answered `assigning`, and is asked to come back late. Its registration is on
+/// disk meanwhile, and is carried out at the first question once its turn has come.
+#[tokio::test]
+async fn a_device_beyond_the_rate_of_its_instance_comes_back_later() {
+    let world = World::new(Timing { java_delay: Duration::ZERO, ..IN_TIME }).await;
+    let cases = cases(&world, ProvisioningStatus::Enabled).await;
+    world.limit(SCOPE, 1).await;
+    let first = world.device("first").await;
+    world.http(None).await.register(&first).await.assigned();
+    for case in &cases {
+        let said = case.line(&world).await.register().await;
+        let expected = format!(r#"{{"operationId":"{}","status":"assigning"}}"#, said.operation_id());
+        assert_eq!((said.status, said.retry_after_secs), (202, Some(60)), "{}", case.name);
+        assert_eq!(said.json.to_string(), expected, "{}", case.name);
+        for (agent, seconds) in [(NODE, 60), (JAVA, 5)] {
+            let device = Device { agent, ..case.device(SCOPE) };
+            let polled = case.line_of(&world, &device).await.poll(said.operation_id()).await;
+            assert_eq!((polled.status, polled.retry_after_secs), (202, Some(seconds)), "{}", case.name);
+            assert_eq!(polled.json["registrationState"]["status"], "assigning", "{}", case.name);
+        }
+        let record = world.record(&case.name).await.unwrap();
+        assert_eq!(record.status.kind(), StatusKind::Assigning, "{}: on disk", case.name);
+        let devices = world.hub().devices().len();
+
+        pass(Duration::from_secs(60)).await;
+        let ended = case.line(&world).await.poll_to_the_end(said.operation_id()).await;
+        case.assigned(&world, &ended);
+        assert_eq!(world.hub().devices().len(), devices + 1, "{}: only now", case.name);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU32,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -176,11 +177,18 @@ impl World {
 
     /// Links these hubs instead of those that were.
     pub async fn link(&self, scope: &str, linked_hubs: Vec<LinkedHub>) {
+        self.change(scope, |instance| Instance { linked_hubs, ..instance }).await;
+    }
+
+    /// Limits the instance to so many registrations a minute.
+    pub async fn limit(&self, scope: &str, per_minute: u32) {
+        let max_registrations_per_minute = NonZeroU32::new(per_minute);
+        self.change(scope, |instance| Instance { max_registrations_per_minute, ..instance }).await;
+    }
+
+    async fn change(&self, scope: &str, change: impl FnOnce(Instance) -> Instance) {
         let instance = self.store.instance(&sample::scope(scope)).await.unwrap().unwrap();
-        self.store
-            .put_instance(Instance { linked_hubs, ..Instance::clone(&instance) }, sample::by())
-            .await
-            .unwrap();
+        self.store.put_instance(change(Instance::clone(&instance)), sample::by()).await.unwrap();
     }
 
     pub async fn record(&self, id: &str) -> Option<Registration> {
@@ -273,6 +281,13 @@ impl Device {
 /// What the stepped clock shows, in seconds.
 pub fn now() -> u64 {
     SteppedClock::default().now().unix_seconds().unsigned_abs()
+}
+
+/// Lets this much time pass.
+pub async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// An enabled individual enrollment with `sample::keys(10)`.

@@ -1,5 +1,7 @@
 //! Service instances.
 
+use std::num::NonZeroU32;
+
 use anyhow::Context;
 use model::{
     AccessPolicy, AllocationPolicy, Configured, CrlMaxAge, HostName, IdScope, Instance, LinkedHub,
@@ -34,6 +36,8 @@ pub struct InstanceConfig {
     /// After how many days a revocation list that does not say when the next one is due is stale.
     #[serde(default, rename = "crl_max_age_days")]
     pub crl_max_age: CrlMaxAge,
+    /// How many registrations are carried out in a minute; as many as come when absent. Not in the hosted service.
+    pub max_registrations_per_minute: Option<NonZeroU32>,
     /// The key that signs what webhooks are asked, base64 of 16 to 64 bytes; one of the instance's own when absent.
     pub webhook_key: Option<Secret>,
     /// Who may use the service operations endpoint.
@@ -117,6 +121,7 @@ impl InstanceConfig {
             require_verified_ca: self.require_verified_ca,
             registrations: self.registrations,
             crl_max_age: self.crl_max_age,
+            max_registrations_per_minute: self.max_registrations_per_minute,
             cleanups_held: None,
             webhook_key: self.webhook_key()?,
             operation_key,

@@ -240,6 +240,8 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use model::RegistrationOwnership;
 
     use super::*;
@@ -263,6 +265,14 @@ mod tests {
     }
 
     #[test]
+    fn registrations_are_not_limited_unless_the_file_says_so() {
+        let limit = |text: &str| Config::parse(text).unwrap().instances[0].max_registrations_per_minute;
+        assert_eq!(limit(EXAMPLE), None);
+        let limited = EXAMPLE.replace("# max_registrations_per_minute", "max_registrations_per_minute");
+        assert_eq!(limit(&limited).map(NonZeroU32::get), Some(6000));
+    }
+
+    #[test]
     fn a_byte_order_mark_before_the_file_is_passed_over() {
         assert_eq!(Config::parse(&format!("\u{FEFF}{EXAMPLE}")).unwrap().instances.len(), 1);
     }
@@ -282,6 +292,7 @@ mod tests {
                 "registrations = \"firstcome\"",
                 "expected `movable` or `first-come`",
             ),
+            ("# max_registrations_per_minute = 6000", "max_registrations_per_minute = 0", "nonzero u32"),
             ("# max_connections = 50000", "max_connections_per_address = 0", "1 to 1000000"),
         ];
         for (right, wrong, expected) in cases {

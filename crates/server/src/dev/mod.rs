@@ -159,6 +159,7 @@ fn instance(
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         crl_max_age: model::CrlMaxAge::default(),
+        max_registrations_per_minute: None,
         cleanups_held: None,
         webhook_key: None,
         operation_key: state.operation_key.clone(),

@@ -5,6 +5,7 @@
 //! must still be read, and the new form gets a file of its own.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use model::{
@@ -28,6 +29,8 @@ fn instances_are_stored_as_ever() {
     );
     let crl_max_age = CrlMaxAge::try_from(7).unwrap();
     check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance.clone() });
+    let limited = Instance { max_registrations_per_minute: NonZeroU32::new(600), ..instance.clone() };
+    check("instance_with_registration_rate", &limited);
     let hold = CleanupHold { reason: HoldReason::Restored, since: sample::record("a").created };
     check("instance_with_cleanups_held", &Instance { cleanups_held: Some(hold), ..instance });
 }
