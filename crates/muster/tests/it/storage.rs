@@ -12,7 +12,7 @@ use crate::{
     serve::{KEY, Site, device, enrollment},
 };
 
-async fn stop(mut service: Child) {
+pub async fn stop(mut service: Child) {
     let pid = service.id().unwrap().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
     assert_eq!(service.wait().await.unwrap().code(), Some(0));
