@@ -198,6 +198,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         failover: true,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        existing_devices: model::ExistingDevices::default(),
         crl_max_age: model::CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,

@@ -11,8 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use embedded_hub::Hub;
-use model::{Carried, DeviceId, Generation, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
-use provisioning::ports::{Clock, Entropy, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use model::{Carried, DeviceId, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
+use provisioning::ports::{
+    Clock, Ensured, Entropy, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed,
+};
 
 use crate::{EmbeddedConnector, RestConnector, RestLink};
 
@@ -111,11 +113,11 @@ impl NoWay {
 
 #[async_trait]
 impl HubConnector for NoWay {
-    async fn ensure_device(&self, _order: &Order) -> Result<Option<Generation>, HubError> {
+    async fn ensure_device(&self, _order: &Order) -> Result<Ensured, HubError> {
         Err(self.error())
     }
 
-    async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Option<Generation>, HubError> {
+    async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Ensured, HubError> {
         Err(self.error())
     }
 

@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 use embedded_hub::{DeviceSpec, Hub, HubFailure, Right};
-use model::{Carried, DeviceId, Generation, HubAccess, Order, SymmetricKey};
-use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Removed};
+use model::{Carried, DeviceId, HubAccess, Order, SymmetricKey};
+use provisioning::ports::{
+    Before, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Removed,
+};
 use wire::hub::IfMatch;
 
 use crate::found;
@@ -37,6 +39,16 @@ impl EmbeddedConnector {
         lacking.map(|(right, _)| right).collect()
     }
 
+    /// What the order finds at its place. A device that is made by hand between this look and the order is adopted.
+    fn look_before(&self, order: &Order) -> Result<Before, HubError> {
+        match self.hub.device(&order.device_id).map_err(hub_error)? {
+            None => Ok(Before::Own),
+            Some(there) => {
+                Before::judge(order, there.authentication.as_ref().and_then(found::credentials).as_ref())
+            }
+        }
+    }
+
     fn admit(&self) -> Result<(), HubError> {
         match (&self.key, self.rights_lacking().as_slice()) {
             (_, []) | (None, _) => Ok(()),
@@ -49,10 +61,11 @@ impl EmbeddedConnector {
 
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
         self.admit()?;
+        let before = self.look_before(order)?;
         let ensured = self.hub.ensure_device(&spec(order), &order.twin).await.map_err(hub_error)?;
-        Ok(Some(ensured.generation))
+        Ok(before.then(Some(ensured.generation)))
     }
 
     async fn device_count(&self) -> Result<Option<u64>, HubError> {
@@ -60,10 +73,11 @@ impl HubConnector for EmbeddedConnector {
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
         self.admit()?;
+        let before = self.look_before(order)?;
         let received = self.hub.receive_device(&spec(order), carried).await.map_err(hub_error)?;
-        Ok(Some(received.generation))
+        Ok(before.then(Some(received.generation)))
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {

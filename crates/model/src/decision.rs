@@ -33,11 +33,19 @@ pub struct Decision {
     /// The hub that was chosen, and why that one; `None` while a webhook is asked, and when no hub could be chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
+    /// Whether a device was taken over that was at the hub under this ID, and that the registration did not make.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub took_over: bool,
     /// What became of it.
     pub outcome: DecisionOutcome,
     /// When that was known; `None` while it is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Decision {
@@ -211,6 +219,7 @@ mod tests {
             ],
             latencies_from: Some(LatencySource::Table("10.0.0.0/8".into())),
             chosen: Some(Chosen { hub: HubName::parse("far.hub").unwrap(), because: Because::Nearest }),
+            took_over: false,
             outcome: DecisionOutcome::Pending,
             ended: None,
         }

@@ -32,6 +32,9 @@ pub struct Instance {
     /// Whether another enrollment group may take a device over from the one that it is registered through.
     #[serde(default, skip_serializing_if = "RegistrationOwnership::is_movable")]
     pub registrations: RegistrationOwnership,
+    /// What happens to a device that is at a hub under the ID of one that is to be created there.
+    #[serde(default, skip_serializing_if = "ExistingDevices::are_adopted")]
+    pub existing_devices: ExistingDevices,
     /// When a revocation list that does not say when the next one is due is stale.
     #[serde(default, skip_serializing_if = "CrlMaxAge::is_default")]
     pub crl_max_age: CrlMaxAge,
@@ -76,6 +79,24 @@ pub enum RegistrationOwnership {
 impl RegistrationOwnership {
     fn is_movable(&self) -> bool {
         *self == RegistrationOwnership::Movable
+    }
+}
+
+/// What happens to a device that is at a hub under the ID of one that is to be created there, with credentials that no
+/// order of the registration gave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExistingDevices {
+    /// It is taken over, as at the hosted service; the decision records it, and the log warns of it.
+    #[default]
+    Adopt,
+    /// It stays as it is, and the registration fails.
+    Refuse,
+}
+
+impl ExistingDevices {
+    pub(crate) fn are_adopted(&self) -> bool {
+        *self == ExistingDevices::Adopt
     }
 }
 

@@ -94,7 +94,8 @@ pub use ids::{
     IdScope, OperationId, PolicyName, RegistrationId, VerificationCode,
 };
 pub use instance::{
-    AccessPolicy, AllocationWeight, Instance, OutOfRange, RegistrationOwnership, Right, Rights, UnknownRight,
+    AccessPolicy, AllocationWeight, ExistingDevices, Instance, OutOfRange, RegistrationOwnership, Right,
+    Rights, UnknownRight,
 };
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};

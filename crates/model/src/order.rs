@@ -5,8 +5,8 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Assignment, DeviceId, HubName, InitialTwin, Place, Sha256Thumbprint, Substatus, SymmetricKeyPair, Trace,
-    WebhookRequest,
+    Assignment, DeviceId, ExistingDevices, HubName, InitialTwin, Place, Sha256Thumbprint, Substatus,
+    SymmetricKeyPair, Trace, WebhookRequest,
 };
 
 /// What is to be done for a device that is being assigned: everything that it takes, so that no enrollment is needed.
@@ -83,6 +83,10 @@ pub struct Order {
     /// Earlier orders about this place that the hub may have been told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<OrderDigest>,
+    /// What happens to a device at this place that no order of the registration made. Set when the hub is told, as the
+    /// instance says then.
+    #[serde(default, skip_serializing_if = "ExistingDevices::are_adopted")]
+    pub existing: ExistingDevices,
 }
 
 impl Order {
@@ -98,6 +102,12 @@ impl Order {
     pub fn trace(&self) -> Trace {
         let orders = self.told.iter().cloned().chain([self.digest()]);
         Trace { place: self.place(), orders: orders.collect(), generation: None }
+    }
+
+    /// Whether a device at this place is one that an order of the registration may have made. Credentials are `None` when
+    /// they are nothing that the service writes.
+    pub fn may_have_made(&self, credentials: Option<&HubCredentials>) -> bool {
+        credentials.is_some_and(|credentials| self.trace().may_be(credentials))
     }
 
     /// What the device is to get, for another hub to be told.

@@ -253,6 +253,9 @@ pub enum FailureReason {
     /// The custom allocation webhook failed, or named a hub that it may not name.
     #[error("custom allocation failed")]
     CustomAllocationFailed,
+    /// The hub has a device of this ID that the registration did not make, and the instance says to leave it alone.
+    #[error("the device exists at the hub")]
+    DeviceExists,
     /// Another registration has the device ID at that hub.
     #[error("the device ID is taken")]
     DeviceIdTaken,

@@ -18,7 +18,9 @@ use model::{
     StatusKind, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
-pub use hubs::{Delay, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
+pub use hubs::{
+    Before, Delay, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
+};
 pub use log::{LogError, LogFilter, LogPage, LogQuery, LogRetention};
 
 use crate::allocate::{Ailment, Latencies};

@@ -8,7 +8,9 @@ use model::{
     Carried, DeviceId, Generation, HubCredentials, HubName, InitialTwin, LinkedHub, Order, Properties,
     TwinCollection, TwinOrder,
 };
-use provisioning::ports::{HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed};
+use provisioning::ports::{
+    Before, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
+};
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 /// Fake hubs by name.
@@ -224,23 +226,33 @@ impl State {
         (device, is_new)
     }
 
+    /// Returns what the order finds at its place.
+    fn before(&self, order: &Order) -> Result<Before, HubError> {
+        match self.devices.get(&order.device_id) {
+            None => Ok(Before::Own),
+            Some(there) => Before::judge(order, Some(&there.credentials)),
+        }
+    }
+
     /// Returns the generation of a device, unless replies omit it.
     fn generation(&self, id: &DeviceId) -> Option<Generation> {
         let device = self.devices.get(id).filter(|_| !self.names_no_generation)?;
         Generation::parse(device.generation.to_string()).ok()
     }
 
-    fn ensure(&mut self, order: &Order) -> Option<Generation> {
+    fn ensure(&mut self, order: &Order) -> Result<Ensured, HubError> {
+        let before = self.before(order)?;
         let (device, is_new) = self.device(order);
         if is_new || matches!(order.twin, TwinOrder::Seed(_)) {
             device.twin = order.twin.start().clone();
             device.reported = Properties::default();
             device.seeds += 1;
         }
-        self.generation(&order.device_id)
+        Ok(before.then(self.generation(&order.device_id)))
     }
 
-    fn receive(&mut self, order: &Order, carried: &Carried) -> Option<Generation> {
+    fn receive(&mut self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+        let before = self.before(order)?;
         let (device, _) = self.device(order);
         let part =
             |part: &serde_json::Map<_, _>| (!part.is_empty()).then(|| TwinCollection::from(part.clone()));
@@ -249,7 +261,7 @@ impl State {
         if carried.disabled.is_some() {
             device.disabled = carried.disabled.clone();
         }
-        self.generation(&order.device_id)
+        Ok(before.then(self.generation(&order.device_id)))
     }
 
     fn find(&self, id: &DeviceId) -> Option<HubDevice> {
@@ -282,13 +294,13 @@ impl State {
 
 #[async_trait]
 impl HubConnector for FakeHub {
-    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
-        self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await
+    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+        self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await?
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
         self.serve(Call::Receive(order.clone(), Box::new(carried.clone())), |hub| hub.receive(order, carried))
-            .await
+            .await?
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {
@@ -343,6 +355,7 @@ mod tests {
         let mut call = Box::pin(hub.ensure_device(&order));
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut call).await.is_err());
         drop(held);
-        assert_eq!(call.await, Ok(Some(Generation::parse("1").unwrap())));
+        let generation = Some(Generation::parse("1").unwrap());
+        assert_eq!(call.await, Ok(Ensured { generation, took_over: false }));
     }
 }

@@ -45,6 +45,7 @@ pub fn instance(scope: &str) -> Instance {
         failover: true,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        existing_devices: model::ExistingDevices::default(),
         crl_max_age: CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,
@@ -196,6 +197,7 @@ pub fn order(id: &str) -> Order {
         iot_edge: true,
         twin: TwinOrder::Seed(twin()),
         told: Vec::new(),
+        existing: Default::default(),
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use model::{Carried, Cleanup, DeviceId, Generation, HubName, LinkedHub, Order, Place};
-use provisioning::ports::{HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed, Store};
+use model::{Carried, Cleanup, DeviceId, HubName, LinkedHub, Order, Place};
+use provisioning::ports::{Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed, Store};
 use testkit::hub::FakeHub;
 
 use crate::{
@@ -193,13 +193,13 @@ fn at_once<T>(answer: impl Future<Output = T>) -> T {
 
 #[async_trait]
 impl HubConnector for Way {
-    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
         let (what, order) = (format!("ensure {} as {:?}", order.device_id, order.substatus), order.clone());
         self.call(what, move |there| there.obey(&order, |order| at_once(there.hub.ensure_device(order))))
             .await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
         let (order, carried) = (order.clone(), carried.clone());
         self.call(format!("receive {}", order.device_id), move |there| {
             there.obey(&order, |order| at_once(there.hub.receive_device(order, &carried)))

@@ -1,6 +1,7 @@
 //! What is written to a hub for an order, and whether what a hub has is that already.
 
 use model::{Generation, HubCredentials, InitialTwin, Order, SymmetricKey, TwinCollection};
+use provisioning::ports::{Before, HubError};
 use serde_json::{Map, Value, json};
 use wire::hub::{AuthenticationType, Device, SymmetricKeyPair};
 
@@ -72,6 +73,12 @@ impl Found {
         self.fields.insert("authentication".to_owned(), authentication(&order.credentials));
         self.fields.insert("capabilities".to_owned(), capabilities(order));
         self.fields
+    }
+
+    /// What it is to an order at its place.
+    pub(super) fn before(&self, order: &Order) -> Result<Before, HubError> {
+        let credentials = self.device.authentication.as_ref().and_then(crate::found::credentials);
+        Before::judge(order, credentials.as_ref())
     }
 
     fn is_edge(&self) -> bool {

@@ -156,7 +156,7 @@ impl Line {
         };
         let reason = |problem: &Problem| match problem.of(&self.link) {
             HubError::Unavailable(Delay { reason, .. }) => reason,
-            HubError::Full(reason) | HubError::Refused(reason) => reason,
+            HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason) => reason,
         };
         match &outcome {
             Ok(_) | Err(Problem::Wrong(..)) => leave.answered(),

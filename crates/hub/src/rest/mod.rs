@@ -19,10 +19,11 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use model::{Carried, DeviceId, Generation, HubName, InitialTwin, Order, TwinOrder};
+use model::{Carried, DeviceId, HubName, InitialTwin, Order, TwinOrder};
 use net::client::dial;
 use provisioning::ports::{
-    Clock, Entropy, HubConnector, HubDevice, HubError, HubHealth, HubRight, HubVersion, Removed,
+    Before, Clock, Ensured, Entropy, HubConnector, HubDevice, HubError, HubHealth, HubRight, HubVersion,
+    Removed,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -44,8 +45,8 @@ pub struct RestConnector {
 
 /// What became of an order.
 enum Outcome {
-    /// The device is as ordered, and of this generation.
-    Done(Option<Generation>),
+    /// The device is as ordered.
+    Done(Ensured),
     /// It is not there.
     Absent,
     /// It was there already, or another client changed it meanwhile.
@@ -77,7 +78,10 @@ impl RestConnector {
             Answer::Done(shown) => {
                 self.line.has_room();
                 match is_blank {
-                    true => Ok(Outcome::Done(Found::read(&shown).and_then(|found| found.generation()))),
+                    true => {
+                        let generation = Found::read(&shown).and_then(|found| found.generation());
+                        Ok(Outcome::Done(Before::Own.then(generation)))
+                    }
                     // The answer to a bulk request shows no device.
                     false => self.created(&order.device_id).await,
                 }
@@ -96,7 +100,7 @@ impl RestConnector {
             return Ok(Outcome::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        Ok(Outcome::Done(found.generation()))
+        Ok(Outcome::Done(Before::Own.then(found.generation())))
     }
 
     async fn create_with_twin(&self, order: &Order, twin: &InitialTwin) -> Result<Answer, HubError> {
@@ -114,7 +118,7 @@ impl RestConnector {
             return Ok(Outcome::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        let generation = found.generation();
+        let ensured = found.before(order)?.then(found.generation());
         // A device that begins again gets a new version in any case: a removal may be on its way.
         let keeps = matches!(order.twin, TwinOrder::Keep { .. });
         if !(keeps && found.is_as_ordered(order)) {
@@ -128,8 +132,8 @@ impl RestConnector {
             }
         }
         match &order.twin {
-            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Outcome::Done(generation)),
-            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin, generation).await,
+            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Outcome::Done(ensured)),
+            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin, ensured).await,
         }
     }
 
@@ -138,17 +142,17 @@ impl RestConnector {
         &self,
         device: &DeviceId,
         twin: &InitialTwin,
-        generation: Option<Generation>,
+        ensured: Ensured,
     ) -> Result<Outcome, HubError> {
         let path = twin_path(device);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             return Ok(Outcome::Absent);
         };
         if body::holds(&shown, twin).ok_or_else(|| self.senseless("twin"))? {
-            return Ok(Outcome::Done(generation));
+            return Ok(Outcome::Done(ensured));
         }
         Ok(match self.put_twin(device, twin).await? {
-            Answer::Done(_) => Outcome::Done(generation),
+            Answer::Done(_) => Outcome::Done(ensured),
             Answer::Absent => Outcome::Absent,
             Answer::Exists | Answer::Stale => Outcome::Overtaken,
         })
@@ -172,15 +176,15 @@ impl RestConnector {
 
 #[async_trait]
 impl HubConnector for RestConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError> {
+    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
         // A seed is for new devices, nearly always; any other order is for one that is there.
         let mut is_new = matches!(order.twin, TwinOrder::Seed(_));
         for _ in 0..MAX_RACES {
-            if is_new && let Outcome::Done(generation) = self.create(order).await? {
-                return Ok(generation);
+            if is_new && let Outcome::Done(ensured) = self.create(order).await? {
+                return Ok(ensured);
             }
             match self.refresh(order).await? {
-                Outcome::Done(generation) => return Ok(generation),
+                Outcome::Done(ensured) => return Ok(ensured),
                 Outcome::Absent => is_new = true,
                 Outcome::Overtaken => is_new = false,
             }
@@ -206,7 +210,7 @@ impl HubConnector for RestConnector {
         count.map(Some).ok_or_else(|| self.senseless("number of devices"))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError> {
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
         self.receive(order, carried).await
     }
 

@@ -1,8 +1,8 @@
 //! Devices that come from another hub or leave for one.
 
 use http::Method;
-use model::{Carried, DeviceId, Generation, InitialTwin, Order, Properties};
-use provisioning::ports::{HubDevice, HubError, HubVersion};
+use model::{Carried, DeviceId, InitialTwin, Order, Properties};
+use provisioning::ports::{Ensured, HubDevice, HubError, HubVersion};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -37,17 +37,13 @@ impl RestConnector {
     /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
     /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
     /// each time: a hub that refuses the twin does not keep the device without it.
-    pub(super) async fn receive(
-        &self,
-        order: &Order,
-        carried: &Carried,
-    ) -> Result<Option<Generation>, HubError> {
+    pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
         match self.import(order, carried, exported).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
-                let generation = self.import(order, carried, unreported).await?;
+                let ensured = self.import(order, carried, unreported).await?;
                 self.replace_twin(order, carried).await?;
-                Ok(generation)
+                Ok(ensured)
             }
             outcome => outcome,
         }
@@ -58,12 +54,9 @@ impl RestConnector {
         order: &Order,
         carried: &Carried,
         describe: fn(&Order, &Carried) -> Value,
-    ) -> Result<Option<Generation>, HubError> {
+    ) -> Result<Ensured, HubError> {
         for _ in 0..MAX_RACES {
-            let (entry, known) = match &carried.disabled {
-                Some(_) => (describe(order, carried), None),
-                None => self.as_disabled_as_there(order, carried, describe).await?,
-            };
+            let (entry, known) = self.as_disabled_as_there(order, carried, describe).await?;
             let entries = Value::Array(vec![entry]);
             match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
                 (Answer::Done(_), is_without_twin) => {
@@ -78,30 +71,27 @@ impl RestConnector {
         Err(self.overtaken(order))
     }
 
-    /// The generation of a device that was imported; it is the one that was there before, if that is `known`.
-    async fn imported(
-        &self,
-        order: &Order,
-        known: Option<Generation>,
-    ) -> Result<Option<Generation>, HubError> {
-        if known.is_some() {
-            return Ok(known);
-        }
+    /// What is there after an import, given what was there before if that is `known`.
+    async fn imported(&self, order: &Order, known: Option<Ensured>) -> Result<Ensured, HubError> {
+        let took_over = match known {
+            Some(known) if known.generation.is_some() => return Ok(known),
+            known => known.is_some_and(|known| known.took_over),
+        };
         match self.created(&order.device_id).await? {
-            Outcome::Done(generation) => Ok(generation),
+            Outcome::Done(created) => Ok(Ensured { took_over, ..created }),
             Outcome::Absent | Outcome::Overtaken => Err(self.overtaken(order)),
         }
     }
 
-    /// The entry of a device that nobody disabled where it comes from. An operator may have disabled it here, and then it
-    /// stays so: an entry says in any case whether a device may connect. It is for the version that was looked at, whose
-    /// generation is returned with it.
+    /// The entry of a device. An operator may have disabled it here, and then it stays so: an entry says in any case whether
+    /// a device may connect. It is for the version that was looked at; what that is when it has been imported is returned
+    /// with it.
     async fn as_disabled_as_there(
         &self,
         order: &Order,
         carried: &Carried,
         describe: fn(&Order, &Carried) -> Value,
-    ) -> Result<(Value, Option<Generation>), HubError> {
+    ) -> Result<(Value, Option<Ensured>), HubError> {
         let path = device_path(&order.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             let mut entry = describe(order, carried);
@@ -109,11 +99,11 @@ impl RestConnector {
             return Ok((entry, None));
         };
         let there = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        let carried = Carried { disabled: found::disabled(there.device()), ..carried.clone() };
-        let mut entry = describe(order, &carried);
+        let disabled = carried.disabled.clone().or_else(|| found::disabled(there.device()));
+        let mut entry = describe(order, &Carried { disabled, ..carried.clone() });
         entry["importMode"] = "createOrUpdateIfMatchETag".into();
         entry["eTag"] = there.etag().ok_or_else(|| self.senseless("device"))?.into();
-        Ok((entry, there.generation()))
+        Ok((entry, Some(there.before(order)?.then(there.generation()))))
     }
 
     /// Tags and desired properties.

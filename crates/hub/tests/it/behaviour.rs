@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use model::{
-    Carried, DeviceId, HubCredentials, InitialTwin, Order, Properties, Sha256Thumbprint, SymmetricKeyPair,
-    TwinCollection, TwinOrder,
+    Carried, DeviceId, ExistingDevices, HubCredentials, InitialTwin, Order, Properties, Sha256Thumbprint,
+    SymmetricKeyPair, TwinCollection, TwinOrder,
 };
 use provisioning::ports::{HubDevice, HubError, HubVersion, Removed};
 use serde_json::{Value, json};
@@ -214,27 +214,68 @@ async fn a_device_keeps_its_generation_until_it_is_made_anew() {
         let blank = Order { twin: TwinOrder::Seed(blank), ..seed("d", keys(7, 8)) };
         let (mut seen, enabled, disabled) = (HashSet::new(), used(None), used(Some("lost")));
         for first in [&seed("d", keys(7, 8)), &keep("d", keys(7, 8)), &blank] {
-            let generation = world.connector.ensure_device(first).await.unwrap().expect("a generation");
+            let generation =
+                world.connector.ensure_device(first).await.unwrap().generation.expect("a generation");
             assert_eq!(world.shown("d").0["generationId"], generation.as_str());
             assert!(seen.insert(generation.to_string()), "made anew, it is another device");
             let same = Some(generation);
             for order in [keep("d", keys(7, 8)), keep("d", keys(7, 9)), seed("d", keys(7, 8)), blank.clone()]
             {
-                assert_eq!(world.connector.ensure_device(&order).await.unwrap(), same);
+                assert_eq!(world.connector.ensure_device(&order).await.unwrap().generation, same);
             }
             for carried in [&enabled, &disabled] {
                 let order = carry("d", keys(7, 8));
-                assert_eq!(world.connector.receive_device(&order, carried).await.unwrap(), same);
+                assert_eq!(world.connector.receive_device(&order, carried).await.unwrap().generation, same);
             }
             assert_eq!(found(world, "d").await.unwrap().generation, same);
             world.hub.delete_device(&id).await.unwrap();
         }
         for carried in [&enabled, &disabled] {
             let received = world.connector.receive_device(&carry("d", keys(7, 8)), carried).await.unwrap();
+            let received = received.generation;
             let found = found(world, "d").await.unwrap().generation;
             assert!(received.is_some() && received == found);
             assert!(seen.insert(received.unwrap().to_string()));
             world.hub.delete_device(&id).await.unwrap();
+        }
+    })
+    .await;
+}
+
+/// What an order finds of another client is told apart from what an earlier order left, and stays as it is if the order
+/// says so: key, twin and status.
+#[tokio::test]
+async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
+    on_all(async |world| {
+        let (enabled, disabled) = (used(None), used(Some("lost")));
+        type Ordered = fn(&str, HubCredentials) -> Order;
+        let cases: [(&str, Ordered, Option<&Carried>); 5] = [
+            ("seeded", seed, None),
+            ("kept", keep, None),
+            ("carried", carry, None),
+            ("received", carry, Some(&enabled)),
+            ("received-disabled", carry, Some(&disabled)),
+        ];
+        for (id, of, carried) in cases {
+            let tell = async |order: &Order| match carried {
+                Some(carried) => world.connector.receive_device(order, carried).await,
+                None => world.connector.ensure_device(order).await,
+            };
+            let refusing = |order: Order| Order { existing: ExistingDevices::Refuse, ..order };
+            // Nothing is there, then what this order made, then what an earlier one did.
+            let (made, later) = (of(id, keys(7, 8)), of(id, keys(7, 9)).after([of(id, keys(7, 8)).digest()]));
+            for own in [&made, &made, &later] {
+                for order in [own.clone(), refusing(own.clone())] {
+                    assert!(!tell(&order).await.unwrap().took_over, "{id}: {order:?}");
+                }
+            }
+            let there = world.shown(id);
+            let foreign = of(id, keys(1, 2));
+            let refused = tell(&refusing(foreign.clone())).await;
+            assert!(matches!(refused, Err(HubError::Occupied(_))), "{id}: {refused:?}");
+            assert_eq!(world.shown(id), there, "{id}");
+            assert!(tell(&foreign).await.unwrap().took_over, "{id}");
+            assert!(!tell(&refusing(foreign)).await.unwrap().took_over, "{id}: from now on it is its own");
         }
     })
     .await;

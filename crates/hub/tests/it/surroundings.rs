@@ -7,12 +7,12 @@ use std::time::Duration;
 use durable::Sealer;
 use hub::{Connectors, GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
 use model::{
-    Carried, DeviceId, Generation, HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource,
-    LinkedHub, Order, TwinOrder,
+    Carried, DeviceId, HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource, LinkedHub,
+    Order, TwinOrder,
 };
 use provisioning::allocate::Ailment;
 use provisioning::ports::{
-    HubConnector, HubDevice, HubError, HubHealth, HubVersion, Hubs, Removed, Store, Surroundings,
+    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubVersion, Hubs, Removed, Store, Surroundings,
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -199,11 +199,11 @@ async fn a_hub_that_says_so_is_full() {
 
     #[async_trait::async_trait]
     impl HubConnector for Full {
-        async fn ensure_device(&self, _: &Order) -> Result<Option<Generation>, HubError> {
+        async fn ensure_device(&self, _: &Order) -> Result<Ensured, HubError> {
             Err(HubError::Full("full".to_owned()))
         }
 
-        async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Option<Generation>, HubError> {
+        async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Ensured, HubError> {
             Err(HubError::Full("full".to_owned()))
         }
 

@@ -176,6 +176,7 @@ impl Allocation {
             at,
             enrollment,
             moved_from: None,
+            took_over: false,
             returning: None,
             policy,
             policy_of,

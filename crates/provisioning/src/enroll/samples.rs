@@ -39,6 +39,7 @@ pub(crate) fn instance(scope: &str) -> Instance {
         failover: false,
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        existing_devices: model::ExistingDevices::default(),
         crl_max_age: model::CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,

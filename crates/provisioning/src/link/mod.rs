@@ -151,7 +151,7 @@ impl Provisioning {
             .ok_or_else(|| Error::Invalid(format!("{} is no hub of this process any more", hub.name)))?;
         connector.lacking().await.map_err(|error| match error {
             HubError::Unavailable(delay) => Error::Invalid(format!("the hub cannot be asked: {delay}")),
-            HubError::Full(reason) | HubError::Refused(reason) => {
+            HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason) => {
                 Error::Invalid(format!("the hub does not do what is asked: {reason}"))
             }
         })

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use model::{Carried, DeviceId, Generation, HubCredentials, LinkedHub, Order};
+use model::{Carried, DeviceId, ExistingDevices, Generation, HubCredentials, LinkedHub, Order};
 
 use super::HubHealth;
 
@@ -23,13 +23,13 @@ pub trait HubConnector: Send + Sync {
     /// Creates the device, or refreshes its credentials and capabilities. A new device's twin starts with what the
     /// order says, that of one that was there only if the order is to seed it. When it returns, the hub has the device
     /// and keeps it. Unless the order is to keep the twin, the device has another version afterwards, so that a removal
-    /// that was on its way does not find what it looks for. Returns the generation of the device; `None` when the hub names
-    /// none.
-    async fn ensure_device(&self, order: &Order) -> Result<Option<Generation>, HubError>;
+    /// that was on its way does not find what it looks for. A device that no order of the registration made stays as it is
+    /// if the order says so.
+    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError>;
 
     /// The same for a device that comes from another hub: its twin holds what was carried, whatever was there before.
     /// Reported properties only if the hub lets anybody but the device write them.
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Option<Generation>, HubError>;
+    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError>;
 
     /// The device, if the hub has it.
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError>;
@@ -76,6 +76,47 @@ impl fmt::Display for HubRight {
     }
 }
 
+/// What a hub has after an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ensured {
+    /// Which creation of a device of this name it is; `None` when the hub names none.
+    pub generation: Option<Generation>,
+    /// Whether it was there with credentials that no order of the registration gave it.
+    pub took_over: bool,
+}
+
+/// What an order finds at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// No device, or one that an order of the registration may have made.
+    Own,
+    /// A device that no order of the registration made.
+    Foreign,
+}
+
+impl Before {
+    /// Judges a device by its credentials, before anything is written; refused if it is foreign and the order is to leave
+    /// such a device alone.
+    pub fn judge(order: &Order, credentials: Option<&HubCredentials>) -> Result<Before, HubError> {
+        if order.may_have_made(credentials) {
+            return Ok(Before::Own);
+        }
+        match order.existing {
+            ExistingDevices::Adopt => Ok(Before::Foreign),
+            ExistingDevices::Refuse => {
+                let Order { hub, device_id, .. } = order;
+                let reason = format!("{hub} has a device {device_id} that this registration did not make");
+                Err(HubError::Occupied(reason))
+            }
+        }
+    }
+
+    /// What the hub has when the order is carried out.
+    pub fn then(self, generation: Option<Generation>) -> Ensured {
+        Ensured { generation, took_over: self == Before::Foreign }
+    }
+}
+
 /// A device as a hub has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HubDevice {
@@ -111,6 +152,9 @@ pub enum HubError {
     /// The hub works, but has no room: it takes no more devices until somebody gives it some, or a day is over.
     #[error("the hub is full: {0}")]
     Full(String),
+    /// The hub has a device of this ID that the order is to leave alone.
+    #[error("the hub is occupied: {0}")]
+    Occupied(String),
     /// The hub says no, and will again.
     #[error("the hub refuses: {0}")]
     Refused(String),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, Generation, Job,
-    LogOperation, OperationKind, Order, Registration, Status, Trace, Tries, Work,
+    Assignment, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, Job, LogOperation,
+    OperationKind, Order, Registration, Status, Trace, Tries, Work,
 };
 
 use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
@@ -101,6 +101,7 @@ impl Provisioning {
             Ok(told) => self.record_assigned(run, order, told).await,
             Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
             Err(HubError::Full(reason)) => self.go_elsewhere(run, order, reason).await,
+            Err(HubError::Occupied(reason)) => self.record_occupied(run, order, reason).await,
             Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
         }
     }
@@ -108,6 +109,9 @@ impl Provisioning {
     /// A confirmation that changes nothing only counts, unless the hub has another device of that name than the record says; an assignment ends in the record, and counts with it. Either is
     /// done in one transaction with the look at what let the device in.
     async fn record_assigned(&self, run: &Run, order: &Order, told: Told) -> Result<Ended, Error> {
+        if told.took_over {
+            warn_of_adoption(run, order);
+        }
         let ended = self.conclude(run, order, &told).await?;
         let is_there = matches!(&ended, Ended::Registration(registration)
             if registration.assignment().is_some_and(|at| at.place() == order.place()));
@@ -127,7 +131,7 @@ impl Provisioning {
             };
             let is_done = match run.registration.status == Status::Assigned(assignment.clone()) {
                 true => self.count_confirmed(run, guard).await?.then(|| run.registration.clone()),
-                false => self.arrive(run, (order, &assignment), told.left.as_ref(), guard).await?,
+                false => self.arrive(run, (order, &assignment), told, guard).await?,
             };
             if let Some(registration) = is_done {
                 return Ok(Ended::Registration(Box::new(registration)));
@@ -163,7 +167,7 @@ impl Provisioning {
         &self,
         run: &Run,
         (order, assignment): (&Order, &Assignment),
-        found: Option<&Generation>,
+        told: &Told,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
         let (from, kind) = match &run.registration.status {
@@ -173,15 +177,29 @@ impl Provisioning {
         };
         let ending = Ending {
             status: Status::Assigned(assignment.clone()),
-            left: leaving::left_by(order, from, found),
+            left: leaving::left_by(order, from, told.left.as_ref()),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
+            took_over: told.took_over,
             counts: Some(kind),
         };
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationAssign);
         let (arrived, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
         let is_made = self.take_step(&run.scope, step.relying_on(guard)).await?;
         Ok(is_made.then_some(arrived))
+    }
+
+    /// The hub has been told nothing, or the device would have the credentials of an order.
+    async fn record_occupied(&self, run: &Run, order: &Order, reason: String) -> Result<Ended, Error> {
+        tracing::warn!(
+            instance.id_scope = %run.scope,
+            registration.id = %run.registration.registration_id,
+            hub.name = %order.hub,
+            device.id = %order.device_id,
+            "a device was not assigned: its hub has one of this device ID that the registration did not make"
+        );
+        let failure = Failure { reason: FailureReason::DeviceExists, message: format!("{reason}.") };
+        self.end(run, Ending::failing(&run.registration, failure)).await
     }
 
     async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
@@ -219,6 +237,7 @@ impl Provisioning {
         decision.into_iter().for_each(|decision| ended.decisions.push(decision));
         if let Some(decision) = ended.decisions.latest_mut().filter(|decision| decision.ended.is_none()) {
             (decision.outcome, decision.ended) = (ending.outcome, Some(now));
+            decision.took_over = ending.took_over;
             if let (Some(returning), Status::Assigned(at)) = (&mut decision.returning, &ended.status) {
                 returning.substatus = Some(at.substatus);
             }
@@ -281,12 +300,15 @@ pub(super) struct Ending {
     pub(super) left: Option<Trace>,
     pub(super) cause: CleanupCause,
     pub(super) outcome: DecisionOutcome,
+    /// Whether a device was taken over that the registration did not make.
+    pub(super) took_over: bool,
     pub(super) counts: Option<OperationKind>,
 }
 
 impl Ending {
     /// The same, knowing which device the hub made of the order.
     fn after(mut self, order: &Order, told: &Told) -> Ending {
+        self.took_over = told.took_over;
         let place = order.place();
         if let Some(left) = self.left.as_mut().filter(|left| left.place == place) {
             left.generation.clone_from(&told.generation);
@@ -308,7 +330,19 @@ impl Ending {
             left: leaving.trace,
             cause: CleanupCause::Failed,
             outcome: DecisionOutcome::Failed(failure),
+            took_over: false,
             counts: None,
         }
     }
+}
+
+/// Once for each device: a repeated order finds the credentials of the registration there.
+fn warn_of_adoption(run: &Run, order: &Order) {
+    tracing::warn!(
+        instance.id_scope = %run.scope,
+        registration.id = %run.registration.registration_id,
+        hub.name = %order.hub,
+        device.id = %order.device_id,
+        "took over a device that existed at the hub, and that the registration did not make"
+    );
 }

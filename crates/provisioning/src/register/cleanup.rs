@@ -148,7 +148,7 @@ impl Provisioning {
         let cleaned = match self.remove(scope, cleanup).await? {
             Ok(cleaned) => cleaned,
             Err(HubError::Unavailable(delay)) => self.postpone(scope, cleanup, delay).await?,
-            Err(HubError::Full(reason) | HubError::Refused(reason)) => {
+            Err(HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason)) => {
                 self.postpone(scope, cleanup, reason.into()).await?
             }
         };

@@ -186,7 +186,14 @@ fn outcome(decision: &Decision) -> String {
         DecisionOutcome::Assigned => {
             let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
             let substatus = substatus.unwrap_or(Substatus::InitialAssignment);
-            format!("{at}it was assigned: {}.", how(substatus, decision.returning.is_none()))
+            let how = how(substatus, decision.returning.is_none());
+            let took_over = match decision.took_over {
+                true => {
+                    " It took over a device that existed at the hub, and that the registration did not make."
+                }
+                false => "",
+            };
+            format!("{at}it was assigned: {how}.{took_over}")
         }
         DecisionOutcome::Failed(failure) => {
             format!("{at}it failed: {}: {}", failure.reason, sentence(&failure.message))
@@ -233,6 +240,7 @@ mod tests {
             latencies_from: None,
             chosen: chosen.map(|because| Chosen { hub: hub("a.hub"), because }),
             returning: None,
+            took_over: false,
             ended: (outcome != DecisionOutcome::Pending).then(|| Timestamp::from_unix_seconds(1_800_000_007)),
             outcome,
         }
@@ -267,6 +275,11 @@ mod tests {
         let taken = Decision { moved_from: Some(sample::group_id("line-1")), ..moved };
         let told = super::decision(&taken);
         assert!(told.contains("which took it over from the enrollment group line-1"), "{told}");
+        let adopted = decided(Some(Because::Hash), DecisionOutcome::Assigned);
+        let told = super::decision(&Decision { took_over: true, ..adopted });
+        assert!(told.ends_with(
+            "It took over a device that existed at the hub, and that the registration did not make."
+        ));
         let told = super::decision(&decided(None, DecisionOutcome::Cancelled));
         assert!(told.contains("no hub was chosen") && told.ends_with("an operator called it off."), "{told}");
     }

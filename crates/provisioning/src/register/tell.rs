@@ -1,16 +1,16 @@
 //! Telling a hub of a device, and fetching what the device brings along from another.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use model::{
-    Assignment, Carried, Generation, Instance, LinkedHub, Order, Properties, Substatus, TwinCollection,
-    TwinOrder,
+    Assignment, Carried, ExistingDevices, Generation, Instance, LinkedHub, Order, Properties, Substatus,
+    TwinCollection, TwinOrder,
 };
 
 use super::Run;
 use crate::{
     Error, Provisioning,
-    ports::{HubConnector, HubDevice, HubError},
+    ports::{Ensured, HubConnector, HubDevice, HubError},
 };
 
 /// What a hub answered to an order.
@@ -22,6 +22,15 @@ pub(super) struct Told {
     pub(super) generation: Option<Generation>,
     /// Which device of its name was found at the hub that it comes from.
     pub(super) left: Option<Generation>,
+    /// Whether it was at the hub already, and the registration had not made it.
+    pub(super) took_over: bool,
+}
+
+impl Told {
+    fn new(substatus: Substatus, ensured: Ensured) -> Told {
+        let Ensured { generation, took_over } = ensured;
+        Told { substatus, generation, left: None, took_over }
+    }
 }
 
 impl Provisioning {
@@ -34,24 +43,38 @@ impl Provisioning {
             return Ok(Err(HubError::Refused(reason)));
         };
         let from = run.registration.assignment();
+        let is_at_home = from.is_some_and(|from| from.place() == order.place());
+        let existing = instance.as_ref().map(|instance| instance.existing_devices).unwrap_or_default();
+        // Where a device lives, what is there under its ID is the registration's.
+        let order = &if is_at_home { Cow::Borrowed(order) } else { with_existing(order, existing) };
         let carries = matches!(order.twin, TwinOrder::Carry { .. });
-        if !carries && from.is_none_or(|from| from.place() == order.place()) {
-            let told = |generation| Told { substatus: order.substatus, generation, left: None };
-            return Ok(hub.ensure_device(order).await.map(told));
-        }
-        // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
-        // enable itself by being moved.
-        let old_hub = from.and_then(|from| linked(&from.hub));
-        Ok(match self.fetch(from, old_hub).await {
+        let told = if !carries && (is_at_home || from.is_none()) {
+            hub.ensure_device(order).await.map(|ensured| Told::new(order.substatus, ensured))
+        } else {
+            // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
+            // enable itself by being moved.
+            self.tell_of_move(&*hub, order, from, from.and_then(|from| linked(&from.hub))).await
+        };
+        Ok(told.map(|told| Told { took_over: told.took_over && !is_at_home, ..told }))
+    }
+
+    async fn tell_of_move(
+        &self,
+        hub: &dyn HubConnector,
+        order: &Order,
+        from: Option<&Assignment>,
+        old_hub: Option<&LinkedHub>,
+    ) -> Result<Told, HubError> {
+        match self.fetch(from, old_hub).await {
             Ok(found) => {
                 let left = from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
-                let moved = move_in(&*hub, order, found.map(|device| device.carried)).await;
-                moved.map(|(substatus, generation)| Told { substatus, generation, left })
+                let moved = move_in(hub, order, found.map(|device| device.carried)).await;
+                moved.map(|told| Told { left, ..told })
             }
             // That one has no room is no reason for the device to go to another than this.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
             Err(error) => Err(error),
-        })
+        }
     }
 
     /// The device at the hub where it lives, with what it takes along from there. A hub that is not linked any more has been given up, and
@@ -69,13 +92,9 @@ impl Provisioning {
 }
 
 /// Tells a hub of a device that comes from another one, with what it brings.
-async fn move_in(
-    hub: &dyn HubConnector,
-    order: &Order,
-    carried: Option<Carried>,
-) -> Result<(Substatus, Option<Generation>), HubError> {
+async fn move_in(hub: &dyn HubConnector, order: &Order, carried: Option<Carried>) -> Result<Told, HubError> {
     let carries = matches!(order.twin, TwinOrder::Carry { .. });
-    let as_ordered = |generation| (order.substatus, generation);
+    let as_ordered = |ensured| Told::new(order.substatus, ensured);
     match carried {
         Some(carried) if carries => hub.receive_device(order, &carried).await.map(as_ordered),
         Some(Carried { disabled: Some(reason), .. }) => {
@@ -83,8 +102,8 @@ async fn move_in(
         }
         _ if !carries => hub.ensure_device(order).await.map(as_ordered),
         _ => {
-            let generation = hub.ensure_device(&started_anew(order)).await?;
-            Ok((Substatus::DeviceDataReset, generation))
+            let ensured = hub.ensure_device(&started_anew(order)).await?;
+            Ok(Told::new(Substatus::DeviceDataReset, ensured))
         }
     }
 }
@@ -112,4 +131,12 @@ fn disabled_start(order: &Order, reason: String) -> Carried {
 /// The order for a device that brings nothing along: what the hub may have of it from an earlier time does not count.
 fn started_anew(order: &Order) -> Order {
     Order { twin: TwinOrder::Seed(order.twin.start().clone()), ..order.clone() }
+}
+
+/// The order, with what the instance says of devices that the registration did not make.
+fn with_existing(order: &Order, existing: ExistingDevices) -> Cow<'_, Order> {
+    match existing {
+        ExistingDevices::Adopt => Cow::Borrowed(order),
+        ExistingDevices::Refuse => Cow::Owned(Order { existing, ..order.clone() }),
+    }
 }

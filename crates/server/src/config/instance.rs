@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use anyhow::Context;
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, CrlMaxAge, HostName, IdScope, Instance, LinkedHub,
-    PolicyName, RegistrationOwnership, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, CrlMaxAge, ExistingDevices, HostName, IdScope, Instance,
+    LinkedHub, PolicyName, RegistrationOwnership, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 
@@ -33,6 +33,9 @@ pub struct InstanceConfig {
     /// Whether another enrollment group may take a device over: `movable` or `first-come`. Not in the hosted service.
     #[serde(default)]
     pub registrations: RegistrationOwnership,
+    /// What happens to a device that is at a hub under the ID of a new one: `adopt` or `refuse`. Not in the hosted service.
+    #[serde(default)]
+    pub existing_devices: ExistingDevices,
     /// After how many days a revocation list that does not say when the next one is due is stale.
     #[serde(default, rename = "crl_max_age_days")]
     pub crl_max_age: CrlMaxAge,
@@ -120,6 +123,7 @@ impl InstanceConfig {
             failover: self.failover,
             require_verified_ca: self.require_verified_ca,
             registrations: self.registrations,
+            existing_devices: self.existing_devices,
             crl_max_age: self.crl_max_age,
             max_registrations_per_minute: self.max_registrations_per_minute,
             cleanups_held: None,

@@ -242,7 +242,7 @@ fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
 mod tests {
     use std::num::NonZeroU32;
 
-    use model::RegistrationOwnership;
+    use model::{ExistingDevices, RegistrationOwnership};
 
     use super::*;
 
@@ -270,6 +270,14 @@ mod tests {
         assert_eq!(limit(EXAMPLE), None);
         let limited = EXAMPLE.replace("# max_registrations_per_minute", "max_registrations_per_minute");
         assert_eq!(limit(&limited).map(NonZeroU32::get), Some(6000));
+    }
+
+    #[test]
+    fn existing_devices_are_adopted_unless_the_file_says_otherwise() {
+        let rule = |text: &str| Config::parse(text).unwrap().instances[0].existing_devices;
+        assert_eq!(rule(EXAMPLE), ExistingDevices::Adopt);
+        let refuse = EXAMPLE.replace("# existing_devices = \"adopt\"", "existing_devices = \"refuse\"");
+        assert_eq!(rule(&refuse), ExistingDevices::Refuse);
     }
 
     #[test]

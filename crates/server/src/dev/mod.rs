@@ -158,6 +158,7 @@ fn instance(
         // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
+        existing_devices: model::ExistingDevices::default(),
         crl_max_age: model::CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,

@@ -11,8 +11,9 @@ use std::path::Path;
 use model::{
     AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, Crl,
     CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
-    EnrollmentSettings, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot, KeyUse, PolicyOf,
-    RegistrationIds, RegistrationOwnership, RevocationList, Status, Timestamp, TpmHandover, Trace,
+    EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot,
+    KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList, Status, Timestamp, TpmHandover,
+    Trace,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +28,8 @@ fn instances_are_stored_as_ever() {
         "instance_first_come",
         &Instance { registrations: RegistrationOwnership::FirstCome, ..instance.clone() },
     );
+    let existing_devices = ExistingDevices::Refuse;
+    check("instance_refusing_existing_devices", &Instance { existing_devices, ..instance.clone() });
     let crl_max_age = CrlMaxAge::try_from(7).unwrap();
     check("instance_with_crl_max_age", &Instance { crl_max_age, ..instance.clone() });
     let limited = Instance { max_registrations_per_minute: NonZeroU32::new(600), ..instance.clone() };
@@ -109,6 +112,9 @@ fn registrations_are_stored_as_ever() {
     record.decisions.push(moved());
     check("registration_moved_between_groups", &record);
     let mut record = sample::registration("Dev-1");
+    record.decisions.push(Decision { took_over: true, moved_from: None, ..moved() });
+    check("registration_took_over_a_device", &record);
+    let mut record = sample::registration("Dev-1");
     let chosen = Chosen { hub: sample::hub_name("hub-1.example"), because: Because::OnlyHub };
     record.decisions.push(Decision { chosen: Some(chosen), moved_from: None, ..moved() });
     check("registration_at_the_only_hub", &record);
@@ -134,6 +140,7 @@ fn moved() -> Decision {
         candidates: Vec::new(),
         latencies_from: None,
         chosen: None,
+        took_over: false,
         outcome: DecisionOutcome::Assigned,
         ended: None,
     }

@@ -19,6 +19,7 @@ pub const fn failure_code(reason: FailureReason) -> u32 {
         FailureReason::Canceled => 409_205,
         FailureReason::AttestationChanged => 409_206,
         FailureReason::DeviceIdTaken => 409_208,
+        FailureReason::DeviceExists => 409_209,
         FailureReason::Recorded(code) => code,
     }
 }

@@ -225,6 +225,7 @@ mod tests {
             iot_edge: false,
             twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
             told: Vec::new(),
+            existing: Default::default(),
         };
         let reply =
             OperationReply::of(&registration(Status::Assigned(order.assignment())), version("2021-06-01"));

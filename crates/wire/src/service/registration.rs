@@ -99,6 +99,7 @@ fn decision_json(decision: &Decision) -> Value {
         "because": decision.chosen.as_ref().map(|chosen| chosen.because),
         "cameFrom": decision.returning.as_ref().map(|returning| &returning.from),
         "reprovision": decision.returning.as_ref().map(|returning| returning.reprovision),
+        "tookOverDevice": decision.took_over,
         "outcome": outcome,
         "errorCode": failure.map(|failure| failure_code(failure.reason)),
         "errorMessage": failure.map(|failure| &failure.message),

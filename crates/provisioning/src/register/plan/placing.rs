@@ -33,5 +33,6 @@ fn order(wish: &Wish, hub: HubName, substatus: Substatus, twin: TwinOrder) -> Or
         iot_edge: wish.iot_edge,
         twin,
         told: Vec::new(),
+        existing: Default::default(),
     }
 }

@@ -128,6 +128,10 @@ async fn a_move_between_groups_is_warned_of_once() {
     );
 
     world.delete_registration(DEVICE).await;
+    // Its hub had it; a device that is left there would be taken over.
+    crate::register::world::HUBS
+        .iter()
+        .for_each(|hub| world.hub(hub).lose(&model::DeviceId::parse(DEVICE).unwrap()));
     world.enroll_in(SCOPE, Change::DeleteIndividual(sample::registration_id(DEVICE))).await;
     register(&world, &of_group(20)).await;
     set(&world, FirstCome).await;

@@ -359,6 +359,7 @@ impl History {
             iot_edge: device.iot_edge,
             twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
             told: Vec::new(),
+            existing: Default::default(),
         };
         assert_eq!(order.digest(), assignment.order, "{when}: other credentials than the record says");
     }

@@ -117,6 +117,7 @@ pub fn registration() -> Registration {
         iot_edge: false,
         twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
         told: Vec::new(),
+        existing: Default::default(),
     };
     Registration {
         registration_id: RegistrationId::parse("Dev-1").unwrap(),

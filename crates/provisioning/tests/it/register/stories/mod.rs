@@ -3,6 +3,7 @@
 mod crashes;
 mod deleted;
 mod disputes;
+mod existing;
 mod full;
 mod generations;
 mod lives;
