@@ -9,18 +9,40 @@ use x509_parser::prelude::FromDer;
 
 use crate::{
     CertificateParts, Timestamp,
+    certificate_parts::Cut,
     encoding::{EncodingError, Object, read_object, read_objects},
     name_text,
 };
 
 /// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct Certificate {
     #[serde(with = "base64_text")]
     der: Vec<u8>,
     #[serde(with = "base64_text")]
     subject: Vec<u8>,
     info: Box<CertificateInfo>,
+    /// Where its parts are, found once: each device that names its issuer is compared with them.
+    #[serde(skip)]
+    cut: Option<Box<Cut>>,
+}
+
+/// What is stored of a certificate.
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(with = "base64_text")]
+    der: Vec<u8>,
+    #[serde(with = "base64_text")]
+    subject: Vec<u8>,
+    info: Box<CertificateInfo>,
+}
+
+impl From<Stored> for Certificate {
+    fn from(Stored { der, subject, info }: Stored) -> Self {
+        let cut = Cut::of(&der).map(Box::new);
+        Certificate { der, subject, info, cut }
+    }
 }
 
 /// What the service shows of a certificate; it never gives the certificate back.
@@ -105,11 +127,8 @@ impl Certificate {
             serial_number: hex_upper(parsed.raw_serial()),
             version: parsed.version().0 + 1,
         };
-        Ok(Certificate {
-            der: der.to_vec(),
-            subject: parsed.subject().as_raw().to_vec(),
-            info: Box::new(info),
-        })
+        let subject = parsed.subject().as_raw().to_vec();
+        Ok(Stored { der: der.to_vec(), subject, info: Box::new(info) }.into())
     }
 
     /// Its bytes.
@@ -119,7 +138,7 @@ impl Certificate {
 
     /// Its parts; `None` when its outer form is not exact DER, which no rule about certificates lets pass.
     pub fn parts(&self) -> Option<CertificateParts<'_>> {
-        CertificateParts::read(&self.der)
+        self.cut.as_ref()?.parts(&self.der)
     }
 
     /// The DER of its subject, by which issuers are looked up.
@@ -265,6 +284,9 @@ mod tests {
     fn is_stored_with_what_is_shown_of_it() {
         let certificate = Certificate::parse(&pem()).unwrap();
         let stored = serde_json::to_string(&certificate).unwrap();
-        assert_eq!(serde_json::from_str::<Certificate>(&stored).unwrap(), certificate);
+        let read: Certificate = serde_json::from_str(&stored).unwrap();
+        assert_eq!(read, certificate);
+        assert!(read.cut.is_some(), "its parts are found when it is read, and not by each device");
+        assert_eq!(read.parts(), CertificateParts::read(certificate.der()));
     }
 }

@@ -1,5 +1,7 @@
 //! The parts of a certificate by its DER alone, and the hashes by which it and its key are known.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -53,6 +55,38 @@ pub struct CertificateParts<'a> {
     pub public_key: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
+}
+
+/// Where the parts of a certificate are in its DER.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Cut([Range<usize>; 6]);
+
+impl Cut {
+    /// Finds them; `None` where there are none.
+    pub(crate) fn of(der: &[u8]) -> Option<Self> {
+        let CertificateParts { tbs, algorithm, issuer, subject, public_key, signature, .. } =
+            CertificateParts::read(der)?;
+        let range = |part: &[u8]| {
+            let start = part.as_ptr().addr() - der.as_ptr().addr();
+            start..start + part.len()
+        };
+        Some(Cut([tbs, algorithm, issuer, subject, public_key, signature].map(range)))
+    }
+
+    /// The parts of the certificate that was cut.
+    pub(crate) fn parts<'a>(&self, der: &'a [u8]) -> Option<CertificateParts<'a>> {
+        let [tbs, algorithm, issuer, subject, public_key, signature] =
+            self.0.each_ref().map(|range| der.get(range.clone()));
+        Some(CertificateParts {
+            der,
+            tbs: tbs?,
+            algorithm: algorithm?,
+            issuer: issuer?,
+            subject: subject?,
+            public_key: public_key?,
+            signature: signature?,
+        })
+    }
 }
 
 impl<'a> CertificateParts<'a> {

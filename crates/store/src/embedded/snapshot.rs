@@ -3,7 +3,7 @@
 //! They are few, unlike enrollments and registrations, which are never kept here. A snapshot that is in use is never
 //! changed; the next one is made from a copy, which shares all that stays, by reading the change log (`refresh.rs`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -240,12 +240,14 @@ impl Groups {
     }
 
     pub(crate) fn signing_as(&self, subjects: &[&[u8]]) -> Vec<Arc<EnrollmentGroup>> {
-        let found = subjects.iter().filter_map(|subject| self.by_subject.get(&NameKey::of(subject)));
-        each_once(found.flatten())
+        // A device may name one issuer ten times, which must not cost it ten times.
+        let names: HashSet<_> = subjects.iter().map(|subject| NameKey::of(subject)).collect();
+        each_once(names.iter().filter_map(|name| self.by_subject.get(name)))
     }
 
     pub(crate) fn naming(&self, cas: &[CaReference]) -> Vec<Arc<EnrollmentGroup>> {
-        each_once(cas.iter().filter_map(|ca| self.by_ca.get(ca)).flatten())
+        let cas: HashSet<_> = cas.iter().collect();
+        each_once(cas.iter().filter_map(|ca| self.by_ca.get(*ca)))
     }
 
     pub(crate) fn named_cas(&self) -> Arc<[CaReference]> {
@@ -289,10 +291,13 @@ impl Groups {
     }
 }
 
-/// Groups by ID, each once.
-fn each_once<'a>(groups: impl Iterator<Item = &'a Arc<EnrollmentGroup>>) -> Vec<Arc<EnrollmentGroup>> {
-    let mut groups: Vec<_> = groups.cloned().collect();
-    groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
-    groups.dedup_by(|left, right| left.group_id == right.group_id);
+/// Groups by ID, each once. A list is in this order already, and most lookups find one.
+fn each_once<'a>(lists: impl Iterator<Item = &'a Vec<Arc<EnrollmentGroup>>>) -> Vec<Arc<EnrollmentGroup>> {
+    let lists: Vec<_> = lists.map(Vec::as_slice).collect();
+    let mut groups = lists.concat();
+    if lists.len() > 1 {
+        groups.sort_by(|left, right| left.group_id.cmp(&right.group_id));
+    }
+    groups.dedup_by(|left, right| Arc::ptr_eq(left, right));
     groups
 }

@@ -5,7 +5,10 @@
 //! certificate is checked once for each key that may have signed it. A stranger's certificates fail at the first trusted
 //! key, however many there are.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    hash::{Hash, Hasher},
+};
 
 use model::{CertificateParts, NameKey};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -319,6 +322,32 @@ pub fn read<'s>(node: &Node<'s>) -> Option<X509Certificate<'s>> {
     X509Certificate::from_der(node.parts.der).ok().map(|(_, certificate)| certificate)
 }
 
+/// What its issuer signed of a certificate. It is compared whole and hashed by its serial number and the end of its key:
+/// with thousands of groups, hashing all of it takes longer than everything else in a search.
+#[derive(PartialEq, Eq)]
+struct Signed<'s> {
+    tbs: &'s [u8],
+    public_key: &'s [u8],
+}
+
+impl<'s> Signed<'s> {
+    /// The serial number is within as many bytes of the start.
+    const SERIAL: usize = 32;
+    const KEY_END: usize = 16;
+
+    fn of(parts: &CertificateParts<'s>) -> Self {
+        Signed { tbs: parts.tbs, public_key: parts.public_key }
+    }
+}
+
+impl Hash for Signed<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.tbs.get(..Self::SERIAL).unwrap_or(self.tbs));
+        let end = self.public_key.len().saturating_sub(Self::KEY_END);
+        state.write(self.public_key.get(end..).unwrap_or_default());
+    }
+}
+
 /// The start, the anchors, what is stored, and what was sent, each certificate once. What its issuer signed says which one
 /// it is: by whole certificates, one could be sent again in another form.
 fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -> Vec<Node<'s>> {
@@ -328,9 +357,9 @@ fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -
         Node { parts: *parts, source, anchors: Vec::new(), issuer, subject }
     };
     let mut nodes = vec![node(&start, Source::Sent)];
-    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut places: HashMap<Signed<'s>, usize> = HashMap::new();
     for (at, parts) in certificates.anchors.iter().enumerate() {
-        let place = *places.entry(parts.tbs).or_insert(nodes.len());
+        let place = *places.entry(Signed::of(parts)).or_insert(nodes.len());
         if place == nodes.len() {
             nodes.push(node(parts, Source::Entered));
         }
@@ -339,7 +368,7 @@ fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -
     let others = certificates.stored.iter().map(|parts| (parts, Source::Entered));
     let others = others.chain(certificates.sent.iter().map(|parts| (parts, Source::Sent)));
     for (parts, source) in others.filter(|(parts, _)| parts.tbs != start.tbs) {
-        if let std::collections::hash_map::Entry::Vacant(place) = places.entry(parts.tbs) {
+        if let Entry::Vacant(place) = places.entry(Signed::of(parts)) {
             place.insert(nodes.len());
             nodes.push(node(parts, source));
         }

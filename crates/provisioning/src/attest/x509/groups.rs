@@ -1,10 +1,10 @@
 //! The enrollment group nearest a leaf.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AttestedBy, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
-    GroupCertificates, HubCredentials, ProvisioningStatus,
+    AttestedBy, Authorities, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
+    GroupCertificates, HubCredentials, Pair, ProvisioningStatus,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     path::{self, Anchor, Found},
     rules,
 };
-use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, ownership};
+use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, judgement::MAX_REFUSING, ownership};
 
 /// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
 /// certificate is nearest the leaf, which must be the claimant's.
@@ -35,15 +35,14 @@ pub(in crate::attest) fn judge<'s>(
     let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
     let others = if stays.is_some() { Refusal::Stays } else { Refusal::Farther };
     let found = stays.unwrap_or(nearest);
-    let considered = groups.iter().map(|group| Considered::group(group, verdict(group, &found, &others)));
-    let considered = considered.collect();
+    let (considered, omitted) = considered(groups, &found, &others);
     let by_group = |group| {
         let credentials = HubCredentials::Certificate(chain.leaf_thumbprint());
         Attested::by_group(group, credentials, AttestedBy::X509)
     };
     Judgement {
         considered,
-        omitted: 0,
+        omitted,
         outcome: match found.path {
             Ok(path) => Ok(by_group(path.owner.group).into()),
             Err(refusal) => Err(refusal.into()),
@@ -99,44 +98,64 @@ fn is_of(enrollment: Option<&EnrollmentRef>, owner: &Owner<'_>) -> bool {
     matches!(enrollment, Some(EnrollmentRef::Group(id)) if *id == owner.group.group_id)
 }
 
-/// What the search says of one group; `other` is why a group that was not needed is not the one.
-fn verdict(
-    group: &Arc<EnrollmentGroup>,
+/// What the search says of the groups, `other` being why a group that was not needed is not the one; of very many that
+/// refuse the device, only that there were more: a refusal must cost little.
+fn considered(
+    groups: &[Arc<EnrollmentGroup>],
     found: &Found<'_, Owner<'_>>,
     other: &Refusal,
-) -> Result<Vec<Vec<u8>>, Refusal> {
-    let is_it = |owner: &Owner<'_>| Arc::ptr_eq(group, owner.group);
-    let broken = found.passed_over.iter().find(|(owner, _)| owner.as_ref().is_some_and(is_it));
-    match (&found.path, broken) {
-        (Ok(path), _) if is_it(&path.owner) => Ok(path.der()),
-        (_, Some((_, refusal))) => Err(refusal.clone().into()),
-        (Ok(_), None) => Err(other.clone()),
-        (Err(_), None) => Err(Refusal::NotReached),
+) -> (Vec<Considered>, usize) {
+    let mut broken = HashMap::new();
+    for (owner, refusal) in &found.passed_over {
+        if let Some(owner) = owner {
+            broken.entry(Arc::as_ptr(owner.group)).or_insert(refusal);
+        }
     }
+    let path = found.path.as_ref().ok();
+    let (mut considered, mut omitted) = (Vec::new(), 0);
+    for group in groups {
+        let admitting = path.filter(|path| Arc::ptr_eq(group, path.owner.group));
+        if considered.len() >= MAX_REFUSING && admitting.is_none() {
+            omitted += 1;
+            continue;
+        }
+        let verdict = match (admitting, broken.get(&Arc::as_ptr(group))) {
+            (Some(path), _) => Ok(path.der()),
+            (None, Some(refusal)) => Err(Refusal::from((*refusal).clone())),
+            (None, None) if path.is_some() => Err(other.clone()),
+            (None, None) => Err(Refusal::NotReached),
+        };
+        considered.push(Considered::group(group, verdict));
+    }
+    (considered, omitted)
 }
 
 /// The groups' signing certificates and the CA certificates that they name, as ends of paths. A disabled group's block:
 /// no other group with the same certificate lets its devices in.
 fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], claimant: &Claimant<'a>) -> Vec<Anchor<'a, Owner<'a>>> {
-    groups.iter().flat_map(|group| of_group(group, claimant)).collect()
+    let mut anchors = Vec::with_capacity(groups.len());
+    for group in groups {
+        let admits = ownership::is_for(group, claimant.registration_id);
+        let blocks = admits.is_ok() && group.settings.provisioning_status == ProvisioningStatus::Disabled;
+        anchors.extend(certificates(group, claimant.ca.known).filter_map(|(certificate, named)| {
+            let parts = certificate.parts()?;
+            Some(Anchor { parts, owner: Owner { group, named }, admits: admits.clone(), blocks })
+        }));
+    }
+    anchors
 }
 
-fn of_group<'a>(group: &'a Arc<EnrollmentGroup>, claimant: &Claimant<'a>) -> Vec<Anchor<'a, Owner<'a>>> {
-    let known = claimant.ca.known;
-    let admits = ownership::is_for(group, claimant.registration_id);
-    let blocks = admits.is_ok() && group.settings.provisioning_status == ProvisioningStatus::Disabled;
-    let anchor = |certificate: &'a Certificate, named| {
-        let parts = certificate.parts()?;
-        Some(Anchor { parts, owner: Owner { group, named }, admits: admits.clone(), blocks })
+/// The certificates that a group trusts, with the CA certificates that it names.
+fn certificates<'a>(
+    group: &'a EnrollmentGroup,
+    known: &'a Authorities,
+) -> impl Iterator<Item = (&'a Certificate, Option<&'a CaCertificate>)> {
+    let (signing, names) = match &group.attestation {
+        GroupAttestation::X509(GroupCertificates::Signing(pair)) => (Some(pair), None),
+        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => (None, Some(names)),
+        GroupAttestation::SymmetricKey(_) => (None, None),
     };
-    match &group.attestation {
-        GroupAttestation::X509(GroupCertificates::Signing(pair)) => {
-            pair.iter().filter_map(|certificate| anchor(certificate, None)).collect()
-        }
-        GroupAttestation::X509(GroupCertificates::CaReferences(names)) => {
-            let named = names.iter().filter_map(|name| known.certificate(name));
-            named.filter_map(|ca| anchor(&ca.certificate, Some(ca.as_ref()))).collect()
-        }
-        GroupAttestation::SymmetricKey(_) => Vec::new(),
-    }
+    let named = names.into_iter().flat_map(Pair::iter).filter_map(|name| known.certificate(name));
+    let named = named.map(|ca| (&ca.certificate, Some(ca.as_ref())));
+    signing.into_iter().flat_map(Pair::iter).map(|certificate| (certificate, None)).chain(named)
 }

@@ -6,6 +6,8 @@
 //! of an issuer bind everything below it. Whether anything refuses is another question than whether a path passes: see
 //! [`super::refusals`].
 
+use std::collections::HashMap;
+
 use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp, is_same_name};
 use x509_parser::certificate::X509Certificate;
 
@@ -209,22 +211,27 @@ impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
         effort: &mut Effort,
         passed_over: &mut Vec<(Option<O>, CertificateRefusal)>,
     ) -> Result<Option<(&'c Anchor<'s, O>, Step<'l>)>, CertificateRefusal> {
-        let mut reached = Vec::new();
+        let (mut steps, mut reached) = (Vec::new(), Vec::new());
         for stem in level {
-            let mut places: Vec<_> = self.issuers(stem).flat_map(|it| self.places(it)).collect();
+            let first = steps.len();
+            steps.extend(self.issuers(stem).map(|issuer| Step { stem, issuer }));
+            let mut places: Vec<_> = (first..steps.len()).flat_map(|at| self.places(&steps, at)).collect();
             places.sort_unstable();
-            reached.extend(
-                places.into_iter().map(|(place, issuer)| (&self.anchors[place], Step { stem, issuer })),
-            );
+            reached.extend(places.into_iter().map(|(place, at)| (&self.anchors[place], at)));
         }
         if reached.iter().any(|(anchor, _)| anchor.blocks) {
             reached.retain(|(anchor, _)| anchor.blocks);
         }
-        let passed = passing(reached, passed_over, |(anchor, step)| {
+        // The same certificate may be the anchor of any number of groups. It is judged once, so that neither the time nor
+        // the bound on comparisons of names goes by how many there are.
+        let mut verdicts = HashMap::new();
+        let mut judge =
+            |at| verdicts.entry(at).or_insert_with(|| self.may_stand_above(&steps[at], effort)).clone();
+        let passed = passing(reached, passed_over, |(anchor, at)| {
             let admits = anchor.admits.clone().map_err(CertificateRefusal::from);
-            (Some(anchor.owner), admits.and_then(|()| self.may_stand_above(step, effort)))
+            (Some(anchor.owner), admits.and_then(|()| judge(*at)))
         })?;
-        Ok(passed.into_iter().next())
+        Ok(passed.first().map(|(anchor, at)| (*anchor, steps[*at])))
     }
 
     /// The stems with what issued their tops.
@@ -255,9 +262,9 @@ impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
         self.graph.issuers(stem.top).filter(|issuer| self.read[*issuer].is_some())
     }
 
-    /// The places of a node among the anchors.
-    fn places(&self, at: usize) -> impl Iterator<Item = (usize, usize)> {
-        self.graph.node(at).anchors.iter().map(move |place| (*place, at))
+    /// The places of a step's issuer among the anchors, each with the place of the step.
+    fn places(&self, steps: &[Step<'_>], at: usize) -> impl Iterator<Item = (usize, usize)> {
+        self.graph.node(steps[at].issuer).anchors.iter().map(move |place| (*place, at))
     }
 
     /// The rules of an issuer about itself and about everything below it.

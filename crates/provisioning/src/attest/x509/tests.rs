@@ -1,10 +1,18 @@
 //! What searches cost, counted in signatures: times depend on the machine.
 
 use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
+    NameConstraints, date_time_ymd,
+};
 use testkit::ca::{Authority, KeyKind, Profile};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::path::{Anchor, Circumstances, nearest};
+use super::{
+    CertificateRefusal,
+    path::{Anchor, Circumstances, nearest},
+    rules::BrokenRule,
+};
 
 /// 2026-11-23T00:00:00Z.
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_392_000);
@@ -106,4 +114,47 @@ fn among_many_keys_the_named_one_is_tried_first() {
         let leaf = root.device_with_authority_key_id("dev-1").der().to_vec();
         assert_eq!(search(&[leaf], &all), (true, 1));
     }
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2100, 1, 1));
+    params
+}
+
+/// A CA that may issue for twenty names only.
+fn constrained(names: impl Iterator<Item = String>) -> CertificateParams {
+    let permitted_subtrees = names.take(20).map(GeneralSubtree::DnsName).collect();
+    let mut params = named("Root");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    params
+}
+
+/// What a certificate costs does not go by how many groups trust it, and what one forbids is no reason against another.
+#[test]
+fn many_groups_of_one_constrained_ca_cost_what_one_costs() {
+    let key = KeyPair::generate().unwrap();
+    let forbidding = constrained((100..).map(|at| format!("dev-{at}"))).self_signed(&key).unwrap();
+    let permitting = constrained((1..).map(|at| format!("dev-{at}"))).self_signed(&key).unwrap();
+    let leaf =
+        named("dev-1").signed_by(&KeyPair::generate().unwrap(), &Issuer::new(named("Root"), key)).unwrap();
+    let (_, leaf) = X509Certificate::from_der(leaf.der()).unwrap();
+    let anchor = |der| Anchor::for_all(CertificateParts::read(der).unwrap(), ());
+    let many = vec![anchor(forbidding.der()); 1000];
+    let known = Authorities::default();
+    let circumstances = Circumstances { now: NOW, known: &known, crl_max_age: CrlMaxAge::default() };
+
+    let refused = nearest(std::slice::from_ref(&leaf), (&[], &[]), &many, circumstances);
+    assert!(refused.path.is_err());
+    assert_eq!(refused.passed_over.len(), many.len());
+    for (_, refusal) in refused.passed_over {
+        let CertificateRefusal::Rule { rule, .. } = refusal else { panic!("{refusal}") };
+        assert!(matches!(rule, BrokenRule::ForbiddenName(_)), "{rule}");
+    }
+    let with_one_more = [many, vec![anchor(permitting.der())]].concat();
+    let admitted = nearest(&[leaf], (&[], &[]), &with_one_more, circumstances);
+    assert!(admitted.path.is_ok(), "{:?}", admitted.path.err());
 }

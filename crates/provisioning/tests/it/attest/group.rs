@@ -1,11 +1,14 @@
 //! Enrollment groups by X.509: the leaf chains to the group's signing certificate.
 
+use std::sync::Arc;
+
 use model::{Certificate, EnrollmentGroup, Timestamp};
+use provisioning::attest::{self, x509::PresentedChain};
 use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use testkit::ca::{Authority, Form, Identity, KeyKind, Profile};
 
 use super::case::{
-    DEVICE, NOW, by_group, certificates, check, custom, disabled, for_key, group, group_of, key_of,
+    DEVICE, NOW, by_group, certificates, check, claiming, custom, disabled, for_key, group, group_of, key_of,
 };
 
 /// Presents the chain now, as the device it was made for.
@@ -295,6 +298,31 @@ fn of_groups_with_one_certificate_a_disabled_one_decides() {
     ];
     for (groups, expected) in cases {
         check_chain(expected, &groups, &[leaf.der()], Ok(expected));
+    }
+}
+
+/// A refusal must cost little however many groups there are, so not each is listed; the one that admits a device always is.
+#[test]
+fn of_many_groups_nineteen_that_refuse_are_listed() {
+    let root = Authority::root("Root");
+    let factory = root.intermediate("Factory");
+    let mut groups: Vec<_> = (0..30).map(|at| Arc::new(group_of(&format!("root-{at}"), &root))).collect();
+    groups.push(Arc::new(group_of("factory", &factory)));
+    let strange = Authority::root("Root");
+    for (chain, is_admitted, listed) in [
+        (factory.chain_of(&factory.device(DEVICE)), true, 20),
+        (root.chain_of(&root.issue(&Profile::device(DEVICE).expired())), false, 0),
+        (strange.chain_of(&strange.device(DEVICE)), false, 19),
+    ] {
+        let evidence = certificates(&chain);
+        let judgement = claiming(DEVICE, NOW, &evidence, |claimant| {
+            let chain = PresentedChain::parse(&evidence.certificates).unwrap();
+            attest::x509_group(&groups, &chain, None, claimant)
+        });
+        assert_eq!(judgement.outcome.is_ok(), is_admitted);
+        let admitting = judgement.considered.iter().filter(|one| one.verdict.is_ok()).count();
+        assert_eq!((judgement.considered.len(), admitting), (listed, usize::from(is_admitted)));
+        assert_eq!(judgement.omitted, if listed == 0 { 0 } else { groups.len() - listed });
     }
 }
 
