@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use model::{Authorities, Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId};
+use model::{
+    Authorities, Certificate, ChainTooLong, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId,
+};
 use provisioning::{
     attest::{
         self, Claimant, Evidence, Proof,
-        x509::{CaRules, MAX_CERTIFICATES, PresentedChain},
+        x509::{CaRules, PresentedChain},
     },
     ports::Clock,
 };
@@ -38,7 +40,7 @@ pub fn run_chain(input: &[u8]) {
     let presented: Arc<[CertificateDer<'static>]> =
         certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
     let Ok(chain) = PresentedChain::parse(&presented) else { return };
-    assert!((1..=MAX_CERTIFICATES).contains(&presented.len()));
+    assert!((1..=ChainTooLong::MAX_CERTIFICATES).contains(&presented.len()));
     assert_eq!(chain.issuers().len(), presented.len());
     let registration_id = RegistrationId::parse(DEVICE).expect("it is one");
     let evidence = Evidence { certificates: Arc::clone(&presented), ..Evidence::default() };
