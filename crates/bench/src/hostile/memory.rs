@@ -96,10 +96,10 @@ async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
         let _ = tokio::time::timeout(WRITING, stream.get_mut().0.write_all(below_tls)).await;
         anyhow::Ok(stream)
     };
-    let warm = opened((0..WARM).map(open)).await?;
+    let warm = opened((0..WARM).map(open)).await;
     tokio::time::sleep(SETTLING).await;
     let before = server.resident()?;
-    let mut idle = opened((WARM..WARM + CONNECTIONS).map(open)).await?;
+    let mut idle = opened((WARM..WARM + CONNECTIONS).map(open)).await;
     tokio::time::sleep(SETTLING).await;
     let bytes = server.resident()?.saturating_sub(before);
     let mut connections = 0;
@@ -112,12 +112,13 @@ async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
     Ok(Unproven { title: unfinished.title(), connections, bytes_each })
 }
 
-async fn opened<F>(opening: impl Iterator<Item = F>) -> anyhow::Result<Vec<TlsStream<TcpStream>>>
+/// Opens connections, and returns those that the server has not closed meanwhile.
+async fn opened<F>(opening: impl Iterator<Item = F>) -> Vec<TlsStream<TcpStream>>
 where
     F: Future<Output = anyhow::Result<TlsStream<TcpStream>>>,
 {
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
-    opened.into_iter().collect()
+    opened.into_iter().filter_map(Result::ok).collect()
 }
 
 /// Whether the server waits for more.

@@ -149,7 +149,7 @@ const SECOND: &str = "
     INSERT INTO unplaced SELECT instance, id FROM registrations;
 ";
 
-/// Not released yet: append to it until it is. `tests/it/migration.rs` brings databases of versions 1 and 2 here.
+/// Released: what comes next is a version of its own. `tests/it/migration.rs` brings databases of versions 1 and 2 here.
 const THIRD: &str = "
     -- SQL of version 3, in the order in which it was added.
 
