@@ -6,4 +6,4 @@
 mod embedded;
 
 pub use durable::{Depth, FileCheck};
-pub use embedded::{EmbeddedStore, Inspection, Logged, OpenError, RecordName, RepairError};
+pub use embedded::{EmbeddedStore, Inspection, OpenError, RecordName, RepairError};

@@ -16,16 +16,18 @@ use crate::embedded::document::{Documents, Place};
 use crate::embedded::log;
 use crate::embedded::snapshot::{Absence, Kept, Kin, Snapshot};
 
-/// All instances with their groups and what they know of CAs, of one moment.
-pub(crate) fn snapshot(connection: &Connection, documents: &Documents) -> rusqlite::Result<Snapshot> {
+/// All instances with their groups and what they know of CAs, of one moment, put into a snapshot that has none.
+pub(crate) fn snapshot(
+    connection: &Connection,
+    documents: &Documents,
+    mut snapshot: Snapshot,
+) -> rusqlite::Result<Snapshot> {
     let transaction = match connection.is_autocommit() {
         true => Some(connection.unchecked_transaction()?),
         false => None,
     };
     // A file that is only looked at may be of a version without a log; one that is damaged is read all the same.
-    let position = log::configured(connection).unwrap_or_default();
-    let mut snapshot = Snapshot::default();
-    snapshot.position = position;
+    snapshot.position = log::configured(connection).unwrap_or_default();
     for (number, text) in instances(connection)? {
         let Ok(scope) = IdScope::parse(text.clone()) else {
             let (kind, reason) = (RecordKind::Instance, "its ID scope is none".to_owned());

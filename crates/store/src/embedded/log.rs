@@ -17,20 +17,9 @@ use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, StoreError}
 use crate::embedded::write::not_written;
 use crate::embedded::{EmbeddedStore, broken};
 
-/// Which changes are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Logged {
-    /// All.
-    #[default]
-    Everything,
-    /// Those of the configuration, by which other handles learn of them: where no history is kept.
-    Configuration,
-}
-
 /// An attribution as it stands in rows.
 #[derive(Debug)]
 pub(crate) struct Signature {
-    logged: Logged,
     millis: i64,
     operation: u8,
     actor: u8,
@@ -39,7 +28,7 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    pub(crate) fn new(logged: Logged, by: &Attribution) -> Signature {
+    pub(crate) fn new(by: &Attribution) -> Signature {
         let octets = |address: &IpAddr| match address {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
@@ -52,14 +41,7 @@ impl Signature {
             Actor::System(job) => (FIRST_JOB + job.code(), None, None),
         };
         let millis = by.at.ticks().div_euclid(TICKS_PER_MILLI);
-        Signature {
-            logged,
-            millis,
-            operation: by.operation.code(),
-            actor,
-            name,
-            address: address.map(octets),
-        }
+        Signature { millis, operation: by.operation.code(), actor, name, address: address.map(octets) }
     }
 }
 
@@ -75,10 +57,7 @@ impl LogWriter<'_> {
     /// Logs that a record has this version now, or is deleted.
     pub(crate) fn note(&self, kind: LogKind, key: &str, version: Option<&str>) -> rusqlite::Result<()> {
         let is_configuration = kind.is_configuration();
-        if self.signature.logged == Logged::Configuration && !is_configuration {
-            return Ok(());
-        }
-        let Signature { millis, operation, actor, name, address, .. } = self.signature;
+        let Signature { millis, operation, actor, name, address } = self.signature;
         let name = name.as_deref().filter(|name| *actor != DEVICE || *name != key);
         let values =
             (millis, self.instance, kind.code(), operation, key, version.map(packed), actor, name, address);

@@ -9,7 +9,7 @@ use durable::rusqlite::{self, Connection, OptionalExtension};
 use durable::{Database, Depth, FileCheck, Sealer};
 use model::{
     Actor, Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope,
-    IndividualEnrollment, Instance, Job, LogKind, LogOperation, Registration, RevocationList, Timestamp,
+    IndividualEnrollment, Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
 };
 use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, Place};
 use crate::embedded::log::{LogWriter, Signature};
 use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema};
+use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema, statements};
 
 /// The tables whose records have documents, but for the instances.
 const TABLES: [&str; 8] = [
@@ -185,7 +185,7 @@ impl EmbeddedStore {
             "instances" => "UPDATE instances SET given_up = 1 WHERE number = ?1 AND ?2 = ''".to_owned(),
             _ => format!("DELETE FROM {table} WHERE instance = ?1 AND id = ?2"),
         };
-        let signature = Signature::new(self.logged, &by_maintenance(LogOperation::RecordDrop, at));
+        let signature = Signature::new(&by_maintenance(LogOperation::RecordDrop, at));
         let key = scope.key().into_owned();
         let drop = move |connection: &Connection| {
             let number = "SELECT number FROM instances WHERE scope = ?1";
@@ -193,7 +193,11 @@ impl EmbeddedStore {
             let Some(instance) = instance else { return Ok(0) };
             let dropped = connection.execute(&sql, (instance, &id))?;
             if dropped > 0 {
-                LogWriter { connection, instance, signature: &signature }.note(log_kind(table), &id, None)?;
+                LogWriter { connection, instance, signature: &signature }.note(
+                    statements::log_kind(table),
+                    &id,
+                    None,
+                )?;
             }
             rusqlite::Result::Ok(dropped)
         };
@@ -282,21 +286,6 @@ impl EmbeddedStore {
 
 fn by_maintenance(operation: LogOperation, at: Timestamp) -> Attribution {
     Attribution { actor: Actor::System(Job::Maintenance), operation, at }
-}
-
-/// What the change log calls the records of a table.
-fn log_kind(table: &str) -> LogKind {
-    match table {
-        "individuals" => LogKind::Enrollment,
-        "groups" => LogKind::EnrollmentGroup,
-        "certificates" => LogKind::CaCertificate,
-        "revocation_lists" => LogKind::RevocationList,
-        "blocks" => LogKind::Block,
-        "registrations" => LogKind::Registration,
-        "cleanups" => LogKind::Cleanup,
-        "attempts" => LogKind::Attempt,
-        _ => LogKind::Instance,
-    }
 }
 
 /// Row number, ID, and sealed document or why that cannot be read.

@@ -44,7 +44,6 @@ use tokio::sync::Mutex;
 use tokio::task;
 
 use document::Documents;
-pub use log::Logged;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::{Kin, Snapshot};
@@ -56,7 +55,6 @@ pub struct EmbeddedStore {
     database: Database,
     documents: Documents,
     memory: Arc<Memory>,
-    logged: Logged,
 }
 
 /// Why a store did not open.
@@ -97,16 +95,7 @@ impl EmbeddedStore {
     /// Opens a second handle on the same file. They share nothing in memory but the key, and see each other's acknowledged
     /// changes at once.
     pub fn beside(&self) -> Result<EmbeddedStore, OpenError> {
-        let documents = self.documents.of_another_handle();
-        Ok(EmbeddedStore {
-            logged: self.logged,
-            ..EmbeddedStore::reading(self.database.beside()?, documents)?
-        })
-    }
-
-    /// The same store with only these changes logged. To be called before it is shared.
-    pub fn logging(self, logged: Logged) -> EmbeddedStore {
-        EmbeddedStore { logged, ..self }
+        EmbeddedStore::reading(self.database.beside()?, self.documents.of_another_handle())
     }
 
     fn over(database: Database, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
@@ -121,10 +110,10 @@ impl EmbeddedStore {
     /// Reads what is kept in memory.
     fn reading(database: Database, documents: Documents) -> Result<EmbeddedStore, OpenError> {
         let compared = AtomicU64::new(database.commits());
-        let read = database.read(|connection| load::snapshot(connection, &documents));
+        let read = database.read(|connection| load::snapshot(connection, &documents, Snapshot::default()));
         let current = ArcSwap::from_pointee(read.map_err(|error: rusqlite::Error| broken(error))?);
         let memory = Memory { current, compared, ..Memory::default() };
-        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory), logged: Logged::default() })
+        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory) })
     }
 
     /// Finishes the queued commits and closes the file; later ones fail.
@@ -140,7 +129,7 @@ impl EmbeddedStore {
         next: Instance,
         by: Attribution,
     ) -> Result<bool, StoreError> {
-        self.rewrite_instance(expected, next, None, by).await
+        self.write_instance(Some(expected), next, None, &by).await
     }
 
     /// Reads the epoch that the file holds; `None` when it was never marked.
@@ -208,7 +197,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        self.write_instance(instance, by).await
+        self.write_instance(None, instance, None, &by).await.map(drop)
     }
 
     async fn replace_instance(
@@ -218,7 +207,7 @@ impl Store for EmbeddedStore {
         operation: (OperationKind, Day),
         by: Attribution,
     ) -> Result<bool, StoreError> {
-        self.rewrite_instance(expected, next, Some(operation), by).await
+        self.write_instance(Some(expected), next, Some(operation), &by).await
     }
 
     async fn individual(

@@ -68,11 +68,9 @@ impl EmbeddedStore {
         Ok(Some(next))
     }
 
-    /// Everything, read anew. What this handle does not serve it still does not.
+    /// Everything, read anew.
     fn reload(&self, connection: &Connection, current: &Snapshot) -> rusqlite::Result<Snapshot> {
-        let mut next = load::snapshot(connection, &self.documents)?;
-        current.set_aside_scopes().for_each(|scope| next.set_aside(scope));
-        Ok(next)
+        load::snapshot(connection, &self.documents, current.without_instances())
     }
 
     /// Reads one record that was changed.
@@ -101,16 +99,12 @@ impl EmbeddedStore {
     }
 }
 
-/// Reads an instance that was changed. An instance that this handle does not serve stays so: the change may be older than
-/// the decision not to serve it.
 fn take_up_instance(small: &Small<'_>, next: &mut Snapshot) {
-    let is_set_aside = next.set_aside_scopes().any(|scope| scope == small.scope);
     let (kin, whole) = match next.kin_of(small.scope) {
         Some(kin) => (kin.clone(), Ok(())),
         None => small.kin(),
     };
     match whole.and_then(|()| small.instance()) {
-        Ok(Some(_)) if is_set_aside => next.put_absent(small.scope.clone(), Absence::SetAside, kin),
         Ok(Some(instance)) => next.put_loaded(instance, kin),
         Ok(None) => next.put_absent(small.scope.clone(), Absence::GivenUp, kin),
         Err(damaged) => next.put_absent(small.scope.clone(), Absence::Damaged(damaged), kin),

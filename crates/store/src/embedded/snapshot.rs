@@ -22,6 +22,8 @@ pub(crate) struct Snapshot {
     instances: HashMap<IdScope, Held>,
     /// Those that are not served, with what is kept with them.
     absent: HashMap<IdScope, (Absence, Kin)>,
+    /// Those that this handle does not serve, whatever is read of them.
+    set_aside: HashSet<IdScope>,
     hosts: HashMap<HostName, IdScope>,
 }
 
@@ -132,9 +134,17 @@ impl Snapshot {
         }
     }
 
-    /// Puts an instance that was read, with what is kept with it.
+    /// A snapshot without instances, for a handle that serves as few.
+    pub(crate) fn without_instances(&self) -> Snapshot {
+        Snapshot { set_aside: self.set_aside.clone(), ..Snapshot::default() }
+    }
+
+    /// Puts an instance that was read, with what is kept with it, unless it is not to be served.
     pub(crate) fn put_loaded(&mut self, instance: Instance, kin: Kin) {
         let scope = instance.id_scope.clone();
+        if self.set_aside.contains(&scope) {
+            return self.put_absent(scope, Absence::SetAside, kin);
+        }
         self.put_instance(kin.number, instance);
         if let Some(held) = self.instances.get_mut(&scope) {
             held.kin = kin;
@@ -170,15 +180,10 @@ impl Snapshot {
 
     /// Stops serving an instance.
     pub(crate) fn set_aside(&mut self, scope: &IdScope) {
-        let Some(held) = self.instances.remove(scope) else { return };
-        self.hosts.retain(|_, owner| owner != scope);
-        self.absent.insert(scope.clone(), (Absence::SetAside, held.kin));
-    }
-
-    /// The ID scopes of the instances that are set aside.
-    pub(crate) fn set_aside_scopes(&self) -> impl Iterator<Item = &IdScope> {
-        let is_set_aside = |absence: &Absence| matches!(absence, Absence::SetAside);
-        self.absent.iter().filter(move |(_, (absence, _))| is_set_aside(absence)).map(|(scope, _)| scope)
+        self.set_aside.insert(scope.clone());
+        if let Some(held) = self.instances.get(scope) {
+            self.put_absent(scope.clone(), Absence::SetAside, held.kin.clone());
+        }
     }
 
     /// The ID scope of the instance with this number, served or not.

@@ -6,6 +6,17 @@
 
 use model::LogKind;
 
+/// What the change log calls the records of a table.
+pub(crate) fn log_kind(table: &str) -> LogKind {
+    let of_changes =
+        [&INDIVIDUALS, &GROUPS, &CERTIFICATES, &REVOCATION_LISTS, &BLOCKS, &REGISTRATIONS, &CLEANUPS];
+    match of_changes.iter().find(|statements| statements.table == table) {
+        Some(statements) => statements.kind,
+        None if table == "attempts" => LogKind::Attempt,
+        None => LogKind::Instance,
+    }
+}
+
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
 pub(crate) struct Statements {

@@ -26,7 +26,7 @@ impl EmbeddedStore {
         let prepare = |(expect, change)| Prepared::new(&self.documents, scope, expect, &change);
         let changes = commit.changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
         let guards = commit.guards.into_iter().map(PreparedGuard::new).collect();
-        let signature = Signature::new(self.logged, &commit.by);
+        let signature = Signature::new(&commit.by);
         self.write_batch(scope, Batch { instance, guards, changes, operation: commit.operation, signature })
             .await
     }
@@ -37,23 +37,9 @@ impl EmbeddedStore {
         number.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))
     }
 
-    pub(super) async fn write_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        self.rewrite(None, instance, None, &by).await.map(drop)
-    }
-
-    pub(super) async fn rewrite_instance(
-        &self,
-        expected: &Instance,
-        next: Instance,
-        operation: Option<(OperationKind, Day)>,
-        by: Attribution,
-    ) -> Result<bool, StoreError> {
-        self.rewrite(Some(expected), next, operation, &by).await
-    }
-
-    /// Writes an instance if the stored one is as expected. That is judged by the snapshot; the transaction writes nothing
-    /// if the configuration is another by then, and all is judged again.
-    async fn rewrite(
+    /// Writes an instance if the stored one is as expected, or whatever is stored; false when it is another. That is judged
+    /// by the snapshot; the transaction writes nothing if the configuration is another by then, and all is judged again.
+    pub(super) async fn write_instance(
         &self,
         expected: Option<&Instance>,
         next: Instance,
@@ -85,7 +71,7 @@ impl EmbeddedStore {
         operation: Option<(OperationKind, Day)>,
         by: &Attribution,
     ) -> Result<bool, StoreError> {
-        let (scope, signature) = (&instance.id_scope, Signature::new(self.logged, by));
+        let (scope, signature) = (&instance.id_scope, Signature::new(by));
         let key = scope.key().into_owned();
         let document = self.documents.seal(Place { table: "instances", scope, id: "" }, instance)?;
         let write = move |connection: &Connection| {
