@@ -202,7 +202,7 @@ impl DeviceApi {
         Ok(())
     }
 
-    /// What a device is told that is refused; the log and its operators get the reason.
+    /// Returns the error body of a refusal; the reason goes to the log and to operators.
     pub(crate) async fn refusal(
         &self,
         transport: Transport,

@@ -10,12 +10,12 @@ const LONGEST_SECS: u32 = 60;
 /// The longest that Java clients honour: when told to wait longer they ask every two seconds.
 const LONGEST_FOR_JAVA_SECS: u32 = 5;
 
-/// What a device waits for that is told to ask again.
+/// The reason why a device must ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Its run, which has been under way for so long.
+    /// Its run has been in progress for this long.
     UnderWay(Duration),
-    /// That its instance begins more runs. When that is depends on the others that wait.
+    /// Its instance has begun as many runs as it may. When it begins more depends on the other devices that wait.
     ItsTurn,
 }
 

@@ -120,7 +120,7 @@ impl Writer {
         };
         self.still_in_transaction()?;
         self.execute(end)?;
-        self.commits.fetch_add(1, Ordering::Release); // before anybody is told: see `Database::commits`
+        self.commits.fetch_add(1, Ordering::Release); // before the acknowledgement: see `Database::commits`
         Ok(())
     }
 

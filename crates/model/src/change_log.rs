@@ -174,7 +174,7 @@ stable! {
 /// Who made a change. Holds no secret, and is at most a few hundred bytes long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Whoever holds a key of this access policy.
+    /// An operator, who holds a key of this access policy.
     Operator {
         /// The policy.
         policy: PolicyName,
@@ -201,6 +201,13 @@ pub struct Attribution {
     pub operation: LogOperation,
     /// When.
     pub at: Timestamp,
+}
+
+impl Attribution {
+    /// Attributes changes to work of the service itself.
+    pub const fn by_job(job: Job, operation: LogOperation, at: Timestamp) -> Attribution {
+        Attribution { actor: Actor::System(job), operation, at }
+    }
 }
 
 /// One change of one record.

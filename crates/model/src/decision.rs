@@ -34,18 +34,13 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Chosen>,
     /// Whether a device was taken over that was at the hub under this ID, and that the registration did not make.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub took_over: bool,
     /// What became of it.
     pub outcome: DecisionOutcome,
     /// When that was known; `None` while it is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Decision {

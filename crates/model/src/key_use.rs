@@ -76,8 +76,8 @@ impl fmt::Display for KeySelection {
     }
 }
 
-/// The enrollment key that a device's proof was made with, or derived from. It names the key by a digest, so that a key
-/// that was replaced since is told apart from the one that now stands in its slot.
+/// The enrollment key that a device's proof was made with, or derived from. It identifies the key by a digest: a
+/// key that was replaced since is not mistaken for its successor in the slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUse {
     /// Where the key stood then.

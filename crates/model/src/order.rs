@@ -83,9 +83,9 @@ pub struct Order {
     /// Earlier orders about this place that the hub may have been told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub told: Vec<OrderDigest>,
-    /// What happens to a device at this place that no order of the registration made. Set when the hub is told, as the
-    /// instance says then.
-    #[serde(default, skip_serializing_if = "ExistingDevices::are_adopted")]
+    /// What happens to a device at this place that no order of the registration made. Set when the order is sent to the hub,
+    /// from the instance's setting at that time, and never stored.
+    #[serde(skip)]
     pub existing: ExistingDevices,
 }
 

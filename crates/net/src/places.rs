@@ -192,8 +192,8 @@ impl<T> Places<T> {
         self.connections.len() - self.proven.iter().sum::<usize>()
     }
 
-    /// Makes room for one more unproven connection of a network, if need be by evicting a refused one: whoever shares the
-    /// address with an attacker is not shut out by the attacker's connections, once these have shown what they are.
+    /// Makes room for one more unproven connection of a network, if need be by evicting a refused one: a client
+    /// that shares the address with an attacker is not shut out by the attacker's connections once they were refused.
     fn make_room(&mut self, network: IpAddr) -> Result<Option<T>, Refused> {
         let Some(seats) = self.networks.get(&network) else { return Ok(None) };
         match seats.first() {
@@ -244,7 +244,7 @@ impl<T> Places<T> {
 
 /// The pace of refusals by network: until when the refusals of each, at the rate of its limit, would be used up. A network
 /// that has had more than its limit in a minute is answered at that rate. So wrong tokens over one connection cost no more
-/// CPU than that, and nobody behind the same address is shut out: a request that is not refused is answered at once.
+/// CPU than that, and no client behind the same address is shut out: a request that is not refused is answered at once.
 #[derive(Debug, Default)]
 struct Refusals(HashMap<IpAddr, Instant>);
 
@@ -454,7 +454,7 @@ mod tests {
         );
         assert_eq!(places.enter(address(1), now, 4).unwrap_err(), Refused::AddressLimit);
         places.count_refusal(first, now);
-        assert!(places.prove(first, Purpose::Provisioning), "whoever was refused may prove itself later");
+        assert!(places.prove(first, Purpose::Provisioning), "a refused connection may prove itself later");
         places.enter(address(1), now, 4).unwrap();
     }
 

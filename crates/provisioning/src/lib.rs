@@ -101,7 +101,7 @@ impl Provisioning {
 
     /// The same of what no request asked for.
     pub(crate) fn by_job(&self, job: Job, operation: LogOperation) -> Attribution {
-        self.by(&Actor::System(job), operation)
+        Attribution::by_job(job, operation, self.clock.now())
     }
 
     /// All instances.

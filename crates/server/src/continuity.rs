@@ -11,7 +11,7 @@ use std::{
 };
 
 use durable::{Continuity, Epoch};
-use model::{Actor, Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
+use model::{Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
 use net::CancellationToken;
 use provisioning::ports::{Clock, Store};
 use store::EmbeddedStore;
@@ -120,11 +120,7 @@ async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
              muster registration cleanups --confirm"
         );
         let cleanups_held = Some(hold.clone());
-        let by = Attribution {
-            actor: Actor::System(Job::Configuration),
-            operation: LogOperation::InstanceHold,
-            at: hold.since,
-        };
+        let by = Attribution::by_job(Job::Configuration, LogOperation::InstanceHold, hold.since);
         store.put_instance(Instance { cleanups_held, ..Instance::clone(&instance) }, by).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@
 //!
 //! The same holds for the allocation policy and for failover.
 
-use model::{Actor, Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
+use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
 use provisioning::ports::{Store, StoreError};
 use store::EmbeddedStore;
 
@@ -68,8 +68,7 @@ pub(crate) async fn reconcile(
 
 /// What the change log says of what the configuration changes.
 pub(crate) fn configuring(now: Timestamp) -> Attribution {
-    let actor = Actor::System(Job::Configuration);
-    Attribution { actor, operation: LogOperation::InstanceConfigure, at: now }
+    Attribution::by_job(Job::Configuration, LogOperation::InstanceConfigure, now)
 }
 
 /// What [`reconcile`] would say of these planned instances.

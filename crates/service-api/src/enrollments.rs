@@ -151,10 +151,8 @@ pub(crate) async fn bulk<R: Resource>(
             api.provisioning.change_enrollments::<R>(granted.instance(), granted.actor(), readable).await?;
         for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
             match outcome {
-                Ok(kept) => {
-                    let kept = kept.map(|kept| kept.to_string());
-                    warnings.extend(written_warning::<R>(api, granted, (&id, kept)).await?);
-                }
+                Ok(Some(written)) => warnings.extend(written_warning(api, granted, (&id, written)).await?),
+                Ok(None) => {}
                 Err(error) => {
                     let (code, message) = described(&error);
                     errors.push((place, BulkError { id: id.to_string(), code, message }));
@@ -167,16 +165,15 @@ pub(crate) async fn bulk<R: Resource>(
     Ok(reply::warned(reply::ok(&bulk_result_json(R::ID_NAME, &errors)), &warnings))
 }
 
-/// What is to be known of an enrollment that an item of a bulk operation wrote, with its ID; `kept` is what became of its keys.
-/// One entry for each item, so that the header names all of them; in the header, because the body is of a schema that clients
-/// check. An item that deleted has written nothing.
+/// Returns the warnings about an enrollment that an item of a bulk operation wrote, with its ID, in one entry: the header then
+/// names every item. They are in the header, because the body is of a schema that clients check.
 async fn written_warning<R: Resource>(
     api: &ServiceApi,
     granted: &Granted,
-    (id, kept): (&R::Id, Option<String>),
+    (id, Written { enrollment, kept }): (&R::Id, Written<R>),
 ) -> Result<Option<String>, Failure> {
-    let faults = api.provisioning.stored_enrollment_warnings::<R>(granted.instance(), id).await?;
-    let warnings: Vec<String> = kept.into_iter().chain(faults).collect();
+    let faults = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    let warnings: Vec<String> = kept.iter().map(ToString::to_string).chain(faults).collect();
     Ok((!warnings.is_empty()).then(|| format!("{id}: {}", warnings.join(", "))))
 }
 

@@ -9,6 +9,7 @@
 //! * [`documents`]: the encodings of certificates, revocation lists and keys in files.
 //! * [`tpm`]: a TPM in software; [`swtpm`]: the TPM emulator swtpm, in a process of its own.
 //! * [`clock`], [`entropy`]: reproducible time and randomness.
+//! * [`log`]: the log events of a test.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@ pub mod crl;
 pub mod documents;
 pub mod entropy;
 pub mod hub;
+pub mod log;
 pub mod sample;
 pub mod server_certificate;
 pub mod store_suite;

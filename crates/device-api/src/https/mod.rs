@@ -17,6 +17,7 @@ use axum::{
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use net::{Peer, Transport};
+use wire::device::DeviceAddress;
 
 use crate::{
     DeviceApi,
@@ -33,7 +34,8 @@ pub(crate) fn router(api: DeviceApi) -> Router {
 
 async fn handle(State(api): State<DeviceApi>, request: Request<Body>) -> Response {
     let peer = request.extensions().get::<Peer>();
-    let address = route::address(request.uri().path());
+    // The registration that the path names, whatever else is wrong with it.
+    let address = DeviceAddress::at_start_of(request.uri().path());
     let concerning = peer.map_or_else(Concerning::default, |peer| Concerning::new(peer, address.as_ref()));
     if let (Some(peer), Some(address)) = (peer, &address) {
         peer.standing.note_login(&address.to_string());

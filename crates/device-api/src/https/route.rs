@@ -3,7 +3,6 @@
 use http::Method;
 use model::{IdScope, OperationId, RegistrationId};
 use percent_encoding::percent_decode_str;
-use wire::device::DeviceAddress;
 
 use crate::error::CallError;
 
@@ -39,11 +38,6 @@ impl Route {
         let verb = verb(method, &rest)?;
         Ok(Route { scope: id_scope(scope)?, registration_id: registration_id(id)?, verb })
     }
-}
-
-/// The registration that a path names, whatever else is wrong with it.
-pub(super) fn address(path: &str) -> Option<DeviceAddress> {
-    DeviceAddress::at_start_of(path)
 }
 
 fn verb(method: &Method, rest: &[&str]) -> Result<Verb, CallError> {

@@ -71,7 +71,7 @@ fn fault(peer: &Peer, connect: &Connect, name: &MqttUserName) -> Option<&'static
     let presents_something = connect.password.as_ref().is_some_and(|password| !password.is_empty())
         || !peer.certificates.is_empty();
     if connect.will.is_some() {
-        Some("a will, which nobody would get")
+        Some("a will, which no client could receive")
     } else if !connect.client_id.eq_ignore_ascii_case(name.registration_id.as_str()) {
         Some("the client ID is not the registration ID in the user name")
     } else if !(presents_something || name.asks_for_challenge) {

@@ -1,4 +1,4 @@
-//! Instances that carry out so many registrations a minute.
+//! Instances with a limit of registrations per minute.
 
 use std::{
     sync::Arc,
@@ -45,7 +45,7 @@ async fn assigned(world: &World, devices: &[Device]) -> usize {
     count
 }
 
-/// Waits until so many are assigned, and sees that no more follow.
+/// Waits until this number of devices is assigned, and checks that no more follow.
 async fn reach(world: &World, devices: &[Device], expected: usize) {
     let patience = Instant::now() + Duration::from_secs(30);
     while assigned(world, devices).await < expected {

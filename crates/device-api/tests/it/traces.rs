@@ -1,14 +1,7 @@
 //! Every kind of refusal before a service judges a device has a reason that an operator finds: a line in the log, a number in
 //! the metrics, and an attempt, where the registration ID and the instance are known.
 
-use std::{
-    any::Any,
-    collections::BTreeSet,
-    fmt::{Debug, Write},
-    pin::Pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{any::Any, collections::BTreeSet, pin::Pin, time::Duration};
 
 use codec::mqtt::{Connect, Packet, QoS, Will};
 use model::{Admission, Attempt};
@@ -18,14 +11,11 @@ use net::{
 };
 use testkit::{
     ca::{Authority, Identity, Profile},
+    log::LogEvents,
     sample,
 };
 use tokio::io::AsyncWriteExt;
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    span::{Attributes, Id, Record},
-};
+use tracing::Level;
 
 use crate::{
     http::register_path,
@@ -273,8 +263,7 @@ fn every_reason_has_a_row() {
 async fn refusals_reach_log_metrics_and_attempts() {
     for row in rows() {
         let case = row.case;
-        let log = Log::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
+        let (log, _guard) = LogEvents::collect(Level::INFO);
         let mut limits = Limits::default();
         (row.limits)(&mut limits);
         let world = World::limited(limits).await;
@@ -283,15 +272,15 @@ async fn refusals_reach_log_metrics_and_attempts() {
         let name = row.reason.name();
         let attempts = attempts(&world, |attempts| {
             let has_attempt = attempts.iter().any(|attempt| reason(attempt).starts_with(name));
-            log.has("connection refused", name) && has_attempt == row.is_known
+            has(&log, "connection refused", name) && has_attempt == row.is_known
         });
-        let attempts = attempts.await.unwrap_or_else(|found| panic!("{case}: {found:?} {:?}", log.lines()));
+        let attempts = attempts.await.unwrap_or_else(|found| panic!("{case}: {found:?} {:?}", log.all()));
         assert!(world.gate.refused(row.reason) >= 1, "{case}");
         for attempt in attempts.iter().filter(|attempt| reason(attempt).starts_with(name)) {
             assert_eq!(attempt.address.map(|it| it.is_loopback()), Some(true), "{case}");
             assert!(attempt.known, "{case}");
         }
-        let told = format!("{attempts:?} {:?}", log.lines());
+        let told = format!("{attempts:?} {:?}", log.all());
         assert!(!told.contains("secret") && !told.contains("sig="), "{case}: {told}");
     }
 }
@@ -348,49 +337,8 @@ fn reason(attempt: &Attempt) -> &str {
     }
 }
 
-/// Keeps lines of the log, fields and all.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-
-    fn has(&self, message: &str, reason: &str) -> bool {
-        let reason = format!("reason={reason:?}");
-        self.lines().iter().any(|line| line.contains(message) && line.contains(&reason))
-    }
-}
-
-struct LoggedEvent(String);
-
-impl Visit for LoggedEvent {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, "{}={value:?} ", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = LoggedEvent(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
+/// Whether an event has this message and this reason.
+fn has(log: &LogEvents, message: &str, reason: &str) -> bool {
+    let reason = format!("reason={reason:?}");
+    log.all().iter().any(|event| event.contains(message) && event.contains(&reason))
 }

@@ -180,7 +180,7 @@ impl World {
         self.change(scope, |instance| Instance { linked_hubs, ..instance }).await;
     }
 
-    /// Limits the instance to so many registrations a minute.
+    /// Limits the instance to this number of registrations per minute.
     pub async fn limit(&self, scope: &str, per_minute: u32) {
         let max_registrations_per_minute = NonZeroU32::new(per_minute);
         self.change(scope, |instance| Instance { max_registrations_per_minute, ..instance }).await;

@@ -136,7 +136,7 @@ impl There {
         self.world.notes().own.contains(&(self.name.clone(), generation))
     }
 
-    /// From now on the device is the service's, whoever made it.
+    /// From now on the device is the service's, also if another client made it.
     fn take_over(&self, device: &DeviceId) {
         if let Some(there) = self.hub.device(device) {
             self.world.notes().own.insert((self.name.clone(), there.generation));

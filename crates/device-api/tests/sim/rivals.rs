@@ -82,7 +82,7 @@ pub async fn life(serving: Arc<Process>) {
     }
 }
 
-/// A hub is told of a device: no other registration has the place.
+/// A device is sent to a hub: no other registration has the place.
 pub fn watch_hub(world: &World, hub: &HubName, order: &Order) {
     let is_told = |keys: u8| order.credentials == model::HubCredentials::SymmetricKeys(sample::keys(keys));
     let Some((id, _)) = TWINS.iter().find(|(_, keys)| is_told(*keys)) else { return };

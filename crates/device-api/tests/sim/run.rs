@@ -62,7 +62,7 @@ pub struct Process {
     pub world: Arc<World>,
     life: Mutex<Arc<Life>>,
     lives: AtomicU64,
-    /// Whether it is stopped, and nobody but the operator who stopped it may start it.
+    /// Whether it is stopped, and only the operator who stopped it may start it.
     is_stopped: AtomicBool,
 }
 

@@ -156,7 +156,7 @@ async fn deleting_may_be_repeated() {
     assert!(device.is_closed().await);
 }
 
-/// Whoever creates it, and although the clock of the hub stands.
+/// Every client's creation counts, also while the clock of the hub stands.
 #[tokio::test]
 async fn each_creation_has_a_generation_and_a_version_of_its_own() {
     let world = World::new();

@@ -242,7 +242,7 @@ async fn a_device_keeps_its_generation_until_it_is_made_anew() {
     .await;
 }
 
-/// What an order finds of another client is told apart from what an earlier order left, and stays as it is if the order
+/// A device of another client is recognized, unlike one that an earlier order left, and stays as it is if the order
 /// says so: key, twin and status.
 #[tokio::test]
 async fn a_device_that_no_order_made_is_adopted_or_left_alone() {

@@ -148,7 +148,7 @@ async fn single_members_are_changed_and_nothing_else() {
     world.stop().await;
 }
 
-/// Each command changes one member. Whoever comes too late says so and has changed nothing; no other change is lost.
+/// Each command changes one member. A command that comes too late says so and has changed nothing; no other change is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_at_the_same_time_lose_none() {
     let world = World::start().await;

@@ -2,7 +2,7 @@
 
 use model::{Actor, BulkItem, IfMatch, Instance, LogOperation, OperationKind};
 
-use super::{Enrollment, UnchangedKeys};
+use super::{Enrollment, UnchangedKeys, Written};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Expect, Outcome},
@@ -11,13 +11,13 @@ use crate::{
 /// Most items in one bulk call (REST reference of the bulk operation).
 pub const MAX_BULK_ITEMS: usize = 10;
 
-/// What became of an item: once it is done, which symmetric keys it left out and kept.
-pub type ChangedItem<I> = (I, Result<Option<UnchangedKeys>, Error>);
+/// The outcome of an item: what it wrote, which is nothing when it deleted an enrollment.
+pub type ChangedItem<E> = (<E as Enrollment>::Id, Result<Option<Written<E>>, Error>);
 
 /// An item with the change it comes to, or the reason why it comes to none.
 struct Prepared<E: Enrollment> {
     id: E::Id,
-    kept: Option<UnchangedKeys>,
+    written: Option<Written<E>>,
     change: Result<(Expect, Change), Error>,
     /// What it means when the record is of another version than expected.
     overtaken: Error,
@@ -31,7 +31,7 @@ impl Provisioning {
         instance: &Instance,
         by: &Actor,
         items: Vec<BulkItem<E::Draft, E::Id>>,
-    ) -> Result<Vec<ChangedItem<E::Id>>, Error> {
+    ) -> Result<Vec<ChangedItem<E>>, Error> {
         let mut prepared: Vec<Prepared<E>> = Vec::new();
         if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
             return Err(too_many_or_none(items.len()));
@@ -69,8 +69,8 @@ impl Provisioning {
         let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
             Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
-            Err(refusal) => Ok(Prepared { id, kept: None, change: Err(refusal), overtaken }),
-            Ok((change, kept)) => Ok(Prepared { id, kept, change: Ok(change), overtaken }),
+            Err(refusal) => Ok(Prepared { id, written: None, change: Err(refusal), overtaken }),
+            Ok((change, written)) => Ok(Prepared { id, written, change: Ok(change), overtaken }),
         }
     }
 
@@ -79,7 +79,7 @@ impl Provisioning {
         instance: &Instance,
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
-    ) -> Result<((Expect, Change), Option<UnchangedKeys>), Error> {
+    ) -> Result<((Expect, Change), Option<Written<E>>), Error> {
         let (draft, creates, if_match) = match item {
             BulkItem::Delete(id) => return Ok(((Expect::Present, E::delete(id)), None)),
             BulkItem::Create(draft) => (draft, true, None),
@@ -96,7 +96,8 @@ impl Provisioning {
         let kept = UnchangedKeys::of(&draft, stored.as_ref());
         let enrollment = self.merged(instance, draft, stored.as_ref())?;
         self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
-        Ok(((expect, enrollment.put()), kept))
+        let change = (expect, enrollment.clone().put());
+        Ok((change, Some(Written { enrollment, kept })))
     }
 }
 
@@ -104,7 +105,7 @@ impl<E: Enrollment> Prepared<E> {
     /// An item whose record another one addresses already: both could not be carried out in one commit.
     fn twice(id: E::Id) -> Prepared<E> {
         let problem = Error::Invalid(format!("{id} stands twice in the bulk operation"));
-        Prepared { id, kept: None, change: Err(problem.clone()), overtaken: problem }
+        Prepared { id, written: None, change: Err(problem.clone()), overtaken: problem }
     }
 
     fn creates(&self) -> bool {
@@ -112,11 +113,11 @@ impl<E: Enrollment> Prepared<E> {
     }
 
     /// Takes the next outcome, if this item was part of the commit.
-    fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> ChangedItem<E::Id> {
+    fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> ChangedItem<E> {
         let result = match self.change {
             Err(error) => Err(error),
             Ok(_) => match outcomes.next() {
-                Some(Outcome::Applied) => Ok(self.kept),
+                Some(Outcome::Applied) => Ok(self.written),
                 Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
                 Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),
                 Some(Outcome::OtherVersion) => Err(self.overtaken),

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, Enrollment, EnrollmentGroupId, EnrollmentRef, HubName, Instance, Job, KeyStanding,
-    LogOperation, OperationKind, Place, Registration, RegistrationId, StatusKind,
+    Cleanup, DeviceId, EnrollmentGroupId, HubName, Instance, Job, KeyStanding, LogOperation, OperationKind,
+    Place, Registration, RegistrationId, StatusKind,
 };
 
-use super::kind;
+use super::Enrollment;
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Commit, Page, PageRequest, StoreError},
@@ -15,25 +15,17 @@ use crate::{
 
 impl Provisioning {
     /// One enrollment.
-    pub async fn read_enrollment<E: kind::Enrollment>(
-        &self,
-        instance: &Instance,
-        id: &E::Id,
-    ) -> Result<E, Error> {
+    pub async fn read_enrollment<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
         self.read(instance, id, OperationKind::EnrollmentRead).await
     }
 
     /// One enrollment, read for the secrets of its attestation mechanism.
-    pub async fn read_attestation<E: kind::Enrollment>(
-        &self,
-        instance: &Instance,
-        id: &E::Id,
-    ) -> Result<E, Error> {
+    pub async fn read_attestation<E: Enrollment>(&self, instance: &Instance, id: &E::Id) -> Result<E, Error> {
         self.read(instance, id, OperationKind::AttestationRead).await
     }
 
     /// A page of enrollments in the order of their IDs.
-    pub async fn query_enrollments<E: kind::Enrollment>(
+    pub async fn query_enrollments<E: Enrollment>(
         &self,
         instance: &Instance,
         page: PageRequest,
@@ -104,15 +96,8 @@ impl Provisioning {
         registration: &Registration,
     ) -> Result<Option<KeyStanding>, Error> {
         let Some(used) = &registration.key else { return Ok(None) };
-        let (store, scope) = (self.store.as_ref(), &instance.id_scope);
-        let enrollment = match &registration.enrollment {
-            EnrollmentRef::Individual => {
-                let found = store.individual(scope, &registration.registration_id).await?;
-                found.map(|individual| Enrollment::Individual(Box::new(individual)))
-            }
-            EnrollmentRef::Group(group) => store.group(scope, group).await?.map(Enrollment::Group),
-        };
-        Ok(Some(used.standing(enrollment.as_ref().and_then(Enrollment::symmetric_keys))))
+        let enrollment = self.enrollment_of(&instance.id_scope, registration).await?;
+        Ok(Some(used.standing(enrollment.as_ref().and_then(model::Enrollment::symmetric_keys))))
     }
 
     /// A page of what is to be removed from hubs.
@@ -141,7 +126,7 @@ impl Provisioning {
         Ok(cleanups)
     }
 
-    async fn read<E: kind::Enrollment>(
+    async fn read<E: Enrollment>(
         &self,
         instance: &Instance,
         id: &E::Id,

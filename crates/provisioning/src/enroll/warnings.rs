@@ -86,18 +86,6 @@ impl Provisioning {
         Ok(faults.iter().map(warning).collect())
     }
 
-    /// The same of the enrollment as it is stored; nothing when there is none. Not counted as an operation.
-    pub async fn stored_enrollment_warnings<E: Enrollment>(
-        &self,
-        instance: &Instance,
-        id: &E::Id,
-    ) -> Result<Vec<String>, Error> {
-        match E::load(self.store.as_ref(), &instance.id_scope, id).await? {
-            Some(enrollment) => self.enrollment_warnings(instance, &enrollment).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
     /// Returns why this CA certificate lets no device in as it is.
     pub fn ca_warnings(&self, ca: &CaCertificate) -> Vec<String> {
         faults_of_ca(&ca.certificate, self.clock.now()).iter().map(warning).collect()

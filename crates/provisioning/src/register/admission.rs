@@ -6,7 +6,7 @@
 //! by an assignment through what it deleted.
 
 use model::{
-    AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, FailureReason,
+    AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, FailureReason, IdScope,
     ProvisioningStatus, Registration, Status,
 };
 
@@ -22,18 +22,21 @@ pub(super) type Admission = Result<Guard, Box<Ending>>;
 impl Provisioning {
     /// Looks whether the run's device would still be let in by what let it in.
     pub(super) async fn admission(&self, run: &Run) -> Result<Admission, Error> {
-        Ok(judge(run, self.enrollment_of(run).await?.as_ref()))
+        Ok(judge(run, self.enrollment_of(&run.scope, &run.registration).await?.as_ref()))
     }
 
-    /// The enrollment that let the device in, if it is there still.
-    pub(super) async fn enrollment_of(&self, run: &Run) -> Result<Option<Enrollment>, Error> {
-        let Registration { registration_id, enrollment, .. } = &run.registration;
-        Ok(match enrollment {
+    /// Returns the enrollment that let a registration's device in, if it still exists.
+    pub(crate) async fn enrollment_of(
+        &self,
+        scope: &IdScope,
+        registration: &Registration,
+    ) -> Result<Option<Enrollment>, Error> {
+        Ok(match &registration.enrollment {
             EnrollmentRef::Individual => {
-                let found = self.store.individual(&run.scope, registration_id).await?;
+                let found = self.store.individual(scope, &registration.registration_id).await?;
                 found.map(|found| Enrollment::Individual(Box::new(found)))
             }
-            EnrollmentRef::Group(group) => self.store.group(&run.scope, group).await?.map(Enrollment::Group),
+            EnrollmentRef::Group(group) => self.store.group(scope, group).await?.map(Enrollment::Group),
         })
     }
 }

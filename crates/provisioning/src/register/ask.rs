@@ -6,7 +6,7 @@ use model::{
     Presented, Registration, Reprovision, Status, Tries, WebhookAnswer, Wish, Work,
 };
 
-use super::{Ended, Run, carry_out::Ending, leaving, pauses, plan::place, step::Step};
+use super::{Ended, Run, leaving, pauses, plan::place, step::Step};
 use crate::{
     Error, Provisioning,
     allocate::{
@@ -36,7 +36,7 @@ impl Provisioning {
                 reason: FailureReason::InstanceGone,
                 message: "There is no such service instance.".into(),
             };
-            return self.end(run, Ending::failing(&run.registration, failure)).await;
+            return self.fail(run, failure).await;
         };
         let verdict =
             match (self.webhook.ask(&instance, &ask.request).await, stays(&instance, ask, &run.registration))
@@ -46,7 +46,7 @@ impl Provisioning {
             };
         match verdict {
             Verdict::Assign(hub, answer) => self.go_on(run, ask, (hub, answer)).await,
-            Verdict::Fail(failure) => self.end(run, Ending::failing(&run.registration, failure)).await,
+            Verdict::Fail(failure) => self.fail(run, failure).await,
             Verdict::Again(pause, reason) => {
                 let (tries, pause) = pauses::paused(&run.tries, self.clock.now(), pause, reason);
                 Ok(Ended::Later(Box::new(self.later(run, tries, pause).await)))
@@ -71,7 +71,7 @@ impl Provisioning {
         });
         match next.await? {
             NextRun::Runs(next) => Ok(Box::pin(self.carry_out(&next)).await),
-            NextRun::Disputed(failure) => self.end(run, Ending::failing(&run.registration, failure)).await,
+            NextRun::Disputed(failure) => self.fail(run, failure).await,
             NextRun::Overtaken => self.overtaken_by(run).await,
         }
     }

@@ -99,7 +99,9 @@ impl Provisioning {
     async fn record(&self, run: &Run, order: &Order, answer: Result<Told, HubError>) -> Result<Ended, Error> {
         match answer {
             Ok(told) => self.record_assigned(run, order, told).await,
-            Err(HubError::Refused(reason)) => self.record_failed(run, reason).await,
+            Err(HubError::Refused(reason)) => {
+                self.fail(run, Failure { reason: FailureReason::HubRefused, message: reason }).await
+            }
             Err(HubError::Full(reason)) => self.go_elsewhere(run, order, reason).await,
             Err(HubError::Occupied(reason)) => self.record_occupied(run, order, reason).await,
             Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
@@ -198,16 +200,15 @@ impl Provisioning {
             device.id = %order.device_id,
             "a device was not assigned: its hub has one of this device ID that the registration did not make"
         );
-        let failure = Failure { reason: FailureReason::DeviceExists, message: format!("{reason}.") };
+        self.fail(run, Failure { reason: FailureReason::DeviceExists, message: format!("{reason}.") }).await
+    }
+
+    /// Ends a run without an assignment.
+    pub(super) async fn fail(&self, run: &Run, failure: Failure) -> Result<Ended, Error> {
         self.end(run, Ending::failing(&run.registration, failure)).await
     }
 
-    async fn record_failed(&self, run: &Run, reason: String) -> Result<Ended, Error> {
-        let failure = Failure { reason: FailureReason::HubRefused, message: reason };
-        self.end(run, Ending::failing(&run.registration, failure)).await
-    }
-
-    pub(super) async fn end(&self, run: &Run, ending: Ending) -> Result<Ended, Error> {
+    async fn end(&self, run: &Run, ending: Ending) -> Result<Ended, Error> {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationFail);
         let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
         if self.take_step(&run.scope, step).await? {

@@ -54,7 +54,7 @@ impl Provisioning {
     async fn another_hub(&self, run: &Run, order: &Order) -> Result<Option<(HubName, Decision)>, Error> {
         let (before, standing) = (&run.registration, run.registration.assignment());
         let instance = self.store.instance(&run.scope).await?.filter(|instance| instance.failover);
-        let enrollment = self.enrollment_of(run).await?;
+        let enrollment = self.enrollment_of(&run.scope, &run.registration).await?;
         let (Some(instance), Some(enrollment)) = (instance, enrollment) else { return Ok(None) };
         let settings = enrollment.settings();
         let lives_there = standing.is_some_and(|at| at.place() == order.place());

@@ -8,8 +8,8 @@ use std::time::Duration;
 use durable::rusqlite::{self, Connection, OptionalExtension};
 use durable::{Database, Depth, FileCheck, Sealer};
 use model::{
-    Actor, Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope,
-    IndividualEnrollment, Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
+    Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment,
+    Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
 };
 use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, Store, StoreError};
 use serde::de::DeserializeOwned;
@@ -285,7 +285,7 @@ impl EmbeddedStore {
 }
 
 fn by_maintenance(operation: LogOperation, at: Timestamp) -> Attribution {
-    Attribution { actor: Actor::System(Job::Maintenance), operation, at }
+    Attribution::by_job(Job::Maintenance, operation, at)
 }
 
 /// Row number, ID, and sealed document or why that cannot be read.

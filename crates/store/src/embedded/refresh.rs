@@ -1,4 +1,4 @@
-//! Keeping what is in memory as new as the file, whoever changed the file: another handle, or this one.
+//! Keeps the snapshot in memory as new as the file, whether this handle changed the file or another one.
 //!
 //! No writer touches the snapshot. Before each use the handle asks whether anything was committed since it looked last,
 //! which costs nothing while nothing was; then whether the configuration changed, which is one row; and only then reads the

@@ -87,7 +87,7 @@ impl EmbeddedStore {
         self.database.write(write).await.map_err(not_written)
     }
 
-    /// The right to write an instance. A caller that waits too long for it is told so, as with the queue of writes.
+    /// The right to write an instance. A caller that waits too long for it gets an error, as with the queue of writes.
     async fn turn(&self) -> Result<MutexGuard<'_, ()>, StoreError> {
         timeout(durable::QUEUE_WAIT, self.memory.turn.lock()).await.map_err(|_| StoreError::Busy)
     }

@@ -46,8 +46,8 @@ pub struct EnableArgs {
 
 /// Refuse the devices of an enrollment, and keep it.
 ///
-/// A device that registers is told that it is disabled. At its hub it stays as it is: block it there as well, should it
-/// not go on working.
+/// Devices that register get the status `disabled`. At their hubs they stay as they are: to stop them there as well, disable
+/// them at the hubs.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment disable --dev .muster device-1

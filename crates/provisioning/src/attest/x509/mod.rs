@@ -51,7 +51,7 @@ pub enum CertificateRefusal {
     /// A certificate cannot be read.
     #[error("certificate {0} of those presented cannot be read")]
     Unreadable(usize),
-    /// The device cannot connect with so long a chain.
+    /// The chain exceeds what the TLS handshake accepts, so the device cannot connect.
     #[error(transparent)]
     TooLong(#[from] ChainTooLong),
     /// The group is for other devices.

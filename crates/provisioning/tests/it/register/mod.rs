@@ -9,7 +9,6 @@ mod identify;
 mod interrupted;
 mod isolation;
 mod keys;
-pub mod log;
 mod operations;
 mod owner;
 mod ownership;

@@ -13,10 +13,10 @@ use provisioning::{
     ports::{Change, HubError, Store},
     register::{Begun, Described},
 };
-use testkit::{ca::Authority, hub::Failure, sample};
+use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};
+use tracing::Level;
 
 use super::{
-    log::Warnings,
     token::Token,
     world::{OTHER_SCOPE, SCOPE, World, assigned, disable, group, group_by, individual},
 };
@@ -100,7 +100,7 @@ async fn a_move_between_groups_is_recorded() {
 #[tokio::test]
 async fn a_move_between_groups_is_warned_of_once() {
     let world = world(Movable).await;
-    let (warnings, _guard) = Warnings::collect();
+    let (warnings, _guard) = LogEvents::collect(Level::WARN);
     for number in [20, 20] {
         register(&world, &of_group(number)).await;
     }

@@ -7,14 +7,13 @@ use provisioning::{
 };
 use testkit::{
     hub::{Failure, FakeDevice},
+    log::LogEvents,
     sample,
 };
+use tracing::Level;
 
 use super::{Policy, about_to_move, wanting};
-use crate::register::{
-    log::Warnings,
-    world::{Device, HUBS, World, assigned, keys, with_keys},
-};
+use crate::register::world::{Device, HUBS, World, assigned, keys, with_keys};
 
 const TOOK_OVER: &str = "took over a device that existed at the hub";
 
@@ -48,7 +47,7 @@ async fn took_over(world: &World) -> bool {
 async fn it_is_adopted_recorded_and_warned_of_once() {
     let (world, device) = world(ExistingDevices::Adopt).await;
     made_by_hand(&world, HUBS[0]).await;
-    let (warnings, _guard) = Warnings::collect();
+    let (warnings, _guard) = LogEvents::collect(Level::WARN);
     let registration = world.register(&device).await;
     assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
     assert!(took_over(&world).await);
@@ -103,13 +102,13 @@ async fn a_device_that_would_move_onto_it_stays_where_it_lives() {
     }
 }
 
-/// The hub did as it was told and the answer was lost; the key is the same when that is repeated, or another one.
+/// The hub carried the order out and its answer was lost; the order is repeated with the same key or another one.
 #[tokio::test]
 async fn what_an_interrupted_order_left_is_not_foreign() {
     for existing in [ExistingDevices::Adopt, ExistingDevices::Refuse] {
         for changes_key in [false, true] {
             let (world, mut device) = world(existing).await;
-            let (warnings, _guard) = Warnings::collect();
+            let (warnings, _guard) = LogEvents::collect(Level::WARN);
             world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
             let run = world.run(&device).await;
             let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
