@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Certificate, ChainTooLong, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId,
+    Trust, Certificate, ChainTooLong, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId,
 };
 use provisioning::{
     attest::{
@@ -46,7 +46,7 @@ pub fn run_chain(input: &[u8]) {
     let evidence = Evidence { certificates: Arc::clone(&presented), ..Evidence::default() };
     let scope = sample::scope("0ne00000001");
     let now = SteppedClock::default().now();
-    let known = Arc::new(Authorities::default());
+    let known = Arc::new(Trust::default());
     let claimant = Claimant {
         scope: &scope,
         registration_id: &registration_id,
@@ -59,18 +59,18 @@ pub fn run_chain(input: &[u8]) {
         .iter()
         .map(|anchor| Arc::new(sample::signing_group("factory", anchor, None)))
         .collect();
-    let judgement = attest::x509_group(&groups, &chain, None, &claimant);
-    match judgement.outcome {
+    let trace = attest::x509_group(&groups, &chain, None, &claimant);
+    match trace.outcome {
         Ok(attested) => {
             let Proof::Attested(attested) = attested else { panic!("a certificate is no TPM") };
             assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual);
-            let paths = judgement.considered.iter().filter_map(|considered| considered.verdict.as_ref().ok());
+            let paths = trace.considered.iter().filter_map(|considered| considered.verdict.as_ref().ok());
             let path = paths.last().expect("the group's path is told");
             assert_eq!((&path[0][..], &path[path.len() - 1][..]), (&presented[0][..], &anchor[..]));
         }
         Err(refusal) => {
             assert!(!refusal.to_string().is_empty());
-            assert!(judgement.considered.iter().all(|considered| considered.verdict.is_err()));
+            assert!(trace.considered.iter().all(|considered| considered.verdict.is_err()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use net::{
-    AmqpLimits, CancellationToken, Entrance, Limits, MqttLimits, Peer,
+    AmqpLimits, CancellationToken, ListenerContext, Limits, MqttLimits, Peer,
     amqp::{self, AmqpEndpoint},
     mqtt::{self, MqttEndpoint},
 };
@@ -55,8 +55,8 @@ fn peer() -> Peer {
     Peer::new(([127, 0, 0, 1], 1).into(), Arc::default())
 }
 
-fn entrance<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> Entrance<E> {
-    Entrance { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() }
+fn entrance<E: ?Sized>(endpoint: Arc<E>, limits: Limits) -> ListenerContext<E> {
+    ListenerContext { endpoint, limits: Arc::new(limits), shutdown: CancellationToken::new() }
 }
 
 async fn talk(stream: DuplexStream, input: &[u8], meanwhile: impl AsyncFnOnce(&mut Client)) -> BytesMut {

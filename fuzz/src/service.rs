@@ -143,7 +143,7 @@ impl World {
             store,
             hubs: Arc::new(hubs),
             webhook: Arc::new(FakeWebhook::default()),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, Router, routing::post};
 use hub::webhook::{WebhookClient, WebhookSettings};
 use model::Timestamp;
-use net::{CancellationToken, Gate, Limits, Site, tls};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, tls};
 use provisioning::ports::Clock;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
@@ -28,13 +28,13 @@ impl ChoosingWebhook {
         let listener = net::bind(([127, 0, 0, 1], 0).into())?;
         let url = format!("https://{}/", listener.local_addr()?);
         let shutdown = CancellationToken::new();
-        let site = Site::from(Router::new().route("/", post(choose)));
+        let site = HttpServices::from(Router::new().route("/", post(choose)));
         let server = tls::server_config(vec![identity])?;
         tokio::spawn(net::serve_https(
             listener,
             server,
             site,
-            Gate::new(Limits::default()),
+            ConnectionLimiter::new(Limits::default()),
             shutdown.clone(),
         ));
         let trusting = tls::client_config(certificate.as_bytes(), None)?;

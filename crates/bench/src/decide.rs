@@ -12,9 +12,9 @@ use anyhow::{Context, ensure};
 use futures_util::{StreamExt, stream};
 use model::{
     AllocationPolicy, AllocationWeight, Configured, CustomAllocation, Enrollment, EnrollmentGroup,
-    EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, GroupAttestation, HubName, HubWay, IdScope,
-    Instance, Latency, LatencySource, LinkedHub, Presented, Record, RegistrationId, RegistrationOwnership,
-    SymmetricKey, SymmetricKeyPair, Timestamp, WebhookRequest,
+    EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag, GroupAttestation, HubEndpoint, HubName,
+    IdScope, Instance, Latency, LatencySource, LinkedHub, Presented, Record, RegistrationId,
+    RegistrationOwnership, SymmetricKey, SymmetricKeyPair, Timestamp, WebhookRequest,
 };
 use provisioning::{
     allocate::{
@@ -115,7 +115,7 @@ impl Case {
         let device = device(number)?;
         let made = choose(&self.instance, &self.group.settings, &device, &self.situation);
         black_box(made.decision(EnrollmentRef::Group(self.group.group_id.clone()), NOW));
-        if let Choice::Ask(webhook, hubs) = made.choice {
+        if let Choice::Webhook(webhook, hubs) = made.choice {
             let request = self.request(webhook, device, hubs);
             black_box(webhook_request_json(&request).to_string());
             let answer = format!(r#"{{"iotHubHostName":"{}"}}"#, request.linked_hubs[0]);
@@ -141,7 +141,7 @@ impl Case {
     async fn decide_through(&self, webhook: &ChoosingWebhook, number: usize) -> anyhow::Result<()> {
         let device = device(number)?;
         let made = choose(&self.instance, &self.group.settings, &device, &self.situation);
-        let Choice::Ask(asked, hubs) = made.choice else { anyhow::bail!("{:?}", made.choice) };
+        let Choice::Webhook(asked, hubs) = made.choice else { anyhow::bail!("{:?}", made.choice) };
         let asked = CustomAllocation { webhook_url: webhook.url.clone(), ..asked };
         let request = self.request(asked, device, hubs);
         let outcome = webhook.client.ask(&self.instance, &request).await;
@@ -179,7 +179,7 @@ fn device(number: usize) -> anyhow::Result<RegistrationId> {
 fn hub(number: usize) -> anyhow::Result<LinkedHub> {
     Ok(LinkedHub {
         name: HubName::parse(format!("hub-{number}.example"))?,
-        way: HubWay::Embedded,
+        way: HubEndpoint::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(u16::try_from(number % 7 + 1)?)?,
         takes_new_devices: true,

@@ -3,10 +3,10 @@
 use std::{process, sync::Arc, time::Duration};
 
 use durable::Sealer;
-use embedded_hub::{DeviceSpec, Hub, HubConfig};
+use embedded_hub::{DeviceSettings, Hub, HubConfig};
 use futures_util::{StreamExt, stream};
 use model::{
-    DeviceId, HubCredentials, HubName, InitialTwin, SymmetricKey, SymmetricKeyPair, Timestamp, TwinOrder,
+    DeviceId, HubCredentials, HubName, InitialTwin, SymmetricKey, SymmetricKeyPair, Timestamp, TwinSpec,
 };
 
 use crate::{child, cpu};
@@ -21,10 +21,10 @@ pub async fn measure(devices: usize, concurrency: usize) -> anyhow::Result<()> {
         policies: Vec::new(),
     };
     let hub = Hub::open(config, Sealer::from_key([7; 32]), || Timestamp::from_unix_seconds(1_800_000_000))?;
-    let specs: Arc<[DeviceSpec]> = (0..devices).map(spec).collect::<anyhow::Result<_>>()?;
-    let create = ensure_all(&hub, &specs, concurrency, TwinOrder::Seed(InitialTwin::default())).await?;
+    let specs: Arc<[DeviceSettings]> = (0..devices).map(spec).collect::<anyhow::Result<_>>()?;
+    let create = ensure_all(&hub, &specs, concurrency, TwinSpec::Seed(InitialTwin::default())).await?;
     let confirm =
-        ensure_all(&hub, &specs, concurrency, TwinOrder::Keep { if_lost: InitialTwin::default() }).await?;
+        ensure_all(&hub, &specs, concurrency, TwinSpec::Keep { if_lost: InitialTwin::default() }).await?;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / devices as f64;
     println!(
         "{}",
@@ -33,9 +33,9 @@ pub async fn measure(devices: usize, concurrency: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn spec(number: usize) -> anyhow::Result<DeviceSpec> {
+fn spec(number: usize) -> anyhow::Result<DeviceSettings> {
     let key = SymmetricKey::from_bytes(&[7; 32])?.derive(&number.to_string());
-    Ok(DeviceSpec {
+    Ok(DeviceSettings {
         id: DeviceId::parse(format!("device-{number:07}"))?,
         credentials: HubCredentials::SymmetricKeys(SymmetricKeyPair { primary: key.clone(), secondary: key }),
         iot_edge: false,
@@ -44,9 +44,9 @@ fn spec(number: usize) -> anyhow::Result<DeviceSpec> {
 
 async fn ensure_all(
     hub: &Hub,
-    specs: &Arc<[DeviceSpec]>,
+    specs: &Arc<[DeviceSettings]>,
     concurrency: usize,
-    twin: TwinOrder,
+    twin: TwinSpec,
 ) -> anyhow::Result<Duration> {
     let before = cpu::time(process::id())?;
     let calls = (0..specs.len()).map(|at| {

@@ -10,7 +10,7 @@ use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
     attest::{Evidence, tpm::PresentedTpm},
-    register::{Begun, RegisterRequest, WithoutPolicy},
+    register::{RegisterOutcome, RegisterRequest, WithoutPolicy},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -28,7 +28,7 @@ use crate::{
     client::Client,
     desk::{NotStarted, Waited, log_failure},
     error::{self, CallError, Concerning},
-    patience::Wait,
+    retry_after::Wait,
 };
 
 /// The longest body taken: the documented message size of the hosted service.
@@ -105,12 +105,12 @@ impl DeviceApi {
             },
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
-            Begun::Settled(registration) => {
+            RegisterOutcome::Settled(registration) => {
                 log_failure(&caller.scope, Some(caller.address), &registration);
                 return self.first_answer(caller, &registration);
             }
-            Begun::Running(run) => run,
-            Begun::Challenged(blob) => {
+            RegisterOutcome::Running(run) => run,
+            RegisterOutcome::Challenged(blob) => {
                 let reply = Reply::Challenge(ChallengeReply::new(&blob));
                 return Ok(Answer { reply, retry_after_secs: None });
             }

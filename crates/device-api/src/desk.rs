@@ -20,7 +20,7 @@ use net::{Share, Shares};
 use provisioning::{
     Error, Provisioning,
     ports::PageRequest,
-    register::{Ended, Run, WaitingRun},
+    register::{AssignmentRun, RunOutcome, WaitingRun},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -77,7 +77,7 @@ enum Progress {
     /// Whoever asks may be told that it is under way: it outlives this process.
     OnDisk,
     /// It has ended.
-    Ended(Ended),
+    Ended(RunOutcome),
 }
 
 type Outcome = watch::Receiver<Progress>;
@@ -85,7 +85,7 @@ type Outcome = watch::Receiver<Progress>;
 /// What is to be carried out.
 enum Job {
     /// This run, within the memory that is set aside for it.
-    Loaded(Box<Run>, Reserved),
+    Loaded(Box<AssignmentRun>, Reserved),
     /// A run that is on disk, and is read when it is due.
     Stored(WaitingRun),
 }
@@ -207,7 +207,7 @@ impl Desk {
     pub(crate) async fn carry_out(
         self: &Arc<Self>,
         instance: &Instance,
-        run: Run,
+        run: AssignmentRun,
         at_most: Duration,
     ) -> Result<Waited, Error> {
         let wanted = Wanted {
@@ -259,7 +259,7 @@ impl Desk {
 
     /// A run that was just begun is carried out as it is, if there is memory for it. One that has to wait first, or was tried
     /// before, is read when it is due; a confirmation, which is not on disk, cannot wait for memory.
-    fn job(&self, run: &Run, follows: bool) -> Option<Job> {
+    fn job(&self, run: &AssignmentRun, follows: bool) -> Option<Job> {
         let waits = !run.is_in_memory() && (follows || run.is_found());
         let reserved = if waits { None } else { self.memory.try_reserve(&run.scope, run.memory()) };
         match reserved {
@@ -310,7 +310,7 @@ impl Desk {
             let way = Way { desk: &desk, signals: &wanted, progress: &sender };
             let ended = way.follow(job, after).await;
             drop(place);
-            if let Ended::Registration(registration) = &ended {
+            if let RunOutcome::Registration(registration) = &ended {
                 log_failure(&key.0, None, registration);
             }
             desk.forget(&key, &operation_id);
@@ -364,10 +364,14 @@ async fn on_disk(outcome: &mut Outcome, signals: &Signals) {
 impl Progress {
     fn waited(&self) -> Result<Waited, Error> {
         match self {
-            Progress::Ended(Ended::Registration(registration)) => Ok(Waited::Ended(registration.clone())),
-            Progress::Ended(Ended::Deleted) => Ok(Waited::Deleted),
-            Progress::Ended(Ended::GivenUp(error)) => Err(error.clone()),
-            Progress::Ended(Ended::Later(_)) | Progress::InMemory | Progress::OnDisk => Ok(Waited::GoesOn),
+            Progress::Ended(RunOutcome::Registration(registration)) => {
+                Ok(Waited::Ended(registration.clone()))
+            }
+            Progress::Ended(RunOutcome::Deleted) => Ok(Waited::Deleted),
+            Progress::Ended(RunOutcome::GivenUp(error)) => Err(error.clone()),
+            Progress::Ended(RunOutcome::Retry(_)) | Progress::InMemory | Progress::OnDisk => {
+                Ok(Waited::GoesOn)
+            }
         }
     }
 

@@ -12,8 +12,8 @@ mod https;
 mod memory;
 mod messages;
 mod mqtt;
-mod patience;
 mod rate;
+mod retry_after;
 mod sweep;
 mod tally;
 

@@ -98,7 +98,7 @@ impl Desk {
             }
             let cleaned = self.provisioning().clean_up(&turn.0, cleanup).await;
             note(&turn, cleanup, &cleaned);
-            if matches!(cleaned, Ok(Cleaned::Later(..)) | Err(_)) {
+            if matches!(cleaned, Ok(Cleaned::Retry(..)) | Err(_)) {
                 break;
             }
         }
@@ -108,7 +108,7 @@ impl Desk {
 fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>) {
     let (device, registration) = (&cleanup.trace.place.device_id, &cleanup.registration_id);
     match cleaned {
-        Ok(Cleaned::Later(pause, reason)) => tracing::warn!(
+        Ok(Cleaned::Retry(pause, reason)) => tracing::warn!(
             instance.id_scope = %scope,
             hub.name = %hub,
             device.id = %device,

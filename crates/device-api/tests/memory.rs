@@ -18,7 +18,7 @@ use provisioning::{
     Ports, Provisioning,
     attest::Evidence,
     ports::{AllocationWebhook, Change, Clock, Commit, Expect, Store, Unknown, WebhookOutcome},
-    register::{Begun, RegisterRequest, WithoutPolicy},
+    register::{RegisterOutcome, RegisterRequest, WithoutPolicy},
 };
 use store::EmbeddedStore;
 use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
@@ -95,7 +95,7 @@ async fn runs_that_wait_cost_their_names() {
             store: Arc::clone(&store),
             hubs: Arc::new(FakeHubs::new([sample::hub_name("hub-1.example")])),
             webhook: Arc::new(Down(Arc::clone(&asked))),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         }))
@@ -107,7 +107,7 @@ async fn runs_that_wait_cost_their_names() {
     for number in 0..RUNS {
         enroll(&*store, number).await;
         let begun = provisioning.begin(&instance, &request(number, &numbers, &clock)).await.unwrap();
-        assert!(matches!(begun, Begun::Running(_)), "{begun:?}");
+        assert!(matches!(begun, RegisterOutcome::Running(_)), "{begun:?}");
     }
     drop((instance, provisioning));
 

@@ -51,14 +51,14 @@ pub enum Denied {
 
 /// Whom a hub answers to: its host names and policies.
 #[derive(Debug)]
-pub struct Doors {
+pub struct HubAuthorizer {
     /// In lower case, the hub's own name first.
     pub host_names: Vec<String>,
     /// The shared access policies.
     pub policies: Vec<Policy>,
 }
 
-impl Doors {
+impl HubAuthorizer {
     /// Whether this is one of the hub's names; case and a port do not matter.
     pub fn is_own_name(&self, host: &str) -> bool {
         let name = without_port(host);
@@ -181,8 +181,8 @@ mod tests {
         SymmetricKey::from_bytes(&[byte; 32]).unwrap()
     }
 
-    fn doors() -> Doors {
-        Doors {
+    fn authorizer() -> HubAuthorizer {
+        HubAuthorizer {
             host_names: vec!["hub.example".into(), "localhost".into()],
             policies: vec![
                 Policy::owner(key(1)),
@@ -227,7 +227,7 @@ mod tests {
             (stale, "/devices", Err(expired)),
             ("Bearer x".to_owned(), "/devices", Err(Denied::Token(SasError::Scheme))),
         ] {
-            let admitted = doors().admit_caller(&token, path, now()).map(|policy| policy.name.clone());
+            let admitted = authorizer().admit_caller(&token, path, now()).map(|policy| policy.name.clone());
             assert_eq!(admitted, expected.map(str::to_owned), "{path} {token}");
         }
     }
@@ -238,7 +238,11 @@ mod tests {
         let keys = SymmetricKeyPair { primary: key(7), secondary: key(8) };
         let mut identity = Identity::new(Credentials::SymmetricKeys(keys), false, &id, now());
         identity.status = status;
-        assert_eq!(doors().admit_device(token, &id, Some(&identity), now()).map(drop), expected, "{token}");
+        assert_eq!(
+            authorizer().admit_device(token, &id, Some(&identity), now()).map(drop),
+            expected,
+            "{token}"
+        );
     }
 
     #[test]
@@ -279,7 +283,7 @@ mod tests {
             (0, None, Denied::Signature),
             (3, Some("device"), Denied::UnknownDevice),
         ] {
-            let admitted = doors().admit_device(&token(own, key, policy), &id, None, now());
+            let admitted = authorizer().admit_device(&token(own, key, policy), &id, None, now());
             assert_eq!(admitted, Err(expected), "{key} {policy:?}");
         }
     }

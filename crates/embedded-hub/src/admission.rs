@@ -8,9 +8,9 @@ use wire::hub::DeviceFilter;
 use crate::{
     access::{Denied, admit_certificate},
     connections::Live,
+    device_link::DeviceLink,
     failure::HubFailure,
     hub::Hub,
-    line::Line,
 };
 
 /// What a device shows to prove who it is.
@@ -55,7 +55,7 @@ impl Hub {
                 Ok(None)
             }
             Proof::Token(token) => {
-                Ok(Some(self.core.doors.admit_device(token, id, identity.as_ref(), self.now())?))
+                Ok(Some(self.core.authorizer.admit_device(token, id, identity.as_ref(), self.now())?))
             }
         }
     }
@@ -65,7 +65,7 @@ impl Hub {
         &self,
         id: DeviceId,
         proof: Option<Proof<'_>>,
-        line: impl Line,
+        line: impl DeviceLink,
     ) -> Result<Arc<Live>, NotAdmitted> {
         // In turn with changes: a device that is disabled while it connects must not stay connected.
         let turn = self.turn(&id).await;

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, PropertiesChange, TwinChange};
 
 use crate::{
+    device_link::Parting,
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    line::Parting,
     registry::{Put, delete, put},
     storage::Rows,
     twin::{DesiredChange, Mode, Twin},

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use wire::hub::{DeviceFilter, MethodReply};
 
 use crate::{
-    line::{Line, Parting},
+    device_link::{DeviceLink, Parting},
     storage::Activity,
 };
 
@@ -35,7 +35,7 @@ pub struct Live {
     /// When it connected.
     pub since: Timestamp,
     /// The way to it.
-    pub line: Box<dyn Line>,
+    pub line: Box<dyn DeviceLink>,
     /// Which of the hub's connections it is.
     pub number: u64,
     /// When its token runs out; changes only while [`Connections::expiries`] is locked.
@@ -61,7 +61,7 @@ impl Connections {
     pub fn open(
         &self,
         id: DeviceId,
-        line: Box<dyn Line>,
+        line: Box<dyn DeviceLink>,
         now: Timestamp,
         expires: Option<Timestamp>,
     ) -> (Arc<Live>, Option<Arc<Live>>) {

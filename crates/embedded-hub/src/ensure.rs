@@ -1,13 +1,13 @@
 //! What the provisioning service asks of a hub. Every call is one durable commit and may be repeated.
 
-use model::{Carried, DeviceId, Generation, HubCredentials, InitialTwin, Timestamp, TwinOrder};
+use model::{Carried, DeviceId, Generation, HubCredentials, InitialTwin, Timestamp, TwinSpec};
 use wire::hub::Status;
 
 use crate::{
+    device_link::Parting,
     failure::HubFailure,
     hub::Hub,
     identity::{Credentials, Identity},
-    line::Parting,
     storage::{Rows, SealedDevice},
     twin::Twin,
     view,
@@ -15,7 +15,7 @@ use crate::{
 
 /// A device that a hub shall have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceSpec {
+pub struct DeviceSettings {
     /// Its name.
     pub id: DeviceId,
     /// What it connects with.
@@ -60,12 +60,12 @@ impl Hub {
     ///
     /// The order says what the twin of a new device starts with; with a seed so does that of a device
     /// that was there, which then has reported nothing. A device that changed is disconnected.
-    pub async fn ensure_device(&self, spec: &DeviceSpec, twin: &TwinOrder) -> Result<Ensured, HubFailure> {
+    pub async fn ensure_device(&self, spec: &DeviceSettings, twin: &TwinSpec) -> Result<Ensured, HubFailure> {
         let start = match twin.clone() {
-            TwinOrder::Keep { if_lost } | TwinOrder::Carry { if_lost } => Start::Kept { if_lost },
-            TwinOrder::Seed(seed) => Start::Anew(seed),
+            TwinSpec::Keep { if_lost } | TwinSpec::Carry { if_lost } => Start::Kept { if_lost },
+            TwinSpec::Seed(seed) => Start::Anew(seed),
         };
-        let marks = !matches!(twin, TwinOrder::Keep { .. });
+        let marks = !matches!(twin, TwinSpec::Keep { .. });
         let goal = Goal::new(spec, start, self.creation_time());
         if !marks && let Some(identity) = self.core.storage.read(|rows| goal.met(rows))? {
             return Ok(Ensured { effect: Effect::Unchanged, generation: view::generation(&identity)? });
@@ -75,7 +75,11 @@ impl Hub {
 
     /// The same for a device that comes from another hub and brings its twin: that takes the place of
     /// whatever was there. A device that an operator disabled there is disabled here.
-    pub async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubFailure> {
+    pub async fn receive_device(
+        &self,
+        spec: &DeviceSettings,
+        carried: &Carried,
+    ) -> Result<Ensured, HubFailure> {
         let goal = Goal::new(spec, Start::Carried(Box::new(carried.clone())), self.creation_time());
         self.reach(Goal { marks: true, ..goal }).await
     }
@@ -138,7 +142,7 @@ enum Start {
 }
 
 impl Goal {
-    fn new(spec: &DeviceSpec, start: Start, now: Timestamp) -> Goal {
+    fn new(spec: &DeviceSettings, start: Start, now: Timestamp) -> Goal {
         let credentials = Credentials::from(&spec.credentials);
         Goal { id: spec.id.clone(), credentials, iot_edge: spec.iot_edge, start, marks: false, now }
     }

@@ -13,7 +13,7 @@ use net::CancellationToken;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
-    access::Doors,
+    access::HubAuthorizer,
     config::{HubClock, HubConfig, Right},
     connections::Connections,
     failure::HubFailure,
@@ -30,7 +30,7 @@ pub struct Hub {
 /// What the clones of a hub share.
 pub(crate) struct Core {
     pub(crate) name: HubName,
-    pub(crate) doors: Doors,
+    pub(crate) authorizer: HubAuthorizer,
     pub(crate) storage: Storage,
     pub(crate) connections: Connections,
     pub(crate) locks: Locks,
@@ -59,13 +59,13 @@ impl Hub {
     pub fn open(config: HubConfig, sealer: Sealer, clock: impl HubClock) -> Result<Hub, StorageError> {
         let storage = Storage::open(&config.path, sealer)?;
         let own_name = config.host_name.as_str().to_owned();
-        let doors = Doors {
+        let authorizer = HubAuthorizer {
             host_names: std::iter::once(own_name).chain(config.aliases).collect(),
             policies: config.policies,
         };
         let core = Core {
             name: config.host_name,
-            doors,
+            authorizer,
             storage,
             connections: Connections::default(),
             locks: Locks::default(),
@@ -85,7 +85,7 @@ impl Hub {
 
     /// Whether this is the key of a policy that allows this.
     pub fn allows(&self, policy: &str, key: &SymmetricKey, right: Right) -> bool {
-        self.core.doors.allows(policy, key, right)
+        self.core.authorizer.allows(policy, key, right)
     }
 
     /// How many devices it has.

@@ -5,10 +5,10 @@ use wire::hub::{PolicyKey, RotatedKeys};
 
 use crate::{
     bulk::{BulkRefusal, MAX_BULK_DEVICES},
+    device_link::Parting,
     failure::HubFailure,
     hub::{Hub, new_key},
     identity::{Credentials, Identity},
-    line::Parting,
     storage::Rows,
 };
 

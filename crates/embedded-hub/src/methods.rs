@@ -9,7 +9,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::hub::{DeviceFilter, MethodCall, MethodReply};
 
-use crate::{connections::Live, failure::HubFailure, hub::Hub, line::Unsent};
+use crate::{connections::Live, device_link::Unsent, failure::HubFailure, hub::Hub};
 
 /// Largest payload of a call (IoT Hub documentation).
 const MAX_PAYLOAD_BYTES: usize = 128 * 1024;

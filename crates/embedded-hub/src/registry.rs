@@ -4,10 +4,10 @@ use model::{DeviceId, Timestamp};
 use wire::hub::{Device, IfMatch, Status};
 
 use crate::{
+    device_link::Parting,
     failure::{HubFailure, NO_ETAG, OTHER_ETAG},
     hub::{Hub, new_key},
     identity::{Identity, edge_device_of},
-    line::Parting,
     storage::{Rows, StoredDevice},
     twin::Twin,
     view,

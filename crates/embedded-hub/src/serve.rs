@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use net::{CancellationToken, Gate, Limits, Listener, MqttLimits, Site, serve_amqp, serve_https, serve_mqtt};
+use net::{
+    CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, MqttLimits, serve_amqp,
+    serve_https, serve_mqtt,
+};
 
 use crate::{amqp, hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
 
@@ -24,13 +27,13 @@ pub async fn serve(
     hub: Hub,
     listeners: Listeners,
     tls: Arc<rustls::ServerConfig>,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    let site = Site { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
-    let https = serve_https(listeners.https, Arc::clone(&tls), site, gate.clone(), shutdown.clone());
-    let amqps = serve_amqp(listeners.amqps, Arc::clone(&tls), hub.amqp(), gate.clone(), shutdown.clone());
-    let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), gate, shutdown.clone());
+    let site = HttpServices { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
+    let https = serve_https(listeners.https, Arc::clone(&tls), site, limiter.clone(), shutdown.clone());
+    let amqps = serve_amqp(listeners.amqps, Arc::clone(&tls), hub.amqp(), limiter.clone(), shutdown.clone());
+    let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), limiter, shutdown.clone());
     tokio::join!(https, amqps, mqtts, hub.tend(shutdown));
     // Connections have ended since `tend` noted what devices did.
     hub.note_activity().await;

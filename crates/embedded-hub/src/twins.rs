@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use wire::hub::{DeviceFilter, IfMatch, TwinChange};
 
 use crate::{
+    device_link::{Parting, Unsent},
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    line::{Parting, Unsent},
     twin::{DesiredChange, Mode, Twin},
     view,
 };

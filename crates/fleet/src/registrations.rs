@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use http::Method;
-use model::{Place, RegistrationId, StatusKind};
+use model::{HubDeviceRef, RegistrationId, StatusKind};
 use serde_json::Value;
 use wire::sas::encode_component;
 
@@ -50,7 +50,7 @@ impl ServiceClient {
     }
 
     /// Abandons a cleanup: the device remains at that hub.
-    pub async fn forget_cleanup(&mut self, place: &Place) -> Result<(), OperatorError> {
+    pub async fn forget_cleanup(&mut self, place: &HubDeviceRef) -> Result<(), OperatorError> {
         let id = format!("{}/{}", place.hub, place.device_id);
         let path = format!("/cleanups/{}", encode_component(&id));
         self.operator().send(Request::new(Method::DELETE, &path)).await.map(drop)

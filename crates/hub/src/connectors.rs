@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use embedded_hub::Hub;
-use model::{Carried, DeviceId, HubAccess, HubName, HubWay, LinkedHub, Order, Timestamp};
+use model::{Carried, DeviceId, DeviceSpec, HubAccess, HubEndpoint, HubName, LinkedHub, Timestamp};
 use provisioning::ports::{
     Clock, Ensured, Entropy, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed,
 };
@@ -34,7 +34,7 @@ pub struct Connectors {
 }
 
 struct Made {
-    way: HubWay,
+    way: HubEndpoint,
     connector: Arc<dyn HubConnector>,
     used: Timestamp,
 }
@@ -52,12 +52,12 @@ impl Connectors {
 
     fn make(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
         Some(match (self.embedded.get(&hub.name), &hub.way) {
-            (Some(embedded), HubWay::Embedded) => Arc::new(EmbeddedConnector::new(embedded.clone())),
-            (Some(embedded), HubWay::Access(access)) => {
+            (Some(embedded), HubEndpoint::Embedded) => Arc::new(EmbeddedConnector::new(embedded.clone())),
+            (Some(embedded), HubEndpoint::Access(access)) => {
                 Arc::new(EmbeddedConnector::by_key(embedded.clone(), access))
             }
-            (None, HubWay::Access(access)) => self.over_rest(&hub.name, access),
-            (None, HubWay::Embedded) => return None,
+            (None, HubEndpoint::Access(access)) => self.over_rest(&hub.name, access),
+            (None, HubEndpoint::Embedded) => return None,
         })
     }
 
@@ -66,7 +66,7 @@ impl Connectors {
             Ok(link) => {
                 Arc::new(RestConnector::new(link, Arc::clone(&self.clock), Arc::clone(&self.entropy)))
             }
-            Err(error) => Arc::new(NoWay(format!("{name}: {error}"))),
+            Err(error) => Arc::new(Unreachable(format!("{name}: {error}"))),
         }
     }
 
@@ -103,21 +103,21 @@ impl Hubs for Connectors {
 }
 
 /// To a hub that cannot be called as its link says, until that is put right.
-struct NoWay(String);
+struct Unreachable(String);
 
-impl NoWay {
+impl Unreachable {
     fn error(&self) -> HubError {
         HubError::Unavailable(self.0.clone().into())
     }
 }
 
 #[async_trait]
-impl HubConnector for NoWay {
-    async fn ensure_device(&self, _order: &Order) -> Result<Ensured, HubError> {
+impl HubConnector for Unreachable {
+    async fn ensure_device(&self, _order: &DeviceSpec) -> Result<Ensured, HubError> {
         Err(self.error())
     }
 
-    async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, _: &DeviceSpec, _: &Carried) -> Result<Ensured, HubError> {
         Err(self.error())
     }
 

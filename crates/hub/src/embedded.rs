@@ -1,8 +1,8 @@
 //! The way to an embedded hub in the same process. It is the only thing the two share.
 
 use async_trait::async_trait;
-use embedded_hub::{DeviceSpec, Hub, HubFailure, Right};
-use model::{Carried, DeviceId, HubAccess, Order, SymmetricKey};
+use embedded_hub::{DeviceSettings, Hub, HubFailure, Right};
+use model::{Carried, DeviceId, DeviceSpec, HubAccess, SymmetricKey};
 use provisioning::ports::{
     Before, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Removed,
 };
@@ -40,7 +40,7 @@ impl EmbeddedConnector {
     }
 
     /// What the order finds at its place. A device that is made by hand between this look and the order is adopted.
-    fn look_before(&self, order: &Order) -> Result<Before, HubError> {
+    fn look_before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
         match self.hub.device(&order.device_id).map_err(hub_error)? {
             None => Ok(Before::Own),
             Some(there) => {
@@ -61,10 +61,10 @@ impl EmbeddedConnector {
 
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         self.admit()?;
         let before = self.look_before(order)?;
-        let ensured = self.hub.ensure_device(&spec(order), &order.twin).await.map_err(hub_error)?;
+        let ensured = self.hub.ensure_device(&settings(order), &order.twin).await.map_err(hub_error)?;
         Ok(before.then(Some(ensured.generation)))
     }
 
@@ -73,10 +73,10 @@ impl HubConnector for EmbeddedConnector {
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         self.admit()?;
         let before = self.look_before(order)?;
-        let received = self.hub.receive_device(&spec(order), carried).await.map_err(hub_error)?;
+        let received = self.hub.receive_device(&settings(order), carried).await.map_err(hub_error)?;
         Ok(before.then(Some(received.generation)))
     }
 
@@ -111,8 +111,8 @@ impl HubConnector for EmbeddedConnector {
     }
 }
 
-fn spec(order: &Order) -> DeviceSpec {
-    DeviceSpec {
+fn settings(order: &DeviceSpec) -> DeviceSettings {
+    DeviceSettings {
         id: order.device_id.clone(),
         credentials: order.credentials.clone(),
         iot_edge: order.iot_edge,

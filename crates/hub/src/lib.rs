@@ -5,10 +5,10 @@ mod connectors;
 mod embedded;
 mod found;
 mod rest;
-mod surroundings;
+mod topology;
 pub mod webhook;
 
 pub use connectors::Connectors;
 pub use embedded::EmbeddedConnector;
 pub use rest::{RestConnector, RestLink};
-pub use surroundings::{GeoIp, GeoIpError, KnownSurroundings, LatencyTable, Survey, SurveyPorts, TableError};
+pub use topology::{GeoIp, GeoIpError, HubProber, HubProberPorts, KnownTopology, LatencyTable, TableError};

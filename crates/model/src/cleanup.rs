@@ -4,25 +4,25 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, HubCredentials, OrderDigest, Place, Record, RegistrationId, Tries};
+use crate::{Generation, HubCredentials, HubDeviceRef, Record, RegistrationId, SpecDigest, Tries};
 
 /// A device at a hub, as this service has put it there or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trace {
+pub struct Residue {
     /// Where.
-    pub place: Place,
+    pub place: HubDeviceRef,
     /// The orders that it may stand as.
-    pub orders: Vec<OrderDigest>,
+    pub orders: Vec<SpecDigest>,
     /// Which device of that name it is; `None` when the hub did not say, or the record is of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
 }
 
-impl Trace {
+impl Residue {
     /// Whether a device with these credentials at that place is the one that this service has put there. Capabilities
     /// do not count: an operator may have changed them.
     pub fn may_be(&self, credentials: &HubCredentials) -> bool {
-        let is_ordered = |edge| self.orders.contains(&OrderDigest::of(&self.place, edge, credentials));
+        let is_ordered = |edge| self.orders.contains(&SpecDigest::of(&self.place, edge, credentials));
         is_ordered(true) || is_ordered(false)
     }
 }
@@ -31,7 +31,7 @@ impl Trace {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cleanup {
     /// What is to be removed, unless somebody else has changed it since.
-    pub trace: Trace,
+    pub trace: Residue,
     /// The device that left it.
     pub registration_id: RegistrationId,
     /// Why.
@@ -75,7 +75,7 @@ impl CleanupCause {
     }
 }
 
-impl Place {
+impl HubDeviceRef {
     /// What records about it are found by. Device IDs keep their case, and hub names hold no slash.
     pub fn key(&self) -> Cow<'_, str> {
         format!("{}/{}", self.hub, self.device_id).into()
@@ -90,19 +90,19 @@ mod tests {
 
     #[test]
     fn a_trace_knows_what_was_put_there() {
-        let place = |hub: &str| Place {
+        let place = |hub: &str| HubDeviceRef {
             hub: HubName::parse(hub).unwrap(),
             device_id: DeviceId::parse("Dev-1").unwrap(),
         };
         let leaf = |text: &str| HubCredentials::Certificate(Sha256Thumbprint::of(text.as_bytes()));
         let orders = vec![
-            OrderDigest::of(&place("a.hub"), false, &leaf("old")),
-            OrderDigest::of(&place("a.hub"), true, &leaf("new")),
+            SpecDigest::of(&place("a.hub"), false, &leaf("old")),
+            SpecDigest::of(&place("a.hub"), true, &leaf("new")),
         ];
-        let trace = Trace { place: place("a.hub"), orders, generation: None };
+        let trace = Residue { place: place("a.hub"), orders, generation: None };
         assert!(trace.may_be(&leaf("old")) && trace.may_be(&leaf("new")));
         assert!(!trace.may_be(&leaf("other")));
-        assert!(!Trace { place: place("b.hub"), ..trace }.may_be(&leaf("old")));
+        assert!(!Residue { place: place("b.hub"), ..trace }.may_be(&leaf("old")));
         assert_eq!(place("a.hub").key(), "a.hub/Dev-1");
     }
 }

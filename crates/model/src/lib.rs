@@ -7,7 +7,6 @@
 mod address;
 mod attestation;
 mod attestation_digest;
-mod authorities;
 mod block;
 mod ca_certificate;
 mod certificate;
@@ -21,6 +20,7 @@ mod crl_address;
 mod crl_scope;
 mod decision;
 pub mod der;
+mod device_spec;
 mod distinguished_name;
 mod distribution_point;
 mod draft;
@@ -34,7 +34,6 @@ mod key;
 mod key_use;
 mod latency;
 mod link;
-mod order;
 mod peer_text;
 mod raw_json;
 mod registration;
@@ -44,6 +43,7 @@ mod revocation_parts;
 mod time;
 mod tpm;
 mod tries;
+mod trust;
 mod twin;
 mod twin_integers;
 pub mod twin_rules;
@@ -56,7 +56,6 @@ pub use attestation::{
     SymmetricKeyPair, TpmAttestation,
 };
 pub use attestation_digest::AttestationDigest;
-pub use authorities::Authorities;
 pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
 pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
@@ -68,13 +67,17 @@ pub use claim::{
     Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, KeyedPolicy, PolicyRefusal, SignedClaim,
     without_port,
 };
-pub use cleanup::{Cleanup, CleanupCause, Trace};
+pub use cleanup::{Cleanup, CleanupCause, Residue};
 pub use cleanup_hold::{CleanupHold, HoldReason};
 pub use client_chain::ChainTooLong;
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
 pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
+};
+pub use device_spec::{
+    AllocationRequest, DesiredDevice, DeviceSpec, HubCredentials, PendingStep, Reprovision, SpecDigest,
+    TwinSpec,
 };
 pub use distinguished_name::{
     CommonName, NameKey, NameParts, common_name, is_same_name, mail_addresses, name_text,
@@ -100,8 +103,7 @@ pub use instance::{
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
-pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubWay, LinkDraft, LinkedHub};
-pub use order::{Ask, HubCredentials, Order, OrderDigest, Reprovision, TwinOrder, Wish, Work};
+pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
 pub use raw_json::RawJson;
 pub use registration::{
@@ -114,7 +116,8 @@ pub use revocation_parts::{CrlMaxAge, CrlMaxAgeError, ListId, RevocationReason};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use tries::Tries;
+pub use trust::Trust;
 pub use twin::{Carried, InitialTwin, Properties, TwinCollection};
 pub use twin_integers::check_integers;
 pub use usage::{OperationKind, UsageRow};
-pub use webhook::{Place, Presented, WebhookAnswer, WebhookRequest};
+pub use webhook::{HubDeviceRef, Presented, WebhookAnswer, WebhookRequest};

@@ -10,7 +10,7 @@ pub struct LinkedHub {
     /// Its host name, which devices are told.
     pub name: HubName,
     /// The way to it.
-    pub way: HubWay,
+    pub way: HubEndpoint,
     /// Where it stands, in the operator's words.
     pub location: String,
     /// Its share of devices, against the other hubs' weights.
@@ -25,7 +25,7 @@ pub struct LinkedHub {
 /// The way to a linked hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HubWay {
+pub enum HubEndpoint {
     /// The configuration runs it in this process.
     Embedded,
     /// By a key: what a connection string says.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, Generation, HubName, KeyUse, OperationId,
-    OrderDigest, Place, RawJson, Record, RegistrationId, SymmetricKeyPair, TpmIdentity, Trace, Tries, Work,
+    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, Generation, HubDeviceRef, HubName, KeyUse,
+    OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest, SymmetricKeyPair,
+    TpmIdentity, Tries,
 };
 
 /// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
@@ -49,10 +50,10 @@ impl Registration {
 
     /// The places at hubs that it has: where the device lives, and where it is on its way to if that is another one. No
     /// two registrations of a store have the same.
-    pub fn places(&self) -> (Option<Place>, Option<Place>) {
+    pub fn places(&self) -> (Option<HubDeviceRef>, Option<HubDeviceRef>) {
         let at = self.assignment().map(Assignment::place);
         let to = match &self.status {
-            Status::Assigning { work, .. } => work.order().map(crate::Order::place),
+            Status::Assigning { work, .. } => work.order().map(crate::DeviceSpec::place),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
         };
         let to = to.filter(|to| at.as_ref() != Some(to));
@@ -120,7 +121,7 @@ pub enum Status {
     /// Decided and being carried out. What is to be done is on disk before the first call to a hub.
     Assigning {
         /// What is to be done.
-        work: Work,
+        work: PendingStep,
         /// Where the device lived before.
         from: Option<Assignment>,
         /// What the enrollment accepted as proof when it let the device in; `None` for a run that was stored by a version
@@ -203,10 +204,10 @@ pub struct Assignment {
     /// How it got there.
     pub substatus: Substatus,
     /// The order that was carried out, to see later whether anything changed.
-    pub order: OrderDigest,
+    pub order: SpecDigest,
     /// Later orders that the hub may have been told: nobody knows which of all the device stands as.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<OrderDigest>,
+    pub told: Vec<SpecDigest>,
     /// Which device of that name at the hub it is, as the hub answered the last order. `None` in records of earlier
     /// versions, for hubs that name no generations, and while an order of unknown outcome may have created it anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,14 +216,14 @@ pub struct Assignment {
 
 impl Assignment {
     /// Where the device is.
-    pub fn place(&self) -> Place {
-        Place { hub: self.hub.clone(), device_id: self.device_id.clone() }
+    pub fn place(&self) -> HubDeviceRef {
+        HubDeviceRef { hub: self.hub.clone(), device_id: self.device_id.clone() }
     }
 
     /// What must be removed from the hub when the device leaves it.
-    pub fn trace(&self) -> Trace {
+    pub fn trace(&self) -> Residue {
         let orders = self.told.iter().cloned().chain([self.order.clone()]);
-        Trace { place: self.place(), orders: orders.collect(), generation: self.generation.clone() }
+        Residue { place: self.place(), orders: orders.collect(), generation: self.generation.clone() }
     }
 }
 

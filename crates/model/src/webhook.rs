@@ -17,7 +17,7 @@ pub struct WebhookRequest {
     /// The device.
     pub registration_id: RegistrationId,
     /// Where it lives now.
-    pub current: Option<Place>,
+    pub current: Option<HubDeviceRef>,
     /// What it proved itself by.
     pub presented: Presented,
     /// What it sent along for the webhook.
@@ -28,7 +28,7 @@ pub struct WebhookRequest {
 
 /// Where a device lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct HubDeviceRef {
     /// Its hub.
     pub hub: HubName,
     /// Its name there.

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::gate::{ConnectionEnd, Gate, Permit};
+use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter, Permit};
 use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::proxy;
@@ -148,7 +148,7 @@ pub(crate) struct Accepted<S> {
 pub(crate) struct Listening<H> {
     pub(crate) listener: Listener,
     pub(crate) handshake: H,
-    pub(crate) gate: Gate,
+    pub(crate) limiter: ConnectionLimiter,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -166,7 +166,7 @@ impl<H: Handshake> Listening<H> {
                 accepted = self.listener.accept() => accepted,
                 () = self.shutdown.cancelled() => break,
             };
-            let permit = match self.gate.enter(addr.ip()) {
+            let permit = match self.limiter.enter(addr.ip()) {
                 Ok(permit) => permit,
                 Err(reason) => {
                     tracing::info!(peer.addr = %addr, reason = reason.name(), error = %reason, "connection refused");
@@ -175,7 +175,7 @@ impl<H: Handshake> Listening<H> {
             };
             let arrival = Arrival {
                 handshake: self.handshake.clone(),
-                gate: self.gate.clone(),
+                limiter: self.limiter.clone(),
                 shutdown: self.shutdown.clone(),
                 addr,
                 is_proxied: self.listener.is_proxy(addr.ip()),
@@ -192,7 +192,7 @@ impl<H: Handshake> Listening<H> {
 /// A connection that has a place.
 struct Arrival<H> {
     handshake: H,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
     addr: SocketAddr,
     is_proxied: bool,
@@ -235,7 +235,7 @@ impl<H: Handshake> Arrival<H> {
         permit: &Permit,
         shown: &mut Shown,
     ) -> io::Result<Option<H::Stream>> {
-        let limits = Arc::clone(&self.gate.limits);
+        let limits = Arc::clone(&self.limiter.limits);
         let shutdown = self.shutdown.clone();
         let shaken = async {
             if self.is_proxied {

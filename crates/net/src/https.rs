@@ -23,20 +23,20 @@ use tower_service::Service;
 
 use crate::accept::{Accepted, Handshake, InClear, Listening, OverTls};
 use crate::amqp::{self, AmqpEndpoint};
-use crate::entrance::Entrance;
-use crate::gate::{ConnectionEnd, Gate};
+use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter};
+use crate::deadlines::{Ended, Expired, HttpDeadlines, Phase, Reporting};
 use crate::leftover;
 use crate::listener::Listener;
+use crate::listener_context::ListenerContext;
 use crate::metered::{Meter, Metered};
 use crate::mqtt::{self, MqttEndpoint};
 use crate::peer::Peer;
-use crate::pulse::{Ended, Expired, Phase, Pulse, Reporting};
 use crate::refused::Refused;
 use crate::transport::{Counted, Transport};
 use crate::websocket::{self, BinaryStream};
 
 /// What is served on an HTTPS port.
-pub struct Site {
+pub struct HttpServices {
     /// Who answers requests.
     pub router: Router,
     /// Who answers MQTT over WebSockets, on any path. Without this and the next the router gets the requests that ask
@@ -46,9 +46,9 @@ pub struct Site {
     pub amqp: Option<Arc<dyn AmqpEndpoint>>,
 }
 
-impl From<Router> for Site {
-    fn from(router: Router) -> Site {
-        Site { router, mqtt: None, amqp: None }
+impl From<Router> for HttpServices {
+    fn from(router: Router) -> HttpServices {
+        HttpServices { router, mqtt: None, amqp: None }
     }
 }
 
@@ -60,11 +60,11 @@ impl From<Router> for Site {
 pub async fn serve_https(
     listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
-    site: impl Into<Site>,
-    gate: Gate,
+    site: impl Into<HttpServices>,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    run(listener.into(), OverTls::from(tls), site.into(), gate, shutdown).await;
+    run(listener.into(), OverTls::from(tls), site.into(), limiter, shutdown).await;
 }
 
 /// The same for requests in clear, which is for what never leaves the machine or its own network. No client shows a
@@ -72,30 +72,30 @@ pub async fn serve_https(
 pub async fn serve_http(
     listener: impl Into<Listener>,
     router: Router,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    run(listener.into(), InClear, router.into(), gate, shutdown).await;
+    run(listener.into(), InClear, router.into(), limiter, shutdown).await;
 }
 
 async fn run<H: Handshake>(
     listener: Listener,
     handshake: H,
-    site: Site,
-    gate: Gate,
+    site: HttpServices,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    let Site { router, mqtt, amqp } = site;
+    let HttpServices { router, mqtt, amqp } = site;
     let http = Arc::new(Http {
-        builder: builder(&gate),
+        builder: builder(&limiter),
         router,
         spoken: mqtt.map(Spoken::Mqtt).into_iter().chain(amqp.map(Spoken::Amqp)).collect(),
         upgraded: TaskTracker::new(),
-        gate: gate.clone(),
+        limiter: limiter.clone(),
         shutdown: shutdown.clone(),
     });
     let upgraded = http.upgraded.clone();
-    let listening = Listening { listener, handshake, gate, shutdown };
+    let listening = Listening { listener, handshake, limiter, shutdown };
     listening.run(move |accepted| Arc::clone(&http).serve(accepted)).await;
     upgraded.close();
     upgraded.wait().await;
@@ -109,7 +109,7 @@ struct Http {
     spoken: Vec<Spoken>,
     /// The connections that are not HTTP any more.
     upgraded: TaskTracker,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 }
 
@@ -134,15 +134,15 @@ impl Http {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let _counted = self.gate.count(Transport::Https);
+        let _counted = self.limiter.count(Transport::Https);
         let Accepted { stream, peer, permit, end } = accepted;
         let client = peer.clone();
-        let pulse = Pulse::new(Arc::clone(&self.gate.limits));
+        let deadlines = HttpDeadlines::new(Arc::clone(&self.limiter.limits));
         let stream =
-            Reporting { stream, pulse: Arc::clone(&pulse), ended: Ended::default(), _permit: permit };
+            Reporting { stream, deadlines: Arc::clone(&deadlines), ended: Ended::default(), _permit: permit };
         let stream = TokioIo::new(stream);
         let handler = {
-            let (http, client) = (Arc::clone(&self), Client { peer, pulse: Arc::clone(&pulse), end });
+            let (http, client) = (Arc::clone(&self), Client { peer, deadlines: Arc::clone(&deadlines), end });
             service_fn(move |request| Arc::clone(&http).handle(client.clone(), request))
         };
         let connection = self.builder.serve_connection(stream, handler).with_upgrades();
@@ -152,10 +152,10 @@ impl Http {
                 end = connection.as_mut() => return end,
                 () = self.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
             }
-            let grace = self.gate.limits.shutdown_grace;
+            let grace = self.limiter.limits.shutdown_grace;
             timeout(grace, connection).await.unwrap_or(Ok(())) // dropped with what is still in progress
         });
-        match pulse.watch(until_shutdown).await {
+        match deadlines.watch(until_shutdown).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.is_parse() => client.refuse(Refused::Protocol, error).await,
             Ok(Err(error)) => tracing::debug!(peer.addr = %client.addr, %error, "HTTP connection ended"),
@@ -173,8 +173,8 @@ impl Http {
         client: Client,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let Client { peer, pulse, end } = client;
-        pulse.request();
+        let Client { peer, deadlines, end } = client;
+        deadlines.request();
         if let Some(header) = ambiguous(&request) {
             peer.standing.note_login(request.uri().path());
             peer.refuse(Refused::BadRequest, format!("a request must have one header {header}")).await;
@@ -182,21 +182,21 @@ impl Http {
         }
         if !self.spoken.is_empty() && websocket::is_asked(&request) {
             let response = self.upgrade(peer, end, request).await;
-            pulse.response();
+            deadlines.response();
             return Ok(response);
         }
         let standing = peer.standing.clone();
         request.extensions_mut().insert(peer);
-        let (request, leftover) = leftover::lend(request, &pulse);
+        let (request, leftover) = leftover::lend(request, &deadlines);
         let response = self.router.clone().call(request).await;
         if let Some(leftover) = leftover {
-            pulse.body();
+            deadlines.body();
             leftover.discard().await;
         }
         if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
             standing.pace_refusal().await;
         }
-        pulse.response();
+        deadlines.response();
         response
     }
 
@@ -219,25 +219,25 @@ impl Http {
         let upgraded = hyper::upgrade::on(&mut request);
         match &self.spoken[place] {
             Spoken::Amqp(endpoint) => {
-                let entrance = self.entrance(endpoint);
-                let counted = self.gate.count(Transport::AmqpWs);
-                let drive = move |stream, peer| amqp::drive(stream, peer, entrance);
+                let context = self.context(endpoint);
+                let counted = self.limiter.count(Transport::AmqpWs);
+                let drive = move |stream, peer| amqp::drive(stream, peer, context);
                 self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
             }
             Spoken::Mqtt(endpoint) => {
-                let entrance = self.entrance(endpoint);
-                let counted = self.gate.count(Transport::MqttWs);
-                let drive = move |stream, peer| mqtt::drive(stream, peer, entrance);
+                let context = self.context(endpoint);
+                let counted = self.limiter.count(Transport::MqttWs);
+                let drive = move |stream, peer| mqtt::drive(stream, peer, context);
                 self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
             }
         }
         response
     }
 
-    fn entrance<E: ?Sized>(&self, endpoint: &Arc<E>) -> Entrance<E> {
-        Entrance {
+    fn context<E: ?Sized>(&self, endpoint: &Arc<E>) -> ListenerContext<E> {
+        ListenerContext {
             endpoint: Arc::clone(endpoint),
-            limits: Arc::clone(&self.gate.limits),
+            limits: Arc::clone(&self.limiter.limits),
             shutdown: self.shutdown.clone(),
         }
     }
@@ -252,7 +252,7 @@ impl Http {
         F: Future<Output = ()> + Send,
     {
         let Upgrade { peer, end, counted } = upgrade;
-        let limits = &self.gate.limits;
+        let limits = &self.limiter.limits;
         let max_message = limits.mqtt.max_packet.max(limits.amqp.max_message);
         let meter = Meter::new(peer.standing.clone(), limits);
         self.upgraded.spawn(async move {
@@ -284,7 +284,7 @@ impl Http {
 #[derive(Clone)]
 struct Client {
     peer: Peer,
-    pulse: Arc<Pulse>,
+    deadlines: Arc<HttpDeadlines>,
     end: ConnectionEnd,
 }
 
@@ -316,12 +316,12 @@ fn bad_request(header: &HeaderName) -> Response<Body> {
     response
 }
 
-fn builder(gate: &Gate) -> http1::Builder {
+fn builder(limiter: &ConnectionLimiter) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(None) // the pulse knows better
-        .max_buf_size(gate.limits.max_header_bytes.max(HYPER_MIN_BUFFER));
+        .max_buf_size(limiter.limits.max_header_bytes.max(HYPER_MIN_BUFFER));
     builder
 }
 

@@ -14,7 +14,7 @@ use std::{
 use http::Request;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
-use crate::pulse::Pulse;
+use crate::deadlines::HttpDeadlines;
 
 /// How much is read to keep a connection: several of the largest bodies that the APIs take. More than that, and the
 /// connection is closed after all.
@@ -24,7 +24,7 @@ const MAX_DISCARDED_BYTES: usize = 512 * 1024;
 pub(crate) struct Lent {
     body: Option<Incoming>,
     leftover: Option<Leftover>,
-    pulse: Arc<Pulse>,
+    deadlines: Arc<HttpDeadlines>,
 }
 
 /// Where a [`Lent`] body goes when its handler is done with it.
@@ -33,13 +33,16 @@ pub(crate) struct Leftover(Arc<Mutex<Option<Incoming>>>);
 
 /// Lends the body of `request` out; the [`Leftover`] is to be discarded before the response is given to hyper. A body has a
 /// deadline of its own: a request may take much longer than what the client still has to send.
-pub(crate) fn lend(request: Request<Incoming>, pulse: &Arc<Pulse>) -> (Request<Lent>, Option<Leftover>) {
+pub(crate) fn lend(
+    request: Request<Incoming>,
+    deadlines: &Arc<HttpDeadlines>,
+) -> (Request<Lent>, Option<Leftover>) {
     let leftover = (!request.body().is_end_stream()).then(Leftover::default);
     if leftover.is_some() {
-        pulse.body();
+        deadlines.body();
     }
-    let (lent, pulse) = (leftover.clone(), Arc::clone(pulse));
-    (request.map(|body| Lent { body: Some(body), leftover: lent, pulse }), leftover)
+    let (lent, deadlines) = (leftover.clone(), Arc::clone(deadlines));
+    (request.map(|body| Lent { body: Some(body), leftover: lent, deadlines }), leftover)
 }
 
 impl Leftover {
@@ -68,7 +71,7 @@ impl Body for Lent {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) || (frame.is_ready() && body.is_end_stream()) {
-            self.pulse.request();
+            self.deadlines.request();
         }
         frame
     }
@@ -85,7 +88,7 @@ impl Body for Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(Leftover(slot)) = self.leftover.take() {
-            self.pulse.request();
+            self.deadlines.request();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
         }
     }

@@ -5,32 +5,32 @@
 //!
 //! * [`bind`] makes a listener; [`serve_https`], [`serve_mqtt`] and [`serve_amqp`] run it until the shutdown token
 //!   is cancelled; so does [`serve_http`], in clear.
-//! * A [`Gate`] holds the limits and the places for connections; listeners that share one share its places. A connection
+//! * A [`ConnectionLimiter`] holds the limits and the places for connections; listeners that share one share its places. A connection
 //!   is unproven until a service accepts a request of it, and says so through the peer's [`Standing`].
 //! * A [`Listener`] may have proxies in front of it, which name their clients by the PROXY protocol.
 //! * [`client`] dials servers and speaks HTTP to them.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] and [`amqp`] have the traits that a server of these protocols implements, and the drivers, which run over
 //!   any byte stream.
-//! * [`websocket`] makes such a byte stream of a WebSocket; a [`Site`] serves both over it beside its router.
+//! * [`websocket`] makes such a byte stream of a WebSocket; a [`HttpServices`] serves both over it beside its router.
 
 mod accept;
 pub mod amqp;
 mod buffered;
 pub mod client;
+mod connection_limiter;
+mod connection_table;
+mod deadlines;
 mod descriptors;
-mod entrance;
-mod gate;
 mod https;
 mod leftover;
 mod limits;
 mod listener;
+mod listener_context;
 mod metered;
 pub mod mqtt;
 mod peer;
-mod places;
 mod proxy;
-mod pulse;
 mod queue;
 mod refusal;
 mod refused;
@@ -40,15 +40,15 @@ mod transport;
 pub mod websocket;
 
 pub use amqp::serve_amqp;
+pub use connection_limiter::{ConnectionLimiter, Standing};
+pub use connection_table::Purpose;
 pub use descriptors::raise_descriptor_limit;
-pub use entrance::Entrance;
-pub use gate::{Gate, Standing};
-pub use https::{Site, serve_http, serve_https};
+pub use https::{HttpServices, serve_http, serve_https};
 pub use limits::{AmqpLimits, Limits, MqttLimits, Reserved, UnprovenLimits};
 pub use listener::{Listener, bind};
+pub use listener_context::ListenerContext;
 pub use mqtt::serve_mqtt;
 pub use peer::Peer;
-pub use places::Purpose;
 pub use refusal::{Refusal, RefusalObserver};
 pub use refused::Refused;
 pub use share::{Share, Shares, network};

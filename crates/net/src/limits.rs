@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::places::Capacity;
+use crate::connection_table::Capacity;
 
-/// Bounds of every listener that shares a [`crate::Gate`]. The defaults suit the public internet.
+/// Bounds of every listener that shares a [`crate::ConnectionLimiter`]. The defaults suit the public internet.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections open at once, over all listeners of the gate. At the limit, an unproven connection is evicted for a new

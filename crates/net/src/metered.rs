@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-use crate::gate::Standing;
+use crate::connection_limiter::Standing;
 use crate::limits::Limits;
 
 /// What has arrived since the last whole message. The stream counts, the framing resets, the connection's task watches.

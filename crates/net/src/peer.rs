@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::gate::Standing;
+use crate::connection_limiter::Standing;
 
 /// The other end of a connection. Cheap to clone; in the extensions of every HTTP request.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Instant};
 
 use model::{
-    Authorities, CrlMaxAge, EnrollmentGroup, GroupAttestation, IdScope, RegistrationId, SignedClaim,
-    SymmetricKey, SymmetricKeyPair, Timestamp,
+    CrlMaxAge, EnrollmentGroup, GroupAttestation, IdScope, RegistrationId, SignedClaim, SymmetricKey,
+    SymmetricKeyPair, Timestamp, Trust,
 };
 use provisioning::attest::{Claimant, Evidence, symmetric_key_group, x509::CaRules};
 use testkit::sample;
@@ -45,7 +45,7 @@ fn tell(groups: &[Arc<EnrollmentGroup>], id: &str) {
         policy: Some("registration".to_owned()),
     };
     let evidence = Evidence { claim: Some(claim), ..Evidence::default() };
-    let known = std::sync::Arc::new(Authorities::default());
+    let known = std::sync::Arc::new(Trust::default());
     let claimant = Claimant {
         scope: &scope,
         registration_id: &registration_id,

@@ -116,7 +116,7 @@ async fn measure(store: &EmbeddedStore, chain: &[Vec<u8>]) -> (f64, f64) {
 /// What `register::identify` does for a device that is not enrolled individually.
 async fn refuse(store: &EmbeddedStore, evidence: &Evidence) {
     let (scope, id) = (sample::scope("0ne00000A0A"), sample::registration_id("dev-1"));
-    let known = store.authorities(&scope).await.unwrap();
+    let known = store.trust(&scope).await.unwrap();
     let ca = CaRules { known: &known, require_verified: false, crl_max_age: CrlMaxAge::default() };
     let claimant = Claimant { scope: &scope, registration_id: &id, evidence, tpm: None, ca, now: NOW };
     let chain = PresentedChain::parse(&evidence.certificates).unwrap().completed(&known);
@@ -125,6 +125,6 @@ async fn refuse(store: &EmbeddedStore, evidence: &Evidence) {
     let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
     groups.extend(store.groups_naming(&scope, &cas.collect::<Vec<_>>()).await.unwrap());
     let groups: Vec<Arc<EnrollmentGroup>> = groups;
-    let judgement = attest::x509_group(&groups, &chain, None, &claimant);
-    assert!(judgement.outcome.is_err());
+    let trace = attest::x509_group(&groups, &chain, None, &claimant);
+    assert!(trace.outcome.is_err());
 }

@@ -2,13 +2,12 @@
 //!
 //! Read it in this order: [`ports`] says what is needed from outside; [`attest`] turns evidence into proof;
 //! [`allocate`] chooses a hub; [`register`] plans and carries out a registration; [`enroll`] keeps the enrollments, and
-//! [`authorities`] and [`link`] what is known of CAs and of hubs.
+//! [`trust`] and [`link`] what is known of CAs and of hubs.
 //! Decisions are plain functions over values; the methods of [`Provisioning`] load what a decision needs, and do what
 //! it says. There is no socket, no clock and no randomness here but through the ports, and nothing sleeps.
 
 pub mod allocate;
 pub mod attest;
-pub mod authorities;
 mod damage;
 pub mod enroll;
 mod error;
@@ -18,13 +17,14 @@ pub mod link;
 pub mod ports;
 mod record;
 pub mod register;
+pub mod trust;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use attest::tpm::NamedKeys;
 pub use error::{Error, RecordKind};
 use model::{Actor, Attribution, HostName, IdScope, Instance, Job, LogOperation};
-use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, Hubs, Store, Surroundings};
+use ports::{AllocationWebhook, Clock, Compute, ComputeInPlace, Entropy, HubTopology, Hubs, Store};
 
 /// The verbs, over the ports that they need, storage root keys that were named, the refusals not yet written, and what came of
 /// fetching revocation lists.
@@ -32,13 +32,13 @@ pub struct Provisioning {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) hubs: Arc<dyn Hubs>,
     pub(crate) webhook: Arc<dyn AllocationWebhook>,
-    pub(crate) surroundings: Arc<dyn Surroundings>,
+    pub(crate) topology: Arc<dyn HubTopology>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     compute: Arc<dyn Compute>,
     pub(crate) named_keys: NamedKeys,
     pub(crate) refused: register::Waiting,
-    pub(crate) fetches: authorities::Fetches,
+    pub(crate) fetches: trust::Fetches,
 }
 
 /// What [`Provisioning`] stands on.
@@ -50,7 +50,7 @@ pub struct Ports {
     /// The webhooks of custom allocation.
     pub webhook: Arc<dyn AllocationWebhook>,
     /// What is known of the hubs' whereabouts and health.
-    pub surroundings: Arc<dyn Surroundings>,
+    pub topology: Arc<dyn HubTopology>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.
@@ -60,18 +60,18 @@ pub struct Ports {
 impl Provisioning {
     /// Over these ports.
     pub fn new(ports: Ports) -> Self {
-        let Ports { store, hubs, webhook, surroundings, clock, entropy } = ports;
+        let Ports { store, hubs, webhook, topology, clock, entropy } = ports;
         Provisioning {
             store,
             hubs,
             webhook,
-            surroundings,
+            topology,
             clock,
             entropy,
             compute: Arc::new(ComputeInPlace),
             named_keys: NamedKeys::default(),
             refused: register::Waiting::default(),
-            fetches: authorities::Fetches::default(),
+            fetches: trust::Fetches::default(),
         }
     }
 

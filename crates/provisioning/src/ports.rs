@@ -12,10 +12,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Attribution, Authorities, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup,
-    EnrollmentGroupId, Etag, HostName, HubName, IdScope, IndividualEnrollment, Instance, LatencyReport,
-    LinkedHub, ListId, OperationKind, Place, Registration, RegistrationId, RevocationList, Sha256Thumbprint,
-    StatusKind, Timestamp, UsageRow, WebhookAnswer, WebhookRequest,
+    Attempt, Attribution, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup,
+    EnrollmentGroupId, Etag, HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance,
+    LatencyReport, LinkedHub, ListId, OperationKind, Registration, RegistrationId, RevocationList,
+    Sha256Thumbprint, StatusKind, Timestamp, Trust, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 pub use hubs::{
@@ -23,7 +23,7 @@ pub use hubs::{
 };
 pub use log::{LogError, LogFilter, LogPage, LogQuery, LogRetention};
 
-use crate::allocate::{Ailment, Latencies};
+use crate::allocate::{Latencies, Unavailability};
 pub use crate::damage::{DamagedRecord, KnownDamage};
 pub use crate::hub_health::{Circuit, HubHealth};
 
@@ -114,7 +114,7 @@ pub trait Store: Send + Sync {
     async fn known_damage(&self) -> Result<KnownDamage, StoreError>;
 
     /// What the instance knows of CAs. Asked for by devices: cheap.
-    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError>;
+    async fn trust(&self, scope: &IdScope) -> Result<Arc<Trust>, StoreError>;
 
     /// One registration.
     async fn registration(
@@ -149,13 +149,13 @@ pub trait Store: Send + Sync {
     /// A registration of whichever instance that has this place, if there is one beside the one that is named.
     async fn other_owner(
         &self,
-        place: &Place,
+        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError>;
 
     /// What is to be cleaned up at a place, if anything.
-    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError>;
+    async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError>;
 
     /// Everything that is to be cleaned up, in the order of the keys of the places.
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError>;
@@ -276,7 +276,7 @@ pub enum Change {
     /// Writes down what is to be cleaned up at a place.
     PutCleanup(Box<Cleanup>),
     /// Forgets what was to be cleaned up at a place.
-    DeleteCleanup(Place),
+    DeleteCleanup(HubDeviceRef),
 }
 
 /// What a change expects to find under its ID.
@@ -385,13 +385,13 @@ pub enum WebhookOutcome {
 }
 
 /// What is known of the hubs' whereabouts and health. Asked for by every allocation that needs it: cheap.
-pub trait Surroundings: Send + Sync {
+pub trait HubTopology: Send + Sync {
     /// How far the instance's hubs are from a device that comes from this address, or from this node when that says
     /// nothing.
     fn latencies(&self, instance: &Instance, device: Option<IpAddr>) -> Latencies;
 
     /// Why new devices should be kept away from a linked hub, if they should.
-    fn ailment(&self, hub: &LinkedHub) -> Option<Ailment>;
+    fn unavailability(&self, hub: &LinkedHub) -> Option<Unavailability>;
 
     /// The table, and the probes of the instance's hubs, for operators.
     fn report(&self, instance: &Instance) -> LatencyReport;
@@ -401,12 +401,12 @@ pub trait Surroundings: Send + Sync {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unknown;
 
-impl Surroundings for Unknown {
+impl HubTopology for Unknown {
     fn latencies(&self, _instance: &Instance, _device: Option<IpAddr>) -> Latencies {
         Latencies::default()
     }
 
-    fn ailment(&self, _hub: &LinkedHub) -> Option<Ailment> {
+    fn unavailability(&self, _hub: &LinkedHub) -> Option<Unavailability> {
         None
     }
 

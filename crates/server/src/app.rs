@@ -7,11 +7,11 @@ use device_api::{Desk, DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use hub::{
-    Connectors, SurveyPorts,
+    Connectors, HubProberPorts,
     webhook::{WebhookClient, WebhookSettings},
 };
 use model::{HubName, Instance, SymmetricKey};
-use net::{CancellationToken, Gate, Limits, Listener, Site, Transport, tls};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport, tls};
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy, Hubs, Store},
@@ -20,9 +20,7 @@ use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    attempts,
-    authorities::AuthorityWatch,
-    change_log,
+    attempts, change_log,
     compute::ComputeThreads,
     config::{ChangeLogConfig, Config, EmbeddedHubConfig, InstanceConfig, LatencySources, ListenConfig},
     continuity::{EpochKeeper, hold_reason},
@@ -33,6 +31,7 @@ use crate::{
     reload::Reloader,
     server_certificates::{self, ServerCertificates},
     storage::Storage,
+    trust::AuthorityWatch,
     watch::Watch,
     web,
 };
@@ -111,14 +110,14 @@ pub struct App {
     hubs: Vec<(Hub, Sockets)>,
     connectors: Arc<dyn Hubs>,
     watch: Watch,
-    authorities: AuthorityWatch,
+    trust: AuthorityWatch,
     provisioning: Arc<Provisioning>,
     desk: Arc<Desk>,
     router: axum::Router,
     device_api: DeviceApi,
     sockets: Sockets,
     metrics: Option<(TcpListener, axum::Router)>,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     reloader: Reloader,
     change_log: ChangeLogConfig,
 }
@@ -140,7 +139,7 @@ impl App {
         let embedded = hubs.iter().map(|(hub, _)| hub.clone());
         let connectors = Connectors::new(embedded, Arc::clone(&clock), Arc::clone(&entropy));
         let connectors: Arc<dyn Hubs> = Arc::new(connectors);
-        let survey = SurveyPorts {
+        let survey = HubProberPorts {
             store: Arc::clone(&store),
             hubs: Arc::clone(&connectors),
             clock: Arc::clone(&clock),
@@ -153,11 +152,10 @@ impl App {
             store: opened,
             certificates: Arc::clone(&certificates),
             webhook,
-            surroundings: watch.surroundings(),
+            topology: watch.topology(),
         };
 
-        let authorities =
-            AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
+        let trust = AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
         let desk = Desk::new(Arc::clone(&provisioning));
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
@@ -165,14 +163,14 @@ impl App {
         let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
         let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service);
-        let gate = Gate::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
+        let limiter = ConnectionLimiter::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
             provisioning: Arc::clone(&provisioning),
             store: Arc::clone(&store),
             clock,
             device_api: device_api.clone(),
-            gate: gate.clone(),
-            expirations: authorities.expirations(),
+            limiter: limiter.clone(),
+            expirations: trust.expirations(),
             file_problems,
             certificates,
         };
@@ -183,14 +181,14 @@ impl App {
             hubs,
             connectors,
             watch,
-            authorities,
+            trust,
             provisioning,
             desk,
             router,
             device_api,
             sockets: plan.sockets,
             metrics,
-            gate,
+            limiter,
             reloader,
             change_log: plan.change_log,
         })
@@ -213,11 +211,11 @@ impl App {
             tracing::info!(count = resumed, "took up assignments that were cut off");
         }
         let checks = links::check(&*self.connectors, self.store.instances().await?);
-        let beside = [checks, self.watch.start(), self.authorities.start()];
+        let beside = [checks, self.watch.start(), self.trust.start()];
         let mut tasks = JoinSet::new();
         if let Some((listener, router)) = self.metrics {
-            let gate = metrics::gate(self.gate.limits());
-            tasks.spawn(net::serve_http(listener, router, gate, shutdown.clone()));
+            let limiter = metrics::limiter(self.limiter.limits());
+            tasks.spawn(net::serve_http(listener, router, limiter, shutdown.clone()));
         }
         tasks.spawn(self.desk.sweep(shutdown.clone()));
         if let Some(epochs) = self.epochs {
@@ -226,9 +224,9 @@ impl App {
         for (hub, sockets) in self.hubs {
             let listeners =
                 embedded_hub::Listeners { https: sockets.https, amqps: sockets.amqps, mqtts: sockets.mqtts };
-            let gate = self.gate.with(embedded_hub::limits(self.gate.limits()));
+            let limiter = self.limiter.with(embedded_hub::limits(self.limiter.limits()));
             let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
-            tasks.spawn(embedded_hub::serve(hub, listeners, tls, gate, shutdown.clone()));
+            tasks.spawn(embedded_hub::serve(hub, listeners, tls, limiter, shutdown.clone()));
         }
         let certificates = Arc::clone(&self.reloader.certificates);
         tasks.spawn(certificates.watch(Arc::new(SystemClock), shutdown.clone()));
@@ -237,13 +235,13 @@ impl App {
         let sockets = self.sockets;
         let tls = tls::server_config_with(self.reloader.certificates.identities(), sockets.tls)?;
         let api = self.device_api;
-        let gate = self.gate.observed_by(Arc::new(api.clone()));
+        let limiter = self.limiter.observed_by(Arc::new(api.clone()));
         let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
-        let site = Site { router: self.router, mqtt, amqp };
+        let site = HttpServices { router: self.router, mqtt, amqp };
         let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));
-        tasks.spawn(net::serve_https(sockets.https, tls.clone(), site, gate.clone(), shutdown.clone()));
-        tasks.spawn(net::serve_mqtt(sockets.mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
-        tasks.spawn(net::serve_amqp(sockets.amqps, tls, amqp, gate, shutdown.clone()));
+        tasks.spawn(net::serve_https(sockets.https, tls.clone(), site, limiter.clone(), shutdown.clone()));
+        tasks.spawn(net::serve_mqtt(sockets.mqtts, tls.clone(), mqtt, limiter.clone(), shutdown.clone()));
+        tasks.spawn(net::serve_amqp(sockets.amqps, tls, amqp, limiter, shutdown.clone()));
         while let Some(ended) = tasks.join_next().await {
             if !shutdown.is_cancelled() {
                 shutdown.cancel();
@@ -260,16 +258,16 @@ impl App {
 
 /// The verbs, and the watch over the hubs, of which they ask.
 fn verbs(
-    ports: SurveyPorts,
+    ports: HubProberPorts,
     latency: LatencySources,
     webhook: Arc<WebhookClient>,
 ) -> (Watch, Arc<Provisioning>) {
-    let SurveyPorts { store, hubs, clock, entropy } = &ports;
+    let HubProberPorts { store, hubs, clock, entropy } = &ports;
     let (store, hubs) = (Arc::clone(store), Arc::clone(hubs));
     let (clock, entropy) = (Arc::clone(clock), Arc::clone(entropy));
     let watch = Watch::new(latency, ports);
-    let surroundings = watch.surroundings();
-    let ports = provisioning::Ports { store, hubs, webhook, surroundings, clock, entropy };
+    let topology = watch.topology();
+    let ports = provisioning::Ports { store, hubs, webhook, topology, clock, entropy };
     let compute = Arc::new(ComputeThreads::default());
     (watch, Arc::new(Provisioning::new(ports).computing_on(compute)))
 }

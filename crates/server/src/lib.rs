@@ -3,7 +3,6 @@
 
 pub mod app;
 mod attempts;
-mod authorities;
 mod change_log;
 mod compute;
 pub mod config;
@@ -20,6 +19,7 @@ mod reconcile;
 pub mod reload;
 mod server_certificates;
 pub mod storage;
+mod trust;
 mod watch;
 mod web;
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hub::{KnownSurroundings, webhook::WebhookClient};
+use hub::{KnownTopology, webhook::WebhookClient};
 use model::Instance;
 use provisioning::ports::{Clock, Store};
 use store::EmbeddedStore;
@@ -25,7 +25,7 @@ pub struct Reloader {
     pub(crate) store: Arc<EmbeddedStore>,
     pub(crate) certificates: Arc<ServerCertificates>,
     pub(crate) webhook: Arc<WebhookClient>,
-    pub(crate) surroundings: Arc<KnownSurroundings>,
+    pub(crate) topology: Arc<KnownTopology>,
 }
 
 impl Reloader {
@@ -36,7 +36,7 @@ impl Reloader {
         let LatencySources { table, geoip, .. } = config.latency.sources()?;
         let webhook = config.webhook.settings()?;
         self.certificates.read_from(&config.tls_identities)?;
-        self.surroundings.configure(table, geoip);
+        self.topology.configure(table, geoip);
         self.webhook.configure(webhook);
         for instance in planned {
             self.take_up_policies(&instance).await?;

@@ -2,29 +2,29 @@
 
 use std::sync::Arc;
 
-use hub::{KnownSurroundings, Survey, SurveyPorts};
+use hub::{HubProber, HubProberPorts, KnownTopology};
 use tokio::task::JoinSet;
 
 use crate::config::LatencySources;
 
 /// What it knows, and what keeps that up to date.
 pub(crate) struct Watch {
-    known: Arc<KnownSurroundings>,
-    survey: Arc<Survey>,
+    known: Arc<KnownTopology>,
+    survey: Arc<HubProber>,
 }
 
 impl Watch {
     /// Over these sources. Nothing is probed before [`Watch::start`].
-    pub(crate) fn new(sources: LatencySources, ports: SurveyPorts) -> Watch {
+    pub(crate) fn new(sources: LatencySources, ports: HubProberPorts) -> Watch {
         let LatencySources { table, geoip, probe_interval } = sources;
         let hubs = Arc::clone(&ports.hubs);
-        let survey = Arc::new(Survey::new(ports, probe_interval));
-        let known = Arc::new(KnownSurroundings::new(table, geoip, Arc::clone(&survey), hubs));
+        let survey = Arc::new(HubProber::new(ports, probe_interval));
+        let known = Arc::new(KnownTopology::new(table, geoip, Arc::clone(&survey), hubs));
         Watch { known, survey }
     }
 
     /// What allocations ask.
-    pub(crate) fn surroundings(&self) -> Arc<KnownSurroundings> {
+    pub(crate) fn topology(&self) -> Arc<KnownTopology> {
         self.known.clone()
     }
 

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use model::{
-    Cleanup, DeviceId, HubName, Instance, KeyStanding, Place, Registration, RegistrationId, StatusKind,
+    Cleanup, DeviceId, HubDeviceRef, HubName, Instance, KeyStanding, Registration, RegistrationId, StatusKind,
 };
 use provisioning::ports::Page;
 use serde_json::Value;
@@ -41,7 +41,7 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
     let cleanups = api.provisioning.cleanups_of(granted.instance(), &registration).await?;
     let cleanups = cleanups.iter().map(|cleanup| shown(cleanup, granted.instance())).collect();
     let key = api.provisioning.key_standing(granted.instance(), &registration).await?;
-    let sentences = provisioning::register::in_words(&registration, key);
+    let sentences = provisioning::register::describe(&registration, key);
     Ok(reply::ok(&explained_registration_json((&registration, key), cleanups, &sentences)))
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn confirm(api: &ServiceApi, granted: &Granted) -> Result<Respo
 pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let place = call.id(|text| {
         let (hub, device_id) = text.split_once('/').unwrap_or((text, ""));
-        Ok(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
+        Ok(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
     })?;
     api.provisioning.forget_cleanup(granted.instance(), granted.actor(), place).await?;
     Ok(reply::deleted())

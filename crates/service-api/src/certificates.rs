@@ -11,11 +11,11 @@ use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call, r
 
 /// Lists CA certificates by name. There are few: all of them come at once.
 pub(crate) async fn list(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
-    let authorities = api.provisioning.authorities(granted.instance()).await?;
+    let trust = api.provisioning.trust(granted.instance()).await?;
     let shown = |ca: &Arc<CaCertificate>| {
-        ca_certificate_json(ca, Code::Hidden, revocation::of_ca(api, granted, &authorities, ca))
+        ca_certificate_json(ca, Code::Hidden, revocation::of_ca(api, granted, &trust, ca))
     };
-    let listed = reply::ok(&listing_json(authorities.certificates().map(shown).collect()));
+    let listed = reply::ok(&listing_json(trust.certificates().map(shown).collect()));
     let kinds = [RecordKind::CaCertificate, RecordKind::RevocationList];
     Ok(reply::warned(listed, &api.provisioning.unreadable(granted.instance(), &kinds).await?))
 }
@@ -72,8 +72,8 @@ async fn shown(
     ca: &CaCertificate,
     code: Code,
 ) -> Result<Response, Failure> {
-    let authorities = api.provisioning.authorities(granted.instance()).await?;
-    let revocation = revocation::of_ca(api, granted, &authorities, ca);
+    let trust = api.provisioning.trust(granted.instance()).await?;
+    let revocation = revocation::of_ca(api, granted, &trust, ca);
     Ok(reply::ok(&ca_certificate_json(ca, code, revocation)))
 }
 

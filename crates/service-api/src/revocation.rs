@@ -1,10 +1,10 @@
 //! What a CA revoked, and certificates that are blocked or expire. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::{Authorities, CaCertificate, Sha256Thumbprint};
+use model::{CaCertificate, Sha256Thumbprint, Trust};
 use provisioning::{
     RecordKind,
-    authorities::{BlockDraft, Fetching, Holder, RevocationChange},
+    trust::{BlockDraft, Fetching, Holder, RevocationChange},
 };
 use serde_json::Value;
 use wire::service::{
@@ -20,17 +20,12 @@ const DEFAULT_DAYS: u32 = 30;
 /// Shows how a CA's revocation lists are looked up.
 pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
-    let authorities = api.provisioning.authorities(granted.instance()).await?;
-    Ok(reply::ok(&of_ca(api, granted, &authorities, &ca)))
+    let trust = api.provisioning.trust(granted.instance()).await?;
+    Ok(reply::ok(&of_ca(api, granted, &trust, &ca)))
 }
 
 /// How the revocation lists of a CA are looked up, what is known of them, and what came of fetching them last.
-pub(crate) fn of_ca(
-    api: &ServiceApi,
-    granted: &Granted,
-    authorities: &Authorities,
-    ca: &CaCertificate,
-) -> Value {
+pub(crate) fn of_ca(api: &ServiceApi, granted: &Granted, trust: &Trust, ca: &CaCertificate) -> Value {
     let instance = granted.instance();
     let fetches = api.provisioning.last_fetches(instance, ca).into_iter().map(|fetch| FetchAttempt {
         at: fetch.at,
@@ -38,7 +33,7 @@ pub(crate) fn of_ca(
         problem: fetch.problem,
         from: fetch.from,
     });
-    let lists = authorities.lists_of(ca).map(AsRef::as_ref);
+    let lists = trust.lists_of(ca).map(AsRef::as_ref);
     revocation_json(&ca.revocation, lists, fetches.collect(), (instance.crl_max_age, api.clock.now()))
 }
 
@@ -68,8 +63,8 @@ pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 
 /// Lists blocked certificates by thumbprint.
 pub(crate) async fn blocks(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
-    let authorities = api.provisioning.authorities(granted.instance()).await?;
-    let listed = reply::ok(&listing_json(authorities.blocks().map(|block| block_json(block)).collect()));
+    let trust = api.provisioning.trust(granted.instance()).await?;
+    let listed = reply::ok(&listing_json(trust.blocks().map(|block| block_json(block)).collect()));
     let damaged = api.provisioning.unreadable(granted.instance(), &[RecordKind::Block]).await?;
     Ok(reply::warned(listed, &damaged))
 }

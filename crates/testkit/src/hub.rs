@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use model::{
-    Carried, DeviceId, Generation, HubCredentials, HubName, InitialTwin, LinkedHub, Order, Properties,
-    TwinCollection, TwinOrder,
+    Carried, DeviceId, DeviceSpec, Generation, HubCredentials, HubName, InitialTwin, LinkedHub, Properties,
+    TwinCollection, TwinSpec,
 };
 use provisioning::ports::{
     Before, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
@@ -97,9 +97,9 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
     /// [`HubConnector::ensure_device`].
-    Ensure(Order),
+    Ensure(DeviceSpec),
     /// [`HubConnector::receive_device`].
-    Receive(Order, Box<Carried>),
+    Receive(DeviceSpec, Box<Carried>),
     /// [`HubConnector::find_device`].
     Find(DeviceId),
     /// [`HubConnector::remove_device`].
@@ -205,9 +205,9 @@ impl FakeHub {
 impl State {
     /// Creates or updates the device with the credentials and capabilities of the order; returns it, and whether it is
     /// new.
-    fn device(&mut self, order: &Order) -> (&mut FakeDevice, bool) {
+    fn device(&mut self, order: &DeviceSpec) -> (&mut FakeDevice, bool) {
         self.versions += 1;
-        let Order { device_id, credentials, iot_edge, .. } = order;
+        let DeviceSpec { device_id, credentials, iot_edge, .. } = order;
         let is_new = !self.devices.contains_key(device_id);
         let device = self.devices.entry(device_id.clone()).or_insert_with(|| FakeDevice {
             credentials: credentials.clone(),
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// Returns what the order finds at its place.
-    fn before(&self, order: &Order) -> Result<Before, HubError> {
+    fn before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
         match self.devices.get(&order.device_id) {
             None => Ok(Before::Own),
             Some(there) => Before::judge(order, Some(&there.credentials)),
@@ -240,10 +240,10 @@ impl State {
         Generation::parse(device.generation.to_string()).ok()
     }
 
-    fn ensure(&mut self, order: &Order) -> Result<Ensured, HubError> {
+    fn ensure(&mut self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         let before = self.before(order)?;
         let (device, is_new) = self.device(order);
-        if is_new || matches!(order.twin, TwinOrder::Seed(_)) {
+        if is_new || matches!(order.twin, TwinSpec::Seed(_)) {
             device.twin = order.twin.start().clone();
             device.reported = Properties::default();
             device.seeds += 1;
@@ -251,7 +251,7 @@ impl State {
         Ok(before.then(self.generation(&order.device_id)))
     }
 
-    fn receive(&mut self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    fn receive(&mut self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         let before = self.before(order)?;
         let (device, _) = self.device(order);
         let part =
@@ -294,11 +294,11 @@ impl State {
 
 #[async_trait]
 impl HubConnector for FakeHub {
-    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await?
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         self.serve(Call::Receive(order.clone(), Box::new(carried.clone())), |hub| hub.receive(order, carried))
             .await?
     }

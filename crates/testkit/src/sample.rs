@@ -6,14 +6,14 @@ use model::{
     AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy,
     Attribution, Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
     CleanupCause, Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions,
-    DeviceId, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
-    Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
-    HubCredentials, HubName, HubWay, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation, OperationId, Order, Pair,
-    PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, RegistrationOwnership,
-    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Sha256Thumbprint,
-    Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation,
-    TpmIdentity, Tries, TwinCollection, TwinOrder, VerificationCode, Work,
+    DeviceId, DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    EnrollmentSettings, Etag, Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates,
+    HostName, HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation,
+    IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation,
+    OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
+    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
+    Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
+    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
 };
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ pub fn instance(scope: &str) -> Instance {
             rights: Rights::ALL,
         }],
         linked_hubs: vec![
-            hub("hub-1.example", HubWay::Embedded, 1, true),
-            hub("hub-2.example", HubWay::Access(hub_access()), 3, false),
+            hub("hub-1.example", HubEndpoint::Embedded, 1, true),
+            hub("hub-2.example", HubEndpoint::Access(hub_access()), 3, false),
         ],
         failover: true,
         require_verified_ca: false,
@@ -52,7 +52,7 @@ pub fn instance(scope: &str) -> Instance {
         configured: Configured {
             allocation_policy: AllocationPolicy::GeoLatency,
             failover: true,
-            linked_hubs: vec![hub("hub-1.example", HubWay::Embedded, 2, true)],
+            linked_hubs: vec![hub("hub-1.example", HubEndpoint::Embedded, 2, true)],
         },
         webhook_key: None,
         operation_key: key(3),
@@ -179,7 +179,7 @@ pub fn registration_of(id: &str, group: &str) -> Registration {
 pub fn while_assigning(registration: Registration) -> Registration {
     let order = Box::new(order(registration.registration_id.as_str()));
     let status = Status::Assigning {
-        work: Work::Order(order),
+        work: PendingStep::Ensure(order),
         from: None,
         admitted_by: None,
         tries: Tries::default(),
@@ -188,14 +188,14 @@ pub fn while_assigning(registration: Registration) -> Registration {
 }
 
 /// Returns the device spec of a device.
-pub fn order(id: &str) -> Order {
-    Order {
+pub fn order(id: &str) -> DeviceSpec {
+    DeviceSpec {
         hub: hub_name("hub-1.example"),
         device_id: DeviceId::parse(id).unwrap(),
         substatus: Substatus::InitialAssignment,
         credentials: HubCredentials::SymmetricKeys(keys(30)),
         iot_edge: true,
-        twin: TwinOrder::Seed(twin()),
+        twin: TwinSpec::Seed(twin()),
         told: Vec::new(),
         existing: Default::default(),
     }
@@ -240,13 +240,13 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     // The form of earlier versions, which stored the code in place of the reason.
     let failure = Failure { reason: FailureReason::Recorded(404_001), message: "no enrollment".to_owned() };
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-    let twin = TwinOrder::Keep { if_lost: twin() };
-    let keep = Order { credentials: certificate, iot_edge: false, twin, ..order(id) };
-    let carry = Order { twin: TwinOrder::Carry { if_lost: self::twin() }, ..order(id) };
+    let twin = TwinSpec::Keep { if_lost: twin() };
+    let keep = DeviceSpec { credentials: certificate, iot_edge: false, twin, ..order(id) };
+    let carry = DeviceSpec { twin: TwinSpec::Carry { if_lost: self::twin() }, ..order(id) };
     let carry = carry.after([keep.digest()]);
     let in_doubt = Assignment { told: vec![keep.digest()], ..assignment(id) };
     let assigning = |order, from, tries| Status::Assigning {
-        work: Work::Order(Box::new(order)),
+        work: PendingStep::Ensure(Box::new(order)),
         from,
         admitted_by: None,
         tries,
@@ -270,7 +270,7 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
 
 /// Returns a cleanup of a device at a hub.
 pub fn cleanup(hub: &str, device: &str) -> Cleanup {
-    let order = Order { hub: hub_name(hub), ..order(device) };
+    let order = DeviceSpec { hub: hub_name(hub), ..order(device) };
     Cleanup {
         trace: order.trace(),
         registration_id: registration_id(device),

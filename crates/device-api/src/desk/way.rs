@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use provisioning::{
     Error,
-    register::{Ended, Later, Resumed, Run, WaitingRun},
+    register::{AssignmentRun, Resumed, Retry, RunOutcome, WaitingRun},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -23,7 +23,7 @@ pub(super) struct Way<'a> {
 
 impl Way<'_> {
     /// To the end, once the earlier run has ended. The boxes hold what work takes, so that a run that waits is small.
-    pub(super) async fn follow(&self, job: Job, after: Option<Outcome>) -> Ended {
+    pub(super) async fn follow(&self, job: Job, after: Option<Outcome>) -> RunOutcome {
         let (waiting, first) = match job {
             Job::Loaded(run, reserved) => {
                 let waiting = run.waiting();
@@ -39,14 +39,19 @@ impl Way<'_> {
             }
         };
         match first {
-            Ok(Ended::Later(later)) => self.until_ended(&waiting, later).await,
+            Ok(RunOutcome::Retry(later)) => self.until_ended(&waiting, later).await,
             Ok(ended) => ended,
-            Err(error) => Ended::GivenUp(error),
+            Err(error) => RunOutcome::GivenUp(error),
         }
     }
 
     /// The first try of a run that was just begun.
-    async fn begin(&self, run: Box<Run>, reserved: Reserved, after: Option<Outcome>) -> Result<Ended, Error> {
+    async fn begin(
+        &self,
+        run: Box<AssignmentRun>,
+        reserved: Reserved,
+        after: Option<Outcome>,
+    ) -> Result<RunOutcome, Error> {
         let mut run = *run;
         if let Some(mut earlier) = after {
             // An error means that the earlier run is gone: it has ended too.
@@ -66,7 +71,7 @@ impl Way<'_> {
     }
 
     /// Tries again and again. What is tried a second time is on disk; between two tries it is nowhere else.
-    async fn until_ended(&self, waiting: &WaitingRun, mut later: Box<Later>) -> Ended {
+    async fn until_ended(&self, waiting: &WaitingRun, mut later: Box<Retry>) -> RunOutcome {
         self.is_on_disk();
         loop {
             tell_of(&later);
@@ -74,25 +79,25 @@ impl Way<'_> {
             drop(later);
             self.pause(pause).await;
             match Box::pin(self.resume(waiting)).await {
-                Ended::Later(next) => later = next,
+                RunOutcome::Retry(next) => later = next,
                 ended => return ended,
             }
         }
     }
 
     /// Reads a run that is due, as soon as there is memory for it, and carries it out.
-    async fn resume(&self, waiting: &WaitingRun) -> Ended {
+    async fn resume(&self, waiting: &WaitingRun) -> RunOutcome {
         loop {
             let reserved = self.desk.memory.reserve(&waiting.scope).await;
             match self.desk.provisioning.resume(waiting).await {
-                Ok(Resumed::Run(run)) => {
+                Ok(Resumed::Started(run)) => {
                     let _held = reserved.map(|mut reserved| {
                         reserved.shrink_to(run.memory());
                         reserved
                     });
                     return self.desk.provisioning.carry_out(&run).await;
                 }
-                Ok(Resumed::Ended(ended)) => return ended,
+                Ok(Resumed::Finished(ended)) => return ended,
                 Err(error) => {
                     drop(reserved);
                     tracing::warn!(
@@ -108,7 +113,11 @@ impl Way<'_> {
     }
 
     /// Does some work, and writes the run down meanwhile as soon as that is wanted; then it is returned as it is on disk.
-    async fn or_hold<T>(&self, run: &Run, work: impl Future<Output = T>) -> Result<(T, Option<Run>), Error> {
+    async fn or_hold<T>(
+        &self,
+        run: &AssignmentRun,
+        work: impl Future<Output = T>,
+    ) -> Result<(T, Option<AssignmentRun>), Error> {
         let mut work = pin!(work);
         tokio::select! {
             biased;
@@ -135,8 +144,8 @@ impl Way<'_> {
 }
 
 /// Tells operators why a run is tried again.
-fn tell_of(later: &Later) {
-    let Later { again, pause, reason, announced } = later;
+fn tell_of(later: &Retry) {
+    let Retry { again, pause, reason, announced } = later;
     let id = &again.registration.registration_id;
     if *announced {
         // They have been told, once for all runs that the hub holds up.

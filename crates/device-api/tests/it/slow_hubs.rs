@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use model::{Carried, DeviceId, LinkedHub, Order, Status};
+use model::{Carried, DeviceId, DeviceSpec, LinkedHub, Status};
 use provisioning::ports::{Change, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use serde_json::json;
 use testkit::{
@@ -250,12 +250,12 @@ impl Hubs for Treacherous {
 
 #[async_trait]
 impl HubConnector for TreacherousHub {
-    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         assert!(self.panicked.swap(true, Ordering::SeqCst), "provoked");
         self.hub.ensure_device(order).await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         self.hub.receive_device(order, carried).await
     }
 

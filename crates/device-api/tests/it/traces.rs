@@ -275,7 +275,7 @@ async fn refusals_reach_log_metrics_and_attempts() {
             has(&log, "connection refused", name) && has_attempt == row.is_known
         });
         let attempts = attempts.await.unwrap_or_else(|found| panic!("{case}: {found:?} {:?}", log.all()));
-        assert!(world.gate.refused(row.reason) >= 1, "{case}");
+        assert!(world.limiter.refused(row.reason) >= 1, "{case}");
         for attempt in attempts.iter().filter(|attempt| reason(attempt).starts_with(name)) {
             assert_eq!(attempt.address.map(|it| it.is_loopback()), Some(true), "{case}");
             assert!(attempt.known, "{case}");

@@ -254,7 +254,7 @@ async fn an_unknown_scope_is_refused_like_a_wrong_credential() {
 #[tokio::test]
 async fn an_accepted_call_proves_a_connection() {
     let world = World::new(IN_TIME).await;
-    let proven = || world.gate.proven(Purpose::Provisioning);
+    let proven = || world.limiter.proven(Purpose::Provisioning);
     for case in cases(&world, ProvisioningStatus::Enabled).await {
         let impostor = case.line_with(&world, &case.device(SCOPE), &case.impostors).await;
         if let Ok(mut line) = impostor {

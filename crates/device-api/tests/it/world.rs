@@ -14,7 +14,7 @@ use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Instance, LinkedHub, Registration, SymmetricKey,
 };
-use net::{CancellationToken, Gate, Limits, Site, Transport};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport};
 use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Expect, Hubs, Store, Unknown},
@@ -65,7 +65,7 @@ pub struct World {
     pub desk: Arc<Desk>,
     pub provisioning: Arc<Provisioning>,
     /// That of the listeners.
-    pub gate: Gate,
+    pub limiter: ConnectionLimiter,
     ca: ServerCa,
     ports: ListeningAt,
     shutdown: CancellationToken,
@@ -104,7 +104,7 @@ impl World {
             store: Arc::new(store.clone()),
             hubs: port,
             webhook: Arc::new(FakeWebhook::default()),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
@@ -113,9 +113,9 @@ impl World {
         let ports = Ports { clock, entropy };
         let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
-        let gate = Gate::new(limits).observed_by(Arc::new(api.clone()));
-        let ports = serve(&api, &ca, &gate, &shutdown);
-        World { store, hubs, desk, provisioning, gate, ca, ports, shutdown, _directory: directory }
+        let limiter = ConnectionLimiter::new(limits).observed_by(Arc::new(api.clone()));
+        let ports = serve(&api, &ca, &limiter, &shutdown);
+        World { store, hubs, desk, provisioning, limiter, ca, ports, shutdown, _directory: directory }
     }
 
     pub fn hub(&self) -> Arc<FakeHub> {
@@ -220,7 +220,12 @@ struct ListeningAt {
     amqps: SocketAddr,
 }
 
-fn serve(api: &DeviceApi, ca: &ServerCa, gate: &Gate, shutdown: &CancellationToken) -> ListeningAt {
+fn serve(
+    api: &DeviceApi,
+    ca: &ServerCa,
+    limiter: &ConnectionLimiter,
+    shutdown: &CancellationToken,
+) -> ListeningAt {
     let listen = || {
         let listener = net::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let addr = listener.local_addr().unwrap();
@@ -229,11 +234,11 @@ fn serve(api: &DeviceApi, ca: &ServerCa, gate: &Gate, shutdown: &CancellationTok
     let [(https, https_addr), (mqtts, mqtts_addr), (amqps, amqps_addr)] = [listen(), listen(), listen()];
     let tls = ca.server();
     let (mqtt, amqp) = (Some(api.mqtt(Transport::MqttWs)), Some(api.amqp(Transport::AmqpWs)));
-    let site = Site { router: api.router(), mqtt, amqp };
+    let site = HttpServices { router: api.router(), mqtt, amqp };
     let (mqtt, amqp) = (api.mqtt(Transport::Mqtt), api.amqp(Transport::Amqp));
-    tokio::spawn(net::serve_https(https, tls.clone(), site, gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), mqtt, gate.clone(), shutdown.clone()));
-    tokio::spawn(net::serve_amqp(amqps, tls, amqp, gate.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_https(https, tls.clone(), site, limiter.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_mqtt(mqtts, tls.clone(), mqtt, limiter.clone(), shutdown.clone()));
+    tokio::spawn(net::serve_amqp(amqps, tls, amqp, limiter.clone(), shutdown.clone()));
     ListeningAt { https: https_addr, mqtts: mqtts_addr, amqps: amqps_addr }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use model::{Carried, Cleanup, DeviceId, HubName, LinkedHub, Order, Place};
+use model::{Carried, Cleanup, DeviceId, DeviceSpec, HubDeviceRef, HubName, LinkedHub};
 use provisioning::ports::{Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed, Store};
 use testkit::hub::FakeHub;
 
@@ -144,12 +144,16 @@ impl There {
     }
 
     fn cleanup(&self, device: &DeviceId) -> Option<Cleanup> {
-        let place = Place { hub: self.name.clone(), device_id: device.clone() };
+        let place = HubDeviceRef { hub: self.name.clone(), device_id: device.clone() };
         finish(self.world.disk().cleanup(&self.world.scope(), &place)).unwrap()
     }
 
     /// Carries an order out, as an honest connector does.
-    fn obey<T>(&self, order: &Order, act: impl FnOnce(&Order) -> Result<T, HubError>) -> Result<T, HubError> {
+    fn obey<T>(
+        &self,
+        order: &DeviceSpec,
+        act: impl FnOnce(&DeviceSpec) -> Result<T, HubError>,
+    ) -> Result<T, HubError> {
         let mut order = order.clone();
         if self.world.flaw == Flaw::FoldsDeviceIds {
             order.device_id = DeviceId::parse(order.device_id.as_str().to_ascii_lowercase()).unwrap();
@@ -193,13 +197,13 @@ fn at_once<T>(answer: impl Future<Output = T>) -> T {
 
 #[async_trait]
 impl HubConnector for Way {
-    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         let (what, order) = (format!("ensure {} as {:?}", order.device_id, order.substatus), order.clone());
         self.call(what, move |there| there.obey(&order, |order| at_once(there.hub.ensure_device(order))))
             .await
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         let (order, carried) = (order.clone(), carried.clone());
         self.call(format!("receive {}", order.device_id), move |there| {
             there.obey(&order, |order| at_once(there.hub.receive_device(order, &carried)))

@@ -51,7 +51,7 @@ impl Life {
             store: Arc::new(SimulatedStore::new(Arc::clone(&pulse))),
             hubs: Arc::new(SimulatedHubs(Arc::clone(&pulse))),
             webhook: Arc::new(SimulatedWebhook(Arc::clone(&pulse))),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));

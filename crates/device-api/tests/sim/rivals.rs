@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use model::{
-    AllocationPolicy, DeviceId, EnrollmentRef, EnrollmentSettings, GroupAttestation, HubName,
-    IndividualAttestation, IndividualEnrollment, Order, Place, Registration,
+    AllocationPolicy, DeviceId, DeviceSpec, EnrollmentRef, EnrollmentSettings, GroupAttestation,
+    HubDeviceRef, HubName, IndividualAttestation, IndividualEnrollment, Registration,
 };
 use provisioning::ports::{Change, Store};
 use testkit::sample;
@@ -83,10 +83,10 @@ pub async fn life(serving: Arc<Process>) {
 }
 
 /// A device is sent to a hub: no other registration has the place.
-pub fn watch_hub(world: &World, hub: &HubName, order: &Order) {
+pub fn watch_hub(world: &World, hub: &HubName, order: &DeviceSpec) {
     let is_told = |keys: u8| order.credentials == model::HubCredentials::SymmetricKeys(sample::keys(keys));
     let Some((id, _)) = TWINS.iter().find(|(_, keys)| is_told(*keys)) else { return };
-    let place = Place { hub: hub.clone(), device_id: order.device_id.clone() };
+    let place = HubDeviceRef { hub: hub.clone(), device_id: order.device_id.clone() };
     let id = sample::registration_id(id);
     if let Some(owner) = finish(world.disk().other_owner(&place, &world.scope(), &id)).unwrap() {
         world.violated(format_args!("{id} took the device {} of {}", place.device_id, owner.registration_id));

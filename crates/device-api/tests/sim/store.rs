@@ -9,9 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Attribution, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId,
-    EnrollmentRef, HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place,
-    Registration, RegistrationId, Status, StatusKind, Timestamp, UsageRow,
+    Attempt, Attribution, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
+    HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Registration,
+    RegistrationId, Status, StatusKind, Timestamp, Trust, UsageRow,
 };
 use provisioning::ports::{
     Change, Commit, DamagedRecord, KnownDamage, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
@@ -321,8 +321,8 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk().named_cas(scope)).await
     }
 
-    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
-        self.reach(self.pulse.world.disk().authorities(scope)).await
+    async fn trust(&self, scope: &IdScope) -> Result<Arc<Trust>, StoreError> {
+        self.reach(self.pulse.world.disk().trust(scope)).await
     }
 
     async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
@@ -369,14 +369,14 @@ impl Store for SimulatedStore {
 
     async fn other_owner(
         &self,
-        place: &Place,
+        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
         self.reach(self.pulse.world.disk().other_owner(place, scope, id)).await
     }
 
-    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
+    async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
         self.reach(self.pulse.world.disk().cleanup(scope, place)).await
     }
 

@@ -18,18 +18,18 @@ use wire::hub::{DeviceFilter, LinkNode};
 use crate::{
     admission::{NotAdmitted, Proof},
     connections::Live,
+    device_link::{DeviceLink, Parting},
     digital_twin::ModelId,
     hub::Hub,
-    line::{Line, Parting},
     messages::Settlement,
     telemetry::MAX_TELEMETRY_BYTES,
 };
 
 use super::{
     MAX_DEVICES,
-    line::AmqpLine,
+    device_link::AmqpDeviceLink,
+    link_role::LinkRole,
     message,
-    place::Place,
     tokens::{self, Put, Refused},
     twin,
 };
@@ -41,7 +41,7 @@ pub struct DeviceConnection {
     /// Good when they came; looked at again when their devices come.
     tokens: HashMap<DeviceId, String>,
     devices: HashMap<DeviceId, Present>,
-    links: HashMap<LinkId, Place>,
+    links: HashMap<LinkId, LinkRole>,
     /// There is one as soon as the client has opened the connection.
     outbox: Option<Outbox>,
     /// Whether anybody has proved who they are.
@@ -53,7 +53,7 @@ pub struct DeviceConnection {
 #[derive(Clone)]
 struct Present {
     live: Arc<Live>,
-    line: AmqpLine,
+    line: AmqpDeviceLink,
 }
 
 impl DeviceConnection {
@@ -80,7 +80,7 @@ impl DeviceConnection {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         let closed = || AmqpError::new(condition::NOT_ALLOWED, "the connection is not open");
-        let line = AmqpLine::new(self.outbox.clone().ok_or_else(closed)?);
+        let line = AmqpDeviceLink::new(self.outbox.clone().ok_or_else(closed)?);
         let token = self.tokens.get(id).map(String::as_str);
         let proof = Proof::shown(token, self.leaf.as_ref().map(AsRef::as_ref));
         let live = self.hub.connect(id.clone(), proof, line.clone()).await.map_err(|refusal| {
@@ -118,7 +118,7 @@ impl DeviceConnection {
     }
 
     fn answer_token(&self, answer: Message) -> DeliveryState {
-        let mut links = self.links.iter().filter(|(_, place)| **place == Place::TokenReplies);
+        let mut links = self.links.iter().filter(|(_, place)| **place == LinkRole::TokenReplies);
         let sent = links
             .next()
             .zip(self.outbox.as_ref())
@@ -191,11 +191,11 @@ impl AmqpConnection for DeviceConnection {
     }
 
     async fn attach(&mut self, link: &LinkRequest) -> Result<(), AmqpError> {
-        let place = Place::of(&self.hub, link)?;
+        let place = LinkRole::of(&self.hub, link)?;
         if self.links.values().any(|taken| *taken == place) {
             return Err(AmqpError::new(condition::NOT_ALLOWED, "there is such a link already"));
         }
-        if let Place::Device(id, node, direction) = &place {
+        if let LinkRole::Device(id, node, direction) = &place {
             let Present { live, line } = self.present(id).await?;
             self.note_model(id, link).await?;
             line.attach(*node, *direction, link.id);
@@ -210,18 +210,18 @@ impl AmqpConnection for DeviceConnection {
 
     async fn message(&mut self, delivery: Delivery) -> Result<Verdict, AmqpError> {
         let state = match self.links.get(&delivery.link).cloned() {
-            Some(Place::Tokens) => {
+            Some(LinkRole::Tokens) => {
                 let outcome = self.put_token(&delivery.message).await;
                 self.answer_token(tokens::answer(&delivery.message, outcome))
             }
-            Some(Place::Device(id, node, _)) => self.take(&id, node, &delivery).await,
-            Some(Place::TokenReplies) | None => DeliveryState::Released,
+            Some(LinkRole::Device(id, node, _)) => self.take(&id, node, &delivery).await,
+            Some(LinkRole::TokenReplies) | None => DeliveryState::Released,
         };
         Ok(Verdict::Settled(state))
     }
 
     async fn settled(&mut self, link: LinkId, token: u64, state: DeliveryState) {
-        let Some(Place::Device(id, LinkNode::Devicebound, _)) = self.links.get(&link) else { return };
+        let Some(LinkRole::Device(id, LinkNode::Devicebound, _)) = self.links.get(&link) else { return };
         let Some(present) = self.devices.get(id) else { return };
         let settlement = match state {
             DeliveryState::Accepted => Settlement::Completed,
@@ -235,7 +235,7 @@ impl AmqpConnection for DeviceConnection {
     }
 
     async fn detached(&mut self, link: LinkId) {
-        let Some(Place::Device(id, node, direction)) = self.links.remove(&link) else { return };
+        let Some(LinkRole::Device(id, node, direction)) = self.links.remove(&link) else { return };
         let present = self.devices.get(&id).filter(|present| present.line.has(link)).cloned();
         let Some(Present { live, line }) = present else { return };
         let turn = self.hub.turn(&id).await;

@@ -5,9 +5,9 @@
 //! is; it begins with the device's first link and ends with its last.
 
 mod connection;
-mod line;
+mod device_link;
+mod link_role;
 mod message;
-mod place;
 mod plain;
 mod tokens;
 mod twin;

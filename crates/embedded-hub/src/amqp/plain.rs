@@ -20,6 +20,6 @@ impl Claim {
         let (id, name) = user.rsplit_once("@sas.")?;
         let is_whole = fields.next().is_none();
         let claim = Claim { id: DeviceId::parse(id).ok()?, token: token.to_owned() };
-        (is_whole && hub.core.doors.is_own_short_name(name)).then_some(claim)
+        (is_whole && hub.core.authorizer.is_own_short_name(name)).then_some(claim)
     }
 }

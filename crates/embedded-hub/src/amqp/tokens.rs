@@ -36,7 +36,7 @@ impl Put {
         }
         let audience = TokenAudience::parse(text("name"));
         let audience = audience.ok_or_else(|| unserved(hub, text("name")))?;
-        if !hub.core.doors.is_own_name(&audience.host) {
+        if !hub.core.authorizer.is_own_name(&audience.host) {
             return Err(Refused(404, "the name is that of another hub"));
         }
         let id = DeviceId::parse(&audience.device_id);
@@ -60,7 +60,7 @@ impl Put {
 fn unserved(hub: &Hub, name: &str) -> Refused {
     let name = percent_decode_str(name).decode_utf8_lossy();
     let (host, path) = name.split_once('/').unwrap_or((&name, ""));
-    match (hub.core.doors.is_own_name(host), path) {
+    match (hub.core.authorizer.is_own_name(host), path) {
         (true, "") => Refused(501, "services are not served over AMQP"),
         (true, path) if path.contains("/modules/") => Refused(501, "modules are not served"),
         _ => Refused(400, "the name must be {hub}/devices/{device}"),

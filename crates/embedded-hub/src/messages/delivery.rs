@@ -12,9 +12,9 @@ use wire::hub::DeviceFilter;
 
 use crate::{
     connections::Live,
+    device_link::{Parting, Sent},
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    line::{Parting, Sent},
     storage::{Rows, Waiting},
 };
 

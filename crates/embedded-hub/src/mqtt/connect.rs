@@ -67,7 +67,7 @@ impl<'a> Claim<'a> {
     /// Reads the claim from a CONNECT.
     pub fn read(hub: &Hub, connect: &'a Connect) -> Result<Claim<'a>, ConnectRefusal> {
         let name = UserName::parse(connect.username.as_deref().unwrap_or_default())?;
-        if !hub.core.doors.is_own_name(name.host) {
+        if !hub.core.authorizer.is_own_name(name.host) {
             return Err(ConnectRefusal::OtherHub);
         }
         if name.module_id.is_some() {

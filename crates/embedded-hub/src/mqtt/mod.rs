@@ -1,8 +1,8 @@
 //! The device endpoint over MQTT 3.1.1.
 
 mod connect;
+mod device_link;
 mod kept;
-mod line;
 mod session;
 mod twin;
 
@@ -18,7 +18,7 @@ use net::{
 use crate::{admission::NotAdmitted, failure::HubFailure, hub::Hub};
 
 use connect::{Claim, ConnectRefusal};
-use line::MqttLine;
+use device_link::MqttDeviceLink;
 use session::DeviceSession;
 
 /// Lets devices connect to a hub.
@@ -50,7 +50,7 @@ impl MqttEndpoint for DeviceEndpoint {
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
         let proof = claim.proof(peer).map_err(refused)?;
-        let line = MqttLine { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
+        let line = MqttDeviceLink { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
         let live = self.hub.connect(claim.id, proof, line.clone()).await;
         let live = live.map_err(|refusal| refused(refusal.into()))?;
         peer.standing.mark_proven(Purpose::Hub);

@@ -14,13 +14,13 @@ use crate::{
     messages::Settlement,
 };
 
-use super::{line::MqttLine, twin};
+use super::{device_link::MqttDeviceLink, twin};
 
 /// One device's connection.
 pub struct DeviceSession {
     pub(super) hub: Hub,
     pub(super) live: Arc<Live>,
-    pub(super) line: MqttLine,
+    pub(super) line: MqttDeviceLink,
     pub(super) lifetime: Lifetime,
 }
 
@@ -40,7 +40,7 @@ impl DeviceSession {
     pub async fn open(
         hub: Hub,
         live: Arc<Live>,
-        line: MqttLine,
+        line: MqttDeviceLink,
         clean: bool,
     ) -> Result<DeviceSession, HubFailure> {
         let lifetime = match (clean, hub.session(&live.id)?) {

@@ -61,7 +61,7 @@ fn admit_policy(hub: &Hub, head: &Parts, rights: &[Right]) -> Result<(), Denied>
     let token = head.headers.get(AUTHORIZATION).ok_or(Denied::NoCredentials)?;
     let token = token.to_str().map_err(|_| Denied::NoCredentials)?;
     let path = percent_decode_str(head.uri.path()).decode_utf8_lossy();
-    let policy = hub.core.doors.admit_caller(token, &path, hub.now())?;
+    let policy = hub.core.authorizer.admit_caller(token, &path, hub.now())?;
     if rights.iter().any(|right| policy.allows(*right)) { Ok(()) } else { Err(Denied::Right) }
 }
 

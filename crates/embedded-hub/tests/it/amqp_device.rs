@@ -11,7 +11,7 @@ use codec::amqp::{
     Terminus, Transfer, Value, decode_frame, decode_protocol, decode_sasl, encode_frame, encode_protocol,
     encode_sasl,
 };
-use net::{CancellationToken, Entrance, Limits, Peer, amqp::drive};
+use net::{CancellationToken, Limits, ListenerContext, Peer, amqp::drive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
 
@@ -94,7 +94,7 @@ impl AmqpDevice {
         let peer = Peer::new("127.0.0.1:1".parse().unwrap(), certificates);
         let (stream, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
-        let entrance = Entrance { endpoint: world.hub.amqp(), limits, shutdown };
+        let entrance = ListenerContext { endpoint: world.hub.amqp(), limits, shutdown };
         tokio::spawn(drive(far, peer, entrance));
         let (input, pending) = (BytesMut::new(), VecDeque::new());
         let link_properties = Entries::new();

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use codec::mqtt::{
     Connect, ConnectReturnCode, Packet, Publish, QoS, Subscribe, SubscribeReturn, decode, encode,
 };
-use net::{CancellationToken, Entrance, Limits, Peer, mqtt::drive};
+use net::{CancellationToken, Limits, ListenerContext, Peer, mqtt::drive};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
@@ -71,7 +71,8 @@ impl Device<DuplexStream> {
         let peer = Peer::new("127.0.0.1:1".parse().unwrap(), certificates);
         let (near, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
-        let entrance = Entrance { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };
+        let entrance =
+            ListenerContext { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };
         tokio::spawn(drive(far, peer, entrance));
         Device::introduce(near, id, shown).await
     }

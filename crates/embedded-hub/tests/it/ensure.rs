@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use embedded_hub::{Deleted, DeviceSpec, Effect, HubFailure};
+use embedded_hub::{Deleted, DeviceSettings, Effect, HubFailure};
 use model::{
-    DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinOrder,
+    DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinSpec,
 };
 use serde_json::{Value, json};
 use wire::hub::{DeviceFilter, DevicePublish};
@@ -18,8 +18,8 @@ fn keys(primary: u8, secondary: u8) -> HubCredentials {
     HubCredentials::SymmetricKeys(SymmetricKeyPair { primary: key(primary), secondary: key(secondary) })
 }
 
-fn spec(credentials: HubCredentials) -> DeviceSpec {
-    DeviceSpec { id: DeviceId::parse("d").unwrap(), credentials, iot_edge: false }
+fn spec(credentials: HubCredentials) -> DeviceSettings {
+    DeviceSettings { id: DeviceId::parse("d").unwrap(), credentials, iot_edge: false }
 }
 
 fn twin(desired: Value) -> InitialTwin {
@@ -27,22 +27,22 @@ fn twin(desired: Value) -> InitialTwin {
     InitialTwin { tags: collection(json!({"site": "x"})), desired: collection(desired) }
 }
 
-fn seed(desired: Value) -> TwinOrder {
-    TwinOrder::Seed(twin(desired))
+fn seed(desired: Value) -> TwinSpec {
+    TwinSpec::Seed(twin(desired))
 }
 
-fn keep() -> TwinOrder {
-    TwinOrder::Keep { if_lost: InitialTwin::default() }
+fn keep() -> TwinSpec {
+    TwinSpec::Keep { if_lost: InitialTwin::default() }
 }
 
-async fn ensure(world: &World, spec: &DeviceSpec, twin: &TwinOrder) -> Effect {
+async fn ensure(world: &World, spec: &DeviceSettings, twin: &TwinSpec) -> Effect {
     world.hub.ensure_device(spec, twin).await.unwrap().effect
 }
 
 #[tokio::test]
 async fn a_device_is_created_once_and_refreshed() {
     let world = World::new();
-    let check = async |spec: &DeviceSpec, twin: &TwinOrder, expected: Effect| {
+    let check = async |spec: &DeviceSettings, twin: &TwinSpec, expected: Effect| {
         let ensured = world.hub.ensure_device(spec, twin).await.unwrap();
         assert_eq!(ensured.effect, expected, "{spec:?} {twin:?}");
         let shown = world.ask("GET /devices/d", "").await.body;
@@ -55,7 +55,7 @@ async fn a_device_is_created_once_and_refreshed() {
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));
     let disabled = r#"{"deviceId":"d","status":"disabled","statusReason":"lost"}"#;
     world.ask_with("PUT /devices/d", disabled, &[("if-match", "*")]).await;
-    let edge = DeviceSpec { iot_edge: true, ..spec(keys(7, 9)) };
+    let edge = DeviceSettings { iot_edge: true, ..spec(keys(7, 9)) };
     check(&edge, &keep(), Effect::Refreshed).await;
     let device = world.ask("GET /devices/d", "").await.body;
     assert_eq!((&device["status"], &device["statusReason"]), (&json!("disabled"), &json!("lost")));
@@ -108,14 +108,14 @@ async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
 #[tokio::test]
 async fn a_lost_device_starts_again_and_one_that_is_there_keeps_its_twin() {
     let world = World::new();
-    let keep = TwinOrder::Keep { if_lost: twin(json!({"rate": 5})) };
+    let keep = TwinSpec::Keep { if_lost: twin(json!({"rate": 5})) };
     let desired = async || world.ask("GET /twins/d", "").await.body["properties"]["desired"]["rate"].clone();
     assert_eq!(ensure(&world, &spec(keys(7, 8)), &keep).await, Effect::Created);
     assert_eq!(desired().await, 5);
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"rate":6}}}"#).await;
     assert_eq!(ensure(&world, &spec(keys(7, 9)), &keep).await, Effect::Refreshed);
     assert_eq!(desired().await, 6);
-    let broken = TwinOrder::Keep { if_lost: twin(json!({"a.b": 1})) };
+    let broken = TwinSpec::Keep { if_lost: twin(json!({"a.b": 1})) };
     assert_eq!(ensure(&world, &spec(keys(7, 8)), &broken).await, Effect::Refreshed);
     world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
     let refused = world.hub.ensure_device(&spec(keys(7, 8)), &broken).await;
@@ -183,7 +183,7 @@ async fn many_at_once_are_all_there_and_one_device_is_created_once() {
             let hub = world.hub.clone();
             tokio::spawn(async move {
                 let id = DeviceId::parse(format!("d{}", n / 2)).unwrap();
-                let spec = DeviceSpec { id, credentials: keys(7, 8), iot_edge: false };
+                let spec = DeviceSettings { id, credentials: keys(7, 8), iot_edge: false };
                 hub.ensure_device(&spec, &seed(json!({"rate": 5}))).await.unwrap()
             })
         })

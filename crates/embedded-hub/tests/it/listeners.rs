@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use codec::mqtt::ConnectReturnCode;
 use embedded_hub::{Listeners, limits, serve};
-use net::{CancellationToken, Gate, Limits, Listener, bind, tls};
+use net::{CancellationToken, ConnectionLimiter, Limits, Listener, bind, tls};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,7 +47,7 @@ async fn start() -> Running {
         world.hub.clone(),
         listeners,
         config,
-        Gate::new(limits(&Limits::default())),
+        ConnectionLimiter::new(limits(&Limits::default())),
         shutdown.clone(),
     ));
     Running { world, ca: server.pem(), https, mqtts, shutdown, served }

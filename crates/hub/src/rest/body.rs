@@ -1,6 +1,6 @@
 //! What is written to a hub for an order, and whether what a hub has is that already.
 
-use model::{Generation, HubCredentials, InitialTwin, Order, SymmetricKey, TwinCollection};
+use model::{DeviceSpec, Generation, HubCredentials, InitialTwin, SymmetricKey, TwinCollection};
 use provisioning::ports::{Before, HubError};
 use serde_json::{Map, Value, json};
 use wire::hub::{AuthenticationType, Device, SymmetricKeyPair};
@@ -37,7 +37,7 @@ impl Found {
     }
 
     /// Whether it has the credentials and capabilities of the order.
-    pub(super) fn is_as_ordered(&self, order: &Order) -> bool {
+    pub(super) fn is_as_ordered(&self, order: &DeviceSpec) -> bool {
         let Some(authentication) = &self.device.authentication else { return false };
         let same_credentials = match &order.credentials {
             HubCredentials::SymmetricKeys(wanted) => {
@@ -65,7 +65,7 @@ impl Found {
 
     /// It with the credentials and capabilities of the order, and every other field as it came: a PUT replaces all of
     /// them. The scopes of an edge device are the hub's to make, and go with the capability.
-    pub(super) fn refreshed(mut self, order: &Order) -> Map<String, Value> {
+    pub(super) fn refreshed(mut self, order: &DeviceSpec) -> Map<String, Value> {
         if self.is_edge() != order.iot_edge {
             self.fields.shift_remove("deviceScope");
             self.fields.shift_remove("parentScopes");
@@ -76,7 +76,7 @@ impl Found {
     }
 
     /// What it is to an order at its place.
-    pub(super) fn before(&self, order: &Order) -> Result<Before, HubError> {
+    pub(super) fn before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
         let credentials = self.device.authentication.as_ref().and_then(crate::found::credentials);
         Before::judge(order, credentials.as_ref())
     }
@@ -87,7 +87,7 @@ impl Found {
 }
 
 /// A device that the hub does not have yet.
-pub(super) fn new_device(order: &Order) -> Value {
+pub(super) fn new_device(order: &DeviceSpec) -> Value {
     json!({
         "deviceId": order.device_id.as_str(),
         "status": "enabled",
@@ -97,7 +97,7 @@ pub(super) fn new_device(order: &Order) -> Value {
 }
 
 /// The same with its twin, as the one entry of a bulk request.
-pub(super) fn new_device_with_twin(order: &Order, twin: &InitialTwin) -> Value {
+pub(super) fn new_device_with_twin(order: &DeviceSpec, twin: &InitialTwin) -> Value {
     let mut entry = json!({
         "id": order.device_id.as_str(),
         "importMode": "create",
@@ -151,7 +151,7 @@ pub(super) fn authentication(credentials: &HubCredentials) -> Value {
     }
 }
 
-pub(super) fn capabilities(order: &Order) -> Value {
+pub(super) fn capabilities(order: &DeviceSpec) -> Value {
     json!({ "iotEdge": order.iot_edge })
 }
 
@@ -203,7 +203,7 @@ mod tests {
         check(&|device| device["authentication"] = Value::Null, false);
         check(&|device| device["capabilities"] = json!({"iotEdge": false}), false);
         let certificate = HubCredentials::Certificate(model::Sha256Thumbprint::of(b"leaf"));
-        let order = Order { credentials: certificate, ..order };
+        let order = DeviceSpec { credentials: certificate, ..order };
         let mut device = new_device(&order);
         let lower = model::Sha256Thumbprint::of(b"leaf").as_str().to_ascii_lowercase();
         device["authentication"]["x509Thumbprint"] = json!({"PrimaryThumbprint": lower});
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn refreshing_echoes_what_it_does_not_change() {
-        let order = Order { iot_edge: false, ..sample::order("d") };
+        let order = DeviceSpec { iot_edge: false, ..sample::order("d") };
         let body = json!({"deviceId": "d", "etag": "MQ==", "status": "disabled", "statusReason": "lost",
             "deviceScope": "parent", "new": {"field": 1}, "authentication": {"type": "certificateAuthority"}});
         let found = |body: &Value| Found::read(body.to_string().as_bytes()).unwrap();
@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(refreshed[name], body[name], "{name}");
         }
         assert_eq!(refreshed["authentication"]["type"], "sas");
-        let edge = Order { iot_edge: true, ..order };
+        let edge = DeviceSpec { iot_edge: true, ..order };
         assert_eq!(found(&body).refreshed(&edge).get("deviceScope"), None);
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     RestConnector,
     answer::{Answer, Problem},
-    line::Question,
+    client::Question,
     question,
 };
 

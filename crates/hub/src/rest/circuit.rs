@@ -31,7 +31,7 @@ struct Memory {
 }
 
 /// Leave for one call. Whoever has it says what came of the call; dropped, it counts as abandoned.
-pub(super) struct Leave<'a> {
+pub(super) struct CallPermit<'a> {
     circuit: &'a Circuit,
     is_open: bool,
 }
@@ -43,24 +43,24 @@ impl Circuit {
     }
 
     /// Leave for a call, or why and for how long there is none.
-    pub(super) fn enter(&self) -> Result<Leave<'_>, Delay> {
+    pub(super) fn enter(&self) -> Result<CallPermit<'_>, Delay> {
         let (now, jitter) = (self.clock.now(), self.jitter());
         let mut memory = self.lock();
         let (state, entry) = memory.state.enter(now, jitter);
         self.turn(&mut memory, state, now);
         match entry {
-            Entry::Go => Ok(Leave { circuit: self, is_open: true }),
+            Entry::Go => Ok(CallPermit { circuit: self, is_open: true }),
             Entry::Wait(time) => Err(self.delay(&memory, time)),
         }
     }
 
     /// Leave for a call that an operator asks for: whether the hub works is the question.
-    pub(super) fn enter_anyway(&self) -> Leave<'_> {
+    pub(super) fn enter_anyway(&self) -> CallPermit<'_> {
         let now = self.clock.now();
         let mut memory = self.lock();
         let forced = memory.state.forced(now);
         self.turn(&mut memory, forced, now);
-        Leave { circuit: self, is_open: true }
+        CallPermit { circuit: self, is_open: true }
     }
 
     /// Why there is no leave now, without taking one.
@@ -151,7 +151,7 @@ impl Circuit {
     }
 }
 
-impl Leave<'_> {
+impl CallPermit<'_> {
     /// The hub works, whatever it said.
     pub(super) fn answered(mut self) {
         self.end(Event::Answered, None);
@@ -179,7 +179,7 @@ impl Leave<'_> {
     }
 }
 
-impl Drop for Leave<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         if self.is_open {
             self.end(Event::Abandoned, None);

@@ -10,7 +10,7 @@ mod body;
 mod breaker;
 mod check;
 mod circuit;
-mod line;
+mod client;
 mod link;
 mod moving;
 
@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
-use model::{Carried, DeviceId, HubName, InitialTwin, Order, TwinOrder};
+use model::{Carried, DeviceId, DeviceSpec, HubName, InitialTwin, TwinSpec};
 use net::client::dial;
 use provisioning::ports::{
     Before, Clock, Ensured, Entropy, HubConnector, HubDevice, HubError, HubHealth, HubRight, HubVersion,
@@ -31,7 +31,7 @@ use wire::sas::encode_component;
 
 use answer::Answer;
 use body::Found;
-use line::{Line, Question};
+use client::{Question, RestClient};
 
 pub use link::RestLink;
 
@@ -40,7 +40,7 @@ const MAX_RACES: usize = 4;
 
 /// Calls a hub by its REST API.
 pub struct RestConnector {
-    line: Line,
+    line: RestClient,
 }
 
 /// What became of an order.
@@ -56,7 +56,7 @@ enum Outcome {
 impl RestConnector {
     /// Over this link. It connects when it is first used.
     pub fn new(link: RestLink, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> RestConnector {
-        RestConnector { line: Line::new(link, clock, entropy) }
+        RestConnector { line: RestClient::new(link, clock, entropy) }
     }
 
     /// The hub that it leads to.
@@ -65,7 +65,7 @@ impl RestConnector {
     }
 
     /// Creates the device with its twin.
-    async fn create(&self, order: &Order) -> Result<Outcome, HubError> {
+    async fn create(&self, order: &DeviceSpec) -> Result<Outcome, HubError> {
         let twin = order.twin.start();
         let is_blank = body::is_blank(twin);
         let answer = if is_blank {
@@ -103,7 +103,7 @@ impl RestConnector {
         Ok(Outcome::Done(Before::Own.then(found.generation())))
     }
 
-    async fn create_with_twin(&self, order: &Order, twin: &InitialTwin) -> Result<Answer, HubError> {
+    async fn create_with_twin(&self, order: &DeviceSpec, twin: &InitialTwin) -> Result<Answer, HubError> {
         let entry = body::new_device_with_twin(order, twin);
         match self.line.ask(question(Method::POST, "/devices", &entry), Answer::of_bulk).await? {
             (Answer::Done(_), true) => self.put_twin(&order.device_id, twin).await,
@@ -112,7 +112,7 @@ impl RestConnector {
     }
 
     /// Brings a device that is there in line with the order.
-    async fn refresh(&self, order: &Order) -> Result<Outcome, HubError> {
+    async fn refresh(&self, order: &DeviceSpec) -> Result<Outcome, HubError> {
         let path = device_path(&order.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             return Ok(Outcome::Absent);
@@ -120,7 +120,7 @@ impl RestConnector {
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
         let ensured = found.before(order)?.then(found.generation());
         // A device that begins again gets a new version in any case: a removal may be on its way.
-        let keeps = matches!(order.twin, TwinOrder::Keep { .. });
+        let keeps = matches!(order.twin, TwinSpec::Keep { .. });
         if !(keeps && found.is_as_ordered(order)) {
             let etag = found.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
             let refreshed = Value::Object(found.refreshed(order));
@@ -132,8 +132,8 @@ impl RestConnector {
             }
         }
         match &order.twin {
-            TwinOrder::Keep { .. } | TwinOrder::Carry { .. } => Ok(Outcome::Done(ensured)),
-            TwinOrder::Seed(twin) => self.seed(&order.device_id, twin, ensured).await,
+            TwinSpec::Keep { .. } | TwinSpec::Carry { .. } => Ok(Outcome::Done(ensured)),
+            TwinSpec::Seed(twin) => self.seed(&order.device_id, twin, ensured).await,
         }
     }
 
@@ -164,7 +164,7 @@ impl RestConnector {
         self.line.ask(question, Answer::of).await
     }
 
-    fn overtaken(&self, order: &Order) -> HubError {
+    fn overtaken(&self, order: &DeviceSpec) -> HubError {
         let id = order.device_id.as_str();
         self.line.unavailable(format!("somebody else keeps changing the device {id:?}"))
     }
@@ -176,9 +176,9 @@ impl RestConnector {
 
 #[async_trait]
 impl HubConnector for RestConnector {
-    async fn ensure_device(&self, order: &Order) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
         // A seed is for new devices, nearly always; any other order is for one that is there.
-        let mut is_new = matches!(order.twin, TwinOrder::Seed(_));
+        let mut is_new = matches!(order.twin, TwinSpec::Seed(_));
         for _ in 0..MAX_RACES {
             if is_new && let Outcome::Done(ensured) = self.create(order).await? {
                 return Ok(ensured);
@@ -210,7 +210,7 @@ impl HubConnector for RestConnector {
         count.map(Some).ok_or_else(|| self.senseless("number of devices"))
     }
 
-    async fn receive_device(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         self.receive(order, carried).await
     }
 

@@ -1,7 +1,7 @@
 //! Devices that come from another hub or leave for one.
 
 use http::Method;
-use model::{Carried, DeviceId, InitialTwin, Order, Properties};
+use model::{Carried, DeviceId, DeviceSpec, InitialTwin, Properties};
 use provisioning::ports::{Ensured, HubDevice, HubError, HubVersion};
 use serde_json::{Map, Value, json};
 
@@ -9,9 +9,8 @@ use super::{
     MAX_RACES, Outcome, RestConnector,
     answer::Answer,
     body::{self, Found},
-    device_path,
-    line::Question,
-    question, twin_path,
+    client::Question,
+    device_path, question, twin_path,
 };
 use crate::found;
 
@@ -37,7 +36,7 @@ impl RestConnector {
     /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
     /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
     /// each time: a hub that refuses the twin does not keep the device without it.
-    pub(super) async fn receive(&self, order: &Order, carried: &Carried) -> Result<Ensured, HubError> {
+    pub(super) async fn receive(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         match self.import(order, carried, exported).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
@@ -51,9 +50,9 @@ impl RestConnector {
 
     async fn import(
         &self,
-        order: &Order,
+        order: &DeviceSpec,
         carried: &Carried,
-        describe: fn(&Order, &Carried) -> Value,
+        describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<Ensured, HubError> {
         for _ in 0..MAX_RACES {
             let (entry, known) = self.as_disabled_as_there(order, carried, describe).await?;
@@ -72,7 +71,7 @@ impl RestConnector {
     }
 
     /// What is there after an import, given what was there before if that is `known`.
-    async fn imported(&self, order: &Order, known: Option<Ensured>) -> Result<Ensured, HubError> {
+    async fn imported(&self, order: &DeviceSpec, known: Option<Ensured>) -> Result<Ensured, HubError> {
         let took_over = match known {
             Some(known) if known.generation.is_some() => return Ok(known),
             known => known.is_some_and(|known| known.took_over),
@@ -88,9 +87,9 @@ impl RestConnector {
     /// with it.
     async fn as_disabled_as_there(
         &self,
-        order: &Order,
+        order: &DeviceSpec,
         carried: &Carried,
-        describe: fn(&Order, &Carried) -> Value,
+        describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<(Value, Option<Ensured>), HubError> {
         let path = device_path(&order.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
@@ -107,7 +106,7 @@ impl RestConnector {
     }
 
     /// Tags and desired properties.
-    async fn replace_twin(&self, order: &Order, carried: &Carried) -> Result<(), HubError> {
+    async fn replace_twin(&self, order: &DeviceSpec, carried: &Carried) -> Result<(), HubError> {
         let twin = InitialTwin {
             tags: Some(carried.tags.clone().into()),
             desired: Some(carried.desired.value.clone().into()),
@@ -134,7 +133,7 @@ fn carried(twin: &[u8], identity: &Found) -> Option<Carried> {
 }
 
 /// The device as it would stand in an export, twin versions included.
-fn exported(order: &Order, carried: &Carried) -> Value {
+fn exported(order: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = identity(order, carried);
     entry["tags"] = Value::Object(carried.tags.clone());
     entry["properties"] =
@@ -143,14 +142,14 @@ fn exported(order: &Order, carried: &Carried) -> Value {
 }
 
 /// The device without what it reported, and without versions: those are only for exported devices.
-fn unreported(order: &Order, carried: &Carried) -> Value {
+fn unreported(order: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = identity(order, carried);
     entry["tags"] = Value::Object(carried.tags.clone());
     entry["properties"] = json!({"desired": carried.desired.value});
     entry
 }
 
-fn identity(order: &Order, carried: &Carried) -> Value {
+fn identity(order: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = json!({
         "id": order.device_id.as_str(),
         "importMode": "createOrUpdate",

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use model::{
-    Carried, DeviceId, ExistingDevices, HubCredentials, InitialTwin, Order, Properties, Sha256Thumbprint,
-    SymmetricKeyPair, TwinCollection, TwinOrder,
+    Carried, DeviceId, DeviceSpec, ExistingDevices, HubCredentials, InitialTwin, Properties,
+    Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinSpec,
 };
 use provisioning::ports::{HubDevice, HubError, HubVersion, Removed};
 use serde_json::{Value, json};
 use testkit::sample::{self, key};
 use wire::hub::{Device, IfMatch, TwinChange};
 
-use crate::world::{WAYS, World};
+use crate::world::{CONNECTIONS, World};
 
 fn keys(primary: u8, secondary: u8) -> HubCredentials {
     HubCredentials::SymmetricKeys(SymmetricKeyPair { primary: key(primary), secondary: key(secondary) })
@@ -26,17 +26,17 @@ fn start() -> InitialTwin {
     twin(json!({"site": "x"}), json!({"rate": 5, "gone": null, "deep": {"list": [1, {"a": 1.5}]}}))
 }
 
-fn seed(id: &str, credentials: HubCredentials) -> Order {
-    Order { credentials, iot_edge: false, twin: TwinOrder::Seed(start()), ..sample::order(id) }
+fn seed(id: &str, credentials: HubCredentials) -> DeviceSpec {
+    DeviceSpec { credentials, iot_edge: false, twin: TwinSpec::Seed(start()), ..sample::order(id) }
 }
 
-fn keep(id: &str, credentials: HubCredentials) -> Order {
-    Order { twin: TwinOrder::Keep { if_lost: start() }, ..seed(id, credentials) }
+fn keep(id: &str, credentials: HubCredentials) -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Keep { if_lost: start() }, ..seed(id, credentials) }
 }
 
 /// An order for a device that lived at another hub.
-fn carry(id: &str, credentials: HubCredentials) -> Order {
-    Order { twin: TwinOrder::Carry { if_lost: start() }, ..seed(id, credentials) }
+fn carry(id: &str, credentials: HubCredentials) -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Carry { if_lost: start() }, ..seed(id, credentials) }
 }
 
 /// Every character that a device ID may have beside letters and digits.
@@ -66,7 +66,7 @@ async fn removed(world: &World, id: &str, version: &HubVersion) -> Removed {
 
 /// Does the same on every kind of connector.
 async fn on_all(test: impl AsyncFn(&World)) {
-    for way in WAYS {
+    for way in CONNECTIONS {
         eprintln!("{way:?}");
         test(&World::new(way)).await;
     }
@@ -105,7 +105,7 @@ async fn a_device_is_created_with_its_twin_and_repeating_changes_nothing() {
 async fn a_blank_start_leaves_a_new_twin_untouched() {
     on_all(async |world| {
         for (id, blank) in [("a", InitialTwin::default()), ("b", twin(json!({}), json!({"x": null})))] {
-            let order = Order { twin: TwinOrder::Keep { if_lost: blank }, ..seed(id, keys(7, 8)) };
+            let order = DeviceSpec { twin: TwinSpec::Keep { if_lost: blank }, ..seed(id, keys(7, 8)) };
             world.connector.ensure_device(&order).await.unwrap();
             let shown = world.shown(id).1;
             assert_eq!(shown.get("tags"), None, "{id}");
@@ -121,7 +121,7 @@ async fn only_what_is_given_counts_as_a_change_of_the_twin() {
         for (id, given, version) in
             [("t", twin(json!({"a": 1}), Value::Null), 1), ("d", twin(Value::Null, json!({"a": 1})), 2)]
         {
-            let order = Order { twin: TwinOrder::Seed(given), ..seed(id, keys(7, 8)) };
+            let order = DeviceSpec { twin: TwinSpec::Seed(given), ..seed(id, keys(7, 8)) };
             for _ in 0..2 {
                 world.connector.ensure_device(&order).await.unwrap();
                 assert_eq!(world.shown(id).1["properties"]["desired"]["$version"], version, "{id}");
@@ -145,7 +145,7 @@ async fn credentials_and_capabilities_are_refreshed_and_all_else_stays() {
         for (order, kind) in [
             (keep("d", keys(7, 9)), "sas"),
             (keep("d", leaf.clone()), "selfSigned"),
-            (Order { iot_edge: true, ..keep("d", leaf.clone()) }, "selfSigned"),
+            (DeviceSpec { iot_edge: true, ..keep("d", leaf.clone()) }, "selfSigned"),
             (keep("d", leaf), "selfSigned"),
         ] {
             world.connector.ensure_device(&order).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_lost_device_starts_again_and_removing_may_be_repeated() {
 async fn a_device_keeps_its_generation_until_it_is_made_anew() {
     on_all(async |world| {
         let (id, blank) = (DeviceId::parse("d").unwrap(), InitialTwin::default());
-        let blank = Order { twin: TwinOrder::Seed(blank), ..seed("d", keys(7, 8)) };
+        let blank = DeviceSpec { twin: TwinSpec::Seed(blank), ..seed("d", keys(7, 8)) };
         let (mut seen, enabled, disabled) = (HashSet::new(), used(None), used(Some("lost")));
         for first in [&seed("d", keys(7, 8)), &keep("d", keys(7, 8)), &blank] {
             let generation =
@@ -248,7 +248,7 @@ async fn a_device_keeps_its_generation_until_it_is_made_anew() {
 async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
     on_all(async |world| {
         let (enabled, disabled) = (used(None), used(Some("lost")));
-        type Ordered = fn(&str, HubCredentials) -> Order;
+        type Ordered = fn(&str, HubCredentials) -> DeviceSpec;
         let cases: [(&str, Ordered, Option<&Carried>); 5] = [
             ("seeded", seed, None),
             ("kept", keep, None),
@@ -257,11 +257,11 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
             ("received-disabled", carry, Some(&disabled)),
         ];
         for (id, of, carried) in cases {
-            let tell = async |order: &Order| match carried {
+            let tell = async |order: &DeviceSpec| match carried {
                 Some(carried) => world.connector.receive_device(order, carried).await,
                 None => world.connector.ensure_device(order).await,
             };
-            let refusing = |order: Order| Order { existing: ExistingDevices::Refuse, ..order };
+            let refusing = |order: DeviceSpec| DeviceSpec { existing: ExistingDevices::Refuse, ..order };
             // Nothing is there, then what this order made, then what an earlier one did.
             let (made, later) = (of(id, keys(7, 8)), of(id, keys(7, 9)).after([of(id, keys(7, 8)).digest()]));
             for own in [&made, &made, &later] {
@@ -284,8 +284,8 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
 #[tokio::test]
 async fn what_no_twin_may_hold_is_refused_and_changes_nothing() {
     on_all(async |world| {
-        let broken = TwinOrder::Seed(twin(json!({}), json!({"a.b": 1})));
-        let order = Order { twin: broken, ..seed("d", keys(7, 8)) };
+        let broken = TwinSpec::Seed(twin(json!({}), json!({"a.b": 1})));
+        let order = DeviceSpec { twin: broken, ..seed("d", keys(7, 8)) };
         let refused = world.connector.ensure_device(&order).await;
         assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");
         assert_eq!(world.hub.counts().unwrap().devices, 0);
@@ -338,7 +338,7 @@ async fn a_device_arrives_with_all_that_it_had() {
         }
         world
             .connector
-            .receive_device(&Order { iot_edge: true, ..carry("edge", keys(7, 8)) }, &used(None))
+            .receive_device(&DeviceSpec { iot_edge: true, ..carry("edge", keys(7, 8)) }, &used(None))
             .await
             .unwrap();
         assert_eq!(world.shown("edge").0["capabilities"]["iotEdge"], true);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub::RestConnector;
-use model::{DeviceId, InitialTwin, Order, TwinOrder};
+use model::{DeviceId, DeviceSpec, InitialTwin, TwinSpec};
 use provisioning::ports::{Circuit, Delay, HubConnector, HubError, HubVersion, Removed};
 use testkit::{clock::SteppedClock, sample};
 
@@ -54,8 +54,8 @@ impl Spared {
     }
 }
 
-fn order() -> Order {
-    Order { twin: TwinOrder::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
+fn order() -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
 }
 
 fn done() -> Step {

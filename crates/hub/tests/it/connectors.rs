@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub::Connectors;
-use model::{HubAccess, HubWay, InitialTwin, LinkedHub, Order, TwinOrder};
+use model::{DeviceSpec, HubAccess, HubEndpoint, InitialTwin, LinkedHub, TwinSpec};
 use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
 use testkit::{entropy::SeededEntropy, sample};
 
 use crate::script::{Script, Step};
-use crate::world::{HOST, Way, World};
+use crate::world::{Connection, HOST, World};
 
-fn link(way: HubWay) -> LinkedHub {
+fn link(way: HubEndpoint) -> LinkedHub {
     LinkedHub { name: sample::hub_name(HOST), way, ..sample::instance("one").linked_hubs.swap_remove(0) }
 }
 
@@ -25,8 +25,8 @@ async fn register(connectors: &Connectors, link: &LinkedHub) -> Result<(), HubEr
     connectors.connector(link).unwrap().ensure_device(&order()).await.map(drop)
 }
 
-fn order() -> Order {
-    Order { twin: TwinOrder::Seed(InitialTwin::default()), ..sample::order("d") }
+fn order() -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), ..sample::order("d") }
 }
 
 fn same(one: &Arc<dyn HubConnector>, other: &Arc<dyn HubConnector>) -> bool {
@@ -35,10 +35,10 @@ fn same(one: &Arc<dyn HubConnector>, other: &Arc<dyn HubConnector>) -> bool {
 
 #[tokio::test]
 async fn a_rotated_key_counts_from_the_next_call_on() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     for embedded in [false, true] {
         let connectors = connectors(&world, embedded);
-        let by = |key| link(HubWay::Access(world.site.access("iothubowner", key)));
+        let by = |key| link(HubEndpoint::Access(world.site.access("iothubowner", key)));
         register(&connectors, &by(1)).await.unwrap();
         for _ in 0..6 {
             register(&connectors, &by(9)).await.unwrap_err();
@@ -49,31 +49,31 @@ async fn a_rotated_key_counts_from_the_next_call_on() {
 
 #[tokio::test]
 async fn a_hub_of_this_process_is_called_directly_but_only_by_its_key() {
-    let world = World::new(Way::InProcess);
+    let world = World::new(Connection::InProcess);
     let connectors = connectors(&world, true);
-    register(&connectors, &link(HubWay::Embedded)).await.unwrap();
+    register(&connectors, &link(HubEndpoint::Embedded)).await.unwrap();
     // Nothing listens there.
     let access = |key| HubAccess { port: 1, ..world.site.access("iothubowner", key) };
-    register(&connectors, &link(HubWay::Access(access(1)))).await.unwrap();
-    let wrong = link(HubWay::Access(access(9)));
+    register(&connectors, &link(HubEndpoint::Access(access(1)))).await.unwrap();
+    let wrong = link(HubEndpoint::Access(access(9)));
     register(&connectors, &wrong).await.unwrap_err();
     assert_eq!(connectors.connector(&wrong).unwrap().lacking().await.unwrap().len(), 3);
-    let reader = link(HubWay::Access(HubAccess { policy: "registryRead".into(), ..access(2) }));
+    let reader = link(HubEndpoint::Access(HubAccess { policy: "registryRead".into(), ..access(2) }));
     let lacking = connectors.connector(&reader).unwrap().lacking().await.unwrap();
     assert_eq!(lacking, [HubRight::RegistryWrite, HubRight::ServiceConnect]);
 }
 
 #[tokio::test]
 async fn an_embedded_hub_that_is_no_more_is_no_way() {
-    let world = World::new(Way::OverRest);
-    assert!(connectors(&world, false).connector(&link(HubWay::Embedded)).is_none());
+    let world = World::new(Connection::OverRest);
+    assert!(connectors(&world, false).connector(&link(HubEndpoint::Embedded)).is_none());
 }
 
 #[tokio::test]
 async fn ways_are_kept_until_they_are_forgotten_or_idle() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     let connectors = connectors(&world, false);
-    let by = |port| link(HubWay::Access(HubAccess { port, ..world.site.access("p", 1) }));
+    let by = |port| link(HubEndpoint::Access(HubAccess { port, ..world.site.access("p", 1) }));
     let [one, two] = [1, 2].map(|port| connectors.connector(&by(port)).unwrap());
     assert!(same(&one, &connectors.connector(&by(1)).unwrap()));
     assert!(!same(&one, &two));
@@ -90,11 +90,11 @@ async fn ways_are_kept_until_they_are_forgotten_or_idle() {
 
 #[tokio::test]
 async fn a_call_that_is_under_way_ends_though_its_hub_is_unlinked() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     let script =
         Script::start([Step::Late { after: Duration::from_millis(300), status: 200, body: "{}" }]).await;
     let connectors = connectors(&world, false);
-    let link = link(HubWay::Access(script.site.access("p", 1)));
+    let link = link(HubEndpoint::Access(script.site.access("p", 1)));
     let connector = connectors.connector(&link).unwrap();
     let call = tokio::spawn(async move { connector.ensure_device(&order()).await });
     while script.requests().is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hub::{RestConnector, RestLink};
-use model::{Carried, DeviceId, InitialTwin, Order, Properties, TwinOrder};
+use model::{Carried, DeviceId, DeviceSpec, InitialTwin, Properties, TwinSpec};
 use net::client::Deadlines;
 use provisioning::ports::{Delay, HubConnector, HubError, HubVersion};
 use serde_json::{Value, json};
@@ -18,12 +18,12 @@ const GONE: &str = r#"{"Message":"ErrorCode:DeviceNotFound;no"}"#;
 const THROTTLED: &str = r#"{"Message":"ErrorCode:ThrottlingException;Wait 10 seconds and try again."}"#;
 
 /// A new device without a twin.
-fn order() -> Order {
-    Order { twin: TwinOrder::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
+fn order() -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
 }
 
-fn kept() -> Order {
-    Order { twin: TwinOrder::Keep { if_lost: InitialTwin::default() }, ..order() }
+fn kept() -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Keep { if_lost: InitialTwin::default() }, ..order() }
 }
 
 /// The device as a hub shows it that has it as ordered, or with other keys.
@@ -54,7 +54,7 @@ fn over(link: RestLink) -> RestConnector {
 }
 
 /// One order, these answers, this outcome.
-async fn check(steps: Vec<Step>, order: &Order, expected: Result<(), HubError>) -> Vec<String> {
+async fn check(steps: Vec<Step>, order: &DeviceSpec, expected: Result<(), HubError>) -> Vec<String> {
     let script = Script::start(steps.clone()).await;
     let outcome = connector(&script).ensure_device(order).await.map(drop);
     match (&expected, &outcome) {
@@ -122,7 +122,7 @@ async fn what_a_hub_shows_must_make_sense() {
         let steps = vec![exists(), shown, Step::reply(200, "{}"), Step::reply(200, body)];
         check(steps, &order(), unavailable("twin that it shows")).await;
     }
-    let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Seed(sample::twin()), ..order() };
     check(vec![Step::reply(200, "<html>")], &twinned, unavailable("200 <html>")).await;
 }
 
@@ -158,7 +158,7 @@ async fn a_device_that_comes_and_goes_is_met_as_it_is() {
 
 #[tokio::test]
 async fn a_twin_that_was_left_out_is_written() {
-    let twinned = Order { twin: TwinOrder::Seed(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Seed(sample::twin()), ..order() };
     let partly = r#"{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin"}]}"#;
     let steps = [partly, "{}", &device("MQ==", 30)].map(|body| Step::reply(200, body));
     let requests = check(steps.to_vec(), &twinned, Ok(())).await;

@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use hub::{EmbeddedConnector, RestLink};
-use model::{DeviceId, InitialTwin, Order, Timestamp, TwinOrder};
+use model::{DeviceId, DeviceSpec, InitialTwin, Timestamp, TwinSpec};
 use net::tls;
 use provisioning::ports::{Delay, HubConnector, HubError, HubRight, HubVersion};
 use testkit::sample;
 
 use crate::script::{Script, Step};
-use crate::world::{Way, World, certificates, connector};
+use crate::world::{Connection, World, certificates, connector};
 
 #[tokio::test]
 async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
     use HubRight::{RegistryRead, RegistryWrite, ServiceConnect};
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     for (policy, key, expected) in [
         ("iothubowner", 1, vec![]),
         ("registryRead", 2, vec![RegistryWrite, ServiceConnect]),
@@ -27,8 +27,8 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
         assert_eq!(over_rest.lacking().await, Ok(expected.clone()), "{policy}");
         let in_process = EmbeddedConnector::by_key(world.hub.clone(), &world.site.access(policy, key));
         assert_eq!(in_process.lacking().await, Ok(expected.clone()), "{policy}");
-        let blank = TwinOrder::Seed(InitialTwin::default());
-        let order = in_process.ensure_device(&Order { twin: blank, ..sample::order("d") }).await;
+        let blank = TwinSpec::Seed(InitialTwin::default());
+        let order = in_process.ensure_device(&DeviceSpec { twin: blank, ..sample::order("d") }).await;
         assert_eq!(order.is_ok(), expected.is_empty(), "{policy}: {order:?}");
         let id = sample::order("d").device_id;
         if let Ok(Some(found)) = in_process.find_device(&id).await {
@@ -37,8 +37,8 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
     }
     assert_eq!(world.hub.counts().unwrap().devices, 0);
     // A device that happens to have the probe's name stays as it is.
-    let blank = TwinOrder::Seed(InitialTwin::default());
-    let order = Order { twin: blank, ..sample::order("muster-link-check") };
+    let blank = TwinSpec::Seed(InitialTwin::default());
+    let order = DeviceSpec { twin: blank, ..sample::order("muster-link-check") };
     world.connector.ensure_device(&order).await.unwrap();
     let before = world.shown("muster-link-check");
     let connector = connector(world.site.link("iothubowner", 1), &world.clock);
@@ -48,7 +48,7 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_key_that_is_not_accepted_holds_devices_up() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     let connector = connector(world.site.link("iothubowner", 9), &world.clock);
     let outcome = connector.ensure_device(&sample::order("d")).await;
     let Err(HubError::Unavailable(Delay { reason, .. })) = outcome else { panic!("{outcome:?}") };
@@ -58,7 +58,7 @@ async fn a_key_that_is_not_accepted_holds_devices_up() {
 
 #[tokio::test]
 async fn a_server_that_another_ca_vouches_for_gets_no_token() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     let tls = tls::client_config(certificates().0.as_bytes(), None).unwrap();
     let link = RestLink { tls, ..world.site.link("iothubowner", 1) };
     let outcome = connector(link, &world.clock).ensure_device(&sample::order("d")).await;
@@ -70,7 +70,7 @@ async fn a_server_that_another_ca_vouches_for_gets_no_token() {
 
 #[tokio::test]
 async fn tokens_are_renewed_and_connections_kept() {
-    let world = World::new(Way::OverRest);
+    let world = World::new(Connection::OverRest);
     let script = Script::start(std::iter::repeat_n(Step::reply(404, GONE), 8)).await;
     let connector = connector(script.site.link("p", 1), &world.clock);
     let id = DeviceId::parse("d").unwrap();

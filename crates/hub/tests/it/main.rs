@@ -8,6 +8,6 @@ mod connectors;
 mod faults;
 mod link;
 mod script;
-mod surroundings;
+mod topology;
 mod webhook;
 mod world;

@@ -8,7 +8,7 @@ use embedded_hub::{Hub, HubConfig, Listeners, Policy, limits, serve};
 use hub::{EmbeddedConnector, RestConnector, RestLink};
 use model::{Certificate, DeviceId, HubAccess, HubName};
 use net::client::Deadlines;
-use net::{CancellationToken, Gate, Limits, bind, tls};
+use net::{CancellationToken, ConnectionLimiter, Limits, bind, tls};
 use provisioning::ports::{Clock, HubConnector};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -18,13 +18,14 @@ pub const HOST: &str = "127.0.0.1";
 
 /// How a connector gets to its hub.
 #[derive(Debug, Clone, Copy)]
-pub enum Way {
+pub enum Connection {
     InProcess,
     InProcessByKey,
     OverRest,
 }
 
-pub const WAYS: [Way; 3] = [Way::InProcess, Way::InProcessByKey, Way::OverRest];
+pub const CONNECTIONS: [Connection; 3] =
+    [Connection::InProcess, Connection::InProcessByKey, Connection::OverRest];
 
 pub struct World {
     pub hub: Hub,
@@ -42,18 +43,18 @@ pub struct Site {
 }
 
 impl World {
-    pub fn new(way: Way) -> World {
+    pub fn new(way: Connection) -> World {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(SteppedClock::default());
         let hub = open(&directory, &clock);
         let shutdown = CancellationToken::new();
         let site = served(&hub, &shutdown);
         let connector: Arc<dyn HubConnector> = match way {
-            Way::InProcess => Arc::new(EmbeddedConnector::new(hub.clone())),
-            Way::InProcessByKey => {
+            Connection::InProcess => Arc::new(EmbeddedConnector::new(hub.clone())),
+            Connection::InProcessByKey => {
                 Arc::new(EmbeddedConnector::by_key(hub.clone(), &site.access("iothubowner", 1)))
             }
-            Way::OverRest => Arc::new(connector(site.link("iothubowner", 1), &clock)),
+            Connection::OverRest => Arc::new(connector(site.link("iothubowner", 1), &clock)),
         };
         World { hub, connector, site, clock, shutdown, _directory: directory }
     }
@@ -120,8 +121,8 @@ fn served(hub: &Hub, shutdown: &CancellationToken) -> Site {
     let listeners = Listeners { https, amqps, mqtts };
     let port = listeners.https.local_addr().unwrap().port();
     let tls = tls::server_config(vec![identity]).unwrap();
-    let gate = Gate::new(limits(&Limits::default()));
-    tokio::spawn(serve(hub.clone(), listeners, tls, gate, shutdown.clone()));
+    let limiter = ConnectionLimiter::new(limits(&Limits::default()));
+    tokio::spawn(serve(hub.clone(), listeners, tls, limiter, shutdown.clone()));
     Site { port, ca_pem }
 }
 

@@ -14,18 +14,18 @@ use super::frames::{End, Frames, Output};
 use super::login::{Admitted, welcome};
 use super::outbox::Queued;
 use super::session::Session;
-use crate::entrance::Entrance;
 use crate::limits::{AmqpLimits, Limits};
+use crate::listener_context::ListenerContext;
 use crate::peer::Peer;
 
 /// Runs one connection to its end, over any byte stream.
-pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn AmqpEndpoint>)
+pub async fn drive<S>(stream: S, peer: Peer, context: ListenerContext<dyn AmqpEndpoint>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut frames = Frames::new(stream, &entrance.limits);
-    let end = match Box::pin(welcome(&mut frames, &peer, &entrance)).await {
-        Ok(admitted) => run(admitted, &mut frames, &peer, &entrance).await,
+    let mut frames = Frames::new(stream, &context.limits);
+    let end = match Box::pin(welcome(&mut frames, &peer, &context)).await {
+        Ok(admitted) => run(admitted, &mut frames, &peer, &context).await,
         Err(end) => end,
     };
     if matches!(end, End::Refused { .. }) {
@@ -55,7 +55,7 @@ async fn run<S>(
     admitted: Admitted,
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn AmqpEndpoint>,
+    context: &ListenerContext<dyn AmqpEndpoint>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -66,11 +66,11 @@ where
         queued,
         sessions: Vec::new(),
         links_so_far: 0,
-        limits: entrance.limits.amqp.clone(),
+        limits: context.limits.amqp.clone(),
         peer: peer.clone(),
-        max_unproven_bytes: entrance.limits.unproven.max_bytes,
+        max_unproven_bytes: context.limits.unproven.max_bytes,
     };
-    let served = AssertUnwindSafe(client.serve(frames, entrance, heartbeat)).catch_unwind().await;
+    let served = AssertUnwindSafe(client.serve(frames, context, heartbeat)).catch_unwind().await;
     client.queued.end();
     let farewell = client.connection.farewell();
     client.connection.closed().await;
@@ -93,16 +93,16 @@ impl Client {
     async fn serve<S>(
         &mut self,
         frames: &mut Frames<S>,
-        entrance: &Entrance<dyn AmqpEndpoint>,
+        context: &ListenerContext<dyn AmqpEndpoint>,
         heartbeat: Option<Duration>,
     ) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let packet_timeout = entrance.limits.packet_timeout;
-        let mut quiet = Quiet::new(&entrance.limits, heartbeat);
+        let packet_timeout = context.limits.packet_timeout;
+        let mut quiet = IdleTimer::new(&context.limits, heartbeat);
         let mut timer = pin!(sleep_until(quiet.next()));
-        let mut shutdown = pin!(entrance.shutdown.cancelled());
+        let mut shutdown = pin!(context.shutdown.cancelled());
         loop {
             // Who is to be closed is not heard any more, whatever has arrived.
             while self.queued.closing().is_none()
@@ -132,7 +132,7 @@ impl Client {
                 biased;
                 // First, so that a client that never stops sending cannot put it off.
                 () = shutdown.as_mut(), if quiet.ending.is_none() => {
-                    quiet.ending = Some(Instant::now() + entrance.limits.shutdown_grace);
+                    quiet.ending = Some(Instant::now() + context.limits.shutdown_grace);
                     timer.as_mut().reset(quiet.next());
                 }
                 filled = frames.fill() => filled?,
@@ -196,7 +196,7 @@ impl Client {
 }
 
 /// How long nothing has been heard and said.
-struct Quiet {
+struct IdleTimer {
     heard: Instant,
     said: Instant,
     silence: Duration,
@@ -207,10 +207,10 @@ struct Quiet {
     ending: Option<Instant>,
 }
 
-impl Quiet {
-    fn new(limits: &Limits, heartbeat: Option<Duration>) -> Quiet {
+impl IdleTimer {
+    fn new(limits: &Limits, heartbeat: Option<Duration>) -> IdleTimer {
         let now = Instant::now();
-        Quiet {
+        IdleTimer {
             heard: now,
             said: now,
             silence: limits.amqp.idle_timeout,

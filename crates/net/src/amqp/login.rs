@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use super::endpoint::{AmqpConnection, AmqpEndpoint, SaslStep};
 use super::frames::{End, Frames, LOGIN};
 use super::outbox::{Outbox, Queued};
-use crate::entrance::Entrance;
 use crate::limits::AmqpLimits;
+use crate::listener_context::ListenerContext;
 use crate::peer::Peer;
 
 /// A client that is let in and has opened its connection.
@@ -29,21 +29,21 @@ pub(super) struct Admitted {
 pub(super) async fn welcome<S>(
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn AmqpEndpoint>,
+    context: &ListenerContext<dyn AmqpEndpoint>,
 ) -> Result<Admitted, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = &entrance.limits.amqp;
+    let limits = &context.limits.amqp;
     let log_in = async {
-        let client = authenticated(frames, peer, entrance).await?;
+        let client = authenticated(frames, peer, context).await?;
         open(frames, client, limits).await
     };
     tokio::select! {
         admitted = timeout(limits.login_timeout, log_in) => {
             admitted.map_err(|_| End::TimedOut(LOGIN))?
         }
-        () = entrance.shutdown.cancelled() => Err(End::Shutdown),
+        () = context.shutdown.cancelled() => Err(End::Shutdown),
     }
 }
 
@@ -53,15 +53,15 @@ type Client = Result<Box<dyn AmqpConnection>, AmqpError>;
 async fn authenticated<S>(
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn AmqpEndpoint>,
+    context: &ListenerContext<dyn AmqpEndpoint>,
 ) -> Result<Client, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let client = match protocol(frames, Protocol::Sasl).await? {
-        Protocol::Amqp => entrance.endpoint.bare(peer).await,
+        Protocol::Amqp => context.endpoint.bare(peer).await,
         Protocol::Sasl => {
-            let client = sasl(frames, peer, entrance).await?;
+            let client = sasl(frames, peer, context).await?;
             if protocol(frames, Protocol::Amqp).await? == Protocol::Sasl {
                 return Err(DecodeError::Protocol.into());
             }
@@ -87,17 +87,17 @@ where
 async fn sasl<S>(
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn AmqpEndpoint>,
+    context: &ListenerContext<dyn AmqpEndpoint>,
 ) -> Result<Box<dyn AmqpConnection>, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mechanisms = entrance.endpoint.mechanisms(peer);
+    let mechanisms = context.endpoint.mechanisms(peer);
     frames.put_protocol(Protocol::Sasl);
     frames.put_sasl(&SaslFrame::Mechanisms(mechanisms.iter().map(ToString::to_string).collect()))?;
     let mut step = match frames.sasl().await? {
         SaslFrame::Init(init) if mechanisms.contains(&init.mechanism.as_str()) => {
-            entrance.endpoint.sasl(peer, init).await
+            context.endpoint.sasl(peer, init).await
         }
         SaslFrame::Init(init) => {
             let reason = format!("the SASL mechanism {:?} is not offered to this client", init.mechanism);

@@ -28,9 +28,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::entrance::Door;
-use crate::gate::Gate;
+use crate::connection_limiter::ConnectionLimiter;
 use crate::listener::Listener;
+use crate::listener_context::TlsListener;
 use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
@@ -47,10 +47,10 @@ pub async fn serve_amqp(
     listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
     endpoint: Arc<dyn AmqpEndpoint>,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
     let transport = Transport::Amqp;
     let listener = listener.into();
-    Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
+    TlsListener { transport, listener, tls, endpoint, limiter, shutdown }.run(drive).await;
 }

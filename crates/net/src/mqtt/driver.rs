@@ -12,18 +12,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::frames::{CONNECT, End, Frames};
 use super::outbox::{Outbox, Queued};
 use super::session::{ConnectRefusal, MqttEndpoint, MqttSession};
-use crate::entrance::Entrance;
 use crate::limits::Limits;
+use crate::listener_context::ListenerContext;
 use crate::peer::Peer;
 
 /// Runs one connection to its end, over any byte stream.
-pub async fn drive<S>(stream: S, peer: Peer, entrance: Entrance<dyn MqttEndpoint>)
+pub async fn drive<S>(stream: S, peer: Peer, context: ListenerContext<dyn MqttEndpoint>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let mut frames = Frames::new(stream, &entrance.limits);
-    let end = match welcome(&mut frames, &peer, &entrance).await {
-        Ok(client) => run(client, &mut frames, &peer, &entrance).await,
+    let mut frames = Frames::new(stream, &context.limits);
+    let end = match welcome(&mut frames, &peer, &context).await {
+        Ok(client) => run(client, &mut frames, &peer, &context).await,
         Err(end) => end,
     };
     if matches!(end, End::Refused(_)) {
@@ -52,15 +52,15 @@ struct Client {
 async fn welcome<S>(
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn MqttEndpoint>,
+    context: &ListenerContext<dyn MqttEndpoint>,
 ) -> Result<Client, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let limits = &entrance.limits.mqtt;
+    let limits = &context.limits.mqtt;
     let first = tokio::select! {
         first = timeout(limits.connect_timeout, frames.next()) => first.map_err(|_| End::TimedOut(CONNECT))?,
-        () = entrance.shutdown.cancelled() => return Err(End::Shutdown),
+        () = context.shutdown.cancelled() => return Err(End::Shutdown),
     };
     let connect = match first {
         Ok(Packet::Connect(connect)) => connect,
@@ -78,7 +78,7 @@ where
     }
     let silence = silence(connect.keep_alive_secs, limits.idle_timeout);
     let (outbox, queued) = Outbox::new(limits.outbox);
-    match entrance.endpoint.connect(peer, connect, outbox).await {
+    match context.endpoint.connect(peer, connect, outbox).await {
         Ok(session) => {
             let (session_present, code) = (session.is_resumed(), ConnectReturnCode::Accepted);
             frames.put(&Packet::ConnAck(ConnAck { session_present, code }))?;
@@ -119,12 +119,12 @@ async fn run<S>(
     mut client: Client,
     frames: &mut Frames<S>,
     peer: &Peer,
-    entrance: &Entrance<dyn MqttEndpoint>,
+    context: &ListenerContext<dyn MqttEndpoint>,
 ) -> End
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let served = AssertUnwindSafe(client.serve(frames, peer, entrance)).catch_unwind().await;
+    let served = AssertUnwindSafe(client.serve(frames, peer, context)).catch_unwind().await;
     client.queued.end();
     client.session.closed().await;
     match served {
@@ -143,19 +143,19 @@ impl Client {
         &mut self,
         frames: &mut Frames<S>,
         peer: &Peer,
-        entrance: &Entrance<dyn MqttEndpoint>,
+        context: &ListenerContext<dyn MqttEndpoint>,
     ) -> Result<(), End>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut last_heard = Instant::now();
         let mut timer = pin!(sleep_until(last_heard + self.silence));
-        let mut shutdown = pin!(entrance.shutdown.cancelled());
+        let mut shutdown = pin!(context.shutdown.cancelled());
         let mut ending = None;
         loop {
             // Who is to be closed is not heard any more, whatever has arrived.
             while self.queued.closing().is_none()
-                && let Some(packet) = self.decoded(frames, peer, &entrance.limits).await?
+                && let Some(packet) = self.decoded(frames, peer, &context.limits).await?
             {
                 last_heard = Instant::now();
                 self.take(packet, frames).await?;
@@ -174,7 +174,7 @@ impl Client {
                 biased;
                 // First, so that a client that never stops sending cannot put it off.
                 () = shutdown.as_mut(), if ending.is_none() => {
-                    let deadline = Instant::now() + entrance.limits.shutdown_grace;
+                    let deadline = Instant::now() + context.limits.shutdown_grace;
                     ending = Some(deadline);
                     timer.as_mut().reset(deadline);
                 }

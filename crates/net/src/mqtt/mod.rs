@@ -18,9 +18,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::entrance::Door;
-use crate::gate::Gate;
+use crate::connection_limiter::ConnectionLimiter;
 use crate::listener::Listener;
+use crate::listener_context::TlsListener;
 use crate::transport::Transport;
 
 pub use crate::queue::OutboxError;
@@ -34,10 +34,10 @@ pub async fn serve_mqtt(
     listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
     endpoint: Arc<dyn MqttEndpoint>,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
     let transport = Transport::Mqtt;
     let listener = listener.into();
-    Door { transport, listener, tls, endpoint, gate, shutdown }.run(drive).await;
+    TlsListener { transport, listener, tls, endpoint, limiter, shutdown }.run(drive).await;
 }

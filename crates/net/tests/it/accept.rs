@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::routing::get;
-use net::{CancellationToken, Gate, Limits, serve_https};
+use net::{CancellationToken, ConnectionLimiter, Limits, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -16,9 +16,15 @@ use crate::pki::{Pki, connect, listen};
 async fn a_handshake_that_does_not_come_is_ended() {
     let pki = Pki::new();
     let limits = Limits { handshake_timeout: Duration::from_millis(200), ..Limits::default() };
-    let gate = Gate::new(limits);
+    let limiter = ConnectionLimiter::new(limits);
     let (listener, addr) = listen();
-    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
+    tokio::spawn(serve_https(
+        listener,
+        pki.server(),
+        Router::new(),
+        limiter.clone(),
+        CancellationToken::new(),
+    ));
     let mut silent = TcpStream::connect(addr).await.unwrap();
     let mut halting = TcpStream::connect(addr).await.unwrap();
     halting.write_all(&[0x16, 3, 1, 2, 0, 1]).await.unwrap(); // the start of a ClientHello
@@ -47,7 +53,7 @@ async fn shutdown_finishes_requests_and_closes_idle_connections() {
         listener,
         pki.server(),
         router,
-        Gate::new(Limits::default()),
+        ConnectionLimiter::new(Limits::default()),
         shutdown.clone(),
     ));
     let mut idle = connect(addr, pki.client(None)).await.unwrap();
@@ -77,8 +83,13 @@ async fn shutdown_waits_no_longer_than_the_grace_period() {
     let limits = Limits { shutdown_grace: Duration::from_millis(200), ..Limits::default() };
     let (listener, addr) = listen();
     let router = Router::new().route("/", get(std::future::pending::<&'static str>));
-    let server =
-        tokio::spawn(serve_https(listener, pki.server(), router, Gate::new(limits), shutdown.clone()));
+    let server = tokio::spawn(serve_https(
+        listener,
+        pki.server(),
+        router,
+        ConnectionLimiter::new(limits),
+        shutdown.clone(),
+    ));
     let mut busy = connect(addr, pki.client(None)).await.unwrap();
     busy.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(100)).await;
@@ -105,15 +116,21 @@ async fn running_out_of_descriptors_is_survived() {
     }
     let pki = Pki::new();
     let (listener, addr) = listen();
-    let gate = Gate::new(Limits::default());
-    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), CancellationToken::new()));
+    let limiter = ConnectionLimiter::new(Limits::default());
+    tokio::spawn(serve_https(
+        listener,
+        pki.server(),
+        Router::new(),
+        limiter.clone(),
+        CancellationToken::new(),
+    ));
     let mut clients = Vec::new();
     // Without a pause in which the server could accept: by turns, the last descriptor might be its own.
     while let Ok(client) = std::net::TcpStream::connect(addr) {
         clients.push(client);
     }
     sleep(Duration::from_millis(200)).await; // several failed accepts
-    assert!(gate.connections() < clients.len(), "some connections could not be accepted");
+    assert!(limiter.connections() < clients.len(), "some connections could not be accepted");
     drop(clients);
     let entered = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
     entered.expect("in time").expect("the listener goes on");

@@ -9,7 +9,7 @@ use codec::amqp::{
     Performative, Protocol, Role, SaslCode, SaslFrame, SaslInit, Transfer, condition,
 };
 use net::amqp::{AmqpEndpoint, drive};
-use net::{AmqpLimits, CancellationToken, Entrance, Limits, Peer};
+use net::{AmqpLimits, CancellationToken, Limits, ListenerContext, Peer};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -29,13 +29,13 @@ struct Bench {
 fn bench_from(amqp: AmqpLimits, port: u16) -> Bench {
     let (near, far) = tokio::io::duplex(4096);
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-    let entrance: Entrance<dyn AmqpEndpoint> = Entrance {
+    let context: ListenerContext<dyn AmqpEndpoint> = ListenerContext {
         endpoint: Arc::new(Noting(Arc::clone(&notes))),
         limits: Arc::new(Limits { amqp, ..Limits::default() }),
         shutdown: shutdown.clone(),
     };
     let peer = Peer::new(([127, 0, 0, 1], port).into(), Arc::default());
-    let driver = tokio::spawn(drive(far, peer, entrance));
+    let driver = tokio::spawn(drive(far, peer, context));
     Bench { client: Client::new(near), notes, shutdown, driver }
 }
 

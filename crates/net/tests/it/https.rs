@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, StatusCode, header};
 use axum::routing::{any, get, post};
 use hyper_util::rt::TokioIo;
-use net::{CancellationToken, Gate, Limits, Refused, serve_https};
+use net::{CancellationToken, ConnectionLimiter, Limits, Refused, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -19,16 +19,16 @@ use crate::pki::{Pki, connect, listen};
 const QUICK: Duration = Duration::from_millis(250);
 
 /// Everything long except what the test shortens.
-fn start(pki: &Pki, limits: Limits) -> (SocketAddr, Gate) {
+fn start(pki: &Pki, limits: Limits) -> (SocketAddr, ConnectionLimiter) {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/refused", get(|| async { (StatusCode::UNAUTHORIZED, "refused") }))
         .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
         .route("/upgrade", any(upgrade));
     let (listener, addr) = listen();
-    let gate = Gate::new(limits);
-    tokio::spawn(serve_https(listener, pki.server(), router, gate.clone(), CancellationToken::new()));
-    (addr, gate)
+    let limiter = ConnectionLimiter::new(limits);
+    tokio::spawn(serve_https(listener, pki.server(), router, limiter.clone(), CancellationToken::new()));
+    (addr, limiter)
 }
 
 /// Switches to a protocol that returns what it gets.
@@ -73,7 +73,7 @@ async fn closed_after(stream: &mut TlsStream<TcpStream>) -> Duration {
 async fn refusals_beyond_the_limit_of_an_address_are_answered_slowly() {
     const LIMIT: usize = 3;
     let pki = Pki::new();
-    let (addr, gate) = start(&pki, Limits { max_unproven_per_address: Some(LIMIT), ..Limits::default() });
+    let (addr, limiter) = start(&pki, Limits { max_unproven_per_address: Some(LIMIT), ..Limits::default() });
     let mut refused = Vec::new();
     for _ in 0..LIMIT {
         let mut stream = connect(addr, pki.client(None)).await.unwrap();
@@ -91,7 +91,7 @@ async fn refusals_beyond_the_limit_of_an_address_are_answered_slowly() {
     honest.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let answer = timeout(Duration::from_secs(1), read_until(&mut honest, "hello")).await;
     assert!(answer.expect("at once").starts_with("HTTP/1.1 200"));
-    assert_eq!((gate.refused(Refused::Evicted), gate.refused(Refused::AddressLimit)), (1, 0));
+    assert_eq!((limiter.refused(Refused::Evicted), limiter.refused(Refused::AddressLimit)), (1, 0));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn a_body_that_nobody_read_does_not_cost_the_connection() {
 #[tokio::test]
 async fn silence_on_a_kept_connection_ends_at_the_idle_timeout() {
     let pki = Pki::new();
-    let (addr, gate) = start(&pki, Limits { http_idle_timeout: QUICK * 2, ..Limits::default() });
+    let (addr, limiter) = start(&pki, Limits { http_idle_timeout: QUICK * 2, ..Limits::default() });
     let mut stream = connect(addr, pki.client(None)).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     read_until(&mut stream, "hello").await;
@@ -135,7 +135,7 @@ async fn silence_on_a_kept_connection_ends_at_the_idle_timeout() {
     assert!(waited > QUICK && waited < QUICK * 8, "{waited:?}");
     drop(stream);
     sleep(QUICK).await;
-    assert_eq!(gate.connections(), 0, "its place is free");
+    assert_eq!(limiter.connections(), 0, "its place is free");
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn an_upgraded_connection_keeps_its_place_and_no_deadline() {
         http_idle_timeout: QUICK,
         ..Limits::default()
     };
-    let (addr, gate) = start(&pki, limits);
+    let (addr, limiter) = start(&pki, limits);
     let mut stream = connect(addr, pki.client(None)).await.unwrap();
     stream
         .write_all(b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
@@ -246,8 +246,8 @@ async fn an_upgraded_connection_keeps_its_place_and_no_deadline() {
     sleep(QUICK * 3).await;
     stream.write_all(b"still here").await.unwrap();
     assert_eq!(read_until(&mut stream, "here").await, "still here");
-    assert_eq!(gate.connections(), 1);
+    assert_eq!(limiter.connections(), 1);
     drop(stream);
     sleep(QUICK).await;
-    assert_eq!(gate.connections(), 0);
+    assert_eq!(limiter.connections(), 0);
 }

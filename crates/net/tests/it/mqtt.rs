@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codec::mqtt::{Connect, ConnectReturnCode, Packet, Publish, QoS, SubscribeReturn, Unsubscribe};
-use net::Entrance;
+use net::ListenerContext;
 use net::mqtt::{Close, MqttEndpoint, OutboxError, drive};
 use net::{CancellationToken, Limits, MqttLimits, Peer};
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -25,13 +25,13 @@ struct Bench {
 fn bench(mqtt: MqttLimits) -> Bench {
     let (near, far) = tokio::io::duplex(4096);
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
-    let entrance: Entrance<dyn MqttEndpoint> = Entrance {
+    let context: ListenerContext<dyn MqttEndpoint> = ListenerContext {
         endpoint: Arc::new(Noting(Arc::clone(&notes))),
         limits: Arc::new(Limits { mqtt, ..Limits::default() }),
         shutdown: shutdown.clone(),
     };
     let peer = Peer::new(([127, 0, 0, 1], 1).into(), Arc::default());
-    let driver = tokio::spawn(drive(far, peer, entrance));
+    let driver = tokio::spawn(drive(far, peer, context));
     Bench { client: Client::new(near), notes, shutdown, driver }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codec::mqtt::{ConnectReturnCode, Packet, QoS, SubscribeReturn};
-use net::{CancellationToken, Gate, Limits, serve_mqtt};
+use net::{CancellationToken, ConnectionLimiter, Limits, serve_mqtt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
@@ -17,8 +17,9 @@ async fn a_device_gets_its_reply_and_shutdown_ends_it() {
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
     let (listener, addr) = listen();
     let endpoint = Arc::new(Noting(Arc::clone(&notes)));
-    let gate = Gate::new(Limits::default());
-    let server = tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, gate.clone(), shutdown.clone()));
+    let limiter = ConnectionLimiter::new(Limits::default());
+    let server =
+        tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, limiter.clone(), shutdown.clone()));
 
     let identity = pki.device().identity();
     let mut device = Client::new(pki::connect(addr, pki.client(Some(&identity))).await.unwrap());
@@ -44,7 +45,7 @@ async fn a_device_gets_its_reply_and_shutdown_ends_it() {
     assert_eq!(device.receive().await, None);
     drop(device);
     timeout(Duration::from_secs(5), server).await.expect("the listener ends").unwrap();
-    assert_eq!(gate.connections(), 0);
+    assert_eq!(limiter.connections(), 0);
     assert_eq!(
         notes.take(),
         [
@@ -65,7 +66,13 @@ async fn hostile_bytes_end_their_connection_only() {
     limits.mqtt.connect_timeout = Duration::from_millis(300);
     let (listener, addr) = listen();
     let endpoint = Arc::new(Noting(notes));
-    tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, Gate::new(limits), CancellationToken::new()));
+    tokio::spawn(serve_mqtt(
+        listener,
+        pki.server(),
+        endpoint,
+        ConnectionLimiter::new(limits),
+        CancellationToken::new(),
+    ));
     let mut good = Client::new(pki::connect(addr, pki.client(None)).await.unwrap());
     good.enter(60).await;
     for bytes in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Extension, Router};
-use net::{CancellationToken, Gate, Limits, Listener, Peer, Refused, serve_https};
+use net::{CancellationToken, ConnectionLimiter, Limits, Listener, Peer, Refused, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -13,13 +13,13 @@ use tokio::time::{sleep, timeout};
 use crate::pki::{Pki, dial_from, handshake, listen};
 
 /// Names the address of who asks; 127.0.0.1 is a proxy.
-fn start(limits: Limits) -> (Pki, SocketAddr, Gate) {
-    let (pki, (socket, addr), gate) = (Pki::new(), listen(), Gate::new(limits));
+fn start(limits: Limits) -> (Pki, SocketAddr, ConnectionLimiter) {
+    let (pki, (socket, addr), limiter) = (Pki::new(), listen(), ConnectionLimiter::new(limits));
     let router =
         Router::new().route("/", get(async |Extension(peer): Extension<Peer>| peer.addr.to_string()));
     let listener = Listener::from(socket).behind(&["127.0.0.1/32".parse().unwrap()]);
-    tokio::spawn(serve_https(listener, pki.server(), router, gate.clone(), CancellationToken::new()));
-    (pki, addr, gate)
+    tokio::spawn(serve_https(listener, pki.server(), router, limiter.clone(), CancellationToken::new()));
+    (pki, addr, limiter)
 }
 
 /// What the server answers after `header`, which comes in two segments.
@@ -41,7 +41,7 @@ const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 #[tokio::test]
 async fn a_proxy_names_its_clients_and_others_do_not() {
-    let (pki, addr, gate) = start(Limits::default());
+    let (pki, addr, limiter) = start(Limits::default());
     for header in [LINE, BINARY] {
         for cut in [1, 13, header.len() - 1, header.len()] {
             let tcp = TcpStream::connect(addr).await.unwrap();
@@ -52,19 +52,19 @@ async fn a_proxy_names_its_clients_and_others_do_not() {
     assert!(itself.starts_with("127.0.0.1:"), "{itself}");
     let direct = ask(&pki, dial_from(2, addr).await.unwrap(), b"", 0).await.unwrap();
     assert!(direct.starts_with("127.0.0.2:"), "{direct}");
-    assert_eq!(Refused::ALL.map(|reason| gate.refused(reason)).iter().sum::<u64>(), 0);
+    assert_eq!(Refused::ALL.map(|reason| limiter.refused(reason)).iter().sum::<u64>(), 0);
 
     ask(&pki, TcpStream::connect(addr).await.unwrap(), b"", 0).await.expect_err("the header is required");
     ask(&pki, dial_from(2, addr).await.unwrap(), LINE, 9)
         .await
         .expect_err("the header is not taken from others");
     sleep(Duration::from_millis(100)).await;
-    assert_eq!((gate.refused(Refused::ProxyHeader), gate.refused(Refused::NotTls)), (1, 1));
+    assert_eq!((limiter.refused(Refused::ProxyHeader), limiter.refused(Refused::NotTls)), (1, 1));
 }
 
 #[tokio::test]
 async fn health_checks_are_no_refusals() {
-    let (_, addr, gate) = start(Limits::default());
+    let (_, addr, limiter) = start(Limits::default());
     for header in [&b""[..], LOCAL, b"PROXY UNKNOWN\r\n"] {
         let mut tcp = TcpStream::connect(addr).await.unwrap();
         tcp.write_all(header).await.unwrap();
@@ -74,13 +74,13 @@ async fn health_checks_are_no_refusals() {
             .expect("it is closed")
             .unwrap();
     }
-    assert_eq!(Refused::ALL.map(|reason| gate.refused(reason)).iter().sum::<u64>(), 0);
-    assert_eq!(gate.connections(), 0);
+    assert_eq!(Refused::ALL.map(|reason| limiter.refused(reason)).iter().sum::<u64>(), 0);
+    assert_eq!(limiter.connections(), 0);
 }
 
 #[tokio::test]
 async fn limits_count_the_client_and_not_the_proxy() {
-    let (pki, addr, gate) = start(Limits { max_unproven_per_address: Some(3), ..Limits::default() });
+    let (pki, addr, limiter) = start(Limits { max_unproven_per_address: Some(3), ..Limits::default() });
     let mut open = Vec::new();
     for client in [1, 2, 3, 4, 5, 6, 6, 6, 6] {
         let mut tcp = TcpStream::connect(addr).await.unwrap();
@@ -89,15 +89,15 @@ async fn limits_count_the_client_and_not_the_proxy() {
         open.extend(handshake(tcp, pki.client(None)).await);
     }
     assert_eq!(open.len(), 8, "each client has three");
-    assert_eq!(gate.refused(Refused::AddressLimit), 1);
+    assert_eq!(limiter.refused(Refused::AddressLimit), 1);
 }
 
 #[tokio::test]
 async fn a_header_that_does_not_come_is_not_waited_for() {
-    let (_, addr, gate) =
+    let (_, addr, limiter) =
         start(Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() });
     let mut tcp = TcpStream::connect(addr).await.unwrap();
     tcp.write_all(&LINE[..20]).await.unwrap();
     timeout(Duration::from_secs(3), tcp.read_to_end(&mut Vec::new())).await.expect("it is closed").unwrap();
-    assert_eq!(gate.refused(Refused::HandshakeTimeout), 1);
+    assert_eq!(limiter.refused(Refused::HandshakeTimeout), 1);
 }

@@ -12,8 +12,8 @@ use axum::routing::{get, post};
 use bytes::BytesMut;
 use codec::mqtt::{Connect, Packet, encode};
 use net::{
-    CancellationToken, Gate, Limits, Peer, Purpose, Refused, Site, UnprovenLimits, serve_amqp, serve_https,
-    serve_mqtt,
+    CancellationToken, ConnectionLimiter, HttpServices, Limits, Peer, Purpose, Refused, UnprovenLimits,
+    serve_amqp, serve_https, serve_mqtt,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ struct Server {
     https: SocketAddr,
     mqtt: SocketAddr,
     amqp: SocketAddr,
-    gate: Gate,
+    limiter: ConnectionLimiter,
 }
 
 impl Server {
@@ -45,7 +45,7 @@ impl Server {
         let long = Duration::from_secs(600);
         limits.handshake_timeout = LIFETIME;
         (limits.header_timeout, limits.mqtt.connect_timeout, limits.amqp.login_timeout) = (long, long, long);
-        let (pki, gate, token) = (Pki::new(), Gate::new(limits), CancellationToken::new());
+        let (pki, limiter, token) = (Pki::new(), ConnectionLimiter::new(limits), CancellationToken::new());
         let [(https, https_addr), (mqtt, mqtt_addr), (amqp, amqp_addr)] = [listen(), listen(), listen()];
         let noting = || Arc::new(Noting(Arc::default()));
         let noting_amqp = || Arc::new(amqp_parts::Noting(Arc::default()));
@@ -56,11 +56,11 @@ impl Server {
                 "/prove",
                 get(async |peer: axum::Extension<Peer>| peer.standing.mark_proven(Purpose::Operations)),
             );
-        let site = Site { router, mqtt: Some(noting()), amqp: Some(noting_amqp()) };
-        tokio::spawn(serve_https(https, pki.server(), site, gate.clone(), token.clone()));
-        tokio::spawn(serve_mqtt(mqtt, pki.server(), noting(), gate.clone(), token.clone()));
-        tokio::spawn(serve_amqp(amqp, pki.server(), noting_amqp(), gate.clone(), token));
-        Server { pki, https: https_addr, mqtt: mqtt_addr, amqp: amqp_addr, gate }
+        let site = HttpServices { router, mqtt: Some(noting()), amqp: Some(noting_amqp()) };
+        tokio::spawn(serve_https(https, pki.server(), site, limiter.clone(), token.clone()));
+        tokio::spawn(serve_mqtt(mqtt, pki.server(), noting(), limiter.clone(), token.clone()));
+        tokio::spawn(serve_amqp(amqp, pki.server(), noting_amqp(), limiter.clone(), token));
+        Server { pki, https: https_addr, mqtt: mqtt_addr, amqp: amqp_addr, limiter }
     }
 
     /// What a client of each transport sends first, and where.
@@ -170,7 +170,7 @@ async fn whatever_an_unproven_client_does_it_is_gone_when_its_life_is_over() {
     assert!(answer.ends_with("hello"), "{answer}");
     let open: Vec<String> = clients.join_all().await.into_iter().filter_map(Result::err).collect();
     assert!(open.is_empty(), "{open:#?}");
-    assert!(server.gate.refused(Refused::Unproven) >= 50);
+    assert!(server.limiter.refused(Refused::Unproven) >= 50);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 use axum::routing::get;
 use axum::{Extension, Router};
 use net::tls::{Identity, IdentityError, ServerOptions, TlsError};
-use net::{CancellationToken, Gate, Limits, Peer, Refused, serve_https};
+use net::{CancellationToken, ConnectionLimiter, Limits, Peer, Refused, serve_https};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
 use rustls::HandshakeKind::{Full, Resumed};
@@ -34,7 +34,13 @@ fn start(tls: Arc<ServerConfig>) -> SocketAddr {
     }
     let (listener, addr) = listen();
     let router = Router::new().route("/", get(describe));
-    tokio::spawn(serve_https(listener, tls, router, Gate::new(Limits::default()), CancellationToken::new()));
+    tokio::spawn(serve_https(
+        listener,
+        tls,
+        router,
+        ConnectionLimiter::new(Limits::default()),
+        CancellationToken::new(),
+    ));
     addr
 }
 
@@ -297,11 +303,11 @@ async fn each_failed_handshake_is_counted_by_its_reason_and_answered_as_rfc_8446
     let options = ServerOptions { tls12_only: true, ..ServerOptions::default() };
     let identities = net::tls::Identities::new(vec![server(&pki, &PKCS_ECDSA_P256_SHA256)]).unwrap();
     let tls12 = net::tls::server_config_with(&identities, options).unwrap();
-    let gate = Gate::new(Limits::default());
+    let limiter = ConnectionLimiter::new(Limits::default());
     let token = CancellationToken::new();
-    tokio::spawn(serve_https(listener, tls12, Router::new(), gate.clone(), token.clone()));
+    tokio::spawn(serve_https(listener, tls12, Router::new(), limiter.clone(), token.clone()));
     let (listener, both) = listen();
-    tokio::spawn(serve_https(listener, pki.server(), Router::new(), gate.clone(), token));
+    tokio::spawn(serve_https(listener, pki.server(), Router::new(), limiter.clone(), token));
 
     let with = |change: &dyn Fn(&mut CryptoProvider)| {
         let mut provider = aws_lc_rs::default_provider();
@@ -335,17 +341,17 @@ async fn each_failed_handshake_is_counted_by_its_reason_and_answered_as_rfc_8446
         (both, client(&stranger, usual(), &TLS13, None), Refused::ClientAlert, None),
     ];
     for (addr, config, reason, alert) in cases {
-        let before = gate.refused(reason);
+        let before = limiter.refused(reason);
         let error = ask(addr, Arc::new(config)).await.unwrap_err();
         if let Some(alert) = alert {
             assert_eq!(alert_in(&error), Some(alert), "{reason:?}: {error:?}");
         }
         for _ in 0..100 {
-            if gate.refused(reason) == before {
+            if limiter.refused(reason) == before {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         }
-        assert_eq!(gate.refused(reason), before + 1, "{reason:?}: {error:?}");
+        assert_eq!(limiter.refused(reason), before + 1, "{reason:?}: {error:?}");
     }
 }
 

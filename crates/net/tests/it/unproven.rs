@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use codec::amqp::{Attach, Open, Performative, Transfer};
 use codec::mqtt::Packet;
 use net::{
-    CancellationToken, Gate, Limits, Purpose, Refused, Reserved, UnprovenLimits, serve_amqp, serve_mqtt,
+    CancellationToken, ConnectionLimiter, Limits, Purpose, Refused, Reserved, UnprovenLimits, serve_amqp,
+    serve_mqtt,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,18 +24,18 @@ use crate::pki::{Pki, connect, dial_from, handshake, listen};
 struct Server {
     pki: Pki,
     addr: SocketAddr,
-    gate: Gate,
+    limiter: ConnectionLimiter,
 }
 
 type Device = Client<TlsStream<TcpStream>>;
 
 impl Server {
     fn start(limits: Limits) -> Server {
-        let (pki, gate) = (Pki::new(), Gate::new(limits));
+        let (pki, limiter) = (Pki::new(), ConnectionLimiter::new(limits));
         let (listener, addr) = listen();
         let endpoint = Arc::new(Noting(Arc::default()));
-        tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, gate.clone(), CancellationToken::new()));
-        Server { pki, addr, gate }
+        tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, limiter.clone(), CancellationToken::new()));
+        Server { pki, addr, limiter }
     }
 
     /// A client from 127.0.0.`last` with the longest keep-alive that there is.
@@ -67,7 +68,7 @@ async fn two_addresses_with_a_rubbish_password_do_not_hold_every_place() {
     for number in 0..7 {
         hoarders.push(server.device(1 + number % 2, "rubbish").await.unwrap());
     }
-    assert_eq!((server.gate.free(), server.gate.unproven()), (0, 7));
+    assert_eq!((server.limiter.free(), server.limiter.unproven()), (0, 7));
     for _ in 0..2 {
         let mut honest = server.device(4, "proven").await.expect("a place");
         assert!(is_served(&mut honest).await);
@@ -79,7 +80,7 @@ async fn two_addresses_with_a_rubbish_password_do_not_hold_every_place() {
         left += usize::from(is_served(hoarder).await);
     }
     assert_eq!(left, 5, "and two of the others went");
-    assert_eq!(server.gate.refused(Refused::Evicted), 2);
+    assert_eq!(server.limiter.refused(Refused::Evicted), 2);
 }
 
 #[tokio::test]
@@ -92,7 +93,7 @@ async fn proven_connections_leave_places_for_new_ones_and_for_other_services() {
         devices.push(server.device(1, "proven").await.unwrap());
     }
     assert_eq!(
-        server.gate.proven(Purpose::Hub),
+        server.limiter.proven(Purpose::Hub),
         4,
         "2 and 2 are kept for the other services, 2 for new ones"
     );
@@ -100,7 +101,7 @@ async fn proven_connections_leave_places_for_new_ones_and_for_other_services() {
     devices.truncate(1);
     sleep(Duration::from_millis(200)).await;
     let _next = server.device(1, "proven").await.unwrap();
-    assert_eq!(server.gate.proven(Purpose::Hub), 2, "places are given back");
+    assert_eq!(server.limiter.proven(Purpose::Hub), 2, "places are given back");
 }
 
 #[tokio::test]
@@ -116,7 +117,7 @@ async fn many_proven_connections_of_one_address_are_served() {
         strangers.push(server.device(2, "rubbish").await.unwrap());
     }
     assert!(server.device(2, "rubbish").await.is_err(), "unproven ones are");
-    assert_eq!(server.gate.refused(Refused::AddressLimit), 1);
+    assert_eq!(server.limiter.refused(Refused::AddressLimit), 1);
     assert!(is_served(&mut plant[59]).await);
 }
 
@@ -137,7 +138,7 @@ async fn refusals_do_not_shut_out_others_of_the_address() {
         assert!(is_served(&mut honest).await);
         std::mem::forget(honest);
     }
-    assert_eq!(server.gate.refused(Refused::AddressLimit), 0);
+    assert_eq!(server.limiter.refused(Refused::AddressLimit), 0);
 }
 
 #[tokio::test]
@@ -152,7 +153,7 @@ async fn a_connection_that_proves_nothing_ends_and_a_proven_one_goes_on() {
         sleep(Duration::from_millis(50)).await;
     }
     assert!(is_served(&mut proven).await);
-    assert_eq!(server.gate.refused(Refused::Unproven), 1);
+    assert_eq!(server.limiter.refused(Refused::Unproven), 1);
 }
 
 #[tokio::test]
@@ -177,8 +178,8 @@ async fn an_unproven_amqp_client_sends_small_messages_until_it_shows_who_it_is()
     let (pki, notes) = (Pki::new(), Arc::<amqp_parts::Notes>::default());
     let (listener, addr) = listen();
     let endpoint = Arc::new(amqp_parts::Noting(Arc::clone(&notes)));
-    let gate = Gate::new(Limits::default());
-    tokio::spawn(serve_amqp(listener, pki.server(), endpoint, gate, CancellationToken::new()));
+    let limiter = ConnectionLimiter::new(Limits::default());
+    tokio::spawn(serve_amqp(listener, pki.server(), endpoint, limiter, CancellationToken::new()));
     for (first, is_taken) in [("hello", false), ("prove", true)] {
         let mut client = amqp_parts::Client::new(connect(addr, pki.client(None)).await.unwrap());
         client.enter().await;
@@ -214,7 +215,7 @@ async fn a_handshake_that_grows_is_cut_off() {
     let end = timeout(Duration::from_secs(2), stream.read_to_end(&mut Vec::new())).await;
     assert!(end.is_ok(), "still open after {sent} bytes");
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.gate.refused(Refused::ChainTooLong), 1);
+    assert_eq!(server.limiter.refused(Refused::ChainTooLong), 1);
 }
 
 /// The frames that a client may send are announced, and no larger ones are taken.
@@ -226,7 +227,7 @@ async fn announced_frames_are_small() {
         listener,
         pki.server(),
         endpoint,
-        Gate::new(Limits::default()),
+        ConnectionLimiter::new(Limits::default()),
         CancellationToken::new(),
     ));
     let mut client = amqp_parts::Client::new(connect(addr, pki.client(None)).await.unwrap());

@@ -9,7 +9,7 @@ use axum::routing::get;
 use bytes::BytesMut;
 use codec::amqp::{Performative, Protocol, decode_frame, decode_protocol};
 use codec::mqtt::{Connect, ConnectReturnCode, Packet, QoS, SubscribeReturn, decode, encode};
-use net::{CancellationToken, Gate, Limits, Site, serve_https};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, serve_https};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -35,7 +35,7 @@ const RSV1: u8 = 0x40;
 struct Server {
     pki: Pki,
     addr: SocketAddr,
-    gate: Gate,
+    limiter: ConnectionLimiter,
     notes: Arc<Notes>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
@@ -45,13 +45,13 @@ impl Server {
     fn start(limits: Limits) -> Server {
         let (pki, notes, shutdown) = (Pki::new(), Arc::new(Notes::default()), CancellationToken::new());
         let (listener, addr) = listen();
-        let gate = Gate::new(limits);
+        let limiter = ConnectionLimiter::new(limits);
         let router = Router::new().route("/", get(|| async { "hello" }));
         let mqtt = Arc::new(Noting(Arc::clone(&notes)));
         let amqp = Arc::new(amqp_parts::Noting(Arc::default()));
-        let site = Site { router, mqtt: Some(mqtt), amqp: Some(amqp) };
-        let task = tokio::spawn(serve_https(listener, pki.server(), site, gate.clone(), shutdown.clone()));
-        Server { pki, addr, gate, notes, shutdown, task }
+        let site = HttpServices { router, mqtt: Some(mqtt), amqp: Some(amqp) };
+        let task = tokio::spawn(serve_https(listener, pki.server(), site, limiter.clone(), shutdown.clone()));
+        Server { pki, addr, limiter, notes, shutdown, task }
     }
 
     /// A WebSocket on which nothing has been said.
@@ -315,7 +315,7 @@ async fn a_close_is_answered_and_ends_the_session() {
     socket.send(FIN | CLOSE, &[3, 0xE9]).await; // 1001, going away
     socket.expect_close(1001).await;
     drop(server.session().await); // gone without a word
-    while server.gate.connections() > 0 {
+    while server.limiter.connections() > 0 {
         sleep(Duration::from_millis(10)).await;
     }
     let one = ["connect device certificates=0", "closed"];
@@ -413,7 +413,7 @@ async fn a_websocket_keeps_its_place_and_shutdown_ends_it() {
     let mut first = server.session().await;
     let mut busy = server.session().await;
     sleep(Duration::from_millis(100)).await; // the tasks of the HTTP connections have ended
-    assert_eq!(server.gate.connections(), 2);
+    assert_eq!(server.limiter.connections(), 2);
     busy.send_packets(&[publish("busy", Some(1), "")]).await;
     assert_eq!(busy.packets().await, [Packet::PubAck(1)]);
     server.shutdown.cancel();
@@ -426,5 +426,5 @@ async fn a_websocket_keeps_its_place_and_shutdown_ends_it() {
     busy.expect_close(1000).await;
     drop(busy);
     timeout(Duration::from_secs(5), server.task).await.expect("the listener ends").unwrap();
-    assert_eq!(server.gate.connections(), 0);
+    assert_eq!(server.limiter.connections(), 0);
 }

@@ -19,8 +19,8 @@ impl<'a> Field<'a> {
         let wanted = wanted(settings);
         let hubs = || instance.linked_hubs.iter().filter(|hub| is_wanted(&hub.name, wanted));
         let is_ailing = |hub: &LinkedHub| {
-            let ailment = situation.ailing.get(&hub.name).filter(|_| instance.failover);
-            ailment.filter(|_| situation.current.as_ref() != Some(&hub.name)).copied()
+            let unavailability = situation.ailing.get(&hub.name).filter(|_| instance.failover);
+            unavailability.filter(|_| situation.current.as_ref() != Some(&hub.name)).copied()
         };
         let some_are_well = hubs().any(|hub| hub.takes_new_devices && is_ailing(hub).is_none());
         let exclusion = |hub: &LinkedHub| match hub.takes_new_devices {

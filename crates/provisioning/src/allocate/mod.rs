@@ -16,7 +16,7 @@ use model::{
 };
 
 use candidates::{Field, wanted};
-pub use situation::{Ailment, Latencies, Situation};
+pub use situation::{Latencies, Situation, Unavailability};
 pub use webhook_key::webhook_key;
 
 /// What an allocation came to, and what it looked at on the way.
@@ -40,7 +40,7 @@ pub enum Choice {
     /// This hub.
     Hub(Chosen),
     /// This webhook decides, and these hubs are offered to it.
-    Ask(CustomAllocation, Vec<HubName>),
+    Webhook(CustomAllocation, Vec<HubName>),
     /// No hub.
     None(Unallocatable),
 }
@@ -155,7 +155,7 @@ fn ask(field: &Field<'_>, settings: &EnrollmentSettings) -> Choice {
         None => Choice::None(Unallocatable::NoWebhook),
         Some(_) if field.eligible.is_empty() => Choice::None(field.problem(settings)),
         Some(webhook) => {
-            Choice::Ask(webhook.clone(), field.eligible.iter().map(|hub| hub.name.clone()).collect())
+            Choice::Webhook(webhook.clone(), field.eligible.iter().map(|hub| hub.name.clone()).collect())
         }
     }
 }
@@ -165,7 +165,7 @@ impl Allocation {
     pub fn decision(&self, enrollment: EnrollmentRef, at: Timestamp) -> Decision {
         let (chosen, outcome) = match &self.choice {
             Choice::Hub(chosen) => (Some(chosen.clone()), DecisionOutcome::Pending),
-            Choice::Ask(..) => (None, DecisionOutcome::Pending),
+            Choice::Webhook(..) => (None, DecisionOutcome::Pending),
             Choice::None(problem) => (None, DecisionOutcome::Failed(problem.failure())),
         };
         let ended = matches!(outcome, DecisionOutcome::Failed(_)).then_some(at);

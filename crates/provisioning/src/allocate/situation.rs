@@ -12,7 +12,7 @@ pub struct Situation {
     /// How far the hubs are from it.
     pub latencies: Latencies,
     /// The hubs that new devices should be kept away from; empty unless the instance fails over.
-    pub ailing: HashMap<HubName, Ailment>,
+    pub ailing: HashMap<HubName, Unavailability>,
 }
 
 /// How far hubs are from a device. Cheap to clone.
@@ -41,18 +41,18 @@ impl Latencies {
 
 /// Why new devices should be kept away from a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ailment {
+pub enum Unavailability {
     /// It does not answer.
     Down,
     /// It has as many devices as it may have, by its link or in its own words.
     Full,
 }
 
-impl From<Ailment> for Exclusion {
-    fn from(ailment: Ailment) -> Exclusion {
-        match ailment {
-            Ailment::Down => Exclusion::Down,
-            Ailment::Full => Exclusion::Full,
+impl From<Unavailability> for Exclusion {
+    fn from(unavailability: Unavailability) -> Exclusion {
+        match unavailability {
+            Unavailability::Down => Exclusion::Down,
+            Unavailability::Full => Exclusion::Full,
         }
     }
 }

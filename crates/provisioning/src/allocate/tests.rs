@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AllocationWeight, Configured, Exclusion, FailureReason, HubWay, IdScope, Latency, LinkedHub,
+    AllocationWeight, Configured, Exclusion, FailureReason, HubEndpoint, IdScope, Latency, LinkedHub,
     RegistrationOwnership, SymmetricKey,
 };
 
@@ -12,7 +12,7 @@ use super::*;
 pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     LinkedHub {
         name: HubName::parse(name).unwrap(),
-        way: HubWay::Embedded,
+        way: HubEndpoint::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices: true,
@@ -54,7 +54,7 @@ pub(super) fn hub_of(allocation: Allocation) -> Result<String, Unallocatable> {
     match allocation.choice {
         Choice::Hub(chosen) => Ok(chosen.hub.to_string()),
         Choice::None(problem) => Err(problem),
-        Choice::Ask(webhook, hubs) => panic!("{webhook:?} is to be asked about {hubs:?}"),
+        Choice::Webhook(webhook, hubs) => panic!("{webhook:?} is to be asked about {hubs:?}"),
     }
 }
 
@@ -174,13 +174,13 @@ fn hubs_that_are_as_near_share_devices_by_their_weights() {
 
 #[test]
 fn failover_passes_over_ailing_hubs() {
-    let ailing = |names: &[(&str, Ailment)]| {
-        names.iter().map(|(name, ailment)| (HubName::parse(name).unwrap(), *ailment)).collect()
+    let ailing = |names: &[(&str, Unavailability)]| {
+        names.iter().map(|(name, unavailability)| (HubName::parse(name).unwrap(), *unavailability)).collect()
     };
     let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1)]);
     let failing_over = Instance { failover: true, ..linked.clone() };
-    let down = ailing(&[("a.hub", Ailment::Down)]);
-    let at = |current: Option<&str>, ailing: &HashMap<HubName, Ailment>| Situation {
+    let down = ailing(&[("a.hub", Unavailability::Down)]);
+    let at = |current: Option<&str>, ailing: &HashMap<HubName, Unavailability>| Situation {
         current: current.map(|name| HubName::parse(name).unwrap()),
         ailing: ailing.clone(),
         ..Default::default()
@@ -192,9 +192,9 @@ fn failover_passes_over_ailing_hubs() {
     };
     assert_eq!(shares(&linked, &at(None, &down)), ["a.hub", "b.hub"], "it is opted into");
     assert_eq!(shares(&failing_over, &at(None, &down)), ["b.hub"]);
-    assert_eq!(shares(&failing_over, &at(None, &ailing(&[("b.hub", Ailment::Full)]))), ["a.hub"]);
+    assert_eq!(shares(&failing_over, &at(None, &ailing(&[("b.hub", Unavailability::Full)]))), ["a.hub"]);
     assert_eq!(shares(&failing_over, &at(Some("a.hub"), &down)), ["a.hub", "b.hub"], "it is not new there");
-    let all = ailing(&[("a.hub", Ailment::Down), ("b.hub", Ailment::Full)]);
+    let all = ailing(&[("a.hub", Unavailability::Down), ("b.hub", Unavailability::Full)]);
     assert_eq!(shares(&failing_over, &at(None, &all)), ["a.hub", "b.hub"], "then it waits");
 
     let made = choose(&failing_over, &EnrollmentSettings::default(), &device(1), &at(None, &down));
@@ -217,7 +217,7 @@ fn a_webhook_is_offered_the_hubs_that_the_enrollment_wants() {
             ..wants(wanted, Some(AllocationPolicy::Custom))
         };
         let found = match choose(&linked, &settings, &device(1), &Situation::default()).choice {
-            Choice::Ask(asked, hubs) => {
+            Choice::Webhook(asked, hubs) => {
                 assert_eq!(asked, webhook);
                 Ok(hubs.iter().map(ToString::to_string).collect::<Vec<_>>())
             }

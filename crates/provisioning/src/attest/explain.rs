@@ -8,7 +8,7 @@ use model::{
 };
 use rustls_pki_types::CertificateDer;
 
-use super::{Considered, Evidence, Judgement, Proof, judgement::MAX_REFUSING};
+use super::{AttestationTrace, Considered, Evidence, Proof, trace::MAX_REFUSING};
 
 /// The most enrollments told of. A device that any of many symmetric-key groups may let in is compared with each.
 const MAX_CONSIDERED: usize = MAX_REFUSING + 1;
@@ -18,17 +18,17 @@ const DECIDES_ALONE: &str =
     "an individual enrollment alone decides about its registration ID, so no enrollment group was considered";
 
 /// What came of a device's evidence, without any secret.
-pub(crate) fn explanation(judgement: &Judgement, evidence: &Evidence) -> Explanation {
+pub(crate) fn explanation(trace: &AttestationTrace, evidence: &Evidence) -> Explanation {
     let is_told = |(at, one): &(usize, &Considered)| *at < MAX_REFUSING || one.verdict.is_ok();
-    let told = judgement.considered.iter().enumerate().filter(is_told);
-    let key = key(judgement);
+    let told = trace.considered.iter().enumerate().filter(is_told);
+    let key = key(trace);
     let considered: Vec<_> = told.map(|(_, one)| considered(one, key)).take(MAX_CONSIDERED).collect();
     Explanation {
         presented: presented(evidence),
-        omitted: judgement.omitted + judgement.considered.len() - considered.len(),
+        omitted: trace.omitted + trace.considered.len() - considered.len(),
         considered,
-        unfit: judgement.unfit.iter().map(line).collect(),
-        outcome: outcome(judgement),
+        unfit: trace.unfit.iter().map(line).collect(),
+        outcome: outcome(trace),
     }
 }
 
@@ -44,8 +44,8 @@ pub(crate) fn early_explanation(certificates: &Arc<[CertificateDer<'static>]>, r
     }
 }
 
-fn outcome(judgement: &Judgement) -> Admission {
-    match &judgement.outcome {
+fn outcome(trace: &AttestationTrace) -> Admission {
+    match &trace.outcome {
         Ok(Proof::Attested(attested)) => match attested.settings().provisioning_status {
             ProvisioningStatus::Enabled => Admission::Admitted(attested.enrollment()),
             ProvisioningStatus::Disabled => Admission::Disabled(attested.enrollment()),
@@ -56,8 +56,8 @@ fn outcome(judgement: &Judgement) -> Admission {
 }
 
 /// The key that the device used; one enrollment fits then, and that one has it.
-fn key(judgement: &Judgement) -> Option<KeySlot> {
-    match &judgement.outcome {
+fn key(trace: &AttestationTrace) -> Option<KeySlot> {
+    match &trace.outcome {
         Ok(Proof::Attested(attested)) => attested.key().map(KeyUse::slot),
         Ok(Proof::Challenge(_)) | Err(_) => None,
     }

@@ -6,15 +6,15 @@
 //! it was refused.
 
 mod explain;
-mod judgement;
 mod ownership;
 mod symmetric_key;
 pub mod tpm;
+mod trace;
 pub mod x509;
 
 pub(crate) use explain::{early_explanation, explanation};
-pub use judgement::{Considered, Judgement};
 pub use ownership::OtherIds;
+pub use trace::{AttestationTrace, Considered};
 
 use std::sync::Arc;
 
@@ -280,23 +280,23 @@ pub fn symmetric_key_group(
     groups: &[Arc<EnrollmentGroup>],
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
-) -> Judgement {
+) -> AttestationTrace {
     let claim = match symmetric_key::claim_for(claimant) {
         Ok(claim) => claim,
-        Err(refusal) => return Judgement::without_candidates(refusal),
+        Err(refusal) => return AttestationTrace::without_candidates(refusal),
     };
     let is_likely = |group: &&Arc<EnrollmentGroup>| matches!(likely, Some(EnrollmentRef::Group(id)) if *id == group.group_id);
     let (first, others): (Vec<_>, Vec<_>) = groups.iter().partition(is_likely);
     let id = claimant.registration_id;
     let lower = id.key();
     let claim = GroupClaim::new(&claim, id.as_str(), &lower);
-    let mut judgement = Judgement::without_candidates(Refusal::NoEnrollment);
+    let mut trace = AttestationTrace::without_candidates(Refusal::NoEnrollment);
     for groups in std::iter::once(first.as_slice()).chain(others.chunks(GROUPS_AT_ONCE)) {
-        if let Some(attested) = signed_for_one_of(groups, &claim, id, &mut judgement) {
-            return Judgement { outcome: Ok(attested.into()), ..judgement };
+        if let Some(attested) = signed_for_one_of(groups, &claim, id, &mut trace) {
+            return AttestationTrace { outcome: Ok(attested.into()), ..trace };
         }
     }
-    judgement
+    trace
 }
 
 /// The device, if one of these groups' keys signed its claim. Groups that are for other devices cost no MAC.
@@ -304,7 +304,7 @@ fn signed_for_one_of(
     groups: &[&Arc<EnrollmentGroup>],
     claim: &GroupClaim<'_>,
     id: &RegistrationId,
-    judgement: &mut Judgement,
+    trace: &mut AttestationTrace,
 ) -> Option<Attested> {
     let candidates = groups.iter().filter_map(|group| match &group.attestation {
         GroupAttestation::SymmetricKey(keys) => Some((*group, keys, ownership::is_for(group, id))),
@@ -317,18 +317,18 @@ fn signed_for_one_of(
     let mut tried = 0..;
     for (group, keys, is_for) in candidates {
         if let Err(other) = is_for {
-            judgement.pass_over(group, other.into());
+            trace.pass_over(group, other.into());
             continue;
         }
         let at = tried.next();
         if let Some(Signer { slot, device_keys, .. }) = signer.take_if(|signer| Some(signer.group) == at) {
-            judgement.considered.push(Considered::group(group, Ok(Vec::new())));
+            trace.considered.push(Considered::group(group, Ok(Vec::new())));
             let credentials = HubCredentials::SymmetricKeys(device_keys);
             let attested = Attested::by_group(group, credentials, AttestedBy::SymmetricKey);
             return Some(Attested { key: Some(KeyUse::of(keys, slot)), ..attested });
         }
-        judgement.pass_over(group, Refusal::Signature);
-        judgement.outcome = Err(Refusal::Signature);
+        trace.pass_over(group, Refusal::Signature);
+        trace.outcome = Err(Refusal::Signature);
     }
     None
 }
@@ -344,7 +344,7 @@ pub fn x509_group(
     chain: &PresentedChain<'_>,
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
-) -> Judgement {
+) -> AttestationTrace {
     x509::groups::judge(groups, chain, likely, claimant)
 }
 

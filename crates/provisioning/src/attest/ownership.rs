@@ -4,7 +4,7 @@ use model::{
     Enrollment, EnrollmentGroup, EnrollmentGroupId, RegistrationId, RegistrationIds, RegistrationOwnership,
 };
 
-use super::{Attested, Judgement, Proof, Refusal};
+use super::{AttestationTrace, Attested, Proof, Refusal};
 
 /// The registration ID is not one of those that a group is for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,15 +19,19 @@ pub(super) fn is_for(group: &EnrollmentGroup, id: &RegistrationId) -> Result<(),
     }
 }
 
-impl Judgement {
+impl AttestationTrace {
     /// The same for a device that belongs to this group. Every attestation passes here, so that no mechanism can move a
     /// device in silence.
-    pub(crate) fn owned_by(self, owner: Option<&EnrollmentGroup>, rule: RegistrationOwnership) -> Judgement {
+    pub(crate) fn owned_by(
+        self,
+        owner: Option<&EnrollmentGroup>,
+        rule: RegistrationOwnership,
+    ) -> AttestationTrace {
         let outcome = match (self.outcome, owner) {
             (Ok(Proof::Attested(attested)), Some(owner)) => attested.owned_by(owner, rule).map(Proof::from),
             (outcome, _) => outcome,
         };
-        Judgement { outcome, ..self }
+        AttestationTrace { outcome, ..self }
     }
 }
 

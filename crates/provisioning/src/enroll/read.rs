@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use model::{
-    Cleanup, DeviceId, EnrollmentGroupId, HubName, Instance, Job, KeyStanding, LogOperation, OperationKind,
-    Place, Registration, RegistrationId, StatusKind,
+    Cleanup, DeviceId, EnrollmentGroupId, HubDeviceRef, HubName, Instance, Job, KeyStanding, LogOperation,
+    OperationKind, Registration, RegistrationId, StatusKind,
 };
 
 use super::Enrollment;
@@ -155,7 +155,7 @@ impl Provisioning {
 }
 
 /// Where a device may be or have been.
-fn places(instance: &Instance, registration: &Registration) -> Vec<Place> {
+fn places(instance: &Instance, registration: &Registration) -> Vec<HubDeviceRef> {
     let decided = registration.decisions.iter().flat_map(|decision| {
         let chosen = decision.chosen.as_ref().map(|chosen| &chosen.hub);
         chosen.into_iter().chain(decision.returning.as_ref().map(|returning| &returning.from))
@@ -165,7 +165,7 @@ fn places(instance: &Instance, registration: &Registration) -> Vec<Place> {
     ids.extend(registration.assignment().map(|at| at.device_id.clone()).filter(|id| *id != ids[0]));
     let at = |hub: &HubName| {
         let hub = hub.clone();
-        ids.iter().map(move |id| Place { hub: hub.clone(), device_id: id.clone() })
+        ids.iter().map(move |id| HubDeviceRef { hub: hub.clone(), device_id: id.clone() })
     };
     hubs.into_iter().flat_map(at).collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use model::{
-    AllocationPolicy, AllocationWeight, Certificate, Configured, HostName, HubName, HubWay, IdScope,
+    AllocationPolicy, AllocationWeight, Certificate, Configured, HostName, HubEndpoint, HubName, IdScope,
     Instance, LinkedHub, RegistrationOwnership, SymmetricKey,
 };
 
@@ -23,7 +23,7 @@ impl Entropy for Counting {
 pub(crate) fn instance(scope: &str) -> Instance {
     let hub = |name: &str| LinkedHub {
         name: HubName::parse(name).unwrap(),
-        way: HubWay::Embedded,
+        way: HubEndpoint::Embedded,
         location: "here".into(),
         weight: AllocationWeight::default(),
         takes_new_devices: true,

@@ -4,9 +4,9 @@
 use std::fmt::Display;
 
 use model::{
-    Authorities, CaCertificate, CaReference, Certificate, EnrollmentGroup, EnrollmentRef, Explanation,
-    GroupAttestation, GroupCertificates, IndividualAttestation, IndividualCertificates, IndividualEnrollment,
-    Instance, Pair, PeerText, RegistrationId, Timestamp,
+    CaCertificate, CaReference, Certificate, EnrollmentGroup, EnrollmentRef, Explanation, GroupAttestation,
+    GroupCertificates, IndividualAttestation, IndividualCertificates, IndividualEnrollment, Instance, Pair,
+    PeerText, RegistrationId, Timestamp, Trust,
 };
 
 use super::Enrollment;
@@ -54,7 +54,7 @@ impl<'a> From<&'a EnrollmentGroup> for Entered<'a> {
 
 impl Entered<'_> {
     /// Returns what keeps each of these certificates from letting a device in.
-    fn faults(&self, known: &Authorities, now: Timestamp) -> Vec<CertificateRefusal> {
+    fn faults(&self, known: &Trust, now: Timestamp) -> Vec<CertificateRefusal> {
         match self {
             Entered::Nothing => Vec::new(),
             Entered::Leaves(id, leaves) => {
@@ -66,7 +66,7 @@ impl Entered<'_> {
     }
 }
 
-fn named(name: &CaReference, known: &Authorities, now: Timestamp) -> Vec<CertificateRefusal> {
+fn named(name: &CaReference, known: &Trust, now: Timestamp) -> Vec<CertificateRefusal> {
     let Some(ca) = known.certificate(name) else {
         return vec![CertificateRefusal::GoneReference(name.clone())];
     };
@@ -81,7 +81,7 @@ impl Provisioning {
         instance: &Instance,
         enrollment: &E,
     ) -> Result<Vec<String>, Error> {
-        let known = self.authorities(instance).await?;
+        let known = self.trust(instance).await?;
         let faults = enrollment.entered().faults(&known, self.clock.now());
         Ok(faults.iter().map(warning).collect())
     }

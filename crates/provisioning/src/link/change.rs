@@ -9,7 +9,7 @@
 
 use aws_lc_rs::hmac;
 use model::{
-    AccessDraft, AllocationPolicy, DefaultsDraft, Etag, HubAccess, HubName, HubWay, IfMatch, Instance,
+    AccessDraft, AllocationPolicy, DefaultsDraft, Etag, HubAccess, HubEndpoint, HubName, IfMatch, Instance,
     LinkDraft, LinkedHub,
 };
 
@@ -96,21 +96,21 @@ fn meets(instance: &Instance, hub: &LinkedHub, condition: &IfMatch) -> Result<()
 
 /// The way that is drafted. A key that is left out is the stored one, for the same policy at the same port only: a stored
 /// key must not sign for a place that its operator did not name.
-fn way(draft: &LinkDraft, stored: Option<&HubWay>) -> Result<HubWay, Error> {
+fn way(draft: &LinkDraft, stored: Option<&HubEndpoint>) -> Result<HubEndpoint, Error> {
     let missing = |what: &str| Error::Invalid(format!("connectionString {what}"));
     match (&draft.access, stored) {
         (None, Some(way)) => Ok(way.clone()),
         (None, None) => Err(missing("is missing")),
-        (Some(AccessDraft { port, policy, key: Some(key), ca }), _) => Ok(HubWay::Access(HubAccess {
+        (Some(AccessDraft { port, policy, key: Some(key), ca }), _) => Ok(HubEndpoint::Access(HubAccess {
             port: *port,
             policy: policy.clone(),
             key: key.clone(),
             ca: ca.clone(),
         })),
-        (Some(AccessDraft { port, policy, key: None, ca }), Some(HubWay::Access(stored)))
+        (Some(AccessDraft { port, policy, key: None, ca }), Some(HubEndpoint::Access(stored)))
             if stored.port == *port && stored.policy == *policy =>
         {
-            Ok(HubWay::Access(HubAccess { ca: ca.clone(), ..stored.clone() }))
+            Ok(HubEndpoint::Access(HubAccess { ca: ca.clone(), ..stored.clone() }))
         }
         (Some(_), _) => {
             Err(missing("has no key, and none is stored for this policy at this port: write it out"))
@@ -157,8 +157,8 @@ mod tests {
 
     fn key_of(instance: &Instance, hub: &str) -> Option<SymmetricKey> {
         match &instance.linked_hub(&name(hub)).unwrap().way {
-            HubWay::Embedded => None,
-            HubWay::Access(access) => Some(access.key.clone()),
+            HubEndpoint::Embedded => None,
+            HubEndpoint::Access(access) => Some(access.key.clone()),
         }
     }
 

@@ -10,7 +10,7 @@ use model::{
     ProvisioningStatus, Registration, Status,
 };
 
-use super::{Run, carry_out::Ending};
+use super::{AssignmentRun, carry_out::Ending};
 use crate::{
     Error, Provisioning,
     ports::{Guard, Guarded},
@@ -21,7 +21,7 @@ pub(super) type Admission = Result<Guard, Box<Ending>>;
 
 impl Provisioning {
     /// Looks whether the run's device would still be let in by what let it in.
-    pub(super) async fn admission(&self, run: &Run) -> Result<Admission, Error> {
+    pub(super) async fn admission(&self, run: &AssignmentRun) -> Result<Admission, Error> {
         Ok(judge(run, self.enrollment_of(&run.scope, &run.registration).await?.as_ref()))
     }
 
@@ -42,7 +42,7 @@ impl Provisioning {
 }
 
 /// A device does not live at a hub that an operator no longer lets it go to; what the hub was told is cleaned up.
-fn judge(run: &Run, enrollment: Option<&Enrollment>) -> Admission {
+fn judge(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admission {
     let registration = &run.registration;
     let fails = |reason, message: &str| {
         Err(Box::new(Ending::failing(registration, Failure { reason, message: message.into() })))

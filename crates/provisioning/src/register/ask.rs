@@ -1,12 +1,12 @@
 //! Asking a webhook where a device belongs, and going on with what it says.
 
 use model::{
-    Ask, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, Enrollment, Failure,
-    FailureReason, HubName, IndividualAttestation, InitialTwin, Instance, Job, LogOperation, Order,
-    Presented, Registration, Reprovision, Status, Tries, WebhookAnswer, Wish, Work,
+    AllocationRequest, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, DesiredDevice,
+    DeviceSpec, Enrollment, Failure, FailureReason, HubName, IndividualAttestation, InitialTwin, Instance,
+    Job, LogOperation, PendingStep, Presented, Registration, Reprovision, Status, Tries, WebhookAnswer,
 };
 
-use super::{Ended, Run, leaving, pauses, plan::place, step::Step};
+use super::{AssignmentRun, RunOutcome, abandoned, backoff, plan::place, step::Step};
 use crate::{
     Error, Provisioning,
     allocate::{
@@ -21,7 +21,7 @@ use crate::{
 /// A run that goes on with another order.
 pub(super) enum NextRun {
     /// The order is on disk.
-    Runs(Box<Run>),
+    Runs(Box<AssignmentRun>),
     /// Another registration has the place. Nothing was written.
     Disputed(Failure),
     /// Another record has taken the place of the run's.
@@ -30,7 +30,11 @@ pub(super) enum NextRun {
 
 impl Provisioning {
     /// Asks once. The answer is on disk as an order before a hub is told.
-    pub(super) async fn ask(&self, run: &Run, ask: &Ask) -> Result<Ended, Error> {
+    pub(super) async fn ask(
+        &self,
+        run: &AssignmentRun,
+        ask: &AllocationRequest,
+    ) -> Result<RunOutcome, Error> {
         let Some(instance) = self.store.instance(&run.scope).await? else {
             let failure = Failure {
                 reason: FailureReason::InstanceGone,
@@ -48,18 +52,18 @@ impl Provisioning {
             Verdict::Assign(hub, answer) => self.go_on(run, ask, (hub, answer)).await,
             Verdict::Fail(failure) => self.fail(run, failure).await,
             Verdict::Again(pause, reason) => {
-                let (tries, pause) = pauses::paused(&run.tries, self.clock.now(), pause, reason);
-                Ok(Ended::Later(Box::new(self.later(run, tries, pause).await)))
+                let (tries, pause) = backoff::paused(&run.tries, self.clock.now(), pause, reason);
+                Ok(RunOutcome::Retry(Box::new(self.later(run, tries, pause).await)))
             }
         }
     }
 
     async fn go_on(
         &self,
-        run: &Run,
-        ask: &Ask,
+        run: &AssignmentRun,
+        ask: &AllocationRequest,
         (hub, answer): (HubName, WebhookAnswer),
-    ) -> Result<Ended, Error> {
+    ) -> Result<RunOutcome, Error> {
         let from = run.registration.assignment();
         let because = if answer.hub.as_ref() == Some(&hub) { Because::Webhook } else { Because::Stays };
         let order = place(&answered(&ask.wish, answer.initial_twin), from, hub.clone());
@@ -80,20 +84,20 @@ impl Provisioning {
     /// order may have been told is cleaned up.
     pub(super) async fn order_next(
         &self,
-        run: &Run,
-        order: Order,
+        run: &AssignmentRun,
+        order: DeviceSpec,
         tries: Tries,
         change: impl FnOnce(&mut Registration),
     ) -> Result<NextRun, Error> {
         let before = &run.registration;
         let place = order.place();
         let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
-        let mut left = leaving::give_up(&run.work, before.assignment());
-        let order = leaving::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
+        let mut left = abandoned::give_up(&run.work, before.assignment());
+        let order = abandoned::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
         let from = left.standing.clone();
         let mut next = Registration {
             status: Status::Assigning {
-                work: Work::Order(Box::new(order)),
+                work: PendingStep::Ensure(Box::new(order)),
                 from,
                 admitted_by: run.admitted_by.clone(),
                 tries,
@@ -109,9 +113,8 @@ impl Provisioning {
             .taking(&next.status)
             .leaving(left.trace, CleanupCause::Redirected);
         if self.take_step(&run.scope, step).await? {
-            return Ok(
-                Run::begun(&run.scope, &next).map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run)))
-            );
+            return Ok(AssignmentRun::begun(&run.scope, &next)
+                .map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run))));
         }
         let dispute = self.dispute(&run.scope, &before.registration_id, &place).await?;
         Ok(dispute.map_or(NextRun::Overtaken, NextRun::Disputed))
@@ -119,7 +122,7 @@ impl Provisioning {
 }
 
 /// The hub of a device that stays whatever the webhook says, which may have something for it all the same.
-fn stays(instance: &Instance, ask: &Ask, registration: &Registration) -> Option<HubName> {
+fn stays(instance: &Instance, ask: &AllocationRequest, registration: &Registration) -> Option<HubName> {
     let at: &Assignment = registration.assignment()?;
     let stays = ask.wish.reprovision == Reprovision::Stay && allocate::may_stay(instance, &at.hub);
     stays.then(|| at.hub.clone())
@@ -127,13 +130,13 @@ fn stays(instance: &Instance, ask: &Ask, registration: &Registration) -> Option<
 
 /// What the device is to get when the webhook sends a twin: that takes the place of the enrollment's, and of data that
 /// would move. A device that stays keeps its own.
-fn answered(wish: &Wish, twin: Option<InitialTwin>) -> Wish {
+fn answered(wish: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice {
     let Some(initial_twin) = twin else { return wish.clone() };
     let reprovision = match wish.reprovision {
         Reprovision::Stay => Reprovision::Stay,
         Reprovision::Migrate | Reprovision::Reset => Reprovision::Reset,
     };
-    Wish { initial_twin, reprovision, ..wish.clone() }
+    DesiredDevice { initial_twin, reprovision, ..wish.clone() }
 }
 
 /// What a webhook is told of how the device proved itself. A leaf that cannot be described is not.

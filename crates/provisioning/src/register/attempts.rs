@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     Error, Provisioning,
-    attest::{self, Evidence, Judgement, Proof, Refusal, tpm::Place},
+    attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::HubDeviceRef},
     ports::{ATTEMPTS_OF_ONE, Page, StoreError},
     register::challenge::challenge_or_refuse,
 };
@@ -109,15 +109,15 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
         let Applicant { registration_id, evidence, .. } = applicant;
-        let judgement = self.weigh(instance, registration_id, evidence, previous).await?;
-        match &judgement.outcome {
-            Err(_) => self.put_down(instance, applicant, &judgement, previous),
+        let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
+        match &trace.outcome {
+            Err(_) => self.put_down(instance, applicant, &trace, previous),
             Ok(Proof::Challenge(tpm)) => {
-                self.remember(Place { scope: &instance.id_scope, registration_id }, tpm);
+                self.remember(HubDeviceRef { scope: &instance.id_scope, registration_id }, tpm);
             }
             Ok(Proof::Attested(_)) => {}
         }
-        challenge_or_refuse(judgement.outcome, evidence)
+        challenge_or_refuse(trace.outcome, evidence)
     }
 
     /// Puts a refusal down that no judgement made.
@@ -128,8 +128,8 @@ impl Provisioning {
         refusal: Refusal,
         previous: Option<&Registration>,
     ) -> Error {
-        let judgement = Judgement::without_candidates(refusal.clone());
-        self.put_down(instance, applicant, &judgement, previous);
+        let trace = AttestationTrace::without_candidates(refusal.clone());
+        self.put_down(instance, applicant, &trace, previous);
         refusal.into()
     }
 
@@ -137,13 +137,13 @@ impl Provisioning {
         &self,
         instance: &Instance,
         applicant: Applicant<'_>,
-        judgement: &Judgement,
+        trace: &AttestationTrace,
         previous: Option<&Registration>,
     ) {
-        let is_enrolled = judgement.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
+        let is_enrolled = trace.considered.iter().any(|one| one.enrollment == EnrollmentRef::Individual);
         let known = is_enrolled || previous.is_some();
         let Applicant { registration_id, evidence, address } = applicant;
-        let explanation = || attest::explanation(judgement, evidence);
+        let explanation = || attest::explanation(trace, evidence);
         self.buffer(&instance.id_scope, (registration_id, address), known, explanation);
     }
 

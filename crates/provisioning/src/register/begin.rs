@@ -3,16 +3,16 @@
 use std::{net::IpAddr, sync::Arc};
 
 use model::{
-    Actor, AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, EnrollmentRef, Failure,
-    FailureReason, Instance, LogOperation, Order, Registration, RegistrationId, Status, Timestamp, Tries,
-    Work,
+    Actor, AttestationDigest, CleanupCause, Decision, DecisionOutcome, Decisions, DeviceSpec, EnrollmentRef,
+    Failure, FailureReason, Instance, LogOperation, PendingStep, Registration, RegistrationId, Status,
+    Timestamp, Tries,
 };
 
 use super::{
-    Begun, RegisterRequest, Run,
+    AssignmentRun, RegisterOutcome, RegisterRequest,
+    abandoned::{self, AbandonedWork},
     attempts::Applicant,
     challenge::is_fresh,
-    leaving::{self, Leaving},
     operation_id,
     plan::{Case, Plan, came_through, plan},
     step::Step,
@@ -83,14 +83,18 @@ impl Claim<'_> {
 /// What the record will say.
 struct Next {
     status: Status,
-    leaving: Leaving,
+    leaving: AbandonedWork,
     cause: CleanupCause,
     decision: Option<Decision>,
 }
 
 impl Provisioning {
     /// Proves who the device is and plans what it gets. A registration that is already being carried out is joined.
-    pub async fn begin(&self, instance: &Arc<Instance>, request: &RegisterRequest) -> Result<Begun, Error> {
+    pub async fn begin(
+        &self,
+        instance: &Arc<Instance>,
+        request: &RegisterRequest,
+    ) -> Result<RegisterOutcome, Error> {
         for _ in 0..MAX_RACES {
             let previous = self.store.registration(&instance.id_scope, &request.registration_id).await?;
             let id = &request.registration_id;
@@ -99,7 +103,12 @@ impl Provisioning {
             let attested = match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
                 Proof::Attested(attested) => attested,
                 Proof::Challenge(tpm) => {
-                    return Ok(Begun::Challenged(self.challenge(instance, id, &tpm, previous.as_ref())?));
+                    return Ok(RegisterOutcome::Challenged(self.challenge(
+                        instance,
+                        id,
+                        &tpm,
+                        previous.as_ref(),
+                    )?));
                 }
             };
             if let Err(refusal) = is_fresh(&attested, previous.as_ref()) {
@@ -120,28 +129,32 @@ impl Provisioning {
 
     /// Follows the plan as far as the first call to a hub; `None` when the record changed meanwhile, or another
     /// registration was given the place.
-    async fn follow(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Result<Option<Begun>, Error> {
+    async fn follow(
+        &self,
+        claim: &Claim<'_>,
+        request: &RegisterRequest,
+    ) -> Result<Option<RegisterOutcome>, Error> {
         let scope = &claim.instance.id_scope;
-        let mut leaving = leaving::leave(claim.previous);
+        let mut leaving = abandoned::leave(claim.previous);
         let plan = self.undisputed(scope, claim.name, self.plan_for(claim, request)).await?;
         let next = match plan {
             Plan::Join => {
-                let run = claim.previous.and_then(|previous| Run::found(scope, previous));
-                return Ok(run.map(|run| Begun::Running(Box::new(run))));
+                let run = claim.previous.and_then(|previous| AssignmentRun::found(scope, previous));
+                return Ok(run.map(|run| RegisterOutcome::Running(Box::new(run))));
             }
             Plan::Confirm(order, decision) => {
                 let confirmed =
                     self.used_up(claim.instance, claim.attested, claim.previous, &claim.actor()).await?;
                 let admitted_by = claim.admitted_by();
                 let run = |previous: &Registration| {
-                    let run = Run::confirming(scope, previous, admitted_by, (order, decision));
+                    let run = AssignmentRun::confirming(scope, previous, admitted_by, (order, decision));
                     run.noting(claim.attested.key())
                 };
-                return Ok(confirmed.as_ref().map(run).map(|run| Begun::Running(Box::new(run))));
+                return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
             }
             Plan::Disable => {
                 match claim.previous.and_then(|previous| told_disabled(previous, claim.attested)) {
-                    Some(told) => return Ok(Some(Begun::Settled(Box::new(told)))),
+                    Some(told) => return Ok(Some(RegisterOutcome::Settled(Box::new(told)))),
                     None => Next {
                         status: Status::Disabled { standing: leaving.standing.clone() },
                         leaving,
@@ -160,10 +173,10 @@ impl Provisioning {
                 let work = self.order(claim.instance, order, &mut leaving).await?;
                 Next::assigning(work, claim, leaving, claim.redecided(self.clock.now()))
             }
-            Plan::Assign(work @ Work::Ask(_), decision) => {
+            Plan::Assign(work @ PendingStep::Allocate(_), decision) => {
                 Next::assigning(work, claim, leaving, Some(decision))
             }
-            Plan::Assign(Work::Order(order), decision) => {
+            Plan::Assign(PendingStep::Ensure(order), decision) => {
                 let work = self.order(claim.instance, *order, &mut leaving).await?;
                 Next::assigning(work, claim, leaving, Some(decision))
             }
@@ -180,7 +193,12 @@ impl Provisioning {
     }
 
     /// The order, with all that may be at its place already.
-    async fn order(&self, instance: &Instance, order: Order, leaving: &mut Leaving) -> Result<Work, Error> {
+    async fn order(
+        &self,
+        instance: &Instance,
+        order: DeviceSpec,
+        leaving: &mut AbandonedWork,
+    ) -> Result<PendingStep, Error> {
         let waiting = match order.twin.keeps() {
             // Where a device lives, nothing waits to be removed.
             true => None,
@@ -192,11 +210,11 @@ impl Provisioning {
             },
         };
         let waiting = waiting.map(|cleanup| cleanup.trace);
-        Ok(Work::Order(Box::new(leaving::knowing(order, leaving, waiting))))
+        Ok(PendingStep::Ensure(Box::new(abandoned::knowing(order, leaving, waiting))))
     }
 
     /// Puts the record in place of the previous one; `None` when another is there.
-    async fn write_down(&self, claim: &Claim<'_>, next: Next) -> Result<Option<Begun>, Error> {
+    async fn write_down(&self, claim: &Claim<'_>, next: Next) -> Result<Option<RegisterOutcome>, Error> {
         let scope = &claim.instance.id_scope;
         let registration = self.next_record(claim, next.status, next.decision)?;
         let expect = match claim.previous {
@@ -215,9 +233,9 @@ impl Provisioning {
             return Ok(None);
         }
         claim.warn_of_move();
-        Ok(Some(match Run::begun(scope, &registration) {
-            Some(run) => Begun::Running(Box::new(run)),
-            None => Begun::Settled(Box::new(registration)),
+        Ok(Some(match AssignmentRun::begun(scope, &registration) {
+            Some(run) => RegisterOutcome::Running(Box::new(run)),
+            None => RegisterOutcome::Settled(Box::new(registration)),
         }))
     }
 
@@ -247,7 +265,12 @@ impl Provisioning {
 }
 
 impl Next {
-    fn assigning(work: Work, claim: &Claim<'_>, leaving: Leaving, decision: Option<Decision>) -> Next {
+    fn assigning(
+        work: PendingStep,
+        claim: &Claim<'_>,
+        leaving: AbandonedWork,
+        decision: Option<Decision>,
+    ) -> Next {
         let (from, admitted_by) = (leaving.standing.clone(), Some(claim.admitted_by()));
         let status = Status::Assigning { work, from, admitted_by, tries: Tries::default() };
         Next { status, leaving, cause: CleanupCause::Redirected, decision }

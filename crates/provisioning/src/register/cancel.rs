@@ -1,11 +1,11 @@
 //! Calling assignments off, and deleting registrations: what was begun at a hub is cleaned up.
 
 use model::{
-    Actor, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, IfMatch, Instance,
-    LogOperation, OperationKind, Place, Registration, RegistrationId, Status,
+    Actor, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, HubDeviceRef, IfMatch,
+    Instance, LogOperation, OperationKind, Registration, RegistrationId, Status,
 };
 
-use super::{carry_out::Ending, leaving, step::Step};
+use super::{abandoned, carry_out::Ending, step::Step};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, DamagedRecord, Expect, Outcome},
@@ -71,7 +71,7 @@ impl Provisioning {
             let expect = Expect::Version(found.record.etag.clone());
             let by = self.by(by, LogOperation::RegistrationDelete);
             let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
-                .leaving(leaving::leave(Some(&found)).trace, CleanupCause::Deleted)
+                .leaving(abandoned::leave(Some(&found)).trace, CleanupCause::Deleted)
                 .counting(Some(OperationKind::RegistrationDelete));
             if self.take_step(&instance.id_scope, step).await? {
                 return Ok(());
@@ -110,7 +110,12 @@ impl Provisioning {
     }
 
     /// Gives a clean-up up. For hubs that will not come back: the device stays there, if it is there.
-    pub async fn forget_cleanup(&self, instance: &Instance, by: &Actor, place: Place) -> Result<(), Error> {
+    pub async fn forget_cleanup(
+        &self,
+        instance: &Instance,
+        by: &Actor,
+        place: HubDeviceRef,
+    ) -> Result<(), Error> {
         let commit = Commit {
             changes: vec![(Expect::Present, Change::DeleteCleanup(place))],
             operation: Some((OperationKind::RegistrationCancel, self.clock.now().day())),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use model::{
-    Assignment, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, Job, LogOperation,
-    OperationKind, Order, Registration, Status, Trace, Tries, Work,
+    Assignment, Attribution, CleanupCause, DecisionOutcome, DeviceSpec, Failure, FailureReason, Job,
+    LogOperation, OperationKind, PendingStep, Registration, Residue, Status, Tries,
 };
 
-use super::{Ended, Later, Origin, Run, leaving, pauses, step::Step, tell::Told};
+use super::{AssignmentRun, Origin, Retry, RunOutcome, abandoned, backoff, step::Step, tell::Told};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome},
@@ -20,14 +20,14 @@ const MAX_RACES: usize = 8;
 impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
     /// called for one device twice at the same time.
-    pub async fn carry_out(&self, run: &Run) -> Ended {
+    pub async fn carry_out(&self, run: &AssignmentRun) -> RunOutcome {
         match self.try_to_carry_out(run).await {
             Ok(ended) => ended,
             Err(error) => self.again(run, error.to_string().into()).await,
         }
     }
 
-    async fn try_to_carry_out(&self, run: &Run) -> Result<Ended, Error> {
+    async fn try_to_carry_out(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
         if run.origin == Origin::Found {
             // A run that ended since must not start its device's twin again.
             if let Some(ended) = self.overtaken(run).await? {
@@ -38,8 +38,8 @@ impl Provisioning {
             }
         }
         match &run.work {
-            Work::Ask(ask) => self.ask(run, ask).await,
-            Work::Order(order) => {
+            PendingStep::Allocate(ask) => self.ask(run, ask).await,
+            PendingStep::Ensure(order) => {
                 let answer = self.tell(run, order).await?;
                 self.record(run, order, answer).await
             }
@@ -47,19 +47,19 @@ impl Provisioning {
     }
 
     /// Asks the hub of a confirmation.
-    pub async fn confirm(&self, run: &Run) -> Confirmed {
+    pub async fn confirm(&self, run: &AssignmentRun) -> Confirmed {
         Confirmed(match &run.work {
-            Work::Ask(_) => Err(Error::Broken("a webhook confirms nothing".into())),
-            Work::Order(order) => self.tell(run, order).await,
+            PendingStep::Allocate(_) => Err(Error::Broken("a webhook confirms nothing".into())),
+            PendingStep::Ensure(order) => self.tell(run, order).await,
         })
     }
 
     /// Records what came of a confirmation. It may have been [held](Provisioning::hold) meanwhile.
-    pub async fn record_confirmed(&self, run: &Run, confirmed: Confirmed) -> Ended {
+    pub async fn record_confirmed(&self, run: &AssignmentRun, confirmed: Confirmed) -> RunOutcome {
         let ended = match (confirmed.0, &run.work) {
-            (Ok(answer), Work::Order(order)) => self.record(run, order, answer).await,
+            (Ok(answer), PendingStep::Ensure(order)) => self.record(run, order, answer).await,
             (Err(error), _) => Err(error),
-            (Ok(_), Work::Ask(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
+            (Ok(_), PendingStep::Allocate(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
         };
         match ended {
             Ok(ended) => ended,
@@ -69,7 +69,7 @@ impl Provisioning {
 
     /// Writes a confirmation down as an assignment that is under way. Whoever is told that it is under way is told its end
     /// only when that is counted, whatever happens to this process. Other runs are on disk already.
-    pub async fn hold(&self, run: &Run) -> Result<Run, Error> {
+    pub async fn hold(&self, run: &AssignmentRun) -> Result<AssignmentRun, Error> {
         if !run.is_in_memory() {
             return Ok(run.clone());
         }
@@ -91,12 +91,17 @@ impl Provisioning {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationHold);
         let step = Step::new(&held.registration_id, expect, change, by).taking(&held.status);
         let is_held = self.take_step(&run.scope, step).await?;
-        let held = if is_held { Run::begun(&run.scope, &held) } else { None };
+        let held = if is_held { AssignmentRun::begun(&run.scope, &held) } else { None };
         // What took the record's place ends it.
-        Ok(held.unwrap_or_else(|| Run { origin: Origin::Found, ..run.clone() }))
+        Ok(held.unwrap_or_else(|| AssignmentRun { origin: Origin::Found, ..run.clone() }))
     }
 
-    async fn record(&self, run: &Run, order: &Order, answer: Result<Told, HubError>) -> Result<Ended, Error> {
+    async fn record(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+        answer: Result<Told, HubError>,
+    ) -> Result<RunOutcome, Error> {
         match answer {
             Ok(told) => self.record_assigned(run, order, told).await,
             Err(HubError::Refused(reason)) => {
@@ -110,12 +115,17 @@ impl Provisioning {
 
     /// A confirmation that changes nothing only counts, unless the hub has another device of that name than the record says; an assignment ends in the record, and counts with it. Either is
     /// done in one transaction with the look at what let the device in.
-    async fn record_assigned(&self, run: &Run, order: &Order, told: Told) -> Result<Ended, Error> {
+    async fn record_assigned(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+        told: Told,
+    ) -> Result<RunOutcome, Error> {
         if told.took_over {
             warn_of_adoption(run, order);
         }
         let ended = self.conclude(run, order, &told).await?;
-        let is_there = matches!(&ended, Ended::Registration(registration)
+        let is_there = matches!(&ended, RunOutcome::Registration(registration)
             if registration.assignment().is_some_and(|at| at.place() == order.place()));
         if !is_there {
             self.name_left(&run.scope, order, told.generation).await?;
@@ -123,7 +133,12 @@ impl Provisioning {
         Ok(ended)
     }
 
-    async fn conclude(&self, run: &Run, order: &Order, told: &Told) -> Result<Ended, Error> {
+    async fn conclude(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+        told: &Told,
+    ) -> Result<RunOutcome, Error> {
         let (substatus, generation) = (told.substatus, told.generation.clone());
         let assignment = Assignment { substatus, generation, ..order.assignment() };
         for _ in 0..MAX_RACES {
@@ -136,7 +151,7 @@ impl Provisioning {
                 false => self.arrive(run, (order, &assignment), told, guard).await?,
             };
             if let Some(registration) = is_done {
-                return Ok(Ended::Registration(Box::new(registration)));
+                return Ok(RunOutcome::Registration(Box::new(registration)));
             }
             if let Some(ended) = self.overtaken(run).await? {
                 return Ok(ended);
@@ -146,7 +161,7 @@ impl Provisioning {
     }
 
     /// Counts a confirmation; false when the registration or what let the device in is not as it was.
-    async fn count_confirmed(&self, run: &Run, guard: Guard) -> Result<bool, Error> {
+    async fn count_confirmed(&self, run: &AssignmentRun, guard: Guard) -> Result<bool, Error> {
         let Registration { registration_id, record, .. } = &run.registration;
         let version = record.etag.clone();
         let (mut guards, mut changes) = (vec![guard], Vec::new());
@@ -167,8 +182,8 @@ impl Provisioning {
     /// Writes the assignment down; `None` when the registration or what let the device in is not as it was.
     async fn arrive(
         &self,
-        run: &Run,
-        (order, assignment): (&Order, &Assignment),
+        run: &AssignmentRun,
+        (order, assignment): (&DeviceSpec, &Assignment),
         told: &Told,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
@@ -179,7 +194,7 @@ impl Provisioning {
         };
         let ending = Ending {
             status: Status::Assigned(assignment.clone()),
-            left: leaving::left_by(order, from, told.left.as_ref()),
+            left: abandoned::left_by(order, from, told.left.as_ref()),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
             took_over: told.took_over,
@@ -192,7 +207,12 @@ impl Provisioning {
     }
 
     /// The hub has been told nothing, or the device would have the credentials of an order.
-    async fn record_occupied(&self, run: &Run, order: &Order, reason: String) -> Result<Ended, Error> {
+    async fn record_occupied(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+        reason: String,
+    ) -> Result<RunOutcome, Error> {
         tracing::warn!(
             instance.id_scope = %run.scope,
             registration.id = %run.registration.registration_id,
@@ -204,21 +224,21 @@ impl Provisioning {
     }
 
     /// Ends a run without an assignment.
-    pub(super) async fn fail(&self, run: &Run, failure: Failure) -> Result<Ended, Error> {
+    pub(super) async fn fail(&self, run: &AssignmentRun, failure: Failure) -> Result<RunOutcome, Error> {
         self.end(run, Ending::failing(&run.registration, failure)).await
     }
 
-    async fn end(&self, run: &Run, ending: Ending) -> Result<Ended, Error> {
+    async fn end(&self, run: &AssignmentRun, ending: Ending) -> Result<RunOutcome, Error> {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationFail);
         let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
         if self.take_step(&run.scope, step).await? {
-            return Ok(Ended::Registration(Box::new(ended)));
+            return Ok(RunOutcome::Registration(Box::new(ended)));
         }
         self.overtaken_by(run).await
     }
 
     /// What took the place of the record that this run began with.
-    pub(super) async fn overtaken_by(&self, run: &Run) -> Result<Ended, Error> {
+    pub(super) async fn overtaken_by(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
         let overtaken = self.overtaken(run).await?;
         overtaken
             .ok_or_else(|| Error::Broken("the record is and is not the one that the run began with".into()))
@@ -253,29 +273,30 @@ impl Provisioning {
 
     /// What became of the record that this run began with; `None` while it is as it was. Another request may have
     /// carried the same run out, or ordered something else, or the record was deleted.
-    async fn overtaken(&self, run: &Run) -> Result<Option<Ended>, Error> {
+    async fn overtaken(&self, run: &AssignmentRun) -> Result<Option<RunOutcome>, Error> {
         let found = self.store.registration(&run.scope, &run.registration.registration_id).await?;
         Ok(match found {
             Some(found) if found.record.etag == run.registration.record.etag => None,
-            Some(found) => Some(Ended::Registration(Box::new(found))),
-            None => Some(Ended::Deleted),
+            Some(found) => Some(RunOutcome::Registration(Box::new(found))),
+            None => Some(RunOutcome::Deleted),
         })
     }
 
     /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
-    pub(super) async fn again(&self, run: &Run, delay: Delay) -> Ended {
+    pub(super) async fn again(&self, run: &AssignmentRun, delay: Delay) -> RunOutcome {
         let run = &match self.hold(run).await {
             Ok(run) => run,
-            Err(error) => return Ended::GivenUp(error),
+            Err(error) => return RunOutcome::GivenUp(error),
         };
         let announced = delay.retry_after.is_some();
-        let (tries, pause) = pauses::after(&run.tries, self.clock.now(), pauses::FOR_A_DEVICE, delay);
+        let (tries, pause) =
+            backoff::after(&run.tries, self.clock.now(), backoff::MAX_ASSIGNMENT_BACKOFF, delay);
         let later = self.later(run, tries, pause).await;
-        Ended::Later(Box::new(Later { announced, ..later }))
+        RunOutcome::Retry(Box::new(Retry { announced, ..later }))
     }
 
     /// The run is to be carried out again after this pause. Operators see why; the record's version stays.
-    pub(super) async fn later(&self, run: &Run, tries: Tries, pause: Duration) -> Later {
+    pub(super) async fn later(&self, run: &AssignmentRun, tries: Tries, pause: Duration) -> Retry {
         let reason = tries.reason.clone().unwrap_or_default();
         let again = run.tried(tries);
         if let Status::Assigning { .. } = again.registration.status {
@@ -288,7 +309,7 @@ impl Provisioning {
                 tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");
             }
         }
-        Later { again, pause, reason, announced: false }
+        Retry { again, pause, reason, announced: false }
     }
 }
 
@@ -298,7 +319,7 @@ pub struct Confirmed(Result<Result<Told, HubError>, Error>);
 /// How the work on a registration ends.
 pub(super) struct Ending {
     pub(super) status: Status,
-    pub(super) left: Option<Trace>,
+    pub(super) left: Option<Residue>,
     pub(super) cause: CleanupCause,
     pub(super) outcome: DecisionOutcome,
     /// Whether a device was taken over that the registration did not make.
@@ -308,7 +329,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// The same, knowing which device the hub made of the order.
-    fn after(mut self, order: &Order, told: &Told) -> Ending {
+    fn after(mut self, order: &DeviceSpec, told: &Told) -> Ending {
         self.took_over = told.took_over;
         let place = order.place();
         if let Some(left) = self.left.as_mut().filter(|left| left.place == place) {
@@ -325,7 +346,7 @@ impl Ending {
 
     /// Without an assignment. What the hub may have been told is cleaned up.
     pub(super) fn failing(registration: &Registration, failure: Failure) -> Ending {
-        let leaving = leaving::leave(Some(registration));
+        let leaving = abandoned::leave(Some(registration));
         Ending {
             status: Status::Failed { failure: failure.clone(), standing: leaving.standing },
             left: leaving.trace,
@@ -338,7 +359,7 @@ impl Ending {
 }
 
 /// Once for each device: a repeated order finds the credentials of the registration there.
-fn warn_of_adoption(run: &Run, order: &Order) {
+fn warn_of_adoption(run: &AssignmentRun, order: &DeviceSpec) {
     tracing::warn!(
         instance.id_scope = %run.scope,
         registration.id = %run.registration.registration_id,

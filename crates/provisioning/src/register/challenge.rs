@@ -12,7 +12,7 @@ use crate::{
     Error, Provisioning,
     attest::{
         Attested, Claimant, Evidence, Proof, Refusal,
-        tpm::{Challenges, Expected, Place, PresentedTpm, credential, fresh_keys},
+        tpm::{Challenges, Expected, HubDeviceRef, PresentedTpm, credential, fresh_keys},
     },
     ports::{Change, Commit, Expect, Outcome},
     record,
@@ -42,8 +42,8 @@ impl Provisioning {
     ) -> Result<Vec<u8>, Error> {
         let previous = self.store.registration(&instance.id_scope, registration_id).await?;
         let evidence = Evidence { tpm: Some(tpm), ..Evidence::default() };
-        let judgement = self.weigh(instance, registration_id, &evidence, previous.as_ref()).await?;
-        match challenge_or_refuse(judgement.outcome, &evidence)? {
+        let trace = self.evaluate(instance, registration_id, &evidence, previous.as_ref()).await?;
+        match challenge_or_refuse(trace.outcome, &evidence)? {
             Proof::Challenge(identity) => {
                 self.challenge(instance, registration_id, &identity, previous.as_ref())
             }
@@ -65,7 +65,7 @@ impl Provisioning {
             return Ok(None);
         }
         let registration_id = claimant.registration_id;
-        let named = self.named_keys.of(Place { scope: claimant.scope, registration_id });
+        let named = self.named_keys.of(HubDeviceRef { scope: claimant.scope, registration_id });
         let challenges = self.challenges(instance, registration_id, previous);
         Ok(Some(Expected { challenges, named, fresh_keys: fresh_keys(&*self.entropy)? }))
     }
@@ -81,7 +81,7 @@ impl Provisioning {
     }
 
     /// Remembers the storage root key of a device that is challenged, should it not name it again.
-    pub(super) fn remember(&self, place: Place<'_>, identity: &TpmIdentity) {
+    pub(super) fn remember(&self, place: HubDeviceRef<'_>, identity: &TpmIdentity) {
         self.named_keys.remember(place, &identity.storage_root_key, self.clock.now());
     }
 
@@ -116,7 +116,7 @@ impl Provisioning {
         let changes = vec![(expect, Change::PutIndividual(Box::new(learned)))];
         let by = self.by(by, LogOperation::EnrollmentLearn);
         let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::by(by) }).await?;
-        self.named_keys.forget(Place { scope: &instance.id_scope, registration_id: &registration_id });
+        self.named_keys.forget(HubDeviceRef { scope: &instance.id_scope, registration_id: &registration_id });
         Ok(outcomes == [Outcome::Applied])
     }
 

@@ -16,11 +16,11 @@
 use std::time::Duration;
 
 use model::{
-    Actor, Attribution, Cleanup, Generation, HubName, IdScope, Instance, Job, LogOperation, OperationKind,
-    Order, Timestamp, Trace, Tries,
+    Actor, Attribution, Cleanup, DeviceSpec, Generation, HubName, IdScope, Instance, Job, LogOperation,
+    OperationKind, Residue, Timestamp, Tries,
 };
 
-use super::pauses;
+use super::backoff;
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Delay, Expect, HubDevice, HubError, PageRequest, Removed, StoreError},
@@ -39,7 +39,7 @@ pub enum Cleaned {
     /// The device is to live there again.
     Needless,
     /// It must be tried again after a pause. The text is for operators.
-    Later(Duration, String),
+    Retry(Duration, String),
     /// A device is there, and nothing proves that it is the one that is to be removed: an operator must confirm it. It is
     /// looked at again, for it may go by itself.
     Held {
@@ -126,7 +126,7 @@ impl Provisioning {
     pub(super) async fn name_left(
         &self,
         scope: &IdScope,
-        order: &Order,
+        order: &DeviceSpec,
         generation: Option<Generation>,
     ) -> Result<(), Error> {
         let owed = match self.store.cleanup(scope, &order.place()).await {
@@ -137,7 +137,7 @@ impl Provisioning {
             |owed: &Cleanup| owed.trace.generation.is_none() && owed.trace.orders.contains(&order.digest());
         let Some(owed) = owed.filter(|owed| generation.is_some() && is_unnamed(owed)) else { return Ok(()) };
         let record = record::fresh(&*self.entropy, Some(&owed.record), self.clock.now())?;
-        let trace = Trace { generation, ..owed.trace.clone() };
+        let trace = Residue { generation, ..owed.trace.clone() };
         let named = Cleanup { trace, tries: Tries::default(), record, ..owed.clone() };
         self.change_cleanup(scope, &owed, Change::PutCleanup(Box::new(named))).await
     }
@@ -160,7 +160,7 @@ impl Provisioning {
             Cleaned::Held { .. } => {
                 self.postpone(scope, cleanup, UNPROVEN.into()).await?;
             }
-            Cleaned::Needless | Cleaned::Later(..) => {}
+            Cleaned::Needless | Cleaned::Retry(..) => {}
         }
         Ok(cleaned)
     }
@@ -203,10 +203,10 @@ impl Provisioning {
     async fn postpone(&self, scope: &IdScope, cleanup: &Cleanup, delay: Delay) -> Result<Cleaned, Error> {
         let now: Timestamp = self.clock.now();
         let reason = delay.reason.clone();
-        let (tries, pause) = pauses::after(&cleanup.tries, now, pauses::FOR_NOBODY, delay);
+        let (tries, pause) = backoff::after(&cleanup.tries, now, backoff::MAX_CLEANUP_BACKOFF, delay);
         let postponed = Cleanup { tries, ..cleanup.clone() };
         self.change_cleanup(scope, cleanup, Change::PutCleanup(Box::new(postponed))).await?;
-        Ok(Cleaned::Later(pause, reason))
+        Ok(Cleaned::Retry(pause, reason))
     }
 
     /// Unless it is another one by now: then the place is taken again, or was left again.
@@ -262,7 +262,7 @@ mod tests {
             (None, false, Some(&foreign), None, Match::Other),
             (None, true, None, None, Match::Other),
         ] {
-            let trace = Trace { generation: generation(owed_for), ..owed.trace.clone() };
+            let trace = Residue { generation: generation(owed_for), ..owed.trace.clone() };
             let cleanup = Cleanup { trace, confirmed, ..owed.clone() };
             let found = HubDevice {
                 version: HubVersion("1".to_owned()),

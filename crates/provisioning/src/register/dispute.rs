@@ -5,7 +5,9 @@
 //! words; what makes it certain is the store, which gives a place to one registration only, in the transaction that
 //! writes the order down.
 
-use model::{Decision, DecisionOutcome, Failure, FailureReason, IdScope, Place, RegistrationId, Work};
+use model::{
+    Decision, DecisionOutcome, Failure, FailureReason, HubDeviceRef, IdScope, PendingStep, RegistrationId,
+};
 
 use super::plan::Plan;
 use crate::{Error, Provisioning};
@@ -16,10 +18,10 @@ impl Provisioning {
         &self,
         scope: &IdScope,
         id: &RegistrationId,
-        place: &Place,
+        place: &HubDeviceRef,
     ) -> Result<Option<Failure>, Error> {
         let Some(owner) = self.store.other_owner(place, scope, id).await? else { return Ok(None) };
-        let Place { hub, device_id } = place;
+        let HubDeviceRef { hub, device_id } = place;
         tracing::warn!(
             instance.id_scope = %scope,
             registration.id = %id,
@@ -44,9 +46,13 @@ impl Provisioning {
     ) -> Result<Plan, Error> {
         let (place, decision) = match &plan {
             Plan::Confirm(order, decision) => (order.place(), decision),
-            Plan::Assign(Work::Order(order), decision) => (order.place(), decision),
+            Plan::Assign(PendingStep::Ensure(order), decision) => (order.place(), decision),
             // A run under way has its place, and a webhook has not chosen one yet.
-            Plan::Assign(Work::Ask(_), _) | Plan::Redo(_) | Plan::Join | Plan::Disable | Plan::Fail(..) => {
+            Plan::Assign(PendingStep::Allocate(_), _)
+            | Plan::Redo(_)
+            | Plan::Join
+            | Plan::Disable
+            | Plan::Fail(..) => {
                 return Ok(plan);
             }
         };

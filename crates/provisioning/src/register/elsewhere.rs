@@ -5,30 +5,30 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{AllocationPolicy, Decision, DecisionOutcome, Failure, FailureReason, HubName, Order};
+use model::{AllocationPolicy, Decision, DecisionOutcome, DeviceSpec, Failure, FailureReason, HubName};
 
-use super::{Ended, Later, Run, ask::NextRun, pauses, plan::place};
+use super::{AssignmentRun, Retry, RunOutcome, ask::NextRun, backoff, plan::place};
 use crate::{
     Error, Provisioning,
-    allocate::{self, Ailment, Choice, Latencies},
+    allocate::{self, Choice, Latencies, Unavailability},
 };
 
 impl Provisioning {
     /// Goes on with another hub. Without failover, and when no other would do, the device waits until there is room.
     pub(super) async fn go_elsewhere(
         &self,
-        run: &Run,
-        order: &Order,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
         reason: String,
-    ) -> Result<Ended, Error> {
+    ) -> Result<RunOutcome, Error> {
         let Some((hub, decision)) = self.another_hub(run, order).await? else {
             return Ok(self.again(run, reason.into()).await);
         };
         let now = self.clock.now();
         let (tries, pause) = match run.tries.count {
             // At once, but not again and again: hubs that are all full would send it round.
-            0 => pauses::paused(&run.tries, now, Duration::ZERO, reason.clone()),
-            _ => pauses::after(&run.tries, now, pauses::FOR_A_DEVICE, reason.clone().into()),
+            0 => backoff::paused(&run.tries, now, Duration::ZERO, reason.clone()),
+            _ => backoff::after(&run.tries, now, backoff::MAX_ASSIGNMENT_BACKOFF, reason.clone().into()),
         };
         let elsewhere = place(&order.wish(), run.registration.assignment(), hub.clone());
         let failure = Failure { reason: FailureReason::HubFull, message: reason.clone() };
@@ -46,12 +46,16 @@ impl Provisioning {
         };
         let id = &run.registration.registration_id;
         tracing::info!(registration.id = %id, full = %order.hub, hub.name = %hub, "the device goes to another hub");
-        Ok(Ended::Later(Box::new(Later { again, pause, reason, announced: true })))
+        Ok(RunOutcome::Retry(Box::new(Retry { again, pause, reason, announced: true })))
     }
 
     /// The hub for a device that is new at a full one, and how it was chosen; `None` when it is to wait there. It lives
     /// there, or failover is off, or its webhook wants it there, or no other hub is well.
-    async fn another_hub(&self, run: &Run, order: &Order) -> Result<Option<(HubName, Decision)>, Error> {
+    async fn another_hub(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+    ) -> Result<Option<(HubName, Decision)>, Error> {
         let (before, standing) = (&run.registration, run.registration.assignment());
         let instance = self.store.instance(&run.scope).await?.filter(|instance| instance.failover);
         let enrollment = self.enrollment_of(&run.scope, &run.registration).await?;
@@ -64,7 +68,7 @@ impl Provisioning {
         let mut situation = self.situation(&instance, settings, standing.map(|at| &at.hub), None);
         // Where the device came from is forgotten, but not how far it was to the hubs.
         situation.latencies = before.decisions.latest().map(latencies).unwrap_or_default();
-        situation.ailing.insert(order.hub.clone(), Ailment::Full);
+        situation.ailing.insert(order.hub.clone(), Unavailability::Full);
         let allocation = allocate::choose(&instance, settings, &before.registration_id, &situation);
         let Choice::Hub(chosen) = &allocation.choice else { return Ok(None) };
         // Where all are down or full none is passed over.

@@ -4,7 +4,7 @@ use model::{ChainTooLong, Explanation, IdScope, Instance, RegistrationId};
 
 use crate::{
     Error, Provisioning,
-    attest::{self, Evidence, Judgement, Refusal, x509::CertificateRefusal},
+    attest::{self, AttestationTrace, Evidence, Refusal, x509::CertificateRefusal},
 };
 
 /// A device as an operator describes it.
@@ -22,15 +22,15 @@ impl Provisioning {
     /// Explains whether this device would be let in and why. Nothing is written, counted, or told to a hub, and no
     /// challenge is issued or used up.
     pub async fn explain(&self, instance: &Instance, device: &Described) -> Result<Explanation, Error> {
-        let judgement = match refused_before(instance, device) {
-            Err(refusal) => Judgement::without_candidates(refusal),
+        let trace = match refused_before(instance, device) {
+            Err(refusal) => AttestationTrace::without_candidates(refusal),
             Ok(()) => {
                 let id = &device.registration_id;
                 let previous = self.store.registration(&instance.id_scope, id).await?;
-                self.weigh(instance, id, &device.evidence, previous.as_ref()).await?
+                self.evaluate(instance, id, &device.evidence, previous.as_ref()).await?
             }
         };
-        Ok(attest::explanation(&judgement, &device.evidence))
+        Ok(attest::explanation(&trace, &device.evidence))
     }
 }
 

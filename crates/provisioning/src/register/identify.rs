@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, CrlMaxAge, EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance,
-    Registration, RegistrationId, Timestamp,
+    CrlMaxAge, EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance, Registration,
+    RegistrationId, Timestamp, Trust,
 };
 
 use crate::{
     Error, Provisioning, RecordKind,
     attest::{
-        self, Claimant, Evidence, Judgement, Proof, Refusal,
+        self, AttestationTrace, Claimant, Evidence, Proof, Refusal,
         x509::{CaRules, PresentedChain},
     },
     ports::{DamagedRecord, StoreError},
@@ -25,19 +25,19 @@ impl Provisioning {
         evidence: &Evidence,
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
-        let judgement = self.weigh(instance, registration_id, evidence, previous).await?;
-        judgement.outcome.map_err(|refusal| refusal.told_to(evidence))
+        let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
+        trace.outcome.map_err(|refusal| refusal.told_to(evidence))
     }
 
     /// Who the device is or why it is refused, and all that was looked at for it. Changes nothing.
-    pub(super) async fn weigh(
+    pub(super) async fn evaluate(
         &self,
         instance: &Instance,
         registration_id: &RegistrationId,
         evidence: &Evidence,
         previous: Option<&Registration>,
-    ) -> Result<Judgement, Error> {
-        let known = self.store.authorities(&instance.id_scope).await?;
+    ) -> Result<AttestationTrace, Error> {
+        let known = self.store.trust(&instance.id_scope).await?;
         let unreadable = self.store.unreadable(&instance.id_scope).await?;
         reject_unknown_revocations(&unreadable, evidence)?;
         let claimant = Claimant {
@@ -52,9 +52,9 @@ impl Provisioning {
             },
             now: self.clock.now(),
         };
-        let judgement = self.judge(instance, &claimant, previous, &unreadable).await?;
+        let trace = self.judge(instance, &claimant, previous, &unreadable).await?;
         let owner = self.owner(&instance.id_scope, previous).await?;
-        Ok(judgement.owned_by(owner.as_deref(), instance.registrations))
+        Ok(trace.owned_by(owner.as_deref(), instance.registrations))
     }
 
     /// The enrollment group that the device belongs to, if it exists still.
@@ -81,23 +81,23 @@ impl Provisioning {
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
         unreadable: &[DamagedRecord],
-    ) -> Result<Judgement, Error> {
+    ) -> Result<AttestationTrace, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
             Some(enrollment) if matches!(enrollment.attestation, IndividualAttestation::X509(_)) => {
                 let asking = Asking::by(claimant);
                 let judged = move || attest::individual(enrollment, &asking.claimant());
-                Ok(Judgement::by(EnrollmentRef::Individual, self.compute(judged).await?))
+                Ok(AttestationTrace::by(EnrollmentRef::Individual, self.compute(judged).await?))
             }
             Some(enrollment) => {
                 let tpm = self.expected_of_tpm(instance, &enrollment, claimant, previous)?;
                 let claimant = Claimant { tpm: tpm.as_ref(), ..*claimant };
-                Ok(Judgement::by(EnrollmentRef::Individual, attest::individual(enrollment, &claimant)))
+                Ok(AttestationTrace::by(EnrollmentRef::Individual, attest::individual(enrollment, &claimant)))
             }
             None => {
                 reject_unreadable_group(unreadable, previous)?;
-                let judgement = self.judge_by_group(claimant, previous).await?;
-                reject_for_want_of_a_group(unreadable, &judgement)?;
-                Ok(judgement)
+                let trace = self.judge_by_group(claimant, previous).await?;
+                reject_for_want_of_a_group(unreadable, &trace)?;
+                Ok(trace)
             }
         }
     }
@@ -106,7 +106,7 @@ impl Provisioning {
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
-    ) -> Result<Judgement, Error> {
+    ) -> Result<AttestationTrace, Error> {
         let evidence = claimant.evidence;
         let likely = previous.map(|registration| &registration.enrollment);
         if evidence.claim.is_some() {
@@ -116,11 +116,11 @@ impl Provisioning {
         if evidence.certificates.is_empty() {
             let names_a_tpm = evidence.tpm.is_some();
             let refusal = if names_a_tpm { Refusal::NoEnrollment } else { Refusal::NoEvidence };
-            return Ok(Judgement::without_candidates(refusal));
+            return Ok(AttestationTrace::without_candidates(refusal));
         }
         let chain = match PresentedChain::parse(&evidence.certificates) {
             Ok(chain) => chain.completed(claimant.ca.known),
-            Err(refusal) => return Ok(Judgement::without_candidates(refusal.into())),
+            Err(refusal) => return Ok(AttestationTrace::without_candidates(refusal.into())),
         };
         let issuers = chain.issuers();
         let mut groups = self.store.groups_signing_as(claimant.scope, &issuers).await?;
@@ -129,24 +129,24 @@ impl Provisioning {
         let cas: Vec<_> = cas.collect();
         groups.extend(self.store.groups_naming(claimant.scope, &cas).await?);
         let (asking, likely) = (Asking::by(claimant), likely.cloned());
-        let judgement = self.compute(move || asking.judge_by(&groups, likely.as_ref())).await?;
-        self.naming_gone_ca(judgement, claimant).await
+        let trace = self.compute(move || asking.judge_by(&groups, likely.as_ref())).await?;
+        self.naming_gone_ca(trace, claimant).await
     }
 
     /// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
     async fn naming_gone_ca(
         &self,
-        judgement: Judgement,
+        trace: AttestationTrace,
         claimant: &Claimant<'_>,
-    ) -> Result<Judgement, Error> {
-        if !judgement.misses_issuer() {
-            return Ok(judgement);
+    ) -> Result<AttestationTrace, Error> {
+        if !trace.misses_issuer() {
+            return Ok(trace);
         }
         let named = self.store.named_cas(claimant.scope).await?;
         let gone = named.iter().find(|name| claimant.ca.known.certificate(name).is_none());
         Ok(match gone {
-            Some(name) => judgement.with_gone_ca(name),
-            None => judgement,
+            Some(name) => trace.with_gone_ca(name),
+            None => trace,
         })
     }
 }
@@ -157,7 +157,7 @@ struct Asking {
     scope: IdScope,
     registration_id: RegistrationId,
     evidence: Evidence,
-    known: Arc<Authorities>,
+    known: Arc<Trust>,
     require_verified: bool,
     crl_max_age: CrlMaxAge,
     now: Timestamp,
@@ -190,10 +190,10 @@ impl Asking {
         }
     }
 
-    fn judge_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> Judgement {
+    fn judge_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> AttestationTrace {
         match PresentedChain::parse(&self.evidence.certificates) {
             Ok(chain) => attest::x509_group(groups, &chain.completed(&self.known), likely, &self.claimant()),
-            Err(refusal) => Judgement::without_candidates(refusal.into()),
+            Err(refusal) => AttestationTrace::without_candidates(refusal.into()),
         }
     }
 }
@@ -217,10 +217,10 @@ fn reject_unreadable_group(
 }
 
 /// A device that no group admits may be one of a group that cannot be read: it is asked to come back, not turned away.
-fn reject_for_want_of_a_group(unreadable: &[DamagedRecord], judgement: &Judgement) -> Result<(), Error> {
+fn reject_for_want_of_a_group(unreadable: &[DamagedRecord], trace: &AttestationTrace) -> Result<(), Error> {
     let group = unreadable.iter().find(|record| record.kind == RecordKind::EnrollmentGroup);
     match group {
-        Some(record) if judgement.outcome.is_err() => Err(Error::Damaged(record.clone())),
+        Some(record) if trace.outcome.is_err() => Err(Error::Damaged(record.clone())),
         _ => Ok(()),
     }
 }

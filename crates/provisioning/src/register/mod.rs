@@ -6,27 +6,27 @@
 //! commit that makes it superfluous, and [`crate::Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
 //! between several requests is the caller's business: nothing here sleeps.
 
+mod abandoned;
 mod admission;
 mod ask;
 mod attempts;
+mod backoff;
 mod begin;
 mod cancel;
 mod carry_out;
 mod challenge;
 mod cleanup;
+mod describe;
 mod dispute;
 mod elsewhere;
 mod explain;
 mod identify;
-mod in_words;
-mod leaving;
 mod operation_id;
-mod pauses;
 mod plan;
 mod status;
 mod step;
-mod surroundings;
 mod tell;
+mod topology;
 mod waiting_run;
 
 pub use attempts::EarlyRefusal;
@@ -36,15 +36,15 @@ pub use explain::Described;
 use std::{net::IpAddr, time::Duration};
 
 use model::{
-    AttestationDigest, Decision, IdScope, KeyUse, Order, RawJson, Registration, RegistrationId, Status,
-    Tries, Work,
+    AttestationDigest, Decision, DeviceSpec, IdScope, KeyUse, PendingStep, RawJson, Registration,
+    RegistrationId, Status, Tries,
 };
 
 use crate::{Error, attest::Evidence};
 
 pub use carry_out::Confirmed;
 pub use cleanup::Cleaned;
-pub use in_words::in_words;
+pub use describe::describe;
 pub use waiting_run::{Resumed, WaitingRun};
 
 /// What a device asks for.
@@ -74,23 +74,23 @@ pub enum WithoutPolicy {
 
 /// What came of a request so far.
 #[derive(Debug, Clone)]
-pub enum Begun {
+pub enum RegisterOutcome {
     /// It is over: failed or disabled.
     Settled(Box<Registration>),
     /// A hub must be told; the run goes on.
-    Running(Box<Run>),
+    Running(Box<AssignmentRun>),
     /// The device must open this first, in its TPM, and come back with a claim signed by the key inside.
     Challenged(Vec<u8>),
 }
 
 /// A run that must be carried out. Two runs for one registration with the same operation ID are the same run.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct AssignmentRun {
     /// The instance's.
     pub scope: IdScope,
     /// The registration as it is on disk, but for the key of a confirmation: see `notes_key`.
     pub registration: Registration,
-    work: Work,
+    work: PendingStep,
     origin: Origin,
     tries: Tries,
     /// What the enrollment accepted as proof when it let the device in.
@@ -106,29 +106,29 @@ pub struct Run {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     /// This request made it.
-    Begun,
+    Started,
     /// It was found on disk. It may have ended since it was read.
     Found,
 }
 
-impl Run {
+impl AssignmentRun {
     /// The run that a registration read from the store waits for; `None` when it waits for none.
-    pub fn found(scope: &IdScope, registration: &Registration) -> Option<Run> {
-        let begun = Run::begun(scope, registration)?;
-        Some(Run { origin: Origin::Found, ..begun })
+    pub fn found(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
+        let begun = AssignmentRun::begun(scope, registration)?;
+        Some(AssignmentRun { origin: Origin::Found, ..begun })
     }
 
     /// The run of a registration that was just written down.
-    fn begun(scope: &IdScope, registration: &Registration) -> Option<Run> {
+    fn begun(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
         let Status::Assigning { work, tries, admitted_by, .. } = &registration.status else { return None };
         let (scope, registration) = (scope.clone(), registration.clone());
-        Some(Run {
+        Some(AssignmentRun {
             work: work.clone(),
             tries: tries.clone(),
             admitted_by: admitted_by.clone(),
             scope,
             registration,
-            origin: Origin::Begun,
+            origin: Origin::Started,
             decision: None,
             notes_key: false,
         })
@@ -139,13 +139,13 @@ impl Run {
         scope: &IdScope,
         registration: &Registration,
         admitted_by: AttestationDigest,
-        (order, decision): (Order, Decision),
-    ) -> Run {
-        Run {
+        (order, decision): (DeviceSpec, Decision),
+    ) -> AssignmentRun {
+        AssignmentRun {
             scope: scope.clone(),
             registration: registration.clone(),
-            work: Work::Order(Box::new(order)),
-            origin: Origin::Begun,
+            work: PendingStep::Ensure(Box::new(order)),
+            origin: Origin::Started,
             tries: Tries::default(),
             admitted_by: Some(admitted_by),
             decision: Some(decision),
@@ -154,9 +154,13 @@ impl Run {
     }
 
     /// The same confirmation of a device that proved itself by this key.
-    fn noting(self, key: Option<&KeyUse>) -> Run {
+    fn noting(self, key: Option<&KeyUse>) -> AssignmentRun {
         let notes_key = self.registration.key.as_ref() != key;
-        Run { registration: Registration { key: key.cloned(), ..self.registration }, notes_key, ..self }
+        AssignmentRun {
+            registration: Registration { key: key.cloned(), ..self.registration },
+            notes_key,
+            ..self
+        }
     }
 
     /// Whether nothing of it is on disk: a confirmation that ends before anybody is told of it leaves no trace.
@@ -165,8 +169,8 @@ impl Run {
     }
 
     /// The same run after a try that led to no end.
-    fn tried(&self, tries: Tries) -> Run {
-        let mut again = Run { origin: Origin::Found, tries: tries.clone(), ..self.clone() };
+    fn tried(&self, tries: Tries) -> AssignmentRun {
+        let mut again = AssignmentRun { origin: Origin::Found, tries: tries.clone(), ..self.clone() };
         if let Status::Assigning { tries: noted, .. } = &mut again.registration.status {
             *noted = tries;
         }
@@ -184,31 +188,31 @@ impl Run {
     }
 }
 
-fn waits_for(work: &Work) -> &str {
+fn waits_for(work: &PendingStep) -> &str {
     match work {
-        Work::Ask(ask) => ask.request.webhook.authority(),
-        Work::Order(order) => order.hub.as_str(),
+        PendingStep::Allocate(ask) => ask.request.webhook.authority(),
+        PendingStep::Ensure(order) => order.hub.as_str(),
     }
 }
 
 /// What became of a run.
 #[derive(Debug, Clone)]
-pub enum Ended {
+pub enum RunOutcome {
     /// It is over; this is on disk. When another run took its place, this is what that one is at.
     Registration(Box<Registration>),
     /// The registration was deleted meanwhile.
     Deleted,
     /// Something that it needs is unavailable.
-    Later(Box<Later>),
+    Retry(Box<Retry>),
     /// It is given up: nothing of it was on disk, and it could not be written down.
     GivenUp(Error),
 }
 
 /// A run that must be carried out again.
 #[derive(Debug, Clone)]
-pub struct Later {
+pub struct Retry {
     /// The run as it is to be carried out then.
-    pub again: Run,
+    pub again: AssignmentRun,
     /// After such a pause.
     pub pause: Duration,
     /// Why, for operators.

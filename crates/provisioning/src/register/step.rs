@@ -1,7 +1,8 @@
 //! One step of a registration: its record, what it leaves to be cleaned up, and what it counts as, in one commit.
 
 use model::{
-    Attribution, Cleanup, CleanupCause, IdScope, OperationKind, Place, RegistrationId, Status, Trace, Tries,
+    Attribution, Cleanup, CleanupCause, HubDeviceRef, IdScope, OperationKind, RegistrationId, Residue,
+    Status, Tries,
 };
 
 use crate::{
@@ -15,8 +16,8 @@ pub(super) struct Step {
     registration_id: RegistrationId,
     expect: Expect,
     change: Change,
-    taken: Option<Place>,
-    left: Option<(Trace, CleanupCause)>,
+    taken: Option<HubDeviceRef>,
+    left: Option<(Residue, CleanupCause)>,
     counts: Option<OperationKind>,
     guard: Option<Guard>,
     by: Attribution,
@@ -37,14 +38,14 @@ impl Step {
     /// The place that a device is sent to is not cleaned up any more.
     pub(super) fn taking(self, status: &Status) -> Step {
         let taken = match status {
-            Status::Assigning { work, .. } => work.order().map(model::Order::place),
+            Status::Assigning { work, .. } => work.order().map(model::DeviceSpec::place),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
         };
         Step { taken, ..self }
     }
 
     /// What is left behind is to be cleaned up.
-    pub(super) fn leaving(self, trace: Option<Trace>, cause: CleanupCause) -> Step {
+    pub(super) fn leaving(self, trace: Option<Residue>, cause: CleanupCause) -> Step {
         Step { left: trace.map(|trace| (trace, cause)), ..self }
     }
 

@@ -3,11 +3,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use model::{
-    Assignment, Carried, ExistingDevices, Generation, Instance, LinkedHub, Order, Properties, Substatus,
-    TwinCollection, TwinOrder,
+    Assignment, Carried, DeviceSpec, ExistingDevices, Generation, Instance, LinkedHub, Properties, Substatus,
+    TwinCollection, TwinSpec,
 };
 
-use super::Run;
+use super::AssignmentRun;
 use crate::{
     Error, Provisioning,
     ports::{Ensured, HubConnector, HubDevice, HubError},
@@ -35,7 +35,11 @@ impl Told {
 
 impl Provisioning {
     /// The instance is looked up each time: an unlinked hub is not waited for.
-    pub(super) async fn tell(&self, run: &Run, order: &Order) -> Result<Result<Told, HubError>, Error> {
+    pub(super) async fn tell(
+        &self,
+        run: &AssignmentRun,
+        order: &DeviceSpec,
+    ) -> Result<Result<Told, HubError>, Error> {
         let instance = self.store.instance(&run.scope).await?;
         let linked = |name| instance.as_ref().and_then(|instance: &Arc<Instance>| instance.linked_hub(name));
         let Some(hub) = linked(&order.hub).and_then(|hub| self.hubs.connector(hub)) else {
@@ -47,7 +51,7 @@ impl Provisioning {
         let existing = instance.as_ref().map(|instance| instance.existing_devices).unwrap_or_default();
         // Where a device lives, what is there under its ID is the registration's.
         let order = &if is_at_home { Cow::Borrowed(order) } else { with_existing(order, existing) };
-        let carries = matches!(order.twin, TwinOrder::Carry { .. });
+        let carries = matches!(order.twin, TwinSpec::Carry { .. });
         let told = if !carries && (is_at_home || from.is_none()) {
             hub.ensure_device(order).await.map(|ensured| Told::new(order.substatus, ensured))
         } else {
@@ -61,7 +65,7 @@ impl Provisioning {
     async fn tell_of_move(
         &self,
         hub: &dyn HubConnector,
-        order: &Order,
+        order: &DeviceSpec,
         from: Option<&Assignment>,
         old_hub: Option<&LinkedHub>,
     ) -> Result<Told, HubError> {
@@ -92,8 +96,12 @@ impl Provisioning {
 }
 
 /// Tells a hub of a device that comes from another one, with what it brings.
-async fn move_in(hub: &dyn HubConnector, order: &Order, carried: Option<Carried>) -> Result<Told, HubError> {
-    let carries = matches!(order.twin, TwinOrder::Carry { .. });
+async fn move_in(
+    hub: &dyn HubConnector,
+    order: &DeviceSpec,
+    carried: Option<Carried>,
+) -> Result<Told, HubError> {
+    let carries = matches!(order.twin, TwinSpec::Carry { .. });
     let as_ordered = |ensured| Told::new(order.substatus, ensured);
     match carried {
         Some(carried) if carries => hub.receive_device(order, &carried).await.map(as_ordered),
@@ -116,7 +124,7 @@ fn generation_of(from: &Assignment, found: &HubDevice) -> Option<Generation> {
 }
 
 /// What a device has that starts anew and stays disabled, for this reason: its initial twin, and nothing reported.
-fn disabled_start(order: &Order, reason: String) -> Carried {
+fn disabled_start(order: &DeviceSpec, reason: String) -> Carried {
     let start = order.twin.start();
     let section =
         |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
@@ -129,14 +137,14 @@ fn disabled_start(order: &Order, reason: String) -> Carried {
 }
 
 /// The order for a device that brings nothing along: what the hub may have of it from an earlier time does not count.
-fn started_anew(order: &Order) -> Order {
-    Order { twin: TwinOrder::Seed(order.twin.start().clone()), ..order.clone() }
+fn started_anew(order: &DeviceSpec) -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Seed(order.twin.start().clone()), ..order.clone() }
 }
 
 /// The order, with what the instance says of devices that the registration did not make.
-fn with_existing(order: &Order, existing: ExistingDevices) -> Cow<'_, Order> {
+fn with_existing(order: &DeviceSpec, existing: ExistingDevices) -> Cow<'_, DeviceSpec> {
     match existing {
         ExistingDevices::Adopt => Cow::Borrowed(order),
-        ExistingDevices::Refuse => Cow::Owned(Order { existing, ..order.clone() }),
+        ExistingDevices::Refuse => Cow::Owned(DeviceSpec { existing, ..order.clone() }),
     }
 }

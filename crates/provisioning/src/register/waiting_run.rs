@@ -4,12 +4,12 @@
 use std::{io, time::Duration};
 
 use model::{
-    Enrollment, IdScope, InitialTwin, OperationId, Registration, RegistrationId, Status, StatusKind,
-    TwinCollection, Work,
+    Enrollment, IdScope, InitialTwin, OperationId, PendingStep, Registration, RegistrationId, Status,
+    StatusKind, TwinCollection,
 };
 use serde_json::Value;
 
-use super::{Ended, Run, pauses};
+use super::{AssignmentRun, RunOutcome, backoff};
 use crate::{
     Error, Provisioning,
     ports::{Page, PageRequest},
@@ -34,13 +34,13 @@ pub struct WaitingRun {
 #[derive(Debug, Clone)]
 pub enum Resumed {
     /// It is to be carried out.
-    Run(Box<Run>),
+    Started(Box<AssignmentRun>),
     /// It has ended meanwhile.
-    Ended(Ended),
+    Finished(RunOutcome),
 }
 
-impl Run {
-    /// The same run without its work. Only of a run that is on disk: see [`Run::is_in_memory`].
+impl AssignmentRun {
+    /// The same run without its work. Only of a run that is on disk: see [`AssignmentRun::is_in_memory`].
     pub fn waiting(&self) -> WaitingRun {
         WaitingRun {
             scope: self.scope.clone(),
@@ -63,8 +63,8 @@ impl Run {
 
     fn twins(&self) -> Vec<&InitialTwin> {
         match &self.work {
-            Work::Order(order) => vec![order.twin.start()],
-            Work::Ask(ask) => {
+            PendingStep::Ensure(order) => vec![order.twin.start()],
+            PendingStep::Allocate(ask) => {
                 let settings = match &ask.request.enrollment {
                     Enrollment::Individual(individual) => &individual.settings,
                     Enrollment::Group(group) => &group.settings,
@@ -118,7 +118,7 @@ impl Provisioning {
             registration_id: registration.registration_id.clone(),
             operation_id: registration.operation_id.clone(),
             waits_for: super::waits_for(work).into(),
-            pause: pauses::left(tries, self.clock.now()),
+            pause: backoff::left(tries, self.clock.now()),
         })
     }
 
@@ -133,11 +133,11 @@ impl Provisioning {
     /// Reads a run that has waited. It is the same run as long as its operation is the same.
     pub async fn resume(&self, waiting: &WaitingRun) -> Result<Resumed, Error> {
         let found = self.store.registration(&waiting.scope, &waiting.registration_id).await?;
-        let Some(found) = found else { return Ok(Resumed::Ended(Ended::Deleted)) };
+        let Some(found) = found else { return Ok(Resumed::Finished(RunOutcome::Deleted)) };
         let is_same = found.operation_id == waiting.operation_id;
-        Ok(match Run::found(&waiting.scope, &found).filter(|_| is_same) {
-            Some(run) => Resumed::Run(Box::new(run)),
-            None => Resumed::Ended(Ended::Registration(Box::new(found))),
+        Ok(match AssignmentRun::found(&waiting.scope, &found).filter(|_| is_same) {
+            Some(run) => Resumed::Started(Box::new(run)),
+            None => Resumed::Finished(RunOutcome::Registration(Box::new(found))),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use model::{AccessDraft, AllocationWeight, Certificate, HubAccess, HubName, HubWay, LinkedHub};
+use model::{AccessDraft, AllocationWeight, Certificate, HubAccess, HubEndpoint, HubName, LinkedHub};
 use serde::Deserialize;
 use wire::service::{parse_ca_certificates, parse_hub_connection};
 
@@ -103,11 +103,11 @@ impl LinkedHubConfig {
             LinkTarget::Embedded(name) => {
                 let hub = hubs.iter().find(|hub| hub.name == *name);
                 let hub = hub.with_context(|| format!("no embedded hub {name:?}"))?;
-                (hub.host_name.clone(), HubWay::Embedded)
+                (hub.host_name.clone(), HubEndpoint::Embedded)
             }
             LinkTarget::Remote(remote) => {
                 let (name, access) = remote.access()?;
-                (name, HubWay::Access(access))
+                (name, HubEndpoint::Access(access))
             }
         };
         Ok(LinkedHub {

@@ -15,8 +15,8 @@ use device_api::Timing;
 use hub::webhook::WebhookSettings;
 use model::{
     AllocationPolicy, AllocationWeight, Configured, EnrollmentGroup, EnrollmentGroupId, EnrollmentSettings,
-    Etag, GroupAttestation, HostName, HubName, HubWay, Instance, LinkedHub, Record, RegistrationOwnership,
-    SymmetricKeyPair,
+    Etag, GroupAttestation, HostName, HubEndpoint, HubName, Instance, LinkedHub, Record,
+    RegistrationOwnership, SymmetricKeyPair,
 };
 use net::{CancellationToken, Limits};
 use provisioning::ports::{Change, Clock, Commit, Expect};
@@ -134,7 +134,7 @@ fn instance(
     let hubs = addresses.iter().zip(weights).map(|(address, weight)| {
         Ok(LinkedHub {
             name: HubName::parse(address.to_string())?,
-            way: HubWay::Embedded,
+            way: HubEndpoint::Embedded,
             location: "here".into(),
             weight: *weight,
             takes_new_devices: true,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::IdScope;
-use provisioning::authorities::{Expiring, Holder};
+use provisioning::trust::{Expiring, Holder};
 
 /// Who holds certificates that expire.
 pub(super) const KINDS: [&str; 3] = ["ca", "group", "individual"];

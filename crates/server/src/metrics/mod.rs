@@ -15,8 +15,8 @@ use axum::{
     routing::get,
 };
 use device_api::{DeviceApi, Outcome};
-use model::{Authorities, CaCertificate, Day, IdScope, Instance, OperationKind};
-use net::{Gate, Limits, Purpose, Refused, Reserved, Transport};
+use model::{CaCertificate, Day, IdScope, Instance, OperationKind, Trust};
+use net::{ConnectionLimiter, Limits, Purpose, Refused, Reserved, Transport};
 use provisioning::{
     Error, Provisioning, RecordKind,
     link::Link,
@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
     /// That of the endpoint's listeners.
-    pub(crate) gate: Gate,
+    pub(crate) limiter: ConnectionLimiter,
     pub(crate) expirations: Arc<Expirations>,
     pub(crate) file_problems: FileProblems,
     pub(crate) certificates: Arc<ServerCertificates>,
@@ -51,7 +51,7 @@ struct Seen {
     operations: BTreeMap<OperationKind, u64>,
     cleanups: u64,
     links: Vec<Link>,
-    authorities: Arc<Authorities>,
+    trust: Arc<Trust>,
 }
 
 /// Answers `GET /metrics`, to whoever can reach it.
@@ -60,12 +60,12 @@ pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
 }
 
 /// A gate for the listener of its own.
-pub(crate) fn gate(limits: &Limits) -> Gate {
+pub(crate) fn limiter(limits: &Limits) -> ConnectionLimiter {
     let mut limits = Limits { max_connections: MAX_CONNECTIONS, ..limits.clone() };
     (limits.max_unproven_per_address, limits.reserved) = (None, Reserved::default());
     // Whoever reads metrics shows nothing, so that no connection is ever proven.
     limits.unproven.lifetime = limits.http_idle_timeout;
-    Gate::new(limits)
+    ConnectionLimiter::new(limits)
 }
 
 async fn answer(metrics: Arc<Metrics>) -> Response {
@@ -120,7 +120,7 @@ impl Metrics {
             operations,
             cleanups: self.store.cleanups_owed(scope).await?,
             links: self.provisioning.linked_hubs(&instance)?,
-            authorities: self.provisioning.authorities(&instance).await?,
+            trust: self.provisioning.trust(&instance).await?,
             instance,
         })
     }
@@ -155,23 +155,23 @@ impl Metrics {
         let help = "Open connections of devices and operators.";
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {
-            open.sample(&[("transport", transport.name())], self.gate.open(transport));
+            open.sample(&[("transport", transport.name())], self.limiter.open(transport));
         }
         let help = "Connections of which no request has been accepted yet, those of embedded hubs included.";
-        text.family(Kind::Gauge, "muster_connections_unproven", help).sample(&[], self.gate.unproven());
+        text.family(Kind::Gauge, "muster_connections_unproven", help).sample(&[], self.limiter.unproven());
         let help = "Connections of which a service has accepted a request.";
         let mut proven = text.family(Kind::Gauge, "muster_connections_proven", help);
         for service in Purpose::ALL {
-            proven.sample(&[("service", service.name())], self.gate.proven(service));
+            proven.sample(&[("service", service.name())], self.limiter.proven(service));
         }
         let help = "Connections, logins and requests that were refused before a service judged them.";
         let mut refused = text.family(Kind::Counter, "muster_connections_refused_total", help);
         for reason in Refused::ALL {
-            refused.sample(&[("reason", reason.name())], self.gate.refused(reason));
+            refused.sample(&[("reason", reason.name())], self.limiter.refused(reason));
         }
         let help =
             "Places for connections that are free, over all listeners, those of embedded hubs included.";
-        text.family(Kind::Gauge, "muster_connection_places_free", help).sample(&[], self.gate.free());
+        text.family(Kind::Gauge, "muster_connection_places_free", help).sample(&[], self.limiter.free());
     }
 
     fn server_certificates(&self, text: &mut Text) {
@@ -202,7 +202,7 @@ impl Metrics {
         let help = "How long ago the oldest revocation list in use was made.";
         let mut family = text.family(Kind::Gauge, "muster_revocation_list_age_seconds", help);
         for (seen, ca) in all.iter().flat_map(Seen::cas) {
-            let made = seen.authorities.lists_of(ca).map(|list| list.crl.this_update().unix_seconds());
+            let made = seen.trust.lists_of(ca).map(|list| list.crl.this_update().unix_seconds());
             if let Some(oldest) = made.min() {
                 seen.sample(&mut family, &[("ca", ca.name.as_str())], now - oldest);
             }
@@ -227,7 +227,7 @@ impl Seen {
     }
 
     fn cas(&self) -> impl Iterator<Item = (&Seen, &Arc<CaCertificate>)> {
-        self.authorities.certificates().map(move |ca| (self, ca))
+        self.trust.certificates().map(move |ca| (self, ca))
     }
 }
 

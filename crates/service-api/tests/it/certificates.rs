@@ -158,7 +158,7 @@ async fn another_certificate_must_be_verified_anew() {
 async fn as_many_as_are_taken() {
     let world = World::new().await;
     let body = upload(&Authority::root("Root").identity().pem());
-    for number in 0..provisioning::authorities::MAX_CA_CERTIFICATES {
+    for number in 0..provisioning::trust::MAX_CA_CERTIFICATES {
         world.put(&format!("/certificates/{number}"), &body).send().await.ok();
     }
     let message = world.put("/certificates/more", &body).send().await.refused(400_002);

@@ -1,7 +1,7 @@
 //! Linked hubs: linking, looking, changing, checking, unlinking; and the default allocation policy.
 
 use http::Method;
-use model::HubWay;
+use model::HubEndpoint;
 use serde_json::{Value, json};
 use testkit::sample;
 
@@ -22,7 +22,8 @@ fn far(key: u8) -> Value {
 
 async fn key_of_far(world: &World) -> u8 {
     let instance = world.store.instance(&id_scope("one")).await.unwrap().unwrap();
-    let HubWay::Access(access) = instance.linked_hub(&sample::hub_name("far.example")).unwrap().way.clone()
+    let HubEndpoint::Access(access) =
+        instance.linked_hub(&sample::hub_name("far.example")).unwrap().way.clone()
     else {
         panic!("it is embedded");
     };

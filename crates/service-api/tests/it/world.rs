@@ -44,7 +44,7 @@ impl World {
             store: store.clone(),
             hubs: hubs.clone(),
             webhook: Arc::new(FakeWebhook::default()),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
@@ -120,7 +120,7 @@ impl World {
         let group = sample::group_id("group-1");
         format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
-            store.authorities(&scope).await.unwrap(),
+            store.trust(&scope).await.unwrap(),
             store.instance(&scope).await.unwrap(),
             store.individuals(&scope, all.clone()).await.unwrap(),
             store.groups(&scope, all.clone()).await.unwrap(),

@@ -10,9 +10,9 @@ use model::{
 use provisioning::ports::{Change, Expect, Guard, Guarded, Outcome, StoreError};
 use serde::Serialize;
 
-use crate::embedded::document::{Documents, Place};
+use crate::embedded::document::{Documents, RowRef};
+use crate::embedded::hub_devices::{self, HubDeviceIndex};
 use crate::embedded::log::LogWriter;
-use crate::embedded::places::{self, Places};
 use crate::embedded::statements::{
     BLOCKS, CERTIFICATES, CLEANUPS, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
 };
@@ -50,7 +50,7 @@ enum Listed {
     Registration {
         status: &'static str,
         group: Option<String>,
-        places: Places,
+        places: HubDeviceIndex,
     },
     Cleanup {
         hub: String,
@@ -69,7 +69,7 @@ impl Prepared {
         change: &Change,
     ) -> Result<Prepared, StoreError> {
         let (statements, id) = target(change);
-        let place = Place { table: statements.table, scope, id: &id };
+        let place = RowRef { table: statements.table, scope, id: &id };
         let step = match change {
             Change::PutIndividual(record) => {
                 let row = Row::new(documents, place, &record.record.etag, record)?;
@@ -163,7 +163,7 @@ impl PreparedGuard {
 impl Row {
     fn new(
         documents: &Documents,
-        place: Place<'_>,
+        place: RowRef<'_>,
         etag: &Etag,
         document: &impl Serialize,
     ) -> Result<Row, StoreError> {
@@ -177,7 +177,7 @@ impl Listed {
             EnrollmentRef::Group(id) => Some(id.key().into_owned()),
             EnrollmentRef::Individual => None,
         };
-        let places = Places::of(registration);
+        let places = HubDeviceIndex::of(registration);
         Listed::Registration { status: registration.status.kind().name(), group, places }
     }
 
@@ -230,13 +230,13 @@ struct Target<'a> {
 
 impl Target<'_> {
     /// Writes a registration unless it would have a place of another one.
-    fn put_placed(&self, row: &Row, places: &Places, expect: &Expect) -> rusqlite::Result<Outcome> {
+    fn put_placed(&self, row: &Row, places: &HubDeviceIndex, expect: &Expect) -> rusqlite::Result<Outcome> {
         let Some(columns) = places.claim(self.connection, self.instance, self.id)? else {
             return Ok(Outcome::Taken);
         };
         let outcome = self.put(row, expect)?;
         if outcome == Outcome::Applied {
-            places::note(self.connection, self.instance, self.id, &columns)?;
+            hub_devices::note(self.connection, self.instance, self.id, &columns)?;
         }
         Ok(outcome)
     }

@@ -13,7 +13,7 @@ use crate::embedded::{OpenError, broken};
 
 /// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct RowRef<'a> {
     pub(crate) table: &'static str,
     pub(crate) scope: &'a IdScope,
     /// The lower-case ID; empty for an instance, which has none beside its scope.
@@ -42,7 +42,7 @@ impl Documents {
         &self.damage
     }
 
-    pub(crate) fn seal(&self, place: Place<'_>, document: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn seal(&self, place: RowRef<'_>, document: &impl Serialize) -> Result<Vec<u8>, StoreError> {
         let json = serde_json::to_vec(document).map_err(broken)?;
         Ok(self.sealer.seal(&place.context(), &json))
     }
@@ -50,7 +50,7 @@ impl Documents {
     /// The document, or why it cannot be read; that is remembered and logged.
     pub(crate) fn open<T: DeserializeOwned>(
         &self,
-        place: Place<'_>,
+        place: RowRef<'_>,
         sealed: &[u8],
     ) -> Result<T, DamagedRecord> {
         let document = self.read(place, sealed).map_err(|reason| self.note(place, reason))?;
@@ -59,7 +59,7 @@ impl Documents {
     }
 
     /// Whether this was sealed here with this key.
-    pub(crate) fn is_sealed_here(&self, place: Place<'_>, sealed: &[u8]) -> bool {
+    pub(crate) fn is_sealed_here(&self, place: RowRef<'_>, sealed: &[u8]) -> bool {
         self.sealer.open(&place.context(), sealed).is_ok()
     }
 
@@ -69,18 +69,18 @@ impl Documents {
     }
 
     /// Remembers that a record cannot be read.
-    pub(crate) fn note(&self, place: Place<'_>, reason: String) -> DamagedRecord {
+    pub(crate) fn note(&self, place: RowRef<'_>, reason: String) -> DamagedRecord {
         let record = place.damaged(reason);
         self.damage.note(&place.scope.key(), &record);
         record
     }
 
     /// Forgets that a record could not be read: it was read, written or deleted.
-    pub(crate) fn forget(&self, place: Place<'_>) {
+    pub(crate) fn forget(&self, place: RowRef<'_>) {
         self.damage.forget(&place.scope.key(), kind_of(place.table), place.id());
     }
 
-    fn read<T: DeserializeOwned>(&self, place: Place<'_>, sealed: &[u8]) -> Result<T, String> {
+    fn read<T: DeserializeOwned>(&self, place: RowRef<'_>, sealed: &[u8]) -> Result<T, String> {
         let json = self.sealer.open(&place.context(), sealed).map_err(|error| error.to_string())?;
         serde_json::from_slice(&json).map_err(|error| unreadable(&error))
     }
@@ -92,7 +92,7 @@ fn unreadable(error: &serde_json::Error) -> String {
     format!("its JSON has a {:?} error at line {line}, column {column}", error.classify())
 }
 
-impl Place<'_> {
+impl RowRef<'_> {
     /// `table NUL scope NUL id`. No part can contain a NUL, so no two places share a context.
     fn context(&self) -> Vec<u8> {
         let scope = self.scope.key();

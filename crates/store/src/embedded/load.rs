@@ -12,9 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::embedded::OpenError;
 use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, Place};
+use crate::embedded::document::{Documents, RowRef};
 use crate::embedded::log;
-use crate::embedded::snapshot::{Absence, Kept, Kin, Snapshot};
+use crate::embedded::snapshot::{Absence, Kin, Snapshot, SnapshotChange};
 
 /// All instances with their groups and what they know of CAs, of one moment, put into a snapshot that has none.
 pub(crate) fn snapshot(
@@ -60,7 +60,7 @@ pub(crate) fn confirm_key(
     let opens = |(scope, sealed): &(String, Vec<u8>)| {
         let scope = IdScope::parse(scope.clone());
         scope.is_ok_and(|scope| {
-            documents.is_sealed_here(Place { table: "instances", scope: &scope, id: "" }, sealed)
+            documents.is_sealed_here(RowRef { table: "instances", scope: &scope, id: "" }, sealed)
         })
     };
     if !rows.is_ok_and(|rows| rows.iter().any(opens)) {
@@ -81,7 +81,7 @@ pub(crate) struct Small<'a> {
 impl Small<'_> {
     /// The instance itself; `None` when its document was given up.
     pub(crate) fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
-        let place = Place { table: "instances", scope: self.scope, id: "" };
+        let place = RowRef { table: "instances", scope: self.scope, id: "" };
         // A file that is only looked at may be of version 1, where no document was given up.
         let is_of_first = self.connection.prepare("SELECT given_up FROM instances").is_err();
         let sql = if is_of_first {
@@ -101,10 +101,14 @@ impl Small<'_> {
     pub(crate) fn kin(&self) -> (Kin, Result<(), DamagedRecord>) {
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         let read = self
-            .all("groups", Kept::PutGroup, &mut found, &mut unreadable)
-            .and_then(|()| self.all("certificates", Kept::PutCertificate, &mut found, &mut unreadable))
-            .and_then(|()| self.all("revocation_lists", Kept::PutRevocationList, &mut found, &mut unreadable))
-            .and_then(|()| self.all("blocks", Kept::PutBlock, &mut found, &mut unreadable));
+            .all("groups", SnapshotChange::PutGroup, &mut found, &mut unreadable)
+            .and_then(|()| {
+                self.all("certificates", SnapshotChange::PutCertificate, &mut found, &mut unreadable)
+            })
+            .and_then(|()| {
+                self.all("revocation_lists", SnapshotChange::PutRevocationList, &mut found, &mut unreadable)
+            })
+            .and_then(|()| self.all("blocks", SnapshotChange::PutBlock, &mut found, &mut unreadable));
         let mut kin = Kin { number: self.number, unreadable: unreadable.into(), ..Kin::default() };
         kin.change(&found);
         (kin, read)
@@ -116,7 +120,7 @@ impl Small<'_> {
         table: &'static str,
         id: &str,
     ) -> rusqlite::Result<Result<Option<Arc<T>>, DamagedRecord>> {
-        let place = Place { table, scope: self.scope, id };
+        let place = RowRef { table, scope: self.scope, id };
         let sql = format!("SELECT document FROM {table} WHERE instance = ?1 AND id = ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
         let sealed: Option<Vec<u8>> =
@@ -134,16 +138,16 @@ impl Small<'_> {
     fn all<T: DeserializeOwned>(
         &self,
         table: &'static str,
-        put: impl Fn(Arc<T>) -> Kept,
-        found: &mut Vec<Kept>,
+        put: impl Fn(Arc<T>) -> SnapshotChange,
+        found: &mut Vec<SnapshotChange>,
         unreadable: &mut Vec<DamagedRecord>,
     ) -> Result<(), DamagedRecord> {
         let rows = self.rows(table).map_err(|error| {
-            let place = Place { table: "instances", scope: self.scope, id: "" };
+            let place = RowRef { table: "instances", scope: self.scope, id: "" };
             self.documents.note(place, format!("its {table} cannot be read: {error}"))
         })?;
         for (id, document) in rows {
-            let place = Place { table, scope: self.scope, id: &id };
+            let place = RowRef { table, scope: self.scope, id: &id };
             let document = document.map_err(|reason| self.documents.note(place, reason));
             match document.and_then(|sealed| self.documents.open(place, &sealed)) {
                 Ok(record) => found.push(put(Arc::new(record))),

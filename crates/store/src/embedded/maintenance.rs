@@ -15,7 +15,7 @@ use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, St
 use serde::de::DeserializeOwned;
 
 use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, Place};
+use crate::embedded::document::{Documents, RowRef};
 use crate::embedded::log::{LogWriter, Signature};
 use crate::embedded::write::not_written;
 use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema, statements};
@@ -140,7 +140,7 @@ impl EmbeddedStore {
             let Some((row, _, _)) = rows.last() else { return Ok(count) };
             last = *row;
             for (_, id, document) in rows {
-                let place = Place { table, scope, id: &id };
+                let place = RowRef { table, scope, id: &id };
                 match document {
                     Ok(sealed) => self.documents.try_open(place, &sealed),
                     Err(reason) => drop(self.documents.note(place, reason)),
@@ -293,7 +293,7 @@ type Row = (i64, String, Result<Vec<u8>, String>);
 
 impl Documents {
     /// Opens a document of whatever type its table has; what does not open is remembered.
-    fn try_open(&self, place: Place<'_>, sealed: &[u8]) {
+    fn try_open(&self, place: RowRef<'_>, sealed: &[u8]) {
         match place.table {
             "instances" => drop(self.open::<Instance>(place, sealed)),
             "individuals" => drop(self.open::<IndividualEnrollment>(place, sealed)),
@@ -309,8 +309,8 @@ impl Documents {
 }
 
 impl RecordName {
-    fn place(&self) -> Place<'_> {
-        Place { table: self.table, scope: &self.scope, id: &self.id }
+    fn place(&self) -> RowRef<'_> {
+        RowRef { table: self.table, scope: &self.scope, id: &self.id }
     }
 }
 

@@ -10,10 +10,10 @@ mod attempts;
 mod change;
 mod damage;
 mod document;
+mod hub_devices;
 mod load;
 mod log;
 mod maintenance;
-mod places;
 mod read;
 mod refresh;
 mod schema;
@@ -30,9 +30,9 @@ use async_trait::async_trait;
 use durable::rusqlite;
 use durable::{Database, Epoch, KeyCheckError, Sealer};
 use model::{
-    Attempt, Attribution, Authorities, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId,
-    HostName, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Place, Registration,
-    RegistrationId, StatusKind, Timestamp, UsageRow,
+    Attempt, Attribution, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName,
+    HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Registration,
+    RegistrationId, StatusKind, Timestamp, Trust, UsageRow,
 };
 use provisioning::RecordKind;
 use provisioning::ports::{
@@ -88,7 +88,7 @@ impl EmbeddedStore {
     /// instances with their groups and CAs, not the enrollments and registrations.
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
         let store = EmbeddedStore::over(Database::open(path, &schema::SCHEMA)?, sealer)?;
-        places::fill(&store.database, &store.documents)?;
+        hub_devices::fill(&store.database, &store.documents)?;
         Ok(store)
     }
 
@@ -290,8 +290,8 @@ impl Store for EmbeddedStore {
         Ok(self.documents.damage().known())
     }
 
-    async fn authorities(&self, scope: &IdScope) -> Result<Arc<Authorities>, StoreError> {
-        Ok(self.kin(scope)?.authorities)
+    async fn trust(&self, scope: &IdScope) -> Result<Arc<Trust>, StoreError> {
+        Ok(self.kin(scope)?.trust)
     }
 
     async fn registration(
@@ -330,14 +330,14 @@ impl Store for EmbeddedStore {
 
     async fn other_owner(
         &self,
-        place: &Place,
+        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
         self.read_other_owner(place, scope, id)
     }
 
-    async fn cleanup(&self, scope: &IdScope, place: &Place) -> Result<Option<Cleanup>, StoreError> {
+    async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
         self.records(scope)?.map_or(Ok(None), |records| records.cleanup(&place.key()))
     }
 

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::embedded::broken;
 use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, Place};
+use crate::embedded::document::{Documents, RowRef};
 
 /// One instance's records in the file.
 #[derive(Debug)]
@@ -191,11 +191,11 @@ impl Records<'_> {
         id: &str,
         sealed: &[u8],
     ) -> Result<T, DamagedRecord> {
-        self.documents.open(Place { table, scope: self.scope, id }, sealed)
+        self.documents.open(RowRef { table, scope: self.scope, id }, sealed)
     }
 
     fn note(&self, table: &'static str, id: &str, reason: String) -> DamagedRecord {
-        self.documents.note(Place { table, scope: self.scope, id }, reason)
+        self.documents.note(RowRef { table, scope: self.scope, id }, reason)
     }
 }
 

@@ -17,7 +17,7 @@ use provisioning::ports::{DamagedRecord, StoreError};
 
 use crate::embedded::load::{self, Small};
 use crate::embedded::log::{self, Changed};
-use crate::embedded::snapshot::{Absence, Kept, Snapshot};
+use crate::embedded::snapshot::{Absence, Snapshot, SnapshotChange};
 use crate::embedded::{EmbeddedStore, broken};
 
 impl EmbeddedStore {
@@ -115,28 +115,35 @@ fn take_up_instance(small: &Small<'_>, next: &mut Snapshot) {
 fn read_record(
     small: &Small<'_>,
     changed: &Changed,
-) -> rusqlite::Result<(Option<Kept>, Option<DamagedRecord>)> {
+) -> rusqlite::Result<(Option<SnapshotChange>, Option<DamagedRecord>)> {
     let key = changed.key.as_str();
     let (put, gone) = match changed.kind {
         LogKind::EnrollmentGroup => {
             let read = small.one::<EnrollmentGroup>("groups", key)?;
-            (read.map(|it| it.map(Kept::PutGroup)), EnrollmentGroupId::parse(key).ok().map(Kept::DeleteGroup))
+            (
+                read.map(|it| it.map(SnapshotChange::PutGroup)),
+                EnrollmentGroupId::parse(key).ok().map(SnapshotChange::DeleteGroup),
+            )
         }
         LogKind::CaCertificate => {
             let read = small.one::<CaCertificate>("certificates", key)?;
-            let gone = CaReference::parse(key).ok().map(Kept::DeleteCertificate);
-            (read.map(|it| it.map(Kept::PutCertificate)), gone)
+            let gone = CaReference::parse(key).ok().map(SnapshotChange::DeleteCertificate);
+            (read.map(|it| it.map(SnapshotChange::PutCertificate)), gone)
         }
         LogKind::RevocationList => {
             let read = small.one::<RevocationList>("revocation_lists", key)?;
             let (ca, id) = key.split_once('\n').unwrap_or((key, ListId::FIRST));
-            let gone =
-                CaReference::parse(ca).ok().map(|ca| Kept::DeleteRevocationList(ca, ListId::named(id)));
-            (read.map(|it| it.map(Kept::PutRevocationList)), gone)
+            let gone = CaReference::parse(ca)
+                .ok()
+                .map(|ca| SnapshotChange::DeleteRevocationList(ca, ListId::named(id)));
+            (read.map(|it| it.map(SnapshotChange::PutRevocationList)), gone)
         }
         LogKind::Block => {
             let read = small.one::<Block>("blocks", key)?;
-            (read.map(|it| it.map(Kept::PutBlock)), Sha256Thumbprint::parse(key).ok().map(Kept::DeleteBlock))
+            (
+                read.map(|it| it.map(SnapshotChange::PutBlock)),
+                Sha256Thumbprint::parse(key).ok().map(SnapshotChange::DeleteBlock),
+            )
         }
         LogKind::Instance
         | LogKind::Enrollment

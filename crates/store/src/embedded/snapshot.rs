@@ -8,8 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use model::{
-    Authorities, Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
-    GroupCertificates, HostName, IdScope, Instance, ListId, NameKey, RevocationList, Sha256Thumbprint,
+    Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation,
+    GroupCertificates, HostName, IdScope, Instance, ListId, NameKey, RevocationList, Sha256Thumbprint, Trust,
 };
 use provisioning::RecordKind;
 use provisioning::ports::{DamagedRecord, Page, PageRequest, StoreError};
@@ -50,7 +50,7 @@ pub(crate) enum Absence {
 pub(crate) struct Kin {
     pub(crate) number: i64,
     pub(crate) groups: Arc<Groups>,
-    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) trust: Arc<Trust>,
     /// The records that belong to these and cannot be read.
     pub(crate) unreadable: Arc<[DamagedRecord]>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Groups {
 
 /// A change of what is kept here.
 #[derive(Debug, Clone)]
-pub(crate) enum Kept {
+pub(crate) enum SnapshotChange {
     PutGroup(Arc<EnrollmentGroup>),
     DeleteGroup(EnrollmentGroupId),
     PutCertificate(Arc<CaCertificate>),
@@ -78,37 +78,39 @@ pub(crate) enum Kept {
     DeleteBlock(Sha256Thumbprint),
 }
 
-impl Kept {
+impl SnapshotChange {
     /// The record that it is about: what was damaged there is not any more.
     fn replaces(&self, damaged: &DamagedRecord) -> bool {
         match self {
-            Kept::PutGroup(group) => damaged.is(RecordKind::EnrollmentGroup, group.group_id.as_str()),
-            Kept::DeleteGroup(id) => damaged.is(RecordKind::EnrollmentGroup, id.as_str()),
-            Kept::PutCertificate(it) => damaged.is(RecordKind::CaCertificate, it.name.as_str()),
-            Kept::DeleteCertificate(name) => {
+            SnapshotChange::PutGroup(group) => {
+                damaged.is(RecordKind::EnrollmentGroup, group.group_id.as_str())
+            }
+            SnapshotChange::DeleteGroup(id) => damaged.is(RecordKind::EnrollmentGroup, id.as_str()),
+            SnapshotChange::PutCertificate(it) => damaged.is(RecordKind::CaCertificate, it.name.as_str()),
+            SnapshotChange::DeleteCertificate(name) => {
                 damaged.is(RecordKind::CaCertificate, name.as_str()) || damaged.list_of(name).is_some()
             }
-            Kept::PutRevocationList(it) => damaged.list_of(&it.authority).as_ref() == Some(&it.id),
-            Kept::DeleteRevocationList(name, id) => damaged.list_of(name).as_ref() == Some(id),
-            Kept::PutBlock(it) => damaged.is(RecordKind::Block, it.thumbprint.as_str()),
-            Kept::DeleteBlock(thumbprint) => damaged.is(RecordKind::Block, thumbprint.as_str()),
+            SnapshotChange::PutRevocationList(it) => damaged.list_of(&it.authority).as_ref() == Some(&it.id),
+            SnapshotChange::DeleteRevocationList(name, id) => damaged.list_of(name).as_ref() == Some(id),
+            SnapshotChange::PutBlock(it) => damaged.is(RecordKind::Block, it.thumbprint.as_str()),
+            SnapshotChange::DeleteBlock(thumbprint) => damaged.is(RecordKind::Block, thumbprint.as_str()),
         }
     }
 
     fn is_of_group(&self) -> bool {
-        matches!(self, Kept::PutGroup(_) | Kept::DeleteGroup(_))
+        matches!(self, SnapshotChange::PutGroup(_) | SnapshotChange::DeleteGroup(_))
     }
 
     /// Makes the change, if it is one of CAs.
-    fn apply(&self, authorities: &mut Authorities) {
+    fn apply(&self, trust: &mut Trust) {
         match self {
-            Kept::PutGroup(_) | Kept::DeleteGroup(_) => {}
-            Kept::PutCertificate(certificate) => authorities.put_certificate(Arc::clone(certificate)),
-            Kept::DeleteCertificate(name) => authorities.delete_certificate(name),
-            Kept::PutRevocationList(list) => authorities.put_list(Arc::clone(list)),
-            Kept::DeleteRevocationList(name, id) => authorities.delete_list(name, id),
-            Kept::PutBlock(block) => authorities.put_block(Arc::clone(block)),
-            Kept::DeleteBlock(thumbprint) => authorities.delete_block(thumbprint),
+            SnapshotChange::PutGroup(_) | SnapshotChange::DeleteGroup(_) => {}
+            SnapshotChange::PutCertificate(certificate) => trust.put_certificate(Arc::clone(certificate)),
+            SnapshotChange::DeleteCertificate(name) => trust.delete_certificate(name),
+            SnapshotChange::PutRevocationList(list) => trust.put_list(Arc::clone(list)),
+            SnapshotChange::DeleteRevocationList(name, id) => trust.delete_list(name, id),
+            SnapshotChange::PutBlock(block) => trust.put_block(Arc::clone(block)),
+            SnapshotChange::DeleteBlock(thumbprint) => trust.delete_block(thumbprint),
         }
     }
 }
@@ -201,13 +203,13 @@ impl Snapshot {
 }
 
 impl Kin {
-    pub(crate) fn change(&mut self, changes: &[Kept]) {
-        if changes.iter().any(Kept::is_of_group) {
+    pub(crate) fn change(&mut self, changes: &[SnapshotChange]) {
+        if changes.iter().any(SnapshotChange::is_of_group) {
             self.groups = Arc::new(self.groups.with(changes));
         }
-        if !changes.iter().all(Kept::is_of_group) {
-            let authorities = Arc::make_mut(&mut self.authorities);
-            changes.iter().for_each(|change| change.apply(authorities));
+        if !changes.iter().all(SnapshotChange::is_of_group) {
+            let trust = Arc::make_mut(&mut self.trust);
+            changes.iter().for_each(|change| change.apply(trust));
         }
         if !self.unreadable.is_empty() {
             let stays = |damaged: &&DamagedRecord| !changes.iter().any(|change| change.replaces(damaged));
@@ -259,12 +261,12 @@ impl Groups {
         Arc::clone(&self.named_cas)
     }
 
-    fn with(&self, changes: &[Kept]) -> Groups {
+    fn with(&self, changes: &[SnapshotChange]) -> Groups {
         let mut by_id = self.by_id.clone();
         for change in changes {
-            if let Kept::PutGroup(group) = change {
+            if let SnapshotChange::PutGroup(group) = change {
                 by_id.insert(group.group_id.key().into(), Arc::clone(group));
-            } else if let Kept::DeleteGroup(id) = change {
+            } else if let SnapshotChange::DeleteGroup(id) = change {
                 by_id.remove(&*id.key());
             }
         }

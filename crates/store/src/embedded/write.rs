@@ -10,7 +10,7 @@ use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 
 use crate::embedded::change::{Prepared, PreparedGuard};
-use crate::embedded::document::Place;
+use crate::embedded::document::RowRef;
 use crate::embedded::log::{self, LogWriter, Signature};
 use crate::embedded::snapshot::Snapshot;
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
@@ -56,7 +56,7 @@ impl EmbeddedStore {
                 return Ok(false);
             }
             if self.write_instance_after(snapshot.position, &next, operation, by).await? {
-                self.documents.forget(Place { table: "instances", scope: &next.id_scope, id: "" });
+                self.documents.forget(RowRef { table: "instances", scope: &next.id_scope, id: "" });
                 return Ok(true);
             }
         }
@@ -73,7 +73,7 @@ impl EmbeddedStore {
     ) -> Result<bool, StoreError> {
         let (scope, signature) = (&instance.id_scope, Signature::new(by));
         let key = scope.key().into_owned();
-        let document = self.documents.seal(Place { table: "instances", scope, id: "" }, instance)?;
+        let document = self.documents.seal(RowRef { table: "instances", scope, id: "" }, instance)?;
         let write = move |connection: &Connection| {
             if log::configured(connection)? != position {
                 return Ok(false);
@@ -102,7 +102,7 @@ impl EmbeddedStore {
         let changes = outcomes.iter().skip(guards);
         let made = targets.into_iter().zip(changes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         for ((table, id), _) in made {
-            self.documents.forget(Place { table, scope, id: &id });
+            self.documents.forget(RowRef { table, scope, id: &id });
         }
         Ok(outcomes)
     }

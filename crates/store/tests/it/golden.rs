@@ -12,8 +12,8 @@ use model::{
     AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, Crl,
     CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
     EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot,
-    KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership, RevocationList, Status, Timestamp, TpmHandover,
-    Trace,
+    KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership, Residue, RevocationList, Status, Timestamp,
+    TpmHandover,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -151,7 +151,7 @@ fn cleanups_are_stored_as_ever() {
     let cleanup = sample::cleanup("hub-1.example", "Dev-1");
     check("cleanup", &cleanup);
     check("cleanup_confirmed", &Cleanup { confirmed: true, ..cleanup.clone() });
-    let trace = Trace { generation: generation(), ..cleanup.trace.clone() };
+    let trace = Residue { generation: generation(), ..cleanup.trace.clone() };
     check("cleanup_of_generation", &Cleanup { trace, ..cleanup });
 }
 

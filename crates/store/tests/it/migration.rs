@@ -102,15 +102,15 @@ async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
         let of_one = store.attempts(scope, &id).await.unwrap().items;
         attempts.insert(id.to_string(), json!(of_one));
     }
-    let authorities = store.authorities(scope).await.unwrap();
+    let trust = store.trust(scope).await.unwrap();
     let usage = store.usage(scope, Day::from_number(0), Day::from_number(1_000_000)).await.unwrap();
     let usage: Vec<_> = usage.iter().map(|it| json!([it.day.number(), it.kind.name(), it.count])).collect();
     json!({
         "individuals": individuals,
         "groups": store.groups(scope, all()).await.unwrap().items,
-        "certificates": each(authorities.certificates()),
-        "revocation_lists": each(authorities.lists()),
-        "blocks": each(authorities.blocks()),
+        "certificates": each(trust.certificates()),
+        "revocation_lists": each(trust.lists()),
+        "blocks": each(trust.blocks()),
         "registrations": registrations,
         "cleanups": store.cleanups(scope, all()).await.unwrap().items,
         "attempts": attempts,
@@ -148,7 +148,7 @@ fn plant() -> IdScope {
 }
 
 async fn lists(store: &EmbeddedStore) -> Vec<Arc<RevocationList>> {
-    store.authorities(&plant()).await.unwrap().lists().cloned().collect()
+    store.trust(&plant()).await.unwrap().lists().cloned().collect()
 }
 
 async fn commit(store: &EmbeddedStore, expect: Expect, change: Change) {

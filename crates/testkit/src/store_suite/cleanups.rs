@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Cleanup, Generation, Timestamp, Trace, Tries};
+use model::{Cleanup, Generation, Residue, Timestamp, Tries};
 use provisioning::ports::{Change, Expect, Outcome, Page, PageRequest};
 
 use super::world::{Versioned, World, everything, put_registration};
@@ -16,7 +16,7 @@ pub(super) async fn records(world: World) {
     assert_eq!(find(&world, &sample::cleanup("b.hub", "dev")).await, None);
 
     let stale = Expect::Version(sample::etag("other"));
-    let trace = Trace { generation: Generation::parse("7").ok(), ..one.trace.clone() };
+    let trace = Residue { generation: Generation::parse("7").ok(), ..one.trace.clone() };
     let tries = Tries { count: 8, ..one.tries.clone() };
     let later = Cleanup { trace, tries, confirmed: true, ..one.clone() };
     assert_eq!(world.commit(vec![(stale, put(later.clone()))]).await, [Outcome::OtherVersion]);

@@ -85,7 +85,7 @@ pub(super) async fn certificates(world: World) {
             prepare: put_certificate(before.clone()),
             put: put_certificate(before.with_etag(AFTER)),
         };
-        let read = async || Some(world.authorities().await.certificate(&name())?.etag().to_string());
+        let read = async || Some(world.trust().await.certificate(&name())?.etag().to_string());
         check(&world, *case, changes, read).await;
     }
 }
@@ -99,7 +99,7 @@ pub(super) async fn revocation_lists(world: World) {
             prepare: put_list(before.clone()),
             put: put_list(before.with_etag(AFTER)),
         };
-        let read = async || Some(world.authorities().await.lists_under(&name()).next()?.etag().to_string());
+        let read = async || Some(world.trust().await.lists_under(&name()).next()?.etag().to_string());
         check(&world, *case, changes, read).await;
     }
 }
@@ -113,7 +113,7 @@ pub(super) async fn blocks(world: World) {
             prepare: put_block(before.clone()),
             put: put_block(before.with_etag(AFTER)),
         };
-        let read = async || Some(world.authorities().await.block(ca.thumbprint())?.etag().to_string());
+        let read = async || Some(world.trust().await.block(ca.thumbprint())?.etag().to_string());
         check(&world, *case, changes, read).await;
     }
 }

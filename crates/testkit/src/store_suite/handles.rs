@@ -34,11 +34,11 @@ pub(super) async fn see_each_other(world: World) {
         assert!(reader.registration(&id).await.is_some());
         let keyed = reader.store.symmetric_key_groups(&reader.scope).await.unwrap();
         assert_eq!(keyed.len(), 1);
-        let authorities = reader.authorities().await;
-        assert!(authorities.certificate(&name).is_some());
-        assert!(authorities.block(certificate.thumbprint()).is_some());
-        assert_eq!(authorities.lists_under(&name).count(), 1);
-        assert_eq!(*authorities, *writer.authorities().await);
+        let trust = reader.trust().await;
+        assert!(trust.certificate(&name).is_some());
+        assert!(trust.block(certificate.thumbprint()).is_some());
+        assert_eq!(trust.lists_under(&name).count(), 1);
+        assert_eq!(*trust, *writer.trust().await);
         assert_eq!(reader.log().await, writer.log().await);
 
         // The reader takes it away again, in a commit that tells what it found.
@@ -47,9 +47,8 @@ pub(super) async fn see_each_other(world: World) {
         reader.apply([Change::DeleteCertificate(name.clone())]).await;
         reader.apply([Change::DeleteBlock(certificate.thumbprint().clone())]).await;
         assert!(writer.group(&id).await.is_none());
-        let authorities = writer.authorities().await;
-        let left =
-            (authorities.certificates().len(), authorities.lists().count(), authorities.blocks().len());
+        let trust = writer.trust().await;
+        let left = (trust.certificates().len(), trust.lists().count(), trust.blocks().len());
         assert_eq!(left, (0, 0, 0));
     }
 }

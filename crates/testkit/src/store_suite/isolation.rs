@@ -1,6 +1,6 @@
 //! Isolation: two instances in one store have records with equal IDs, but share nothing.
 
-use model::{DeviceId, EnrollmentGroup, OperationKind, Registration, Status, UsageRow, Work};
+use model::{DeviceId, EnrollmentGroup, OperationKind, PendingStep, Registration, Status, UsageRow};
 use provisioning::ports::{Change, Expect, Outcome};
 
 use super::trust::{name, no_revocations};
@@ -32,10 +32,10 @@ pub(super) async fn reads(world: World) {
     worlds[1].try_commit(vec![], Some(OperationKind::EnrollmentRead)).await.unwrap();
     for (world, etag) in worlds.iter().zip(["of-one", "of-two"]) {
         assert_eq!(etags_read(world, ca.subject()).await, [etag; 10]);
-        let authorities = world.authorities().await;
-        assert_eq!(authorities.certificate(&name()).unwrap().etag().as_str(), etag);
-        assert_eq!(authorities.lists_under(&name()).next().unwrap().etag().as_str(), etag);
-        assert_eq!(authorities.block(ca.thumbprint()).unwrap().etag().as_str(), etag);
+        let trust = world.trust().await;
+        assert_eq!(trust.certificate(&name()).unwrap().etag().as_str(), etag);
+        assert_eq!(trust.lists_under(&name()).next().unwrap().etag().as_str(), etag);
+        assert_eq!(trust.block(ca.thumbprint()).unwrap().etag().as_str(), etag);
     }
     assert_eq!(worlds[0].usage().await, []);
     assert_eq!(
@@ -47,7 +47,7 @@ pub(super) async fn reads(world: World) {
 /// Returns an unfinished registration `dev` of a group with this device ID, which must be unique at the hub.
 fn assigning_as(device_id: &str) -> Registration {
     let mut registration = sample::while_assigning(sample::registration_of("dev", "line"));
-    if let Status::Assigning { work: Work::Order(order), .. } = &mut registration.status {
+    if let Status::Assigning { work: PendingStep::Ensure(order), .. } = &mut registration.status {
         order.device_id = DeviceId::parse(device_id).unwrap();
     }
     registration
@@ -82,8 +82,8 @@ pub(super) async fn writes(world: World) {
     assert_eq!(one.individual("dev").await, Some(sample::individual("dev")));
     assert_eq!(one.group("line").await, Some(sample::group("line")));
     assert_eq!(one.registration("dev").await, Some(sample::registration("dev")));
-    let authorities = one.authorities().await;
-    assert_eq!((authorities.certificates().len(), authorities.blocks().len()), (1, 1));
+    let trust = one.trust().await;
+    assert_eq!((trust.certificates().len(), trust.blocks().len()), (1, 1));
 }
 
 /// Returns the etags of the records that each kind of read finds.

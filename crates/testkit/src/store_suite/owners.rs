@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Assignment, DeviceId, Place, Registration, Status};
+use model::{Assignment, DeviceId, HubDeviceRef, Registration, Status};
 use provisioning::ports::{Change, Expect, Outcome, Owner};
 
 use super::world::{Versioned, World, put_individual, put_registration};
@@ -28,7 +28,7 @@ fn moving(id: &str, from: Option<Assignment>) -> Registration {
 }
 
 async fn owner(world: &World, hub: &str, device: &str, not: &str) -> Option<Owner> {
-    let place: Place = at(hub, device).place();
+    let place: HubDeviceRef = at(hub, device).place();
     world.store.other_owner(&place, &world.scope, &sample::registration_id(not)).await.unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Authorities, CaReference, Certificate, ListId, RevocationList, Timestamp};
+use model::{CaReference, Certificate, ListId, RevocationList, Timestamp, Trust};
 use provisioning::ports::{Change, Expect, Outcome};
 
 use super::world::{Versioned, World, put_block, put_certificate, put_group, put_individual, put_list};
@@ -24,24 +24,23 @@ pub(super) async fn records(world: World) {
             put_block(block.clone()),
         ])
         .await;
-    let check = |authorities: &Authorities| {
+    let check = |trust: &Trust| {
         let name = sample::ca_reference("rOOT of 2026");
-        assert_eq!(authorities.certificate(&name).map(Arc::as_ref), Some(&certificate));
-        let lists: Vec<_> = authorities.lists_under(&name).map(Arc::as_ref).collect();
+        assert_eq!(trust.certificate(&name).map(Arc::as_ref), Some(&certificate));
+        let lists: Vec<_> = trust.lists_under(&name).map(Arc::as_ref).collect();
         assert_eq!(lists, [&list, &other]);
-        assert_eq!(authorities.block(&block.thumbprint).map(Arc::as_ref), Some(&block));
-        let counts =
-            (authorities.certificates().len(), authorities.lists().count(), authorities.blocks().len());
+        assert_eq!(trust.block(&block.thumbprint).map(Arc::as_ref), Some(&block));
+        let counts = (trust.certificates().len(), trust.lists().count(), trust.blocks().len());
         assert_eq!(counts, (1, 2, 1));
-        assert!(authorities.certificate(&sample::ca_reference("Root of 2027")).is_none());
+        assert!(trust.certificate(&sample::ca_reference("Root of 2027")).is_none());
     };
-    check(&*world.authorities().await);
+    check(&*world.trust().await);
     world.store.put_instance(sample::instance("one"), sample::by()).await.unwrap();
-    check(&*world.authorities().await);
-    let before = world.authorities().await;
+    check(&*world.trust().await);
+    let before = world.trust().await;
     let world = world.reopen().await;
-    assert_eq!(world.authorities().await, before);
-    check(&*world.authorities().await);
+    assert_eq!(world.trust().await, before);
+    check(&*world.trust().await);
 }
 
 pub(super) async fn of_subject(world: World) {
@@ -65,8 +64,8 @@ pub(super) async fn of_subject(world: World) {
 }
 
 async fn check_subject(world: &World, of: &Certificate, expected: &[&str]) {
-    let authorities = world.authorities().await;
-    let names: Vec<_> = authorities.of_subject(of.subject()).iter().map(|it| it.name.as_str()).collect();
+    let trust = world.trust().await;
+    let names: Vec<_> = trust.of_subject(of.subject()).iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, expected);
 }
 
@@ -83,20 +82,20 @@ pub(super) async fn deletion(world: World) {
     let gone = Change::DeleteCertificate(sample::ca_reference("Gone"));
     let wrong = world.commit(vec![(Expect::Version(sample::etag("wrong")), gone.clone())]).await;
     assert_eq!(wrong, [Outcome::OtherVersion]);
-    assert_eq!(world.authorities().await.lists().count(), 4);
+    assert_eq!(world.trust().await.lists().count(), 4);
 
     // Only the lists of this certificate are deleted, although its name is a prefix of the other's.
     world
         .apply([gone, Change::DeleteRevocationList(sample::ca_reference("gone-too"), ListId::first())])
         .await;
-    let left = |authorities: &Authorities| {
-        let names: Vec<_> = authorities.certificates().map(|it| it.name.to_string()).collect();
-        (names, authorities.lists().count(), authorities.blocks().len())
+    let left = |trust: &Trust| {
+        let names: Vec<_> = trust.certificates().map(|it| it.name.to_string()).collect();
+        (names, trust.lists().count(), trust.blocks().len())
     };
-    assert_eq!(left(&*world.authorities().await), (vec!["gone-too".to_owned()], 1, 1));
+    assert_eq!(left(&*world.trust().await), (vec!["gone-too".to_owned()], 1, 1));
     world.apply([Change::DeleteBlock(root.certificate().thumbprint().clone())]).await;
     let world = world.reopen().await;
-    assert_eq!(left(&*world.authorities().await), (vec!["gone-too".to_owned()], 1, 0));
+    assert_eq!(left(&*world.trust().await), (vec!["gone-too".to_owned()], 1, 0));
 }
 
 pub(super) async fn reference_groups(world: World) {

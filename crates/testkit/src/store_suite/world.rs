@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, LogEntry,
-    OperationKind, Registration, RevocationList, StatusKind, UsageRow,
+    Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, LogEntry, OperationKind,
+    Registration, RevocationList, StatusKind, Trust, UsageRow,
 };
 use provisioning::ports::{Change, Commit, Expect, LogQuery, Outcome, Page, PageRequest, Store, StoreError};
 
@@ -91,8 +91,8 @@ impl World {
         self.store.usage(&self.scope, first, last).await.unwrap()
     }
 
-    pub(super) async fn authorities(&self) -> Arc<Authorities> {
-        self.store.authorities(&self.scope).await.unwrap()
+    pub(super) async fn trust(&self) -> Arc<Trust> {
+        self.store.trust(&self.scope).await.unwrap()
     }
 
     pub(super) async fn registrations_of(&self, group: &str, page: PageRequest) -> Page<Registration> {

@@ -171,8 +171,8 @@ impl ErrorBody {
 #[cfg(test)]
 mod tests {
     use model::{
-        DeviceId, Etag, Failure, HubCredentials, HubName, InitialTwin, Order, Record, Sha256Thumbprint,
-        Substatus, TwinOrder,
+        DeviceId, DeviceSpec, Etag, Failure, HubCredentials, HubName, InitialTwin, Record, Sha256Thumbprint,
+        Substatus, TwinSpec,
     };
 
     use super::*;
@@ -217,13 +217,13 @@ mod tests {
 
     #[test]
     fn an_assigned_reply_equals_the_hosted_services() {
-        let order = Order {
+        let order = DeviceSpec {
             hub: HubName::parse("hub.example").unwrap(),
             device_id: DeviceId::parse("reg-1").unwrap(),
             substatus: Substatus::InitialAssignment,
             credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
             iot_edge: false,
-            twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+            twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
             told: Vec::new(),
             existing: Default::default(),
         };

@@ -1,7 +1,7 @@
 //! Unfinished assignments, cleanups, and the decisions that led to an assignment. All are additions of Muster.
 
 use model::{
-    Cleanup, CleanupHold, Decision, DecisionOutcome, KeyStanding, Registration, Status, Tries, Work,
+    Cleanup, CleanupHold, Decision, DecisionOutcome, KeyStanding, PendingStep, Registration, Status, Tries,
 };
 use serde_json::{Map, Value, json};
 
@@ -22,10 +22,10 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
     if let Status::Assigning { work, tries, .. } = &registration.status {
         let mut pending = tries_json(tries);
         match work {
-            Work::Ask(ask) => {
+            PendingStep::Allocate(ask) => {
                 pending.insert("webhookUrl".into(), json!(without_query(&ask.request.webhook.webhook_url)))
             }
-            Work::Order(order) => pending.insert("iotHub".into(), json!(order.hub)),
+            PendingStep::Ensure(order) => pending.insert("iotHub".into(), json!(order.hub)),
         };
         pending.insert("sinceDateTimeUtc".into(), json!(registration.record.last_updated.to_string()));
         listed["pending"] = Value::Object(pending);

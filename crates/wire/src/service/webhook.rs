@@ -1,7 +1,7 @@
 //! Custom allocation: requests to webhooks (`AllocationRequest`) and their replies (`AllocationResponse`).
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::{Enrollment, HubName, Place, Presented, RawJson, WebhookAnswer, WebhookRequest};
+use model::{Enrollment, HubDeviceRef, HubName, Presented, RawJson, WebhookAnswer, WebhookRequest};
 use serde_json::Value;
 
 use super::{
@@ -42,7 +42,7 @@ fn without_query(url: &str) -> String {
 fn context_json(request: &WebhookRequest) -> Value {
     let mut json = Object::default();
     json.put("registrationId", request.registration_id.as_str());
-    if let Some(Place { hub, device_id }) = &request.current {
+    if let Some(HubDeviceRef { hub, device_id }) = &request.current {
         json.put("currentIotHubHostName", hub.as_str()).put("currentDeviceId", device_id.as_str());
     }
     match &request.presented {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn requests_hold_the_current_hub_and_what_the_device_sent() {
-        let place = Place {
+        let place = HubDeviceRef {
             hub: HubName::parse("old.hub").unwrap(),
             device_id: DeviceId::parse("Device-1").unwrap(),
         };

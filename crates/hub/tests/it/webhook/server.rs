@@ -15,7 +15,7 @@ use axum::{
 };
 use hub::webhook::{WebhookClient, WebhookSettings};
 use model::{CustomAllocation, Enrollment, Instance, Presented, WebhookRequest};
-use net::{CancellationToken, Gate, Limits, Peer, Site, bind, tls};
+use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Peer, bind, tls};
 use provisioning::ports::{AllocationWebhook, WebhookOutcome};
 use serde_json::Value;
 use testkit::{clock::SteppedClock, sample, server_certificate::ServerCertificate};
@@ -81,8 +81,8 @@ impl Server {
         let router = Router::new().fallback(post(answer)).with_state(shared);
         let shutdown = CancellationToken::new();
         let tls = tls::server_config(vec![identity.unwrap()]).unwrap();
-        let gate = Gate::new(Limits::default());
-        tokio::spawn(net::serve_https(listener, tls, Site::from(router), gate, shutdown.clone()));
+        let limiter = ConnectionLimiter::new(Limits::default());
+        tokio::spawn(net::serve_https(listener, tls, HttpServices::from(router), limiter, shutdown.clone()));
         let ca_pem = certificate.ca.clone();
         Server { port, ca_pem, certificate, script, heard, shutdown }
     }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fleet::{OperatorError, ServiceClient};
-use model::{DeviceId, HubName, Place};
+use model::{DeviceId, HubDeviceRef, HubName};
 use serde_json::Value;
 
 use crate::{
@@ -49,7 +49,7 @@ pub struct CleanupsArgs {
 #[derive(Clone)]
 enum Forgotten {
     /// One clean-up.
-    Of(Place),
+    Of(HubDeviceRef),
     /// All of a hub.
     All(HubName),
 }
@@ -57,7 +57,7 @@ enum Forgotten {
 fn forgotten(text: &str) -> anyhow::Result<Forgotten> {
     Ok(match text.split_once('/') {
         Some((hub, id)) => {
-            Forgotten::Of(Place { hub: HubName::parse(hub)?, device_id: DeviceId::parse(id)? })
+            Forgotten::Of(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(id)? })
         }
         None => Forgotten::All(HubName::parse(text)?),
     })
@@ -74,7 +74,7 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
     match args.forget {
         Some(Forgotten::Of(place)) => {
             client.forget_cleanup(&place).await?;
-            let Place { hub, device_id } = place;
+            let HubDeviceRef { hub, device_id } = place;
             output::line(format_args!(
                 "{device_id} will not be removed from {hub}: should it be there, it stays"
             ))?;
@@ -103,7 +103,7 @@ async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result
     let mut count = 0;
     for cleanup in of_hub {
         let device_id = DeviceId::parse(text(cleanup, "/deviceId"))?;
-        match client.forget_cleanup(&Place { hub: hub.clone(), device_id }).await {
+        match client.forget_cleanup(&HubDeviceRef { hub: hub.clone(), device_id }).await {
             Ok(()) => count += 1,
             // It was done meanwhile.
             Err(OperatorError::Refused(refusal)) if refusal.status == 404 => {}

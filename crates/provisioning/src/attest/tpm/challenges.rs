@@ -17,7 +17,7 @@ pub(crate) const PERIOD_SECS: i64 = 15 * 60;
 
 /// The registration that a challenge belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct HubDeviceRef<'a> {
     pub(crate) scope: &'a IdScope,
     pub(crate) registration_id: &'a RegistrationId,
 }

@@ -16,7 +16,7 @@ use model::{
 };
 
 pub use challenges::Challenges;
-pub(crate) use challenges::Place;
+pub(crate) use challenges::HubDeviceRef;
 pub(crate) use named_keys::NamedKeys;
 
 use super::{Attested, Claimant, Refusal, symmetric_key::claim_for};

@@ -12,7 +12,7 @@ use std::{
 
 use model::{IdScope, RegistrationId, StorageRootKey, Timestamp};
 
-use super::{Place, challenges::PERIOD_SECS};
+use super::{HubDeviceRef, challenges::PERIOD_SECS};
 
 /// Registrations that keys are remembered for, of one instance.
 const MAX_REGISTRATIONS: usize = 10_000;
@@ -37,7 +37,7 @@ struct Named {
 
 impl NamedKeys {
     /// Remembers a key. Where there is no room, it is not remembered.
-    pub(crate) fn remember(&self, place: Place<'_>, key: &StorageRootKey, now: Timestamp) {
+    pub(crate) fn remember(&self, place: HubDeviceRef<'_>, key: &StorageRootKey, now: Timestamp) {
         let now = now.unix_seconds();
         let mut named = self.lock();
         let named = named.entry(place.scope.clone()).or_default();
@@ -54,14 +54,14 @@ impl NamedKeys {
     }
 
     /// The keys that were named for a registration, the last one first.
-    pub(crate) fn of(&self, place: Place<'_>) -> Vec<StorageRootKey> {
+    pub(crate) fn of(&self, place: HubDeviceRef<'_>) -> Vec<StorageRootKey> {
         let named = self.lock();
         let keys = named.get(place.scope).and_then(|named| named.get(place.registration_id));
         keys.into_iter().flatten().rev().map(|named| named.key.clone()).collect()
     }
 
     /// Forgets the keys of a registration that knows its own.
-    pub(crate) fn forget(&self, place: Place<'_>) {
+    pub(crate) fn forget(&self, place: HubDeviceRef<'_>) {
         if let Some(named) = self.lock().get_mut(place.scope) {
             named.remove(place.registration_id);
         }
@@ -88,7 +88,7 @@ mod tests {
         let (named, scope) = (NamedKeys::default(), IdScope::parse("one").unwrap());
         let remember = |id: &str, number: u8, at: i64| {
             let registration_id = RegistrationId::parse(id).unwrap();
-            let place = Place { scope: &scope, registration_id: &registration_id };
+            let place = HubDeviceRef { scope: &scope, registration_id: &registration_id };
             named.remember(place, &key(number), Timestamp::from_unix_seconds(at));
             named.of(place)
         };

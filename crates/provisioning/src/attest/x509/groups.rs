@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use model::{
-    AttestedBy, Authorities, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
-    GroupCertificates, HubCredentials, Pair, ProvisioningStatus,
+    AttestedBy, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
+    GroupCertificates, HubCredentials, Pair, ProvisioningStatus, Trust,
 };
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
     path::{self, Anchor, Found},
     rules,
 };
-use crate::attest::{Attested, Claimant, Considered, Judgement, Refusal, judgement::MAX_REFUSING, ownership};
+use crate::attest::{
+    AttestationTrace, Attested, Claimant, Considered, Refusal, ownership, trace::MAX_REFUSING,
+};
 
 /// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
 /// certificate is nearest the leaf, which must be the claimant's.
@@ -21,11 +23,11 @@ pub(in crate::attest) fn judge<'s>(
     chain: &PresentedChain<'s>,
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'s>,
-) -> Judgement {
+) -> AttestationTrace {
     let known = claimant.ca.known;
     let leaf = rules::device_leaf(&chain.leaf, claimant).and_then(|()| known::unblocked(&chain.leaf, known));
     if let Err(refusal) = leaf {
-        return Judgement::without_candidates(refusal.into());
+        return AttestationTrace::without_candidates(refusal.into());
     }
     let anchors = anchors(groups, claimant);
     let nearest = search(chain, &anchors, claimant);
@@ -40,7 +42,7 @@ pub(in crate::attest) fn judge<'s>(
         let credentials = HubCredentials::Certificate(chain.leaf_thumbprint());
         Attested::by_group(group, credentials, AttestedBy::X509)
     };
-    Judgement {
+    AttestationTrace {
         considered,
         omitted,
         outcome: match found.path {
@@ -148,7 +150,7 @@ fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], claimant: &Claimant<'a>) -> V
 /// The certificates that a group trusts, with the CA certificates that it names.
 fn certificates<'a>(
     group: &'a EnrollmentGroup,
-    known: &'a Authorities,
+    known: &'a Trust,
 ) -> impl Iterator<Item = (&'a Certificate, Option<&'a CaCertificate>)> {
     let (signing, names) = match &group.attestation {
         GroupAttestation::X509(GroupCertificates::Signing(pair)) => (Some(pair), None),

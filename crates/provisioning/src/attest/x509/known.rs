@@ -4,8 +4,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use model::{
-    Authorities, CaCertificate, CaReference, CertificateParts, CrlMaxAge, NameKey, Pair, RevocationPolicy,
-    Sha256Thumbprint, Timestamp, name_text,
+    CaCertificate, CaReference, CertificateParts, CrlMaxAge, NameKey, Pair, RevocationPolicy,
+    Sha256Thumbprint, Timestamp, Trust, name_text,
 };
 use x509_parser::certificate::X509Certificate;
 
@@ -21,7 +21,7 @@ use crate::attest::{Claimant, Refusal, x509::signature};
 #[derive(Debug, Clone, Copy)]
 pub struct CaRules<'a> {
     /// What it knows.
-    pub known: &'a Arc<Authorities>,
+    pub known: &'a Arc<Trust>,
     /// Whether a group's signing certificate must be a verified CA certificate, or chain to one.
     pub require_verified: bool,
     /// When a revocation list that does not say when the next one is due is stale.
@@ -37,7 +37,7 @@ impl<'a> CaRules<'a> {
 
 /// The stored CA certificates of these names, of their issuers, and so on up. All of them: were there a limit, a device
 /// could reach it by names that it sends, and hide what refuses it.
-pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<CertificateParts<'a>> {
+pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Trust) -> Vec<CertificateParts<'a>> {
     let mut certificates = Vec::new();
     let mut wanted: Vec<&[u8]> = names.to_vec();
     let mut seen = HashSet::new();
@@ -53,10 +53,7 @@ pub(super) fn completing<'a>(names: &[&[u8]], known: &'a Authorities) -> Vec<Cer
 }
 
 /// Refuses a certificate that an operator blocked.
-pub(super) fn unblocked(
-    certificate: &X509Certificate<'_>,
-    known: &Authorities,
-) -> Result<(), CertificateRefusal> {
+pub(super) fn unblocked(certificate: &X509Certificate<'_>, known: &Trust) -> Result<(), CertificateRefusal> {
     // A certificate that cannot be cut into parts breaks a rule that every certificate must meet.
     let block = CertificateParts::read(certificate.as_raw()).and_then(|parts| known.block_of(&parts));
     match block {
@@ -120,18 +117,18 @@ pub(super) fn trusted<'s, O: Copy>(
     })
 }
 
-fn is_verified(certificate: &X509Certificate<'_>, known: &Authorities) -> bool {
+fn is_verified(certificate: &X509Certificate<'_>, known: &Trust) -> bool {
     CertificateParts::read(certificate.as_raw()).is_some_and(|parts| is_verified_form(&parts, known))
 }
 
 /// Whether a verified CA certificate is this one, in whatever form of its signature.
-fn is_verified_form(parts: &CertificateParts<'_>, known: &Authorities) -> bool {
+fn is_verified_form(parts: &CertificateParts<'_>, known: &Trust) -> bool {
     let verified = known.of_subject(parts.subject).iter().filter(|ca| ca.is_verified);
     verified.filter_map(|ca| ca.certificate.parts()).any(|ca| ca.tbs == parts.tbs)
 }
 
 /// Whether anything is known that could refuse a certificate.
-pub(super) fn has_refusals(known: &Authorities) -> bool {
+pub(super) fn has_refusals(known: &Trust) -> bool {
     let is_strict = |ca: &CaCertificate| ca.revocation.policy == RevocationPolicy::Hard;
     known.blocks().len() > 0 || known.lists().next().is_some() || known.certificates().any(|ca| is_strict(ca))
 }
@@ -160,7 +157,7 @@ pub(in crate::attest) fn led_to_one_of<'s>(
 }
 
 /// The CA certificate of this name as an end of paths.
-fn named<'a>(name: &CaReference, known: &'a Authorities) -> Option<Anchor<'a, &'a CaCertificate>> {
+fn named<'a>(name: &CaReference, known: &'a Trust) -> Option<Anchor<'a, &'a CaCertificate>> {
     let ca = known.certificate(name)?.as_ref();
     ca.certificate.parts().map(|parts| Anchor::for_all(parts, ca))
 }

@@ -26,8 +26,8 @@ pub(crate) use revocation::may_sign_lists;
 pub(crate) use signature::{is_list_signed_by, is_signed_by};
 
 use model::{
-    Authorities, CaReference, Certificate, CertificateParts, ChainTooLong, CrlMaxAge, Pair, RegistrationId,
-    Sha256Thumbprint, Timestamp, name_text,
+    CaReference, Certificate, CertificateParts, ChainTooLong, CrlMaxAge, Pair, RegistrationId,
+    Sha256Thumbprint, Timestamp, Trust, name_text,
 };
 use rustls_pki_types::CertificateDer;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
@@ -191,7 +191,7 @@ impl<'a> PresentedChain<'a> {
     }
 
     /// The same with what is known of CAs in place of what the device left out.
-    pub fn completed(mut self, known: &'a Authorities) -> Self {
+    pub fn completed(mut self, known: &'a Trust) -> Self {
         self.completing = known::completing(&self.issuers(), known);
         self
     }
@@ -264,7 +264,7 @@ pub fn verify<'a>(
     }
     let anchors = anchors.iter().filter_map(Certificate::parts);
     let anchors: Vec<_> = anchors.map(|parts| path::Anchor::for_all(parts, ())).collect();
-    let known = Authorities::default();
+    let known = Trust::default();
     let circumstances = Circumstances { now: question.at, known: &known, crl_max_age: CrlMaxAge::default() };
     let from = std::slice::from_ref(&chain.leaf);
     let path = path::nearest(from, (&chain.sent(), &[]), &anchors, circumstances).path?;

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 
-use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp, is_same_name};
+use model::{CertificateParts, CrlMaxAge, Timestamp, Trust, is_same_name};
 use x509_parser::certificate::X509Certificate;
 
 use super::{
@@ -90,7 +90,7 @@ pub struct Circumstances<'s> {
     /// When.
     pub now: Timestamp,
     /// What blocks and revokes certificates.
-    pub known: &'s Authorities,
+    pub known: &'s Trust,
     /// When a revocation list that does not say when the next one is due is stale.
     pub crl_max_age: CrlMaxAge,
 }

@@ -5,8 +5,8 @@
 //! may sign lists. A hard policy asks for both: not named, and cleared for every reason.
 
 use model::{
-    Authorities, CaCertificate, Certificate, CrlAddress, CrlSubject, DistributionPoint, PointNames, Reasons,
-    RevocationList, RevocationPolicy, name_text,
+    CaCertificate, Certificate, CrlAddress, CrlSubject, DistributionPoint, PointNames, Reasons,
+    RevocationList, RevocationPolicy, Trust, name_text,
 };
 use x509_parser::{
     certificate::X509Certificate, oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS, prelude::FromDer,
@@ -67,11 +67,11 @@ pub(crate) fn may_sign_lists(ca: &Certificate) -> bool {
 /// The stored certificates of one CA, and their lists.
 struct Lists<'a> {
     cas: Vec<&'a CaCertificate>,
-    known: &'a Authorities,
+    known: &'a Trust,
 }
 
 impl<'a> Lists<'a> {
-    fn of(issuer: &X509Certificate<'_>, known: &'a Authorities) -> Self {
+    fn of(issuer: &X509Certificate<'_>, known: &'a Trust) -> Self {
         let is_of_key = |ca: &&CaCertificate| {
             ca.certificate.der() == issuer.as_raw()
                 || parsed(&ca.certificate).is_some_and(|ca| ca.public_key().raw == issuer.public_key().raw)

@@ -1,6 +1,6 @@
 //! What searches cost, counted in signatures: times depend on the machine.
 
-use model::{Authorities, CertificateParts, CrlMaxAge, Timestamp};
+use model::{CertificateParts, CrlMaxAge, Timestamp, Trust};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, GeneralSubtree, IsCa, Issuer, KeyPair,
     NameConstraints, date_time_ymd,
@@ -25,7 +25,7 @@ fn search(chain: &[Vec<u8>], anchors: &[&Authority]) -> (bool, u32) {
     let anchors = trusted.iter().map(|der| Anchor::for_all(CertificateParts::read(der).unwrap(), ()));
     let anchors: Vec<_> = anchors.collect();
     let circumstances =
-        Circumstances { now: NOW, known: &Authorities::default(), crl_max_age: CrlMaxAge::default() };
+        Circumstances { now: NOW, known: &Trust::default(), crl_max_age: CrlMaxAge::default() };
     let found = nearest(&[leaf], (&sent, &[]), &anchors, circumstances);
     (found.path.is_ok(), found.signatures)
 }
@@ -144,7 +144,7 @@ fn many_groups_of_one_constrained_ca_cost_what_one_costs() {
     let (_, leaf) = X509Certificate::from_der(leaf.der()).unwrap();
     let anchor = |der| Anchor::for_all(CertificateParts::read(der).unwrap(), ());
     let many = vec![anchor(forbidding.der()); 1000];
-    let known = Authorities::default();
+    let known = Trust::default();
     let circumstances = Circumstances { now: NOW, known: &known, crl_max_age: CrlMaxAge::default() };
 
     let refused = nearest(std::slice::from_ref(&leaf), (&[], &[]), &many, circumstances);

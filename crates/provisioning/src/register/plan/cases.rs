@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use model::{
-    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, Authorities, CrlMaxAge, DeviceId,
-    Enrollment, EnrollmentRef, EnrollmentSettings, Failure, FailureReason, IndividualAttestation,
-    IndividualEnrollment, Instance, Order, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim,
-    Status, Timestamp, Tries, Work,
+    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, CrlMaxAge, DeviceId, DeviceSpec, Enrollment,
+    EnrollmentRef, EnrollmentSettings, Failure, FailureReason, IndividualAttestation, IndividualEnrollment,
+    Instance, PendingStep, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim, Status,
+    Timestamp, Tries, Trust,
 };
 use testkit::sample;
 
@@ -48,11 +48,11 @@ impl Device {
     /// The same, with that order under way.
     fn assigning() -> Device {
         let device = Device::new();
-        let work = Work::Order(Box::new(device.order()));
+        let work = PendingStep::Ensure(Box::new(device.order()));
         device.with_work(work)
     }
 
-    fn with_work(self, work: Work) -> Device {
+    fn with_work(self, work: PendingStep) -> Device {
         let enrollment = Enrollment::Individual(Box::new(self.enrollment.clone()));
         let admitted_by = Some(AttestationDigest::of(&enrollment));
         let status = Status::Assigning { work, from: None, admitted_by, tries: Tries::default() };
@@ -78,7 +78,7 @@ impl Device {
     fn attested(&self) -> (Box<Attested>, RegisterRequest) {
         let registration_id = sample::registration_id(DEVICE);
         let evidence = Evidence { claim: Some(self.claim()), ..Evidence::default() };
-        let known = Arc::new(Authorities::default());
+        let known = Arc::new(Trust::default());
         let claimant = Claimant {
             scope: &self.instance.id_scope,
             registration_id: &registration_id,
@@ -122,9 +122,9 @@ impl Device {
         })
     }
 
-    fn order(&self) -> Order {
+    fn order(&self) -> DeviceSpec {
         match self.plan() {
-            Plan::Assign(Work::Order(order), _) => *order,
+            Plan::Assign(PendingStep::Ensure(order), _) => *order,
             other => panic!("{other:?}"),
         }
     }
@@ -145,8 +145,8 @@ fn check(case: &str, device: &Device, expected: &str) {
         Plan::Join => "join",
         Plan::Confirm(..) => "confirm",
         Plan::Redo(_) => "redo",
-        Plan::Assign(Work::Order(_), _) => "assign",
-        Plan::Assign(Work::Ask(_), _) => "ask",
+        Plan::Assign(PendingStep::Ensure(_), _) => "assign",
+        Plan::Assign(PendingStep::Allocate(_), _) => "ask",
     };
     assert_eq!(planned, expected, "{case}");
 }

@@ -11,9 +11,10 @@
 mod placing;
 
 use model::{
-    AllocationPolicy, Ask, Assignment, AttestationDigest, Because, Chosen, CustomAllocation, Decision,
-    DeviceId, Failure, HubName, Instance, Order, ProvisioningStatus, Registration, RegistrationId,
-    Reprovision, ReprovisionPolicy, Returning, Status, Timestamp, WebhookRequest, Wish, Work,
+    AllocationPolicy, AllocationRequest, Assignment, AttestationDigest, Because, Chosen, CustomAllocation,
+    Decision, DesiredDevice, DeviceId, DeviceSpec, Failure, HubName, Instance, PendingStep,
+    ProvisioningStatus, Registration, RegistrationId, Reprovision, ReprovisionPolicy, Returning, Status,
+    Timestamp, WebhookRequest,
 };
 
 use super::{RegisterRequest, WithoutPolicy, ask::presented};
@@ -34,11 +35,11 @@ pub(super) enum Plan {
     /// Its assignment is under way, as it should be.
     Join,
     /// It stays where it is, with what it has; make sure that the hub still has it.
-    Confirm(Order, Decision),
+    Confirm(DeviceSpec, Decision),
     /// Its assignment is under way, and the hub is to be told something else.
-    Redo(Order),
+    Redo(DeviceSpec),
     /// Put it on a hub: a new one, or its own with other credentials, capabilities or name.
-    Assign(Work, Decision),
+    Assign(PendingStep, Decision),
 }
 
 /// A device that asks to be registered, and all that counts for what it gets.
@@ -65,14 +66,14 @@ pub(super) fn plan(case: &Case<'_>) -> Plan {
     let (choice, decision) = case.home(&wish, standing);
     match choice {
         Choice::Hub(chosen) => case.go_to(&wish, standing, chosen.hub, decision),
-        Choice::Ask(webhook, hubs) => case.ask(wish, webhook, hubs, decision),
+        Choice::Webhook(webhook, hubs) => case.ask(wish, webhook, hubs, decision),
         Choice::None(problem) => Plan::Fail(problem.failure(), decision),
     }
 }
 
 impl Case<'_> {
     /// The order that is being carried out, if its hub is linked still.
-    fn under_way(&self) -> Option<&Order> {
+    fn under_way(&self) -> Option<&DeviceSpec> {
         match &self.previous?.status {
             Status::Assigning { work, .. } => work.order().filter(|order| self.is_linked(&order.hub)),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
@@ -81,8 +82,8 @@ impl Case<'_> {
 
     /// The hub may have been told already, so the device goes there and nowhere else, under the name that was decided.
     /// But it must be able to connect with what it holds now.
-    fn follow_through(&self, order: &Order) -> Plan {
-        let now = Order {
+    fn follow_through(&self, order: &DeviceSpec) -> Plan {
+        let now = DeviceSpec {
             credentials: self.attested.credentials().clone(),
             iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
             ..order.clone()
@@ -112,8 +113,8 @@ impl Case<'_> {
         self.previous.and_then(Registration::assignment)
     }
 
-    fn wish(&self) -> Wish {
-        Wish {
+    fn wish(&self) -> DesiredDevice {
+        DesiredDevice {
             device_id: self.attested.device_id().unwrap_or_else(|| DeviceId::from(self.name)),
             credentials: self.attested.credentials().clone(),
             iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
@@ -127,7 +128,7 @@ impl Case<'_> {
 
     /// The hub for the device. One that stays is not asked whether another would be better. One for which no hub can be
     /// chosen stays as well, if its enrollment does not keep it away from its hub: it takes no new device's place.
-    fn home(&self, wish: &Wish, standing: Option<&Assignment>) -> (Choice, Decision) {
+    fn home(&self, wish: &DesiredDevice, standing: Option<&Assignment>) -> (Choice, Decision) {
         let (instance, settings) = (self.instance, self.attested.settings());
         let (policy, policy_of) = allocate::policy(instance, settings);
         let may_stay = standing.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
@@ -146,7 +147,7 @@ impl Case<'_> {
         }
     }
 
-    fn decided(&self, wish: &Wish, allocation: Allocation) -> (Choice, Decision) {
+    fn decided(&self, wish: &DesiredDevice, allocation: Allocation) -> (Choice, Decision) {
         let decision = allocation.decision(self.attested.enrollment(), self.now);
         let moved_from = self.attested.moved_from().cloned();
         let returning = self.standing().map(|at| Returning {
@@ -157,16 +158,28 @@ impl Case<'_> {
         (allocation.choice, Decision { moved_from, returning, ..decision })
     }
 
-    fn go_to(&self, wish: &Wish, standing: Option<&Assignment>, hub: HubName, decision: Decision) -> Plan {
+    fn go_to(
+        &self,
+        wish: &DesiredDevice,
+        standing: Option<&Assignment>,
+        hub: HubName,
+        decision: Decision,
+    ) -> Plan {
         let order = place(wish, standing, hub);
         match standing {
             Some(at) if self.has_all_of(at, &order) => Plan::Confirm(order, decision),
-            _ => Plan::Assign(Work::Order(Box::new(order)), decision),
+            _ => Plan::Assign(PendingStep::Ensure(Box::new(order)), decision),
         }
     }
 
     /// The webhook is asked each time that a device comes: it may have something for the device even when that stays.
-    fn ask(&self, wish: Wish, webhook: CustomAllocation, hubs: Vec<HubName>, decision: Decision) -> Plan {
+    fn ask(
+        &self,
+        wish: DesiredDevice,
+        webhook: CustomAllocation,
+        hubs: Vec<HubName>,
+        decision: Decision,
+    ) -> Plan {
         let request = WebhookRequest {
             webhook,
             enrollment: self.attested.admitted_by().clone(),
@@ -176,15 +189,15 @@ impl Case<'_> {
             payload: self.request.payload.clone(),
             linked_hubs: hubs,
         };
-        let asked = Ask { request, wish };
+        let asked = AllocationRequest { request, wish };
         match self.previous.map(|previous| &previous.status) {
-            Some(Status::Assigning { work: Work::Ask(ask), .. }) if **ask == asked => Plan::Join,
-            _ => Plan::Assign(Work::Ask(Box::new(asked)), decision),
+            Some(Status::Assigning { work: PendingStep::Allocate(ask), .. }) if **ask == asked => Plan::Join,
+            _ => Plan::Assign(PendingStep::Allocate(Box::new(asked)), decision),
         }
     }
 
     /// Whether the hub has all that it would be told, and the record says so.
-    fn has_all_of(&self, at: &Assignment, order: &Order) -> bool {
+    fn has_all_of(&self, at: &Assignment, order: &DeviceSpec) -> bool {
         let came_so = |previous: &Registration| {
             matches!(previous.status, Status::Assigned(_)) && came_through(previous, self.attested)
         };

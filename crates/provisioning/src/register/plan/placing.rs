@@ -1,31 +1,35 @@
 //! The order that puts a device on a hub, by where it lives and what becomes of its data.
 
-use model::{Assignment, HubName, Order, Reprovision, Substatus, TwinOrder, Wish};
+use model::{Assignment, DesiredDevice, DeviceSpec, HubName, Reprovision, Substatus, TwinSpec};
 
 /// The order that has a device live at this hub.
 ///
 /// Another device ID is another device: it starts at its hub as a new one, and the old one stays where it is, as with
 /// the hosted service. One name is never on two hubs.
-pub(in crate::register) fn place(wish: &Wish, standing: Option<&Assignment>, hub: HubName) -> Order {
+pub(in crate::register) fn place(
+    wish: &DesiredDevice,
+    standing: Option<&Assignment>,
+    hub: HubName,
+) -> DeviceSpec {
     let Some(at) = standing.filter(|at| at.device_id == wish.device_id) else {
-        return order(wish, hub, Substatus::InitialAssignment, TwinOrder::Seed(wish.initial_twin.clone()));
+        return order(wish, hub, Substatus::InitialAssignment, TwinSpec::Seed(wish.initial_twin.clone()));
     };
     let start = wish.initial_twin.clone();
     let (substatus, twin) = match (at.hub == hub, wish.reprovision) {
-        (_, Reprovision::Reset) => (Substatus::DeviceDataReset, TwinOrder::Seed(start)),
-        (true, Reprovision::Stay) => (at.substatus, TwinOrder::Keep { if_lost: start }),
+        (_, Reprovision::Reset) => (Substatus::DeviceDataReset, TwinSpec::Seed(start)),
+        (true, Reprovision::Stay) => (at.substatus, TwinSpec::Keep { if_lost: start }),
         (true, Reprovision::Migrate) => {
-            (Substatus::ReprovisionedToInitialAssignment, TwinOrder::Keep { if_lost: start })
+            (Substatus::ReprovisionedToInitialAssignment, TwinSpec::Keep { if_lost: start })
         }
         (false, Reprovision::Stay | Reprovision::Migrate) => {
-            (Substatus::DeviceDataMigrated, TwinOrder::Carry { if_lost: start })
+            (Substatus::DeviceDataMigrated, TwinSpec::Carry { if_lost: start })
         }
     };
     order(wish, hub, substatus, twin)
 }
 
-fn order(wish: &Wish, hub: HubName, substatus: Substatus, twin: TwinOrder) -> Order {
-    Order {
+fn order(wish: &DesiredDevice, hub: HubName, substatus: Substatus, twin: TwinSpec) -> DeviceSpec {
+    DeviceSpec {
         hub,
         device_id: wish.device_id.clone(),
         substatus,

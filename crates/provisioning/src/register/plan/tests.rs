@@ -1,15 +1,15 @@
 //! The whole matrix: policy × the hub where the device lives × the hub that was chosen.
 
 use model::{
-    Assignment, DeviceId, HubCredentials, HubName, Reprovision, ReprovisionPolicy, Sha256Thumbprint,
-    Substatus, TwinOrder, Wish,
+    Assignment, DesiredDevice, DeviceId, HubCredentials, HubName, Reprovision, ReprovisionPolicy,
+    Sha256Thumbprint, Substatus, TwinSpec,
 };
 use testkit::sample;
 
 use super::{WithoutPolicy, place, reprovision};
 
-fn wish(reprovision: Reprovision) -> Wish {
-    Wish {
+fn wish(reprovision: Reprovision) -> DesiredDevice {
+    DesiredDevice {
         device_id: DeviceId::parse("dev-1").unwrap(),
         credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
         iot_edge: false,
@@ -31,9 +31,9 @@ fn standing() -> Assignment {
 fn check(reprovision: Reprovision, standing: Option<&Assignment>, chosen: &str, expected: (Substatus, &str)) {
     let order = place(&wish(reprovision), standing, hub(chosen));
     let twin = match &order.twin {
-        TwinOrder::Keep { .. } => "keep",
-        TwinOrder::Seed(_) => "seed",
-        TwinOrder::Carry { .. } => "carry",
+        TwinSpec::Keep { .. } => "keep",
+        TwinSpec::Seed(_) => "seed",
+        TwinSpec::Carry { .. } => "carry",
     };
     assert_eq!((order.substatus, twin), expected, "{reprovision:?} from {standing:?} to {chosen}");
     assert_eq!((order.twin.start(), order.hub.as_str()), (&sample::twin(), chosen));

@@ -16,8 +16,8 @@ use testkit::{
 };
 
 use super::{
-    authorities::Known,
     case::{DEVICE, check, for_key, group_of, key_of},
+    trust::Known,
 };
 
 /// The block of a certificate whose key is not meant.
@@ -129,7 +129,7 @@ async fn blocks_of_the_version_before_match_every_form() {
     let key = fs::read_to_string(fixture.join("data/master.key")).unwrap();
     let key: [u8; 32] = STANDARD.decode(key.trim()).unwrap().try_into().unwrap();
     let store = EmbeddedStore::open(&database, Sealer::from_key(key)).unwrap();
-    let authorities = store.authorities(&IdScope::parse("0ne00000001").unwrap()).await.unwrap();
+    let trust = store.trust(&IdScope::parse("0ne00000001").unwrap()).await.unwrap();
     for (name, is_blocked) in
         [("leaf-1", false), ("leaf-blocked", true), ("leaf-blocked-by-thumbprint", true)]
     {
@@ -138,7 +138,7 @@ async fn blocks_of_the_version_before_match_every_form() {
         assert!(forms.len() > 1, "signed by ECDSA");
         for form in forms {
             let parts = CertificateParts::read(&form).unwrap();
-            assert_eq!(authorities.block_of(&parts).is_some(), is_blocked, "{name}");
+            assert_eq!(trust.block_of(&parts).is_some(), is_blocked, "{name}");
         }
     }
 }

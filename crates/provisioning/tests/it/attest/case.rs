@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, EnrollmentSettings,
-    GroupAttestation, GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair,
-    ProvisioningStatus, RegistrationId, Timestamp, is_same_name,
+    Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
+    GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus,
+    RegistrationId, Timestamp, Trust, is_same_name,
 };
 use provisioning::attest::{
     self, Attested, Claimant, Evidence, Proof, Refusal,
@@ -32,12 +32,12 @@ pub fn claiming<T>(
     evidence: &Evidence,
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
-    knowing(&Authorities::default(), (id, now), evidence, decide)
+    knowing(&Trust::default(), (id, now), evidence, decide)
 }
 
 /// The same where this is known of CAs.
 pub fn knowing<T>(
-    known: &Authorities,
+    known: &Trust,
     (id, now): (&str, Timestamp),
     evidence: &Evidence,
     decide: impl FnOnce(&Claimant<'_>) -> T,

@@ -12,8 +12,8 @@ use testkit::{
 };
 
 use super::{
-    authorities::Known,
     case::{DEVICE, NOW, check, group_of},
+    trust::Known,
 };
 
 const A: &str = "http://crl.example/a";
@@ -304,14 +304,14 @@ fn a_certificate_without_a_point_is_listed_where_its_ca_is_fetched_from() {
 
 fn fetched_from(mut known: Known, addresses: &[&str]) -> Known {
     let name = sample::ca_reference("root");
-    let stored = known.authorities.certificate(&name).unwrap();
+    let stored = known.trust.certificate(&name).unwrap();
     let addresses = addresses.iter().map(|text| model::CrlAddress::parse(text).unwrap());
     let revocation = RevocationSettings {
         fetched_from: CrlAddresses::new(addresses).unwrap(),
         ..stored.revocation.clone()
     };
     let changed = CaCertificate { revocation, ..CaCertificate::clone(stored) };
-    known.authorities.put_certificate(Arc::new(changed));
+    known.trust.put_certificate(Arc::new(changed));
     known
 }
 

@@ -315,14 +315,14 @@ fn of_many_groups_nineteen_that_refuse_are_listed() {
         (strange.chain_of(&strange.device(DEVICE)), false, 19),
     ] {
         let evidence = certificates(&chain);
-        let judgement = claiming(DEVICE, NOW, &evidence, |claimant| {
+        let trace = claiming(DEVICE, NOW, &evidence, |claimant| {
             let chain = PresentedChain::parse(&evidence.certificates).unwrap();
             attest::x509_group(&groups, &chain, None, claimant)
         });
-        assert_eq!(judgement.outcome.is_ok(), is_admitted);
-        let admitting = judgement.considered.iter().filter(|one| one.verdict.is_ok()).count();
-        assert_eq!((judgement.considered.len(), admitting), (listed, usize::from(is_admitted)));
-        assert_eq!(judgement.omitted, if listed == 0 { 0 } else { groups.len() - listed });
+        assert_eq!(trace.outcome.is_ok(), is_admitted);
+        let admitting = trace.considered.iter().filter(|one| one.verdict.is_ok()).count();
+        assert_eq!((trace.considered.len(), admitting), (listed, usize::from(is_admitted)));
+        assert_eq!(trace.omitted, if listed == 0 { 0 } else { groups.len() - listed });
     }
 }
 

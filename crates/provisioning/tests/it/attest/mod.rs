@@ -1,6 +1,5 @@
 //! Proving who a device is.
 
-mod authorities;
 mod blocks;
 pub mod case;
 mod crl_scope;
@@ -12,3 +11,4 @@ mod pss;
 mod refusals;
 mod spelling;
 mod symmetric_key;
+mod trust;

@@ -12,8 +12,8 @@ use rcgen::{BasicConstraints, IsCa, KeyPair, date_time_ymd};
 use testkit::{ca::Authority, crl::Revocations, sample};
 
 use super::{
-    authorities::Known,
     case::{DEVICE, NOW, check, for_key, group, key_of},
+    trust::Known,
 };
 
 /// A certificate for the key of one CA, by another.
@@ -34,14 +34,14 @@ impl Known {
         let stored = sample::ca_certificate(name, &certificate(der));
         let revocation = RevocationSettings::default();
         let stored = CaCertificate { is_verified, verification_code: None, revocation, ..stored };
-        self.authorities.put_certificate(Arc::new(stored));
+        self.trust.put_certificate(Arc::new(stored));
         self
     }
 
     fn revoking(mut self, name: &str, der: &[u8], (by, revoked): (&Authority, &[&[u8]])) -> Known {
         let revocations = revoked.iter().fold(Revocations::made_at(1, NOW), |list, der| list.revoke(der));
         let crl = revocations.signed_by(by);
-        self.authorities.put_list(Arc::new(RevocationList {
+        self.trust.put_list(Arc::new(RevocationList {
             id: crl.id().clone(),
             signed_by: certificate(der).thumbprint().clone(),
             ..sample::revocation_list(name, &crl)
@@ -118,9 +118,9 @@ fn a_stored_certificate_makes_up_for_a_blocked_one_of_its_key() {
 
 /// All CAs of a generated world, with the certificates for their keys: true ones, and some that the device made.
 struct World {
-    /// DER, and the place of the CA among `authorities` that signed it.
+    /// DER, and the place of the CA among `trust` that signed it.
     pool: Vec<(Vec<u8>, usize)>,
-    authorities: Vec<(Authority, &'static str)>,
+    trust: Vec<(Authority, &'static str)>,
     leaf: Vec<u8>,
 }
 
@@ -130,7 +130,7 @@ const TRUE: usize = 11;
 impl World {
     fn new() -> World {
         let names = ["R", "Q", "G", "F", "X"];
-        let authorities: Vec<_> = names.into_iter().map(|name| (Authority::root(name), name)).collect();
+        let trust: Vec<_> = names.into_iter().map(|name| (Authority::root(name), name)).collect();
         let [r, q, g, f, x] = [0, 1, 2, 3, 4];
         let pool = [
             // Roots, one of them renewed.
@@ -155,12 +155,12 @@ impl World {
             (f, x, 2100),
         ];
         let issued = |(of, by, until): (usize, usize, i32)| {
-            let by_parts = (&authorities[by].0, authorities[by].1);
-            (cross((&authorities[of].0, authorities[of].1), by_parts, until), by)
+            let by_parts = (&trust[by].0, trust[by].1);
+            (cross((&trust[of].0, trust[of].1), by_parts, until), by)
         };
         let pool: Vec<_> = pool.into_iter().map(issued).collect();
-        let leaf = for_key(&KeyPair::generate().unwrap(), (&authorities[f].0, "F"), DEVICE, |_| {});
-        World { pool, authorities, leaf }
+        let leaf = for_key(&KeyPair::generate().unwrap(), (&trust[f].0, "F"), DEVICE, |_| {});
+        World { pool, trust, leaf }
     }
 
     fn sent(&self, which: u32) -> Vec<Vec<u8>> {
@@ -202,7 +202,7 @@ impl World {
             let revoked = of_it.filter(|(place, _)| knowledge.revoked & (1 << place) != 0);
             let revoked: Vec<_> = revoked.map(|(_, (der, _))| der.as_slice()).collect();
             if knowledge.stored & knowledge.listing & (1 << at) != 0 && !revoked.is_empty() {
-                known = known.revoking(&format!("ca-{at}"), der, (&self.authorities[signer(at)].0, &revoked));
+                known = known.revoking(&format!("ca-{at}"), der, (&self.trust[signer(at)].0, &revoked));
             }
         }
         if knowledge.requires_verified { known.requiring_verified() } else { known }

@@ -8,8 +8,8 @@ use rcgen::{
 use testkit::ca::Authority;
 
 use super::{
-    authorities::Known,
     case::{DEVICE, NOW, by_group, certificates, check, group, key_of},
+    trust::Known,
 };
 
 /// A text as each string type that may stand in a name.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{
     DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment, ProvisioningStatus, Status,
-    Substatus, TwinOrder,
+    Substatus, TwinSpec,
 };
 use provisioning::ports::{Change, PageRequest, Store};
 use testkit::{hub::Call, sample};
@@ -24,7 +24,7 @@ async fn nothing_changed_so_nothing_is_written_but_the_count() {
     world.check_at_hub(&first, &keys(10), 1);
     let calls = world.hub(assigned(&first).hub.as_str()).calls();
     let Some(Call::Ensure(last)) = calls.last() else { panic!("{calls:?}") };
-    let keep = TwinOrder::Keep { if_lost: sample::twin() };
+    let keep = TwinSpec::Keep { if_lost: sample::twin() };
     assert_eq!((calls.len(), &last.twin), (4, &keep), "the hub is asked each time");
 }
 

@@ -9,7 +9,7 @@ use provisioning::{
     Error, RecordKind,
     attest::Evidence,
     ports::{Change, DamagedRecord, PageRequest, Store, StoreError},
-    register::Begun,
+    register::RegisterOutcome,
 };
 use testkit::{ca::Authority, crl::Revocations, sample};
 
@@ -145,7 +145,7 @@ impl Scene {
     }
 
     /// Begins a registration, as a device does that the endpoint led to its instance.
-    async fn begin(&self, scope: &str, id: &str) -> Result<Begun, Error> {
+    async fn begin(&self, scope: &str, id: &str) -> Result<RegisterOutcome, Error> {
         self.world.provisioning.instance(&sample::scope(scope)).await?;
         self.world.begin_with(scope, id, self.evidence(scope, id)).await
     }
@@ -188,7 +188,7 @@ impl Scene {
 
     async fn read(&self, table: &str, id: &str) -> Result<bool, StoreError> {
         let (store, scope) = (&self.world.store, sample::scope(SCOPE));
-        let place = model::Place {
+        let place = model::HubDeviceRef {
             hub: sample::hub_name(HUBS[1]),
             device_id: model::DeviceId::parse("own-1").unwrap(),
         };
@@ -312,7 +312,7 @@ impl Scene {
                     .forget_cleanup(
                         &instance,
                         &sample::operator(),
-                        model::Place { hub: sample::hub_name(hub), device_id },
+                        model::HubDeviceRef { hub: sample::hub_name(hub), device_id },
                     )
                     .await
             }

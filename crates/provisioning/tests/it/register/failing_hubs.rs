@@ -3,7 +3,7 @@
 use model::{AllocationWeight, FailureReason, Status};
 use provisioning::{
     ports::HubError,
-    register::{Begun, Ended},
+    register::{RegisterOutcome, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -73,7 +73,7 @@ async fn a_hub_that_is_down_is_asked_again() {
     for _ in 0..3 {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
         let ended = world.provisioning.carry_out(&run).await;
-        assert!(matches!(&ended, Ended::Later(later) if later.reason.contains("down")), "{ended:?}");
+        assert!(matches!(&ended, RunOutcome::Retry(later) if later.reason.contains("down")), "{ended:?}");
         let noted = world.record("dev-1").await.unwrap();
         assert_eq!(noted.record, run.registration.record, "the record's version stays");
         let Status::Assigning { tries, .. } = noted.status else { panic!("{:?}", noted.status) };
@@ -92,7 +92,7 @@ async fn a_lost_answer_leads_to_one_device_and_one_count() {
     let run = world.run(&device).await;
     for _ in 0..2 {
         world.hub(HUBS[0]).fail_next(Failure::After(down()));
-        assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+        assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
     }
     let calls = world.hub(HUBS[0]).calls();
     let registration = world.finish(&run).await;
@@ -110,7 +110,7 @@ async fn a_confirmation_waits_for_its_hub_too() {
     let first = world.register(&device).await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
     assert!(run.is_in_memory() && !later.again.is_in_memory());
     assert_eq!(world.record("dev-1").await, Some(later.again.registration.clone()));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
@@ -151,7 +151,7 @@ async fn credentials_that_change_meanwhile_reach_the_hub() {
     let first = world.run(&device).await;
     let hub = first_hub(&first.registration.status);
     world.hub(&hub).fail_next(Failure::After(down()));
-    assert!(matches!(world.provisioning.carry_out(&first).await, Ended::Later(_)));
+    assert!(matches!(world.provisioning.carry_out(&first).await, RunOutcome::Retry(_)));
 
     world.enroll(with_keys("dev-1", 40)).await;
     world.change_instance(|instance| favour_others(instance, &hub)).await;
@@ -192,12 +192,12 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ends") };
+    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ends") };
 
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
-    let Begun::Settled(told) = world.begin(&device).await else { panic!("it runs") };
+    let RegisterOutcome::Settled(told) = world.begin(&device).await else { panic!("it runs") };
     assert_eq!(told.status, Status::Disabled { standing: None });
     let kept = world.record("dev-1").await.unwrap();
     assert_eq!(kept.record, run.registration.record, "the run is not lost");
@@ -218,7 +218,7 @@ async fn an_unlinked_hub_is_not_waited_for() {
     let (run_one, run_two) = (world.run(&one).await, world.run(&two).await);
     for run in [&run_one, &run_two] {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
-        assert!(matches!(world.provisioning.carry_out(run).await, Ended::Later(_)));
+        assert!(matches!(world.provisioning.carry_out(run).await, RunOutcome::Retry(_)));
     }
     world.link(&HUBS[1..2]).await;
     let failed = world.finish(&run_one).await;

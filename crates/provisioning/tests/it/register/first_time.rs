@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use model::{
     AttestedBy, DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment,
-    Sha256Thumbprint, Status, Substatus, TwinOrder,
+    Sha256Thumbprint, Status, Substatus, TwinSpec,
 };
-use provisioning::register::Begun;
+use provisioning::register::RegisterOutcome;
 use testkit::{ca::Authority, hub::Call, sample};
 
 use super::world::{HUBS, SCOPE, World, assigned, disable, group, group_by, individual, keys};
@@ -87,7 +87,7 @@ async fn a_device_of_a_certificate_group_gets_its_thumbprint() {
     let leaf = factory.device("dev-1");
     let evidence = certificates(&factory.chain_of(&leaf));
     let begun = world.begin_with(SCOPE, "dev-1", evidence).await.unwrap();
-    let Begun::Running(run) = begun else { panic!("{begun:?}") };
+    let RegisterOutcome::Running(run) = begun else { panic!("{begun:?}") };
     let registration = world.finish(&run).await;
     assert_eq!(registration.attested_by, AttestedBy::X509);
     let thumbprint = HubCredentials::Certificate(Sha256Thumbprint::of(leaf.der()));
@@ -163,6 +163,6 @@ async fn the_hub_is_told_the_whole_order_once() {
     let hub = assigned(&world.register(&device).await).hub;
     let calls = world.hub(hub.as_str()).calls();
     let [Call::Ensure(order)] = &calls[..] else { panic!("{calls:?}") };
-    assert_eq!(order.twin, TwinOrder::Seed(sample::twin()));
+    assert_eq!(order.twin, TwinSpec::Seed(sample::twin()));
     assert_eq!((&order.hub, order.iot_edge), (&hub, false));
 }

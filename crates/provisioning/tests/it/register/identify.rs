@@ -1,7 +1,7 @@
 //! Which enrollment lets a device in: the individual one, a group, or none.
 
 use model::{EnrollmentRef, IndividualEnrollment, Status};
-use provisioning::{Error, attest::Evidence, register::Begun};
+use provisioning::{Error, attest::Evidence, register::RegisterOutcome};
 use testkit::{
     ca::{Authority, Identity},
     sample,
@@ -38,11 +38,11 @@ impl Groups {
     /// Registers; the enrollment that let the device in, `disabled`, or the message of the refusal.
     async fn outcome(&self, evidence: Evidence) -> String {
         match self.world.begin_with(SCOPE, DEVICE, evidence).await {
-            Ok(Begun::Running(run)) => match run.registration.enrollment {
+            Ok(RegisterOutcome::Running(run)) => match run.registration.enrollment {
                 EnrollmentRef::Individual => "individual".into(),
                 EnrollmentRef::Group(id) => id.to_string(),
             },
-            Ok(Begun::Settled(registration)) => match registration.status {
+            Ok(RegisterOutcome::Settled(registration)) => match registration.status {
                 Status::Disabled { .. } => "disabled".into(),
                 other => panic!("{other:?}"),
             },

@@ -1,7 +1,7 @@
 //! Runs that were cut off: by a crash, a restart, a deletion, a store that is gone.
 
 use model::{AllocationWeight, Status};
-use provisioning::{Error, ports::PageRequest, register::Ended};
+use provisioning::{Error, ports::PageRequest, register::RunOutcome};
 use testkit::sample;
 
 use super::world::{HUBS, OTHER_SCOPE, SCOPE, World, assigned, individual, keys};
@@ -99,7 +99,7 @@ async fn a_registration_deleted_meanwhile_stays_deleted() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.delete_registration("dev-1").await;
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Deleted));
+    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Deleted));
     assert_eq!(world.record("dev-1").await, None);
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }
@@ -126,7 +126,7 @@ async fn without_its_store_nothing_is_said_to_be_done() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.store.clone().close().await;
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
     let other = device.called("dev-1").with_key(sample::key(11));
     let begun = world.begin_with(SCOPE, "dev-1", other.evidence()).await;
     assert!(matches!(begun, Ok(_) | Err(Error::Broken(_))), "{begun:?}");

@@ -11,7 +11,7 @@ use provisioning::{
     Error,
     attest::Evidence,
     ports::{Change, HubError, Store},
-    register::{Begun, Described},
+    register::{Described, RegisterOutcome},
 };
 use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};
 use tracing::Level;
@@ -48,9 +48,9 @@ fn of_group_in(scope: &str, number: u8) -> Evidence {
 
 async fn register(world: &World, evidence: &Evidence) -> Registration {
     match world.begin_with(SCOPE, DEVICE, evidence.clone()).await.unwrap() {
-        Begun::Running(run) => world.finish(&run).await,
-        Begun::Settled(registration) => *registration,
-        Begun::Challenged(_) => panic!("a challenge"),
+        RegisterOutcome::Running(run) => world.finish(&run).await,
+        RegisterOutcome::Settled(registration) => *registration,
+        RegisterOutcome::Challenged(_) => panic!("a challenge"),
     }
 }
 
@@ -236,7 +236,7 @@ async fn a_move_during_an_assignment_is_recorded_or_refused() {
             world.hub(hub).fail_next(Failure::Before(HubError::Unavailable("down".into())));
         }
         let begun = world.begin_with(SCOPE, DEVICE, of_group(20)).await.unwrap();
-        assert!(matches!(begun, Begun::Running(_)));
+        assert!(matches!(begun, RegisterOutcome::Running(_)));
         if rule == FirstCome {
             refused(&world, &of_group(30)).await;
             assert_eq!(end(&world).await, ("a".into(), None));
@@ -276,7 +276,7 @@ async fn the_same_id_in_another_instance_is_another_device() {
     there.settings.hubs = vec![others.find(|hub| *hub != lives).unwrap()];
     world.enroll_in(OTHER_SCOPE, Change::PutGroup(Box::new(there))).await;
     let begun = world.begin_with(OTHER_SCOPE, DEVICE, of_group_in(OTHER_SCOPE, 30)).await.unwrap();
-    let Begun::Running(run) = begun else { panic!("{begun:?}") };
+    let RegisterOutcome::Running(run) = begun else { panic!("{begun:?}") };
     assert_eq!(latest(&run.registration).moved_from, None);
 }
 
@@ -350,7 +350,7 @@ fn for_ids(group: EnrollmentGroup, patterns: &[&str]) -> EnrollmentGroup {
 /// The enrollment that admits the device `id` with this evidence, or the reason why none does.
 async fn admitted(world: &World, id: &str, evidence: Evidence) -> Result<String, String> {
     match world.begin_with(SCOPE, id, evidence).await {
-        Ok(Begun::Running(run)) => Ok(through(&run.registration).to_owned()),
+        Ok(RegisterOutcome::Running(run)) => Ok(through(&run.registration).to_owned()),
         Err(Error::Unauthorized { reason, .. }) => Err(reason),
         other => panic!("{other:?}"),
     }
@@ -414,5 +414,5 @@ async fn groups_of_one_ca_share_its_devices_by_their_ids() {
     world.enroll_group(disabled).await;
     assert_eq!(admitted(&world, "b-2", evidence("b-2")).await, Ok("b".into()));
     let begun = world.begin_with(SCOPE, "a-2", evidence("a-2")).await.unwrap();
-    assert!(matches!(begun, Begun::Settled(it) if matches!(it.status, Status::Disabled { .. })));
+    assert!(matches!(begun, RegisterOutcome::Settled(it) if matches!(it.status, Status::Disabled { .. })));
 }

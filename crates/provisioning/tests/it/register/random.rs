@@ -12,13 +12,13 @@ use std::{
 };
 
 use model::{
-    AllocationWeight, DeviceId, HubName, InitialTwin, Order, Registration, ReprovisionPolicy, Status,
-    Substatus, TwinOrder,
+    AllocationWeight, DeviceId, DeviceSpec, HubName, InitialTwin, Registration, ReprovisionPolicy, Status,
+    Substatus, TwinSpec,
 };
 use provisioning::{
     Error,
     ports::{Entropy, HubError, PageRequest, Store},
-    register::{Begun, Cleaned, Ended, Run},
+    register::{AssignmentRun, Cleaned, RegisterOutcome, RunOutcome},
 };
 use testkit::{entropy::SeededEntropy, hub::Failure, sample};
 
@@ -55,7 +55,7 @@ struct History {
 /// A run, and the keys that the last device to ask for it will connect with.
 #[derive(Clone)]
 struct Queued {
-    run: Run,
+    run: AssignmentRun,
     keys: Option<u8>,
 }
 
@@ -114,7 +114,7 @@ impl History {
 
     async fn register(&mut self, which: usize) {
         let begun = self.world().begin(&self.devices[which].device).await;
-        if let Begun::Running(run) = begun {
+        if let RegisterOutcome::Running(run) = begun {
             let keys = Some(self.devices[which].keys);
             self.queue(which, Queued { run: *run, keys });
         }
@@ -132,7 +132,7 @@ impl History {
         }
     }
 
-    fn next_run(&self, which: usize) -> Option<Run> {
+    fn next_run(&self, which: usize) -> Option<AssignmentRun> {
         self.runs.get(&which)?.front().map(|queued| queued.run.clone())
     }
 
@@ -172,7 +172,7 @@ impl History {
         let (scope, page) = (sample::scope(SCOPE), PageRequest { after: None, limit: 1000 });
         for cleanup in self.world().store.cleanups(&scope, page).await.unwrap().items {
             let cleaned = self.world().provisioning.clean_up(&scope, &cleanup).await.unwrap();
-            assert!(!matches!(cleaned, Cleaned::Later(..)), "{cleaned:?}");
+            assert!(!matches!(cleaned, Cleaned::Retry(..)), "{cleaned:?}");
         }
     }
 
@@ -209,7 +209,7 @@ impl History {
     }
 
     /// Lets the run's hub fail, or not; and the one that the device comes from.
-    fn curse(&self, run: &Run) {
+    fn curse(&self, run: &AssignmentRun) {
         if let Some(from) = run.registration.assignment() {
             self.curse_hub(from.hub.as_str());
         }
@@ -231,12 +231,12 @@ impl History {
         HUBS.iter().for_each(|name| self.world().hub(name).clear_failures());
     }
 
-    fn ended(&mut self, which: usize, run: &Run, ended: &Ended) {
-        if matches!(ended, Ended::Later(_)) {
+    fn ended(&mut self, which: usize, run: &AssignmentRun, ended: &RunOutcome) {
+        if matches!(ended, RunOutcome::Retry(_)) {
             return;
         }
         let done = self.runs.get_mut(&which).unwrap().pop_front().unwrap();
-        let Ended::Registration(registration) = ended else { return };
+        let RunOutcome::Registration(registration) = ended else { return };
         let Status::Assigned(place) = &registration.status else { return };
         if registration.operation_id == run.registration.operation_id {
             self.acknowledged += 1;
@@ -255,7 +255,7 @@ impl History {
         let Some(record) = self.world().record(&device.id).await else { return };
         let polled = self.world().poll(&device, &record.operation_id).await.unwrap();
         assert_eq!(polled, record);
-        if let Some(run) = Run::found(&sample::scope(SCOPE), &polled) {
+        if let Some(run) = AssignmentRun::found(&sample::scope(SCOPE), &polled) {
             self.queue(which, Queued { run, keys: None });
         }
     }
@@ -351,13 +351,13 @@ impl History {
         let device = self.world().hub(assignment.hub.as_str()).device(&assignment.device_id);
         let Some(device) = device else { panic!("{when}: {registration:?} is not at its hub") };
         assert_eq!(device.twin, sample::twin(), "{when}");
-        let order = Order {
+        let order = DeviceSpec {
             hub: assignment.hub.clone(),
             device_id: assignment.device_id.clone(),
             substatus: Substatus::InitialAssignment,
             credentials: device.credentials,
             iot_edge: device.iot_edge,
-            twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+            twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
             told: Vec::new(),
             existing: Default::default(),
         };
@@ -372,7 +372,7 @@ impl History {
                 self.register(which).await;
                 while let Some(run) = self.next_run(which) {
                     let ended = self.world().provisioning.carry_out(&run).await;
-                    assert!(!matches!(ended, Ended::Later(_)), "{when}: {ended:?}");
+                    assert!(!matches!(ended, RunOutcome::Retry(_)), "{when}: {ended:?}");
                     self.ended(which, &run, &ended);
                 }
             }

@@ -9,7 +9,7 @@ use model::{
 use provisioning::{
     Error,
     attest::{Evidence, tpm::PresentedTpm},
-    register::Begun,
+    register::RegisterOutcome,
 };
 use testkit::{
     ca::Authority,
@@ -70,7 +70,7 @@ fn naming(tpm: &SoftTpm, proof: &Evidence) -> Evidence {
 
 async fn ask(world: &World, evidence: Evidence) -> Vec<u8> {
     match world.begin_with(SCOPE, ID, evidence).await.unwrap() {
-        Begun::Challenged(blob) => blob,
+        RegisterOutcome::Challenged(blob) => blob,
         other => panic!("{other:?}"),
     }
 }
@@ -84,9 +84,9 @@ async fn open(world: &World, tpm: &SoftTpm) -> Evidence {
 
 async fn prove(world: &World, proof: &Evidence) -> Registration {
     match world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() {
-        Begun::Running(run) => world.finish(&run).await,
-        Begun::Settled(registration) => *registration,
-        Begun::Challenged(_) => panic!("a second challenge"),
+        RegisterOutcome::Running(run) => world.finish(&run).await,
+        RegisterOutcome::Settled(registration) => *registration,
+        RegisterOutcome::Challenged(_) => panic!("a second challenge"),
     }
 }
 
@@ -146,12 +146,16 @@ async fn a_crash_changes_no_key() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let proof = open(&world, &tpm).await;
-    let Begun::Running(run) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
+    let RegisterOutcome::Running(run) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else {
+        panic!()
+    };
     let operation_id = run.registration.operation_id.clone();
     let world = world.restarted().await;
     assert!(poll(&world, &operation_id, &proof).await.is_ok());
     let proof = open(&world, &tpm).await;
-    let Begun::Running(same) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
+    let RegisterOutcome::Running(same) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(same.registration.operation_id, operation_id);
     let ended = world.finish(&same).await;
     assert_eq!(ended.tpm, run.registration.tpm);
@@ -167,13 +171,17 @@ async fn a_proof_registers_once_and_polls_as_long_as_it_takes() {
     let (world, tpm) = (World::new().await, tpm());
     enroll(&world, &tpm).await;
     let proof = open(&world, &tpm).await;
-    let Begun::Running(run) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
+    let RegisterOutcome::Running(run) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else {
+        panic!()
+    };
     let operation_id = run.registration.operation_id.clone();
     for _ in 0..5 {
         world.clock.advance(Duration::from_secs(600));
         assert!(poll(&world, &operation_id, &proof).await.is_ok());
     }
-    let Begun::Running(joined) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else { panic!() };
+    let RegisterOutcome::Running(joined) = world.begin_with(SCOPE, ID, proof.clone()).await.unwrap() else {
+        panic!()
+    };
     assert_eq!(
         joined.registration.operation_id, operation_id,
         "while it goes on, the same is asked for again"
@@ -406,7 +414,7 @@ async fn strangers_learn_nothing_from_answers() {
                 evidence.tpm = Some(PresentedTpm { endorsement_key, storage_root_key: None });
             }
             let answer = match world.begin_with(SCOPE, id, evidence).await {
-                Ok(Begun::Challenged(blob)) => {
+                Ok(RegisterOutcome::Challenged(blob)) => {
                     assert_eq!(stranger.open(&blob).resource, format!("{SCOPE}/registrations/{id}"));
                     "challenged"
                 }

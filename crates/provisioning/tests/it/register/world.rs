@@ -12,7 +12,7 @@ use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
     ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
-    register::{Begun, Ended, RegisterRequest, Resumed, Run, WithoutPolicy},
+    register::{AssignmentRun, RegisterOutcome, RegisterRequest, Resumed, RunOutcome, WithoutPolicy},
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -75,7 +75,7 @@ impl World {
             store: Arc::new(store.clone()),
             hubs: hubs.clone(),
             webhook: webhook.clone(),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: entropy.clone(),
         });
@@ -150,7 +150,12 @@ impl World {
         Device { scope: SCOPE.into(), id: id.into(), key: sample::key(10) }
     }
 
-    pub async fn begin_with(&self, scope: &str, id: &str, evidence: Evidence) -> Result<Begun, Error> {
+    pub async fn begin_with(
+        &self,
+        scope: &str,
+        id: &str,
+        evidence: Evidence,
+    ) -> Result<RegisterOutcome, Error> {
         let registration_id = RegistrationId::parse(id).unwrap();
         let request = RegisterRequest {
             registration_id,
@@ -163,14 +168,14 @@ impl World {
     }
 
     /// The runs of all instances that are not finished, as the desk takes them up after a start.
-    pub async fn unfinished(&self, at_most: usize) -> Vec<Run> {
+    pub async fn unfinished(&self, at_most: usize) -> Vec<AssignmentRun> {
         let mut runs = Vec::new();
         for instance in self.provisioning.instances().await.unwrap() {
             let page = PageRequest { after: None, limit: 1000 };
             for waiting in self.provisioning.unfinished(&instance.id_scope, page).await.unwrap().items {
                 match self.provisioning.resume(&waiting).await.unwrap() {
-                    Resumed::Run(run) => runs.push(*run),
-                    Resumed::Ended(ended) => panic!("nothing was at work on it: {ended:?}"),
+                    Resumed::Started(run) => runs.push(*run),
+                    Resumed::Finished(ended) => panic!("nothing was at work on it: {ended:?}"),
                 }
             }
         }
@@ -178,14 +183,14 @@ impl World {
         runs
     }
 
-    pub async fn begin(&self, device: &Device) -> Begun {
+    pub async fn begin(&self, device: &Device) -> RegisterOutcome {
         self.begin_with(&device.scope, &device.id, device.evidence()).await.unwrap()
     }
 
     /// Begins a registration that a hub is to be told about.
-    pub async fn run(&self, device: &Device) -> Run {
+    pub async fn run(&self, device: &Device) -> AssignmentRun {
         match self.begin(device).await {
-            Begun::Running(run) => *run,
+            RegisterOutcome::Running(run) => *run,
             other => panic!("it does not run: {other:?}"),
         }
     }
@@ -193,16 +198,16 @@ impl World {
     /// Registers once, without repeating anything.
     pub async fn register(&self, device: &Device) -> Registration {
         match self.begin(device).await {
-            Begun::Settled(registration) => *registration,
-            Begun::Running(run) => self.finish(&run).await,
-            Begun::Challenged(_) => panic!("a challenge"),
+            RegisterOutcome::Settled(registration) => *registration,
+            RegisterOutcome::Running(run) => self.finish(&run).await,
+            RegisterOutcome::Challenged(_) => panic!("a challenge"),
         }
     }
 
     /// Carries a run out, which must end at once with a registration.
-    pub async fn finish(&self, run: &Run) -> Registration {
+    pub async fn finish(&self, run: &AssignmentRun) -> Registration {
         match self.provisioning.carry_out(run).await {
-            Ended::Registration(registration) => *registration,
+            RunOutcome::Registration(registration) => *registration,
             other => panic!("{other:?}"),
         }
     }

@@ -109,13 +109,13 @@ pub fn group(attestation: GroupAttestation) -> EnrollmentGroup {
 }
 
 pub fn registration() -> Registration {
-    let order = Order {
+    let order = DeviceSpec {
         hub: HubName::parse("hub-1.test").unwrap(),
         device_id: DeviceId::parse("device-1").unwrap(),
         substatus: Substatus::InitialAssignment,
         credentials: HubCredentials::SymmetricKeys(keys()),
         iot_edge: false,
-        twin: TwinOrder::Keep { if_lost: InitialTwin::default() },
+        twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
         told: Vec::new(),
         existing: Default::default(),
     };

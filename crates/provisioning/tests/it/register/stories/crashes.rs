@@ -1,7 +1,7 @@
 //! A move that the service does not live to see the end of: it ends at every step, one after the other, and each time
 //! the device is at its new hub in the end, with its data, once, and nowhere else.
 
-use provisioning::{ports::HubError, register::Begun};
+use provisioning::{ports::HubError, register::RegisterOutcome};
 use testkit::{hub::Failure, sample};
 
 use super::{Policy, about_to_move, reported};
@@ -84,7 +84,7 @@ async fn go(world: &World, device: &Device, ends: Ends) {
     if ends == Ends::Decided {
         return drop(cut_off(world.begin(device)).await);
     }
-    let Begun::Running(run) = world.begin(device).await else { panic!("nothing to do") };
+    let RegisterOutcome::Running(run) = world.begin(device).await else { panic!("nothing to do") };
     match ends {
         Ends::BeforeFetching => old.fail_next(Failure::Before(gone())),
         Ends::BeforePlacing => new.fail_next(Failure::Before(gone())),

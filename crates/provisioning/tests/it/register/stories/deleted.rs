@@ -6,7 +6,7 @@ use model::{
 };
 use provisioning::{
     ports::HubError,
-    register::{Cleaned, Ended, Run},
+    register::{AssignmentRun, Cleaned, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -14,11 +14,11 @@ use super::{Policy, about_to_move, reported, wanting};
 use crate::register::world::{self, Device, HUBS, SCOPE, World, group, keys};
 
 /// The device is on its way to the second hub, whose first answer was lost.
-async fn on_its_way(world: &World, device: &Device) -> Run {
+async fn on_its_way(world: &World, device: &Device) -> AssignmentRun {
     let run = world.run(device).await;
     world.hub(HUBS[1]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     match world.provisioning.carry_out(&run).await {
-        Ended::Later(later) => later.again,
+        RunOutcome::Retry(later) => later.again,
         other => panic!("{other:?}"),
     }
 }
@@ -219,9 +219,9 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
             drop(held);
         });
         match (ended, reason) {
-            (Ended::Registration(ended), Some(reason)) => assert_eq!(failure(&ended), reason),
+            (RunOutcome::Registration(ended), Some(reason)) => assert_eq!(failure(&ended), reason),
             // The registration went with the enrollment.
-            (Ended::Deleted, None) => {}
+            (RunOutcome::Deleted, None) => {}
             (ended, _) => panic!("{ended:?}"),
         }
         assert_eq!(world.counted(SCOPE).await, (1, 0));

@@ -2,7 +2,7 @@
 //! told anything.
 
 use model::{DeviceId, FailureReason, Registration, Status};
-use provisioning::{ports::Change, register::Begun};
+use provisioning::{ports::Change, register::RegisterOutcome};
 use testkit::sample;
 
 use super::{Policy, wanting};
@@ -39,7 +39,7 @@ async fn a_device_of_another_registration_is_not_taken() {
         for _ in 0..2 {
             let refused = world.register(&second).await;
             assert_eq!((failure(&refused), refused.assignment()), (TAKEN, None));
-            let told = provisioning::register::in_words(&refused, None);
+            let told = provisioning::register::describe(&refused, None);
             let named = "The device ID shared at hub-1.example belongs to another registration";
             assert!(told[0].contains(named), "{told:?}");
             assert!(!told.concat().contains("first"), "it is not said whose it is: {told:?}");
@@ -68,18 +68,18 @@ async fn of_two_that_race_for_a_name_exactly_one_gets_it() {
         let [one, two, three] = &racing[..] else { panic!("three") };
         let begun = tokio::join!(world.begin(one), world.begin(two), world.begin(three));
         let begun = [begun.0, begun.1, begun.2];
-        let runs = begun.iter().filter(|begun| matches!(begun, Begun::Running(_))).count();
+        let runs = begun.iter().filter(|begun| matches!(begun, RegisterOutcome::Running(_))).count();
         assert_eq!(runs, 1, "{begun:?}");
         for (begun, device) in begun.iter().zip(&racing) {
             match begun {
                 // The next round has the name again.
-                Begun::Running(run) => {
+                RegisterOutcome::Running(run) => {
                     assert!(matches!(world.finish(run).await.status, Status::Assigned(_)));
                     let id = sample::registration_id(&device.id);
                     world.enroll_in(&device.scope, Change::DeleteRegistration(id)).await;
                 }
-                Begun::Settled(registration) => assert_eq!(failure(registration), TAKEN),
-                Begun::Challenged(_) => panic!("a challenge"),
+                RegisterOutcome::Settled(registration) => assert_eq!(failure(registration), TAKEN),
+                RegisterOutcome::Challenged(_) => panic!("a challenge"),
             }
         }
     }

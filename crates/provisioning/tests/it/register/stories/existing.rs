@@ -1,9 +1,9 @@
 //! A device that is at the hub under the ID of one that registers, and that the registration did not make.
 
-use model::{DeviceId, ExistingDevices, FailureReason, HubCredentials, Order, Status};
+use model::{DeviceId, DeviceSpec, ExistingDevices, FailureReason, HubCredentials, Status};
 use provisioning::{
     ports::{HubConnector, HubError},
-    register::Ended,
+    register::RunOutcome,
 };
 use testkit::{
     hub::{Failure, FakeDevice},
@@ -32,7 +32,7 @@ async fn world(existing: ExistingDevices) -> (World, Device) {
 /// A device made by hand, and disabled.
 async fn made_by_hand(world: &World, hub: &str) -> FakeDevice {
     let credentials = HubCredentials::SymmetricKeys(sample::keys(60));
-    let order = Order { hub: sample::hub_name(hub), credentials, ..sample::order("dev-1") };
+    let order = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::order("dev-1") };
     world.hub(hub).ensure_device(&order).await.unwrap();
     world.hub(hub).change(&id(), |device| device.disabled = Some("not yet".to_owned()));
     world.used(hub, "dev-1");
@@ -51,7 +51,7 @@ async fn it_is_adopted_recorded_and_warned_of_once() {
     let registration = world.register(&device).await;
     assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
     assert!(took_over(&world).await);
-    let words = provisioning::register::in_words(&registration, None);
+    let words = provisioning::register::describe(&registration, None);
     assert!(words[1].contains("It took over a device that existed at the hub"), "{words:?}");
     let warned = warnings.take();
     assert!(warned.len() == 1 && warned[0].contains(TOOK_OVER) && warned[0].contains("dev-1"), "{warned:?}");
@@ -111,7 +111,9 @@ async fn what_an_interrupted_order_left_is_not_foreign() {
             let (warnings, _guard) = LogEvents::collect(Level::WARN);
             world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
             let run = world.run(&device).await;
-            let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+            let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else {
+                panic!("it ended")
+            };
             assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
             if changes_key {
                 world.enroll(with_keys("dev-1", 12)).await;

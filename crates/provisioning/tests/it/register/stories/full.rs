@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::{DecisionOutcome, Exclusion, FailureReason, HubName, IndividualEnrollment, Substatus};
 use provisioning::{
     ports::HubError,
-    register::{Cleaned, Ended, Later, Run},
+    register::{AssignmentRun, Cleaned, Retry, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -17,7 +17,7 @@ fn full() -> Failure {
 }
 
 /// A device that may go to either of the linked hubs, what is under way for it, and the hub that it is on its way to.
-async fn on_its_way(enrollment: IndividualEnrollment) -> (World, Device, Run, HubName) {
+async fn on_its_way(enrollment: IndividualEnrollment) -> (World, Device, AssignmentRun, HubName) {
     let world = World::new().await;
     let device = world.device("dev-1").await;
     world.enroll(enrollment).await;
@@ -30,9 +30,9 @@ fn other(hub: &HubName) -> HubName {
     sample::hub_name(if hub.as_str() == HUBS[0] { HUBS[1] } else { HUBS[0] })
 }
 
-async fn later(world: &World, run: &Run) -> Later {
+async fn later(world: &World, run: &AssignmentRun) -> Retry {
     match world.provisioning.carry_out(run).await {
-        Ended::Later(later) => *later,
+        RunOutcome::Retry(later) => *later,
         other => panic!("{other:?}"),
     }
 }

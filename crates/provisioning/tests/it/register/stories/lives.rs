@@ -166,7 +166,7 @@ async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
         let lost = testkit::hub::Failure::After(provisioning::ports::HubError::Unavailable("lost".into()));
         world.hub(HUBS[1]).fail_next(lost);
         let ended = world.provisioning.carry_out(&run).await;
-        let provisioning::register::Ended::Later(later) = ended else { panic!("{ended:?}") };
+        let provisioning::register::RunOutcome::Retry(later) = ended else { panic!("{ended:?}") };
         let id = DeviceId::parse("dev-1").unwrap();
         world.hub(HUBS[1]).change(&id, |device| device.disabled = Some("stolen".into()));
         world.finish(&later.again).await;

@@ -3,7 +3,7 @@
 use model::{CleanupCause, DeviceId, FailureReason, Status, Substatus};
 use provisioning::{
     ports::HubError,
-    register::{Cleaned, Ended},
+    register::{Cleaned, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -26,7 +26,7 @@ async fn the_old_hub_is_down_and_its_data_are_waited_for() {
     let mut pauses = Vec::new();
     for _ in 0..9 {
         world.hub(HUBS[0]).fail_next(down());
-        let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+        let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
         pauses.push(later.pause.as_secs());
         run = later.again;
     }
@@ -44,12 +44,12 @@ async fn the_old_hub_is_down_and_may_have_disabled_the_device() {
     let (world, device) = about_to_move(Policy::Reset).await;
     world.hub(HUBS[0]).fail_next(down());
     let run = world.run(&device).await;
-    let Ended::Later(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "no other hub is told before");
     assert_eq!(assigned(&world.finish(&later.again).await).substatus, Substatus::DeviceDataReset);
     world.hub(HUBS[0]).fail_next(down());
     let cleaned = world.clean_up().await;
-    assert!(matches!(&cleaned[..], [Cleaned::Later(_, reason)] if reason.contains("down")), "{cleaned:?}");
+    assert!(matches!(&cleaned[..], [Cleaned::Retry(_, reason)] if reason.contains("down")), "{cleaned:?}");
     let [waiting] = &world.cleanups().await[..] else { panic!("not one") };
     assert_eq!((waiting.cause, waiting.tries.count), (CleanupCause::Moved, 1));
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);
@@ -62,7 +62,7 @@ async fn a_removal_whose_answer_is_lost() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
-    assert!(matches!(world.clean_up().await[..], [Cleaned::Later(..)]));
+    assert!(matches!(world.clean_up().await[..], [Cleaned::Retry(..)]));
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);
     assert_eq!(world.cleanups().await, []);
 }
@@ -74,7 +74,7 @@ async fn the_new_hubs_answers_are_lost() {
     let run = world.run(&device).await;
     for _ in 0..3 {
         world.hub(HUBS[1]).fail_next(lost_answer());
-        assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+        assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
     }
     let moved = world.finish(&run).await;
     assert_eq!(world.at(HUBS[1], "dev-1").reported, reported());
@@ -116,7 +116,7 @@ async fn keys_rolled_on_the_way() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let first = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&first).await, Ended::Later(_)));
+    assert!(matches!(world.provisioning.carry_out(&first).await, RunOutcome::Retry(_)));
     let mut rolled = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
     rolled.attestation = with_keys("dev-1", 40).attestation;
     world.enroll(rolled).await;
@@ -137,7 +137,7 @@ async fn a_move_called_off() {
         let run = world.run(&device).await;
         if told {
             world.hub(HUBS[1]).fail_next(lost_answer());
-            assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+            assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
         }
         let instance = world.instance(SCOPE).await;
         let id = sample::registration_id("dev-1");
@@ -166,7 +166,7 @@ async fn a_first_assignment_called_off() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
     let instance = world.instance(SCOPE).await;
     world
         .provisioning
@@ -199,7 +199,7 @@ async fn the_old_hub_was_unlinked() {
     assert_eq!(assigned(&moved).substatus, Substatus::DeviceDataReset, "nothing could be carried");
     assert_eq!(world.at(HUBS[1], "dev-1").twin, sample::twin());
     assert!(
-        matches!(&world.clean_up().await[..], [Cleaned::Later(_, reason)] if reason.contains("not linked"))
+        matches!(&world.clean_up().await[..], [Cleaned::Retry(_, reason)] if reason.contains("not linked"))
     );
     world.link(&HUBS[..2]).await;
     assert_eq!(world.clean_up().await, [Cleaned::Removed]);
@@ -212,7 +212,7 @@ async fn the_new_hub_is_unlinked_on_the_way() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&run).await, Ended::Later(_)));
+    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
     world.link(&[HUBS[0], HUBS[2]]).await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[2..])).await;
     let moved = world.register(&device).await;

@@ -1,12 +1,12 @@
 //! Devices whose hub a webhook chooses.
 
 use model::{
-    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, FailureReason, IndividualEnrollment,
-    InitialTwin, Place, RawJson, Status, Substatus, WebhookAnswer,
+    AllocationPolicy, Because, CustomAllocation, DecisionOutcome, FailureReason, HubDeviceRef,
+    IndividualEnrollment, InitialTwin, RawJson, Status, Substatus, WebhookAnswer,
 };
 use provisioning::{
     ports::WebhookOutcome,
-    register::{Begun, Ended},
+    register::{RegisterOutcome, RunOutcome},
 };
 use serde_json::json;
 use testkit::sample;
@@ -59,7 +59,7 @@ async fn the_webhook_is_down() {
     let mut again = run.clone();
     let mut pauses = Vec::new();
     for _ in 0..3 {
-        let Ended::Later(later) = world.provisioning.carry_out(&again).await else { panic!("it ended") };
+        let RunOutcome::Retry(later) = world.provisioning.carry_out(&again).await else { panic!("it ended") };
         pauses.push(later.pause.as_secs());
         again = later.again;
     }
@@ -109,8 +109,10 @@ async fn the_webhooks_twin_overrides_migration() {
         assert_eq!((at_hub.twin, at_hub.reported), (twin, Default::default()));
         world.clean_up().await;
         assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(hub)]);
-        let place =
-            Place { hub: sample::hub_name(HUBS[0]), device_id: model::DeviceId::parse("dev-1").unwrap() };
+        let place = HubDeviceRef {
+            hub: sample::hub_name(HUBS[0]),
+            device_id: model::DeviceId::parse("dev-1").unwrap(),
+        };
         assert_eq!(world.webhook.requests()[1].current, Some(place));
     }
 }
@@ -137,13 +139,13 @@ async fn a_device_that_stays_gets_its_payload() {
 #[tokio::test]
 async fn called_off_while_the_webhook_is_asked() {
     let (world, device) = world(Policy::Migrate).await;
-    let Begun::Running(run) = world.begin(&device).await else { panic!("nothing to do") };
+    let RegisterOutcome::Running(run) = world.begin(&device).await else { panic!("nothing to do") };
     let instance = world.instance(SCOPE).await;
     let id = sample::registration_id("dev-1");
     let cancelled =
         world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
     let ended = world.provisioning.carry_out(&run).await;
-    assert!(matches!(&ended, Ended::Registration(found) if **found == cancelled), "{ended:?}");
+    assert!(matches!(&ended, RunOutcome::Registration(found) if **found == cancelled), "{ended:?}");
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
 }

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 
 /// Shared by the stream, the handler and the task of one connection.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct HttpDeadlines {
     limits: Arc<Limits>,
     born: Instant,
     /// Deadline in milliseconds since `born`, and the phase in the two lowest bits.
@@ -31,12 +31,12 @@ pub(crate) struct Pulse {
 #[derive(Debug)]
 pub(crate) struct Expired(pub(crate) Phase);
 
-impl Pulse {
+impl HttpDeadlines {
     /// A new connection: the first request's header is due.
-    pub(crate) fn new(limits: Arc<Limits>) -> Arc<Pulse> {
-        let pulse = Pulse { limits, born: Instant::now(), state: AtomicU64::new(0) };
-        pulse.set(pulse.limits.header_timeout, Phase::Receiving);
-        Arc::new(pulse)
+    pub(crate) fn new(limits: Arc<Limits>) -> Arc<HttpDeadlines> {
+        let deadlines = HttpDeadlines { limits, born: Instant::now(), state: AtomicU64::new(0) };
+        deadlines.set(deadlines.limits.header_timeout, Phase::Receiving);
+        Arc::new(deadlines)
     }
 
     /// A header is complete, and the body if there is one; the request is due.
@@ -115,7 +115,7 @@ pub(crate) enum Phase {
 /// connection outlives its HTTP task.
 pub(crate) struct Reporting<S, P> {
     pub(crate) stream: S,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) deadlines: Arc<HttpDeadlines>,
     pub(crate) ended: Ended,
     pub(crate) _permit: P,
 }
@@ -133,7 +133,7 @@ impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.pulse.bytes();
+            self.deadlines.bytes();
         } else if matches!(read, Poll::Ready(Ok(()))) && buffer.remaining() > 0 {
             self.ended = Ended(true);
         }
@@ -222,9 +222,9 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_has_left_gets_what_was_written_and_no_farewell() {
         let check = async |reads: &[usize], asked: &str| {
-            let pulse = Pulse::new(Arc::new(Limits::default()));
+            let deadlines = HttpDeadlines::new(Arc::new(Limits::default()));
             let stream = Noting::default();
-            let mut reporting = Reporting { stream, pulse, ended: Ended::default(), _permit: () };
+            let mut reporting = Reporting { stream, deadlines, ended: Ended::default(), _permit: () };
             for room in reads {
                 let read = reporting.read(&mut vec![0; *room]).await;
                 assert!(read.is_ok(), "{read:?}");

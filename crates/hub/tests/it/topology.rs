@@ -5,27 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use durable::Sealer;
-use hub::{Connectors, GeoIp, KnownSurroundings, LatencyTable, Survey, SurveyPorts};
+use hub::{Connectors, GeoIp, HubProber, HubProberPorts, KnownTopology, LatencyTable};
 use model::{
-    Carried, DeviceId, HubAccess, HubName, HubWay, InitialTwin, Instance, Latency, LatencySource, LinkedHub,
-    Order, TwinOrder,
+    Carried, DeviceId, DeviceSpec, HubAccess, HubEndpoint, HubName, InitialTwin, Instance, Latency,
+    LatencySource, LinkedHub, TwinSpec,
 };
-use provisioning::allocate::Ailment;
+use provisioning::allocate::Unavailability;
 use provisioning::ports::{
-    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubVersion, Hubs, Removed, Store, Surroundings,
+    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, Removed, Store,
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{entropy::SeededEntropy, sample};
 
-use crate::world::{HOST, Way, World, connector};
+use crate::world::{Connection, HOST, World, connector};
 
 /// No one is there.
 const GONE: &str = "127.0.0.2";
 
-struct Ways(HashMap<HubName, Arc<dyn HubConnector>>);
+struct FixedConnectors(HashMap<HubName, Arc<dyn HubConnector>>);
 
-impl Hubs for Ways {
+impl Hubs for FixedConnectors {
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
         self.0.get(&hub.name).cloned()
     }
@@ -34,15 +34,15 @@ impl Hubs for Ways {
 /// A hub that is there, one that is not, and a node that looks at both.
 struct Node {
     world: World,
-    survey: Arc<Survey>,
-    hubs: Arc<Ways>,
+    survey: Arc<HubProber>,
+    hubs: Arc<FixedConnectors>,
     instance: Instance,
     _directory: TempDir,
 }
 
 impl Node {
     async fn new(max_devices: Option<u64>) -> Node {
-        let world = World::new(Way::OverRest);
+        let world = World::new(Connection::OverRest);
         let closed = std::net::TcpListener::bind((GONE, 0)).unwrap().local_addr().unwrap().port();
         let mut gone = world.site.link("iothubowner", 1);
         (gone.hub, gone.port) = (HubName::parse(GONE).unwrap(), closed);
@@ -56,24 +56,24 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&directory.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         store.put_instance(instance.clone(), sample::by()).await.unwrap();
-        let hubs = Arc::new(Ways(ways.into()));
-        let ports = SurveyPorts {
+        let hubs = Arc::new(FixedConnectors(ways.into()));
+        let ports = HubProberPorts {
             store: Arc::new(store),
             hubs: hubs.clone(),
             clock: world.clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         };
-        let survey = Arc::new(Survey::new(ports, Duration::from_secs(10)));
+        let survey = Arc::new(HubProber::new(ports, Duration::from_secs(10)));
         Node { world, survey, hubs, instance, _directory: directory }
     }
 
     async fn create(&self, device: &str) {
-        let order = Order { twin: TwinOrder::Seed(InitialTwin::default()), ..sample::order(device) };
+        let order = DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), ..sample::order(device) };
         self.world.connector.ensure_device(&order).await.unwrap();
     }
 
-    fn knows(&self, table: LatencyTable, geoip: Option<GeoIp>) -> KnownSurroundings {
-        KnownSurroundings::new(table, geoip.map(Arc::new), Arc::clone(&self.survey), self.hubs.clone())
+    fn knows(&self, table: LatencyTable, geoip: Option<GeoIp>) -> KnownTopology {
+        KnownTopology::new(table, geoip.map(Arc::new), Arc::clone(&self.survey), self.hubs.clone())
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     );
     node.survey.round().await.unwrap();
     let [there, gone] = &node.instance.linked_hubs[..] else { panic!() };
-    assert_eq!(known.ailment(gone), None, "one probe may be lost");
+    assert_eq!(known.unavailability(gone), None, "one probe may be lost");
     node.survey.round().await.unwrap();
 
     let latencies = known.latencies(&node.instance, None);
@@ -103,7 +103,7 @@ async fn a_hub_that_answers_has_a_latency_and_one_that_does_not_is_down() {
     let measured = latencies.to(&name(HOST)).unwrap();
     assert!(measured > Latency::from_micros(0) && measured < Latency::from_millis(5_000), "{measured}");
     assert_eq!(latencies.to(&name(GONE)), None);
-    assert_eq!((known.ailment(there), known.ailment(gone)), (None, Some(Ailment::Down)));
+    assert_eq!((known.unavailability(there), known.unavailability(gone)), (None, Some(Unavailability::Down)));
 
     let report = known.report(&node.instance);
     let misses: Vec<_> = report.probes.iter().map(|probe| (probe.hub.as_str(), probe.misses)).collect();
@@ -118,11 +118,11 @@ async fn a_hub_that_is_spared_because_calls_failed_is_down() {
     let known = node.knows(LatencyTable::default(), None);
     let gone = &node.instance.linked_hubs[1];
     let connector = node.hubs.connector(gone).unwrap();
-    assert_eq!(known.ailment(gone), None);
+    assert_eq!(known.unavailability(gone), None);
     for _ in 0..5 {
         connector.ensure_device(&sample::order("dev-1")).await.unwrap_err();
     }
-    assert_eq!(known.ailment(gone), Some(Ailment::Down));
+    assert_eq!(known.unavailability(gone), Some(Unavailability::Down));
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
     node.create("dev-1").await;
     node.survey.round().await.unwrap();
     assert_eq!(known.report(&node.instance).probes[0].devices, Some(1));
-    assert_eq!(known.ailment(there), None);
+    assert_eq!(known.unavailability(there), None);
 
     // Another node: this one counts again only after a while.
     let node = Node::new(Some(2)).await;
@@ -142,7 +142,7 @@ async fn a_hub_with_as_many_devices_as_it_may_have_is_full() {
         node.create(device).await;
     }
     node.survey.round().await.unwrap();
-    assert_eq!(known.ailment(&node.instance.linked_hubs[0]), Some(Ailment::Full));
+    assert_eq!(known.unavailability(&node.instance.linked_hubs[0]), Some(Unavailability::Full));
 }
 
 /// Whoever links a hub's name wrongly, or without its key, neither spoils what others know of it nor learns that.
@@ -156,7 +156,7 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
         let base = sample::instance(scope);
         let hub = LinkedHub {
             name: name(HOST),
-            way: HubWay::Access(access),
+            way: HubEndpoint::Access(access),
             max_devices: Some(9),
             ..base.linked_hubs[0].clone()
         };
@@ -174,19 +174,19 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
     let entropy = Arc::new(SeededEntropy::new(1));
     let hubs = Arc::new(Connectors::new([], world.clock.clone(), entropy.clone()));
     let ports =
-        SurveyPorts { store: Arc::new(store), hubs: hubs.clone(), clock: world.clock.clone(), entropy };
-    let survey = Arc::new(Survey::new(ports, Duration::from_secs(10)));
+        HubProberPorts { store: Arc::new(store), hubs: hubs.clone(), clock: world.clock.clone(), entropy };
+    let survey = Arc::new(HubProber::new(ports, Duration::from_secs(10)));
     for _ in 0..2 {
         survey.round().await.unwrap();
     }
-    let known = KnownSurroundings::new(LatencyTable::default(), None, survey, hubs);
-    for (instance, ailment, is_reached, devices) in [
-        (&wrong_port, Some(Ailment::Down), false, None),
+    let known = KnownTopology::new(LatencyTable::default(), None, survey, hubs);
+    for (instance, unavailability, is_reached, devices) in [
+        (&wrong_port, Some(Unavailability::Down), false, None),
         (&wrong_key, None, true, None),
         (&right, None, true, Some(0)),
     ] {
         let scope = &instance.id_scope;
-        assert_eq!(known.ailment(&instance.linked_hubs[0]), ailment, "{scope}");
+        assert_eq!(known.unavailability(&instance.linked_hubs[0]), unavailability, "{scope}");
         assert_eq!(known.latencies(instance, None).to(&name(HOST)).is_some(), is_reached, "{scope}");
         assert_eq!(known.report(instance).probes[0].devices, devices, "{scope}");
     }
@@ -199,11 +199,11 @@ async fn a_hub_that_says_so_is_full() {
 
     #[async_trait::async_trait]
     impl HubConnector for Full {
-        async fn ensure_device(&self, _: &Order) -> Result<Ensured, HubError> {
+        async fn ensure_device(&self, _: &DeviceSpec) -> Result<Ensured, HubError> {
             Err(HubError::Full("full".to_owned()))
         }
 
-        async fn receive_device(&self, _: &Order, _: &Carried) -> Result<Ensured, HubError> {
+        async fn receive_device(&self, _: &DeviceSpec, _: &Carried) -> Result<Ensured, HubError> {
             Err(HubError::Full("full".to_owned()))
         }
 
@@ -223,9 +223,9 @@ async fn a_hub_that_says_so_is_full() {
 
     let node = Node::new(None).await;
     let ways: [(HubName, Arc<dyn HubConnector>); 1] = [(name(HOST), Arc::new(Full))];
-    let hubs = Arc::new(Ways(ways.into()));
-    let known = KnownSurroundings::new(LatencyTable::default(), None, Arc::clone(&node.survey), hubs);
-    assert_eq!(known.ailment(&node.instance.linked_hubs[0]), Some(Ailment::Full));
+    let hubs = Arc::new(FixedConnectors(ways.into()));
+    let known = KnownTopology::new(LatencyTable::default(), None, Arc::clone(&node.survey), hubs);
+    assert_eq!(known.unavailability(&node.instance.linked_hubs[0]), Some(Unavailability::Full));
 }
 
 #[tokio::test]

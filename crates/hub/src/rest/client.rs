@@ -18,7 +18,7 @@ use wire::{hub::quoted, sas};
 
 use super::{
     answer::Problem,
-    circuit::{Circuit, Leave},
+    circuit::{CallPermit, Circuit},
     link::RestLink,
 };
 
@@ -34,7 +34,7 @@ const TOKEN_USE_SECS: i64 = TOKEN_SECS / 5 * 4;
 const API_VERSION: &str = "2021-04-12";
 
 /// Requests to one hub.
-pub(super) struct Line {
+pub(super) struct RestClient {
     link: RestLink,
     clock: Arc<dyn Clock>,
     circuit: Circuit,
@@ -68,9 +68,9 @@ impl<'a> Question<'a> {
     }
 }
 
-impl Line {
-    pub(super) fn new(link: RestLink, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Line {
-        Line {
+impl RestClient {
+    pub(super) fn new(link: RestLink, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> RestClient {
+        RestClient {
             circuit: Circuit::new(link.hub.clone(), Arc::clone(&clock), entropy),
             link,
             clock,
@@ -143,7 +143,7 @@ impl Line {
     async fn converse<T>(
         &self,
         question: Question<'_>,
-        leave: Leave<'_>,
+        leave: CallPermit<'_>,
         read: impl FnOnce(&Response<Bytes>) -> Result<T, Problem>,
     ) -> Result<Result<T, Problem>, HubError> {
         let outcome = match self.call(&question).await {

@@ -8,7 +8,7 @@ use wire::hub::LinkNode;
 
 use crate::{
     connections::locked,
-    line::{Line, Parting, Sent, Unsent},
+    device_link::{DeviceLink, Parting, Sent, Unsent},
     storage::Waiting,
     twin::DesiredChange,
 };
@@ -17,7 +17,7 @@ use super::message;
 
 /// A device's links on one connection. Clones share them.
 #[derive(Clone)]
-pub struct AmqpLine {
+pub struct AmqpDeviceLink {
     outbox: Outbox,
     links: Arc<Mutex<Links>>,
 }
@@ -28,10 +28,10 @@ struct Links {
     parted: bool,
 }
 
-impl AmqpLine {
+impl AmqpDeviceLink {
     /// Without links.
-    pub fn new(outbox: Outbox) -> AmqpLine {
-        AmqpLine { outbox, links: Arc::default() }
+    pub fn new(outbox: Outbox) -> AmqpDeviceLink {
+        AmqpDeviceLink { outbox, links: Arc::default() }
     }
 
     /// Adds a link.
@@ -74,7 +74,7 @@ impl AmqpLine {
     }
 }
 
-impl Line for AmqpLine {
+impl DeviceLink for AmqpDeviceLink {
     fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
         let token = message.sequence.unsigned_abs();
         self.send(LinkNode::Devicebound, message::of(message), token)?;

@@ -10,19 +10,19 @@ use crate::ports::Delay;
 const FIRST: Duration = Duration::from_secs(1);
 
 /// The longest pause of an assignment: a device waits for it.
-pub(super) const FOR_A_DEVICE: Duration = Duration::from_secs(60);
+pub(super) const MAX_ASSIGNMENT_BACKOFF: Duration = Duration::from_secs(60);
 
 /// The longest pause of a clean-up: nobody waits for it.
-pub(super) const FOR_NOBODY: Duration = Duration::from_secs(600);
+pub(super) const MAX_CLEANUP_BACKOFF: Duration = Duration::from_secs(600);
 
 /// The longest pause that a hub may ask for: whatever it says, it is looked at again.
-const FOR_A_HUB: Duration = Duration::from_secs(300);
+const MAX_HUB_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// The tries with another one that led to no end, and how long to pause after it: as long as the hub wants, or else up
 /// to `longest`.
 pub(super) fn after(tries: &Tries, now: Timestamp, longest: Duration, delay: Delay) -> (Tries, Duration) {
     let doubled = (FIRST * 2_u32.saturating_pow(tries.count.min(20))).min(longest);
-    let pause = delay.retry_after.map_or(doubled, |wanted| wanted.clamp(FIRST, FOR_A_HUB));
+    let pause = delay.retry_after.map_or(doubled, |wanted| wanted.clamp(FIRST, MAX_HUB_RETRY_AFTER));
     paused(tries, now, pause, delay.reason)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: Str
 /// How long until the next try is due. Not longer than any pause is: it was written down by a clock that may have been
 /// put back since.
 pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
-    tries.next.map_or(Duration::ZERO, |next| next.since(now).min(FOR_A_HUB))
+    tries.next.map_or(Duration::ZERO, |next| next.since(now).min(MAX_HUB_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ mod tests {
         let (mut tries, mut pauses) = (Tries::default(), Vec::new());
         assert_eq!(left(&tries, now), Duration::ZERO);
         for _ in 0..9 {
-            let (next, pause) = after(&tries, now, FOR_A_DEVICE, "down".to_owned().into());
+            let (next, pause) = after(&tries, now, MAX_ASSIGNMENT_BACKOFF, "down".to_owned().into());
             assert_eq!(left(&next, now), pause);
             tries = next;
             pauses.push(pause.as_secs());
@@ -59,14 +59,14 @@ mod tests {
         let wanted =
             |seconds| Delay { retry_after: Some(Duration::from_secs(seconds)), reason: String::new() };
         for (seconds, pause) in [(0, 1), (20, 20), (9000, 300)] {
-            assert_eq!(after(&tries, now, FOR_A_DEVICE, wanted(seconds)).1.as_secs(), pause);
+            assert_eq!(after(&tries, now, MAX_ASSIGNMENT_BACKOFF, wanted(seconds)).1.as_secs(), pause);
         }
         assert_eq!(
             left(&tries, Timestamp::from_unix_seconds(-1_000_000)),
-            FOR_A_HUB,
+            MAX_HUB_RETRY_AFTER,
             "the clock was put back"
         );
         let ancient = Tries { count: u32::MAX, ..tries };
-        assert_eq!(after(&ancient, now, FOR_NOBODY, String::new().into()).1, FOR_NOBODY);
+        assert_eq!(after(&ancient, now, MAX_CLEANUP_BACKOFF, String::new().into()).1, MAX_CLEANUP_BACKOFF);
     }
 }

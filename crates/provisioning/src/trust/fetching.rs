@@ -52,13 +52,13 @@ impl Provisioning {
     /// The lists of an instance that are to be fetched now, and from where. What is fetched no more is forgotten, so that
     /// it is fetched at once when it is again.
     pub async fn lists_due(&self, instance: &Instance) -> Result<Vec<(CaReference, CrlAddress)>, Error> {
-        let authorities = self.authorities(instance).await?;
+        let trust = self.trust(instance).await?;
         let now = self.clock.now();
         self.fetches.lock().retain(|(scope, name, from), _| {
-            let ca = authorities.certificate(name);
+            let ca = trust.certificate(name);
             *scope != instance.id_scope || ca.is_some_and(|ca| ca.revocation.fetched_from.contains(from))
         });
-        let due = authorities.certificates().flat_map(|ca| {
+        let due = trust.certificates().flat_map(|ca| {
             let is_due = |from: &&CrlAddress| {
                 let last = self.last_fetch(instance, ca, from);
                 last.is_none_or(|last| now >= last.next())

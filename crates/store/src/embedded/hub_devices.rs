@@ -11,7 +11,7 @@
 
 use durable::Database;
 use durable::rusqlite::{self, Connection, OptionalExtension};
-use model::{IdScope, Place, Registration, RegistrationId};
+use model::{HubDeviceRef, IdScope, Registration, RegistrationId};
 use provisioning::ports::{Owner, StoreError};
 
 use crate::embedded::document::{self, Documents};
@@ -19,18 +19,18 @@ use crate::embedded::{EmbeddedStore, broken};
 
 /// The places that a registration names.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Places {
-    at: Option<Place>,
-    to: Option<Place>,
+pub(crate) struct HubDeviceIndex {
+    at: Option<HubDeviceRef>,
+    to: Option<HubDeviceRef>,
 }
 
 /// Places as they stand in a row: the number of the hub, and the device ID if it is not the row's own.
 type Columns = (Option<i64>, Option<String>, Option<i64>, Option<String>);
 
-impl Places {
-    pub(crate) fn of(registration: &Registration) -> Places {
+impl HubDeviceIndex {
+    pub(crate) fn of(registration: &Registration) -> HubDeviceIndex {
         let (at, to) = registration.places();
-        Places { at, to }
+        HubDeviceIndex { at, to }
     }
 
     /// The columns for this row of a registration; `None` when another registration has one of the places.
@@ -70,7 +70,7 @@ pub(crate) fn note(
 
 fn spot(
     connection: &Connection,
-    place: Option<&Place>,
+    place: Option<&HubDeviceRef>,
     id: &str,
 ) -> rusqlite::Result<(Option<i64>, Option<String>)> {
     let Some(place) = place else { return Ok((None, None)) };
@@ -94,7 +94,7 @@ impl EmbeddedStore {
     /// A registration that has this place, other than the one that is named.
     pub(super) fn read_other_owner(
         &self,
-        place: &Place,
+        place: &HubDeviceRef,
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
@@ -152,16 +152,18 @@ struct Unplaced {
 }
 
 impl Unplaced {
-    fn places(&self, documents: &Documents) -> Places {
-        let none = Places { at: None, to: None };
+    fn places(&self, documents: &Documents) -> HubDeviceIndex {
+        let none = HubDeviceIndex { at: None, to: None };
         let (Some(scope), Some(document)) = (&self.scope, &self.document) else { return none };
         let Ok(scope) = IdScope::parse(scope.clone()) else { return none };
-        let place = document::Place { table: "registrations", scope: &scope, id: &self.id };
-        documents.open::<Registration>(place, document).map_or(none, |registration| Places::of(&registration))
+        let place = document::RowRef { table: "registrations", scope: &scope, id: &self.id };
+        documents
+            .open::<Registration>(place, document)
+            .map_or(none, |registration| HubDeviceIndex::of(&registration))
     }
 
     /// Without a look at other registrations: what is stored is not thrown away.
-    fn place(&self, connection: &Connection, places: &Places) -> rusqlite::Result<()> {
+    fn place(&self, connection: &Connection, places: &HubDeviceIndex) -> rusqlite::Result<()> {
         let (at_hub, at_device) = spot(connection, places.at.as_ref(), &self.id)?;
         let (to_hub, to_device) = spot(connection, places.to.as_ref(), &self.id)?;
         note(connection, self.instance, &self.id, &(at_hub, at_device, to_hub, to_device))?;

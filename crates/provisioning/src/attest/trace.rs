@@ -11,7 +11,7 @@ pub(super) const MAX_REFUSING: usize = 19;
 
 /// What was looked at, and what came of it.
 #[derive(Debug, Clone)]
-pub struct Judgement {
+pub struct AttestationTrace {
     /// The enrollments that were looked at, in that order.
     pub considered: Vec<Considered>,
     /// How many more were looked at that refuse it.
@@ -32,10 +32,10 @@ pub struct Considered {
     pub verdict: Result<Vec<Vec<u8>>, Refusal>,
 }
 
-impl Judgement {
+impl AttestationTrace {
     /// Of an outcome for which no enrollment was looked at.
     pub fn without_candidates(refusal: Refusal) -> Self {
-        Judgement { considered: Vec::new(), omitted: 0, unfit: Vec::new(), outcome: Err(refusal) }
+        AttestationTrace { considered: Vec::new(), omitted: 0, unfit: Vec::new(), outcome: Err(refusal) }
     }
 
     /// Notes that a group refuses the device; of very many, only that there were more: a refusal must cost little.
@@ -63,7 +63,7 @@ impl Judgement {
     /// Of the one enrollment that decides.
     pub fn by(enrollment: EnrollmentRef, outcome: Result<Proof, Refusal>) -> Self {
         let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
-        Judgement {
+        AttestationTrace {
             considered: vec![Considered { enrollment, verdict }],
             omitted: 0,
             unfit: Vec::new(),

@@ -23,14 +23,14 @@ impl Provisioning {
         address: Option<IpAddr>,
     ) -> Situation {
         let latencies = match allocate::policy(instance, settings).0 {
-            AllocationPolicy::GeoLatency => self.surroundings.latencies(instance, address),
+            AllocationPolicy::GeoLatency => self.topology.latencies(instance, address),
             AllocationPolicy::Hashed | AllocationPolicy::Static | AllocationPolicy::Custom => {
                 Latencies::default()
             }
         };
         let hubs = instance.linked_hubs.iter().filter(|_| instance.failover);
         let ailing: HashMap<_, _> =
-            hubs.filter_map(|hub| Some((hub.name.clone(), self.surroundings.ailment(hub)?))).collect();
+            hubs.filter_map(|hub| Some((hub.name.clone(), self.topology.unavailability(hub)?))).collect();
         Situation { current: current.cloned(), latencies, ailing }
     }
 

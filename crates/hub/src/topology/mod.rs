@@ -6,7 +6,7 @@
 
 mod estimate;
 mod geoip;
-mod survey;
+mod prober;
 mod table;
 
 use std::{net::IpAddr, sync::Arc};
@@ -14,18 +14,18 @@ use std::{net::IpAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use model::{Instance, LatencyReport, LinkedHub};
 use provisioning::{
-    allocate::{Ailment, Latencies},
-    ports::{Circuit, Hubs, Surroundings},
+    allocate::{Latencies, Unavailability},
+    ports::{Circuit, HubTopology, Hubs},
 };
 
 pub use geoip::{GeoIp, GeoIpError};
-pub use survey::{Survey, SurveyPorts};
+pub use prober::{HubProber, HubProberPorts};
 pub use table::{LatencyTable, TableError};
 
 /// The surroundings as this node knows them.
-pub struct KnownSurroundings {
+pub struct KnownTopology {
     sources: ArcSwap<Sources>,
-    survey: Arc<Survey>,
+    survey: Arc<HubProber>,
     hubs: Arc<dyn Hubs>,
 }
 
@@ -35,16 +35,16 @@ struct Sources {
     geoip: Option<Arc<GeoIp>>,
 }
 
-impl KnownSurroundings {
+impl KnownTopology {
     /// From these sources; the ways to the hubs tell which of them fail.
     pub fn new(
         table: LatencyTable,
         geoip: Option<Arc<GeoIp>>,
-        survey: Arc<Survey>,
+        survey: Arc<HubProber>,
         hubs: Arc<dyn Hubs>,
     ) -> Self {
         let sources = ArcSwap::from_pointee(Sources { table, geoip });
-        KnownSurroundings { sources, survey, hubs }
+        KnownTopology { sources, survey, hubs }
     }
 
     /// Asks these sources from now on.
@@ -69,7 +69,7 @@ impl Sources {
     }
 }
 
-impl Surroundings for KnownSurroundings {
+impl HubTopology for KnownTopology {
     fn latencies(&self, instance: &Instance, device: Option<IpAddr>) -> Latencies {
         // An IPv4 address that arrived at an IPv6 socket is an IPv4 address.
         let by_table = device
@@ -78,15 +78,15 @@ impl Surroundings for KnownSurroundings {
         by_table.unwrap_or_else(|| self.survey.latencies(instance))
     }
 
-    fn ailment(&self, hub: &LinkedHub) -> Option<Ailment> {
+    fn unavailability(&self, hub: &LinkedHub) -> Option<Unavailability> {
         let health = self.hubs.connector(hub).map(|connector| connector.health());
         let is_spared = health.as_ref().is_none_or(|health| health.circuit == Circuit::Open);
         if is_spared || self.survey.is_silent(hub) {
-            return Some(Ailment::Down);
+            return Some(Unavailability::Down);
         }
         let says_so = health.is_some_and(|health| health.full_at.is_some());
         let is_full = hub.max_devices.is_some_and(|most| self.survey.devices(hub) >= Some(most));
-        (says_so || is_full).then_some(Ailment::Full)
+        (says_so || is_full).then_some(Unavailability::Full)
     }
 
     fn report(&self, instance: &Instance) -> LatencyReport {

@@ -17,7 +17,7 @@ pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
 pub use fetching::Fetch;
 pub(crate) use fetching::Fetches;
 pub use keep::MAX_CA_CERTIFICATES;
-use model::{Attribution, Authorities, CaCertificate, CaReference, Instance};
+use model::{Attribution, CaCertificate, CaReference, Instance, Trust};
 pub use possession::PossessionRefusal;
 pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, RevocationChange};
 
@@ -31,8 +31,8 @@ const MAX_ATTEMPTS: usize = 8;
 
 impl Provisioning {
     /// Everything that an instance knows of CAs.
-    pub async fn authorities(&self, instance: &Instance) -> Result<Arc<Authorities>, Error> {
-        Ok(self.store.authorities(&instance.id_scope).await?)
+    pub async fn trust(&self, instance: &Instance) -> Result<Arc<Trust>, Error> {
+        Ok(self.store.trust(&instance.id_scope).await?)
     }
 
     /// One CA certificate.
@@ -41,8 +41,8 @@ impl Provisioning {
         instance: &Instance,
         name: &CaReference,
     ) -> Result<Arc<CaCertificate>, Error> {
-        let authorities = self.authorities(instance).await?;
-        if let Some(found) = authorities.certificate(name) {
+        let trust = self.trust(instance).await?;
+        if let Some(found) = trust.certificate(name) {
             return Ok(Arc::clone(found));
         }
         self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use model::{HubName, HubProbe, HubWay, Instance, LatencySource, LinkedHub, Timestamp};
+use model::{HubEndpoint, HubName, HubProbe, Instance, LatencySource, LinkedHub, Timestamp};
 use provisioning::{
     allocate::Latencies,
     ports::{Clock, Entropy, Hubs, Store, StoreError},
@@ -24,7 +24,7 @@ const MAX_PROBES: usize = 16;
 const COUNT_EVERY: Duration = Duration::from_secs(30);
 
 /// What a survey needs.
-pub struct SurveyPorts {
+pub struct HubProberPorts {
     /// Knows which hubs are linked.
     pub store: Arc<dyn Store>,
     /// The ways to them.
@@ -36,8 +36,8 @@ pub struct SurveyPorts {
 }
 
 /// What this node has measured.
-pub struct Survey {
-    ports: SurveyPorts,
+pub struct HubProber {
+    ports: HubProberPorts,
     /// Between two rounds, give or take a fifth, so that nodes do not probe a hub in step.
     interval: Duration,
     known: ArcSwap<Known>,
@@ -49,7 +49,7 @@ pub struct Survey {
 /// not count, says nothing of the others' hub of that name.
 #[derive(Default)]
 struct Known {
-    hubs: HashMap<HubName, Vec<(HubWay, KnownHub)>>,
+    hubs: HashMap<HubName, Vec<(HubEndpoint, KnownHub)>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -60,10 +60,10 @@ struct KnownHub {
     counted: Option<Instant>,
 }
 
-impl Survey {
-    /// Nothing is known before [`Survey::run`] has made its first round.
-    pub fn new(ports: SurveyPorts, interval: Duration) -> Survey {
-        Survey { ports, interval, known: ArcSwap::default() }
+impl HubProber {
+    /// Nothing is known before [`HubProber::run`] has made its first round.
+    pub fn new(ports: HubProberPorts, interval: Duration) -> HubProber {
+        HubProber { ports, interval, known: ArcSwap::default() }
     }
 
     /// Goes round for ever, and has the GeoIP database that is used then look at its file.
@@ -183,7 +183,7 @@ impl Known {
         self.of(hub).cloned().or_else(by_another_key).unwrap_or_default()
     }
 
-    fn ways(&self, hub: &LinkedHub) -> impl Iterator<Item = &(HubWay, KnownHub)> {
+    fn ways(&self, hub: &LinkedHub) -> impl Iterator<Item = &(HubEndpoint, KnownHub)> {
         self.hubs.get(&hub.name).into_iter().flatten()
     }
 }
@@ -195,10 +195,12 @@ impl KnownHub {
 }
 
 /// Whether both lead to the same port, and trust the same certificates there.
-fn is_same_place(one: &HubWay, other: &HubWay) -> bool {
+fn is_same_place(one: &HubEndpoint, other: &HubEndpoint) -> bool {
     match (one, other) {
-        (HubWay::Access(one), HubWay::Access(other)) => one.port == other.port && one.ca == other.ca,
-        (HubWay::Embedded, HubWay::Embedded) => true,
+        (HubEndpoint::Access(one), HubEndpoint::Access(other)) => {
+            one.port == other.port && one.ca == other.ca
+        }
+        (HubEndpoint::Embedded, HubEndpoint::Embedded) => true,
         _ => false,
     }
 }

@@ -2,13 +2,13 @@
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
-    KeyStanding, LatencySource, PolicyOf, Registration, Reprovision, Returning, Status, Substatus, Tries,
-    Work,
+    KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, Reprovision, Returning, Status,
+    Substatus, Tries,
 };
 
 /// How a registration stands, by which key its device proved itself if that is known, and the decisions that led there,
 /// the last one first.
-pub fn in_words(registration: &Registration, key: Option<KeyStanding>) -> Vec<String> {
+pub fn describe(registration: &Registration, key: Option<KeyStanding>) -> Vec<String> {
     let mut told = vec![standing(registration)];
     told.extend(key.map(key_used));
     told.extend(registration.decisions.iter().rev().map(decision));
@@ -50,10 +50,10 @@ fn sentence(message: &str) -> String {
 }
 
 /// What is to be done, and why it has not been yet.
-pub fn pending(work: &Work, tries: &Tries) -> String {
+pub fn pending(work: &PendingStep, tries: &Tries) -> String {
     let what = match work {
-        Work::Ask(_) => "its webhook is to be asked".to_owned(),
-        Work::Order(order) => format!("{} is to be told", order.hub),
+        PendingStep::Allocate(_) => "its webhook is to be asked".to_owned(),
+        PendingStep::Ensure(order) => format!("{} is to be told", order.hub),
     };
     let next = tries.next.map(|next| format!("; the next try is due at {next}")).unwrap_or_default();
     match (&tries.reason, tries.count) {
@@ -290,10 +290,10 @@ mod tests {
             let mut decisions = Decisions::default();
             decisions.push(decided(Some(Because::Stays), DecisionOutcome::Pending));
             let registration = Registration { status, decisions, ..sample::registration("Dev-1") };
-            let told = in_words(&registration, None);
+            let told = describe(&registration, None);
             assert_eq!(told.len(), 2, "{name}");
             assert!(told[0].starts_with("Dev-1 ") && told[0].ends_with('.'), "{name}: {}", told[0]);
-            let told = in_words(&registration, Some(KeyStanding::Current(KeySlot::Secondary)));
+            let told = describe(&registration, Some(KeyStanding::Current(KeySlot::Secondary)));
             assert_eq!(told[1], "It last proved itself by the secondary key of its enrollment.");
         }
     }

@@ -12,24 +12,24 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::connection_table::{ConnectionTable, Entered, Purpose};
 use crate::limits::Limits;
-use crate::places::{Entered, Places, Purpose};
 use crate::refusal::RefusalObserver;
 use crate::refused::{Refused, RefusedCounts};
 use crate::transport::{Counted, Open, Transport};
 
 /// Limits, and the places for connections under them. Clones share the places.
 #[derive(Clone)]
-pub struct Gate {
+pub struct ConnectionLimiter {
     pub(crate) limits: Arc<Limits>,
     shared: Arc<Shared>,
     open: Open,
     observer: Option<Arc<dyn RefusalObserver>>,
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for ConnectionLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Gate { limits, shared, open, observer: _ } = self;
+        let ConnectionLimiter { limits, shared, open, observer: _ } = self;
         f.debug_struct("Gate").field("limits", limits).field("shared", shared).field("open", open).finish()
     }
 }
@@ -37,34 +37,39 @@ impl fmt::Debug for Gate {
 #[derive(Debug)]
 struct Shared {
     total: usize,
-    places: Mutex<Places<CancellationToken>>,
+    places: Mutex<ConnectionTable<CancellationToken>>,
     refused: RefusedCounts,
     /// Whether places have run out, and have not been plentiful since.
     exhausted: AtomicBool,
 }
 
-impl Gate {
+impl ConnectionLimiter {
     /// A gate with all its places free.
-    pub fn new(limits: Limits) -> Gate {
+    pub fn new(limits: Limits) -> ConnectionLimiter {
         let capacity = limits.capacity();
         let shared = Shared {
             total: capacity.total,
-            places: Mutex::new(Places::new(capacity)),
+            places: Mutex::new(ConnectionTable::new(capacity)),
             refused: RefusedCounts::default(),
             exhausted: AtomicBool::new(false),
         };
-        Gate { limits: Arc::new(limits), shared: Arc::new(shared), open: Open::default(), observer: None }
+        ConnectionLimiter {
+            limits: Arc::new(limits),
+            shared: Arc::new(shared),
+            open: Open::default(),
+            observer: None,
+        }
     }
 
     /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request. By
     /// transport its connections are counted apart, and its refusals are not observed.
-    pub fn with(&self, limits: Limits) -> Gate {
-        Gate { limits: Arc::new(limits), open: Open::default(), observer: None, ..self.clone() }
+    pub fn with(&self, limits: Limits) -> ConnectionLimiter {
+        ConnectionLimiter { limits: Arc::new(limits), open: Open::default(), observer: None, ..self.clone() }
     }
 
     /// The same places, with an observer of what its listeners refuse.
-    pub fn observed_by(&self, observer: Arc<dyn RefusalObserver>) -> Gate {
-        Gate { observer: Some(observer), ..self.clone() }
+    pub fn observed_by(&self, observer: Arc<dyn RefusalObserver>) -> ConnectionLimiter {
+        ConnectionLimiter { observer: Some(observer), ..self.clone() }
     }
 
     /// The bounds.
@@ -134,7 +139,7 @@ impl Gate {
 const UNPROVEN_GIVE_WAY: &str = "unproven connections give way to new ones";
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, Places<CancellationToken>> {
+    fn places(&self) -> MutexGuard<'_, ConnectionTable<CancellationToken>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -410,25 +415,25 @@ mod tests {
         fn exit(&self, _: &Id) {}
     }
 
-    fn enter(gate: &Gate, last: u8) -> Result<Permit, Refused> {
-        gate.enter(IpAddr::from([192, 0, 2, last]))
+    fn enter(limiter: &ConnectionLimiter, last: u8) -> Result<Permit, Refused> {
+        limiter.enter(IpAddr::from([192, 0, 2, last]))
     }
 
     #[tokio::test]
     async fn running_out_of_places_is_logged_once_until_there_are_plenty_again() {
         let warnings = Warnings::default();
         let _guard = tracing::subscriber::set_default(warnings.clone());
-        let gate = Gate::new(Limits { max_connections: 10, ..Limits::default() });
+        let limiter = ConnectionLimiter::new(Limits { max_connections: 10, ..Limits::default() });
         let logged = || warnings.0.load(Ordering::Relaxed);
-        let mut held: Vec<Permit> = (0..10).map(|last| enter(&gate, last / 3).unwrap()).collect();
+        let mut held: Vec<Permit> = (0..10).map(|last| enter(&limiter, last / 3).unwrap()).collect();
         assert_eq!(logged(), 0);
         for last in 100..105 {
-            held.extend(enter(&gate, last));
+            held.extend(enter(&limiter, last));
         }
-        let closed = gate.refused(Refused::Evicted) + gate.refused(Refused::NoPlace);
+        let closed = limiter.refused(Refused::Evicted) + limiter.refused(Refused::NoPlace);
         assert_eq!((logged(), closed), (1, 5));
         held.clear();
-        held.extend((0..11).filter_map(|last| enter(&gate, last).ok()));
+        held.extend((0..11).filter_map(|last| enter(&limiter, last).ok()));
         assert_eq!(logged(), 2, "another episode");
     }
 
@@ -437,12 +442,12 @@ mod tests {
         let warnings = Warnings::default();
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let reserved = Reserved { unproven: Some(2), ..Reserved::default() };
-        let gate = Gate::new(Limits { max_connections: 4, reserved, ..Limits::default() });
-        let permits: Vec<Permit> = (0..4).map(|last| enter(&gate, last).unwrap()).collect();
+        let limiter = ConnectionLimiter::new(Limits { max_connections: 4, reserved, ..Limits::default() });
+        let permits: Vec<Permit> = (0..4).map(|last| enter(&limiter, last).unwrap()).collect();
         for permit in &permits {
             permit.standing().mark_proven(Purpose::Hub);
         }
         let proven = permits.iter().filter(|it| it.standing().is_proven()).count();
-        assert_eq!((proven, gate.proven(Purpose::Hub), warnings.0.load(Ordering::Relaxed)), (2, 2, 1));
+        assert_eq!((proven, limiter.proven(Purpose::Hub), warnings.0.load(Ordering::Relaxed)), (2, 2, 1));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Authorities {
+pub struct Trust {
     certificates: BTreeMap<CaReference, Arc<CaCertificate>>,
     by_subject: HashMap<NameKey, Vec<Arc<CaCertificate>>>,
     lists: BTreeMap<CaReference, BTreeMap<ListId, Arc<RevocationList>>>,
@@ -87,7 +87,7 @@ fn forget<K: Eq + std::hash::Hash>(
     }
 }
 
-impl Authorities {
+impl Trust {
     /// The CA certificate of this name.
     pub fn certificate(&self, name: &CaReference) -> Option<&Arc<CaCertificate>> {
         self.certificates.get(name)

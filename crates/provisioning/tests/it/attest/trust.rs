@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use model::{
-    Authorities, Block, CaCertificate, Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
+    Block, CaCertificate, Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
     IndividualAttestation, IndividualCertificates, Pair, RevocationList, RevocationPolicy,
-    RevocationSettings, Timestamp, is_same_name,
+    RevocationSettings, Timestamp, Trust, is_same_name,
 };
 use provisioning::attest::{
     self, Attested, Refusal,
@@ -25,33 +25,33 @@ use super::case::{
 /// What is known of CAs, put together.
 #[derive(Default)]
 pub struct Known {
-    pub authorities: Authorities,
+    pub trust: Trust,
     require_verified: bool,
 }
 
 impl Known {
     pub fn ca(mut self, name: &str, authority: &Authority, is_verified: bool) -> Known {
-        self.authorities.put_certificate(Arc::new(ca(name, &authority.certificate(), is_verified)));
+        self.trust.put_certificate(Arc::new(ca(name, &authority.certificate(), is_verified)));
         self
     }
 
     pub fn certificate(mut self, name: &str, certificate: &Certificate) -> Known {
-        self.authorities.put_certificate(Arc::new(ca(name, certificate, false)));
+        self.trust.put_certificate(Arc::new(ca(name, certificate, false)));
         self
     }
 
     pub(super) fn hard(mut self, name: &str) -> Known {
-        let stored = self.authorities.certificate(&sample::ca_reference(name)).unwrap();
+        let stored = self.trust.certificate(&sample::ca_reference(name)).unwrap();
         let revocation =
             RevocationSettings { policy: RevocationPolicy::Hard, ..RevocationSettings::default() };
         let changed = CaCertificate { revocation, ..CaCertificate::clone(stored) };
-        self.authorities.put_certificate(Arc::new(changed));
+        self.trust.put_certificate(Arc::new(changed));
         self
     }
 
     pub(super) fn list(mut self, name: &str, authority: &Authority, revocations: &Revocations) -> Known {
         let crl = revocations.signed_by(authority);
-        self.authorities.put_list(Arc::new(RevocationList {
+        self.trust.put_list(Arc::new(RevocationList {
             id: crl.id().clone(),
             signed_by: authority.certificate().thumbprint().clone(),
             ..sample::revocation_list(name, &crl)
@@ -65,7 +65,7 @@ impl Known {
     }
 
     pub fn block(mut self, block: Block) -> Known {
-        self.authorities.put_block(Arc::new(block));
+        self.trust.put_block(Arc::new(block));
         self
     }
 
@@ -81,7 +81,7 @@ impl Known {
         chain: &[D],
     ) -> Result<Attested, Refusal> {
         let evidence = certificates(chain);
-        let chain = PresentedChain::parse(&evidence.certificates)?.completed(&self.authorities);
+        let chain = PresentedChain::parse(&evidence.certificates)?.completed(&self.trust);
         let issuers = chain.issuers();
         let concerned = groups.iter().filter(|group| match &group.attestation {
             GroupAttestation::X509(GroupCertificates::Signing(pair)) => pair
@@ -90,7 +90,7 @@ impl Known {
             _ => true,
         });
         let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-        let outcome = knowing(&self.authorities, (DEVICE, NOW), &evidence, |claimant| {
+        let outcome = knowing(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
             let ca = CaRules { require_verified: self.require_verified, ..claimant.ca };
             let claimant = attest::Claimant { ca, ..*claimant };
             attest::x509_group(&concerned, &chain, None, &claimant).outcome
@@ -105,7 +105,7 @@ impl Known {
     ) -> Result<Attested, Refusal> {
         let evidence = certificates(chain);
         let enrollment = individual(attestation);
-        attested(knowing(&self.authorities, (DEVICE, NOW), &evidence, |claimant| {
+        attested(knowing(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
             attest::individual(enrollment, claimant)
         }))
     }
@@ -438,10 +438,10 @@ fn a_missing_issuer_may_be_a_deleted_ca() {
     let plant = Plant::new();
     let evidence = certificates(plant.leaf());
     let chain = PresentedChain::parse(&evidence.certificates).unwrap();
-    let judgement = knowing(&Authorities::default(), (DEVICE, NOW), &evidence, |claimant| {
+    let trace = knowing(&Trust::default(), (DEVICE, NOW), &evidence, |claimant| {
         attest::x509_group(&[], &chain, None, claimant)
     });
-    assert!(judgement.misses_issuer());
-    let named = judgement.with_gone_ca(&sample::ca_reference("root"));
+    assert!(trace.misses_issuer());
+    let named = trace.with_gone_ca(&sample::ca_reference("root"));
     check("deleted", attested(named.outcome), Err("CA certificate root, which does not exist any more"));
 }

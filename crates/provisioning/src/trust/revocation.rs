@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Actor, Authorities, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch,
-    Instance, ListId, LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
-    is_same_name,
+    Actor, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch, Instance, ListId,
+    LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust, is_same_name,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -137,11 +136,11 @@ impl Provisioning {
             return Err(Error::Damaged(record));
         }
         for _ in 0..MAX_ATTEMPTS {
-            let authorities = self.authorities(instance).await?;
-            let ca = authorities.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
+            let trust = self.trust(instance).await?;
+            let ca = trust.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
             let refused = |refusal: ListRefusal| Error::Invalid(refusal.to_string());
             acceptable(&ca.certificate, &crl, self.clock.now()).map_err(refused)?;
-            let shelf = Shelf::with(&authorities, ca, &crl).map_err(refused)?;
+            let shelf = Shelf::with(&trust, ca, &crl).map_err(refused)?;
             let record = self.next(shelf.replaced.map(|stored| &stored.record))?;
             let list = RevocationList {
                 authority: ca.name.clone(),
@@ -178,10 +177,10 @@ impl Provisioning {
             Ok(_) | Err(Error::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
-        let authorities = self.authorities(instance).await?;
+        let trust = self.trust(instance).await?;
         let damaged = self.unreadable(instance, &[RecordKind::RevocationList]).await?;
         let damaged = damaged.iter().filter_map(|record| record.list_of(name));
-        let lists = authorities.lists_under(name).map(|list| list.id.clone()).chain(damaged);
+        let lists = trust.lists_under(name).map(|list| list.id.clone()).chain(damaged);
         let lists = lists.filter(|list| id.is_none_or(|id| list.as_str() == id));
         let delete = |id: ListId| (Expect::Anything, Change::DeleteRevocationList(name.clone(), id));
         let changes: Vec<_> = lists.map(delete).collect();
@@ -205,8 +204,8 @@ impl<'a> Shelf<'a> {
     /// Refuses a list that is older than one that covers the same, or for which there is no room. Only a list that covers
     /// all that another covers takes its place: if the address alone decided, a server on the way could have a list
     /// replaced by one of another scope, and so hide what it revokes.
-    fn with(authorities: &'a Authorities, ca: &CaCertificate, crl: &Crl) -> Result<Self, ListRefusal> {
-        let stored = || authorities.lists_under(&ca.name).map(Arc::as_ref);
+    fn with(trust: &'a Trust, ca: &CaCertificate, crl: &Crl) -> Result<Self, ListRefusal> {
+        let stored = || trust.lists_under(&ca.name).map(Arc::as_ref);
         let is_of_ca = |list: &&RevocationList| list.signed_by == *ca.certificate.thumbprint();
         let newer = stored()
             .filter(is_of_ca)
@@ -227,8 +226,7 @@ impl<'a> Shelf<'a> {
             list.authority == ca.name
                 && replaced.into_iter().chain(superseded.iter().copied()).any(|it| it.id == list.id)
         };
-        let bytes =
-            authorities.lists().filter(|list| !goes(list)).map(|list| list.crl.der().len()).sum::<usize>();
+        let bytes = trust.lists().filter(|list| !goes(list)).map(|list| list.crl.der().len()).sum::<usize>();
         if bytes + crl.der().len() > MAX_REVOCATION_BYTES {
             return Err(ListRefusal::TooMuch);
         }

@@ -1,8 +1,8 @@
 //! Blocking certificates.
 
 use model::{
-    Actor, Authorities, Block, BlockReason, Certificate, CertificateParts, Instance, LogOperation, Record,
-    Sha256Thumbprint,
+    Actor, Block, BlockReason, Certificate, CertificateParts, Instance, LogOperation, Record,
+    Sha256Thumbprint, Trust,
 };
 
 use super::MAX_ATTEMPTS;
@@ -33,15 +33,15 @@ impl Provisioning {
     pub async fn block(&self, instance: &Instance, by: &Actor, draft: &BlockDraft) -> Result<Block, Error> {
         self.reject_unreadable(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
-            let authorities = self.authorities(instance).await?;
-            let stored = authorities.block(&draft.thumbprint);
-            if stored.is_none() && authorities.blocks().len() >= MAX_BLOCKS {
+            let trust = self.trust(instance).await?;
+            let stored = trust.block(&draft.thumbprint);
+            if stored.is_none() && trust.blocks().len() >= MAX_BLOCKS {
                 return Err(Error::Invalid(format!(
                     "the service instance has {MAX_BLOCKS} blocked certificates, which is as many as it takes"
                 )));
             }
             let record = self.next(stored.map(|stored| &stored.record))?;
-            let block = blocking(draft, stored.map(AsRef::as_ref), &authorities, record)?;
+            let block = blocking(draft, stored.map(AsRef::as_ref), &trust, record)?;
             let expect = stored.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
             let put = vec![(expect, Change::PutBlock(Box::new(block.clone())))];
             let by = self.by(by, LogOperation::BlockPut);
@@ -73,12 +73,12 @@ impl Provisioning {
 fn blocking(
     draft: &BlockDraft,
     stored: Option<&Block>,
-    authorities: &Authorities,
+    trust: &Trust,
     record: Record,
 ) -> Result<Block, Error> {
     let is_it = |certificate: &&Certificate| *certificate.thumbprint() == draft.thumbprint;
     let given = draft.certificate.as_ref();
-    let known = authorities.certificates().map(|ca| &ca.certificate);
+    let known = trust.certificates().map(|ca| &ca.certificate);
     let certificate = given.or_else(|| known.into_iter().find(is_it));
     let parts = certificate.and_then(Certificate::parts);
     let subject = certificate.map(|certificate| certificate.info().subject_name.clone());

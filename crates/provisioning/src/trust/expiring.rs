@@ -48,8 +48,8 @@ pub enum Holder {
 impl Provisioning {
     /// Certificates that are not valid after this instant.
     pub async fn expiring(&self, instance: &Instance, until: Timestamp) -> Result<Expiring, Error> {
-        let (scope, authorities) = (&instance.id_scope, self.authorities(instance).await?);
-        let mut found: Vec<_> = authorities
+        let (scope, trust) = (&instance.id_scope, self.trust(instance).await?);
+        let mut found: Vec<_> = trust
             .certificates()
             .map(|ca| ExpiringCertificate {
                 holder: Holder::Ca(ca.name.clone()),

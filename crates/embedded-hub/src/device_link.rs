@@ -7,7 +7,7 @@ use net::mqtt::OutboxError;
 use crate::{storage::Waiting, twin::DesiredChange};
 
 /// The way to one connected device. Nothing here waits: what cannot be queued now is refused.
-pub trait Line: Send + Sync + 'static {
+pub trait DeviceLink: Send + Sync + 'static {
     /// Sends a cloud-to-device message.
     fn message(&self, message: Waiting) -> Result<Sent, Unsent>;
 

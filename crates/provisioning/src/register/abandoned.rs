@@ -1,48 +1,56 @@
 //! What a device leaves behind when it goes elsewhere: pure functions.
 
-use model::{Assignment, Generation, Order, Registration, Status, Trace, Work};
+use model::{Assignment, DeviceSpec, Generation, PendingStep, Registration, Residue, Status};
 
 /// What stands, and what must be removed, when the work on a registration is given up. A hub may have been told already,
 /// so a place that the device does not live at is to be cleaned up.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Leaving {
+pub(super) struct AbandonedWork {
     /// Where the device lives.
     pub(super) standing: Option<Assignment>,
     /// What it may have left elsewhere.
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Option<Residue>,
 }
 
 /// What is left of a registration that goes another way from now on.
-pub(super) fn leave(previous: Option<&Registration>) -> Leaving {
+pub(super) fn leave(previous: Option<&Registration>) -> AbandonedWork {
     match previous.map(|previous| &previous.status) {
         Some(Status::Assigning { work, from, .. }) => give_up(work, from.as_ref()),
-        _ => Leaving { standing: previous.and_then(Registration::assignment).cloned(), trace: None },
+        _ => AbandonedWork { standing: previous.and_then(Registration::assignment).cloned(), trace: None },
     }
 }
 
 /// What is left of work that is not gone on with.
-pub(super) fn give_up(work: &Work, from: Option<&Assignment>) -> Leaving {
-    let Some(order) = work.order() else { return Leaving { standing: from.cloned(), trace: None } };
+pub(super) fn give_up(work: &PendingStep, from: Option<&Assignment>) -> AbandonedWork {
+    let Some(order) = work.order() else { return AbandonedWork { standing: from.cloned(), trace: None } };
     match from {
         Some(at) if at.place() == order.place() => {
-            Leaving { standing: Some(may_stand_as(at, order)), trace: None }
+            AbandonedWork { standing: Some(may_stand_as(at, order)), trace: None }
         }
-        _ => Leaving { standing: from.cloned(), trace: Some(order.trace()) },
+        _ => AbandonedWork { standing: from.cloned(), trace: Some(order.trace()) },
     }
 }
 
 /// What a device leaves behind that has arrived. A device of another name is another one. Where its record does not say
 /// which device it is, the one that was `found` in the course of the move counts: it was looked at under the name that the
 /// registration had for itself.
-pub(super) fn left_by(order: &Order, from: Option<&Assignment>, found: Option<&Generation>) -> Option<Trace> {
+pub(super) fn left_by(
+    order: &DeviceSpec,
+    from: Option<&Assignment>,
+    found: Option<&Generation>,
+) -> Option<Residue> {
     let trace = from.filter(|at| at.device_id == order.device_id && at.hub != order.hub)?.trace();
     let generation = trace.generation.or_else(|| found.cloned());
-    Some(Trace { generation, ..trace })
+    Some(Residue { generation, ..trace })
 }
 
 /// The order with all that may be at its place already: what the device stood as, what it was to stand as, and what is
 /// waiting there to be removed.
-pub(super) fn knowing(order: Order, leaving: &mut Leaving, waiting: Option<Trace>) -> Order {
+pub(super) fn knowing(
+    order: DeviceSpec,
+    leaving: &mut AbandonedWork,
+    waiting: Option<Residue>,
+) -> DeviceSpec {
     let place = order.place();
     let stood = leaving.standing.as_ref().map(Assignment::trace).filter(|trace| trace.place == place);
     let was_told = leaving.trace.take_if(|trace| trace.place == place);
@@ -51,12 +59,12 @@ pub(super) fn knowing(order: Order, leaving: &mut Leaving, waiting: Option<Trace
 }
 
 /// The assignment, in doubt whether the hub carried this order out. It may have had to create the device anew.
-fn may_stand_as(at: &Assignment, order: &Order) -> Assignment {
+fn may_stand_as(at: &Assignment, order: &DeviceSpec) -> Assignment {
     let mut told = at.told.clone();
     let new =
         order.trace().orders.into_iter().filter(|digest| *digest != at.order && !at.told.contains(digest));
     told.extend(new);
-    told.drain(..told.len().saturating_sub(Order::MAX_TOLD));
+    told.drain(..told.len().saturating_sub(DeviceSpec::MAX_TOLD));
     Assignment { told, generation: None, ..at.clone() }
 }
 
@@ -67,17 +75,17 @@ mod tests {
 
     use super::*;
 
-    fn order(hub: &str, leaf: &str) -> Order {
+    fn order(hub: &str, leaf: &str) -> DeviceSpec {
         let credentials = HubCredentials::Certificate(Sha256Thumbprint::of(leaf.as_bytes()));
-        Order { hub: sample::hub_name(hub), credentials, ..sample::order("dev") }
+        DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::order("dev") }
     }
 
     fn at(hub: &str, leaf: &str) -> Assignment {
         order(hub, leaf).assignment()
     }
 
-    fn work(order: Order) -> Work {
-        Work::Order(Box::new(order))
+    fn work(order: DeviceSpec) -> PendingStep {
+        PendingStep::Ensure(Box::new(order))
     }
 
     #[test]
@@ -85,7 +93,7 @@ mod tests {
         let elsewhere = order("b.hub", "leaf");
         for from in [None, Some(at("a.hub", "leaf"))] {
             let left = give_up(&work(elsewhere.clone()), from.as_ref());
-            assert_eq!(left, Leaving { standing: from, trace: Some(elsewhere.trace()) });
+            assert_eq!(left, AbandonedWork { standing: from, trace: Some(elsewhere.trace()) });
         }
         let renewed = order("a.hub", "new");
         let left = give_up(&work(renewed.clone()), Some(&at("a.hub", "old")));
@@ -120,31 +128,32 @@ mod tests {
     #[test]
     fn an_order_knows_what_may_be_at_its_place() {
         let (one, two, three) = (order("a.hub", "1"), order("a.hub", "2"), order("a.hub", "3"));
-        let told = |leaving: Leaving, waiting: Option<Trace>| {
+        let told = |leaving: AbandonedWork, waiting: Option<Residue>| {
             let mut left = leaving;
             let order = knowing(order("a.hub", "now"), &mut left, waiting);
             (order.told, left.trace.is_some())
         };
-        let leaving = Leaving { standing: Some(one.assignment()), trace: Some(two.trace()) };
+        let leaving = AbandonedWork { standing: Some(one.assignment()), trace: Some(two.trace()) };
         let all = vec![one.digest(), two.digest(), three.digest()];
         assert_eq!(told(leaving, Some(three.trace())), (all, false));
         let elsewhere =
-            Leaving { standing: Some(at("b.hub", "1")), trace: Some(order("c.hub", "2").trace()) };
+            AbandonedWork { standing: Some(at("b.hub", "1")), trace: Some(order("c.hub", "2").trace()) };
         assert_eq!(told(elsewhere, None), (vec![], true));
     }
 
     /// However often the keys change while a hub is down.
     #[test]
     fn the_last_orders_are_remembered_and_no_more() {
-        let orders: Vec<Order> = (0..40).map(|number| order("a.hub", &number.to_string())).collect();
-        let last: Vec<_> = orders[40 - Order::MAX_TOLD..].iter().map(Order::digest).collect();
+        let orders: Vec<DeviceSpec> = (0..40).map(|number| order("a.hub", &number.to_string())).collect();
+        let last: Vec<_> = orders[40 - DeviceSpec::MAX_TOLD..].iter().map(DeviceSpec::digest).collect();
 
         let mut standing = at("a.hub", "first");
         for renewed in &orders {
             standing = give_up(&work(renewed.clone()), Some(&standing)).standing.unwrap();
         }
         assert_eq!(standing.told, last);
-        let waiting = Trace { orders: orders.iter().map(Order::digest).collect(), ..orders[0].trace() };
-        assert_eq!(knowing(order("a.hub", "now"), &mut Leaving::default(), Some(waiting)).told, last);
+        let waiting =
+            Residue { orders: orders.iter().map(DeviceSpec::digest).collect(), ..orders[0].trace() };
+        assert_eq!(knowing(order("a.hub", "now"), &mut AbandonedWork::default(), Some(waiting)).told, last);
     }
 }

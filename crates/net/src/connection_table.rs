@@ -54,7 +54,7 @@ pub(crate) struct Capacity {
 
 /// The places of all listeners that share a limit. `T` is what evicts a connection.
 #[derive(Debug)]
-pub(crate) struct Places<T> {
+pub(crate) struct ConnectionTable<T> {
     capacity: Capacity,
     connections: HashMap<u64, Connection<T>>,
     /// The unproven connections by network, in the order in which they are evicted.
@@ -92,9 +92,9 @@ pub(crate) struct Entered<T> {
     pub(crate) evicted: Option<T>,
 }
 
-impl<T> Places<T> {
-    pub(crate) fn new(capacity: Capacity) -> Places<T> {
-        Places {
+impl<T> ConnectionTable<T> {
+    pub(crate) fn new(capacity: Capacity) -> ConnectionTable<T> {
+        ConnectionTable {
             capacity,
             connections: HashMap::new(),
             networks: HashMap::new(),
@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn enter(
-        places: &mut Places<u64>,
+        places: &mut ConnectionTable<u64>,
         (model, refused): (&mut Model, &HashSet<u64>),
         from: IpAddr,
         now: Instant,
@@ -372,7 +372,7 @@ mod tests {
         /// is reserved, and only a network with most unproven connections loses one.
         #[test]
         fn places_hold_in_any_order(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
-            let mut places = Places::new(capacity(per_network));
+            let mut places = ConnectionTable::new(capacity(per_network));
             let (mut model, mut now) = (Model::new(), Instant::now());
             let mut refused = HashSet::new();
             for step in steps {
@@ -423,12 +423,12 @@ mod tests {
     #[test]
     fn a_hoarder_gives_way_and_a_crowd_does_not_displace_itself() {
         let (mut places, now) =
-            (Places::new(Capacity { per_network: TOTAL, ..capacity(TOTAL) }), Instant::now());
+            (ConnectionTable::new(Capacity { per_network: TOTAL, ..capacity(TOTAL) }), Instant::now());
         for _ in 0..TOTAL {
             places.enter(address(1), now, "hoarder").unwrap();
         }
         assert_eq!(places.enter(address(2), now, "new").unwrap().evicted, Some("hoarder"), "at once");
-        let mut places = Places::new(capacity(TOTAL));
+        let mut places = ConnectionTable::new(capacity(TOTAL));
         for last in 0..TOTAL {
             places.enter(address(last as u8), now, last).unwrap();
         }
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn proven_connections_of_one_address_are_not_limited_and_refused_ones_make_room() {
-        let (mut places, now) = (Places::new(capacity(2)), Instant::now());
+        let (mut places, now) = (ConnectionTable::new(capacity(2)), Instant::now());
         for _ in 0..8 {
             let id = places.enter(address(1), now, 0).unwrap().id;
             assert!(places.prove(id, Purpose::Provisioning));

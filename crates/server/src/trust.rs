@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{Authorities, CaCertificate, CaReference, CrlMaxAge, Instance, RevocationPolicy, Timestamp};
+use model::{CaCertificate, CaReference, CrlMaxAge, Instance, RevocationPolicy, Timestamp, Trust};
 use provisioning::{
     Provisioning,
-    authorities::Holder,
     ports::{Clock, Store},
+    trust::Holder,
 };
 use tokio::task::JoinSet;
 
@@ -100,22 +100,22 @@ impl AuthorityWatch {
             }
             Err(error) => tracing::error!(%error, "cannot look for certificates that expire"),
         }
-        let Ok(authorities) = self.provisioning.authorities(instance).await else { return };
-        for name in without_fresh_list(&authorities, (instance.crl_max_age, now)) {
+        let Ok(trust) = self.provisioning.trust(instance).await else { return };
+        for name in without_fresh_list(&trust, (instance.crl_max_age, now)) {
             tracing::warn!(instance.id_scope = %scope, ca.name = %name, "a revocation list is missing or stale");
         }
     }
 }
 
 /// CAs with a list that is stale, or without one that is wanted.
-fn without_fresh_list(authorities: &Authorities, (max_age, now): (CrlMaxAge, Timestamp)) -> Vec<CaReference> {
+fn without_fresh_list(trust: &Trust, (max_age, now): (CrlMaxAge, Timestamp)) -> Vec<CaReference> {
     let is_wanting = |ca: &&Arc<CaCertificate>| {
         let is_wanted =
             !ca.revocation.fetched_from.is_empty() || ca.revocation.policy == RevocationPolicy::Hard;
-        let mut lists = authorities.lists_of(ca).peekable();
+        let mut lists = trust.lists_of(ca).peekable();
         (is_wanted && lists.peek().is_none()) || lists.any(|list| list.crl.is_stale(max_age, now))
     };
-    authorities.certificates().filter(is_wanting).map(|ca| ca.name.clone()).collect()
+    trust.certificates().filter(is_wanting).map(|ca| ca.name.clone()).collect()
 }
 
 fn holder(holder: &Holder) -> String {
@@ -138,8 +138,8 @@ mod tests {
     use model::{CaCertificateDraft, CrlAddress, CrlAddresses, IfMatch};
     use provisioning::{
         Ports,
-        authorities::{Fetching, RevocationChange},
         ports::Unknown,
+        trust::{Fetching, RevocationChange},
     };
     use store::EmbeddedStore;
     use testkit::{
@@ -196,7 +196,7 @@ mod tests {
             store: store.clone(),
             hubs: Arc::new(FakeHubs::new([])),
             webhook: Arc::new(FakeWebhook::default()),
-            surroundings: Arc::new(Unknown),
+            topology: Arc::new(Unknown),
             clock: clock.clone(),
             entropy: Arc::new(SeededEntropy::new(1)),
         }));
@@ -250,8 +250,8 @@ mod tests {
             .await
             .unwrap();
         let number = async || {
-            let authorities = provisioning.authorities(&instance).await.unwrap();
-            authorities.lists_under(&name).next().and_then(|list| list.crl.number())
+            let trust = provisioning.trust(&instance).await.unwrap();
+            trust.lists_under(&name).next().and_then(|list| list.crl.number())
         };
         let last_fetch = async || {
             let ca = provisioning.ca_certificate(&instance, &name).await.unwrap();
@@ -317,8 +317,8 @@ mod tests {
         let fetches = provisioning.last_fetches(&instance, &ca);
         let outcomes: Vec<_> = fetches.iter().map(|fetch| (&fetch.from, fetch.problem.is_some())).collect();
         assert_eq!(outcomes, [(&addresses[0], true), (&addresses[1], false)]);
-        let authorities = provisioning.authorities(&instance).await.unwrap();
-        let warned = |now| without_fresh_list(&authorities, (CrlMaxAge::default(), now));
+        let trust = provisioning.trust(&instance).await.unwrap();
+        let warned = |now| without_fresh_list(&trust, (CrlMaxAge::default(), now));
         assert_eq!(warned(clock.now()), []);
         assert_eq!(warned(clock.now().plus_seconds(2 * 86_400)), [name]);
     }
@@ -366,8 +366,8 @@ mod tests {
             let (_open, _) = tokio::join!(hangs.accept(), watch.look());
             let (instance, name) = (sample::instance(served.0), sample::ca_reference(served.1));
             let fetched = async || {
-                let authorities = provisioning.authorities(&instance).await.unwrap();
-                authorities.lists_under(&name).next().is_some()
+                let trust = provisioning.trust(&instance).await.unwrap();
+                trust.lists_under(&name).next().is_some()
             };
             let waited = async {
                 while !fetched().await {

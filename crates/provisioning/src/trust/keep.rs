@@ -34,10 +34,10 @@ impl Provisioning {
     ) -> Result<CaCertificate, Error> {
         self.reject_unreadable(instance, RecordKind::CaCertificate, name.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
-            let authorities = self.authorities(instance).await?;
-            let stored = authorities.certificate(name);
+            let trust = self.trust(instance).await?;
+            let stored = trust.certificate(name);
             let expect = match (stored, if_match) {
-                (None, _) if authorities.certificates().len() >= MAX_CA_CERTIFICATES => {
+                (None, _) if trust.certificates().len() >= MAX_CA_CERTIFICATES => {
                     return Err(Error::Invalid(format!(
                         "the service instance has {MAX_CA_CERTIFICATES} CA certificates, which is as many as it takes"
                     )));
@@ -50,7 +50,7 @@ impl Provisioning {
             let next = uploaded(name, draft, stored.map(AsRef::as_ref), record);
             let mut changes = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
             if stored.is_some_and(|stored| stored.certificate != next.certificate) {
-                let lists = authorities.lists_under(name);
+                let lists = trust.lists_under(name);
                 changes.extend(lists.map(|list| {
                     (Expect::Following, Change::DeleteRevocationList(name.clone(), list.id.clone()))
                 }));

@@ -5,42 +5,44 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Assignment, DeviceId, ExistingDevices, HubName, InitialTwin, Place, Sha256Thumbprint, Substatus,
-    SymmetricKeyPair, Trace, WebhookRequest,
+    Assignment, DeviceId, ExistingDevices, HubDeviceRef, HubName, InitialTwin, Residue, Sha256Thumbprint,
+    Substatus, SymmetricKeyPair, WebhookRequest,
 };
 
 /// What is to be done for a device that is being assigned: everything that it takes, so that no enrollment is needed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Work {
-    /// A webhook is to be asked for a hub.
-    Ask(Box<Ask>),
-    /// A hub is to be told.
-    Order(Box<Order>),
+pub enum PendingStep {
+    /// Ask a webhook for a hub.
+    #[serde(rename = "ask")]
+    Allocate(Box<AllocationRequest>),
+    /// Create or update the device at its hub.
+    #[serde(rename = "order")]
+    Ensure(Box<DeviceSpec>),
 }
 
-impl Work {
+impl PendingStep {
     /// The order, once a hub is chosen.
-    pub fn order(&self) -> Option<&Order> {
+    pub fn order(&self) -> Option<&DeviceSpec> {
         match self {
-            Work::Ask(_) => None,
-            Work::Order(order) => Some(order),
+            PendingStep::Allocate(_) => None,
+            PendingStep::Ensure(order) => Some(order),
         }
     }
 }
 
 /// What a webhook is asked, and for what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ask {
+pub struct AllocationRequest {
     /// The question.
     pub request: WebhookRequest,
     /// What the device will get wherever it goes.
-    pub wish: Wish,
+    pub wish: DesiredDevice,
 }
 
 /// What a device is to get, wherever that will be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct DesiredDevice {
     /// Its name at the hub.
     pub device_id: DeviceId,
     /// What it connects with.
@@ -67,7 +69,7 @@ pub enum Reprovision {
 
 /// Everything that a hub must be told, decided once: carrying it out needs no enrollment and may be repeated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Order {
+pub struct DeviceSpec {
     /// The hub.
     pub hub: HubName,
     /// The device's name there.
@@ -79,29 +81,29 @@ pub struct Order {
     /// Whether it is an IoT Edge device.
     pub iot_edge: bool,
     /// What happens to its twin.
-    pub twin: TwinOrder,
+    pub twin: TwinSpec,
     /// Earlier orders about this place that the hub may have been told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<OrderDigest>,
+    pub told: Vec<SpecDigest>,
     /// What happens to a device at this place that no order of the registration made. Set when the order is sent to the hub,
     /// from the instance's setting at that time, and never stored.
     #[serde(skip)]
     pub existing: ExistingDevices,
 }
 
-impl Order {
+impl DeviceSpec {
     /// How many earlier orders are remembered. Each is a change of keys or of a certificate while a hub was down.
     pub const MAX_TOLD: usize = 32;
 
     /// Where the device will be.
-    pub fn place(&self) -> Place {
-        Place { hub: self.hub.clone(), device_id: self.device_id.clone() }
+    pub fn place(&self) -> HubDeviceRef {
+        HubDeviceRef { hub: self.hub.clone(), device_id: self.device_id.clone() }
     }
 
     /// What must be removed from the hub if the order is given up. The hub never named the device that it made of it.
-    pub fn trace(&self) -> Trace {
+    pub fn trace(&self) -> Residue {
         let orders = self.told.iter().cloned().chain([self.digest()]);
-        Trace { place: self.place(), orders: orders.collect(), generation: None }
+        Residue { place: self.place(), orders: orders.collect(), generation: None }
     }
 
     /// Whether a device at this place is one that an order of the registration may have made. Credentials are `None` when
@@ -111,22 +113,22 @@ impl Order {
     }
 
     /// What the device is to get, for another hub to be told.
-    pub fn wish(&self) -> Wish {
-        Wish {
+    pub fn wish(&self) -> DesiredDevice {
+        DesiredDevice {
             device_id: self.device_id.clone(),
             credentials: self.credentials.clone(),
             iot_edge: self.iot_edge,
             initial_twin: self.twin.start().clone(),
             reprovision: match self.twin {
-                TwinOrder::Keep { .. } => Reprovision::Stay,
-                TwinOrder::Carry { .. } => Reprovision::Migrate,
-                TwinOrder::Seed(_) => Reprovision::Reset,
+                TwinSpec::Keep { .. } => Reprovision::Stay,
+                TwinSpec::Carry { .. } => Reprovision::Migrate,
+                TwinSpec::Seed(_) => Reprovision::Reset,
             },
         }
     }
 
     /// The order, in the place of others about the same place.
-    pub fn after(mut self, orders: impl IntoIterator<Item = OrderDigest>) -> Order {
+    pub fn after(mut self, orders: impl IntoIterator<Item = SpecDigest>) -> DeviceSpec {
         let own = self.digest();
         for order in orders {
             if order != own && !self.told.contains(&order) {
@@ -150,7 +152,7 @@ impl Order {
     }
 
     /// Equal for orders that leave a device with the same name, credentials and capabilities at the same hub.
-    pub fn digest(&self) -> OrderDigest {
+    pub fn digest(&self) -> SpecDigest {
         digest_of((&self.hub, &self.device_id), self.iot_edge, &self.credentials)
     }
 }
@@ -158,11 +160,11 @@ impl Order {
 /// Tells orders apart without repeating their secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OrderDigest(String);
+pub struct SpecDigest(String);
 
-impl OrderDigest {
+impl SpecDigest {
     /// Of an order that leaves a device with these credentials and capabilities at a place.
-    pub fn of(place: &Place, iot_edge: bool, credentials: &HubCredentials) -> OrderDigest {
+    pub fn of(place: &HubDeviceRef, iot_edge: bool, credentials: &HubCredentials) -> SpecDigest {
         digest_of((&place.hub, &place.device_id), iot_edge, credentials)
     }
 }
@@ -171,7 +173,7 @@ fn digest_of(
     (hub, device_id): (&HubName, &DeviceId),
     iot_edge: bool,
     credentials: &HubCredentials,
-) -> OrderDigest {
+) -> SpecDigest {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut part = |bytes: &[u8]| {
         context.update(&bytes.len().to_le_bytes());
@@ -184,7 +186,7 @@ fn digest_of(
         HubCredentials::SymmetricKeys(keys) => keys.iter().for_each(|key| part(key.as_bytes())),
         HubCredentials::Certificate(thumbprint) => part(thumbprint.as_str().as_bytes()),
     }
-    OrderDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
+    SpecDigest(STANDARD_NO_PAD.encode(context.finish().as_ref().get(..16).unwrap_or_default()))
 }
 
 /// What a device connects to its hub with.
@@ -200,7 +202,7 @@ pub enum HubCredentials {
 /// What happens to a device's twin at the hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum TwinOrder {
+pub enum TwinSpec {
     /// It stays as it is.
     Keep {
         /// What it starts with after all if the hub has lost the device.
@@ -215,18 +217,18 @@ pub enum TwinOrder {
     },
 }
 
-impl TwinOrder {
+impl TwinSpec {
     /// Whether it stays as it is.
     pub fn keeps(&self) -> bool {
-        matches!(self, TwinOrder::Keep { .. })
+        matches!(self, TwinSpec::Keep { .. })
     }
 
     /// What the twin of a device starts with that the hub does not have.
     pub fn start(&self) -> &InitialTwin {
         match self {
-            TwinOrder::Keep { if_lost: start }
-            | TwinOrder::Seed(start)
-            | TwinOrder::Carry { if_lost: start } => start,
+            TwinSpec::Keep { if_lost: start }
+            | TwinSpec::Seed(start)
+            | TwinSpec::Carry { if_lost: start } => start,
         }
     }
 }

@@ -11,14 +11,14 @@ use wire::{
 
 use crate::{
     connections::locked,
-    line::{Line, Parting, Sent, Unsent},
+    device_link::{DeviceLink, Parting, Sent, Unsent},
     storage::{StoredMessage, Waiting},
     twin::DesiredChange,
 };
 
 /// A device's MQTT connection. Clones share it.
 #[derive(Clone)]
-pub struct MqttLine {
+pub struct MqttDeviceLink {
     /// Topics name it.
     pub device_id: String,
     /// The way to it.
@@ -27,7 +27,7 @@ pub struct MqttLine {
     pub subscriptions: Arc<Mutex<Subscriptions>>,
 }
 
-impl MqttLine {
+impl MqttDeviceLink {
     /// The QoS that the device was granted for a topic; nothing is sent above it (MQTT-3.8.4-6).
     fn granted(&self, topic: &str) -> Result<QoS, Unsent> {
         locked(&self.subscriptions).qos_of(topic).ok_or(Unsent::NotSubscribed)
@@ -40,7 +40,7 @@ impl MqttLine {
     }
 }
 
-impl Line for MqttLine {
+impl DeviceLink for MqttDeviceLink {
     fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
         let Waiting { sequence, message, may_repeat, .. } = message;
         let topic = devicebound_topic(&self.device_id, &bag(&message));

@@ -9,7 +9,7 @@ use crate::hub::Hub;
 
 /// What a link is for. At the same place there is one link at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LinkRole {
     /// Answers to requests about tokens.
     TokenReplies,
     /// Requests about tokens.
@@ -18,14 +18,14 @@ pub enum Place {
     Device(DeviceId, LinkNode, Direction),
 }
 
-impl Place {
+impl LinkRole {
     /// Reads it from what the client asks for.
-    pub fn of(hub: &Hub, link: &LinkRequest) -> Result<Place, AmqpError> {
+    pub fn of(hub: &Hub, link: &LinkRequest) -> Result<LinkRole, AmqpError> {
         let address = link.address.as_deref().unwrap_or_default();
         if address == TOKENS {
             return Ok(match link.direction {
-                Direction::FromClient => Place::Tokens,
-                Direction::ToClient => Place::TokenReplies,
+                Direction::FromClient => LinkRole::Tokens,
+                Direction::ToClient => LinkRole::TokenReplies,
             });
         }
         let refused = |condition, text: &str| AmqpError::new(condition, format!("{text}: {address}"));
@@ -37,7 +37,7 @@ impl Place {
         if parsed.module_id.is_some() {
             return Err(refused(condition::NOT_IMPLEMENTED, "this hub has no modules"));
         }
-        if parsed.host.is_some_and(|host| !hub.core.doors.is_own_name(host)) {
+        if parsed.host.is_some_and(|host| !hub.core.authorizer.is_own_name(host)) {
             return Err(refused(condition::NOT_FOUND, "this is another hub"));
         }
         let id = DeviceId::parse(parsed.device_id);
@@ -50,7 +50,7 @@ impl Place {
             (LinkNode::Devicebound, Direction::ToClient) if link.settle_mode == SettleMode::Settled => {
                 Err(refused(condition::NOT_ALLOWED, "messages must be settled by the device"))
             }
-            (node, direction) => Ok(Place::Device(id, node, direction)),
+            (node, direction) => Ok(LinkRole::Device(id, node, direction)),
         }
     }
 }
