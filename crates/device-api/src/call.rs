@@ -9,8 +9,8 @@ use model::{
 use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
-    attest::{Evidence, tpm::PresentedTpm},
-    register::{RegisterOutcome, RegisterRequest, WithoutPolicy},
+    attest::{Attested, Evidence, tpm::PresentedTpm},
+    register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -98,10 +98,10 @@ impl DeviceApi {
             evidence: Evidence { tpm: tpm.or(caller.evidence.tpm.clone()), ..caller.evidence.clone() },
             payload: asked.payload,
             address: Some(caller.address),
-            without_policy: if caller.api_version.is_sticky() {
-                WithoutPolicy::Stays
+            default_reprovision: if caller.api_version.is_sticky() {
+                DefaultReprovision::Stay
             } else {
-                WithoutPolicy::Migrates
+                DefaultReprovision::Migrate
             },
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
@@ -178,25 +178,25 @@ impl DeviceApi {
         tpm: PresentedTpm,
     ) -> Result<Vec<u8>, CallError> {
         let instance = self.instance(&address.id_scope).await?;
-        Ok(self.provisioning.challenge_to(&instance, &address.registration_id, tpm).await?)
+        Ok(self.provisioning.challenge_tpm(&instance, &address.registration_id, tpm).await?)
     }
 
-    /// Whether the evidence proves that the device is who it says.
-    pub(crate) async fn is_proved(
+    /// Verifies that the device is the one that it names, and returns the proof.
+    pub(crate) async fn verify_identity(
         &self,
         address: &DeviceAddress,
         evidence: &Evidence,
         from: IpAddr,
-    ) -> Result<(), CallError> {
+    ) -> Result<Attested, CallError> {
         let instance = self.instance(&address.id_scope).await?;
         let id = &address.registration_id;
-        Ok(self.provisioning.is_proved(&instance, id, evidence, Some(from)).await?)
+        Ok(self.provisioning.verify_identity(&instance, id, evidence, Some(from)).await?)
     }
 
     /// Judges the evidence of a caller whose request is larger than an unproven connection may send.
     pub(crate) async fn prove(&self, caller: &Caller) -> Result<(), CallError> {
         let (id_scope, registration_id) = (caller.scope.clone(), caller.registration_id.clone());
-        self.is_proved(&DeviceAddress { id_scope, registration_id }, &caller.evidence, caller.address)
+        self.verify_identity(&DeviceAddress { id_scope, registration_id }, &caller.evidence, caller.address)
             .await?;
         caller.standing.mark_proven(Purpose::Provisioning);
         Ok(())

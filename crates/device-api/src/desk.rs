@@ -91,8 +91,8 @@ enum Job {
 }
 
 impl Job {
-    fn is_in_memory(&self) -> bool {
-        matches!(self, Job::Loaded(run, _) if run.is_in_memory())
+    fn is_persisted(&self) -> bool {
+        !matches!(self, Job::Loaded(run, _) if !run.is_persisted())
     }
 }
 
@@ -109,7 +109,7 @@ struct UnderWay {
 struct Wanted<'a> {
     key: RunKey,
     operation_id: OperationId,
-    waits_for: &'a str,
+    target: &'a str,
     /// How many runs its instance starts in a minute.
     per_minute: Option<NonZeroU32>,
 }
@@ -174,7 +174,7 @@ impl Desk {
         for instance in self.provisioning.instances().await? {
             let mut page = PageRequest { after: None, limit: PAGE };
             loop {
-                let found = self.provisioning.unfinished(&instance.id_scope, page).await?;
+                let found = self.provisioning.unfinished_runs(&instance.id_scope, page).await?;
                 count += found.items.len();
                 self.take_up_all(&instance, found.items);
                 let Some(next) = found.next.filter(|_| count < MAX_RUNS) else { break };
@@ -189,7 +189,7 @@ impl Desk {
         let wanted = Wanted {
             key: (run.scope.clone(), run.registration_id.clone()),
             operation_id: run.operation_id.clone(),
-            waits_for: &run.waits_for.clone(),
+            target: &run.target.clone(),
             per_minute: instance.max_registrations_per_minute,
         };
         self.start(wanted, |_| Some(Job::Stored(run))).map(drop)
@@ -213,14 +213,14 @@ impl Desk {
         let wanted = Wanted {
             key: (run.scope.clone(), run.registration.registration_id.clone()),
             operation_id: run.registration.operation_id.clone(),
-            waits_for: run.waits_for(),
+            target: run.target(),
             per_minute: instance.max_registrations_per_minute,
         };
         let (mut outcome, signals) = match self.start(wanted, |follows| self.job(&run, follows)) {
             Ok(started) => started,
             Err(reason) => {
                 // It is taken up when the device asks again. Two SDKs give up when they are told that the service is busy.
-                self.provisioning.hold(&run).await?;
+                self.provisioning.persist(&run).await?;
                 return Ok(reason.waited());
             }
         };
@@ -260,11 +260,11 @@ impl Desk {
     /// A run that was just begun is carried out as it is, if there is memory for it. One that has to wait first, or was tried
     /// before, is read when it is due; a confirmation, which is not on disk, cannot wait for memory.
     fn job(&self, run: &AssignmentRun, follows: bool) -> Option<Job> {
-        let waits = !run.is_in_memory() && (follows || run.is_found());
+        let waits = run.is_persisted() && (follows || run.is_from_store());
         let reserved = if waits { None } else { self.memory.try_reserve(&run.scope, run.memory()) };
         match reserved {
             Some(reserved) => Some(Job::Loaded(Box::new(run.clone()), reserved)),
-            None if run.is_in_memory() => None,
+            None if !run.is_persisted() => None,
             None => Some(Job::Stored(self.provisioning.waiting_run(&run.scope, &run.registration)?)),
         }
     }
@@ -275,7 +275,7 @@ impl Desk {
         wanted: Wanted<'_>,
         job: impl FnOnce(bool) -> Option<Job>,
     ) -> Result<(Outcome, Arc<Signals>), NotStarted> {
-        let Wanted { key, operation_id, waits_for, per_minute } = wanted;
+        let Wanted { key, operation_id, target, per_minute } = wanted;
         let mut under_way = self.lock();
         let earlier = under_way.get(&key).filter(|earlier| earlier.goes_on());
         if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
@@ -284,7 +284,7 @@ impl Desk {
         if under_way.len() >= MAX_RUNS || earlier.is_some_and(UnderWay::waits) {
             return Err(NotStarted::NoPlace);
         }
-        let place = self.place(&key.0, waits_for).ok_or(NotStarted::NoPlace)?;
+        let place = self.place(&key.0, target).ok_or(NotStarted::NoPlace)?;
         let job = job(earlier.is_some()).ok_or(NotStarted::NoPlace)?;
         // Last, so that a run that does not start for another reason is not counted. Whatever starts a run comes by here.
         if !self.rates.admits(&key.0, per_minute) {
@@ -293,7 +293,7 @@ impl Desk {
         // It finds that its record was replaced, and ends.
         earlier.iter().for_each(|earlier| earlier.signals.hurry.notify_one());
         let after = earlier.map(|earlier| earlier.outcome.clone());
-        let begun = if job.is_in_memory() { Progress::InMemory } else { Progress::OnDisk };
+        let begun = if job.is_persisted() { Progress::OnDisk } else { Progress::InMemory };
         let (sender, outcome) = watch::channel(begun);
         let signals = Arc::new(Signals::default());
         let entry = UnderWay {
@@ -320,8 +320,8 @@ impl Desk {
     }
 
     /// A place among the runs of its instance and among those that wait for the same, given back when it is dropped.
-    fn place(&self, scope: &IdScope, waits_for: &str) -> Option<(Share<IdScope>, Share<Awaited>)> {
-        let awaited = (scope.clone(), waits_for.into());
+    fn place(&self, scope: &IdScope, target: &str) -> Option<(Share<IdScope>, Share<Awaited>)> {
+        let awaited = (scope.clone(), target.into());
         let of_instance = self.of_instance.take(scope.clone(), self.room.of_instance)?;
         Some((of_instance, self.of_hub.take(awaited, self.room.of_hub)?))
     }
@@ -368,7 +368,7 @@ impl Progress {
                 Ok(Waited::Ended(registration.clone()))
             }
             Progress::Ended(RunOutcome::Deleted) => Ok(Waited::Deleted),
-            Progress::Ended(RunOutcome::GivenUp(error)) => Err(error.clone()),
+            Progress::Ended(RunOutcome::Abandoned(error)) => Err(error.clone()),
             Progress::Ended(RunOutcome::Retry(_)) | Progress::InMemory | Progress::OnDisk => {
                 Ok(Waited::GoesOn)
             }

@@ -25,7 +25,7 @@ impl RefusalObserver for DeviceApi {
         let reason = format!("{}: {}", refusal.reason.name(), refusal.detail);
         let (address, certificates) = (Some(refusal.peer.addr.ip()), Arc::clone(&refusal.peer.certificates));
         let early = EarlyRefusal { registration_id, address, certificates, reason };
-        self.provisioning.note_refusal(&instance, early).await.unwrap_or_else(log);
+        self.provisioning.buffer_early_refusal(&instance, early).await.unwrap_or_else(log);
     }
 }
 
@@ -53,7 +53,7 @@ impl DeviceApi {
             let (registration_id, certificates) = (id.clone(), Arc::clone(&concerning.certificates));
             let (address, reason) = (concerning.from, error.to_string());
             let early = EarlyRefusal { registration_id, address, certificates, reason };
-            self.provisioning.note_refusal(&instance, early).await
+            self.provisioning.buffer_early_refusal(&instance, early).await
         };
         noted.await.unwrap_or_else(log);
     }

@@ -14,7 +14,7 @@ use std::{
 
 use model::{Cleanup, HubName, IdScope, Instance};
 use net::CancellationToken;
-use provisioning::{Error, ports::PageRequest, register::Cleaned};
+use provisioning::{Error, ports::PageRequest, register::CleanupOutcome};
 use tokio::task::JoinSet;
 
 use crate::Desk;
@@ -63,7 +63,7 @@ impl Desk {
         }
         let Some((instance, after)) = round.pop_front() else { return Ok(()) };
         let page = PageRequest { after, limit: AT_ONCE };
-        let page = self.provisioning().unfinished(&instance.id_scope, page).await?;
+        let page = self.provisioning().unfinished_runs(&instance.id_scope, page).await?;
         self.take_up_all(&instance, page.items);
         if page.next.is_some() {
             round.push_back((instance, page.next));
@@ -98,17 +98,17 @@ impl Desk {
             }
             let cleaned = self.provisioning().clean_up(&turn.0, cleanup).await;
             note(&turn, cleanup, &cleaned);
-            if matches!(cleaned, Ok(Cleaned::Retry(..)) | Err(_)) {
+            if matches!(cleaned, Ok(CleanupOutcome::Retry(..)) | Err(_)) {
                 break;
             }
         }
     }
 }
 
-fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>) {
+fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<CleanupOutcome, Error>) {
     let (device, registration) = (&cleanup.trace.place.device_id, &cleanup.registration_id);
     match cleaned {
-        Ok(Cleaned::Retry(pause, reason)) => tracing::warn!(
+        Ok(CleanupOutcome::Retry(pause, reason)) => tracing::warn!(
             instance.id_scope = %scope,
             hub.name = %hub,
             device.id = %device,
@@ -117,14 +117,14 @@ fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>
             pause_secs = pause.as_secs(),
             "a device is still to be removed from a hub that it left"
         ),
-        Ok(Cleaned::LeftAlone) => tracing::warn!(
+        Ok(CleanupOutcome::Foreign) => tracing::warn!(
             instance.id_scope = %scope,
             hub.name = %hub,
             device.id = %device,
             registration.id = %registration,
             "a device was not removed from a hub that it left: somebody else has changed it there"
         ),
-        Ok(Cleaned::Held { is_new: true }) => tracing::warn!(
+        Ok(CleanupOutcome::Held { is_new: true }) => tracing::warn!(
             instance.id_scope = %scope,
             hub.name = %hub,
             device.id = %device,
@@ -132,7 +132,12 @@ fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<Cleaned, Error>
             "a device is not removed from a hub that it left until an operator confirms it, for it may be another one of the \
              same name: muster registration cleanups --confirm"
         ),
-        Ok(Cleaned::Held { is_new: false } | Cleaned::Removed | Cleaned::NotThere | Cleaned::Needless) => {
+        Ok(
+            CleanupOutcome::Held { is_new: false }
+            | CleanupOutcome::Removed
+            | CleanupOutcome::Absent
+            | CleanupOutcome::Superseded,
+        ) => {
             tracing::debug!(
                 instance.id_scope = %scope,
                 hub.name = %hub,

@@ -18,7 +18,7 @@ use provisioning::{
     Ports, Provisioning,
     attest::Evidence,
     ports::{AllocationWebhook, Change, Clock, Commit, Expect, Store, Unknown, WebhookOutcome},
-    register::{RegisterOutcome, RegisterRequest, WithoutPolicy},
+    register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
 use store::EmbeddedStore;
 use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
@@ -61,7 +61,7 @@ fn request(number: usize, payload: &RawJson, clock: &SteppedClock) -> RegisterRe
         // As each device would send it: not shared.
         payload: Some(RawJson::new(serde_json::from_str(payload.as_str()).unwrap()).unwrap()),
         address: None,
-        without_policy: WithoutPolicy::Migrates,
+        default_reprovision: DefaultReprovision::Migrate,
     }
 }
 

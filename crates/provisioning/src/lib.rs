@@ -37,7 +37,7 @@ pub struct Provisioning {
     pub(crate) entropy: Arc<dyn Entropy>,
     compute: Arc<dyn Compute>,
     pub(crate) named_keys: NamedKeys,
-    pub(crate) refused: register::Waiting,
+    pub(crate) refused: register::RefusalBuffer,
     pub(crate) fetches: trust::Fetches,
 }
 
@@ -70,7 +70,7 @@ impl Provisioning {
             entropy,
             compute: Arc::new(ComputeInPlace),
             named_keys: NamedKeys::default(),
-            refused: register::Waiting::default(),
+            refused: register::RefusalBuffer::default(),
             fetches: trust::Fetches::default(),
         }
     }

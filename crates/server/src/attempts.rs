@@ -15,7 +15,7 @@ pub(crate) async fn keep(provisioning: Arc<Provisioning>, shutdown: Cancellation
             () = shutdown.cancelled() => true,
             () = tokio::time::sleep(INTERVAL) => false,
         };
-        match provisioning.keep_attempts().await {
+        match provisioning.flush_refusals().await {
             Ok(0) => {}
             Ok(dropped) => tracing::warn!(dropped, "more registrations were refused than are kept"),
             Err(error) => tracing::warn!(%error, "refused registrations were not kept"),

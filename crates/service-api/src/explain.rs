@@ -3,7 +3,7 @@
 use axum::response::Response;
 use provisioning::{
     attest::{Evidence, tpm::PresentedTpm},
-    register::Described,
+    register::DeviceDescription,
 };
 use wire::service::{DescribedDevice, explanation_json, parse_described_device};
 
@@ -20,12 +20,12 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
     Ok(reply::ok(&json))
 }
 
-fn described(device: DescribedDevice) -> Described {
+fn described(device: DescribedDevice) -> DeviceDescription {
     let certificates = device.certificates.iter().map(|certificate| certificate.der().to_vec().into());
     let tpm = device
         .tpm
         .map(|(endorsement_key, storage_root_key)| PresentedTpm { endorsement_key, storage_root_key });
-    Described {
+    DeviceDescription {
         scope: device.id_scope,
         registration_id: device.registration_id,
         evidence: Evidence { claim: device.sas_token, certificates: certificates.collect(), tpm },

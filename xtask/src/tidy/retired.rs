@@ -69,7 +69,7 @@ const fn retired(word: &'static str, allowed: usize, instead: &'static str) -> R
 const RETIRED: [Retired; 34] = [
     retired("ailment", 0, "unavailability"),
     retired("Ask", 1, "a noun, such as AllocationRequest"),
-    retired("begun", 3, "a noun, such as RegisterOutcome"),
+    retired("begun", 2, "a noun, such as RegisterOutcome"),
     retired("desk", 3, "assignment runner"),
     retired("door", 0, "listener"),
     retired("doors", 0, "listeners"),
@@ -94,7 +94,7 @@ const RETIRED: [Retired; 34] = [
     retired("surroundings", 0, "hub topology"),
     retired("survey", 0, "hub prober"),
     retired("sweep", 4, "reconciler"),
-    retired("told", 42, "returned, reported, or sent"),
+    retired("told", 41, "returned, reported, or sent"),
     retired("Trace", 1, "residue"),
     retired("Way", 3, "connector, or run task"),
     retired("weigh", 0, "evaluate"),

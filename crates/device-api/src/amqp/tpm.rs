@@ -132,7 +132,7 @@ impl Login {
     /// What a token shows that proves the device to be who it says.
     async fn shown(&self, token: &[u8], tpm: PresentedTpm) -> Result<Shown, CallError> {
         let evidence = Evidence { tpm: Some(tpm), ..evidence(&self.peer, Some(token))? };
-        self.api.is_proved(&self.address, &evidence, self.peer.addr.ip()).await?;
+        self.api.verify_identity(&self.address, &evidence, self.peer.addr.ip()).await?;
         self.peer.standing.mark_proven(Purpose::Provisioning);
         Ok(Shown::new(Some(self.address.clone()), evidence, &self.peer, self.transport))
     }

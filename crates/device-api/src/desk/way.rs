@@ -4,7 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use provisioning::{
     Error,
-    register::{AssignmentRun, Resumed, Retry, RunOutcome, WaitingRun},
+    register::{AssignmentRun, ResumeOutcome, Retry, RunOutcome, WaitingRun},
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -26,14 +26,14 @@ impl Way<'_> {
     pub(super) async fn follow(&self, job: Job, after: Option<Outcome>) -> RunOutcome {
         let (waiting, first) = match job {
             Job::Loaded(run, reserved) => {
-                let waiting = run.waiting();
+                let waiting = run.to_waiting();
                 (waiting, Box::pin(self.begin(run, reserved, after)).await)
             }
             Job::Stored(waiting) => {
                 if let Some(mut earlier) = after {
                     drop(earlier.wait_for(Progress::has_ended).await);
                 }
-                self.pause(waiting.pause).await;
+                self.pause(waiting.backoff).await;
                 let first = Box::pin(self.resume(&waiting)).await;
                 (waiting, Ok(first))
             }
@@ -41,7 +41,7 @@ impl Way<'_> {
         match first {
             Ok(RunOutcome::Retry(later)) => self.until_ended(&waiting, later).await,
             Ok(ended) => ended,
-            Err(error) => RunOutcome::GivenUp(error),
+            Err(error) => RunOutcome::Abandoned(error),
         }
     }
 
@@ -60,11 +60,11 @@ impl Way<'_> {
             run = held.unwrap_or(run);
         }
         let provisioning = &self.desk.provisioning;
-        let ended = if run.is_in_memory() {
-            let (confirmed, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
-            provisioning.record_confirmed(&held.unwrap_or(run), confirmed).await
+        let ended = if run.is_persisted() {
+            provisioning.execute(&run).await
         } else {
-            provisioning.carry_out(&run).await
+            let (confirmation, held) = self.or_hold(&run, provisioning.confirm(&run)).await?;
+            provisioning.record_confirmation(&held.unwrap_or(run), confirmation).await
         };
         drop(reserved);
         Ok(ended)
@@ -75,7 +75,7 @@ impl Way<'_> {
         self.is_on_disk();
         loop {
             tell_of(&later);
-            let pause = later.pause;
+            let pause = later.backoff;
             drop(later);
             self.pause(pause).await;
             match Box::pin(self.resume(waiting)).await {
@@ -90,14 +90,14 @@ impl Way<'_> {
         loop {
             let reserved = self.desk.memory.reserve(&waiting.scope).await;
             match self.desk.provisioning.resume(waiting).await {
-                Ok(Resumed::Started(run)) => {
+                Ok(ResumeOutcome::Running(run)) => {
                     let _held = reserved.map(|mut reserved| {
                         reserved.shrink_to(run.memory());
                         reserved
                     });
-                    return self.desk.provisioning.carry_out(&run).await;
+                    return self.desk.provisioning.execute(&run).await;
                 }
-                Ok(Resumed::Finished(ended)) => return ended,
+                Ok(ResumeOutcome::Ended(ended)) => return ended,
                 Err(error) => {
                     drop(reserved);
                     tracing::warn!(
@@ -122,9 +122,9 @@ impl Way<'_> {
         tokio::select! {
             biased;
             done = work.as_mut() => return Ok((done, None)),
-            () = self.signals.hold.notified(), if run.is_in_memory() => {}
+            () = self.signals.hold.notified(), if !run.is_persisted() => {}
         }
-        let held = self.desk.provisioning.hold(run).await?;
+        let held = self.desk.provisioning.persist(run).await?;
         self.is_on_disk();
         Ok((work.await, Some(held)))
     }
@@ -145,17 +145,17 @@ impl Way<'_> {
 
 /// Tells operators why a run is tried again.
 fn tell_of(later: &Retry) {
-    let Retry { again, pause, reason, announced } = later;
-    let id = &again.registration.registration_id;
-    if *announced {
+    let Retry { run, backoff, reason, reported } = later;
+    let id = &run.registration.registration_id;
+    if *reported {
         // They have been told, once for all runs that the hub holds up.
         tracing::debug!(registration.id = %id, reason, "assignment waits");
     } else {
         tracing::warn!(
-            instance.id_scope = %again.scope,
+            instance.id_scope = %run.scope,
             registration.id = %id,
             reason,
-            pause_secs = pause.as_secs(),
+            pause_secs = backoff.as_secs(),
             "assignment is held up, will be tried again"
         );
     }

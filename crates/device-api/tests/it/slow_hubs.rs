@@ -222,7 +222,7 @@ async fn begin(world: &World) -> String {
         evidence,
         payload: None,
         address: None,
-        without_policy: provisioning::register::WithoutPolicy::Migrates,
+        default_reprovision: provisioning::register::DefaultReprovision::Migrate,
     };
     world.provisioning.begin(&instance, &request).await.unwrap();
     let record = world.record("reg-1").await.unwrap();

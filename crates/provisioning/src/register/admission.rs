@@ -10,7 +10,7 @@ use model::{
     ProvisioningStatus, Registration, Status,
 };
 
-use super::{AssignmentRun, carry_out::Ending};
+use super::{AssignmentRun, execute::Ending};
 use crate::{
     Error, Provisioning,
     ports::{Guard, Guarded},

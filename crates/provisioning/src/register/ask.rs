@@ -74,7 +74,7 @@ impl Provisioning {
             }
         });
         match next.await? {
-            NextRun::Runs(next) => Ok(Box::pin(self.carry_out(&next)).await),
+            NextRun::Runs(next) => Ok(Box::pin(self.execute(&next)).await),
             NextRun::Disputed(failure) => self.fail(run, failure).await,
             NextRun::Overtaken => self.overtaken_by(run).await,
         }
@@ -92,7 +92,7 @@ impl Provisioning {
         let before = &run.registration;
         let place = order.place();
         let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
-        let mut left = abandoned::give_up(&run.work, before.assignment());
+        let mut left = abandoned::give_up(&run.step, before.assignment());
         let order = abandoned::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
         let from = left.standing.clone();
         let mut next = Registration {
@@ -113,7 +113,7 @@ impl Provisioning {
             .taking(&next.status)
             .leaving(left.trace, CleanupCause::Redirected);
         if self.take_step(&run.scope, step).await? {
-            return Ok(AssignmentRun::begun(&run.scope, &next)
+            return Ok(AssignmentRun::started(&run.scope, &next)
                 .map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run))));
         }
         let dispute = self.dispute(&run.scope, &before.registration_id, &place).await?;

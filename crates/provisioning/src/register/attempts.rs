@@ -1,7 +1,7 @@
 //! Registrations that were refused, kept for operators.
 //!
-//! Whoever is refused waits for no disk: a refusal is put down in memory, and [`Provisioning::keep_attempts`] writes
-//! what has gathered. What a flood of refusals can take is bounded at each step: of what is put down between two
+//! Whoever is refused waits for no disk: a refusal is put down in memory, and [`Provisioning::flush_refusals`] writes
+//! what has buffered. What a flood of refusals can take is bounded at each step: of what is put down between two
 //! writes, of what is kept of one name, and of what is kept in all. Every attempt is kept within those bounds, whether its
 //! name is known or not, because a name that nobody enrolled is the commonest reason. But names that are unknown have
 //! places of their own, so that a stranger who tries many of them pushes out strangers only.
@@ -30,23 +30,23 @@ const MAX_STRANGERS_WAITING: usize = MAX_WAITING / 2;
 
 /// Attempts that wait to be written.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    gathered: Mutex<Gathered>,
+pub(crate) struct RefusalBuffer {
+    buffered: Mutex<BufferedRefusals>,
 }
 
 #[derive(Debug, Default)]
-struct Gathered {
+struct BufferedRefusals {
     attempts: HashMap<IdScope, Vec<Attempt>>,
     dropped: u64,
 }
 
-impl Waiting {
+impl RefusalBuffer {
     /// Whether there is a place. An attempt that finds none is counted and not kept.
     fn has_place(&self, scope: &IdScope, known: bool) -> bool {
-        let mut gathered = self.lock();
+        let mut buffered = self.lock();
         let places = if known { MAX_WAITING } else { MAX_STRANGERS_WAITING };
-        let has_place = gathered.attempts.get(scope).map_or(0, Vec::len) < places;
-        gathered.dropped += u64::from(!has_place);
+        let has_place = buffered.attempts.get(scope).map_or(0, Vec::len) < places;
+        buffered.dropped += u64::from(!has_place);
         has_place
     }
 
@@ -56,24 +56,24 @@ impl Waiting {
 
     /// Puts attempts back that could not be written, before those that came meanwhile; the oldest give way.
     fn put_back(&self, scope: &IdScope, mut attempts: Vec<Attempt>) {
-        let mut gathered = self.lock();
-        let waiting = gathered.attempts.entry(scope.clone()).or_default();
+        let mut buffered = self.lock();
+        let waiting = buffered.attempts.entry(scope.clone()).or_default();
         attempts.append(waiting);
         let surplus = attempts.len().saturating_sub(MAX_WAITING);
         attempts.drain(..surplus);
         *waiting = attempts;
-        gathered.dropped += surplus as u64;
+        buffered.dropped += surplus as u64;
     }
 
     /// Those under a name, newest first.
     fn of(&self, scope: &IdScope, id: &RegistrationId) -> Vec<Attempt> {
-        let gathered = self.lock();
-        let of_instance = gathered.attempts.get(scope).into_iter().flatten();
+        let buffered = self.lock();
+        let of_instance = buffered.attempts.get(scope).into_iter().flatten();
         of_instance.filter(|attempt| attempt.registration_id == *id).rev().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Gathered> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BufferedRefusals> {
+        self.buffered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +111,7 @@ impl Provisioning {
         let Applicant { registration_id, evidence, .. } = applicant;
         let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
         match &trace.outcome {
-            Err(_) => self.put_down(instance, applicant, &trace, previous),
+            Err(_) => self.buffer_refusal(instance, applicant, &trace, previous),
             Ok(Proof::Challenge(tpm)) => {
                 self.remember(HubDeviceRef { scope: &instance.id_scope, registration_id }, tpm);
             }
@@ -121,7 +121,7 @@ impl Provisioning {
     }
 
     /// Puts a refusal down that no judgement made.
-    pub(super) fn put_down_refusal(
+    pub(super) fn refuse(
         &self,
         instance: &Instance,
         applicant: Applicant<'_>,
@@ -129,11 +129,11 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Error {
         let trace = AttestationTrace::without_candidates(refusal.clone());
-        self.put_down(instance, applicant, &trace, previous);
+        self.buffer_refusal(instance, applicant, &trace, previous);
         refusal.into()
     }
 
-    fn put_down(
+    fn buffer_refusal(
         &self,
         instance: &Instance,
         applicant: Applicant<'_>,
@@ -148,7 +148,11 @@ impl Provisioning {
     }
 
     /// Puts a refusal down for operators that was made before the evidence was judged. Bounded like those after it.
-    pub async fn note_refusal(&self, instance: &Instance, refusal: EarlyRefusal) -> Result<(), Error> {
+    pub async fn buffer_early_refusal(
+        &self,
+        instance: &Instance,
+        refusal: EarlyRefusal,
+    ) -> Result<(), Error> {
         let (scope, id) = (&instance.id_scope, &refusal.registration_id);
         // First, so that a flood costs no reads.
         if !self.refused.has_place(scope, true) {
@@ -190,8 +194,8 @@ impl Provisioning {
     /// Writes the attempts that were put down since the last time; tells how many found no place. What cannot be written
     /// goes on waiting, and does not keep the attempts of other instances back; the error is the last one. To be called
     /// every second or so, and at the end.
-    pub async fn keep_attempts(&self) -> Result<u64, Error> {
-        let Gathered { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
+    pub async fn flush_refusals(&self) -> Result<u64, Error> {
+        let BufferedRefusals { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
         let mut outcome = Ok(dropped);
         for (scope, attempts) in attempts {
             if let Err(error) = self.store.keep_attempts(&scope, attempts.clone()).await {
@@ -237,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_waits_again_and_the_oldest_gives_way() {
-        let waiting = Waiting::default();
+        let waiting = RefusalBuffer::default();
         let scopes = ["0neA", "0neB"].map(|scope| IdScope::parse(scope).unwrap());
         for scope in &scopes {
             (0..MAX_WAITING).for_each(|number| waiting.put(scope, attempt(number)));

@@ -112,7 +112,7 @@ impl Provisioning {
                 }
             };
             if let Err(refusal) = is_fresh(&attested, previous.as_ref()) {
-                return Err(self.put_down_refusal(instance, applicant, refusal, previous.as_ref()));
+                return Err(self.refuse(instance, applicant, refusal, previous.as_ref()));
             }
             let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
             let (previous, address) = (previous.as_ref(), request.address);
@@ -139,7 +139,7 @@ impl Provisioning {
         let plan = self.undisputed(scope, claim.name, self.plan_for(claim, request)).await?;
         let next = match plan {
             Plan::Join => {
-                let run = claim.previous.and_then(|previous| AssignmentRun::found(scope, previous));
+                let run = claim.previous.and_then(|previous| AssignmentRun::from_store(scope, previous));
                 return Ok(run.map(|run| RegisterOutcome::Running(Box::new(run))));
             }
             Plan::Confirm(order, decision) => {
@@ -148,7 +148,7 @@ impl Provisioning {
                 let admitted_by = claim.admitted_by();
                 let run = |previous: &Registration| {
                     let run = AssignmentRun::confirming(scope, previous, admitted_by, (order, decision));
-                    run.noting(claim.attested.key())
+                    run.with_key(claim.attested.key())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
             }
@@ -233,7 +233,7 @@ impl Provisioning {
             return Ok(None);
         }
         claim.warn_of_move();
-        Ok(Some(match AssignmentRun::begun(scope, &registration) {
+        Ok(Some(match AssignmentRun::started(scope, &registration) {
             Some(run) => RegisterOutcome::Running(Box::new(run)),
             None => RegisterOutcome::Settled(Box::new(registration)),
         }))

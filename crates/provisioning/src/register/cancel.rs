@@ -5,7 +5,7 @@ use model::{
     Instance, LogOperation, OperationKind, Registration, RegistrationId, Status,
 };
 
-use super::{abandoned, carry_out::Ending, step::Step};
+use super::{abandoned, execute::Ending, step::Step};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, DamagedRecord, Expect, Outcome},

@@ -34,7 +34,7 @@ impl Provisioning {
     }
 
     /// A challenge to the TPM that a device names, for a transport that has it before there is a request.
-    pub async fn challenge_to(
+    pub async fn challenge_tpm(
         &self,
         instance: &Instance,
         registration_id: &RegistrationId,
@@ -85,19 +85,18 @@ impl Provisioning {
         self.named_keys.remember(place, &identity.storage_root_key, self.clock.now());
     }
 
-    /// Whether the evidence proves that the device is who it says; an error says why not, and a refusal is put down for
-    /// operators.
-    pub async fn is_proved(
+    /// Verifies that the device is the one that it names, and returns the proof. A refusal is buffered for operators.
+    pub async fn verify_identity(
         &self,
         instance: &Instance,
         registration_id: &RegistrationId,
         evidence: &Evidence,
         address: Option<IpAddr>,
-    ) -> Result<(), Error> {
+    ) -> Result<Attested, Error> {
         let previous = self.store.registration(&instance.id_scope, registration_id).await?;
         let applicant = Applicant { registration_id, evidence, address };
         match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
-            Proof::Attested(_) => Ok(()),
+            Proof::Attested(attested) => Ok(*attested),
             Proof::Challenge(_) => Err(Refusal::NoToken.into()),
         }
     }

@@ -27,23 +27,23 @@ use crate::{
     record,
 };
 
-/// What became of a clean-up.
+/// The outcome of one try of a cleanup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cleaned {
-    /// The device is not there any more.
+pub enum CleanupOutcome {
+    /// The device was removed.
     Removed,
-    /// It was not there.
-    NotThere,
-    /// What is there was put there, or changed, by somebody else: it stays.
-    LeftAlone,
-    /// The device is to live there again.
-    Needless,
-    /// It must be tried again after a pause. The text is for operators.
+    /// The hub did not have the device.
+    Absent,
+    /// Another client created or changed the device at the hub, so it stays.
+    Foreign,
+    /// The device is assigned to that hub again, so it stays.
+    Superseded,
+    /// The cleanup must be tried again after this back-off. The text is for operators.
     Retry(Duration, String),
-    /// A device is there, and nothing proves that it is the one that is to be removed: an operator must confirm it. It is
-    /// looked at again, for it may go by itself.
+    /// Nothing proves that the device at the hub is the one to remove: an operator must confirm the cleanup. It is tried
+    /// again, for the device may go by other means.
     Held {
-        /// Whether this was found out just now.
+        /// Whether this try was the first to find that.
         is_new: bool,
     },
 }
@@ -144,7 +144,7 @@ impl Provisioning {
 
     /// Removes what is to be removed. May be repeated. Not to be called while a run of the same registration is under
     /// way.
-    pub async fn clean_up(&self, scope: &IdScope, cleanup: &Cleanup) -> Result<Cleaned, Error> {
+    pub async fn clean_up(&self, scope: &IdScope, cleanup: &Cleanup) -> Result<CleanupOutcome, Error> {
         let cleaned = match self.remove(scope, cleanup).await? {
             Ok(cleaned) => cleaned,
             Err(HubError::Unavailable(delay)) => self.postpone(scope, cleanup, delay).await?,
@@ -153,19 +153,23 @@ impl Provisioning {
             }
         };
         match cleaned {
-            Cleaned::Removed | Cleaned::NotThere | Cleaned::LeftAlone => {
+            CleanupOutcome::Removed | CleanupOutcome::Absent | CleanupOutcome::Foreign => {
                 let change = Change::DeleteCleanup(cleanup.trace.place.clone());
                 self.change_cleanup(scope, cleanup, change).await?;
             }
-            Cleaned::Held { .. } => {
+            CleanupOutcome::Held { .. } => {
                 self.postpone(scope, cleanup, UNPROVEN.into()).await?;
             }
-            Cleaned::Needless | Cleaned::Retry(..) => {}
+            CleanupOutcome::Superseded | CleanupOutcome::Retry(..) => {}
         }
         Ok(cleaned)
     }
 
-    async fn remove(&self, scope: &IdScope, cleanup: &Cleanup) -> Result<Result<Cleaned, HubError>, Error> {
+    async fn remove(
+        &self,
+        scope: &IdScope,
+        cleanup: &Cleanup,
+    ) -> Result<Result<CleanupOutcome, HubError>, Error> {
         let place = &cleanup.trace.place;
         let instance = self.store.instance(scope).await?;
         let hub = instance.as_ref().and_then(|instance| instance.linked_hub(&place.hub));
@@ -176,23 +180,23 @@ impl Provisioning {
         };
         let found = match connector.find_device(&place.device_id).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Ok(Ok(Cleaned::NotThere)),
+            Ok(None) => return Ok(Ok(CleanupOutcome::Absent)),
             Err(error) => return Ok(Err(error)),
         };
         let stored = self.store.cleanup(scope, place).await?;
         if stored.is_none_or(|stored| stored.record.etag != cleanup.record.etag) {
-            return Ok(Ok(Cleaned::Needless));
+            return Ok(Ok(CleanupOutcome::Superseded));
         }
         match compare(&found, cleanup) {
             Match::Owed => {}
-            Match::Other => return Ok(Ok(Cleaned::LeftAlone)),
+            Match::Other => return Ok(Ok(CleanupOutcome::Foreign)),
             Match::Unproven => {
                 let is_new = cleanup.tries.reason.as_deref() != Some(UNPROVEN);
-                return Ok(Ok(Cleaned::Held { is_new }));
+                return Ok(Ok(CleanupOutcome::Held { is_new }));
             }
         }
         Ok(match connector.remove_device(&place.device_id, &found.version).await {
-            Ok(Removed::Gone) => Ok(Cleaned::Removed),
+            Ok(Removed::Gone) => Ok(CleanupOutcome::Removed),
             Ok(Removed::Changed) => {
                 Err(HubError::Unavailable(format!("{}: the device was just changed", place.hub).into()))
             }
@@ -200,13 +204,18 @@ impl Provisioning {
         })
     }
 
-    async fn postpone(&self, scope: &IdScope, cleanup: &Cleanup, delay: Delay) -> Result<Cleaned, Error> {
+    async fn postpone(
+        &self,
+        scope: &IdScope,
+        cleanup: &Cleanup,
+        delay: Delay,
+    ) -> Result<CleanupOutcome, Error> {
         let now: Timestamp = self.clock.now();
         let reason = delay.reason.clone();
         let (tries, pause) = backoff::after(&cleanup.tries, now, backoff::MAX_CLEANUP_BACKOFF, delay);
         let postponed = Cleanup { tries, ..cleanup.clone() };
         self.change_cleanup(scope, cleanup, Change::PutCleanup(Box::new(postponed))).await?;
-        Ok(Cleaned::Retry(pause, reason))
+        Ok(CleanupOutcome::Retry(pause, reason))
     }
 
     /// Unless it is another one by now: then the place is taken again, or was left again.

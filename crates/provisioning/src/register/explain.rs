@@ -9,7 +9,7 @@ use crate::{
 
 /// A device as an operator describes it.
 #[derive(Debug, Clone)]
-pub struct Described {
+pub struct DeviceDescription {
     /// The ID scope that it addresses, if that is said; else the instance's.
     pub scope: Option<IdScope>,
     /// The name that it registers under.
@@ -21,7 +21,11 @@ pub struct Described {
 impl Provisioning {
     /// Explains whether this device would be let in and why. Nothing is written, counted, or told to a hub, and no
     /// challenge is issued or used up.
-    pub async fn explain(&self, instance: &Instance, device: &Described) -> Result<Explanation, Error> {
+    pub async fn explain(
+        &self,
+        instance: &Instance,
+        device: &DeviceDescription,
+    ) -> Result<Explanation, Error> {
         let trace = match refused_before(instance, device) {
             Err(refusal) => AttestationTrace::without_candidates(refusal),
             Ok(()) => {
@@ -36,7 +40,7 @@ impl Provisioning {
 
 /// Refuses what no device gets through with, whichever enrollment it has: a chain that the TLS handshake refuses, also
 /// beside a token, and the ID scope of another instance.
-fn refused_before(instance: &Instance, device: &Described) -> Result<(), Refusal> {
+fn refused_before(instance: &Instance, device: &DeviceDescription) -> Result<(), Refusal> {
     let lengths = device.evidence.certificates.iter().map(|certificate| certificate.len());
     ChainTooLong::check(lengths).map_err(CertificateRefusal::from)?;
     match &device.scope {

@@ -1,10 +1,10 @@
-//! Registering a device, from evidence to assignment.
+//! Registers a device, from evidence to assignment.
 //!
-//! [`crate::Provisioning::begin`] proves who the device is and plans what it gets; a plan that changes where a device lives is
-//! on disk before it is returned. [`crate::Provisioning::carry_out`] tells the hub and records the outcome; it may be
-//! repeated, also after a crash, and ends in the same place. What a device leaves at a hub is written down in the same
-//! commit that makes it superfluous, and [`crate::Provisioning::clean_up`] removes it. Waiting, retrying and sharing one run
-//! between several requests is the caller's business: nothing here sleeps.
+//! [`crate::Provisioning::begin`] verifies who the device is and plans what it gets. A plan that changes where a device lives
+//! is on disk before it is returned, as an [`AssignmentRun`]. [`crate::Provisioning::execute`] calls the hub and records the
+//! outcome; it may be repeated, also after a crash, and leads to the same outcome. What a device leaves at a hub is recorded
+//! in the same commit that makes it superfluous, and [`crate::Provisioning::clean_up`] removes it. Callers wait, retry and
+//! share one run between several requests: nothing here sleeps.
 
 mod abandoned;
 mod admission;
@@ -13,25 +13,21 @@ mod attempts;
 mod backoff;
 mod begin;
 mod cancel;
-mod carry_out;
 mod challenge;
 mod cleanup;
 mod describe;
 mod dispute;
-mod elsewhere;
+mod ensure;
+mod execute;
 mod explain;
+mod failover;
 mod identify;
 mod operation_id;
 mod plan;
 mod status;
 mod step;
-mod tell;
 mod topology;
 mod waiting_run;
-
-pub use attempts::EarlyRefusal;
-pub(crate) use attempts::Waiting;
-pub use explain::Described;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -40,14 +36,17 @@ use model::{
     RegistrationId, Status, Tries,
 };
 
+pub use attempts::EarlyRefusal;
+pub(crate) use attempts::RefusalBuffer;
+pub use cleanup::CleanupOutcome;
+pub use describe::describe;
+pub use execute::Confirmation;
+pub use explain::DeviceDescription;
+pub use waiting_run::{ResumeOutcome, WaitingRun};
+
 use crate::{Error, attest::Evidence};
 
-pub use carry_out::Confirmed;
-pub use cleanup::Cleaned;
-pub use describe::describe;
-pub use waiting_run::{Resumed, WaitingRun};
-
-/// What a device asks for.
+/// A device's request to be registered.
 #[derive(Debug, Clone)]
 pub struct RegisterRequest {
     /// The name it registers under.
@@ -56,167 +55,168 @@ pub struct RegisterRequest {
     pub evidence: Evidence,
     /// Free JSON for custom allocation.
     pub payload: Option<RawJson>,
-    /// Where it came from, to judge which hub is near; `None` when that is unknown.
+    /// The device's address, by which the nearest hub is estimated; `None` if unknown.
     pub address: Option<IpAddr>,
-    /// What it gets when it comes back and its enrollment has no reprovision policy.
-    pub without_policy: WithoutPolicy,
+    /// What happens to a returning device whose enrollment has no reprovision policy.
+    pub default_reprovision: DefaultReprovision,
 }
 
-/// What a device gets that comes back under an enrollment without a reprovision policy. Devices that were built before
-/// there were such policies expect to stay where they are.
+/// What happens to a returning device whose enrollment has no reprovision policy, by the device's API version: devices that
+/// are older than these policies expect to stay at their hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithoutPolicy {
-    /// It stays.
-    Stays,
-    /// Its hub is chosen anew, and its data go with it.
-    Migrates,
+pub enum DefaultReprovision {
+    /// The device stays at its hub.
+    Stay,
+    /// A hub is chosen anew, and the device's data move there.
+    Migrate,
 }
 
-/// What came of a request so far.
+/// The outcome of a register request so far.
 #[derive(Debug, Clone)]
 pub enum RegisterOutcome {
-    /// It is over: failed or disabled.
+    /// The registration failed or is disabled; nothing remains to be done.
     Settled(Box<Registration>),
-    /// A hub must be told; the run goes on.
+    /// A hub or a webhook must be called.
     Running(Box<AssignmentRun>),
-    /// The device must open this first, in its TPM, and come back with a claim signed by the key inside.
+    /// The device must decrypt this in its TPM, and return with a claim signed by the key inside.
     Challenged(Vec<u8>),
 }
 
-/// A run that must be carried out. Two runs for one registration with the same operation ID are the same run.
+/// A run that must be executed. Two runs for one registration with the same operation ID are the same run.
 #[derive(Debug, Clone)]
 pub struct AssignmentRun {
-    /// The instance's.
+    /// The ID scope of the instance.
     pub scope: IdScope,
-    /// The registration as it is on disk, but for the key of a confirmation: see `notes_key`.
+    /// The registration as stored, but for the key of a confirmation: see `updates_key`.
     pub registration: Registration,
-    work: PendingStep,
+    step: PendingStep,
     origin: Origin,
     tries: Tries,
     /// What the enrollment accepted as proof when it let the device in.
     admitted_by: Option<AttestationDigest>,
-    /// Of a confirmation, which has left no trace on disk: written down if the record changes at the end.
+    /// The decision of a confirmation, which is not on disk: recorded if the registration changes at the end.
     decision: Option<Decision>,
-    /// Of a confirmation whose device used another key than the record names: the commit that counts it corrects the
-    /// record, so that noting the key costs no write of its own.
-    notes_key: bool,
+    /// Whether the device of a confirmation used another key than the stored registration names. The commit that counts the
+    /// confirmation updates the key, so that this costs no write of its own.
+    updates_key: bool,
 }
 
 /// Where a run comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// This request made it.
-    Started,
-    /// It was found on disk. It may have ended since it was read.
-    Found,
+    /// The request at hand started it.
+    Request,
+    /// It was read from the store, and may have ended since.
+    Store,
 }
 
 impl AssignmentRun {
-    /// The run that a registration read from the store waits for; `None` when it waits for none.
-    pub fn found(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
-        let begun = AssignmentRun::begun(scope, registration)?;
-        Some(AssignmentRun { origin: Origin::Found, ..begun })
+    /// Returns the unfinished run of a registration that was read from the store, if it has one.
+    pub fn from_store(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
+        let run = AssignmentRun::started(scope, registration)?;
+        Some(AssignmentRun { origin: Origin::Store, ..run })
     }
 
-    /// The run of a registration that was just written down.
-    fn begun(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
-        let Status::Assigning { work, tries, admitted_by, .. } = &registration.status else { return None };
-        let (scope, registration) = (scope.clone(), registration.clone());
+    /// Returns the run of a registration that was just persisted.
+    fn started(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
+        let Status::Assigning { work: step, tries, admitted_by, .. } = &registration.status else {
+            return None;
+        };
         Some(AssignmentRun {
-            work: work.clone(),
+            scope: scope.clone(),
+            registration: registration.clone(),
+            step: step.clone(),
+            origin: Origin::Request,
             tries: tries.clone(),
             admitted_by: admitted_by.clone(),
-            scope,
-            registration,
-            origin: Origin::Started,
             decision: None,
-            notes_key: false,
+            updates_key: false,
         })
     }
 
-    /// The run that asks a hub whether it still has a device as the registration says.
+    /// Returns a run that asks a hub whether it still has a device as the registration says.
     fn confirming(
         scope: &IdScope,
         registration: &Registration,
         admitted_by: AttestationDigest,
-        (order, decision): (DeviceSpec, Decision),
+        (spec, decision): (DeviceSpec, Decision),
     ) -> AssignmentRun {
         AssignmentRun {
             scope: scope.clone(),
             registration: registration.clone(),
-            work: PendingStep::Ensure(Box::new(order)),
-            origin: Origin::Started,
+            step: PendingStep::Ensure(Box::new(spec)),
+            origin: Origin::Request,
             tries: Tries::default(),
             admitted_by: Some(admitted_by),
             decision: Some(decision),
-            notes_key: false,
+            updates_key: false,
         }
     }
 
-    /// The same confirmation of a device that proved itself by this key.
-    fn noting(self, key: Option<&KeyUse>) -> AssignmentRun {
-        let notes_key = self.registration.key.as_ref() != key;
+    /// Returns the confirmation of a device that used this key.
+    fn with_key(self, key: Option<&KeyUse>) -> AssignmentRun {
+        let updates_key = self.registration.key.as_ref() != key;
         AssignmentRun {
             registration: Registration { key: key.cloned(), ..self.registration },
-            notes_key,
+            updates_key,
             ..self
         }
     }
 
-    /// Whether nothing of it is on disk: a confirmation that ends before anybody is told of it leaves no trace.
-    pub fn is_in_memory(&self) -> bool {
-        !matches!(self.registration.status, Status::Assigning { .. })
+    /// Whether it survives this process. A confirmation is not persisted before a device waits for it.
+    pub fn is_persisted(&self) -> bool {
+        matches!(self.registration.status, Status::Assigning { .. })
     }
 
-    /// The same run after a try that led to no end.
+    /// Returns the run after a try that must be repeated.
     fn tried(&self, tries: Tries) -> AssignmentRun {
-        let mut again = AssignmentRun { origin: Origin::Found, tries: tries.clone(), ..self.clone() };
-        if let Status::Assigning { tries: noted, .. } = &mut again.registration.status {
-            *noted = tries;
+        let mut run = AssignmentRun { origin: Origin::Store, tries: tries.clone(), ..self.clone() };
+        if let Status::Assigning { tries: stored, .. } = &mut run.registration.status {
+            *stored = tries;
         }
-        again
+        run
     }
 
-    /// What it waits for: the hub that must be told, or the host of the webhook that must be asked.
-    pub fn waits_for(&self) -> &str {
-        waits_for(&self.work)
+    /// Returns the name of the hub, or the host of the webhook, that the run calls.
+    pub fn target(&self) -> &str {
+        target(&self.step)
     }
 
     /// Whether it was read from the store, so that it may have been tried before, or ended since.
-    pub fn is_found(&self) -> bool {
-        self.origin == Origin::Found
+    pub fn is_from_store(&self) -> bool {
+        self.origin == Origin::Store
     }
 }
 
-fn waits_for(work: &PendingStep) -> &str {
-    match work {
+fn target(step: &PendingStep) -> &str {
+    match step {
         PendingStep::Allocate(ask) => ask.request.webhook.authority(),
-        PendingStep::Ensure(order) => order.hub.as_str(),
+        PendingStep::Ensure(spec) => spec.hub.as_str(),
     }
 }
 
-/// What became of a run.
+/// The outcome of executing a run.
 #[derive(Debug, Clone)]
 pub enum RunOutcome {
-    /// It is over; this is on disk. When another run took its place, this is what that one is at.
+    /// The run ended. This is on disk; if superseded, the registration of the newer run.
     Registration(Box<Registration>),
     /// The registration was deleted meanwhile.
     Deleted,
-    /// Something that it needs is unavailable.
+    /// A hub or a webhook is unavailable, and the run must be executed again.
     Retry(Box<Retry>),
-    /// It is given up: nothing of it was on disk, and it could not be written down.
-    GivenUp(Error),
+    /// A confirmation could not be persisted; nothing of it was on disk.
+    Abandoned(Error),
 }
 
-/// A run that must be carried out again.
+/// A run that must be executed again.
 #[derive(Debug, Clone)]
 pub struct Retry {
-    /// The run as it is to be carried out then.
-    pub again: AssignmentRun,
-    /// After such a pause.
-    pub pause: Duration,
-    /// Why, for operators.
+    /// The run to execute.
+    pub run: AssignmentRun,
+    /// How long to wait first.
+    pub backoff: Duration,
+    /// The reason, for operators.
     pub reason: String,
-    /// Whether operators were told already: the hub holds up other runs as well.
-    pub announced: bool,
+    /// Whether operators know the reason already, because the hub holds up other runs as well.
+    pub reported: bool,
 }

@@ -1,5 +1,5 @@
-//! Runs that wait. Their work is on disk and is read when they are due, so that a run that waits costs no more memory than
-//! its names, whatever its device or its webhook has sent.
+//! Runs that wait for their next try. Their step is on disk and is read when they are due, so that a waiting run costs no
+//! more memory than its names, whatever its device or its webhook has sent.
 
 use std::{io, time::Duration};
 
@@ -15,55 +15,61 @@ use crate::{
     ports::{Page, PageRequest},
 };
 
-/// A run that waits to be carried out, without its work.
+/// The bytes of a run that is nearly empty, the calls to its hub included.
+const BASE_BYTES: usize = 8 * 1024;
+
+/// The bytes of a value in a tree: the value itself, its name, and its slot in a map.
+const NODE_BYTES: usize = 120;
+
+/// A run that waits to be executed, without its step.
 #[derive(Debug, Clone)]
 pub struct WaitingRun {
-    /// The instance's.
+    /// The ID scope of the instance.
     pub scope: IdScope,
     /// The device.
     pub registration_id: RegistrationId,
     /// Which of the device's runs it is.
     pub operation_id: OperationId,
-    /// What it waits for: the hub that must be told, or the host of the webhook that must be asked.
-    pub waits_for: Box<str>,
-    /// How long it is to wait, from when it was found.
-    pub pause: Duration,
+    /// The name of the hub, or the host of the webhook, that the run calls.
+    pub target: Box<str>,
+    /// How long to wait until the next try, from when this was read.
+    pub backoff: Duration,
 }
 
-/// What a run that waited has come to.
+/// The state of a run that waited.
 #[derive(Debug, Clone)]
-pub enum Resumed {
-    /// It is to be carried out.
-    Started(Box<AssignmentRun>),
+pub enum ResumeOutcome {
+    /// It must be executed.
+    Running(Box<AssignmentRun>),
     /// It has ended meanwhile.
-    Finished(RunOutcome),
+    Ended(RunOutcome),
 }
 
 impl AssignmentRun {
-    /// The same run without its work. Only of a run that is on disk: see [`AssignmentRun::is_in_memory`].
-    pub fn waiting(&self) -> WaitingRun {
+    /// Returns the run without its step, which must be on disk: see [`AssignmentRun::is_persisted`].
+    pub fn to_waiting(&self) -> WaitingRun {
         WaitingRun {
             scope: self.scope.clone(),
             registration_id: self.registration.registration_id.clone(),
             operation_id: self.registration.operation_id.clone(),
-            waits_for: self.waits_for().into(),
-            pause: Duration::ZERO,
+            target: self.target().into(),
+            backoff: Duration::ZERO,
         }
     }
 
-    /// Returns about how many bytes it takes while it is carried out. Estimated from above: what is written of it, twice
-    /// over, with what hubs and webhooks are sent; and its twins as trees.
+    /// Estimates from above how many bytes the run takes while it is executed: its record twice over, with what hubs and
+    /// webhooks are sent; and its twins as trees.
     pub fn memory(&self) -> usize {
-        let mut written = Counted(0);
+        let mut written = ByteCount(0);
         // Counting cannot fail.
         let _ = serde_json::to_writer(&mut written, &self.registration);
         let nodes: usize = self.twins().into_iter().map(nodes).sum();
-        BASE_BYTES + 4 * written.0 + nodes * BYTES_OF_A_NODE
+        BASE_BYTES + 4 * written.0 + nodes * NODE_BYTES
     }
 
     fn twins(&self) -> Vec<&InitialTwin> {
-        match &self.work {
-            PendingStep::Ensure(order) => vec![order.twin.start()],
+        match &self.step {
+            PendingStep::Ensure(spec) => vec![spec.twin.start()],
             PendingStep::Allocate(ask) => {
                 let settings = match &ask.request.enrollment {
                     Enrollment::Individual(individual) => &individual.settings,
@@ -74,12 +80,6 @@ impl AssignmentRun {
         }
     }
 }
-
-/// What a run takes that is nearly empty, the calls of its hub included.
-const BASE_BYTES: usize = 8 * 1024;
-
-/// What a value takes as a node of a tree: the value itself, its name, and its place in a table.
-const BYTES_OF_A_NODE: usize = 120;
 
 fn nodes(twin: &InitialTwin) -> usize {
     let of = |part: &Option<TwinCollection>| {
@@ -96,9 +96,9 @@ fn nodes_of(value: &Value) -> usize {
     }
 }
 
-struct Counted(usize);
+struct ByteCount(usize);
 
-impl io::Write for Counted {
+impl io::Write for ByteCount {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len();
         Ok(bytes.len())
@@ -110,34 +110,38 @@ impl io::Write for Counted {
 }
 
 impl Provisioning {
-    /// The run that a registration waits for, without its work; `None` when it waits for none.
+    /// Returns the unfinished run of a stored registration without its step, if it has one.
     pub fn waiting_run(&self, scope: &IdScope, registration: &Registration) -> Option<WaitingRun> {
-        let Status::Assigning { work, tries, .. } = &registration.status else { return None };
+        let Status::Assigning { work: step, tries, .. } = &registration.status else { return None };
         Some(WaitingRun {
             scope: scope.clone(),
             registration_id: registration.registration_id.clone(),
             operation_id: registration.operation_id.clone(),
-            waits_for: super::waits_for(work).into(),
-            pause: backoff::left(tries, self.clock.now()),
+            target: super::target(step).into(),
+            backoff: backoff::left(tries, self.clock.now()),
         })
     }
 
-    /// A page of an instance's runs that are not finished, whether or not anything is at work on them.
-    pub async fn unfinished(&self, scope: &IdScope, page: PageRequest) -> Result<Page<WaitingRun>, Error> {
+    /// Returns a page of an instance's unfinished runs, whether or not they are being executed.
+    pub async fn unfinished_runs(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<WaitingRun>, Error> {
         let Page { items, next, damaged } =
             self.store.registrations_in(scope, StatusKind::Assigning, page).await?;
-        let waiting = items.iter().filter_map(|found| self.waiting_run(scope, found));
+        let waiting = items.iter().filter_map(|registration| self.waiting_run(scope, registration));
         Ok(Page { items: waiting.collect(), next, damaged })
     }
 
     /// Reads a run that has waited. It is the same run as long as its operation is the same.
-    pub async fn resume(&self, waiting: &WaitingRun) -> Result<Resumed, Error> {
-        let found = self.store.registration(&waiting.scope, &waiting.registration_id).await?;
-        let Some(found) = found else { return Ok(Resumed::Finished(RunOutcome::Deleted)) };
-        let is_same = found.operation_id == waiting.operation_id;
-        Ok(match AssignmentRun::found(&waiting.scope, &found).filter(|_| is_same) {
-            Some(run) => Resumed::Started(Box::new(run)),
-            None => Resumed::Finished(RunOutcome::Registration(Box::new(found))),
+    pub async fn resume(&self, waiting: &WaitingRun) -> Result<ResumeOutcome, Error> {
+        let stored = self.store.registration(&waiting.scope, &waiting.registration_id).await?;
+        let Some(stored) = stored else { return Ok(ResumeOutcome::Ended(RunOutcome::Deleted)) };
+        let is_same = stored.operation_id == waiting.operation_id;
+        Ok(match AssignmentRun::from_store(&waiting.scope, &stored).filter(|_| is_same) {
+            Some(run) => ResumeOutcome::Running(Box::new(run)),
+            None => ResumeOutcome::Ended(RunOutcome::Registration(Box::new(stored))),
         })
     }
 }

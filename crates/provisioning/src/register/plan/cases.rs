@@ -15,7 +15,7 @@ use super::{Case, Plan, plan};
 use crate::{
     allocate::Situation,
     attest::{self, Attested, Claimant, Evidence, Proof, x509::CaRules},
-    register::{RegisterRequest, WithoutPolicy},
+    register::{DefaultReprovision, RegisterRequest},
 };
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
@@ -89,10 +89,10 @@ impl Device {
         };
         let proof = attest::individual(self.enrollment.clone(), &claimant).unwrap();
         let Proof::Attested(attested) = proof else { panic!("a challenge") };
-        let without_policy = WithoutPolicy::Migrates;
+        let default_reprovision = DefaultReprovision::Migrate;
         (
             attested,
-            RegisterRequest { registration_id, evidence, payload: None, address: None, without_policy },
+            RegisterRequest { registration_id, evidence, payload: None, address: None, default_reprovision },
         )
     }
 

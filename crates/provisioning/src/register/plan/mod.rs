@@ -17,7 +17,7 @@ use model::{
     Timestamp, WebhookRequest,
 };
 
-use super::{RegisterRequest, WithoutPolicy, ask::presented};
+use super::{DefaultReprovision, RegisterRequest, ask::presented};
 use crate::{
     allocate::{self, Allocation, Choice, Situation},
     attest::Attested,
@@ -121,7 +121,7 @@ impl Case<'_> {
             initial_twin: self.attested.initial_twin(),
             reprovision: reprovision(
                 self.attested.settings().reprovision_policy,
-                self.request.without_policy,
+                self.request.default_reprovision,
             ),
         }
     }
@@ -217,13 +217,13 @@ fn stays(hub: &HubName) -> Choice {
 }
 
 /// What the policy of the enrollment that lets the device in now means; without one, the device's API version counts.
-fn reprovision(policy: Option<ReprovisionPolicy>, without: WithoutPolicy) -> Reprovision {
+fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -> Reprovision {
     match (policy, without) {
         (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => Reprovision::Stay,
         (Some(ReprovisionPolicy { migrate_device_data: true, .. }), _) => Reprovision::Migrate,
         (Some(ReprovisionPolicy { migrate_device_data: false, .. }), _) => Reprovision::Reset,
-        (None, WithoutPolicy::Stays) => Reprovision::Stay,
-        (None, WithoutPolicy::Migrates) => Reprovision::Migrate,
+        (None, DefaultReprovision::Stay) => Reprovision::Stay,
+        (None, DefaultReprovision::Migrate) => Reprovision::Migrate,
     }
 }
 

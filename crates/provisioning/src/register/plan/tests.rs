@@ -6,7 +6,7 @@ use model::{
 };
 use testkit::sample;
 
-use super::{WithoutPolicy, place, reprovision};
+use super::{DefaultReprovision, place, reprovision};
 
 fn wish(reprovision: Reprovision) -> DesiredDevice {
     DesiredDevice {
@@ -85,7 +85,7 @@ fn policies_and_api_versions() {
         (stored(false, false), Stay, Stay),
         (None, Stay, Migrate),
     ] {
-        assert_eq!(reprovision(policy, WithoutPolicy::Stays), old_api, "{policy:?}");
-        assert_eq!(reprovision(policy, WithoutPolicy::Migrates), new_api, "{policy:?}");
+        assert_eq!(reprovision(policy, DefaultReprovision::Stay), old_api, "{policy:?}");
+        assert_eq!(reprovision(policy, DefaultReprovision::Migrate), new_api, "{policy:?}");
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::attest::case::{certificates, group_of};
 
 async fn of(world: &World, id: &str) -> Vec<Attempt> {
-    world.provisioning.keep_attempts().await.unwrap();
+    world.provisioning.flush_refusals().await.unwrap();
     let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
     world.provisioning.attempts(&instance, &sample::registration_id(id)).await.unwrap().items
 }
@@ -63,7 +63,7 @@ async fn an_attempt_is_seen_before_it_is_written() {
         assert_eq!(world.provisioning.attempts(&instance, &id).await.unwrap().items.len(), number.min(5));
         world.begin_with(SCOPE, "dev-1", Evidence::default()).await.unwrap_err();
         if number == 2 {
-            world.provisioning.keep_attempts().await.unwrap();
+            world.provisioning.flush_refusals().await.unwrap();
         }
     }
     let attempts = world.provisioning.attempts(&instance, &id).await.unwrap().items;
@@ -80,14 +80,14 @@ async fn a_flood_is_bounded_and_counted() {
     }
     world.begin_with(SCOPE, "dev-1", token("dev-1", &sample::key(99))).await.unwrap_err();
     world.begin_with(OTHER_SCOPE, "dev-2", Evidence::default()).await.unwrap_err();
-    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
+    assert_eq!(world.provisioning.flush_refusals().await.unwrap(), 250);
     assert_eq!(of(&world, "dev-1").await.len(), 1, "there was a place for a known name");
     let other = world.instance(OTHER_SCOPE).await;
     let elsewhere =
         world.provisioning.attempts(&other, &sample::registration_id("dev-2")).await.unwrap().items;
     assert_eq!(elsewhere.len(), 1, "another instance has places of its own");
     assert_eq!((of(&world, "stranger-49").await.len(), of(&world, "stranger-50").await.len()), (1, 0));
-    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 0);
+    assert_eq!(world.provisioning.flush_refusals().await.unwrap(), 0);
 }
 
 /// Refusals before any judgement are kept like those after it: a stranger's take the places of strangers, and nothing that a
@@ -101,13 +101,13 @@ async fn early_refusals_share_the_bounds() {
         let registration_id = sample::registration_id(id);
         let reason = "login: the client ID \u{1b}[2J".to_owned();
         let early = EarlyRefusal { registration_id, address: None, certificates: Default::default(), reason };
-        world.provisioning.note_refusal(&instance, early).await.unwrap();
+        world.provisioning.buffer_early_refusal(&instance, early).await.unwrap();
     };
     for number in 0..300 {
         note(&format!("stranger-{number}")).await;
     }
     note("dev-1").await;
-    assert_eq!(world.provisioning.keep_attempts().await.unwrap(), 250);
+    assert_eq!(world.provisioning.flush_refusals().await.unwrap(), 250);
     let [attempt] = of(&world, "dev-1").await.try_into().unwrap();
     assert!(attempt.known);
     assert!(reason(&attempt).starts_with("login: ") && !reason(&attempt).contains('\u{1b}'), "{attempt:?}");

@@ -72,7 +72,7 @@ async fn a_hub_that_is_down_is_asked_again() {
     let run = world.run(&device).await;
     for _ in 0..3 {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
-        let ended = world.provisioning.carry_out(&run).await;
+        let ended = world.provisioning.execute(&run).await;
         assert!(matches!(&ended, RunOutcome::Retry(later) if later.reason.contains("down")), "{ended:?}");
         let noted = world.record("dev-1").await.unwrap();
         assert_eq!(noted.record, run.registration.record, "the record's version stays");
@@ -92,7 +92,7 @@ async fn a_lost_answer_leads_to_one_device_and_one_count() {
     let run = world.run(&device).await;
     for _ in 0..2 {
         world.hub(HUBS[0]).fail_next(Failure::After(down()));
-        assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+        assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     }
     let calls = world.hub(HUBS[0]).calls();
     let registration = world.finish(&run).await;
@@ -110,11 +110,11 @@ async fn a_confirmation_waits_for_its_hub_too() {
     let first = world.register(&device).await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
-    assert!(run.is_in_memory() && !later.again.is_in_memory());
-    assert_eq!(world.record("dev-1").await, Some(later.again.registration.clone()));
+    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
+    assert!(!run.is_persisted() && later.run.is_persisted());
+    assert_eq!(world.record("dev-1").await, Some(later.run.registration.clone()));
     assert_eq!(world.counted(SCOPE).await, (1, 0));
-    assert_eq!(assigned(&world.finish(&later.again).await), assigned(&first));
+    assert_eq!(assigned(&world.finish(&later.run).await), assigned(&first));
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
 
@@ -125,9 +125,9 @@ async fn a_confirmation_that_is_held_outlives_the_service() {
     let device = world.device("dev-1").await;
     let first = world.register(&device).await;
     let run = world.run(&device).await;
-    let held = world.provisioning.hold(&run).await.unwrap();
+    let held = world.provisioning.persist(&run).await.unwrap();
     assert_eq!(held.registration.operation_id, run.registration.operation_id);
-    assert_eq!(world.provisioning.hold(&held).await.unwrap().registration, held.registration);
+    assert_eq!(world.provisioning.persist(&held).await.unwrap().registration, held.registration);
     let joined = world.run(&device).await;
     assert_eq!(joined.registration, held.registration, "who comes now joins it");
 
@@ -137,7 +137,7 @@ async fn a_confirmation_that_is_held_outlives_the_service() {
     assert_eq!((assigned(&again), again.decisions.iter().count()), (assigned(&first), 2));
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 
-    let late = world.provisioning.hold(&run).await.unwrap();
+    let late = world.provisioning.persist(&run).await.unwrap();
     assert_eq!(world.finish(&late).await, again, "it ended before it could be held");
     assert_eq!(world.counted(SCOPE).await, (1, 1));
 }
@@ -151,7 +151,7 @@ async fn credentials_that_change_meanwhile_reach_the_hub() {
     let first = world.run(&device).await;
     let hub = first_hub(&first.registration.status);
     world.hub(&hub).fail_next(Failure::After(down()));
-    assert!(matches!(world.provisioning.carry_out(&first).await, RunOutcome::Retry(_)));
+    assert!(matches!(world.provisioning.execute(&first).await, RunOutcome::Retry(_)));
 
     world.enroll(with_keys("dev-1", 40)).await;
     world.change_instance(|instance| favour_others(instance, &hub)).await;
@@ -192,7 +192,7 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(down()));
-    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ends") };
+    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ends") };
 
     let mut enrollment = individual("dev-1");
     disable(&mut enrollment.settings);
@@ -203,7 +203,7 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     assert_eq!(kept.record, run.registration.record, "the run is not lost");
 
     let calls = world.calls();
-    let ended = world.finish(&later.again).await;
+    let ended = world.finish(&later.run).await;
     assert_eq!((ended.status, world.calls()), (told.status, calls), "no hub is told of it again");
     let [cleanup] = &world.cleanups().await[..] else { panic!("what the hub was told is to be removed") };
     assert_eq!(cleanup.trace.place.hub.as_str(), HUBS[0]);
@@ -218,7 +218,7 @@ async fn an_unlinked_hub_is_not_waited_for() {
     let (run_one, run_two) = (world.run(&one).await, world.run(&two).await);
     for run in [&run_one, &run_two] {
         world.hub(HUBS[0]).fail_next(Failure::Before(down()));
-        assert!(matches!(world.provisioning.carry_out(run).await, RunOutcome::Retry(_)));
+        assert!(matches!(world.provisioning.execute(run).await, RunOutcome::Retry(_)));
     }
     world.link(&HUBS[1..2]).await;
     let failed = world.finish(&run_one).await;

@@ -168,7 +168,7 @@ async fn certificates_are_judged_where_computations_go() {
     let with_leaf = crate::attest::case::certificates(&[leaf.der()]);
     for (evidence, expected) in [(provisioning::attest::Evidence::default(), 0), (with_leaf, 1)] {
         let registration_id = testkit::sample::registration_id("dev-1");
-        let device = provisioning::register::Described { scope: None, registration_id, evidence };
+        let device = provisioning::register::DeviceDescription { scope: None, registration_id, evidence };
         provisioning.explain(&instance, &device).await.unwrap();
         assert_eq!(counting.0.load(std::sync::atomic::Ordering::Relaxed), expected);
     }

@@ -82,9 +82,9 @@ async fn unfinished_runs_of_all_instances_page_by_page() {
         let (mut after, mut found) = (None, Vec::new());
         for expected in [3, 1] {
             let page = PageRequest { after, limit: 3 };
-            let page = world.provisioning.unfinished(&scope, page).await.unwrap();
+            let page = world.provisioning.unfinished_runs(&scope, page).await.unwrap();
             assert_eq!(page.items.len(), expected);
-            assert!(page.items.iter().all(|run| run.scope == scope && run.pause.is_zero()));
+            assert!(page.items.iter().all(|run| run.scope == scope && run.backoff.is_zero()));
             found.extend(page.items.into_iter().map(|run| run.registration_id.to_string()));
             after = page.next;
         }
@@ -99,7 +99,7 @@ async fn a_registration_deleted_meanwhile_stays_deleted() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.delete_registration("dev-1").await;
-    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Deleted));
+    assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Deleted));
     assert_eq!(world.record("dev-1").await, None);
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }
@@ -126,7 +126,7 @@ async fn without_its_store_nothing_is_said_to_be_done() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.store.clone().close().await;
-    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+    assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     let other = device.called("dev-1").with_key(sample::key(11));
     let begun = world.begin_with(SCOPE, "dev-1", other.evidence()).await;
     assert!(matches!(begun, Ok(_) | Err(Error::Broken(_))), "{begun:?}");

@@ -4,7 +4,7 @@ use model::{
     EnrollmentRef, Fit, GroupAttestation, IfMatch, KeySelection, KeySlot, KeyStanding, Registration,
     SymmetricKey, SymmetricKeyPair,
 };
-use provisioning::{Error, register::Described};
+use provisioning::{Error, register::DeviceDescription};
 use testkit::sample;
 
 use super::world::{Device, SCOPE, World, group, group_by};
@@ -46,7 +46,7 @@ async fn a_registration_that_is_gone_is_not_written_again_for_its_key() {
     world.register(&device).await;
     let run = world.run(&device.with_key(sample::keys(10).secondary)).await;
     world.delete_registration("dev-1").await;
-    world.provisioning.carry_out(&run).await;
+    world.provisioning.execute(&run).await;
     assert_eq!(world.record("dev-1").await, None);
 }
 
@@ -107,7 +107,7 @@ async fn an_explanation_names_the_key() {
         (of_group("dev-2", &group_keys, Primary), Primary),
         (of_group("dev-2", &group_keys, Secondary), Secondary),
     ] {
-        let described = Described {
+        let described = DeviceDescription {
             scope: None,
             registration_id: sample::registration_id(&device.id),
             evidence: device.evidence(),

@@ -10,7 +10,7 @@ use model::{
 use provisioning::{
     attest::{Evidence, tpm::PresentedTpm},
     ports::Change,
-    register::Described,
+    register::DeviceDescription,
 };
 use testkit::{
     ca::{Authority, Identity},
@@ -117,7 +117,7 @@ fn claims() -> Vec<(&'static str, Option<SignedClaim>)> {
 
 async fn explain(world: &World, instance: &Instance, evidence: &Evidence) -> Explanation {
     let registration_id = sample::registration_id(DEVICE);
-    let device = Described { scope: None, registration_id, evidence: evidence.clone() };
+    let device = DeviceDescription { scope: None, registration_id, evidence: evidence.clone() };
     world.provisioning.explain(instance, &device).await.unwrap()
 }
 

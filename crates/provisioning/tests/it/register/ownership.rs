@@ -11,7 +11,7 @@ use provisioning::{
     Error,
     attest::Evidence,
     ports::{Change, HubError, Store},
-    register::{Described, RegisterOutcome},
+    register::{DeviceDescription, RegisterOutcome},
 };
 use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};
 use tracing::Level;
@@ -151,7 +151,7 @@ async fn first_come_refuses_a_move_between_groups() {
     assert_eq!(register(&world, &of_group(20)).await, first, "the device is let in as before");
 
     let registration_id = sample::registration_id(DEVICE);
-    let device = Described { scope: None, registration_id, evidence: of_group(30) };
+    let device = DeviceDescription { scope: None, registration_id, evidence: of_group(30) };
     let explained = world.provisioning.explain(&*world.instance(SCOPE).await, &device).await.unwrap();
     assert_eq!(explained.considered.len(), 2, "{explained:?}");
     let model::Admission::Refused { reason } = explained.outcome else { panic!("{explained:?}") };

@@ -18,7 +18,7 @@ use model::{
 use provisioning::{
     Error,
     ports::{Entropy, HubError, PageRequest, Store},
-    register::{AssignmentRun, Cleaned, RegisterOutcome, RunOutcome},
+    register::{AssignmentRun, CleanupOutcome, RegisterOutcome, RunOutcome},
 };
 use testkit::{entropy::SeededEntropy, hub::Failure, sample};
 
@@ -102,7 +102,7 @@ impl History {
             19 => self.cancel(which).await,
             20 => self.delete(which).await,
             0..=4 => self.register(which).await,
-            5..=9 => self.carry_out(which).await,
+            5..=9 => self.execute(which).await,
             10 => self.poll(which).await,
             11 => self.operate(which, |operated, dice| operated.keys = 10 + 2 * dice).await,
             12 => self.operate(which, |operated, _| operated.disabled = !operated.disabled).await,
@@ -136,10 +136,10 @@ impl History {
         self.runs.get(&which)?.front().map(|queued| queued.run.clone())
     }
 
-    async fn carry_out(&mut self, which: usize) {
+    async fn execute(&mut self, which: usize) {
         let Some(run) = self.next_run(which) else { return };
         self.curse(&run);
-        let ended = self.world().provisioning.carry_out(&run).await;
+        let ended = self.world().provisioning.execute(&run).await;
         self.lift();
         self.ended(which, &run, &ended);
     }
@@ -172,7 +172,7 @@ impl History {
         let (scope, page) = (sample::scope(SCOPE), PageRequest { after: None, limit: 1000 });
         for cleanup in self.world().store.cleanups(&scope, page).await.unwrap().items {
             let cleaned = self.world().provisioning.clean_up(&scope, &cleanup).await.unwrap();
-            assert!(!matches!(cleaned, Cleaned::Retry(..)), "{cleaned:?}");
+            assert!(!matches!(cleaned, CleanupOutcome::Retry(..)), "{cleaned:?}");
         }
     }
 
@@ -255,7 +255,7 @@ impl History {
         let Some(record) = self.world().record(&device.id).await else { return };
         let polled = self.world().poll(&device, &record.operation_id).await.unwrap();
         assert_eq!(polled, record);
-        if let Some(run) = AssignmentRun::found(&sample::scope(SCOPE), &polled) {
+        if let Some(run) = AssignmentRun::from_store(&sample::scope(SCOPE), &polled) {
             self.queue(which, Queued { run, keys: None });
         }
     }
@@ -292,7 +292,7 @@ impl History {
     async fn crash_while_carrying_out(&mut self, which: usize) {
         if let Some(run) = self.next_run(which) {
             self.curse(&run);
-            let ended = cut_off(self.world().provisioning.carry_out(&run)).await;
+            let ended = cut_off(self.world().provisioning.execute(&run)).await;
             self.lift();
             match ended {
                 Some(ended) => self.ended(which, &run, &ended),
@@ -371,7 +371,7 @@ impl History {
             for _ in 0..2 {
                 self.register(which).await;
                 while let Some(run) = self.next_run(which) {
-                    let ended = self.world().provisioning.carry_out(&run).await;
+                    let ended = self.world().provisioning.execute(&run).await;
                     assert!(!matches!(ended, RunOutcome::Retry(_)), "{when}: {ended:?}");
                     self.ended(which, &run, &ended);
                 }

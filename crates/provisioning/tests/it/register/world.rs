@@ -12,7 +12,9 @@ use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
     ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
-    register::{AssignmentRun, RegisterOutcome, RegisterRequest, Resumed, RunOutcome, WithoutPolicy},
+    register::{
+        AssignmentRun, DefaultReprovision, RegisterOutcome, RegisterRequest, ResumeOutcome, RunOutcome,
+    },
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -162,7 +164,7 @@ impl World {
             evidence,
             payload: None,
             address: None,
-            without_policy: WithoutPolicy::Migrates,
+            default_reprovision: DefaultReprovision::Migrate,
         };
         self.provisioning.begin(&self.instance(scope).await, &request).await
     }
@@ -172,10 +174,10 @@ impl World {
         let mut runs = Vec::new();
         for instance in self.provisioning.instances().await.unwrap() {
             let page = PageRequest { after: None, limit: 1000 };
-            for waiting in self.provisioning.unfinished(&instance.id_scope, page).await.unwrap().items {
+            for waiting in self.provisioning.unfinished_runs(&instance.id_scope, page).await.unwrap().items {
                 match self.provisioning.resume(&waiting).await.unwrap() {
-                    Resumed::Started(run) => runs.push(*run),
-                    Resumed::Finished(ended) => panic!("nothing was at work on it: {ended:?}"),
+                    ResumeOutcome::Running(run) => runs.push(*run),
+                    ResumeOutcome::Ended(ended) => panic!("nothing was at work on it: {ended:?}"),
                 }
             }
         }
@@ -206,7 +208,7 @@ impl World {
 
     /// Carries a run out, which must end at once with a registration.
     pub async fn finish(&self, run: &AssignmentRun) -> Registration {
-        match self.provisioning.carry_out(run).await {
+        match self.provisioning.execute(run).await {
             RunOutcome::Registration(registration) => *registration,
             other => panic!("{other:?}"),
         }

@@ -89,10 +89,10 @@ async fn go(world: &World, device: &Device, ends: Ends) {
         Ends::BeforeFetching => old.fail_next(Failure::Before(gone())),
         Ends::BeforePlacing => new.fail_next(Failure::Before(gone())),
         Ends::Placed => new.fail_next(Failure::After(gone())),
-        Ends::Recorded => return drop(cut_off(world.provisioning.carry_out(&run)).await),
+        Ends::Recorded => return drop(cut_off(world.provisioning.execute(&run)).await),
         _ => {}
     }
-    world.provisioning.carry_out(&run).await;
+    world.provisioning.execute(&run).await;
     for cleanup in world.cleanups().await {
         match ends {
             Ends::BeforeLooking => old.fail_next(Failure::Before(gone())),

@@ -6,7 +6,7 @@ use model::{
 };
 use provisioning::{
     ports::HubError,
-    register::{AssignmentRun, Cleaned, RunOutcome},
+    register::{AssignmentRun, CleanupOutcome, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -17,8 +17,8 @@ use crate::register::world::{self, Device, HUBS, SCOPE, World, group, keys};
 async fn on_its_way(world: &World, device: &Device) -> AssignmentRun {
     let run = world.run(device).await;
     world.hub(HUBS[1]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
-    match world.provisioning.carry_out(&run).await {
-        RunOutcome::Retry(later) => later.again,
+    match world.provisioning.execute(&run).await {
+        RunOutcome::Retry(later) => later.run,
         other => panic!("{other:?}"),
     }
 }
@@ -52,7 +52,7 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     assert_eq!(failure(&world.finish(&run).await), FailureReason::EnrollmentDeleted);
     assert_eq!(world.calls(), calls, "no hub is told of it again");
     assert_eq!(world.record("dev-1").await.unwrap().assignment(), None);
-    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![], (0, 0)));
 }
 
@@ -67,7 +67,10 @@ async fn also_when_the_service_ended_meanwhile() {
     let world = world.restarted().await;
     let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
     assert_eq!(failure(&world.finish(run).await), FailureReason::EnrollmentDeleted);
-    assert_eq!((world.clean_up_confirmed().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!(
+        (world.clean_up_confirmed().await, world.hubs_of("dev-1")),
+        (vec![CleanupOutcome::Removed], vec![])
+    );
 }
 
 /// The hub takes its time, and the operator does not wait for it.
@@ -84,7 +87,7 @@ async fn while_the_hub_is_being_told() {
         drop(held);
     });
     assert_eq!(failure(&ended), FailureReason::EnrollmentDeleted);
-    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![CleanupOutcome::Removed], vec![]));
 }
 
 /// One that lived at a hub lives there still, with its data.
@@ -99,7 +102,7 @@ async fn a_device_that_was_moving_stays_where_it_lived() {
         (failure(&ended), ended.assignment().unwrap().hub.as_str()),
         (FailureReason::EnrollmentDeleted, HUBS[0])
     );
-    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
     assert_eq!(world.counted(SCOPE).await, (1, 0));
@@ -128,7 +131,10 @@ async fn a_group_that_is_deleted() {
         .await
         .unwrap();
     assert_eq!(failure(&world.finish(&run).await), FailureReason::GroupDeleted);
-    assert_eq!((world.clean_up_confirmed().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!(
+        (world.clean_up_confirmed().await, world.hubs_of("dev-1")),
+        (vec![CleanupOutcome::Removed], vec![])
+    );
 }
 
 /// The hub takes its time; meanwhile the operator does this to the enrollment.
@@ -155,7 +161,7 @@ async fn a_key_that_is_rotated_while_the_hub_is_being_told() {
     };
     let (world, device, ended) = changed_meanwhile(rotate).await;
     assert_eq!(failure(&ended), FailureReason::AttestationChanged);
-    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![CleanupOutcome::Removed], vec![]));
     assert_eq!(world.counted(SCOPE).await, (0, 0));
     let registration = world.register(&device.with_key(sample::keys(11).primary)).await;
     world.check_at_hub(&registration, &keys(11), 1);
@@ -170,7 +176,7 @@ async fn an_enrollment_that_is_disabled_while_the_hub_is_being_told() {
     };
     let (world, _, ended) = changed_meanwhile(disable).await;
     assert_eq!(ended.status, Status::Disabled { standing: None });
-    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![Cleaned::Removed], vec![]));
+    assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![CleanupOutcome::Removed], vec![]));
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }
 
@@ -200,9 +206,9 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
         }
         let hub = world.register(&device).await.assignment().unwrap().hub.clone();
         let run = world.run(&device).await;
-        assert!(run.is_in_memory());
+        assert!(!run.is_persisted());
         let held = world.hub(hub.as_str()).hold().await;
-        let (ended, ()) = tokio::join!(world.provisioning.carry_out(&run), async {
+        let (ended, ()) = tokio::join!(world.provisioning.execute(&run), async {
             tokio::task::yield_now().await;
             let instance = world.instance(SCOPE).await;
             match deletes_group {

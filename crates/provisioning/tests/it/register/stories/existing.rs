@@ -111,16 +111,14 @@ async fn what_an_interrupted_order_left_is_not_foreign() {
             let (warnings, _guard) = LogEvents::collect(Level::WARN);
             world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
             let run = world.run(&device).await;
-            let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else {
-                panic!("it ended")
-            };
+            let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
             assert_eq!(world.at(HUBS[0], "dev-1").credentials, keys(10));
             if changes_key {
                 world.enroll(with_keys("dev-1", 12)).await;
                 device = device.with_key(sample::keys(12).primary);
                 assigned(&world.register(&device).await);
             } else {
-                assigned(&world.finish(&later.again).await);
+                assigned(&world.finish(&later.run).await);
             }
             assert!(!took_over(&world).await, "{existing:?}");
             assert_eq!(warnings.take(), [""; 0], "{existing:?}, another key: {changes_key}");

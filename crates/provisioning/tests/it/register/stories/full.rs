@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::{DecisionOutcome, Exclusion, FailureReason, HubName, IndividualEnrollment, Substatus};
 use provisioning::{
     ports::HubError,
-    register::{AssignmentRun, Cleaned, Retry, RunOutcome},
+    register::{AssignmentRun, CleanupOutcome, Retry, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -22,7 +22,7 @@ async fn on_its_way(enrollment: IndividualEnrollment) -> (World, Device, Assignm
     let device = world.device("dev-1").await;
     world.enroll(enrollment).await;
     let run = world.run(&device).await;
-    let hub = sample::hub_name(run.waits_for());
+    let hub = sample::hub_name(run.target());
     (world, device, run, hub)
 }
 
@@ -31,7 +31,7 @@ fn other(hub: &HubName) -> HubName {
 }
 
 async fn later(world: &World, run: &AssignmentRun) -> Retry {
-    match world.provisioning.carry_out(run).await {
+    match world.provisioning.execute(run).await {
         RunOutcome::Retry(later) => *later,
         other => panic!("{other:?}"),
     }
@@ -43,8 +43,8 @@ async fn a_new_device_goes_to_another() {
     let (world, _, run, hub) = on_its_way(individual("dev-1")).await;
     world.hub(hub.as_str()).fail_next(full());
     let next = later(&world, &run).await;
-    assert_eq!((next.pause, next.again.waits_for()), (Duration::ZERO, other(&hub).as_str()));
-    let registration = world.finish(&next.again).await;
+    assert_eq!((next.backoff, next.run.target()), (Duration::ZERO, other(&hub).as_str()));
+    let registration = world.finish(&next.run).await;
     assert_eq!(assigned(&registration).hub, other(&hub));
     assert_eq!(assigned(&registration).substatus, Substatus::InitialAssignment);
 
@@ -57,7 +57,7 @@ async fn a_new_device_goes_to_another() {
     assert_eq!(second.skipped().collect::<Vec<_>>(), [&hub]);
     let excluded = second.candidates.iter().find(|candidate| candidate.hub == hub).unwrap().excluded;
     assert_eq!((excluded, &second.outcome), (Some(Exclusion::Full), &DecisionOutcome::Assigned));
-    assert_eq!(world.clean_up().await, [Cleaned::NotThere]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Absent]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }
 
@@ -68,13 +68,13 @@ async fn what_an_earlier_try_made_is_cleaned_up() {
     world.hub(hub.as_str()).fail_next(Failure::After(HubError::Unavailable("lost".into())));
     world.hub(hub.as_str()).fail_next(full());
     let tried = later(&world, &run).await;
-    let next = later(&world, &tried.again).await;
-    assert!(next.pause > Duration::ZERO, "no hub is asked without pause");
+    let next = later(&world, &tried.run).await;
+    assert!(next.backoff > Duration::ZERO, "no hub is asked without pause");
     let world = world.restarted().await;
     let [found] = &world.unfinished(10).await[..] else { panic!("not one run") };
     world.finish(found).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2, "for a moment");
-    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!((world.hubs_of("dev-1"), world.counted(SCOPE).await), (vec![other(&hub)], (1, 0)));
 }
 
@@ -85,20 +85,20 @@ async fn a_device_without_a_choice_waits() {
     world.change_instance(|instance| instance.failover = false).await;
     world.hub(hub.as_str()).fail_next(full());
     let next = later(&world, &run).await;
-    assert_eq!((next.pause.as_secs(), next.again.waits_for()), (1, hub.as_str()));
-    assert_eq!(assigned(&world.finish(&next.again).await).hub, hub);
+    assert_eq!((next.backoff.as_secs(), next.run.target()), (1, hub.as_str()));
+    assert_eq!(assigned(&world.finish(&next.run).await).hub, hub);
 
     let (world, _, run, hub) = on_its_way(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     world.hub(hub.as_str()).fail_next(full());
-    assert_eq!(later(&world, &run).await.again.waits_for(), hub.as_str());
+    assert_eq!(later(&world, &run).await.run.target(), hub.as_str());
 
     let (world, _, run, _) = on_its_way(individual("dev-1")).await;
     let (mut run, mut pauses) = (run, Vec::new());
     for _ in 0..5 {
-        world.hub(run.waits_for()).fail_next(full());
+        world.hub(run.target()).fail_next(full());
         let next = later(&world, &run).await;
-        pauses.push(next.pause.as_secs());
-        run = next.again;
+        pauses.push(next.backoff.as_secs());
+        run = next.run;
     }
     assert_eq!(pauses, [0, 2, 4, 8, 16], "round and round, ever more slowly");
     let home = assigned(&world.finish(&run).await).hub;
@@ -114,10 +114,10 @@ async fn a_device_that_was_moving_goes_back() {
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[1]).fail_next(full());
     let next = later(&world, &run).await;
-    let back = world.finish(&next.again).await;
+    let back = world.finish(&next.run).await;
     assert_eq!(assigned(&back).hub.as_str(), HUBS[0]);
     assert_eq!(assigned(&back).substatus, Substatus::ReprovisionedToInitialAssignment);
-    assert_eq!(world.clean_up().await, [Cleaned::NotThere]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Absent]);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
 }
@@ -131,6 +131,6 @@ async fn the_old_hub_is_full() {
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..2])).await;
     world.hub(HUBS[0]).fail_next(full());
     let next = later(&world, &run).await;
-    assert_eq!((next.pause.as_secs(), next.again.waits_for()), (1, HUBS[1]));
-    assert_eq!(assigned(&world.finish(&next.again).await).substatus, Substatus::DeviceDataMigrated);
+    assert_eq!((next.backoff.as_secs(), next.run.target()), (1, HUBS[1]));
+    assert_eq!(assigned(&world.finish(&next.run).await).substatus, Substatus::DeviceDataMigrated);
 }

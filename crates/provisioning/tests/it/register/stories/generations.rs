@@ -1,7 +1,7 @@
 //! A cleanup acts only on the very device that it is owed for.
 
 use model::{CleanupHold, DeviceId, Generation, HoldReason};
-use provisioning::register::Cleaned;
+use provisioning::register::CleanupOutcome;
 use testkit::{hub::Failure, sample};
 
 use super::{Policy, about_to_move, at_home, wanting};
@@ -32,9 +32,9 @@ async fn confirm(world: &World) {
 #[tokio::test]
 async fn only_the_device_that_was_left_is_removed() {
     type Happens = fn(&World);
-    let cases: [(&str, Happens, Cleaned); 5] = [
-        ("nothing", |_| {}, Cleaned::Removed),
-        ("deleted", |world| world.hub(HUBS[0]).lose(&id()), Cleaned::NotThere),
+    let cases: [(&str, Happens, CleanupOutcome); 5] = [
+        ("nothing", |_| {}, CleanupOutcome::Removed),
+        ("deleted", |world| world.hub(HUBS[0]).lose(&id()), CleanupOutcome::Absent),
         // What a hub compares with If-Match does not tell the two apart.
         (
             "made anew, with the same version",
@@ -43,15 +43,19 @@ async fn only_the_device_that_was_left_is_removed() {
                 world.hub(HUBS[0]).recreate(&id());
                 world.hub(HUBS[0]).change(&id(), |device| device.version = version);
             },
-            Cleaned::LeftAlone,
+            CleanupOutcome::Foreign,
         ),
-        ("made anew", |world| world.hub(HUBS[0]).recreate(&id()), Cleaned::LeftAlone),
-        ("changed", |world| world.hub(HUBS[0]).change(&id(), |device| device.version += 1), Cleaned::Removed),
+        ("made anew", |world| world.hub(HUBS[0]).recreate(&id()), CleanupOutcome::Foreign),
+        (
+            "changed",
+            |world| world.hub(HUBS[0]).change(&id(), |device| device.version += 1),
+            CleanupOutcome::Removed,
+        ),
     ];
     for (case, happens, expected) in cases {
         let (world, _) = moved().await;
         happens(&world);
-        let is_left = expected == Cleaned::LeftAlone;
+        let is_left = expected == CleanupOutcome::Foreign;
         assert_eq!(world.clean_up().await, [expected], "{case}");
         assert_eq!(world.hub(HUBS[0]).device(&id()).is_some(), is_left, "{case}");
         assert_eq!(world.cleanups().await, [], "{case}");
@@ -63,7 +67,7 @@ async fn only_the_device_that_was_left_is_removed() {
 async fn a_restored_backup_removes_no_device_that_moved_back() {
     let (world, device) = moved().await;
     let owed = world.cleanups().await;
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[..1])).await;
     assert_eq!(assigned(&world.register(&device).await).hub.as_str(), HUBS[0]);
     // What the backup brings back, also where nothing notices that it is one, or an operator confirms it.
@@ -74,7 +78,7 @@ async fn a_restored_backup_removes_no_device_that_moved_back() {
         if confirmed {
             confirm(&world).await;
         }
-        assert!(world.clean_up().await.contains(&Cleaned::LeftAlone), "{confirmed}");
+        assert!(world.clean_up().await.contains(&CleanupOutcome::Foreign), "{confirmed}");
         assert!(world.hub(HUBS[0]).device(&id()).is_some(), "it lives there");
     }
 }
@@ -88,20 +92,27 @@ async fn a_device_that_nothing_proves_to_be_the_one_waits_for_an_operator() {
     old.trace.generation = None;
     world.owe(old).await;
     for is_new in [true, false] {
-        assert_eq!(world.clean_up().await, [Cleaned::Held { is_new }]);
+        assert_eq!(world.clean_up().await, [CleanupOutcome::Held { is_new }]);
     }
     assert!(world.hub(HUBS[0]).device(&id()).is_some());
     let [held] = &world.cleanups().await[..] else { panic!("it is still owed") };
     assert!(held.tries.reason.as_ref().is_some_and(|reason| reason.contains("confirmed")), "{held:?}");
     confirm(&world).await;
-    assert_eq!(world.provisioning.clean_up(&sample::scope(SCOPE), held).await.unwrap(), Cleaned::Needless);
-    assert_eq!(world.clean_up().await, [Cleaned::Removed], "confirmed");
+    assert_eq!(
+        world.provisioning.clean_up(&sample::scope(SCOPE), held).await.unwrap(),
+        CleanupOutcome::Superseded
+    );
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed], "confirmed");
 
     let (world, _) = moved().await;
     world.hub(HUBS[0]).keep_generations_secret(true);
-    assert_eq!(world.clean_up().await, [Cleaned::Held { is_new: true }], "the hub names none any more");
+    assert_eq!(
+        world.clean_up().await,
+        [CleanupOutcome::Held { is_new: true }],
+        "the hub names none any more"
+    );
     world.hub(HUBS[0]).keep_generations_secret(false);
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
 /// A confirmation is for what is owed at that time, and never for a device that is known to be another one.
@@ -117,7 +128,7 @@ async fn a_confirmation_removes_no_device_that_is_known_to_be_another_one() {
     let instance = world.instance(SCOPE).await;
     assert_eq!(instance.cleanups_held, None);
     assert_eq!(world.provisioning.cleanups_due(&instance, &hub, 9).await.unwrap().len(), 1);
-    assert_eq!(world.clean_up().await, [Cleaned::LeftAlone]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Foreign]);
 }
 
 /// The record of a device that was registered before generations were noted learns it when the device returns, and
@@ -140,7 +151,7 @@ async fn an_old_record_learns_which_device_it_has() {
     world.register(&device).await;
     let [cleanup] = &world.cleanups().await[..] else { panic!("not one") };
     assert_eq!(cleanup.trace.generation, first_generation(&world));
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
 /// A device that the hub has lost, or an operator deleted, is created anew when it returns: that one is its own.
@@ -153,7 +164,7 @@ async fn a_device_that_was_lost_is_known_again() {
     assert_ne!(first_generation(&world), first);
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     world.register(&device).await;
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 
 /// The answer that would name the device is lost, and the order is given up.
@@ -163,16 +174,16 @@ async fn a_device_of_an_order_without_an_answer_waits_for_an_operator() {
     let run = world.run(&device).await;
     let lost = provisioning::ports::HubError::Unavailable("lost".into());
     world.hub(HUBS[1]).fail_next(Failure::After(lost));
-    world.provisioning.carry_out(&run).await;
+    world.provisioning.execute(&run).await;
     let instance = world.instance(SCOPE).await;
     world
         .provisioning
         .cancel_registration(&instance, &sample::operator(), &sample::registration_id("dev-1"), None)
         .await
         .unwrap();
-    assert_eq!(world.clean_up().await, [Cleaned::Held { is_new: true }]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Held { is_new: true }]);
     confirm(&world).await;
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
 }
 

@@ -101,7 +101,7 @@ async fn a_registration_deleted_on_the_way() {
         .await
         .unwrap();
     // The hub is told all the same: the run was under way.
-    world.provisioning.carry_out(&run).await;
+    world.provisioning.execute(&run).await;
     assert_eq!(world.hubs_of("dev-1").len(), 2);
     world.clean_up().await;
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "it is where it was");
@@ -165,11 +165,11 @@ async fn a_device_that_is_disabled_while_it_arrives_stays_disabled() {
         let run = world.run(&device).await;
         let lost = testkit::hub::Failure::After(provisioning::ports::HubError::Unavailable("lost".into()));
         world.hub(HUBS[1]).fail_next(lost);
-        let ended = world.provisioning.carry_out(&run).await;
+        let ended = world.provisioning.execute(&run).await;
         let provisioning::register::RunOutcome::Retry(later) = ended else { panic!("{ended:?}") };
         let id = DeviceId::parse("dev-1").unwrap();
         world.hub(HUBS[1]).change(&id, |device| device.disabled = Some("stolen".into()));
-        world.finish(&later.again).await;
+        world.finish(&later.run).await;
         assert_eq!(world.at(HUBS[1], "dev-1").disabled.as_deref(), Some("stolen"), "{policy:?}");
     }
 }

@@ -13,7 +13,7 @@ mod webhook;
 use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties, ReprovisionPolicy};
 use provisioning::{
     ports::{PageRequest, Store},
-    register::Cleaned,
+    register::CleanupOutcome,
 };
 use serde_json::json;
 use testkit::{hub::FakeDevice, sample};
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Tries once what is to be cleaned up.
-    pub async fn clean_up(&self) -> Vec<Cleaned> {
+    pub async fn clean_up(&self) -> Vec<CleanupOutcome> {
         let mut all = Vec::new();
         for cleanup in self.cleanups().await {
             all.push(self.provisioning.clean_up(&sample::scope(SCOPE), &cleanup).await.unwrap());
@@ -62,9 +62,9 @@ impl World {
     }
 
     /// The same for devices of orders without an answer: an operator must confirm each.
-    pub async fn clean_up_confirmed(&self) -> Vec<Cleaned> {
+    pub async fn clean_up_confirmed(&self) -> Vec<CleanupOutcome> {
         let held = self.clean_up().await;
-        assert!(held.iter().all(|it| matches!(it, Cleaned::Held { .. })), "{held:?}");
+        assert!(held.iter().all(|it| matches!(it, CleanupOutcome::Held { .. })), "{held:?}");
         self.provisioning.confirm_cleanups(&*self.instance(SCOPE).await, &sample::operator()).await.unwrap();
         self.clean_up().await
     }

@@ -3,7 +3,7 @@
 use model::{CleanupCause, DeviceId, FailureReason, Status, Substatus};
 use provisioning::{
     ports::HubError,
-    register::{Cleaned, RunOutcome},
+    register::{CleanupOutcome, RunOutcome},
 };
 use testkit::{hub::Failure, sample};
 
@@ -26,9 +26,9 @@ async fn the_old_hub_is_down_and_its_data_are_waited_for() {
     let mut pauses = Vec::new();
     for _ in 0..9 {
         world.hub(HUBS[0]).fail_next(down());
-        let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
-        pauses.push(later.pause.as_secs());
-        run = later.again;
+        let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
+        pauses.push(later.backoff.as_secs());
+        run = later.run;
     }
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "it has not left");
@@ -44,15 +44,18 @@ async fn the_old_hub_is_down_and_may_have_disabled_the_device() {
     let (world, device) = about_to_move(Policy::Reset).await;
     world.hub(HUBS[0]).fail_next(down());
     let run = world.run(&device).await;
-    let RunOutcome::Retry(later) = world.provisioning.carry_out(&run).await else { panic!("it ended") };
+    let RunOutcome::Retry(later) = world.provisioning.execute(&run).await else { panic!("it ended") };
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "no other hub is told before");
-    assert_eq!(assigned(&world.finish(&later.again).await).substatus, Substatus::DeviceDataReset);
+    assert_eq!(assigned(&world.finish(&later.run).await).substatus, Substatus::DeviceDataReset);
     world.hub(HUBS[0]).fail_next(down());
     let cleaned = world.clean_up().await;
-    assert!(matches!(&cleaned[..], [Cleaned::Retry(_, reason)] if reason.contains("down")), "{cleaned:?}");
+    assert!(
+        matches!(&cleaned[..], [CleanupOutcome::Retry(_, reason)] if reason.contains("down")),
+        "{cleaned:?}"
+    );
     let [waiting] = &world.cleanups().await[..] else { panic!("not one") };
     assert_eq!((waiting.cause, waiting.tries.count), (CleanupCause::Moved, 1));
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }
 
@@ -62,8 +65,8 @@ async fn a_removal_whose_answer_is_lost() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.register(&device).await;
     world.hub(HUBS[0]).fail_next(Failure::After(HubError::Unavailable("lost".into())));
-    assert!(matches!(world.clean_up().await[..], [Cleaned::Retry(..)]));
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert!(matches!(world.clean_up().await[..], [CleanupOutcome::Retry(..)]));
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     assert_eq!(world.cleanups().await, []);
 }
 
@@ -74,7 +77,7 @@ async fn the_new_hubs_answers_are_lost() {
     let run = world.run(&device).await;
     for _ in 0..3 {
         world.hub(HUBS[1]).fail_next(lost_answer());
-        assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+        assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     }
     let moved = world.finish(&run).await;
     assert_eq!(world.at(HUBS[1], "dev-1").reported, reported());
@@ -104,7 +107,7 @@ async fn back_before_the_clean_up() {
         "a removal that was on its way comes too late"
     );
     let cleaned = world.provisioning.clean_up(&sample::scope(SCOPE), stale).await.unwrap();
-    assert_eq!(cleaned, Cleaned::Needless);
+    assert_eq!(cleaned, CleanupOutcome::Superseded);
     world.clean_up().await;
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])]);
     assert_eq!(world.at(HUBS[0], "dev-1").reported, reported());
@@ -116,7 +119,7 @@ async fn keys_rolled_on_the_way() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let first = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&first).await, RunOutcome::Retry(_)));
+    assert!(matches!(world.provisioning.execute(&first).await, RunOutcome::Retry(_)));
     let mut rolled = wanting("dev-1", Policy::Migrate, &HUBS[1..2]);
     rolled.attestation = with_keys("dev-1", 40).attestation;
     world.enroll(rolled).await;
@@ -137,7 +140,7 @@ async fn a_move_called_off() {
         let run = world.run(&device).await;
         if told {
             world.hub(HUBS[1]).fail_next(lost_answer());
-            assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+            assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
         }
         let instance = world.instance(SCOPE).await;
         let id = sample::registration_id("dev-1");
@@ -150,8 +153,8 @@ async fn a_move_called_off() {
         let again = world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await;
         assert!(again.is_err(), "there is nothing to call off any more");
         match told {
-            false => assert_eq!(world.clean_up().await, [Cleaned::NotThere]),
-            true => assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]),
+            false => assert_eq!(world.clean_up().await, [CleanupOutcome::Absent]),
+            true => assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]),
         }
         assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[0])], "told: {told}");
         assert_eq!(world.finish(&run).await.record.etag, cancelled.record.etag, "the run has been overtaken");
@@ -166,14 +169,14 @@ async fn a_first_assignment_called_off() {
     let device = world.device("dev-1").await;
     let run = world.run(&device).await;
     world.hub(HUBS[0]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+    assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     let instance = world.instance(SCOPE).await;
     world
         .provisioning
         .cancel_registration(&instance, &sample::operator(), &sample::registration_id("dev-1"), None)
         .await
         .unwrap();
-    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), []);
     assert_eq!(assigned(&world.register(&device).await).substatus, Substatus::InitialAssignment);
 }
@@ -199,10 +202,10 @@ async fn the_old_hub_was_unlinked() {
     assert_eq!(assigned(&moved).substatus, Substatus::DeviceDataReset, "nothing could be carried");
     assert_eq!(world.at(HUBS[1], "dev-1").twin, sample::twin());
     assert!(
-        matches!(&world.clean_up().await[..], [Cleaned::Retry(_, reason)] if reason.contains("not linked"))
+        matches!(&world.clean_up().await[..], [CleanupOutcome::Retry(_, reason)] if reason.contains("not linked"))
     );
     world.link(&HUBS[..2]).await;
-    assert_eq!(world.clean_up().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[1])]);
 }
 
@@ -212,7 +215,7 @@ async fn the_new_hub_is_unlinked_on_the_way() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = world.run(&device).await;
     world.hub(HUBS[1]).fail_next(lost_answer());
-    assert!(matches!(world.provisioning.carry_out(&run).await, RunOutcome::Retry(_)));
+    assert!(matches!(world.provisioning.execute(&run).await, RunOutcome::Retry(_)));
     world.link(&[HUBS[0], HUBS[2]]).await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[2..])).await;
     let moved = world.register(&device).await;
@@ -221,8 +224,8 @@ async fn the_new_hub_is_unlinked_on_the_way() {
     world.link(&HUBS).await;
     assert_eq!(world.hubs_of("dev-1").len(), 3);
     // The first hub names its device, and the second did not answer.
-    assert_eq!(world.clean_up().await, [Cleaned::Removed, Cleaned::Held { is_new: true }]);
-    assert_eq!(world.clean_up_confirmed().await, [Cleaned::Removed]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Removed, CleanupOutcome::Held { is_new: true }]);
+    assert_eq!(world.clean_up_confirmed().await, [CleanupOutcome::Removed]);
     assert_eq!(world.hubs_of("dev-1"), [sample::hub_name(HUBS[2])]);
 }
 
@@ -233,7 +236,7 @@ async fn what_others_put_there_stays() {
     world.register(&device).await;
     let id = DeviceId::parse("dev-1").unwrap();
     world.hub(HUBS[0]).change(&id, |device| device.credentials = keys(60));
-    assert_eq!(world.clean_up().await, [Cleaned::LeftAlone]);
+    assert_eq!(world.clean_up().await, [CleanupOutcome::Foreign]);
     assert_eq!((world.hubs_of("dev-1").len(), world.cleanups().await), (2, vec![]));
 }
 

@@ -59,9 +59,9 @@ async fn the_webhook_is_down() {
     let mut again = run.clone();
     let mut pauses = Vec::new();
     for _ in 0..3 {
-        let RunOutcome::Retry(later) = world.provisioning.carry_out(&again).await else { panic!("it ended") };
-        pauses.push(later.pause.as_secs());
-        again = later.again;
+        let RunOutcome::Retry(later) = world.provisioning.execute(&again).await else { panic!("it ended") };
+        pauses.push(later.backoff.as_secs());
+        again = later.run;
     }
     assert_eq!(pauses, [1, 10, 19], "as the hosted service pauses");
     let joined = world.run(&device).await;
@@ -145,7 +145,7 @@ async fn called_off_while_the_webhook_is_asked() {
     let cancelled =
         world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
     world.webhook.answer_next(WebhookOutcome::Answer(answer(HUBS[0])));
-    let ended = world.provisioning.carry_out(&run).await;
+    let ended = world.provisioning.execute(&run).await;
     assert!(matches!(&ended, RunOutcome::Registration(found) if **found == cancelled), "{ended:?}");
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// What a hub answered to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct EnsureOutcome {
     /// How the device got to its hub.
     pub(super) substatus: Substatus,
     /// Which device of its name it is there.
@@ -26,10 +26,10 @@ pub(super) struct Told {
     pub(super) took_over: bool,
 }
 
-impl Told {
-    fn new(substatus: Substatus, ensured: Ensured) -> Told {
+impl EnsureOutcome {
+    fn new(substatus: Substatus, ensured: Ensured) -> EnsureOutcome {
         let Ensured { generation, took_over } = ensured;
-        Told { substatus, generation, left: None, took_over }
+        EnsureOutcome { substatus, generation, left: None, took_over }
     }
 }
 
@@ -39,7 +39,7 @@ impl Provisioning {
         &self,
         run: &AssignmentRun,
         order: &DeviceSpec,
-    ) -> Result<Result<Told, HubError>, Error> {
+    ) -> Result<Result<EnsureOutcome, HubError>, Error> {
         let instance = self.store.instance(&run.scope).await?;
         let linked = |name| instance.as_ref().and_then(|instance: &Arc<Instance>| instance.linked_hub(name));
         let Some(hub) = linked(&order.hub).and_then(|hub| self.hubs.connector(hub)) else {
@@ -53,13 +53,13 @@ impl Provisioning {
         let order = &if is_at_home { Cow::Borrowed(order) } else { with_existing(order, existing) };
         let carries = matches!(order.twin, TwinSpec::Carry { .. });
         let told = if !carries && (is_at_home || from.is_none()) {
-            hub.ensure_device(order).await.map(|ensured| Told::new(order.substatus, ensured))
+            hub.ensure_device(order).await.map(|ensured| EnsureOutcome::new(order.substatus, ensured))
         } else {
             // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
             // enable itself by being moved.
             self.tell_of_move(&*hub, order, from, from.and_then(|from| linked(&from.hub))).await
         };
-        Ok(told.map(|told| Told { took_over: told.took_over && !is_at_home, ..told }))
+        Ok(told.map(|told| EnsureOutcome { took_over: told.took_over && !is_at_home, ..told }))
     }
 
     async fn tell_of_move(
@@ -68,12 +68,12 @@ impl Provisioning {
         order: &DeviceSpec,
         from: Option<&Assignment>,
         old_hub: Option<&LinkedHub>,
-    ) -> Result<Told, HubError> {
+    ) -> Result<EnsureOutcome, HubError> {
         match self.fetch(from, old_hub).await {
             Ok(found) => {
                 let left = from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
                 let moved = move_in(hub, order, found.map(|device| device.carried)).await;
-                moved.map(|told| Told { left, ..told })
+                moved.map(|told| EnsureOutcome { left, ..told })
             }
             // That one has no room is no reason for the device to go to another than this.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
@@ -100,9 +100,9 @@ async fn move_in(
     hub: &dyn HubConnector,
     order: &DeviceSpec,
     carried: Option<Carried>,
-) -> Result<Told, HubError> {
+) -> Result<EnsureOutcome, HubError> {
     let carries = matches!(order.twin, TwinSpec::Carry { .. });
-    let as_ordered = |ensured| Told::new(order.substatus, ensured);
+    let as_ordered = |ensured| EnsureOutcome::new(order.substatus, ensured);
     match carried {
         Some(carried) if carries => hub.receive_device(order, &carried).await.map(as_ordered),
         Some(Carried { disabled: Some(reason), .. }) => {
@@ -111,7 +111,7 @@ async fn move_in(
         _ if !carries => hub.ensure_device(order).await.map(as_ordered),
         _ => {
             let ensured = hub.ensure_device(&started_anew(order)).await?;
-            Ok(Told::new(Substatus::DeviceDataReset, ensured))
+            Ok(EnsureOutcome::new(Substatus::DeviceDataReset, ensured))
         }
     }
 }

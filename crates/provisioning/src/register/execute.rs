@@ -7,7 +7,9 @@ use model::{
     LogOperation, OperationKind, PendingStep, Registration, Residue, Status, Tries,
 };
 
-use super::{AssignmentRun, Origin, Retry, RunOutcome, abandoned, backoff, step::Step, tell::Told};
+use super::{
+    AssignmentRun, Origin, Retry, RunOutcome, abandoned, backoff, ensure::EnsureOutcome, step::Step,
+};
 use crate::{
     Error, Provisioning,
     ports::{Change, Commit, Delay, Expect, Guard, Guarded, HubError, Outcome},
@@ -20,15 +22,15 @@ const MAX_RACES: usize = 8;
 impl Provisioning {
     /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
     /// called for one device twice at the same time.
-    pub async fn carry_out(&self, run: &AssignmentRun) -> RunOutcome {
-        match self.try_to_carry_out(run).await {
+    pub async fn execute(&self, run: &AssignmentRun) -> RunOutcome {
+        match self.try_execute(run).await {
             Ok(ended) => ended,
             Err(error) => self.again(run, error.to_string().into()).await,
         }
     }
 
-    async fn try_to_carry_out(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
-        if run.origin == Origin::Found {
+    async fn try_execute(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
+        if run.origin == Origin::Store {
             // A run that ended since must not start its device's twin again.
             if let Some(ended) = self.overtaken(run).await? {
                 return Ok(ended);
@@ -37,7 +39,7 @@ impl Provisioning {
                 return self.end(run, *ending).await;
             }
         }
-        match &run.work {
+        match &run.step {
             PendingStep::Allocate(ask) => self.ask(run, ask).await,
             PendingStep::Ensure(order) => {
                 let answer = self.tell(run, order).await?;
@@ -47,16 +49,16 @@ impl Provisioning {
     }
 
     /// Asks the hub of a confirmation.
-    pub async fn confirm(&self, run: &AssignmentRun) -> Confirmed {
-        Confirmed(match &run.work {
+    pub async fn confirm(&self, run: &AssignmentRun) -> Confirmation {
+        Confirmation(match &run.step {
             PendingStep::Allocate(_) => Err(Error::Broken("a webhook confirms nothing".into())),
             PendingStep::Ensure(order) => self.tell(run, order).await,
         })
     }
 
-    /// Records what came of a confirmation. It may have been [held](Provisioning::hold) meanwhile.
-    pub async fn record_confirmed(&self, run: &AssignmentRun, confirmed: Confirmed) -> RunOutcome {
-        let ended = match (confirmed.0, &run.work) {
+    /// Records what came of a confirmation. It may have been [held](Provisioning::persist) meanwhile.
+    pub async fn record_confirmation(&self, run: &AssignmentRun, confirmed: Confirmation) -> RunOutcome {
+        let ended = match (confirmed.0, &run.step) {
             (Ok(answer), PendingStep::Ensure(order)) => self.record(run, order, answer).await,
             (Err(error), _) => Err(error),
             (Ok(_), PendingStep::Allocate(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
@@ -69,12 +71,12 @@ impl Provisioning {
 
     /// Writes a confirmation down as an assignment that is under way. Whoever is told that it is under way is told its end
     /// only when that is counted, whatever happens to this process. Other runs are on disk already.
-    pub async fn hold(&self, run: &AssignmentRun) -> Result<AssignmentRun, Error> {
-        if !run.is_in_memory() {
+    pub async fn persist(&self, run: &AssignmentRun) -> Result<AssignmentRun, Error> {
+        if run.is_persisted() {
             return Ok(run.clone());
         }
         let before = &run.registration;
-        let (work, from) = (run.work.clone(), before.assignment().cloned());
+        let (work, from) = (run.step.clone(), before.assignment().cloned());
         let mut held = Registration {
             status: Status::Assigning {
                 work,
@@ -91,16 +93,16 @@ impl Provisioning {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationHold);
         let step = Step::new(&held.registration_id, expect, change, by).taking(&held.status);
         let is_held = self.take_step(&run.scope, step).await?;
-        let held = if is_held { AssignmentRun::begun(&run.scope, &held) } else { None };
+        let held = if is_held { AssignmentRun::started(&run.scope, &held) } else { None };
         // What took the record's place ends it.
-        Ok(held.unwrap_or_else(|| AssignmentRun { origin: Origin::Found, ..run.clone() }))
+        Ok(held.unwrap_or_else(|| AssignmentRun { origin: Origin::Store, ..run.clone() }))
     }
 
     async fn record(
         &self,
         run: &AssignmentRun,
         order: &DeviceSpec,
-        answer: Result<Told, HubError>,
+        answer: Result<EnsureOutcome, HubError>,
     ) -> Result<RunOutcome, Error> {
         match answer {
             Ok(told) => self.record_assigned(run, order, told).await,
@@ -119,7 +121,7 @@ impl Provisioning {
         &self,
         run: &AssignmentRun,
         order: &DeviceSpec,
-        told: Told,
+        told: EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
         if told.took_over {
             warn_of_adoption(run, order);
@@ -137,7 +139,7 @@ impl Provisioning {
         &self,
         run: &AssignmentRun,
         order: &DeviceSpec,
-        told: &Told,
+        told: &EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
         let (substatus, generation) = (told.substatus, told.generation.clone());
         let assignment = Assignment { substatus, generation, ..order.assignment() };
@@ -165,7 +167,7 @@ impl Provisioning {
         let Registration { registration_id, record, .. } = &run.registration;
         let version = record.etag.clone();
         let (mut guards, mut changes) = (vec![guard], Vec::new());
-        if run.notes_key {
+        if run.updates_key {
             // The record's version stays, as nothing changes for the device.
             let noted = Change::PutRegistration(Box::new(run.registration.clone()));
             changes.push((Expect::Version(version), noted));
@@ -184,7 +186,7 @@ impl Provisioning {
         &self,
         run: &AssignmentRun,
         (order, assignment): (&DeviceSpec, &Assignment),
-        told: &Told,
+        told: &EnsureOutcome,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
         let (from, kind) = match &run.registration.status {
@@ -284,15 +286,15 @@ impl Provisioning {
 
     /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
     pub(super) async fn again(&self, run: &AssignmentRun, delay: Delay) -> RunOutcome {
-        let run = &match self.hold(run).await {
+        let run = &match self.persist(run).await {
             Ok(run) => run,
-            Err(error) => return RunOutcome::GivenUp(error),
+            Err(error) => return RunOutcome::Abandoned(error),
         };
-        let announced = delay.retry_after.is_some();
+        let reported = delay.retry_after.is_some();
         let (tries, pause) =
             backoff::after(&run.tries, self.clock.now(), backoff::MAX_ASSIGNMENT_BACKOFF, delay);
         let later = self.later(run, tries, pause).await;
-        RunOutcome::Retry(Box::new(Retry { announced, ..later }))
+        RunOutcome::Retry(Box::new(Retry { reported, ..later }))
     }
 
     /// The run is to be carried out again after this pause. Operators see why; the record's version stays.
@@ -309,12 +311,12 @@ impl Provisioning {
                 tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");
             }
         }
-        Retry { again, pause, reason, announced: false }
+        Retry { run: again, backoff: pause, reason, reported: false }
     }
 }
 
 /// What a hub said to a confirmation.
-pub struct Confirmed(Result<Result<Told, HubError>, Error>);
+pub struct Confirmation(Result<Result<EnsureOutcome, HubError>, Error>);
 
 /// How the work on a registration ends.
 pub(super) struct Ending {
@@ -329,7 +331,7 @@ pub(super) struct Ending {
 
 impl Ending {
     /// The same, knowing which device the hub made of the order.
-    fn after(mut self, order: &DeviceSpec, told: &Told) -> Ending {
+    fn after(mut self, order: &DeviceSpec, told: &EnsureOutcome) -> Ending {
         self.took_over = told.took_over;
         let place = order.place();
         if let Some(left) = self.left.as_mut().filter(|left| left.place == place) {

@@ -38,15 +38,15 @@ impl Provisioning {
             }
             next.decisions.push(decision);
         });
-        let again = match next.await? {
-            NextRun::Runs(again) => *again,
+        let run = match next.await? {
+            NextRun::Runs(run) => *run,
             // It waits where it was sent.
             NextRun::Disputed(failure) => return Ok(self.again(run, failure.message.into()).await),
             NextRun::Overtaken => return self.overtaken_by(run).await,
         };
         let id = &run.registration.registration_id;
         tracing::info!(registration.id = %id, full = %order.hub, hub.name = %hub, "the device goes to another hub");
-        Ok(RunOutcome::Retry(Box::new(Retry { again, pause, reason, announced: true })))
+        Ok(RunOutcome::Retry(Box::new(Retry { run, backoff: pause, reason, reported: true })))
     }
 
     /// The hub for a device that is new at a full one, and how it was chosen; `None` when it is to wait there. It lives
