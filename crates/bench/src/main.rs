@@ -5,6 +5,7 @@
 //! wall rate is given second. Durable commits stay on.
 
 mod bare;
+mod change_log;
 mod child;
 mod choosing;
 mod cpu;
@@ -49,6 +50,8 @@ struct Program {
 enum Part {
     /// Only the allocation decisions per second.
     Decisions,
+    /// Only what the change log costs a registration.
+    ChangeLog,
     /// Only the rates of all transports side by side, and the memory of idle connections.
     Transports,
     /// Only registrations per second while one of three hubs is in trouble.
@@ -93,6 +96,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Part::Muster { dir, hubs }) => muster::serve(dir, hubs).await,
         Some(Part::Hub { devices, concurrency }) => hub::measure(devices, concurrency).await,
         Some(Part::Decisions) => decisions().await,
+        Some(Part::ChangeLog) => change_log(program.size()).await,
         Some(Part::Transports) => transports(program.size()).await,
         Some(Part::Tpm) => tpm(program.size()).await,
         Some(Part::Hostile) => hostile(program.size()).await,
@@ -111,6 +115,7 @@ async fn everything(program: &Program) -> anyhow::Result<()> {
     transports(size).await?;
     let hub = child::Hub::measure(size)?;
     table::hub(&hub);
+    change_log(size).await?;
     decisions().await?;
     tpm(size).await?;
     outage(size).await?;
@@ -137,6 +142,11 @@ async fn outage(size: load::Size) -> anyhow::Result<()> {
 
 async fn hostile(size: load::Size) -> anyhow::Result<()> {
     table::hostile(&hostile::measure(size).await?);
+    Ok(())
+}
+
+async fn change_log(size: load::Size) -> anyhow::Result<()> {
+    table::change_log(&change_log::measure(size).await?);
     Ok(())
 }
 

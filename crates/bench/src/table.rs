@@ -5,6 +5,7 @@ use std::time::Duration;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::{
+    change_log::LogCost,
     child::Hub,
     decide::Rates,
     hostile::{Crowd, Hostile, Load, Refused, Unproven},
@@ -75,6 +76,14 @@ pub fn hub(hub: &Hub) {
     let mut table = table(&["of which the embedded hub, measured alone", "µs"]);
     table.add_row(row("a new device with its twin, durable", &[format!("{:.0}", hub.create_us)]));
     table.add_row(row("a device that is as it should be", &[format!("{:.0}", hub.confirm_us)]));
+    println!("{table}\n");
+}
+
+/// The change log's share.
+pub fn change_log(cost: &LogCost) {
+    let mut table = table(&["of which the change log, at the store", "µs", "of commits' µs", "bytes"]);
+    let log = format!("{:.1}", cost.log.as_secs_f64() * 1e6);
+    table.add_row(row("two entries of a registration", &[log, micros(cost.commits), cost.bytes.to_string()]));
     println!("{table}\n");
 }
 

@@ -50,6 +50,7 @@ enum Command {
     Certificate(commands::certificate::CertificateArgs),
     Registration(commands::registration::RegistrationArgs),
     Store(commands::store::StoreArgs),
+    Log(commands::log::LogArgs),
     Usage(commands::usage::UsageArgs),
     Webhook(commands::webhook::WebhookArgs),
 }
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
                 Command::Certificate(args) => commands::certificate::run(args).await,
                 Command::Registration(args) => commands::registration::run(args).await,
                 Command::Store(args) => commands::store::run(args).await,
+                Command::Log(args) => commands::log::run(args).await,
                 Command::Usage(args) => commands::usage::run(args).await,
                 Command::Webhook(args) => commands::webhook::run(args).await,
             }

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use model::PeerText;
@@ -13,6 +14,14 @@ use serde::Serialize;
 
 /// The longest line: a key of a TPM, or the longest error with all its causes, is shorter by far.
 const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// Whether the reader of the output was still there when a command wrote last.
+static HAS_READER: AtomicBool = AtomicBool::new(true);
+
+/// Returns whether output is still read. Commands that would print without end stop when it is not.
+pub fn has_reader() -> bool {
+    HAS_READER.load(Ordering::Relaxed)
+}
 
 /// Prints one line.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
@@ -57,7 +66,10 @@ pub fn note(text: impl Display) {
 
 fn written(mut to: impl Write, text: &str) -> anyhow::Result<()> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            HAS_READER.store(false, Ordering::Relaxed);
+            Ok(())
+        }
         written => written.context("cannot write to standard output"),
     }
 }

@@ -1,7 +1,7 @@
 //! What callers are told when something is wrong: the one place that turns errors into codes.
 
 use model::PolicyName;
-use provisioning::{Error, RecordKind};
+use provisioning::{Error, RecordKind, ports::LogError};
 use wire::service::{BodyError, PageError};
 
 /// Anything that ends a call without what was asked for.
@@ -10,6 +10,9 @@ pub(crate) enum Failure {
     /// The verbs refused.
     #[error(transparent)]
     Refused(#[from] Error),
+    /// The change log cannot be read from the position.
+    #[error(transparent)]
+    Log(LogError),
     /// The body cannot be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -61,6 +64,7 @@ impl Failure {
             Failure::Body(BodyError::NotJson(_)) => 400_003,
             Failure::Body(_) | Failure::Page(_) | Failure::Argument(_) => 400_002,
             Failure::Forbidden(_) => 403_000,
+            Failure::Log(_) => 410_000,
             Failure::Host(_) | Failure::NoRoute => 404_000,
             Failure::Method { .. } => 405_000,
             Failure::SlowBody => 408_000,
@@ -68,6 +72,15 @@ impl Failure {
             Failure::MediaType => 415_000,
         };
         (code, self.to_string())
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => Failure::Refused(error.into()),
+            LogError::Trimmed | LogError::Foreign => Failure::Log(error),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod access;
 mod assignments;
 mod audit;
 mod certificates;
+mod change_log;
 mod enrollments;
 mod error;
 mod explain;
@@ -128,6 +129,7 @@ async fn dispatch(
         Endpoint::CleanupList => assignments::cleanups(api, granted, call).await,
         Endpoint::CleanupConfirm => assignments::confirm(api, granted).await,
         Endpoint::CleanupForget => assignments::forget(api, granted, call).await,
+        Endpoint::LogRead => change_log::read(api, granted, call).await,
         Endpoint::Usage => usage::read(api, granted, call).await,
         Endpoint::LatencyRead => latency::read(api, granted, call),
         Endpoint::CertificateList => certificates::list(api, granted).await,

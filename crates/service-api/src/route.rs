@@ -34,6 +34,7 @@ pub(crate) enum Endpoint {
     RegistrationCancel,
     RegistrationExplain,
     RegistrationList,
+    LogRead,
     Usage,
     LatencyRead,
     CertificateList,
@@ -87,7 +88,7 @@ const READ: &[Right] = &[Right::EnrollmentRead];
 const WRITE: &[Right] = &[Right::EnrollmentWrite];
 const SEE: &[Right] = &[Right::RegistrationStatusRead];
 const DROP: &[Right] = &[Right::RegistrationStatusWrite];
-/// CAs and hubs decide about every device of the instance.
+/// CAs and hubs decide about every device of the instance; the change log names every record, and who changed it.
 const CONFIGURE: &[Right] = &[Right::ServiceConfig];
 /// What is shown of the service itself holds no secrets: whoever may read anything, or runs the instance, may see it.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
@@ -122,6 +123,7 @@ static ROUTES: &[Route] = &[
     route(Method::GET, &["cleanups"], Endpoint::CleanupList, SEE),
     route(Method::POST, &["cleanups", "confirm"], Endpoint::CleanupConfirm, DROP),
     route(Method::DELETE, &["cleanups", ID], Endpoint::CleanupForget, DROP),
+    route(Method::GET, &["log"], Endpoint::LogRead, CONFIGURE),
     route(Method::GET, &["usage"], Endpoint::Usage, ANY_READ),
     route(Method::GET, &["latency"], Endpoint::LatencyRead, ANY_READ),
     route(Method::GET, &["certificates"], Endpoint::CertificateList, SEE_CAS),
@@ -291,6 +293,7 @@ mod tests {
         check(Method::GET, "/cleanups", Ok((CleanupList, "")));
         check(Method::POST, "/cleanups/confirm", Ok((CleanupConfirm, "")));
         check(Method::DELETE, "/cleanups/a.hub%2FDev", Ok((CleanupForget, "a.hub/Dev")));
+        check(Method::GET, "/log", Ok((LogRead, "")));
         check(Method::GET, "/usage", Ok((Usage, "")));
         check(Method::GET, "/certificates/", Ok((CertificateList, "")));
         check(Method::GET, "/certificates/Root%20CA", Ok((CertificateRead, "Root CA")));

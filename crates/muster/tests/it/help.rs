@@ -72,6 +72,7 @@ async fn every_command_has_an_example() {
         &["registration", "delete"],
         &["registration", "attempts"],
         &["registration", "cleanups"],
+        &["log"],
         &["usage"],
     ] {
         let ended = muster(command.iter().chain(&["--help"])).await;
@@ -102,6 +103,9 @@ async fn wrong_usage_is_refused_with_status_2() {
         (&["registration", "show", "--dev", ".", "a b"], "registration ID"),
         (&["registration", "cleanups", "--dev", ".", "--forget", "hub/a b"], "device ID"),
         (&["registration", "cleanups", "--dev", ".", "--forget", "a b/d"], "hub name"),
+        (&["log", "--dev", ".", "--since", "yesterday"], "7d"),
+        (&["log", "--dev", ".", "--kind", "device"], "enrollmentGroup"),
+        (&["log", "--dev", ".", "--follow", "--limit", "1"], "--limit"),
         (&["fleet", "--dev", ".", "--endpoint", "x"], "--endpoint"),
         (&["fleet", "--dev", ".", "--transport", "coap"], "mixed"),
         (&["fleet", "--dev", ".", "--ca-key", "x"], "--ca-cert"),

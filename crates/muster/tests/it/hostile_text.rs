@@ -143,7 +143,7 @@ async fn a_reader_that_leaves_changes_nothing() {
     let (ca, leaf) = (world.write("hostile-ca.pem", &root.identity().pem()), root.device("dev-1"));
     let leaf = world.write("leaf.pem", &leaf.pem());
     let dir = world.dir().to_str().unwrap().to_owned();
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["serve", "--example"],
         &["cert", "verify", "--anchor", &ca, "--leaf", &leaf],
         &["certificate", "list", "--dev", &dir],
@@ -152,6 +152,7 @@ async fn a_reader_that_leaves_changes_nothing() {
         &["registration", "list", "--dev", &dir],
         &["hub", "list", "--dev", &dir],
         &["hub", "latency", "--dev", &dir],
+        &["log", "--dev", &dir, "--json"],
         &["usage", "--dev", &dir],
         &["attest", "explain", "--dev", &dir, "--registration-id", "x", "--json"],
     ];

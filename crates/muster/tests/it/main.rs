@@ -15,6 +15,7 @@ mod full_disk;
 mod help;
 mod hostile_text;
 mod linked_hub;
+mod log;
 mod metrics;
 mod program;
 mod registration;

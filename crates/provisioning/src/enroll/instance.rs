@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use model::{Day, HostName, Instance, UsageRow};
 
-use crate::{Error, Provisioning};
+use crate::{
+    Error, Provisioning,
+    ports::{LogError, LogPage, LogQuery},
+};
 
 /// Most days in one usage report: with every kind of operation on every day it stays under 1 MB.
 pub const MAX_USAGE_DAYS: i32 = 1000;
@@ -13,6 +16,11 @@ impl Provisioning {
     /// The instance whose service operations endpoint has this host name.
     pub async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, Error> {
         Ok(self.store.instance_by_host(host).await?)
+    }
+
+    /// Returns a page of the change log of an instance. Reading it counts as no operation.
+    pub async fn read_log(&self, instance: &Instance, query: LogQuery) -> Result<LogPage, LogError> {
+        self.store.read_log(&instance.id_scope, query).await
     }
 
     /// Operations by day and kind, from the first to the last day, both included. Looking costs nothing.

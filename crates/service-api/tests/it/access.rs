@@ -22,7 +22,8 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         }
         (_, path) if path.contains("ertificates") => &["ServiceConfig"],
         (_, path)
-            if path.starts_with("/linkedHubs") || ["/allocationPolicy", "/webhookKey"].contains(&path) =>
+            if path.starts_with("/linkedHubs")
+                || ["/allocationPolicy", "/log", "/webhookKey"].contains(&path) =>
         {
             &["ServiceConfig"]
         }

@@ -5,6 +5,7 @@
 mod access;
 mod bulk;
 mod certificates;
+mod change_log;
 mod damage;
 mod enrollments;
 mod explain;

@@ -8,6 +8,7 @@ mod attestation;
 mod bulk;
 mod ca_certificate;
 mod certificate;
+mod change_log;
 mod collections;
 mod condition;
 mod explanation;
@@ -33,6 +34,7 @@ pub use ca_certificate::{
     BlockBody, Code, FetchAttempt, RevocationBody, block_json, ca_certificate_json, expiring_json,
     listing_json, parse_block, parse_ca_certificate, parse_revocation, parse_verification, revocation_json,
 };
+pub use change_log::log_json;
 pub use collections::UnreadableMember;
 pub use condition::parse_if_match;
 pub use explanation::{DescribedDevice, attempts_json, explanation_json, parse_described_device};

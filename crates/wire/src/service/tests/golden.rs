@@ -78,6 +78,30 @@ fn the_usage_report_equals_the_golden_file() {
 }
 
 #[test]
+fn a_page_of_the_change_log_equals_the_golden_file() {
+    let entry = |operation, kind, key: &str, version: Option<&str>, actor| LogEntry {
+        position: LogPosition::new(1, 1),
+        attribution: Attribution { actor, operation, at: record().last_updated },
+        kind,
+        key: key.into(),
+        version: version.map(str::to_owned),
+    };
+    let policy = PolicyName::parse("owner").unwrap();
+    let operator = Actor::Operator { policy, address: None };
+    let registration_id = RegistrationId::parse("Dev-1").unwrap();
+    let device = Actor::Device { registration_id, address: Some([192, 0, 2, 7].into()) };
+    let job = Actor::System(Job::Configuration);
+    let entries = [
+        entry(LogOperation::EnrollmentDelete, LogKind::Enrollment, "dev-1", None, operator),
+        entry(LogOperation::RegistrationRegister, LogKind::Registration, "dev-1", Some("00ff"), device),
+        entry(LogOperation::InstanceConfigure, LogKind::Instance, "", None, job),
+    ];
+    let mut next = LogCursor::default();
+    next.advance(LogPosition::new(0xAB, 17));
+    golden!("change_log.json", log_json(&entries, &next, true));
+}
+
+#[test]
 fn written_enrollments_parse_back_to_the_same_settings() {
     let full = full_individual();
     for secrets in [Secrets::Shown, Secrets::Hidden] {
