@@ -123,7 +123,7 @@ fn code_and_message(error: &CallError) -> (u32, String) {
             Error::Exists(_) | Error::PreconditionFailed(_) | Error::NothingToReplace(_) => {
                 (409_203, "Precondition failed.".into())
             }
-            Error::Busy => (429_001, "The service is busy; try again later.".into()),
+            Error::Busy | Error::Fenced => (429_001, "The service is busy; try again later.".into()),
             Error::Unwritable(_) => {
                 (503_000, "The service cannot store anything now; try again later.".into())
             }

@@ -33,6 +33,7 @@ mod instance;
 mod key;
 mod key_use;
 mod latency;
+mod lease;
 mod link;
 mod peer_text;
 mod raw_json;
@@ -103,6 +104,7 @@ pub use instance::{
 pub use key::{KeyError, SymmetricKey};
 pub use key_use::{KeySelection, KeySlot, KeyStanding, KeyUse};
 pub use latency::{HubProbe, Latency, LatencyReport, LatencyRow, LatencySource, SeenFrom};
+pub use lease::LeaseToken;
 pub use link::{AccessDraft, Configured, DefaultsDraft, HubAccess, HubEndpoint, LinkDraft, LinkedHub};
 pub use peer_text::PeerText;
 pub use raw_json::RawJson;

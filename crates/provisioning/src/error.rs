@@ -38,6 +38,9 @@ pub enum Error {
     /// A record that is needed cannot be read.
     #[error("{0}")]
     Damaged(DamagedRecord),
+    /// The lease that the work was done under has another holder: that one goes on with it.
+    #[error("the lease that this was done under has ended")]
+    Fenced,
     /// A fault of the service. The text is for the log.
     #[error("internal error: {0}")]
     Broken(String),
@@ -97,6 +100,7 @@ impl From<StoreError> for Error {
             StoreError::Busy => Error::Busy,
             StoreError::Unwritable(text) => Error::Unwritable(text),
             StoreError::Damaged(record) => Error::Damaged(record),
+            StoreError::Fenced => Error::Fenced,
             StoreError::Broken(text) => Error::Broken(text),
         }
     }

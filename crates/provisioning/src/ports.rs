@@ -6,6 +6,7 @@
 //! suite in `testkit`. What is needed of hubs is in `ports/hubs.rs`.
 
 mod hubs;
+mod leases;
 mod log;
 
 use std::{net::IpAddr, sync::Arc};
@@ -14,13 +15,14 @@ use async_trait::async_trait;
 use model::{
     Attempt, Attribution, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup,
     EnrollmentGroupId, Etag, HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance,
-    LatencyReport, LinkedHub, ListId, OperationKind, Registration, RegistrationId, RevocationList,
-    Sha256Thumbprint, StatusKind, Timestamp, Trust, UsageRow, WebhookAnswer, WebhookRequest,
+    LatencyReport, LeaseToken, LinkedHub, ListId, OperationKind, Registration, RegistrationId,
+    RevocationList, Sha256Thumbprint, StatusKind, Timestamp, Trust, UsageRow, WebhookAnswer, WebhookRequest,
 };
 
 pub use hubs::{
     Before, Delay, Ensured, HubConnector, HubDevice, HubError, HubRight, HubVersion, Hubs, Removed,
 };
+pub use leases::{Lease, LeaseName, Leases, RunnerId};
 pub use log::{LogError, LogFilter, LogPage, LogQuery, LogRetention};
 
 use crate::allocate::{Latencies, Unavailability};
@@ -29,7 +31,7 @@ pub use crate::hub_health::{Circuit, HubHealth};
 
 /// Durable memory. Everything but the instances themselves belongs to one instance, named by its ID scope.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Leases {
     /// The instance with this ID scope. Asked for by every request: cheap.
     async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError>;
 
@@ -176,7 +178,8 @@ pub trait Store: Send + Sync {
     /// Applies each change whose expectation holds and leaves out the others; counts the operation, if one is given,
     /// when there was no change to make or at least one was applied. Does nothing at all unless every guard holds. All of
     /// it in one transaction, on disk when this returns. The outcomes are those of the guards and then those of the
-    /// changes, in their order.
+    /// changes, in their order. Returns [`StoreError::Fenced`], and does nothing at all, when the token of the commit is not
+    /// current.
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError>;
 
     /// Keeps attempts, the newest [`ATTEMPTS_OF_ONE`] of each name, and of known and of unknown names the newest
@@ -208,6 +211,8 @@ pub const ATTEMPTS_OF_A_KIND: usize = 5_000;
 /// What [`Store::commit`] is to do. Every record that it changes gets an entry in the change log, in the same transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Commit {
+    /// The lease that the commit is made under. Absent where any process may make it.
+    pub fence: Option<LeaseToken>,
     /// The records that the commit relies on beside those that it changes.
     pub guards: Vec<Guard>,
     /// The changes, each with what it expects to find.
@@ -221,7 +226,7 @@ pub struct Commit {
 impl Commit {
     /// A commit that does nothing yet. There is no default: no change is anonymous.
     pub fn by(by: Attribution) -> Commit {
-        Commit { guards: Vec::new(), changes: Vec::new(), operation: None, by }
+        Commit { fence: None, guards: Vec::new(), changes: Vec::new(), operation: None, by }
     }
 }
 
@@ -358,6 +363,9 @@ pub enum StoreError {
     /// A record is there and cannot be read. It can be deleted.
     #[error("{0}")]
     Damaged(DamagedRecord),
+    /// The lease that the commit was made under has another holder now, or none.
+    #[error("the lease that this was done under has ended")]
+    Fenced,
     /// It is broken or gone. For the log, not for callers.
     #[error("the store failed: {0}")]
     Broken(String),

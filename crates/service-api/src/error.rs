@@ -92,7 +92,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
         Error::Unwritable(_) => {
             return (503_000, "The service cannot store anything now; try again later.".into());
         }
-        Error::Busy => return (429_001, "The service is busy; try again later.".into()),
+        Error::Busy | Error::Fenced => return (429_001, "The service is busy; try again later.".into()),
         Error::Invalid(_) => 400_002,
         Error::NotFound(kind) => 404_000 + number_of(*kind),
         Error::Damaged(record) => {

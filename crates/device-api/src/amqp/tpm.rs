@@ -142,7 +142,7 @@ impl Login {
         let concerning = Concerning::new(&self.peer, Some(&self.address));
         self.api.refusal(self.transport, error, &concerning).await;
         let code = match error {
-            CallError::Refused(Error::Busy | Error::Unwritable(_) | Error::Damaged(_)) => {
+            CallError::Refused(Error::Busy | Error::Fenced | Error::Unwritable(_) | Error::Damaged(_)) => {
                 SaslCode::SystemTemporary
             }
             CallError::Refused(Error::Broken(_)) => SaslCode::System,

@@ -5,17 +5,18 @@ use std::{
     sync::{Arc, LazyLock},
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use model::{
     Attempt, Attribution, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Registration,
-    RegistrationId, Status, StatusKind, Timestamp, Trust, UsageRow,
+    HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, LeaseToken, OperationKind,
+    Registration, RegistrationId, Status, StatusKind, Timestamp, Trust, UsageRow,
 };
 use provisioning::ports::{
-    Change, Commit, DamagedRecord, KnownDamage, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner,
-    Page, PageRequest, Store, StoreError,
+    Change, Commit, DamagedRecord, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery,
+    LogRetention, Outcome, Owner, Page, PageRequest, RunnerId, Store, StoreError,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -226,6 +227,30 @@ struct Unpark(Thread);
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
+    }
+}
+
+#[async_trait]
+impl Leases for SimulatedStore {
+    async fn claim(
+        &self,
+        name: &LeaseName,
+        holder: &RunnerId,
+        time: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.reach(self.pulse.world.disk().claim(name, holder, time)).await
+    }
+
+    async fn renew(&self, token: LeaseToken, time: Duration) -> Result<bool, StoreError> {
+        self.reach(self.pulse.world.disk().renew(token, time)).await
+    }
+
+    async fn release(&self, token: LeaseToken) -> Result<(), StoreError> {
+        self.reach(self.pulse.world.disk().release(token)).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StoreError> {
+        self.reach(self.pulse.world.disk().leases()).await
     }
 }
 

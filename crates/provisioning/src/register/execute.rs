@@ -176,7 +176,7 @@ impl Provisioning {
         }
         let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationConfirm);
-        let commit = Commit { guards, changes, operation, by };
+        let commit = Commit { guards, changes, operation, ..Commit::by(by) };
         let outcomes = self.store.commit(&run.scope, commit).await?;
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }

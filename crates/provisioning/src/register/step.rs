@@ -76,7 +76,8 @@ impl Provisioning {
         }
         let operation = step.counts.map(|kind| (kind, now.day()));
         let guards = step.guard.into_iter().collect();
-        let outcomes = self.store.commit(scope, Commit { guards, changes, operation, by: step.by }).await?;
+        let outcomes =
+            self.store.commit(scope, Commit { guards, changes, operation, ..Commit::by(step.by) }).await?;
         // What follows the change of the registration is made with it.
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }

@@ -11,6 +11,7 @@ mod change;
 mod damage;
 mod document;
 mod hub_devices;
+mod leases;
 mod load;
 mod log;
 mod maintenance;
@@ -44,6 +45,7 @@ use tokio::sync::Mutex;
 use tokio::task;
 
 use document::Documents;
+use leases::LeaseClock;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::{Kin, Snapshot};
@@ -55,6 +57,7 @@ pub struct EmbeddedStore {
     database: Database,
     documents: Documents,
     memory: Arc<Memory>,
+    lease_clock: LeaseClock,
 }
 
 /// Why a store did not open.
@@ -89,13 +92,16 @@ impl EmbeddedStore {
     pub fn open(path: &Path, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
         let store = EmbeddedStore::over(Database::open(path, &schema::SCHEMA)?, sealer)?;
         hub_devices::fill(&store.database, &store.documents)?;
+        store.end_leases();
         Ok(store)
     }
 
     /// Opens a second handle on the same file. They share nothing in memory but the key, and see each other's acknowledged
     /// changes at once.
     pub fn beside(&self) -> Result<EmbeddedStore, OpenError> {
-        EmbeddedStore::reading(self.database.beside()?, self.documents.of_another_handle())
+        let lease_clock = self.lease_clock.clone();
+        let store = EmbeddedStore::reading(self.database.beside()?, self.documents.of_another_handle())?;
+        Ok(EmbeddedStore { lease_clock, ..store })
     }
 
     fn over(database: Database, sealer: Sealer) -> Result<EmbeddedStore, OpenError> {
@@ -113,7 +119,8 @@ impl EmbeddedStore {
         let read = database.read(|connection| load::snapshot(connection, &documents, Snapshot::default()));
         let current = ArcSwap::from_pointee(read.map_err(|error: rusqlite::Error| broken(error))?);
         let memory = Memory { current, compared, ..Memory::default() };
-        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory) })
+        let lease_clock = LeaseClock::default();
+        Ok(EmbeddedStore { database, documents, memory: Arc::new(memory), lease_clock })
     }
 
     /// Finishes the queued commits and closes the file; later ones fail.

@@ -12,7 +12,7 @@
 use durable::Schema;
 
 pub(crate) const SCHEMA: Schema =
-    Schema { application: "muster-store", version: 3, migrations: &[FIRST, SECOND, THIRD] };
+    Schema { application: "muster-store", version: 4, migrations: &[FIRST, SECOND, THIRD, FOURTH] };
 
 const FIRST: &str = "
     CREATE TABLE instances (
@@ -149,7 +149,6 @@ const SECOND: &str = "
     INSERT INTO unplaced SELECT instance, id FROM registrations;
 ";
 
-/// Released: what comes next is a version of its own. `tests/it/migration.rs` brings databases of versions 1 and 2 here.
 const THIRD: &str = "
     -- SQL of version 3, in the order in which it was added.
 
@@ -181,4 +180,18 @@ const THIRD: &str = "
         configured INTEGER NOT NULL
     ) STRICT;
     INSERT INTO log_state VALUES (1, random() & 9223372036854775807, 0);
+";
+
+/// Not released yet: SQL is added to it. `tests/it/migration.rs` brings databases of versions 1 to 3 here.
+const FOURTH: &str = "
+    -- SQL of version 4, in the order in which it was added.
+
+    -- Leases. A change of holder is a new row: its number is the fencing token, which is never given twice. until:
+    -- milliseconds since 1970.
+    CREATE TABLE leases (
+        token  INTEGER PRIMARY KEY AUTOINCREMENT,
+        name   TEXT NOT NULL UNIQUE,
+        holder TEXT NOT NULL,
+        until  INTEGER NOT NULL
+    ) STRICT;
 ";

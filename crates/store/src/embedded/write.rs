@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use durable::WriteError;
 use durable::rusqlite::{self, Connection, ErrorCode};
-use model::{Attribution, Day, IdScope, Instance, LogKind, OperationKind};
+use model::{Attribution, Day, IdScope, Instance, LeaseToken, LogKind, OperationKind};
 use provisioning::ports::{Commit, Outcome, StoreError};
 use tokio::sync::MutexGuard;
 use tokio::time::timeout;
 
 use crate::embedded::change::{Prepared, PreparedGuard};
 use crate::embedded::document::RowRef;
+use crate::embedded::leases;
 use crate::embedded::log::{self, LogWriter, Signature};
 use crate::embedded::snapshot::Snapshot;
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
@@ -24,11 +25,11 @@ impl EmbeddedStore {
     ) -> Result<Vec<Outcome>, StoreError> {
         let instance = self.number(scope)?;
         let prepare = |(expect, change)| Prepared::new(&self.documents, scope, expect, &change);
-        let changes = commit.changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let guards = commit.guards.into_iter().map(PreparedGuard::new).collect();
-        let signature = Signature::new(&commit.by);
-        self.write_batch(scope, Batch { instance, guards, changes, operation: commit.operation, signature })
-            .await
+        let Commit { fence, guards, changes, operation, by } = commit;
+        let changes = changes.into_iter().map(prepare).collect::<Result<_, _>>()?;
+        let guards = guards.into_iter().map(PreparedGuard::new).collect();
+        let signature = Signature::new(&by);
+        self.write_batch(scope, Batch { instance, fence, guards, changes, operation, signature }).await
     }
 
     /// The number of an instance that is written to.
@@ -98,7 +99,7 @@ impl EmbeddedStore {
             batch.changes.iter().map(Prepared::target).filter(|_| is_damage_known).collect();
         let guards = batch.guards.len();
         let outcomes = self.database.write(move |connection| batch.apply(connection)).await;
-        let outcomes = outcomes.map_err(not_written)?;
+        let outcomes = outcomes.map_err(not_written)?.ok_or(StoreError::Fenced)?;
         let changes = outcomes.iter().skip(guards);
         let made = targets.into_iter().zip(changes).filter(|(_, outcome)| **outcome == Outcome::Applied);
         for ((table, id), _) in made {
@@ -121,6 +122,7 @@ fn refuse_taken_hosts(snapshot: &Snapshot, instance: &Instance) -> Result<(), St
 #[derive(Debug)]
 struct Batch {
     instance: i64,
+    fence: Option<LeaseToken>,
     guards: Vec<PreparedGuard>,
     changes: Vec<Prepared>,
     operation: Option<(OperationKind, Day)>,
@@ -128,12 +130,18 @@ struct Batch {
 }
 
 impl Batch {
-    fn apply(&self, connection: &Connection) -> rusqlite::Result<Vec<Outcome>> {
+    /// Makes the changes; `None` when it is fenced.
+    fn apply(&self, connection: &Connection) -> rusqlite::Result<Option<Vec<Outcome>>> {
+        if let Some(token) = self.fence
+            && !leases::is_current(connection, token)?
+        {
+            return Ok(None);
+        }
         let check = |guard: &PreparedGuard| guard.check(connection, self.instance);
         let mut guards = self.guards.iter().map(check).collect::<rusqlite::Result<Vec<_>>>()?;
         if guards.iter().any(|outcome| *outcome != Outcome::Applied) {
             guards.resize(guards.len() + self.changes.len(), Outcome::LeftOut);
-            return Ok(guards);
+            return Ok(Some(guards));
         }
         let log = LogWriter { connection, instance: self.instance, signature: &self.signature };
         let mut changes = Vec::with_capacity(self.changes.len());
@@ -145,7 +153,7 @@ impl Batch {
             count(connection, self.instance, operation)?;
         }
         guards.extend(changes);
-        Ok(guards)
+        Ok(Some(guards))
     }
 }
 

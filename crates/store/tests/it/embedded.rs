@@ -1,11 +1,14 @@
 //! What is the embedded store's own: its file, its key, and what it does not read.
 
 use std::fs;
+use std::time::Duration;
 
 use durable::rusqlite::Connection;
 use durable::{KeyCheckError, Sealer};
-use model::{EnrollmentRef, Registration, StatusKind, Timestamp};
-use provisioning::ports::{Change, Commit, Expect, Outcome, PageRequest, Store, StoreError};
+use model::{EnrollmentRef, Job, Registration, StatusKind, Timestamp};
+use provisioning::ports::{
+    Change, Commit, Expect, LeaseName, Leases, Outcome, PageRequest, RunnerId, Store, StoreError,
+};
 use store::{EmbeddedStore, OpenError};
 use testkit::sample;
 
@@ -36,6 +39,24 @@ async fn what_is_damaged_turns_nobody_else_away_at_the_start() {
         let over = store.put_instance(sample::instance("one"), sample::by()).await;
         assert_eq!(over.is_err(), table == "instances", "what cannot be read is not overwritten: {over:?}");
     }
+}
+
+/// A process that was killed holds nothing any more, and its successor waits for nothing.
+#[tokio::test]
+async fn opening_the_file_ends_the_leases_of_the_last_process() {
+    let directory = filled().await;
+    let (name, minute) = (LeaseName::Job(Job::Cleanups), Duration::from_secs(60));
+    let [one, two] = [1, 2].map(|number| RunnerId::parse(&format!("{number:032x}")).unwrap());
+    let store = directory.open();
+    let lease = store.claim(&name, &one, minute).await.unwrap().unwrap();
+    let beside = store.beside().unwrap();
+    assert_eq!(beside.leases().await.unwrap(), store.leases().await.unwrap());
+    assert!(store.leases().await.unwrap().iter().any(|held| held.token == lease.token));
+    beside.close().await;
+    store.close().await;
+    let store = directory.open();
+    let next = store.claim(&name, &two, minute).await.unwrap().unwrap();
+    assert!(next.token > lease.token);
 }
 
 /// An instance whose document was given up is taken over by the next one, with all that belongs to it.

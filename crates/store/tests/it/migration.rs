@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use testkit::sample;
 
 /// The newest version of the tables.
-const NEWEST: u32 = 3;
+const NEWEST: u32 = 4;
 
 #[tokio::test]
 async fn a_database_of_version_1_keeps_every_record() {
@@ -26,6 +26,11 @@ async fn a_database_of_version_1_keeps_every_record() {
 #[tokio::test]
 async fn a_database_of_version_2_keeps_every_record() {
     keeps_every_record("v2", 2).await;
+}
+
+#[tokio::test]
+async fn a_database_of_version_3_keeps_every_record() {
+    keeps_every_record("v3", 3).await;
 }
 
 /// Everything that was in the file before it was migrated is there afterwards. Members may have been added since.

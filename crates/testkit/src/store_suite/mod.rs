@@ -24,6 +24,7 @@ mod guards;
 mod handles;
 mod instances;
 mod isolation;
+mod leases;
 mod listings;
 mod owners;
 mod records;
@@ -142,6 +143,14 @@ const CASES: &[(&str, Case)] = &[
     ("two handles see each other's instances at once", |w| Box::pin(handles::instances(w))),
     ("of two handles one replaces an instance", |w| Box::pin(handles::one_replaces(w))),
     ("a handle that fell behind the log sees everything", |w| Box::pin(handles::behind_the_log(w))),
+    ("a lease has one holder", |w| Box::pin(leases::one_holder(w))),
+    ("a renewed lease lasts longer", |w| Box::pin(leases::renewed(w))),
+    ("a released lease is free at once", |w| Box::pin(leases::released(w))),
+    ("a lease that ended has a new token with its new holder", |w| Box::pin(leases::taken_over(w))),
+    ("a fenced commit changes nothing", |w| Box::pin(leases::fenced(w))),
+    ("a fenced commit does not affect others", |w| Box::pin(leases::fenced_beside_others(w))),
+    ("of two handles one gets a lease", |w| Box::pin(leases::two_handles(w))),
+    ("a commit of one handle is fenced by another", |w| Box::pin(leases::fenced_by_another_handle(w))),
     ("usage by day and kind", |w| Box::pin(usage::by_day_and_kind(w))),
     ("concurrent operations are all counted", |w| Box::pin(usage::concurrent(w))),
     ("one of many compare-and-sets wins", |w| Box::pin(concurrency::one_replaces(w))),
