@@ -1,6 +1,6 @@
 //! The `muster` program: a table of its commands.
 
-// What is printed is escaped, and survives a reader that leaves: both happen in `output`.
+// All output goes through `output`, which escapes it and tolerates a closed pipe.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod commands;
@@ -15,27 +15,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Zero-touch device provisioning, wire-compatible with Azure IoT Hub Device Provisioning Service.
 ///
-/// Start with `muster dev`: a local emulator with nothing to configure. `muster demo` shows the whole job.
+/// Start with `muster dev`, a local emulator that needs no configuration. `muster demo` provisions a simulated fleet.
 #[derive(Parser)]
 #[command(
     name = "muster",
     version,
     arg_required_else_help = true,
     after_help = "Exit status:
-  0  done
-  1  failed, or the answer is no
+  0  success
+  1  failure, or a negative result
   2  wrong usage
-  3  the service does not have what was named (404)
-  4  the service does not accept the key, or the key's rights do not suffice (401, 403)
-  5  the service was not reached
-An error that the service replied ends with the tracking ID that its log has, too."
+  3  the object does not exist (404)
+  4  the service rejected the key, or the key lacks a right (401, 403)
+  5  the service is unreachable
+Errors from the service end with a tracking ID; search for it in the log of the service."
 )]
 struct Program {
     #[command(subcommand)]
     command: Command,
 }
 
-/// What each does is said at its arguments, so that `--help` has all of it.
+/// The commands. Each is documented at its arguments, where clap finds the text of `--help`.
 #[derive(Subcommand)]
 enum Command {
     Serve(commands::serve::ServeArgs),
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     ended.unwrap_or_else(|error| {
         let tracking =
             commands::tracking_id(&error).map(|id| format!(" (tracking ID {id})")).unwrap_or_default();
-        output::note(format_args!("muster: {}{tracking}", commands::told(&error)));
+        output::note(format_args!("muster: {}{tracking}", commands::describe(&error)));
         ExitCode::from(commands::exit_status(&error))
     })
 }

@@ -1,8 +1,7 @@
-//! What commands print. Everything passes here: the program may not use `println!` and its like (see `main.rs`).
+//! Output of commands. `main.rs` denies `println!` and the like, so that all output goes through here.
 //!
-//! Peers, and operators of the same service, chose much of what is shown, so each text is escaped by [`PeerText`]. And
-//! a reader that has enough, as in `muster … | head`, is no error: what follows is thrown away, and the command ends with the
-//! exit status that it would have had.
+//! Much of the output was chosen by peers and other operators, so [`PeerText`] escapes each text. A closed pipe, as in
+//! `muster … | head`, is not an error: further output is dropped, and the exit status stays the same.
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, ErrorKind, Write};
@@ -12,10 +11,10 @@ use anyhow::Context;
 use model::PeerText;
 use serde::Serialize;
 
-/// The longest line: a key of a TPM, or the longest error with all its causes, is shorter by far.
+/// The longest line. TPM keys and the longest errors with all causes are far shorter.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
-/// Whether the reader of the output was still there when a command wrote last.
+/// Whether the last write of a command found a reader.
 static HAS_READER: AtomicBool = AtomicBool::new(true);
 
 /// Returns whether output is still read. Commands that would print without end stop when it is not.
@@ -23,65 +22,65 @@ pub fn has_reader() -> bool {
     HAS_READER.load(Ordering::Relaxed)
 }
 
-/// Prints one line.
+/// Prints one line to standard output.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    written(io::stdout(), &format!("{}\n", PeerText::new(text, MAX_LINE_BYTES)))
+    write_text(io::stdout(), &format!("{}\n", PeerText::new(text, MAX_LINE_BYTES)))
 }
 
-/// Prints a text line by line.
+/// Prints a text of several lines.
 pub fn lines(text: &str) -> anyhow::Result<()> {
     text.split('\n').try_for_each(line)
 }
 
-/// Prints JSON, indented, in which what a terminal would act on is escaped in JSON's own way.
+/// Prints indented JSON. Characters that a terminal would interpret become JSON escapes.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    written(io::stdout(), &format!("{}\n", visible_json(&serde_json::to_string_pretty(value)?)))
+    write_text(io::stdout(), &format!("{}\n", visible_json(&serde_json::to_string_pretty(value)?)))
 }
 
-/// Prints JSON on one line.
+/// Prints JSON on one line, with the same escapes.
 pub fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
-    written(io::stdout(), &format!("{}\n", visible_json(&serde_json::to_string(value)?)))
+    write_text(io::stdout(), &format!("{}\n", visible_json(&serde_json::to_string(value)?)))
 }
 
-/// Prints a table whose cells are escaped, which those of `commands::table::Table` and of reports of numbers are.
+/// Prints a table whose cells are escaped.
 pub fn table(table: &impl SafeTable) -> anyhow::Result<()> {
-    written(io::stdout(), &format!("{}\n", table.drawn()))
+    write_text(io::stdout(), &format!("{}\n", table.render()))
 }
 
-/// A table without raw text of peers in its cells.
+/// A table without raw peer text in its cells.
 pub trait SafeTable {
-    /// The table as it is printed.
-    fn drawn(&self) -> String;
+    /// Renders the table.
+    fn render(&self) -> String;
 }
 
-/// Prints a text that is part of the program.
+/// Prints a constant of the program, unescaped.
 pub fn own_text(text: &'static str) -> anyhow::Result<()> {
-    written(io::stdout(), text)
+    write_text(io::stdout(), text)
 }
 
-/// Says something beside the output, on standard error. Where nobody listens, nothing is said.
+/// Prints a line to standard error; a failure to do so is ignored.
 pub fn note(text: impl Display) {
-    let _ = written(io::stderr(), &format!("{}\n", PeerText::new(text, MAX_LINE_BYTES)));
+    let _ = write_text(io::stderr(), &format!("{}\n", PeerText::new(text, MAX_LINE_BYTES)));
 }
 
-fn written(mut to: impl Write, text: &str) -> anyhow::Result<()> {
+fn write_text(mut to: impl Write, text: &str) -> anyhow::Result<()> {
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {
             HAS_READER.store(false, Ordering::Relaxed);
             Ok(())
         }
-        written => written.context("cannot write to standard output"),
+        result => result.context("cannot write to standard output"),
     }
 }
 
-/// The same JSON without a character that would not be shown as it is, but for the ends of its lines.
+/// Escapes invisible characters in JSON, except line ends.
 fn visible_json(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter == '\n' || PeerText::shows(letter) {
             visible.push(letter);
         } else {
-            // Outside of strings JSON has none of these, so that an escape is right wherever one is.
+            // JSON has such characters only within strings, where escapes are valid.
             let _ = escape_utf16(&mut visible, letter);
         }
     }
@@ -98,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_without_what_a_terminal_acts_on() {
+    fn json_escapes_terminal_control_characters_and_keeps_its_value() {
         let text = "\u{1b}[2J\u{9b}\u{202e}\u{2028}\n\u{e0041}é\u{3164}\"\\";
         let value = serde_json::json!({ text: [text, 1, null] });
         let visible = visible_json(&serde_json::to_string_pretty(&value).unwrap());
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_error() {
+    fn a_closed_pipe_is_not_an_error() {
         struct Pipe(ErrorKind);
         impl Write for Pipe {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -117,7 +116,7 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(written(Pipe(ErrorKind::BrokenPipe), "x").is_ok());
-        assert!(written(Pipe(ErrorKind::StorageFull), "x").is_err());
+        assert!(write_text(Pipe(ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(write_text(Pipe(ErrorKind::StorageFull), "x").is_err());
     }
 }

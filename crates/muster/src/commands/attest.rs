@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{cert::certificates, explanation, service::ServiceArgs};
 use crate::output;
 
-/// Understand who is let in.
+/// Explain the attestation of devices.
 #[derive(Args)]
 pub struct AttestArgs {
     #[command(subcommand)]
@@ -23,18 +23,17 @@ enum AttestCommand {
     Explain(ExplainArgs),
 }
 
-/// Explain step by step why a device would be let in or refused, without registering it.
+/// Explain step by step why a device would be admitted or refused, without registering it.
 ///
-/// Say what the device presents: its certificates, its SAS token, or the keys of its TPM. It is shown which enrollments
-/// were considered, and why one was chosen or each was refused, after the last attempts of that name that were refused.
-/// An individual enrollment alone decides about its registration ID: then no group is considered. Nothing is registered
-/// and nothing is counted as an operation. What a device is told of a refusal is terse on purpose; this is for the operator.
+/// Give what the device presents: its certificates, its SAS token, or the keys of its TPM. The command prints the last
+/// refused attempts of the registration ID, and the enrollments that are considered with the reason for each result. If the
+/// registration ID has an individual enrollment, no group is considered. Nothing is registered or metered.
 ///
-/// Exit status 0 when the device would be let in, 1 when not, 2 for wrong usage.
+/// Exit status: 0 if the device would be admitted, 1 if not, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster attest explain --dev .muster --registration-id device-1 --cert device-1-chain.pem
-      the certificates as the device sends them, leaf first; its private key is not needed
+      the certificates that the device sends, leaf first; no private key is needed
   muster attest explain --dev .muster --registration-id device-2 \\
       --sas-token 'SharedAccessSignature sr=…&sig=…&se=…'
   muster attest explain --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' --ca ca.pem \\
@@ -42,13 +41,13 @@ enum AttestCommand {
 struct ExplainArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The name that the device registers under.
+    /// The registration ID of the device.
     #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     registration_id: RegistrationId,
-    /// The ID scope that the device addresses; the instance's when absent.
+    /// The ID scope that the device uses. Default: that of the instance.
     #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text))]
     id_scope: Option<IdScope>,
-    /// The certificates that the device sends, PEM or DER, leaf first; may be given several times.
+    /// A certificate that the device sends, PEM or DER, leaf first; repeatable.
     #[arg(long = "cert", value_name = "FILE")]
     certificates: Vec<PathBuf>,
     /// The SAS token that the device sends.
@@ -69,23 +68,23 @@ struct ExplainArgs {
 pub async fn run(args: AttestArgs) -> anyhow::Result<ExitCode> {
     let AttestCommand::Explain(args) = args.command;
     let mut client = args.service.client()?;
-    let reply = client.explain(&described(&args)?).await?;
+    let reply = client.explain(&device_json(&args)?).await?;
     if args.json {
         output::json(&reply)?;
     } else {
-        // Who may read enrollments may not always see registrations.
+        // The right to read enrollments does not imply the right to read registrations.
         let attempts = client.attempts(args.registration_id.as_str()).await.ok();
         if let Some(attempts) = attempts {
             output::lines(&explanation::attempts(&attempts))?;
         }
         output::lines(&explanation::text(&reply))?;
     }
-    let is_let_in = matches!(reply["outcome"].as_str(), Some("admitted" | "challenged"));
-    Ok(if is_let_in { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_admitted = matches!(reply["outcome"].as_str(), Some("admitted" | "challenged"));
+    Ok(if is_admitted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The device as the service wants it described; what is absent is null, which counts as absent.
-fn described(args: &ExplainArgs) -> anyhow::Result<Value> {
+/// Describes the device as the route expects it. Absent members are null.
+fn device_json(args: &ExplainArgs) -> anyhow::Result<Value> {
     let mut sent = Vec::new();
     for file in &args.certificates {
         sent.extend(certificates(file)?.iter().map(|certificate| STANDARD.encode(certificate.der())));

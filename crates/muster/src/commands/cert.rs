@@ -17,7 +17,7 @@ use server::SystemClock;
 use super::{table::Table, target::read};
 use crate::output;
 
-/// Judge certificates.
+/// Verify certificate chains.
 #[derive(Args)]
 pub struct CertArgs {
     #[command(subcommand)]
@@ -29,38 +29,36 @@ enum CertCommand {
     Verify(VerifyArgs),
 }
 
-/// Tell whether a device's certificate leads to a trusted one, by the rules that registrations go by.
+/// Verify that a device certificate chains to a trusted one, by the rules of registrations.
 ///
-/// The anchors are what an enrollment group would hold, the intermediates what the device would send along. They may be
-/// given in any order, and those that do not matter do no harm. The rules, and where they are more lenient than RFC 5280,
-/// are in docs/certificate-rules.md.
+/// Anchors are the certificates of an enrollment group, and intermediates those that the device sends along. Order does not
+/// matter, and unrelated certificates are ignored. docs/certificate-rules.md lists the rules and the differences to RFC 5280.
 ///
-/// Exit status 0 when the leaf is valid, 1 when it is refused, with the rule that it breaks, and 2 for wrong usage or a
-/// file that cannot be read.
+/// Exit status: 0 if the leaf is valid, 1 if it is refused, 2 for wrong usage or an unreadable file.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster cert verify --anchor root.pem --intermediate factory.pem --leaf device-1.pem
   muster cert verify --anchor factory.pem --leaf device-1.pem --registration-id device-1 --purpose client
-      whether this device could register through a group that holds factory.pem
+      whether this device could register through a group with factory.pem
   muster cert verify --anchor root.pem --leaf device-1-chain.pem --at 2027-01-01
-      the chain as one file, leaf first; whether it still serves on that day")]
+      a chain in one file, leaf first, verified at that date")]
 struct VerifyArgs {
-    /// A certificate that is trusted, PEM or DER; a file may hold several.
+    /// A file with trusted certificates, PEM or DER; repeatable.
     #[arg(long = "anchor", value_name = "FILE", required = true)]
     anchors: Vec<PathBuf>,
-    /// A certificate between anchor and leaf, PEM or DER; a file may hold several.
+    /// A file with intermediate certificates, PEM or DER; repeatable.
     #[arg(long = "intermediate", value_name = "FILE")]
     intermediates: Vec<PathBuf>,
-    /// The device's certificate, PEM or DER; what follows it in the file counts as intermediate.
+    /// The device certificate, PEM or DER; further certificates in the file count as intermediates.
     #[arg(long, value_name = "FILE")]
     leaf: PathBuf,
-    /// The instant at which it must be valid, such as 2027-01-31T12:00:00Z or 2027-01-31; now when absent.
+    /// The time of the verification, such as 2027-01-31T12:00:00Z or 2027-01-31. Default: now.
     #[arg(long, value_name = "TIME", value_parser = instant)]
     at: Option<Timestamp>,
-    /// What the certificates must be for, going by their usages; registrations do not ask.
+    /// The required extended key usage. Registrations require none.
     #[arg(long)]
     purpose: Option<For>,
-    /// The registration ID that the leaf must bear.
+    /// The registration ID that the leaf must name.
     #[arg(long, value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     registration_id: Option<RegistrationId>,
     /// Print JSON instead of a table.
@@ -98,10 +96,10 @@ pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The exit status for files that cannot be read, as for wrong usage.
+/// The exit status for unreadable files, the same as for wrong usage.
 const UNREADABLE: u8 = 2;
 
-/// A verdict on these certificates: the path when the leaf is valid, else what was given.
+/// The result for these certificates: the path of a valid leaf, otherwise the given certificates.
 struct Verified {
     certificates: Vec<(&'static str, CertificateInfo)>,
     at: Timestamp,
@@ -175,7 +173,8 @@ fn in_path(path: &[Vec<u8>]) -> anyhow::Result<Vec<(&'static str, CertificateInf
         _ if at + 1 == path.len() => ANCHOR,
         _ => INTERMEDIATE,
     };
-    let read = path.iter().map(|der| Certificate::from_der(der).context("a certificate of the path"));
+    let read =
+        path.iter().map(|der| Certificate::from_der(der).context("cannot parse a certificate of the path"));
     read.enumerate().map(|(at, certificate)| Ok((role(at), certificate?.info().clone()))).collect()
 }
 
@@ -195,7 +194,7 @@ fn all_of(files: &[PathBuf]) -> anyhow::Result<Vec<Certificate>> {
     Ok(read.into_iter().flatten().collect())
 }
 
-/// The certificates in a file, at least one.
+/// Reads the certificates in a file. Fails if there is none.
 pub fn certificates(file: &Path) -> anyhow::Result<Vec<Certificate>> {
     Certificate::parse_all(&read(file)?).with_context(|| format!("cannot read {}", file.display()))
 }

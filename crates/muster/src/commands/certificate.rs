@@ -16,10 +16,10 @@ mod keep;
 mod list;
 mod verify;
 
-/// Keep the CAs that devices' certificates lead to: upload, prove, block, revoke, and see what expires.
+/// Manage CA certificates, blocked certificates, revocation lists, and expiry.
 ///
-/// A CA certificate of the instance completes what devices leave out, can be named by enrollments (caReferences), and
-/// once verified vouches for the signing certificates of groups.
+/// A CA certificate of the instance completes chains of devices, can be referenced by enrollments (caReferences), and, once
+/// verified, permits signing certificates of groups below it.
 #[derive(Args)]
 pub struct CertificateArgs {
     #[command(subcommand)]
@@ -53,8 +53,8 @@ pub async fn run(args: CertificateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the first certificate or list in a file, as base64 of its DER. Nothing else in the file is sent anywhere: a private
-/// key may stand beside the certificate.
+/// Reads the first certificate or revocation list in a file, as base64 of its DER. Other content of the file, such as a
+/// private key, is not sent.
 pub fn read_base64(file: &Path, object: Object) -> anyhow::Result<String> {
     let der = read_object(&read(file)?, object).with_context(|| format!("cannot read {}", file.display()))?;
     Ok(STANDARD.encode(der))

@@ -21,28 +21,29 @@ use super::stop_signal;
 use super::target::Target;
 use crate::output;
 
-/// Provision a simulated fleet end to end, and show how it went.
+/// Provision a simulated fleet end to end, and print a report.
 ///
-/// It starts the emulator in a temporary folder, on free ports. Over the service API it creates an X.509 enrollment
-/// group, a symmetric-key group and some individual enrollments, each with an initial twin. Then the devices register,
-/// over HTTPS and MQTT by turns, connect to their hubs over MQTT and read their twins. Finally every device is looked up
-/// in its hub's registry. The first hub has weight 1, the second 2, and so on. Exit status 0 only if every device was
-/// assigned, stands in the registry, and read the twin it should have; 1 if one did not; 2 for wrong usage.
+/// The demo starts an emulator in a temporary folder on free ports. Over the service API it creates an X.509 enrollment
+/// group, a symmetric-key group and some individual enrollments, each with an initial twin. The devices register over
+/// HTTPS or MQTT, connect to their hubs over MQTT and read their twins. Finally the demo looks up every device in the
+/// registry of its hub. The first hub has weight 1, the second 2, and so on.
+///
+/// Exit status: 0 if every device was assigned, is in the registry and read its twin; 1 if one was not; 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster demo
   muster demo --devices 5000 --hubs 4 --concurrency 128 --json")]
 pub struct DemoArgs {
-    /// How many devices.
+    /// The number of devices.
     #[arg(long, value_name = "N", default_value = "1000")]
     devices: NonZeroUsize,
-    /// How many hubs, up to 100.
+    /// The number of hubs, at most 100.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=100))]
     hubs: u16,
-    /// How many devices are at work at the same time.
+    /// The number of devices that register concurrently.
     #[arg(long, value_name = "C", default_value = "64")]
     concurrency: NonZeroUsize,
-    /// What the service logs: `info`, or `warn,net=debug`.
+    /// The log filter of the service, such as `info` or `warn,net=debug`.
     #[arg(long, env = "MUSTER_LOG", default_value = "error")]
     log: String,
     /// Print the result as JSON.
@@ -53,13 +54,13 @@ pub struct DemoArgs {
 /// Runs the command.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     logging::start(&args.log, LogFormat::Text)?;
-    // Removed when this returns, so also when the demo is interrupted.
+    // Removed when this function returns, including when the demo is interrupted.
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-    // One level down: the storage keeps a lock file beside its folder.
+    // One level down, because the storage keeps a lock file beside its folder.
     let dir = folder.path().join("muster");
     tokio::select! {
         ended = demonstrate(&args, &dir) => ended,
-        () = stop_signal() => bail!("interrupted"),
+        () = stop_signal() => bail!("the demo was interrupted"),
     }
 }
 
@@ -73,20 +74,20 @@ async fn demonstrate(args: &DemoArgs, dir: &Path) -> anyhow::Result<ExitCode> {
     let members = cast::enroll(args.devices.get(), &mut stage.service()?).await?;
 
     let (mut outcomes, elapsed) = stage.play(members, args.concurrency).await;
-    let complaints = stage.check(&mut outcomes).await?;
+    let problems = stage.check(&mut outcomes).await?;
     emulator.stop().await?;
 
-    for complaint in &complaints {
-        output::note(format_args!("muster: {complaint}"));
+    for problem in &problems {
+        output::note(format_args!("muster: {problem}"));
     }
     let mut report = Report::of(&outcomes, elapsed);
     report.compare_with_weights(&stage.weights);
     print_report(&report, args.json)?;
-    let success = report.is_success() && complaints.is_empty();
+    let success = report.is_success() && problems.is_empty();
     Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The emulator as the demo uses it: from outside, by what `dev.json` says.
+/// The emulator as the demo uses it: from outside, with the values of `dev.json`.
 struct Stage {
     target: Target,
     trust: Trust,
@@ -135,7 +136,7 @@ impl Stage {
         (outcomes, elapsed)
     }
 
-    /// Looks every device up in the registry of its hub.
+    /// Looks up every device in the registry of its hub, and returns the problems.
     async fn check(&self, outcomes: &mut [Outcome]) -> anyhow::Result<Vec<String>> {
         let registry = |(name, connection): &(HubName, ConnectionString)| {
             let registry = HubRegistry::new(connection, self.https_port, self.trust.clone())?;
@@ -143,8 +144,8 @@ impl Stage {
         };
         let mut registries = self.hubs.iter().map(registry).collect::<anyhow::Result<BTreeMap<_, _>>>()?;
         let mut progress = Progress::start("checking registries", outcomes.len());
-        let complaints = audit(outcomes, &mut registries, || progress.step()).await?;
+        let problems = audit(outcomes, &mut registries, || progress.step()).await?;
         progress.finish();
-        Ok(complaints)
+        Ok(problems)
     }
 }

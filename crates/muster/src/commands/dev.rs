@@ -12,38 +12,38 @@ use server::{
 use super::stop_signal;
 use crate::output;
 
-/// Run the service as a local emulator, with nothing to configure.
+/// Run the service as a local emulator, without configuration.
 ///
-/// It listens on 127.0.0.1 for devices and administrators, and on 127.0.0.11, 127.0.0.12, … for its embedded hubs. It
-/// makes its own CA and keeps everything in one folder, so that it is the same service after a restart. When it is
-/// ready it writes `dev.json` there. SIGTERM or Ctrl-C ends it.
+/// It listens on 127.0.0.1 for devices and operators, and on 127.0.0.11, 127.0.0.12, … for its embedded hubs. It creates
+/// its own CA and stores everything in one folder, which a restart uses again. When it is ready, it writes `dev.json` there.
+/// SIGTERM or Ctrl-C stops it.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  muster dev                                  in ./.muster
-  muster dev --dir /tmp/m --ports high        without privileges: 8443, 18883 and 15671
+  muster dev                                  store everything in ./.muster
+  muster dev --dir /tmp/m --ports high        use 8443, 18883 and 15671, which need no privileges
   muster device register --dev .muster --registration-id device-1    in another terminal")]
 pub struct DevArgs {
-    /// Where it keeps everything.
+    /// The folder for databases, CA and keys.
     #[arg(long, env = "MUSTER_DEV_DIR", default_value = ".muster")]
     dir: PathBuf,
-    /// Which ports it takes. Most SDKs dial only the standard ones: 443, 8883 and 5671. Without this, those if they
-    /// may be taken, otherwise 8443, 18883 and 15671.
+    /// The ports for HTTPS, MQTT and AMQP. Most SDKs connect only to the standard ones. Default: standard if available,
+    /// otherwise high.
     #[arg(long, value_enum)]
     ports: Option<Ports>,
-    /// How many embedded hubs it runs.
+    /// The number of embedded hubs.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=200))]
     hubs: u8,
-    /// What to log: `info`, or `warn,net=debug`.
+    /// The log filter, such as `info` or `warn,net=debug`.
     #[arg(long, env = "MUSTER_LOG", default_value = "info")]
     log: String,
-    /// Print `dev.json` instead of a summary for people.
+    /// Print the content of `dev.json` instead of a summary.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Ports {
-    /// Any that are free: for tests that must not collide.
+    /// Any free ports, for concurrent tests.
     Free,
     /// 8443, 18883 and 15671.
     High,
@@ -74,7 +74,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 fn print_summary(info: &DevInfo, args: &DevArgs) -> anyhow::Result<()> {
     let DevInfo { device_endpoint, id_scope, ports, .. } = info;
     let dir = args.dir.display();
-    output::line(format_args!("Muster emulator is ready; everything is in {dir}"))?;
+    output::line(format_args!("Muster emulator is ready; its data is in {dir}"))?;
     let row = |name: &str, text: &dyn Display| output::line(format_args!("  {name:<19} {text}"));
     let numbers = format!("HTTPS {}, MQTT {}, AMQP {}", ports.https, ports.mqtts, ports.amqps);
     row("device endpoint", &format_args!("{device_endpoint} ({numbers})"))?;
@@ -85,9 +85,9 @@ fn print_summary(info: &DevInfo, args: &DevArgs) -> anyhow::Result<()> {
     let sample = &info.sample_enrollment_group;
     let group = format!("{} with key {}", sample.enrollment_group_id, sample.primary_key);
     row("enrollment group", &group)?;
-    row("note", &"signing certificates of groups need no verified CA here, unlike in muster serve")?;
+    row("note", &"unlike muster serve, it accepts group signing certificates without a verified CA")?;
     if ports.https != 443 {
-        row("note", &"most SDKs dial only 443, 8883 and 5671; run with --ports standard for those")?;
+        row("note", &"most SDKs connect only to 443, 8883 and 5671; use --ports standard for them")?;
     }
     Ok(())
 }

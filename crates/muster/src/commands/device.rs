@@ -26,20 +26,20 @@ enum DeviceCommand {
     TpmIdentity(TpmIdentityArgs),
 }
 
-/// Print what a TPM goes by, for enrolling it: its public keys and the registration ID that SDKs make of them.
+/// Print the public keys of a TPM and the registration ID that SDKs derive from them, for its enrollment.
 ///
-/// The two keys are made, by the standard templates, and kept in the TPM if they are not there yet.
+/// Creates both keys in the TPM, from the standard templates, if they do not exist.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster device tpm-identity --tpm /dev/tpmrm0
   muster device tpm-identity --tpm swtpm:127.0.0.1:2321 --tpm-keys ecc --json
-      of an emulated TPM: swtpm socket --tpm2 --tpmstate dir=DIR --server type=tcp,port=2321 \\
+      for an emulated TPM: swtpm socket --tpm2 --tpmstate dir=DIR --server type=tcp,port=2321 \\
           --ctrl type=tcp,port=2322 --flags not-need-init,startup-clear")]
 struct TpmIdentityArgs {
-    /// The TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for one that swtpm emulates.
+    /// The TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for an emulated one.
     #[arg(long, value_name = "TPM")]
     tpm: TpmAddress,
-    /// Which of its keys the TPM goes by: rsa or ecc.
+    /// The kind of the endorsement and storage root keys: rsa or ecc.
     #[arg(long, value_name = "KIND", default_value_t)]
     tpm_keys: TpmKeyKind,
     /// Print the JSON on one line.
@@ -49,23 +49,24 @@ struct TpmIdentityArgs {
 
 /// Register a device and print its registration state as JSON.
 ///
-/// The device proves itself with its own symmetric key, with one derived from a group's key, with a certificate, or by
-/// its TPM, which then also keeps the key for the hub.
-/// Exit status 0 when it was assigned to a hub, 1 when it was not, 2 for wrong usage.
+/// The device attests with its symmetric key, a key derived from a group key, a certificate, or its TPM. A TPM also stores
+/// the key for the hub.
+///
+/// Exit status: 0 if the device was assigned to a hub, 1 if not, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster device register --dev .muster --registration-id device-1
-      through the sample enrollment group of a running `muster dev`
+      uses the sample enrollment group of a running `muster dev`
   muster device register --endpoint dps.example --id-scope 0ne00000A0A --ca ca.pem \\
       --registration-id device-2 --cert device-2.pem --cert-key device-2.key --transport mqtt
   muster device register --dev .muster --tpm /dev/tpmrm0
-      by its TPM, which must be enrolled: see muster device tpm-identity")]
+      uses a TPM, which must be enrolled: see muster device tpm-identity")]
 #[group(skip)]
 #[command(group(ArgGroup::new("proof").required(true).multiple(true).args(["dev", "key", "group_key", "cert", "tpm"])))]
 struct RegisterArgs {
     #[command(flatten)]
     target: TargetArgs,
-    /// The device's registration ID. With a TPM it may be left out; then it is made of the endorsement key, as SDKs do.
+    /// The device's registration ID. Default with a TPM: derived from the endorsement key, as SDKs do.
     #[arg(
         long,
         value_name = "ID",
@@ -81,7 +82,7 @@ struct RegisterArgs {
         value_parser = SymmetricKey::parse
     )]
     key: Option<SymmetricKey>,
-    /// The key of the device's enrollment group, base64, from which its own is derived.
+    /// The key of the enrollment group, base64, from which the device's key is derived.
     #[arg(
         long,
         value_name = "KEY",
@@ -91,22 +92,22 @@ struct RegisterArgs {
         conflicts_with = "key"
     )]
     group_key: Option<SymmetricKey>,
-    /// The device's certificate, PEM, followed by those above it that it shall show.
+    /// The device's certificate, PEM, followed by issuers that the device sends along.
     #[arg(long, value_name = "FILE", requires = "cert_key", conflicts_with_all = ["key", "group_key"])]
     cert: Option<PathBuf>,
     /// The private key of that certificate, PEM.
     #[arg(long, value_name = "FILE", requires = "cert")]
     cert_key: Option<PathBuf>,
-    /// The device's TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for one that swtpm emulates.
+    /// The device's TPM 2.0: /dev/tpmrm0, or swtpm:HOST:PORT for an emulated one.
     #[arg(long, value_name = "TPM", conflicts_with_all = ["key", "group_key", "cert"])]
     tpm: Option<TpmAddress>,
-    /// Which of its keys the TPM goes by: rsa or ecc.
+    /// The kind of the endorsement and storage root keys: rsa or ecc.
     #[arg(long, value_name = "KIND", default_value_t, requires = "tpm")]
     tpm_keys: TpmKeyKind,
-    /// How the device speaks to the endpoint: https, mqtt, mqtt-ws, amqp or amqp-ws.
+    /// The transport: https, mqtt, mqtt-ws, amqp or amqp-ws.
     #[arg(long, default_value = "https")]
     transport: Transport,
-    /// What the device tells a custom allocation policy.
+    /// The payload for a custom allocation policy.
     #[arg(long, value_name = "JSON", value_parser = |text: &str| serde_json::from_str::<Value>(text))]
     payload: Option<Value>,
     /// Print the JSON on one line.
@@ -146,7 +147,7 @@ async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
     };
     let target = args.target.resolve()?;
     let named = args.registration_id.or_else(|| tpm.as_ref()?.default_registration_id());
-    let name = named.context("--registration-id is needed")?;
+    let name = named.context("--registration-id is required: the TPM has no key to derive it from")?;
     let device = match (tpm, args.cert.zip(args.cert_key), args.key, args.group_key.or(target.sample_key)) {
         (Some(tpm), ..) => Device::with_tpm(name, tpm),
         (None, Some((chain, key)), ..) => {
@@ -154,7 +155,7 @@ async fn run_register(args: RegisterArgs) -> anyhow::Result<ExitCode> {
         }
         (None, None, Some(key), _) => Device::with_key(name, key),
         (None, None, None, group_key) => {
-            let group_key = group_key.context("one of --key, --group-key, --cert and --tpm is needed")?;
+            let group_key = group_key.context("one of --key, --group-key, --cert and --tpm is required")?;
             Device::in_group(name, &group_key)
         }
     };

@@ -13,7 +13,7 @@ use fleet::EnrollmentKind;
 
 use super::service::ServiceArgs;
 
-/// Keep enrollments: which devices are let in, and what they get.
+/// Manage enrollments: which devices are admitted, and with which settings.
 #[derive(Args)]
 pub struct EnrollmentArgs {
     #[command(subcommand)]
@@ -51,9 +51,9 @@ pub async fn run(args: EnrollmentArgs) -> anyhow::Result<ExitCode> {
 struct Which {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The registration ID of the device, or with --group the name of the enrollment group.
+    /// The registration ID of the device, or with --group the ID of the enrollment group.
     id: String,
-    /// It is an enrollment group.
+    /// Select an enrollment group instead of an individual enrollment.
     #[arg(long)]
     group: bool,
 }

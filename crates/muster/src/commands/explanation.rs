@@ -1,11 +1,11 @@
-//! How explanations are printed.
+//! Text of explanations.
 
 use serde_json::Value;
 
-/// An explanation as the service replies it, a line for each step.
+/// Formats an explanation of the service, one line per step.
 pub fn text(explanation: &Value) -> String {
     let mut lines = Vec::new();
-    section(&mut lines, "presented", texts(&explanation["presented"]), "nothing to prove itself by");
+    section(&mut lines, "presented", texts(&explanation["presented"]), "no credentials");
     let considered = list(&explanation["considered"]).iter().map(considered).collect();
     section(&mut lines, "considered", considered, "no enrollment");
     if let Some(omitted) = explanation["omitted"].as_u64().filter(|omitted| *omitted > 0) {
@@ -23,7 +23,7 @@ pub fn text(explanation: &Value) -> String {
     lines.join("\n")
 }
 
-/// When and from where an attempt was made that was refused.
+/// Formats the time and the address of a refused attempt.
 pub fn heading(attempt: &Value) -> String {
     let from = match word(&attempt["address"]) {
         "" => String::new(),
@@ -32,12 +32,12 @@ pub fn heading(attempt: &Value) -> String {
     format!("{}{from}", word(&attempt["dateTimeUtc"]))
 }
 
-/// The attempts of a device that were refused, a line each.
+/// Formats the refused attempts of a device, one line each.
 pub fn attempts(reply: &Value) -> String {
     let attempts = list(&reply["attempts"]);
     let attempt = |attempt| format!("{}: {}", heading(attempt), outcome(attempt));
     let mut lines = Vec::new();
-    section(&mut lines, "attempts", attempts.iter().map(attempt).collect(), "none was refused lately");
+    section(&mut lines, "attempts", attempts.iter().map(attempt).collect(), "no refused attempt is stored");
     lines.join("\n")
 }
 
@@ -55,7 +55,7 @@ fn outcome(explanation: &Value) -> String {
     match word(&explanation["outcome"]) {
         "admitted" => format!("admitted by {enrollment}"),
         "disabled" => format!("refused: {enrollment} is disabled"),
-        "challenged" => "challenged: let in as soon as its TPM has opened the challenge".to_owned(),
+        "challenged" => "challenged: admitted as soon as its TPM opens the challenge".to_owned(),
         _ => format!("refused: {}", word(&explanation["reason"])),
     }
 }

@@ -16,18 +16,18 @@ use crate::output;
 
 /// Simulate a fleet of devices against any DPS endpoint.
 ///
-/// Each device registers on a new TLS connection, under a registration ID made of a prefix and a number, so running it
-/// again registers the same devices again. The devices come through an enrollment group, which must be there already: a
-/// symmetric-key group, whose key is given, or an X.509 group, for whose CA device certificates are issued here. It
-/// prints how long it took the devices to be assigned, and how many were per second. Exit status 0 when every device
-/// was assigned, 1 when one was not, 2 for wrong usage.
+/// Each device registers on a new TLS connection, with a registration ID of prefix and number: a second run registers the
+/// same devices again. The devices belong to an existing enrollment group: either a symmetric-key group, whose key is
+/// given, or an X.509 group, for whose CA this command issues device certificates. It prints latencies and throughput.
+///
+/// Exit status: 0 if every device was assigned, 1 if one was not, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster fleet --dev .muster --devices 500 --connect-hub
-      through the sample enrollment group of a running `muster dev`
+      uses the sample enrollment group of a running `muster dev`
   muster fleet --endpoint dps.example --id-scope 0ne00000A0A --ca ca.pem \\
       --ca-cert factory.pem --ca-key factory.key --transport mqtt --devices 10000 --concurrency 200
-      with device certificates issued by factory.pem, which is the enrollment group's signing certificate")]
+      issues device certificates from factory.pem, the signing certificate of the enrollment group")]
 pub struct FleetArgs {
     #[command(flatten)]
     target: TargetArgs,
@@ -44,25 +44,25 @@ pub struct FleetArgs {
     /// The private key of the CA of an X.509 enrollment group, PEM.
     #[arg(long, value_name = "FILE", requires = "ca_cert", conflicts_with = "enrollment_group_key")]
     ca_key: Option<PathBuf>,
-    /// The certificate of that CA, PEM, followed by those above it that devices shall show.
+    /// The certificate of that CA, PEM, followed by issuers that devices send along.
     #[arg(long, value_name = "FILE", requires = "ca_key")]
     ca_cert: Option<PathBuf>,
-    /// How the devices speak to the endpoint.
+    /// The transport of the devices.
     #[arg(long, value_enum, default_value_t = Transports::Mixed)]
     transport: Transports,
-    /// How many devices.
+    /// The number of devices.
     #[arg(long, value_name = "N", default_value = "100")]
     devices: NonZeroUsize,
-    /// How many of them are at work at the same time.
+    /// The number of devices that register concurrently.
     #[arg(long, value_name = "C", default_value = "32")]
     concurrency: NonZeroUsize,
-    /// What registration IDs begin with; `-1`, `-2`, … follows.
+    /// The prefix of registration IDs; `-1`, `-2`, … follows.
     #[arg(long, default_value = "fleet")]
     prefix: String,
-    /// Have each device connect to the hub it was assigned to, over MQTT, and read its twin.
+    /// Connect each device to its assigned hub over MQTT, and read its twin.
     #[arg(long)]
     connect_hub: bool,
-    /// The port at which hubs speak MQTT over TLS: 8883, or what the emulator says.
+    /// The hubs' port for MQTT over TLS. Default: the port of the emulator with --dev, otherwise 8883.
     #[arg(long, value_name = "PORT", requires = "connect_hub")]
     hub_port: Option<u16>,
     /// Print the result as JSON.
@@ -79,7 +79,7 @@ enum Transports {
     Amqp,
     /// AMQP over WebSockets.
     AmqpWs,
-    /// All of them by turns.
+    /// All of them in turn.
     Mixed,
 }
 
@@ -105,7 +105,7 @@ pub async fn run(args: FleetArgs) -> anyhow::Result<ExitCode> {
     Ok(if report.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints a report as JSON or as tables, which end with a line that says how many devices were provisioned.
+/// Prints a report as JSON, or as tables that end with the number of provisioned devices.
 pub fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         return output::json(report);
@@ -121,7 +121,7 @@ pub fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     output::line(format_args!("provisioned {} of {}", report.provisioned, report.devices))
 }
 
-/// Makes the devices of one enrollment group.
+/// The credentials of an enrollment group, from which it makes devices.
 enum Factory {
     Certificates(Box<CertificateAuthority>),
     Keys(SymmetricKey),
@@ -135,7 +135,9 @@ impl Factory {
     }
 
     fn of_group(key: Option<&SymmetricKey>, target: &Target) -> anyhow::Result<Factory> {
-        let key = key.or(target.sample_key.as_ref()).context("no enrollment group key")?;
+        let key = key
+            .or(target.sample_key.as_ref())
+            .context("give --enrollment-group-key, or --ca-key and --ca-cert")?;
         Ok(Factory::Keys(key.clone()))
     }
 

@@ -17,7 +17,7 @@ use crate::output;
 mod latency;
 mod table;
 
-/// Link the hubs that devices are assigned to, and look at them, while devices register.
+/// Manage the linked hubs, to which devices are assigned.
 #[derive(Args)]
 pub struct HubArgs {
     #[command(subcommand)]
@@ -38,14 +38,14 @@ enum HubCommand {
 
 /// Link a hub: an Azure IoT Hub, or an embedded hub of any Muster.
 ///
-/// The service first asks the hub whether the key may do what is needed: read and write the registry, and use twins.
+/// The service first checks at the hub that the key has the required rights: RegistryRead, RegistryWrite, ServiceConnect.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub link --dev .muster 'HostName=plant.azure-devices.net;SharedAccessKeyName=iothubowner;SharedAccessKey=…'
   muster hub link --dev .muster --location hall-2 --weight 3 --hub-ca hub-ca.pem \"$(cat hub.txt)\"
-      a hub of another Muster, with the CA that vouches for it
+      a hub of another Muster, with the CA of its certificate
   muster hub link --dev .muster --no-check \"$(cat hub.txt)\"
-      a hub that is down at the moment")]
+      a hub that is currently down")]
 struct LinkArgs {
     #[command(flatten)]
     service: ServiceArgs,
@@ -56,12 +56,12 @@ struct LinkArgs {
         hide_env_values = true
     )]
     hub: String,
-    /// PEM file of the CA certificates that the hub must chain to; those that the service's system trusts when absent.
+    /// A PEM file with the CA certificates of the hub. Default: the CAs of the service's system.
     #[arg(long, value_name = "FILE")]
     hub_ca: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
-    /// Do not ask the hub first whether the key will do.
+    /// Do not check the key at the hub first.
     #[arg(long)]
     no_check: bool,
     /// Print JSON.
@@ -69,27 +69,27 @@ struct LinkArgs {
     json: bool,
 }
 
-/// What may be said of a link; what is not said is as it was, or the default.
+/// The settings of a link. An absent one keeps its value, or takes the default for a new link.
 #[derive(Args)]
 struct Settings {
-    /// Where the hub stands, in your words.
+    /// The location of the hub, as free text.
     #[arg(long)]
     location: Option<String>,
-    /// Its share of devices against the other hubs' weights: 1 to 1000, and 1 for a new link.
+    /// The weight of the hub against others: 1 to 1000. Default for a new link: 1.
     #[arg(long)]
     weight: Option<u16>,
-    /// Whether allocation policies may choose it for new devices: yes for a new link.
+    /// Whether allocation policies may choose the hub for new devices. Default for a new link: true.
     #[arg(long, value_name = "BOOL")]
     apply_allocation_policy: Option<bool>,
-    /// How many devices it may have before failover passes it over.
+    /// The number of devices at which failover treats the hub as full.
     #[arg(long, value_name = "NUMBER")]
     max_devices: Option<u64>,
 }
 
-/// List the linked hubs, and how they have answered lately.
+/// List the linked hubs and their health.
 ///
-/// A circuit that is open means that the hub failed or asked for a pause: it is not called until then. Half-open: one
-/// call is under way that shows whether it works again.
+/// `circuit` is the state of the circuit breaker. Open: the hub failed or requested a pause, and is not called until the next
+/// try. Half-open: one call probes the hub.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub list --dev .muster
@@ -102,7 +102,7 @@ struct ListArgs {
     json: bool,
 }
 
-/// Show everything of one linked hub but its key.
+/// Show one linked hub, without its key.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster hub show --dev .muster plant.azure-devices.net")]
@@ -117,15 +117,14 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Change a link: its weight, its location, or its key after that was rotated.
+/// Change the settings of a link, or its key after a rotation.
 ///
-/// What is not named stays. Should somebody else change the link at the same moment, nothing is done, and the command
-/// says so.
+/// Settings that are not given stay. If the link is changed concurrently, the command fails and changes nothing.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub update --dev .muster plant.azure-devices.net --weight 5
   muster hub update --dev .muster plant.azure-devices.net --apply-allocation-policy false
-      it keeps its devices and gets no new ones
+      the hub keeps its devices and gets no new ones
   muster hub update --dev .muster plant.azure-devices.net --key \"$(cat new-connection-string.txt)\"")]
 struct UpdateArgs {
     #[command(flatten)]
@@ -136,12 +135,12 @@ struct UpdateArgs {
     /// The hub's connection string with the new key, or the key alone.
     #[arg(long, value_name = "KEY", env = "MUSTER_HUB_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// PEM file of the CA certificates that the hub must chain to.
+    /// A PEM file with the CA certificates of the hub.
     #[arg(long, value_name = "FILE")]
     hub_ca: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
-    /// Do not ask the hub first whether the key will do.
+    /// Do not check the key at the hub first.
     #[arg(long)]
     no_check: bool,
     /// Print JSON.
@@ -151,7 +150,7 @@ struct UpdateArgs {
 
 /// Unlink a hub.
 ///
-/// Its devices stay on it; those that register again get another hub. Registrations that wait for it fail.
+/// Its devices stay there, and get another hub when they register again. Pending registrations for the hub fail.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster hub unlink --dev .muster plant.azure-devices.net")]
@@ -163,9 +162,9 @@ struct UnlinkArgs {
     name: HubName,
 }
 
-/// Ask linked hubs whether they answer, and whether their keys may do what is needed.
+/// Check that linked hubs answer and that their keys have the required rights.
 ///
-/// Exit status 0 when all do, 1 when one does not.
+/// Exit status: 0 if all checks pass, 1 if one fails.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub check --dev .muster
@@ -173,14 +172,14 @@ struct UnlinkArgs {
 struct CheckArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The hub's host name; all linked hubs when absent.
+    /// The hub's host name. Default: all linked hubs.
     #[arg(value_parser = |text: &str| HubName::parse(text))]
     name: Option<HubName>,
 }
 
-/// Show or set how hubs are chosen where an enrollment does not say.
+/// Show or set the default allocation policy, for enrollments without their own.
 ///
-/// With failover, new devices are kept away from hubs that are down or full; without it they wait for them.
+/// With failover, new devices avoid hubs that are down or full. Without it, they wait for these hubs.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub policy --dev .muster
@@ -189,10 +188,10 @@ struct CheckArgs {
 struct PolicyArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The policy from now on.
+    /// The new default policy.
     #[arg(value_parser = ["hashed", "geoLatency", "static"])]
     policy: Option<String>,
-    /// Whether there is failover from now on.
+    /// Turns failover on or off.
     #[arg(long, value_name = "BOOL")]
     failover: Option<bool>,
 }
@@ -220,9 +219,9 @@ async fn link(args: LinkArgs) -> anyhow::Result<ExitCode> {
     let linked = args
         .service
         .client()?
-        .put_linked_hub(name, &link, None, when(args.no_check))
+        .put_linked_hub(name, &link, None, link_check(args.no_check))
         .await
-        .context("not linked")?;
+        .with_context(|| format!("hub {name} was not linked"))?;
     print(&linked, args.json)
 }
 
@@ -231,7 +230,7 @@ async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::json(&links)?;
     } else {
-        output::table(&table::of_links(links.as_array().context("the reply is no list")?))?;
+        output::table(&table::of_links(links.as_array().context("the reply is not a list")?))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -240,7 +239,7 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     print(&args.service.client()?.linked_hub(args.name.as_str()).await?, args.json)
 }
 
-/// Reads, changes and writes on the condition that nobody else did meanwhile.
+/// Reads the link, changes it, and writes it back if its etag is unchanged.
 async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
     let mut link = client.linked_hub(args.name.as_str()).await?;
@@ -250,13 +249,14 @@ async fn update(args: UpdateArgs) -> anyhow::Result<ExitCode> {
     }
     put_ca(&mut link, args.hub_ca.as_ref())?;
     args.settings.put(&mut link);
-    let updated = client.put_linked_hub(args.name.as_str(), &link, Some(&etag), when(args.no_check)).await;
-    print(&updated.context("not changed")?, args.json)
+    let updated =
+        client.put_linked_hub(args.name.as_str(), &link, Some(&etag), link_check(args.no_check)).await;
+    print(&updated.with_context(|| format!("the link of {} was not changed", args.name))?, args.json)
 }
 
 async fn unlink(args: UnlinkArgs) -> anyhow::Result<ExitCode> {
     args.service.client()?.unlink_hub(args.name.as_str()).await?;
-    output::line(format_args!("{} is not linked any more", args.name))?;
+    output::line(format_args!("unlinked {}", args.name))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -266,17 +266,17 @@ async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
         Some(name) => vec![name.to_string()],
         None => names(&client.linked_hubs().await?),
     };
-    let mut all_well = true;
+    let mut all_passed = true;
     for name in names {
         let verdict = match client.check_linked_hub(&name).await {
             Ok(reply) => lacking(&reply),
             Err(error) => Some(error.to_string()),
         };
-        all_well &= verdict.is_none();
-        let verdict = verdict.as_deref().unwrap_or("answers, and the key may do what is needed");
+        all_passed &= verdict.is_none();
+        let verdict = verdict.as_deref().unwrap_or("reachable, and the key has the required rights");
         output::line(format_args!("{name}: {verdict}"))?;
     }
-    Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn policy(args: PolicyArgs) -> anyhow::Result<ExitCode> {
@@ -286,7 +286,7 @@ async fn policy(args: PolicyArgs) -> anyhow::Result<ExitCode> {
         (policy, failover) => client.set_default_allocation_policy(policy, failover).await?,
     };
     let policy =
-        reply.get("allocationPolicy").and_then(Value::as_str).context("the reply names no policy")?;
+        reply.get("allocationPolicy").and_then(Value::as_str).context("the reply has no allocationPolicy")?;
     let failover = reply.get("failover").and_then(Value::as_bool).unwrap_or_default();
     output::line(format_args!("{policy}{}", if failover { ", with failover" } else { "" }))?;
     Ok(ExitCode::SUCCESS)
@@ -308,25 +308,26 @@ impl Settings {
     }
 }
 
-fn when(no_check: bool) -> LinkCheck {
+fn link_check(no_check: bool) -> LinkCheck {
     if no_check { LinkCheck::Skip } else { LinkCheck::First }
 }
 
 fn put_ca(link: &mut Value, file: Option<&PathBuf>) -> anyhow::Result<()> {
     if let Some(file) = file {
-        let pem = String::from_utf8(read(file)?).with_context(|| format!("{} is no PEM", file.display()))?;
+        let pem = String::from_utf8(read(file)?)
+            .with_context(|| format!("{} is not a PEM file", file.display()))?;
         link["caCertificates"] = json!(pem);
     }
     Ok(())
 }
 
-/// The connection string to send: the one that was given, or the one that is shown with this key in place of the mask.
+/// Returns the connection string to send: the given one, or the stored one with the given key instead of its mask.
 fn with_key(link: &Value, key: &str) -> anyhow::Result<String> {
     if ConnectionString::parse(key).is_ok() {
         return Ok(key.to_owned());
     }
     let Some(shown) = link.get("connectionString").and_then(Value::as_str) else {
-        bail!("the hub is linked without a connection string: give --key the whole one");
+        bail!("the hub is linked without a connection string; give a whole connection string as --key");
     };
     Ok(ConnectionString { key: key.trim().to_owned(), ..ConnectionString::parse(shown)? }.to_string())
 }
@@ -336,10 +337,15 @@ fn names(links: &Value) -> Vec<String> {
     links.filter_map(|link| link.get("name")?.as_str().map(str::to_owned)).collect()
 }
 
-/// What a key lacks, if it lacks something.
+/// Describes the rights that a key lacks, if any.
 fn lacking(reply: &Value) -> Option<String> {
     let lacking: Vec<&str> = reply.get("lacking")?.as_array()?.iter().filter_map(Value::as_str).collect();
-    (!lacking.is_empty()).then(|| format!("the key is not accepted for {}", lacking.join(", ")))
+    (!lacking.is_empty()).then(|| {
+        format!(
+            "the key lacks {}; give it these rights, or link the hub with another key",
+            lacking.join(", ")
+        )
+    })
 }
 
 fn print(link: &Value, as_json: bool) -> anyhow::Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! How listings are printed.
+//! Listings.
 
 use std::{num::NonZeroUsize, process::ExitCode};
 
@@ -7,7 +7,7 @@ use clap::Args;
 use super::table::Table;
 use crate::output;
 
-/// Prints a listing: as JSON, or as a table of rows with a word where there are none, or more.
+/// Prints a listing as JSON or as a table. A note says if there are more items than the limit.
 pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCode> {
     match form {
         Form::Json => output::json(&listing.items)?,
@@ -19,30 +19,33 @@ pub fn print(listing: &fleet::Listing, form: Form<'_>) -> anyhow::Result<ExitCod
         }
     }
     if listing.more {
-        output::note(format_args!("muster: these are the first {}: there are more", listing.items.len()));
+        output::note(format_args!(
+            "muster: only the first {} are shown; raise --limit for more",
+            listing.items.len()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How a listing is printed.
+/// The form of a listing.
 pub enum Form<'a> {
-    /// As the service shows it.
+    /// The JSON of the service.
     Json,
-    /// A row for each item.
+    /// A table with one row per item.
     Table {
-        /// The columns' names.
+        /// The titles of the columns.
         header: &'a [&'a str],
-        /// What stands in them.
+        /// Makes the cells of an item.
         row: fn(&serde_json::Value) -> Vec<String>,
-        /// What is said when there is no item.
+        /// The text for an empty listing.
         if_none: &'a str,
     },
 }
 
-/// How much of a listing is printed, and how.
+/// The arguments of all listings.
 #[derive(Args)]
 pub struct ListingArgs {
-    /// The first ones only. Without it the listing has all, page after page.
+    /// The maximum number of items. Default: all.
     #[arg(long, value_name = "NUMBER", alias = "top")]
     pub limit: Option<NonZeroUsize>,
     /// Print JSON instead of a table.

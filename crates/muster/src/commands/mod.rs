@@ -24,14 +24,14 @@ pub mod webhook;
 use ::fleet::OperatorError;
 use anyhow::Context;
 
-/// The runtime that commands run on: one thread per core. They have as many connections as they may.
+/// Starts the runtime of the commands, with one thread per core, and raises the limit of open files.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     server::raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
-/// The error and its causes in one line. Many errors name their cause already; it is not told twice.
-pub fn told(error: &anyhow::Error) -> String {
+/// Formats an error and its causes on one line. A cause that an outer error already contains is left out.
+pub fn describe(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !line.contains(&cause) {
@@ -42,8 +42,8 @@ pub fn told(error: &anyhow::Error) -> String {
     line
 }
 
-/// The exit status that a failed command ends with, so that scripts can tell what they may mend. Each command's `--help`
-/// says what else its status means.
+/// Returns the exit status of a failed command, by which scripts distinguish causes. The `--help` of a command lists
+/// further ones.
 pub fn exit_status(error: &anyhow::Error) -> u8 {
     match error.chain().find_map(|cause| cause.downcast_ref::<OperatorError>()) {
         Some(OperatorError::Refused(refusal)) => match refusal.status {
@@ -61,31 +61,31 @@ const NOT_FOUND: u8 = 3;
 const NOT_ALLOWED: u8 = 4;
 const NOT_REACHED: u8 = 5;
 
-/// How the service's log names what it refused, if it refused something.
+/// Returns the tracking ID under which the service logged its refusal, if the error is one.
 pub fn tracking_id(error: &anyhow::Error) -> Option<&str> {
     let refused = error.chain().find_map(|cause| cause.downcast_ref::<OperatorError>());
     let Some(OperatorError::Refused(refusal)) = refused else { return None };
     Some(refusal.tracking_id.as_str()).filter(|id| !id.is_empty())
 }
 
-/// The signals that ask a service to read its configuration again.
+/// SIGHUP signals, which ask the service to reload its configuration.
 pub struct Hangups {
     #[cfg(unix)]
     signals: tokio::signal::unix::Signal,
 }
 
 impl Hangups {
-    /// From now on such a signal does not end the process.
+    /// Installs the handler; from now on SIGHUP does not end the process.
     pub fn new() -> anyhow::Result<Hangups> {
         #[cfg(unix)]
         let kind = tokio::signal::unix::SignalKind::hangup();
         Ok(Hangups {
             #[cfg(unix)]
-            signals: tokio::signal::unix::signal(kind).context("SIGHUP cannot be waited for")?,
+            signals: tokio::signal::unix::signal(kind).context("cannot install the handler of SIGHUP")?,
         })
     }
 
-    /// Waits for the next one; false when there is never one.
+    /// Waits for the next signal. Returns false if there will be none.
     pub async fn next(&mut self) -> bool {
         #[cfg(unix)]
         return self.signals.recv().await.is_some();
@@ -94,7 +94,7 @@ impl Hangups {
     }
 }
 
-/// Resolves when the process is asked to stop: SIGTERM, or Ctrl-C.
+/// Waits for SIGTERM or Ctrl-C.
 pub async fn stop_signal() {
     #[cfg(unix)]
     {
@@ -106,7 +106,7 @@ pub async fn stop_signal() {
             }
         }
     }
-    // Without signals there is nothing to wait for but the end of the process.
+    // Without signals, only the end of the process stops the command.
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -117,9 +117,9 @@ mod tests {
     use anyhow::anyhow;
 
     #[test]
-    fn a_cause_is_told_once() {
-        let told = |error| super::told(&error);
-        assert_eq!(told(anyhow!("refused").context("not linked")), "not linked: refused");
-        assert_eq!(told(anyhow!("no such file").context("ca.pem: no such file")), "ca.pem: no such file");
+    fn an_error_names_each_cause_once() {
+        let describe = |error| super::describe(&error);
+        assert_eq!(describe(anyhow!("refused").context("not linked")), "not linked: refused");
+        assert_eq!(describe(anyhow!("no such file").context("ca.pem: no such file")), "ca.pem: no such file");
     }
 }

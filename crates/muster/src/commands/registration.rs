@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-/// See what became of devices that registered, and step in where an assignment hangs.
+/// Inspect registrations, and cancel or delete them.
 #[derive(Args)]
 pub struct RegistrationArgs {
     #[command(subcommand)]

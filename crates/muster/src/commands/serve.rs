@@ -10,45 +10,45 @@ use server::{
     reload::Reloader,
 };
 
-use super::{Hangups, stop_signal, told};
+use super::{Hangups, describe, stop_signal};
 use crate::output;
 
-/// Run the service as a configuration file says.
+/// Run the service with a configuration file.
 ///
-/// SIGTERM ends it cleanly; SIGHUP takes up changed certificates, access policies, log filter, and webhook and latency settings.
+/// SIGTERM stops it cleanly. SIGHUP reloads certificates, access policies, the log filter, and webhook and latency settings.
 ///
-/// Exit status 0 after a clean end, 1 when it could not start or failed, 2 for wrong usage.
+/// Exit status: 0 after a clean stop, 1 if it could not start or failed, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  muster serve --example > muster.toml            a documented configuration to start from
-  muster serve --config muster.toml --check       check it, with the keys and certificates it names
+  muster serve --example > muster.toml            write a configuration with comments, to edit
+  muster serve --config muster.toml --check       check it, and the keys and certificates that it names
   muster serve --config /etc/muster/muster.toml")]
 pub struct ServeArgs {
     /// The configuration file.
     #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
     config: PathBuf,
-    /// Where everything durable is kept, instead of what the file says.
+    /// The folder of the databases; overrides `data_dir` of the file.
     #[arg(long, env = "MUSTER_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Where to listen for HTTPS, instead of what the file says.
+    /// The address for HTTPS; overrides the file.
     #[arg(long, env = "MUSTER_HTTPS")]
     https: Option<SocketAddr>,
-    /// Where to listen for MQTT, instead of what the file says.
+    /// The address for MQTT; overrides the file.
     #[arg(long, env = "MUSTER_MQTTS")]
     mqtts: Option<SocketAddr>,
-    /// Where to listen for AMQP, instead of what the file says.
+    /// The address for AMQP; overrides the file.
     #[arg(long, env = "MUSTER_AMQPS")]
     amqps: Option<SocketAddr>,
-    /// What to log, instead of what the file says: `info`, or `warn,net=debug`.
+    /// The log filter, such as `info` or `warn,net=debug`; overrides the file.
     #[arg(long, env = "MUSTER_LOG")]
     log: Option<String>,
-    /// Only check the configuration, the files that it names, and the databases; also beside a running service.
+    /// Check the configuration, the files that it names, and the databases, then exit. Safe while the service runs.
     #[arg(long)]
     check: bool,
-    /// Start with an empty database where files of an earlier service are: its enrollments and registrations are not there.
+    /// Create an empty database although the data folder was used before. Enrollments and registrations are not restored.
     #[arg(long)]
     new_database: bool,
-    /// Only print a documented example of a configuration.
+    /// Print an example configuration with all settings, then exit.
     #[arg(long, conflicts_with = "check")]
     example: bool,
 }
@@ -68,7 +68,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         output::line(format_args!("{} is valid", args.config.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let hangups = Hangups::new()?; // first of all: a signal that nobody waits for ends the process
+    let hangups = Hangups::new()?; // first, because SIGHUP ends a process without a handler
     let app = App::open(Plan::of(&config, args.new_database)?).await?;
     let shutdown = tokio_util::sync::CancellationToken::new();
     let stopping = shutdown.clone();
@@ -84,7 +84,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes the configuration up again at each SIGHUP, as far as a running service can, and says what has to wait.
+/// Reloads the configuration at each SIGHUP, and logs the sections that need a restart.
 async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filter: LogFilter) {
     let Ok(running) = configuration(&args) else { return };
     while hangups.next().await {
@@ -92,23 +92,20 @@ async fn reload(mut hangups: Hangups, args: ServeArgs, reloader: Reloader, filte
             let config = configuration(&args)?;
             reloader.reload(&config).await?;
             filter.replace(&config.log.filter)?;
-            anyhow::Ok(config.waits_for_restart(&running))
+            anyhow::Ok(config.sections_needing_restart(&running))
         };
         match outcome.await {
-            Ok(waiting) if waiting.is_empty() => tracing::info!("the configuration was taken up"),
+            Ok(waiting) if waiting.is_empty() => tracing::info!("configuration reloaded"),
             Ok(waiting) => {
                 let sections = waiting.join(", ");
                 tracing::warn!(
                     sections,
-                    "the configuration was taken up; these sections count after a restart"
+                    "configuration reloaded; restart to apply the changes of these sections"
                 );
             }
             Err(error) => {
-                let reason = told(&error);
-                tracing::error!(
-                    reason,
-                    "the configuration was not taken up, and the service goes on as before"
-                );
+                let reason = describe(&error);
+                tracing::error!(reason, "cannot reload the configuration; the previous one stays in effect");
             }
         }
     }
@@ -118,7 +115,7 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     let mut config = match Config::load(&args.config) {
         Err(error) if !args.config.exists() => {
             return Err(
-                error.context("there is no configuration; `muster serve --example` prints one to start from")
+                error.context("configuration file not found; `muster serve --example` prints an example")
             );
         }
         loaded => loaded?,

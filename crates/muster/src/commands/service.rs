@@ -1,4 +1,4 @@
-//! Which service operations endpoint the operator's commands speak to.
+//! The service operations endpoint of the operator commands.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,24 @@ use wire::sas::ConnectionString;
 use super::target::trust;
 use crate::output;
 
-/// The endpoint, given by a connection string or as the folder of an emulator.
+/// The arguments for the endpoint: a connection string, or the folder of an emulator.
 #[derive(Args)]
 #[group(skip)]
 #[command(group(ArgGroup::new("service").required(true).multiple(true).args(["dev", "connection_string"])))]
 pub struct ServiceArgs {
-    /// The folder of a running `muster dev`. It counts more than a connection string.
+    /// The folder of a running `muster dev`. It overrides the connection string.
     #[arg(long, value_name = "DIR")]
     dev: Option<PathBuf>,
-    /// The service instance's connection string.
+    /// The connection string of the service instance.
     #[arg(long, env = "MUSTER_CONNECTION_STRING", hide_env_values = true)]
     connection_string: Option<String>,
-    /// PEM file of the CA that vouches for the server; the CAs that the system trusts when absent.
+    /// A PEM file with the CA certificates of the server. Default: the CAs of the system.
     #[arg(long, value_name = "FILE", env = "MUSTER_CA")]
     ca: Option<PathBuf>,
 }
 
 impl ServiceArgs {
-    /// A client of the endpoint.
+    /// Makes a client of the endpoint. It prints warnings of the service to standard error.
     pub fn client(&self) -> anyhow::Result<ServiceClient> {
         let (connection, ca_file) = match (&self.dev, &self.connection_string) {
             (Some(dir), _) => {
@@ -35,8 +35,8 @@ impl ServiceArgs {
                 (info.service_connection_string, Some(info.ca_file))
             }
             (None, Some(connection)) => (connection.clone(), self.ca.clone()),
-            // Clap asks for one or the other.
-            (None, None) => anyhow::bail!("--dev or --connection-string is needed"),
+            // Clap requires one or the other.
+            (None, None) => anyhow::bail!("--dev or --connection-string is required"),
         };
         let connection = ConnectionString::parse(&connection)?;
         let client = ServiceClient::new(&connection, HTTPS, trust(ca_file.as_deref())?)?;
@@ -44,5 +44,5 @@ impl ServiceArgs {
     }
 }
 
-/// The port where the connection string has none.
+/// The port of a connection string without one.
 const HTTPS: u16 = 443;

@@ -1,4 +1,4 @@
-//! `muster store`: the files of a service, without the service.
+//! `muster store`: works on the files of a service directly.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -7,7 +7,7 @@ use server::{Inspection, config::Config, logging, maintenance::Maintenance, stor
 
 use crate::output;
 
-/// Look after the database of a service.
+/// Check and repair the database of a service.
 #[derive(Args)]
 pub struct StoreArgs {
     #[command(subcommand)]
@@ -19,34 +19,34 @@ enum StoreCommand {
     Check(Box<CheckArgs>),
 }
 
-/// Check the structure of the database and read every record in it.
+/// Check the structure of the database and read every record.
 ///
-/// Exit status 0 when all is well, 1 when something is damaged or the check failed, 2 for wrong usage.
+/// Exit status: 0 if nothing is damaged, 1 if something is or the check failed, 2 for wrong usage.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster store check --config /etc/muster/muster.toml
-      also beside a running service: nothing is changed
+      changes nothing; safe while the service runs
   muster store check --repair
-      write the indexes anew; stop the service first, as for what follows
+      rebuilds the indexes; stop the service first, as for --drop and --restore
   muster store check --drop registrations/0ne00000001/dev-1
-      drop a record that cannot be read. Its device stays at the hub that has it; an instance takes what is configured at the
-      next start and keeps its records
+      deletes an unreadable record. The device stays at its hub. A dropped instance is created from the configuration at the
+      next start, and keeps its other records
   muster store check --restore groups/0ne00000001/line --from /backup/muster.db
-      take it from a backup that was made with the same master.key")]
+      copies the record from a backup made with the same master.key")]
 struct CheckArgs {
     /// The configuration file.
     #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml")]
     config: PathBuf,
-    /// Where everything durable is kept, instead of what the file says.
+    /// The folder of the databases; overrides `data_dir` of the file.
     #[arg(long, env = "MUSTER_DATA_DIR")]
     data_dir: Option<PathBuf>,
-    /// Write the indexes anew from their tables.
+    /// Rebuild the indexes from their tables.
     #[arg(long, conflicts_with_all = ["drop", "restore"])]
     repair: bool,
-    /// Drop records that cannot be read.
+    /// Delete an unreadable record.
     #[arg(long, value_name = "RECORD", conflicts_with = "restore")]
     drop: Vec<String>,
-    /// Take records from a backup, in the place of those that are missing or cannot be read.
+    /// Restore a missing or unreadable record from a backup.
     #[arg(long, value_name = "RECORD", requires = "from")]
     restore: Vec<String>,
     /// The backup: a copy of `muster.db`.
@@ -64,13 +64,13 @@ pub async fn run(args: StoreArgs) -> anyhow::Result<ExitCode> {
     if let Some(dir) = &args.data_dir {
         config.data_dir = dir.clone();
     }
-    // What is damaged is printed below, not logged.
+    // Damage is printed below, not logged.
     logging::start("off", config.log.format)?;
     let storage: Storage = config.storage(false);
     let inspection = storage.maintain(args.maintenance()).await?;
     show(&inspection, args.json)?;
-    let is_well = inspection.file.problems.is_empty() && inspection.damaged.is_empty();
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_intact = inspection.file.problems.is_empty() && inspection.damaged.is_empty();
+    Ok(if is_intact { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl CheckArgs {
@@ -108,5 +108,5 @@ fn show(inspection: &Inspection, as_json: bool) -> anyhow::Result<()> {
     }
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let problems = file.problems.len() + damaged.len();
-    output::line(format_args!("{total} records were read, {problems} problems were found"))
+    output::line(format_args!("{total} records read, {problems} problems found"))
 }

@@ -1,4 +1,4 @@
-//! How tables are made of the service's replies.
+//! Tables of replies of the service.
 
 use std::fmt::Display;
 
@@ -8,26 +8,26 @@ use serde_json::Value;
 
 use crate::output::SafeTable;
 
-/// The longest cell. `--json` shows what is longer.
+/// The longest cell; longer ones are cut. `--json` prints them whole.
 const MAX_CELL_BYTES: usize = 1000;
 
 /// A table whose cells are escaped.
 pub struct Table(comfy_table::Table);
 
 impl Table {
-    /// An empty table.
+    /// Makes an empty table.
     pub fn new(header: &[&str]) -> Table {
         let mut table = comfy_table::Table::new();
         table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header.iter().map(cell));
         Table(table)
     }
 
-    /// Adds a row.
+    /// Adds a row, and escapes its cells.
     pub fn add_row(&mut self, cells: impl IntoIterator<Item: Display>) {
         self.0.add_row(cells.into_iter().map(cell));
     }
 
-    /// The same with these columns aligned to the right, as numbers are.
+    /// Aligns these columns to the right, as for numbers.
     pub fn right(mut self, columns: &[usize]) -> Table {
         for column in columns {
             if let Some(column) = self.0.column_mut(*column) {
@@ -39,14 +39,14 @@ impl Table {
 }
 
 impl SafeTable for Table {
-    fn drawn(&self) -> String {
+    fn render(&self) -> String {
         self.0.to_string()
     }
 }
 
-/// Reports of fleets: their cells are numbers and names that we parsed.
+/// Reports of fleets. Their cells are numbers and parsed names.
 impl SafeTable for comfy_table::Table {
-    fn drawn(&self) -> String {
+    fn render(&self) -> String {
         self.to_string()
     }
 }
@@ -55,12 +55,12 @@ fn cell(text: impl Display) -> String {
     PeerText::new(text, MAX_CELL_BYTES).into_string()
 }
 
-/// A text or a number; nothing when it is not there.
+/// Formats the text or number at a JSON pointer; empty if it is absent.
 pub fn text(shown: &Value, pointer: &str) -> String {
     shown.pointer(pointer).map(word).unwrap_or_default()
 }
 
-/// A text or a number; nothing for null.
+/// Formats a text or a number; empty for null.
 pub fn word(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -69,7 +69,7 @@ pub fn word(value: &Value) -> String {
     }
 }
 
-/// An instant without its fraction.
+/// Removes the fraction of seconds from a timestamp.
 pub fn seconds(instant: &str) -> String {
     instant.split_once('.').map_or(instant.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }

@@ -1,4 +1,4 @@
-//! Which endpoint the device commands speak to.
+//! The endpoint of the device commands.
 
 use std::path::{Path, PathBuf};
 
@@ -8,41 +8,41 @@ use fleet::{Endpoint, Trust};
 use model::{HostName, HostPort, IdScope, SymmetricKey};
 use server::dev::DevInfo;
 
-/// The endpoint, given in full or as the folder of an emulator.
+/// The arguments for the endpoint: its address, or the folder of an emulator.
 #[derive(Args)]
 pub struct TargetArgs {
-    /// The folder of a running `muster dev`: endpoint, ID scope, CA and the sample enrollment group are taken from it.
+    /// The folder of a running `muster dev`, which provides endpoint, ID scope, CA and sample enrollment group.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["endpoint", "id_scope"])]
     dev: Option<PathBuf>,
-    /// The device provisioning endpoint; the port is that of HTTPS, 443 without one.
+    /// The device provisioning endpoint, with its HTTPS port. Default port: 443.
     #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "dev")]
     endpoint: Option<HostPort>,
-    /// The endpoint's port of MQTT over TLS.
+    /// The endpoint's port for MQTT over TLS.
     #[arg(long, value_name = "PORT", default_value_t = 8883, conflicts_with = "dev")]
     mqtt_port: u16,
-    /// The endpoint's port of AMQP over TLS.
+    /// The endpoint's port for AMQP over TLS.
     #[arg(long, value_name = "PORT", default_value_t = 5671, conflicts_with = "dev")]
     amqp_port: u16,
     /// The ID scope of the service instance.
     #[arg(long, value_name = "SCOPE", value_parser = |text: &str| IdScope::parse(text), required_unless_present = "dev")]
     id_scope: Option<IdScope>,
-    /// PEM file of the CA certificates that servers must chain to; those that the system trusts when absent.
+    /// A PEM file with the CA certificates of the servers. Default: the CAs of the system.
     #[arg(long, value_name = "FILE", env = "MUSTER_CA")]
     ca: Option<PathBuf>,
 }
 
-/// Where devices register, and what an emulator says beyond that.
+/// The endpoint where devices register, and further values of an emulator.
 pub struct Target {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// The port of hubs for MQTT over TLS, where an emulator tells it.
+    /// The hubs' port for MQTT over TLS, if an emulator specifies it.
     pub hub_port: Option<u16>,
     /// The key of the emulator's sample enrollment group.
     pub sample_key: Option<SymmetricKey>,
 }
 
 impl TargetArgs {
-    /// Reads the files that the arguments name.
+    /// Reads the files that the arguments name, and returns the endpoint. Fails if one is missing or malformed.
     pub fn resolve(self) -> anyhow::Result<Target> {
         match (self.dev, self.endpoint, self.id_scope) {
             (Some(dir), ..) => Target::of_emulator(&DevInfo::read(&dir)?),
@@ -57,14 +57,14 @@ impl TargetArgs {
                 };
                 Ok(Target { endpoint, hub_port: None, sample_key: None })
             }
-            // Clap asks for one or the other.
-            (None, ..) => anyhow::bail!("--dev, or --endpoint and --id-scope are needed"),
+            // Clap requires one or the other.
+            (None, ..) => anyhow::bail!("--dev, or --endpoint and --id-scope, are required"),
         }
     }
 }
 
 impl Target {
-    /// What an emulator says of itself.
+    /// Reads the target from the `dev.json` of an emulator.
     pub fn of_emulator(info: &DevInfo) -> anyhow::Result<Target> {
         let endpoint = Endpoint {
             host: HostName::parse(&info.device_endpoint)?,
@@ -79,7 +79,7 @@ impl Target {
     }
 }
 
-/// The CA certificates in a file; without one, those that the system trusts.
+/// Reads the CA certificates in a file, or those of the system without one.
 pub fn trust(ca_file: Option<&Path>) -> anyhow::Result<Trust> {
     match ca_file {
         Some(file) => Trust::from_pem(&read(file)?).with_context(|| file.display().to_string()),
@@ -87,7 +87,7 @@ pub fn trust(ca_file: Option<&Path>) -> anyhow::Result<Trust> {
     }
 }
 
-/// Reads a file; the error names it.
+/// Reads a file. The error names it.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }

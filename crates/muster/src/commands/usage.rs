@@ -10,10 +10,9 @@ use serde::Deserialize;
 use super::{service::ServiceArgs, table::Table};
 use crate::output;
 
-/// Show how many operations a service instance completed.
+/// Show the metered operations of a service instance.
 ///
-/// An operation is one instruction completed successfully: a registration, a re-registration, or a call to the service
-/// operations endpoint. Polling is free.
+/// An operation is a successful registration, re-registration, or call to the service operations endpoint. Polling is free.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster usage --dev .muster
@@ -21,10 +20,10 @@ use crate::output;
 pub struct UsageArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The first day (UTC); 30 days back when absent.
+    /// The first day (UTC). Default: 30 days ago.
     #[arg(long, value_parser = day)]
     from: Option<Day>,
-    /// The last day (UTC); today when absent.
+    /// The last day (UTC). Default: today.
     #[arg(long, value_parser = day)]
     to: Option<Day>,
     /// Print JSON instead of a table.
@@ -57,7 +56,7 @@ pub async fn run(args: UsageArgs) -> anyhow::Result<ExitCode> {
         output::json(&reply)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let usage: Usage = serde_json::from_value(reply).context("the reply is no usage")?;
+    let usage: Usage = serde_json::from_value(reply).context("the reply is not a usage report")?;
     let mut table = Table::new(&["day", "operation", "count"]);
     for row in usage.usage {
         table.add_row([row.day, row.kind, row.count.to_string()]);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::service::ServiceArgs;
 use crate::output;
 
-/// What the webhooks of custom allocation need.
+/// Support webhooks of custom allocation.
 #[derive(Args)]
 pub struct WebhookArgs {
     #[command(subcommand)]
@@ -21,13 +21,13 @@ enum WebhookCommand {
     Key(KeyArgs),
 }
 
-/// Print the key by which a webhook verifies that this service instance asks it.
+/// Print the key by which a webhook verifies requests of this service instance.
 ///
-/// Each instance has its own. How a webhook verifies the signature is shown in docs/allocation.md.
+/// Each instance has its own key. docs/allocation.md shows how to verify a signature.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster webhook key --dev .muster
-  muster webhook key --dev .muster --json      with the ID scope, which is signed along")]
+  muster webhook key --dev .muster --json      includes the ID scope, which is part of the signature")]
 struct KeyArgs {
     #[command(flatten)]
     service: ServiceArgs,
@@ -43,7 +43,7 @@ pub async fn run(args: WebhookArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::json(&reply)?;
     } else {
-        output::line(reply.get("key").and_then(Value::as_str).context("the reply holds no key")?)?;
+        output::line(reply.get("key").and_then(Value::as_str).context("the reply has no key")?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Compares what devices were told with what the service and the hubs say.
+//! Compares the replies that devices got with the records of the service and of the hubs.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use wire::sas::ConnectionString;
 use crate::{
     process::Muster,
     scene,
-    worker::{Entry, Place},
+    worker::{Assignment, Entry},
 };
 
-/// An operator with all rights.
+/// A client of the service and of its hubs, with all rights.
 pub struct Inspector {
     service: ServiceClient,
     hubs: Vec<Hub>,
 }
 
 struct Hub {
-    site: HubEndpoint,
+    endpoint: HubEndpoint,
     registry: HubRegistry,
 }
 
-/// Registrations that were cut off finish by themselves within this time; they take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time within which interrupted registrations finish by themselves; they take milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Inspector {
     pub fn new(muster: &Muster) -> Inspector {
@@ -35,15 +35,15 @@ impl Inspector {
             let connection = ConnectionString::parse(&hub.connection_string).unwrap();
             let name = HubName::parse(&hub.host_name).unwrap();
             Hub {
-                site: HubEndpoint { name, mqtts_port: ports.mqtts, trust: muster.trust() },
+                endpoint: HubEndpoint { name, mqtts_port: ports.mqtts, trust: muster.trust() },
                 registry: HubRegistry::new(&connection, ports.https, muster.trust()).unwrap(),
             }
         });
         Inspector { service: scene::service(muster), hubs: hubs.collect() }
     }
 
-    /// A device that was told its place is there and nowhere else, with its twin; one that was told nothing is in one
-    /// place or in none. Whether it is assigned.
+    /// Checks that an acknowledged device is at its hub alone, with its twin, and that any other device is at one hub or at
+    /// none. Returns whether the device is assigned.
     pub async fn examine(&mut self, entry: &mut Entry) -> bool {
         let id = entry.device.registration_id.to_string();
         match self.settled(&id).await {
@@ -53,23 +53,23 @@ impl Inspector {
                 let hub = HubName::parse(text("assignedHub")).unwrap();
                 let device_id = DeviceId::parse(text("deviceId")).unwrap();
                 assert_eq!(device_id.as_str(), scene::device_id(entry.kind, &id));
-                entry.found_at(Place { hub, device_id });
+                entry.check_assignment(Assignment { hub, device_id });
             }
-            None => assert_eq!(entry.place, None, "the registration of {id} is lost"),
+            None => assert_eq!(entry.assignment, None, "the registration of {id} is lost"),
         }
         self.examine_hubs(entry).await;
-        entry.place.is_some()
+        entry.assignment.is_some()
     }
 
-    /// The registration, once nothing is under way.
+    /// Waits until the registration is not `assigning`, and returns it.
     async fn settled(&mut self, id: &str) -> Option<Value> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let state = self.service.registration(id).await.unwrap()?;
             if state["status"] != "assigning" {
                 return Some(state);
             }
-            assert!(Instant::now() < deadline, "{id} was cut off and is not taken up: {state}");
+            assert!(Instant::now() < deadline, "{id} was interrupted and is not resumed: {state}");
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -79,8 +79,9 @@ impl Inspector {
         let device_id = DeviceId::parse(scene::device_id(entry.kind, id)).unwrap();
         for hub in &mut self.hubs {
             let twin = hub.registry.twin(&device_id).await.unwrap();
-            let belongs = entry.place.as_ref().is_some_and(|place| place.hub == hub.site.name);
-            assert_eq!(twin.is_some(), belongs, "{id} at {}: {twin:?}", hub.site.name);
+            let belongs =
+                entry.assignment.as_ref().is_some_and(|assignment| assignment.hub == hub.endpoint.name);
+            assert_eq!(twin.is_some(), belongs, "{id} at {}: {twin:?}", hub.endpoint.name);
             if let Some(mut twin) = twin {
                 assert_eq!(twin["tags"], scene::tags(entry.kind, id), "{twin}");
                 let mut desired = twin["properties"]["desired"].take();
@@ -94,7 +95,7 @@ impl Inspector {
         }
     }
 
-    /// The hubs have the devices that are assigned and no others.
+    /// Checks that the hubs have this number of devices in total.
     pub async fn count_devices(&mut self, assigned: u64) {
         let mut devices = 0;
         for hub in &mut self.hubs {
@@ -103,8 +104,8 @@ impl Inspector {
         assert_eq!(devices, assigned);
     }
 
-    /// Each assigned device was counted as one registration. Every further time that a device was told its place was
-    /// counted; so may have been those times when it asked and the answer was lost.
+    /// Checks the metering. Each assigned device counts as one registration. Each further acknowledgment counts as one
+    /// re-registration, and so may each attempt whose reply was lost.
     pub async fn audit(&mut self, entries: &[Entry], assigned: u64) {
         let usage = self.service.usage(None, None).await.unwrap();
         let of_kind = |kind: &str| -> u64 {
@@ -112,24 +113,25 @@ impl Inspector {
             rows.map(|row| row["count"].as_u64().unwrap()).sum()
         };
         let (registrations, again) = (of_kind("registration"), of_kind("reregistration"));
-        let told = entries.iter().filter(|entry| entry.acknowledged > 0).count() as u64;
-        let told_again: u64 = entries.iter().map(|entry| entry.acknowledged.saturating_sub(1)).sum();
+        let acknowledged = entries.iter().filter(|entry| entry.acknowledged > 0).count() as u64;
+        let acknowledged_again: u64 = entries.iter().map(|entry| entry.acknowledged.saturating_sub(1)).sum();
         let asked: u64 = entries.iter().map(|entry| entry.attempts).sum();
         println!(
-            "end: {registrations} registrations counted, {told} acknowledged; {again} re-registrations counted, \
-             {told_again} to {} due",
+            "end: {registrations} registrations counted, {acknowledged} acknowledged; {again} re-registrations counted, \
+             {acknowledged_again} to {} due",
             asked - registrations
         );
         assert_eq!(registrations, assigned);
-        assert!(told <= registrations);
-        assert!(told_again <= again && again <= asked - registrations);
+        assert!(acknowledged <= registrations);
+        assert!(acknowledged_again <= again && again <= asked - registrations);
     }
 
-    /// The device connects to its hub with what it registered with, and reads its twin.
+    /// Connects the device to its hub with the credentials of its registration, and reads its twin.
     pub async fn connect(&self, entry: &Entry) {
-        let place = entry.place.as_ref().unwrap();
-        let hub = self.hubs.iter().find(|hub| hub.site.name == place.hub).unwrap();
-        let mut client = HubClient::connect(&hub.site, &entry.device, &place.device_id).await.unwrap();
+        let assignment = entry.assignment.as_ref().unwrap();
+        let hub = self.hubs.iter().find(|hub| hub.endpoint.name == assignment.hub).unwrap();
+        let mut client =
+            HubClient::connect(&hub.endpoint, &entry.device, &assignment.device_id).await.unwrap();
         let twin = client.twin().await.unwrap();
         assert_eq!(twin["desired"]["$version"], 2, "{twin}");
         client.disconnect().await;

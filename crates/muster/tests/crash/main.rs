@@ -1,8 +1,8 @@
-//! Devices register without pause while the process is killed at random moments, over and over. Afterwards every
-//! promise that was made must have been kept, and the operations counted must be those that happened.
+//! Devices register continuously while the process is killed at random moments. Afterwards every acknowledged registration
+//! must exist, and metering must match the operations.
 //!
-//! `MUSTER_CRASH_ROUNDS` and `MUSTER_CRASH_SEED` make it longer, or repeat what an earlier run drew. When the kill
-//! falls depends on the machine all the same: a seed repeats the load, not the failure.
+//! `MUSTER_CRASH_ROUNDS` sets the number of kills, and `MUSTER_CRASH_SEED` repeats the load of an earlier run. The exact
+//! moment of a kill depends on the machine, so a seed repeats the load, not the failure.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod inspector;
@@ -22,23 +22,23 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::{Entry, Worker};
 
-/// Kills in the usual run.
+/// The default number of kills.
 const ROUNDS: u64 = 15;
 
-/// Devices that register at the same time.
+/// The number of devices that register concurrently.
 const WORKERS: usize = 8;
 
-/// The kill falls so many milliseconds after the devices have begun.
+/// The longest time, in milliseconds, from the start of the devices to the kill.
 const STORM_MILLIS: u64 = 700;
 
-/// In a quarter of the rounds the next start is killed too, within so many milliseconds, while it recovers.
+/// The longest time, in milliseconds, from a start to its kill. A quarter of the rounds kill the recovery, too.
 const RECOVERY_MILLIS: u64 = 150;
 
-/// Devices of earlier rounds that each round looks at again; the end looks at all.
+/// The number of devices of earlier rounds that each round examines again; the end examines all.
 const SAMPLE: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_promised_is_kept() {
+async fn acknowledged_registrations_survive_kills() {
     let rounds = from_environment("MUSTER_CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = from_environment("MUSTER_CRASH_SEED").unwrap_or_else(random::fresh_seed);
     println!("MUSTER_CRASH_ROUNDS={rounds} MUSTER_CRASH_SEED={seed}");
@@ -70,7 +70,7 @@ async fn what_was_promised_is_kept() {
     muster.stop().await;
 }
 
-/// Devices register until the process is killed; returns when all have noticed.
+/// Runs the workers until the process is killed, and returns them when all have stopped.
 async fn storm(muster: Muster, workers: Vec<Worker>, moment: Duration) -> Vec<Worker> {
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
@@ -99,7 +99,7 @@ async fn examine_all(muster: &Muster, mut entries: Vec<Entry>) {
     println!("end: {assigned} assigned");
 }
 
-/// Devices that connect to their hub in the end, with the credentials that the hub was given.
+/// The number of devices that connect to their hub at the end.
 const CONNECTED: usize = 30;
 
 fn sample<'a>(entries: &'a mut [Entry], random: &mut Random) -> Vec<&'a mut Entry> {
@@ -114,7 +114,7 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|| panic!("{name} must be a number")))
 }
 
-/// What devices have done and heard so far.
+/// The totals over all devices.
 #[derive(Default)]
 struct Tally {
     devices: usize,

@@ -1,5 +1,5 @@
-//! Devices move from hub to hub while the process is killed, over and over. In the end each is where its registration
-//! says, and on no other hub.
+//! Devices move between hubs while the process is killed repeatedly. Afterwards each is at the hub of its registration, and
+//! at no other hub.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use wire::sas::ConnectionString;
 
 use crate::{from_environment, process::Muster, random, random::Random, scene};
 
-/// Kills in the usual run; `MUSTER_CRASH_ROUNDS` has as many of these as of the others.
+/// The default number of kills; `MUSTER_CRASH_ROUNDS` overrides it.
 const ROUNDS: u64 = 8;
 
-/// Devices that move at the same time.
+/// The number of devices that move concurrently.
 const MOVERS: usize = 8;
 
-/// The kill falls so many milliseconds after the devices have set out.
+/// The longest time, in milliseconds, from the start of the devices to the kill.
 const STORM_MILLIS: u64 = 700;
 
-/// What is cut off is taken up, and old hubs are cleaned up, within this time. Both take a second or two.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time within which interrupted moves are resumed and previous hubs cleaned up. Both take a second or two.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A pause after a failure, so that a dead server is not asked too often.
+/// The pause after a failure, which limits the requests to a dead server.
 const PAUSE: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_device_is_on_one_hub() {
+async fn each_device_is_at_one_hub_after_kills() {
     let rounds = from_environment("MUSTER_CRASH_ROUNDS").unwrap_or(ROUNDS);
     let seed = from_environment("MUSTER_CRASH_SEED").unwrap_or_else(random::fresh_seed);
     println!("moves: MUSTER_CRASH_ROUNDS={rounds} MUSTER_CRASH_SEED={seed}");
@@ -54,7 +54,7 @@ async fn every_device_is_on_one_hub() {
     muster.stop().await;
 }
 
-/// Devices move until the process is killed; returns when all have noticed.
+/// Runs the movers until the process is killed, and returns them when all have stopped.
 async fn storm(muster: Muster, movers: Vec<Mover>, moment: Duration) -> Vec<Mover> {
     let stop = CancellationToken::new();
     let mut running = JoinSet::new();
@@ -68,7 +68,7 @@ async fn storm(muster: Muster, movers: Vec<Mover>, moment: Duration) -> Vec<Move
     running.join_all().await
 }
 
-/// A device that is wanted now here, now there.
+/// A device that is assigned alternately to two hubs.
 struct Mover {
     id: String,
     random: Random,
@@ -84,7 +84,7 @@ impl Mover {
         SymmetricKey::from_bytes(&[11; 32]).unwrap().derive(&self.id)
     }
 
-    /// It names one hub.
+    /// Makes its enrollment, which names one hub.
     fn enrollment(&self, muster: &Muster, hub: usize) -> Value {
         let key = self.key().to_base64();
         json!({
@@ -112,9 +112,9 @@ impl Mover {
             };
             tokio::select! {
                 biased;
-                told = moving => match told {
+                moved = moving => match moved {
                     Some(_) => self.moves += 1,
-                    // The server is gone; whether it heard anybody nobody knows.
+                    // The server is gone; it may have executed the request.
                     None => sleep(PAUSE).await,
                 },
                 () = stop.cancelled() => {}
@@ -123,10 +123,10 @@ impl Mover {
         self
     }
 
-    /// Once nothing is under way and nothing left to clean up, it is at its hub with its twin, and nowhere else.
+    /// Waits until the device is at its hub alone, with its twin; otherwise fails.
     async fn examine(&self, muster: &Muster) {
         let (mut service, mut hubs) = (scene::service(muster), registries(muster));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let state = service.registration(&self.id).await.unwrap();
             let assigned = state.as_ref().filter(|state| state["status"] == "assigned");

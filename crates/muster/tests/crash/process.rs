@@ -1,4 +1,4 @@
-//! The real program, started, killed and started again.
+//! Starts and kills the program.
 
 use std::{fs::File, path::Path, process::Stdio, time::Duration};
 
@@ -17,14 +17,14 @@ pub struct Muster {
     pub info: DevInfo,
 }
 
-/// Opening the databases and taking up what was cut off takes a fraction of this.
+/// The time limit of a start, including the recovery, which takes a fraction of it.
 const START: Duration = Duration::from_secs(60);
 
-/// From SIGTERM to a clean end.
+/// The time limit from SIGTERM to a clean stop.
 const STOP: Duration = Duration::from_secs(30);
 
 impl Muster {
-    /// Starts and waits until it serves.
+    /// Starts the program, and waits until it is ready.
     pub async fn start(folder: &Path) -> Muster {
         let mut child = spawn(folder);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -32,20 +32,20 @@ impl Muster {
         Muster { child, info }
     }
 
-    /// Starts and kills it, ready or not.
+    /// Starts the program, and kills it after this time, ready or not.
     pub async fn start_and_kill(folder: &Path, after: Duration) {
         let mut child = spawn(folder);
         tokio::time::sleep(after).await;
         child.kill().await.unwrap();
     }
 
-    /// SIGKILL; returns when the process is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     pub async fn kill(mut self) {
         assert_eq!(self.child.try_wait().unwrap(), None, "it ended by itself");
         self.child.kill().await.unwrap();
     }
 
-    /// SIGTERM, and a clean end.
+    /// Sends SIGTERM, and waits for a clean stop.
     pub async fn stop(mut self) {
         let id = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").arg(id).status().await.unwrap().success());
@@ -53,7 +53,7 @@ impl Muster {
         assert!(status.success(), "{status}");
     }
 
-    /// Where devices register.
+    /// Returns the endpoint where devices register.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint {
             host: HostName::parse(&self.info.device_endpoint).unwrap(),
@@ -65,7 +65,7 @@ impl Muster {
         }
     }
 
-    /// Whom devices and operators believe.
+    /// Returns the CAs that devices and operators trust.
     pub fn trust(&self) -> Trust {
         Trust::from_pem(&std::fs::read(&self.info.ca_file).unwrap()).unwrap()
     }
@@ -84,7 +84,7 @@ fn spawn(folder: &Path) -> Child {
         .unwrap()
 }
 
-/// The JSON that is printed when it is ready; its last line is a closing brace.
+/// Reads the JSON that the program prints when it is ready. Its last line is a closing brace.
 async fn read_info(lines: &mut Lines<BufReader<ChildStdout>>) -> DevInfo {
     let mut text = String::new();
     while let Some(line) = lines.next_line().await.unwrap() {

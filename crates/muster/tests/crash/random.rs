@@ -1,6 +1,6 @@
-//! Numbers that a seed repeats: SplitMix64 (Steele, Lea, Flood 2014).
+//! Repeatable random numbers: SplitMix64 (Steele, Lea, Flood 2014).
 
-/// A stream of numbers.
+/// A generator of random numbers.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
@@ -9,12 +9,12 @@ impl Random {
         Random(seed)
     }
 
-    /// Another stream.
+    /// Makes an independent generator.
     pub fn fork(&mut self) -> Random {
         Random(self.next())
     }
 
-    /// A number from 0 to `limit`, that one not included.
+    /// Returns a number from 0 to `limit`, exclusive.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
@@ -27,7 +27,7 @@ impl Random {
     }
 }
 
-/// A seed that nobody has had before, short enough to be typed.
+/// Makes a new seed from the clock, short enough to type.
 #[expect(clippy::disallowed_methods, reason = "it is printed, and the run can be repeated")]
 pub fn fresh_seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

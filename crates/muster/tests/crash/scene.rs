@@ -1,4 +1,4 @@
-//! The enrollments that devices come through, and the twin that each gives.
+//! The enrollments of the devices, and their initial twins.
 
 use std::sync::Arc;
 
@@ -9,25 +9,25 @@ use wire::sas::ConnectionString;
 
 use crate::process::Muster;
 
-/// Enrollments of three kinds.
+/// The credentials of the enrollments.
 #[derive(Clone)]
 pub struct Scene {
     group_key: SymmetricKey,
     authority: Arc<CertificateAuthority>,
 }
 
-/// How a device is let in.
+/// The kind of enrollment of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// By an X.509 group.
+    /// An X.509 group.
     CertificateGroup,
-    /// By an individual enrollment with a key.
+    /// An individual enrollment with a key.
     Individual,
-    /// By a symmetric-key group.
+    /// A symmetric-key group.
     KeyGroup,
 }
 
-/// Individual enrollments of each worker.
+/// The number of individual enrollments of each worker.
 pub const INDIVIDUALS: usize = 20;
 
 impl Scene {
@@ -56,7 +56,7 @@ impl Scene {
         scene
     }
 
-    /// A device that its kind of enrollment lets in.
+    /// Makes a device with credentials for its kind of enrollment.
     pub fn device(&self, kind: Kind, id: &str) -> Device {
         let registration_id = RegistrationId::parse(id).unwrap();
         match kind {
@@ -70,13 +70,13 @@ impl Scene {
     }
 }
 
-/// A client of the service endpoint.
+/// Makes a client of the service endpoint.
 pub fn service(muster: &Muster) -> ServiceClient {
     let connection = ConnectionString::parse(&muster.info.service_connection_string).unwrap();
     ServiceClient::new(&connection, muster.info.ports.https, muster.trust()).unwrap()
 }
 
-/// The name of a worker's device.
+/// Returns the registration ID of a worker's device.
 pub fn name(kind: Kind, worker: usize, number: usize) -> String {
     let prefix = match kind {
         Kind::CertificateGroup => "x509",
@@ -86,7 +86,7 @@ pub fn name(kind: Kind, worker: usize, number: usize) -> String {
     format!("{prefix}-{worker}-{number}")
 }
 
-/// The tags of a new device.
+/// Returns the tags of a new device.
 pub fn tags(kind: Kind, id: &str) -> Value {
     match kind {
         Kind::CertificateGroup => json!({"line": "certificates"}),
@@ -95,7 +95,7 @@ pub fn tags(kind: Kind, id: &str) -> Value {
     }
 }
 
-/// The desired properties of a new device.
+/// Returns the desired properties of a new device.
 pub fn desired(kind: Kind, id: &str) -> Value {
     match kind {
         Kind::CertificateGroup => json!({"every": {"seconds": 25.1}}),
@@ -118,7 +118,7 @@ fn individual(id: &str) -> Value {
     })
 }
 
-/// What a device is called at its hub.
+/// Returns the device ID at the hub.
 pub fn device_id(kind: Kind, id: &str) -> String {
     if kind == Kind::Individual { format!("{id}#device") } else { id.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! One of those who register devices without pause, new ones and old ones, and remember what they were told.
+//! A worker that registers new and known devices continuously, and records the replies.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ pub struct Worker {
     scene: Scene,
 }
 
-/// A device, and what it has seen.
+/// A device, and the replies that it got.
 #[derive(Debug)]
 pub struct Entry {
     pub device: Device,
     pub kind: Kind,
-    /// Times it asked to be registered.
+    /// The number of register calls.
     pub attempts: u64,
-    /// Times it was told where it belongs.
+    /// The number of replies `assigned`.
     pub acknowledged: u64,
-    /// Where it belongs, once it was told or somebody saw it.
-    pub place: Option<Place>,
+    /// Its assignment, once a reply or an inspection named it.
+    pub assignment: Option<Assignment>,
 }
 
-/// A hub, and the device's name there.
+/// A hub, and the device ID there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Assignment {
     pub hub: HubName,
     pub device_id: DeviceId,
 }
 
-/// A pause after a failure, so that a dead server is not asked too often.
+/// The pause after a failure, which limits the requests to a dead server.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Worker {
@@ -47,7 +47,7 @@ impl Worker {
         Worker { number, entries: Vec::new(), random, scene }
     }
 
-    /// Registers devices until it is told to stop.
+    /// Registers devices until the token is canceled.
     pub async fn run(mut self, endpoint: Endpoint, stop: CancellationToken) -> Worker {
         while !stop.is_cancelled() {
             let chosen = self.choose();
@@ -57,8 +57,8 @@ impl Worker {
             tokio::select! {
                 biased;
                 result = register(&endpoint, &entry.device, transport, None) => match result {
-                    Ok(told) => entry.note(Place { hub: told.hub, device_id: told.device_id }),
-                    // The server is gone; whether it heard the device nobody knows.
+                    Ok(reply) => entry.acknowledge(Assignment { hub: reply.hub, device_id: reply.device_id }),
+                    // The server is gone; it may have executed the request.
                     Err(RegisterError::Transport(_)) => tokio::time::sleep(PAUSE).await,
                     Err(error) => panic!("{}: {error}", entry.device.registration_id),
                 },
@@ -68,7 +68,7 @@ impl Worker {
         self
     }
 
-    /// A device of its own: for the smaller part one that has asked before, whatever came of it.
+    /// Chooses one of its devices; in four of ten cases a known one.
     fn choose(&mut self) -> usize {
         if !self.entries.is_empty() && self.random.below(10) < 4 {
             return self.random.below(self.entries.len() as u64) as usize;
@@ -81,21 +81,21 @@ impl Worker {
         };
         let count = self.entries.iter().filter(|entry| entry.kind == kind).count();
         let device = self.scene.device(kind, &name(kind, self.number, count));
-        self.entries.push(Entry { device, kind, attempts: 0, acknowledged: 0, place: None });
+        self.entries.push(Entry { device, kind, attempts: 0, acknowledged: 0, assignment: None });
         self.entries.len() - 1
     }
 }
 
 impl Entry {
-    /// The device was told its place.
-    fn note(&mut self, place: Place) {
+    /// Records a reply `assigned`.
+    fn acknowledge(&mut self, assignment: Assignment) {
         self.acknowledged += 1;
-        self.found_at(place);
+        self.check_assignment(assignment);
     }
 
-    /// The device is here, as it was ever since it was first seen.
-    pub fn found_at(&mut self, place: Place) {
+    /// Checks that the device is at this assignment, and was since it was first seen.
+    pub fn check_assignment(&mut self, assignment: Assignment) {
         let id = &self.device.registration_id;
-        assert_eq!(self.place.get_or_insert_with(|| place.clone()), &place, "{id} has moved");
+        assert_eq!(self.assignment.get_or_insert_with(|| assignment.clone()), &assignment, "{id} has moved");
     }
 }

@@ -14,7 +14,7 @@ async fn explain(world: &World, more: &[&str]) -> Ended {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tells_why_a_device_is_let_in_or_refused() {
+async fn the_explanation_names_why_a_device_is_admitted_or_refused() {
     let world = World::start().await;
     let root = Authority::root("Root");
     let factory = root.intermediate("Factory");
@@ -49,8 +49,7 @@ async fn tells_why_a_device_is_let_in_or_refused() {
     world.stop().await;
 }
 
-/// Whatever would admit the device, it cannot connect with such a chain: not by a group's certificate, and not by a key that
-/// it has besides.
+/// A device with such a chain cannot connect, even if a group's certificate or its symmetric key would admit it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_the_tls_handshake_refuses_admits_nothing() {
     let world = World::start().await;
@@ -82,7 +81,7 @@ async fn a_chain_that_the_tls_handshake_refuses_admits_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tells_whether_a_tpm_would_be_challenged() {
+async fn the_explanation_names_whether_a_tpm_is_challenged() {
     let world = World::start().await;
     let [tpm, other] = [(); 2].map(|()| SoftTpm::new(Kind::Rsa, Kind::Rsa));
     let endorsement_key = &tpm.identity().endorsement_key;
@@ -97,7 +96,7 @@ async fn tells_whether_a_tpm_would_be_challenged() {
         (
             &["--endorsement-key", &own, "--storage-root-key", &storage][..],
             0,
-            "challenged: let in as soon as its TPM has opened the challenge",
+            "challenged: admitted as soon as its TPM opens the challenge",
         ),
         (
             &["--endorsement-key", &own],
@@ -118,8 +117,11 @@ async fn tells_whether_a_tpm_would_be_challenged() {
     ] {
         let ended = explain(&world, &[&["--registration-id", "tpm-1"], presented].concat()).await;
         assert_eq!(ended.code, code, "{presented:?}: {ended:?}");
-        let said = ended.last_line().strip_prefix("outcome     ");
-        assert!(said.is_some_and(|said| said.starts_with(outcome)), "{presented:?}: {ended:?}");
+        let last_line = ended.last_line().strip_prefix("outcome     ");
+        assert!(
+            last_line.is_some_and(|last_line| last_line.starts_with(outcome)),
+            "{presented:?}: {ended:?}"
+        );
         let named = presented.contains(&"--endorsement-key");
         assert_eq!(ended.stdout.contains("a TPM whose endorsement key has the SHA-256"), named, "{ended:?}");
     }
@@ -132,13 +134,13 @@ async fn tells_whether_a_tpm_would_be_challenged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_registrations_are_kept_for_the_operator() {
+async fn refused_attempts_are_stored_for_the_operator() {
     let world = World::start().await;
     let key = testkit::sample::key(77).to_base64();
     let register = ["--registration-id", "device-1", "--key", &key];
     let refused = world.muster(&["device", "register"], &register).await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(!refused.stderr.contains("signature"), "the device is told little: {refused:?}");
+    assert!(!refused.stderr.contains("signature"), "the device gets no detailed reason: {refused:?}");
 
     let mut attempts = String::new();
     for _ in 0..50 {
@@ -152,6 +154,6 @@ async fn refused_registrations_are_kept_for_the_operator() {
     let explained = explain(&world, &["--registration-id", "device-1"]).await;
     assert!(explained.stdout.contains("from 127.0.0.1: refused: the SAS token's signature"), "{explained:?}");
     let none = world.muster(&["registration", "attempts", "device-2"], &[]).await;
-    assert_eq!((none.code, none.stdout.trim()), (0, "no attempt of device-2 was refused lately"));
+    assert_eq!((none.code, none.stdout.trim()), (0, "no refused attempt of device-2 is stored"));
     world.stop().await;
 }

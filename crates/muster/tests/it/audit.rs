@@ -1,4 +1,4 @@
-//! The demo's checks notice what is wrong.
+//! The audit of the demo finds wrong twins, and missing and additional devices.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -13,7 +13,7 @@ use wire::sas::ConnectionString;
 
 use crate::program::World;
 
-/// Enrolls a device whose twin has the tag and the desired property 1, and provisions it expecting others.
+/// Enrolls a device with 1 as the value of tag and desired property, and provisions it with other expectations.
 async fn provision(world: &World, id: &str, tag: u32, desired: u32) -> Outcome {
     let enrollment = json!({
         "registrationId": id,
@@ -78,25 +78,25 @@ async fn wrong_twins_and_missing_devices_are_failures() {
     }
     let mut outcomes = [right, wrong_desired, wrong_tags, vanished];
     let mut checked = 0;
-    let complaints = audit(&mut outcomes, &mut registries(&world), || checked += 1).await.unwrap();
+    let problems = audit(&mut outcomes, &mut registries(&world), || checked += 1).await.unwrap();
 
     check(&outcomes[0], None);
     check(&outcomes[1], Some("twin: desired property desired is not the expected one"));
     check(&outcomes[2], Some("registry: the tags are not the expected ones"));
     check(&outcomes[3], Some("registry: the hub does not know the device"));
     assert_eq!(checked, 4);
-    assert_eq!(complaints.len(), 1, "one device too few: {complaints:?}");
+    assert_eq!(problems.len(), 1, "one device too few: {problems:?}");
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_nobody_counts_is_a_complaint() {
+async fn a_device_outside_of_the_fleet_is_a_problem() {
     let world = World::start().await;
     let outcomes = [provision(&world, "one", 1, 1).await, provision(&world, "two", 1, 1).await];
     let [one, two] = outcomes;
-    let complaints = audit(&mut [one.clone(), two], &mut registries(&world), || ()).await.unwrap();
-    assert!(complaints.is_empty(), "{complaints:?}");
-    let complaints = audit(&mut [one], &mut registries(&world), || ()).await.unwrap();
-    assert_eq!(complaints.len(), 1, "{complaints:?}");
+    let problems = audit(&mut [one.clone(), two], &mut registries(&world), || ()).await.unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    let problems = audit(&mut [one], &mut registries(&world), || ()).await.unwrap();
+    assert_eq!(problems.len(), 1, "{problems:?}");
     world.stop().await;
 }

@@ -31,7 +31,7 @@ impl Files {
         path
     }
 
-    /// Arguments that are names of files here become their paths.
+    /// Verifies, with file names in the arguments replaced by paths.
     async fn verify(&self, arguments: &[&str]) -> Ended {
         let path = |name: &str| self.folder.path().join(name);
         let is_file = |name: &str| Path::new(name).extension().is_some();
@@ -41,7 +41,7 @@ impl Files {
 }
 
 #[tokio::test]
-async fn a_valid_chain_is_shown_with_status_0() {
+async fn a_valid_chain_is_printed_with_status_0() {
     let files = Files::new();
     files.put("leaf.der", files.factory.device("dev-1").der());
     let bundle = [files.root.identity().pem(), files.factory.identity().pem()].concat();
@@ -68,7 +68,7 @@ async fn a_valid_chain_is_shown_with_status_0() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_rule_with_status_1() {
+async fn a_refusal_names_the_broken_rule_with_status_1() {
     let files = Files::new();
     files.put(
         "server.pem",
@@ -93,11 +93,11 @@ async fn a_refusal_names_the_rule_with_status_1() {
         let ended = files.verify(&[&["--anchor", "root.pem"], arguments].concat()).await;
         assert_eq!(ended.code, 1, "{arguments:?} {ended:?}");
         assert!(ended.last_line().contains(rule), "{arguments:?} {ended:?}");
-        assert!(ended.stdout.contains("CN=Root"), "what was given is shown: {ended:?}");
+        assert!(ended.stdout.contains("CN=Root"), "the given certificates are printed: {ended:?}");
     }
 }
 
-/// The limits of the TLS handshake: a device with one certificate more, or one byte too many, could not connect.
+/// The command applies the limits of the TLS handshake: 10 certificates and 16 KiB.
 #[tokio::test]
 async fn a_chain_that_the_tls_handshake_refuses_is_refused() {
     let files = Files::new();
@@ -116,16 +116,16 @@ async fn a_chain_that_the_tls_handshake_refuses_is_refused() {
     for (file, has) in [("eleven.pem", "11 certificates"), ("long.pem", "5 certificates of 2")] {
         let ended = files.verify(&[&factory[..], &[file]].concat()).await;
         assert_eq!(ended.code, 1, "{ended:?}");
-        let said = ended.last_line();
+        let last_line = ended.last_line();
         assert!(
-            said.contains("the TLS handshake refuses the client's chain") && said.contains(has),
-            "{said}"
+            last_line.contains("the TLS handshake refuses the client's chain") && last_line.contains(has),
+            "{last_line}"
         );
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_named_with_status_2() {
+async fn an_unreadable_file_is_named_with_status_2() {
     let files = Files::new();
     files.put("empty.pem", "");
     files.put("key.pem", files.root.identity().key_pem());

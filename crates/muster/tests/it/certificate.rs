@@ -1,4 +1,4 @@
-//! `muster certificate` against an emulator, and what it does to devices.
+//! `muster certificate` against an emulator, and its effect on devices.
 
 use provisioning::ports::Clock;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn ok(world: &World, arguments: &[&str]) -> Value {
     ended.json()
 }
 
-/// What registering as `id` with these certificates comes to: assigned or not, and what was said.
+/// Registers as `id` with these certificates.
 async fn register(world: &World, id: &str, chain: &str, leaf: &Identity) -> Ended {
     let (chain, key) = (world.write("chain.pem", chain), world.write("leaf.key", &leaf.key_pem()));
     let arguments = ["--registration-id", id, "--cert", &chain, "--cert-key", &key];
@@ -32,7 +32,7 @@ fn now() -> model::Timestamp {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_is_proved_named_blocked_and_rolled_out_again() {
+async fn a_ca_is_verified_referenced_blocked_unblocked_and_deleted() {
     let world = World::start().await;
     let root = Authority::root("Root");
     let factory = root.intermediate("Factory");
@@ -46,18 +46,21 @@ async fn a_ca_is_proved_named_blocked_and_rolled_out_again() {
     let group = json!({"enrollmentGroupId": "line", "attestation": {"type": "x509", "x509": names}});
     world.service().create_group(&group).await.unwrap();
 
-    // The device sends its leaf alone: the stored intermediate completes its chain.
+    // The device sends only its leaf; the stored intermediate completes the chain.
     let leaf = factory.device("dev-1");
     assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1, "not verified yet");
     let other = world.write("other.key", &Authority::root("Other").identity().key_pem());
     let refused = certificate(&world, &["verify", "plant-root", "--ca-key", &other]).await;
-    assert!(refused.code == 1 && refused.stderr.contains("not that of the CA"), "{refused:?}");
+    assert!(
+        refused.code == 1 && refused.stderr.contains("does not belong to the CA certificate"),
+        "{refused:?}"
+    );
     let verified = ok(&world, &["verify", "plant-root", "--ca-key", &key]).await;
     assert_eq!(verified["properties"]["isVerified"], true);
     let registered = register(&world, "dev-1", &leaf.pem(), &leaf).await;
     assert_eq!(registered.code, 0, "{registered:?}");
 
-    // The factory is blocked, and let in again; then one device.
+    // Blocks and unblocks the factory, then blocks one device.
     ok(&world, &["block", "factory", "--reason", "key lost in the flood"]).await;
     assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1);
     let blocked = certificate(&world, &["list", "--blocked"]).await;
@@ -67,44 +70,45 @@ async fn a_ca_is_proved_named_blocked_and_rolled_out_again() {
     let thumbprint = leaf.certificate().thumbprint().to_string();
     ok(&world, &["block", "--thumbprint", &thumbprint, "--reason", "stolen"]).await;
     assert_eq!(register(&world, "dev-1", &leaf.pem(), &leaf).await.code, 1);
-    let neighbour = factory.device("dev-2");
-    assert_eq!(register(&world, "dev-2", &neighbour.pem(), &neighbour).await.code, 0);
+    let neighbor = factory.device("dev-2");
+    assert_eq!(register(&world, "dev-2", &neighbor.pem(), &neighbor).await.code, 0);
 
-    // Without its CA the group lets nobody in.
+    // Without its CA the group admits no device.
     assert_eq!(certificate(&world, &["delete", "plant-root"]).await.code, 0);
-    assert_eq!(register(&world, "dev-2", &neighbour.pem(), &neighbour).await.code, 1);
+    assert_eq!(register(&world, "dev-2", &neighbor.pem(), &neighbor).await.code, 1);
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn revoked_devices_are_refused_and_hard_policies_want_a_list() {
+async fn revoked_devices_are_refused_and_a_hard_policy_requires_a_list() {
     let world = World::start().await;
     let root = Authority::root("Root");
     world.enroll_ca("line", &root).await;
     let pem = world.write("root.pem", &root.identity().pem());
     ok(&world, &["upload", "root", &pem, "--verified"]).await;
     let [good, bad] = ["good", "bad"].map(|name| root.device(name));
-    let let_in = async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
-    assert!(let_in("bad", &bad).await);
+    let is_admitted =
+        async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
+    assert!(is_admitted("bad", &bad).await);
 
     let list = Revocations::made_at(1, now().plus_seconds(-60)).revoke(bad.der()).signed_by(&root);
     let file = world.dir().join("root.crl");
     std::fs::write(&file, list.der()).unwrap();
     let shown = ok(&world, &["crl", "upload", "root", file.to_str().unwrap()]).await;
     assert_eq!(shown["lists"][0]["revokedCertificates"], 1);
-    assert!(!let_in("bad", &bad).await);
-    assert!(let_in("good", &good).await);
+    assert!(!is_admitted("bad", &bad).await);
+    assert!(is_admitted("good", &good).await);
 
     assert_eq!(ok(&world, &["crl", "policy", "root", "hard"]).await["policy"], "hard");
-    assert!(let_in("good", &good).await);
+    assert!(is_admitted("good", &good).await);
     assert_eq!(certificate(&world, &["crl", "delete", "root"]).await.code, 0);
-    assert!(!let_in("good", &good).await, "the list is missing");
+    assert!(!is_admitted("good", &good).await, "the list is missing");
     assert_eq!(ok(&world, &["crl", "policy", "root", "soft"]).await["policy"], "soft");
-    assert!(let_in("good", &good).await);
+    assert!(is_admitted("good", &good).await);
     world.stop().await;
 }
 
-/// A list of one distribution point says nothing of the devices of another.
+/// A list of one distribution point does not cover the devices of another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
     const ADDRESSES: [&str; 2] = ["http://127.0.0.1:1/a.crl", "http://127.0.0.1:1/b.crl"];
@@ -117,7 +121,8 @@ async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
         root.issue(&Profile { crl_points: Some(points(&[Point::of(uri)])), ..Profile::device(name) })
     };
     let (of_a, of_b) = (issue("of-a", ADDRESSES[0]), issue("of-b", ADDRESSES[1]));
-    let let_in = async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
+    let is_admitted =
+        async |id: &str, leaf: &Identity| register(&world, id, &leaf.pem(), leaf).await.code == 0;
     let list = |name: &str, uri, number| {
         let made = Revocations::made_at(number, now().plus_seconds(-60)).covering(Scope::of(uri));
         world.write(name, &made.pem(&root))
@@ -125,12 +130,12 @@ async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
     let a = list("a.crl", ADDRESSES[0], 1);
     ok(&world, &["crl", "upload", "root", &a]).await;
     ok(&world, &["crl", "policy", "root", "hard"]).await;
-    assert!(let_in("of-a", &of_a).await);
-    assert!(!let_in("of-b", &of_b).await, "its shard is not there");
+    assert!(is_admitted("of-a", &of_a).await);
+    assert!(!is_admitted("of-b", &of_b).await, "the list of its shard is missing");
     let files = [list("a2.crl", ADDRESSES[0], 2), list("b.crl", ADDRESSES[1], 1)];
     let shown = ok(&world, &["crl", "upload", "root", &files[0], &files[1]]).await;
     assert_eq!(shown["lists"].as_array().unwrap().len(), 2, "{shown}");
-    assert!(let_in("of-b", &of_b).await);
+    assert!(is_admitted("of-b", &of_b).await);
     let listed = certificate(&world, &["list"]).await;
     assert!(listed.stdout.contains("CRLs"), "{listed:?}");
 
@@ -139,13 +144,13 @@ async fn a_device_of_another_shard_is_refused_under_a_hard_policy() {
     let is_b = |list: &&Value| list["scope"]["distributionPoint"][0] == ADDRESSES[1];
     let id = shown["lists"].as_array().unwrap().iter().find(is_b).unwrap()["id"].as_str().unwrap().to_owned();
     assert_eq!(certificate(&world, &["crl", "delete", "root", "--list", &id]).await.code, 0);
-    assert!(let_in("of-a", &of_a).await && !let_in("of-b", &of_b).await);
+    assert!(is_admitted("of-a", &of_a).await && !is_admitted("of-b", &of_b).await);
     world.stop().await;
 }
 
-/// It is stored, as at the hosted service; the command says beside its output what is wrong.
+/// The certificate is stored, as in Azure; the command prints a warning.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_let_no_device_in_is_warned_of() {
+async fn a_certificate_that_admits_no_device_causes_a_warning() {
     let world = World::start().await;
     let leaf = Identity::self_signed(&Profile::device("dev-1"));
     let pem = world.write("leaf.pem", &leaf.pem());
@@ -164,9 +169,9 @@ async fn what_can_let_no_device_in_is_warned_of() {
     world.stop().await;
 }
 
-/// Nothing listens there. The emulator looks after lists when it starts.
+/// The URL has no listener. The emulator fetches lists when it starts.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_cannot_be_fetched_is_told_of() {
+async fn a_failed_fetch_of_a_list_is_reported() {
     const FROM: &str = "http://127.0.0.1:1/root.crl";
     let world = World::start().await;
     let root = Authority::root("Root");
@@ -195,14 +200,14 @@ async fn a_list_that_cannot_be_fetched_is_told_of() {
     let certificate_shown = ok(&world, &["show", "root"]).await;
     assert_eq!(&certificate_shown["properties"]["revocation"]["fetches"][0], fetch);
     let listed = certificate(&world, &["list"]).await;
-    let said = format!("root: no revocation list came from {FROM} at ");
-    assert!(listed.stdout.contains(&said) && listed.stdout.contains("next try at"), "{listed:?}");
-    assert!(listed.stdout.contains("the oldest list in use was made at"), "{listed:?}");
+    let expected = format!("root: cannot fetch the revocation list from {FROM} at ");
+    assert!(listed.stdout.contains(&expected) && listed.stdout.contains("next try at"), "{listed:?}");
+    assert!(listed.stdout.contains("the oldest list in use is of"), "{listed:?}");
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_expires_is_listed_wherever_it_is_kept() {
+async fn expiring_certificates_of_all_kinds_are_listed() {
     let world = World::start().await;
     let soon = |name: &str| Identity::self_signed(&Profile::ca(name).one_day_from(now())).pem();
     let pem = world.write("soon.pem", &soon("Soon CA"));

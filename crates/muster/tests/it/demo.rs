@@ -1,9 +1,9 @@
-//! `muster demo`, small.
+//! `muster demo` with few devices.
 
 use crate::program::muster;
 
 #[tokio::test]
-async fn provisions_every_device_and_says_so() {
+async fn the_demo_provisions_every_device() {
     let ended = muster(["demo", "--devices", "40", "--concurrency", "8"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(ended.last_line(), "provisioned 40 of 40");
@@ -13,7 +13,7 @@ async fn provisions_every_device_and_says_so() {
 }
 
 #[tokio::test]
-async fn its_json_counts_every_kind_of_enrollment_over_both_transports() {
+async fn the_json_report_counts_every_kind_of_enrollment_and_transport() {
     let ended = muster(["demo", "--devices", "60", "--hubs", "3", "--concurrency", "8", "--json"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let report = ended.json();

@@ -19,7 +19,7 @@ fn check(ended: &Ended, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn registers_with_every_kind_of_key() {
+async fn a_device_registers_with_each_kind_of_key() {
     let world = World::start().await;
     let enrollment = json!({"registrationId": "own-key", "attestation": {"type": "symmetricKey"}});
     let enrollment = world.service().create_enrollment(&enrollment).await.unwrap();
@@ -41,7 +41,7 @@ async fn registers_with_every_kind_of_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn registers_with_every_kind_of_certificate() {
+async fn a_device_registers_with_each_kind_of_certificate() {
     let world = World::start().await;
     let lone = Identity::self_signed(&Profile::device("lone"));
     let client = json!({"clientCertificates": {"primary": {"certificate": lone.pem()}}});
@@ -68,7 +68,7 @@ async fn registers_with_every_kind_of_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_is_not_assigned_is_a_failure() {
+async fn the_command_fails_if_the_device_is_not_assigned() {
     let world = World::start().await;
     let wrong = model::SymmetricKey::from_bytes(&[9; 32]).unwrap().to_base64();
     let disabled = json!({"registrationId": "off", "attestation": {"type": "symmetricKey"}, "provisioningStatus": "disabled"});

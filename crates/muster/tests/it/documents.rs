@@ -1,5 +1,4 @@
-//! Every form of certificates, revocation lists and keys in every place that reads them: one command must not read what
-//! the next one refuses.
+//! Every encoding of certificates, revocation lists and keys, in every place that reads them: all places accept the same.
 
 use fleet::{CertificateAuthority, Trust};
 use model::{Certificate, Crl};
@@ -14,7 +13,7 @@ use testkit::{
 
 use crate::program::World;
 
-/// A CA, its list, and a device of it.
+/// A CA, its revocation list, and a device certificate.
 struct Plant {
     ca: Authority,
     leaf: Made,
@@ -74,9 +73,9 @@ fn libraries_read_every_form() {
     }
 }
 
-/// As bodies hold them: forms that are no text cannot stand in JSON.
+/// Binary forms are left out, because they cannot be in JSON.
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_read_every_form_that_is_text() {
+async fn routes_read_every_text_form() {
     let (world, plant) = (World::start().await, Plant::new());
     let mut service = world.service();
     let text = |document: Vec<u8>| String::from_utf8(document).ok();
@@ -188,7 +187,7 @@ async fn commands_read_every_form() {
     world.stop().await;
 }
 
-/// `muster cert verify` asks no service.
+/// Runs `muster cert verify`, which needs no service.
 async fn verify(form: &str, anchors: &[&str], leaf: &str) {
     let mut arguments = vec!["cert", "verify", "--leaf", leaf];
     arguments.extend(anchors.iter().flat_map(|anchor| ["--anchor", anchor]));

@@ -10,7 +10,7 @@ async fn enrollment(world: &World, command: &[&str]) -> Ended {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_enrolled_by_a_key_and_let_in() {
+async fn a_device_with_an_enrolled_key_registers() {
     let world = World::start().await;
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("settings.json");
@@ -38,7 +38,10 @@ async fn a_device_is_enrolled_by_a_key_and_let_in() {
     let listed = enrollment(&world, &["list"]).await;
     assert!(listed.stdout.contains("dev-1") && listed.stdout.contains("symmetricKey"), "{listed:?}");
     let deleted = enrollment(&world, &["delete", "dev-1"]).await;
-    assert!(deleted.code == 0 && deleted.stdout.contains("deleted dev-1"), "{deleted:?}");
+    assert!(
+        deleted.code == 0 && deleted.stdout.contains("deleted individual enrollment dev-1"),
+        "{deleted:?}"
+    );
     for command in ["show", "delete"] {
         let ended = enrollment(&world, &[command, "dev-1"]).await;
         assert!(
@@ -47,12 +50,12 @@ async fn a_device_is_enrolled_by_a_key_and_let_in() {
         );
     }
     let listed = enrollment(&world, &["list"]).await;
-    assert_eq!(listed.stdout.trim(), "there is no individual enrollment", "{listed:?}");
+    assert_eq!(listed.stdout.trim(), "no individual enrollments", "{listed:?}");
     world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leaked_keys_are_replaced_and_who_used_them_is_seen() {
+async fn keys_are_rotated_and_their_use_is_listed() {
     let world = World::start().await;
     let keys = |ended: &Ended| {
         let keys = ended.json()["attestation"]["symmetricKey"].clone();
@@ -70,7 +73,7 @@ async fn leaked_keys_are_replaced_and_who_used_them_is_seen() {
 
     let listed = world.muster(&["registration", "list", "--status", "assigned"], &[]).await;
     let line = |id: &str| listed.stdout.lines().find(|line| line.contains(id)).unwrap_or_default();
-    assert!(line("dev-1").contains("primary, replaced since"), "{listed:?}");
+    assert!(line("dev-1").contains("primary, since replaced"), "{listed:?}");
     assert!(line("dev-2").contains("secondary") && !line("dev-2").contains("replaced"), "{listed:?}");
     let explained = world.muster(&["registration", "explain", "dev-1"], &[]).await;
     assert!(explained.stdout.contains("a key that its enrollment does not have any more"), "{explained:?}");
@@ -86,7 +89,7 @@ async fn leaked_keys_are_replaced_and_who_used_them_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn single_members_are_changed_and_nothing_else() {
+async fn an_update_changes_only_the_given_members() {
     let world = World::start().await;
     let directory = tempfile::tempdir().unwrap();
     let settings = directory.path().join("settings.json");
@@ -114,7 +117,7 @@ async fn single_members_are_changed_and_nothing_else() {
     assert_eq!((updated.get("deviceId"), &updated["capabilities"]["iotEdge"]), (None, &json!(true)));
     assert_eq!((&updated["initialTwin"], &updated["attestation"]), (&twin, &created["attestation"]));
 
-    // What was shown may be edited and written back, once.
+    // Printed JSON can be edited and written back, once.
     let mut shown = enrollment(&world, &["show", "dev-1"]).await.json();
     shown["provisioningStatus"] = json!("disabled");
     std::fs::write(&settings, shown.to_string()).unwrap();
@@ -136,7 +139,7 @@ async fn single_members_are_changed_and_nothing_else() {
     }
     for (arguments, code, reason) in [
         (&["update", "dev-1", "--set", "iotHub=x"][..], 1, "no member iotHub"),
-        (&["update", "dev-1", "--set", "registrationId=x"], 1, "registrationId cannot be changed"),
+        (&["update", "dev-1", "--set", "registrationId=x"], 1, "registrationId is read-only"),
         (&["update", "dev-1", "--set", "allocationPolicy=near"], 1, "allocationPolicy: must be one of"),
         (&["update", "dev-1"], 2, "--set"),
         (&["disable", "nothing"], 3, "404201"),
@@ -148,9 +151,9 @@ async fn single_members_are_changed_and_nothing_else() {
     world.stop().await;
 }
 
-/// Each command changes one member. A command that comes too late says so and has changed nothing; no other change is lost.
+/// Each command changes one member. A command that loses the race fails and changes nothing; no other change is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_at_the_same_time_lose_none() {
+async fn concurrent_changes_are_not_lost() {
     let world = World::start().await;
     let created = enrollment(&world, &["create", "line", "--group", "--symmetric-key"]).await;
     assert_eq!(created.code, 0, "{created:?}");
@@ -174,7 +177,7 @@ async fn changes_at_the_same_time_lose_none() {
         {
             match ended.code {
                 0 => assert_eq!(&shown[name], value, "{shown}"),
-                _ => assert!(ended.stderr.contains("other changes came in between"), "{ended:?}"),
+                _ => assert!(ended.stderr.contains("it was changed concurrently"), "{ended:?}"),
             }
             *(if ended.code == 0 { &mut done } else { &mut refused }) += 1;
         }
@@ -187,7 +190,7 @@ async fn changes_at_the_same_time_lose_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_has_all_pages() {
+async fn a_listing_has_all_pages() {
     let world = World::start().await;
     let enrollments: Vec<_> = (0..210)
         .map(|number| json!({"registrationId": format!("d-{number}"), "attestation": {"type": "symmetricKey"}}))
@@ -201,7 +204,7 @@ async fn a_list_has_all_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_enrolled_by_its_ca_or_the_name_of_one() {
+async fn a_group_is_enrolled_by_a_ca_certificate_or_a_ca_reference() {
     let world = World::start().await;
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root.pem");
@@ -217,7 +220,7 @@ async fn a_group_is_enrolled_by_its_ca_or_the_name_of_one() {
     let ids: Vec<_> = listed.as_array().unwrap().iter().map(|group| &group["enrollmentGroupId"]).collect();
     assert_eq!(ids, ["line-1", "line-2", "sample-group"]);
     let alone = enrollment(&world, &["list", "--groups", "--limit", "1"]).await;
-    assert!(alone.stdout.contains("line-1") && alone.stderr.contains("there are more"), "{alone:?}");
+    assert!(alone.stdout.contains("line-1") && alone.stderr.contains("raise --limit for more"), "{alone:?}");
     let deleted = enrollment(&world, &["delete", "line-1", "--group"]).await;
     assert_eq!(deleted.code, 0, "{deleted:?}");
 

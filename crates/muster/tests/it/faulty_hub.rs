@@ -1,5 +1,5 @@
-//! A service whose linked hub is down, throttles, fails, talks nonsense, hangs and is cut off, before and after it has
-//! done what it was told: each device is assigned, once, and no other hub's devices wait for it.
+//! A service whose linked hub is down, throttles, fails, sends invalid responses, hangs, and closes connections before and
+//! after it executed a request: each device is assigned once, and devices of other hubs do not wait.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use wire::sas::ConnectionString;
 
-use crate::linked_hub::{Linking, Neighbour, table, until};
+use crate::linked_hub::{LinkingServer, NeighborProcess, table, until};
 use crate::serve::{device, enrollment};
 
 /// Links a hub by its connection string.
@@ -27,16 +27,16 @@ pub fn link(hub: &ConnectionString) -> String {
     table(&format!("connection_string = \"{hub}\""))
 }
 
-/// What a hub in trouble does with each call.
+/// How a faulty hub handles each call.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// It answers this, and ends the connection.
+    /// Sends this response, and closes the connection.
     Answers(&'static str),
-    /// It does what it is told, and ends the connection without a word.
+    /// Executes the request, and closes the connection without a response.
     CutsBeforeItsAnswer,
-    /// It does what it is told, and ends the connection in the middle of its answer.
+    /// Executes the request, and closes the connection in the middle of its response.
     CutsInItsAnswer,
-    /// It does nothing and says nothing until the trouble is over; then it does what it was told.
+    /// Does nothing until the fault ends; then executes the request.
     Hangs,
 }
 
@@ -49,30 +49,30 @@ const FAULTS: [Fault; 6] = [
     Fault::CutsInItsAnswer,
 ];
 
-/// What stands before a hub: it does as a fault says, or lets everything through as it is, TLS included.
-pub struct Gate {
-    /// While it is not open, nothing listens.
+/// A proxy in front of a hub: simulates a fault, or forwards everything, including TLS.
+pub struct FaultyProxy {
+    /// Bound, but without a listener until the proxy is open.
     socket: TcpSocket,
     acceptor: TlsAcceptor,
     hub: ConnectionString,
-    /// The CAs of the hub and of what stands before it.
+    /// The CAs of the hub and of the proxy.
     pub cas: String,
-    trouble: Arc<Trouble>,
+    state: Arc<HubFault>,
 }
 
-/// What the hub does at present.
-pub struct Trouble {
+/// The current fault of the hub.
+pub struct HubFault {
     /// The hub itself.
     hub: String,
     trust: Trust,
     fault: watch::Sender<Option<Fault>>,
-    /// How many devices were to be made meanwhile; the hub is asked other things, too.
+    /// The number of creations of devices during the fault; other calls are not counted.
     met: AtomicUsize,
 }
 
-impl Gate {
-    /// Before this hub of the neighbour.
-    pub fn before(neighbour: &Neighbour, hub: &ConnectionString) -> Gate {
+impl FaultyProxy {
+    /// Makes a proxy in front of this hub.
+    pub fn before(neighbor: &NeighborProcess, hub: &ConnectionString) -> FaultyProxy {
         let (address, _) = hub.host.split_once(':').unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{address}:0").parse().unwrap()).unwrap();
@@ -80,31 +80,31 @@ impl Gate {
         let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
         let acceptor = TlsAcceptor::from(server_config(vec![identity]).unwrap());
         let fault = watch::Sender::new(None);
-        let (host, trust) = (hub.host.clone(), neighbour.trust());
-        let trouble = Arc::new(Trouble { hub: host, trust, fault, met: AtomicUsize::new(0) });
-        let cas = std::fs::read_to_string(&neighbour.info.ca_file).unwrap() + &ca;
-        Gate { socket, acceptor, hub: hub.clone(), cas, trouble }
+        let (host, trust) = (hub.host.clone(), neighbor.trust());
+        let state = Arc::new(HubFault { hub: host, trust, fault, met: AtomicUsize::new(0) });
+        let cas = std::fs::read_to_string(&neighbor.info.ca_file).unwrap() + &ca;
+        FaultyProxy { socket, acceptor, hub: hub.clone(), cas, state }
     }
 
-    /// The hub as it is reached through this.
+    /// Returns the connection string of the hub through the proxy.
     pub fn linked(&self) -> ConnectionString {
         ConnectionString { host: self.socket.local_addr().unwrap().to_string(), ..self.hub.clone() }
     }
 
-    pub fn open(self) -> Arc<Trouble> {
-        let Gate { socket, acceptor, trouble, .. } = self;
-        let (listener, opened) = (socket.listen(64).unwrap(), Arc::clone(&trouble));
+    pub fn open(self) -> Arc<HubFault> {
+        let FaultyProxy { socket, acceptor, state, .. } = self;
+        let (listener, opened) = (socket.listen(64).unwrap(), Arc::clone(&state));
         tokio::spawn(async move {
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
-                tokio::spawn(Arc::clone(&trouble).serve(acceptor.clone(), tcp));
+                tokio::spawn(Arc::clone(&state).serve(acceptor.clone(), tcp));
             }
         });
         opened
     }
 }
 
-impl Trouble {
+impl HubFault {
     pub fn begin(&self, fault: Fault) {
         self.fault.send_replace(Some(fault));
     }
@@ -122,7 +122,7 @@ impl Trouble {
         let fault = *changes.borrow_and_update();
         let Some(fault) = fault else {
             let mut onward = TcpStream::connect(&self.hub).await?;
-            // Connections are kept: what the hub does now is no longer what it did on an old one.
+            // Connections are kept alive, so a change of the fault closes them.
             return tokio::select! {
                 through = copy_bidirectional(&mut tcp, &mut onward) => through.map(drop),
                 _ = changes.changed() => Ok(()),
@@ -141,7 +141,7 @@ impl Trouble {
             }
             Fault::Hangs => {
                 meet();
-                // An error means that the test is over.
+                // An error means that the test has ended.
                 let _ = changes.changed().await;
                 let answer = self.carry_out(&request).await?;
                 return stream.write_all(&answer).await;
@@ -152,7 +152,7 @@ impl Trouble {
         copy(&mut stream, &mut sink()).await.map(drop)
     }
 
-    /// Has the hub do what it is told, and returns its answer.
+    /// Executes a request at the hub, and returns its response.
     async fn carry_out(&self, request: &[u8]) -> std::io::Result<Vec<u8>> {
         let (address, port) = self.hub.split_once(':').unwrap();
         let config = self.trust.anonymous();
@@ -162,7 +162,7 @@ impl Trouble {
     }
 }
 
-/// A request or an answer with its body.
+/// Reads a request or a response with its body.
 async fn read_message(stream: &mut impl Duplex) -> std::io::Result<Vec<u8>> {
     let mut message = Vec::new();
     let head = loop {
@@ -184,68 +184,73 @@ async fn read_message(stream: &mut impl Duplex) -> std::io::Result<Vec<u8>> {
     Ok(message)
 }
 
-/// A device that registers until it is assigned.
-fn registering(service: &Linking, name: &str) -> JoinHandle<Registered> {
+/// Registers a device until it is assigned, in the background.
+fn registering(service: &LinkingServer, name: &str) -> JoinHandle<Registered> {
     let (endpoint, device) = (service.endpoint(), device(name));
     tokio::spawn(async move { ::fleet::register(&endpoint, &device, Transport::Https, None).await.unwrap() })
 }
 
-/// Registers a device while the hub is in trouble, and ends the trouble when the device has met it.
-async fn registers(service: &Linking, name: &str, trouble: impl AsyncFn() -> bool, end: impl FnOnce()) {
+/// Registers a device while the hub is faulty, and ends the fault once the device met it.
+async fn register_during_fault(
+    service: &LinkingServer,
+    name: &str,
+    is_met: impl AsyncFn() -> bool,
+    end: impl FnOnce(),
+) {
     service.client().create_enrollment(&enrollment(name)).await.unwrap();
     let registering = registering(service, name);
     until("the device is being assigned", async || {
         let found = service.client().registration(name).await.unwrap();
-        trouble().await && found.is_some_and(|found| found["status"] == "assigning")
+        is_met().await && found.is_some_and(|found| found["status"] == "assigning")
     })
     .await;
     end();
     let registered = registering.await.unwrap();
     assert_eq!(registered.state["status"], "assigned", "{name}");
-    assert!(registered.round_trips > 1, "{name} was told `assigning`");
+    assert!(registered.round_trips > 1, "{name} got `assigning` first");
 }
 
-/// Registrations that were counted.
-pub async fn counted(service: &Linking, kind: &str) -> u64 {
+/// Returns the number of metered operations of a kind.
+pub async fn counted(service: &LinkingServer, kind: &str) -> u64 {
     let usage = service.client().usage(None, None).await.unwrap();
     let rows = usage["usage"].as_array().unwrap().iter().filter(|row| row["kind"] == kind);
     rows.map(|row| row["count"].as_u64().unwrap()).sum()
 }
 
 #[tokio::test]
-async fn devices_are_assigned_once_whatever_the_hub_does_first() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
-    let gate = Gate::before(&neighbour, &right);
-    let cas = service.write("cas.pem", &gate.cas);
-    let config = service.configure(&link(&gate.linked()));
+async fn each_device_is_assigned_once_after_each_fault() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let right = ConnectionString::parse(&neighbor.hub().connection_string).unwrap();
+    let proxy = FaultyProxy::before(&neighbor, &right);
+    let cas = service.write("cas.pem", &proxy.cas);
+    let config = service.configure(&link(&proxy.linked()));
     let _process = service.start(&config, Path::new(&cas)).await;
-    let mut registry = HubRegistry::new(&right, 443, neighbour.trust()).unwrap();
+    let mut registry = HubRegistry::new(&right, 443, neighbor.trust()).unwrap();
 
     let held_up = async || service.log().contains("will be tried again");
     let mut opened = None;
-    registers(&service, "down", held_up, || opened = Some(gate.open())).await;
+    register_during_fault(&service, "down", held_up, || opened = Some(proxy.open())).await;
     assert_eq!(registry.device_count().await.unwrap(), 1);
     let hub = opened.unwrap();
     for (number, fault) in FAULTS.into_iter().enumerate() {
         let before = hub.met();
         hub.begin(fault);
         let met = async || hub.met() > before;
-        registers(&service, &format!("dev-{number}"), met, || hub.end()).await;
+        register_during_fault(&service, &format!("dev-{number}"), met, || hub.end()).await;
         assert_eq!(registry.device_count().await.unwrap(), 2 + number as u64, "{fault:?}");
     }
     assert_eq!(counted(&service, "registration").await, 1 + FAULTS.len() as u64);
 }
 
 #[tokio::test]
-async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
-    let [hung, well] =
-        [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
-    let gate = Gate::before(&neighbour, &hung);
-    let cas = service.write("cas.pem", &gate.cas);
-    let config = service.configure(&[link(&gate.linked()), link(&well)].join("\n"));
-    let hub = gate.open();
+async fn a_hanging_hub_delays_only_its_own_devices() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(2).await);
+    let [hung, healthy] =
+        [0, 1].map(|hub| ConnectionString::parse(&neighbor.info.hubs[hub].connection_string).unwrap());
+    let proxy = FaultyProxy::before(&neighbor, &hung);
+    let cas = service.write("cas.pem", &proxy.cas);
+    let config = service.configure(&[link(&proxy.linked()), link(&healthy)].join("\n"));
+    let hub = proxy.open();
     hub.begin(Fault::Hangs);
     let _process = service.start(&config, Path::new(&cas)).await;
     let enroll = async |name: &str, hub: &str| {
@@ -261,10 +266,10 @@ async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
     }
     let waiting: Vec<_> = names("hung").map(|name| registering(&service, &name)).collect();
     until("the hub has been asked for all of them", async || hub.met() >= waiting.len()).await;
-    for name in names("well") {
-        enroll(&name, &well.host).await;
+    for name in names("healthy") {
+        enroll(&name, &healthy.host).await;
         let registered = registering(&service, &name).await.unwrap();
-        assert_eq!(registered.hub.as_str(), well.host.split(':').next().unwrap());
+        assert_eq!(registered.hub.as_str(), healthy.host.split(':').next().unwrap());
     }
     for name in names("hung") {
         let found = service.client().registration(&name).await.unwrap().unwrap();
@@ -274,8 +279,8 @@ async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
     for registering in waiting {
         assert_eq!(registering.await.unwrap().hub.as_str(), hung.host.split(':').next().unwrap());
     }
-    for (site, kind) in [(&hung, "hung"), (&well, "well")] {
-        let mut registry = HubRegistry::new(site, 443, neighbour.trust()).unwrap();
+    for (hub, kind) in [(&hung, "hung"), (&healthy, "healthy")] {
+        let mut registry = HubRegistry::new(hub, 443, neighbor.trust()).unwrap();
         assert_eq!(registry.device_count().await.unwrap(), 4, "{kind}");
         for name in names(kind) {
             assert!(registry.device(&DeviceId::parse(&name).unwrap()).await.unwrap().is_some(), "{name}");
@@ -284,22 +289,22 @@ async fn a_hub_that_hangs_keeps_only_its_own_devices_waiting() {
     assert_eq!(counted(&service, "registration").await, 8);
 }
 
-/// Without failover a device waits for its hub to have room; with it, which can be switched on while the service runs,
-/// new devices go to another, and only the first of them asks the full one.
+/// Without failover a device waits for capacity at its hub. With failover, which is turned on at run time, new devices go to
+/// another hub, and only the first of them calls the full one.
 #[tokio::test]
-async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(2).await);
+async fn a_full_hub_is_waited_for_or_with_failover_passed_over() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(2).await);
     let [small, large] =
-        [0, 1].map(|hub| ConnectionString::parse(&neighbour.info.hubs[hub].connection_string).unwrap());
-    let gate = Gate::before(&neighbour, &small);
-    let cas = service.write("cas.pem", &gate.cas);
-    let config = service.configure(&[link(&gate.linked()), link(&large)].join("\n"));
-    let hub = gate.open();
+        [0, 1].map(|hub| ConnectionString::parse(&neighbor.info.hubs[hub].connection_string).unwrap());
+    let proxy = FaultyProxy::before(&neighbor, &small);
+    let cas = service.write("cas.pem", &proxy.cas);
+    let config = service.configure(&[link(&proxy.linked()), link(&large)].join("\n"));
+    let hub = proxy.open();
     let _process = service.start(&config, Path::new(&cas)).await;
     until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
     let [small_name, large_name] = [&small, &large].map(|hub| hub.host.split(':').next().unwrap());
     let devices = async |hub: &ConnectionString| {
-        HubRegistry::new(hub, 443, neighbour.trust()).unwrap().device_count().await.unwrap()
+        HubRegistry::new(hub, 443, neighbor.trust()).unwrap().device_count().await.unwrap()
     };
 
     hub.begin(FULL);
@@ -320,7 +325,7 @@ async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
         let registered = registering(&service, &name).await.unwrap();
         assert_eq!((registered.hub.as_str(), registered.round_trips), (large_name, 1), "{name}");
     }
-    assert_eq!(hub.met(), before + 1, "then it was known");
+    assert_eq!(hub.met(), before + 1, "the hub is known as full after one call");
     let mut redirected = 0;
     for number in 0..12 {
         let id = RegistrationId::parse(format!("goes-{number}")).unwrap();
@@ -329,7 +334,7 @@ async fn a_hub_that_is_full_is_waited_for_or_passed_over() {
     }
     assert_eq!(redirected, 1);
     let shown = service.hub(&["show", small_name]).await.stdout;
-    assert!(shown.contains("said it is full") && shown.contains("closed"), "{shown}");
+    assert!(shown.contains("full since") && shown.contains("closed"), "{shown}");
     hub.end();
     assert_eq!((devices(&small).await, devices(&large).await), (1, 12));
     assert_eq!(counted(&service, "registration").await, 13);

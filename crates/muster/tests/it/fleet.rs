@@ -5,12 +5,12 @@ use testkit::ca::Authority;
 use crate::program::{World, muster};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn provisions_a_fleet_and_visits_its_hubs() {
+async fn a_fleet_is_provisioned_and_connects_to_its_hubs() {
     let world = World::start().await;
     let ended = world.muster(&["fleet"], &["--devices", "12", "--connect-hub"]).await;
     assert_eq!((ended.code, ended.last_line()), (0, "provisioned 12 of 12"), "{ended:?}");
 
-    // The same devices again, by the endpoint's own coordinates; now over one transport.
+    // The same devices again, with explicit endpoint arguments and one transport.
     let info = world.emulator.info();
     let (endpoint, mqtt_port) =
         (format!("{}:{}", info.device_endpoint, info.ports.https), info.ports.mqtts.to_string());
@@ -44,7 +44,7 @@ async fn provisions_a_fleet_and_visits_its_hubs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issues_certificates_with_the_ca_of_a_group() {
+async fn device_certificates_are_issued_by_the_ca_of_a_group() {
     let world = World::start().await;
     let [certificate, key] = world.enroll_ca("factory", &Authority::root("Factory")).await;
     let files = ["--ca-cert", &certificate, "--ca-key", &key, "--devices", "6", "--connect-hub"];
@@ -60,7 +60,7 @@ async fn issues_certificates_with_the_ca_of_a_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn says_why_devices_failed() {
+async fn the_report_names_the_reasons_of_failed_devices() {
     let world = World::start().await;
     let wrong = model::SymmetricKey::from_bytes(&[9; 32]).unwrap().to_base64();
     let arguments = ["--enrollment-group-key", &wrong, "--devices", "4", "--json"];

@@ -1,8 +1,8 @@
-//! A service whose disk is full: nothing is acknowledged that is not stored, everybody is told so, what is stored can be
-//! read; and when there is room again all goes on without a restart.
+//! A service with a full disk: nothing is acknowledged that is not stored, clients get 503, reads continue, and writes
+//! recover without a restart.
 //!
-//! The limit that a system can set on the size of a running process's files stands for the disk. A write beyond it fails
-//! in the middle of what SQLite writes, as on a disk without room.
+//! The file size limit of the process (RLIMIT_FSIZE) simulates the full disk. A write beyond it fails in the middle of
+//! SQLite's writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,39 +15,39 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use wire::sas::{self, ConnectionString};
 
-use crate::faulty_hub::{Fault, Gate, Trouble, counted, link};
-use crate::linked_hub::{Linking, Neighbour, until};
+use crate::faulty_hub::{Fault, FaultyProxy, HubFault, counted, link};
+use crate::linked_hub::{LinkingServer, NeighborProcess, until};
 use crate::serve::{KEY, enrollment};
 use crate::storage::stop;
 
-/// What a service says that can store nothing.
+/// The error code of a service that cannot store anything.
 const NOT_STORED: u32 = 503_000;
 
-/// Devices that may be let in until the disk is full.
+/// The number of devices; the disk is full before all are registered.
 const DEVICES: usize = 200;
 
-/// The program, so that a write beyond the limit fails instead of ending it.
+/// Makes a command that ignores SIGXFSZ, so that a write beyond the limit fails instead of ending the process.
 fn program() -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_muster")]);
     shell
 }
 
-/// How large files of the service may become from now on.
+/// Limits the size of the files of the service.
 async fn limit(process: &Child, bytes: Option<u64>) {
     let pid = process.id().unwrap().to_string();
     let bytes = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
-    // The soft limit alone: a hard one could not be lifted again.
+    // Only the soft limit, because a hard one cannot be raised again.
     let set = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status().await;
     assert!(set.unwrap().success());
 }
 
-fn log_ahead_bytes(service: &Linking) -> u64 {
+fn log_ahead_bytes(service: &LinkingServer) -> u64 {
     std::fs::metadata(service.data().join("muster.db-wal")).unwrap().len()
 }
 
-/// One request of a device, and its answer.
-async fn ask(service: &Linking, method: Method, name: &str, route: &str) -> (StatusCode, Value) {
+/// Sends a request as a device.
+async fn ask(service: &LinkingServer, method: Method, name: &str, route: &str) -> (StatusCode, Value) {
     let endpoint = service.endpoint();
     let resource = format!("{}/registrations/{name}", endpoint.id_scope);
     let key = SymmetricKey::parse(KEY).unwrap();
@@ -70,12 +70,12 @@ async fn ask(service: &Linking, method: Method, name: &str, route: &str) -> (Sta
     (response.status(), reply)
 }
 
-async fn register(service: &Linking, name: &str) -> (StatusCode, Value) {
+async fn register(service: &LinkingServer, name: &str) -> (StatusCode, Value) {
     ask(service, Method::PUT, name, "register").await
 }
 
-/// Follows an operation to its end.
-async fn follow(service: &Linking, name: &str, reply: &Value) {
+/// Polls an operation until the device is assigned.
+async fn follow(service: &LinkingServer, name: &str, reply: &Value) {
     let route = format!("operations/{}", reply["operationId"].as_str().unwrap());
     until("the device is assigned", async || {
         let (_, reply) = ask(service, Method::GET, name, &route).await;
@@ -93,8 +93,8 @@ struct Devices {
 }
 
 impl Devices {
-    /// Registers one after the other until one is told that it cannot be; that one shall come again.
-    async fn fill(&mut self, service: &Linking) -> String {
+    /// Registers devices until one gets 503, and returns its name.
+    async fn fill(&mut self, service: &LinkingServer) -> String {
         for number in self.begun..DEVICES {
             let name = format!("dev-{number}");
             let (status, reply) = register(service, &name).await;
@@ -111,23 +111,23 @@ impl Devices {
         unreachable!("the disk is never full");
     }
 
-    /// A device that lives at a hub already comes back.
-    async fn come_back(&mut self, service: &Linking, name: &str) {
+    /// Registers a device that is already assigned.
+    async fn come_back(&mut self, service: &LinkingServer, name: &str) {
         let (status, reply) = register(service, name).await;
         assert!(status.is_success(), "{reply}");
         self.under_way.push((name.to_owned(), reply));
         self.returned += 1;
     }
 
-    async fn settle(&mut self, service: &Linking) {
+    async fn settle(&mut self, service: &LinkingServer) {
         for (name, reply) in self.under_way.drain(..) {
             follow(service, &name, &reply).await;
         }
     }
 }
 
-/// Reads go on; what an operator writes is refused, and is not there afterwards.
-async fn operators_are_told(service: &Linking) {
+/// Checks that reads continue, and that writes of an operator are refused and not stored.
+async fn check_operator_calls(service: &LinkingServer) {
     let mut operator = service.client();
     assert_eq!(operator.registration("dev-0").await.unwrap().unwrap()["status"], "assigned");
     assert_eq!(operator.enrollment("dev-0").await.unwrap()["registrationId"], "dev-0");
@@ -144,11 +144,11 @@ async fn operators_are_told(service: &Linking) {
     assert!(matches!(&found, Err(OperatorError::Refused(why)) if why.status == 404), "{found:?}");
 }
 
-/// A device whose hub does what it is told while that cannot be written down: it goes on being assigned.
-async fn between_hub_and_disk(
-    service: &Linking,
+/// Registers a device whose hub creates it while the result cannot be stored: it stays `assigning`.
+async fn register_while_result_cannot_be_stored(
+    service: &LinkingServer,
     process: &Child,
-    hub: &Trouble,
+    hub: &HubFault,
     registry: &mut HubRegistry,
 ) -> Value {
     let (name, before) = ("between", hub.met());
@@ -173,15 +173,15 @@ async fn between_hub_and_disk(
 }
 
 #[tokio::test]
-async fn a_full_disk_loses_nothing_and_passes() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
-    let gate = Gate::before(&neighbour, &right);
-    let cas = service.write("cas.pem", &gate.cas);
-    let config = service.configure(&link(&gate.linked()));
-    let hub = gate.open();
+async fn a_full_disk_loses_nothing_and_writes_recover() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let right = ConnectionString::parse(&neighbor.hub().connection_string).unwrap();
+    let proxy = FaultyProxy::before(&neighbor, &right);
+    let cas = service.write("cas.pem", &proxy.cas);
+    let config = service.configure(&link(&proxy.linked()));
+    let hub = proxy.open();
     let mut process = service.start_by(program(), &config, Path::new(&cas)).await;
-    let mut registry = HubRegistry::new(&right, 443, neighbour.trust()).unwrap();
+    let mut registry = HubRegistry::new(&right, 443, neighbor.trust()).unwrap();
 
     let mut devices = Devices::default();
     let enrollments: Vec<Value> = (0..DEVICES).map(|number| enrollment(&format!("dev-{number}"))).collect();
@@ -191,20 +191,20 @@ async fn a_full_disk_loses_nothing_and_passes() {
     let (status, _) = register(&service, "dev-0").await;
     devices.begun = 1;
     assert!(status.is_success());
-    // No room at all; room for a part of what one commit writes; for several commits and a part of one.
+    // No space; space for a part of one commit; space for several commits and a part of one.
     for room in [None, Some(3_000), Some(400_000)] {
-        // A clean end empties the write-ahead log, so that the room is what it grows by.
+        // A clean stop empties the write-ahead log, so that the space is what it grows by.
         stop(process).await;
         process = service.start_by(program(), &config, Path::new(&cas)).await;
         limit(&process, Some(room.map_or(0, |room| log_ahead_bytes(&service) + room))).await;
         let refused = devices.fill(&service).await;
-        // The log may start again in the room that it has: for what follows there is none.
+        // The log may restart in its space; from here on it gets none.
         limit(&process, Some(0)).await;
-        operators_are_told(&service).await;
-        // It lives at a hub already, and is not told so when that cannot be counted.
+        check_operator_calls(&service).await;
+        // An assigned device gets 503 while its operation cannot be metered.
         let (status, reply) = register(&service, "dev-0").await;
-        let told = (status, &reply["errorCode"]);
-        assert_eq!(told, (StatusCode::SERVICE_UNAVAILABLE, &json!(NOT_STORED)), "{reply}");
+        let reply_code = (status, &reply["errorCode"]);
+        assert_eq!(reply_code, (StatusCode::SERVICE_UNAVAILABLE, &json!(NOT_STORED)), "{reply}");
         limit(&process, None).await;
         devices.come_back(&service, "dev-0").await;
         let (status, reply) = register(&service, &refused).await;
@@ -218,7 +218,7 @@ async fn a_full_disk_loses_nothing_and_passes() {
             .await
             .unwrap();
     }
-    let reply = between_hub_and_disk(&service, &process, &hub, &mut registry).await;
+    let reply = register_while_result_cannot_be_stored(&service, &process, &hub, &mut registry).await;
     limit(&process, None).await;
     follow(&service, "between", &reply).await;
 
@@ -229,7 +229,7 @@ async fn a_full_disk_loses_nothing_and_passes() {
         let found = service.client().registration(&format!("dev-{number}")).await.unwrap().unwrap();
         assert_eq!(found["status"], "assigned", "dev-{number}");
     }
-    assert!(devices.begun > 10 && devices.begun < DEVICES, "{} were let in", devices.begun);
+    assert!(devices.begun > 10 && devices.begun < DEVICES, "{} were registered", devices.begun);
     assert_eq!(registry.device_count().await.unwrap(), assigned);
     assert_eq!(counted(&service, "registration").await, assigned);
     assert_eq!(counted(&service, "reregistration").await, devices.returned);

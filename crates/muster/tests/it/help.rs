@@ -1,10 +1,10 @@
-//! Every command explains itself and refuses wrong usage.
+//! The help of every command, exit statuses, and wrong usage.
 
 use crate::program::muster;
 
-/// So that scripts can tell what they may mend.
+/// Scripts distinguish the causes of failures by the exit status.
 #[tokio::test(flavor = "multi_thread")]
-async fn exit_statuses_tell_causes_apart() {
+async fn the_exit_status_distinguishes_causes() {
     let world = crate::program::World::start().await;
     let info = world.emulator.info();
     let (connection, ca) = (&info.service_connection_string, info.ca_file.to_str().unwrap());
@@ -14,7 +14,7 @@ async fn exit_statuses_tell_causes_apart() {
     let nowhere = wire::sas::ConnectionString { host: "127.0.0.1:1".into(), ..parsed }.to_string();
     for (connection, command, code) in [
         (&format!("\"{connection}\""), &["enrollment", "list"][..], 0),
-        (connection, &["enrollment", "show", "nobody"], 3),
+        (connection, &["enrollment", "show", "unknown"], 3),
         (&wrong, &["enrollment", "list"], 4),
         (&nowhere, &["enrollment", "list"], 5),
     ] {
@@ -24,7 +24,7 @@ async fn exit_statuses_tell_causes_apart() {
         assert_eq!(ended.stderr.contains("(tracking ID "), [3, 4].contains(&code), "{ended:?}");
     }
     let help = muster(["--help"]).await;
-    assert!(help.stdout.contains("5  the service was not reached"), "{help:?}");
+    assert!(help.stdout.contains("5  the service is unreachable"), "{help:?}");
     world.stop().await;
 }
 
@@ -130,7 +130,7 @@ async fn wrong_usage_is_refused_with_status_2() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_named_with_status_1() {
+async fn a_missing_file_is_named_with_status_1() {
     for (arguments, reason) in [
         (&["fleet", "--dev", "/nonexistent"][..], "/nonexistent"),
         (&["device", "register", "--dev", "/nonexistent", "--registration-id", "a"], "/nonexistent"),

@@ -1,4 +1,4 @@
-//! Text of peers that would act on a terminal or forge lines, through the real binary: its output and its log.
+//! Peer text with terminal control characters or forged log lines, in the output and the log of the binary.
 
 use std::{fs::File, path::Path, time::Duration};
 
@@ -16,10 +16,10 @@ use wire::sas::ConnectionString;
 
 use crate::program::{World, muster};
 
-/// A new line that looks like one of the log, a screen that is cleared, a text that is read backwards.
+/// A forged log line, a sequence that clears the screen, and reversed text.
 const HOSTILE: &str = "x\n2026-01-01T00:00:00Z ERROR forged\u{1b}[2J\u{9b}31m\u{202e}evil\u{200b}\u{3164}";
 
-/// Whether a terminal acts on nothing in a text but the ends of its lines.
+/// Asserts that a text has no terminal control characters except line ends.
 #[track_caller]
 fn is_harmless(text: &str) {
     let acts = |letter: &char| *letter != '\n' && !PeerText::shows(*letter);
@@ -28,7 +28,7 @@ fn is_harmless(text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_commands_print_is_harmless() {
+async fn commands_escape_their_output() {
     let world = World::start().await;
     let root = Authority::root(HOSTILE);
     let leaf = root.intermediate(HOSTILE).device(HOSTILE);
@@ -73,14 +73,14 @@ async fn start(folder: &Path) -> (Child, DevInfo) {
         .kill_on_drop(true)
         .spawn();
     let mut child = child.unwrap();
-    // It prints when it is ready.
+    // It prints a line when it is ready.
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     timeout(Duration::from_secs(60), lines.next_line()).await.unwrap().unwrap();
     (child, DevInfo::read(&dir).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
+async fn log_lines_of_refusals_are_escaped_short_and_limited() {
     let folder = tempfile::tempdir().unwrap();
     let (mut child, info) = start(folder.path()).await;
     let trust = Trust::from_pem(&std::fs::read(&info.ca_file).unwrap()).unwrap();
@@ -99,7 +99,7 @@ async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
         id_scope: IdScope::parse(&info.id_scope).unwrap(),
         trust: trust.clone(),
     };
-    // A device that cannot be assigned, and is told so at once.
+    // A device whose assignment fails at once.
     let key = testkit::sample::key(7);
     let keys = json!({"primaryKey": key.to_base64(), "secondaryKey": key.to_base64()});
     let attestation = json!({"type": "symmetricKey", "symmetricKey": keys});
@@ -109,7 +109,7 @@ async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
     let device = Device::with_key(RegistrationId::parse("dev-0").unwrap(), key);
     register(&endpoint, &device, Transport::Https, None).await.unwrap_err();
 
-    // The reason of a refusal names the issuer that is missing.
+    // The reason of a refusal names the missing issuer.
     let long = format!("{HOSTILE}{}", "\u{1b}".repeat(2000));
     let leaf = root.intermediate(&long).device("dev-1");
     let files = ["leaf.pem", "leaf.key"].map(|name| folder.path().join(name));
@@ -137,7 +137,7 @@ async fn what_the_log_says_of_refusals_is_harmless_short_and_not_too_much() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_leaves_changes_nothing() {
+async fn a_closed_pipe_does_not_change_the_exit_status() {
     let world = World::start().await;
     let root = Authority::root("Root");
     let (ca, leaf) = (world.write("hostile-ca.pem", &root.identity().pem()), root.device("dev-1"));
@@ -157,7 +157,7 @@ async fn a_reader_that_leaves_changes_nothing() {
         &["attest", "explain", "--dev", &dir, "--registration-id", "x", "--json"],
     ];
     for command in commands {
-        // As `muster … | true`: the reading end is closed before anything is written.
+        // As `muster … | true`: the reading end is closed before the first write.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = Command::new(env!("CARGO_BIN_EXE_muster")).args(command).stdout(writer).output();

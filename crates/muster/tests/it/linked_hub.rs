@@ -1,4 +1,4 @@
-//! Two processes: a service, and another Muster whose hub it links by connection string, over TLS.
+//! A service that links, by connection string and over TLS, the hub of another Muster process.
 
 use std::{
     fs::File,
@@ -16,10 +16,10 @@ use tokio::process::{Child, Command};
 use wire::sas::ConnectionString;
 
 use crate::program::{Ended, muster};
-use crate::serve::{KEY, Site, certificates, device, enrollment, free_ports};
+use crate::serve::{KEY, ServeFixture, certificates, device, enrollment, free_ports};
 
-/// The service.
-pub struct Linking {
+/// The service that links hubs.
+pub struct LinkingServer {
     folder: TempDir,
     ca_pem: String,
     https: u16,
@@ -27,16 +27,16 @@ pub struct Linking {
     amqps: u16,
 }
 
-/// An emulator in a process of its own.
-pub struct Neighbour {
+/// An emulator in its own process.
+pub struct NeighborProcess {
     pub info: DevInfo,
     _process: Child,
     _folder: TempDir,
 }
 
-impl Neighbour {
-    /// With so many hubs.
-    pub async fn start(hubs: usize) -> Neighbour {
+impl NeighborProcess {
+    /// Starts an emulator with this number of hubs.
+    pub async fn start(hubs: usize) -> NeighborProcess {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("dev");
         let process = Command::new(env!("CARGO_BIN_EXE_muster"))
@@ -47,10 +47,10 @@ impl Neighbour {
             .spawn()
             .unwrap();
         until("the emulator is ready", async || DevInfo::read(&dir).is_ok()).await;
-        Neighbour { info: DevInfo::read(&dir).unwrap(), _process: process, _folder: folder }
+        NeighborProcess { info: DevInfo::read(&dir).unwrap(), _process: process, _folder: folder }
     }
 
-    /// The first.
+    /// Returns the first hub.
     pub fn hub(&self) -> &DevHub {
         &self.info.hubs[0]
     }
@@ -60,17 +60,17 @@ impl Neighbour {
     }
 }
 
-impl Linking {
-    pub fn new() -> Linking {
+impl LinkingServer {
+    pub fn new() -> LinkingServer {
         let folder = tempfile::tempdir().unwrap();
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
         let [https, mqtts, amqps, ..] = free_ports();
-        Linking { folder, ca_pem, https, mqtts, amqps }
+        LinkingServer { folder, ca_pem, https, mqtts, amqps }
     }
 
-    /// Writes a configuration whose one instance links a hub as these lines say, and returns its path.
+    /// Writes a configuration with one instance and these lines for its links, and returns its path.
     pub fn configure(&self, link: &str) -> String {
         let (dir, https) = (self.folder.path().display(), self.https);
         let (mqtts, amqps) = (self.mqtts, self.amqps);
@@ -91,7 +91,7 @@ impl Linking {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Links the hub by a connection string in a file, trusting the CAs that the system trusts.
+    /// Links the hub by a connection string in a file, with the CAs of the system.
     fn link(&self, connection_string: &str) -> String {
         let path = self.folder.path().join("hub.txt");
         std::fs::write(&path, connection_string).unwrap();
@@ -111,12 +111,12 @@ impl Linking {
         format!("HostName=127.0.0.1:{};SharedAccessKeyName=owner;SharedAccessKey={KEY}", self.https)
     }
 
-    /// Starts the service on a system that trusts this CA. It writes its log into a file.
+    /// Starts the service with this CA as the system's, logging to a file.
     pub async fn start(&self, config: &str, system_ca: &Path) -> Child {
         self.start_by(Command::new(env!("CARGO_BIN_EXE_muster")), config, system_ca).await
     }
 
-    /// The same by a command that runs the program with the arguments that it gets.
+    /// Starts the service by a command that runs the program with its arguments.
     pub async fn start_by(&self, mut program: Command, config: &str, system_ca: &Path) -> Child {
         let log = File::create(self.folder.path().join("log")).unwrap();
         let child = program
@@ -133,7 +133,7 @@ impl Linking {
         child
     }
 
-    /// Where the service keeps its data.
+    /// Returns the data folder of the service.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -159,23 +159,23 @@ impl Linking {
     }
 }
 
-/// A table of the configuration.
+/// Formats a link as a table of the configuration.
 pub fn table(lines: &str) -> String {
     format!("[[instance.linked_hub]]\n{lines}")
 }
 
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
-        assert!(Instant::now() < patience, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
 #[tokio::test]
-async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let (hub, ca_file) = (neighbour.hub(), &neighbour.info.ca_file);
+async fn a_device_is_assigned_to_the_hub_of_another_process() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let (hub, ca_file) = (neighbor.hub(), &neighbor.info.ca_file);
     let config = service.configure(&format!("{}\nca = {ca_file:?}", service.link(&hub.connection_string)));
     let _process = service.start(&config, Path::new("/nonexistent")).await;
     until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
@@ -187,40 +187,40 @@ async fn a_device_registers_here_and_lives_on_the_hub_of_another_process() {
     for transport in [Transport::Https, Transport::Mqtt] {
         let registered = ::fleet::register(&service.endpoint(), &device, transport, None).await.unwrap();
         assert_eq!(registered.hub, HubName::parse(&hub.host_name).unwrap(), "without the port");
-        let mqtts_port = neighbour.info.ports.mqtts;
-        let site = HubEndpoint { name: registered.hub, mqtts_port, trust: neighbour.trust() };
-        let mut connected = HubClient::connect(&site, &device, &registered.device_id).await.unwrap();
+        let mqtts_port = neighbor.info.ports.mqtts;
+        let endpoint = HubEndpoint { name: registered.hub, mqtts_port, trust: neighbor.trust() };
+        let mut connected = HubClient::connect(&endpoint, &device, &registered.device_id).await.unwrap();
         let desired = &connected.twin().await.unwrap()["desired"];
         assert_eq!((&desired["rate"], &desired["$version"]), (&json!(5), &json!(2)));
         connected.disconnect().await;
     }
     let connection = ConnectionString::parse(&hub.connection_string).unwrap();
-    let mut registry = HubRegistry::new(&connection, 443, neighbour.trust()).unwrap();
+    let mut registry = HubRegistry::new(&connection, 443, neighbor.trust()).unwrap();
     assert_eq!(registry.device_count().await.unwrap(), 1);
     assert!(!service.log().contains(&connection.key), "{}", service.log());
 }
 
 #[tokio::test]
-async fn a_link_with_another_key_is_told_at_the_start_and_stops_nothing() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let right = ConnectionString::parse(&neighbour.hub().connection_string).unwrap();
+async fn a_link_with_a_wrong_key_is_logged_and_does_not_prevent_the_start() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let right = ConnectionString::parse(&neighbor.hub().connection_string).unwrap();
     let wrong = ConnectionString { key: KEY.to_owned(), ..right }.to_string();
     let config = service.configure(&service.link(&wrong));
-    let _process = service.start(&config, &neighbour.info.ca_file).await;
-    let told = "the key is not accepted for RegistryRead, RegistryWrite, ServiceConnect";
-    until("the link is checked", async || service.log().contains(told)).await;
+    let _process = service.start(&config, &neighbor.info.ca_file).await;
+    let message = "the key is not accepted for RegistryRead, RegistryWrite, ServiceConnect";
+    until("the link is checked", async || service.log().contains(message)).await;
     service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_device_waits_for_a_hub_that_is_down() {
-    let (service, neighbour) = (Linking::new(), Site::new());
+    let (service, neighbor) = (LinkingServer::new(), ServeFixture::new());
     let hub = format!(
         "HostName=127.0.0.1:{};SharedAccessKeyName=iothubowner;SharedAccessKey={KEY}",
-        neighbour.hub_https
+        neighbor.hub_https
     );
     let ca_file = service.folder.path().join("hub-ca.pem");
-    std::fs::write(&ca_file, &neighbour.ca_pem).unwrap();
+    std::fs::write(&ca_file, &neighbor.ca_pem).unwrap();
     let config = service.configure(&service.link(&hub));
     let _process = service.start(&config, &ca_file).await;
     until("the link is checked", async || service.log().contains("cannot connect to 127.0.0.1")).await;
@@ -230,16 +230,16 @@ async fn a_device_waits_for_a_hub_that_is_down() {
     let registering =
         tokio::spawn(async move { ::fleet::register(&endpoint, &device, Transport::Https, None).await });
     until("the assignment is held up", async || service.log().contains("will be tried again")).await;
-    let _neighbour = neighbour.start().await;
+    let _neighbour = neighbor.start().await;
     let registered = registering.await.unwrap().unwrap();
     assert_eq!(registered.state["status"], "assigned");
 }
 
 #[tokio::test]
-async fn mistakes_in_a_link_are_told_with_their_place() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let string = &neighbour.hub().connection_string;
-    let ca = neighbour.info.ca_file.display();
+async fn mistakes_in_a_link_are_reported_with_their_line() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let string = &neighbor.hub().connection_string;
+    let ca = neighbor.info.ca_file.display();
     let link = format!("connection_string = \"{string}\"\nca = \"{ca}\"");
     let twice = format!("{link}\n[[instance.linked_hub]]\n{link}");
     let by_another_key =
@@ -269,9 +269,9 @@ async fn mistakes_in_a_link_are_told_with_their_place() {
 }
 
 #[tokio::test]
-async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
-    let (service, neighbour) = (Linking::new(), Neighbour::start(1).await);
-    let (hub, ca_file) = (neighbour.hub(), neighbour.info.ca_file.to_str().unwrap());
+async fn a_hub_is_linked_rotated_and_unlinked_while_devices_register() {
+    let (service, neighbor) = (LinkingServer::new(), NeighborProcess::start(1).await);
+    let (hub, ca_file) = (neighbor.hub(), neighbor.info.ca_file.to_str().unwrap());
     let name = hub.host_name.as_str();
     let config = service.configure("");
     let mut process = service.start(&config, Path::new("/nonexistent")).await;
@@ -281,7 +281,7 @@ async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
     let refused = register().await.unwrap_err().to_string();
     assert!(refused.contains("no hub is linked"), "{refused}");
 
-    // A key that lacks everything, and a hub that the system's CAs do not vouch for, are told at once.
+    // A key without rights, and a hub with an untrusted certificate, are reported at once.
     let right = ConnectionString::parse(&hub.connection_string).unwrap();
     let wrong = ConnectionString { key: KEY.to_owned(), ..right.clone() }.to_string();
     let ended = service.hub(&["link", "--hub-ca", ca_file, &wrong]).await;
@@ -296,12 +296,12 @@ async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
     let listed = service.hub(&["list"]).await.stdout;
     assert!(listed.contains(name) && listed.contains("closed") && listed.contains("operator"), "{listed}");
 
-    // Rotated at the hub: here, the link gets a key that the hub does not know, and then the right one again.
+    // Simulates a rotation: the link gets an unknown key, then the right one again.
     let ended = service.hub(&["update", name, "--key", KEY]).await;
     assert!(ended.code == 1 && ended.stderr.contains("not accepted"), "{ended:?}");
     assert_eq!(service.hub(&["update", name, "--key", KEY, "--no-check"]).await.code, 0);
     let ended = service.hub(&["check"]).await;
-    assert!(ended.code == 1 && ended.stdout.contains("RegistryWrite"), "{ended:?}");
+    assert!(ended.code == 1 && ended.stdout.contains("the key lacks RegistryRead"), "{ended:?}");
     service.client().create_enrollment(&enrollment("dev-2")).await.unwrap();
     let (endpoint_2, device_2) = (service.endpoint(), crate::serve::device("dev-2"));
     let waiting =
@@ -313,10 +313,10 @@ async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
     let shown = service.hub(&["show", name, "--json"]).await.json();
     assert_eq!((&shown["allocationWeight"], &shown["origin"]), (&json!(5), &json!("operator")));
 
-    // It is linked after a restart, too.
+    // The link survives a restart.
     process.kill().await.unwrap();
     let _process = service.start(&config, Path::new("/nonexistent")).await;
-    assert!(service.hub(&["check", name]).await.stdout.contains("answers"));
+    assert!(service.hub(&["check", name]).await.stdout.contains("reachable"));
     assert_eq!(register().await.unwrap().state["status"], "assigned");
 
     assert_eq!(service.hub(&["unlink", name]).await.code, 0);
@@ -329,7 +329,7 @@ async fn a_hub_is_linked_while_devices_register_its_key_rotated_and_unlinked() {
 
 #[tokio::test]
 async fn the_default_policy_is_shown_and_set() {
-    let service = Linking::new();
+    let service = LinkingServer::new();
     let config = service.configure("");
     let _process = service.start(&config, Path::new("/nonexistent")).await;
     assert_eq!(service.hub(&["policy"]).await.last_line(), "hashed");

@@ -1,4 +1,4 @@
-//! The program as a person uses it: the binary, against a running emulator.
+//! Tests of the `muster` binary against a running emulator or service.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod attest;

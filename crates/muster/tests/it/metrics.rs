@@ -1,4 +1,4 @@
-//! What monitoring reads of `muster serve`.
+//! The metrics of `muster serve`.
 
 use std::collections::HashSet;
 
@@ -10,9 +10,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::serve::{Site, device, enrollment, free_ports};
+use crate::serve::{ServeFixture, device, enrollment, free_ports};
 
-/// The status line and the body of an answer, over a connection in clear.
+/// Requests a path over plain HTTP, and returns the head and the body of the response.
 async fn get(port: u16, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: monitor\r\nconnection: close\r\n\r\n");
@@ -23,7 +23,7 @@ async fn get(port: u16, path: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// The samples; everything else must be as Prometheus wants it.
+/// Reads the samples, and checks that the rest is valid Prometheus text.
 async fn scrape(port: u16) -> HashSet<String> {
     let (head, body) = get(port, "/metrics").await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -33,7 +33,7 @@ async fn scrape(port: u16) -> HashSet<String> {
     for line in body.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             family = help.split_once(' ').unwrap().0;
-            assert!(families.insert(family), "{family} comes twice");
+            assert!(families.insert(family), "{family} is repeated");
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let counter = family.ends_with("_total");
             let expected = if counter { "counter" } else { "gauge" };
@@ -60,7 +60,7 @@ fn answered(transport: &str, outcome: &str, count: u32) -> String {
     of_one("device_answers_total", &labels, count)
 }
 
-/// What devices were told that named no instance.
+/// Returns the sample for devices without an existing instance.
 fn answered_strangers(transport: &str, outcome: &str, count: u32) -> String {
     let labels = format!("transport=\"{transport}\",outcome=\"{outcome}\"");
     format!("muster_device_answers_total{{id_scope=\"\",instance=\"\",{labels}}} {count}")
@@ -71,20 +71,20 @@ fn of_one(name: &str, more: &str, value: u32) -> String {
 }
 
 #[tokio::test]
-async fn monitoring_reads_what_happened() {
-    let (site, [port, ..]) = (Site::new(), free_ports());
-    site.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
-    let mut service = site.start().await;
+async fn metrics_count_what_happened() {
+    let (fixture, [port, ..]) = (ServeFixture::new(), free_ports());
+    fixture.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
+    let mut service = fixture.start().await;
     check(&scrape(port).await, &[answered_strangers("https", "assigned", 0), of_one("cleanups_owed", "", 0)]);
 
-    let endpoint = site.endpoint("0neAAAAAAAA");
-    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let endpoint = fixture.endpoint("0neAAAAAAAA");
+    fixture.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
     for transport in Transport::ALL {
         ::fleet::register(&endpoint, &device("dev-1"), transport, None).await.unwrap();
     }
-    assert!(::fleet::register(&endpoint, &device("nobody"), Transport::Mqtt, None).await.is_err());
-    assert!(::fleet::register(&endpoint, &device("nobody"), Transport::AmqpWs, None).await.is_err());
-    let elsewhere = site.endpoint("0neMadeUpByIt");
+    assert!(::fleet::register(&endpoint, &device("unknown"), Transport::Mqtt, None).await.is_err());
+    assert!(::fleet::register(&endpoint, &device("unknown"), Transport::AmqpWs, None).await.is_err());
+    let elsewhere = fixture.endpoint("0neMadeUpByIt");
     assert!(::fleet::register(&elsewhere, &device("dev-1"), Transport::Https, None).await.is_err());
     let open = MqttSession::open(&endpoint, &device("dev-1"), Carrier::WebSocket).await.unwrap();
     let samples = scrape(port).await;
@@ -99,7 +99,7 @@ async fn monitoring_reads_what_happened() {
         &samples,
         &[answered_strangers("https", "unauthorized", 1), answered_strangers("mqtt", "unauthorized", 0)],
     );
-    assert!(samples.iter().all(|line| !line.contains("MadeUp")), "strangers make no series");
+    assert!(samples.iter().all(|line| !line.contains("MadeUp")), "an unknown ID scope creates no series");
     check(&samples, &operations);
     check(
         &samples,
@@ -111,11 +111,11 @@ async fn monitoring_reads_what_happened() {
             of_one("hub_calls", ",hub=\"127.0.0.1\"", 0),
         ],
     );
-    assert!(samples.iter().all(|line| !line.contains("dev-1") && !line.contains("nobody")), "{samples:#?}");
+    assert!(samples.iter().all(|line| !line.contains("dev-1") && !line.contains("unknown")), "{samples:#?}");
     open.close().await;
 
     service.kill().await.unwrap();
-    let mut service = site.start().await;
+    let mut service = fixture.start().await;
     let samples = scrape(port).await;
     check(&samples, &operations);
     check(&samples, &[answered_strangers("https", "assigned", 0)]);
@@ -123,15 +123,15 @@ async fn monitoring_reads_what_happened() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_there_and_it_is_nowhere_else() {
-    let (site, [port, ..]) = (Site::new(), free_ports());
-    site.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
-    let mut service = site.start().await;
+async fn metrics_are_served_on_their_listener_alone() {
+    let (fixture, [port, ..]) = (ServeFixture::new(), free_ports());
+    fixture.amend("[[tls]]", &format!("[metrics]\nlisten = \"127.0.0.1:{port}\"\n[[tls]]"));
+    let mut service = fixture.start().await;
     for path in ["/", "/health", "/enrollments/dev-1", "/0neAAAAAAAA/registrations/dev-1/register"] {
         let (head, _) = get(port, path).await;
         assert!(head.starts_with("HTTP/1.1 404 "), "{path}: {head}");
     }
-    let endpoint = site.endpoint("0neAAAAAAAA");
+    let endpoint = fixture.endpoint("0neAAAAAAAA");
     let deadline = std::time::Duration::from_secs(30);
     let deadlines = Deadlines { connect: deadline, exchange: deadline };
     let config = endpoint.trust.anonymous();

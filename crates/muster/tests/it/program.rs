@@ -1,4 +1,4 @@
-//! Running the binary, and an emulator for it to speak to.
+//! Runs the binary, and an emulator as its peer.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use testkit::ca::Authority;
 use tokio::process::Command;
 use wire::sas::ConnectionString;
 
-/// What a run of the program left behind.
+/// The exit status and the output of a finished program.
 #[derive(Debug)]
 pub struct Ended {
     pub code: i32,
@@ -30,7 +30,7 @@ impl Ended {
     }
 }
 
-/// Runs `muster` to its end, without the environment's opinions.
+/// Runs `muster` to its end, without the variables of the environment that affect it.
 pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
     let output = Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(arguments)
@@ -49,7 +49,7 @@ pub async fn muster<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item
     }
 }
 
-/// An emulator in a folder of its own.
+/// An emulator in its own temporary folder.
 pub struct World {
     pub emulator: Emulator,
     pub folder: TempDir,
@@ -66,7 +66,7 @@ impl World {
         World { emulator: dev::start(options).await.unwrap(), folder }
     }
 
-    /// The emulator stops and starts again, on other ports.
+    /// Restarts the emulator, on other ports.
     pub async fn restarted(self) -> World {
         self.emulator.stop().await.unwrap();
         World::in_folder(self.folder).await

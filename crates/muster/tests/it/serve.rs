@@ -1,4 +1,4 @@
-//! `muster serve`: two instances from one configuration, a kill, a restart, a clean end; and mistakes in the file.
+//! `muster serve`: two instances in one configuration, a kill, a restart, a clean stop, and invalid configurations.
 
 use std::{
     path::Path,
@@ -18,8 +18,8 @@ use crate::program::muster;
 
 pub const KEY: &str = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
 
-/// A configured service that can be started, killed and started again.
-pub struct Site {
+/// A configuration, and the service that runs with it.
+pub struct ServeFixture {
     folder: TempDir,
     pub ca_pem: String,
     https: u16,
@@ -30,23 +30,23 @@ pub struct Site {
     hub_amqps: u16,
 }
 
-impl Site {
-    pub fn new() -> Site {
+impl ServeFixture {
+    pub fn new() -> ServeFixture {
         let folder = tempfile::tempdir().unwrap();
         let [ca_pem, chain, key] = certificates();
         std::fs::write(folder.path().join("server.pem"), chain).unwrap();
         std::fs::write(folder.path().join("server.key"), key).unwrap();
         let [https, mqtts, amqps, hub_https, hub_mqtts, hub_amqps] = free_ports();
-        let site = Site { folder, ca_pem, https, mqtts, amqps, hub_https, hub_mqtts, hub_amqps };
-        std::fs::write(site.config(), site.configuration(hub_https)).unwrap();
-        site
+        let fixture = ServeFixture { folder, ca_pem, https, mqtts, amqps, hub_https, hub_mqtts, hub_amqps };
+        std::fs::write(fixture.config(), fixture.configuration(hub_https)).unwrap();
+        fixture
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the service keeps everything.
+    /// Returns the data folder of the service.
     pub fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
@@ -77,17 +77,17 @@ impl Site {
         )
     }
 
-    /// Starts the service and waits until it serves.
+    /// Starts the service, and waits until it accepts connections.
     pub async fn start(&self) -> Child {
         self.start_with(&[]).await
     }
 
-    /// The same with further arguments.
+    /// Starts the service with further arguments.
     pub async fn start_with(&self, more: &[&str]) -> Child {
         self.spawn(self.command().args(["--log", "warn"]).args(more)).await
     }
 
-    /// The same with the configured log filter; the log goes to the file.
+    /// Starts the service with the configured log filter, logging to a file.
     pub async fn start_logging_to(&self, log: &Path) -> Child {
         self.spawn(self.command().stderr(std::fs::File::create(log).unwrap())).await
     }
@@ -101,21 +101,21 @@ impl Site {
 
     async fn spawn(&self, command: &mut Command) -> Child {
         let child = command.spawn().unwrap();
-        let patience = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while tokio::net::TcpStream::connect(("127.0.0.1", self.mqtts)).await.is_err() {
-            assert!(Instant::now() < patience, "the service did not start");
+            assert!(Instant::now() < deadline, "the service did not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         child
     }
 
-    /// Writes something at the end of the configuration.
+    /// Appends text to the configuration.
     pub fn append(&self, text: &str) {
         let before = std::fs::read_to_string(self.config()).unwrap();
         std::fs::write(self.config(), before + text).unwrap();
     }
 
-    /// Writes something else into the configuration.
+    /// Replaces text in the configuration.
     pub fn amend(&self, what: &str, instead: &str) {
         let text = std::fs::read_to_string(self.config()).unwrap();
         assert!(text.contains(what), "{text}");
@@ -143,7 +143,7 @@ impl Site {
     }
 }
 
-/// A CA's certificate; the chain and key of a server at 127.0.0.1 and localhost.
+/// Makes a CA certificate, and the chain and key of a server at 127.0.0.1 and localhost.
 pub fn certificates() -> [String; 3] {
     let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::default();
@@ -155,8 +155,7 @@ pub fn certificates() -> [String; 3] {
     [ca_pem.clone(), leaf + &ca_pem, key.serialize_pem()]
 }
 
-/// Ports that nobody listens on. No two tests get the same, and connections that other tests make take none of them: those
-/// come from 32768 on.
+/// Returns unused ports. No two tests get the same ones, and they are below the ephemeral ports of connections (32768).
 pub fn free_ports() -> [u16; 6] {
     static NEXT: AtomicU16 = AtomicU16::new(21_000);
     [(); 6].map(|()| {
@@ -179,17 +178,17 @@ pub fn enrollment(name: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn serves_its_instances_apart_and_survives_a_kill() {
-    let site = Site::new();
-    let mut service = site.start().await;
-    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
-    let (one, two) = (site.endpoint("0neAAAAAAAA"), site.endpoint("0neBBBBBBBB"));
+async fn instances_are_isolated_and_survive_a_kill() {
+    let fixture = ServeFixture::new();
+    let mut service = fixture.start().await;
+    fixture.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let (one, two) = (fixture.endpoint("0neAAAAAAAA"), fixture.endpoint("0neBBBBBBBB"));
     let first = ::fleet::register(&one, &device("dev-1"), Transport::Https, None).await.unwrap();
     let elsewhere = ::fleet::register(&two, &device("dev-1"), Transport::Mqtt, None).await;
-    assert!(elsewhere.is_err(), "an enrollment of one instance counted in the other");
+    assert!(elsewhere.is_err(), "an enrollment of one instance applied in the other");
 
     service.kill().await.unwrap();
-    let mut service = site.start().await;
+    let mut service = fixture.start().await;
     let again = ::fleet::register(&one, &device("dev-1"), Transport::Mqtt, None).await.unwrap();
     assert_eq!((&again.hub, &again.device_id), (&first.hub, &first.device_id));
     assert_eq!(again.state["createdDateTimeUtc"], first.state["createdDateTimeUtc"]);
@@ -197,8 +196,11 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
         let same = ::fleet::register(&one, &device("dev-1"), transport, None).await.unwrap();
         assert_eq!(same.hub, first.hub, "{transport}");
     }
-    let hub =
-        ::fleet::HubEndpoint { name: again.hub.clone(), mqtts_port: site.hub_mqtts, trust: site.trust() };
+    let hub = ::fleet::HubEndpoint {
+        name: again.hub.clone(),
+        mqtts_port: fixture.hub_mqtts,
+        trust: fixture.trust(),
+    };
     let mut connected = HubClient::connect(&hub, &device("dev-1"), &again.device_id).await.unwrap();
     assert!(connected.twin().await.unwrap().get("desired").is_some());
     connected.disconnect().await;
@@ -209,59 +211,59 @@ async fn serves_its_instances_apart_and_survives_a_kill() {
 }
 
 #[tokio::test]
-async fn a_group_s_ca_must_be_verified_unless_the_file_says_otherwise() {
-    let site = Site::new();
-    let mut service = site.start().await;
+async fn the_ca_of_a_group_must_be_verified_unless_configured_otherwise() {
+    let fixture = ServeFixture::new();
+    let mut service = fixture.start().await;
     let authority = CertificateAuthority::root("Plant").unwrap();
     let signing = json!({"signingCertificates": {"primary": {"certificate": authority.pem()}}});
     let group = json!({"enrollmentGroupId": "line", "attestation": {"type": "x509", "x509": signing}});
-    let mut operator = site.service("127.0.0.1");
+    let mut operator = fixture.service("127.0.0.1");
     operator.create_group(&group).await.unwrap();
     let id = RegistrationId::parse("dev-1").unwrap();
     let device = Device::with_certificate(id.clone(), authority.issue(&id).unwrap());
-    let endpoint = site.endpoint("0neAAAAAAAA");
+    let endpoint = fixture.endpoint("0neAAAAAAAA");
     let register = async || ::fleet::register(&endpoint, &device, Transport::Https, None).await;
-    assert!(register().await.is_err(), "nobody vouches for the CA");
+    assert!(register().await.is_err(), "the CA certificate is not stored");
     let upload = Upload { name: "plant", certificate: authority.pem(), is_verified: None, replace: false };
     operator.put_ca_certificate(upload).await.unwrap();
-    assert!(register().await.is_err(), "nobody proved to hold its key");
+    assert!(register().await.is_err(), "the CA certificate is not verified");
     let code = operator.verification_code("plant").await.unwrap();
     let proof = authority.proof(&VerificationCode::parse(code).unwrap()).unwrap();
     operator.verify_ca_certificate("plant", &proof).await.unwrap();
     register().await.unwrap();
 
     service.kill().await.unwrap();
-    operator = site.service("127.0.0.1");
-    let text = std::fs::read_to_string(site.config()).unwrap();
+    operator = fixture.service("127.0.0.1");
+    let text = std::fs::read_to_string(fixture.config()).unwrap();
     let lenient =
         text.replace("[[instance.access_policy]]", "require_verified_ca = false\n[[instance.access_policy]]");
-    std::fs::write(site.config(), lenient).unwrap();
-    service = site.start().await;
+    std::fs::write(fixture.config(), lenient).unwrap();
+    service = fixture.start().await;
     operator.delete_ca_certificate("plant").await.unwrap();
     register().await.unwrap();
     service.kill().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_configuration_can_be_checked_while_it_is_served_from_a_private_folder() {
+async fn a_check_runs_beside_the_service_and_data_folders_are_private() {
     use std::os::unix::fs::PermissionsExt;
-    let site = Site::new();
-    let mut service = site.start().await;
-    let check = ["serve", "--check", "--config", site.config().to_str().unwrap()].map(str::to_owned);
+    let fixture = ServeFixture::new();
+    let mut service = fixture.start().await;
+    let check = ["serve", "--check", "--config", fixture.config().to_str().unwrap()].map(str::to_owned);
     let checked =
         Command::new(env!("CARGO_BIN_EXE_muster")).args(check).env("SITE_KEY", KEY).status().await.unwrap();
     assert_eq!(checked.code(), Some(0));
     for made in ["data", "data/hubs"] {
-        let mode = std::fs::metadata(site.folder.path().join(made)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(fixture.folder.path().join(made)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{made}");
     }
     service.kill().await.unwrap();
 }
 
 #[tokio::test]
-async fn says_what_is_wrong_with_a_configuration() {
-    let site = Site::new();
-    let config = site.config();
+async fn the_check_names_the_mistake_in_a_configuration() {
+    let fixture = ServeFixture::new();
+    let config = fixture.config();
     let text = std::fs::read_to_string(&config).unwrap();
     let check = async |text: &str, expected: &str| {
         std::fs::write(&config, text).unwrap();
@@ -280,7 +282,7 @@ async fn says_what_is_wrong_with_a_configuration() {
 }
 
 #[tokio::test]
-async fn prints_an_example_that_is_a_file() {
+async fn the_printed_example_is_the_documented_file() {
     let ended = muster(["serve", "--example"]).await;
     assert_eq!(ended.code, 0);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/muster.example.toml");

@@ -1,4 +1,4 @@
-//! What `muster serve` and `muster store` do when something of what is stored is missing, damaged, or not configured any more.
+//! `muster serve` and `muster store` with missing, damaged or no longer configured data.
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time::SystemTime};
 
@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     program::{Ended, World, muster},
-    serve::{KEY, Site, device, enrollment},
+    serve::{KEY, ServeFixture, device, enrollment},
 };
 
 pub async fn stop(mut service: Child) {
@@ -18,9 +18,9 @@ pub async fn stop(mut service: Child) {
     assert_eq!(service.wait().await.unwrap().code(), Some(0));
 }
 
-/// Runs `muster serve` with these arguments, which must not begin to serve.
-async fn serve(site: &Site, more: &[&str]) -> Ended {
-    let config = site.config();
+/// Runs `muster serve` with arguments that make it exit.
+async fn serve(fixture: &ServeFixture, more: &[&str]) -> Ended {
+    let config = fixture.config();
     let output = Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(["serve", "--config", config.to_str().unwrap()])
         .args(more)
@@ -35,50 +35,50 @@ async fn serve(site: &Site, more: &[&str]) -> Ended {
     }
 }
 
-async fn check_store(site: &Site, more: &[&str]) -> Ended {
-    let config = site.config();
+async fn check_store(fixture: &ServeFixture, more: &[&str]) -> Ended {
+    let config = fixture.config();
     muster([&["store", "check", "--config", config.to_str().unwrap()], more].concat()).await
 }
 
 #[tokio::test]
-async fn a_lost_database_or_key_is_no_first_start() {
-    let site = Site::new();
-    let service = site.start().await;
-    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+async fn a_missing_database_or_key_prevents_the_start() {
+    let fixture = ServeFixture::new();
+    let service = fixture.start().await;
+    fixture.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
     stop(service).await;
-    let (database, key) = (site.data().join("muster.db"), site.data().join("master.key"));
-    std::fs::rename(&key, site.data().join("elsewhere")).unwrap();
+    let (database, key) = (fixture.data().join("muster.db"), fixture.data().join("master.key"));
+    std::fs::rename(&key, fixture.data().join("elsewhere")).unwrap();
     for more in [&[][..], &["--check"], &["--new-database"]] {
-        let ended = serve(&site, more).await;
+        let ended = serve(&fixture, more).await;
         assert!(ended.code == 1 && ended.stderr.contains("master.key is missing"), "{ended:?}");
     }
     assert!(!key.exists());
-    std::fs::rename(site.data().join("elsewhere"), &key).unwrap();
+    std::fs::rename(fixture.data().join("elsewhere"), &key).unwrap();
     std::fs::write(&database, "").unwrap();
     for more in [&[][..], &["--check"]] {
-        let ended = serve(&site, more).await;
+        let ended = serve(&fixture, more).await;
         assert!(ended.code == 1 && ended.stderr.contains("--new-database"), "{ended:?}");
     }
-    let ended = serve(&site, &["--check", "--new-database"]).await;
+    let ended = serve(&fixture, &["--check", "--new-database"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    // What a newer program wrote is refused by both as well.
+    // Start and check also refuse a database of a newer version.
     std::fs::remove_file(&database).unwrap();
-    let service = site.start_with(&["--new-database"]).await;
-    site.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
+    let service = fixture.start_with(&["--new-database"]).await;
+    fixture.service("127.0.0.1").create_enrollment(&enrollment("dev-1")).await.unwrap();
     stop(service).await;
     let newer = "UPDATE meta SET value = 99 WHERE key = 'schema_version'";
     Connection::open(&database).unwrap().execute_batch(newer).unwrap();
     for more in [&[][..], &["--check"]] {
-        let ended = serve(&site, more).await;
+        let ended = serve(&fixture, more).await;
         assert!(ended.code == 1 && ended.stderr.contains("schema version 99"), "{ended:?}");
     }
 }
 
 #[tokio::test]
-async fn a_check_tells_of_a_certificate_for_another_name() {
-    let site = Site::new();
-    site.amend("service_hosts = [\"localhost\"]", "service_hosts = [\"other.example\"]");
-    let checked = serve(&site, &["--check"]).await;
+async fn the_check_warns_of_a_certificate_for_another_host_name() {
+    let fixture = ServeFixture::new();
+    fixture.amend("service_hosts = [\"localhost\"]", "service_hosts = [\"other.example\"]");
+    let checked = serve(&fixture, &["--check"]).await;
     assert!(
         checked.code == 0 && checked.stderr.contains("not for the host name other.example"),
         "{checked:?}"
@@ -86,68 +86,68 @@ async fn a_check_tells_of_a_certificate_for_another_name() {
 }
 
 #[tokio::test]
-async fn an_instance_that_is_taken_out_of_the_file_stops_no_other() {
-    let site = Site::new();
-    let service = site.start().await;
+async fn an_instance_removed_from_the_file_does_not_affect_others() {
+    let fixture = ServeFixture::new();
+    let service = fixture.start().await;
     for (host, id) in [("127.0.0.1", "dev-1"), ("localhost", "dev-2")] {
-        site.service(host).create_enrollment(&enrollment(id)).await.unwrap();
+        fixture.service(host).create_enrollment(&enrollment(id)).await.unwrap();
     }
     stop(service).await;
-    site.amend("id_scope = \"0neBBBBBBBB\"", "id_scope = \"0neCCCCCCCC\"");
-    let checked = serve(&site, &["--check"]).await;
+    fixture.amend("id_scope = \"0neBBBBBBBB\"", "id_scope = \"0neCCCCCCCC\"");
+    let checked = serve(&fixture, &["--check"]).await;
     assert!(checked.code == 0 && checked.stderr.contains("0neBBBBBBBB"), "{checked:?}");
-    let service = site.start().await;
+    let service = fixture.start().await;
     let register = async |scope: &str| {
         let id = if scope == "0neAAAAAAAA" { "dev-1" } else { "dev-2" };
-        ::fleet::register(&site.endpoint(scope), &device(id), Transport::Https, None).await
+        ::fleet::register(&fixture.endpoint(scope), &device(id), Transport::Https, None).await
     };
     register("0neAAAAAAAA").await.unwrap();
     assert!(register("0neBBBBBBBB").await.is_err(), "it is not configured");
     stop(service).await;
-    site.amend("id_scope = \"0neCCCCCCCC\"", "id_scope = \"0neBBBBBBBB\"");
-    let service = site.start().await;
+    fixture.amend("id_scope = \"0neCCCCCCCC\"", "id_scope = \"0neBBBBBBBB\"");
+    let service = fixture.start().await;
     register("0neBBBBBBBB").await.unwrap();
     stop(service).await;
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_named_and_restored_from_a_backup() {
-    let site = Site::new();
-    let service = site.start().await;
-    let mut operator = site.service("127.0.0.1");
+async fn a_damaged_record_is_reported_and_restored_from_a_backup() {
+    let fixture = ServeFixture::new();
+    let service = fixture.start().await;
+    let mut operator = fixture.service("127.0.0.1");
     for id in ["dev-1", "dev-2"] {
         operator.create_enrollment(&enrollment(id)).await.unwrap();
     }
     stop(service).await;
-    let (database, backup) = (site.data().join("muster.db"), site.data().join("backup"));
+    let (database, backup) = (fixture.data().join("muster.db"), fixture.data().join("backup"));
     std::fs::copy(&database, &backup).unwrap();
     let spoil = "UPDATE individuals SET document = x'01' WHERE id = 'dev-1'";
     Connection::open(&database).unwrap().execute_batch(spoil).unwrap();
 
-    let service = site.start().await;
+    let service = fixture.start().await;
     let register = async |id: &str| {
-        let endpoint = site.endpoint("0neAAAAAAAA");
+        let endpoint = fixture.endpoint("0neAAAAAAAA");
         ::fleet::register(&endpoint, &device(id), Transport::Https, None).await
     };
     register("dev-2").await.unwrap();
-    let looked = check_store(&site, &["--json"]).await;
+    let looked = check_store(&fixture, &["--json"]).await;
     let record = "individuals/0neaaaaaaaa/dev-1";
     assert_eq!((looked.code, &looked.json()["damaged"][0]["record"]), (1, &json!(record)), "{looked:?}");
-    let running = check_store(&site, &["--drop", record]).await;
+    let running = check_store(&fixture, &["--drop", record]).await;
     assert!(running.code == 1 && running.stderr.contains("in use"), "{running:?}");
     stop(service).await;
 
-    let restored = check_store(&site, &["--restore", record, "--from", backup.to_str().unwrap()]).await;
+    let restored = check_store(&fixture, &["--restore", record, "--from", backup.to_str().unwrap()]).await;
     assert!(restored.code == 0 && restored.stdout.contains("0 problems"), "{restored:?}");
-    let service = site.start().await;
+    let service = fixture.start().await;
     register("dev-1").await.unwrap();
     stop(service).await;
     Connection::open(&database).unwrap().execute_batch(spoil).unwrap();
-    let dropped = check_store(&site, &["--drop", record]).await;
+    let dropped = check_store(&fixture, &["--drop", record]).await;
     assert_eq!(dropped.code, 0, "{dropped:?}");
 }
 
-/// The files of an emulator by what shows that they were written: their inode and when they changed.
+/// Returns the files of an emulator with inode and modification time, which show writes.
 fn files(world: &World) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let folders = [world.dir(), world.dir().join("hubs")];
     let entries = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
@@ -159,10 +159,10 @@ fn files(world: &World) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     facts.collect()
 }
 
-/// So that it starts on a disk that is full. The index of a write-ahead log has its place, which is written over; `dev.json`
-/// names the ports, which are others here.
+/// So that it starts on a full disk. Two exceptions need no new space: the index of a write-ahead log is overwritten, and
+/// `dev.json` has other ports here.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emulator_that_starts_again_needs_no_room() {
+async fn a_restart_of_the_emulator_needs_no_disk_space() {
     let world = World::start().await;
     let enrolled = serde_json::json!({"registrationId": "dev-1", "attestation": {"type": "symmetricKey"}});
     world.service().create_enrollment(&enrolled).await.unwrap();
@@ -171,12 +171,13 @@ async fn an_emulator_that_starts_again_needs_no_room() {
     let world = world.restarted().await;
     let after = files(&world);
     assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>(), "none is new");
-    let kept = |path: &&PathBuf| {
+    let is_unchanged = |path: &&PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
         let is_empty = std::fs::metadata(path).unwrap().len() == 0;
         name != "dev.json" && !name.ends_with("-shm") && !(name.ends_with("-wal") && is_empty)
     };
-    let written: Vec<_> = before.keys().filter(kept).filter(|path| before[*path] != after[*path]).collect();
+    let written: Vec<_> =
+        before.keys().filter(is_unchanged).filter(|path| before[*path] != after[*path]).collect();
     assert!(written.is_empty(), "{written:?}");
     world.service().enrollment("dev-1").await.unwrap();
     world.stop().await;

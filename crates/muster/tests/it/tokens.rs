@@ -1,4 +1,4 @@
-//! Shared access tokens: the device endpoint, the service endpoint and hubs judge them alike.
+//! SAS tokens: the device endpoint, the service endpoint and hubs apply the same rules.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use wire::sas::{ConnectionString, sign};
 
 use crate::program::World;
 
-/// One endpoint, and what a token for one of its resources is made of.
+/// One endpoint, and the parts of a token for one of its resources.
 struct Endpoint {
     name: &'static str,
     host: String,
     request: (Method, String),
-    /// The service as tokens name it.
+    /// The service part of the token's resource.
     service: String,
-    /// The resource below it.
+    /// The resource below the service.
     resource: String,
     policy: Option<String>,
     key: SymmetricKey,
 }
 
-/// A token and who accepts it.
+/// A token, and whether it is accepted.
 struct Case<'a> {
     what: &'a str,
     token: String,
@@ -64,7 +64,7 @@ impl Endpoint {
         vec![
             token("the resource", good.clone(), later, true),
             token("in capitals", good.to_uppercase(), later, true),
-            token("with a slash behind", format!("{good}/"), later, true),
+            token("with a trailing slash", format!("{good}/"), later, true),
             token("with a scheme", format!("https://{good}"), later, true),
             token("with a version", format!("{good}/api-version=2016-11-14"), later, true),
             token("the whole service", service.clone(), later, is_policy),
@@ -102,7 +102,7 @@ impl Endpoint {
 }
 
 #[tokio::test]
-async fn every_endpoint_judges_tokens_alike() {
+async fn all_endpoints_apply_the_same_rules_to_tokens() {
     let world = World::start().await;
     let info = world.emulator.info();
     let group = SymmetricKey::parse(&info.sample_enrollment_group.primary_key).unwrap();

@@ -1,4 +1,4 @@
-//! Devices with a real TPM implementation: swtpm, with our own client and with tpm2-tools.
+//! Devices with a TPM in swtpm, used by our client and by tpm2-tools.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::program::{Ended, World, muster};
 
 const KINDS: [&str; 2] = ["rsa", "ecc"];
 
-/// What `muster device tpm-identity` prints.
+/// Runs `muster device tpm-identity`.
 async fn identity(tpm: &Swtpm, kind: &str) -> Value {
     let ended =
         muster(["device", "tpm-identity", "--tpm", &tpm.address(), "--tpm-keys", kind, "--json"]).await;
@@ -38,7 +38,7 @@ fn assigned(ended: &Ended) -> Value {
     ended.json()
 }
 
-/// The device that the TPM makes, by our own client.
+/// Makes a device with this TPM, used by our client.
 async fn device(tpm: &Swtpm, id: &str, kind: TpmKeyKind) -> Device {
     let tpm = Tpm::open(&tpm.address().parse().unwrap(), kind).await.unwrap();
     Device::with_tpm(RegistrationId::parse(id).unwrap(), Arc::new(tpm))
@@ -52,16 +52,16 @@ fn trust(world: &World) -> Trust {
 async fn visit_hub(world: &World, device: &Device, state: &Value) -> Result<Value, HubError> {
     let text = |member: &str| state[member].as_str().unwrap();
     let name = HubName::parse(text("assignedHub")).unwrap();
-    let site = HubEndpoint { name, mqtts_port: world.emulator.info().ports.mqtts, trust: trust(world) };
+    let endpoint = HubEndpoint { name, mqtts_port: world.emulator.info().ports.mqtts, trust: trust(world) };
     let device_id = DeviceId::parse(text("deviceId")).unwrap();
-    let mut hub = HubClient::connect(&site, device, &device_id).await?;
+    let mut hub = HubClient::connect(&endpoint, device, &device_id).await?;
     let twin = hub.twin().await?;
     hub.disconnect().await;
     Ok(twin)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn registers_and_signs_for_its_hub_inside_the_tpm() {
+async fn a_device_registers_and_signs_its_hub_tokens_in_the_tpm() {
     let (world, tpm) = (World::start().await, Swtpm::start());
     for (kind, key_kind) in [("rsa", TpmKeyKind::Rsa), ("ecc", TpmKeyKind::Ecc)] {
         let identity = identity(&tpm, kind).await;
@@ -82,7 +82,7 @@ async fn registers_and_signs_for_its_hub_inside_the_tpm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_tpm_with_the_right_name_is_refused() {
+async fn a_device_with_another_tpm_is_refused() {
     let (world, tpm, thief) = (World::start().await, Swtpm::start(), Swtpm::start());
     enroll(&world, "dev-1", &identity(&tpm, "rsa").await).await;
     for kind in KINDS {
@@ -92,7 +92,7 @@ async fn a_wrong_tpm_with_the_right_name_is_refused() {
         assert!(ended.stderr.contains("dev-1 was not assigned: refused: 401002 Unauthorized"), "{ended:?}");
     }
     let state = assigned(&register(&world, &tpm, &["--registration-id", "dev-1"]).await);
-    // It has the right names but not the key.
+    // The other TPM has the right IDs but not the key.
     let mut thief = device(&thief, "dev-1", TpmKeyKind::Rsa).await;
     assert!(visit_hub(&world, &thief, &state).await.is_err());
     thief = device(&tpm, "dev-1", TpmKeyKind::Rsa).await;
@@ -100,7 +100,7 @@ async fn a_wrong_tpm_with_the_right_name_is_refused() {
     world.stop().await;
 }
 
-/// `PUT …/register` as a device sends it that keeps nothing from request to request.
+/// Sends `PUT …/register` as a device without state between requests.
 async fn put(world: &World, id: &str, tpm: &Tpm, token: Option<&str>) -> (u16, Value) {
     let info = world.emulator.info();
     let deadline = std::time::Duration::from_secs(30);
@@ -117,7 +117,7 @@ async fn put(world: &World, id: &str, tpm: &Tpm, token: Option<&str>) -> (u16, V
     (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap())
 }
 
-/// A token for registering, signed with whatever key the TPM holds.
+/// Makes a registration token, signed with the current key of the TPM.
 async fn token(world: &World, id: &str, tpm: &Tpm) -> String {
     let resource = format!("{}/registrations/{id}", world.emulator.info().id_scope);
     let token = UnsignedToken::new(&resource, 4_102_444_800, Some("registration"));
@@ -132,7 +132,7 @@ async fn challenged(world: &World, id: &str, tpm: &Tpm) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_challenge_outlasts_a_restart_and_a_replayed_proof_is_refused_after_one() {
+async fn a_challenge_survives_a_restart_and_a_replayed_proof_is_refused() {
     let (world, tpm) = (World::start().await, Swtpm::start());
     enroll(&world, "dev-1", &identity(&tpm, "rsa").await).await;
     let tpm = Tpm::open(&tpm.address().parse().unwrap(), TpmKeyKind::Rsa).await.unwrap();
@@ -161,9 +161,9 @@ fn fields(blob: &[u8]) -> Vec<&[u8]> {
     fields
 }
 
-/// tpm2-tools open the blob as well, step by step, and sign with the very key that the hub has.
+/// tpm2-tools also open the blob, and sign with the key that the hub has.
 #[tokio::test(flavor = "multi_thread")]
-async fn tpm2_tools_agree() {
+async fn tpm2_tools_open_the_challenge() {
     let (world, tpm) = (World::start().await, Swtpm::start());
     for (kind, endorsement, storage) in
         [("rsa", "0x81010001", "0x81000001"), ("ecc", "0x81010002", "0x81000002")]
@@ -175,7 +175,7 @@ async fn tpm2_tools_agree() {
         let blob = STANDARD.decode(state["tpm"]["authenticationKey"].as_str().unwrap()).unwrap();
         let [id_object, secret, duplicate, seed, area, _] = fields(&blob)[..] else { panic!("{state}") };
 
-        // The header that tpm2-tools put before the two parts of a credential.
+        // The header that tpm2-tools expect before the two parts of a credential.
         let header = [0xBA, 0xDC, 0xC0, 0xDE, 0, 0, 0, 1];
         tpm.write("credential", &[&header, id_object, secret].concat());
         tpm.write("duplicate", duplicate);
@@ -211,7 +211,7 @@ async fn tpm2_tools_agree() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tpm_that_is_not_there() {
+async fn a_missing_tpm_is_reported() {
     let ended = muster(["device", "tpm-identity", "--tpm", "swtpm:127.0.0.1:1"]).await;
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.stderr.contains("swtpm:127.0.0.1:1: the TPM cannot be reached"), "{ended:?}");

@@ -141,7 +141,7 @@ impl Config {
     }
 
     /// The sections that say something else than those of a running service, and count at its next start only.
-    pub fn waits_for_restart(&self, running: &Config) -> Vec<String> {
+    pub fn sections_needing_restart(&self, running: &Config) -> Vec<String> {
         let (next, now) = (self.fixed(), running.fixed());
         let names: BTreeSet<&String> = next.keys().chain(now.keys()).collect();
         names.into_iter().filter(|name| next.get(*name) != now.get(*name)).cloned().collect()
@@ -345,7 +345,7 @@ mod tests {
         ] {
             assert!(EXAMPLE.contains(right), "{right}");
             let changed = Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap();
-            assert_eq!(changed.waits_for_restart(&running), expected, "{wrong}");
+            assert_eq!(changed.sections_needing_restart(&running), expected, "{wrong}");
         }
     }
 

@@ -11,35 +11,35 @@ use serde_json::{Value, json};
 use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
-/// Shut a certificate out: of a CA, of an intermediate, or of a single device inside an enabled group.
+/// Block a certificate: of a CA, an intermediate, or a single device.
 ///
-/// A block hits this certificate and every path through it, in whatever form its signature is written. Another certificate
-/// for the same key, such as a renewed or a cross-signed one, is another certificate: --key blocks the key itself.
+/// The block refuses this certificate and every path through it, even with a rewritten signature. It does not cover other
+/// certificates for the same key, such as renewed or cross-signed ones; --key blocks the key itself.
 ///
-/// A block counts from the next registration on. It reaches certificates that a device presents, those of enrollments,
-/// and stored CA certificates; a CA that is neither sent nor stored is not seen, so upload it first.
+/// The block applies from the next registration on, to certificates of devices, of enrollments, and of stored CAs. Upload a
+/// CA certificate before you block it if devices do not send it.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate block --dev .muster factory-7 --reason 'key lost in the flood'
-      a CA certificate of the instance, by its name
+      a CA certificate of the instance, by name
   muster certificate block --dev .muster --file device-9.pem --reason stolen
   muster certificate block --dev .muster --thumbprint 5F0C…E1 --reason stolen
   muster certificate block --dev .muster factory-7 --key --reason 'key published'
-      every certificate with the key of this one, renewed or cross-signed")]
+      every certificate with the same key, including renewed and cross-signed ones")]
 pub struct BlockArgs {
     #[command(flatten)]
     service: ServiceArgs,
     #[command(flatten)]
     which: Which,
-    /// Block the key: every certificate with it, also one that another CA issued for it. Needs a name or --file.
+    /// Block the key: every certificate with it, from any CA. Requires a name or --file.
     #[arg(long, conflicts_with = "thumbprint")]
     key: bool,
-    /// Why; the log says it when the certificate is used.
+    /// The reason, which the log names when the certificate is used.
     #[arg(long)]
     reason: String,
 }
 
-/// Let a blocked certificate in again.
+/// Remove the block of a certificate.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate unblock --dev .muster factory-7
@@ -51,22 +51,22 @@ pub struct UnblockArgs {
     which: Which,
 }
 
-/// One certificate.
+/// The arguments for one certificate.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Which {
     /// The name of a CA certificate of the instance.
     name: Option<String>,
-    /// A certificate: PEM, or DER.
+    /// The certificate, PEM or DER.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The SHA-256 of its DER, 64 hex digits.
+    /// The SHA-256 thumbprint of the certificate, 64 hex digits.
     #[arg(long, value_name = "HEX", value_parser = Sha256Thumbprint::parse)]
     thumbprint: Option<Sha256Thumbprint>,
 }
 
 impl Which {
-    /// Its thumbprint, and the certificate itself unless only that is known.
+    /// Returns the thumbprint, and the certificate if it is known.
     async fn find(&self, client: &mut ServiceClient) -> anyhow::Result<(Sha256Thumbprint, Option<String>)> {
         let text = match (&self.name, &self.file, &self.thumbprint) {
             (.., Some(thumbprint)) => return Ok((thumbprint.clone(), None)),
@@ -74,9 +74,9 @@ impl Which {
             (Some(name), ..) => {
                 let shown = client.ca_certificate(name).await?;
                 let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);
-                certificate.context("the answer holds no certificate")?.to_owned()
+                certificate.context("the reply has no certificate")?.to_owned()
             }
-            (None, None, None) => bail!("a name, --file or --thumbprint is needed"),
+            (None, None, None) => bail!("a name, --file or --thumbprint is required"),
         };
         Ok((Certificate::parse(&text)?.thumbprint().clone(), Some(text)))
     }

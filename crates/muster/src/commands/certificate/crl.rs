@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
-/// Keep the revocation lists (CRLs) of CA certificates.
+/// Manage the revocation lists (CRLs) of CA certificates.
 #[derive(Args)]
 pub struct CrlArgs {
     #[command(subcommand)]
@@ -26,10 +26,10 @@ enum CrlCommand {
     Delete(DeleteArgs),
 }
 
-/// Upload revocation lists that the CA signed.
+/// Upload revocation lists of a CA.
 ///
-/// A list takes the place of those that cover no more than it does, and must not be older than one that covers as much. A
-/// CA that divides what it revokes by distribution points has several.
+/// A list replaces those whose scope it includes, and must not be older than them. A CA with several distribution points has
+/// several lists.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate crl upload --dev .muster plant-root root.crl
@@ -37,37 +37,37 @@ enum CrlCommand {
 struct UploadArgs {
     #[command(flatten)]
     which: Which,
-    /// The lists: PEM, or DER; one in each file.
+    /// The lists, PEM or DER, one per file.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
-/// Say what it means that no fresh list covers a certificate: let devices through, or refuse them.
+/// Set the policy for certificates that no fresh revocation list covers: admit or refuse the device.
 ///
-/// A certificate that a list names is refused under either policy.
+/// A certificate on a list is refused under either policy.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate crl policy --dev .muster plant-root hard")]
 struct PolicyArgs {
     #[command(flatten)]
     which: Which,
-    /// What it means.
+    /// The policy.
     #[arg(value_enum)]
     policy: Policy,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Policy {
-    /// Devices are let through, and the log says so.
+    /// Admit the device, and log a warning.
     Soft,
-    /// Devices are refused.
+    /// Refuse the device.
     Hard,
 }
 
-/// Have the service fetch the lists on a schedule, or stop that.
+/// Let the service fetch the revocation lists hourly, or stop fetching.
 ///
-/// The addresses are the CRL distribution points of certificates that the CA issued. A root may name its own in its
-/// certificate; then no address is needed.
+/// The URLs are the CRL distribution points in certificates that the CA issued. No URL is required if the CA certificate
+/// itself names one.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate crl fetch --dev .muster plant-root --from http://crl.plant.example/root.crl
@@ -76,15 +76,15 @@ enum Policy {
 struct FetchArgs {
     #[command(flatten)]
     which: Which,
-    /// From where: an http or https URL. Given several times, each is fetched; addresses that were there before go.
+    /// The http or https URL of a list; repeatable. Replaces all earlier URLs.
     #[arg(long, value_name = "URL", conflicts_with = "off")]
     from: Vec<String>,
-    /// Not any more.
+    /// Stop fetching.
     #[arg(long)]
     off: bool,
 }
 
-/// Show how the lists are looked up, and what is known of them.
+/// Show the policy, the stored revocation lists and the results of fetching.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate crl show --dev .muster plant-root")]
@@ -93,26 +93,26 @@ struct ShowArgs {
     which: Which,
 }
 
-/// Drop the lists of a CA, or one of them. The policy stays.
+/// Delete all revocation lists of a CA, or one of them. The policy stays.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate crl delete --dev .muster plant-root
   muster certificate crl delete --dev .muster cloud-ca --list 5d4c3b2a19080706
-      the ID is the one that `muster certificate crl show` shows")]
+      with the ID that `muster certificate crl show` prints")]
 struct DeleteArgs {
     #[command(flatten)]
     which: Which,
-    /// Only the list of this ID.
+    /// Delete only the list with this ID.
     #[arg(long, value_name = "ID")]
     list: Option<String>,
 }
 
-/// Whose lists.
+/// The CA certificate whose lists are meant.
 #[derive(Args)]
 struct Which {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The CA certificate's name.
+    /// The name of the CA certificate.
     name: String,
 }
 
@@ -146,7 +146,7 @@ async fn delete(DeleteArgs { which, list }: DeleteArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Uploads one list after the other; the first that is refused ends it.
+/// Uploads the lists in order, and stops at the first error.
 async fn upload(UploadArgs { which, files }: UploadArgs) -> anyhow::Result<()> {
     let mut client = which.service.client()?;
     let mut shown = Value::Null;

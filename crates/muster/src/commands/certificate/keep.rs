@@ -1,4 +1,4 @@
-//! Upload, show, delete.
+//! `muster certificate upload`, `show` and `delete`.
 
 use std::path::PathBuf;
 
@@ -9,47 +9,47 @@ use model::encoding::Object;
 use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};
 
-/// Upload a CA certificate: a root, or an intermediate.
+/// Upload a CA certificate, root or intermediate.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate upload --dev .muster plant-root root.pem
   muster certificate upload --dev .muster plant-root new-root.pem --replace
   muster certificate upload --dev .muster factory-7 factory-7.pem --verified
-      you vouch for it yourself, without a proof of possession")]
+      marks it as verified, without proof of possession")]
 pub struct UploadArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// What enrollments will call it.
+    /// The name of the CA certificate, by which enrollments refer to it.
     name: String,
-    /// The certificate: PEM, or DER.
+    /// The certificate, PEM or DER.
     file: PathBuf,
-    /// Take the place of the certificate that has the name.
+    /// Replace an existing certificate of this name.
     #[arg(long)]
     replace: bool,
-    /// Say yourself that it is yours, instead of proving it.
+    /// Mark it as verified, without proof of possession.
     #[arg(long)]
     verified: bool,
 }
 
-/// Show a CA certificate and how its revocation lists are looked up, as JSON.
+/// Show a CA certificate and its revocation settings as JSON.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate show --dev .muster plant-root")]
 pub struct ShowArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Its name.
+    /// The name of the CA certificate.
     name: String,
 }
 
-/// Delete a CA certificate with its revocation lists. Enrollments that name it refuse their devices from then on.
+/// Delete a CA certificate and its revocation lists. Enrollments that refer to it then refuse their devices.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster certificate delete --dev .muster plant-root")]
 pub struct DeleteArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Its name.
+    /// The name of the CA certificate.
     name: String,
 }
 

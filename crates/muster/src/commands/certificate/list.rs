@@ -1,4 +1,4 @@
-//! Lists: CA certificates, what expires, what is blocked.
+//! `muster certificate list`: CA certificates, expiring certificates, and blocks.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,10 +8,10 @@ use crate::{
     output,
 };
 
-/// List the CA certificates of the instance, or certificates that expire soon, or blocked ones.
+/// List the CA certificates of the instance, or expiring or blocked certificates.
 ///
-/// With --expiring the list holds every certificate that devices depend on: CA certificates, groups' signing
-/// certificates, and the leaves of individual enrollments; those that have expired come first.
+/// With --expiring it lists CA certificates, signing certificates of groups, and leaves of individual enrollments, expired
+/// ones first.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate list --dev .muster
@@ -20,10 +20,10 @@ use crate::{
 pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Only what expires within so many days, wherever it is kept.
+    /// List certificates that expire within this number of days, such as 30d.
     #[arg(long, value_name = "DAYS", value_parser = days, conflicts_with = "blocked")]
     expiring: Option<u32>,
-    /// Only blocked certificates, wherever they come from.
+    /// List blocked certificates.
     #[arg(long)]
     blocked: bool,
     /// Print JSON instead of a table.
@@ -54,12 +54,12 @@ pub async fn run(args: ListArgs) -> anyhow::Result<()> {
     output::table(&table)?;
     rows.iter().flat_map(unfetched).try_for_each(output::line)?;
     if answer["more"] == true {
-        output::line("there are more; the first to expire are shown")?;
+        output::line("only the first to expire are shown")?;
     }
     Ok(())
 }
 
-/// A CA with a word about all of its revocation lists: how many, when the oldest was made, whether any is stale.
+/// Adds a summary of the revocation lists of a CA: their number, the date of the oldest, and whether one is stale.
 fn with_list_summary(row: &Value) -> Value {
     let mut row = row.clone();
     let lists = row.pointer("/properties/revocation/lists").and_then(Value::as_array);
@@ -70,20 +70,20 @@ fn with_list_summary(row: &Value) -> Value {
     row
 }
 
-/// What is to be known of a CA with revocation lists that could not be fetched last.
+/// Describes the revocation lists of a CA that could not be fetched.
 fn unfetched(ca: &Value) -> Vec<String> {
     let fetches = ca.pointer("/properties/revocation/fetches").and_then(Value::as_array);
     let name = ca["name"].as_str().unwrap_or_default();
     let in_use = match ca.pointer("/lists/oldest").and_then(Value::as_str) {
-        Some(made) => format!("the oldest list in use was made at {made}"),
-        None => "there is none in use".to_owned(),
+        Some(made) => format!("the oldest list in use is of {made}"),
+        None => "no list is in use".to_owned(),
     };
     let line = |fetch: &Value| {
         let [from, at, next] =
             ["from", "atUtc", "nextAtUtc"].map(|it| fetch[it].as_str().unwrap_or_default());
         let problem = fetch["problem"].as_str()?;
         Some(format!(
-            "{name}: no revocation list came from {from} at {at}: {problem}; {in_use}; next try at {next}"
+            "{name}: cannot fetch the revocation list from {from} at {at}: {problem}; {in_use}; next try at {next}"
         ))
     };
     fetches.into_iter().flatten().filter_map(line).collect()
@@ -99,7 +99,7 @@ fn cell(value: Option<&Value>) -> String {
     }
 }
 
-/// A title, and where its values are.
+/// A title, and the JSON pointer to its values.
 type Column = (&'static str, &'static str);
 
 const CAS: &[Column] = &[
@@ -109,7 +109,7 @@ const CAS: &[Column] = &[
     ("expires", "/properties/expiry"),
     ("CRL policy", "/properties/revocationPolicy"),
     ("CRLs", "/lists/count"),
-    ("oldest made", "/lists/oldest"),
+    ("oldest CRL", "/lists/oldest"),
     ("stale", "/lists/isStale"),
     ("SHA-256", "/properties/sha256Thumbprint"),
 ];

@@ -1,4 +1,4 @@
-//! Proof of possession, all of it.
+//! `muster certificate verify`: proof of possession.
 
 use std::path::PathBuf;
 
@@ -14,27 +14,27 @@ use crate::{
     output,
 };
 
-/// Prove that you hold the key of a CA certificate that was uploaded.
+/// Prove possession of the key of an uploaded CA certificate.
 ///
-/// With --ca-key the whole proof is done: a verification code is asked for, a certificate for it is issued with the key,
-/// and handed in. The key does not leave this machine. Without the key the code is printed; issue a certificate whose
-/// common name is the code, and hand it in with --certificate.
+/// With --ca-key the command requests a verification code, issues a certificate for it, and submits the certificate. The key
+/// does not leave this machine. Without --ca-key it prints the code: issue a certificate with the code as its common name,
+/// and submit it with --certificate.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster certificate verify --dev .muster plant-root --ca-key root.key
   muster certificate verify --dev .muster plant-root
-      prints a code; then, where the key is:
+      prints a code; then, on the machine with the key:
       openssl req -new -key any.key -subj /CN=CODE | openssl x509 -req -CA root.pem -CAkey root.key -out proof.pem
   muster certificate verify --dev .muster plant-root --certificate proof.pem")]
 pub struct VerifyArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The CA certificate's name.
+    /// The name of the CA certificate.
     name: String,
-    /// The CA's private key in PEM form.
+    /// The private key of the CA, PEM.
     #[arg(long, value_name = "FILE")]
     ca_key: Option<PathBuf>,
-    /// A certificate that the CA issued for the code.
+    /// The certificate that the CA issued for the code.
     #[arg(long, value_name = "FILE", conflicts_with = "ca_key")]
     certificate: Option<PathBuf>,
 }
@@ -56,11 +56,11 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<()> {
     output::json(&client.verify_ca_certificate(&args.name, &proof).await?)
 }
 
-/// A certificate for the code.
+/// Issues a certificate for the code.
 fn issue(shown: &Value, key: &[u8], code: &str) -> anyhow::Result<String> {
     let certificate = shown.pointer("/properties/certificate").and_then(Value::as_str);
-    let certificate = certificate.context("the answer holds no certificate")?;
+    let certificate = certificate.context("the reply has no certificate")?;
     let authority = CertificateAuthority::from_pem(certificate.as_bytes(), key);
-    let authority = authority.context("the key is not that of the CA certificate")?;
+    let authority = authority.context("the key does not belong to the CA certificate")?;
     Ok(authority.proof(&VerificationCode::parse(code)?)?)
 }

@@ -1,4 +1,4 @@
-//! Who takes part in the demo: enrollments of every kind, created over the service API, and their devices.
+//! The enrollments of the demo, of every kind and created over the service API, and their devices.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use fleet::{
 use model::{RegistrationId, SymmetricKey};
 use serde_json::{Map, Value, json};
 
-/// How many devices come through which kind of enrollment.
+/// The number of devices for each kind of enrollment.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts {
     certificate_group: usize,
     key_group: usize,
-    /// Of individual enrollments with a key, and again of those with a certificate.
+    /// Individual enrollments with a key, and the same number with a certificate.
     individual: usize,
 }
 
-/// Creates the enrollments and returns their devices, all kinds mixed.
+/// Creates the enrollments and returns their devices, with all kinds mixed.
 pub(super) async fn enroll(devices: usize, service: &mut ServiceClient) -> anyhow::Result<Vec<Member>> {
     let parts = Parts::of(devices);
     Ok(mixed(vec![
@@ -32,7 +32,7 @@ pub(super) async fn enroll(devices: usize, service: &mut ServiceClient) -> anyho
 }
 
 impl Parts {
-    /// Most come through the groups: a tenth is enrolled individually, but not more than makes the point.
+    /// Enrolls a tenth of the devices individually, up to a maximum, and all others in groups.
     fn of(devices: usize) -> Parts {
         let individual = if devices < 4 { 0 } else { (devices / 20).clamp(1, MAX_INDIVIDUAL) };
         let grouped = devices - 2 * individual;
@@ -40,7 +40,7 @@ impl Parts {
     }
 }
 
-/// The root CA is enrolled; devices have certificates of an intermediate CA, which they show along.
+/// Enrolls a root CA. Devices have certificates of an intermediate CA, and send it along.
 async fn certificate_group(devices: usize, service: &mut ServiceClient) -> anyhow::Result<Vec<Member>> {
     let root = CertificateAuthority::root("Demo root CA")?;
     let factory = root.intermediate("Demo factory CA")?;
@@ -59,7 +59,7 @@ async fn certificate_group(devices: usize, service: &mut ServiceClient) -> anyho
     })
 }
 
-/// The service makes the group's keys.
+/// Creates a group whose keys the service generates.
 async fn key_group(devices: usize, service: &mut ServiceClient) -> anyhow::Result<Vec<Member>> {
     let twin =
         twin(json!({"line": "sensors"}), json!({"reportEverySecs": 300, "units": ["kelvin", "pascal"]}));
@@ -75,7 +75,7 @@ async fn key_group(devices: usize, service: &mut ServiceClient) -> anyhow::Resul
     })
 }
 
-/// The service makes each device's keys; each has a device ID of its own at its hub.
+/// Creates enrollments whose keys the service generates, each with its own device ID.
 async fn individual_keys(devices: usize, service: &mut ServiceClient) -> anyhow::Result<Vec<Member>> {
     let mut made = Vec::with_capacity(devices);
     for number in 1..=devices {
@@ -94,7 +94,7 @@ async fn individual_keys(devices: usize, service: &mut ServiceClient) -> anyhow:
     members("individual, symmetric key", devices, |_| made.next().context("one device each"))
 }
 
-/// Self-signed certificates, enrolled in bulk.
+/// Enrolls self-signed certificates in bulk.
 async fn individual_certificates(devices: usize, service: &mut ServiceClient) -> anyhow::Result<Vec<Member>> {
     let mut enrollments = Vec::with_capacity(devices);
     let members = members("individual, X.509", devices, |number| {
@@ -114,7 +114,7 @@ async fn individual_certificates(devices: usize, service: &mut ServiceClient) ->
     Ok(members)
 }
 
-/// The members of one kind, which use HTTPS and MQTT by turns.
+/// Makes the members of one kind, which alternate between HTTPS and MQTT.
 fn members(
     enrollment: &str,
     devices: usize,
@@ -129,16 +129,16 @@ fn members(
     (1..=devices).map(member).collect()
 }
 
-/// All kinds by turns, each spread evenly over the whole.
+/// Interleaves the kinds, each spread evenly over the result.
 fn mixed(kinds: Vec<Vec<Member>>) -> Vec<Member> {
-    let mut placed: Vec<(f64, Member)> = Vec::new();
+    let mut ordered: Vec<(f64, Member)> = Vec::new();
     for kind in kinds {
         let count = kind.len() as f64;
-        let place = |(index, member): (usize, Member)| ((index as f64 + 0.5) / count, member);
-        placed.extend(kind.into_iter().enumerate().map(place));
+        let position = |(index, member): (usize, Member)| ((index as f64 + 0.5) / count, member);
+        ordered.extend(kind.into_iter().enumerate().map(position));
     }
-    placed.sort_by(|one, other| one.0.total_cmp(&other.0));
-    placed.into_iter().map(|(_, member)| member).collect()
+    ordered.sort_by(|one, other| one.0.total_cmp(&other.0));
+    ordered.into_iter().map(|(_, member)| member).collect()
 }
 
 fn own_twin(line: &str, number: usize) -> Arc<ExpectedTwin> {
@@ -157,14 +157,14 @@ fn initial_twin(twin: &ExpectedTwin) -> Value {
     json!({"tags": twin.tags, "properties": {"desired": twin.desired}})
 }
 
-/// The key that the service made, from its reply.
+/// Returns the generated key from the reply of the service.
 fn primary_key(enrollment: &Value) -> anyhow::Result<SymmetricKey> {
     let key = enrollment.pointer("/attestation/symmetricKey/primaryKey").and_then(Value::as_str);
-    let Some(key) = key else { bail!("the reply to a PUT does not show the key") };
+    let Some(key) = key else { bail!("the reply to the PUT of an enrollment has no primary key") };
     Ok(SymmetricKey::parse(key)?)
 }
 
-/// Individual enrollments of each kind; they are created one by one or ten by ten.
+/// Individual enrollments of each kind; more would slow the demo, because they are created by single calls.
 const MAX_INDIVIDUAL: usize = 100;
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_device_has_its_part() {
+    fn devices_are_distributed_over_the_kinds() {
         for (devices, certificate_group, key_group, individual) in [
             (1, 1, 0, 0),
             (3, 2, 1, 0),

@@ -11,13 +11,12 @@ use serde_json::{Map, Value, json};
 use super::{Which, settings::read_members};
 use crate::{commands::certificate::read_base64, output};
 
-/// Create an enrollment, of one device or of a group of devices.
+/// Create an individual enrollment or an enrollment group.
 ///
-/// Devices prove themselves by a symmetric key, which the service makes and the command prints; by a certificate: the
-/// device's own, or for a group the one of the CA that issued the devices'; or by the endorsement key of a TPM. All else
-/// that an enrollment may say stands in a JSON file, with the names of the service API: `initialTwin`, `iotHubs`,
-/// `allocationPolicy`, `reprovisionPolicy`, `deviceId`, `capabilities`, `provisioningStatus`; and for a group
-/// `allowedRegistrationIds`, a list of patterns, which is empty for all.
+/// Choose one attestation mechanism: a symmetric key, which the service generates and the command prints; a certificate, of
+/// the device itself or, for a group, of its CA; or the endorsement key of a TPM. Other settings are members of a JSON file,
+/// with the names of the service API: `initialTwin`, `iotHubs`, `allocationPolicy`, `reprovisionPolicy`, `deviceId`,
+/// `capabilities`, `provisioningStatus`, and for a group `allowedRegistrationIds` (a list of patterns; empty allows all).
 #[derive(Args)]
 #[group(skip)]
 #[command(
@@ -29,7 +28,7 @@ use crate::{commands::certificate::read_base64, output};
   muster enrollment create --dev .muster device-2 --certificate device-2.pem --settings settings.json
       with {\"initialTwin\": {\"properties\": {\"desired\": {\"interval\": 60}}}} in settings.json
   muster enrollment create --dev .muster device-3 --endorsement-key AToAAQALAAMAsgAg…
-      as muster device tpm-identity prints it
+      with the key that muster device tpm-identity prints
   muster enrollment create --dev .muster --group line-1 --symmetric-key
   muster enrollment create --dev .muster --group line-2 --certificate factory.pem --registration-ids 'line-2-*'
   muster enrollment create --dev .muster --group line-3 --ca-certificate plant-root
@@ -38,28 +37,28 @@ use crate::{commands::certificate::read_base64, output};
 pub struct CreateArgs {
     #[command(flatten)]
     which: Which,
-    /// By a symmetric key. With --replace, an enrollment that has symmetric keys keeps them, and a warning says so; new
-    /// ones come from muster enrollment rotate-keys.
+    /// Attest by symmetric key. With --replace, existing symmetric keys stay, with a warning; to replace them, use
+    /// muster enrollment rotate-keys.
     #[arg(long, conflicts_with_all = ["certificate", "ca_certificate", "endorsement_key"])]
     symmetric_key: bool,
-    /// By a certificate, PEM or DER.
+    /// Attest by this certificate, PEM or DER: of the device, or of the CA of a group.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ca_certificate", "endorsement_key"])]
     certificate: Option<PathBuf>,
-    /// By a certificate that leads to this CA certificate of the instance.
+    /// Attest by a certificate that chains to this CA certificate of the instance.
     #[arg(long, value_name = "NAME", conflicts_with = "endorsement_key")]
     ca_certificate: Option<String>,
-    /// By the TPM with this endorsement key, base64.
+    /// Attest by the TPM with this endorsement key, base64.
     #[arg(long, value_name = "KEY", conflicts_with = "group")]
     endorsement_key: Option<String>,
-    /// Of a group: which registration IDs it is for. `*` stands for any characters, as in `line-1-*`; may be given several
-    /// times. A group without it is for all. An extension: an update that leaves it out, as Azure's clients do, keeps it.
+    /// Restrict a group to matching registration IDs; `*` matches any characters, as in `line-1-*`; repeatable. Default: all.
+    /// An extension of Azure's API: updates without it, such as those of Azure's clients, keep it.
     #[arg(long = "registration-ids", value_name = "PATTERN", requires = "group")]
     registration_ids: Vec<String>,
-    /// A JSON file with all else; with an `attestation`, it may stand alone.
+    /// A JSON file with further members. If it has an `attestation`, no other option is required.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Take the place of the enrollment that has the name. Symmetric keys stay unless --settings has others; everything
-    /// else is as given, so that what is left out is gone.
+    /// Replace an existing enrollment. Symmetric keys stay unless --settings has others; all other members that are not
+    /// given are removed.
     #[arg(long)]
     replace: bool,
 }
@@ -85,7 +84,7 @@ pub async fn run(args: CreateArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the arguments say of how devices prove themselves.
+/// Builds the attestation that the arguments describe, if any.
 fn attestation(args: &CreateArgs) -> anyhow::Result<Option<Value>> {
     if args.symmetric_key {
         return Ok(Some(json!({"type": "symmetricKey"})));

@@ -20,7 +20,7 @@ use crate::output;
 pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The enrollment groups.
+    /// List enrollment groups instead of individual enrollments.
     #[arg(long)]
     groups: bool,
     #[command(flatten)]
@@ -35,15 +35,14 @@ pub struct ListArgs {
 pub struct ShowArgs {
     #[command(flatten)]
     which: Which,
-    /// With its symmetric keys.
+    /// Include the symmetric keys.
     #[arg(long)]
     keys: bool,
 }
 
 /// Delete an enrollment.
 ///
-/// Devices that it let in stay in their hubs, and are refused when they register again, unless another enrollment lets
-/// them in.
+/// Its devices stay in their hubs. When they register again, they are refused unless another enrollment admits them.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment delete --dev .muster device-1
@@ -56,13 +55,12 @@ pub struct DeleteArgs {
 /// Runs `list`.
 pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let listing = args.service.client()?.enrollments(kind(args.groups), args.listing.limit).await?;
-    let if_none =
-        if args.groups { "there is no enrollment group" } else { "there is no individual enrollment" };
+    let if_none = if args.groups { "no enrollment groups" } else { "no individual enrollments" };
     let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
     print(&listing, form)
 }
 
-const HEADER: &[&str] = &["enrollment", "proof", "status", "allocation", "hubs", "changed"];
+const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "hubs", "changed"];
 
 fn row(enrollment: &Value) -> Vec<String> {
     let id = [text(enrollment, "/registrationId"), text(enrollment, "/enrollmentGroupId")].concat();
@@ -94,6 +92,6 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let (kind, id) = (args.which.kind(), args.which.id.as_str());
     args.which.service.client()?.delete_enrollment(kind, id).await?;
-    output::line(format_args!("deleted {id}; its devices stay in their hubs"))?;
+    output::line(format_args!("deleted {kind} {id}; its devices stay in their hubs"))?;
     Ok(ExitCode::SUCCESS)
 }

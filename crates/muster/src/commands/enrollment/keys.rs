@@ -7,11 +7,11 @@ use clap::Args;
 use super::Which;
 use crate::output;
 
-/// Replace the symmetric keys of an enrollment by new ones, and show them: both, or one.
+/// Replace one or both symmetric keys of an enrollment, and print the new ones.
 ///
-/// Devices with a replaced key are refused from then on. To give devices new keys without losing any, replace the key
-/// that they do not use, give them that one, see in `muster registration list` who still uses the other, and replace that
-/// one at last. A hub takes the old keys of a device until the device registers again.
+/// Devices with a replaced key are refused from then on. To rotate without downtime: replace the key that the devices do not
+/// use, deploy it to them, wait until `muster registration list` shows that no device uses the other key, and replace that
+/// one. A hub accepts the old keys of a device until the device registers again.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment rotate-keys --dev .muster device-1
@@ -19,10 +19,10 @@ use crate::output;
 pub struct RotateKeysArgs {
     #[command(flatten)]
     which: Which,
-    /// The primary key alone.
+    /// Replace only the primary key.
     #[arg(long, conflicts_with = "secondary")]
     primary: bool,
-    /// The secondary key alone.
+    /// Replace only the secondary key.
     #[arg(long)]
     secondary: bool,
 }

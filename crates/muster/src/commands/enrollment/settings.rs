@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::commands::target::read;
 
-/// Reads a JSON object with members of such an enrollment. A member that it does not have is refused by its name: the
-/// service would drop it without a word.
+/// Reads a JSON object with members of an enrollment. Fails on an unknown member, which the service would ignore silently.
 pub fn read_members(kind: EnrollmentKind, file: &Path) -> anyhow::Result<Map<String, Value>> {
     let members = serde_json::from_slice(without_bom(&read(file)?))
         .with_context(|| format!("{} does not hold a JSON object", file.display()))?;

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::{Which, settings::read_members};
 use crate::output;
 
-/// Change single members of an enrollment; all others stay as they are.
+/// Change single members of an enrollment.
 ///
-/// The enrollment is read, changed and written back as the version that was read. Should another change come in between,
-/// that is done once more, and then refused.
+/// The command reads the enrollment, changes it, and writes it back if it is unchanged. After a concurrent change it tries
+/// once more, then fails.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment update --dev .muster device-1 --set deviceId=boiler --set 'capabilities={\"iotEdge\": true}'
@@ -25,16 +25,15 @@ use crate::output;
 pub struct UpdateArgs {
     #[command(flatten)]
     which: Which,
-    /// A member by the name that the service API has for it, and its new value: JSON, or a text as it stands. May be given
-    /// several times.
+    /// The name of a member in the service API, and its new value: JSON, or plain text; repeatable.
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, required_unless_present = "settings")]
     set: Vec<(String, Value)>,
-    /// A JSON file with new values of members; --set counts more.
+    /// A JSON file with new values of members; --set overrides it.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }
 
-/// Let the devices of an enrollment in again.
+/// Admit the devices of a disabled enrollment again.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment enable --dev .muster device-1
@@ -44,10 +43,9 @@ pub struct EnableArgs {
     which: Which,
 }
 
-/// Refuse the devices of an enrollment, and keep it.
+/// Disable an enrollment, so that its devices are refused.
 ///
-/// Devices that register get the status `disabled`. At their hubs they stay as they are: to stop them there as well, disable
-/// them at the hubs.
+/// Devices that register get the status `disabled`. Devices at hubs do not change; disable them there as well to cut them off.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster enrollment disable --dev .muster device-1
@@ -82,13 +80,13 @@ fn status(word: &str) -> Map<String, Value> {
     Map::from_iter([("provisioningStatus".to_owned(), word.into())])
 }
 
-/// `name=value`, the value as JSON where it is some.
+/// Parses `NAME=VALUE`. A value that is not JSON becomes a string.
 fn assignment(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-/// How often the enrollment is read, changed and written.
+/// The number of tries to read, change and write the enrollment.
 const ATTEMPTS: usize = 2;
 
 async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<ExitCode> {
@@ -96,7 +94,7 @@ async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<Ex
     let mut client = which.service.client()?;
     for _ in 0..ATTEMPTS {
         let read = read_whole(&mut client, (kind, id)).await?;
-        let etag = read.get("etag").and_then(Value::as_str).context("the service shows no etag")?;
+        let etag = read.get("etag").and_then(Value::as_str).context("the reply has no etag")?;
         let changed = merged(&read, changes)?;
         match client.put_enrollment((kind, id), &changed.into(), Some(etag)).await {
             Err(OperatorError::Refused(refusal)) if refusal.status == 412 => {}
@@ -106,10 +104,10 @@ async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<Ex
             }
         }
     }
-    bail!("{id} was not changed: other changes came in between, {ATTEMPTS} times; look at it and try again")
+    bail!("{id} was not changed: it was changed concurrently {ATTEMPTS} times; check it and try again")
 }
 
-/// An enrollment as the service shows it, with its symmetric keys: what is written back says all of it.
+/// Reads an enrollment with its symmetric keys, so that writing it back keeps all members.
 async fn read_whole(
     client: &mut ServiceClient,
     (kind, id): (EnrollmentKind, &str),
@@ -120,11 +118,11 @@ async fn read_whole(
     }
     match read {
         Value::Object(members) => Ok(members),
-        _ => bail!("the service shows no enrollment"),
+        _ => bail!("the reply is not an enrollment"),
     }
 }
 
-/// What the service keeps for itself. A file that was made from `muster enrollment show` has it.
+/// Members that only the service writes. A file made from `muster enrollment show` has them.
 const READ_ONLY: [&str; 6] = [
     "registrationId",
     "enrollmentGroupId",
@@ -134,7 +132,7 @@ const READ_ONLY: [&str; 6] = [
     "lastUpdatedDateTimeUtc",
 ];
 
-/// The enrollment with these members in place of its own.
+/// Replaces these members of the enrollment. Fails for a read-only member with another value.
 fn merged(read: &Map<String, Value>, changes: &Map<String, Value>) -> anyhow::Result<Map<String, Value>> {
     let mut merged = read.clone();
     merged.remove("registrationState");
@@ -144,7 +142,7 @@ fn merged(read: &Map<String, Value>, changes: &Map<String, Value>) -> anyhow::Re
             Some("registrationState") => {}
             Some(own) if read.get(own) == Some(value) => {}
             Some("etag") => bail!("the enrollment was changed since its etag was read"),
-            Some(own) => bail!("{own} cannot be changed"),
+            Some(own) => bail!("{own} is read-only"),
             None => {
                 merged.retain(|member, _| !member.eq_ignore_ascii_case(name));
                 merged.insert(name.clone(), value.clone());
@@ -165,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn members_take_the_place_of_their_own_and_no_other() {
+    fn a_change_replaces_only_its_own_member() {
         let read =
             object(json!({"registrationId": "a", "etag": "\"1\"", "deviceId": "b", "registrationState": {}}));
         let check = |changes: Value, expected: Result<Value, &str>| {
@@ -182,13 +180,13 @@ mod tests {
             whole(json!("b")),
         );
         check(json!({"etag": "\"0\""}), Err("the enrollment was changed since its etag was read"));
-        check(json!({"registrationId": "z"}), Err("registrationId cannot be changed"));
+        check(json!({"registrationId": "z"}), Err("registrationId is read-only"));
         let other_case = merged(&read, &object(json!({"DEVICEID": "c"}))).unwrap();
         assert_eq!((other_case.get("deviceId"), other_case.get("DEVICEID")), (None, Some(&json!("c"))));
     }
 
     #[test]
-    fn values_are_json_or_text() {
+    fn values_are_json_or_plain_text() {
         for (text, value) in [
             ("a=b", json!("b")),
             ("a=1", json!(1)),

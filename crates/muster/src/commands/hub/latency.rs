@@ -14,14 +14,14 @@ use crate::{
     output,
 };
 
-/// Show how far the linked hubs are, and which one a new device would get by the policy of lowest latency.
+/// Show the latencies to the linked hubs, and the hub that the policy `geoLatency` would choose.
 ///
-/// What counts for a device is the row of the operator's table for its network or region; without one, what the node
-/// that it comes to has measured.
+/// For a device, the row of the latency table for its network or region applies. Without a row, the probes of the node that
+/// it connects to apply.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster hub latency --dev .muster
-  muster hub latency --dev .muster --address 10.20.3.4      what a device from there would get")]
+  muster hub latency --dev .muster --address 10.20.3.4      the choice for this device address")]
 pub struct LatencyArgs {
     #[command(flatten)]
     service: ServiceArgs,
@@ -58,7 +58,7 @@ fn list<'a>(report: &'a Value, name: &str) -> anyhow::Result<&'a Vec<Value>> {
 
 fn probes(probes: &[Value]) -> Table {
     let mut table =
-        Table::new(&["hub, from the node that answers", "ms", "± ms", "unanswered", "devices", "probed"]);
+        Table::new(&["hub, probed from this node", "ms", "± ms", "unanswered", "devices", "probed"]);
     for probe in probes {
         table.add_row([
             word(&probe["hub"]),
@@ -91,13 +91,13 @@ fn seen_table(seen: &Value) -> Table {
     table.right(&[1])
 }
 
-/// What a new device would get, in words.
+/// Describes the hub that a new device would get.
 fn verdict(seen: &Value) -> String {
     let nearest: Vec<_> = seen["nearest"].as_array().into_iter().flatten().map(word).collect();
     match nearest.as_slice() {
-        [] => "no hub takes new devices".into(),
-        [hub] => format!("a new device from there gets {hub}"),
-        hubs => format!("new devices from there are shared by weight among {}", hubs.join(", ")),
+        [] => "no hub accepts new devices".into(),
+        [hub] => format!("a new device at this address gets {hub}"),
+        hubs => format!("new devices at this address are distributed by weight over {}", hubs.join(", ")),
     }
 }
 
@@ -106,7 +106,7 @@ fn source(row: &Value) -> String {
         Some("network") => word(&row["network"]),
         Some("region") => format!("region {}", word(&row["region"])),
         Some("probes") => "this node's probes".into(),
-        _ => "nothing that is known".into(),
+        _ => "no known source".into(),
     }
 }
 
@@ -121,13 +121,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_a_device_would_get() {
+    fn the_verdict_names_the_hub_of_a_new_device() {
         let seen = |nearest: Value| json!({"address": "10.0.0.1", "source": "region", "region": "DE", "nearest": nearest});
-        assert_eq!(verdict(&seen(json!([]))), "no hub takes new devices");
-        assert_eq!(verdict(&seen(json!(["a.hub"]))), "a new device from there gets a.hub");
+        assert_eq!(verdict(&seen(json!([]))), "no hub accepts new devices");
+        assert_eq!(verdict(&seen(json!(["a.hub"]))), "a new device at this address gets a.hub");
         assert_eq!(
             verdict(&seen(json!(["a.hub", "b.hub"]))),
-            "new devices from there are shared by weight among a.hub, b.hub"
+            "new devices at this address are distributed by weight over a.hub, b.hub"
         );
         assert_eq!(source(&seen(json!([]))), "region DE");
         assert_eq!((millis(&json!(1.25)), millis(&Value::Null)), ("1.2".to_owned(), "unknown".to_owned()));

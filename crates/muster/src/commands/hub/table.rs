@@ -1,10 +1,10 @@
-//! Linked hubs for people.
+//! Tables of linked hubs.
 
 use serde_json::Value;
 
 use crate::commands::table::{Table, seconds, text};
 
-/// One line per hub.
+/// Makes a table with one row per hub.
 pub fn of_links(links: &[Value]) -> Table {
     let mut table =
         Table::new(&["hub", "location", "weight", "new devices", "origin", "circuit", "since", "last error"]);
@@ -23,25 +23,25 @@ pub fn of_links(links: &[Value]) -> Table {
     table.right(&[2])
 }
 
-/// One line per thing that is known of a hub.
+/// Makes a table with one row per property of a hub.
 pub fn of_link(link: &Value) -> Table {
     let mut table = Table::new(&["hub", &text(link, "/name")]);
-    let way = match link.get("embedded").and_then(Value::as_bool) {
+    let access = match link.get("embedded").and_then(Value::as_bool) {
         Some(true) => "embedded in the service".to_owned(),
         _ => text(link, "/connectionString"),
     };
     let error = format!("{} {}", text(link, "/health/lastError/at"), text(link, "/health/lastError/message"));
     for (name, value) in [
-        ("way", way),
+        ("access", access),
         ("location", text(link, "/location")),
         ("weight", text(link, "/allocationWeight")),
         ("new devices", yes_or_no(link, "/applyAllocationPolicy")),
-        ("most devices", text(link, "/maxDevices")),
+        ("max devices", text(link, "/maxDevices")),
         ("origin", text(link, "/origin")),
         ("circuit", text(link, "/health/circuit")),
         ("since", text(link, "/health/since")),
-        ("tried again", text(link, "/health/retryAt")),
-        ("said it is full", text(link, "/health/fullAt")),
+        ("next try", text(link, "/health/retryAt")),
+        ("full since", text(link, "/health/fullAt")),
         ("last error", error.trim().to_owned()),
     ] {
         if !value.is_empty() {

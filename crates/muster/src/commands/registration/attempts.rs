@@ -11,17 +11,17 @@ use crate::{
     output,
 };
 
-/// Show the last attempts of a device to register that were refused, and why.
+/// Show the last refused attempts of a device to register, and the reasons.
 ///
-/// A device is told little when it is refused; here is what was considered, newest first. The last five of each
-/// registration ID are kept, of devices that nobody enrolled as well.
+/// Devices get no detailed reason; this command shows what was considered, newest first. The service stores the last five
+/// attempts of each registration ID, enrolled or not.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration attempts device-1 --dev .muster
   muster registration attempts device-1 --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
       --ca ca.pem --json")]
 pub struct AttemptsArgs {
-    /// The name that the device registers under.
+    /// The registration ID of the device.
     #[arg(value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     registration_id: RegistrationId,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub async fn run(args: AttemptsArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::json(&reply)?;
     } else if attempts.is_empty() {
-        output::line(format_args!("no attempt of {id} was refused lately"))?;
+        output::line(format_args!("no refused attempt of {id} is stored"))?;
     } else {
         output::lines(&attempts.iter().map(text).collect::<Vec<_>>().join("\n\n"))?;
     }

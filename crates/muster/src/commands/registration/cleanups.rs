@@ -16,50 +16,49 @@ use crate::{
     output,
 };
 
-/// List what devices left at hubs and is still to be removed there, or give that up.
+/// List the devices that are still to be removed from previous hubs, or cancel or confirm their removal.
 ///
-/// The service removes it by itself as soon as the hub answers, and tries every ten minutes at the latest. Two kinds wait
-/// until --confirm: a device that may be another one of the same name, since the service does not know the generation of
-/// the one that was left, or the hub names none; and all of them after the database was restored from a backup or copied,
-/// for a device may by now live where it is listed.
+/// The service removes them when the hub answers, with retries at least every ten minutes. Two kinds wait for --confirm:
+/// devices of unknown generation, because another device may have the same ID by now; and, after the database was restored
+/// from a backup or copied, all of them, because a device may have moved back since.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration cleanups --dev .muster
   muster registration cleanups --dev .muster --forget plant.azure-devices.net/device-1
-      should the device be there, it stays there
+      keeps the device at this hub
   muster registration cleanups --dev .muster --forget plant.azure-devices.net
-      all of a hub that will not come back
+      all devices of a hub that is gone for good
   muster registration cleanups --dev .muster --confirm
-      what is listed may be removed, also after a backup was restored")]
+      allows the listed removals, for example after a restore")]
 pub struct CleanupsArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Give the clean-up of this device at this hub up, or those of all devices there.
+    /// Cancel the cleanup of this device at this hub, or all cleanups at this hub.
     #[arg(long, value_name = "HUB[/DEVICE]", value_parser = forgotten, conflicts_with_all = ["limit", "json"])]
     forget: Option<Forgotten>,
-    /// Let the cleanups go on that wait for this. Look at the list first, and give up those of devices that live there. A
-    /// device that is known to be another one is never removed.
+    /// Allow the cleanups that wait for confirmation. First check the list, and --forget devices that belong to their hubs.
+    /// A device that is known to be another one is never removed.
     #[arg(long, conflicts_with_all = ["forget", "limit", "json"])]
     confirm: bool,
     #[command(flatten)]
     listing: ListingArgs,
 }
 
-/// What is given up.
+/// The cleanups to cancel.
 #[derive(Clone)]
 enum Forgotten {
-    /// One clean-up.
-    Of(HubDeviceRef),
-    /// All of a hub.
-    All(HubName),
+    /// The cleanup of one device.
+    Device(HubDeviceRef),
+    /// All cleanups at a hub.
+    Hub(HubName),
 }
 
 fn forgotten(text: &str) -> anyhow::Result<Forgotten> {
     Ok(match text.split_once('/') {
         Some((hub, id)) => {
-            Forgotten::Of(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(id)? })
+            Forgotten::Device(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(id)? })
         }
-        None => Forgotten::All(HubName::parse(text)?),
+        None => Forgotten::Hub(HubName::parse(text)?),
     })
 }
 
@@ -68,22 +67,19 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
     let mut client = args.service.client()?;
     if args.confirm {
         client.confirm_cleanups().await?;
-        output::line(format_args!("devices are removed again from the hubs that they left"))?;
+        output::line(format_args!("the listed devices will be removed from their previous hubs"))?;
         return Ok(ExitCode::SUCCESS);
     }
     match args.forget {
-        Some(Forgotten::Of(place)) => {
-            client.forget_cleanup(&place).await?;
-            let HubDeviceRef { hub, device_id } = place;
-            output::line(format_args!(
-                "{device_id} will not be removed from {hub}: should it be there, it stays"
-            ))?;
+        Some(Forgotten::Device(device)) => {
+            client.forget_cleanup(&device).await?;
+            let HubDeviceRef { hub, device_id } = device;
+            output::line(format_args!("{device_id} will not be removed from {hub}"))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Some(Forgotten::All(hub)) => {
+        Some(Forgotten::Hub(hub)) => {
             let count = forget_all(&mut client, &hub).await?;
-            let stay = "those that are there stay";
-            output::line(format_args!("{count} devices will not be removed from {hub}: {stay}"))?;
+            output::line(format_args!("{count} devices will not be removed from {hub}"))?;
             return Ok(ExitCode::SUCCESS);
         }
         None => {}
@@ -91,12 +87,12 @@ pub async fn run(args: CleanupsArgs) -> anyhow::Result<ExitCode> {
     let listing = client.cleanups(args.listing.limit).await?;
     let form = match args.listing.json {
         true => Form::Json,
-        false => Form::Table { header: HEADER, row, if_none: "nothing is to be removed from hubs" },
+        false => Form::Table { header: HEADER, row, if_none: "no cleanups" },
     };
     print(&listing, form)
 }
 
-/// Gives up all that is to be removed from a hub; returns how much that was.
+/// Cancels all cleanups at a hub, and returns their number.
 async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result<usize> {
     let all = client.cleanups(None).await?.items;
     let of_hub = all.iter().filter(|cleanup| text(cleanup, "/iotHub") == hub.as_str());
@@ -105,7 +101,7 @@ async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result
         let device_id = DeviceId::parse(text(cleanup, "/deviceId"))?;
         match client.forget_cleanup(&HubDeviceRef { hub: hub.clone(), device_id }).await {
             Ok(()) => count += 1,
-            // It was done meanwhile.
+            // It was done in the meantime.
             Err(OperatorError::Refused(refusal)) if refusal.status == 404 => {}
             Err(error) => return Err(error.into()),
         }
@@ -113,13 +109,13 @@ async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result
     Ok(count)
 }
 
-const HEADER: &[&str] = &["hub", "device", "why", "since", "tries", "next try", "last error"];
+const HEADER: &[&str] = &["hub", "device", "reason", "since", "tries", "next try", "last error"];
 
 fn row(cleanup: &Value) -> Vec<String> {
     vec![
         text(cleanup, "/iotHub"),
         text(cleanup, "/deviceId"),
-        why(&text(cleanup, "/cause")).to_owned(),
+        describe(&text(cleanup, "/cause")).to_owned(),
         seconds(&text(cleanup, "/sinceDateTimeUtc")),
         text(cleanup, "/attempts"),
         seconds(&text(cleanup, "/nextTryDateTimeUtc")),
@@ -127,14 +123,14 @@ fn row(cleanup: &Value) -> Vec<String> {
     ]
 }
 
-/// A cause in words; one that a later service names stands as it is.
-fn why(cause: &str) -> &str {
+/// Describes a cause. A cause of a later service stays as it is.
+fn describe(cause: &str) -> &str {
     match cause {
-        "moved" => "it lives at another hub now",
-        "redirected" => "it was sent to another hub",
-        "failed" => "its assignment failed",
-        "cancelled" => "its assignment was called off",
-        "deleted" => "its registration was deleted",
+        "moved" => "moved to another hub",
+        "redirected" => "assigned to another hub",
+        "failed" => "assignment failed",
+        "cancelled" => "assignment canceled",
+        "deleted" => "registration deleted",
         other => other,
     }
 }

@@ -15,20 +15,20 @@ use crate::commands::{
     table::{seconds, text},
 };
 
-/// List registrations: where each device is, by which key of its enrollment it proved itself, and what it waits for.
+/// List registrations, with the hub of each device, the key that it used, and what it waits for.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration list --dev .muster
-      all of them, of enrollment groups and individual enrollments
+      all registrations, of enrollment groups and individual enrollments
   muster registration list --dev .muster --status assigning
-      what is under way: since when, why it takes time, and when it is tried next
+      pending assignments, with the reason and the next try
   muster registration list --dev .muster --status failed
   muster registration list --connection-string 'HostName=…;SharedAccessKeyName=…;SharedAccessKey=…' \\
       --ca ca.pem --status assigned --limit 1000 --json")]
 pub struct ListArgs {
     #[command(flatten)]
     service: ServiceArgs,
-    /// Those of this status.
+    /// Only registrations with this status.
     #[arg(long, value_parser = statuses())]
     status: Option<StatusKind>,
     #[command(flatten)]
@@ -37,15 +37,15 @@ pub struct ListArgs {
 
 fn statuses() -> impl TypedValueParser<Value = StatusKind> {
     PossibleValuesParser::new(StatusKind::ALL.map(StatusKind::name))
-        .try_map(|name| StatusKind::from_name(&name).ok_or("no status"))
+        .try_map(|name| StatusKind::from_name(&name).ok_or("unknown status"))
 }
 
 /// Runs the command.
 pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     let listing = args.service.client()?.registrations(args.status, args.listing.limit).await?;
     let if_none = match args.status {
-        Some(status) => format!("no registration is {}", status.name()),
-        None => "there is no registration".to_owned(),
+        Some(status) => format!("no registrations with status {}", status.name()),
+        None => "no registrations".to_owned(),
     };
     let form = match args.listing.json {
         true => Form::Json,
@@ -54,7 +54,7 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     print(&listing, form)
 }
 
-const HEADER: &[&str] = &["registration", "status", "hub", "key", "why", "since", "tries", "next try"];
+const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "since", "tries", "next try"];
 
 fn row(registration: &Value) -> Vec<String> {
     let first = |pointers: &[&str]| {
@@ -66,31 +66,31 @@ fn row(registration: &Value) -> Vec<String> {
         text(registration, "/status"),
         first(&["/assignedHub", "/pending/iotHub", "/livesAt/iotHub"]),
         key(registration),
-        why(registration),
+        reason(registration),
         seconds(&first(&["/pending/sinceDateTimeUtc", "/lastUpdatedDateTimeUtc"])),
         text(registration, "/pending/attempts"),
         seconds(&text(registration, "/pending/nextTryDateTimeUtc")),
     ]
 }
 
-/// The key of its enrollment that the device used last.
+/// Formats the key of the enrollment that the device last used.
 fn key(registration: &Value) -> String {
     let slot = text(registration, "/attestationKey/slot");
     match registration.pointer("/attestationKey/isReplaced") == Some(&Value::Bool(true)) {
-        true => format!("{slot}, replaced since"),
+        true => format!("{slot}, since replaced"),
         false => slot,
     }
 }
 
-/// What it waits for, or why it failed.
-fn why(registration: &Value) -> String {
+/// Formats what the registration waits for, or why it failed.
+fn reason(registration: &Value) -> String {
     let [webhook, reason] = ["/pending/webhookUrl", "/pending/reason"].map(|at| text(registration, at));
     let failed = format!("{} {}", text(registration, "/errorCode"), text(registration, "/errorMessage"));
     match (webhook.as_str(), reason.as_str()) {
         ("", "") => failed.trim().to_owned(),
         ("", reason) => reason.to_owned(),
-        (webhook, "") => format!("the webhook {webhook} is asked"),
-        (webhook, reason) => format!("the webhook {webhook}: {reason}"),
+        (webhook, "") => format!("waits for the webhook {webhook}"),
+        (webhook, reason) => format!("webhook {webhook}: {reason}"),
     }
 }
 
@@ -101,19 +101,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_a_registration_waits_for() {
+    fn the_reason_names_what_a_registration_waits_for() {
         for (registration, expected) in [
             (json!({"status": "assigned"}), ""),
             (json!({"errorCode": 409205, "errorMessage": "Cancelled."}), "409205 Cancelled."),
             (json!({"pending": {"iotHub": "h", "attempts": 0}}), ""),
             (json!({"pending": {"iotHub": "h", "reason": "it is down"}}), "it is down"),
-            (json!({"pending": {"webhookUrl": "https://w/"}}), "the webhook https://w/ is asked"),
-            (
-                json!({"pending": {"webhookUrl": "https://w/", "reason": "503"}}),
-                "the webhook https://w/: 503",
-            ),
+            (json!({"pending": {"webhookUrl": "https://w/"}}), "waits for the webhook https://w/"),
+            (json!({"pending": {"webhookUrl": "https://w/", "reason": "503"}}), "webhook https://w/: 503"),
         ] {
-            assert_eq!(why(&registration), expected, "{registration}");
+            assert_eq!(reason(&registration), expected, "{registration}");
         }
     }
 }

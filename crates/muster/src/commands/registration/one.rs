@@ -15,7 +15,7 @@ use crate::{
     output,
 };
 
-/// Show the registration of a device: its status, its hub, the name it has there, and what is still to be done.
+/// Show the registration of a device: its status, its hub, its device ID there, and pending work.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration show --dev .muster device-1
@@ -28,23 +28,24 @@ pub struct ShowArgs {
     json: bool,
 }
 
-/// Tell why a device is where it is, or why it is nowhere yet: the last decisions about it, the newest first.
+/// Explain why a device is assigned to its hub, or to none: its last decisions, newest first.
 #[derive(Args)]
 #[command(after_help = "Examples:
   muster registration explain --dev .muster device-1
   muster registration explain --dev .muster device-1 --json
-      with every hub that was considered, and why it was passed over")]
+      with every candidate hub, and why it was passed over")]
 pub struct ExplainArgs {
     #[command(flatten)]
     which: Which,
-    /// Print JSON: the sentences, and the decisions with all their figures.
+    /// Print JSON: the sentences, and the decisions with all values.
     #[arg(long)]
     json: bool,
 }
 
-/// Call an assignment off that is under way.
+/// Cancel a pending assignment.
 ///
-/// The device is told that it failed, and stays where it lived before. What the hub may have been told is cleaned up.
+/// The registration of the device fails, and the device stays at its previous hub. It is removed from the new hub if it was
+/// created there.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster registration cancel --dev .muster device-1")]
@@ -53,10 +54,10 @@ pub struct CancelArgs {
     which: Which,
 }
 
-/// Delete a registration: the service forgets the device.
+/// Delete a registration.
 ///
-/// The device stays in its hub, and may register again; one that is on its way to a hub does not arrive. To keep it out,
-/// disable or delete its enrollment.
+/// The device stays in its hub, and may register again. A pending assignment is canceled. To keep the device out, disable or
+/// delete its enrollment.
 #[derive(Args)]
 #[command(after_help = "Example:
   muster registration delete --dev .muster device-1")]
@@ -69,7 +70,7 @@ pub struct DeleteArgs {
 struct Which {
     #[command(flatten)]
     service: ServiceArgs,
-    /// The name that the device registers under.
+    /// The registration ID of the device.
     #[arg(value_name = "ID", value_parser = |text: &str| RegistrationId::parse(text))]
     id: RegistrationId,
 }
@@ -79,7 +80,7 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
     let mut registration = service.client()?.explain_registration(&id).await?;
     if let Some(members) = registration.as_object_mut() {
-        // These are what `explain` is for.
+        // `explain` shows these.
         members.retain(|name, _| name != "explanation" && name != "decisions");
     }
     if args.json {
@@ -94,20 +95,20 @@ pub async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         }
     }
     for cleanup in registration["cleanups"].as_array().into_iter().flatten() {
-        table.add_row(["to be removed", still_there(cleanup).as_str()]);
+        table.add_row(["to be removed", cleanup_text(cleanup).as_str()]);
     }
     output::table(&table)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is still to be removed from a hub, and why it was not yet.
-fn still_there(cleanup: &Value) -> String {
+/// Formats a device that is still to be removed from a hub, with the last error.
+fn cleanup_text(cleanup: &Value) -> String {
     let [hub, device, reason] = ["/iotHub", "/deviceId", "/reason"].map(|at| text(cleanup, at));
     let next = seconds(&text(cleanup, "/nextTryDateTimeUtc"));
     match reason.as_str() {
         "" => format!("{device} from {hub}"),
         reason if next.is_empty() => format!("{device} from {hub}; {reason}"),
-        reason => format!("{device} from {hub}; next try {next}, the last failed: {reason}"),
+        reason => format!("{device} from {hub}; next try {next}, last error: {reason}"),
     }
 }
 
@@ -118,7 +119,7 @@ pub async fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         output::json(&explained)?;
     } else {
-        let sentences = explained["explanation"].as_array().context("the reply holds no explanation")?;
+        let sentences = explained["explanation"].as_array().context("the reply has no explanation")?;
         sentences.iter().filter_map(Value::as_str).try_for_each(output::line)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -127,10 +128,10 @@ pub async fn explain(args: ExplainArgs) -> anyhow::Result<ExitCode> {
 /// Runs `cancel`.
 pub async fn cancel(args: CancelArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
-    let cancelled = service.client()?.cancel_registration(&id).await?;
-    match text(&cancelled, "/livesAt/iotHub").as_str() {
-        "" => output::line(format_args!("the assignment of {id} is called off; it has no hub")),
-        hub => output::line(format_args!("the assignment of {id} is called off; it stays at {hub}")),
+    let canceled = service.client()?.cancel_registration(&id).await?;
+    match text(&canceled, "/livesAt/iotHub").as_str() {
+        "" => output::line(format_args!("canceled the assignment of {id}; the device has no hub")),
+        hub => output::line(format_args!("canceled the assignment of {id}; the device stays at {hub}")),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -139,23 +140,21 @@ pub async fn cancel(args: CancelArgs) -> anyhow::Result<ExitCode> {
 pub async fn delete(args: DeleteArgs) -> anyhow::Result<ExitCode> {
     let Which { service, id } = args.which;
     service.client()?.delete_registration(&id).await?;
-    output::line(format_args!(
-        "the registration of {id} is deleted; if the device is in a hub, it stays there"
-    ))?;
+    output::line(format_args!("deleted the registration of {id}; a device in a hub stays there"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is shown of a registration, and where it stands.
+/// The rows for a registration, and the JSON pointers to their values.
 const SHOWN: [(&str, &str); 18] = [
     ("status", "/status"),
     ("substatus", "/substatus"),
     ("hub", "/assignedHub"),
     ("device", "/deviceId"),
-    ("lives at", "/livesAt/iotHub"),
-    ("goes to", "/pending/iotHub"),
-    ("asks", "/pending/webhookUrl"),
+    ("current hub", "/livesAt/iotHub"),
+    ("next hub", "/pending/iotHub"),
+    ("webhook", "/pending/webhookUrl"),
     ("since", "/pending/sinceDateTimeUtc"),
-    ("waits because", "/pending/reason"),
+    ("reason", "/pending/reason"),
     ("tries", "/pending/attempts"),
     ("next try", "/pending/nextTryDateTimeUtc"),
     ("error", "/errorCode"),
