@@ -76,10 +76,96 @@ impl Meter {
     }
 }
 
-/// A stream that counts what arrives.
+/// A stream that counts what arrives. The framing above it sets memory aside for a frame as soon as it has read the length,
+/// so the length of a long frame is held back until the client has shown who it is.
 pub(crate) struct Metered<S> {
-    pub(crate) stream: S,
-    pub(crate) meter: Arc<Meter>,
+    stream: S,
+    meter: Arc<Meter>,
+    frames: Frames,
+    /// What was read and is held back: it begins with the end of a frame's length.
+    held: Vec<u8>,
+}
+
+impl<S> Metered<S> {
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Metered<S> {
+        Metered { stream, meter, frames: Frames::default(), held: Vec::new() }
+    }
+}
+
+/// Where the frames of an unproven client begin and end (RFC 6455 §5.2).
+#[derive(Debug, Default)]
+struct Frames {
+    /// Bytes of the frame's header that have been read, at most the length and what is before it.
+    header: usize,
+    length: u64,
+    /// Bytes of the frame that are to come, of its masking key and its payload.
+    left: u64,
+}
+
+impl Frames {
+    /// Reads on, and returns the position of the byte that ends the length of a frame longer than `max`, if there is one.
+    fn longer_than(&mut self, max: usize, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if self.left > 0 {
+                let rest = u64::try_from(bytes.len() - at).unwrap_or(u64::MAX).min(self.left);
+                self.left -= rest;
+                at += usize::try_from(rest).unwrap_or(usize::MAX);
+                continue;
+            }
+            if self.reads_length(byte) {
+                (self.header, self.left) = (0, self.length.saturating_add(MASKING_KEY_BYTES));
+                if self.length > u64::try_from(max).unwrap_or(u64::MAX) {
+                    return Some(at);
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Takes a byte of the header; true when the length is known.
+    fn reads_length(&mut self, byte: u8) -> bool {
+        self.header += 1;
+        match self.header {
+            1 => false,
+            2 => {
+                let short = u64::from(byte & 0x7F);
+                // 126 and 127 announce a length of two and of eight bytes; where it ends stands in `left` until then.
+                (self.length, self.header) = match short {
+                    126 => (0, LENGTH_END - 2),
+                    127 => (0, LENGTH_END - 8),
+                    _ => (short, LENGTH_END),
+                };
+                self.header == LENGTH_END
+            }
+            header => {
+                self.length = self.length << 8 | u64::from(byte);
+                header == LENGTH_END
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Metered<S> {
+    /// Reads what has arrived, and holds the length of a long frame of an unproven client back, with what is behind it.
+    fn poll_arrived(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(self.meter.poll_room(context));
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        let arrived = &buffer.filled()[before..];
+        if arrived.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.meter.count(arrived.len());
+        if !self.meter.standing.may_send_large()
+            && let Some(at) = self.frames.longer_than(self.meter.max_unproven_bytes, arrived)
+        {
+            self.held = arrived[at..].to_vec();
+            buffer.set_filled(before + at);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
@@ -88,14 +174,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.meter.poll_room(context));
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let arrived = buffer.filled().len() - before;
-        if arrived > 0 {
-            self.meter.count(arrived);
+        if self.held.is_empty() {
+            ready!(self.poll_arrived(context, buffer))?;
+            // Nothing would be the end of the stream.
+            if self.held.is_empty() || buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        read
+        ready!(self.meter.standing.poll_permitted(context));
+        let count = self.held.len().min(buffer.remaining());
+        buffer.put_slice(&self.held[..count]);
+        self.held.drain(..count);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -119,3 +210,62 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
 /// A frame's header, and the start of the next frame in the same read.
 const FRAMING_BYTES: usize = 2048;
+
+/// How many bytes of a frame's header end with its length, when that is one of eight bytes.
+const LENGTH_END: usize = 10;
+
+/// What follows the length in every frame of a client.
+const MASKING_KEY_BYTES: u64 = 4;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(length: usize) -> Vec<u8> {
+        let length_bytes = match length {
+            0..=125 => vec![0x80 | u8::try_from(length).unwrap()],
+            126..=0xFFFF => [&[0x80 | 126], &u16::try_from(length).unwrap().to_be_bytes()[..]].concat(),
+            _ => [&[0x80 | 127], &u64::try_from(length).unwrap().to_be_bytes()[..]].concat(),
+        };
+        [vec![0x82], length_bytes, vec![0xFF; 4 + length]].concat()
+    }
+
+    fn found(max: usize, bytes: &[u8], step: usize) -> Option<usize> {
+        let mut frames = Frames::default();
+        let mut chunks = bytes.chunks(step).enumerate();
+        chunks.find_map(|(number, chunk)| frames.longer_than(max, chunk).map(|at| number * step + at))
+    }
+
+    #[test]
+    fn the_last_byte_of_the_length_of_a_long_frame_is_found() {
+        let check = |max: usize, lengths: &[usize], expected: Option<usize>| {
+            let bytes: Vec<u8> = lengths.iter().flat_map(|&length| frame(length)).collect();
+            assert_eq!(found(max, &bytes, bytes.len()), expected, "{max}: {lengths:?}");
+        };
+        check(100, &[0, 100, 7], None);
+        check(100, &[101], Some(1));
+        check(100, &[200], Some(3));
+        check(100, &[70_000], Some(9));
+        check(1000, &[1000, 1000], None);
+        check(1000, &[10, 1001], Some(16 + 3));
+        check(70_000, &[70_000, 70_001], Some(14 + 70_000 + 9));
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_long() {
+        assert_eq!(found(1000, &[0x82, 0xFF, 255, 255, 255, 255, 255, 255, 255, 255, 0], 11), Some(9));
+    }
+
+    proptest! {
+        /// However the bytes are cut, the same byte ends the first long length.
+        #[test]
+        fn reads_of_any_size_find_the_same(lengths in prop::collection::vec(0_usize..70_000, 0..4), step in 1_usize..3000) {
+            let bytes: Vec<u8> = lengths.iter().flat_map(|&length| frame(length)).collect();
+            let whole = found(5_000, &bytes, bytes.len().max(1));
+            prop_assert_eq!(found(5_000, &bytes, step), whole);
+            prop_assert_eq!(whole.is_some(), lengths.iter().any(|&length| length > 5_000));
+        }
+    }
+}

@@ -36,7 +36,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<Metered<S>> {
         max_message: usize,
         meter: Arc<Meter>,
     ) -> BinaryStream<Metered<S>> {
-        let stream = Metered { stream, meter: Arc::clone(&meter) };
+        let stream = Metered::new(stream, Arc::clone(&meter));
         BinaryStream { meter: Some(meter), ..BinaryStream::new(stream, max_message).await }
     }
 }
