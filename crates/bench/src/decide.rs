@@ -179,7 +179,7 @@ fn device(number: usize) -> anyhow::Result<RegistrationId> {
 fn hub(number: usize) -> anyhow::Result<LinkedHub> {
     Ok(LinkedHub {
         name: HubName::parse(format!("hub-{number}.example"))?,
-        way: HubEndpoint::Embedded,
+        endpoint: HubEndpoint::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(u16::try_from(number % 7 + 1)?)?,
         takes_new_devices: true,

@@ -22,9 +22,9 @@ pub async fn measure(devices: usize, concurrency: usize) -> anyhow::Result<()> {
     };
     let hub = Hub::open(config, Sealer::from_key([7; 32]), || Timestamp::from_unix_seconds(1_800_000_000))?;
     let specs: Arc<[DeviceSettings]> = (0..devices).map(spec).collect::<anyhow::Result<_>>()?;
-    let create = ensure_all(&hub, &specs, concurrency, TwinSpec::Seed(InitialTwin::default())).await?;
+    let create = ensure_all(&hub, &specs, concurrency, TwinSpec::Initialize(InitialTwin::default())).await?;
     let confirm =
-        ensure_all(&hub, &specs, concurrency, TwinSpec::Keep { if_lost: InitialTwin::default() }).await?;
+        ensure_all(&hub, &specs, concurrency, TwinSpec::Keep { initial: InitialTwin::default() }).await?;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / devices as f64;
     println!(
         "{}",

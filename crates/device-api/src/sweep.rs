@@ -106,7 +106,7 @@ impl Desk {
 }
 
 fn note((scope, hub): &Turn, cleanup: &Cleanup, cleaned: &Result<CleanupOutcome, Error>) {
-    let (device, registration) = (&cleanup.trace.place.device_id, &cleanup.registration_id);
+    let (device, registration) = (&cleanup.residue.hub_device.device_id, &cleanup.registration_id);
     match cleaned {
         Ok(CleanupOutcome::Retry(pause, reason)) => tracing::warn!(
             instance.id_scope = %scope,

@@ -62,8 +62,10 @@ impl Hub {
     /// that was there, which then has reported nothing. A device that changed is disconnected.
     pub async fn ensure_device(&self, spec: &DeviceSettings, twin: &TwinSpec) -> Result<Ensured, HubFailure> {
         let start = match twin.clone() {
-            TwinSpec::Keep { if_lost } | TwinSpec::Carry { if_lost } => Start::Kept { if_lost },
-            TwinSpec::Seed(seed) => Start::Anew(seed),
+            TwinSpec::Keep { initial: if_lost } | TwinSpec::Migrate { initial: if_lost } => {
+                Start::Kept { if_lost }
+            }
+            TwinSpec::Initialize(seed) => Start::Anew(seed),
         };
         let marks = !matches!(twin, TwinSpec::Keep { .. });
         let goal = Goal::new(spec, start, self.creation_time());

@@ -34,7 +34,7 @@ pub struct Connectors {
 }
 
 struct Made {
-    way: HubEndpoint,
+    endpoint: HubEndpoint,
     connector: Arc<dyn HubConnector>,
     used: Timestamp,
 }
@@ -51,7 +51,7 @@ impl Connectors {
     }
 
     fn make(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
-        Some(match (self.embedded.get(&hub.name), &hub.way) {
+        Some(match (self.embedded.get(&hub.name), &hub.endpoint) {
             (Some(embedded), HubEndpoint::Embedded) => Arc::new(EmbeddedConnector::new(embedded.clone())),
             (Some(embedded), HubEndpoint::Access(access)) => {
                 Arc::new(EmbeddedConnector::by_key(embedded.clone(), access))
@@ -79,7 +79,9 @@ impl Hubs for Connectors {
     fn connector(&self, hub: &LinkedHub) -> Option<Arc<dyn HubConnector>> {
         let now = self.clock.now();
         let mut all = self.made();
-        let known = all.get_mut(&hub.name).and_then(|ways| ways.iter_mut().find(|made| made.way == hub.way));
+        let known = all
+            .get_mut(&hub.name)
+            .and_then(|ways| ways.iter_mut().find(|made| made.endpoint == hub.endpoint));
         if let Some(made) = known {
             made.used = now;
             return Some(Arc::clone(&made.connector));
@@ -89,7 +91,7 @@ impl Hubs for Connectors {
             ways.retain(|made| now.since(made.used) < MAX_IDLE);
         }
         all.retain(|_, ways| !ways.is_empty());
-        let made = Made { way: hub.way.clone(), connector: Arc::clone(&connector), used: now };
+        let made = Made { endpoint: hub.endpoint.clone(), connector: Arc::clone(&connector), used: now };
         all.entry(hub.name.clone()).or_default().push(made);
         Some(connector)
     }
@@ -97,7 +99,7 @@ impl Hubs for Connectors {
     fn forget(&self, hub: &LinkedHub) {
         let mut all = self.made();
         if let Some(ways) = all.get_mut(&hub.name) {
-            ways.retain(|made| made.way != hub.way);
+            ways.retain(|made| made.endpoint != hub.endpoint);
         }
     }
 }

@@ -40,11 +40,11 @@ impl EmbeddedConnector {
     }
 
     /// What the order finds at its place. A device that is made by hand between this look and the order is adopted.
-    fn look_before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
-        match self.hub.device(&order.device_id).map_err(hub_error)? {
+    fn look_before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
+        match self.hub.device(&spec.device_id).map_err(hub_error)? {
             None => Ok(Before::Own),
             Some(there) => {
-                Before::judge(order, there.authentication.as_ref().and_then(found::credentials).as_ref())
+                Before::judge(spec, there.authentication.as_ref().and_then(found::credentials).as_ref())
             }
         }
     }
@@ -61,10 +61,10 @@ impl EmbeddedConnector {
 
 #[async_trait]
 impl HubConnector for EmbeddedConnector {
-    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError> {
         self.admit()?;
-        let before = self.look_before(order)?;
-        let ensured = self.hub.ensure_device(&settings(order), &order.twin).await.map_err(hub_error)?;
+        let before = self.look_before(spec)?;
+        let ensured = self.hub.ensure_device(&settings(spec), &spec.twin).await.map_err(hub_error)?;
         Ok(before.then(Some(ensured.generation)))
     }
 
@@ -73,10 +73,10 @@ impl HubConnector for EmbeddedConnector {
         Ok(Some(self.hub.counts().map_err(hub_error)?.devices))
     }
 
-    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
+    async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
         self.admit()?;
-        let before = self.look_before(order)?;
-        let received = self.hub.receive_device(&settings(order), carried).await.map_err(hub_error)?;
+        let before = self.look_before(spec)?;
+        let received = self.hub.receive_device(&settings(spec), carried).await.map_err(hub_error)?;
         Ok(before.then(Some(received.generation)))
     }
 
@@ -111,11 +111,11 @@ impl HubConnector for EmbeddedConnector {
     }
 }
 
-fn settings(order: &DeviceSpec) -> DeviceSettings {
+fn settings(spec: &DeviceSpec) -> DeviceSettings {
     DeviceSettings {
-        id: order.device_id.clone(),
-        credentials: order.credentials.clone(),
-        iot_edge: order.iot_edge,
+        id: spec.device_id.clone(),
+        credentials: spec.credentials.clone(),
+        iot_edge: spec.iot_edge,
     }
 }
 

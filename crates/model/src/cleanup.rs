@@ -1,4 +1,4 @@
-//! What is left to be removed from hubs: traces of devices that live elsewhere now, or were never to be there.
+//! Cleanups: devices that must be removed from hubs where they do not belong.
 
 use std::borrow::Cow;
 
@@ -6,37 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Generation, HubCredentials, HubDeviceRef, Record, RegistrationId, SpecDigest, Tries};
 
-/// A device at a hub, as this service has put it there or may have.
+/// A device that this service created at a hub, or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Residue {
-    /// Where.
-    pub place: HubDeviceRef,
-    /// The orders that it may stand as.
-    pub orders: Vec<SpecDigest>,
-    /// Which device of that name it is; `None` when the hub did not say, or the record is of an earlier version.
+    /// The hub and the device ID there.
+    #[serde(rename = "place")]
+    pub hub_device: HubDeviceRef,
+    /// The device specs that may have reached the hub; any of them may be in effect.
+    #[serde(rename = "orders")]
+    pub specs: Vec<SpecDigest>,
+    /// The generation of the device; `None` when the hub named none, or in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
 }
 
 impl Residue {
-    /// Whether a device with these credentials at that place is the one that this service has put there. Capabilities
-    /// do not count: an operator may have changed them.
-    pub fn may_be(&self, credentials: &HubCredentials) -> bool {
-        let is_ordered = |edge| self.orders.contains(&SpecDigest::of(&self.place, edge, credentials));
-        is_ordered(true) || is_ordered(false)
+    /// Whether one of the specs gave the device these credentials. Capabilities do not count: an operator may have changed
+    /// them.
+    pub fn may_have(&self, credentials: &HubCredentials) -> bool {
+        [true, false]
+            .into_iter()
+            .any(|iot_edge| self.specs.contains(&SpecDigest::of(&self.hub_device, iot_edge, credentials)))
     }
 }
 
-/// A trace that is to be removed, however long that takes. A record of its own: it outlives the registration.
+/// The removal of a residue, which is tried until it is done. A record of its own, because it outlives the registration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cleanup {
-    /// What is to be removed, unless somebody else has changed it since.
-    pub trace: Residue,
-    /// The device that left it.
+    /// The device to remove, unless another client has changed it since.
+    #[serde(rename = "trace")]
+    pub residue: Residue,
+    /// The registration that left it.
     pub registration_id: RegistrationId,
-    /// Why.
+    /// Why it must be removed.
     pub cause: CleanupCause,
-    /// How often it was tried, and when it will be again.
+    /// The tries so far.
     #[serde(default)]
     pub tries: Tries,
     /// Whether an operator confirmed that the device may be removed although its generation cannot be compared.
@@ -46,37 +50,38 @@ pub struct Cleanup {
     pub record: Record,
 }
 
-/// Why a trace is to be removed.
+/// Why a residue must be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CleanupCause {
-    /// The device lives at another hub now.
+    /// The device is assigned to another hub now.
     Moved,
-    /// It was on its way there, and goes elsewhere: the hub is not linked any more.
+    /// The device was being assigned to that hub, and another was chosen.
     Redirected,
     /// The assignment failed.
     Failed,
-    /// An operator called the assignment off.
-    Cancelled,
-    /// The registration was deleted while the device was on its way there.
+    /// An operator canceled the assignment.
+    #[serde(rename = "cancelled")]
+    Canceled,
+    /// The registration was deleted while the device was being assigned.
     Deleted,
 }
 
 impl CleanupCause {
-    /// The name that operators see.
+    /// Returns the name that operators see.
     pub fn name(self) -> &'static str {
         match self {
             CleanupCause::Moved => "moved",
             CleanupCause::Redirected => "redirected",
             CleanupCause::Failed => "failed",
-            CleanupCause::Cancelled => "cancelled",
+            CleanupCause::Canceled => "cancelled",
             CleanupCause::Deleted => "deleted",
         }
     }
 }
 
 impl HubDeviceRef {
-    /// What records about it are found by. Device IDs keep their case, and hub names hold no slash.
+    /// Returns the key of records about it. Device IDs keep their case, and hub names contain no slash.
     pub fn key(&self) -> Cow<'_, str> {
         format!("{}/{}", self.hub, self.device_id).into()
     }
@@ -89,20 +94,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_knows_what_was_put_there() {
-        let place = |hub: &str| HubDeviceRef {
+    fn a_residue_may_have_the_credentials_of_each_spec() {
+        let at = |hub: &str| HubDeviceRef {
             hub: HubName::parse(hub).unwrap(),
             device_id: DeviceId::parse("Dev-1").unwrap(),
         };
         let leaf = |text: &str| HubCredentials::Certificate(Sha256Thumbprint::of(text.as_bytes()));
-        let orders = vec![
-            SpecDigest::of(&place("a.hub"), false, &leaf("old")),
-            SpecDigest::of(&place("a.hub"), true, &leaf("new")),
+        let specs = vec![
+            SpecDigest::of(&at("a.hub"), false, &leaf("old")),
+            SpecDigest::of(&at("a.hub"), true, &leaf("new")),
         ];
-        let trace = Residue { place: place("a.hub"), orders, generation: None };
-        assert!(trace.may_be(&leaf("old")) && trace.may_be(&leaf("new")));
-        assert!(!trace.may_be(&leaf("other")));
-        assert!(!Residue { place: place("b.hub"), ..trace }.may_be(&leaf("old")));
-        assert_eq!(place("a.hub").key(), "a.hub/Dev-1");
+        let residue = Residue { hub_device: at("a.hub"), specs, generation: None };
+        assert!(residue.may_have(&leaf("old")) && residue.may_have(&leaf("new")));
+        assert!(!residue.may_have(&leaf("other")));
+        assert!(!Residue { hub_device: at("b.hub"), ..residue }.may_have(&leaf("old")));
+        assert_eq!(at("a.hub").key(), "a.hub/Dev-1");
     }
 }

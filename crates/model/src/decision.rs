@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AllocationPolicy, AllocationWeight, EnrollmentGroupId, EnrollmentRef, Failure, HubName, Latency,
-    LatencySource, Reprovision, Substatus, Timestamp,
+    LatencySource, ReprovisionAction, Substatus, Timestamp,
 };
 
 /// One choice of a hub for a device: by what, among which hubs, and what became of it.
@@ -61,7 +61,7 @@ pub struct Returning {
     /// The hub.
     pub from: HubName,
     /// What its enrollment says of devices that come back.
-    pub reprovision: Reprovision,
+    pub reprovision: ReprovisionAction,
     /// How it got to its hub in the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub substatus: Option<Substatus>,
@@ -185,8 +185,9 @@ pub enum DecisionOutcome {
     Assigned,
     /// It ended without an assignment.
     Failed(Failure),
-    /// An operator called it off.
-    Cancelled,
+    /// An operator canceled the assignment.
+    #[serde(rename = "cancelled")]
+    Canceled,
 }
 
 #[cfg(test)]

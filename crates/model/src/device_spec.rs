@@ -1,4 +1,4 @@
-//! Orders: what hubs are told about devices, and what is asked and wished before.
+//! Device specs: what hubs are given for a device, and the steps that lead there.
 
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
@@ -9,7 +9,7 @@ use crate::{
     Substatus, SymmetricKeyPair, WebhookRequest,
 };
 
-/// What is to be done for a device that is being assigned: everything that it takes, so that no enrollment is needed.
+/// The next step of an assignment run, with everything that it takes: executing it needs no enrollment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PendingStep {
@@ -22,59 +22,60 @@ pub enum PendingStep {
 }
 
 impl PendingStep {
-    /// The order, once a hub is chosen.
-    pub fn order(&self) -> Option<&DeviceSpec> {
+    /// Returns the device spec, once a hub is chosen.
+    pub fn spec(&self) -> Option<&DeviceSpec> {
         match self {
             PendingStep::Allocate(_) => None,
-            PendingStep::Ensure(order) => Some(order),
+            PendingStep::Ensure(spec) => Some(spec),
         }
     }
 }
 
-/// What a webhook is asked, and for what.
+/// A request for a hub to a webhook, and the device that it is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AllocationRequest {
-    /// The question.
+    /// What the webhook is sent.
     pub request: WebhookRequest,
-    /// What the device will get wherever it goes.
-    pub wish: DesiredDevice,
+    /// What the device gets at any hub.
+    #[serde(rename = "wish")]
+    pub desired: DesiredDevice,
 }
 
-/// What a device is to get, wherever that will be.
+/// What a device gets, whichever hub is chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DesiredDevice {
-    /// Its name at the hub.
+    /// Its device ID at the hub.
     pub device_id: DeviceId,
     /// What it connects with.
     pub credentials: HubCredentials,
     /// Whether it is an IoT Edge device.
     pub iot_edge: bool,
-    /// What its twin starts with.
+    /// The initial twin.
     pub initial_twin: InitialTwin,
-    /// What happens when it comes back.
-    pub reprovision: Reprovision,
+    /// What happens when the device returns.
+    pub reprovision: ReprovisionAction,
 }
 
-/// What happens to a device that comes back.
+/// What happens to the hub and the data of a device that returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Reprovision {
-    /// It stays where it is.
+pub enum ReprovisionAction {
+    /// The device keeps its hub and its data.
     Stay,
-    /// Its hub is chosen anew, and its data go with it.
+    /// A hub is chosen anew, and the data move there.
     Migrate,
-    /// Its hub is chosen anew, and it starts again.
+    /// A hub is chosen anew, and the device starts there with its initial twin.
     Reset,
 }
 
-/// Everything that a hub must be told, decided once: carrying it out needs no enrollment and may be repeated.
+/// Everything that one hub must be given for a device. Sending it needs no enrollment, and may be repeated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceSpec {
     /// The hub.
     pub hub: HubName,
-    /// The device's name there.
+    /// The device ID at the hub.
     pub device_id: DeviceId,
-    /// How the device will have got there.
+    /// How the device gets there, by Azure's terms.
     pub substatus: Substatus,
     /// What the device connects to its hub with.
     pub credentials: HubCredentials,
@@ -82,90 +83,92 @@ pub struct DeviceSpec {
     pub iot_edge: bool,
     /// What happens to its twin.
     pub twin: TwinSpec,
-    /// Earlier orders about this place that the hub may have been told.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<SpecDigest>,
-    /// What happens to a device at this place that no order of the registration made. Set when the order is sent to the hub,
-    /// from the instance's setting at that time, and never stored.
+    /// Earlier specs for this device ID that may have reached the hub; any of them may be in effect.
+    #[serde(default, rename = "told", skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<SpecDigest>,
+    /// What happens to a device of this ID that no spec of the registration created. Set from the instance's setting when the
+    /// spec is sent, and never stored.
     #[serde(skip)]
     pub existing: ExistingDevices,
 }
 
 impl DeviceSpec {
-    /// How many earlier orders are remembered. Each is a change of keys or of a certificate while a hub was down.
-    pub const MAX_TOLD: usize = 32;
+    /// How many earlier specs are remembered. Each is a change of keys or of a certificate while a hub was down.
+    pub const MAX_SENT: usize = 32;
 
-    /// Where the device will be.
-    pub fn place(&self) -> HubDeviceRef {
+    /// Returns the hub and the device ID there.
+    pub fn hub_device(&self) -> HubDeviceRef {
         HubDeviceRef { hub: self.hub.clone(), device_id: self.device_id.clone() }
     }
 
-    /// What must be removed from the hub if the order is given up. The hub never named the device that it made of it.
-    pub fn trace(&self) -> Residue {
-        let orders = self.told.iter().cloned().chain([self.digest()]);
-        Residue { place: self.place(), orders: orders.collect(), generation: None }
+    /// Returns what must be removed from the hub if the run is abandoned. The hub has not named the generation of the
+    /// device yet.
+    pub fn residue(&self) -> Residue {
+        let specs = self.sent.iter().cloned().chain([self.digest()]);
+        Residue { hub_device: self.hub_device(), specs: specs.collect(), generation: None }
     }
 
-    /// Whether a device at this place is one that an order of the registration may have made. Credentials are `None` when
-    /// they are nothing that the service writes.
-    pub fn may_have_made(&self, credentials: Option<&HubCredentials>) -> bool {
-        credentials.is_some_and(|credentials| self.trace().may_be(credentials))
+    /// Whether a spec of the registration may have created the device of this ID at the hub. Credentials are `None` when they
+    /// are of a kind that the service never writes.
+    pub fn may_have_created(&self, credentials: Option<&HubCredentials>) -> bool {
+        credentials.is_some_and(|credentials| self.residue().may_have(credentials))
     }
 
-    /// What the device is to get, for another hub to be told.
-    pub fn wish(&self) -> DesiredDevice {
+    /// Returns what the device gets at another hub.
+    pub fn desired(&self) -> DesiredDevice {
         DesiredDevice {
             device_id: self.device_id.clone(),
             credentials: self.credentials.clone(),
             iot_edge: self.iot_edge,
-            initial_twin: self.twin.start().clone(),
+            initial_twin: self.twin.initial().clone(),
             reprovision: match self.twin {
-                TwinSpec::Keep { .. } => Reprovision::Stay,
-                TwinSpec::Carry { .. } => Reprovision::Migrate,
-                TwinSpec::Seed(_) => Reprovision::Reset,
+                TwinSpec::Keep { .. } => ReprovisionAction::Stay,
+                TwinSpec::Migrate { .. } => ReprovisionAction::Migrate,
+                TwinSpec::Initialize(_) => ReprovisionAction::Reset,
             },
         }
     }
 
-    /// The order, in the place of others about the same place.
-    pub fn after(mut self, orders: impl IntoIterator<Item = SpecDigest>) -> DeviceSpec {
+    /// Returns the spec, remembering others that may have reached the hub before it.
+    pub fn with_sent(mut self, specs: impl IntoIterator<Item = SpecDigest>) -> DeviceSpec {
         let own = self.digest();
-        for order in orders {
-            if order != own && !self.told.contains(&order) {
-                self.told.push(order);
+        for spec in specs {
+            if spec != own && !self.sent.contains(&spec) {
+                self.sent.push(spec);
             }
         }
-        self.told.drain(..self.told.len().saturating_sub(Self::MAX_TOLD));
+        self.sent.drain(..self.sent.len().saturating_sub(Self::MAX_SENT));
         self
     }
 
-    /// The assignment that stands when this order has been carried out, by a hub that names no generation.
+    /// Returns the assignment that is in effect once the hub has applied this spec, if the hub names no generation.
     pub fn assignment(&self) -> Assignment {
         Assignment {
             hub: self.hub.clone(),
             device_id: self.device_id.clone(),
             substatus: self.substatus,
-            order: self.digest(),
-            told: Vec::new(),
+            spec: self.digest(),
+            sent: Vec::new(),
             generation: None,
         }
     }
 
-    /// Equal for orders that leave a device with the same name, credentials and capabilities at the same hub.
+    /// Returns a digest that is equal for specs which leave a device of the same ID, credentials and capabilities at the
+    /// same hub.
     pub fn digest(&self) -> SpecDigest {
         digest_of((&self.hub, &self.device_id), self.iot_edge, &self.credentials)
     }
 }
 
-/// Tells orders apart without repeating their secrets.
+/// A digest of a device spec, which tells specs apart without repeating their secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpecDigest(String);
 
 impl SpecDigest {
-    /// Of an order that leaves a device with these credentials and capabilities at a place.
-    pub fn of(place: &HubDeviceRef, iot_edge: bool, credentials: &HubCredentials) -> SpecDigest {
-        digest_of((&place.hub, &place.device_id), iot_edge, credentials)
+    /// Returns the digest of specs that leave a device with these credentials and capabilities at a hub.
+    pub fn of(at: &HubDeviceRef, iot_edge: bool, credentials: &HubCredentials) -> SpecDigest {
+        digest_of((&at.hub, &at.device_id), iot_edge, credentials)
     }
 }
 
@@ -205,30 +208,34 @@ pub enum HubCredentials {
 pub enum TwinSpec {
     /// It stays as it is.
     Keep {
-        /// What it starts with after all if the hub has lost the device.
-        if_lost: InitialTwin,
+        /// The initial twin, in case the hub has lost the device.
+        #[serde(rename = "if_lost")]
+        initial: InitialTwin,
     },
-    /// It starts with this, once.
-    Seed(InitialTwin),
-    /// It comes along from the hub where the device lived before.
-    Carry {
-        /// What it starts with if there is nothing to carry.
-        if_lost: InitialTwin,
+    /// It is replaced by the initial twin, once.
+    #[serde(rename = "seed")]
+    Initialize(InitialTwin),
+    /// It is copied from the hub that the device was assigned to before.
+    #[serde(rename = "carry")]
+    Migrate {
+        /// The initial twin, in case that hub does not have the device.
+        #[serde(rename = "if_lost")]
+        initial: InitialTwin,
     },
 }
 
 impl TwinSpec {
     /// Whether it stays as it is.
-    pub fn keeps(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         matches!(self, TwinSpec::Keep { .. })
     }
 
-    /// What the twin of a device starts with that the hub does not have.
-    pub fn start(&self) -> &InitialTwin {
+    /// Returns the initial twin of a device that the hub does not have yet.
+    pub fn initial(&self) -> &InitialTwin {
         match self {
-            TwinSpec::Keep { if_lost: start }
-            | TwinSpec::Seed(start)
-            | TwinSpec::Carry { if_lost: start } => start,
+            TwinSpec::Keep { initial } | TwinSpec::Initialize(initial) | TwinSpec::Migrate { initial } => {
+                initial
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
 };
 pub use device_spec::{
-    AllocationRequest, DesiredDevice, DeviceSpec, HubCredentials, PendingStep, Reprovision, SpecDigest,
+    AllocationRequest, DesiredDevice, DeviceSpec, HubCredentials, PendingStep, ReprovisionAction, SpecDigest,
     TwinSpec,
 };
 pub use distinguished_name::{

@@ -1,4 +1,4 @@
-//! Linked hubs: where devices may be assigned to, and the way there.
+//! Linked hubs: where devices may be assigned to, and how the service calls them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,55 +7,57 @@ use crate::{AllocationWeight, Certificate, HubName, SymmetricKey};
 /// A hub that an instance may assign devices to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkedHub {
-    /// Its host name, which devices are told.
+    /// Its host name, which devices connect to.
     pub name: HubName,
-    /// The way to it.
-    pub way: HubEndpoint,
-    /// Where it stands, in the operator's words.
+    /// How to reach it.
+    #[serde(rename = "way")]
+    pub endpoint: HubEndpoint,
+    /// Its location, in the operator's words.
     pub location: String,
-    /// Its share of devices, against the other hubs' weights.
+    /// Its share of devices, relative to the other hubs' weights.
     pub weight: AllocationWeight,
     /// Whether allocation policies may choose it for new devices.
     pub takes_new_devices: bool,
-    /// How many devices it may have before failover passes it over; `None` for as many as it takes.
+    /// How many devices it may have before failover passes it over; `None` for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_devices: Option<u64>,
 }
 
-/// The way to a linked hub.
+/// How to reach a linked hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HubEndpoint {
-    /// The configuration runs it in this process.
+    /// The hub is embedded in this process.
     Embedded,
-    /// By a key: what a connection string says.
+    /// The hub has a REST API.
     Access(HubAccess),
 }
 
-/// What opens a hub: any that has the REST API of Azure IoT Hub, and embedded hubs of this process.
+/// Address and key of a hub with the REST API of Azure IoT Hub: what a connection string says. Embedded hubs of this process
+/// have that API, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubAccess {
     /// The port of its REST API.
     pub port: u16,
-    /// The shared access policy. It must allow to read and write the registry, and twins.
+    /// The name of the shared access policy, which must grant RegistryRead, RegistryWrite and ServiceConnect.
     pub policy: String,
     /// The policy's key.
     pub key: SymmetricKey,
-    /// The CA certificates that the hub must chain to; those that the system trusts when there are none.
+    /// The CA certificates that the hub must chain to; if empty, those that the system trusts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca: Vec<Certificate>,
 }
 
-/// What an operator wants a link to be.
+/// A link as an operator writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkDraft {
     /// The hub's host name.
     pub name: HubName,
-    /// The way to it; that of the link that is there when absent.
+    /// How to reach the hub; absent keeps the stored access.
     pub access: Option<AccessDraft>,
-    /// Where it stands.
+    /// Its location.
     pub location: String,
-    /// Its share of devices.
+    /// Its share of devices, relative to the other hubs' weights.
     pub weight: AllocationWeight,
     /// Whether allocation policies may choose it for new devices.
     pub takes_new_devices: bool,
@@ -63,43 +65,43 @@ pub struct LinkDraft {
     pub max_devices: Option<u64>,
 }
 
-/// The way to a hub as an operator writes it. Operators are never shown keys, and may leave out one that is stored.
+/// Address and key of a hub as an operator writes it. Operators never see keys, and may leave out a stored one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessDraft {
     /// The port of its REST API.
     pub port: u16,
-    /// The shared access policy.
+    /// The name of the shared access policy.
     pub policy: String,
-    /// The policy's key; the stored one when absent.
+    /// The policy's key; absent keeps the stored one.
     pub key: Option<SymmetricKey>,
-    /// The CA certificates that the hub must chain to; the system's when there are none.
+    /// The CA certificates that the hub must chain to; if empty, those that the system trusts.
     pub ca: Vec<Certificate>,
 }
 
-/// What a configuration said of an instance's hubs when it was last read. Operators change the same things; a part of
-/// the configuration has its word again when it has changed.
+/// The hub settings of an instance when the configuration was last read. Operators change the same settings; those of the
+/// configuration apply again when they have changed there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configured {
-    /// How hubs are chosen where an enrollment does not say.
+    /// The policy of enrollments that name none.
     pub allocation_policy: crate::AllocationPolicy,
     /// Whether hubs that are down or full are passed over for new devices.
     #[serde(default)]
     pub failover: bool,
-    /// Its links.
+    /// The links.
     pub linked_hubs: Vec<LinkedHub>,
 }
 
 impl Configured {
-    /// What it said of this hub.
+    /// Returns the link to a hub, if it was configured.
     pub fn linked_hub(&self, name: &HubName) -> Option<&LinkedHub> {
         self.linked_hubs.iter().find(|hub| hub.name == *name)
     }
 }
 
-/// How hubs are chosen where an enrollment does not say, as an operator changes it: what is left out stays.
+/// How hubs are chosen for enrollments that name no policy, as an operator writes it: absent members stay as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DefaultsDraft {
-    /// The policy.
+    /// The allocation policy.
     pub allocation_policy: Option<crate::AllocationPolicy>,
     /// Whether hubs that are down or full are passed over for new devices.
     pub failover: Option<bool>,

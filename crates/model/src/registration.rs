@@ -1,37 +1,37 @@
-//! Registrations: the record that a device was provisioned, and where it belongs.
+//! Registrations: the record of a device that was provisioned, and of its hub.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttestationDigest, Decisions, DeviceId, EnrollmentGroupId, Generation, HubDeviceRef, HubName, KeyUse,
-    OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest, SymmetricKeyPair,
+    AttestationDigest, Decisions, DeviceId, DeviceSpec, EnrollmentGroupId, Generation, HubDeviceRef, HubName,
+    KeyUse, OperationId, PendingStep, RawJson, Record, RegistrationId, Residue, SpecDigest, SymmetricKeyPair,
     TpmIdentity, Tries,
 };
 
-/// What is known of one device's provisioning. Made by the service, may be deleted, never edited.
+/// The record of a device that registered (Azure's registration state). The service writes it; operators may only delete it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Registration {
     /// The device.
     pub registration_id: RegistrationId,
     /// The enrollment that let it in.
     pub enrollment: EnrollmentRef,
-    /// How it proved itself.
+    /// The mechanism of its last attestation.
     pub attested_by: AttestedBy,
-    /// The symmetric key that it used last. `None` for other mechanisms, and until a device returns whose registration was
-    /// stored by a version that did not note it.
+    /// The symmetric key that it used last. `None` for other mechanisms, and in records of earlier versions until the device
+    /// returns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyUse>,
-    /// Where it stands.
+    /// How far its assignment is.
     pub status: Status,
-    /// The run that led here.
+    /// The operation that led here.
     pub operation_id: OperationId,
-    /// What custom allocation hands to the device.
+    /// What a custom allocation webhook returned for the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
-    /// What a device with a TPM connects to its hub with, and who is handed that.
+    /// The hub keys of a device with a TPM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tpm: Option<TpmHandover>,
-    /// Why it got its hub, the last times that this was decided.
+    /// The last decisions about its hub.
     #[serde(default, skip_serializing_if = "Decisions::is_empty")]
     pub decisions: Decisions,
     /// Version and dates.
@@ -39,30 +39,31 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Where the device lives now, as far as is known: also while it is moving, disabled or failed.
+    /// Returns the assignment in effect, as far as is known: also while the device moves, is disabled, or has failed.
     pub fn assignment(&self) -> Option<&Assignment> {
         match &self.status {
             Status::Assigned(assignment) => Some(assignment),
             Status::Assigning { from, .. } => from.as_ref(),
-            Status::Failed { standing, .. } | Status::Disabled { standing } => standing.as_ref(),
+            Status::Failed { current, .. } | Status::Disabled { current } => current.as_ref(),
         }
     }
 
-    /// The places at hubs that it has: where the device lives, and where it is on its way to if that is another one. No
-    /// two registrations of a store have the same.
-    pub fn places(&self) -> (Option<HubDeviceRef>, Option<HubDeviceRef>) {
-        let at = self.assignment().map(Assignment::place);
+    /// Returns the hub device that the registration has now, and the one that it is moving to if that is another. No two
+    /// registrations of a store have the same.
+    pub fn hub_devices(&self) -> (Option<HubDeviceRef>, Option<HubDeviceRef>) {
+        let at = self.assignment().map(Assignment::hub_device);
         let to = match &self.status {
-            Status::Assigning { work, .. } => work.order().map(crate::DeviceSpec::place),
+            Status::Assigning { step, .. } => step.spec().map(DeviceSpec::hub_device),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
         };
         let to = to.filter(|to| at.as_ref() != Some(to));
         (at, to)
     }
 
-    /// The enrollment group that the device belongs to: the one of its registration, once a hub was chosen for it. One
-    /// that only failed or was disabled belongs to none, so that a group cannot reserve IDs that it gives no hub.
-    pub fn owner(&self) -> Option<&EnrollmentGroupId> {
+    /// Returns the enrollment group that the device belongs to: the one of its registration, once a hub was chosen. A
+    /// registration that only failed or was disabled belongs to none, so that a group cannot reserve IDs without giving them
+    /// a hub.
+    pub fn owning_group(&self) -> Option<&EnrollmentGroupId> {
         let has_hub = self.assignment().is_some() || matches!(self.status, Status::Assigning { .. });
         match &self.enrollment {
             EnrollmentRef::Group(group) if has_hub => Some(group),
@@ -71,7 +72,7 @@ impl Registration {
     }
 }
 
-/// Which enrollment a registration came through.
+/// The enrollment that a registration came through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum EnrollmentRef {
@@ -81,7 +82,7 @@ pub enum EnrollmentRef {
     Group(EnrollmentGroupId),
 }
 
-/// The mechanism that a device proved itself by.
+/// The mechanism of a device's attestation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AttestedBy {
@@ -93,42 +94,42 @@ pub enum AttestedBy {
     Tpm,
 }
 
-/// A device with a TPM has no key that its hub could know, so it is handed one, which only its TPM can open.
+/// The hub keys that the service makes for a device with a TPM, and hands over so that only that TPM can decrypt them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TpmHandover {
-    /// The TPM that it is made for.
+    /// The TPM that can decrypt them.
     pub identity: TpmIdentity,
-    /// The keys that the hub knows. The device gets the primary one.
+    /// The keys that the hub is given. The device gets the primary one.
     pub hub_keys: SymmetricKeyPair,
-    /// The challenge that it proved itself by. It registers nothing else.
+    /// The challenge that the device answered, which is good for no other registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
 }
 
-/// One challenge to the TPM of a registration. What is inside follows from it.
+/// One challenge to the TPM of a registration. Its secret is derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// How many were used before.
+    /// The number of challenges that were used before.
     pub number: u64,
-    /// The quarter of an hour in which it was issued, counted from 1970 on.
+    /// The period of 15 minutes in which it was issued, counted from 1970 on.
     pub period: i64,
 }
 
-/// Where a registration stands.
+/// The status of a registration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Status {
-    /// Decided and being carried out. What is to be done is on disk before the first call to a hub.
+    /// A run is under way. Its step is on disk before the first call to a hub.
     Assigning {
-        /// What is to be done.
-        work: PendingStep,
-        /// Where the device lived before.
+        /// What the run has to do next.
+        #[serde(rename = "work")]
+        step: PendingStep,
+        /// The assignment in effect until the run ends.
         from: Option<Assignment>,
-        /// What the enrollment accepted as proof when it let the device in; `None` for a run that was stored by a version
-        /// that did not note it.
+        /// What the enrollment accepted as proof when it let the device in; `None` in records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         admitted_by: Option<AttestationDigest>,
-        /// How often it was tried. The record's version is the same after each.
+        /// The tries so far. They do not change the record's version.
         #[serde(default, skip_serializing_if = "Tries::are_none")]
         tries: Tries,
     },
@@ -138,18 +139,20 @@ pub enum Status {
     Failed {
         /// Why.
         failure: Failure,
-        /// An earlier assignment that still stands.
-        standing: Option<Assignment>,
+        /// An earlier assignment that is still in effect.
+        #[serde(rename = "standing")]
+        current: Option<Assignment>,
     },
     /// The enrollment is disabled.
     Disabled {
-        /// An earlier assignment that still stands.
-        standing: Option<Assignment>,
+        /// An earlier assignment that is still in effect.
+        #[serde(rename = "standing")]
+        current: Option<Assignment>,
     },
 }
 
 impl Status {
-    /// Its kind.
+    /// Returns its kind.
     pub fn kind(&self) -> StatusKind {
         match self {
             Status::Assigning { .. } => StatusKind::Assigning,
@@ -163,13 +166,13 @@ impl Status {
 /// The kinds of status, by which registrations are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusKind {
-    /// Being carried out.
+    /// A run is under way.
     Assigning,
-    /// At its hub.
+    /// The hub has the device.
     Assigned,
-    /// Ended without an assignment.
+    /// The last run ended without an assignment.
     Failed,
-    /// Its enrollment is disabled.
+    /// The enrollment is disabled.
     Disabled,
 }
 
@@ -178,7 +181,7 @@ impl StatusKind {
     pub const ALL: [StatusKind; 4] =
         [StatusKind::Assigning, StatusKind::Assigned, StatusKind::Failed, StatusKind::Disabled];
 
-    /// The word for it in the device API and the service API.
+    /// Returns its name in the device API and the service API.
     pub fn name(self) -> &'static str {
         match self {
             StatusKind::Assigning => "assigning",
@@ -188,60 +191,61 @@ impl StatusKind {
         }
     }
 
-    /// The kind with this name, in any case.
+    /// Returns the kind with this name, without regard to case.
     pub fn from_name(name: &str) -> Option<StatusKind> {
         Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
     }
 }
 
-/// A device's place.
+/// The hub that a device is assigned to, and its device ID there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The hub.
     pub hub: HubName,
-    /// The device's name there.
+    /// The device ID at the hub.
     pub device_id: DeviceId,
-    /// How it got there.
+    /// How the device got there, by Azure's terms.
     pub substatus: Substatus,
-    /// The order that was carried out, to see later whether anything changed.
-    pub order: SpecDigest,
-    /// Later orders that the hub may have been told: nobody knows which of all the device stands as.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<SpecDigest>,
-    /// Which device of that name at the hub it is, as the hub answered the last order. `None` in records of earlier
-    /// versions, for hubs that name no generations, and while an order of unknown outcome may have created it anew.
+    /// The device spec that the hub applied, by which a later change is noticed.
+    #[serde(rename = "order")]
+    pub spec: SpecDigest,
+    /// Later specs that may have reached the hub; any of them may be in effect.
+    #[serde(default, rename = "told", skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<SpecDigest>,
+    /// The generation that the hub named when it applied the last spec. `None` in records of earlier versions, for hubs that
+    /// name no generations, and while a spec of unknown outcome may have created the device anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<Generation>,
 }
 
 impl Assignment {
-    /// Where the device is.
-    pub fn place(&self) -> HubDeviceRef {
+    /// Returns the hub and the device ID there.
+    pub fn hub_device(&self) -> HubDeviceRef {
         HubDeviceRef { hub: self.hub.clone(), device_id: self.device_id.clone() }
     }
 
-    /// What must be removed from the hub when the device leaves it.
-    pub fn trace(&self) -> Residue {
-        let orders = self.told.iter().cloned().chain([self.order.clone()]);
-        Residue { place: self.place(), orders: orders.collect(), generation: self.generation.clone() }
+    /// Returns what must be removed from the hub when the device leaves it.
+    pub fn residue(&self) -> Residue {
+        let specs = self.sent.iter().cloned().chain([self.spec.clone()]);
+        Residue { hub_device: self.hub_device(), specs: specs.collect(), generation: self.generation.clone() }
     }
 }
 
-/// How an assigned device got to its hub.
+/// How an assigned device got to its hub (Azure's substatus).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Substatus {
-    /// Its first assignment, or none that changed anything since.
+    /// The device was assigned for the first time, and nothing changed since.
     InitialAssignment,
-    /// It moved, and its twin with it.
+    /// The device moved, and its twin with it.
     DeviceDataMigrated,
-    /// It started again from the initial twin.
+    /// The device started anew with its initial twin.
     DeviceDataReset,
-    /// It came back to its first assignment.
+    /// The device returned to the hub that it had.
     ReprovisionedToInitialAssignment,
 }
 
-/// What ended a registration without an assignment. Its text completes "the registration failed: …".
+/// The reason why a registration ended without an assignment. Its text completes "the registration failed: …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "camelCase")]
 pub enum FailureReason {
@@ -254,7 +258,7 @@ pub enum FailureReason {
     /// The custom allocation webhook failed, or named a hub that it may not name.
     #[error("custom allocation failed")]
     CustomAllocationFailed,
-    /// The hub has a device of this ID that the registration did not make, and the instance says to leave it alone.
+    /// The hub has a device of this ID that the registration did not create, and the instance refuses such devices.
     #[error("the device exists at the hub")]
     DeviceExists,
     /// Another registration has the device ID at that hub.
@@ -290,10 +294,10 @@ pub enum FailureReason {
     Recorded(u32),
 }
 
-/// Why a registration ended without an assignment.
+/// A failure to assign a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What went wrong; each endpoint has its own code for it.
+    /// The reason; each endpoint has its own code for it.
     #[serde(rename = "code")]
     pub reason: FailureReason,
     /// One sentence for the device and its operator.

@@ -1,18 +1,18 @@
-//! How often something was tried that goes on until it is done.
+//! Tries of something that is repeated until it succeeds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// Tries so far. None of them led to an end.
+/// The tries so far, all of which failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tries {
-    /// How many.
+    /// How many there were.
     pub count: u32,
-    /// When the next one is due; at once when absent.
+    /// When the next one is due; `None` for at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
-    /// Why the last one led to no end, for operators.
+    /// Why the last one failed, for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 /// Checks each link once, beside everything else.
 pub(crate) fn check(hubs: &dyn Hubs, instances: Vec<Arc<Instance>>) -> JoinSet<()> {
     let links = instances.iter().flat_map(|instance| &instance.linked_hubs);
-    let by_key = links.filter(|hub| hub.way != HubEndpoint::Embedded);
+    let by_key = links.filter(|hub| hub.endpoint != HubEndpoint::Embedded);
     by_key.filter_map(|hub| Some(check_one(hub.name.clone(), hubs.connector(hub)?))).collect()
 }
 

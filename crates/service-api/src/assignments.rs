@@ -82,6 +82,6 @@ pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> 
 }
 
 fn shown(cleanup: &Cleanup, instance: &Instance) -> Value {
-    let is_linked = instance.linked_hub(&cleanup.trace.place.hub).is_some();
+    let is_linked = instance.linked_hub(&cleanup.residue.hub_device.hub).is_some();
     cleanup_json(cleanup, is_linked, instance.cleanups_held.as_ref())
 }

@@ -205,9 +205,9 @@ impl FakeHub {
 impl State {
     /// Creates or updates the device with the credentials and capabilities of the order; returns it, and whether it is
     /// new.
-    fn device(&mut self, order: &DeviceSpec) -> (&mut FakeDevice, bool) {
+    fn device(&mut self, spec: &DeviceSpec) -> (&mut FakeDevice, bool) {
         self.versions += 1;
-        let DeviceSpec { device_id, credentials, iot_edge, .. } = order;
+        let DeviceSpec { device_id, credentials, iot_edge, .. } = spec;
         let is_new = !self.devices.contains_key(device_id);
         let device = self.devices.entry(device_id.clone()).or_insert_with(|| FakeDevice {
             credentials: credentials.clone(),
@@ -219,7 +219,7 @@ impl State {
             version: self.versions,
             generation: self.versions,
         });
-        if !order.twin.keeps() || device.credentials != *credentials || device.iot_edge != *iot_edge {
+        if !spec.twin.is_kept() || device.credentials != *credentials || device.iot_edge != *iot_edge {
             device.version = self.versions;
         }
         (device.credentials, device.iot_edge) = (credentials.clone(), *iot_edge);
@@ -227,10 +227,10 @@ impl State {
     }
 
     /// Returns what the order finds at its place.
-    fn before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
-        match self.devices.get(&order.device_id) {
+    fn before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
+        match self.devices.get(&spec.device_id) {
             None => Ok(Before::Own),
-            Some(there) => Before::judge(order, Some(&there.credentials)),
+            Some(there) => Before::judge(spec, Some(&there.credentials)),
         }
     }
 
@@ -240,20 +240,20 @@ impl State {
         Generation::parse(device.generation.to_string()).ok()
     }
 
-    fn ensure(&mut self, order: &DeviceSpec) -> Result<Ensured, HubError> {
-        let before = self.before(order)?;
-        let (device, is_new) = self.device(order);
-        if is_new || matches!(order.twin, TwinSpec::Seed(_)) {
-            device.twin = order.twin.start().clone();
+    fn ensure(&mut self, spec: &DeviceSpec) -> Result<Ensured, HubError> {
+        let before = self.before(spec)?;
+        let (device, is_new) = self.device(spec);
+        if is_new || matches!(spec.twin, TwinSpec::Initialize(_)) {
+            device.twin = spec.twin.initial().clone();
             device.reported = Properties::default();
             device.seeds += 1;
         }
-        Ok(before.then(self.generation(&order.device_id)))
+        Ok(before.then(self.generation(&spec.device_id)))
     }
 
-    fn receive(&mut self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
-        let before = self.before(order)?;
-        let (device, _) = self.device(order);
+    fn receive(&mut self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
+        let before = self.before(spec)?;
+        let (device, _) = self.device(spec);
         let part =
             |part: &serde_json::Map<_, _>| (!part.is_empty()).then(|| TwinCollection::from(part.clone()));
         device.twin = InitialTwin { tags: part(&carried.tags), desired: part(&carried.desired.value) };
@@ -261,7 +261,7 @@ impl State {
         if carried.disabled.is_some() {
             device.disabled = carried.disabled.clone();
         }
-        Ok(before.then(self.generation(&order.device_id)))
+        Ok(before.then(self.generation(&spec.device_id)))
     }
 
     fn find(&self, id: &DeviceId) -> Option<HubDevice> {
@@ -294,12 +294,12 @@ impl State {
 
 #[async_trait]
 impl HubConnector for FakeHub {
-    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
-        self.serve(Call::Ensure(order.clone()), |hub| hub.ensure(order)).await?
+    async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError> {
+        self.serve(Call::Ensure(spec.clone()), |hub| hub.ensure(spec)).await?
     }
 
-    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
-        self.serve(Call::Receive(order.clone(), Box::new(carried.clone())), |hub| hub.receive(order, carried))
+    async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
+        self.serve(Call::Receive(spec.clone(), Box::new(carried.clone())), |hub| hub.receive(spec, carried))
             .await?
     }
 
@@ -327,15 +327,15 @@ mod tests {
     #[tokio::test]
     async fn scripted_failures_are_consumed_in_order() {
         let hub = FakeHub::default();
-        let order = sample::order("dev-1");
-        let id = order.device_id.clone();
+        let spec = sample::device_spec("dev-1");
+        let id = spec.device_id.clone();
         let down = HubError::Unavailable("down".into());
         hub.fail_next(Failure::Before(down.clone()));
         hub.fail_next(Failure::After(down.clone()));
 
-        assert_eq!(hub.ensure_device(&order).await, Err(down.clone()));
+        assert_eq!(hub.ensure_device(&spec).await, Err(down.clone()));
         assert_eq!(hub.device(&id), None);
-        assert_eq!(hub.ensure_device(&order).await, Err(down));
+        assert_eq!(hub.ensure_device(&spec).await, Err(down));
         assert_eq!(hub.device(&id).map(|device| device.seeds), Some(1));
         hub.fail_next(Failure::Before(HubError::Refused("forgotten".to_owned())));
         hub.clear_failures();
@@ -351,8 +351,8 @@ mod tests {
     async fn held_calls_wait_for_the_guard() {
         let hub = Arc::new(FakeHub::default());
         let held = hub.hold().await;
-        let order = sample::order("dev-1");
-        let mut call = Box::pin(hub.ensure_device(&order));
+        let spec = sample::device_spec("dev-1");
+        let mut call = Box::pin(hub.ensure_device(&spec));
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut call).await.is_err());
         drop(held);
         let generation = Some(Generation::parse("1").unwrap());

@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 
 /// Returns an instance with two linked hubs and the host name `SCOPE.example`.
 pub fn instance(scope: &str) -> Instance {
-    let hub = |name: &str, way, weight, takes_new_devices| LinkedHub {
+    let hub = |name: &str, endpoint, weight, takes_new_devices| LinkedHub {
         name: hub_name(name),
-        way,
+        endpoint,
         location: "north".to_owned(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices,
@@ -177,9 +177,9 @@ pub fn registration_of(id: &str, group: &str) -> Registration {
 
 /// Changes the status of a registration to `assigning`.
 pub fn while_assigning(registration: Registration) -> Registration {
-    let order = Box::new(order(registration.registration_id.as_str()));
+    let spec = Box::new(device_spec(registration.registration_id.as_str()));
     let status = Status::Assigning {
-        work: PendingStep::Ensure(order),
+        step: PendingStep::Ensure(spec),
         from: None,
         admitted_by: None,
         tries: Tries::default(),
@@ -188,22 +188,22 @@ pub fn while_assigning(registration: Registration) -> Registration {
 }
 
 /// Returns the device spec of a device.
-pub fn order(id: &str) -> DeviceSpec {
+pub fn device_spec(id: &str) -> DeviceSpec {
     DeviceSpec {
         hub: hub_name("hub-1.example"),
         device_id: DeviceId::parse(id).unwrap(),
         substatus: Substatus::InitialAssignment,
         credentials: HubCredentials::SymmetricKeys(keys(30)),
         iot_edge: true,
-        twin: TwinSpec::Seed(twin()),
-        told: Vec::new(),
+        twin: TwinSpec::Initialize(twin()),
+        sent: Vec::new(),
         existing: Default::default(),
     }
 }
 
-/// Returns the assignment that follows from [`order`].
+/// Returns the assignment that follows from [`device_spec`].
 pub fn assignment(id: &str) -> Assignment {
-    order(id).assignment()
+    device_spec(id).assignment()
 }
 
 /// Returns all attestations of individual enrollments, each with a name. `leaf` is the device's certificate.
@@ -240,13 +240,13 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     // The form of earlier versions, which stored the code in place of the reason.
     let failure = Failure { reason: FailureReason::Recorded(404_001), message: "no enrollment".to_owned() };
     let certificate = HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf"));
-    let twin = TwinSpec::Keep { if_lost: twin() };
-    let keep = DeviceSpec { credentials: certificate, iot_edge: false, twin, ..order(id) };
-    let carry = DeviceSpec { twin: TwinSpec::Carry { if_lost: self::twin() }, ..order(id) };
-    let carry = carry.after([keep.digest()]);
-    let in_doubt = Assignment { told: vec![keep.digest()], ..assignment(id) };
-    let assigning = |order, from, tries| Status::Assigning {
-        work: PendingStep::Ensure(Box::new(order)),
+    let twin = TwinSpec::Keep { initial: twin() };
+    let keep = DeviceSpec { credentials: certificate, iot_edge: false, twin, ..device_spec(id) };
+    let carry = DeviceSpec { twin: TwinSpec::Migrate { initial: self::twin() }, ..device_spec(id) };
+    let carry = carry.with_sent([keep.digest()]);
+    let in_doubt = Assignment { sent: vec![keep.digest()], ..assignment(id) };
+    let assigning = |spec, from, tries| Status::Assigning {
+        step: PendingStep::Ensure(Box::new(spec)),
         from,
         admitted_by: None,
         tries,
@@ -255,24 +255,24 @@ pub fn statuses(id: &str) -> Vec<(&'static str, Status)> {
     let reset = Assignment { substatus: Substatus::DeviceDataReset, ..assignment(id) };
     let returned = Assignment { substatus: Substatus::ReprovisionedToInitialAssignment, ..assignment(id) };
     vec![
-        ("assigning", assigning(order(id), None, Tries::default())),
+        ("assigning", assigning(device_spec(id), None, Tries::default())),
         ("assigning_from", assigning(keep, Some(in_doubt), tries())),
         ("assigning_carrying", assigning(carry, Some(assignment(id)), Tries::default())),
         ("assigned", Status::Assigned(assignment(id))),
         ("assigned_migrated", Status::Assigned(moved)),
         ("assigned_reset", Status::Assigned(reset)),
-        ("failed", Status::Failed { failure: failure.clone(), standing: None }),
-        ("failed_standing", Status::Failed { failure, standing: Some(returned) }),
-        ("disabled", Status::Disabled { standing: None }),
-        ("disabled_standing", Status::Disabled { standing: Some(assignment(id)) }),
+        ("failed", Status::Failed { failure: failure.clone(), current: None }),
+        ("failed_standing", Status::Failed { failure, current: Some(returned) }),
+        ("disabled", Status::Disabled { current: None }),
+        ("disabled_standing", Status::Disabled { current: Some(assignment(id)) }),
     ]
 }
 
 /// Returns a cleanup of a device at a hub.
 pub fn cleanup(hub: &str, device: &str) -> Cleanup {
-    let order = DeviceSpec { hub: hub_name(hub), ..order(device) };
+    let spec = DeviceSpec { hub: hub_name(hub), ..device_spec(device) };
     Cleanup {
-        trace: order.trace(),
+        residue: spec.residue(),
         registration_id: registration_id(device),
         cause: CleanupCause::Moved,
         tries: tries(),

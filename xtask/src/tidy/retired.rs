@@ -99,7 +99,7 @@ const RETIRED: [Retired; 34] = [
     retired("Way", 3, "connector, or run task"),
     retired("weigh", 0, "evaluate"),
     retired("whoever", 0, "what is meant: a caller, a device"),
-    retired("wish", 3, "desired device"),
+    retired("wish", 0, "desired device"),
     retired("Work", 2, "pending step"),
 ];
 

@@ -61,7 +61,7 @@ fn make_a_cleanup_anew(world: &World) {
     let page = PageRequest { after: None, limit: 10 };
     let owed = finish(world.disk().cleanups(&world.scope(), page)).unwrap().items;
     if let Some(cleanup) = owed.first() {
-        let place = &cleanup.trace.place;
+        let place = &cleanup.residue.hub_device;
         recreate(world, &place.hub, &place.device_id);
     }
 }

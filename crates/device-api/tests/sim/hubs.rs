@@ -118,7 +118,7 @@ impl There {
     /// Only the very device that was owed is removed, or one that an operator has confirmed where it is not known which one
     /// that was.
     fn watch_removal(&self, device: &DeviceId, generation: u64, owed: Option<&Cleanup>) {
-        let named = owed.and_then(|owed| owed.trace.generation.as_ref());
+        let named = owed.and_then(|owed| owed.residue.generation.as_ref());
         let is_owed = match (owed, named) {
             (None, _) => self.is_own(generation),
             (_, Some(named)) => named.as_str() == generation.to_string() && self.is_own(generation),
@@ -173,7 +173,7 @@ impl There {
             self.take_over(device);
         }
         if let (Some(found), Some(owed), Flaw::RemovesAnyGeneration) = (&mut found, owed, self.world.flaw) {
-            found.generation = owed.trace.generation;
+            found.generation = owed.residue.generation;
         }
         if let (Some(found), Flaw::EnablesOnMove) = (&mut found, self.world.flaw) {
             found.carried.disabled = None;

@@ -95,7 +95,7 @@ pub fn watch_hub(world: &World, hub: &HubName, order: &DeviceSpec) {
 
 /// A registration that a group has, and that another enrollment has now, says so.
 pub fn watch_move(world: &World, before: &Registration, now: &Registration) {
-    let Some(group) = before.owner().filter(|_| before.enrollment != now.enrollment) else { return };
+    let Some(group) = before.owning_group().filter(|_| before.enrollment != now.enrollment) else { return };
     if !world.has_had(group, SURELY_SEEN) {
         return;
     }

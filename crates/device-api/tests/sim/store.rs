@@ -194,8 +194,8 @@ impl SimulatedStore {
 /// A status in a few words.
 fn told(status: &Status) -> String {
     match status {
-        Status::Assigning { work, from, tries, .. } => {
-            let to = work.order().map_or("a hub to be asked for".into(), |order| order.hub.to_string());
+        Status::Assigning { step, from, tries, .. } => {
+            let to = step.spec().map_or("a hub to be asked for".into(), |spec| spec.hub.to_string());
             let from = from.as_ref().map(|from| from.hub.as_str());
             format!("assigning to {to} from {from:?}, tried {} times", tries.count)
         }

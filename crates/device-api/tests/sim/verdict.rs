@@ -19,7 +19,7 @@ pub fn is_at_rest(world: &World) -> bool {
 pub fn waits_for_an_operator(world: &World) -> bool {
     let page = PageRequest { after: None, limit: 100 };
     let cleanups = finish(world.disk().cleanups(&world.scope(), page)).unwrap().items;
-    let is_held = |cleanup: &model::Cleanup| cleanup.trace.generation.is_none() && !cleanup.confirmed;
+    let is_held = |cleanup: &model::Cleanup| cleanup.residue.generation.is_none() && !cleanup.confirmed;
     cleanups.iter().any(is_held) || (!cleanups.is_empty() && world.instance().cleanups_held.is_some())
 }
 

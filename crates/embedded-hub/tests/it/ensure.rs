@@ -28,11 +28,11 @@ fn twin(desired: Value) -> InitialTwin {
 }
 
 fn seed(desired: Value) -> TwinSpec {
-    TwinSpec::Seed(twin(desired))
+    TwinSpec::Initialize(twin(desired))
 }
 
 fn keep() -> TwinSpec {
-    TwinSpec::Keep { if_lost: InitialTwin::default() }
+    TwinSpec::Keep { initial: InitialTwin::default() }
 }
 
 async fn ensure(world: &World, spec: &DeviceSettings, twin: &TwinSpec) -> Effect {
@@ -108,14 +108,14 @@ async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
 #[tokio::test]
 async fn a_lost_device_starts_again_and_one_that_is_there_keeps_its_twin() {
     let world = World::new();
-    let keep = TwinSpec::Keep { if_lost: twin(json!({"rate": 5})) };
+    let keep = TwinSpec::Keep { initial: twin(json!({"rate": 5})) };
     let desired = async || world.ask("GET /twins/d", "").await.body["properties"]["desired"]["rate"].clone();
     assert_eq!(ensure(&world, &spec(keys(7, 8)), &keep).await, Effect::Created);
     assert_eq!(desired().await, 5);
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"rate":6}}}"#).await;
     assert_eq!(ensure(&world, &spec(keys(7, 9)), &keep).await, Effect::Refreshed);
     assert_eq!(desired().await, 6);
-    let broken = TwinSpec::Keep { if_lost: twin(json!({"a.b": 1})) };
+    let broken = TwinSpec::Keep { initial: twin(json!({"a.b": 1})) };
     assert_eq!(ensure(&world, &spec(keys(7, 8)), &broken).await, Effect::Refreshed);
     world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
     let refused = world.hub.ensure_device(&spec(keys(7, 8)), &broken).await;

@@ -37,9 +37,9 @@ impl Found {
     }
 
     /// Whether it has the credentials and capabilities of the order.
-    pub(super) fn is_as_ordered(&self, order: &DeviceSpec) -> bool {
+    pub(super) fn is_as_ordered(&self, spec: &DeviceSpec) -> bool {
         let Some(authentication) = &self.device.authentication else { return false };
-        let same_credentials = match &order.credentials {
+        let same_credentials = match &spec.credentials {
             HubCredentials::SymmetricKeys(wanted) => {
                 authentication.kind == Some(AuthenticationType::Sas)
                     && authentication.symmetric_key.as_ref().is_some_and(
@@ -60,25 +60,25 @@ impl Found {
                     })
             }
         };
-        same_credentials && self.is_edge() == order.iot_edge
+        same_credentials && self.is_edge() == spec.iot_edge
     }
 
     /// It with the credentials and capabilities of the order, and every other field as it came: a PUT replaces all of
     /// them. The scopes of an edge device are the hub's to make, and go with the capability.
-    pub(super) fn refreshed(mut self, order: &DeviceSpec) -> Map<String, Value> {
-        if self.is_edge() != order.iot_edge {
+    pub(super) fn refreshed(mut self, spec: &DeviceSpec) -> Map<String, Value> {
+        if self.is_edge() != spec.iot_edge {
             self.fields.shift_remove("deviceScope");
             self.fields.shift_remove("parentScopes");
         }
-        self.fields.insert("authentication".to_owned(), authentication(&order.credentials));
-        self.fields.insert("capabilities".to_owned(), capabilities(order));
+        self.fields.insert("authentication".to_owned(), authentication(&spec.credentials));
+        self.fields.insert("capabilities".to_owned(), capabilities(spec));
         self.fields
     }
 
     /// What it is to an order at its place.
-    pub(super) fn before(&self, order: &DeviceSpec) -> Result<Before, HubError> {
+    pub(super) fn before(&self, spec: &DeviceSpec) -> Result<Before, HubError> {
         let credentials = self.device.authentication.as_ref().and_then(crate::found::credentials);
-        Before::judge(order, credentials.as_ref())
+        Before::judge(spec, credentials.as_ref())
     }
 
     fn is_edge(&self) -> bool {
@@ -87,23 +87,23 @@ impl Found {
 }
 
 /// A device that the hub does not have yet.
-pub(super) fn new_device(order: &DeviceSpec) -> Value {
+pub(super) fn new_device(spec: &DeviceSpec) -> Value {
     json!({
-        "deviceId": order.device_id.as_str(),
+        "deviceId": spec.device_id.as_str(),
         "status": "enabled",
-        "authentication": authentication(&order.credentials),
-        "capabilities": capabilities(order),
+        "authentication": authentication(&spec.credentials),
+        "capabilities": capabilities(spec),
     })
 }
 
 /// The same with its twin, as the one entry of a bulk request.
-pub(super) fn new_device_with_twin(order: &DeviceSpec, twin: &InitialTwin) -> Value {
+pub(super) fn new_device_with_twin(spec: &DeviceSpec, twin: &InitialTwin) -> Value {
     let mut entry = json!({
-        "id": order.device_id.as_str(),
+        "id": spec.device_id.as_str(),
         "importMode": "create",
         "status": "enabled",
-        "authentication": authentication(&order.credentials),
-        "capabilities": capabilities(order),
+        "authentication": authentication(&spec.credentials),
+        "capabilities": capabilities(spec),
     });
     // A part that is given counts as a change of the twin, even an empty one.
     let (tags, desired) = (content(&twin.tags), content(&twin.desired));
@@ -151,8 +151,8 @@ pub(super) fn authentication(credentials: &HubCredentials) -> Value {
     }
 }
 
-pub(super) fn capabilities(order: &DeviceSpec) -> Value {
-    json!({ "iotEdge": order.iot_edge })
+pub(super) fn capabilities(spec: &DeviceSpec) -> Value {
+    json!({ "iotEdge": spec.iot_edge })
 }
 
 fn is_key(text: &Option<String>, wanted: &SymmetricKey) -> bool {
@@ -188,13 +188,13 @@ mod tests {
 
     #[test]
     fn a_device_is_compared_by_credentials_and_capabilities() {
-        let order = sample::order("d");
-        let base = new_device(&order);
+        let spec = sample::device_spec("d");
+        let base = new_device(&spec);
         let check = |change: &dyn Fn(&mut Value), expected: bool| {
             let mut device = base.clone();
             change(&mut device);
             let found = Found::read(device.to_string().as_bytes()).unwrap();
-            assert_eq!(found.is_as_ordered(&order), expected, "{device}");
+            assert_eq!(found.is_as_ordered(&spec), expected, "{device}");
         };
         check(&|_| {}, true);
         check(&|device| device["status"] = json!("disabled"), true);
@@ -203,25 +203,25 @@ mod tests {
         check(&|device| device["authentication"] = Value::Null, false);
         check(&|device| device["capabilities"] = json!({"iotEdge": false}), false);
         let certificate = HubCredentials::Certificate(model::Sha256Thumbprint::of(b"leaf"));
-        let order = DeviceSpec { credentials: certificate, ..order };
-        let mut device = new_device(&order);
+        let spec = DeviceSpec { credentials: certificate, ..spec };
+        let mut device = new_device(&spec);
         let lower = model::Sha256Thumbprint::of(b"leaf").as_str().to_ascii_lowercase();
         device["authentication"]["x509Thumbprint"] = json!({"PrimaryThumbprint": lower});
-        assert!(Found::read(device.to_string().as_bytes()).unwrap().is_as_ordered(&order));
+        assert!(Found::read(device.to_string().as_bytes()).unwrap().is_as_ordered(&spec));
     }
 
     #[test]
     fn refreshing_echoes_what_it_does_not_change() {
-        let order = DeviceSpec { iot_edge: false, ..sample::order("d") };
+        let spec = DeviceSpec { iot_edge: false, ..sample::device_spec("d") };
         let body = json!({"deviceId": "d", "etag": "MQ==", "status": "disabled", "statusReason": "lost",
             "deviceScope": "parent", "new": {"field": 1}, "authentication": {"type": "certificateAuthority"}});
         let found = |body: &Value| Found::read(body.to_string().as_bytes()).unwrap();
-        let refreshed = found(&body).refreshed(&order);
+        let refreshed = found(&body).refreshed(&spec);
         for name in ["status", "statusReason", "deviceScope", "new", "etag"] {
             assert_eq!(refreshed[name], body[name], "{name}");
         }
         assert_eq!(refreshed["authentication"]["type"], "sas");
-        let edge = DeviceSpec { iot_edge: true, ..order };
+        let edge = DeviceSpec { iot_edge: true, ..spec };
         assert_eq!(found(&body).refreshed(&edge).get("deviceScope"), None);
     }
 

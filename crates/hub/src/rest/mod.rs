@@ -65,14 +65,14 @@ impl RestConnector {
     }
 
     /// Creates the device with its twin.
-    async fn create(&self, order: &DeviceSpec) -> Result<Outcome, HubError> {
-        let twin = order.twin.start();
+    async fn create(&self, spec: &DeviceSpec) -> Result<Outcome, HubError> {
+        let twin = spec.twin.initial();
         let is_blank = body::is_blank(twin);
         let answer = if is_blank {
-            let path = device_path(&order.device_id);
-            self.line.ask(question(Method::PUT, &path, &body::new_device(order)), Answer::of).await?
+            let path = device_path(&spec.device_id);
+            self.line.ask(question(Method::PUT, &path, &body::new_device(spec)), Answer::of).await?
         } else {
-            self.create_with_twin(order, twin).await?
+            self.create_with_twin(spec, twin).await?
         };
         match answer {
             Answer::Done(shown) => {
@@ -83,7 +83,7 @@ impl RestConnector {
                         Ok(Outcome::Done(Before::Own.then(generation)))
                     }
                     // The answer to a bulk request shows no device.
-                    false => self.created(&order.device_id).await,
+                    false => self.created(&spec.device_id).await,
                 }
             }
             Answer::Exists => Ok(Outcome::Overtaken),
@@ -103,27 +103,27 @@ impl RestConnector {
         Ok(Outcome::Done(Before::Own.then(found.generation())))
     }
 
-    async fn create_with_twin(&self, order: &DeviceSpec, twin: &InitialTwin) -> Result<Answer, HubError> {
-        let entry = body::new_device_with_twin(order, twin);
+    async fn create_with_twin(&self, spec: &DeviceSpec, twin: &InitialTwin) -> Result<Answer, HubError> {
+        let entry = body::new_device_with_twin(spec, twin);
         match self.line.ask(question(Method::POST, "/devices", &entry), Answer::of_bulk).await? {
-            (Answer::Done(_), true) => self.put_twin(&order.device_id, twin).await,
+            (Answer::Done(_), true) => self.put_twin(&spec.device_id, twin).await,
             (answer, _) => Ok(answer),
         }
     }
 
     /// Brings a device that is there in line with the order.
-    async fn refresh(&self, order: &DeviceSpec) -> Result<Outcome, HubError> {
-        let path = device_path(&order.device_id);
+    async fn refresh(&self, spec: &DeviceSpec) -> Result<Outcome, HubError> {
+        let path = device_path(&spec.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
             return Ok(Outcome::Absent);
         };
         let found = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
-        let ensured = found.before(order)?.then(found.generation());
+        let ensured = found.before(spec)?.then(found.generation());
         // A device that begins again gets a new version in any case: a removal may be on its way.
-        let keeps = matches!(order.twin, TwinSpec::Keep { .. });
-        if !(keeps && found.is_as_ordered(order)) {
+        let keeps = matches!(spec.twin, TwinSpec::Keep { .. });
+        if !(keeps && found.is_as_ordered(spec)) {
             let etag = found.etag().ok_or_else(|| self.senseless("device"))?.to_owned();
-            let refreshed = Value::Object(found.refreshed(order));
+            let refreshed = Value::Object(found.refreshed(spec));
             let question = Question { etag: Some(&etag), ..question(Method::PUT, &path, &refreshed) };
             match self.line.ask(question, Answer::of).await? {
                 Answer::Done(_) => {}
@@ -131,9 +131,9 @@ impl RestConnector {
                 Answer::Exists | Answer::Stale => return Ok(Outcome::Overtaken),
             }
         }
-        match &order.twin {
-            TwinSpec::Keep { .. } | TwinSpec::Carry { .. } => Ok(Outcome::Done(ensured)),
-            TwinSpec::Seed(twin) => self.seed(&order.device_id, twin, ensured).await,
+        match &spec.twin {
+            TwinSpec::Keep { .. } | TwinSpec::Migrate { .. } => Ok(Outcome::Done(ensured)),
+            TwinSpec::Initialize(twin) => self.seed(&spec.device_id, twin, ensured).await,
         }
     }
 
@@ -164,8 +164,8 @@ impl RestConnector {
         self.line.ask(question, Answer::of).await
     }
 
-    fn overtaken(&self, order: &DeviceSpec) -> HubError {
-        let id = order.device_id.as_str();
+    fn overtaken(&self, spec: &DeviceSpec) -> HubError {
+        let id = spec.device_id.as_str();
         self.line.unavailable(format!("somebody else keeps changing the device {id:?}"))
     }
 
@@ -176,20 +176,20 @@ impl RestConnector {
 
 #[async_trait]
 impl HubConnector for RestConnector {
-    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError> {
+    async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError> {
         // A seed is for new devices, nearly always; any other order is for one that is there.
-        let mut is_new = matches!(order.twin, TwinSpec::Seed(_));
+        let mut is_new = matches!(spec.twin, TwinSpec::Initialize(_));
         for _ in 0..MAX_RACES {
-            if is_new && let Outcome::Done(ensured) = self.create(order).await? {
+            if is_new && let Outcome::Done(ensured) = self.create(spec).await? {
                 return Ok(ensured);
             }
-            match self.refresh(order).await? {
+            match self.refresh(spec).await? {
                 Outcome::Done(ensured) => return Ok(ensured),
                 Outcome::Absent => is_new = true,
                 Outcome::Overtaken => is_new = false,
             }
         }
-        Err(self.overtaken(order))
+        Err(self.overtaken(spec))
     }
 
     /// The name is looked up, TCP and TLS are connected, and the hub's certificate must hold.
@@ -210,8 +210,8 @@ impl HubConnector for RestConnector {
         count.map(Some).ok_or_else(|| self.senseless("number of devices"))
     }
 
-    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
-        self.receive(order, carried).await
+    async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
+        self.receive(spec, carried).await
     }
 
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError> {

@@ -36,12 +36,12 @@ impl RestConnector {
     /// Creates or replaces a device as it was at another hub. A bulk request may bring reported properties, in the form
     /// of an exported device; a hub that refuses that gets the device without them. Identity and twin come in one request
     /// each time: a hub that refuses the twin does not keep the device without it.
-    pub(super) async fn receive(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
-        match self.import(order, carried, exported).await {
+    pub(super) async fn receive(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError> {
+        match self.import(spec, carried, exported).await {
             Err(HubError::Refused(reason)) => {
                 tracing::warn!(hub.name = %self.hub(), reason, "the hub takes no reported properties: moving without");
-                let ensured = self.import(order, carried, unreported).await?;
-                self.replace_twin(order, carried).await?;
+                let ensured = self.import(spec, carried, unreported).await?;
+                self.replace_twin(spec, carried).await?;
                 Ok(ensured)
             }
             outcome => outcome,
@@ -50,35 +50,35 @@ impl RestConnector {
 
     async fn import(
         &self,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         carried: &Carried,
         describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<Ensured, HubError> {
         for _ in 0..MAX_RACES {
-            let (entry, known) = self.as_disabled_as_there(order, carried, describe).await?;
+            let (entry, known) = self.as_disabled_as_there(spec, carried, describe).await?;
             let entries = Value::Array(vec![entry]);
             match self.line.ask(question(Method::POST, "/devices", &entries), Answer::of_bulk).await? {
                 (Answer::Done(_), is_without_twin) => {
                     if is_without_twin {
-                        self.replace_twin(order, carried).await?;
+                        self.replace_twin(spec, carried).await?;
                     }
-                    return self.imported(order, known).await;
+                    return self.imported(spec, known).await;
                 }
                 (Answer::Absent | Answer::Exists | Answer::Stale, _) => {}
             }
         }
-        Err(self.overtaken(order))
+        Err(self.overtaken(spec))
     }
 
     /// What is there after an import, given what was there before if that is `known`.
-    async fn imported(&self, order: &DeviceSpec, known: Option<Ensured>) -> Result<Ensured, HubError> {
+    async fn imported(&self, spec: &DeviceSpec, known: Option<Ensured>) -> Result<Ensured, HubError> {
         let took_over = match known {
             Some(known) if known.generation.is_some() => return Ok(known),
             known => known.is_some_and(|known| known.took_over),
         };
-        match self.created(&order.device_id).await? {
+        match self.created(&spec.device_id).await? {
             Outcome::Done(created) => Ok(Ensured { took_over, ..created }),
-            Outcome::Absent | Outcome::Overtaken => Err(self.overtaken(order)),
+            Outcome::Absent | Outcome::Overtaken => Err(self.overtaken(spec)),
         }
     }
 
@@ -87,33 +87,33 @@ impl RestConnector {
     /// with it.
     async fn as_disabled_as_there(
         &self,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         carried: &Carried,
         describe: fn(&DeviceSpec, &Carried) -> Value,
     ) -> Result<(Value, Option<Ensured>), HubError> {
-        let path = device_path(&order.device_id);
+        let path = device_path(&spec.device_id);
         let Answer::Done(shown) = self.line.ask(Question::new(Method::GET, &path), Answer::of).await? else {
-            let mut entry = describe(order, carried);
+            let mut entry = describe(spec, carried);
             entry["importMode"] = "create".into();
             return Ok((entry, None));
         };
         let there = Found::read(&shown).ok_or_else(|| self.senseless("device"))?;
         let disabled = carried.disabled.clone().or_else(|| found::disabled(there.device()));
-        let mut entry = describe(order, &Carried { disabled, ..carried.clone() });
+        let mut entry = describe(spec, &Carried { disabled, ..carried.clone() });
         entry["importMode"] = "createOrUpdateIfMatchETag".into();
         entry["eTag"] = there.etag().ok_or_else(|| self.senseless("device"))?.into();
-        Ok((entry, Some(there.before(order)?.then(there.generation()))))
+        Ok((entry, Some(there.before(spec)?.then(there.generation()))))
     }
 
     /// Tags and desired properties.
-    async fn replace_twin(&self, order: &DeviceSpec, carried: &Carried) -> Result<(), HubError> {
+    async fn replace_twin(&self, spec: &DeviceSpec, carried: &Carried) -> Result<(), HubError> {
         let twin = InitialTwin {
             tags: Some(carried.tags.clone().into()),
             desired: Some(carried.desired.value.clone().into()),
         };
-        match self.put_twin(&order.device_id, &twin).await? {
+        match self.put_twin(&spec.device_id, &twin).await? {
             Answer::Done(_) => Ok(()),
-            Answer::Absent | Answer::Exists | Answer::Stale => Err(self.overtaken(order)),
+            Answer::Absent | Answer::Exists | Answer::Stale => Err(self.overtaken(spec)),
         }
     }
 }
@@ -133,8 +133,8 @@ fn carried(twin: &[u8], identity: &Found) -> Option<Carried> {
 }
 
 /// The device as it would stand in an export, twin versions included.
-fn exported(order: &DeviceSpec, carried: &Carried) -> Value {
-    let mut entry = identity(order, carried);
+fn exported(spec: &DeviceSpec, carried: &Carried) -> Value {
+    let mut entry = identity(spec, carried);
     entry["tags"] = Value::Object(carried.tags.clone());
     entry["properties"] =
         json!({"desired": versioned(&carried.desired), "reported": versioned(&carried.reported)});
@@ -142,20 +142,20 @@ fn exported(order: &DeviceSpec, carried: &Carried) -> Value {
 }
 
 /// The device without what it reported, and without versions: those are only for exported devices.
-fn unreported(order: &DeviceSpec, carried: &Carried) -> Value {
-    let mut entry = identity(order, carried);
+fn unreported(spec: &DeviceSpec, carried: &Carried) -> Value {
+    let mut entry = identity(spec, carried);
     entry["tags"] = Value::Object(carried.tags.clone());
     entry["properties"] = json!({"desired": carried.desired.value});
     entry
 }
 
-fn identity(order: &DeviceSpec, carried: &Carried) -> Value {
+fn identity(spec: &DeviceSpec, carried: &Carried) -> Value {
     let mut entry = json!({
-        "id": order.device_id.as_str(),
+        "id": spec.device_id.as_str(),
         "importMode": "createOrUpdate",
         "status": if carried.disabled.is_some() { "disabled" } else { "enabled" },
-        "authentication": body::authentication(&order.credentials),
-        "capabilities": body::capabilities(order),
+        "authentication": body::authentication(&spec.credentials),
+        "capabilities": body::capabilities(spec),
     });
     if let Some(reason) = carried.disabled.as_deref().filter(|reason| !reason.is_empty()) {
         entry["statusReason"] = reason.into();

@@ -100,7 +100,7 @@ impl HubProber {
         while let Some(looked) = rounds.join_next().await {
             // A look that panicked is one hub's loss.
             let Ok((hub, found)) = looked else { continue };
-            known.hubs.entry(hub.name).or_default().push((hub.way, found));
+            known.hubs.entry(hub.name).or_default().push((hub.endpoint, found));
         }
         self.known.store(Arc::new(known));
         Ok(())
@@ -113,7 +113,7 @@ impl HubProber {
             for hub in &instance.linked_hubs {
                 let counts = instance.failover && hub.max_devices.is_some();
                 let ways = links.entry(hub.name.clone()).or_default();
-                match ways.iter_mut().find(|link| link.hub.way == hub.way) {
+                match ways.iter_mut().find(|link| link.hub.endpoint == hub.endpoint) {
                     Some(link) => link.counts |= counts,
                     None => ways.push(Link { hub: hub.clone(), hubs: Arc::clone(&self.ports.hubs), counts }),
                 }
@@ -173,12 +173,12 @@ impl HubProber {
 impl Known {
     /// What is known of the hub by the way that its link says.
     fn of(&self, hub: &LinkedHub) -> Option<&KnownHub> {
-        self.ways(hub).find(|(way, _)| *way == hub.way).map(|(_, known)| known)
+        self.ways(hub).find(|(endpoint, _)| *endpoint == hub.endpoint).map(|(_, known)| known)
     }
 
     /// What a look at the hub goes on from. It is as far by another key; how many devices it has only its own key tells.
     fn before(&self, hub: &LinkedHub) -> KnownHub {
-        let as_far = || self.ways(hub).find(|(way, _)| is_same_place(way, &hub.way));
+        let as_far = || self.ways(hub).find(|(endpoint, _)| is_same_place(endpoint, &hub.endpoint));
         let by_another_key = || as_far().map(|(_, known)| known.without_devices());
         self.of(hub).cloned().or_else(by_another_key).unwrap_or_default()
     }

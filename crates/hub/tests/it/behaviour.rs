@@ -27,16 +27,21 @@ fn start() -> InitialTwin {
 }
 
 fn seed(id: &str, credentials: HubCredentials) -> DeviceSpec {
-    DeviceSpec { credentials, iot_edge: false, twin: TwinSpec::Seed(start()), ..sample::order(id) }
+    DeviceSpec {
+        credentials,
+        iot_edge: false,
+        twin: TwinSpec::Initialize(start()),
+        ..sample::device_spec(id)
+    }
 }
 
 fn keep(id: &str, credentials: HubCredentials) -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Keep { if_lost: start() }, ..seed(id, credentials) }
+    DeviceSpec { twin: TwinSpec::Keep { initial: start() }, ..seed(id, credentials) }
 }
 
 /// An order for a device that lived at another hub.
 fn carry(id: &str, credentials: HubCredentials) -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Carry { if_lost: start() }, ..seed(id, credentials) }
+    DeviceSpec { twin: TwinSpec::Migrate { initial: start() }, ..seed(id, credentials) }
 }
 
 /// Every character that a device ID may have beside letters and digits.
@@ -105,7 +110,7 @@ async fn a_device_is_created_with_its_twin_and_repeating_changes_nothing() {
 async fn a_blank_start_leaves_a_new_twin_untouched() {
     on_all(async |world| {
         for (id, blank) in [("a", InitialTwin::default()), ("b", twin(json!({}), json!({"x": null})))] {
-            let order = DeviceSpec { twin: TwinSpec::Keep { if_lost: blank }, ..seed(id, keys(7, 8)) };
+            let order = DeviceSpec { twin: TwinSpec::Keep { initial: blank }, ..seed(id, keys(7, 8)) };
             world.connector.ensure_device(&order).await.unwrap();
             let shown = world.shown(id).1;
             assert_eq!(shown.get("tags"), None, "{id}");
@@ -121,7 +126,7 @@ async fn only_what_is_given_counts_as_a_change_of_the_twin() {
         for (id, given, version) in
             [("t", twin(json!({"a": 1}), Value::Null), 1), ("d", twin(Value::Null, json!({"a": 1})), 2)]
         {
-            let order = DeviceSpec { twin: TwinSpec::Seed(given), ..seed(id, keys(7, 8)) };
+            let order = DeviceSpec { twin: TwinSpec::Initialize(given), ..seed(id, keys(7, 8)) };
             for _ in 0..2 {
                 world.connector.ensure_device(&order).await.unwrap();
                 assert_eq!(world.shown(id).1["properties"]["desired"]["$version"], version, "{id}");
@@ -211,7 +216,7 @@ async fn a_lost_device_starts_again_and_removing_may_be_repeated() {
 async fn a_device_keeps_its_generation_until_it_is_made_anew() {
     on_all(async |world| {
         let (id, blank) = (DeviceId::parse("d").unwrap(), InitialTwin::default());
-        let blank = DeviceSpec { twin: TwinSpec::Seed(blank), ..seed("d", keys(7, 8)) };
+        let blank = DeviceSpec { twin: TwinSpec::Initialize(blank), ..seed("d", keys(7, 8)) };
         let (mut seen, enabled, disabled) = (HashSet::new(), used(None), used(Some("lost")));
         for first in [&seed("d", keys(7, 8)), &keep("d", keys(7, 8)), &blank] {
             let generation =
@@ -263,7 +268,8 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
             };
             let refusing = |order: DeviceSpec| DeviceSpec { existing: ExistingDevices::Refuse, ..order };
             // Nothing is there, then what this order made, then what an earlier one did.
-            let (made, later) = (of(id, keys(7, 8)), of(id, keys(7, 9)).after([of(id, keys(7, 8)).digest()]));
+            let (made, later) =
+                (of(id, keys(7, 8)), of(id, keys(7, 9)).with_sent([of(id, keys(7, 8)).digest()]));
             for own in [&made, &made, &later] {
                 for order in [own.clone(), refusing(own.clone())] {
                     assert!(!tell(&order).await.unwrap().took_over, "{id}: {order:?}");
@@ -284,7 +290,7 @@ async fn a_device_that_no_order_made_is_adopted_or_left_alone() {
 #[tokio::test]
 async fn what_no_twin_may_hold_is_refused_and_changes_nothing() {
     on_all(async |world| {
-        let broken = TwinSpec::Seed(twin(json!({}), json!({"a.b": 1})));
+        let broken = TwinSpec::Initialize(twin(json!({}), json!({"a.b": 1})));
         let order = DeviceSpec { twin: broken, ..seed("d", keys(7, 8)) };
         let refused = world.connector.ensure_device(&order).await;
         assert!(matches!(refused, Err(HubError::Refused(_))), "{refused:?}");

@@ -55,7 +55,11 @@ impl Spared {
 }
 
 fn order() -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
+    DeviceSpec {
+        twin: TwinSpec::Initialize(InitialTwin::default()),
+        iot_edge: false,
+        ..sample::device_spec("d")
+    }
 }
 
 fn done() -> Step {

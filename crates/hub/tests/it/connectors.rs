@@ -11,8 +11,8 @@ use testkit::{entropy::SeededEntropy, sample};
 use crate::script::{Script, Step};
 use crate::world::{Connection, HOST, World};
 
-fn link(way: HubEndpoint) -> LinkedHub {
-    LinkedHub { name: sample::hub_name(HOST), way, ..sample::instance("one").linked_hubs.swap_remove(0) }
+fn link(endpoint: HubEndpoint) -> LinkedHub {
+    LinkedHub { name: sample::hub_name(HOST), endpoint, ..sample::instance("one").linked_hubs.swap_remove(0) }
 }
 
 /// `World`'s hub is in another process, or in this one.
@@ -26,7 +26,7 @@ async fn register(connectors: &Connectors, link: &LinkedHub) -> Result<(), HubEr
 }
 
 fn order() -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), ..sample::order("d") }
+    DeviceSpec { twin: TwinSpec::Initialize(InitialTwin::default()), ..sample::device_spec("d") }
 }
 
 fn same(one: &Arc<dyn HubConnector>, other: &Arc<dyn HubConnector>) -> bool {

@@ -19,11 +19,15 @@ const THROTTLED: &str = r#"{"Message":"ErrorCode:ThrottlingException;Wait 10 sec
 
 /// A new device without a twin.
 fn order() -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), iot_edge: false, ..sample::order("d") }
+    DeviceSpec {
+        twin: TwinSpec::Initialize(InitialTwin::default()),
+        iot_edge: false,
+        ..sample::device_spec("d")
+    }
 }
 
 fn kept() -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Keep { if_lost: InitialTwin::default() }, ..order() }
+    DeviceSpec { twin: TwinSpec::Keep { initial: InitialTwin::default() }, ..order() }
 }
 
 /// The device as a hub shows it that has it as ordered, or with other keys.
@@ -122,7 +126,7 @@ async fn what_a_hub_shows_must_make_sense() {
         let steps = vec![exists(), shown, Step::reply(200, "{}"), Step::reply(200, body)];
         check(steps, &order(), unavailable("twin that it shows")).await;
     }
-    let twinned = DeviceSpec { twin: TwinSpec::Seed(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..order() };
     check(vec![Step::reply(200, "<html>")], &twinned, unavailable("200 <html>")).await;
 }
 
@@ -158,7 +162,7 @@ async fn a_device_that_comes_and_goes_is_met_as_it_is() {
 
 #[tokio::test]
 async fn a_twin_that_was_left_out_is_written() {
-    let twinned = DeviceSpec { twin: TwinSpec::Seed(sample::twin()), ..order() };
+    let twinned = DeviceSpec { twin: TwinSpec::Initialize(sample::twin()), ..order() };
     let partly = r#"{"isSuccessful":true,"errors":[],"warnings":[{"deviceId":"d","warningCode":"DeviceRegisteredWithoutTwin"}]}"#;
     let steps = [partly, "{}", &device("MQ==", 30)].map(|body| Step::reply(200, body));
     let requests = check(steps.to_vec(), &twinned, Ok(())).await;

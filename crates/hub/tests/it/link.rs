@@ -27,18 +27,18 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
         assert_eq!(over_rest.lacking().await, Ok(expected.clone()), "{policy}");
         let in_process = EmbeddedConnector::by_key(world.hub.clone(), &world.site.access(policy, key));
         assert_eq!(in_process.lacking().await, Ok(expected.clone()), "{policy}");
-        let blank = TwinSpec::Seed(InitialTwin::default());
-        let order = in_process.ensure_device(&DeviceSpec { twin: blank, ..sample::order("d") }).await;
+        let blank = TwinSpec::Initialize(InitialTwin::default());
+        let order = in_process.ensure_device(&DeviceSpec { twin: blank, ..sample::device_spec("d") }).await;
         assert_eq!(order.is_ok(), expected.is_empty(), "{policy}: {order:?}");
-        let id = sample::order("d").device_id;
+        let id = sample::device_spec("d").device_id;
         if let Ok(Some(found)) = in_process.find_device(&id).await {
             in_process.remove_device(&id, &found.version).await.unwrap();
         }
     }
     assert_eq!(world.hub.counts().unwrap().devices, 0);
     // A device that happens to have the probe's name stays as it is.
-    let blank = TwinSpec::Seed(InitialTwin::default());
-    let order = DeviceSpec { twin: blank, ..sample::order("muster-link-check") };
+    let blank = TwinSpec::Initialize(InitialTwin::default());
+    let order = DeviceSpec { twin: blank, ..sample::device_spec("muster-link-check") };
     world.connector.ensure_device(&order).await.unwrap();
     let before = world.shown("muster-link-check");
     let connector = connector(world.site.link("iothubowner", 1), &world.clock);
@@ -50,7 +50,7 @@ async fn the_check_says_which_rights_are_missing_and_changes_nothing() {
 async fn a_key_that_is_not_accepted_holds_devices_up() {
     let world = World::new(Connection::OverRest);
     let connector = connector(world.site.link("iothubowner", 9), &world.clock);
-    let outcome = connector.ensure_device(&sample::order("d")).await;
+    let outcome = connector.ensure_device(&sample::device_spec("d")).await;
     let Err(HubError::Unavailable(Delay { reason, .. })) = outcome else { panic!("{outcome:?}") };
     assert!(reason.contains("\"iothubowner\"") && reason.contains("401"), "{reason}");
     assert!(!reason.contains(&sample::key(9).to_base64()), "{reason}");
@@ -61,7 +61,7 @@ async fn a_server_that_another_ca_vouches_for_gets_no_token() {
     let world = World::new(Connection::OverRest);
     let tls = tls::client_config(certificates().0.as_bytes(), None).unwrap();
     let link = RestLink { tls, ..world.site.link("iothubowner", 1) };
-    let outcome = connector(link, &world.clock).ensure_device(&sample::order("d")).await;
+    let outcome = connector(link, &world.clock).ensure_device(&sample::device_spec("d")).await;
     assert!(
         matches!(&outcome, Err(HubError::Unavailable(delay)) if delay.reason.contains("TLS")),
         "{outcome:?}"

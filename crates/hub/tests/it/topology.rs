@@ -68,7 +68,8 @@ impl Node {
     }
 
     async fn create(&self, device: &str) {
-        let order = DeviceSpec { twin: TwinSpec::Seed(InitialTwin::default()), ..sample::order(device) };
+        let order =
+            DeviceSpec { twin: TwinSpec::Initialize(InitialTwin::default()), ..sample::device_spec(device) };
         self.world.connector.ensure_device(&order).await.unwrap();
     }
 
@@ -120,7 +121,7 @@ async fn a_hub_that_is_spared_because_calls_failed_is_down() {
     let connector = node.hubs.connector(gone).unwrap();
     assert_eq!(known.unavailability(gone), None);
     for _ in 0..5 {
-        connector.ensure_device(&sample::order("dev-1")).await.unwrap_err();
+        connector.ensure_device(&sample::device_spec("dev-1")).await.unwrap_err();
     }
     assert_eq!(known.unavailability(gone), Some(Unavailability::Down));
 }
@@ -156,7 +157,7 @@ async fn what_is_known_of_a_hub_belongs_to_the_way_to_it() {
         let base = sample::instance(scope);
         let hub = LinkedHub {
             name: name(HOST),
-            way: HubEndpoint::Access(access),
+            endpoint: HubEndpoint::Access(access),
             max_devices: Some(9),
             ..base.linked_hubs[0].clone()
         };

@@ -12,7 +12,7 @@ use super::*;
 pub(super) fn hub(name: &str, weight: u16) -> LinkedHub {
     LinkedHub {
         name: HubName::parse(name).unwrap(),
-        way: HubEndpoint::Embedded,
+        endpoint: HubEndpoint::Embedded,
         location: String::new(),
         weight: AllocationWeight::new(weight).unwrap(),
         takes_new_devices: true,

@@ -23,7 +23,7 @@ impl Entropy for Counting {
 pub(crate) fn instance(scope: &str) -> Instance {
     let hub = |name: &str| LinkedHub {
         name: HubName::parse(name).unwrap(),
-        way: HubEndpoint::Embedded,
+        endpoint: HubEndpoint::Embedded,
         location: "here".into(),
         weight: AllocationWeight::default(),
         takes_new_devices: true,

@@ -37,7 +37,7 @@ pub(super) fn linked(
     }
     let hub = LinkedHub {
         name: draft.name.clone(),
-        way: way(draft, found.map(|hub| &hub.way))?,
+        endpoint: endpoint(draft, found.map(|hub| &hub.endpoint))?,
         location: draft.location.clone(),
         weight: draft.weight,
         takes_new_devices: draft.takes_new_devices,
@@ -96,10 +96,10 @@ fn meets(instance: &Instance, hub: &LinkedHub, condition: &IfMatch) -> Result<()
 
 /// The way that is drafted. A key that is left out is the stored one, for the same policy at the same port only: a stored
 /// key must not sign for a place that its operator did not name.
-fn way(draft: &LinkDraft, stored: Option<&HubEndpoint>) -> Result<HubEndpoint, Error> {
+fn endpoint(draft: &LinkDraft, stored: Option<&HubEndpoint>) -> Result<HubEndpoint, Error> {
     let missing = |what: &str| Error::Invalid(format!("connectionString {what}"));
     match (&draft.access, stored) {
-        (None, Some(way)) => Ok(way.clone()),
+        (None, Some(endpoint)) => Ok(endpoint.clone()),
         (None, None) => Err(missing("is missing")),
         (Some(AccessDraft { port, policy, key: Some(key), ca }), _) => Ok(HubEndpoint::Access(HubAccess {
             port: *port,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn key_of(instance: &Instance, hub: &str) -> Option<SymmetricKey> {
-        match &instance.linked_hub(&name(hub)).unwrap().way {
+        match &instance.linked_hub(&name(hub)).unwrap().endpoint {
             HubEndpoint::Embedded => None,
             HubEndpoint::Access(access) => Some(access.key.clone()),
         }

@@ -77,7 +77,7 @@ impl Provisioning {
         let (before, next) =
             self.change_instance(&instance.id_scope, by, OperationKind::LinkedHubChange, decide).await?;
         let linked = next.linked_hub(&draft.name).ok_or_else(vanished)?;
-        if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.way != linked.way) {
+        if let Some(old) = before.linked_hub(&draft.name).filter(|old| old.endpoint != linked.endpoint) {
             self.hubs.forget(old);
         }
         self.link(&next, linked)
@@ -139,7 +139,7 @@ impl Provisioning {
             Err(error) => error,
         };
         let stored = self.current(&planned.id_scope).await?;
-        if stored.linked_hub(&wanted.name).is_none_or(|stored| stored.way != wanted.way) {
+        if stored.linked_hub(&wanted.name).is_none_or(|stored| stored.endpoint != wanted.endpoint) {
             self.hubs.forget(wanted);
         }
         Err(verdict)

@@ -25,11 +25,11 @@ pub trait HubConnector: Send + Sync {
     /// and keeps it. Unless the order is to keep the twin, the device has another version afterwards, so that a removal
     /// that was on its way does not find what it looks for. A device that no order of the registration made stays as it is
     /// if the order says so.
-    async fn ensure_device(&self, order: &DeviceSpec) -> Result<Ensured, HubError>;
+    async fn ensure_device(&self, spec: &DeviceSpec) -> Result<Ensured, HubError>;
 
     /// The same for a device that comes from another hub: its twin holds what was carried, whatever was there before.
     /// Reported properties only if the hub lets anybody but the device write them.
-    async fn receive_device(&self, order: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError>;
+    async fn receive_device(&self, spec: &DeviceSpec, carried: &Carried) -> Result<Ensured, HubError>;
 
     /// The device, if the hub has it.
     async fn find_device(&self, device: &DeviceId) -> Result<Option<HubDevice>, HubError>;
@@ -97,14 +97,14 @@ pub enum Before {
 impl Before {
     /// Judges a device by its credentials, before anything is written; refused if it is foreign and the order is to leave
     /// such a device alone.
-    pub fn judge(order: &DeviceSpec, credentials: Option<&HubCredentials>) -> Result<Before, HubError> {
-        if order.may_have_made(credentials) {
+    pub fn judge(spec: &DeviceSpec, credentials: Option<&HubCredentials>) -> Result<Before, HubError> {
+        if spec.may_have_created(credentials) {
             return Ok(Before::Own);
         }
-        match order.existing {
+        match spec.existing {
             ExistingDevices::Adopt => Ok(Before::Foreign),
             ExistingDevices::Refuse => {
-                let DeviceSpec { hub, device_id, .. } = order;
+                let DeviceSpec { hub, device_id, .. } = spec;
                 let reason = format!("{hub} has a device {device_id} that this registration did not make");
                 Err(HubError::Occupied(reason))
             }

@@ -79,11 +79,11 @@ fn disabled(registration: &Registration) -> Ending {
         message: "The enrollment was disabled before the device was assigned.".into(),
     };
     let ending = Ending::failing(registration, failure.clone());
-    let standing = match ending.status {
-        Status::Failed { standing, .. } => standing,
+    let current = match ending.status {
+        Status::Failed { current, .. } => current,
         Status::Assigning { .. } | Status::Assigned(_) | Status::Disabled { .. } => None,
     };
-    Ending { status: Status::Disabled { standing }, outcome: DecisionOutcome::Failed(failure), ..ending }
+    Ending { status: Status::Disabled { current }, outcome: DecisionOutcome::Failed(failure), ..ending }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use model::{
     AllocationRequest, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, DesiredDevice,
     DeviceSpec, Enrollment, Failure, FailureReason, HubName, IndividualAttestation, InitialTwin, Instance,
-    Job, LogOperation, PendingStep, Presented, Registration, Reprovision, Status, Tries, WebhookAnswer,
+    Job, LogOperation, PendingStep, Presented, Registration, ReprovisionAction, Status, Tries, WebhookAnswer,
 };
 
 use super::{AssignmentRun, RunOutcome, abandoned, backoff, plan::place, step::Step};
@@ -66,8 +66,8 @@ impl Provisioning {
     ) -> Result<RunOutcome, Error> {
         let from = run.registration.assignment();
         let because = if answer.hub.as_ref() == Some(&hub) { Because::Webhook } else { Because::Stays };
-        let order = place(&answered(&ask.wish, answer.initial_twin), from, hub.clone());
-        let next = self.order_next(run, order, Tries::default(), |next| {
+        let spec = place(&answered(&ask.desired, answer.initial_twin), from, hub.clone());
+        let next = self.order_next(run, spec, Tries::default(), |next| {
             next.payload = answer.payload;
             if let Some(decision) = next.decisions.latest_mut() {
                 decision.chosen = Some(Chosen { hub, because });
@@ -85,19 +85,19 @@ impl Provisioning {
     pub(super) async fn order_next(
         &self,
         run: &AssignmentRun,
-        order: DeviceSpec,
+        spec: DeviceSpec,
         tries: Tries,
         change: impl FnOnce(&mut Registration),
     ) -> Result<NextRun, Error> {
         let before = &run.registration;
-        let place = order.place();
-        let waiting = self.store.cleanup(&run.scope, &order.place()).await?;
+        let place = spec.hub_device();
+        let waiting = self.store.cleanup(&run.scope, &spec.hub_device()).await?;
         let mut left = abandoned::give_up(&run.step, before.assignment());
-        let order = abandoned::knowing(order, &mut left, waiting.map(|cleanup| cleanup.trace));
-        let from = left.standing.clone();
+        let spec = abandoned::knowing(spec, &mut left, waiting.map(|cleanup| cleanup.residue));
+        let from = left.current.clone();
         let mut next = Registration {
             status: Status::Assigning {
-                work: PendingStep::Ensure(Box::new(order)),
+                step: PendingStep::Ensure(Box::new(spec)),
                 from,
                 admitted_by: run.admitted_by.clone(),
                 tries,
@@ -111,7 +111,7 @@ impl Provisioning {
         let put = Change::PutRegistration(Box::new(next.clone()));
         let step = Step::new(&next.registration_id, expect, put, by)
             .taking(&next.status)
-            .leaving(left.trace, CleanupCause::Redirected);
+            .leaving(left.residue, CleanupCause::Redirected);
         if self.take_step(&run.scope, step).await? {
             return Ok(AssignmentRun::started(&run.scope, &next)
                 .map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run))));
@@ -124,19 +124,19 @@ impl Provisioning {
 /// The hub of a device that stays whatever the webhook says, which may have something for it all the same.
 fn stays(instance: &Instance, ask: &AllocationRequest, registration: &Registration) -> Option<HubName> {
     let at: &Assignment = registration.assignment()?;
-    let stays = ask.wish.reprovision == Reprovision::Stay && allocate::may_stay(instance, &at.hub);
+    let stays = ask.desired.reprovision == ReprovisionAction::Stay && allocate::may_stay(instance, &at.hub);
     stays.then(|| at.hub.clone())
 }
 
 /// What the device is to get when the webhook sends a twin: that takes the place of the enrollment's, and of data that
 /// would move. A device that stays keeps its own.
-fn answered(wish: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice {
-    let Some(initial_twin) = twin else { return wish.clone() };
-    let reprovision = match wish.reprovision {
-        Reprovision::Stay => Reprovision::Stay,
-        Reprovision::Migrate | Reprovision::Reset => Reprovision::Reset,
+fn answered(desired: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice {
+    let Some(initial_twin) = twin else { return desired.clone() };
+    let reprovision = match desired.reprovision {
+        ReprovisionAction::Stay => ReprovisionAction::Stay,
+        ReprovisionAction::Migrate | ReprovisionAction::Reset => ReprovisionAction::Reset,
     };
-    DesiredDevice { initial_twin, reprovision, ..wish.clone() }
+    DesiredDevice { initial_twin, reprovision, ..desired.clone() }
 }
 
 /// What a webhook is told of how the device proved itself. A leaf that cannot be described is not.

@@ -142,12 +142,12 @@ impl Provisioning {
                 let run = claim.previous.and_then(|previous| AssignmentRun::from_store(scope, previous));
                 return Ok(run.map(|run| RegisterOutcome::Running(Box::new(run))));
             }
-            Plan::Confirm(order, decision) => {
+            Plan::Confirm(spec, decision) => {
                 let confirmed =
                     self.used_up(claim.instance, claim.attested, claim.previous, &claim.actor()).await?;
                 let admitted_by = claim.admitted_by();
                 let run = |previous: &Registration| {
-                    let run = AssignmentRun::confirming(scope, previous, admitted_by, (order, decision));
+                    let run = AssignmentRun::confirming(scope, previous, admitted_by, (spec, decision));
                     run.with_key(claim.attested.key())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
@@ -156,7 +156,7 @@ impl Provisioning {
                 match claim.previous.and_then(|previous| told_disabled(previous, claim.attested)) {
                     Some(told) => return Ok(Some(RegisterOutcome::Settled(Box::new(told)))),
                     None => Next {
-                        status: Status::Disabled { standing: leaving.standing.clone() },
+                        status: Status::Disabled { current: leaving.current.clone() },
                         leaving,
                         cause: CleanupCause::Failed,
                         decision: claim.taken_over_by_disabled(self.clock.now()),
@@ -164,21 +164,21 @@ impl Provisioning {
                 }
             }
             Plan::Fail(failure, decision) => Next {
-                status: Status::Failed { failure, standing: leaving.standing.clone() },
+                status: Status::Failed { failure, current: leaving.current.clone() },
                 leaving,
                 cause: CleanupCause::Failed,
                 decision: Some(decision),
             },
-            Plan::Redo(order) => {
-                let work = self.order(claim.instance, order, &mut leaving).await?;
-                Next::assigning(work, claim, leaving, claim.redecided(self.clock.now()))
+            Plan::Redo(spec) => {
+                let step = self.spec(claim.instance, spec, &mut leaving).await?;
+                Next::assigning(step, claim, leaving, claim.redecided(self.clock.now()))
             }
-            Plan::Assign(work @ PendingStep::Allocate(_), decision) => {
-                Next::assigning(work, claim, leaving, Some(decision))
+            Plan::Assign(step @ PendingStep::Allocate(_), decision) => {
+                Next::assigning(step, claim, leaving, Some(decision))
             }
-            Plan::Assign(PendingStep::Ensure(order), decision) => {
-                let work = self.order(claim.instance, *order, &mut leaving).await?;
-                Next::assigning(work, claim, leaving, Some(decision))
+            Plan::Assign(PendingStep::Ensure(spec), decision) => {
+                let step = self.spec(claim.instance, *spec, &mut leaving).await?;
+                Next::assigning(step, claim, leaving, Some(decision))
             }
         };
         self.write_down(claim, next).await
@@ -193,24 +193,24 @@ impl Provisioning {
     }
 
     /// The order, with all that may be at its place already.
-    async fn order(
+    async fn spec(
         &self,
         instance: &Instance,
-        order: DeviceSpec,
+        spec: DeviceSpec,
         leaving: &mut AbandonedWork,
     ) -> Result<PendingStep, Error> {
-        let waiting = match order.twin.keeps() {
+        let waiting = match spec.twin.is_kept() {
             // Where a device lives, nothing waits to be removed.
             true => None,
-            false => match self.store.cleanup(&instance.id_scope, &order.place()).await {
+            false => match self.store.cleanup(&instance.id_scope, &spec.hub_device()).await {
                 // It goes when the device takes its place. What was told there before is not known any more: at worst the
                 // device is left alone one day where it should be removed.
                 Err(StoreError::Damaged(_)) => None,
                 waiting => waiting?,
             },
         };
-        let waiting = waiting.map(|cleanup| cleanup.trace);
-        Ok(PendingStep::Ensure(Box::new(abandoned::knowing(order, leaving, waiting))))
+        let waiting = waiting.map(|cleanup| cleanup.residue);
+        Ok(PendingStep::Ensure(Box::new(abandoned::knowing(spec, leaving, waiting))))
     }
 
     /// Puts the record in place of the previous one; `None` when another is there.
@@ -228,7 +228,7 @@ impl Provisioning {
             self.by(&claim.actor(), LogOperation::RegistrationRegister),
         )
         .taking(&registration.status)
-        .leaving(next.leaving.trace, next.cause);
+        .leaving(next.leaving.residue, next.cause);
         if !self.take_step(scope, step).await? {
             return Ok(None);
         }
@@ -266,13 +266,13 @@ impl Provisioning {
 
 impl Next {
     fn assigning(
-        work: PendingStep,
+        step: PendingStep,
         claim: &Claim<'_>,
         leaving: AbandonedWork,
         decision: Option<Decision>,
     ) -> Next {
-        let (from, admitted_by) = (leaving.standing.clone(), Some(claim.admitted_by()));
-        let status = Status::Assigning { work, from, admitted_by, tries: Tries::default() };
+        let (from, admitted_by) = (leaving.current.clone(), Some(claim.admitted_by()));
+        let status = Status::Assigning { step, from, admitted_by, tries: Tries::default() };
         Next { status, leaving, cause: CleanupCause::Redirected, decision }
     }
 }
@@ -283,7 +283,7 @@ fn told_disabled(previous: &Registration, attested: &Attested) -> Option<Registr
     match &previous.status {
         Status::Disabled { .. } => came_through(previous, attested).then(|| previous.clone()),
         Status::Assigning { from, .. } => {
-            Some(Registration { status: Status::Disabled { standing: from.clone() }, ..previous.clone() })
+            Some(Registration { status: Status::Disabled { current: from.clone() }, ..previous.clone() })
         }
         Status::Assigned(_) | Status::Failed { .. } => None,
     }

@@ -37,8 +37,8 @@ impl Provisioning {
                 message: "The assignment was cancelled by an operator.".into(),
             };
             let ending = Ending {
-                cause: CleanupCause::Cancelled,
-                outcome: DecisionOutcome::Cancelled,
+                cause: CleanupCause::Canceled,
+                outcome: DecisionOutcome::Canceled,
                 counts: Some(OperationKind::RegistrationCancel),
                 ..Ending::failing(&found, failure)
             };
@@ -71,7 +71,7 @@ impl Provisioning {
             let expect = Expect::Version(found.record.etag.clone());
             let by = self.by(by, LogOperation::RegistrationDelete);
             let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
-                .leaving(abandoned::leave(Some(&found)).trace, CleanupCause::Deleted)
+                .leaving(abandoned::leave(Some(&found)).residue, CleanupCause::Deleted)
                 .counting(Some(OperationKind::RegistrationDelete));
             if self.take_step(&instance.id_scope, step).await? {
                 return Ok(());

@@ -126,19 +126,19 @@ impl Provisioning {
     pub(super) async fn name_left(
         &self,
         scope: &IdScope,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         generation: Option<Generation>,
     ) -> Result<(), Error> {
-        let owed = match self.store.cleanup(scope, &order.place()).await {
+        let owed = match self.store.cleanup(scope, &spec.hub_device()).await {
             Err(StoreError::Damaged(_)) => None,
             owed => owed?,
         };
         let is_unnamed =
-            |owed: &Cleanup| owed.trace.generation.is_none() && owed.trace.orders.contains(&order.digest());
+            |owed: &Cleanup| owed.residue.generation.is_none() && owed.residue.specs.contains(&spec.digest());
         let Some(owed) = owed.filter(|owed| generation.is_some() && is_unnamed(owed)) else { return Ok(()) };
         let record = record::fresh(&*self.entropy, Some(&owed.record), self.clock.now())?;
-        let trace = Residue { generation, ..owed.trace.clone() };
-        let named = Cleanup { trace, tries: Tries::default(), record, ..owed.clone() };
+        let residue = Residue { generation, ..owed.residue.clone() };
+        let named = Cleanup { residue, tries: Tries::default(), record, ..owed.clone() };
         self.change_cleanup(scope, &owed, Change::PutCleanup(Box::new(named))).await
     }
 
@@ -154,7 +154,7 @@ impl Provisioning {
         };
         match cleaned {
             CleanupOutcome::Removed | CleanupOutcome::Absent | CleanupOutcome::Foreign => {
-                let change = Change::DeleteCleanup(cleanup.trace.place.clone());
+                let change = Change::DeleteCleanup(cleanup.residue.hub_device.clone());
                 self.change_cleanup(scope, cleanup, change).await?;
             }
             CleanupOutcome::Held { .. } => {
@@ -170,7 +170,7 @@ impl Provisioning {
         scope: &IdScope,
         cleanup: &Cleanup,
     ) -> Result<Result<CleanupOutcome, HubError>, Error> {
-        let place = &cleanup.trace.place;
+        let place = &cleanup.residue.hub_device;
         let instance = self.store.instance(scope).await?;
         let hub = instance.as_ref().and_then(|instance| instance.linked_hub(&place.hub));
         let Some(connector) = hub.and_then(|hub| self.hubs.connector(hub)) else {
@@ -233,8 +233,8 @@ const UNPROVEN: &str =
     "the device there may be another one of the same name: this waits until it is confirmed";
 
 fn compare(found: &HubDevice, cleanup: &Cleanup) -> Match {
-    let is_ordered = found.credentials.as_ref().is_some_and(|it| cleanup.trace.may_be(it));
-    match (&cleanup.trace.generation, &found.generation) {
+    let is_ordered = found.credentials.as_ref().is_some_and(|it| cleanup.residue.may_have(it));
+    match (&cleanup.residue.generation, &found.generation) {
         _ if !is_ordered => Match::Other,
         (Some(owed), Some(found)) if owed == found => Match::Owed,
         // No operator confirms the removal of a device that is known to be another one.
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_cleanup_is_owed_for_one_device() {
         let generation = |text: Option<&str>| text.map(|text| Generation::parse(text).unwrap());
-        let (owed, ordered) = (sample::cleanup("a.hub", "dev"), sample::order("dev").credentials);
+        let (owed, ordered) = (sample::cleanup("a.hub", "dev"), sample::device_spec("dev").credentials);
         let foreign = HubCredentials::SymmetricKeys(sample::keys(90));
         for (owed_for, confirmed, credentials, found, expected) in [
             (Some("1"), false, Some(&ordered), Some("1"), Match::Owed),
@@ -271,8 +271,8 @@ mod tests {
             (None, false, Some(&foreign), None, Match::Other),
             (None, true, None, None, Match::Other),
         ] {
-            let trace = Residue { generation: generation(owed_for), ..owed.trace.clone() };
-            let cleanup = Cleanup { trace, confirmed, ..owed.clone() };
+            let residue = Residue { generation: generation(owed_for), ..owed.residue.clone() };
+            let cleanup = Cleanup { residue, confirmed, ..owed.clone() };
             let found = HubDevice {
                 version: HubVersion("1".to_owned()),
                 generation: generation(found),

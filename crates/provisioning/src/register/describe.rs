@@ -2,20 +2,20 @@
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
-    KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, Reprovision, Returning, Status,
+    KeyStanding, LatencySource, PendingStep, PolicyOf, Registration, ReprovisionAction, Returning, Status,
     Substatus, Tries,
 };
 
 /// How a registration stands, by which key its device proved itself if that is known, and the decisions that led there,
 /// the last one first.
 pub fn describe(registration: &Registration, key: Option<KeyStanding>) -> Vec<String> {
-    let mut told = vec![standing(registration)];
+    let mut told = vec![current(registration)];
     told.extend(key.map(key_used));
     told.extend(registration.decisions.iter().rev().map(decision));
     told
 }
 
-fn standing(registration: &Registration) -> String {
+fn current(registration: &Registration) -> String {
     let id = &registration.registration_id;
     let lives = registration.assignment().map(|at| format!(" It lives at {} as {}.", at.hub, at.device_id));
     let lives = lives.unwrap_or_else(|| " It lives at no hub.".to_owned());
@@ -24,8 +24,8 @@ fn standing(registration: &Registration) -> String {
             let is_new = registration.decisions.latest().is_some_and(|last| last.returning.is_none());
             format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus, is_new))
         }
-        Status::Assigning { work, tries, .. } => {
-            format!("{id} is being assigned: {}.{lives}", pending(work, tries))
+        Status::Assigning { step, tries, .. } => {
+            format!("{id} is being assigned: {}.{lives}", pending(step, tries))
         }
         Status::Failed { failure, .. } => {
             format!("{id} failed: {}: {}{lives}", failure.reason, sentence(&failure.message))
@@ -50,10 +50,10 @@ fn sentence(message: &str) -> String {
 }
 
 /// What is to be done, and why it has not been yet.
-pub fn pending(work: &PendingStep, tries: &Tries) -> String {
-    let what = match work {
+pub fn pending(step: &PendingStep, tries: &Tries) -> String {
+    let what = match step {
         PendingStep::Allocate(_) => "its webhook is to be asked".to_owned(),
-        PendingStep::Ensure(order) => format!("{} is to be told", order.hub),
+        PendingStep::Ensure(spec) => format!("{} is to be told", spec.hub),
     };
     let next = tries.next.map(|next| format!("; the next try is due at {next}")).unwrap_or_default();
     match (&tries.reason, tries.count) {
@@ -88,9 +88,9 @@ fn arrival(decision: &Decision) -> String {
         None => format!("it came through {through} and lived at no hub"),
         Some(Returning { from, reprovision, .. }) => {
             let policy = match reprovision {
-                Reprovision::Stay => "which lets it stay",
-                Reprovision::Migrate => "which moves it with its data when another hub is chosen",
-                Reprovision::Reset => "which has it start again",
+                ReprovisionAction::Stay => "which lets it stay",
+                ReprovisionAction::Migrate => "which moves it with its data when another hub is chosen",
+                ReprovisionAction::Reset => "which has it start again",
             };
             format!("it came back from {from} through {through}, {policy}")
         }
@@ -198,7 +198,7 @@ fn outcome(decision: &Decision) -> String {
         DecisionOutcome::Failed(failure) => {
             format!("{at}it failed: {}: {}", failure.reason, sentence(&failure.message))
         }
-        DecisionOutcome::Cancelled => format!("{at}an operator called it off."),
+        DecisionOutcome::Canceled => format!("{at}an operator called it off."),
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
         let from = HubName::parse("c.hub").unwrap();
         let returning = Returning {
             from,
-            reprovision: Reprovision::Migrate,
+            reprovision: ReprovisionAction::Migrate,
             substatus: Some(Substatus::DeviceDataMigrated),
         };
         let moved = Decision {
@@ -280,7 +280,7 @@ mod tests {
         assert!(told.ends_with(
             "It took over a device that existed at the hub, and that the registration did not make."
         ));
-        let told = super::decision(&decided(None, DecisionOutcome::Cancelled));
+        let told = super::decision(&decided(None, DecisionOutcome::Canceled));
         assert!(told.contains("no hub was chosen") && told.ends_with("an operator called it off."), "{told}");
     }
 

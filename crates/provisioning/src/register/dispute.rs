@@ -45,8 +45,8 @@ impl Provisioning {
         plan: Plan,
     ) -> Result<Plan, Error> {
         let (place, decision) = match &plan {
-            Plan::Confirm(order, decision) => (order.place(), decision),
-            Plan::Assign(PendingStep::Ensure(order), decision) => (order.place(), decision),
+            Plan::Confirm(spec, decision) => (spec.hub_device(), decision),
+            Plan::Assign(PendingStep::Ensure(spec), decision) => (spec.hub_device(), decision),
             // A run under way has its place, and a webhook has not chosen one yet.
             Plan::Assign(PendingStep::Allocate(_), _)
             | Plan::Redo(_)

@@ -38,42 +38,42 @@ impl Provisioning {
     pub(super) async fn tell(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
     ) -> Result<Result<EnsureOutcome, HubError>, Error> {
         let instance = self.store.instance(&run.scope).await?;
         let linked = |name| instance.as_ref().and_then(|instance: &Arc<Instance>| instance.linked_hub(name));
-        let Some(hub) = linked(&order.hub).and_then(|hub| self.hubs.connector(hub)) else {
-            let reason = format!("{} is not linked to the service any more", order.hub);
+        let Some(hub) = linked(&spec.hub).and_then(|hub| self.hubs.connector(hub)) else {
+            let reason = format!("{} is not linked to the service any more", spec.hub);
             return Ok(Err(HubError::Refused(reason)));
         };
         let from = run.registration.assignment();
-        let is_at_home = from.is_some_and(|from| from.place() == order.place());
+        let is_at_home = from.is_some_and(|from| from.hub_device() == spec.hub_device());
         let existing = instance.as_ref().map(|instance| instance.existing_devices).unwrap_or_default();
         // Where a device lives, what is there under its ID is the registration's.
-        let order = &if is_at_home { Cow::Borrowed(order) } else { with_existing(order, existing) };
-        let carries = matches!(order.twin, TwinSpec::Carry { .. });
-        let told = if !carries && (is_at_home || from.is_none()) {
-            hub.ensure_device(order).await.map(|ensured| EnsureOutcome::new(order.substatus, ensured))
+        let spec = &if is_at_home { Cow::Borrowed(spec) } else { with_existing(spec, existing) };
+        let carries = matches!(spec.twin, TwinSpec::Migrate { .. });
+        let sent = if !carries && (is_at_home || from.is_none()) {
+            hub.ensure_device(spec).await.map(|ensured| EnsureOutcome::new(spec.substatus, ensured))
         } else {
             // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
             // enable itself by being moved.
-            self.tell_of_move(&*hub, order, from, from.and_then(|from| linked(&from.hub))).await
+            self.tell_of_move(&*hub, spec, from, from.and_then(|from| linked(&from.hub))).await
         };
-        Ok(told.map(|told| EnsureOutcome { took_over: told.took_over && !is_at_home, ..told }))
+        Ok(sent.map(|sent| EnsureOutcome { took_over: sent.took_over && !is_at_home, ..sent }))
     }
 
     async fn tell_of_move(
         &self,
         hub: &dyn HubConnector,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         from: Option<&Assignment>,
         old_hub: Option<&LinkedHub>,
     ) -> Result<EnsureOutcome, HubError> {
         match self.fetch(from, old_hub).await {
             Ok(found) => {
                 let left = from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
-                let moved = move_in(hub, order, found.map(|device| device.carried)).await;
-                moved.map(|told| EnsureOutcome { left, ..told })
+                let moved = move_in(hub, spec, found.map(|device| device.carried)).await;
+                moved.map(|sent| EnsureOutcome { left, ..sent })
             }
             // That one has no room is no reason for the device to go to another than this.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
@@ -98,19 +98,19 @@ impl Provisioning {
 /// Tells a hub of a device that comes from another one, with what it brings.
 async fn move_in(
     hub: &dyn HubConnector,
-    order: &DeviceSpec,
+    spec: &DeviceSpec,
     carried: Option<Carried>,
 ) -> Result<EnsureOutcome, HubError> {
-    let carries = matches!(order.twin, TwinSpec::Carry { .. });
-    let as_ordered = |ensured| EnsureOutcome::new(order.substatus, ensured);
+    let carries = matches!(spec.twin, TwinSpec::Migrate { .. });
+    let as_ordered = |ensured| EnsureOutcome::new(spec.substatus, ensured);
     match carried {
-        Some(carried) if carries => hub.receive_device(order, &carried).await.map(as_ordered),
+        Some(carried) if carries => hub.receive_device(spec, &carried).await.map(as_ordered),
         Some(Carried { disabled: Some(reason), .. }) => {
-            hub.receive_device(order, &disabled_start(order, reason)).await.map(as_ordered)
+            hub.receive_device(spec, &disabled_start(spec, reason)).await.map(as_ordered)
         }
-        _ if !carries => hub.ensure_device(order).await.map(as_ordered),
+        _ if !carries => hub.ensure_device(spec).await.map(as_ordered),
         _ => {
-            let ensured = hub.ensure_device(&started_anew(order)).await?;
+            let ensured = hub.ensure_device(&started_anew(spec)).await?;
             Ok(EnsureOutcome::new(Substatus::DeviceDataReset, ensured))
         }
     }
@@ -119,13 +119,13 @@ async fn move_in(
 /// The generation of a device where it lives. One that does not have the credentials that the hub was told for the
 /// assignment is another client's.
 fn generation_of(from: &Assignment, found: &HubDevice) -> Option<Generation> {
-    let is_assigned = found.credentials.as_ref().is_some_and(|it| from.trace().may_be(it));
+    let is_assigned = found.credentials.as_ref().is_some_and(|it| from.residue().may_have(it));
     found.generation.clone().filter(|_| is_assigned)
 }
 
 /// What a device has that starts anew and stays disabled, for this reason: its initial twin, and nothing reported.
-fn disabled_start(order: &DeviceSpec, reason: String) -> Carried {
-    let start = order.twin.start();
+fn disabled_start(spec: &DeviceSpec, reason: String) -> Carried {
+    let start = spec.twin.initial();
     let section =
         |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
     Carried {
@@ -137,14 +137,14 @@ fn disabled_start(order: &DeviceSpec, reason: String) -> Carried {
 }
 
 /// The order for a device that brings nothing along: what the hub may have of it from an earlier time does not count.
-fn started_anew(order: &DeviceSpec) -> DeviceSpec {
-    DeviceSpec { twin: TwinSpec::Seed(order.twin.start().clone()), ..order.clone() }
+fn started_anew(spec: &DeviceSpec) -> DeviceSpec {
+    DeviceSpec { twin: TwinSpec::Initialize(spec.twin.initial().clone()), ..spec.clone() }
 }
 
 /// The order, with what the instance says of devices that the registration did not make.
-fn with_existing(order: &DeviceSpec, existing: ExistingDevices) -> Cow<'_, DeviceSpec> {
+fn with_existing(spec: &DeviceSpec, existing: ExistingDevices) -> Cow<'_, DeviceSpec> {
     match existing {
-        ExistingDevices::Adopt => Cow::Borrowed(order),
-        ExistingDevices::Refuse => Cow::Owned(DeviceSpec { existing, ..order.clone() }),
+        ExistingDevices::Adopt => Cow::Borrowed(spec),
+        ExistingDevices::Refuse => Cow::Owned(DeviceSpec { existing, ..spec.clone() }),
     }
 }

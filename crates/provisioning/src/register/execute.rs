@@ -41,9 +41,9 @@ impl Provisioning {
         }
         match &run.step {
             PendingStep::Allocate(ask) => self.ask(run, ask).await,
-            PendingStep::Ensure(order) => {
-                let answer = self.tell(run, order).await?;
-                self.record(run, order, answer).await
+            PendingStep::Ensure(spec) => {
+                let answer = self.tell(run, spec).await?;
+                self.record(run, spec, answer).await
             }
         }
     }
@@ -52,14 +52,14 @@ impl Provisioning {
     pub async fn confirm(&self, run: &AssignmentRun) -> Confirmation {
         Confirmation(match &run.step {
             PendingStep::Allocate(_) => Err(Error::Broken("a webhook confirms nothing".into())),
-            PendingStep::Ensure(order) => self.tell(run, order).await,
+            PendingStep::Ensure(spec) => self.tell(run, spec).await,
         })
     }
 
     /// Records what came of a confirmation. It may have been [held](Provisioning::persist) meanwhile.
     pub async fn record_confirmation(&self, run: &AssignmentRun, confirmed: Confirmation) -> RunOutcome {
         let ended = match (confirmed.0, &run.step) {
-            (Ok(answer), PendingStep::Ensure(order)) => self.record(run, order, answer).await,
+            (Ok(answer), PendingStep::Ensure(spec)) => self.record(run, spec, answer).await,
             (Err(error), _) => Err(error),
             (Ok(_), PendingStep::Allocate(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
         };
@@ -76,10 +76,10 @@ impl Provisioning {
             return Ok(run.clone());
         }
         let before = &run.registration;
-        let (work, from) = (run.step.clone(), before.assignment().cloned());
+        let (step, from) = (run.step.clone(), before.assignment().cloned());
         let mut held = Registration {
             status: Status::Assigning {
-                work,
+                step,
                 from,
                 admitted_by: run.admitted_by.clone(),
                 tries: Tries::default(),
@@ -101,16 +101,16 @@ impl Provisioning {
     async fn record(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         answer: Result<EnsureOutcome, HubError>,
     ) -> Result<RunOutcome, Error> {
         match answer {
-            Ok(told) => self.record_assigned(run, order, told).await,
+            Ok(told) => self.record_assigned(run, spec, told).await,
             Err(HubError::Refused(reason)) => {
                 self.fail(run, Failure { reason: FailureReason::HubRefused, message: reason }).await
             }
-            Err(HubError::Full(reason)) => self.go_elsewhere(run, order, reason).await,
-            Err(HubError::Occupied(reason)) => self.record_occupied(run, order, reason).await,
+            Err(HubError::Full(reason)) => self.go_elsewhere(run, spec, reason).await,
+            Err(HubError::Occupied(reason)) => self.record_occupied(run, spec, reason).await,
             Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
         }
     }
@@ -120,17 +120,17 @@ impl Provisioning {
     async fn record_assigned(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         told: EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
         if told.took_over {
-            warn_of_adoption(run, order);
+            warn_of_adoption(run, spec);
         }
-        let ended = self.conclude(run, order, &told).await?;
+        let ended = self.conclude(run, spec, &told).await?;
         let is_there = matches!(&ended, RunOutcome::Registration(registration)
-            if registration.assignment().is_some_and(|at| at.place() == order.place()));
+            if registration.assignment().is_some_and(|at| at.hub_device() == spec.hub_device()));
         if !is_there {
-            self.name_left(&run.scope, order, told.generation).await?;
+            self.name_left(&run.scope, spec, told.generation).await?;
         }
         Ok(ended)
     }
@@ -138,19 +138,19 @@ impl Provisioning {
     async fn conclude(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         told: &EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
         let (substatus, generation) = (told.substatus, told.generation.clone());
-        let assignment = Assignment { substatus, generation, ..order.assignment() };
+        let assignment = Assignment { substatus, generation, ..spec.assignment() };
         for _ in 0..MAX_RACES {
             let guard = match self.admission(run).await? {
                 Ok(guard) => guard,
-                Err(ending) => return self.end(run, ending.after(order, told)).await,
+                Err(ending) => return self.end(run, ending.after(spec, told)).await,
             };
             let is_done = match run.registration.status == Status::Assigned(assignment.clone()) {
                 true => self.count_confirmed(run, guard).await?.then(|| run.registration.clone()),
-                false => self.arrive(run, (order, &assignment), told, guard).await?,
+                false => self.arrive(run, (spec, &assignment), told, guard).await?,
             };
             if let Some(registration) = is_done {
                 return Ok(RunOutcome::Registration(Box::new(registration)));
@@ -185,7 +185,7 @@ impl Provisioning {
     async fn arrive(
         &self,
         run: &AssignmentRun,
-        (order, assignment): (&DeviceSpec, &Assignment),
+        (spec, assignment): (&DeviceSpec, &Assignment),
         told: &EnsureOutcome,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
@@ -196,7 +196,7 @@ impl Provisioning {
         };
         let ending = Ending {
             status: Status::Assigned(assignment.clone()),
-            left: abandoned::left_by(order, from, told.left.as_ref()),
+            left: abandoned::left_by(spec, from, told.left.as_ref()),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
             took_over: told.took_over,
@@ -212,14 +212,14 @@ impl Provisioning {
     async fn record_occupied(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         reason: String,
     ) -> Result<RunOutcome, Error> {
         tracing::warn!(
             instance.id_scope = %run.scope,
             registration.id = %run.registration.registration_id,
-            hub.name = %order.hub,
-            device.id = %order.device_id,
+            hub.name = %spec.hub,
+            device.id = %spec.device_id,
             "a device was not assigned: its hub has one of this device ID that the registration did not make"
         );
         self.fail(run, Failure { reason: FailureReason::DeviceExists, message: format!("{reason}.") }).await
@@ -331,15 +331,15 @@ pub(super) struct Ending {
 
 impl Ending {
     /// The same, knowing which device the hub made of the order.
-    fn after(mut self, order: &DeviceSpec, told: &EnsureOutcome) -> Ending {
+    fn after(mut self, spec: &DeviceSpec, told: &EnsureOutcome) -> Ending {
         self.took_over = told.took_over;
-        let place = order.place();
-        if let Some(left) = self.left.as_mut().filter(|left| left.place == place) {
+        let place = spec.hub_device();
+        if let Some(left) = self.left.as_mut().filter(|left| left.hub_device == place) {
             left.generation.clone_from(&told.generation);
         }
-        if let Status::Failed { standing: Some(at), .. } | Status::Disabled { standing: Some(at) } =
+        if let Status::Failed { current: Some(at), .. } | Status::Disabled { current: Some(at) } =
             &mut self.status
-            && at.place() == place
+            && at.hub_device() == place
         {
             at.generation.clone_from(&told.generation);
         }
@@ -350,8 +350,8 @@ impl Ending {
     pub(super) fn failing(registration: &Registration, failure: Failure) -> Ending {
         let leaving = abandoned::leave(Some(registration));
         Ending {
-            status: Status::Failed { failure: failure.clone(), standing: leaving.standing },
-            left: leaving.trace,
+            status: Status::Failed { failure: failure.clone(), current: leaving.current },
+            left: leaving.residue,
             cause: CleanupCause::Failed,
             outcome: DecisionOutcome::Failed(failure),
             took_over: false,
@@ -361,12 +361,12 @@ impl Ending {
 }
 
 /// Once for each device: a repeated order finds the credentials of the registration there.
-fn warn_of_adoption(run: &AssignmentRun, order: &DeviceSpec) {
+fn warn_of_adoption(run: &AssignmentRun, spec: &DeviceSpec) {
     tracing::warn!(
         instance.id_scope = %run.scope,
         registration.id = %run.registration.registration_id,
-        hub.name = %order.hub,
-        device.id = %order.device_id,
+        hub.name = %spec.hub,
+        device.id = %spec.device_id,
         "took over a device that existed at the hub, and that the registration did not make"
     );
 }

@@ -18,10 +18,10 @@ impl Provisioning {
     pub(super) async fn go_elsewhere(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
         reason: String,
     ) -> Result<RunOutcome, Error> {
-        let Some((hub, decision)) = self.another_hub(run, order).await? else {
+        let Some((hub, decision)) = self.another_hub(run, spec).await? else {
             return Ok(self.again(run, reason.into()).await);
         };
         let now = self.clock.now();
@@ -30,7 +30,7 @@ impl Provisioning {
             0 => backoff::paused(&run.tries, now, Duration::ZERO, reason.clone()),
             _ => backoff::after(&run.tries, now, backoff::MAX_ASSIGNMENT_BACKOFF, reason.clone().into()),
         };
-        let elsewhere = place(&order.wish(), run.registration.assignment(), hub.clone());
+        let elsewhere = place(&spec.desired(), run.registration.assignment(), hub.clone());
         let failure = Failure { reason: FailureReason::HubFull, message: reason.clone() };
         let next = self.order_next(run, elsewhere, tries, |next| {
             if let Some(last) = next.decisions.latest_mut().filter(|last| last.ended.is_none()) {
@@ -45,7 +45,7 @@ impl Provisioning {
             NextRun::Overtaken => return self.overtaken_by(run).await,
         };
         let id = &run.registration.registration_id;
-        tracing::info!(registration.id = %id, full = %order.hub, hub.name = %hub, "the device goes to another hub");
+        tracing::info!(registration.id = %id, full = %spec.hub, hub.name = %hub, "the device goes to another hub");
         Ok(RunOutcome::Retry(Box::new(Retry { run, backoff: pause, reason, reported: true })))
     }
 
@@ -54,27 +54,27 @@ impl Provisioning {
     async fn another_hub(
         &self,
         run: &AssignmentRun,
-        order: &DeviceSpec,
+        spec: &DeviceSpec,
     ) -> Result<Option<(HubName, Decision)>, Error> {
-        let (before, standing) = (&run.registration, run.registration.assignment());
+        let (before, current) = (&run.registration, run.registration.assignment());
         let instance = self.store.instance(&run.scope).await?.filter(|instance| instance.failover);
         let enrollment = self.enrollment_of(&run.scope, &run.registration).await?;
         let (Some(instance), Some(enrollment)) = (instance, enrollment) else { return Ok(None) };
         let settings = enrollment.settings();
-        let lives_there = standing.is_some_and(|at| at.place() == order.place());
+        let lives_there = current.is_some_and(|at| at.hub_device() == spec.hub_device());
         if lives_there || allocate::policy(&instance, settings).0 == AllocationPolicy::Custom {
             return Ok(None);
         }
-        let mut situation = self.situation(&instance, settings, standing.map(|at| &at.hub), None);
+        let mut situation = self.situation(&instance, settings, current.map(|at| &at.hub), None);
         // Where the device came from is forgotten, but not how far it was to the hubs.
         situation.latencies = before.decisions.latest().map(latencies).unwrap_or_default();
-        situation.ailing.insert(order.hub.clone(), Unavailability::Full);
+        situation.ailing.insert(spec.hub.clone(), Unavailability::Full);
         let allocation = allocate::choose(&instance, settings, &before.registration_id, &situation);
         let Choice::Hub(chosen) = &allocation.choice else { return Ok(None) };
         // Where all are down or full none is passed over.
         let is_well = !situation.ailing.contains_key(&chosen.hub);
         let is_home = situation.current.as_ref() == Some(&chosen.hub);
-        if chosen.hub == order.hub || !(is_well || is_home) {
+        if chosen.hub == spec.hub || !(is_well || is_home) {
             return Ok(None);
         }
         let returning = before.decisions.latest().and_then(|last| last.returning.clone());

@@ -63,7 +63,7 @@ impl Provisioning {
         scope: &IdScope,
         previous: Option<&Registration>,
     ) -> Result<Option<Arc<EnrollmentGroup>>, Error> {
-        match previous.and_then(Registration::owner) {
+        match previous.and_then(Registration::owning_group) {
             Some(group) => match self.store.group(scope, group).await {
                 // Who is judged by groups was turned away for that.
                 Err(StoreError::Damaged(_)) => Ok(None),
@@ -211,7 +211,7 @@ fn reject_unreadable_group(
     unreadable: &[DamagedRecord],
     previous: Option<&Registration>,
 ) -> Result<(), Error> {
-    let Some(group) = previous.and_then(Registration::owner) else { return Ok(()) };
+    let Some(group) = previous.and_then(Registration::owning_group) else { return Ok(()) };
     let is_its_group = |record: &&DamagedRecord| record.is(RecordKind::EnrollmentGroup, group.as_str());
     unreadable.iter().find(is_its_group).map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
 }

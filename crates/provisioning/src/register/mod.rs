@@ -119,7 +119,7 @@ impl AssignmentRun {
 
     /// Returns the run of a registration that was just persisted.
     fn started(scope: &IdScope, registration: &Registration) -> Option<AssignmentRun> {
-        let Status::Assigning { work: step, tries, admitted_by, .. } = &registration.status else {
+        let Status::Assigning { step, tries, admitted_by, .. } = &registration.status else {
             return None;
         };
         Some(AssignmentRun {

@@ -38,15 +38,15 @@ impl Step {
     /// The place that a device is sent to is not cleaned up any more.
     pub(super) fn taking(self, status: &Status) -> Step {
         let taken = match status {
-            Status::Assigning { work, .. } => work.order().map(model::DeviceSpec::place),
+            Status::Assigning { step, .. } => step.spec().map(model::DeviceSpec::hub_device),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
         };
         Step { taken, ..self }
     }
 
     /// What is left behind is to be cleaned up.
-    pub(super) fn leaving(self, trace: Option<Residue>, cause: CleanupCause) -> Step {
-        Step { left: trace.map(|trace| (trace, cause)), ..self }
+    pub(super) fn leaving(self, residue: Option<Residue>, cause: CleanupCause) -> Step {
+        Step { left: residue.map(|residue| (residue, cause)), ..self }
     }
 
     /// It relies on this record.
@@ -68,10 +68,10 @@ impl Provisioning {
         if let Some(place) = step.taken {
             changes.push((Expect::Following, Change::DeleteCleanup(place)));
         }
-        if let Some((trace, cause)) = step.left {
+        if let Some((residue, cause)) = step.left {
             let record = record::fresh(&*self.entropy, None, now)?;
             let (registration_id, tries) = (step.registration_id, Tries::default());
-            let cleanup = Cleanup { trace, registration_id, cause, tries, confirmed: false, record };
+            let cleanup = Cleanup { residue, registration_id, cause, tries, confirmed: false, record };
             changes.push((Expect::Following, Change::PutCleanup(Box::new(cleanup))));
         }
         let operation = step.counts.map(|kind| (kind, now.day()));

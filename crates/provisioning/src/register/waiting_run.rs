@@ -69,13 +69,13 @@ impl AssignmentRun {
 
     fn twins(&self) -> Vec<&InitialTwin> {
         match &self.step {
-            PendingStep::Ensure(spec) => vec![spec.twin.start()],
+            PendingStep::Ensure(spec) => vec![spec.twin.initial()],
             PendingStep::Allocate(ask) => {
                 let settings = match &ask.request.enrollment {
                     Enrollment::Individual(individual) => &individual.settings,
                     Enrollment::Group(group) => &group.settings,
                 };
-                settings.initial_twin.iter().chain([&ask.wish.initial_twin]).collect()
+                settings.initial_twin.iter().chain([&ask.desired.initial_twin]).collect()
             }
         }
     }
@@ -112,7 +112,7 @@ impl io::Write for ByteCount {
 impl Provisioning {
     /// Returns the unfinished run of a stored registration without its step, if it has one.
     pub fn waiting_run(&self, scope: &IdScope, registration: &Registration) -> Option<WaitingRun> {
-        let Status::Assigning { work: step, tries, .. } = &registration.status else { return None };
+        let Status::Assigning { step, tries, .. } = &registration.status else { return None };
         Some(WaitingRun {
             scope: scope.clone(),
             registration_id: registration.registration_id.clone(),

@@ -99,7 +99,7 @@ impl LinkedHubConfig {
 
     /// The link, with its secret and files read. `hubs` are those that it may embed.
     pub(super) fn link(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<LinkedHub> {
-        let (name, way) = match &self.target {
+        let (name, endpoint) = match &self.target {
             LinkTarget::Embedded(name) => {
                 let hub = hubs.iter().find(|hub| hub.name == *name);
                 let hub = hub.with_context(|| format!("no embedded hub {name:?}"))?;
@@ -112,7 +112,7 @@ impl LinkedHubConfig {
         };
         Ok(LinkedHub {
             name,
-            way,
+            endpoint,
             location: self.location.clone(),
             weight: self.weight,
             takes_new_devices: self.apply_allocation_policy,

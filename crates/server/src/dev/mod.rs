@@ -134,7 +134,7 @@ fn instance(
     let hubs = addresses.iter().zip(weights).map(|(address, weight)| {
         Ok(LinkedHub {
             name: HubName::parse(address.to_string())?,
-            way: HubEndpoint::Embedded,
+            endpoint: HubEndpoint::Embedded,
             location: "here".into(),
             weight: *weight,
             takes_new_devices: true,

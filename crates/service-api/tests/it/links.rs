@@ -23,7 +23,7 @@ fn far(key: u8) -> Value {
 async fn key_of_far(world: &World) -> u8 {
     let instance = world.store.instance(&id_scope("one")).await.unwrap().unwrap();
     let HubEndpoint::Access(access) =
-        instance.linked_hub(&sample::hub_name("far.example")).unwrap().way.clone()
+        instance.linked_hub(&sample::hub_name("far.example")).unwrap().endpoint.clone()
     else {
         panic!("it is embedded");
     };

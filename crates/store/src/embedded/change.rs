@@ -183,7 +183,7 @@ impl Listed {
 
     fn cleanup(cleanup: &Cleanup) -> Listed {
         let due = cleanup.tries.next.unwrap_or(cleanup.record.created).ticks();
-        Listed::Cleanup { hub: cleanup.trace.place.hub.to_string(), due }
+        Listed::Cleanup { hub: cleanup.residue.hub_device.hub.to_string(), due }
     }
 }
 
@@ -209,7 +209,7 @@ fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
         Change::DeleteBlock(thumbprint) => (&BLOCKS, thumbprint.as_str().into()),
         Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
         Change::DeleteRegistration(id) => (&REGISTRATIONS, id.key()),
-        Change::PutCleanup(record) => (&CLEANUPS, record.trace.place.key()),
+        Change::PutCleanup(record) => (&CLEANUPS, record.residue.hub_device.key()),
         Change::DeleteCleanup(place) => (&CLEANUPS, place.key()),
     }
 }

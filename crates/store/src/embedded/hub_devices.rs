@@ -29,7 +29,7 @@ type Columns = (Option<i64>, Option<String>, Option<i64>, Option<String>);
 
 impl HubDeviceIndex {
     pub(crate) fn of(registration: &Registration) -> HubDeviceIndex {
-        let (at, to) = registration.places();
+        let (at, to) = registration.hub_devices();
         HubDeviceIndex { at, to }
     }
 

@@ -87,7 +87,7 @@ fn registrations_are_stored_as_ever() {
     }
     let mut record = sample::registration("Dev-1");
     let failure = Failure { reason: FailureReason::HubRefused, message: "quota".to_owned() };
-    record.status = Status::Failed { failure, standing: None };
+    record.status = Status::Failed { failure, current: None };
     check("registration_failed_for_a_reason", &record);
     let mut record = sample::while_assigning(sample::registration("Dev-1"));
     if let Status::Assigning { admitted_by, .. } = &mut record.status {
@@ -151,8 +151,8 @@ fn cleanups_are_stored_as_ever() {
     let cleanup = sample::cleanup("hub-1.example", "Dev-1");
     check("cleanup", &cleanup);
     check("cleanup_confirmed", &Cleanup { confirmed: true, ..cleanup.clone() });
-    let trace = Residue { generation: generation(), ..cleanup.trace.clone() };
-    check("cleanup_of_generation", &Cleanup { trace, ..cleanup });
+    let residue = Residue { generation: generation(), ..cleanup.residue.clone() };
+    check("cleanup_of_generation", &Cleanup { residue, ..cleanup });
 }
 
 #[test]

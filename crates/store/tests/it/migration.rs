@@ -194,7 +194,7 @@ async fn places_of_version_1_are_filled_in() {
         let (mut placed, page) = (0, PageRequest { after: None, limit: 1000 });
         for status in StatusKind::ALL {
             for registration in store.registrations_in(&plant(), status, page.clone()).await.unwrap().items {
-                let (at, to) = registration.places();
+                let (at, to) = registration.hub_devices();
                 for place in [at, to].into_iter().flatten() {
                     let other = model::RegistrationId::parse("another").unwrap();
                     let owner = store.other_owner(&place, &plant(), &other).await.unwrap().unwrap();

@@ -49,7 +49,7 @@ fn changes() -> Vec<(Actor, LogOperation, Change, Vec<Entry>)> {
     };
     let v6 = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
     let cleanup = sample::cleanup("hub.example", "Dev-1");
-    let place = cleanup.trace.place.clone();
+    let place = cleanup.residue.hub_device.clone();
     let (operator, job) = (sample::operator, Actor::System);
     let put = |kind, key: &str| (kind, key.to_owned(), true);
     let gone = |kind, key: &str| (kind, key.to_owned(), false);

@@ -16,14 +16,14 @@ pub(super) async fn records(world: World) {
     assert_eq!(find(&world, &sample::cleanup("b.hub", "dev")).await, None);
 
     let stale = Expect::Version(sample::etag("other"));
-    let trace = Residue { generation: Generation::parse("7").ok(), ..one.trace.clone() };
+    let residue = Residue { generation: Generation::parse("7").ok(), ..one.residue.clone() };
     let tries = Tries { count: 8, ..one.tries.clone() };
-    let later = Cleanup { trace, tries, confirmed: true, ..one.clone() };
+    let later = Cleanup { residue, tries, confirmed: true, ..one.clone() };
     assert_eq!(world.commit(vec![(stale, put(later.clone()))]).await, [Outcome::OtherVersion]);
     let current = Expect::Version(one.record.etag.clone());
     assert_eq!(world.commit(vec![(current.clone(), put(later.clone()))]).await, [Outcome::Applied]);
     assert_eq!(find(&world, &one).await, Some(later));
-    let delete = Change::DeleteCleanup(one.trace.place.clone());
+    let delete = Change::DeleteCleanup(one.residue.hub_device.clone());
     assert_eq!(world.commit(vec![(current.clone(), delete.clone())]).await, [Outcome::Applied]);
     assert_eq!(world.commit(vec![(current, delete)]).await, [Outcome::Missing]);
     let world = world.reopen().await;
@@ -38,7 +38,7 @@ pub(super) async fn listing(world: World) {
     loop {
         let request = PageRequest { after, limit: 3 };
         let Page { items, next, .. } = world.store.cleanups(&world.scope, request).await.unwrap();
-        found.extend(items.iter().map(|cleanup| cleanup.trace.place.key().into_owned()));
+        found.extend(items.iter().map(|cleanup| cleanup.residue.hub_device.key().into_owned()));
         let Some(next) = next else { break };
         after = Some(next);
     }
@@ -64,7 +64,7 @@ pub(super) async fn due(world: World) {
     let due = async |seconds, at_most| {
         let hub = sample::hub_name("a.hub");
         let found = world.store.cleanups_due(&world.scope, &hub, at(seconds), at_most).await.unwrap().items;
-        found.iter().map(|cleanup| cleanup.trace.place.device_id.to_string()).collect::<Vec<_>>()
+        found.iter().map(|cleanup| cleanup.residue.hub_device.device_id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(due(4, 9).await, [""; 0], "no cleanup is due before its creation");
     assert_eq!(due(9, 9).await, ["d3"]);
@@ -86,13 +86,16 @@ pub(super) async fn following(world: World) {
             .commit(vec![
                 (expect, put_registration(registration().with_etag(etag))),
                 (Expect::Following, put(cleanup())),
-                (Expect::Following, Change::DeleteCleanup(sample::cleanup("b.hub", "dev").trace.place)),
+                (
+                    Expect::Following,
+                    Change::DeleteCleanup(sample::cleanup("b.hub", "dev").residue.hub_device),
+                ),
             ])
             .await
     };
     use Outcome::{Applied, Exists, LeftOut, OtherVersion};
     assert_eq!(change(Expect::Absent, "1").await, [Applied, Applied, Applied]);
-    world.apply([Change::DeleteCleanup(cleanup().trace.place)]).await;
+    world.apply([Change::DeleteCleanup(cleanup().residue.hub_device)]).await;
     assert_eq!(change(Expect::Absent, "2").await, [Exists, LeftOut, LeftOut]);
     let stale = Expect::Version(sample::etag("other"));
     assert_eq!(change(stale, "2").await, [OtherVersion, LeftOut, LeftOut]);
@@ -114,12 +117,12 @@ pub(super) async fn isolation(world: World) {
     assert_eq!((owed(&one).await, owed(&two).await), (1, 0));
     let (hub, late) = (sample::hub_name("a.hub"), Timestamp::from_unix_seconds(10_000_000_000));
     assert_eq!(two.store.cleanups_due(&two.scope, &hub, late, 9).await.unwrap(), Page::default());
-    two.apply([Change::DeleteCleanup(cleanup.trace.place.clone())]).await;
+    two.apply([Change::DeleteCleanup(cleanup.residue.hub_device.clone())]).await;
     assert_eq!(find(&one, &cleanup).await, Some(cleanup));
 }
 
 async fn find(world: &World, cleanup: &Cleanup) -> Option<Cleanup> {
-    world.store.cleanup(&world.scope, &cleanup.trace.place).await.unwrap()
+    world.store.cleanup(&world.scope, &cleanup.residue.hub_device).await.unwrap()
 }
 
 fn put(cleanup: Cleanup) -> Change {

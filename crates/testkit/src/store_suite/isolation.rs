@@ -47,8 +47,8 @@ pub(super) async fn reads(world: World) {
 /// Returns an unfinished registration `dev` of a group with this device ID, which must be unique at the hub.
 fn assigning_as(device_id: &str) -> Registration {
     let mut registration = sample::while_assigning(sample::registration_of("dev", "line"));
-    if let Status::Assigning { work: PendingStep::Ensure(order), .. } = &mut registration.status {
-        order.device_id = DeviceId::parse(device_id).unwrap();
+    if let Status::Assigning { step: PendingStep::Ensure(spec), .. } = &mut registration.status {
+        spec.device_id = DeviceId::parse(device_id).unwrap();
     }
     registration
 }

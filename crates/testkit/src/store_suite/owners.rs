@@ -28,7 +28,7 @@ fn moving(id: &str, from: Option<Assignment>) -> Registration {
 }
 
 async fn owner(world: &World, hub: &str, device: &str, not: &str) -> Option<Owner> {
-    let place: HubDeviceRef = at(hub, device).place();
+    let place: HubDeviceRef = at(hub, device).hub_device();
     world.store.other_owner(&place, &world.scope, &sample::registration_id(not)).await.unwrap()
 }
 

@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_first_reply_has_no_registration_state() {
-        let reply = OperationReply::accepted(&registration(Status::Disabled { standing: None }).operation_id);
+        let reply = OperationReply::accepted(&registration(Status::Disabled { current: None }).operation_id);
         assert_eq!(
             text(&reply),
             r#"{"operationId":"5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550","status":"assigning"}"#
@@ -217,18 +217,18 @@ mod tests {
 
     #[test]
     fn an_assigned_reply_equals_the_hosted_services() {
-        let order = DeviceSpec {
+        let spec = DeviceSpec {
             hub: HubName::parse("hub.example").unwrap(),
             device_id: DeviceId::parse("reg-1").unwrap(),
             substatus: Substatus::InitialAssignment,
             credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
             iot_edge: false,
-            twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
-            told: Vec::new(),
+            twin: TwinSpec::Keep { initial: InitialTwin::default() },
+            sent: Vec::new(),
             existing: Default::default(),
         };
         let reply =
-            OperationReply::of(&registration(Status::Assigned(order.assignment())), version("2021-06-01"));
+            OperationReply::of(&registration(Status::Assigned(spec.assignment())), version("2021-06-01"));
         assert_eq!(
             text(&reply),
             concat!(
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn blobs_for_tpms_are_sent_in_base64() {
-        let device = registration(Status::Disabled { standing: None });
+        let device = registration(Status::Disabled { current: None });
         let reply = OperationReply::of(&device, version("2019-03-31")).with_authentication_key(&[1, 2, 3]);
         assert_eq!(reply.registration_state.unwrap()["tpm"], json!({"authenticationKey": "AQID"}));
         assert_eq!(
@@ -255,7 +255,7 @@ mod tests {
     fn a_failed_reply_has_code_and_message() {
         let failure = Failure { reason: model::FailureReason::NoHub, message: "no hub".into() };
         let reply = OperationReply::of(
-            &registration(Status::Failed { failure, standing: None }),
+            &registration(Status::Failed { failure, current: None }),
             version("2019-03-31"),
         );
         let state = reply.registration_state.unwrap();

@@ -105,7 +105,7 @@ pub struct LinkStatus<'a> {
 pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
     let mut json = Object::default();
     json.put("name", hub.name.as_str());
-    if let HubEndpoint::Access(access) = &hub.way {
+    if let HubEndpoint::Access(access) = &hub.endpoint {
         json.put("connectionString", masked(&hub.name, access));
         let ca: String = access.ca.iter().map(Certificate::to_pem).collect();
         json.put_some("caCertificates", Some(ca).filter(|ca| !ca.is_empty()));
@@ -115,7 +115,7 @@ pub fn link_json(hub: &LinkedHub, status: LinkStatus<'_>) -> Value {
         .put("applyAllocationPolicy", hub.takes_new_devices)
         .put_some("maxDevices", hub.max_devices)
         .put("origin", if status.configured { "configuration" } else { "operator" })
-        .put("embedded", hub.way == HubEndpoint::Embedded)
+        .put("embedded", hub.endpoint == HubEndpoint::Embedded)
         .put("etag", status.etag)
         .put("health", status.health);
     json.into_value()
@@ -230,7 +230,7 @@ mod tests {
         };
         let hub = LinkedHub {
             name: name(),
-            way: HubEndpoint::Access(access.clone()),
+            endpoint: HubEndpoint::Access(access.clone()),
             location: "north".to_owned(),
             weight: AllocationWeight::new(3).unwrap(),
             takes_new_devices: true,
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(sent_back.max_devices, hub.max_devices);
         let draft = AccessDraft { port: 8443, policy: access.policy, key: None, ca: Vec::new() };
         assert_eq!((sent_back.access, sent_back.weight), (Some(draft), hub.weight));
-        let embedded = LinkedHub { way: HubEndpoint::Embedded, ..hub };
+        let embedded = LinkedHub { endpoint: HubEndpoint::Embedded, ..hub };
         let status = LinkStatus { etag: "\"1\"", configured: true, health: json!({}) };
         let shown = link_json(&embedded, status);
         assert_eq!((shown.get("connectionString"), &shown["origin"]), (None, &json!("configuration")));

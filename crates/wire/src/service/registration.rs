@@ -19,13 +19,13 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
     {
         listed["livesAt"] = json!({"iotHub": at.hub, "deviceId": at.device_id});
     }
-    if let Status::Assigning { work, tries, .. } = &registration.status {
+    if let Status::Assigning { step, tries, .. } = &registration.status {
         let mut pending = tries_json(tries);
-        match work {
+        match step {
             PendingStep::Allocate(ask) => {
                 pending.insert("webhookUrl".into(), json!(without_query(&ask.request.webhook.webhook_url)))
             }
-            PendingStep::Ensure(order) => pending.insert("iotHub".into(), json!(order.hub)),
+            PendingStep::Ensure(spec) => pending.insert("iotHub".into(), json!(spec.hub)),
         };
         pending.insert("sinceDateTimeUtc".into(), json!(registration.record.last_updated.to_string()));
         listed["pending"] = Value::Object(pending);
@@ -35,7 +35,7 @@ pub fn listed_registration_json(registration: &Registration, key: Option<KeyStan
 
 /// Writes a cleanup, and why it is not done yet. Cleanups at hubs that are not linked, and held ones, are not tried.
 pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHold>) -> Value {
-    let hub = &cleanup.trace.place.hub;
+    let hub = &cleanup.residue.hub_device.hub;
     let mut shown = tries_json(&cleanup.tries);
     if !is_linked {
         shown.remove("nextTryDateTimeUtc");
@@ -46,8 +46,8 @@ pub fn cleanup_json(cleanup: &Cleanup, is_linked: bool, held: Option<&CleanupHol
         shown.insert("reason".into(), json!(format!("{reason}: this waits until it is confirmed")));
     }
     shown.insert("iotHub".into(), json!(hub));
-    shown.insert("deviceId".into(), json!(cleanup.trace.place.device_id));
-    if let Some(generation) = &cleanup.trace.generation {
+    shown.insert("deviceId".into(), json!(cleanup.residue.hub_device.device_id));
+    if let Some(generation) = &cleanup.residue.generation {
         shown.insert("generationId".into(), json!(generation));
     }
     shown.insert("registrationId".into(), json!(cleanup.registration_id));
@@ -85,7 +85,7 @@ fn decision_json(decision: &Decision) -> Value {
         DecisionOutcome::Pending => ("pending", None),
         DecisionOutcome::Assigned => ("assigned", None),
         DecisionOutcome::Failed(failure) => ("failed", Some(failure)),
-        DecisionOutcome::Cancelled => ("cancelled", None),
+        DecisionOutcome::Canceled => ("cancelled", None),
     };
     json!({
         "dateTimeUtc": decision.at.to_string(),

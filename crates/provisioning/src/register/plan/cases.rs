@@ -41,21 +41,21 @@ impl Device {
     /// The same, assigned by what is planned for it now.
     fn assigned() -> Device {
         let device = Device::new();
-        let assignment = device.order().assignment();
+        let assignment = device.spec().assignment();
         Device { record: Some(record(Status::Assigned(assignment))), ..device }
     }
 
     /// The same, with that order under way.
     fn assigning() -> Device {
         let device = Device::new();
-        let work = PendingStep::Ensure(Box::new(device.order()));
-        device.with_work(work)
+        let step = PendingStep::Ensure(Box::new(device.spec()));
+        device.with_work(step)
     }
 
-    fn with_work(self, work: PendingStep) -> Device {
+    fn with_work(self, step: PendingStep) -> Device {
         let enrollment = Enrollment::Individual(Box::new(self.enrollment.clone()));
         let admitted_by = Some(AttestationDigest::of(&enrollment));
-        let status = Status::Assigning { work, from: None, admitted_by, tries: Tries::default() };
+        let status = Status::Assigning { step, from: None, admitted_by, tries: Tries::default() };
         Device { record: Some(record(status)), ..self }
     }
 
@@ -122,9 +122,9 @@ impl Device {
         })
     }
 
-    fn order(&self) -> DeviceSpec {
+    fn spec(&self) -> DeviceSpec {
         match self.plan() {
-            Plan::Assign(PendingStep::Ensure(order), _) => *order,
+            Plan::Assign(PendingStep::Ensure(spec), _) => *spec,
             other => panic!("{other:?}"),
         }
     }
@@ -159,7 +159,7 @@ fn a_device_without_an_assignment() {
     check("a webhook", &Device::new().with(ask_webhook), "ask");
     let failed = |device: &mut Device| {
         let failure = Failure { reason: FailureReason::Canceled, message: String::new() };
-        device.record = Some(record(Status::Failed { failure, standing: None }));
+        device.record = Some(record(Status::Failed { failure, current: None }));
     };
     check("failed before", &Device::new().with(failed), "assign");
 }
@@ -179,19 +179,19 @@ fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
             device.enrollment.settings.reprovision_policy = Some(policy);
         }),
         ("in doubt what its hub has", |device| {
-            device.assignment().told.push(sample::order("later").digest());
+            device.assignment().sent.push(sample::device_spec("later").digest());
         }),
-        ("another order was carried out", |device| {
-            device.assignment().order = sample::order("later").digest();
+        ("another spec was carried out", |device| {
+            device.assignment().spec = sample::device_spec("later").digest();
         }),
         ("it came through a group", |device| {
             device.record().enrollment = EnrollmentRef::Group(sample::group_id("line"));
         }),
         ("it proved itself by another mechanism", |device| device.record().attested_by = AttestedBy::X509),
         ("the last run failed", |device| {
-            let standing = Some(device.assignment().clone());
+            let current = Some(device.assignment().clone());
             let failure = Failure { reason: FailureReason::Canceled, message: String::new() };
-            device.record().status = Status::Failed { failure, standing };
+            device.record().status = Status::Failed { failure, current };
         }),
     ];
     for (case, change) in cases {
@@ -223,8 +223,8 @@ fn a_run_under_way_is_joined_only_if_it_is_as_it_should_be() {
     check("it came through a group", &Device::assigning().with(group), "redo");
 
     let asking = Device::new().with(ask_webhook);
-    let Plan::Assign(work, _) = asking.plan() else { panic!("no webhook") };
-    let asking = asking.with_work(work);
+    let Plan::Assign(step, _) = asking.plan() else { panic!("no webhook") };
+    let asking = asking.with_work(step);
     check("a webhook is being asked", &asking, "join");
     let another = |device: &mut Device| {
         let webhook = device.enrollment.settings.custom_allocation.as_mut().unwrap();

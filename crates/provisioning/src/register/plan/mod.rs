@@ -13,8 +13,8 @@ mod placing;
 use model::{
     AllocationPolicy, AllocationRequest, Assignment, AttestationDigest, Because, Chosen, CustomAllocation,
     Decision, DesiredDevice, DeviceId, DeviceSpec, Failure, HubName, Instance, PendingStep,
-    ProvisioningStatus, Registration, RegistrationId, Reprovision, ReprovisionPolicy, Returning, Status,
-    Timestamp, WebhookRequest,
+    ProvisioningStatus, Registration, RegistrationId, ReprovisionAction, ReprovisionPolicy, Returning,
+    Status, Timestamp, WebhookRequest,
 };
 
 use super::{DefaultReprovision, RegisterRequest, ask::presented};
@@ -59,14 +59,14 @@ pub(super) fn plan(case: &Case<'_>) -> Plan {
     if case.attested.settings().provisioning_status == ProvisioningStatus::Disabled {
         return Plan::Disable;
     }
-    if let Some(order) = case.under_way() {
-        return case.follow_through(order);
+    if let Some(spec) = case.under_way() {
+        return case.follow_through(spec);
     }
-    let (wish, standing) = (case.wish(), case.standing());
-    let (choice, decision) = case.home(&wish, standing);
+    let (desired, current) = (case.desired(), case.current());
+    let (choice, decision) = case.home(&desired, current);
     match choice {
-        Choice::Hub(chosen) => case.go_to(&wish, standing, chosen.hub, decision),
-        Choice::Webhook(webhook, hubs) => case.ask(wish, webhook, hubs, decision),
+        Choice::Hub(chosen) => case.go_to(&desired, current, chosen.hub, decision),
+        Choice::Webhook(webhook, hubs) => case.ask(desired, webhook, hubs, decision),
         Choice::None(problem) => Plan::Fail(problem.failure(), decision),
     }
 }
@@ -75,20 +75,20 @@ impl Case<'_> {
     /// The order that is being carried out, if its hub is linked still.
     fn under_way(&self) -> Option<&DeviceSpec> {
         match &self.previous?.status {
-            Status::Assigning { work, .. } => work.order().filter(|order| self.is_linked(&order.hub)),
+            Status::Assigning { step, .. } => step.spec().filter(|spec| self.is_linked(&spec.hub)),
             Status::Assigned(_) | Status::Failed { .. } | Status::Disabled { .. } => None,
         }
     }
 
     /// The hub may have been told already, so the device goes there and nowhere else, under the name that was decided.
     /// But it must be able to connect with what it holds now.
-    fn follow_through(&self, order: &DeviceSpec) -> Plan {
+    fn follow_through(&self, spec: &DeviceSpec) -> Plan {
         let now = DeviceSpec {
             credentials: self.attested.credentials().clone(),
             iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
-            ..order.clone()
+            ..spec.clone()
         };
-        if now.digest() == order.digest() && self.is_admitted_as_before() {
+        if now.digest() == spec.digest() && self.is_admitted_as_before() {
             Plan::Join
         } else {
             Plan::Redo(now)
@@ -109,11 +109,11 @@ impl Case<'_> {
     }
 
     /// Where it lives, whether or not that hub is linked still.
-    fn standing(&self) -> Option<&Assignment> {
+    fn current(&self) -> Option<&Assignment> {
         self.previous.and_then(Registration::assignment)
     }
 
-    fn wish(&self) -> DesiredDevice {
+    fn desired(&self) -> DesiredDevice {
         DesiredDevice {
             device_id: self.attested.device_id().unwrap_or_else(|| DeviceId::from(self.name)),
             credentials: self.attested.credentials().clone(),
@@ -128,31 +128,33 @@ impl Case<'_> {
 
     /// The hub for the device. One that stays is not asked whether another would be better. One for which no hub can be
     /// chosen stays as well, if its enrollment does not keep it away from its hub: it takes no new device's place.
-    fn home(&self, wish: &DesiredDevice, standing: Option<&Assignment>) -> (Choice, Decision) {
+    fn home(&self, desired: &DesiredDevice, current: Option<&Assignment>) -> (Choice, Decision) {
         let (instance, settings) = (self.instance, self.attested.settings());
         let (policy, policy_of) = allocate::policy(instance, settings);
-        let may_stay = standing.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
-        let stays_unasked = wish.reprovision == Reprovision::Stay && policy != AllocationPolicy::Custom;
+        let may_stay = current.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
+        let stays_unasked =
+            desired.reprovision == ReprovisionAction::Stay && policy != AllocationPolicy::Custom;
         if let Some(hub) = may_stay.filter(|_| stays_unasked) {
             let choice = stays(hub);
             let (candidates, latencies_from) = (Vec::new(), None);
-            return self.decided(wish, Allocation { policy, policy_of, candidates, latencies_from, choice });
+            return self
+                .decided(desired, Allocation { policy, policy_of, candidates, latencies_from, choice });
         }
         let allocation = allocate::choose(instance, settings, self.name, self.situation);
         match (&allocation.choice, may_stay.filter(|hub| allocate::is_wanted(settings, hub))) {
             (Choice::None(_), Some(hub)) => {
-                self.decided(wish, Allocation { choice: stays(hub), ..allocation })
+                self.decided(desired, Allocation { choice: stays(hub), ..allocation })
             }
-            _ => self.decided(wish, allocation),
+            _ => self.decided(desired, allocation),
         }
     }
 
-    fn decided(&self, wish: &DesiredDevice, allocation: Allocation) -> (Choice, Decision) {
+    fn decided(&self, desired: &DesiredDevice, allocation: Allocation) -> (Choice, Decision) {
         let decision = allocation.decision(self.attested.enrollment(), self.now);
         let moved_from = self.attested.moved_from().cloned();
-        let returning = self.standing().map(|at| Returning {
+        let returning = self.current().map(|at| Returning {
             from: at.hub.clone(),
-            reprovision: wish.reprovision,
+            reprovision: desired.reprovision,
             substatus: None,
         });
         (allocation.choice, Decision { moved_from, returning, ..decision })
@@ -160,22 +162,22 @@ impl Case<'_> {
 
     fn go_to(
         &self,
-        wish: &DesiredDevice,
-        standing: Option<&Assignment>,
+        desired: &DesiredDevice,
+        current: Option<&Assignment>,
         hub: HubName,
         decision: Decision,
     ) -> Plan {
-        let order = place(wish, standing, hub);
-        match standing {
-            Some(at) if self.has_all_of(at, &order) => Plan::Confirm(order, decision),
-            _ => Plan::Assign(PendingStep::Ensure(Box::new(order)), decision),
+        let spec = place(desired, current, hub);
+        match current {
+            Some(at) if self.has_all_of(at, &spec) => Plan::Confirm(spec, decision),
+            _ => Plan::Assign(PendingStep::Ensure(Box::new(spec)), decision),
         }
     }
 
     /// The webhook is asked each time that a device comes: it may have something for the device even when that stays.
     fn ask(
         &self,
-        wish: DesiredDevice,
+        desired: DesiredDevice,
         webhook: CustomAllocation,
         hubs: Vec<HubName>,
         decision: Decision,
@@ -184,26 +186,26 @@ impl Case<'_> {
             webhook,
             enrollment: self.attested.admitted_by().clone(),
             registration_id: self.name.clone(),
-            current: self.standing().map(Assignment::place),
+            current: self.current().map(Assignment::hub_device),
             presented: presented(self.attested, &self.request.evidence),
             payload: self.request.payload.clone(),
             linked_hubs: hubs,
         };
-        let asked = AllocationRequest { request, wish };
+        let asked = AllocationRequest { request, desired };
         match self.previous.map(|previous| &previous.status) {
-            Some(Status::Assigning { work: PendingStep::Allocate(ask), .. }) if **ask == asked => Plan::Join,
+            Some(Status::Assigning { step: PendingStep::Allocate(ask), .. }) if **ask == asked => Plan::Join,
             _ => Plan::Assign(PendingStep::Allocate(Box::new(asked)), decision),
         }
     }
 
     /// Whether the hub has all that it would be told, and the record says so.
-    fn has_all_of(&self, at: &Assignment, order: &DeviceSpec) -> bool {
+    fn has_all_of(&self, at: &Assignment, spec: &DeviceSpec) -> bool {
         let came_so = |previous: &Registration| {
             matches!(previous.status, Status::Assigned(_)) && came_through(previous, self.attested)
         };
-        order.twin.keeps()
-            && at.told.is_empty()
-            && at.order == order.digest()
+        spec.twin.is_kept()
+            && at.sent.is_empty()
+            && at.spec == spec.digest()
             && self.previous.is_some_and(came_so)
     }
 
@@ -217,13 +219,13 @@ fn stays(hub: &HubName) -> Choice {
 }
 
 /// What the policy of the enrollment that lets the device in now means; without one, the device's API version counts.
-fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -> Reprovision {
+fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -> ReprovisionAction {
     match (policy, without) {
-        (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => Reprovision::Stay,
-        (Some(ReprovisionPolicy { migrate_device_data: true, .. }), _) => Reprovision::Migrate,
-        (Some(ReprovisionPolicy { migrate_device_data: false, .. }), _) => Reprovision::Reset,
-        (None, DefaultReprovision::Stay) => Reprovision::Stay,
-        (None, DefaultReprovision::Migrate) => Reprovision::Migrate,
+        (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => ReprovisionAction::Stay,
+        (Some(ReprovisionPolicy { migrate_device_data: true, .. }), _) => ReprovisionAction::Migrate,
+        (Some(ReprovisionPolicy { migrate_device_data: false, .. }), _) => ReprovisionAction::Reset,
+        (None, DefaultReprovision::Stay) => ReprovisionAction::Stay,
+        (None, DefaultReprovision::Migrate) => ReprovisionAction::Migrate,
     }
 }
 

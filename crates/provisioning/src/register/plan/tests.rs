@@ -1,14 +1,14 @@
 //! The whole matrix: policy × the hub where the device lives × the hub that was chosen.
 
 use model::{
-    Assignment, DesiredDevice, DeviceId, HubCredentials, HubName, Reprovision, ReprovisionPolicy,
+    Assignment, DesiredDevice, DeviceId, HubCredentials, HubName, ReprovisionAction, ReprovisionPolicy,
     Sha256Thumbprint, Substatus, TwinSpec,
 };
 use testkit::sample;
 
 use super::{DefaultReprovision, place, reprovision};
 
-fn wish(reprovision: Reprovision) -> DesiredDevice {
+fn desired(reprovision: ReprovisionAction) -> DesiredDevice {
     DesiredDevice {
         device_id: DeviceId::parse("dev-1").unwrap(),
         credentials: HubCredentials::Certificate(Sha256Thumbprint::of(b"leaf")),
@@ -23,29 +23,34 @@ fn hub(name: &str) -> HubName {
 }
 
 /// Lives at `a.hub`, where it once moved to.
-fn standing() -> Assignment {
-    let order = place(&wish(Reprovision::Stay), None, hub("a.hub"));
-    Assignment { substatus: Substatus::DeviceDataMigrated, ..order.assignment() }
+fn current() -> Assignment {
+    let spec = place(&desired(ReprovisionAction::Stay), None, hub("a.hub"));
+    Assignment { substatus: Substatus::DeviceDataMigrated, ..spec.assignment() }
 }
 
-fn check(reprovision: Reprovision, standing: Option<&Assignment>, chosen: &str, expected: (Substatus, &str)) {
-    let order = place(&wish(reprovision), standing, hub(chosen));
-    let twin = match &order.twin {
+fn check(
+    reprovision: ReprovisionAction,
+    current: Option<&Assignment>,
+    chosen: &str,
+    expected: (Substatus, &str),
+) {
+    let spec = place(&desired(reprovision), current, hub(chosen));
+    let twin = match &spec.twin {
         TwinSpec::Keep { .. } => "keep",
-        TwinSpec::Seed(_) => "seed",
-        TwinSpec::Carry { .. } => "carry",
+        TwinSpec::Initialize(_) => "seed",
+        TwinSpec::Migrate { .. } => "carry",
     };
-    assert_eq!((order.substatus, twin), expected, "{reprovision:?} from {standing:?} to {chosen}");
-    assert_eq!((order.twin.start(), order.hub.as_str()), (&sample::twin(), chosen));
+    assert_eq!((spec.substatus, twin), expected, "{reprovision:?} from {current:?} to {chosen}");
+    assert_eq!((spec.twin.initial(), spec.hub.as_str()), (&sample::twin(), chosen));
 }
 
 #[test]
 fn the_matrix() {
-    use Reprovision::{Migrate, Reset, Stay};
+    use ReprovisionAction::{Migrate, Reset, Stay};
     use Substatus::{
         DeviceDataMigrated, DeviceDataReset, InitialAssignment, ReprovisionedToInitialAssignment,
     };
-    let here = Some(standing());
+    let here = Some(current());
     for (policy, from, chosen, expected) in [
         (Stay, None, "a.hub", (InitialAssignment, "seed")),
         (Migrate, None, "a.hub", (InitialAssignment, "seed")),
@@ -64,8 +69,8 @@ fn the_matrix() {
 
 #[test]
 fn another_device_id_is_a_new_device() {
-    let renamed = Assignment { device_id: DeviceId::parse("old").unwrap(), ..standing() };
-    for policy in [Reprovision::Stay, Reprovision::Migrate, Reprovision::Reset] {
+    let renamed = Assignment { device_id: DeviceId::parse("old").unwrap(), ..current() };
+    for policy in [ReprovisionAction::Stay, ReprovisionAction::Migrate, ReprovisionAction::Reset] {
         for chosen in ["a.hub", "b.hub"] {
             check(policy, Some(&renamed), chosen, (Substatus::InitialAssignment, "seed"));
         }
@@ -74,7 +79,7 @@ fn another_device_id_is_a_new_device() {
 
 #[test]
 fn policies_and_api_versions() {
-    use Reprovision::{Migrate, Reset, Stay};
+    use ReprovisionAction::{Migrate, Reset, Stay};
     let stored = |update_hub_assignment, migrate_device_data| {
         Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
     };

@@ -24,7 +24,7 @@ async fn nothing_changed_so_nothing_is_written_but_the_count() {
     world.check_at_hub(&first, &keys(10), 1);
     let calls = world.hub(assigned(&first).hub.as_str()).calls();
     let Some(Call::Ensure(last)) = calls.last() else { panic!("{calls:?}") };
-    let keep = TwinSpec::Keep { if_lost: sample::twin() };
+    let keep = TwinSpec::Keep { initial: sample::twin() };
     assert_eq!((calls.len(), &last.twin), (4, &keep), "the hub is asked each time");
 }
 
@@ -38,7 +38,7 @@ async fn a_device_that_its_hub_lost_is_there_again_with_its_initial_twin() {
     hub.lose(&assignment.device_id);
     let again = world.register(&device).await;
     assert_ne!(assigned(&again).generation, assignment.generation, "it is another device");
-    assert_eq!(assigned(&again).place(), assignment.place());
+    assert_eq!(assigned(&again).hub_device(), assignment.hub_device());
     world.check_at_hub(&again, &keys(10), 1);
     hub.lose(&assignment.device_id);
     world.enroll(with_keys("dev-1", 40)).await;
@@ -103,7 +103,7 @@ async fn disabled_and_enabled_again_it_keeps_its_hub() {
     disable(&mut enrollment.settings);
     world.enroll(enrollment.clone()).await;
     let told = world.register(&device).await;
-    assert_eq!(told.status, Status::Disabled { standing: Some(assigned(&first)) });
+    assert_eq!(told.status, Status::Disabled { current: Some(assigned(&first)) });
     assert_eq!(world.counted(SCOPE).await, (1, 0));
     world.check_at_hub(&first, &keys(10), 1);
 
@@ -188,8 +188,8 @@ async fn an_unlinked_hub_is_left_for_a_linked_one() {
 
     world.link(&[]).await;
     let third = world.register(&device).await;
-    let Status::Failed { failure, standing } = &third.status else { panic!("{:?}", third.status) };
-    assert_eq!((failure.reason, standing), (FailureReason::NoHub, &Some(assigned(&second))));
+    let Status::Failed { failure, current } = &third.status else { panic!("{:?}", third.status) };
+    assert_eq!((failure.reason, current), (FailureReason::NoHub, &Some(assigned(&second))));
     world.link(&HUBS[1..2]).await;
     assert_eq!(assigned(&world.register(&device).await).hub, after.hub, "it never left");
 }

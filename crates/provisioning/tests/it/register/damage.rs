@@ -228,7 +228,7 @@ impl Scene {
             }
             "cleanups" => {
                 let page = store.cleanups(&scope, all).await.unwrap();
-                (page.items.iter().map(|it| it.trace.place.key().into_owned()).collect(), page.damaged)
+                (page.items.iter().map(|it| it.residue.hub_device.key().into_owned()).collect(), page.damaged)
             }
             "attempts" => {
                 let page = store.attempts(&scope, &sample::registration_id("own-1")).await.unwrap();

@@ -30,7 +30,7 @@ async fn a_hub_that_refuses_fails_the_registration() {
     let device = world.device("dev-1").await;
     world.hub(HUBS[0]).fail_next(Failure::Before(refuses()));
     let registration = world.register(&device).await;
-    let Status::Failed { failure, standing: None } = &registration.status else {
+    let Status::Failed { failure, current: None } = &registration.status else {
         panic!("{:?}", registration.status)
     };
     assert_eq!((failure.reason, failure.message.as_str()), (FailureReason::HubRefused, "quota"));
@@ -51,11 +51,11 @@ async fn a_refused_refresh_leaves_the_assignment_standing() {
         world.hub(HUBS[0]).fail_next(Failure::Before(refuses()));
         let device = device.with_key(sample::key(number));
         let failed = world.register(&device).await;
-        let Status::Failed { failure, standing } = &failed.status else {
+        let Status::Failed { failure, current } = &failed.status else {
             panic!("{case}: {:?}", failed.status)
         };
         assert_eq!(
-            (failure.reason, standing.as_ref().map(|at| &at.hub)),
+            (failure.reason, current.as_ref().map(|at| &at.hub)),
             (FailureReason::HubRefused, Some(&first.hub)),
             "{case}"
         );
@@ -172,7 +172,7 @@ async fn credentials_that_change_meanwhile_reach_the_hub() {
 
 fn first_hub(status: &Status) -> String {
     match status {
-        Status::Assigning { work, .. } => work.order().unwrap().hub.to_string(),
+        Status::Assigning { step, .. } => step.spec().unwrap().hub.to_string(),
         other => panic!("{other:?}"),
     }
 }
@@ -198,7 +198,7 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
     let RegisterOutcome::Settled(told) = world.begin(&device).await else { panic!("it runs") };
-    assert_eq!(told.status, Status::Disabled { standing: None });
+    assert_eq!(told.status, Status::Disabled { current: None });
     let kept = world.record("dev-1").await.unwrap();
     assert_eq!(kept.record, run.registration.record, "the run is not lost");
 
@@ -206,8 +206,8 @@ async fn an_enrollment_disabled_meanwhile_is_said_to_be() {
     let ended = world.finish(&later.run).await;
     assert_eq!((ended.status, world.calls()), (told.status, calls), "no hub is told of it again");
     let [cleanup] = &world.cleanups().await[..] else { panic!("what the hub was told is to be removed") };
-    assert_eq!(cleanup.trace.place.hub.as_str(), HUBS[0]);
-    assert_eq!(world.register(&device).await.status, Status::Disabled { standing: None });
+    assert_eq!(cleanup.residue.hub_device.hub.as_str(), HUBS[0]);
+    assert_eq!(world.register(&device).await.status, Status::Disabled { current: None });
 }
 
 /// Nobody waits for a hub that was unlinked: neither the run that was under way, nor the device that comes again.

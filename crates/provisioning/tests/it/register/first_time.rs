@@ -100,7 +100,7 @@ async fn without_a_hub_the_registration_fails_and_says_why() {
     let device = world.device("dev-1").await;
     world.link(&[]).await;
     let registration = world.register(&device).await;
-    let Status::Failed { failure, standing: None } = &registration.status else {
+    let Status::Failed { failure, current: None } = &registration.status else {
         panic!("{:?}", registration.status)
     };
     assert_eq!(failure.reason, FailureReason::NoHub);
@@ -121,7 +121,7 @@ async fn a_disabled_enrollment_is_recorded_once_and_costs_nothing() {
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
     let first = world.register(&device).await;
-    assert_eq!(first.status, Status::Disabled { standing: None });
+    assert_eq!(first.status, Status::Disabled { current: None });
     assert_eq!(world.record("dev-1").await.as_ref(), Some(&first));
     let again = world.register(&device).await;
     assert_eq!(again, first, "nothing is written again");
@@ -163,6 +163,6 @@ async fn the_hub_is_told_the_whole_order_once() {
     let hub = assigned(&world.register(&device).await).hub;
     let calls = world.hub(hub.as_str()).calls();
     let [Call::Ensure(order)] = &calls[..] else { panic!("{calls:?}") };
-    assert_eq!(order.twin, TwinSpec::Seed(sample::twin()));
+    assert_eq!(order.twin, TwinSpec::Initialize(sample::twin()));
     assert_eq!((&order.hub, order.iot_edge), (&hub, false));
 }

@@ -12,8 +12,8 @@ async fn a_run_cut_off_before_the_hub_goes_where_it_was_meant_to() {
         let world = World::new().await;
         let device = world.device("dev-1").await;
         let run = world.run(&device).await;
-        let Status::Assigning { work, .. } = &run.registration.status else { panic!("{run:?}") };
-        let order = work.order().unwrap();
+        let Status::Assigning { step, .. } = &run.registration.status else { panic!("{run:?}") };
+        let order = step.spec().unwrap();
         let hub = order.hub.clone();
         if told {
             // The hub did it, and the service ended before it could write that down.

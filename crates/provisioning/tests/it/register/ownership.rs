@@ -167,7 +167,7 @@ async fn a_move_to_a_disabled_group_is_recorded() {
     disable(&mut other.settings);
     world.enroll_group(other).await;
     let moved = register(&world, &of_group(30)).await;
-    assert!(matches!(moved.status, Status::Disabled { standing: Some(_) }), "{moved:?}");
+    assert!(matches!(moved.status, Status::Disabled { current: Some(_) }), "{moved:?}");
     assert_eq!(end(&world).await, ("b".into(), Some("a".into())));
 }
 
@@ -208,7 +208,7 @@ async fn a_registration_without_a_hub_holds_nothing() {
     disable(&mut disabled.settings);
     world.enroll_group(disabled).await;
     let registration = register(&world, &of_group(20)).await;
-    assert!(matches!(registration.status, Status::Disabled { standing: None }));
+    assert!(matches!(registration.status, Status::Disabled { current: None }));
     register(&world, &of_group(30)).await;
     assert_eq!(end(&world).await, ("b".into(), None));
 }
@@ -223,7 +223,7 @@ async fn a_disabled_group_holds_its_devices() {
     world.enroll_group(disabled).await;
     refused(&world, &of_group(30)).await;
     let registration = register(&world, &of_group(20)).await;
-    assert!(matches!(registration.status, Status::Disabled { standing: Some(_) }));
+    assert!(matches!(registration.status, Status::Disabled { current: Some(_) }));
     refused(&world, &of_group(30)).await;
 }
 

@@ -341,7 +341,7 @@ impl History {
     async fn places_to_clean(&self, id: &DeviceId) -> Vec<HubName> {
         let page = PageRequest { after: None, limit: 1000 };
         let cleanups = self.world().store.cleanups(&sample::scope(SCOPE), page).await.unwrap().items;
-        let places = cleanups.into_iter().map(|cleanup| cleanup.trace.place);
+        let places = cleanups.into_iter().map(|cleanup| cleanup.residue.hub_device);
         places.filter(|place| place.device_id == *id).map(|place| place.hub).collect()
     }
 
@@ -357,11 +357,11 @@ impl History {
             substatus: Substatus::InitialAssignment,
             credentials: device.credentials,
             iot_edge: device.iot_edge,
-            twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
-            told: Vec::new(),
+            twin: TwinSpec::Keep { initial: InitialTwin::default() },
+            sent: Vec::new(),
             existing: Default::default(),
         };
-        assert_eq!(order.digest(), assignment.order, "{when}: other credentials than the record says");
+        assert_eq!(order.digest(), assignment.spec, "{when}: other credentials than the record says");
     }
 
     /// The hubs recover, everything is enabled, and every device registers once more; twice if a run was in its way.
@@ -400,7 +400,7 @@ impl History {
 fn homes(registration: &Registration) -> Vec<HubName> {
     let lives = registration.assignment().map(|at| at.hub.clone());
     let bound_for = match &registration.status {
-        Status::Assigning { work, .. } => work.order().map(|order| order.hub.clone()),
+        Status::Assigning { step, .. } => step.spec().map(|order| order.hub.clone()),
         _ => None,
     };
     lives.into_iter().chain(bound_for).collect()
@@ -416,8 +416,8 @@ const POLICIES: [Option<ReprovisionPolicy>; 3] = [
 /// The hub that a run is about, and the device there.
 fn target(registration: &Registration) -> (String, DeviceId) {
     match &registration.status {
-        Status::Assigning { work, .. } => {
-            let order = work.order().unwrap();
+        Status::Assigning { step, .. } => {
+            let order = step.spec().unwrap();
             (order.hub.to_string(), order.device_id.clone())
         }
         Status::Assigned(assignment) => (assignment.hub.to_string(), assignment.device_id.clone()),

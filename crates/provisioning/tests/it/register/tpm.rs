@@ -436,7 +436,7 @@ async fn a_disabled_enrollment_learns_and_hands_over_nothing() {
     disable(&mut enrollment.settings);
     world.enroll(enrollment).await;
     let registration = register(&world, &tpm).await;
-    assert!(matches!(registration.status, Status::Disabled { standing: None }));
+    assert!(matches!(registration.status, Status::Disabled { current: None }));
     assert_eq!(world.provisioning.handover(&registration).unwrap(), None);
     assert_eq!((known_storage_root_key(&world).await, world.calls()), (None, 0));
 }

@@ -109,14 +109,14 @@ pub fn group(attestation: GroupAttestation) -> EnrollmentGroup {
 }
 
 pub fn registration() -> Registration {
-    let order = DeviceSpec {
+    let spec = DeviceSpec {
         hub: HubName::parse("hub-1.test").unwrap(),
         device_id: DeviceId::parse("device-1").unwrap(),
         substatus: Substatus::InitialAssignment,
         credentials: HubCredentials::SymmetricKeys(keys()),
         iot_edge: false,
-        twin: TwinSpec::Keep { if_lost: InitialTwin::default() },
-        told: Vec::new(),
+        twin: TwinSpec::Keep { initial: InitialTwin::default() },
+        sent: Vec::new(),
         existing: Default::default(),
     };
     Registration {
@@ -124,7 +124,7 @@ pub fn registration() -> Registration {
         enrollment: EnrollmentRef::Individual,
         attested_by: AttestedBy::SymmetricKey,
         key: None,
-        status: Status::Assigned(order.assignment()),
+        status: Status::Assigned(spec.assignment()),
         operation_id: OperationId::parse("5.1").unwrap(),
         payload: None,
         tpm: None,

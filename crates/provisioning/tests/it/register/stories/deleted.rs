@@ -175,7 +175,7 @@ async fn an_enrollment_that_is_disabled_while_the_hub_is_being_told() {
         world.enroll(enrollment).await;
     };
     let (world, _, ended) = changed_meanwhile(disable).await;
-    assert_eq!(ended.status, Status::Disabled { standing: None });
+    assert_eq!(ended.status, Status::Disabled { current: None });
     assert_eq!((world.clean_up().await, world.hubs_of("dev-1")), (vec![CleanupOutcome::Removed], vec![]));
     assert_eq!(world.counted(SCOPE).await, (0, 0));
 }

@@ -32,7 +32,7 @@ async fn world(existing: ExistingDevices) -> (World, Device) {
 /// A device made by hand, and disabled.
 async fn made_by_hand(world: &World, hub: &str) -> FakeDevice {
     let credentials = HubCredentials::SymmetricKeys(sample::keys(60));
-    let order = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::order("dev-1") };
+    let order = DeviceSpec { hub: sample::hub_name(hub), credentials, ..sample::device_spec("dev-1") };
     world.hub(hub).ensure_device(&order).await.unwrap();
     world.hub(hub).change(&id(), |device| device.disabled = Some("not yet".to_owned()));
     world.used(hub, "dev-1");
@@ -68,7 +68,7 @@ async fn it_is_left_alone_where_the_instance_says_so() {
     let there = made_by_hand(&world, HUBS[0]).await;
     for _ in 0..2 {
         let refused = world.register(&device).await;
-        let Status::Failed { failure, standing: None } = &refused.status else { panic!("{refused:?}") };
+        let Status::Failed { failure, current: None } = &refused.status else { panic!("{refused:?}") };
         assert_eq!(failure.reason, FailureReason::DeviceExists);
         assert!(failure.message.contains("hub-1.example has a device dev-1"), "{}", failure.message);
         world.clean_up().await;

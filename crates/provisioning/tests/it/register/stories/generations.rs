@@ -89,7 +89,7 @@ async fn a_restored_backup_removes_no_device_that_moved_back() {
 async fn a_device_that_nothing_proves_to_be_the_one_waits_for_an_operator() {
     let (world, _) = moved().await;
     let [mut old] = world.cleanups().await.try_into().unwrap();
-    old.trace.generation = None;
+    old.residue.generation = None;
     world.owe(old).await;
     for is_new in [true, false] {
         assert_eq!(world.clean_up().await, [CleanupOutcome::Held { is_new }]);
@@ -150,7 +150,7 @@ async fn an_old_record_learns_which_device_it_has() {
     world.forget_generation("dev-1").await;
     world.register(&device).await;
     let [cleanup] = &world.cleanups().await[..] else { panic!("not one") };
-    assert_eq!(cleanup.trace.generation, first_generation(&world));
+    assert_eq!(cleanup.residue.generation, first_generation(&world));
     assert_eq!(world.clean_up().await, [CleanupOutcome::Removed]);
 }
 

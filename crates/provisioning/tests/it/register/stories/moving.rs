@@ -146,7 +146,7 @@ async fn a_move_called_off() {
         let id = sample::registration_id("dev-1");
         let cancelled =
             world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
-        let Status::Failed { failure, standing: Some(at) } = &cancelled.status else {
+        let Status::Failed { failure, current: Some(at) } = &cancelled.status else {
             panic!("{cancelled:?}")
         };
         assert_eq!((failure.reason, at.hub.as_str()), (FailureReason::Canceled, HUBS[0]));
@@ -187,7 +187,7 @@ async fn the_new_hub_refuses() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     world.hub(HUBS[1]).fail_next(Failure::Before(HubError::Refused("quota".into())));
     let failed = world.register(&device).await;
-    let Status::Failed { standing: Some(at), .. } = &failed.status else { panic!("{failed:?}") };
+    let Status::Failed { current: Some(at), .. } = &failed.status else { panic!("{failed:?}") };
     assert_eq!(at.hub.as_str(), HUBS[0]);
     world.clean_up().await;
     assert_eq!((world.hubs_of("dev-1"), world.cleanups().await), (vec![sample::hub_name(HUBS[0])], vec![]));
@@ -255,9 +255,9 @@ async fn no_hub_takes_new_devices() {
     assert_eq!(assigned(&world.register(&device).await).hub, assigned(&first).hub);
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[2..])).await;
     let failed = world.register(&device).await;
-    let Status::Failed { failure, standing } = &failed.status else { panic!("{failed:?}") };
+    let Status::Failed { failure, current } = &failed.status else { panic!("{failed:?}") };
     assert_eq!(
-        (failure.reason, standing.as_ref().map(|at| &at.hub)),
+        (failure.reason, current.as_ref().map(|at| &at.hub)),
         (FailureReason::NoHub, Some(&assigned(&first).hub))
     );
 }

@@ -86,7 +86,7 @@ async fn the_webhook_says_no() {
     ] {
         world.webhook.answer_next(outcome);
         let failed = world.register(&device).await;
-        let Status::Failed { failure, standing: None } = &failed.status else { panic!("{failed:?}") };
+        let Status::Failed { failure, current: None } = &failed.status else { panic!("{failed:?}") };
         assert_eq!(failure.reason, reason);
     }
     assert_eq!((world.calls(), world.cleanups().await), (0, vec![]));
