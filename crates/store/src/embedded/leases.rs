@@ -157,7 +157,8 @@ const RENEW: &str = "UPDATE leases SET until = ?2 WHERE token = ?1";
 
 const RELEASE: &str = "DELETE FROM leases WHERE token = ?1";
 
-const END_ALL: &str = "DELETE FROM leases";
+/// The condition has SQLite delete row by row: without one it writes the empty table anew, also when it was empty.
+const END_ALL: &str = "DELETE FROM leases WHERE true";
 
 const LIST: &str = "SELECT token, name, holder, until FROM leases ORDER BY token";
 
