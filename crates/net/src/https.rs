@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,17 +22,18 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use crate::accept::{Accepted, Handshake, InClear, Listening, OverTls};
-use crate::amqp::{self, AmqpEndpoint};
+use crate::amqp::{AmqpEndpoint, ServerConnection};
+use crate::connection::{self, Protocol};
 use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter};
 use crate::deadlines::{Ended, Expired, HttpDeadlines, Phase, Reporting};
 use crate::leftover;
 use crate::listener::Listener;
 use crate::listener_context::ListenerContext;
-use crate::metered::{Meter, Metered};
-use crate::mqtt::{self, MqttEndpoint};
+use crate::metered::Meter;
+use crate::mqtt::{MqttConnection, MqttEndpoint};
 use crate::peer::Peer;
 use crate::refused::Refused;
-use crate::transport::{Counted, Transport};
+use crate::transport::Transport;
 use crate::websocket::{self, BinaryStream};
 
 /// What is served on an HTTPS port.
@@ -218,18 +219,8 @@ impl Http {
         };
         let upgraded = hyper::upgrade::on(&mut request);
         match &self.spoken[place] {
-            Spoken::Amqp(endpoint) => {
-                let context = self.context(endpoint);
-                let counted = self.limiter.count(Transport::AmqpWs);
-                let drive = move |stream, peer| amqp::drive(stream, peer, context);
-                self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
-            }
-            Spoken::Mqtt(endpoint) => {
-                let context = self.context(endpoint);
-                let counted = self.limiter.count(Transport::MqttWs);
-                let drive = move |stream, peer| mqtt::drive(stream, peer, context);
-                self.go_on(upgraded, Upgrade { peer, end, counted }, drive);
-            }
+            Spoken::Amqp(endpoint) => self.go_on::<ServerConnection>(upgraded, (peer, end), endpoint),
+            Spoken::Mqtt(endpoint) => self.go_on::<MqttConnection>(upgraded, (peer, end), endpoint),
         }
         response
     }
@@ -242,16 +233,15 @@ impl Http {
         }
     }
 
-    /// Drives what a connection has become.
-    fn go_on<F>(
+    /// Drives the WebSocket that a connection has become.
+    fn go_on<P: Protocol>(
         &self,
         upgraded: OnUpgrade,
-        upgrade: Upgrade,
-        drive: impl FnOnce(BinaryStream<Metered<TokioIo<Upgraded>>>, Peer) -> F + Send + 'static,
-    ) where
-        F: Future<Output = ()> + Send,
-    {
-        let Upgrade { peer, end, counted } = upgrade;
+        (peer, end): (Peer, ConnectionEnd),
+        endpoint: &Arc<P::Endpoint>,
+    ) {
+        let context = self.context(endpoint);
+        let counted = self.limiter.count(P::OVER_WEBSOCKETS);
         let limits = &self.limiter.limits;
         let max_message = limits.mqtt.max_packet.max(limits.amqp.max_message);
         let meter = Meter::new(peer.standing.clone(), limits);
@@ -261,7 +251,7 @@ impl Http {
                 let stream = TokioIo::new(upgraded.await?);
                 let stream = BinaryStream::metered(stream, max_message, Arc::clone(&meter)).await;
                 tokio::select! {
-                    () = drive(stream, peer) => {}
+                    () = connection::drive::<P, _>(stream, peer, context) => {}
                     () = meter.overdue() => {
                         client.refuse(Refused::PacketTimeout, "a WebSocket message that did not come in time").await;
                     }
@@ -286,13 +276,6 @@ struct Client {
     peer: Peer,
     deadlines: Arc<HttpDeadlines>,
     end: ConnectionEnd,
-}
-
-/// What a connection takes along when it is HTTP no longer.
-struct Upgrade {
-    peer: Peer,
-    end: ConnectionEnd,
-    counted: Counted,
 }
 
 /// The header that makes a request mean one thing to us and perhaps another to a proxy: one that must come once and comes

@@ -16,8 +16,8 @@
 
 mod accept;
 pub mod amqp;
-mod buffered;
 pub mod client;
+mod connection;
 mod connection_limiter;
 mod connection_table;
 mod deadlines;
@@ -31,7 +31,6 @@ mod metered;
 pub mod mqtt;
 mod peer;
 mod proxy;
-mod queue;
 mod refusal;
 mod refused;
 mod share;

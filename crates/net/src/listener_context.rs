@@ -5,20 +5,19 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Accepted, Handshake, Listening, OverTls};
+use crate::accept::{Accepted, Listening, OverTls};
+use crate::connection::{self, Protocol};
 use crate::connection_limiter::ConnectionLimiter;
 use crate::limits::Limits;
 use crate::listener::Listener;
-use crate::peer::Peer;
-use crate::transport::Transport;
 
-/// Who decides on a listener's clients, what they can cost, and when they must go.
+/// What the connections of a listener share: the endpoint, the limits, and the shutdown token.
 pub struct ListenerContext<E: ?Sized> {
-    /// Decides who may connect.
+    /// Decides which clients may connect.
     pub endpoint: Arc<E>,
     /// Bounds of each connection.
     pub limits: Arc<Limits>,
-    /// Cancelled to end the connections gracefully.
+    /// Canceled to end the connections gracefully.
     pub shutdown: CancellationToken,
 }
 
@@ -34,7 +33,6 @@ impl<E: ?Sized> Clone for ListenerContext<E> {
 
 /// A listener whose connections are TLS and then one protocol.
 pub(crate) struct TlsListener<E: ?Sized> {
-    pub(crate) transport: Transport,
     pub(crate) listener: Listener,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) endpoint: Arc<E>,
@@ -43,22 +41,18 @@ pub(crate) struct TlsListener<E: ?Sized> {
 }
 
 impl<E: ?Sized + Send + Sync + 'static> TlsListener<E> {
-    /// Has every connection driven until shutdown; returns when all have ended.
-    pub(crate) async fn run<D, F>(self, drive: D)
-    where
-        D: Fn(<OverTls as Handshake>::Stream, Peer, ListenerContext<E>) -> F + Copy + Send + Sync + 'static,
-        F: Future<Output = ()> + Send,
-    {
-        let TlsListener { transport, listener, tls, endpoint, limiter, shutdown } = self;
+    /// Drives every connection until shutdown; returns when all have ended.
+    pub(crate) async fn run<P: Protocol<Endpoint = E>>(self) {
+        let TlsListener { listener, tls, endpoint, limiter, shutdown } = self;
         let context =
             ListenerContext { endpoint, limits: Arc::clone(&limiter.limits), shutdown: shutdown.clone() };
         let counts = limiter.clone();
         let listening = Listening { listener, handshake: OverTls::from(tls), limiter, shutdown };
         let serve = move |accepted| {
-            let (context, counted) = (context.clone(), counts.count(transport));
+            let (context, counted) = (context.clone(), counts.count(P::OVER_TLS));
             async move {
                 let Accepted { stream, peer, permit, .. } = accepted;
-                drive(stream, peer, context).await;
+                connection::drive::<P, _>(stream, peer, context).await;
                 drop((permit, counted));
             }
         };

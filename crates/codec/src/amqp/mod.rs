@@ -1,4 +1,4 @@
-//! AMQP 1.0 frames and messages, for both sides, without IO.
+//! AMQP 1.0 frames and messages, for both sides, and the state of a connection at the server, without IO.
 //!
 //! Part and section numbers in this module refer to the OASIS standard of 29 October 2012: §1 types, §2 transport,
 //! §3 messaging, §5 security. Decoding is strict and bounded: a length is compared with what has arrived before
@@ -15,6 +15,7 @@ mod frame;
 mod message;
 mod performative;
 mod sasl;
+pub mod server;
 mod state;
 mod value;
 

@@ -1,5 +1,7 @@
 //! Errors and delivery states (§2.8.14, §3.4).
 
+use std::fmt;
+
 use bytes::BytesMut;
 
 use super::decode::{DecodeError, Reader};
@@ -72,6 +74,12 @@ impl AmqpError {
         fields.put(self.description.as_deref())?;
         fields.put((!self.details.is_empty()).then(|| Names::Symbols.map(&self.details)))?;
         fields.finish(ERROR, out)
+    }
+}
+
+impl fmt::Display for AmqpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.condition, self.description.as_deref().unwrap_or_default())
     }
 }
 

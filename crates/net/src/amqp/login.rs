@@ -1,187 +1,119 @@
-//! From the first byte to an open connection: SASL or bare, then the exchange of opens.
+//! From the first byte to an open connection: what the endpoint decides in a login.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use codec::amqp::{
-    AmqpError, Close, DecodeError, MIN_MAX_FRAME, Open, Performative, Protocol, SaslCode, SaslFrame,
-    condition,
+    AmqpError, Open,
+    server::{Login, LoginConfig, LoginStart, Opening, ServerError},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 
-use super::endpoint::{AmqpConnection, AmqpEndpoint, SaslStep};
-use super::frames::{End, Frames, LOGIN};
-use super::outbox::{Outbox, Queued};
-use crate::limits::AmqpLimits;
-use crate::listener_context::ListenerContext;
-use crate::peer::Peer;
+use super::{
+    connection::ServerConnection,
+    endpoint::{AmqpConnection, AmqpEndpoint, SaslStep},
+    outbox::Outbox,
+    reason::Reason,
+};
+use crate::{
+    connection::{Buffered, ByteStream, End, within},
+    limits::AmqpLimits,
+    listener_context::ListenerContext,
+    peer::Peer,
+};
 
-/// A client that is let in and has opened its connection.
-pub(super) struct Admitted {
-    pub(super) connection: Box<dyn AmqpConnection>,
-    pub(super) queued: Queued,
-    /// After so much silence of ours the client wants to hear something.
-    pub(super) heartbeat: Option<Duration>,
-}
+/// Heartbeats are not sent more often than this, whatever the client asks for.
+const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The connection that the endpoint made of the client, or why it is to be closed.
+type Admission = Result<Box<dyn AmqpConnection>, AmqpError>;
 
 /// Lets the client in, in time.
-pub(super) async fn welcome<S>(
-    frames: &mut Frames<S>,
+pub(super) async fn log_in<S: ByteStream>(
+    stream: &mut Buffered<S>,
     peer: &Peer,
     context: &ListenerContext<dyn AmqpEndpoint>,
-) -> Result<Admitted, End>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let limits = &context.limits.amqp;
-    let log_in = async {
-        let client = authenticated(frames, peer, context).await?;
-        open(frames, client, limits).await
+) -> Result<ServerConnection, End<Reason>> {
+    let steps = async {
+        let (admission, opening) = authenticate(stream, peer, context).await?;
+        open(stream, (admission, opening), peer, context).await
     };
-    tokio::select! {
-        admitted = timeout(limits.login_timeout, log_in) => {
-            admitted.map_err(|_| End::TimedOut(LOGIN))?
-        }
-        () = context.shutdown.cancelled() => Err(End::Shutdown),
-    }
+    within(context, context.limits.amqp.login_timeout, "the client to log in", steps).await
 }
 
-/// Who the endpoint says the client is, or why it must go. It is told after its open: there is no earlier place.
-type Client = Result<Box<dyn AmqpConnection>, AmqpError>;
-
-async fn authenticated<S>(
-    frames: &mut Frames<S>,
+/// Reads until the endpoint has decided on the client. One without SASL learns of a refusal only after its open.
+async fn authenticate<S: ByteStream>(
+    stream: &mut Buffered<S>,
     peer: &Peer,
     context: &ListenerContext<dyn AmqpEndpoint>,
-) -> Result<Client, End>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let client = match protocol(frames, Protocol::Sasl).await? {
-        Protocol::Amqp => context.endpoint.bare(peer).await,
-        Protocol::Sasl => {
-            let client = sasl(frames, peer, context).await?;
-            if protocol(frames, Protocol::Amqp).await? == Protocol::Sasl {
-                return Err(DecodeError::Protocol.into());
-            }
-            Ok(client)
+) -> Result<(Admission, Opening), End<Reason>> {
+    let endpoint = &context.endpoint;
+    let mut login = Login::new(endpoint.mechanisms(peer), config(&context.limits.amqp));
+    let mut step = match next(stream, |input, output| login.receive(input, output)).await? {
+        LoginStart::Bare => {
+            let admission = endpoint.bare(peer).await;
+            return Ok((admission, login.skip_sasl(&mut stream.output)));
         }
+        LoginStart::Sasl(init) => endpoint.sasl(peer, init).await,
     };
-    frames.put_protocol(Protocol::Amqp);
-    Ok(client)
-}
-
-/// The client's protocol header. A client that speaks another is told `ours` (§2.2).
-async fn protocol<S>(frames: &mut Frames<S>, ours: Protocol) -> Result<Protocol, End>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let protocol = frames.protocol().await;
-    if let Err(End::Malformed(_)) = protocol {
-        frames.put_protocol(ours);
-    }
-    protocol
-}
-
-async fn sasl<S>(
-    frames: &mut Frames<S>,
-    peer: &Peer,
-    context: &ListenerContext<dyn AmqpEndpoint>,
-) -> Result<Box<dyn AmqpConnection>, End>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mechanisms = context.endpoint.mechanisms(peer);
-    frames.put_protocol(Protocol::Sasl);
-    frames.put_sasl(&SaslFrame::Mechanisms(mechanisms.iter().map(ToString::to_string).collect()))?;
-    let mut step = match frames.sasl().await? {
-        SaslFrame::Init(init) if mechanisms.contains(&init.mechanism.as_str()) => {
-            context.endpoint.sasl(peer, init).await
-        }
-        SaslFrame::Init(init) => {
-            let reason = format!("the SASL mechanism {:?} is not offered to this client", init.mechanism);
-            SaslStep::Refused(SaslCode::Auth, Some(reason.into()))
-        }
-        _ => return Err(End::violation(condition::NOT_ALLOWED, "SASL begins with an init")),
-    };
-    for _ in 0..MAX_SASL_STEPS {
-        match step {
+    loop {
+        step = match step {
             SaslStep::Challenge(challenge, exchange) => {
-                frames.put_sasl(&SaslFrame::Challenge(challenge))?;
-                step = match frames.sasl().await? {
-                    SaslFrame::Response(response) => exchange.respond(response).await,
-                    _ => return Err(End::violation(condition::NOT_ALLOWED, "a challenge wants a response")),
-                };
+                login.challenge(challenge, &mut stream.output)?;
+                let response = next(stream, |input, _| login.receive_response(input)).await?;
+                exchange.respond(response).await
             }
-            SaslStep::Refused(code, reason) => return refuse(frames, code, reason),
-            SaslStep::Welcome(connection) => {
-                frames.put_sasl(&SaslFrame::Outcome(SaslCode::Ok))?;
-                return Ok(connection);
+            SaslStep::Refused(code, reason) => {
+                login.refuse(code, &mut stream.output)?;
+                return Err(Reason::SaslRefused { code, reason }.into());
             }
+            SaslStep::Welcome(connection) => return Ok((Ok(connection), login.accept(&mut stream.output)?)),
         }
     }
-    refuse(frames, SaslCode::Auth, Some("more steps than any SASL mechanism has".into()))
 }
 
-fn refuse<S>(
-    frames: &mut Frames<S>,
-    code: SaslCode,
-    reason: Option<Cow<'static, str>>,
-) -> Result<Box<dyn AmqpConnection>, End> {
-    frames.put_sasl(&SaslFrame::Outcome(code))?;
-    Err(End::Refused { code, reason })
-}
-
-async fn open<S>(frames: &mut Frames<S>, client: Client, limits: &AmqpLimits) -> Result<Admitted, End>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    frames.take_up_to(limits.max_frame_before_open);
-    let Some(Performative::Open(open)) = frames.frame().await?.performative else {
-        return Err(DecodeError::Descriptor.into());
-    };
-    frames.send_up_to(usize::try_from(open.max_frame_size).unwrap_or(usize::MAX).min(limits.max_frame));
-    frames.take_up_to(limits.max_frame);
-    let (outbox, queued) = Outbox::new(limits.outbox);
-    let opened = match client {
-        _ if open.max_frame_size < MIN_MAX_FRAME => {
-            frames.send_up_to(MIN_MAX_FRAME as usize);
-            Err(AmqpError::new(condition::INVALID_FIELD, "max-frame-size must be at least 512"))
-        }
-        Err(refusal) => Err(refusal),
+async fn open<S: ByteStream>(
+    stream: &mut Buffered<S>,
+    (admission, mut opening): (Admission, Opening),
+    peer: &Peer,
+    context: &ListenerContext<dyn AmqpEndpoint>,
+) -> Result<ServerConnection, End<Reason>> {
+    let limits = &context.limits;
+    let open = next(stream, |input, output| opening.receive(input, output)).await?;
+    let (outbox, queue) = Outbox::new(limits.amqp.outbox);
+    let opened = match admission {
         Ok(mut connection) => connection.open(&open, outbox).await.map(|()| connection),
+        Err(refusal) => Err(refusal),
     };
-    frames.output().put(0, Performative::Open(ours(limits)))?;
+    let client_max_frame = opening.client_max_frame(&open);
     match opened {
-        Ok(connection) => Ok(Admitted { connection, queued, heartbeat: heartbeat(&open) }),
-        Err(error) => {
-            frames.output().put(0, Performative::Close(Close { error: Some(error.clone()) }))?;
-            Err(End::Unwelcome(error))
+        Ok(connection) => {
+            opening.accept(client_max_frame, &mut stream.output)?;
+            let heartbeat = heartbeat_interval(&open);
+            Ok(ServerConnection::new((connection, queue), peer, limits, (client_max_frame, heartbeat)))
         }
+        Err(error) => Err(opening.refuse(client_max_frame, error, &mut stream.output).into()),
     }
 }
 
-fn ours(limits: &AmqpLimits) -> Open {
-    // A peer announces half of what it tolerates (§2.4.5).
-    let idle_timeout_ms = u32::try_from(limits.idle_timeout.as_millis() / 2).ok();
-    Open {
-        container_id: "muster".into(),
-        hostname: None,
-        max_frame_size: u32::try_from(limits.max_frame).unwrap_or(u32::MAX),
-        channel_max: limits.sessions.saturating_sub(1),
-        idle_timeout_ms,
+async fn next<S: ByteStream, T>(
+    stream: &mut Buffered<S>,
+    mut receive: impl FnMut(&mut bytes::BytesMut, &mut bytes::BytesMut) -> Result<Option<T>, ServerError>,
+) -> Result<T, End<Reason>> {
+    stream.next(|input, output| Ok(receive(input, output)?)).await
+}
+
+fn config(limits: &AmqpLimits) -> LoginConfig {
+    LoginConfig {
+        container_id: "muster",
+        max_sasl_frame: limits.max_sasl_frame,
+        max_open_frame: limits.max_frame_before_open,
+        max_frame: limits.max_frame,
+        max_sessions: limits.sessions,
+        idle_timeout: limits.idle_timeout,
     }
 }
 
-/// Twice in the time after which the client gives up, but not more often than its interest is worth.
-fn heartbeat(open: &Open) -> Option<Duration> {
+/// Returns half of the time after which the client gives up.
+fn heartbeat_interval(open: &Open) -> Option<Duration> {
     let timeout = open.idle_timeout_ms.filter(|millis| *millis > 0)?;
-    Some(Duration::from_millis(u64::from(timeout) / 2).max(SHORTEST_HEARTBEAT))
+    Some(Duration::from_millis(u64::from(timeout) / 2).max(MIN_HEARTBEAT_INTERVAL))
 }
-
-/// More steps than any mechanism has: TPM takes three challenges, or a few more when a client splits its keys.
-const MAX_SASL_STEPS: usize = 16;
-
-/// A client that wants to hear more often than this costs more than it is worth.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(500);

@@ -1,48 +1,49 @@
 //! The server side of AMQP 1.0 connections.
 //!
-//! An [`AmqpEndpoint`] lets clients in: through SASL, in as many steps as the mechanism takes, or bare, by their TLS
-//! certificate alone. It returns an [`AmqpConnection`], which is told what the client does: it attaches links, and sends
-//! messages over them. Messages to the client go through its [`Outbox`], from anywhere. [`drive`] runs one connection
-//! over any byte stream; [`serve_amqp`] runs a TLS listener with it.
+//! An [`AmqpEndpoint`] lets clients in: through SASL, in as many steps as the mechanism takes, or without it, by their TLS
+//! certificate alone. It returns an [`AmqpConnection`], which handles what the client does: it attaches links, and sends
+//! messages over them. Messages to the client go through its [`Outbox`], from any task. [`drive`] runs one connection over
+//! any byte stream; [`serve_amqp`] runs a TLS listener with it.
 //!
-//! What the driver decides itself: who is let in says so in time; frames, links, sessions, messages and unsettled
-//! deliveries are bounded by [`crate::AmqpLimits`]; credit and windows are given and kept; a message in several transfers
-//! is put together; a client that is silent too long, does not read, or breaks the protocol loses its connection and is
-//! told why. Addresses are the connection's concern.
-//!
-//! What peers may not ask for: sessions that the server begins, links that are resumed, transactions.
+//! The protocol itself is a state machine without IO, [`codec::amqp::server`]: it enforces the bounds on sessions, links,
+//! messages and unsettled deliveries, grants credit, and puts messages together. Here are the parts that wait: for bytes, for
+//! the endpoint's decisions, for deadlines. A client that is silent too long, does not read, or breaks the protocol loses its
+//! connection, with an error that says why.
 
-mod driver;
+mod connection;
 mod endpoint;
-mod frames;
-mod link;
 mod login;
 mod outbox;
-mod receiving;
-mod sending;
-mod session;
-mod sessions;
+mod reason;
 
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection_limiter::ConnectionLimiter;
-use crate::listener::Listener;
-use crate::listener_context::TlsListener;
-use crate::transport::Transport;
-
-pub use crate::queue::OutboxError;
-pub use driver::drive;
-pub use endpoint::{
-    AmqpConnection, AmqpEndpoint, Delivery, Direction, Farewell, LinkId, LinkRequest, SaslExchange, SaslStep,
-    Verdict,
+use crate::{
+    connection_limiter::ConnectionLimiter,
+    listener::Listener,
+    listener_context::{ListenerContext, TlsListener},
+    peer::Peer,
 };
-pub use outbox::{DeliveryRef, Outbox};
 
-/// Serves AMQP over TLS until `shutdown`, then waits, at most for the grace period, for connections that still owe a
-/// reply.
+pub(crate) use self::connection::ServerConnection;
+pub use crate::connection::OutboxError;
+pub use codec::amqp::server::{Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Verdict};
+pub use endpoint::{AmqpConnection, AmqpEndpoint, Farewell, SaslExchange, SaslStep};
+pub use outbox::Outbox;
+
+/// Runs one connection to its end, over any byte stream.
+pub async fn drive<S>(stream: S, peer: Peer, context: ListenerContext<dyn AmqpEndpoint>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    crate::connection::drive::<ServerConnection, S>(stream, peer, context).await;
+}
+
+/// Serves AMQP over TLS until `shutdown`, then waits, at most for the grace period, for connections that still owe a reply.
 pub async fn serve_amqp(
     listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
@@ -50,7 +51,7 @@ pub async fn serve_amqp(
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    let transport = Transport::Amqp;
-    let listener = listener.into();
-    TlsListener { transport, listener, tls, endpoint, limiter, shutdown }.run(drive).await;
+    TlsListener { listener: listener.into(), tls, endpoint, limiter, shutdown }
+        .run::<ServerConnection>()
+        .await;
 }

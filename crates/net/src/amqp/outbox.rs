@@ -1,9 +1,11 @@
-//! Messages and verdicts to a client, from anywhere.
+//! Messages and verdicts to a client, from any task.
 
-use codec::amqp::{AmqpError, DeliveryState, Message};
+use codec::amqp::{
+    AmqpError, DeliveryState, Message,
+    server::{DeliveryRef, LinkId},
+};
 
-use super::endpoint::LinkId;
-use crate::queue::{self, OutboxError, Queue};
+use crate::connection::{OutboxError, Queue, QueueReader, queue};
 
 /// Puts messages and verdicts into the queue of one client. Clones share the queue. Messages of one link keep their
 /// order; verdicts and detaches keep theirs towards everything that was queued before.
@@ -12,16 +14,7 @@ pub struct Outbox {
     queue: Queue<Outgoing, AmqpError>,
 }
 
-/// Names a delivery from the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeliveryRef {
-    pub(super) link: LinkId,
-    pub(super) number: u32,
-    /// Whether the client wants no verdict.
-    pub(super) settled: bool,
-}
-
-/// What is for the client.
+/// An item for the client.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Detach(LinkId, AmqpError),
@@ -29,22 +22,22 @@ pub(super) enum Outgoing {
     Settle(DeliveryRef, DeliveryState),
 }
 
-/// The connection's end.
-pub(super) type Queued = queue::Queued<Outgoing, AmqpError>;
+/// The connection's end of an outbox.
+pub(super) type OutgoingQueue = QueueReader<Outgoing, AmqpError>;
 
 impl Outbox {
-    pub(super) fn new(capacity: usize) -> (Outbox, Queued) {
-        let (queue, queued) = queue::queue(capacity);
-        (Outbox { queue }, queued)
+    pub(super) fn new(capacity: usize) -> (Outbox, OutgoingQueue) {
+        let (queue, reader) = queue(capacity);
+        (Outbox { queue }, reader)
     }
 
-    /// Queues a message for a link to the client; it goes when the client gives credit, and nowhere when the link is
-    /// gone. `token` comes back with [`super::AmqpConnection::settled`].
+    /// Queues a message for a link to the client. It is sent when the client grants credit, and dropped if the link is detached.
+    /// `token` is passed to [`super::AmqpConnection::settled`].
     pub fn try_send(&self, link: LinkId, message: Message, token: u64) -> Result<(), OutboxError> {
         self.queue.try_push(Outgoing::Message(link, token, Box::new(message)))
     }
 
-    /// Queues a message, waiting for room. Not to be awaited inside a connection's methods: there is no room until they
+    /// Queues a message, waiting for room. Must not be awaited inside a connection's methods: there is no room until they
     /// return.
     pub async fn send(&self, link: LinkId, message: Message, token: u64) -> Result<(), OutboxError> {
         self.queue.push(Outgoing::Message(link, token, Box::new(message))).await
@@ -60,12 +53,12 @@ impl Outbox {
         self.queue.push_always(Outgoing::Detach(link, error)); // bounded by the number of links
     }
 
-    /// Closes the connection with an error, after what is queued and may be sent now. The first one counts.
+    /// Closes the connection with an error, after the messages that may be sent now. The first error counts.
     pub fn close(&self, error: AmqpError) {
         self.queue.close(error);
     }
 
-    /// Whether the connection is closed or closing.
+    /// Returns whether the connection is closed or closing.
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }

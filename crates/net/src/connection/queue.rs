@@ -1,4 +1,4 @@
-//! The way to a client from outside its connection: a bounded queue, and the request to close.
+//! How a service reaches a client from outside its connection: a bounded queue, and the request to close.
 //!
 //! A tokio channel would allocate 2 KB for each idle connection; this queue allocates when it is used.
 
@@ -19,15 +19,15 @@ pub enum OutboxError {
     Full,
 }
 
-/// The outer end: takes what is for the client (`T`), and why to close (`C`). Clones share the queue.
+/// The end of the service: takes items for the client (`T`), and the reason to close (`C`). Clones share the queue.
 #[derive(Debug)]
 pub(crate) struct Queue<T, C> {
     shared: Arc<Shared<T, C>>,
 }
 
-/// The connection's end. When it is dropped, nothing more is taken.
+/// The end of the connection. When it is dropped, the queue is closed.
 #[derive(Debug)]
-pub(crate) struct Queued<T, C> {
+pub(crate) struct QueueReader<T, C> {
     shared: Arc<Shared<T, C>>,
 }
 
@@ -35,10 +35,10 @@ pub(crate) struct Queued<T, C> {
 struct Shared<T, C> {
     capacity: usize,
     state: Mutex<State<T, C>>,
-    /// For the connection: something to send, or to close.
-    news: Notify,
-    /// For those who wait outside: there may be room.
-    room: Notify,
+    /// Wakes the connection: there is something to send, or a reason to close.
+    changed: Notify,
+    /// Wakes tasks that wait in [`Queue::push`].
+    has_room: Notify,
 }
 
 #[derive(Debug)]
@@ -48,36 +48,36 @@ struct State<T, C> {
     reason: Option<C>,
 }
 
-/// Both ends of a queue.
-pub(crate) fn queue<T, C>(capacity: usize) -> (Queue<T, C>, Queued<T, C>) {
+/// Makes a queue of at most `capacity` items, and returns both ends.
+pub(crate) fn queue<T, C>(capacity: usize) -> (Queue<T, C>, QueueReader<T, C>) {
     let state = Mutex::new(State { waiting: VecDeque::new(), closed: false, reason: None });
-    let shared = Arc::new(Shared { capacity, state, news: Notify::new(), room: Notify::new() });
-    (Queue { shared: Arc::clone(&shared) }, Queued { shared })
+    let shared = Arc::new(Shared { capacity, state, changed: Notify::new(), has_room: Notify::new() });
+    (Queue { shared: Arc::clone(&shared) }, QueueReader { shared })
 }
 
 impl<T, C> Queue<T, C> {
-    /// Queues something, if there is room.
+    /// Queues an item, if there is room.
     pub(crate) fn try_push(&self, item: T) -> Result<(), OutboxError> {
         self.push_within(self.shared.capacity, item).map_err(|(error, _)| error)
     }
 
-    /// Queues something, waiting for room.
+    /// Queues an item, waiting for room.
     pub(crate) async fn push(&self, mut item: T) -> Result<(), OutboxError> {
         loop {
-            let mut room = pin!(self.shared.room.notified());
-            room.as_mut().enable(); // before looking, or room made in between would go unnoticed
+            let mut has_room = pin!(self.shared.has_room.notified());
+            has_room.as_mut().enable(); // before looking, or room made in between would go unnoticed
             item = match self.push_within(self.shared.capacity, item) {
                 Ok(()) => return Ok(()),
                 Err((OutboxError::Closed, _)) => return Err(OutboxError::Closed),
                 Err((OutboxError::Full, item)) => item,
             };
-            room.await;
+            has_room.await;
         }
     }
 
-    /// Queues something that is bounded elsewhere; dropped when the connection is over.
+    /// Queues an item whose number is bounded elsewhere; dropped if the connection is over.
     pub(crate) fn push_always(&self, item: T) {
-        // An error means that there is nobody to tell any more.
+        // An error means that the connection is over.
         let _ = self.push_within(usize::MAX, item);
     }
 
@@ -91,16 +91,16 @@ impl<T, C> Queue<T, C> {
         }
         state.waiting.push_back(item);
         drop(state);
-        self.shared.news.notify_one();
+        self.shared.changed.notify_one();
         Ok(())
     }
 
-    /// Closes the connection after what is queued and may be sent now. The first reason counts.
+    /// Closes the connection after the items that may be sent now. The first reason counts.
     pub(crate) fn close(&self, reason: C) {
         self.shared.close(Some(reason));
     }
 
-    /// Whether the connection is closed or closing.
+    /// Returns whether the connection is closed or closing.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.state().closed
     }
@@ -112,20 +112,20 @@ impl<T, C> Clone for Queue<T, C> {
     }
 }
 
-impl<T, C: Clone> Queued<T, C> {
-    /// Resolves when there was news since the last call.
-    pub(crate) async fn news(&self) {
-        self.shared.news.notified().await;
+impl<T, C: Clone> QueueReader<T, C> {
+    /// Waits for an item or a reason to close that came since the last call.
+    pub(crate) async fn changed(&self) {
+        self.shared.changed.notified().await;
     }
 
-    /// The first of what is queued, if it passes; the others wait behind it.
-    pub(crate) fn pop_if(&self, may_go: impl FnOnce(&T) -> bool) -> Option<T> {
-        self.take(|waiting| waiting.front().is_some_and(may_go).then_some(0))
+    /// Takes the first item if it can be sent; the others wait behind it.
+    pub(crate) fn pop_if(&self, can_send: impl FnOnce(&T) -> bool) -> Option<T> {
+        self.take(|waiting| waiting.front().is_some_and(can_send).then_some(0))
     }
 
-    /// The first that passes, wherever it stands.
-    pub(crate) fn pop_first(&self, may_go: impl FnMut(&T) -> bool) -> Option<T> {
-        self.take(|waiting| waiting.iter().position(may_go))
+    /// Takes the first item that can be sent, wherever it stands.
+    pub(crate) fn pop_first(&self, can_send: impl FnMut(&T) -> bool) -> Option<T> {
+        self.take(|waiting| waiting.iter().position(can_send))
     }
 
     fn take(&self, position: impl FnOnce(&VecDeque<T>) -> Option<usize>) -> Option<T> {
@@ -136,25 +136,25 @@ impl<T, C: Clone> Queued<T, C> {
             state.waiting = VecDeque::new(); // an idle connection keeps no memory for it
         }
         drop(state);
-        self.shared.room.notify_waiters();
+        self.shared.has_room.notify_waiters();
         item
     }
 
-    /// The reason to close, if there is one.
-    pub(crate) fn closing(&self) -> Option<C> {
+    /// Returns the reason to close, if there is one.
+    pub(crate) fn close_reason(&self) -> Option<C> {
         self.shared.state().reason.clone()
     }
 }
 
-impl<T, C> Queued<T, C> {
-    /// Drops what is queued and refuses what comes.
+impl<T, C> QueueReader<T, C> {
+    /// Closes the queue and drops its items.
     pub(crate) fn end(&self) {
         self.shared.close(None);
         self.shared.state().waiting = VecDeque::new();
     }
 }
 
-impl<T, C> Drop for Queued<T, C> {
+impl<T, C> Drop for QueueReader<T, C> {
     fn drop(&mut self) {
         self.end();
     }
@@ -166,8 +166,8 @@ impl<T, C> Shared<T, C> {
         state.closed = true;
         state.reason = state.reason.take().or(reason);
         drop(state);
-        self.news.notify_one();
-        self.room.notify_waiters();
+        self.changed.notify_one();
+        self.has_room.notify_waiters();
     }
 
     fn state(&self) -> MutexGuard<'_, State<T, C>> {

@@ -4,25 +4,41 @@ use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// What has arrived and what is to be written.
+use super::ByteStream;
+
+/// Bytes read at once, and the read buffer of an idle connection. The first frame of a client, with its token, is about 500
+/// bytes.
+const READ_BYTES: usize = 1024;
+
+/// Up to here the input buffer grows by two reads at a time.
+const SMALL_INPUT: usize = 16 * 1024;
+
+/// One TLS record.
+const LARGE_OUTPUT: usize = 16 * 1024;
+
+/// How long, and for how many reads of 256 bytes, a closed connection waits for the client's close.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_READS: usize = 64;
+
+/// A byte stream with what has arrived and what is to be written.
 pub(crate) struct Buffered<S> {
     stream: S,
-    /// Arrived and not yet read.
+    /// What has arrived and was not decoded yet.
     pub(crate) input: BytesMut,
-    /// The input buffer was larger than an idle connection should keep.
-    grown: bool,
-    /// To be written by the next flush.
+    /// Whether the input buffer has been larger than an idle connection should keep.
+    has_grown: bool,
+    /// What the next flush writes.
     pub(crate) output: BytesMut,
-    /// When the first byte of the packet arrived that is not complete yet.
-    since: Option<Instant>,
-    packet_timeout: Duration,
+    /// When the first byte of the frame arrived that is not complete yet.
+    frame_started: Option<Instant>,
+    frame_timeout: Duration,
     write_timeout: Duration,
 }
 
-/// Why a stream cannot go on.
+/// Why a stream cannot be used any more.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
     #[error("end of stream")]
@@ -36,46 +52,64 @@ pub(crate) enum Broken {
 }
 
 impl<S> Buffered<S> {
-    pub(crate) fn new(stream: S, packet_timeout: Duration, write_timeout: Duration) -> Buffered<S> {
+    pub(crate) fn new(stream: S, frame_timeout: Duration, write_timeout: Duration) -> Buffered<S> {
         Buffered {
             stream,
             input: BytesMut::new(),
-            grown: false,
+            has_grown: false,
             output: BytesMut::new(),
-            since: None,
-            packet_timeout,
+            frame_started: None,
+            frame_timeout,
             write_timeout,
         }
     }
 
-    /// A whole packet was taken out of the input; what is left of it begins another.
-    pub(crate) fn took_packet(&mut self) {
-        self.since = None;
+    /// Notes that a frame was taken out of the input; what is left of it begins another.
+    pub(crate) fn mark_frame_complete(&mut self) {
+        self.frame_started = None;
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
-    /// Waits for bytes, not beyond the deadline of an unfinished packet. Nothing is lost when the future is dropped.
+impl<S: ByteStream> Buffered<S> {
+    /// Reads the next frame that `decode` finds in the input; it may add to the output. Before waiting for more input, the output is written.
+    pub(crate) async fn next<T, E>(
+        &mut self,
+        mut decode: impl FnMut(&mut BytesMut, &mut BytesMut) -> Result<Option<T>, E>,
+    ) -> Result<T, E>
+    where
+        E: From<Broken>,
+    {
+        loop {
+            if let Some(frame) = decode(&mut self.input, &mut self.output)? {
+                self.mark_frame_complete();
+                return Ok(frame);
+            }
+            self.flush().await?;
+            self.fill().await?;
+        }
+    }
+
+    /// Waits for bytes, not beyond the deadline of an incomplete frame. Nothing is lost when the future is dropped.
     pub(crate) async fn fill(&mut self) -> Result<(), Broken> {
         if self.input.is_empty() {
-            self.since = None;
-            if self.grown {
+            self.frame_started = None;
+            if self.has_grown {
                 self.input = BytesMut::new();
-                self.grown = false;
+                self.has_grown = false;
             }
-        } else if self.since.is_none() {
-            self.since = Some(Instant::now());
+        } else if self.frame_started.is_none() {
+            self.frame_started = Some(Instant::now());
         }
         self.reserve();
         let read = self.stream.read_buf(&mut self.input);
-        let count = match self.since {
-            Some(since) => timeout_at(since + self.packet_timeout, read).await.map_err(|_| Broken::Slow)?,
+        let count = match self.frame_started {
+            Some(since) => timeout_at(since + self.frame_timeout, read).await.map_err(|_| Broken::Slow)?,
             None => read.await,
         }?;
         if count == 0 {
             return Err(Broken::HungUp);
         }
-        self.grown |= self.input.len() > READ_BYTES;
+        self.has_grown |= self.input.len() > READ_BYTES;
         Ok(())
     }
 
@@ -93,7 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
         }
     }
 
-    /// Writes what was put, in one piece so that it becomes one TLS record.
+    /// Writes the output, in one piece so that it becomes one TLS record.
     pub(crate) async fn flush(&mut self) -> Result<(), Broken> {
         if self.output.is_empty() {
             return Ok(());
@@ -106,13 +140,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
         Ok(timeout(self.write_timeout, write).await.map_err(|_| Broken::Unread)??)
     }
 
-    /// Flushes before the output gets large.
+    /// Writes the output before it gets large.
     pub(crate) async fn flush_if_large(&mut self) -> Result<(), Broken> {
         if self.output.len() < LARGE_OUTPUT { Ok(()) } else { self.flush().await }
     }
 
-    /// Writes what was put and closes our direction, then waits a moment for the client's: closing with unread
-    /// bytes would reset the connection, and the client might never see what was said last.
+    /// Writes the output and closes our direction, then waits a moment for the client's: closing with unread bytes would
+    /// reset the connection, and the client might never see the last frames.
     pub(crate) async fn finish(mut self) {
         let farewell = async {
             self.stream.write_all(&self.output).await?;
@@ -130,17 +164,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Buffered<S> {
         }
     }
 }
-
-/// Bytes read at once, and the read buffer of an idle connection. What a client says first, with its token, is about
-/// 500 bytes.
-const READ_BYTES: usize = 1024;
-
-/// Up to here the input buffer grows by two reads at a time.
-const SMALL_INPUT: usize = 16 * 1024;
-
-/// One TLS record.
-const LARGE_OUTPUT: usize = 16 * 1024;
-
-/// How long, and for how many reads of 256 bytes, a closed connection waits for the client's close.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_READS: usize = 64;

@@ -1,21 +1,27 @@
-//! One session: its windows and its links.
+//! One session: its windows and its links (§2.5).
 
 use std::collections::VecDeque;
 
-use codec::amqp::{Begin, Flow, LinkFlow, Performative};
+use super::{
+    FrameWriter, LinkId,
+    link::{Link, LinkState},
+};
+use crate::amqp::{Begin, EncodeError, Flow, LinkFlow, Performative};
 
-use super::endpoint::LinkId;
-use super::frames::{End, Output};
-use super::link::{Link, LinkState};
+/// Transfers that a client may send before it receives another flow.
+const INCOMING_WINDOW: u32 = 2048;
 
-/// A session. The client chose its channel and the handles of its links; we use the same numbers.
+const FIRST_OUTGOING_ID: u32 = 0;
+
+/// A session. The client chose its channel and the handles of its links; the server uses the same numbers.
+#[derive(Debug)]
 pub(super) struct Session {
     pub(super) channel: u16,
-    /// The number of the next transfer from the client.
+    /// The ID of the next transfer from the client.
     next_incoming_id: u32,
     /// Transfers that the client may still send.
     incoming_window: u32,
-    /// The number of our next transfer.
+    /// The ID of the next transfer to the client.
     next_outgoing_id: u32,
     /// Transfers that the client still takes.
     pub(super) outgoing_window: u32,
@@ -26,6 +32,7 @@ pub(super) struct Session {
 }
 
 /// A delivery to the client that it has not settled.
+#[derive(Debug)]
 pub(super) struct Unsettled {
     pub(super) delivery_id: u32,
     pub(super) link: LinkId,
@@ -33,7 +40,7 @@ pub(super) struct Unsettled {
 }
 
 impl Session {
-    /// The session that the client begins, and our answer.
+    /// Begins a session; returns it and the server's begin.
     pub(super) fn begin(channel: u16, begin: &Begin, handle_max: u32) -> (Session, Begin) {
         let session = Session {
             channel,
@@ -59,7 +66,7 @@ impl Session {
         self.links.iter_mut().find(|link| link.handle == handle)
     }
 
-    /// The client sent a transfer. `false` when it had no right to.
+    /// Counts a transfer from the client; returns whether the window allowed it.
     pub(super) fn count_incoming(&mut self) -> bool {
         self.next_incoming_id = self.next_incoming_id.wrapping_add(1);
         let Some(left) = self.incoming_window.checked_sub(1) else { return false };
@@ -67,9 +74,9 @@ impl Session {
         true
     }
 
-    /// Opens the window again before the client runs into its end. Transfers are not kept, so that the window is a
-    /// formality: links' credit and the bound on messages are what counts.
-    pub(super) fn refresh_window(&mut self, out: &mut Output<'_>) -> Result<(), End> {
+    /// Opens the window again before the client uses it up. Transfers are not kept, so the window is a formality: what bounds
+    /// the client is the links' credit and the limit on messages.
+    pub(super) fn refresh_window(&mut self, out: &mut FrameWriter<'_>) -> Result<(), EncodeError> {
         if self.incoming_window > INCOMING_WINDOW / 2 {
             return Ok(());
         }
@@ -77,7 +84,7 @@ impl Session {
         self.put_flow(None, out)
     }
 
-    /// We send a transfer.
+    /// Counts a transfer to the client.
     pub(super) fn count_outgoing(&mut self) {
         self.next_outgoing_id = self.next_outgoing_id.wrapping_add(1);
         self.outgoing_window = self.outgoing_window.saturating_sub(1);
@@ -89,14 +96,18 @@ impl Session {
         id
     }
 
-    /// The client says how many transfers it takes, counted from the last one that it knows of (§2.5.6).
-    pub(super) fn flow(&mut self, flow: &Flow) {
+    /// Applies the client's window, which counts from the last transfer that the client has received (§2.5.6).
+    pub(super) fn update_window(&mut self, flow: &Flow) {
         let from = flow.next_incoming_id.unwrap_or(FIRST_OUTGOING_ID);
         self.outgoing_window = remaining(from, flow.incoming_window, self.next_outgoing_id);
     }
 
-    /// Tells how the session stands, and one of its links.
-    pub(super) fn put_flow(&self, link: Option<LinkFlow>, out: &mut Output<'_>) -> Result<(), End> {
+    /// Puts the flow state of the session, and of one of its links.
+    pub(super) fn put_flow(
+        &self,
+        link: Option<LinkFlow>,
+        out: &mut FrameWriter<'_>,
+    ) -> Result<(), EncodeError> {
         let flow = Flow {
             next_incoming_id: Some(self.next_incoming_id),
             incoming_window: self.incoming_window,
@@ -108,10 +119,10 @@ impl Session {
         out.put(self.channel, Performative::Flow(flow))
     }
 
-    /// How a link stands.
+    /// Returns the flow state of a link.
     pub(super) fn link_flow(&self, handle: u32) -> Option<LinkFlow> {
         let link = self.links.iter().find(|link| link.handle == handle)?;
-        let (delivery_count, credit) = match &link.flow {
+        let (delivery_count, credit) = match &link.state {
             LinkState::Detached => return None,
             LinkState::Receiving(receiving) => (receiving.delivery_count, receiving.credit),
             LinkState::Sending(sending) => (sending.delivery_count, sending.credit),
@@ -125,13 +136,8 @@ impl Session {
     }
 }
 
-/// What is left of `granted` from number `from` on, when `next` comes next. Numbers wrap (RFC 1982).
+/// Returns what is left of `granted`, counted from number `from`, when `next` is the next number. Numbers wrap (RFC 1982).
 pub(super) fn remaining(from: u32, granted: u32, next: u32) -> u32 {
     let used = next.wrapping_sub(from);
     granted.saturating_sub(used)
 }
-
-/// Transfers that a client may send before it hears of us again.
-const INCOMING_WINDOW: u32 = 2048;
-
-const FIRST_OUTGOING_ID: u32 = 0;
