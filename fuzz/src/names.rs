@@ -9,8 +9,9 @@ use model::{
 use wire::{
     api_version::DeviceApiVersion,
     device::MqttUserName,
-    hub::{DeviceFilter, DevicePublish, HubPublish, IfMatch, Query, UserName},
+    hub::{IfMatch, Query, UserName},
     service::{Collection, ServiceApiVersion, page_limit, parse_if_match},
+    topics::{DeviceFilter, DevicePublish, HubPublish, RegistrationReply, RegistrationRequest},
 };
 
 /// One text, read as each of them; what prints, prints as something that reads back equal.
@@ -64,6 +65,12 @@ fn reads_back<T: Display + Debug + PartialEq, E: Debug>(text: &str, parse: impl 
 }
 
 fn topics(text: &str) {
+    if let Some(request) = RegistrationRequest::parse(text) {
+        assert_eq!(RegistrationRequest::parse(&request.topic()), Some(request));
+    }
+    if let Some(reply) = RegistrationReply::parse(text) {
+        assert_eq!(RegistrationReply::parse(&reply.topic()), Some(reply));
+    }
     // Telemetry has properties in its topic that are not kept.
     if let Ok(publish) = DevicePublish::parse(text) {
         assert_eq!(DevicePublish::parse(&publish.topic()), Ok(publish));

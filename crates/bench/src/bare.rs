@@ -13,6 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use wire::topics::RegistrationReply;
 
 use crate::child::{Ready, ready_until_told};
 
@@ -119,7 +120,7 @@ fn answers(packet: Packet) -> Vec<Packet> {
                 dup: false,
                 qos: QoS::AtLeastOnce,
                 retain: false,
-                topic: format!("$dps/registrations/res/200/?$rid={request}"),
+                topic: RegistrationReply { status: 200, request_id: request, retry_after_secs: None }.topic(),
                 packet_id: Some(1),
                 payload: REPLY.into(),
             });

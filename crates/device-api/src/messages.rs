@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use model::OperationId;
 use provisioning::{Error, RecordKind};
 use serde::Serialize;
+use wire::device::RegistrationOperation;
 
 use crate::{
     DeviceApi,
@@ -19,24 +19,16 @@ use crate::{
 /// Requests of one connection that may wait for their replies. Devices send one at a time.
 const MAX_REQUESTS: usize = 4;
 
-/// What a device asks for with a message.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Verb {
-    Register,
-    /// `None` for an ID that cannot be one of ours.
-    Poll(Option<OperationId>),
-}
-
 impl DeviceApi {
     /// Does what a message asks for. `caller` is who calls, or what every one of its requests is answered with.
     pub(crate) async fn call(
         &self,
         caller: &Result<Caller, CallError>,
-        verb: Verb,
+        operation: RegistrationOperation,
         body: &[u8],
     ) -> Result<Answer, CallError> {
         let caller = caller.as_ref().map_err(CallError::clone)?;
-        let answer = self.answer_to(caller, verb, body).await;
+        let answer = self.answer_to(caller, operation, body).await;
         // Over HTTPS the status shows it.
         if answer.as_ref().is_err_and(CallError::is_unauthorized) {
             caller.standing.pace_refusal().await;
@@ -44,14 +36,19 @@ impl DeviceApi {
         answer
     }
 
-    async fn answer_to(&self, caller: &Caller, verb: Verb, body: &[u8]) -> Result<Answer, CallError> {
+    async fn answer_to(
+        &self,
+        caller: &Caller,
+        operation: RegistrationOperation,
+        body: &[u8],
+    ) -> Result<Answer, CallError> {
         if body.len() > MAX_BODY_BYTES {
             return Err(CallError::TooLarge);
         }
-        match verb {
-            Verb::Register => self.register(caller, body).await,
-            Verb::Poll(Some(operation_id)) => self.poll(caller, &operation_id).await,
-            Verb::Poll(None) => Err(Error::NotFound(RecordKind::Operation).into()),
+        match operation {
+            RegistrationOperation::Register => self.register(caller, body).await,
+            RegistrationOperation::Poll(Some(operation_id)) => self.poll(caller, &operation_id).await,
+            RegistrationOperation::Poll(None) => Err(Error::NotFound(RecordKind::Operation).into()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{DeviceId, Timestamp};
-use wire::hub::DeviceFilter;
+use wire::topics::DeviceFilter;
 
 use crate::{
     access::{Denied, admit_certificate},

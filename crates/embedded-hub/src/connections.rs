@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{DeviceId, Timestamp};
 use tokio::sync::{Notify, oneshot};
-use wire::hub::{DeviceFilter, MethodReply};
+use wire::{hub::MethodReply, topics::DeviceFilter};
 
 use crate::{
     device_link::{DeviceLink, Parting},

@@ -7,7 +7,10 @@ use model::DeviceId;
 use net::mqtt::OutboxError;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::{Instant, timeout, timeout_at};
-use wire::hub::{DeviceFilter, MethodCall, MethodReply};
+use wire::{
+    hub::{MethodCall, MethodReply},
+    topics::DeviceFilter,
+};
 
 use crate::{connections::Live, device_link::Unsent, failure::HubFailure, hub::Hub};
 

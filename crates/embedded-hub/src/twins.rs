@@ -2,7 +2,10 @@
 
 use model::DeviceId;
 use serde_json::{Map, Value};
-use wire::hub::{DeviceFilter, IfMatch, TwinChange};
+use wire::{
+    hub::{IfMatch, TwinChange},
+    topics::DeviceFilter,
+};
 
 use crate::{
     device_link::{Parting, Unsent},

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use model::{DeviceId, HubName};
 use serde_json::Value;
-use wire::hub::{DeviceFilter, DevicePublish, HubPublish, user_name};
+use wire::{
+    hub::user_name,
+    topics::{DeviceFilter, DevicePublish, HubPublish},
+};
 
 use crate::device::Device;
 use crate::failure::{Refusal, TransportError};

@@ -10,5 +10,6 @@ pub use model::encoding;
 pub mod hub;
 pub mod sas;
 pub mod service;
+pub mod topics;
 
 pub use ascii::ascii_json;

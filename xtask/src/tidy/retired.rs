@@ -94,7 +94,7 @@ const RETIRED: [Retired; 34] = [
     retired("surroundings", 0, "hub topology"),
     retired("survey", 0, "hub prober"),
     retired("sweep", 4, "reconciler"),
-    retired("told", 35, "returned, reported, or sent"),
+    retired("told", 34, "returned, reported, or sent"),
     retired("Trace", 1, "residue"),
     retired("Way", 3, "connector, or run task"),
     retired("weigh", 0, "evaluate"),

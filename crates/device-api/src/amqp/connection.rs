@@ -13,7 +13,7 @@ use net::{
     amqp::{AmqpConnection, Delivery, DeliveryRef, Direction, LinkId, LinkRequest, Outbox, Verdict},
 };
 use provisioning::attest::Evidence;
-use wire::device::DeviceAddress;
+use wire::device::{DeviceAddress, RegistrationOperation};
 
 use super::{reply, request};
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     call::{Answer, Caller, api_version},
     client::Client,
     error::{CallError, Concerning},
-    messages::{Verb, Waiting},
+    messages::Waiting,
 };
 
 /// What a client has shown when it is let in.
@@ -73,7 +73,7 @@ struct Asking {
 
 /// A request that is to be answered.
 struct Asked {
-    verb: Verb,
+    operation: RegistrationOperation,
     body: Bytes,
     delivery: DeliveryRef,
     link: LinkId,
@@ -159,12 +159,12 @@ impl AmqpConnection for Connection {
             return Ok(rejected(condition::RESOURCE_LIMIT_EXCEEDED, text));
         };
         let (asking, link) = (Arc::clone(asking), delivery.link);
-        let (verb, body) = match request::parse(&delivery.message) {
+        let (operation, body) = match request::parse(&delivery.message) {
             Ok(parsed) => parsed,
             Err(error) => return Ok(Verdict::Settled(asking.rejected(&error).await)),
         };
         let correlation_id = delivery.message.properties.correlation_id;
-        let asked = Asked { verb, body, delivery: delivery.id, link, correlation_id };
+        let asked = Asked { operation, body, delivery: delivery.id, link, correlation_id };
         tokio::spawn(async move {
             asking.answer(asked).await;
             drop(place);
@@ -203,7 +203,7 @@ fn rejected(condition: &str, text: &str) -> Verdict {
 
 impl Asking {
     async fn answer(&self, asked: Asked) {
-        let answer = self.api.call(&self.caller, asked.verb, &asked.body).await;
+        let answer = self.api.call(&self.caller, asked.operation, &asked.body).await;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }

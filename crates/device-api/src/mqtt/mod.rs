@@ -8,7 +8,6 @@
 //! the challenge. With the token that it can sign then, it connects again.
 
 mod session;
-mod topic;
 
 use std::sync::Mutex;
 

@@ -13,9 +13,11 @@ use net::{
     mqtt::{Close, MqttSession, Outbox},
 };
 use serde::Serialize;
-use wire::ascii_json;
+use wire::{
+    ascii_json,
+    topics::{RegistrationReplies, RegistrationReply, RegistrationRequest},
+};
 
-use super::topic::{self, Request};
 use crate::{
     DeviceApi,
     call::{Answer, Caller},
@@ -51,7 +53,7 @@ impl Session {
 impl MqttSession for Session {
     async fn subscribe(&mut self, filters: &[(String, QoS)]) -> Vec<SubscribeReturn> {
         let mut subscriptions = self.device.subscriptions();
-        let verdict = |(filter, qos): &(String, QoS)| match topic::is_for_replies(filter) {
+        let verdict = |(filter, qos): &(String, QoS)| match RegistrationReplies::is_filter(filter) {
             true => subscriptions.subscribe(filter, *qos),
             false => SubscribeReturn::Failure,
         };
@@ -67,7 +69,7 @@ impl MqttSession for Session {
         if publish.retain {
             return Err(Close::violation("a retained message"));
         }
-        let Some(request) = Request::parse(&publish.topic) else {
+        let Some(request) = RegistrationRequest::parse(&publish.topic) else {
             return Err(Close::violation("a topic that is not of the device API"));
         };
         let device = Arc::clone(&self.device);
@@ -106,12 +108,12 @@ impl Device {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn answer(&self, request: Request, body: &Bytes) {
-        let reply = self.api.call(&self.caller, request.verb, body).await;
+    async fn answer(&self, request: RegistrationRequest, body: &Bytes) {
+        let reply = self.api.call(&self.caller, request.operation, body).await;
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        let (topic, body) = self.reply(&request.id, reply).await;
+        let (topic, body) = self.reply(&request.request_id, reply).await;
         // A reply comes without a subscription too, since a client that publishes wants it, but never above the QoS that
         // was granted (MQTT-3.8.4-6): there are clients that drop what is.
         let qos = self.subscriptions().qos_of(&topic).unwrap_or(QoS::AtMostOnce);
@@ -120,16 +122,17 @@ impl Device {
     }
 
     async fn reply(&self, request_id: &str, reply: Result<Answer, CallError>) -> (String, Bytes) {
+        let topic = |status, retry_after_secs: Option<u32>| {
+            let retry_after_secs = retry_after_secs.map(u64::from);
+            RegistrationReply { status, request_id, retry_after_secs }.topic()
+        };
         match reply {
-            Ok(answer) => {
-                let status = answer.reply.http_status();
-                (topic::reply(status, request_id, answer.retry_after_secs), ascii(&answer.reply))
-            }
+            Ok(answer) => (topic(answer.reply.http_status(), answer.retry_after_secs), ascii(&answer.reply)),
             Err(call_error) => {
                 let body = self.api.refusal(self.transport, &call_error, &self.concerning).await;
                 let status = body.http_status();
                 let retry_after = (status >= 429).then_some(self.api.timing.retry_after_secs);
-                (topic::reply(status, request_id, retry_after), ascii(&body))
+                (topic(status, retry_after), ascii(&body))
             }
         }
     }

@@ -13,7 +13,7 @@ use net::{
     amqp::{AmqpConnection, Delivery, Direction, Farewell, LinkId, LinkRequest, Outbox, Verdict},
 };
 use rustls::pki_types::CertificateDer;
-use wire::hub::{DeviceFilter, LinkNode};
+use wire::{hub::LinkNode, topics::DeviceFilter};
 
 use crate::{
     admission::{NotAdmitted, Proof},

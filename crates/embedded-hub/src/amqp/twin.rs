@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codec::amqp::{Body, Entries, Message, Properties, Value};
-use wire::hub::{DeviceFilter, TwinOperation};
+use wire::{hub::TwinOperation, topics::DeviceFilter};
 
 use crate::{connections::Live, failure::HubFailure, hub::Hub};
 

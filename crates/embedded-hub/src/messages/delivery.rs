@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::{DeviceId, Timestamp};
 use tokio::sync::MutexGuard;
-use wire::hub::DeviceFilter;
+use wire::topics::DeviceFilter;
 
 use crate::{
     connections::Live,

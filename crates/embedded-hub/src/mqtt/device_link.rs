@@ -6,7 +6,8 @@ use codec::mqtt::{QoS, Subscriptions};
 use net::mqtt::{Close, Message, Outbox};
 use wire::{
     ascii_json,
-    hub::{PropertyBag, desired_topic, devicebound_topic, method_topic},
+    hub::PropertyBag,
+    topics::{desired_topic, devicebound_topic, method_topic},
 };
 
 use crate::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use codec::mqtt::{Publish, QoS, SubscribeReturn};
 use net::mqtt::{Close, MqttSession};
-use wire::hub::{DeviceFilter, DevicePublish};
+use wire::topics::{DeviceFilter, DevicePublish};
 
 use crate::{
     connections::{Live, locked},

@@ -2,7 +2,7 @@
 
 use codec::mqtt::QoS;
 use net::mqtt::Close;
-use wire::{ascii_json, hub::twin_reply_topic};
+use wire::{ascii_json, topics::twin_reply_topic};
 
 use crate::failure::HubFailure;
 

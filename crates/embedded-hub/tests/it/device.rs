@@ -11,7 +11,10 @@ use net::{CancellationToken, Limits, ListenerContext, Peer, mqtt::drive};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::time::timeout;
-use wire::hub::{DeviceFilter, DevicePublish, user_name};
+use wire::{
+    hub::user_name,
+    topics::{DeviceFilter, DevicePublish},
+};
 
 use crate::world::{HOST, World};
 

@@ -7,7 +7,7 @@ use model::{
     DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinSpec,
 };
 use serde_json::{Value, json};
-use wire::hub::{DeviceFilter, DevicePublish};
+use wire::topics::{DeviceFilter, DevicePublish};
 
 use crate::{
     device::{Credentials, Device},

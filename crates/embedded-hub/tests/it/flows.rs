@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codec::mqtt::{Packet, QoS};
 use serde_json::{Value, json};
-use wire::hub::{DeviceFilter, DevicePublish, HubPublish};
+use wire::topics::{DeviceFilter, DevicePublish, HubPublish};
 
 use crate::{
     device::{Credentials, Device},

@@ -6,7 +6,7 @@ use codec::{
     amqp::{Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SettleMode, condition},
     mqtt::{ConnectReturnCode, QoS, SubscribeReturn},
 };
-use wire::hub::DeviceFilter;
+use wire::topics::DeviceFilter;
 
 use crate::{
     amqp_device::{AmqpDevice, data},

@@ -1,7 +1,7 @@
 //! One queue of messages per device, whatever the transport: locks, settling, coming back.
 
 use codec::mqtt::Packet;
-use wire::hub::DeviceFilter;
+use wire::topics::DeviceFilter;
 
 use crate::{
     device::Device,

@@ -6,7 +6,7 @@ use codec::{
 };
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
-use wire::hub::{DeviceFilter, DevicePublish, HubPublish};
+use wire::topics::{DeviceFilter, DevicePublish, HubPublish};
 
 use crate::{
     amqp_device::AmqpDevice,

@@ -5,6 +5,7 @@ use codec::amqp::{AmqpError, Body, Entries, Message};
 use model::OperationId;
 use net::client::{AmqpClient, AmqpClientError, Duplex, Login};
 use serde_json::Value;
+use wire::device::RegistrationOperation;
 
 use super::answer::Answer;
 use super::channel::{Channel, register_over};
@@ -78,15 +79,13 @@ struct AmqpChannel {
 
 impl Channel for AmqpChannel {
     async fn register(&mut self, body: Bytes) -> Result<Answer, TransportError> {
-        let application = Entries::new().with(OPERATION, "iotdps-register");
+        let application = RegistrationOperation::Register.properties();
         let message = Message { application, body: Body::of(body), ..Message::default() };
         answer(self.client.request(&message).await)
     }
 
     async fn poll(&mut self, operation_id: &OperationId) -> Result<Answer, TransportError> {
-        let application = Entries::new()
-            .with(OPERATION, "iotdps-get-operationstatus")
-            .with("iotdps-operation-id", operation_id.as_str());
+        let application = RegistrationOperation::Poll(Some(operation_id.clone())).properties();
         let message = Message { application, ..Message::default() };
         answer(self.client.request(&message).await)
     }
@@ -124,8 +123,6 @@ fn seconds(entries: &Entries) -> Option<u64> {
     let value = entries.get("retry-after").and_then(codec::amqp::Value::as_integer);
     value.and_then(|seconds| u64::try_from(seconds).ok())
 }
-
-const OPERATION: &str = "iotdps-operation-type";
 
 #[cfg(test)]
 mod tests {

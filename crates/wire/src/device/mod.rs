@@ -2,12 +2,14 @@
 
 mod address;
 mod failure;
+mod operation;
 mod reply;
 mod request;
 mod user_name;
 
 pub use address::DeviceAddress;
 pub use failure::failure_code;
+pub use operation::RegistrationOperation;
 pub use reply::{
     ChallengeReply, ErrorBody, OperationReply, disabled_reply, registration_result, registration_state,
 };

@@ -37,24 +37,3 @@ impl PropertyBag {
         pairs.collect::<Vec<_>>().join("&")
     }
 }
-
-/// Returns the topic of a cloud-to-device message.
-pub fn devicebound_topic(device_id: &str, properties: &PropertyBag) -> String {
-    format!("devices/{device_id}/messages/devicebound/{}", properties.encode())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn properties_are_encoded_as_sdks_decode_them() {
-        let mut bag = PropertyBag::default();
-        bag.push("$.to", "/devices/d/messages/deviceBound");
-        bag.push("a b", "c/d&");
-        assert_eq!(
-            devicebound_topic("d", &bag),
-            "devices/d/messages/devicebound/%24.to=%2Fdevices%2Fd%2Fmessages%2FdeviceBound&a%20b=c%2Fd%26"
-        );
-    }
-}

@@ -1,4 +1,4 @@
-//! The protocols of IoT Hub: the JSON of devices, twins and errors, MQTT user names and topics, and AMQP addresses.
+//! The protocols of IoT Hub: the JSON of devices, twins and errors, MQTT user names, and AMQP addresses. Topics are in [`crate::topics`].
 //!
 //! Both ends use this module: the embedded hub decodes requests of service SDKs and devices; connectors and the
 //! simulator encode them. The types follow service API version `2021-04-12`; the other versions that SDKs send do not
@@ -15,7 +15,6 @@ mod message;
 mod method;
 mod query;
 mod refusal;
-mod topic;
 mod twin;
 
 pub use bulk::{BulkDevice, BulkDeviceError, BulkMode, BulkProperties, BulkResult};
@@ -28,11 +27,8 @@ pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use etag::{IfMatch, quoted};
 pub use keys::{DeviceOrModule, KeyError, PolicyKey, RegenerateKeys, RegeneratedKeys, RotatedKeys};
 pub use link::{LinkAddress, LinkNode, TokenAudience, TwinOperation};
-pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS, devicebound_topic};
+pub use message::{APPLICATION_HEADER, PropertyBag, SYSTEM_HEADERS};
 pub use method::{MethodCall, MethodReply};
 pub use query::{Condition, Member, Query, QueryError, Selection, Test};
 pub use refusal::{BulkReply, BulkReplyError, HubRefusal};
-pub use topic::{
-    DeviceFilter, DevicePublish, HubPublish, TopicError, desired_topic, method_topic, twin_reply_topic,
-};
 pub use twin::{Part, PropertiesChange, Twin, TwinChange, TwinProperties};

@@ -1,14 +1,14 @@
-//! The MQTT topics between a device and its hub.
+//! The topics between a device and its hub.
 //!
 //! Request IDs are echoed verbatim. In every reply, `?$rid=` follows the last slash: the C, C# and Java SDKs parse it
 //! by position.
 
 use std::fmt::Write;
 
+use codec::mqtt::{filter_matches, filters_overlap, is_filter};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::message::{PropertyBag, devicebound_topic};
-use codec::mqtt::{filter_matches, filters_overlap, is_filter};
+use crate::hub::PropertyBag;
 
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
@@ -195,6 +195,11 @@ pub fn desired_topic(version: u64) -> String {
     format!("{TWIN_DESIRED}?$version={version}")
 }
 
+/// Returns the topic of a cloud-to-device message.
+pub fn devicebound_topic(device_id: &str, properties: &PropertyBag) -> String {
+    format!("devices/{device_id}/messages/devicebound/{}", properties.encode())
+}
+
 /// Returns the topic of a direct method call.
 pub fn method_topic(name: &str, request_id: &str) -> String {
     format!("{METHOD_CALL}{}/?$rid={request_id}", utf8_percent_encode(name, METHOD_NAME))
@@ -335,11 +340,29 @@ mod tests {
         assert_eq!(twin_reply_topic(204, "9", Some(3)), "$iothub/twin/res/204/?$rid=9&$version=3");
     }
 
+    #[test]
+    fn properties_are_encoded_as_sdks_decode_them() {
+        let mut bag = PropertyBag::default();
+        bag.push("$.to", "/devices/d/messages/deviceBound");
+        bag.push("a b", "c/d&");
+        assert_eq!(
+            devicebound_topic("d", &bag),
+            "devices/d/messages/devicebound/%24.to=%2Fdevices%2Fd%2Fmessages%2FdeviceBound&a%20b=c%2Fd%26"
+        );
+    }
+
     proptest! {
+        /// What a device publishes can be written again, and means the same.
         #[test]
-        fn never_panics(topic in "\\PC{0,80}") {
-            let _ = DevicePublish::parse(&topic);
-            let _ = HubPublish::parse(&topic);
+        fn what_is_parsed_can_be_written(rest in "\\PC{0,80}") {
+            for prefix in ["", "devices/", TWIN_GET, TWIN_REPORT, METHOD_REPLY] {
+                let topic = format!("{prefix}{rest}");
+                let _ = HubPublish::parse(&topic);
+                if let Ok(publish) = DevicePublish::parse(&topic) {
+                    let topic = publish.topic();
+                    prop_assert_eq!(DevicePublish::parse(&topic), Ok(publish));
+                }
+            }
         }
     }
 }
