@@ -9,7 +9,7 @@ use model::{
     IndividualAttestation, IndividualEnrollment, Pair, Record, RegistrationId, RevocationSettings,
     SymmetricKey, SymmetricKeyPair, Timestamp,
 };
-use provisioning::ports::{Change, Commit, Expect, Store};
+use provisioning::ports::{Change, Commit, Commits, Expect};
 use store::EmbeddedStore;
 use testkit::{ca::Authority, sample};
 

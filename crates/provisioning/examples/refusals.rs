@@ -16,7 +16,7 @@ use provisioning::{
         self, Claimant, Evidence,
         x509::{CaRules, PresentedChain},
     },
-    ports::{Change, Commit, Expect, Store},
+    ports::{Change, Commit, Commits, Expect, Instances},
 };
 use store::EmbeddedStore;
 use testkit::{
@@ -116,14 +116,15 @@ async fn measure(store: &EmbeddedStore, chain: &[Vec<u8>]) -> (f64, f64) {
 /// What `register::identify` does for a device that is not enrolled individually.
 async fn refuse(store: &EmbeddedStore, evidence: &Evidence) {
     let (scope, id) = (sample::scope("0ne00000A0A"), sample::registration_id("dev-1"));
-    let known = store.trust(&scope).await.unwrap();
-    let ca = CaRules { known: &known, require_verified: false, crl_max_age: CrlMaxAge::default() };
+    let configuration = store.configuration(&scope).await.unwrap();
+    let known = configuration.trust();
+    let ca = CaRules { known, require_verified: false, crl_max_age: CrlMaxAge::default() };
     let claimant = Claimant { scope: &scope, registration_id: &id, evidence, tpm: None, ca, now: NOW };
-    let chain = PresentedChain::parse(&evidence.certificates).unwrap().completed(&known);
+    let chain = PresentedChain::parse(&evidence.certificates).unwrap().completed(known);
     let issuers = chain.issuers();
-    let mut groups = store.groups_signing_as(&scope, &issuers).await.unwrap();
+    let mut groups = configuration.groups().signing_as(&issuers);
     let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
-    groups.extend(store.groups_naming(&scope, &cas.collect::<Vec<_>>()).await.unwrap());
+    groups.extend(configuration.groups().naming(&cas.collect::<Vec<_>>()));
     let groups: Vec<Arc<EnrollmentGroup>> = groups;
     let trace = attest::x509_group(&groups, &chain, None, &claimant);
     assert!(trace.outcome.is_err());

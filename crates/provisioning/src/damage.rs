@@ -44,7 +44,7 @@ impl std::fmt::Display for DamagedRecord {
     }
 }
 
-/// What [`Store::known_damage`](crate::ports::Store::known_damage) returns.
+/// What [`Damage::known_damage`](crate::ports::Damage::known_damage) returns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownDamage {
     /// The ID scopes, as they are stored, and the records; bounded.

@@ -8,6 +8,7 @@
 
 pub mod allocate;
 pub mod attest;
+pub mod configuration;
 mod damage;
 pub mod enroll;
 mod error;
@@ -106,25 +107,25 @@ impl Provisioning {
 
     /// All instances.
     pub async fn instances(&self) -> Result<Vec<Arc<Instance>>, Error> {
-        Ok(self.store.instances().await?)
+        Ok(self.store.snapshot().await?.instances())
     }
 
     /// The instance that a client means which named no ID scope: the one whose host name it asked for in the TLS handshake,
     /// be that a name of its service endpoint or one that begins with its ID scope; or the only one that there is.
     pub async fn instance_meant(&self, server_name: Option<&str>) -> Result<Option<Arc<Instance>>, Error> {
+        let snapshot = self.store.snapshot().await?;
         if let Some(host) = server_name.and_then(|name| HostName::parse(name).ok())
-            && let Some(instance) = self.store.instance_by_host(&host).await?
+            && let Some(instance) = snapshot.instance_by_host(&host)?
         {
-            return Ok(Some(instance));
+            return Ok(Some(Arc::clone(instance)));
         }
         let label = server_name.and_then(|name| name.split('.').next());
         if let Some(scope) = label.and_then(|label| IdScope::parse(label).ok())
-            && let Some(instance) = self.store.instance(&scope).await?
+            && let Some(instance) = snapshot.instance(&scope)?
         {
-            return Ok(Some(instance));
+            return Ok(Some(Arc::clone(instance)));
         }
-        let all = self.store.instances().await?;
-        Ok(<[_; 1]>::try_from(all).ok().map(|[only]| only))
+        Ok(<[_; 1]>::try_from(snapshot.instances()).ok().map(|[only]| only))
     }
 
     /// The instance with this ID scope.

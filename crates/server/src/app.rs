@@ -210,7 +210,7 @@ impl App {
         if resumed > 0 {
             tracing::info!(count = resumed, "took up assignments that were cut off");
         }
-        let checks = links::check(&*self.connectors, self.store.instances().await?);
+        let checks = links::check(&*self.connectors, self.store.snapshot().await?.instances());
         let beside = [checks, self.watch.start(), self.trust.start()];
         let mut tasks = JoinSet::new();
         if let Some((listener, router)) = self.metrics {

@@ -13,7 +13,7 @@ use std::{
 use durable::{Continuity, Epoch};
 use model::{Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
 use net::CancellationToken;
-use provisioning::ports::{Clock, Store};
+use provisioning::ports::{Clock, Instances};
 use store::EmbeddedStore;
 
 /// How often the epoch advances: a backup that is older than this is noticed.
@@ -112,7 +112,7 @@ impl EpochKeeper {
 }
 
 async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
-    for instance in store.instances().await? {
+    for instance in store.snapshot().await?.instances() {
         tracing::error!(
             instance.id_scope = %instance.id_scope,
             reason = %hold.reason,
@@ -151,7 +151,7 @@ mod tests {
         async fn run(&self, folder: &str, times: usize) -> Option<HoldReason> {
             let database = self.dir.path().join(folder).join("muster.db");
             let store = Arc::new(EmbeddedStore::open(&database, Sealer::from_key([7; 32])).unwrap());
-            let held = store.instances().await.unwrap();
+            let held = store.snapshot().await.unwrap().instances();
             if held.is_empty() {
                 store.put_instance(sample::instance("0neA"), sample::by()).await.unwrap();
             }

@@ -13,7 +13,7 @@
 //! The same holds for the allocation policy and for failover.
 
 use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
-use provisioning::ports::{Store, StoreError};
+use provisioning::ports::{Damage, Instances, StoreError};
 use store::EmbeddedStore;
 
 /// Brings the stored instances in line with the planned ones; see [`in_line`] for what operators changed.
@@ -26,7 +26,7 @@ pub(crate) async fn reconcile(
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let by = configuring(now);
-    let stored = store.instances().await?;
+    let stored = store.snapshot().await?.instances();
     for held in &stored {
         // First let go of host names that move to another instance: no two may have the same, not even for a moment.
         let moves = |host: &HostName| {
@@ -73,7 +73,7 @@ pub(crate) fn configuring(now: Timestamp) -> Attribution {
 
 /// What [`reconcile`] would say of these planned instances.
 pub(crate) async fn foresee(store: &EmbeddedStore, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
-    let stored = store.instances().await?;
+    let stored = store.snapshot().await?.instances();
     let left = stored.iter().filter(|stored| !is_among(planned, stored));
     let left = left.map(|left| format!("the instance {:?} ({}): {NOT_PLANNED}", left.name, left.id_scope));
     let damaged = store.known_damage().await?.records;
@@ -128,12 +128,17 @@ fn tell_of_changes(instance: &Instance) {
 #[cfg(test)]
 mod tests {
     use durable::Sealer;
-    use model::Configured;
+    use model::{Configured, IdScope};
     use store::EmbeddedStore;
     use testkit::sample;
 
     use super::*;
     use crate::ports::SystemEntropy;
+
+    async fn owner(store: &EmbeddedStore, host: &HostName) -> Option<IdScope> {
+        let snapshot = store.snapshot().await.unwrap();
+        snapshot.instance_by_host(host).unwrap().map(|instance| instance.id_scope.clone())
+    }
 
     #[tokio::test]
     async fn the_stored_instances_follow_the_planned_ones_and_none_is_dropped() {
@@ -145,13 +150,13 @@ mod tests {
         assert!(foreseen.len() == 1 && foreseen[0].contains("two"), "{foreseen:?}");
         reconcile(&store, vec![one.clone(), three.clone()], sample::by().at).await.unwrap();
         assert_eq!(store.instance(&two.id_scope).await.unwrap(), None, "it is not served");
-        let served = store.instances().await.unwrap();
+        let served = store.snapshot().await.unwrap().instances();
         assert_eq!(served.len(), 2, "{served:?}");
-        assert_eq!(store.instance_by_host(&two.service_hosts[0]).await.unwrap(), None);
+        assert_eq!(owner(&store, &two.service_hosts[0]).await, None);
         store.close().await;
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         reconcile(&store, vec![one.clone(), two.clone(), three], sample::by().at).await.unwrap();
-        assert_eq!(store.instances().await.unwrap().len(), 3, "what was stored stayed");
+        assert_eq!(store.snapshot().await.unwrap().instances().len(), 3, "what was stored stayed");
         let batches = store.batches();
         reconcile(
             &store,
@@ -168,7 +173,7 @@ mod tests {
         std::mem::swap(&mut swapped_one.service_hosts, &mut swapped_two.service_hosts);
         reconcile(&store, vec![swapped_one, swapped_two], sample::by().at).await.unwrap();
         let host = &one.service_hosts[0];
-        assert_eq!(store.instance_by_host(host).await.unwrap().unwrap().id_scope, two.id_scope);
+        assert_eq!(owner(&store, host).await, Some(two.id_scope.clone()));
 
         let renamed = Instance {
             name: "renamed".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub::{KnownTopology, webhook::WebhookClient};
 use model::Instance;
-use provisioning::ports::{Clock, Store};
+use provisioning::ports::{Clock, Instances};
 use store::EmbeddedStore;
 
 use crate::{
@@ -54,7 +54,7 @@ impl Reloader {
             let access_policies = planned.access_policies.clone();
             let next = Instance { access_policies, ..Instance::clone(&stored) };
             let by = configuring(SystemClock.now());
-            if self.store.reconfigure_instance(&stored, next, by).await? {
+            if self.store.replace_instance(&stored, next, None, by).await? {
                 tracing::info!(instance.id_scope = %planned.id_scope, "the access policies were changed");
                 return Ok(());
             }

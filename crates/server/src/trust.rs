@@ -68,7 +68,7 @@ impl AuthorityWatch {
 
     /// Does what is due now.
     pub(crate) async fn look(&mut self) {
-        let instances = match self.store.instances().await {
+        let instances = match self.store.snapshot().await.map(|snapshot| snapshot.instances()) {
             Ok(instances) => instances,
             Err(error) => return tracing::error!(%error, "cannot look after certificates"),
         };

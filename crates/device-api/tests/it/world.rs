@@ -17,7 +17,7 @@ use model::{
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport};
 use provisioning::{
     Provisioning,
-    ports::{Change, Clock, Commit, Expect, Hubs, Store, Unknown},
+    ports::{Change, Clock, Commit, Commits, Expect, Hubs, Instances, Registrations, Unknown, Usage},
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;

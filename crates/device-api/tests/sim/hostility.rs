@@ -7,7 +7,7 @@ use model::{
     Assignment, DeviceId, EnrollmentSettings, HubName, IndividualAttestation, IndividualEnrollment,
     ProvisioningStatus, RegistrationId, Status, SymmetricKey, SymmetricKeyPair,
 };
-use provisioning::ports::{Change, PageRequest, Store};
+use provisioning::ports::{Change, Cleanups, PageRequest, Registrations};
 use testkit::sample;
 
 use crate::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use model::{Carried, Cleanup, DeviceId, DeviceSpec, HubDeviceRef, HubName, LinkedHub};
-use provisioning::ports::{Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed, Store};
+use provisioning::ports::{Cleanups, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
 use testkit::hub::FakeHub;
 
 use crate::{

@@ -6,7 +6,7 @@ use model::{
     EnrollmentRef, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
     Registration, RegistrationOwnership, SymmetricKey,
 };
-use provisioning::ports::{Change, Commit, Expect, Store};
+use provisioning::ports::{Change, Commit, Commits, Expect, Registrations};
 use testkit::sample;
 use tokio::time::sleep;
 

@@ -7,7 +7,7 @@ use model::{
     AllocationPolicy, DeviceId, DeviceSpec, EnrollmentRef, EnrollmentSettings, GroupAttestation,
     HubDeviceRef, HubName, IndividualAttestation, IndividualEnrollment, Registration,
 };
-use provisioning::ports::{Change, Store};
+use provisioning::ports::{Change, Registrations};
 use testkit::sample;
 use tokio::time::sleep;
 

@@ -10,13 +10,17 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Attribution, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    HostName, HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, LeaseToken, OperationKind,
-    Registration, RegistrationId, Status, StatusKind, Timestamp, Trust, UsageRow,
+    Attempt, Attribution, Cleanup, Day, EnrollmentGroupId, EnrollmentRef, HubDeviceRef, HubName, IdScope,
+    IndividualEnrollment, Instance, LeaseToken, OperationKind, Registration, RegistrationId, Status,
+    StatusKind, Timestamp, UsageRow,
 };
-use provisioning::ports::{
-    Change, Commit, DamagedRecord, KnownDamage, Lease, LeaseName, Leases, LogError, LogPage, LogQuery,
-    LogRetention, Outcome, Owner, Page, PageRequest, RunnerId, Store, StoreError,
+use provisioning::{
+    configuration::Snapshot,
+    ports::{
+        Attempts, Change, ChangeLog, Cleanups, Commit, Commits, Damage, Enrollments, Instances, KnownDamage,
+        Lease, LeaseName, Leases, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner, Page,
+        PageRequest, Registrations, RunnerId, StoreError, Usage,
+    },
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -255,17 +259,9 @@ impl Leases for SimulatedStore {
 }
 
 #[async_trait]
-impl Store for SimulatedStore {
-    async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk().instance(scope)).await
-    }
-
-    async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk().instance_by_host(host)).await
-    }
-
-    async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
-        self.reach(self.pulse.world.disk().instances()).await
+impl Instances for SimulatedStore {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.reach(self.pulse.world.disk().snapshot()).await
     }
 
     async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
@@ -276,12 +272,15 @@ impl Store for SimulatedStore {
         &self,
         stored: &Instance,
         next: Instance,
-        counting: (OperationKind, Day),
+        counting: Option<(OperationKind, Day)>,
         by: Attribution,
     ) -> Result<bool, StoreError> {
         self.reach(self.pulse.world.disk().replace_instance(stored, next, counting, by)).await
     }
+}
 
+#[async_trait]
+impl Enrollments for SimulatedStore {
     async fn individual(
         &self,
         scope: &IdScope,
@@ -309,61 +308,24 @@ impl Store for SimulatedStore {
     ) -> Result<Page<IndividualEnrollment>, StoreError> {
         self.reach(self.pulse.world.disk().individuals_expiring(scope, until, limit)).await
     }
+}
 
-    async fn group(
-        &self,
-        scope: &IdScope,
-        id: &EnrollmentGroupId,
-    ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk().group(scope, id)).await
-    }
-
-    async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError> {
-        self.reach(self.pulse.world.disk().groups(scope, page)).await
-    }
-
-    async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        self.reach(self.pulse.world.disk().symmetric_key_groups(scope)).await
-    }
-
-    async fn groups_signing_as(
-        &self,
-        scope: &IdScope,
-        subjects: &[&[u8]],
-    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk().groups_signing_as(scope, subjects)).await
-    }
-
-    async fn groups_naming(
-        &self,
-        scope: &IdScope,
-        cas: &[CaReference],
-    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        self.reach(self.pulse.world.disk().groups_naming(scope, cas)).await
-    }
-
-    async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError> {
-        self.reach(self.pulse.world.disk().named_cas(scope)).await
-    }
-
-    async fn trust(&self, scope: &IdScope) -> Result<Arc<Trust>, StoreError> {
-        self.reach(self.pulse.world.disk().trust(scope)).await
-    }
-
-    async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
-        self.reach(self.pulse.world.disk().unreadable(scope)).await
-    }
-
-    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
-        self.reach(self.pulse.world.disk().known_damage()).await
-    }
-
+#[async_trait]
+impl Registrations for SimulatedStore {
     async fn registration(
         &self,
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Registration>, StoreError> {
         self.reach(self.pulse.world.disk().registration(scope, id)).await
+    }
+
+    async fn registrations(
+        &self,
+        scope: &IdScope,
+        page: PageRequest,
+    ) -> Result<Page<Registration>, StoreError> {
+        self.reach(self.pulse.world.disk().registrations(scope, page)).await
     }
 
     async fn registrations_of(
@@ -373,14 +335,6 @@ impl Store for SimulatedStore {
         page: PageRequest,
     ) -> Result<Page<Registration>, StoreError> {
         self.reach(self.pulse.world.disk().registrations_of(scope, group, page)).await
-    }
-
-    async fn registrations(
-        &self,
-        scope: &IdScope,
-        page: PageRequest,
-    ) -> Result<Page<Registration>, StoreError> {
-        self.reach(self.pulse.world.disk().registrations(scope, page)).await
     }
 
     async fn registrations_in(
@@ -400,17 +354,16 @@ impl Store for SimulatedStore {
     ) -> Result<Option<Owner>, StoreError> {
         self.reach(self.pulse.world.disk().other_owner(place, scope, id)).await
     }
+}
 
+#[async_trait]
+impl Cleanups for SimulatedStore {
     async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
         self.reach(self.pulse.world.disk().cleanup(scope, place)).await
     }
 
     async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
         self.reach(self.pulse.world.disk().cleanups(scope, page)).await
-    }
-
-    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
-        self.reach(self.pulse.world.disk().cleanups_owed(scope)).await
     }
 
     async fn cleanups_due(
@@ -423,6 +376,13 @@ impl Store for SimulatedStore {
         self.reach(self.pulse.world.disk().cleanups_due(scope, hub, now, at_most)).await
     }
 
+    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
+        self.reach(self.pulse.world.disk().cleanups_owed(scope)).await
+    }
+}
+
+#[async_trait]
+impl Commits for SimulatedStore {
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
         let commit = self.flawed(commit);
         // What a commit removes is looked at in the same moment: a run may end just before it.
@@ -433,7 +393,10 @@ impl Store for SimulatedStore {
         let look = |(removed, outcomes): &(Vec<_>, Vec<_>)| self.watch(&commit, outcomes, removed);
         self.reach_then(|| self.forestall(&commit), written, look).await.map(|(_, outcomes)| outcomes)
     }
+}
 
+#[async_trait]
+impl Attempts for SimulatedStore {
     async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
         self.reach(self.pulse.world.disk().keep_attempts(scope, attempts)).await
     }
@@ -441,7 +404,10 @@ impl Store for SimulatedStore {
     async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
         self.reach(self.pulse.world.disk().attempts(scope, id)).await
     }
+}
 
+#[async_trait]
+impl ChangeLog for SimulatedStore {
     async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
         let read = async { Ok(self.pulse.world.disk().read_log(scope, query).await) };
         self.reach(read).await?
@@ -450,8 +416,18 @@ impl Store for SimulatedStore {
     async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
         self.reach(self.pulse.world.disk().trim_log(keep)).await
     }
+}
 
+#[async_trait]
+impl Usage for SimulatedStore {
     async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
         self.reach(self.pulse.world.disk().usage(scope, from, to)).await
+    }
+}
+
+#[async_trait]
+impl Damage for SimulatedStore {
+    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
+        self.reach(self.pulse.world.disk().known_damage()).await
     }
 }

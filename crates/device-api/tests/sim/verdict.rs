@@ -1,7 +1,7 @@
 //! What must hold when everything has come to rest.
 
 use model::{Day, OperationKind, Registration, Status};
-use provisioning::ports::{PageRequest, Store};
+use provisioning::ports::{Cleanups, PageRequest, Registrations, Usage};
 
 use crate::{device::Device, store::finish, world::World};
 

@@ -17,7 +17,7 @@ use model::{
     EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub,
     ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
 };
-use provisioning::ports::{Change, Clock, Commit, Expect, Store};
+use provisioning::ports::{Change, Clock, Commit, Commits, Enrollments, Expect, Instances};
 use serde_json::json;
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -148,6 +148,11 @@ impl World {
         self.disk.lock().unwrap().0.clone()
     }
 
+    fn group_on_disk(&self, id: &EnrollmentGroupId) -> Option<Arc<EnrollmentGroup>> {
+        let configuration = finish(self.disk().configuration(&self.scope())).unwrap();
+        configuration.group(id).unwrap().cloned()
+    }
+
     /// The folder of the store.
     pub fn folder(&self) -> PathBuf {
         self.disk.lock().unwrap().1.clone()
@@ -184,7 +189,7 @@ impl World {
 
     /// Whether a group is there, and was there all this time.
     pub fn has_had(&self, group: &EnrollmentGroupId, time: Duration) -> bool {
-        let is_there = finish(self.disk().group(&self.scope(), group)).unwrap().is_some();
+        let is_there = self.group_on_disk(group).is_some();
         let returned = self.notes().returned.get(group.as_str()).copied();
         is_there && returned.is_none_or(|returned| returned + time < self.elapsed())
     }
@@ -248,7 +253,7 @@ impl World {
         if let Some(deleted) = self.notes().deleted.get(name) {
             return deleted.clone();
         }
-        let group = finish(self.disk().group(&self.scope(), &sample::group_id(name))).unwrap().unwrap();
+        let group = self.group_on_disk(&sample::group_id(name)).unwrap();
         EnrollmentGroup::clone(&group)
     }
 
@@ -295,7 +300,7 @@ impl World {
 
     /// Why no device arrives through this group, by what is on disk at this moment.
     pub fn refuses(&self, group: &EnrollmentGroupId) -> Option<&'static str> {
-        match finish(self.disk().group(&self.scope(), group)).unwrap() {
+        match self.group_on_disk(group) {
             None => Some("deleted"),
             Some(group) if group.settings.provisioning_status == ProvisioningStatus::Disabled => {
                 Some("disabled")

@@ -109,7 +109,7 @@ impl HubProber {
     /// Each way to a hub once, however many instances go it; a limit on its devices that any of them has is worth a count.
     async fn linked(&self) -> Result<HashMap<HubName, Vec<Link>>, StoreError> {
         let mut links = HashMap::<HubName, Vec<Link>>::new();
-        for instance in self.ports.store.instances().await? {
+        for instance in self.ports.store.snapshot().await?.instances() {
             for hub in &instance.linked_hubs {
                 let counts = instance.failover && hub.max_devices.is_some();
                 let ways = links.entry(hub.name.clone()).or_default();

@@ -12,7 +12,7 @@ use model::{
 };
 use provisioning::allocate::Unavailability;
 use provisioning::ports::{
-    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, Removed, Store,
+    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, Instances, Removed,
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;

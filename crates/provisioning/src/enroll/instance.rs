@@ -15,7 +15,7 @@ pub const MAX_USAGE_DAYS: i32 = 1000;
 impl Provisioning {
     /// The instance whose service operations endpoint has this host name.
     pub async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, Error> {
-        Ok(self.store.instance_by_host(host).await?)
+        Ok(self.store.snapshot().await?.instance_by_host(host)?.cloned())
     }
 
     /// Returns a page of the change log of an instance. Reading it counts as no operation.

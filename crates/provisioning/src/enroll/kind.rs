@@ -1,6 +1,6 @@
 //! What both kinds of enrollment share, so that each verb is written once.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use async_trait::async_trait;
 use model::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Error, RecordKind,
-    ports::{Change, Page, PageRequest, Store, StoreError},
+    ports::{Change, DamagedRecord, Page, PageRequest, Store, StoreError},
 };
 
 /// Most symmetric-key groups of an instance: a device does not name its group, so each costs it up to two trial MACs
@@ -199,21 +199,23 @@ impl Enrollment for EnrollmentGroup {
         scope: &IdScope,
         id: &EnrollmentGroupId,
     ) -> Result<Option<Self>, StoreError> {
-        Ok(store.group(scope, id).await?.map(Arc::unwrap_or_clone))
+        Ok(store.configuration(scope).await?.group(id)?.map(|group| EnrollmentGroup::clone(group)))
     }
 
     async fn list(store: &dyn Store, scope: &IdScope, page: PageRequest) -> Result<Page<Self>, StoreError> {
-        store.groups(scope, page).await
+        Ok(store.configuration(scope).await?.group_page(&page))
     }
 
     async fn room(&self, store: &dyn Store, scope: &IdScope) -> Result<Option<usize>, StoreError> {
-        let with_keys = store.symmetric_key_groups(scope).await?.len();
+        let configuration = store.configuration(scope).await?;
+        let groups = configuration.groups();
+        let with_keys = groups.with_symmetric_keys().len();
         if let GroupAttestation::SymmetricKey(_) = self.attestation {
             return Ok(Some(MAX_SYMMETRIC_KEY_GROUPS.saturating_sub(with_keys)));
         }
-        let all = PageRequest { after: None, limit: MAX_SYMMETRIC_KEY_GROUPS + MAX_X509_GROUPS };
-        let all = store.groups(scope, all).await?;
-        let with_certificates = (all.items.len() + all.damaged.len()).saturating_sub(with_keys);
+        let is_group = |record: &&DamagedRecord| record.kind == RecordKind::EnrollmentGroup;
+        let damaged = configuration.unreadable().iter().filter(is_group).count();
+        let with_certificates = groups.all().len() - with_keys + damaged;
         Ok(Some(MAX_X509_GROUPS.saturating_sub(with_certificates)))
     }
 }

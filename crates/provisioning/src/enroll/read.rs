@@ -66,7 +66,8 @@ impl Provisioning {
     ) -> Result<Page<Registration>, Error> {
         let store = self.store.as_ref();
         let page = store.registrations_of(&instance.id_scope, group, page).await?;
-        if page.items.is_empty() && store.group(&instance.id_scope, group).await?.is_none() {
+        let is_empty = page.items.is_empty();
+        if is_empty && store.configuration(&instance.id_scope).await?.group(group)?.is_none() {
             return Err(Error::NotFound(RecordKind::EnrollmentGroup));
         }
         self.count(instance, OperationKind::RegistrationQuery).await?;

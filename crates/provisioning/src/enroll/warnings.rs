@@ -112,10 +112,10 @@ impl Provisioning {
                     )
                 }
                 EnrollmentRef::Group(id) => {
-                    let group = self.store.group(scope, id).await?;
+                    let configuration = self.store.configuration(scope).await?;
                     (
                         format!("the group {id}"),
-                        match &group {
+                        match configuration.group(id)? {
                             Some(group) => self.enrollment_warnings(instance, group.as_ref()).await?,
                             None => Vec::new(),
                         },

@@ -172,7 +172,7 @@ impl Provisioning {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.current(scope).await?;
             let next = decide(&current)?;
-            let operation = (kind, self.clock.now().day());
+            let operation = Some((kind, self.clock.now().day()));
             if self.store.replace_instance(&current, next.clone(), operation, by.clone()).await? {
                 return Ok((current, next));
             }

@@ -1,8 +1,21 @@
-//! What is asked of the change log.
+//! The change log: who changed which record, when, and by which instruction.
 
-use model::{Actor, LogCursor, LogEntry, LogKind, Timestamp};
+use async_trait::async_trait;
+use model::{Actor, IdScope, LogCursor, LogEntry, LogKind, Timestamp};
 
 use super::StoreError;
+
+/// Reads the change log. It is written by [`Commits`](super::Commits).
+#[async_trait]
+pub trait ChangeLog: Send + Sync {
+    /// Returns the changes of an instance in the order of their commits. A change is in the log as soon as it is acknowledged,
+    /// and no entry between two entries of one writer is missing.
+    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError>;
+
+    /// Deletes the oldest entries, of all instances, that need not be kept, some thousands at a time. Returns whether there
+    /// are more.
+    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError>;
+}
 
 /// Which entries of an instance a reader wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

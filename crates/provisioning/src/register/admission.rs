@@ -36,7 +36,9 @@ impl Provisioning {
                 let found = self.store.individual(scope, &registration.registration_id).await?;
                 found.map(|found| Enrollment::Individual(Box::new(found)))
             }
-            EnrollmentRef::Group(group) => self.store.group(scope, group).await?.map(Enrollment::Group),
+            EnrollmentRef::Group(group) => {
+                self.store.configuration(scope).await?.group(group)?.cloned().map(Enrollment::Group)
+            }
         })
     }
 }

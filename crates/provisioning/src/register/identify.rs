@@ -13,7 +13,8 @@ use crate::{
         self, AttestationTrace, Claimant, Evidence, Proof, Refusal,
         x509::{CaRules, PresentedChain},
     },
-    ports::{DamagedRecord, StoreError},
+    configuration::{Configuration, Groups},
+    ports::DamagedRecord,
 };
 
 impl Provisioning {
@@ -37,40 +38,25 @@ impl Provisioning {
         evidence: &Evidence,
         previous: Option<&Registration>,
     ) -> Result<AttestationTrace, Error> {
-        let known = self.store.trust(&instance.id_scope).await?;
-        let unreadable = self.store.unreadable(&instance.id_scope).await?;
-        reject_unknown_revocations(&unreadable, evidence)?;
+        let configuration = self.store.configuration(&instance.id_scope).await?;
+        reject_unknown_revocations(configuration.unreadable(), evidence)?;
         let claimant = Claimant {
             scope: &instance.id_scope,
             registration_id,
             evidence,
             tpm: None,
             ca: CaRules {
-                known: &known,
+                known: configuration.trust(),
                 require_verified: instance.require_verified_ca,
                 crl_max_age: instance.crl_max_age,
             },
             now: self.clock.now(),
         };
-        let trace = self.judge(instance, &claimant, previous, &unreadable).await?;
-        let owner = self.owner(&instance.id_scope, previous).await?;
-        Ok(trace.owned_by(owner.as_deref(), instance.registrations))
-    }
-
-    /// The enrollment group that the device belongs to, if it exists still.
-    async fn owner(
-        &self,
-        scope: &IdScope,
-        previous: Option<&Registration>,
-    ) -> Result<Option<Arc<EnrollmentGroup>>, Error> {
-        match previous.and_then(Registration::owning_group) {
-            Some(group) => match self.store.group(scope, group).await {
-                // Who is judged by groups was turned away for that.
-                Err(StoreError::Damaged(_)) => Ok(None),
-                found => Ok(found?),
-            },
-            None => Ok(None),
-        }
+        let trace = self.judge(instance, &claimant, previous, &configuration).await?;
+        // A damaged group owns nothing here: a device that is judged by groups was turned away for that.
+        let owner = previous.and_then(Registration::owning_group);
+        let owner = owner.and_then(|group| configuration.group(group).ok().flatten());
+        Ok(trace.owned_by(owner.map(Arc::as_ref), instance.registrations))
     }
 
     /// A registration ID with an individual enrollment is decided by that enrollment alone, whatever the device presents:
@@ -80,7 +66,7 @@ impl Provisioning {
         instance: &Instance,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
-        unreadable: &[DamagedRecord],
+        configuration: &Configuration,
     ) -> Result<AttestationTrace, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
             Some(enrollment) if matches!(enrollment.attestation, IndividualAttestation::X509(_)) => {
@@ -94,9 +80,9 @@ impl Provisioning {
                 Ok(AttestationTrace::by(EnrollmentRef::Individual, attest::individual(enrollment, &claimant)))
             }
             None => {
-                reject_unreadable_group(unreadable, previous)?;
-                let trace = self.judge_by_group(claimant, previous).await?;
-                reject_for_want_of_a_group(unreadable, &trace)?;
+                reject_unreadable_group(configuration.unreadable(), previous)?;
+                let trace = self.judge_by_group(claimant, previous, configuration.groups()).await?;
+                reject_for_want_of_a_group(configuration.unreadable(), &trace)?;
                 Ok(trace)
             }
         }
@@ -106,12 +92,12 @@ impl Provisioning {
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
+        groups: &Groups,
     ) -> Result<AttestationTrace, Error> {
         let evidence = claimant.evidence;
         let likely = previous.map(|registration| &registration.enrollment);
         if evidence.claim.is_some() {
-            let groups = self.store.symmetric_key_groups(claimant.scope).await?;
-            return Ok(attest::symmetric_key_group(&groups, likely, claimant));
+            return Ok(attest::symmetric_key_group(groups.with_symmetric_keys(), likely, claimant));
         }
         if evidence.certificates.is_empty() {
             let names_a_tpm = evidence.tpm.is_some();
@@ -123,27 +109,18 @@ impl Provisioning {
             Err(refusal) => return Ok(AttestationTrace::without_candidates(refusal.into())),
         };
         let issuers = chain.issuers();
-        let mut groups = self.store.groups_signing_as(claimant.scope, &issuers).await?;
+        let mut candidates = groups.signing_as(&issuers);
         let known = claimant.ca.known;
         let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
         let cas: Vec<_> = cas.collect();
-        groups.extend(self.store.groups_naming(claimant.scope, &cas).await?);
+        candidates.extend(groups.naming(&cas));
         let (asking, likely) = (Asking::by(claimant), likely.cloned());
-        let trace = self.compute(move || asking.judge_by(&groups, likely.as_ref())).await?;
-        self.naming_gone_ca(trace, claimant).await
-    }
-
-    /// When an issuer is missing and a group names a CA certificate that is gone, that one may be the issuer.
-    async fn naming_gone_ca(
-        &self,
-        trace: AttestationTrace,
-        claimant: &Claimant<'_>,
-    ) -> Result<AttestationTrace, Error> {
+        let trace = self.compute(move || asking.judge_by(&candidates, likely.as_ref())).await?;
         if !trace.misses_issuer() {
             return Ok(trace);
         }
-        let named = self.store.named_cas(claimant.scope).await?;
-        let gone = named.iter().find(|name| claimant.ca.known.certificate(name).is_none());
+        // A CA certificate that a group names and that is gone may be the missing issuer.
+        let gone = groups.named_cas().find(|name| known.certificate(name).is_none());
         Ok(match gone {
             Some(name) => trace.with_gone_ca(name),
             None => trace,

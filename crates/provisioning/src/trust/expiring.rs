@@ -7,8 +7,7 @@ use model::{
 
 use crate::{
     Error, Provisioning,
-    enroll::{MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS},
-    ports::{DamagedRecord, Page, PageRequest},
+    ports::{DamagedRecord, Page},
 };
 
 /// Most certificates in one answer.
@@ -48,23 +47,24 @@ pub enum Holder {
 impl Provisioning {
     /// Certificates that are not valid after this instant.
     pub async fn expiring(&self, instance: &Instance, until: Timestamp) -> Result<Expiring, Error> {
-        let (scope, trust) = (&instance.id_scope, self.trust(instance).await?);
-        let mut found: Vec<_> = trust
+        let scope = &instance.id_scope;
+        let configuration = self.store.configuration(scope).await?;
+        let mut found: Vec<_> = configuration
+            .trust()
             .certificates()
             .map(|ca| ExpiringCertificate {
                 holder: Holder::Ca(ca.name.clone()),
                 certificate: ca.certificate.clone(),
             })
             .collect();
-        let all = PageRequest { after: None, limit: MAX_SYMMETRIC_KEY_GROUPS + MAX_X509_GROUPS };
-        for group in self.store.groups(scope, all).await?.items {
+        for group in configuration.groups().all() {
             if let GroupAttestation::X509(GroupCertificates::Signing(pair)) = &group.attestation {
-                found.extend(held(pair, &Holder::Group(group.group_id)));
+                found.extend(held(pair, &Holder::Group(group.group_id.clone())));
             }
         }
         let Page { items: leaves, mut damaged, .. } =
             self.store.individuals_expiring(scope, until, MAX_EXPIRING).await?;
-        damaged.extend(self.store.unreadable(scope).await?.iter().cloned());
+        damaged.extend(configuration.unreadable().iter().cloned());
         let mut more = leaves.len() + damaged.len() >= MAX_EXPIRING;
         for enrollment in leaves {
             if let IndividualAttestation::X509(IndividualCertificates::Client(pair)) = &enrollment.attestation

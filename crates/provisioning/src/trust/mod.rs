@@ -32,7 +32,7 @@ const MAX_ATTEMPTS: usize = 8;
 impl Provisioning {
     /// Everything that an instance knows of CAs.
     pub async fn trust(&self, instance: &Instance) -> Result<Arc<Trust>, Error> {
-        Ok(self.store.trust(&instance.id_scope).await?)
+        Ok(Arc::clone(self.store.configuration(&instance.id_scope).await?.trust()))
     }
 
     /// One CA certificate.
@@ -55,8 +55,9 @@ impl Provisioning {
         instance: &Instance,
         kinds: &[RecordKind],
     ) -> Result<Vec<DamagedRecord>, Error> {
-        let unreadable = self.store.unreadable(&instance.id_scope).await?;
-        Ok(unreadable.iter().filter(|record| kinds.contains(&record.kind)).cloned().collect())
+        let configuration = self.store.configuration(&instance.id_scope).await?;
+        let unreadable = configuration.unreadable().iter();
+        Ok(unreadable.filter(|record| kinds.contains(&record.kind)).cloned().collect())
     }
 
     /// Refuses to go on without a record that is there and cannot be read.
@@ -66,8 +67,8 @@ impl Provisioning {
         kind: RecordKind,
         id: &str,
     ) -> Result<(), Error> {
-        let unreadable = self.store.unreadable(&instance.id_scope).await?;
-        let found = unreadable.iter().find(|record| record.is(kind, id));
+        let configuration = self.store.configuration(&instance.id_scope).await?;
+        let found = configuration.unreadable().iter().find(|record| record.is(kind, id));
         found.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
     }
 

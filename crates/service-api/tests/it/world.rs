@@ -117,13 +117,14 @@ impl World {
         let (store, scope) = (&self.store, id_scope(scope));
         let all = PageRequest { after: None, limit: 1000 };
         let today = self.clock.now().day();
+        let configuration = store.configuration(&scope).await.unwrap();
         let group = sample::group_id("group-1");
         format!(
             "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
-            store.trust(&scope).await.unwrap(),
+            configuration.trust(),
             store.instance(&scope).await.unwrap(),
             store.individuals(&scope, all.clone()).await.unwrap(),
-            store.groups(&scope, all.clone()).await.unwrap(),
+            configuration.group_page(&all),
             store.registrations_of(&scope, &group, all.clone()).await.unwrap(),
             store.cleanups(&scope, all).await.unwrap(),
             store.registration(&scope, &sample::registration_id("dev-1")).await.unwrap(),

@@ -98,7 +98,7 @@ impl EmbeddedStore {
         scope: &IdScope,
         id: &RegistrationId,
     ) -> Result<Option<Owner>, StoreError> {
-        let (own, id) = (self.kin(scope)?.number, id.key());
+        let (own, id) = (self.served_number(scope)?.unwrap_or_default(), id.key());
         let found: Option<(String, String)> = self
             .database
             .read(|connection| {

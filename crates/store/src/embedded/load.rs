@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use durable::rusqlite::{self, Connection, OptionalExtension};
 use durable::{Database, KeyCheckError};
-use model::{IdScope, Instance};
+use model::IdScope;
 use provisioning::RecordKind;
+use provisioning::configuration::{Configuration, ConfigurationChange};
 use provisioning::ports::DamagedRecord;
 use serde::de::DeserializeOwned;
 
@@ -14,36 +15,31 @@ use crate::embedded::OpenError;
 use crate::embedded::damage::damage_in;
 use crate::embedded::document::{Documents, RowRef};
 use crate::embedded::log;
-use crate::embedded::snapshot::{Absence, Kin, Snapshot, SnapshotChange};
+use crate::embedded::snapshot::{InstanceContent, InstanceRow, InstanceTable};
 
-/// All instances with their groups and what they know of CAs, of one moment, put into a snapshot that has none.
-pub(crate) fn snapshot(
+/// Reads all instances with their configurations, of one moment, into a table that has none.
+pub(crate) fn instance_table(
     connection: &Connection,
     documents: &Documents,
-    mut snapshot: Snapshot,
-) -> rusqlite::Result<Snapshot> {
+    mut table: InstanceTable,
+) -> rusqlite::Result<InstanceTable> {
     let transaction = match connection.is_autocommit() {
         true => Some(connection.unchecked_transaction()?),
         false => None,
     };
     // A file that is only looked at may be of a version without a log; one that is damaged is read all the same.
-    snapshot.position = log::configured(connection).unwrap_or_default();
+    let version = log::configured(connection).unwrap_or_default();
     for (number, text) in instances(connection)? {
         let Ok(scope) = IdScope::parse(text.clone()) else {
             let (kind, reason) = (RecordKind::Instance, "its ID scope is none".to_owned());
             documents.damage().note(&text, &DamagedRecord { kind, id: text.clone(), reason });
             continue;
         };
-        let small = Small { connection, documents, number, scope: &scope };
-        let (kin, whole) = small.kin();
-        match whole.and_then(|()| small.instance()) {
-            Ok(Some(instance)) => snapshot.put_loaded(instance, kin),
-            Ok(None) => snapshot.put_absent(scope, Absence::GivenUp, kin),
-            Err(damaged) => snapshot.put_absent(scope, Absence::Damaged(damaged), kin),
-        }
+        let row = Small { connection, documents, number, scope: &scope }.row();
+        table.put(scope, row);
     }
     drop(transaction);
-    Ok(snapshot)
+    Ok(table.at(version))
 }
 
 /// Whether it is the key check that is damaged and not the key that is wrong: then documents open. The key check is
@@ -79,8 +75,15 @@ pub(crate) struct Small<'a> {
 }
 
 impl Small<'_> {
-    /// The instance itself; `None` when its document was given up.
-    pub(crate) fn instance(&self) -> Result<Option<Instance>, DamagedRecord> {
+    /// Reads all of it.
+    pub(crate) fn row(&self) -> InstanceRow {
+        let (configuration, read) = self.configuration();
+        let content = read.map_or_else(InstanceContent::Damaged, |()| self.instance());
+        InstanceRow { number: self.number, content, configuration }
+    }
+
+    /// Reads the instance itself.
+    pub(crate) fn instance(&self) -> InstanceContent {
         let place = RowRef { table: "instances", scope: self.scope, id: "" };
         // A file that is only looked at may be of version 1, where no document was given up.
         let is_of_first = self.connection.prepare("SELECT given_up FROM instances").is_err();
@@ -91,27 +94,38 @@ impl Small<'_> {
         };
         let row: rusqlite::Result<(Vec<u8>, bool)> =
             self.connection.query_row(sql, [self.number], |row| Ok((row.get(0)?, row.get(1)?)));
-        match row.map_err(|error| self.documents.note(place, error.to_string()))? {
-            (_, true) => Ok(None),
-            (sealed, false) => self.documents.open(place, &sealed).map(Some),
+        let sealed = match row {
+            Ok((_, true)) => return InstanceContent::GivenUp,
+            Ok((sealed, false)) => Ok(sealed),
+            Err(error) => Err(self.documents.note(place, error.to_string())),
+        };
+        match sealed.and_then(|sealed| self.documents.open(place, &sealed)) {
+            Ok(instance) => InstanceContent::Readable(Arc::new(instance)),
+            Err(damaged) => InstanceContent::Damaged(damaged),
         }
     }
 
-    /// What of its records is kept in memory. An error means that it cannot even be said which records there are.
-    pub(crate) fn kin(&self) -> (Kin, Result<(), DamagedRecord>) {
+    /// Reads the configuration. An error means that it cannot even be said which records there are.
+    fn configuration(&self) -> (Configuration, Result<(), DamagedRecord>) {
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         let read = self
-            .all("groups", SnapshotChange::PutGroup, &mut found, &mut unreadable)
+            .all("groups", ConfigurationChange::PutGroup, &mut found, &mut unreadable)
             .and_then(|()| {
-                self.all("certificates", SnapshotChange::PutCertificate, &mut found, &mut unreadable)
+                self.all("certificates", ConfigurationChange::PutCertificate, &mut found, &mut unreadable)
             })
             .and_then(|()| {
-                self.all("revocation_lists", SnapshotChange::PutRevocationList, &mut found, &mut unreadable)
+                self.all(
+                    "revocation_lists",
+                    ConfigurationChange::PutRevocationList,
+                    &mut found,
+                    &mut unreadable,
+                )
             })
-            .and_then(|()| self.all("blocks", SnapshotChange::PutBlock, &mut found, &mut unreadable));
-        let mut kin = Kin { number: self.number, unreadable: unreadable.into(), ..Kin::default() };
-        kin.change(&found);
-        (kin, read)
+            .and_then(|()| self.all("blocks", ConfigurationChange::PutBlock, &mut found, &mut unreadable));
+        let mut configuration = Configuration::default();
+        configuration.apply(&found);
+        configuration.add_unreadable(unreadable);
+        (configuration, read)
     }
 
     /// One record; `None` when it is not there. The inner error says why it cannot be read.
@@ -138,8 +152,8 @@ impl Small<'_> {
     fn all<T: DeserializeOwned>(
         &self,
         table: &'static str,
-        put: impl Fn(Arc<T>) -> SnapshotChange,
-        found: &mut Vec<SnapshotChange>,
+        put: impl Fn(Arc<T>) -> ConfigurationChange,
+        found: &mut Vec<ConfigurationChange>,
         unreadable: &mut Vec<DamagedRecord>,
     ) -> Result<(), DamagedRecord> {
         let rows = self.rows(table).map_err(|error| {

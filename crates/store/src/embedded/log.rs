@@ -69,9 +69,10 @@ impl LogWriter<'_> {
     }
 }
 
-/// The position of the newest change of configuration. Nothing changed since a handle read up to it.
-pub(crate) fn configured(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.prepare_cached("SELECT configured FROM log_state")?.query_row([], |row| row.get(0))
+/// Returns the position of the newest change of configuration: the version of the snapshot.
+pub(crate) fn configured(connection: &Connection) -> rusqlite::Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT configured FROM log_state")?;
+    statement.query_row([], |row| row.get(0)).map(i64::cast_unsigned)
 }
 
 /// A record of configuration that was changed.
@@ -82,12 +83,10 @@ pub(crate) struct Changed {
     pub(crate) key: String,
 }
 
-/// The records of configuration that were changed after this position, in the order of their last changes; `None` when the
+/// The records of configuration that were changed after this version, in the order of their last changes; `None` when the
 /// log does not reach back so far.
-pub(crate) fn changed_since(
-    connection: &Connection,
-    position: i64,
-) -> rusqlite::Result<Option<Vec<Changed>>> {
+pub(crate) fn changed_since(connection: &Connection, version: u64) -> rusqlite::Result<Option<Vec<Changed>>> {
+    let position = version.cast_signed();
     let oldest: Option<i64> = connection.prepare_cached(OLDEST)?.query_row([], |row| row.get(0))?;
     if oldest.is_none_or(|oldest| oldest > position + 1) {
         return Ok(None);

@@ -11,7 +11,9 @@ use model::{
     Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment,
     Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
 };
-use provisioning::ports::{Change, Commit, DamagedRecord, Expect, KnownDamage, Store, StoreError};
+use provisioning::ports::{
+    Change, Commit, Commits, DamagedRecord, Expect, Instances, KnownDamage, StoreError,
+};
 use serde::de::DeserializeOwned;
 
 use crate::embedded::damage::damage_in;

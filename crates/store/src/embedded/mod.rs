@@ -15,6 +15,7 @@ mod leases;
 mod load;
 mod log;
 mod maintenance;
+mod ports;
 mod read;
 mod refresh;
 mod schema;
@@ -27,19 +28,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use durable::rusqlite;
 use durable::{Database, Epoch, KeyCheckError, Sealer};
-use model::{
-    Attempt, Attribution, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, HostName,
-    HubDeviceRef, HubName, IdScope, IndividualEnrollment, Instance, OperationKind, Registration,
-    RegistrationId, StatusKind, Timestamp, Trust, UsageRow,
-};
-use provisioning::RecordKind;
-use provisioning::ports::{
-    Commit, DamagedRecord, KnownDamage, LogError, LogPage, LogQuery, LogRetention, Outcome, Owner, Page,
-    PageRequest, Store, StoreError,
-};
+use model::IdScope;
+use provisioning::ports::{Page, StoreError};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use tokio::task;
@@ -48,7 +40,7 @@ use document::Documents;
 use leases::LeaseClock;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
-use snapshot::{Kin, Snapshot};
+use snapshot::InstanceTable;
 use write::not_written;
 
 /// A store in one file, for one process. Clones share it; the last to go closes the file.
@@ -77,7 +69,7 @@ pub enum OpenError {
 /// What is kept in memory.
 #[derive(Debug, Default)]
 struct Memory {
-    current: ArcSwap<Snapshot>,
+    current: ArcSwap<InstanceTable>,
     /// As many batches as the snapshot was compared with: see [`Database::commits`].
     compared: AtomicU64,
     /// Held while the snapshot is brought up to date.
@@ -116,7 +108,8 @@ impl EmbeddedStore {
     /// Reads what is kept in memory.
     fn reading(database: Database, documents: Documents) -> Result<EmbeddedStore, OpenError> {
         let compared = AtomicU64::new(database.commits());
-        let read = database.read(|connection| load::snapshot(connection, &documents, Snapshot::default()));
+        let table = InstanceTable::default();
+        let read = database.read(|connection| load::instance_table(connection, &documents, table));
         let current = ArcSwap::from_pointee(read.map_err(|error: rusqlite::Error| broken(error))?);
         let memory = Memory { current, compared, ..Memory::default() };
         let lease_clock = LeaseClock::default();
@@ -126,17 +119,6 @@ impl EmbeddedStore {
     /// Finishes the queued commits and closes the file; later ones fail.
     pub async fn close(self) {
         self.database.close().await;
-    }
-
-    /// Replaces an instance that is stored just as `expected`, on the configuration's behalf: it counts as no operation.
-    /// False when another is stored.
-    pub async fn reconfigure_instance(
-        &self,
-        expected: &Instance,
-        next: Instance,
-        by: Attribution,
-    ) -> Result<bool, StoreError> {
-        self.write_instance(Some(expected), next, None, &by).await
     }
 
     /// Reads the epoch that the file holds; `None` when it was never marked.
@@ -154,18 +136,16 @@ impl EmbeddedStore {
         self.database.commits()
     }
 
-    /// The records of an instance; `None` when there is no such instance.
+    /// Returns the records of an instance; `None` when there is no such instance.
     fn records<'a>(&'a self, scope: &'a IdScope) -> Result<Option<Records<'a>>, StoreError> {
-        let snapshot = self.snapshot()?;
-        let Some(held) = snapshot.instance(scope)? else { return Ok(None) };
-        let instance = held.kin.number;
+        let Some(instance) = self.served_number(scope)? else { return Ok(None) };
         Ok(Some(Records { database: &self.database, documents: &self.documents, instance, scope }))
     }
 
-    /// What of an instance is kept in memory; nothing when there is no such instance.
-    fn kin(&self, scope: &IdScope) -> Result<Kin, StoreError> {
-        let snapshot = self.snapshot()?;
-        Ok(snapshot.instance(scope)?.map(|held| held.kin.clone()).unwrap_or_default())
+    /// Returns the number of an instance that is served; fails if it cannot be read.
+    fn served_number(&self, scope: &IdScope) -> Result<Option<i64>, StoreError> {
+        let table = self.instance_table()?;
+        Ok(table.snapshot().instance(scope)?.and_then(|_| table.number(scope)))
     }
 
     /// Reads on a thread that may block: a long read would hold up the devices on this one.
@@ -184,212 +164,6 @@ impl EmbeddedStore {
         T: DeserializeOwned + Send + 'static,
     {
         self.read_aside(scope, move |records| records.page(&listing)).await
-    }
-}
-
-#[async_trait]
-impl Store for EmbeddedStore {
-    async fn instance(&self, scope: &IdScope) -> Result<Option<Arc<Instance>>, StoreError> {
-        Ok(self.snapshot()?.instance(scope)?.map(|held| Arc::clone(&held.instance)))
-    }
-
-    async fn instance_by_host(&self, host: &HostName) -> Result<Option<Arc<Instance>>, StoreError> {
-        let snapshot = self.snapshot()?;
-        let Some(scope) = snapshot.scope_of(host)? else { return Ok(None) };
-        Ok(snapshot.instance(scope)?.map(|held| Arc::clone(&held.instance)))
-    }
-
-    async fn instances(&self) -> Result<Vec<Arc<Instance>>, StoreError> {
-        Ok(self.snapshot()?.instances())
-    }
-
-    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        self.write_instance(None, instance, None, &by).await.map(drop)
-    }
-
-    async fn replace_instance(
-        &self,
-        expected: &Instance,
-        next: Instance,
-        operation: (OperationKind, Day),
-        by: Attribution,
-    ) -> Result<bool, StoreError> {
-        self.write_instance(Some(expected), next, Some(operation), &by).await
-    }
-
-    async fn individual(
-        &self,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Option<IndividualEnrollment>, StoreError> {
-        self.records(scope)?.map_or(Ok(None), |records| records.individual(&id.key()))
-    }
-
-    async fn individuals(
-        &self,
-        scope: &IdScope,
-        page: PageRequest,
-    ) -> Result<Page<IndividualEnrollment>, StoreError> {
-        self.page(scope, Listing::Individuals(page)).await
-    }
-
-    async fn individuals_expiring(
-        &self,
-        scope: &IdScope,
-        until: Timestamp,
-        limit: usize,
-    ) -> Result<Page<IndividualEnrollment>, StoreError> {
-        self.page(scope, Listing::Expiring(until, limit)).await
-    }
-
-    async fn group(
-        &self,
-        scope: &IdScope,
-        id: &EnrollmentGroupId,
-    ) -> Result<Option<Arc<EnrollmentGroup>>, StoreError> {
-        let kin = self.kin(scope)?;
-        kin.reject_unreadable(RecordKind::EnrollmentGroup, id.as_str())?;
-        Ok(kin.groups.group(id))
-    }
-
-    async fn groups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<EnrollmentGroup>, StoreError> {
-        let kin = self.kin(scope)?;
-        let mut listed = kin.groups.page(&page);
-        let is_of_page = |it: &&DamagedRecord| {
-            let after = page.after.as_ref().is_none_or(|after| it.id > *after);
-            it.kind == RecordKind::EnrollmentGroup
-                && after
-                && listed.next.as_ref().is_none_or(|next| it.id <= *next)
-        };
-        listed.damaged = kin.unreadable.iter().filter(is_of_page).cloned().collect();
-        Ok(listed)
-    }
-
-    async fn symmetric_key_groups(&self, scope: &IdScope) -> Result<Arc<[Arc<EnrollmentGroup>]>, StoreError> {
-        Ok(self.kin(scope)?.groups.symmetric_key())
-    }
-
-    async fn groups_signing_as(
-        &self,
-        scope: &IdScope,
-        subjects: &[&[u8]],
-    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        Ok(self.kin(scope)?.groups.signing_as(subjects))
-    }
-
-    async fn groups_naming(
-        &self,
-        scope: &IdScope,
-        cas: &[CaReference],
-    ) -> Result<Vec<Arc<EnrollmentGroup>>, StoreError> {
-        Ok(self.kin(scope)?.groups.naming(cas))
-    }
-
-    async fn named_cas(&self, scope: &IdScope) -> Result<Arc<[CaReference]>, StoreError> {
-        Ok(self.kin(scope)?.groups.named_cas())
-    }
-
-    async fn unreadable(&self, scope: &IdScope) -> Result<Arc<[DamagedRecord]>, StoreError> {
-        Ok(self.kin(scope)?.unreadable)
-    }
-
-    async fn known_damage(&self) -> Result<KnownDamage, StoreError> {
-        Ok(self.documents.damage().known())
-    }
-
-    async fn trust(&self, scope: &IdScope) -> Result<Arc<Trust>, StoreError> {
-        Ok(self.kin(scope)?.trust)
-    }
-
-    async fn registration(
-        &self,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Option<Registration>, StoreError> {
-        self.records(scope)?.map_or(Ok(None), |records| records.registration(&id.key()))
-    }
-
-    async fn registrations_of(
-        &self,
-        scope: &IdScope,
-        group: &EnrollmentGroupId,
-        page: PageRequest,
-    ) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::RegistrationsOf(group.key().into_owned(), page)).await
-    }
-
-    async fn registrations(
-        &self,
-        scope: &IdScope,
-        page: PageRequest,
-    ) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::Registrations(page)).await
-    }
-
-    async fn registrations_in(
-        &self,
-        scope: &IdScope,
-        status: StatusKind,
-        page: PageRequest,
-    ) -> Result<Page<Registration>, StoreError> {
-        self.page(scope, Listing::RegistrationsIn(status, page)).await
-    }
-
-    async fn other_owner(
-        &self,
-        place: &HubDeviceRef,
-        scope: &IdScope,
-        id: &RegistrationId,
-    ) -> Result<Option<Owner>, StoreError> {
-        self.read_other_owner(place, scope, id)
-    }
-
-    async fn cleanup(&self, scope: &IdScope, place: &HubDeviceRef) -> Result<Option<Cleanup>, StoreError> {
-        self.records(scope)?.map_or(Ok(None), |records| records.cleanup(&place.key()))
-    }
-
-    async fn cleanups(&self, scope: &IdScope, page: PageRequest) -> Result<Page<Cleanup>, StoreError> {
-        self.page(scope, Listing::Cleanups(page)).await
-    }
-
-    async fn cleanups_due(
-        &self,
-        scope: &IdScope,
-        hub: &HubName,
-        now: Timestamp,
-        at_most: usize,
-    ) -> Result<Page<Cleanup>, StoreError> {
-        let hub = hub.clone();
-        self.read_aside(scope, move |records| records.due(hub, now, at_most)).await
-    }
-
-    async fn cleanups_owed(&self, scope: &IdScope) -> Result<u64, StoreError> {
-        self.read_aside(scope, |records| records.cleanups_owed()).await
-    }
-
-    async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
-        self.write_records(scope, commit).await
-    }
-
-    async fn keep_attempts(&self, scope: &IdScope, attempts: Vec<Attempt>) -> Result<(), StoreError> {
-        self.write_attempts(scope, attempts).await
-    }
-
-    async fn attempts(&self, scope: &IdScope, id: &RegistrationId) -> Result<Page<Attempt>, StoreError> {
-        let id = id.key().into_owned();
-        self.read_aside(scope, move |records| records.attempts(&id)).await
-    }
-
-    async fn read_log(&self, scope: &IdScope, query: LogQuery) -> Result<LogPage, LogError> {
-        self.read_log_of(scope, query).await
-    }
-
-    async fn trim_log(&self, keep: LogRetention) -> Result<bool, StoreError> {
-        self.trim_log_to(keep).await
-    }
-
-    async fn usage(&self, scope: &IdScope, from: Day, to: Day) -> Result<Vec<UsageRow>, StoreError> {
-        self.read_aside(scope, move |records| records.usage(from, to)).await
     }
 }
 

@@ -7,30 +7,34 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use arc_swap::Guard;
 use durable::rusqlite::{self, Connection};
 use model::{
     Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, IdScope, ListId, LogKind,
     RevocationList, Sha256Thumbprint,
 };
+use provisioning::configuration::{ConfigurationChange, Snapshot};
 use provisioning::ports::{DamagedRecord, StoreError};
 
 use crate::embedded::load::{self, Small};
 use crate::embedded::log::{self, Changed};
-use crate::embedded::snapshot::{Absence, Snapshot, SnapshotChange};
+use crate::embedded::snapshot::{InstanceRow, InstanceTable};
 use crate::embedded::{EmbeddedStore, broken};
 
 impl EmbeddedStore {
-    /// What is kept in memory, as new as every commit that was acknowledged.
-    pub(super) fn snapshot(&self) -> Result<Guard<Arc<Snapshot>>, StoreError> {
+    /// Returns what is kept in memory, as new as every commit that was acknowledged.
+    pub(super) fn instance_table(&self) -> Result<Arc<InstanceTable>, StoreError> {
         let commits = self.database.commits();
         if self.memory.compared.load(Ordering::Acquire) < commits {
             self.refresh(commits)?;
         }
-        Ok(self.memory.current.load())
+        Ok(self.memory.current.load_full())
     }
 
-    /// Brings the snapshot up to these commits.
+    pub(super) fn current_snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        Ok(Arc::clone(self.instance_table()?.snapshot()))
+    }
+
+    /// Brings the table up to these commits.
     fn refresh(&self, commits: u64) -> Result<(), StoreError> {
         let _alone = self.memory.alone();
         if self.memory.compared.load(Ordering::Acquire) >= commits {
@@ -48,36 +52,40 @@ impl EmbeddedStore {
         Ok(())
     }
 
-    /// The snapshot after this one; `None` when the configuration is as it was.
-    fn next(&self, connection: &Connection, current: &Snapshot) -> rusqlite::Result<Option<Snapshot>> {
-        if log::configured(connection)? == current.position {
+    /// Returns the table after this one; `None` when the configuration is as it was.
+    fn next(
+        &self,
+        connection: &Connection,
+        current: &InstanceTable,
+    ) -> rusqlite::Result<Option<InstanceTable>> {
+        let known = current.snapshot().version();
+        if log::configured(connection)? == known {
             return Ok(None);
         }
         let transaction = connection.unchecked_transaction()?;
-        let position = log::configured(&transaction)?;
-        let changed = match position < current.position {
+        let version = log::configured(&transaction)?;
+        let changed = match version < known {
             true => None,
-            false => log::changed_since(&transaction, current.position)?,
+            false => log::changed_since(&transaction, known)?,
         };
         let Some(changed) = changed else { return self.reload(&transaction, current).map(Some) };
-        let mut next = Snapshot::clone(current);
-        next.position = position;
+        let mut next = InstanceTable::clone(current);
         for change in changed {
             self.take_up(&transaction, &mut next, &change)?;
         }
-        Ok(Some(next))
+        Ok(Some(next.at(version)))
     }
 
-    /// Everything, read anew.
-    fn reload(&self, connection: &Connection, current: &Snapshot) -> rusqlite::Result<Snapshot> {
-        load::snapshot(connection, &self.documents, current.without_instances())
+    /// Reads everything anew.
+    fn reload(&self, connection: &Connection, current: &InstanceTable) -> rusqlite::Result<InstanceTable> {
+        load::instance_table(connection, &self.documents, current.cleared())
     }
 
     /// Reads one record that was changed.
     fn take_up(
         &self,
         connection: &Connection,
-        next: &mut Snapshot,
+        next: &mut InstanceTable,
         changed: &Changed,
     ) -> rusqlite::Result<()> {
         let scope = match next.scope_of_number(changed.instance) {
@@ -88,61 +96,58 @@ impl EmbeddedStore {
             },
         };
         let small = Small { connection, documents: &self.documents, number: changed.instance, scope: &scope };
+        let row = next.row_mut(&scope);
         if changed.kind == LogKind::Instance {
-            take_up_instance(&small, next);
-        } else if let Some(kin) = next.kin_of(&scope) {
-            let (kept, damaged) = read_record(&small, changed)?;
-            kin.change(kept.as_slice());
-            kin.unreadable = kin.unreadable.iter().cloned().chain(damaged).collect();
+            let row = match row {
+                Some(InstanceRow { number, configuration, .. }) => InstanceRow {
+                    number: *number,
+                    configuration: configuration.clone(),
+                    content: small.instance(),
+                },
+                None => small.row(),
+            };
+            next.put(scope, row);
+        } else if let Some(row) = row {
+            let (change, damaged) = read_record(&small, changed)?;
+            row.configuration.apply(change.as_slice());
+            row.configuration.add_unreadable(damaged);
         }
         Ok(())
     }
 }
 
-fn take_up_instance(small: &Small<'_>, next: &mut Snapshot) {
-    let (kin, whole) = match next.kin_of(small.scope) {
-        Some(kin) => (kin.clone(), Ok(())),
-        None => small.kin(),
-    };
-    match whole.and_then(|()| small.instance()) {
-        Ok(Some(instance)) => next.put_loaded(instance, kin),
-        Ok(None) => next.put_absent(small.scope.clone(), Absence::GivenUp, kin),
-        Err(damaged) => next.put_absent(small.scope.clone(), Absence::Damaged(damaged), kin),
-    }
-}
-
-/// What became of a record, and why it cannot be read if it cannot.
+/// Returns what became of a record, and why it cannot be read if it cannot.
 fn read_record(
     small: &Small<'_>,
     changed: &Changed,
-) -> rusqlite::Result<(Option<SnapshotChange>, Option<DamagedRecord>)> {
+) -> rusqlite::Result<(Option<ConfigurationChange>, Option<DamagedRecord>)> {
     let key = changed.key.as_str();
     let (put, gone) = match changed.kind {
         LogKind::EnrollmentGroup => {
             let read = small.one::<EnrollmentGroup>("groups", key)?;
             (
-                read.map(|it| it.map(SnapshotChange::PutGroup)),
-                EnrollmentGroupId::parse(key).ok().map(SnapshotChange::DeleteGroup),
+                read.map(|it| it.map(ConfigurationChange::PutGroup)),
+                EnrollmentGroupId::parse(key).ok().map(ConfigurationChange::DeleteGroup),
             )
         }
         LogKind::CaCertificate => {
             let read = small.one::<CaCertificate>("certificates", key)?;
-            let gone = CaReference::parse(key).ok().map(SnapshotChange::DeleteCertificate);
-            (read.map(|it| it.map(SnapshotChange::PutCertificate)), gone)
+            let gone = CaReference::parse(key).ok().map(ConfigurationChange::DeleteCertificate);
+            (read.map(|it| it.map(ConfigurationChange::PutCertificate)), gone)
         }
         LogKind::RevocationList => {
             let read = small.one::<RevocationList>("revocation_lists", key)?;
             let (ca, id) = key.split_once('\n').unwrap_or((key, ListId::FIRST));
             let gone = CaReference::parse(ca)
                 .ok()
-                .map(|ca| SnapshotChange::DeleteRevocationList(ca, ListId::named(id)));
-            (read.map(|it| it.map(SnapshotChange::PutRevocationList)), gone)
+                .map(|ca| ConfigurationChange::DeleteRevocationList(ca, ListId::named(id)));
+            (read.map(|it| it.map(ConfigurationChange::PutRevocationList)), gone)
         }
         LogKind::Block => {
             let read = small.one::<Block>("blocks", key)?;
             (
-                read.map(|it| it.map(SnapshotChange::PutBlock)),
-                Sha256Thumbprint::parse(key).ok().map(SnapshotChange::DeleteBlock),
+                read.map(|it| it.map(ConfigurationChange::PutBlock)),
+                Sha256Thumbprint::parse(key).ok().map(ConfigurationChange::DeleteBlock),
             )
         }
         LogKind::Instance
@@ -159,7 +164,7 @@ fn read_record(
 }
 
 impl super::Memory {
-    /// The right to change the snapshot.
+    /// Returns the right to change the table.
     pub(super) fn alone(&self) -> std::sync::MutexGuard<'_, ()> {
         self.refreshing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -167,8 +172,7 @@ impl super::Memory {
     /// Stops serving an instance.
     pub(super) fn set_aside(&self, scope: &IdScope) {
         let _alone = self.alone();
-        let mut next = Snapshot::clone(&self.current.load());
-        next.set_aside(scope);
+        let next = InstanceTable::clone(&self.current.load()).without(scope);
         self.current.store(Arc::new(next));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use durable::WriteError;
 use durable::rusqlite::{self, Connection, ErrorCode};
 use model::{Attribution, Day, IdScope, Instance, LeaseToken, LogKind, OperationKind};
+use provisioning::configuration::Snapshot;
 use provisioning::ports::{Commit, Outcome, StoreError};
 use tokio::sync::MutexGuard;
 use tokio::time::timeout;
@@ -13,7 +14,6 @@ use crate::embedded::change::{Prepared, PreparedGuard};
 use crate::embedded::document::RowRef;
 use crate::embedded::leases;
 use crate::embedded::log::{self, LogWriter, Signature};
-use crate::embedded::snapshot::Snapshot;
 use crate::embedded::statements::{COUNT_OPERATION, PUT_INSTANCE};
 use crate::embedded::{EmbeddedStore, broken};
 
@@ -34,7 +34,7 @@ impl EmbeddedStore {
 
     /// The number of an instance that is written to.
     pub(super) fn number(&self, scope: &IdScope) -> Result<i64, StoreError> {
-        let number = self.snapshot()?.instance(scope)?.map(|held| held.kin.number);
+        let number = self.served_number(scope)?;
         number.ok_or_else(|| broken(format!("there is no instance with ID scope {scope}")))
     }
 
@@ -49,14 +49,14 @@ impl EmbeddedStore {
     ) -> Result<bool, StoreError> {
         let _turn = self.turn().await?;
         for _ in 0..MAX_RACES {
-            let snapshot = Arc::clone(&*self.snapshot()?);
+            let snapshot = self.current_snapshot()?;
             refuse_taken_hosts(&snapshot, &next)?;
             // A document that cannot be read is not overwritten unless it was given up.
-            let stored = snapshot.instance(&next.id_scope)?.map(|held| &*held.instance);
+            let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
             if expected.is_some() && stored != expected {
                 return Ok(false);
             }
-            if self.write_instance_after(snapshot.position, &next, operation, by).await? {
+            if self.write_instance_after(snapshot.version(), &next, operation, by).await? {
                 self.documents.forget(RowRef { table: "instances", scope: &next.id_scope, id: "" });
                 return Ok(true);
             }
@@ -67,7 +67,7 @@ impl EmbeddedStore {
     /// Writes an instance; false when the configuration was changed after this position.
     async fn write_instance_after(
         &self,
-        position: i64,
+        position: u64,
         instance: &Instance,
         operation: Option<(OperationKind, Day)>,
         by: &Attribution,
@@ -112,8 +112,9 @@ impl EmbeddedStore {
 /// A request is led to its instance by host name, so two instances must never share one.
 fn refuse_taken_hosts(snapshot: &Snapshot, instance: &Instance) -> Result<(), StoreError> {
     let taken = instance.service_hosts.iter().find_map(|host| {
-        let owner = snapshot.scope_of(host).ok()?.filter(|owner| **owner != instance.id_scope)?;
-        Some(format!("host name {host} belongs to the instance {owner} already"))
+        let owner = snapshot.instance_by_host(host).ok()??;
+        let is_other = owner.id_scope != instance.id_scope;
+        is_other.then(|| format!("host name {host} belongs to the instance {} already", owner.id_scope))
     });
     taken.map_or(Ok(()), |taken| Err(broken(taken)))
 }
@@ -182,7 +183,7 @@ pub(super) fn not_written(error: WriteError<rusqlite::Error>) -> StoreError {
 mod tests {
     use durable::Sealer;
     use durable::rusqlite::ffi;
-    use provisioning::ports::Store;
+    use provisioning::ports::Instances;
     use testkit::sample;
 
     use super::*;

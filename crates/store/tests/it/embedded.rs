@@ -7,7 +7,8 @@ use durable::rusqlite::Connection;
 use durable::{KeyCheckError, Sealer};
 use model::{EnrollmentRef, Job, Registration, StatusKind, Timestamp};
 use provisioning::ports::{
-    Change, Commit, Expect, LeaseName, Leases, Outcome, PageRequest, RunnerId, Store, StoreError,
+    Change, Cleanups, Commit, Commits, Damage, Enrollments, Expect, Instances, LeaseName, Leases, Outcome,
+    PageRequest, Registrations, RunnerId, StoreError,
 };
 use store::{EmbeddedStore, OpenError};
 use testkit::sample;
@@ -20,7 +21,7 @@ async fn opening_reads_neither_enrollments_nor_registrations() {
     spoil(&directory, "UPDATE individuals SET document = x'00'; UPDATE registrations SET document = x'00'");
     let store = directory.open();
     let scope = sample::scope("one");
-    assert!(store.group(&scope, &sample::group_id("line")).await.unwrap().is_some());
+    assert!(store.configuration(&scope).await.unwrap().group(&sample::group_id("line")).unwrap().is_some());
     let unreadable = store.individual(&scope, &sample::registration_id("dev")).await;
     assert!(matches!(&unreadable, Err(StoreError::Damaged(record)) if record.id == "dev"), "{unreadable:?}");
     assert!(store.registration(&scope, &sample::registration_id("dev")).await.is_err());
@@ -72,7 +73,7 @@ async fn the_next_document_of_an_instance_takes_over_what_belongs_to_it() {
     store.close().await;
     let store = directory.open();
     assert!(store.instance(&scope).await.unwrap().is_some());
-    assert!(store.group(&scope, &sample::group_id("line")).await.unwrap().is_some());
+    assert!(store.configuration(&scope).await.unwrap().group(&sample::group_id("line")).unwrap().is_some());
     assert!(store.individual(&scope, &sample::registration_id("dev")).await.unwrap().is_some());
 }
 
@@ -274,8 +275,8 @@ async fn a_closed_store_refuses_without_a_trace() {
     let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(sample::by()) };
     assert!(matches!(store.commit(&scope, commit).await, Err(StoreError::Unwritable(_))));
     assert!(store.put_instance(sample::instance("late"), sample::by()).await.is_err());
-    assert_eq!(store.group(&scope, &sample::group_id("late")).await.unwrap(), None);
-    assert_eq!(store.instances().await.unwrap().len(), 1);
+    assert_eq!(store.configuration(&scope).await.unwrap().group(&sample::group_id("late")).unwrap(), None);
+    assert_eq!(store.snapshot().await.unwrap().instances().len(), 1);
 }
 
 /// A closed store with one of everything.

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use durable::Sealer;
 use durable::rusqlite::Connection;
 use model::{CaReference, Crl, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
-use provisioning::ports::{Change, Commit, Expect, Outcome, PageRequest, Store};
+use provisioning::ports::{
+    Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome, PageRequest,
+    Registrations, Usage,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::EmbeddedStore;
@@ -85,7 +88,7 @@ fn compare(expected: &Value, read: &Value, at: &str) {
 /// What the port reads, by ID scope.
 async fn everything(store: &EmbeddedStore) -> Value {
     let mut all = Map::new();
-    for instance in store.instances().await.unwrap() {
+    for instance in store.snapshot().await.unwrap().instances() {
         let mut read = of_instance(store, &instance).await;
         read["instance"] = json!(*instance);
         all.insert(instance.id_scope.to_string(), read);
@@ -107,12 +110,13 @@ async fn of_instance(store: &EmbeddedStore, instance: &Instance) -> Value {
         let of_one = store.attempts(scope, &id).await.unwrap().items;
         attempts.insert(id.to_string(), json!(of_one));
     }
-    let trust = store.trust(scope).await.unwrap();
+    let configuration = store.configuration(scope).await.unwrap();
+    let trust = configuration.trust();
     let usage = store.usage(scope, Day::from_number(0), Day::from_number(1_000_000)).await.unwrap();
     let usage: Vec<_> = usage.iter().map(|it| json!([it.day.number(), it.kind.name(), it.count])).collect();
     json!({
         "individuals": individuals,
-        "groups": store.groups(scope, all()).await.unwrap().items,
+        "groups": configuration.group_page(&all()).items,
         "certificates": each(trust.certificates()),
         "revocation_lists": each(trust.lists()),
         "blocks": each(trust.blocks()),
@@ -153,7 +157,7 @@ fn plant() -> IdScope {
 }
 
 async fn lists(store: &EmbeddedStore) -> Vec<Arc<RevocationList>> {
-    store.trust(&plant()).await.unwrap().lists().cloned().collect()
+    store.configuration(&plant()).await.unwrap().trust().lists().cloned().collect()
 }
 
 async fn commit(store: &EmbeddedStore, expect: Expect, change: Change) {

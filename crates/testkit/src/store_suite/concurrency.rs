@@ -6,7 +6,7 @@ use std::time::Duration;
 use provisioning::ports::{Change, Expect, Outcome};
 use tokio::task::JoinSet;
 
-use super::world::{Versioned, World, everything, put_group, put_individual, put_registration};
+use super::world::{Versioned, World, put_group, put_individual, put_registration};
 use crate::sample;
 
 /// In each round all callers replace the same version, and the stored record is that of the only winner.
@@ -52,9 +52,9 @@ pub(super) async fn group_order(world: World) {
         }
         tasks.join_all().await;
     }
-    let before = world.store.groups(&world.scope, everything()).await.unwrap();
+    let before = world.groups().await;
     let world = Arc::into_inner(world).unwrap().reopen().await;
-    assert!(world.store.groups(&world.scope, everything()).await.unwrap() == before);
+    assert!(world.groups().await == before);
     for caller in 0..CALLERS {
         let last = sample::etag(&format!("{}-{caller}", ROUNDS - 1));
         assert_eq!(world.group(&format!("line-{caller}")).await.unwrap().etag(), &last);

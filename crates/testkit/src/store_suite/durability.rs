@@ -25,8 +25,7 @@ pub(super) async fn reopened(world: World) {
     world.apply(gone).await;
 
     let world = world.reopen().await;
-    let instances: Vec<_> =
-        world.store.instances().await.unwrap().iter().map(|it| it.id_scope.to_string()).collect();
+    let instances: Vec<_> = world.instances().await.iter().map(|it| it.id_scope.to_string()).collect();
     assert_eq!(instances, ["one", "Two"]);
     assert_eq!(world.individual("dev").await, Some(sample::individual("Dev")));
     assert_eq!(world.individual("gone").await, None);

@@ -10,7 +10,8 @@ use crate::sample;
 pub(super) async fn symmetric_key(world: World) {
     let ca = Authority::root("Root").certificate();
     let listed = async || {
-        let groups = world.store.symmetric_key_groups(&world.scope).await.unwrap();
+        let configuration = world.configuration().await;
+        let groups = configuration.groups().with_symmetric_keys();
         groups.iter().map(|group| group.group_id.to_string()).collect::<Vec<_>>()
     };
     let put = |id: &str| put_group(sample::group(id));
@@ -21,7 +22,8 @@ pub(super) async fn symmetric_key(world: World) {
     world.apply([Change::DeleteGroup(sample::group_id("c"))]).await;
     assert_eq!(listed().await, ["a", "X"]);
     let world = world.reopen().await;
-    let groups = world.store.symmetric_key_groups(&world.scope).await.unwrap();
+    let configuration = world.configuration().await;
+    let groups = configuration.groups().with_symmetric_keys();
     assert_eq!(*groups[0], sample::group("a"));
     assert_eq!(groups.len(), 2);
 }
@@ -57,7 +59,7 @@ pub(super) async fn signing_as(world: World) {
 
 async fn check(world: &World, subjects: &[&Certificate], expected: &[&str]) {
     let subjects: Vec<_> = subjects.iter().map(|certificate| certificate.subject()).collect();
-    let groups = world.store.groups_signing_as(&world.scope, &subjects).await.unwrap();
+    let groups = world.configuration().await.groups().signing_as(&subjects);
     let names: Vec<_> = groups.iter().map(|group| group.group_id.as_str()).collect();
     assert_eq!(names, expected);
 }

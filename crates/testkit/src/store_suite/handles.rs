@@ -7,7 +7,7 @@ use provisioning::ports::{Change, Expect, LogRetention, Outcome};
 
 use super::trust::no_revocations;
 use super::world::{
-    World, everything, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
+    World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
 use crate::ca::Authority;
 use crate::sample;
@@ -32,8 +32,7 @@ pub(super) async fn see_each_other(world: World) {
             .await;
         assert!(reader.group(&id).await.is_some() && reader.individual(&id).await.is_some());
         assert!(reader.registration(&id).await.is_some());
-        let keyed = reader.store.symmetric_key_groups(&reader.scope).await.unwrap();
-        assert_eq!(keyed.len(), 1);
+        assert_eq!(reader.configuration().await.groups().with_symmetric_keys().len(), 1);
         let trust = reader.trust().await;
         assert!(trust.certificate(&name).is_some());
         assert!(trust.block(certificate.thumbprint()).is_some());
@@ -58,9 +57,9 @@ pub(super) async fn instances(world: World) {
     let new = sample::instance("new");
     one.store.put_instance(new.clone(), sample::by()).await.unwrap();
     let host = &new.service_hosts[0];
-    let found = two.store.instance_by_host(host).await.unwrap();
-    assert_eq!(found.as_deref(), Some(&new));
-    assert_eq!(two.store.instances().await.unwrap().len(), 2);
+    let snapshot = two.store.snapshot().await.unwrap();
+    assert_eq!(snapshot.instance_by_host(host).unwrap().map(Arc::as_ref), Some(&new));
+    assert_eq!(snapshot.instances().len(), 2);
     let beside = two.beside("new");
     beside.apply([put_group(sample::group("line"))]).await;
     assert!(one.beside("new").group("line").await.is_some());
@@ -85,7 +84,7 @@ pub(super) async fn one_replaces(world: World) {
             let (world, current) = (Arc::clone(world), Arc::clone(&current));
             let next = Instance { name: format!("{round} by {number}"), ..Instance::clone(&current) };
             tokio::spawn(async move {
-                let operation = (OperationKind::LinkedHubChange, Day::from_number(1));
+                let operation = Some((OperationKind::LinkedHubChange, Day::from_number(1)));
                 world.store.replace_instance(&current, next, operation, sample::by()).await.unwrap()
             })
         });
@@ -112,8 +111,7 @@ pub(super) async fn behind_the_log(world: World) {
     let keep = LogRetention { since: Timestamp::from_unix_seconds(9_000_000_000), rows: 1 };
     one.store.trim_log(keep).await.unwrap();
     assert_eq!(one.log().await.len(), 1);
-    let listed = two.store.groups(&two.scope, everything()).await.unwrap();
-    assert_eq!(listed.items.len(), 30);
+    assert_eq!(two.groups().await.items.len(), 30);
     two.apply([Change::DeleteGroup(sample::group_id("line-7"))]).await;
     assert!(one.group("line-7").await.is_none());
 }

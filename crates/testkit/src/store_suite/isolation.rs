@@ -96,13 +96,14 @@ async fn etags_read(world: &World, subject: &[u8]) -> Vec<String> {
     ];
     let individuals = store.individuals(scope, everything()).await.unwrap().items;
     etags.extend(individuals.iter().map(|record| record.etag().to_string()));
-    let groups = store.groups(scope, everything()).await.unwrap().items;
+    let groups = world.groups().await.items;
     etags.extend(groups.iter().map(|record| record.etag().to_string()));
     let of_group = world.registrations_of("line", everything()).await.items;
     let assigning = world.assigning(everything()).await.items;
     etags.extend(of_group.iter().chain(&assigning).map(|record| record.etag().to_string()));
-    let by_key = store.symmetric_key_groups(scope).await.unwrap();
-    let by_subject = store.groups_signing_as(scope, &[subject]).await.unwrap();
+    let configuration = world.configuration().await;
+    let by_key = configuration.groups().with_symmetric_keys();
+    let by_subject = configuration.groups().signing_as(&[subject]);
     let etag = |group: &EnrollmentGroup| group.etag().to_string();
     etags.extend(by_key.iter().chain(&by_subject).map(|group| etag(group)));
     etags

@@ -14,7 +14,7 @@ pub(super) async fn individuals(world: World) {
 
 pub(super) async fn groups(world: World) {
     world.apply(names(COUNT).map(|name| put_group(sample::group(&name)))).await;
-    let page = async |request| world.store.groups(&world.scope, request).await.unwrap();
+    let page = async |request| world.configuration().await.group_page(&request);
     check(page, |record: &EnrollmentGroup| record.group_id.to_string()).await;
 }
 

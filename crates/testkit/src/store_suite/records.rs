@@ -18,8 +18,8 @@ pub(super) async fn instances(world: World) {
 
     assert_eq!(*store.instance(&sample::scope("tWO")).await.unwrap().unwrap(), two);
     let host = HostName::parse("two.example").unwrap();
-    assert_eq!(*store.instance_by_host(&host).await.unwrap().unwrap(), two);
-    let all: Vec<_> = store.instances().await.unwrap().iter().map(|it| Instance::clone(it)).collect();
+    assert_eq!(*world.instance_by_host(&host).await.unwrap(), two);
+    let all: Vec<_> = world.instances().await.iter().map(|it| Instance::clone(it)).collect();
     assert_eq!(all, [alpha, sample::instance("one"), two]);
 }
 
@@ -35,9 +35,9 @@ pub(super) async fn replaced_instance(world: World) {
     };
     world.store.put_instance(replaced.clone(), sample::by()).await.unwrap();
 
-    assert_eq!(world.store.instances().await.unwrap(), [Arc::new(replaced.clone())]);
-    assert_eq!(world.store.instance_by_host(&old_host).await.unwrap(), None);
-    assert_eq!(world.store.instance_by_host(&new_host).await.unwrap(), Some(Arc::new(replaced)));
+    assert_eq!(world.instances().await, [Arc::new(replaced.clone())]);
+    assert_eq!(world.instance_by_host(&old_host).await, None);
+    assert_eq!(world.instance_by_host(&new_host).await, Some(Arc::new(replaced)));
     assert_eq!(world.individual("dev").await, Some(sample::individual("dev")));
     assert_eq!(world.group("line").await, Some(sample::group("line")));
 }
@@ -47,8 +47,8 @@ pub(super) async fn taken_host(world: World) {
     let host = taken.service_hosts[0].clone();
     let refused = world.store.put_instance(taken, sample::by()).await;
     assert!(matches!(&refused, Err(StoreError::Broken(text)) if text.contains("one.example")), "{refused:?}");
-    assert_eq!(world.store.instances().await.unwrap().len(), 1);
-    let owner = world.store.instance_by_host(&host).await.unwrap().unwrap();
+    assert_eq!(world.instances().await.len(), 1);
+    let owner = world.instance_by_host(&host).await.unwrap();
     assert_eq!(owner.id_scope, world.scope);
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn groups(world: World) {
         assert_eq!(world.group(record.group_id.as_str()).await.as_ref(), Some(record));
     }
     expected.sort_by(|left, right| left.group_id.cmp(&right.group_id));
-    let listed = world.store.groups(&world.scope, everything()).await.unwrap();
+    let listed = world.groups().await;
     assert_eq!(listed, Page { items: expected, ..Page::default() });
 }
 
@@ -134,16 +134,17 @@ pub(super) async fn letter_case(world: World) {
 pub(super) async fn absent(world: World) {
     let World { store, scope, .. } = &world;
     assert_eq!(store.instance(&sample::scope("none")).await.unwrap(), None);
-    assert_eq!(store.instance_by_host(&HostName::parse("none.example").unwrap()).await.unwrap(), None);
+    assert_eq!(world.instance_by_host(&HostName::parse("none.example").unwrap()).await, None);
     assert_eq!(world.individual("none").await, None);
     assert_eq!(world.group("none").await, None);
     assert_eq!(world.registration("none").await, None);
     assert_eq!(store.individuals(scope, everything()).await.unwrap(), Page::default());
-    assert_eq!(store.groups(scope, everything()).await.unwrap(), Page::default());
+    assert_eq!(world.groups().await, Page::default());
     assert_eq!(world.registrations_of("none", everything()).await, Page::default());
     assert_eq!(world.assigning(everything()).await, Page::default());
-    assert!(store.symmetric_key_groups(scope).await.unwrap().is_empty());
-    assert!(store.groups_signing_as(scope, &[b"none"]).await.unwrap().is_empty());
+    let configuration = world.configuration().await;
+    assert!(configuration.groups().with_symmetric_keys().is_empty());
+    assert!(configuration.groups().signing_as(&[b"none"]).is_empty());
     assert!(world.usage().await.is_empty());
 }
 

@@ -106,11 +106,12 @@ pub(super) async fn reference_groups(world: World) {
     };
     let listed = async |world: &World| {
         // The CA that the groups name, in another case, and one that no group names.
-        let name = world.store.named_cas(&world.scope).await.unwrap()[0].to_string();
+        let configuration = world.configuration().await;
+        let groups = configuration.groups();
+        let name = groups.named_cas().next().unwrap().to_string();
         let names = [sample::ca_reference(&name.to_uppercase()), sample::ca_reference("none")];
-        let groups = world.store.groups_naming(&world.scope, &names).await.unwrap();
-        assert_eq!(world.store.groups_naming(&world.scope, &names[1..]).await.unwrap(), []);
-        groups.iter().map(|group| group.group_id.to_string()).collect::<Vec<_>>()
+        assert_eq!(groups.naming(&names[1..]), []);
+        groups.naming(&names).iter().map(|group| group.group_id.to_string()).collect::<Vec<_>>()
     };
     world.apply([referring("b"), referring("A"), put_group(sample::group("key"))]).await;
     world.apply([put_group(sample::signing_group("signing", &ca, None))]).await;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use model::{
-    Block, CaCertificate, Day, EnrollmentGroup, Etag, IdScope, IndividualEnrollment, LogEntry, OperationKind,
-    Registration, RevocationList, StatusKind, Trust, UsageRow,
+    Block, CaCertificate, Day, EnrollmentGroup, Etag, HostName, IdScope, IndividualEnrollment, Instance,
+    LogEntry, OperationKind, Registration, RevocationList, StatusKind, Trust, UsageRow,
 };
+use provisioning::configuration::Configuration;
 use provisioning::ports::{Change, Commit, Expect, LogQuery, Outcome, Page, PageRequest, Store, StoreError};
 
 use super::StoreLocation;
@@ -78,8 +79,25 @@ impl World {
     }
 
     pub(super) async fn group(&self, id: &str) -> Option<EnrollmentGroup> {
-        let group = self.store.group(&self.scope, &sample::group_id(id)).await.unwrap();
-        group.map(|group| EnrollmentGroup::clone(&group))
+        let group = self.configuration().await.group(&sample::group_id(id)).unwrap().cloned();
+        group.map(Arc::unwrap_or_clone)
+    }
+
+    pub(super) async fn instances(&self) -> Vec<Arc<Instance>> {
+        self.store.snapshot().await.unwrap().instances()
+    }
+
+    pub(super) async fn instance_by_host(&self, host: &HostName) -> Option<Arc<Instance>> {
+        self.store.snapshot().await.unwrap().instance_by_host(host).unwrap().cloned()
+    }
+
+    pub(super) async fn configuration(&self) -> Configuration {
+        self.store.configuration(&self.scope).await.unwrap()
+    }
+
+    /// Returns all groups on one page.
+    pub(super) async fn groups(&self) -> Page<EnrollmentGroup> {
+        self.configuration().await.group_page(&everything())
     }
 
     pub(super) async fn registration(&self, id: &str) -> Option<Registration> {
@@ -92,7 +110,7 @@ impl World {
     }
 
     pub(super) async fn trust(&self) -> Arc<Trust> {
-        self.store.trust(&self.scope).await.unwrap()
+        Arc::clone(self.configuration().await.trust())
     }
 
     pub(super) async fn registrations_of(&self, group: &str, page: PageRequest) -> Page<Registration> {

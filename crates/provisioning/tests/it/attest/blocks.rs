@@ -1,13 +1,13 @@
 //! Blocked certificates, in every form in which their owners can write them.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use durable::Sealer;
 use model::{
     Block, Certificate, CertificateParts, IdScope, IndividualAttestation, IndividualCertificates, Pair,
 };
-use provisioning::ports::Store;
+use provisioning::ports::Instances;
 use rcgen::{BasicConstraints, IsCa};
 use store::EmbeddedStore;
 use testkit::{
@@ -129,7 +129,8 @@ async fn blocks_of_the_version_before_match_every_form() {
     let key = fs::read_to_string(fixture.join("data/master.key")).unwrap();
     let key: [u8; 32] = STANDARD.decode(key.trim()).unwrap().try_into().unwrap();
     let store = EmbeddedStore::open(&database, Sealer::from_key(key)).unwrap();
-    let trust = store.trust(&IdScope::parse("0ne00000001").unwrap()).await.unwrap();
+    let scope = IdScope::parse("0ne00000001").unwrap();
+    let trust = Arc::clone(store.configuration(&scope).await.unwrap().trust());
     for (name, is_blocked) in
         [("leaf-1", false), ("leaf-blocked", true), ("leaf-blocked-by-thumbprint", true)]
     {

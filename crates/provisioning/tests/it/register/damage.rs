@@ -8,7 +8,10 @@ use model::{CaCertificate, IfMatch, RegistrationId, RevocationSettings};
 use provisioning::{
     Error, RecordKind,
     attest::Evidence,
-    ports::{Change, DamagedRecord, PageRequest, Store, StoreError},
+    ports::{
+        Attempts, Change, Cleanups, Damage as _, DamagedRecord, Enrollments, Instances, PageRequest,
+        Registrations, StoreError,
+    },
     register::RegisterOutcome,
 };
 use testkit::{ca::Authority, crl::Revocations, sample};
@@ -172,7 +175,7 @@ impl Scene {
         let is_told = matches!(&read, Err(StoreError::Damaged(record)) if record.is(case.kind, damaged));
         assert!(is_told || case.kind == RecordKind::Attempt, "{told}: {read:?}");
         if case.kind == RecordKind::Instance {
-            let instances = self.world.store.instances().await.unwrap();
+            let instances = self.world.store.snapshot().await.unwrap().instances();
             assert_eq!(instances.len(), 1, "{told}: {instances:?}");
         } else {
             let (ids, named) = self.list(case.table).await;
@@ -197,14 +200,20 @@ impl Scene {
             "individuals" => {
                 store.individual(&scope, &sample::registration_id(id)).await.map(|it| it.is_some())
             }
-            "groups" => store.group(&scope, &sample::group_id(id)).await.map(|it| it.is_some()),
+            "groups" => {
+                let configuration = store.configuration(&scope).await?;
+                configuration.group(&sample::group_id(id)).map(|it| it.is_some())
+            }
             "registrations" => {
                 store.registration(&scope, &sample::registration_id(id)).await.map(|it| it.is_some())
             }
             "cleanups" => store.cleanup(&scope, &place).await.map(|it| it.is_some()),
             _ => {
-                let unreadable = store.unreadable(&scope).await?;
-                unreadable.first().map_or(Ok(false), |record| Err(StoreError::Damaged(record.clone())))
+                let configuration = store.configuration(&scope).await?;
+                configuration
+                    .unreadable()
+                    .first()
+                    .map_or(Ok(false), |record| Err(StoreError::Damaged(record.clone())))
             }
         }
     }
@@ -219,7 +228,7 @@ impl Scene {
                 (page.items.iter().map(|it| it.registration_id.to_string()).collect(), page.damaged)
             }
             "groups" => {
-                let page = store.groups(&scope, all).await.unwrap();
+                let page = store.configuration(&scope).await.unwrap().group_page(&all);
                 (page.items.iter().map(|it| it.group_id.to_string()).collect(), page.damaged)
             }
             "registrations" => {
@@ -235,7 +244,7 @@ impl Scene {
                 assert_eq!(page.items.len(), 2, "one of three is damaged");
                 (Vec::new(), page.damaged)
             }
-            _ => (Vec::new(), store.unreadable(&scope).await.unwrap().to_vec()),
+            _ => (Vec::new(), store.configuration(&scope).await.unwrap().unreadable().to_vec()),
         }
     }
 

@@ -3,7 +3,7 @@
 use model::EnrollmentGroup;
 use provisioning::{
     Error,
-    ports::{Change, Store},
+    ports::{Change, Instances},
 };
 use testkit::{ca::Authority, sample};
 
@@ -106,6 +106,6 @@ async fn blocking_ends_at_the_instance() {
     let told = world.register(&here).await;
     assert!(matches!(told.status, model::Status::Disabled { .. }), "{told:?}");
     assigned(&world.register(&there).await);
-    let all = world.store.instances().await.unwrap();
+    let all = world.store.snapshot().await.unwrap().instances();
     assert_eq!(all.len(), 2);
 }

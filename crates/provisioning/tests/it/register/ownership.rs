@@ -10,7 +10,7 @@ use model::{
 use provisioning::{
     Error,
     attest::Evidence,
-    ports::{Change, HubError, Store},
+    ports::{Change, HubError, Instances},
     register::{DeviceDescription, RegisterOutcome},
 };
 use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};

@@ -17,7 +17,7 @@ use model::{
 };
 use provisioning::{
     Error,
-    ports::{Entropy, HubError, PageRequest, Store},
+    ports::{Cleanups, Entropy, HubError, PageRequest},
     register::{AssignmentRun, CleanupOutcome, RegisterOutcome, RunOutcome},
 };
 use testkit::{entropy::SeededEntropy, hub::Failure, sample};

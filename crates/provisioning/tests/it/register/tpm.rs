@@ -114,7 +114,7 @@ async fn known_storage_root_key(world: &World) -> Option<StorageRootKey> {
     let id = sample::registration_id(ID);
     let scope = sample::scope(SCOPE);
     let enrollment =
-        provisioning::ports::Store::individual(&world.store, &scope, &id).await.unwrap().unwrap();
+        provisioning::ports::Enrollments::individual(&world.store, &scope, &id).await.unwrap().unwrap();
     match enrollment.attestation {
         IndividualAttestation::Tpm(tpm) => tpm.storage_root_key,
         other => panic!("{other:?}"),

@@ -11,7 +11,7 @@ use model::{
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{Change, Commit, Expect, PageRequest, Store, Unknown},
+    ports::{Change, Commit, Commits, Expect, Instances, PageRequest, Registrations, Unknown, Usage},
     register::{
         AssignmentRun, DefaultReprovision, RegisterOutcome, RegisterRequest, ResumeOutcome, RunOutcome,
     },

@@ -12,7 +12,7 @@ mod webhook;
 
 use model::{Cleanup, DeviceId, HubName, IndividualEnrollment, Properties, ReprovisionPolicy};
 use provisioning::{
-    ports::{PageRequest, Store},
+    ports::{Cleanups, PageRequest},
     register::CleanupOutcome,
 };
 use serde_json::json;
