@@ -182,7 +182,8 @@ impl Right {
         Right::RegistrationStatusWrite,
     ];
 
-    fn name(self) -> &'static str {
+    /// Returns the name in access policies.
+    pub fn name(self) -> &'static str {
         match self {
             Right::ServiceConfig => "ServiceConfig",
             Right::EnrollmentRead => "EnrollmentRead",

@@ -10,7 +10,7 @@ use tracing::field::display;
 use crate::{
     access::{self, Granted},
     error::Failure,
-    route::Endpoint,
+    route::Route,
 };
 
 /// The target of the log lines that tell of changes: `audit=info` in a log filter keeps them, whatever else it drops.
@@ -45,9 +45,9 @@ impl CallRecord {
     }
 
     /// Notes who calls what.
-    pub(crate) fn note_grant(&mut self, granted: &Granted, endpoint: Endpoint) {
+    pub(crate) fn note_grant(&mut self, granted: &Granted, route: &Route) {
         self.policy = Some(granted.policy().clone());
-        self.is_audited = endpoint.is_audited();
+        self.is_audited = route.is_audited();
     }
 
     /// Writes the audit line of a change that was made, or of keys that were read.

@@ -1,8 +1,8 @@
 //! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
 //!
-//! A request goes through four steps, one module each: [`route`] says what is asked for, [`access`] proves that the
-//! caller may, `enrollments`, `registrations`, `certificates`, `revocation`, `links`, `explain` and `usage` translate between JSON
-//! and the verbs of `provisioning`, and `error` turns whatever went wrong into the documented body.
+//! A request passes four steps, one module each: [`route`] finds its row in the table of routes, [`access`] proves that the
+//! caller has the right, the handler of the row (`enrollments`, `registrations`, …) translates between JSON and the verbs
+//! of `provisioning`, and [`error`] turns failures into the documented body. [`openapi`] describes all routes.
 
 mod access;
 mod assignments;
@@ -14,6 +14,7 @@ mod error;
 mod explain;
 mod latency;
 mod links;
+mod openapi;
 mod registrations;
 mod reply;
 mod request;
@@ -24,17 +25,17 @@ mod usage;
 
 use std::sync::Arc;
 
-use axum::{Router, body::Body, extract::State, response::Response};
+use axum::{Router, body::Body, extract::State, response::Response, routing::get};
 use http::Request;
-use model::{EnrollmentGroup, IndividualEnrollment};
 use provisioning::{
     Provisioning,
     ports::{Clock, Entropy},
 };
 
-use crate::{access::Granted, audit::CallRecord, error::Failure, request::Call, route::Endpoint};
+use crate::{audit::CallRecord, error::Failure, request::Call, route::Target};
 
 pub use audit::AUDIT;
+pub use openapi::document as openapi_document;
 pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
 pub use route::{is_service_path, routes};
 
@@ -59,8 +60,8 @@ impl ServiceApi {
 
 /// All routes of the endpoint. It answers every path itself: use [`is_service_path`] to tell which requests are its.
 pub fn router(api: ServiceApi) -> Router {
-    // One handler, because paths match without regard to case and with a trailing slash: see `route`.
-    Router::new().fallback(handle).with_state(api)
+    // One handler for all other paths, because they match without regard to case and with a trailing slash.
+    Router::new().route(openapi::PATH, get(openapi::read).fallback(handle)).fallback(handle).with_state(api)
 }
 
 async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Response {
@@ -80,78 +81,15 @@ async fn answer(
     record: &mut CallRecord,
 ) -> Result<Response, Failure> {
     let (head, body) = request.into_parts();
-    let target = route::parse(&head.method, head.uri.path())?;
+    let Target { route, parameters } = route::parse(&head.method, head.uri.path())?;
     request::api_version(&head)?;
     let instance = access::instance(api, &head).await?;
     record.note_instance(&instance.id_scope);
-    let granted = access::grant(instance, &head, target.route, api.clock.now())?;
-    record.note_grant(&granted, target.route.endpoint);
+    let granted = access::grant(instance, &head, route, api.clock.now())?;
+    record.note_grant(&granted, route);
     if let Some(OnGrant(note)) = head.extensions.get() {
         note();
     }
-    let body = request::read_body(&head, body, target.route.endpoint).await?;
-    dispatch(api, &granted, target.route.endpoint, &Call::new(target.id, head, body)).await
-}
-
-async fn dispatch(
-    api: &ServiceApi,
-    granted: &Granted,
-    endpoint: Endpoint,
-    call: &Call,
-) -> Result<Response, Failure> {
-    match endpoint {
-        Endpoint::IndividualRead => enrollments::read_individual(api, granted, call).await,
-        Endpoint::IndividualPut => enrollments::put::<IndividualEnrollment>(api, granted, call).await,
-        Endpoint::IndividualDelete => enrollments::delete::<IndividualEnrollment>(api, granted, call).await,
-        Endpoint::IndividualMechanism => {
-            enrollments::mechanism::<IndividualEnrollment>(api, granted, call).await
-        }
-        Endpoint::IndividualKeys => {
-            enrollments::regenerate_keys::<IndividualEnrollment>(api, granted, call).await
-        }
-        Endpoint::IndividualQuery => enrollments::query::<IndividualEnrollment>(api, granted, call).await,
-        Endpoint::IndividualBulk => enrollments::bulk::<IndividualEnrollment>(api, granted, call).await,
-        Endpoint::GroupRead => enrollments::read::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupPut => enrollments::put::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupDelete => enrollments::delete::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupMechanism => enrollments::mechanism::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupKeys => enrollments::regenerate_keys::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupQuery => enrollments::query::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::GroupBulk => enrollments::bulk::<EnrollmentGroup>(api, granted, call).await,
-        Endpoint::RegistrationRead => registrations::read(api, granted, call).await,
-        Endpoint::RegistrationDelete => registrations::delete(api, granted, call).await,
-        Endpoint::RegistrationQuery => registrations::query(api, granted, call).await,
-        Endpoint::RegistrationAttempts => registrations::attempts(api, granted, call).await,
-        Endpoint::Explain => explain::explain(api, granted, call).await,
-        Endpoint::RegistrationList => assignments::list(api, granted, call).await,
-        Endpoint::RegistrationExplain => assignments::explain(api, granted, call).await,
-        Endpoint::RegistrationCancel => assignments::cancel(api, granted, call).await,
-        Endpoint::CleanupList => assignments::cleanups(api, granted, call).await,
-        Endpoint::CleanupConfirm => assignments::confirm(api, granted).await,
-        Endpoint::CleanupForget => assignments::forget(api, granted, call).await,
-        Endpoint::LogRead => change_log::read(api, granted, call).await,
-        Endpoint::Usage => usage::read(api, granted, call).await,
-        Endpoint::LatencyRead => latency::read(api, granted, call),
-        Endpoint::CertificateList => certificates::list(api, granted).await,
-        Endpoint::CertificateRead => certificates::read(api, granted, call).await,
-        Endpoint::CertificatePut => certificates::put(api, granted, call).await,
-        Endpoint::CertificateDelete => certificates::delete(api, granted, call).await,
-        Endpoint::CertificateCode => certificates::code(api, granted, call).await,
-        Endpoint::CertificateVerify => certificates::verify(api, granted, call).await,
-        Endpoint::RevocationRead => revocation::read(api, granted, call).await,
-        Endpoint::RevocationPut => revocation::put(api, granted, call).await,
-        Endpoint::RevocationDelete => revocation::delete(api, granted, call).await,
-        Endpoint::BlockList => revocation::blocks(api, granted).await,
-        Endpoint::BlockPut => revocation::block(api, granted, call).await,
-        Endpoint::BlockDelete => revocation::unblock(api, granted, call).await,
-        Endpoint::Expiring => revocation::expiring(api, granted, call).await,
-        Endpoint::LinkedHubList => links::list(api, granted),
-        Endpoint::LinkedHubRead => links::read(api, granted, call),
-        Endpoint::LinkedHubPut => links::put(api, granted, call).await,
-        Endpoint::LinkedHubDelete => links::delete(api, granted, call).await,
-        Endpoint::LinkedHubCheck => links::check(api, granted, call).await,
-        Endpoint::DefaultPolicyRead => Ok(links::read_default_policy(granted)),
-        Endpoint::DefaultPolicyPut => links::put_default_policy(api, granted, call).await,
-        Endpoint::WebhookKey => links::webhook_key(granted),
-    }
+    let body = request::read_body(&head, body, route).await?;
+    (route.handler)(api, &granted, &Call::new(parameters, head, body)).await
 }

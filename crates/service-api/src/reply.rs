@@ -103,7 +103,7 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     response
 }
 
-fn json(status: StatusCode, body: String) -> Response {
+pub(crate) fn json(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);

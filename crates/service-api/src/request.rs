@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use provisioning::ports::PageRequest;
 use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};
 
-use crate::{error::Failure, route::Endpoint};
+use crate::{error::Failure, route::Route};
 
 /// The longest body taken (message size quota of the hosted service: 96 KB).
 pub const MAX_BODY_BYTES: usize = 96 * 1024;
@@ -28,24 +28,24 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A request whose caller may make it. Not printable: it holds a token and perhaps keys.
 pub(crate) struct Call {
-    id: String,
+    parameters: Vec<String>,
     head: Parts,
     body: Bytes,
 }
 
 impl Call {
-    pub(crate) fn new(id: String, head: Parts, body: Bytes) -> Self {
-        Call { id, head, body }
+    pub(crate) fn new(parameters: Vec<String>, head: Parts, body: Bytes) -> Self {
+        Call { parameters, head, body }
     }
 
     /// The ID in the path.
     pub(crate) fn id<T>(&self, parse: impl FnOnce(&str) -> Result<T, IdError>) -> Result<T, Failure> {
-        parse(&self.id).map_err(|error| Failure::Argument(format!("the path: {error}")))
+        parse(self.raw_id()).map_err(|error| Failure::Argument(format!("the path: {error}")))
     }
 
     /// The ID in the path as it stands there, percent-decoded.
     pub(crate) fn raw_id(&self) -> &str {
-        &self.id
+        self.parameters.first().map_or("", String::as_str)
     }
 
     /// The body; empty when there is none.
@@ -96,10 +96,10 @@ fn parameter(head: &Parts, name: &str) -> Option<String> {
 
 /// Reads the body. Clients declare JSON on requests without a body and leave it out on others, so only another
 /// declared type on a body that is there is refused.
-pub(crate) async fn read_body(head: &Parts, body: Body, endpoint: Endpoint) -> Result<Bytes, Failure> {
-    let limit = if endpoint == Endpoint::RevocationPut { MAX_LIST_BODY_BYTES } else { MAX_BODY_BYTES };
-    let body =
-        tokio::time::timeout(BODY_DEADLINE, collect(body, limit)).await.map_err(|_| Failure::SlowBody)??;
+pub(crate) async fn read_body(head: &Parts, body: Body, route: &Route) -> Result<Bytes, Failure> {
+    let body = tokio::time::timeout(BODY_DEADLINE, collect(body, route.max_body_bytes))
+        .await
+        .map_err(|_| Failure::SlowBody)??;
     if !body.is_empty() && !is_json(head) {
         return Err(Failure::MediaType);
     }

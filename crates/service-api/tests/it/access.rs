@@ -3,14 +3,14 @@
 use http::Method;
 use provisioning::ports::Clock;
 
-use crate::world::{OWNER, World, instance};
+use crate::world::{OWNER, World, instance, with_id};
 
 /// The rights that suffice for a route.
 fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
     const READ: &[&str] = &["EnrollmentRead", "EnrollmentWrite"];
     const WRITE: &[&str] = &["EnrollmentWrite"];
     match (method.as_str(), path) {
-        ("GET", "/usage" | "/latency" | "/linkedHubs" | "/linkedHubs/{id}" | "/allocationPolicy") => &[
+        ("GET", "/usage" | "/latency" | "/linkedHubs" | "/linkedHubs/{hubName}" | "/allocationPolicy") => &[
             "ServiceConfig",
             "EnrollmentRead",
             "EnrollmentWrite",
@@ -27,8 +27,10 @@ fn rights_for(method: &Method, path: &str) -> &'static [&'static str] {
         {
             &["ServiceConfig"]
         }
-        ("DELETE", "/registrations/{id}" | "/cleanups/{id}")
-        | ("POST", "/registrations/{id}/cancel" | "/cleanups/confirm") => &["RegistrationStatusWrite"],
+        ("DELETE", "/registrations/{registrationId}" | "/cleanups/{hubDevice}")
+        | ("POST", "/registrations/{registrationId}/cancel" | "/cleanups/confirm") => {
+            &["RegistrationStatusWrite"]
+        }
         (_, path) if path.starts_with("/registrations") || path == "/cleanups" => {
             &["RegistrationStatusRead", "RegistrationStatusWrite"]
         }
@@ -46,7 +48,7 @@ async fn every_route_demands_its_right_and_no_other_suffices() {
         let sufficient = rights_for(&method, &pattern);
         for policy in instance("one").access_policies {
             let name = policy.name.as_str();
-            let path = pattern.replace("{id}", "none");
+            let path = with_id(&pattern, "none");
             let token = world.token("one", name);
             let answer = world.ask(method.clone(), &path).signed(&token).send().await;
             if name == OWNER || sufficient.contains(&name) {
@@ -56,7 +58,7 @@ async fn every_route_demands_its_right_and_no_other_suffices() {
             }
         }
         world
-            .ask(method.clone(), &pattern.replace("{id}", "none"))
+            .ask(method.clone(), &with_id(&pattern, "none"))
             .without("authorization")
             .send()
             .await

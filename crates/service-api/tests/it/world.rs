@@ -16,6 +16,8 @@ use store::EmbeddedStore;
 use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample, webhook::FakeWebhook};
 use tower_service::Service;
 
+use crate::documented;
+
 pub const OWNER: &str = "provisioningserviceowner";
 
 pub struct World {
@@ -158,6 +160,14 @@ pub fn id_scope(scope: &str) -> IdScope {
     IdScope::parse(scope).unwrap()
 }
 
+/// The path of a route with this ID in it.
+pub fn with_id(pattern: &str, id: &str) -> String {
+    match (pattern.find('{'), pattern.find('}')) {
+        (Some(start), Some(end)) => format!("{}{id}{}", &pattern[..start], &pattern[end + 1..]),
+        _ => pattern.to_owned(),
+    }
+}
+
 /// A request being put together.
 pub struct Ask<'a> {
     world: &'a World,
@@ -224,6 +234,7 @@ impl Ask<'_> {
         let response = self.world.router.clone().call(request).await.unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        documented::check(&self.method, &self.path, head.status.as_u16(), &text);
         Answer { asked: format!("{} {uri}", self.method), status: head.status, headers: head.headers, text }
     }
 

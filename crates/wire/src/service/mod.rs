@@ -20,6 +20,7 @@ mod link;
 mod members;
 mod page;
 mod registration;
+mod schema;
 mod settings;
 mod shape;
 mod usage;
@@ -49,6 +50,7 @@ pub use link::{
 pub use members::BodyError;
 pub use page::{Collection, DEFAULT_PAGE_ITEMS, MAX_PAGE_ITEMS, PageError, page_limit};
 pub use registration::{cleanup_json, explained_registration_json, listed_registration_json};
+pub use schema::schemas;
 pub use shape::EnrollmentShape;
 pub use usage::usage_json;
 pub use version::ServiceApiVersion;

@@ -3,3 +3,4 @@
 mod golden;
 mod reading;
 pub(super) mod samples;
+mod schemas;

@@ -1,0 +1,244 @@
+//! `GET /openapi.json`: the OpenAPI document of this endpoint, made of the table of routes and of the schemas in `wire`.
+//!
+//! It needs no authorization. It is the same for every host name, so that it reveals nothing of instances, not even
+//! whether there is one.
+
+use std::sync::LazyLock;
+
+use axum::response::Response;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use wire::service::{MAX_PAGE_ITEMS, ServiceApiVersion, schemas};
+
+use crate::{
+    reply,
+    route::{self, Condition, ParameterKind, QueryParameter, Reply, RequestBody, Route},
+};
+
+/// The path of the document.
+pub(crate) const PATH: &str = "/openapi.json";
+
+/// The statuses of errors that any call can end with.
+const ERRORS: [u16; 10] = [400, 401, 403, 404, 408, 413, 415, 429, 500, 503];
+
+/// Returns the document. It never changes while the program runs.
+pub(crate) async fn read() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    reply::json(StatusCode::OK, TEXT.clone())
+}
+
+/// Creates the document: OpenAPI 3.1.
+pub fn document() -> Value {
+    let version = ServiceApiVersion::all().last().map_or("", ServiceApiVersion::as_str);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Muster service operations",
+            "version": version,
+            "description": "The service API of Azure IoT Hub Device Provisioning Service, and additions of Muster. \
+                Names of members and words match in any case in requests, unknown members are ignored, and null means absent.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"sas": []}],
+        "paths": paths(),
+        "components": {
+            "schemas": schemas(),
+            "parameters": parameters(),
+            "headers": headers(),
+            "responses": responses(),
+            "securitySchemes": {"sas": security_scheme()},
+        },
+    })
+}
+
+fn security_scheme() -> Value {
+    json!({
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "A shared access signature by a key of an access policy of the instance: \
+            SharedAccessSignature sr=HOST&sig=SIGNATURE&se=EXPIRY&skn=POLICY. SIGNATURE is the HMAC-SHA256 of the text of sr, \
+            a line feed and the text of se, in base64 and percent-encoded; EXPIRY is in seconds since 1970.",
+    })
+}
+
+fn paths() -> Map<String, Value> {
+    let mut paths = Map::new();
+    for route in route::all() {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.verb.as_str().to_ascii_lowercase()] = operation(route);
+    }
+    paths
+}
+
+fn operation(route: &Route) -> Value {
+    let rights: Vec<&str> = route.rights.iter().map(|right| right.name()).collect();
+    let tag = route.path.split('/').nth(1).unwrap_or_default();
+    let mut operation = json!({
+        "operationId": route.name,
+        "tags": [tag],
+        "summary": route.summary,
+        "description": format!("Needs the right {}.", rights.join(" or ")),
+        "parameters": parameters_of(route),
+        "responses": responses_of(route),
+    });
+    let body = match route.request {
+        RequestBody::Ignored => return operation,
+        RequestBody::Optional(schema) => (schema, false),
+        RequestBody::Required(schema) => (schema, true),
+    };
+    operation["requestBody"] = json!({"required": body.1, "content": json_content(schema(body.0))});
+    operation
+}
+
+fn parameters_of(route: &Route) -> Vec<Value> {
+    let of_path = route
+        .path_parameters()
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": path_schema(name)}));
+    let mut parameters: Vec<Value> = of_path.collect();
+    parameters.push(parameter("ApiVersion"));
+    parameters.extend(route.query.iter().map(query_parameter));
+    match route.condition {
+        Condition::Ignored => {}
+        Condition::Optional => parameters.push(parameter("IfMatch")),
+        Condition::Required => parameters.push(parameter("RequiredIfMatch")),
+    }
+    if matches!(route.reply, Reply::Page(_)) {
+        parameters.extend(["MaxItemCount", "Continuation"].map(parameter));
+    }
+    parameters
+}
+
+/// Returns the schema of a parameter in a path, which its name tells.
+fn path_schema(name: &str) -> Value {
+    match name {
+        "registrationId" => schema("RegistrationId"),
+        "enrollmentGroupId" => schema("EnrollmentGroupId"),
+        "certificateName" => schema("CertificateName"),
+        "thumbprint" => schema("Sha256Thumbprint"),
+        "hubName" => schema("HubName"),
+        _ => {
+            json!({"type": "string", "minLength": 1, "description": "The name of the hub, a slash (%2F), and the device ID."})
+        }
+    }
+}
+
+fn query_parameter(parameter: &QueryParameter) -> Value {
+    let schema = match parameter.kind {
+        ParameterKind::Text => json!({"type": "string"}),
+        ParameterKind::Time => json!({"type": "string", "format": "date-time"}),
+        ParameterKind::Day => json!({"type": "string", "format": "date"}),
+        ParameterKind::Pattern(pattern) => json!({"type": "string", "pattern": pattern}),
+        ParameterKind::UpTo(most) => json!({"type": "integer", "minimum": 1, "maximum": most}),
+        ParameterKind::OneOf(names) => json!({"type": "string", "enum": names()}),
+    };
+    let QueryParameter { name, description, .. } = parameter;
+    json!({"name": name, "in": "query", "description": description, "schema": schema})
+}
+
+fn responses_of(route: &Route) -> Map<String, Value> {
+    let (status, success) = match route.reply {
+        Reply::Json(name) => ("200", success(schema(name), &["x-muster-warning"])),
+        Reply::Page(name) => {
+            let headers = ["x-muster-warning", "x-ms-item-type", "x-ms-max-item-count", "x-ms-continuation"];
+            ("200", success(json!({"type": "array", "items": schema(name)}), &headers))
+        }
+        Reply::Empty => ("204", json!({"description": "Done."})),
+    };
+    let mut statuses = ERRORS.to_vec();
+    if route.condition != Condition::Ignored {
+        statuses.extend([409, 412]);
+    }
+    if route.continues {
+        statuses.push(410);
+    }
+    statuses.sort_unstable();
+    let mut responses = Map::from_iter([(status.to_owned(), success)]);
+    for status in statuses {
+        let name = if status == 429 || status >= 500 { "Busy" } else { "Error" };
+        responses.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
+    }
+    responses
+}
+
+fn success(schema: Value, headers: &[&str]) -> Value {
+    let headers: Map<String, Value> = headers.iter().map(|name| ((*name).to_owned(), header(name))).collect();
+    json!({"description": "Done.", "headers": headers, "content": json_content(schema)})
+}
+
+fn json_content(schema: Value) -> Value {
+    json!({"application/json": {"schema": schema}})
+}
+
+fn schema(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn parameter(name: &str) -> Value {
+    json!({"$ref": format!("#/components/parameters/{name}")})
+}
+
+fn header(name: &str) -> Value {
+    json!({"$ref": format!("#/components/headers/{name}")})
+}
+
+fn parameters() -> Value {
+    let versions: Vec<&str> = ServiceApiVersion::all().map(ServiceApiVersion::as_str).collect();
+    let if_match = "The etag of the record to change, or * for any. Without it, a write creates a record.";
+    json!({
+        "ApiVersion": {
+            "name": "api-version", "in": "query", "required": true,
+            "description": "The version of the API. Later ones are taken for the last known version before them.",
+            "schema": {"type": "string", "enum": versions},
+        },
+        "IfMatch": if_match_parameter(false, if_match),
+        "RequiredIfMatch": if_match_parameter(true, "The etag of the record to change, or * for any."),
+        "MaxItemCount": {
+            "name": "x-ms-max-item-count", "in": "header",
+            "description": "The maximum number of items of the page.",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_ITEMS},
+        },
+        "Continuation": {
+            "name": "x-ms-continuation", "in": "header",
+            "description": "The token that the page before returned.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
+        },
+    })
+}
+
+fn if_match_parameter(required: bool, description: &str) -> Value {
+    json!({
+        "name": "If-Match", "in": "header", "required": required, "description": description,
+        "schema": {"type": "string", "pattern": "^([*]|\"?[!#-~]{1,128}\"?)$"},
+    })
+}
+
+fn headers() -> Value {
+    let text = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    let number = |description: &str| json!({"description": description, "schema": {"type": "integer"}});
+    json!({
+        "x-muster-warning": text("Records that are damaged, or what is wrong with what was stored."),
+        "x-ms-continuation": text("The token of the next page; absent on the last page."),
+        "x-ms-error-code": number("The error code of the body."),
+        "x-ms-item-type": text("The kind of the items."),
+        "x-ms-max-item-count": number("The maximum number of items of this page."),
+        "retry-after": number("Seconds after which the call may succeed."),
+    })
+}
+
+fn responses() -> Value {
+    let content = json_content(schema("ProvisioningServiceErrorDetails"));
+    let code = header("x-ms-error-code");
+    json!({
+        "Error": {
+            "description": "The call was refused.",
+            "headers": {"x-ms-error-code": code},
+            "content": content,
+        },
+        "Busy": {
+            "description": "The service could not answer the call now.",
+            "headers": {"x-ms-error-code": code, "retry-after": header("retry-after")},
+            "content": content,
+        },
+    })
+}
