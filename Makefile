@@ -9,6 +9,8 @@ FUZZ_SMOKE_SECONDS ?= 10
 # Kills of `make soak`; `make test` has 15. And seeds of its simulation, after the 2,000 that `make test` runs.
 SOAK_ROUNDS        ?= 500
 SEEDS              ?= 20000
+# Crates of `make coverage`.
+COVERED            ?= provisioning codec
 # Devices of `make demo`, and of the small run in `make test`.
 DEVICES            ?= 1000
 SMOKE_DEVICES      ?= 60
@@ -24,7 +26,7 @@ CARGO_MUTANTS         := $(TOOLS)/bin/cargo-mutants
 # Every ninth of the domain's 1,700 mutants; 1/9 is another sample, and 0/1 is all.
 SHARD                 ?= 0/9
 
-.PHONY: help build demo test lint doc deny test-rust test-sdk test-demo fuzz-smoke fuzz soak mutants bench
+.PHONY: help build demo test lint doc deny test-rust test-sdk test-demo coverage fuzz-smoke fuzz soak mutants bench
 
 help: ## list these targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
@@ -73,6 +75,9 @@ test-sdk: build ## the Azure SDKs and raw wire tests against `muster dev`
 
 test-demo: build ## a small demo with the debug binary
 	target/debug/muster demo --devices $(SMOKE_DEVICES)
+
+coverage: ## which lines of the core its own tests run
+	tests/coverage $(COVERED)
 
 # From a fixed seed, so that what a change did not touch does not fail it.
 fuzz-smoke: $(TOOLS)/installed ## every fuzz target for a moment
