@@ -3,15 +3,16 @@
 use std::{cell::RefCell, sync::Arc};
 
 use axum::{Router, body::Body};
-use device_api::{Desk, DeviceApi, Ports, Timing};
+use device_api::{DeviceApi, Ports, Timing};
 use durable::Sealer;
 use http::Request;
 use model::RegistrationId;
 use net::{Peer, Transport, amqp::AmqpEndpoint, mqtt::MqttEndpoint};
 use provisioning::{
     Provisioning,
-    ports::{Store, Unknown},
+    ports::{AssignmentRuns, Store, Unknown},
 };
+use runner::AssignmentRunner;
 use service_api::ServiceApi;
 use store::EmbeddedStore;
 use tempfile::TempDir;
@@ -147,15 +148,15 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let desk = Desk::new(Arc::clone(&verbs));
+        let runs: Arc<dyn AssignmentRuns> = Arc::new(AssignmentRunner::new(Arc::clone(&verbs)));
         let ports = Ports { clock: clock.clone(), entropy: entropy.clone() };
         let timing = Timing { java_delay: std::time::Duration::ZERO, ..Timing::default() };
-        let devices = DeviceApi::new(Arc::clone(&verbs), desk, ports, timing);
+        let devices = DeviceApi::new(Arc::clone(&verbs), Arc::clone(&runs), ports, timing);
         let world = World {
             devices: devices.router(),
             amqp: devices.amqp(Transport::Amqp),
             mqtt: devices.mqtt(Transport::Mqtt),
-            operators: service_api::router(ServiceApi::new(verbs, clock, entropy)),
+            operators: service_api::router(ServiceApi::new(verbs, runs, clock, entropy)),
             runtime,
             inputs: 0,
             _directory: directory,

@@ -10,6 +10,7 @@ use net::{Peer, Purpose, Standing, Transport};
 use provisioning::{
     Error,
     attest::{Attested, Evidence, tpm::PresentedTpm},
+    ports::RunStatus,
     register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
 use serde::Serialize;
@@ -18,7 +19,7 @@ use wire::{
     api_version::DeviceApiVersion,
     device::{
         ChallengeReply, DeviceAddress, DeviceRegistration, ErrorBody, OperationReply, TpmKeys,
-        disabled_reply, registration_result,
+        disabled_reply, failure_code, registration_result,
     },
     sas,
 };
@@ -26,7 +27,6 @@ use wire::{
 use crate::{
     DeviceApi, FirstReply, Outcome,
     client::Client,
-    desk::{NotStarted, Waited, log_failure},
     error::{self, CallError, Concerning},
     retry_after::Wait,
 };
@@ -106,7 +106,7 @@ impl DeviceApi {
         };
         let run = match self.provisioning.begin(&instance, &request).await? {
             RegisterOutcome::Settled(registration) => {
-                log_failure(&caller.scope, Some(caller.address), &registration);
+                log_failure(&caller.scope, caller.address, &registration);
                 return self.first_answer(caller, &registration);
             }
             RegisterOutcome::Running(run) => run,
@@ -116,13 +116,9 @@ impl DeviceApi {
             }
         };
         let operation_id = run.registration.operation_id.clone();
-        let wait = match self.desk.carry_out(&instance, *run, self.timing.answer_within).await? {
-            Waited::Ended(registration) => return self.first_answer(caller, &registration),
-            Waited::BeyondRate => Wait::ItsTurn,
-            Waited::GoesOn | Waited::Deleted => {
-                let since = self.desk.since(&caller.scope, &caller.registration_id);
-                Wait::UnderWay(since.unwrap_or_default())
-            }
+        let wait = match self.runs.execute(&instance, *run, self.timing.answer_within).await? {
+            RunStatus::Ended(registration) => return self.first_answer(caller, &registration),
+            continuing => Wait::of(&continuing),
         };
         Ok(self.ask_again(caller, OperationReply::accepted(&operation_id), wait))
     }
@@ -143,16 +139,9 @@ impl DeviceApi {
         let instance = self.instance(&caller.scope).await?;
         let id = &caller.registration_id;
         let registration = self.provisioning.poll(&instance, id, operation_id, &caller.evidence).await?;
-        let unfinished = self.provisioning.waiting_run(&instance.id_scope, &registration);
-        let under_way = self.desk.under_way_for(&caller.scope, &registration);
-        if unfinished.is_some() || under_way.is_some() {
-            let started = unfinished.map_or(Ok(()), |run| self.desk.take_up(&instance, run));
-            self.desk.hold(&caller.scope, id).await?;
-            let wait = match started {
-                Err(NotStarted::BeyondRate) => Wait::ItsTurn,
-                Ok(()) | Err(NotStarted::NoPlace) => Wait::UnderWay(under_way.unwrap_or_default()),
-            };
-            return Ok(self.ask_again(caller, OperationReply::assigning(operation_id, id), wait));
+        if let Some(status) = self.runs.join(&instance, &registration).await? {
+            let reply = OperationReply::assigning(operation_id, id);
+            return Ok(self.ask_again(caller, reply, Wait::of(&status)));
         }
         let state = self.operation(caller, &registration)?;
         let reply = OperationReply { operation_id: operation_id.to_string(), ..state };
@@ -308,4 +297,19 @@ pub(crate) fn evidence(peer: &Peer, token: Option<&[u8]>) -> Result<Evidence, Ca
 /// The api-version, or an error that says what one looks like.
 pub(crate) fn api_version(text: &str) -> Result<DeviceApiVersion, CallError> {
     DeviceApiVersion::parse(text).ok_or_else(|| CallError::ApiVersion(text.to_owned()))
+}
+
+/// Warns of an assignment that failed before there was a run. The device gets the same reason.
+fn log_failure(scope: &IdScope, from: IpAddr, registration: &Registration) {
+    if let Status::Failed { failure, .. } = &registration.status {
+        tracing::warn!(
+            instance.id_scope = %scope,
+            registration.id = %registration.registration_id,
+            // A device that comes again and again is summed up.
+            peer.addr = %from,
+            code = failure_code(failure.reason),
+            reason = failure.message,
+            "assignment failed"
+        );
+    }
 }

@@ -5,16 +5,12 @@
 mod amqp;
 mod call;
 mod client;
-mod desk;
 mod early;
 mod error;
 mod https;
-mod memory;
 mod messages;
 mod mqtt;
-mod rate;
 mod retry_after;
-mod sweep;
 mod tally;
 
 use std::{sync::Arc, time::Duration};
@@ -22,10 +18,9 @@ use std::{sync::Arc, time::Duration};
 use net::Transport;
 use provisioning::{
     Provisioning,
-    ports::{Clock, Entropy},
+    ports::{AssignmentRuns, Clock, Entropy},
 };
 
-pub use desk::{Desk, Room};
 use tally::Tally;
 pub use tally::{Answers, Outcome};
 
@@ -33,7 +28,7 @@ pub use tally::{Answers, Outcome};
 #[derive(Clone)]
 pub struct DeviceApi {
     provisioning: Arc<Provisioning>,
-    desk: Arc<Desk>,
+    runs: Arc<dyn AssignmentRuns>,
     ports: Ports,
     timing: Timing,
     tally: Arc<Tally>,
@@ -86,9 +81,14 @@ impl Default for Timing {
 }
 
 impl DeviceApi {
-    /// Over these ports; `desk` carries out the runs that its requests begin.
-    pub fn new(provisioning: Arc<Provisioning>, desk: Arc<Desk>, ports: Ports, timing: Timing) -> Self {
-        DeviceApi { provisioning, desk, ports, timing, tally: Arc::default() }
+    /// Creates the endpoint over these ports; `runs` executes the runs that requests begin.
+    pub fn new(
+        provisioning: Arc<Provisioning>,
+        runs: Arc<dyn AssignmentRuns>,
+        ports: Ports,
+        timing: Timing,
+    ) -> Self {
+        DeviceApi { provisioning, runs, ports, timing, tally: Arc::default() }
     }
 
     /// The HTTPS routes.
@@ -104,11 +104,6 @@ impl DeviceApi {
     /// The MQTT side, over TLS or over WebSockets.
     pub fn mqtt(&self, transport: Transport) -> Arc<dyn net::mqtt::MqttEndpoint> {
         Arc::new(mqtt::Endpoint::new(self.clone(), transport))
-    }
-
-    /// Assignments under way.
-    pub fn waiting(&self) -> usize {
-        self.desk.waiting()
     }
 
     /// What devices have been answered since the start, by instance: those without one first.

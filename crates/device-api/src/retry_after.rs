@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use provisioning::ports::RunStatus;
+
 use crate::client::Client;
 
 /// The longest: an operator who brings a hub back sees its devices within a minute.
@@ -17,6 +19,17 @@ pub(crate) enum Wait {
     UnderWay(Duration),
     /// Its instance has begun as many runs as it may. When it begins more depends on the other devices that wait.
     ItsTurn,
+}
+
+impl Wait {
+    /// Returns why the device of a run with this status must ask again.
+    pub(crate) fn of(status: &RunStatus) -> Wait {
+        match status {
+            RunStatus::RateLimited => Wait::ItsTurn,
+            RunStatus::InProgress(since) => Wait::UnderWay(*since),
+            RunStatus::Ended(_) | RunStatus::Deleted => Wait::UnderWay(Duration::ZERO),
+        }
+    }
 }
 
 impl Client {

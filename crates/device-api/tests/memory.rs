@@ -10,7 +10,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use device_api::Desk;
 use model::{
     AllocationPolicy, CustomAllocation, Instance, LinkedHub, ProvisioningStatus, RawJson, WebhookRequest,
 };
@@ -20,6 +19,7 @@ use provisioning::{
     ports::{AllocationWebhook, Change, Clock, Commit, Expect, Store, Unknown, WebhookOutcome},
     register::{DefaultReprovision, RegisterOutcome, RegisterRequest},
 };
+use runner::AssignmentRunner;
 use store::EmbeddedStore;
 use testkit::{clock::SteppedClock, entropy::SeededEntropy, hub::FakeHubs, sample};
 
@@ -112,9 +112,9 @@ async fn runs_that_wait_cost_their_names() {
     drop((instance, provisioning));
 
     // As after a crash: all of them are found, tried, and wait for the webhook.
-    let desk = Desk::new(open());
+    let runner = AssignmentRunner::new(open());
     let before = resident();
-    assert_eq!(desk.resume().await.unwrap(), RUNS);
+    assert_eq!(runner.resume_all().await.unwrap(), RUNS);
     let patience = Instant::now() + Duration::from_secs(60);
     while asked.load(Ordering::Relaxed) < RUNS {
         assert!(Instant::now() < patience, "{asked:?} asked");

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::network::network;
 use crate::refused::Refused;
-use crate::share::network;
 
 /// What a proven connection is for: the service that accepted a request of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

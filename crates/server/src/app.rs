@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, bail};
-use device_api::{Desk, DeviceApi, Ports, Timing};
+use device_api::{DeviceApi, Ports, Timing};
 use durable::Sealer;
 use embedded_hub::{Hub, HubConfig};
 use hub::{
@@ -14,8 +14,9 @@ use model::{HubName, Instance, SymmetricKey};
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Listener, Transport, tls};
 use provisioning::{
     Provisioning,
-    ports::{Clock, Entropy, Hubs, Store},
+    ports::{AssignmentRuns, Clock, Entropy, Hubs, Store},
 };
+use runner::{AssignmentRunner, Reconciler};
 use service_api::ServiceApi;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -112,7 +113,7 @@ pub struct App {
     watch: Watch,
     trust: AuthorityWatch,
     provisioning: Arc<Provisioning>,
-    desk: Arc<Desk>,
+    runner: AssignmentRunner,
     router: axum::Router,
     device_api: DeviceApi,
     sockets: Sockets,
@@ -156,11 +157,12 @@ impl App {
         };
 
         let trust = AuthorityWatch::new(Arc::clone(&provisioning), Arc::clone(&store), Arc::clone(&clock));
-        let desk = Desk::new(Arc::clone(&provisioning));
+        let runner = AssignmentRunner::new(Arc::clone(&provisioning));
+        let runs: Arc<dyn AssignmentRuns> = Arc::new(runner.clone());
         let ports = Ports { clock: Arc::clone(&clock), entropy };
         let device_api =
-            DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports.clone(), plan.timing);
-        let service_api = ServiceApi::new(Arc::clone(&provisioning), ports.clock, ports.entropy);
+            DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&runs), ports.clone(), plan.timing);
+        let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy);
         let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service);
         let limiter = ConnectionLimiter::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
@@ -169,6 +171,7 @@ impl App {
             store: Arc::clone(&store),
             clock,
             device_api: device_api.clone(),
+            runner: runner.clone(),
             limiter: limiter.clone(),
             expirations: trust.expirations(),
             file_problems,
@@ -183,7 +186,7 @@ impl App {
             watch,
             trust,
             provisioning,
-            desk,
+            runner,
             router,
             device_api,
             sockets: plan.sockets,
@@ -206,9 +209,9 @@ impl App {
 
     /// Serves until `shutdown`, then lets what is in progress finish.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let resumed = self.desk.resume().await?;
+        let resumed = self.runner.resume_all().await?;
         if resumed > 0 {
-            tracing::info!(count = resumed, "took up assignments that were cut off");
+            tracing::info!(count = resumed, "resumed assignments that were interrupted");
         }
         let checks = links::check(&*self.connectors, self.store.snapshot().await?.instances());
         let beside = [checks, self.watch.start(), self.trust.start()];
@@ -217,7 +220,7 @@ impl App {
             let limiter = metrics::limiter(self.limiter.limits());
             tasks.spawn(net::serve_http(listener, router, limiter, shutdown.clone()));
         }
-        tasks.spawn(self.desk.sweep(shutdown.clone()));
+        tasks.spawn(Reconciler::new(self.runner).run(shutdown.clone()));
         if let Some(epochs) = self.epochs {
             tasks.spawn(epochs.keep(shutdown.clone()));
         }

@@ -53,6 +53,7 @@ pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> 
         .provisioning
         .cancel_registration(granted.instance(), granted.actor(), &id, if_match.as_ref())
         .await?;
+    api.runs.wake(&granted.instance().id_scope, &id);
     Ok(reply::ok(&listed_registration_json(&cancelled, None)))
 }
 

@@ -29,7 +29,7 @@ use axum::{Router, body::Body, extract::State, response::Response, routing::get}
 use http::Request;
 use provisioning::{
     Provisioning,
-    ports::{Clock, Entropy},
+    ports::{AssignmentRuns, Clock, Entropy},
 };
 
 use crate::{audit::CallRecord, error::Failure, request::Call, route::Target};
@@ -47,14 +47,21 @@ pub struct OnGrant(pub Arc<dyn Fn() + Send + Sync>);
 #[derive(Clone)]
 pub struct ServiceApi {
     provisioning: Arc<Provisioning>,
+    runs: Arc<dyn AssignmentRuns>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl ServiceApi {
-    /// The endpoint over these verbs. The clock judges tokens and dates errors, the entropy names errors.
-    pub fn new(provisioning: Arc<Provisioning>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        ServiceApi { provisioning, clock, entropy }
+    /// Creates the endpoint over these verbs. Runs whose records it changes are woken. The clock judges tokens and dates
+    /// errors, the entropy names errors.
+    pub fn new(
+        provisioning: Arc<Provisioning>,
+        runs: Arc<dyn AssignmentRuns>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        ServiceApi { provisioning, runs, clock, entropy }
     }
 }
 

@@ -19,7 +19,9 @@ pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Re
 /// Deletes a registration.
 pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    api.provisioning.delete_registration(granted.instance(), granted.actor(), id, call.if_match()?).await?;
+    let (instance, if_match) = (granted.instance(), call.if_match()?);
+    api.provisioning.delete_registration(instance, granted.actor(), id.clone(), if_match).await?;
+    api.runs.wake(&instance.id_scope, &id);
     Ok(reply::deleted())
 }
 

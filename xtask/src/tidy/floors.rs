@@ -115,7 +115,7 @@ const IO_AND_HTTP: &[&str] =
     &["axum", "http", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
 
 /// Siblings on one floor do not see each other; the six arrows within a floor are the ones `ARCHITECTURE.md` names.
-const FLOORS: [Floor; 17] = [
+const FLOORS: [Floor; 18] = [
     // ground
     pure("model", &[], IO_AND_HTTP),
     pure("codec", &[], IO),
@@ -127,6 +127,7 @@ const FLOORS: [Floor; 17] = [
     // upper
     floor("device-api", &["codec", "model", "wire", "net", "provisioning"]),
     floor("service-api", &["model", "wire", "provisioning"]),
+    floor("runner", &["model", "provisioning"]),
     floor("store", &["model", "provisioning", "durable"]),
     floor("hub", &["model", "wire", "net", "provisioning", "embedded-hub"]),
     floor("embedded-hub", &["codec", "model", "wire", "durable", "net"]),
@@ -142,6 +143,7 @@ const FLOORS: [Floor; 17] = [
             "provisioning",
             "device-api",
             "service-api",
+            "runner",
             "store",
             "hub",
             "embedded-hub",
@@ -170,8 +172,8 @@ const FLOORS: [Floor; 17] = [
     floor("xtask", &[]),
 ];
 
-/// What any crate may use in its tests: the kit, and the real store rather than a mock of one.
-const FOR_TESTS: [&str; 3] = ["testkit", "store", "durable"];
+/// What any crate may use in its tests: the kit, and the real store and runner rather than mocks of them.
+const FOR_TESTS: [&str; 4] = ["testkit", "store", "durable", "runner"];
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,11 @@
 //! Instances with a limit of registrations per minute.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use model::StatusKind;
 use net::CancellationToken;
 use provisioning::ports::Change;
+use runner::Reconciler;
 use testkit::sample;
 
 use crate::{
@@ -113,16 +111,16 @@ async fn a_device_that_does_not_ask_again_is_assigned_at_the_rate() {
     }
     assert_eq!(assigned(&world, &devices).await, 1);
     let shutdown = CancellationToken::new();
-    let sweep = tokio::spawn(Arc::clone(&world.desk).sweep(shutdown.clone()));
+    let reconciler = tokio::spawn(Reconciler::new(world.runner.clone()).run(shutdown.clone()));
     for expected in 2..=devices.len() {
         pass(Duration::from_secs(60)).await;
         reach(&world, &devices, expected).await;
-        // The sweep looks again, more than once.
+        // The reconciler looks again, more than once.
         pass(Duration::from_secs(5)).await;
         reach(&world, &devices, expected).await;
     }
     shutdown.cancel();
-    sweep.await.unwrap();
+    reconciler.await.unwrap();
 }
 
 /// After a restart, what waits on disk is taken up at the rate.
@@ -136,7 +134,7 @@ async fn what_is_on_disk_at_the_start_is_taken_up_at_the_rate() {
         ids.push(register(&world, device).await.operation_id());
     }
     pass(Duration::from_secs(60)).await;
-    assert_eq!(world.desk.resume().await.unwrap(), 3, "three wait");
+    assert_eq!(world.runner.resume_all().await.unwrap(), 3, "three wait");
     reach(&world, &devices, 2).await;
     for (device, id) in devices.iter().zip(&ids).skip(1) {
         pass(Duration::from_secs(60)).await;

@@ -11,7 +11,10 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use model::{Carried, DeviceId, DeviceSpec, LinkedHub, Status};
-use provisioning::ports::{Change, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed};
+use provisioning::ports::{
+    AssignmentRuns, Change, Ensured, HubConnector, HubDevice, HubError, HubVersion, Hubs, Removed,
+};
+use runner::Reconciler;
 use serde_json::json;
 use testkit::{
     hub::{Failure, FakeHubs},
@@ -183,31 +186,54 @@ async fn a_poll_takes_up_a_run_that_nobody_is_at() {
 }
 
 #[tokio::test]
-async fn the_desk_takes_up_what_is_on_disk() {
+async fn unfinished_runs_are_resumed() {
     let world = World::new(AT_ONCE).await;
     let device = world.device("reg-1").await;
     let operation_id = begin(&world).await;
-    assert_eq!(world.desk.resume().await.unwrap(), 1);
+    assert_eq!(world.runner.resume_all().await.unwrap(), 1);
     let mut http = world.http(None).await;
     http.poll_to_the_end(&device, &operation_id).await.assigned();
     assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
-    assert_eq!(world.desk.resume().await.unwrap(), 0);
+    assert_eq!(world.runner.resume_all().await.unwrap(), 0);
 }
 
-/// The device does not ask again, so that nobody but the sweep gets its run going.
+/// The device does not poll, so that only the reconciler starts its run.
 #[tokio::test]
-async fn the_sweep_takes_up_a_run_that_nobody_is_at() {
+async fn the_reconciler_resumes_a_run_that_is_not_in_progress() {
     let world = World::new(AT_ONCE).await;
     begin(&world).await;
     let shutdown = net::CancellationToken::new();
-    let sweep = tokio::spawn(Arc::clone(&world.desk).sweep(shutdown.clone()));
+    let reconciler = tokio::spawn(Reconciler::new(world.runner.clone()).run(shutdown.clone()));
     while matches!(world.record("reg-1").await.unwrap().status, Status::Assigning { .. }) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     shutdown.cancel();
-    sweep.await.unwrap();
+    reconciler.await.unwrap();
     assert!(matches!(world.record("reg-1").await.unwrap().status, Status::Assigned(_)));
     assert_eq!((world.hub().calls().len(), world.counted().await), (1, 1));
+}
+
+/// The back-off of a run that an operator canceled is not waited for, so that its slot is free.
+#[tokio::test]
+async fn a_run_that_is_woken_finds_that_it_was_canceled() {
+    let world = World::new(AT_ONCE).await;
+    begin(&world).await;
+    // The second back-off takes two seconds.
+    (0..2).for_each(|_| world.hub().fail_next(Failure::Before(HubError::Unavailable("down".into()))));
+    world.runner.resume_all().await.unwrap();
+    while world.hub().calls().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let instance = world.provisioning.instance(&sample::scope(SCOPE)).await.unwrap().unwrap();
+    let id = sample::registration_id("reg-1");
+    let begun = Instant::now();
+    world.provisioning.cancel_registration(&instance, &sample::operator(), &id, None).await.unwrap();
+    world.runner.wake(&instance.id_scope, &id);
+    while world.runner.in_flight() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(matches!(world.record("reg-1").await.unwrap().status, Status::Failed { .. }));
 }
 
 /// As if the service had ended between the intent and the hub.
@@ -304,7 +330,7 @@ async fn a_registration_deleted_meanwhile_is_gone() {
     assert_eq!(world.counted().await, 1);
 }
 
-/// A hub that is down takes its own places at the desk and no others; what finds none waits on disk.
+/// A hub that is down uses up its own slots and no others; runs without one wait in the store.
 #[tokio::test]
 async fn a_dead_hub_does_not_take_the_places_of_the_others() {
     const OTHER: &str = "hub-9.example";
@@ -341,7 +367,7 @@ async fn a_dead_hub_does_not_take_the_places_of_the_others() {
     http.poll_to_the_end(&last, &operation_id).await.assigned();
 }
 
-/// An instance whose hubs are all down takes its own places at the desk and no others.
+/// An instance whose hubs are all down uses up its own slots and no others.
 #[tokio::test]
 async fn an_instance_does_not_take_the_places_of_the_others() {
     const SECOND: &str = "hub-8.example";

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use device_api::{Desk, DeviceApi, FirstReply, Ports, Room, Timing};
+use device_api::{DeviceApi, FirstReply, Ports, Timing};
 use durable::Sealer;
 use model::{
     Day, EnrollmentGroup, EnrollmentSettings, GroupAttestation, IndividualAttestation, IndividualEnrollment,
@@ -19,6 +19,7 @@ use provisioning::{
     Provisioning,
     ports::{Change, Clock, Commit, Commits, Expect, Hubs, Instances, Registrations, Unknown, Usage},
 };
+use runner::{AssignmentRunner, RunLimits};
 use store::EmbeddedStore;
 use tempfile::TempDir;
 use testkit::{
@@ -49,7 +50,7 @@ pub const IN_TIME: Timing = Timing {
     first_reply: FirstReply::ByClient,
 };
 
-/// Runs that the desk takes for one hub.
+/// Runs in progress for one hub.
 pub const ROOM: usize = 40;
 
 /// And those of one instance.
@@ -62,7 +63,7 @@ pub const AT_ONCE: Timing = Timing { answer_within: Duration::from_millis(50), .
 pub struct World {
     pub store: EmbeddedStore,
     pub hubs: Arc<FakeHubs>,
-    pub desk: Arc<Desk>,
+    pub runner: AssignmentRunner,
     pub provisioning: Arc<Provisioning>,
     /// That of the listeners.
     pub limiter: ConnectionLimiter,
@@ -108,14 +109,14 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let desk =
-            Desk::with_room(Arc::clone(&provisioning), Room { of_instance: INSTANCE_ROOM, of_hub: ROOM });
+        let run_limits = RunLimits { per_instance: INSTANCE_ROOM, per_target: ROOM };
+        let runner = AssignmentRunner::with_limits(Arc::clone(&provisioning), run_limits);
         let ports = Ports { clock, entropy };
-        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, timing);
+        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::new(runner.clone()), ports, timing);
         let (ca, shutdown) = (ServerCa::new(), CancellationToken::new());
         let limiter = ConnectionLimiter::new(limits).observed_by(Arc::new(api.clone()));
         let ports = serve(&api, &ca, &limiter, &shutdown);
-        World { store, hubs, desk, provisioning, limiter, ca, ports, shutdown, _directory: directory }
+        World { store, hubs, runner, provisioning, limiter, ca, ports, shutdown, _directory: directory }
     }
 
     pub fn hub(&self) -> Arc<FakeHub> {

@@ -5,9 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use device_api::{Desk, DeviceApi, Ports, Timing};
+use device_api::{DeviceApi, Ports, Timing};
 use net::CancellationToken;
 use provisioning::{Provisioning, ports::Unknown};
+use runner::{AssignmentRunner, Reconciler};
 use testkit::entropy::SeededEntropy;
 
 use crate::{
@@ -55,11 +56,12 @@ impl Life {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let desk = Desk::new(Arc::clone(&provisioning));
+        let runner = AssignmentRunner::new(Arc::clone(&provisioning));
         let ports = Ports { clock, entropy };
-        let api = DeviceApi::new(Arc::clone(&provisioning), Arc::clone(&desk), ports, Timing::default());
-        tokio::spawn(Arc::clone(&desk).sweep(CancellationToken::new()));
-        tokio::spawn(async move { desk.resume().await.map(drop) });
+        let api =
+            DeviceApi::new(Arc::clone(&provisioning), Arc::new(runner.clone()), ports, Timing::default());
+        tokio::spawn(Reconciler::new(runner.clone()).run(CancellationToken::new()));
+        tokio::spawn(async move { runner.resume_all().await.map(drop) });
         Life { provisioning, router: api.router(), pulse }
     }
 

@@ -1,4 +1,4 @@
-//! The registration flow in a simulated world: the real endpoint, desk, sweep and verbs over the real store, and around
+//! The registration flow in a simulated world: the real endpoint, runner, reconciler and verbs over the real store, and around
 //! them hubs, webhooks, devices and operators that a seed makes slow, forgetful, repetitive and contradictory, in a
 //! process that crashes. Time is virtual, and everything that is random is drawn from the seed: a seed replays exactly.
 //!

@@ -22,6 +22,7 @@ use provisioning::{
     link::Link,
     ports::{Circuit, Clock, KnownDamage, Store},
 };
+use runner::AssignmentRunner;
 
 use crate::file_check::FileProblems;
 use crate::server_certificates::ServerCertificates;
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
+    pub(crate) runner: AssignmentRunner,
     /// That of the endpoint's listeners.
     pub(crate) limiter: ConnectionLimiter,
     pub(crate) expirations: Arc<Expirations>,
@@ -151,7 +153,7 @@ impl Metrics {
     /// What concerns no instance alone.
     fn endpoint(&self, text: &mut Text) {
         let help = "Assignments under way: devices that are told to ask again.";
-        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.device_api.waiting());
+        text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.runner.in_flight());
         let help = "Open connections of devices and operators.";
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {

@@ -10,6 +10,7 @@ use provisioning::{
     Ports, Provisioning,
     ports::{Change, Clock, Commit, Entropy, Expect, Outcome, PageRequest, Store, Unknown},
 };
+use runner::AssignmentRunner;
 use serde_json::{Value, json};
 use service_api::{ServiceApi, router};
 use store::EmbeddedStore;
@@ -50,7 +51,8 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
         }));
-        let router = router(ServiceApi::new(Arc::clone(&provisioning), clock.clone(), entropy));
+        let runs = Arc::new(AssignmentRunner::new(Arc::clone(&provisioning)));
+        let router = router(ServiceApi::new(Arc::clone(&provisioning), runs, clock.clone(), entropy));
         World { store, clock, hubs, provisioning, router, folder }
     }
 

@@ -1,4 +1,4 @@
-//! How many runs an instance begins in a minute, where it has a limit.
+//! Limits the rate at which the runs of an instance start, where it has a limit.
 
 use std::{
     collections::HashMap,
@@ -12,16 +12,16 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The rates of all instances that have a limit. Each is counted by itself, so that none slows another.
+/// The rates of all instances that have a limit, each counted by itself.
 #[derive(Default)]
 pub(crate) struct Rates {
-    /// When what was begun is worked off at the instance's rate: a token bucket that holds one minute's worth, in one number.
+    /// When the runs that were started are worked off at the instance's rate: a token bucket of one minute, as one number.
     worked_off: Mutex<HashMap<IdScope, Instant>>,
 }
 
 impl Rates {
-    /// Whether the instance may begin a run now, which then counts: a minute's worth at once, and then at its rate. Without a
-    /// limit it always may.
+    /// Returns whether a run of the instance may start now, and counts it then: a minute's worth at once, and then at its rate.
+    /// Without a limit it always may.
     pub(crate) fn admits(&self, scope: &IdScope, per_minute: Option<NonZeroU32>) -> bool {
         let Some(per_minute) = per_minute else { return true };
         let now = Instant::now();
@@ -62,7 +62,7 @@ mod tests {
             assert_eq!(
                 admitted(&rates, &scope, per_minute, per_minute * 2),
                 per_minute,
-                "quiet is not saved up"
+                "an idle time is not saved up"
             );
         }
     }
@@ -74,6 +74,6 @@ mod tests {
         assert_eq!(admitted(&rates, &one, 3, 10), 3);
         assert_eq!(admitted(&rates, &two, 3, 10), 3);
         assert!((0..10_000).all(|_| rates.admits(&one, None)));
-        assert_eq!(admitted(&rates, &one, u32::MAX, 1), 0, "what was begun still counts");
+        assert_eq!(admitted(&rates, &one, u32::MAX, 1), 0, "runs that were started still count");
     }
 }

@@ -1,4 +1,4 @@
-//! How much memory runs may take while they are carried out.
+//! Bounds the memory that runs take while they are executed.
 
 use std::{
     collections::HashMap,
@@ -8,67 +8,67 @@ use std::{
 use model::IdScope;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that runs may take while they are carried out, of all instances. A usual run takes about 16 KiB, so that sixteen
-/// thousand are carried out at once; what is beyond it waits on disk.
+/// Bytes that runs of all instances may take while they are executed. A usual run takes about 16 KiB, so that sixteen thousand
+/// are executed at once; a run beyond that waits in the store.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
-/// Of these, the bytes of one instance: one that sends large payloads must not keep all others waiting.
+/// Of these, the bytes of one instance, so that one with large payloads cannot delay all others.
 const MAX_INSTANCE_BYTES: usize = MAX_BYTES / 2;
 
-/// Set aside for a run before it is read, since its size is not known before: twice the largest initial twin as a tree.
+/// Reserved for a run before it is read, since its size is not known before: twice the largest initial twin as a tree.
 const MAX_RUN_BYTES: usize = 8 * 1024 * 1024;
 
-/// Permits are for this many bytes.
+/// Bytes of one permit.
 const UNIT: usize = 1024;
 
-/// What is left of the memory for runs.
+/// The memory that runs may take.
 pub(crate) struct RunMemory {
-    in_all: Arc<Semaphore>,
-    of_instance: Mutex<HashMap<IdScope, Arc<Semaphore>>>,
+    total: Arc<Semaphore>,
+    per_instance: Mutex<HashMap<IdScope, Arc<Semaphore>>>,
 }
 
-/// Memory set aside for one run, given back when this is dropped.
+/// Memory reserved for one run, given back on drop.
 pub(crate) struct Reserved {
     of_instance: OwnedSemaphorePermit,
-    in_all: OwnedSemaphorePermit,
+    total: OwnedSemaphorePermit,
 }
 
 impl Default for RunMemory {
     fn default() -> Self {
-        RunMemory { in_all: Arc::new(Semaphore::new(MAX_BYTES / UNIT)), of_instance: Mutex::default() }
+        RunMemory { total: Arc::new(Semaphore::new(MAX_BYTES / UNIT)), per_instance: Mutex::default() }
     }
 }
 
 impl RunMemory {
-    /// Sets memory aside for a run of this size, if there is as much.
+    /// Reserves memory for a run of this size, if there is enough.
     pub(crate) fn try_reserve(&self, scope: &IdScope, bytes: usize) -> Option<Reserved> {
         let units = units(bytes);
         let of_instance = self.instance(scope).try_acquire_many_owned(units).ok()?;
-        let in_all = Arc::clone(&self.in_all).try_acquire_many_owned(units).ok()?;
-        Some(Reserved { of_instance, in_all })
+        let total = Arc::clone(&self.total).try_acquire_many_owned(units).ok()?;
+        Some(Reserved { of_instance, total })
     }
 
-    /// Waits until there is memory for the largest run, and sets it aside. First come, first served, within an instance and
-    /// then among all.
+    /// Waits until there is memory for the largest run, and reserves it; in the order of the calls, within an instance and then
+    /// among all.
     pub(crate) async fn reserve(&self, scope: &IdScope) -> Option<Reserved> {
         let units = units(MAX_RUN_BYTES);
         let of_instance = self.instance(scope).acquire_many_owned(units).await.ok()?;
-        let in_all = Arc::clone(&self.in_all).acquire_many_owned(units).await.ok()?;
-        Some(Reserved { of_instance, in_all })
+        let total = Arc::clone(&self.total).acquire_many_owned(units).await.ok()?;
+        Some(Reserved { of_instance, total })
     }
 
     fn instance(&self, scope: &IdScope) -> Arc<Semaphore> {
-        let mut instances = self.of_instance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut instances = self.per_instance.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Semaphore::new(MAX_INSTANCE_BYTES / UNIT));
         Arc::clone(instances.entry(scope.clone()).or_insert_with(new))
     }
 }
 
 impl Reserved {
-    /// Keeps memory for a run of this size, and gives the rest back.
+    /// Keeps the memory for a run of this size, and gives the rest back.
     pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let rest = self.in_all.num_permits().saturating_sub(units(bytes) as usize);
-        drop((self.of_instance.split(rest), self.in_all.split(rest)));
+        let rest = self.total.num_permits().saturating_sub(units(bytes) as usize);
+        drop((self.of_instance.split(rest), self.total.split(rest)));
     }
 }
 
@@ -101,6 +101,6 @@ mod tests {
         assert!(memory.try_reserve(&one, MAX_RUN_BYTES - 16 * 1024).is_some());
         assert!(memory.try_reserve(&one, MAX_RUN_BYTES).is_none());
         held.clear();
-        assert_eq!(memory.in_all.available_permits(), MAX_BYTES / UNIT, "everything is given back");
+        assert_eq!(memory.total.available_permits(), MAX_BYTES / UNIT, "everything is given back");
     }
 }

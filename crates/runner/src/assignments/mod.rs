@@ -1,0 +1,434 @@
+//! The assignment runner: executes each run once, however many requests wait for it, until it ends.
+//!
+//! A run that fails for now is retried after the back-off that it returns; the device gets `assigning` meanwhile. Between two
+//! tries only the names of a run are in memory: its work is in the store, and is read when it is due, within the memory that
+//! runs may take. Runs that a crash interrupted are resumed at the start in the same way. Two requests of one device that
+//! arrive together share one run, and count as one operation.
+
+mod task;
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use model::{IdScope, Instance, OperationId, Registration, RegistrationId, Status, StatusKind};
+use provisioning::{
+    Error, Provisioning,
+    ports::{AssignmentRuns, PageRequest, RunStatus},
+    register::{AssignmentRun, RunOutcome, WaitingRun},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout},
+};
+
+use task::RunTask;
+
+use crate::{
+    memory::{Reserved, RunMemory},
+    rate::Rates,
+    shares::{Share, Shares},
+};
+
+/// Runs in progress, most of which wait, at about a kilobyte each. A run beyond that is in the store, and is started when its
+/// device polls, or by the reconciler.
+const MAX_RUNS: usize = 100_000;
+
+/// Registrations read at once to find unfinished runs.
+const PAGE: usize = 100;
+
+/// Caps per instance and per hub, so that one unavailable hub, or an instance with only such hubs, cannot use up all slots.
+const LIMITS: RunLimits = RunLimits { per_instance: 50_000, per_target: 20_000 };
+
+/// How many runs may be in progress.
+#[derive(Debug, Clone, Copy)]
+pub struct RunLimits {
+    /// Of one instance.
+    pub per_instance: usize,
+    /// Of these, for one hub or webhook.
+    pub per_target: usize,
+}
+
+/// Executes assignment runs. Clones share the runs.
+#[derive(Clone)]
+pub struct AssignmentRunner {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    provisioning: Arc<Provisioning>,
+    in_flight: Mutex<HashMap<RunKey, InFlight>>,
+    per_instance: Arc<Shares<IdScope>>,
+    per_target: Arc<Shares<Target>>,
+    limits: RunLimits,
+    memory: RunMemory,
+    rates: Rates,
+}
+
+/// The instance of a run, and the hub or webhook that it needs. Another instance's link to the same hub is a target of its
+/// own, for it may work when this one does not.
+type Target = (IdScope, Box<str>);
+
+type RunKey = (IdScope, RegistrationId);
+
+/// How far a run is.
+enum Progress {
+    /// It is a confirmation, which leaves no trace if it ends soon.
+    InMemory,
+    /// It outlives this process, so that a device may be answered `assigning`.
+    Persisted,
+    /// It has ended.
+    Ended(RunOutcome),
+}
+
+type Watcher = watch::Receiver<Progress>;
+
+/// Where the work of a run is.
+enum Source {
+    /// In memory, within what is reserved for it.
+    Loaded(Box<AssignmentRun>, Reserved),
+    /// In the store; it is read when it is due.
+    Stored(WaitingRun),
+}
+
+impl Source {
+    fn is_in_memory(&self) -> bool {
+        matches!(self, Source::Loaded(run, _) if !run.is_persisted())
+    }
+}
+
+/// A run in progress.
+struct InFlight {
+    operation_id: OperationId,
+    progress: Watcher,
+    /// An earlier run for the same device, which ends first.
+    predecessor: Option<Watcher>,
+    signals: Arc<Signals>,
+    since: Instant,
+}
+
+/// A run that is to start.
+struct StartRequest<'a> {
+    key: RunKey,
+    operation_id: OperationId,
+    target: &'a str,
+    /// How many runs its instance starts in a minute.
+    per_minute: Option<NonZeroU32>,
+}
+
+/// What others ask of a run.
+#[derive(Default)]
+struct Signals {
+    /// To end its back-off.
+    wake: Notify,
+    /// To persist it, because a device is about to be answered `assigning`.
+    persist: Notify,
+}
+
+/// Why a run is not started. It stays in the store, or is persisted there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotStarted {
+    /// There is no slot or no memory for it, or two other runs of its device go first.
+    NoSlot,
+    /// Its instance has started as many as it may in this time.
+    RateLimited,
+}
+
+impl AssignmentRunner {
+    /// Creates a runner without runs.
+    pub fn new(provisioning: Arc<Provisioning>) -> AssignmentRunner {
+        AssignmentRunner::with_limits(provisioning, LIMITS)
+    }
+
+    /// Creates a runner with other limits.
+    pub fn with_limits(provisioning: Arc<Provisioning>, limits: RunLimits) -> AssignmentRunner {
+        let shared = Shared {
+            provisioning,
+            in_flight: Mutex::default(),
+            per_instance: Arc::default(),
+            per_target: Arc::default(),
+            limits,
+            memory: RunMemory::default(),
+            rates: Rates::default(),
+        };
+        AssignmentRunner { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn provisioning(&self) -> &Provisioning {
+        &self.shared.provisioning
+    }
+
+    /// Returns the number of runs that have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.shared.lock().len()
+    }
+
+    /// Resumes the runs that were interrupted when the service last ended, and returns how many there are. They are read a
+    /// page at a time, and of each only its names are kept.
+    pub async fn resume_all(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        for instance in self.provisioning().instances().await? {
+            let mut page = PageRequest { after: None, limit: PAGE };
+            loop {
+                let found = self.provisioning().unfinished_runs(&instance.id_scope, page).await?;
+                count += found.items.len();
+                self.resume_page(&instance, found.items);
+                let Some(next) = found.next.filter(|_| count < MAX_RUNS) else { break };
+                page = PageRequest { after: Some(next), limit: PAGE };
+            }
+        }
+        Ok(count)
+    }
+
+    /// Resumes those runs of a page that are not in progress and for which there is a slot.
+    pub(crate) fn resume_page(&self, instance: &Instance, runs: Vec<WaitingRun>) {
+        for run in runs {
+            // Its device polls, or the reconciler comes back to it.
+            let _ = self.resume(instance, run);
+        }
+    }
+
+    /// Returns how long a run of this device has been in progress.
+    pub(crate) fn running_for(&self, scope: &IdScope, registration_id: &RegistrationId) -> Option<Duration> {
+        let in_flight = self.shared.lock();
+        let run = in_flight.get(&(scope.clone(), registration_id.clone()))?;
+        run.is_running().then(|| run.since.elapsed())
+    }
+
+    /// Starts a run that was found in the store, unless it is in progress.
+    fn resume(&self, instance: &Instance, run: WaitingRun) -> Result<(), NotStarted> {
+        let wanted = StartRequest {
+            key: (run.scope.clone(), run.registration_id.clone()),
+            operation_id: run.operation_id.clone(),
+            target: &run.target.clone(),
+            per_minute: instance.max_registrations_per_minute,
+        };
+        self.start(wanted, |_| Some(Source::Stored(run))).map(drop)
+    }
+
+    /// Returns how long a run has been in progress that may change what the registration says. A registration that failed or
+    /// is disabled was ended by an operator, whatever its run still does.
+    fn running_for_record(&self, scope: &IdScope, registration: &Registration) -> Option<Duration> {
+        match registration.status.kind() {
+            StatusKind::Assigning | StatusKind::Assigned => {
+                self.running_for(scope, &registration.registration_id)
+            }
+            StatusKind::Failed | StatusKind::Disabled => None,
+        }
+    }
+
+    /// Waits until the run of this device, if one is in progress, is persisted or has ended.
+    async fn persist(&self, scope: &IdScope, registration_id: &RegistrationId) -> Result<(), Error> {
+        let key = (scope.clone(), registration_id.clone());
+        let found = self.shared.lock().get(&key).map(|run| (run.progress.clone(), Arc::clone(&run.signals)));
+        let Some((mut progress, signals)) = found else { return Ok(()) };
+        persisted(&mut progress, &signals).await;
+        progress.borrow().status(|| None).map(drop)
+    }
+
+    /// Returns where the work of a new run is to be while it waits for its start: in memory if there is room. One that has to
+    /// wait, or was tried before, is read when it is due; a confirmation, which is not in the store, cannot wait for memory.
+    fn source(&self, run: &AssignmentRun, has_predecessor: bool) -> Option<Source> {
+        let waits = run.is_persisted() && (has_predecessor || run.is_from_store());
+        let reserved = if waits { None } else { self.shared.memory.try_reserve(&run.scope, run.memory()) };
+        match reserved {
+            Some(reserved) => Some(Source::Loaded(Box::new(run.clone()), reserved)),
+            None if !run.is_persisted() => None,
+            None => Some(Source::Stored(self.provisioning().waiting_run(&run.scope, &run.registration)?)),
+        }
+    }
+
+    /// Starts a run, or joins it. An earlier run of the same device ends first; a third one is not started.
+    fn start(
+        &self,
+        wanted: StartRequest<'_>,
+        source: impl FnOnce(bool) -> Option<Source>,
+    ) -> Result<(Watcher, Arc<Signals>), NotStarted> {
+        let StartRequest { key, operation_id, target, per_minute } = wanted;
+        let mut in_flight = self.shared.lock();
+        let earlier = in_flight.get(&key).filter(|earlier| earlier.is_running());
+        if let Some(same) = earlier.filter(|earlier| earlier.operation_id == operation_id) {
+            return Ok((same.progress.clone(), Arc::clone(&same.signals)));
+        }
+        if in_flight.len() >= MAX_RUNS || earlier.is_some_and(InFlight::waits_for_predecessor) {
+            return Err(NotStarted::NoSlot);
+        }
+        let slot = self.shared.slot(&key.0, target).ok_or(NotStarted::NoSlot)?;
+        let source = source(earlier.is_some()).ok_or(NotStarted::NoSlot)?;
+        // Last, so that a run that does not start for another reason is not counted. Every start passes here.
+        if !self.shared.rates.admits(&key.0, per_minute) {
+            return Err(NotStarted::RateLimited);
+        }
+        // It finds that its record was replaced, and ends.
+        earlier.iter().for_each(|earlier| earlier.signals.wake.notify_one());
+        let predecessor = earlier.map(|earlier| earlier.progress.clone());
+        let first = if source.is_in_memory() { Progress::InMemory } else { Progress::Persisted };
+        let (sender, progress) = watch::channel(first);
+        let signals = Arc::new(Signals::default());
+        let entry = InFlight {
+            operation_id: operation_id.clone(),
+            progress: progress.clone(),
+            predecessor: predecessor.clone(),
+            signals: Arc::clone(&signals),
+            since: Instant::now(),
+        };
+        in_flight.insert(key.clone(), entry);
+        drop(in_flight);
+        let (runner, wanted) = (self.clone(), Arc::clone(&signals));
+        tokio::spawn(async move {
+            let task = RunTask { runner: &runner.shared, signals: &wanted, progress: &sender };
+            let ended = task.run(source, predecessor).await;
+            drop(slot);
+            if let RunOutcome::Registration(registration) = &ended {
+                log_failure(&key.0, registration);
+            }
+            runner.shared.remove(&key, &operation_id);
+            sender.send_replace(Progress::Ended(ended));
+        });
+        Ok((progress, signals))
+    }
+}
+
+#[async_trait]
+impl AssignmentRuns for AssignmentRunner {
+    async fn execute(
+        &self,
+        instance: &Instance,
+        run: AssignmentRun,
+        at_most: Duration,
+    ) -> Result<RunStatus, Error> {
+        let key = (run.scope.clone(), run.registration.registration_id.clone());
+        let wanted = StartRequest {
+            key: key.clone(),
+            operation_id: run.registration.operation_id.clone(),
+            target: run.target(),
+            per_minute: instance.max_registrations_per_minute,
+        };
+        let (mut progress, signals) = match self.start(wanted, |follows| self.source(&run, follows)) {
+            Ok(started) => started,
+            Err(reason) => {
+                // It is resumed when the device polls. Two SDKs give up when the service answers that it is busy.
+                self.provisioning().persist(&run).await?;
+                return Ok(reason.status(Duration::ZERO));
+            }
+        };
+        drop(run);
+        if timeout(at_most, progress.wait_for(Progress::has_ended)).await.is_err() {
+            persisted(&mut progress, &signals).await;
+        }
+        progress.borrow().status(|| self.running_for(&key.0, &key.1))
+    }
+
+    async fn join(
+        &self,
+        instance: &Instance,
+        registration: &Registration,
+    ) -> Result<Option<RunStatus>, Error> {
+        let scope = &instance.id_scope;
+        let unfinished = self.provisioning().waiting_run(scope, registration);
+        let running = self.running_for_record(scope, registration);
+        if unfinished.is_none() && running.is_none() {
+            return Ok(None);
+        }
+        let started = unfinished.map_or(Ok(()), |run| self.resume(instance, run));
+        self.persist(scope, &registration.registration_id).await?;
+        let since = running.unwrap_or_default();
+        Ok(Some(started.map_or_else(|reason| reason.status(since), |()| RunStatus::InProgress(since))))
+    }
+
+    fn wake(&self, scope: &IdScope, registration_id: &RegistrationId) {
+        let key = (scope.clone(), registration_id.clone());
+        if let Some(run) = self.shared.lock().get(&key) {
+            run.signals.wake.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    /// Takes a slot of the instance and one of the target, which are given back on drop.
+    fn slot(&self, scope: &IdScope, target: &str) -> Option<(Share<IdScope>, Share<Target>)> {
+        let of_instance = self.per_instance.take(scope.clone(), self.limits.per_instance)?;
+        let target = (scope.clone(), target.into());
+        Some((of_instance, self.per_target.take(target, self.limits.per_target)?))
+    }
+
+    /// Removes a run that ends, unless a later one of its device is there.
+    fn remove(&self, key: &RunKey, operation_id: &OperationId) {
+        let mut in_flight = self.lock();
+        if in_flight.get(key).is_some_and(|run| run.operation_id == *operation_id) {
+            in_flight.remove(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunKey, InFlight>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Warns of an assignment that failed. Its device gets the same reason when it polls.
+fn log_failure(scope: &IdScope, registration: &Registration) {
+    if let Status::Failed { failure, .. } = &registration.status {
+        tracing::warn!(
+            instance.id_scope = %scope,
+            registration.id = %registration.registration_id,
+            failure = ?failure.reason,
+            reason = failure.message,
+            "assignment failed"
+        );
+    }
+}
+
+/// Has the run persisted if it is in memory, and waits for that.
+async fn persisted(progress: &mut Watcher, signals: &Signals) {
+    signals.persist.notify_one();
+    // An error means that the task has ended in a panic.
+    let _ = progress.wait_for(|progress| !matches!(progress, Progress::InMemory)).await;
+}
+
+impl Progress {
+    /// Returns the status of the run, which has been in progress since then if it continues.
+    fn status(&self, since: impl FnOnce() -> Option<Duration>) -> Result<RunStatus, Error> {
+        match self {
+            Progress::Ended(RunOutcome::Registration(registration)) => {
+                Ok(RunStatus::Ended(registration.clone()))
+            }
+            Progress::Ended(RunOutcome::Deleted) => Ok(RunStatus::Deleted),
+            Progress::Ended(RunOutcome::Abandoned(error)) => Err(error.clone()),
+            Progress::Ended(RunOutcome::Retry(_)) | Progress::InMemory | Progress::Persisted => {
+                Ok(RunStatus::InProgress(since().unwrap_or_default()))
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self, Progress::Ended(_))
+    }
+}
+
+impl NotStarted {
+    fn status(self, since: Duration) -> RunStatus {
+        match self {
+            NotStarted::NoSlot => RunStatus::InProgress(since),
+            NotStarted::RateLimited => RunStatus::RateLimited,
+        }
+    }
+}
+
+impl InFlight {
+    fn is_running(&self) -> bool {
+        is_running(&self.progress)
+    }
+
+    fn waits_for_predecessor(&self) -> bool {
+        self.predecessor.as_ref().is_some_and(is_running)
+    }
+}
+
+/// Returns whether a run has not ended: neither with an outcome nor in a panic, which closes the channel.
+fn is_running(progress: &Watcher) -> bool {
+    progress.has_changed().is_ok() && !progress.borrow().has_ended()
+}
