@@ -23,7 +23,7 @@ CARGO_FUZZ := $(TOOLS)/bin/cargo-fuzz
 # Not on PyPI, and built only for `make mutants`.
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS         := $(TOOLS)/bin/cargo-mutants
-# Every ninth of the domain's 1,700 mutants; 1/9 is another sample, and 0/1 is all.
+# Every ninth of the domain's 1,700 mutants, and of those of certpath; 1/9 is another sample, and 0/1 is all.
 SHARD                 ?= 0/9
 
 .PHONY: help build demo test lint doc deny test-rust test-sdk test-demo coverage fuzz-smoke fuzz soak mutants bench
@@ -92,9 +92,12 @@ soak: ## at length: the crash test (SOAK_ROUNDS=… kills) and the simulation (S
 
 # Round-robin, so that the sample is spread over all files and is the same each time.
 mutants: $(CARGO_MUTANTS) ## a sample of mutants of the domain that no test may miss (SHARD=…), and all of plan()
-	@mkdir -p target/mutants-plan target/mutants; status=0; \
+	@mkdir -p target/mutants-plan; status=0; \
 	$(CARGO_MUTANTS) mutants --package provisioning --file 'crates/provisioning/src/register/plan/*.rs' --output target/mutants-plan || status=$$?; \
-	$(CARGO_MUTANTS) mutants --package provisioning --sharding round-robin --shard $(SHARD) --output target/mutants || status=$$?; \
+	for package in provisioning certpath; do \
+	  mkdir -p target/mutants-$$package; \
+	  $(CARGO_MUTANTS) mutants --package $$package --sharding round-robin --shard $(SHARD) --output target/mutants-$$package || status=$$?; \
+	done; \
 	exit $$status
 
 bench: ## what a registration costs the server: CPU time, memory, disk

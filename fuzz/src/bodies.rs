@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use model::{RawJson, encoding::without_bom};
+use model::RawJson;
 use serde_json::{Value, value::RawValue};
 use wire::{
     device::DeviceRegistration,
     hub::{BulkDevice, Device, MethodCall, MethodReply, TwinChange},
     service::{parse_group, parse_group_bulk, parse_individual, parse_individual_bulk},
+    without_bom,
 };
 
 /// The body of a register call: whatever is taken is an object, and what it holds was in it.

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use model::{
-    Trust, Certificate, ChainTooLong, CrlMaxAge, EnrollmentGroup, EnrollmentRef, RegistrationId,
-};
+use certpath::CrlMaxAge;
+use model::{Trust, Certificate, ChainTooLong, EnrollmentGroup, EnrollmentRef, RegistrationId};
 use provisioning::{
     attest::{
         self, Claimant, Evidence, Proof,
-        x509::{CaRules, PresentedChain},
+        x509::{CaRules, parse_chain},
     },
     ports::Clock,
 };
@@ -39,7 +38,7 @@ pub fn run_chain(input: &[u8]) {
     let Some(anchor) = certificates.pop() else { return };
     let presented: Arc<[CertificateDer<'static>]> =
         certificates.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let Ok(chain) = PresentedChain::parse(&presented) else { return };
+    let Ok(chain) = parse_chain(&presented) else { return };
     assert!((1..=ChainTooLong::MAX_CERTIFICATES).contains(&presented.len()));
     assert_eq!(chain.issuers().len(), presented.len());
     let registration_id = RegistrationId::parse(DEVICE).expect("it is one");

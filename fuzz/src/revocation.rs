@@ -1,6 +1,6 @@
 //! Revocation lists as operators upload them and distribution points serve them.
 
-use model::{Crl, CrlMaxAge};
+use certpath::{Crl, CrlMaxAge};
 
 /// Bytes as a file, and as text; what was read is the same when it is read again from its DER, and when it was stored.
 pub fn run(input: &[u8]) {

@@ -199,7 +199,7 @@ fn instance(linked_hubs: Vec<LinkedHub>) -> anyhow::Result<Instance> {
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         existing_devices: model::ExistingDevices::default(),
-        crl_max_age: model::CrlMaxAge::default(),
+        crl_max_age: certpath::CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,
         configured: Configured::default(),

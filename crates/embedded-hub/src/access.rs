@@ -3,9 +3,10 @@
 //! Tokens are judged by [`SignedClaim`], as everywhere in the service. Every refusal looks the same from outside.
 
 use aws_lc_rs::digest;
+use certpath::Sha256Thumbprint;
 use model::{
-    Audience, ClaimRefusal, DeviceId, Extent, KeyedPolicy, PolicyRefusal, Sha256Thumbprint, SignedClaim,
-    SymmetricKey, SymmetricKeyPair, Timestamp, without_port,
+    Audience, ClaimRefusal, DeviceId, Extent, KeyedPolicy, PolicyRefusal, SignedClaim, SymmetricKey,
+    SymmetricKeyPair, Timestamp, without_port,
 };
 use wire::{
     hub::Status,

@@ -1,9 +1,8 @@
 //! A connected device's requests about its own twin, whatever the transport. They are answered in the order in which
 //! they came.
 
-use model::encoding::without_bom;
 use serde_json::{Map, Value, json};
-use wire::hub::ErrorDetail;
+use wire::{hub::ErrorDetail, without_bom};
 
 use crate::{
     connections::Live,

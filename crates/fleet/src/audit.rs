@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use model::{HubName, Sha256Thumbprint, SymmetricKey};
+use certpath::Sha256Thumbprint;
+use model::{HubName, SymmetricKey};
 use serde_json::Value;
 
 use crate::device::Credentials;

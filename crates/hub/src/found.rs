@@ -1,6 +1,7 @@
 //! What a hub shows of a device, in the words of the port.
 
-use model::{Generation, HubCredentials, Properties, Sha256Thumbprint, SymmetricKey, SymmetricKeyPair};
+use certpath::Sha256Thumbprint;
+use model::{Generation, HubCredentials, Properties, SymmetricKey, SymmetricKeyPair};
 use serde_json::{Map, Value};
 use wire::hub::{Authentication, AuthenticationType, Device, Status};
 

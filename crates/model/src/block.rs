@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BlockReason, KeyHash, Record, Sha256Thumbprint, TbsHash};
+use certpath::{KeyHash, Sha256Thumbprint, TbsHash};
+
+use crate::{BlockReason, Record};
 
 /// A certificate that no device may use: its own, or one that issued it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

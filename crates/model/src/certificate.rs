@@ -1,20 +1,19 @@
-//! X.509 certificates that enrollments hold.
+//! X.509 certificates as they are stored.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
-use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
-use x509_parser::prelude::FromDer;
-
-use crate::{
-    CertificateParts, Timestamp,
-    certificate_parts::Cut,
-    encoding::{EncodingError, Object, read_object, read_objects},
+use certpath::{
+    CertificateParts, PartRanges, Sha256Thumbprint,
+    encoding::{EncodingError, Object, read_object, read_objects, write_pem},
     name_text,
 };
+use serde::{Deserialize, Serialize};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, time::ASN1Time};
 
-/// A certificate as an enrollment keeps it: its bytes, and what operators are shown of it.
+use crate::Timestamp;
+
+/// A stored certificate: its DER, and the information about it that operators see.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Certificate {
@@ -23,12 +22,12 @@ pub struct Certificate {
     #[serde(with = "base64_text")]
     subject: Vec<u8>,
     info: Box<CertificateInfo>,
-    /// Where its parts are, found once: each device that names its issuer is compared with them.
+    /// Its parts, found once: each device that names its issuer is compared with them.
     #[serde(skip)]
-    cut: Option<Box<Cut>>,
+    parts: Option<Box<PartRanges>>,
 }
 
-/// What is stored of a certificate.
+/// The stored form of a certificate.
 #[derive(Deserialize)]
 struct Stored {
     #[serde(with = "base64_text")]
@@ -40,12 +39,12 @@ struct Stored {
 
 impl From<Stored> for Certificate {
     fn from(Stored { der, subject, info }: Stored) -> Self {
-        let cut = Cut::of(&der).map(Box::new);
-        Certificate { der, subject, info, cut }
+        let parts = PartRanges::of(&der).map(Box::new);
+        Certificate { der, subject, info, parts }
     }
 }
 
-/// What the service shows of a certificate; it never gives the certificate back.
+/// The information about a certificate that the service returns in place of the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateInfo {
     /// Subject, most specific part first: `CN=x, OU=Azure IoT, C=US`.
@@ -54,22 +53,17 @@ pub struct CertificateInfo {
     pub sha1_thumbprint: String,
     /// SHA-256 of the DER.
     pub sha256_thumbprint: Sha256Thumbprint,
-    /// Issuer, written as the subject is.
+    /// Issuer, in the form of the subject.
     pub issuer_name: String,
-    /// Not valid before.
+    /// The start of its validity.
     pub not_before: Timestamp,
-    /// Not valid after.
+    /// The end of its validity.
     pub not_after: Timestamp,
     /// Serial number, upper-case hex.
     pub serial_number: String,
-    /// 1 or 3.
+    /// The X.509 version, 1 or 3.
     pub version: u32,
 }
-
-/// The SHA-256 of a certificate's DER, 64 upper-case hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Sha256Thumbprint(Box<str>);
 
 /// Why a text is not a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,31 +74,25 @@ pub enum CertificateError {
     /// The bytes do not hold a certificate.
     #[error("certificate cannot be read: {0}")]
     Malformed(String),
-    /// A thumbprint is not 64 hex digits.
-    #[error("SHA-256 thumbprint must be 64 hex digits")]
-    Thumbprint,
 }
 
 impl Certificate {
-    /// The longest certificate taken, in bytes of DER.
+    /// The longest accepted certificate, in bytes of DER.
     pub const MAX_BYTES: usize = 16 * 1024;
 
-    /// Reads a certificate from a text in any encoding; of several the first is taken.
+    /// Reads the first certificate of a text in any encoding.
     pub fn parse(text: &str) -> Result<Self, CertificateError> {
         Self::from_der(&read_object(text.as_bytes(), Object::Certificate)?)
     }
 
-    /// Reads the certificates of a document in any encoding, in their order; at least one.
+    /// Reads the certificates of a document in any encoding, in order; at least one.
     pub fn parse_all(document: &[u8]) -> Result<Vec<Self>, CertificateError> {
         read_objects(document, Object::Certificate)?.iter().map(|der| Self::from_der(der)).collect()
     }
 
-    /// Its text, as PEM.
+    /// Returns it as PEM.
     pub fn to_pem(&self) -> String {
-        let text = STANDARD.encode(&self.der);
-        let lines: Vec<&str> =
-            (0..text.len()).step_by(64).filter_map(|at| text.get(at..text.len().min(at + 64))).collect();
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+        write_pem(Object::Certificate, &self.der)
     }
 
     /// Reads a certificate from its DER; nothing may follow it.
@@ -112,8 +100,8 @@ impl Certificate {
         if der.len() > Self::MAX_BYTES {
             return Err(CertificateError::Malformed(format!("longer than {} bytes", Self::MAX_BYTES)));
         }
-        let (rest, parsed) = x509_parser::certificate::X509Certificate::from_der(der)
-            .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+        let (rest, parsed) =
+            X509Certificate::from_der(der).map_err(|error| CertificateError::Malformed(error.to_string()))?;
         if !rest.is_empty() {
             return Err(CertificateError::Malformed("bytes follow the certificate".into()));
         }
@@ -122,8 +110,8 @@ impl Certificate {
             sha1_thumbprint: hex_upper(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
             sha256_thumbprint: Sha256Thumbprint::of(der),
             issuer_name: name_text(parsed.issuer()),
-            not_before: Timestamp::from_unix_seconds(parsed.validity().not_before.timestamp()),
-            not_after: Timestamp::from_unix_seconds(parsed.validity().not_after.timestamp()),
+            not_before: instant(parsed.validity().not_before),
+            not_after: instant(parsed.validity().not_after),
             serial_number: hex_upper(parsed.raw_serial()),
             version: parsed.version().0 + 1,
         };
@@ -131,27 +119,27 @@ impl Certificate {
         Ok(Stored { der: der.to_vec(), subject, info: Box::new(info) }.into())
     }
 
-    /// Its bytes.
+    /// Returns its DER.
     pub fn der(&self) -> &[u8] {
         &self.der
     }
 
-    /// Its parts; `None` when its outer form is not exact DER, which no rule about certificates lets pass.
+    /// Returns its parts; `None` if its outer form is not exact DER, which no path accepts.
     pub fn parts(&self) -> Option<CertificateParts<'_>> {
-        self.cut.as_ref()?.parts(&self.der)
+        self.parts.as_ref()?.parts(&self.der)
     }
 
-    /// The DER of its subject, by which issuers are looked up.
+    /// Returns the DER of its subject, by which issuers are looked up.
     pub fn subject(&self) -> &[u8] {
         &self.subject
     }
 
-    /// What operators are shown.
+    /// Returns the information that operators see.
     pub fn info(&self) -> &CertificateInfo {
         &self.info
     }
 
-    /// Its SHA-256.
+    /// Returns its SHA-256 thumbprint.
     pub fn thumbprint(&self) -> &Sha256Thumbprint {
         &self.info.sha256_thumbprint
     }
@@ -163,45 +151,8 @@ impl fmt::Debug for Certificate {
     }
 }
 
-impl Sha256Thumbprint {
-    /// The thumbprint of a certificate's DER.
-    pub fn of(der: &[u8]) -> Self {
-        Sha256Thumbprint(hex_upper(digest::digest(&digest::SHA256, der).as_ref()).into())
-    }
-
-    /// Parses 64 hex digits of either case.
-    pub fn parse(text: &str) -> Result<Self, CertificateError> {
-        let fits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if fits {
-            Ok(Sha256Thumbprint(text.to_ascii_uppercase().into()))
-        } else {
-            Err(CertificateError::Thumbprint)
-        }
-    }
-
-    /// The digits, in upper case.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Sha256Thumbprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl TryFrom<String> for Sha256Thumbprint {
-    type Error = CertificateError;
-    fn try_from(text: String) -> Result<Self, CertificateError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<Sha256Thumbprint> for String {
-    fn from(thumbprint: Sha256Thumbprint) -> String {
-        thumbprint.0.into()
-    }
+fn instant(time: ASN1Time) -> Timestamp {
+    certpath::Time::from(time).into()
 }
 
 fn hex_upper(bytes: &[u8]) -> String {
@@ -230,6 +181,8 @@ mod base64_text {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
 
     fn pem() -> String {
@@ -241,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_three_forms_that_clients_send() {
+    fn reads_the_three_encodings_that_clients_send() {
         let pem = pem();
         let certificate = Certificate::parse(&pem).unwrap();
         assert_eq!(certificate.info().version, 3);
@@ -269,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_certificate() {
+    fn rejects_text_that_is_not_a_certificate() {
         let refused =
             ["", "hello world!", "aGVsbG8=", "-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----"];
         for text in refused {
@@ -281,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn is_stored_with_what_is_shown_of_it() {
+    fn is_stored_with_its_information() {
         let certificate = Certificate::parse(&pem()).unwrap();
         let stored = serde_json::to_string(&certificate).unwrap();
         let read: Certificate = serde_json::from_str(&stored).unwrap();
         assert_eq!(read, certificate);
-        assert!(read.cut.is_some(), "its parts are found when it is read, and not by each device");
+        assert!(read.parts.is_some(), "its parts are found when it is read, and not by each device");
         assert_eq!(read.parts(), CertificateParts::read(certificate.der()));
     }
 }

@@ -89,7 +89,9 @@ impl HubDeviceRef {
 
 #[cfg(test)]
 mod tests {
-    use crate::{DeviceId, HubName, Sha256Thumbprint};
+    use certpath::Sha256Thumbprint;
+
+    use crate::{DeviceId, HubName};
 
     use super::*;
 

@@ -4,9 +4,11 @@ use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use certpath::Sha256Thumbprint;
+
 use crate::{
-    Assignment, DeviceId, ExistingDevices, HubDeviceRef, HubName, InitialTwin, Residue, Sha256Thumbprint,
-    Substatus, SymmetricKeyPair, WebhookRequest,
+    Assignment, DeviceId, ExistingDevices, HubDeviceRef, HubName, InitialTwin, Residue, Substatus,
+    SymmetricKeyPair, WebhookRequest,
 };
 
 /// The next step of an assignment run, with everything that it takes: executing it needs no enrollment.

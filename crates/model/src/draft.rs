@@ -1,9 +1,11 @@
 //! Drafts: what an operator asks an enrollment to be, parsed but not yet complete. Secrets that are left out are
 //! generated or taken from the stored enrollment, and so are certificates, which the service never gives back.
 
+use certpath::Sha256Thumbprint;
+
 use crate::{
     CaReference, Certificate, DeviceId, EnrollmentGroupId, EnrollmentSettings, Etag, Pair, RegistrationId,
-    RegistrationIds, Sha256Thumbprint, SymmetricKey, TpmAttestation, TwinCollection,
+    RegistrationIds, SymmetricKey, TpmAttestation, TwinCollection,
 };
 
 /// An individual enrollment as an operator sends it.

@@ -4,8 +4,10 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use certpath::CrlMaxAge;
+
 use crate::{
-    AllocationPolicy, CleanupHold, Configured, CrlMaxAge, HostName, HubName, IdScope, LinkedHub, PolicyName,
+    AllocationPolicy, CleanupHold, Configured, HostName, HubName, IdScope, LinkedHub, PolicyName,
     SymmetricKey,
 };
 

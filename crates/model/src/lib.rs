@@ -2,7 +2,8 @@
 //!
 //! Every type here is parsed: a value that exists is valid, and code that holds one trusts it.
 //! There is no IO, no clock and no randomness in this crate, so that anything may depend on it.
-//! Through serde the same types are the stored form; the public JSON lives in the `wire` crate.
+//! Through serde the same types are the stored form; the public JSON lives in the `wire` crate. What is read from certificates
+//! and revocation lists has its types in `certpath`.
 
 mod address;
 mod attestation;
@@ -10,21 +11,15 @@ mod attestation_digest;
 mod block;
 mod ca_certificate;
 mod certificate;
-mod certificate_parts;
 mod change_log;
 mod claim;
 mod cleanup;
 mod cleanup_hold;
 mod client_chain;
 mod crl_address;
-mod crl_scope;
 mod decision;
-pub mod der;
 mod device_spec;
-mod distinguished_name;
-mod distribution_point;
 mod draft;
-pub mod encoding;
 mod enrollment;
 mod explanation;
 mod hmac_sha256;
@@ -39,8 +34,7 @@ mod peer_text;
 mod raw_json;
 mod registration;
 mod registration_ids;
-mod revocation;
-mod revocation_parts;
+mod revocation_list;
 mod time;
 mod tpm;
 mod tries;
@@ -59,8 +53,7 @@ pub use attestation::{
 pub use attestation_digest::AttestationDigest;
 pub use block::Block;
 pub use ca_certificate::{CaCertificate, RevocationPolicy, RevocationSettings};
-pub use certificate::{Certificate, CertificateError, CertificateInfo, Sha256Thumbprint};
-pub use certificate_parts::{CertificateParts, KeyHash, TbsHash};
+pub use certificate::{Certificate, CertificateError, CertificateInfo};
 pub use change_log::{
     Actor, Attribution, CursorError, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition,
 };
@@ -72,7 +65,6 @@ pub use cleanup::{Cleanup, CleanupCause, Residue};
 pub use cleanup_hold::{CleanupHold, HoldReason};
 pub use client_chain::ChainTooLong;
 pub use crl_address::{CrlAddress, CrlAddressError, CrlAddresses, Scheme, TooManyAddresses};
-pub use crl_scope::{CoveredCertificates, CrlScope, CrlSubject, Reasons};
 pub use decision::{
     Because, Candidate, Chosen, Decision, DecisionOutcome, Decisions, Exclusion, PolicyOf, Returning,
 };
@@ -80,10 +72,6 @@ pub use device_spec::{
     AllocationRequest, DesiredDevice, DeviceSpec, HubCredentials, PendingStep, ReprovisionAction, SpecDigest,
     TwinSpec,
 };
-pub use distinguished_name::{
-    CommonName, NameKey, NameParts, common_name, is_same_name, mail_addresses, name_text,
-};
-pub use distribution_point::{DistributionPoint, PointNames};
 pub use draft::{
     BulkItem, CaCertificateDraft, CertificateDraft, GroupAttestationDraft, GroupDraft, IfMatch,
     IndividualAttestationDraft, IndividualDraft, KeysDraft, RegistrationIdsDraft,
@@ -113,8 +101,7 @@ pub use registration::{
     StatusKind, Substatus, TpmHandover,
 };
 pub use registration_ids::{PatternError, RegistrationIds};
-pub use revocation::{Crl, CrlError, RevocationList, Revoked};
-pub use revocation_parts::{CrlMaxAge, CrlMaxAgeError, ListId, RevocationReason};
+pub use revocation_list::{ListId, RevocationList};
 pub use time::{Day, TimeError, Timestamp};
 pub use tpm::{EndorsementKey, StorageRootKey, TpmIdentity, TpmKeyError, TpmPublicKey};
 pub use tries::Tries;

@@ -97,6 +97,19 @@ const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+impl From<certpath::Time> for Timestamp {
+    fn from(time: certpath::Time) -> Self {
+        Timestamp::from_unix_seconds(time.unix_seconds())
+    }
+}
+
+/// Rounds down to whole seconds.
+impl From<Timestamp> for certpath::Time {
+    fn from(time: Timestamp) -> Self {
+        certpath::Time::from_unix_seconds(time.unix_seconds())
+    }
+}
+
 impl fmt::Display for Timestamp {
     /// `2022-08-31T22:02:50.5163352Z`: always seven fractional digits, as the hosted service writes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

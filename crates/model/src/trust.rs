@@ -1,14 +1,14 @@
-//! What an instance knows of CAs, all of it: few enough to be kept in memory, and asked by every device.
+//! The trust of an instance: CA certificates, revocation lists and blocks. They are few enough to be kept in memory, and
+//! consulted for every device.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use crate::{
-    Block, CaCertificate, CaReference, CertificateParts, KeyHash, ListId, NameKey, RevocationList,
-    Sha256Thumbprint, TbsHash,
-};
+use certpath::{Authorities, Authority, CertificateParts, KeyHash, NameKey, Sha256Thumbprint, TbsHash};
+
+use crate::{Block, CaCertificate, CaReference, CrlAddress, ListId, RevocationList, RevocationPolicy};
 
 /// The CA certificates of an instance, their revocation lists, and the certificates that are blocked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,18 +19,18 @@ pub struct Trust {
     blocks: Blocks,
 }
 
-/// The blocks of an instance, and what each of them matches a certificate by.
+/// The blocks of an instance, indexed by the hashes that match certificates.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Blocks {
     all: BTreeMap<Sha256Thumbprint, Arc<Block>>,
     by_tbs: HashMap<TbsHash, Vec<Arc<Block>>>,
     by_key: HashMap<KeyHash, Vec<Arc<Block>>>,
-    /// How many know a thumbprint alone.
+    /// The number of blocks by thumbprint only.
     by_thumbprint: usize,
 }
 
 impl Blocks {
-    /// Returns the block of a certificate. Only the hashes that some block asks for are computed.
+    /// Returns the block of a certificate. Only hashes by which there are blocks are computed.
     fn of(&self, certificate: &CertificateParts<'_>) -> Option<&Arc<Block>> {
         let by_thumbprint = || {
             let thumbprints = if self.by_thumbprint == 0 { Vec::new() } else { certificate.thumbprints() };
@@ -88,54 +88,54 @@ fn forget<K: Eq + std::hash::Hash>(
 }
 
 impl Trust {
-    /// The CA certificate of this name.
+    /// Returns the CA certificate of this name.
     pub fn certificate(&self, name: &CaReference) -> Option<&Arc<CaCertificate>> {
         self.certificates.get(name)
     }
 
-    /// All CA certificates by name.
+    /// Returns all CA certificates, by name.
     pub fn certificates(&self) -> impl ExactSizeIterator<Item = &Arc<CaCertificate>> {
         self.certificates.values()
     }
 
-    /// The CA certificates of this subject, the DER of a distinguished name, however that is written.
+    /// Returns the CA certificates with this subject, a distinguished name in DER, however that is written.
     pub fn of_subject(&self, subject: &[u8]) -> &[Arc<CaCertificate>] {
         self.by_subject.get(&NameKey::of(subject)).map_or(&[], Vec::as_slice)
     }
 
-    /// The revocation lists that are kept under the name of a CA.
+    /// Returns the revocation lists that are stored under the name of a CA.
     pub fn lists_under(&self, authority: &CaReference) -> impl Iterator<Item = &Arc<RevocationList>> {
         self.lists.get(authority).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// The revocation lists that this CA certificate's key signed.
+    /// Returns the revocation lists that this CA certificate's key signed.
     pub fn lists_of(&self, ca: &CaCertificate) -> impl Iterator<Item = &Arc<RevocationList>> {
         let signer = ca.certificate.thumbprint();
         self.lists_under(&ca.name).filter(move |list| list.signed_by == *signer)
     }
 
-    /// All revocation lists by the name of their CA.
+    /// Returns all revocation lists, by the name of their CA.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<RevocationList>> {
         self.lists.values().flat_map(BTreeMap::values)
     }
 
-    /// The block that is kept under a thumbprint.
+    /// Returns the block that is stored under a thumbprint.
     pub fn block(&self, thumbprint: &Sha256Thumbprint) -> Option<&Arc<Block>> {
         self.blocks.all.get(thumbprint)
     }
 
-    /// The block that a certificate falls under, in whatever form of it: by what its issuer signed, by its key where that
-    /// is blocked, or by a thumbprint where no more was given.
+    /// Returns the block that matches a certificate in whatever form: by its signed part, by its key if the key is blocked, or
+    /// by a thumbprint if the block has no more.
     pub fn block_of(&self, certificate: &CertificateParts<'_>) -> Option<&Arc<Block>> {
         self.blocks.of(certificate)
     }
 
-    /// All blocks by thumbprint.
+    /// Returns all blocks, by thumbprint.
     pub fn blocks(&self) -> impl ExactSizeIterator<Item = &Arc<Block>> {
         self.blocks.all.values()
     }
 
-    /// Adds a CA certificate, in place of the one of its name.
+    /// Adds a CA certificate, or replaces the one of its name.
     pub fn put_certificate(&mut self, certificate: Arc<CaCertificate>) {
         self.forget_subject(&certificate.name);
         let subject = NameKey::of(certificate.certificate.subject());
@@ -147,14 +147,14 @@ impl Trust {
         self.certificates.insert(certificate.name.clone(), certificate);
     }
 
-    /// Removes a CA certificate; its revocation lists go with it.
+    /// Removes a CA certificate with its revocation lists.
     pub fn delete_certificate(&mut self, name: &CaReference) {
         self.forget_subject(name);
         self.certificates.remove(name);
         self.lists.remove(name);
     }
 
-    /// Adds a revocation list, in place of the one of its CA and ID.
+    /// Adds a revocation list, or replaces the one of its CA and ID.
     pub fn put_list(&mut self, list: Arc<RevocationList>) {
         self.lists.entry(list.authority.clone()).or_default().insert(list.id.clone(), list);
     }
@@ -168,14 +168,25 @@ impl Trust {
         }
     }
 
-    /// Adds a block, in place of the one of its certificate.
+    /// Adds a block, or replaces the one of its certificate.
     pub fn put_block(&mut self, block: Arc<Block>) {
         self.blocks.put(block);
     }
 
-    /// Removes the block that is kept under a thumbprint.
+    /// Removes the block that is stored under a thumbprint.
     pub fn delete_block(&mut self, thumbprint: &Sha256Thumbprint) {
         self.blocks.delete(thumbprint);
+    }
+
+    fn authority<'a>(&'a self, ca: &'a CaCertificate) -> Authority<'a> {
+        Authority {
+            name: ca.name.as_str(),
+            der: ca.certificate.der(),
+            parts: ca.certificate.parts(),
+            requires_list: ca.revocation.policy == RevocationPolicy::Hard,
+            list_uris: ca.revocation.fetched_from.iter().map(CrlAddress::as_str).collect(),
+            lists: self.lists_of(ca).map(|list| &list.crl).collect(),
+        }
     }
 
     fn forget_subject(&mut self, name: &CaReference) {
@@ -188,5 +199,20 @@ impl Trust {
         if left == Some(0) {
             self.by_subject.remove(&subject);
         }
+    }
+}
+
+impl Authorities for Trust {
+    fn can_refuse(&self) -> bool {
+        let is_strict = |ca: &Arc<CaCertificate>| ca.revocation.policy == RevocationPolicy::Hard;
+        self.blocks().len() > 0 || self.lists().next().is_some() || self.certificates().any(is_strict)
+    }
+
+    fn block_reason(&self, certificate: &CertificateParts<'_>) -> Option<&str> {
+        self.block_of(certificate).map(|block| block.reason.as_str())
+    }
+
+    fn with_subject(&self, subject: &[u8]) -> Vec<Authority<'_>> {
+        self.of_subject(subject).iter().map(|ca| self.authority(ca)).collect()
     }
 }

@@ -6,9 +6,10 @@
 
 use std::{sync::Arc, time::Instant};
 
+use certpath::CrlMaxAge;
 use model::{
-    CrlMaxAge, EnrollmentGroup, GroupAttestation, IdScope, RegistrationId, SignedClaim, SymmetricKey,
-    SymmetricKeyPair, Timestamp, Trust,
+    EnrollmentGroup, GroupAttestation, IdScope, RegistrationId, SignedClaim, SymmetricKey, SymmetricKeyPair,
+    Timestamp, Trust,
 };
 use provisioning::attest::{Claimant, Evidence, symmetric_key_group, x509::CaRules};
 use testkit::sample;

@@ -9,12 +9,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use certpath::CrlMaxAge;
 use durable::Sealer;
-use model::{Certificate, CrlMaxAge, EnrollmentGroup, GroupAttestation, GroupCertificates, Pair, Timestamp};
+use model::{Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates, Pair, Timestamp};
 use provisioning::{
     attest::{
         self, Claimant, Evidence,
-        x509::{CaRules, PresentedChain},
+        x509::{CaRules, parse_chain},
     },
     ports::{Change, Commit, Commits, Expect, Instances},
 };
@@ -120,7 +121,7 @@ async fn refuse(store: &EmbeddedStore, evidence: &Evidence) {
     let known = configuration.trust();
     let ca = CaRules { known, require_verified: false, crl_max_age: CrlMaxAge::default() };
     let claimant = Claimant { scope: &scope, registration_id: &id, evidence, tpm: None, ca, now: NOW };
-    let chain = PresentedChain::parse(&evidence.certificates).unwrap().completed(known);
+    let chain = parse_chain(&evidence.certificates).unwrap().completed(known.as_ref());
     let issuers = chain.issuers();
     let mut groups = configuration.groups().signing_as(&issuers);
     let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());

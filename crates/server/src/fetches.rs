@@ -5,7 +5,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use model::{CaReference, Crl, CrlAddress, IdScope, Instance, Scheme};
+use certpath::Crl;
+use model::{CaReference, CrlAddress, IdScope, Instance, Scheme};
 use net::client::{Deadlines, Document, fetch};
 use provisioning::Provisioning;
 use tokio::{

@@ -3,7 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use model::{CaCertificate, CaReference, CrlMaxAge, Instance, RevocationPolicy, Timestamp, Trust};
+use certpath::CrlMaxAge;
+use model::{CaCertificate, CaReference, Instance, RevocationPolicy, Timestamp, Trust};
 use provisioning::{
     Provisioning,
     ports::{Clock, Store},
@@ -113,7 +114,7 @@ fn without_fresh_list(trust: &Trust, (max_age, now): (CrlMaxAge, Timestamp)) -> 
         let is_wanted =
             !ca.revocation.fetched_from.is_empty() || ca.revocation.policy == RevocationPolicy::Hard;
         let mut lists = trust.lists_of(ca).peekable();
-        (is_wanted && lists.peek().is_none()) || lists.any(|list| list.crl.is_stale(max_age, now))
+        (is_wanted && lists.peek().is_none()) || lists.any(|list| list.crl.is_stale(max_age, now.into()))
     };
     trust.certificates().filter(is_wanting).map(|ca| ca.name.clone()).collect()
 }

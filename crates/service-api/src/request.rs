@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use certpath::Crl;
 use http::{header, request::Parts};
 use http_body_util::BodyExt;
-use model::{Crl, IdError, IfMatch};
+use model::{IdError, IfMatch};
 use percent_encoding::percent_decode_str;
 use provisioning::ports::PageRequest;
 use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};

@@ -1,7 +1,8 @@
 //! What a CA revoked, and certificates that are blocked or expire. Not part of the hosted service's API.
 
 use axum::response::Response;
-use model::{CaCertificate, Sha256Thumbprint, Trust};
+use certpath::Sha256Thumbprint;
+use model::{CaCertificate, Trust};
 use provisioning::{
     RecordKind,
     trust::{BlockDraft, Fetching, Holder, RevocationChange},

@@ -1,6 +1,7 @@
 //! Revocation lists of the test CAs, and distribution points in lists and certificates.
 
-use model::{Crl, Timestamp};
+use certpath::Crl;
+use model::Timestamp;
 use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
     date_time_ymd,

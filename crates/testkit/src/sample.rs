@@ -2,18 +2,19 @@
 
 use std::net::IpAddr;
 
+use certpath::{Crl, CrlMaxAge, Sha256Thumbprint};
 use model::{
     AccessPolicy, Actor, Admission, AllocationPolicy, AllocationWeight, Assignment, Attempt, AttestedBy,
     Attribution, Block, BlockReason, CaCertificate, CaReference, Certificate, CertificatePolicy, Cleanup,
-    CleanupCause, Configured, ConsideredEnrollment, Crl, CrlAddress, CrlMaxAge, CustomAllocation, Decisions,
-    DeviceId, DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef,
-    EnrollmentSettings, Etag, Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates,
-    HostName, HubAccess, HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation,
-    IndividualCertificates, IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation,
-    OperationId, Pair, PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId,
-    RegistrationOwnership, ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights,
-    Sha256Thumbprint, Status, StorageRootKey, Substatus, SymmetricKey, SymmetricKeyPair, Timestamp,
-    TpmAttestation, TpmIdentity, Tries, TwinCollection, TwinSpec, VerificationCode,
+    CleanupCause, Configured, ConsideredEnrollment, CrlAddress, CustomAllocation, Decisions, DeviceId,
+    DeviceSpec, EndorsementKey, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings, Etag,
+    Explanation, Failure, FailureReason, Fit, GroupAttestation, GroupCertificates, HostName, HubAccess,
+    HubCredentials, HubEndpoint, HubName, IdScope, IndividualAttestation, IndividualCertificates,
+    IndividualEnrollment, InitialTwin, Instance, LinkedHub, ListId, LogOperation, OperationId, Pair,
+    PendingStep, PolicyName, ProvisioningStatus, Record, Registration, RegistrationId, RegistrationOwnership,
+    ReprovisionPolicy, RevocationList, RevocationPolicy, RevocationSettings, Rights, Status, StorageRootKey,
+    Substatus, SymmetricKey, SymmetricKeyPair, Timestamp, TpmAttestation, TpmIdentity, Tries, TwinCollection,
+    TwinSpec, VerificationCode,
 };
 use serde_json::{Value, json};
 

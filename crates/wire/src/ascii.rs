@@ -1,4 +1,4 @@
-//! JSON in ASCII, for clients that decode it byte by byte.
+//! JSON as bytes: in ASCII for clients that decode it byte by byte, and with a byte order mark from editors that write one.
 
 use std::fmt::Write;
 
@@ -21,6 +21,11 @@ pub fn ascii_json(json: Vec<u8>) -> Vec<u8> {
         }
     }
     ascii.into_bytes()
+}
+
+/// Returns a JSON text without the byte order mark that editors on Windows write, and RFC 8259 §8.1 forbids.
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -4,12 +4,9 @@
 pub mod api_version;
 mod ascii;
 pub mod device;
-/// The one reader of PEM, DER and base64. It is part of `model`, which parses certificates, and is reexported for
-/// crates that do not depend on `model`.
-pub use model::encoding;
 pub mod hub;
 pub mod sas;
 pub mod service;
 pub mod topics;
 
-pub use ascii::ascii_json;
+pub use ascii::{ascii_json, without_bom};

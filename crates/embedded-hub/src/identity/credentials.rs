@@ -1,6 +1,7 @@
 //! What a device proves itself to the hub by.
 
-use model::{HubCredentials, Sha256Thumbprint, SymmetricKey, SymmetricKeyPair};
+use certpath::Sha256Thumbprint;
+use model::{HubCredentials, SymmetricKey, SymmetricKeyPair};
 use serde::{Deserialize, Serialize};
 use wire::hub;
 use wire::hub::{Authentication, AuthenticationType, ThumbprintPair};

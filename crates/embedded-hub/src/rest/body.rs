@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use model::encoding::without_bom;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
+use wire::without_bom;
 
 use crate::{failure::HubFailure, hub::Hub};
 

@@ -79,7 +79,7 @@ async fn tokens_are_put_and_judged() {
 async fn devices_log_in_by_sasl_and_by_certificate() {
     let world = World::new();
     world.device("d").await;
-    let thumbprint = model::Sha256Thumbprint::of(b"the leaf");
+    let thumbprint = certpath::Sha256Thumbprint::of(b"the leaf");
     let body = format!(
         r#"{{"deviceId":"x","authentication":{{"x509Thumbprint":{{"primaryThumbprint":"{thumbprint}"}},"type":"selfSigned"}}}}"#
     );

@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
+use certpath::Sha256Thumbprint;
 use embedded_hub::{Deleted, DeviceSettings, Effect, HubFailure};
-use model::{
-    DeviceId, HubCredentials, InitialTwin, Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinSpec,
-};
+use model::{DeviceId, HubCredentials, InitialTwin, SymmetricKeyPair, TwinCollection, TwinSpec};
 use serde_json::{Value, json};
 use wire::topics::{DeviceFilter, DevicePublish};
 

@@ -58,7 +58,7 @@ async fn every_route_wants_proof_of_who_the_device_is() {
 #[tokio::test]
 async fn a_certificate_is_proof_unless_a_token_is_shown() {
     let world = World::new();
-    let thumbprint = model::Sha256Thumbprint::of(b"the leaf");
+    let thumbprint = certpath::Sha256Thumbprint::of(b"the leaf");
     let body = format!(
         r#"{{"deviceId":"d","authentication":{{"x509Thumbprint":{{"primaryThumbprint":"{thumbprint}"}},"type":"selfSigned"}}}}"#
     );

@@ -67,7 +67,7 @@ async fn devices_come_by_certificate_and_by_token_over_tls() {
     let running = start().await;
     let (leaf, key) = certificate("d");
     let identity = tls::Identity::from_pem(leaf.pem().as_bytes(), key.as_bytes()).unwrap();
-    let thumbprint = model::Sha256Thumbprint::of(leaf.der());
+    let thumbprint = certpath::Sha256Thumbprint::of(leaf.der());
     let body = format!(
         r#"{{"deviceId":"x509","authentication":{{"x509Thumbprint":{{"primaryThumbprint":"{thumbprint}"}},"type":"selfSigned"}}}}"#
     );

@@ -202,10 +202,10 @@ mod tests {
         check(&|device| device["authentication"]["symmetricKey"]["secondaryKey"] = json!("AAAA"), false);
         check(&|device| device["authentication"] = Value::Null, false);
         check(&|device| device["capabilities"] = json!({"iotEdge": false}), false);
-        let certificate = HubCredentials::Certificate(model::Sha256Thumbprint::of(b"leaf"));
+        let certificate = HubCredentials::Certificate(certpath::Sha256Thumbprint::of(b"leaf"));
         let spec = DeviceSpec { credentials: certificate, ..spec };
         let mut device = new_device(&spec);
-        let lower = model::Sha256Thumbprint::of(b"leaf").as_str().to_ascii_lowercase();
+        let lower = certpath::Sha256Thumbprint::of(b"leaf").as_str().to_ascii_lowercase();
         device["authentication"]["x509Thumbprint"] = json!({"PrimaryThumbprint": lower});
         assert!(Found::read(device.to_string().as_bytes()).unwrap().is_as_ordered(&spec));
     }

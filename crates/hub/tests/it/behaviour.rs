@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use certpath::Sha256Thumbprint;
 use model::{
     Carried, DeviceId, DeviceSpec, ExistingDevices, HubCredentials, InitialTwin, Properties,
-    Sha256Thumbprint, SymmetricKeyPair, TwinCollection, TwinSpec,
+    SymmetricKeyPair, TwinCollection, TwinSpec,
 };
 use provisioning::ports::{HubDevice, HubError, HubVersion, Removed};
 use serde_json::{Value, json};

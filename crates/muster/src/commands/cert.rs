@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use certpath::Purpose;
 use clap::{Args, Subcommand, ValueEnum};
 use model::{Certificate, CertificateInfo, RegistrationId, Timestamp};
 use provisioning::{
-    attest::x509::{self, CertificateRefusal, PresentedChain, Question, rules::Purpose},
+    attest::x509::{self, CertificateRefusal, Question, parse_chain},
     ports::Clock,
 };
 use rustls_pki_types::CertificateDer;
@@ -118,7 +119,7 @@ impl Verified {
         });
         let question = Question { at, purpose, registration_id: args.registration_id };
         let given: Vec<_> = sent.iter().map(|one| CertificateDer::from(one.der().to_vec())).collect();
-        let path = PresentedChain::parse(&given).and_then(|chain| x509::verify(&chain, &anchors, &question));
+        let path = parse_chain(&given).and_then(|chain| x509::verify(&chain, &anchors, &question));
         Ok(match path {
             Ok(path) => Verified { certificates: in_path(&path)?, at, refusal: None },
             Err(refusal) => Verified { certificates: as_given(&sent, &anchors), at, refusal: Some(refusal) },

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use certpath::encoding::{Object, read_object};
 use clap::{Args, Subcommand};
-use model::encoding::{Object, read_object};
 
 use super::target::read;
 

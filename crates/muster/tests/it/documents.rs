@@ -1,7 +1,8 @@
 //! Every encoding of certificates, revocation lists and keys, in every place that reads them: all places accept the same.
 
+use certpath::Crl;
 use fleet::{CertificateAuthority, Trust};
-use model::{Certificate, Crl};
+use model::Certificate;
 use net::tls::Identity;
 use provisioning::ports::Clock;
 use serde_json::{Value, json};

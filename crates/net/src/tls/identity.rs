@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::{fmt, fs, io};
 
+use certpath::encoding::{Object, read_object, read_objects};
 use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use wire::encoding::{Object, read_object, read_objects};
 
 use super::TlsError;
 use super::shown::note_server_name;

@@ -12,12 +12,12 @@ mod spki;
 
 use std::sync::Arc;
 
+use certpath::encoding::{Object, read_objects};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
-use wire::encoding::{Object, read_objects};
 
 pub use identity::{Identities, Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;

@@ -130,7 +130,9 @@ impl ClientCertVerifier for ProofOfPossession {
 /// Refuses a chain that is too long or whose leaf's key nothing can be verified with.
 fn acceptable(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), Error> {
     let lengths = std::iter::once(leaf).chain(others).map(|certificate| certificate.len());
-    ChainTooLong::check(lengths).map_err(ChainRefusal::TooLong)?;
+    if let Some(too_long) = ChainTooLong::of(lengths) {
+        return Err(ChainRefusal::TooLong(too_long).into());
+    }
     let key = PublicKey::of_certificate(leaf).ok_or(CertificateError::BadEncoding)?;
     match key.rsa_bits() {
         Some(bits) if bits < MIN_RSA_BITS => Err(ChainRefusal::WeakKey { bits }.into()),

@@ -2,9 +2,10 @@
 
 use std::{fmt::Display, sync::Arc};
 
+use certpath::Sha256Thumbprint;
 use model::{
     Admission, Certificate, ConsideredEnrollment, EnrollmentRef, Explanation, Fit, KeySlot, KeyUse, PeerText,
-    ProvisioningStatus, Sha256Thumbprint,
+    ProvisioningStatus,
 };
 use rustls_pki_types::CertificateDer;
 

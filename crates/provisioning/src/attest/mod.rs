@@ -18,6 +18,7 @@ pub use trace::{AttestationTrace, Considered};
 
 use std::sync::Arc;
 
+use certpath::PresentedChain;
 use model::{
     AttestedBy, DeviceId, Enrollment, EnrollmentGroup, EnrollmentGroupId, EnrollmentRef, EnrollmentSettings,
     GroupAttestation, HubCredentials, IdScope, IndividualAttestation, IndividualCertificates,
@@ -29,7 +30,7 @@ use rustls_pki_types::CertificateDer;
 use crate::Error;
 use symmetric_key::{GroupClaim, Signer};
 use tpm::{Expected, Opened, PresentedTpm};
-use x509::{CaRules, PresentedChain};
+use x509::CaRules;
 
 /// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
 #[derive(Debug, Clone, Default)]
@@ -254,11 +255,11 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
             (HubCredentials::SymmetricKeys(keys.clone()), AttestedBy::SymmetricKey)
         }
         IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
-            let thumbprint = x509::is_enrolled_leaf(&presented(claimant)?, leaves, claimant)?;
+            let thumbprint = x509::verify_enrolled_leaf(&presented(claimant)?, leaves, claimant)?;
             (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
         }
         IndividualAttestation::X509(IndividualCertificates::CaReferences(names)) => {
-            let thumbprint = x509::known::led_to_one_of(&presented(claimant)?, names, claimant)?;
+            let thumbprint = x509::known::verify_path_to(&presented(claimant)?, names, claimant)?;
             (HubCredentials::Certificate(thumbprint), AttestedBy::X509)
         }
         IndividualAttestation::Tpm(enrolled) if claimant.evidence.claim.is_none() => {
@@ -307,16 +308,16 @@ fn signed_for_one_of(
     trace: &mut AttestationTrace,
 ) -> Option<Attested> {
     let candidates = groups.iter().filter_map(|group| match &group.attestation {
-        GroupAttestation::SymmetricKey(keys) => Some((*group, keys, ownership::is_for(group, id))),
+        GroupAttestation::SymmetricKey(keys) => Some((*group, keys, ownership::other_ids(group, id))),
         GroupAttestation::X509(_) => None,
     });
     let candidates: Vec<_> = candidates.collect();
     let keys: Vec<_> =
-        candidates.iter().filter(|(_, _, is_for)| is_for.is_ok()).map(|(_, keys, _)| *keys).collect();
+        candidates.iter().filter(|(_, _, other)| other.is_none()).map(|(_, keys, _)| *keys).collect();
     let mut signer = claim.signer_among(&keys);
     let mut tried = 0..;
-    for (group, keys, is_for) in candidates {
-        if let Err(other) = is_for {
+    for (group, keys, other_ids) in candidates {
+        if let Some(other) = other_ids {
             trace.pass_over(group, other.into());
             continue;
         }
@@ -345,12 +346,12 @@ pub fn x509_group(
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'_>,
 ) -> AttestationTrace {
-    x509::groups::judge(groups, chain, likely, claimant)
+    x509::groups::evaluate(groups, chain, likely, claimant)
 }
 
 fn presented<'a>(claimant: &Claimant<'a>) -> Result<PresentedChain<'a>, Refusal> {
     if claimant.evidence.certificates.is_empty() {
         return Err(Refusal::NoCertificate);
     }
-    Ok(PresentedChain::parse(&claimant.evidence.certificates)?.completed(claimant.ca.known))
+    Ok(x509::parse_chain(&claimant.evidence.certificates)?.completed(claimant.ca.known.as_ref()))
 }

@@ -1,4 +1,4 @@
-//! Which devices an enrollment group may admit: those whose registration IDs are its own, and that belong to no other group.
+//! Which devices an enrollment group may admit: those with its registration IDs that belong to no other group.
 
 use model::{
     Enrollment, EnrollmentGroup, EnrollmentGroupId, RegistrationId, RegistrationIds, RegistrationOwnership,
@@ -6,22 +6,19 @@ use model::{
 
 use super::{AttestationTrace, Attested, Proof, Refusal};
 
-/// The registration ID is not one of those that a group is for.
+/// A registration ID is not one of those that a group is for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the group is for the registration IDs {0}, and the device's is not one of them")]
 pub struct OtherIds(RegistrationIds);
 
-/// Refuses unless the group is for this registration ID.
-pub(super) fn is_for(group: &EnrollmentGroup, id: &RegistrationId) -> Result<(), OtherIds> {
-    match &group.registration_ids {
-        Some(ids) if !ids.includes(id) => Err(OtherIds(ids.clone())),
-        Some(_) | None => Ok(()),
-    }
+/// Returns the registration IDs of a group if this is not one of them.
+pub(super) fn other_ids(group: &EnrollmentGroup, id: &RegistrationId) -> Option<OtherIds> {
+    group.registration_ids.as_ref().filter(|ids| !ids.includes(id)).cloned().map(OtherIds)
 }
 
 impl AttestationTrace {
-    /// The same for a device that belongs to this group. Every attestation passes here, so that no mechanism can move a
-    /// device in silence.
+    /// Applies the rule of ownership to a device that is registered through `owner`. Every attestation passes here, so that no
+    /// mechanism can move a device silently.
     pub(crate) fn owned_by(
         self,
         owner: Option<&EnrollmentGroup>,
@@ -36,13 +33,13 @@ impl AttestationTrace {
 }
 
 impl Attested {
-    /// The enrollment group that the device is registered through, and that exists still, when this is another enrollment.
+    /// Returns the enrollment group that the device is registered through, if it exists and this is another enrollment.
     pub fn moved_from(&self) -> Option<&EnrollmentGroupId> {
         self.moved_from.as_ref()
     }
 
-    /// An individual enrollment is the operator's word about this very ID, so it takes its device from a group under every
-    /// rule: a device that came first through a group must not keep the ID from it.
+    /// An individual enrollment is for exactly this ID, so it takes the device from a group under every rule: a device that
+    /// registered first through a group must not keep the ID.
     fn owned_by(mut self, owner: &EnrollmentGroup, rule: RegistrationOwnership) -> Result<Self, Refusal> {
         match &self.enrollment {
             Enrollment::Group(group) if group.group_id == owner.group_id => Ok(self),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use certpath::PathError;
 use model::{CaReference, EnrollmentGroup, EnrollmentRef};
 
 use super::{Proof, Refusal, x509::CertificateRefusal};
@@ -49,13 +50,16 @@ impl AttestationTrace {
 
     /// Whether it is a missing issuer that refuses.
     pub fn misses_issuer(&self) -> bool {
-        matches!(&self.outcome, Err(Refusal::Certificate(CertificateRefusal::MissingIssuer { .. })))
+        let is_missing = |error: &PathError| matches!(error, PathError::MissingIssuer(_));
+        matches!(&self.outcome, Err(Refusal::Certificate(CertificateRefusal::Path(error))) if is_missing(error))
     }
 
     /// The same where a CA certificate that a group names is gone: it may be the missing issuer.
     pub fn with_gone_ca(mut self, name: &CaReference) -> Self {
-        if let Err(Refusal::Certificate(CertificateRefusal::MissingIssuer { gone, .. })) = &mut self.outcome {
-            *gone = Some(name.clone());
+        if let Err(Refusal::Certificate(refusal)) = &mut self.outcome
+            && let CertificateRefusal::Path(PathError::MissingIssuer(missing)) = refusal
+        {
+            *refusal = CertificateRefusal::GoneIssuer { missing: missing.clone(), gone: name.clone() };
         }
         self
     }

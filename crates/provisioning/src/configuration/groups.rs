@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use model::{CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupCertificates, NameKey};
+use certpath::NameKey;
+use model::{CaReference, EnrollmentGroup, EnrollmentGroupId, GroupAttestation, GroupCertificates};
 
 use super::ConfigurationChange;
 use crate::ports::{Page, PageRequest};

@@ -9,10 +9,10 @@ mod snapshot;
 
 use std::sync::Arc;
 
+use certpath::Sha256Thumbprint;
 pub use groups::Groups;
 use model::{
-    Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, ListId, RevocationList,
-    Sha256Thumbprint, Trust,
+    Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, ListId, RevocationList, Trust,
 };
 pub use snapshot::Snapshot;
 

@@ -1,10 +1,11 @@
 //! The one way to change records.
 
 use async_trait::async_trait;
+use certpath::Sha256Thumbprint;
 use model::{
     Attribution, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, Etag,
     HubDeviceRef, IdScope, IndividualEnrollment, LeaseToken, ListId, OperationKind, Registration,
-    RegistrationId, RevocationList, Sha256Thumbprint,
+    RegistrationId, RevocationList,
 };
 
 use super::StoreError;

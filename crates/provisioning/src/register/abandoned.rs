@@ -67,7 +67,8 @@ fn may_stand_as(at: &Assignment, spec: &DeviceSpec) -> Assignment {
 
 #[cfg(test)]
 mod tests {
-    use model::{HubCredentials, Sha256Thumbprint};
+    use certpath::Sha256Thumbprint;
+    use model::HubCredentials;
     use testkit::sample;
 
     use super::*;

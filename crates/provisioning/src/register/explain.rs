@@ -42,7 +42,9 @@ impl Provisioning {
 /// beside a token, and the ID scope of another instance.
 fn refused_before(instance: &Instance, device: &DeviceDescription) -> Result<(), Refusal> {
     let lengths = device.evidence.certificates.iter().map(|certificate| certificate.len());
-    ChainTooLong::check(lengths).map_err(CertificateRefusal::from)?;
+    if let Some(too_long) = ChainTooLong::of(lengths) {
+        return Err(CertificateRefusal::from(too_long).into());
+    }
     match &device.scope {
         Some(scope) if *scope != instance.id_scope => Err(Refusal::OtherScope(scope.clone())),
         _ => Ok(()),

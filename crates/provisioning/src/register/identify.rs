@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use certpath::CrlMaxAge;
 use model::{
-    CrlMaxAge, EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance, Registration,
-    RegistrationId, Timestamp, Trust,
+    EnrollmentGroup, EnrollmentRef, IdScope, IndividualAttestation, Instance, Registration, RegistrationId,
+    Timestamp, Trust,
 };
 
 use crate::{
     Error, Provisioning, RecordKind,
     attest::{
         self, AttestationTrace, Claimant, Evidence, Proof, Refusal,
-        x509::{CaRules, PresentedChain},
+        x509::{self, CaRules},
     },
     configuration::{Configuration, Groups},
     ports::DamagedRecord,
@@ -104,8 +105,8 @@ impl Provisioning {
             let refusal = if names_a_tpm { Refusal::NoEnrollment } else { Refusal::NoEvidence };
             return Ok(AttestationTrace::without_candidates(refusal));
         }
-        let chain = match PresentedChain::parse(&evidence.certificates) {
-            Ok(chain) => chain.completed(claimant.ca.known),
+        let chain = match x509::parse_chain(&evidence.certificates) {
+            Ok(chain) => chain.completed(claimant.ca.known.as_ref()),
             Err(refusal) => return Ok(AttestationTrace::without_candidates(refusal.into())),
         };
         let issuers = chain.issuers();
@@ -168,8 +169,10 @@ impl Asking {
     }
 
     fn judge_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> AttestationTrace {
-        match PresentedChain::parse(&self.evidence.certificates) {
-            Ok(chain) => attest::x509_group(groups, &chain.completed(&self.known), likely, &self.claimant()),
+        match x509::parse_chain(&self.evidence.certificates) {
+            Ok(chain) => {
+                attest::x509_group(groups, &chain.completed(self.known.as_ref()), likely, &self.claimant())
+            }
             Err(refusal) => AttestationTrace::without_candidates(refusal.into()),
         }
     }

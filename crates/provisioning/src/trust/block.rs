@@ -1,9 +1,7 @@
 //! Blocking certificates.
 
-use model::{
-    Actor, Block, BlockReason, Certificate, CertificateParts, Instance, LogOperation, Record,
-    Sha256Thumbprint, Trust,
-};
+use certpath::{CertificateParts, Sha256Thumbprint};
+use model::{Actor, Block, BlockReason, Certificate, Instance, LogOperation, Record, Trust};
 
 use super::MAX_ATTEMPTS;
 use crate::{

@@ -5,8 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use certpath::Crl;
 use model::{
-    Actor, CaCertificate, CaReference, Crl, CrlAddress, IdScope, Instance, Job, RevocationList, Timestamp,
+    Actor, CaCertificate, CaReference, CrlAddress, IdScope, Instance, Job, RevocationList, Timestamp,
 };
 
 use crate::{Error, Provisioning};

@@ -11,7 +11,7 @@ use model::{
     LogOperation, Record, VerificationCode,
 };
 
-use super::{MAX_ATTEMPTS, possession};
+use super::{MAX_ATTEMPTS, possession::Possession};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Entropy, Expect, Outcome},
@@ -117,10 +117,8 @@ impl Provisioning {
     ) -> Result<CaCertificate, Error> {
         let now = self.clock.now();
         let verified = |stored: CaCertificate| {
-            let code = stored.verification_code.as_ref();
-            possession::proves(&stored.certificate, code, proof, now)
-                .map_err(|refusal| Error::Invalid(refusal.to_string()))?;
-            Ok(CaCertificate { is_verified: true, verification_code: None, ..stored })
+            let proven = Possession::prove(&stored, proof, now);
+            Ok(proven.map_err(|refusal| Error::Invalid(refusal.to_string()))?.verify(stored))
         };
         let by = self.by(by, LogOperation::CertificateVerify);
         self.change_ca_certificate(instance, by, (name, if_match), verified).await

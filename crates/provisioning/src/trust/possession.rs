@@ -1,20 +1,19 @@
-//! Proof of possession: a certificate that the CA's key issued for a code which it cannot have known before.
+//! Proof of possession: a certificate that the CA's key issued for a verification code, which is random.
 
-use model::{Certificate, CommonName, Timestamp, VerificationCode, common_name, is_same_name};
+use certpath::{CommonName, common_name, is_same_name, is_signed_by};
+use model::{CaCertificate, Certificate, Timestamp, VerificationCode};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use crate::attest::x509::is_signed_by;
-
-/// Why a certificate proves nothing.
+/// Why a certificate does not prove possession.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PossessionRefusal {
-    /// Nobody asked for a code, or it was used.
+    /// No code was requested, or it was used.
     #[error("there is no verification code to prove: generate one first")]
     NoCode,
     /// It cannot be read.
     #[error("the verification certificate cannot be read")]
     Unreadable,
-    /// It names another CA.
+    /// Another CA issued it.
     #[error("the verification certificate was issued by {found}, not by {expected}")]
     OtherIssuer {
         /// Its issuer.
@@ -22,7 +21,7 @@ pub enum PossessionRefusal {
         /// The CA's subject.
         expected: String,
     },
-    /// It bears another name.
+    /// Its common name is not the code.
     #[error("the verification certificate's common name is {found:?}, not the verification code {expected}")]
     OtherName {
         /// Its common name.
@@ -30,12 +29,12 @@ pub enum PossessionRefusal {
         /// The code.
         expected: VerificationCode,
     },
-    /// Its time has not come, or is over.
+    /// It is not valid yet, or has expired.
     #[error("the verification certificate is valid from {from} to {until}, which is not now")]
     NotInTime {
-        /// Its first moment.
+        /// The start of its validity.
         from: Timestamp,
-        /// Its last.
+        /// The end of its validity.
         until: Timestamp,
     },
     /// Another key signed it.
@@ -43,31 +42,40 @@ pub enum PossessionRefusal {
     Signature,
 }
 
-/// Whether `proof` shows that whoever has it holds the key of `ca`. Usages do not matter.
-pub(super) fn proves(
-    ca: &Certificate,
-    code: Option<&VerificationCode>,
-    proof: &Certificate,
-    now: Timestamp,
-) -> Result<(), PossessionRefusal> {
-    let code = code.ok_or(PossessionRefusal::NoCode)?;
-    let (ca_parsed, parsed) = (parsed(ca)?, parsed(proof)?);
-    if !is_same_name(parsed.issuer().as_raw(), ca.subject()) {
-        let (found, expected) = (proof.info().issuer_name.clone(), ca.info().subject_name.clone());
-        return Err(PossessionRefusal::OtherIssuer { found, expected });
+/// Proof that the owner of a CA certificate holds its key.
+pub(super) struct Possession(());
+
+impl Possession {
+    /// Checks a certificate that the key of `ca` must have issued for the verification code. Usages do not matter.
+    pub(super) fn prove(
+        ca: &CaCertificate,
+        proof: &Certificate,
+        now: Timestamp,
+    ) -> Result<Self, PossessionRefusal> {
+        let code = ca.verification_code.as_ref().ok_or(PossessionRefusal::NoCode)?;
+        let (ca_parsed, parsed) = (parsed(&ca.certificate)?, parsed(proof)?);
+        if !is_same_name(parsed.issuer().as_raw(), ca.certificate.subject()) {
+            let expected = ca.certificate.info().subject_name.clone();
+            return Err(PossessionRefusal::OtherIssuer { found: proof.info().issuer_name.clone(), expected });
+        }
+        let found = match common_name(parsed.subject()) {
+            Some(CommonName::Text(text)) => text,
+            Some(CommonName::Unreadable) | None => String::new(),
+        };
+        if found != code.as_str() {
+            return Err(PossessionRefusal::OtherName { found, expected: code.clone() });
+        }
+        let (from, until) = (proof.info().not_before, proof.info().not_after);
+        if now < from || until < now {
+            return Err(PossessionRefusal::NotInTime { from, until });
+        }
+        if is_signed_by(&parsed, &ca_parsed) { Ok(Possession(())) } else { Err(PossessionRefusal::Signature) }
     }
-    let found = match common_name(parsed.subject()) {
-        Some(CommonName::Text(text)) => text,
-        Some(CommonName::Unreadable) | None => String::new(),
-    };
-    if found != code.as_str() {
-        return Err(PossessionRefusal::OtherName { found, expected: code.clone() });
+
+    /// Returns the CA certificate as verified; its code is used up.
+    pub(super) fn verify(self, ca: CaCertificate) -> CaCertificate {
+        CaCertificate { is_verified: true, verification_code: None, ..ca }
     }
-    let (from, until) = (proof.info().not_before, proof.info().not_after);
-    if now < from || until < now {
-        return Err(PossessionRefusal::NotInTime { from, until });
-    }
-    if is_signed_by(&parsed, &ca_parsed) { Ok(()) } else { Err(PossessionRefusal::Signature) }
 }
 
 fn parsed(certificate: &Certificate) -> Result<X509Certificate<'_>, PossessionRefusal> {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use certpath::{Crl, Time, is_list_signed_by, is_same_name, may_sign_lists};
 use model::{
-    Actor, CaCertificate, CaReference, Certificate, Crl, CrlAddress, CrlAddresses, IfMatch, Instance, ListId,
-    LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust, is_same_name,
+    Actor, CaCertificate, CaReference, Certificate, CrlAddress, CrlAddresses, IfMatch, Instance, ListId,
+    LogOperation, RevocationList, RevocationPolicy, RevocationSettings, Timestamp, Trust,
 };
 use x509_parser::{
     certificate::X509Certificate,
@@ -15,7 +16,6 @@ use x509_parser::{
 use super::MAX_ATTEMPTS;
 use crate::{
     Error, Provisioning, RecordKind,
-    attest::x509::{is_list_signed_by, may_sign_lists},
     ports::{Change, Expect, Outcome},
 };
 
@@ -78,7 +78,7 @@ pub enum ListRefusal {
     },
     /// It says that it was made in the future.
     #[error("the revocation list says that it was made at {0}, which is in the future")]
-    OfTheFuture(Timestamp),
+    OfTheFuture(Time),
     /// There would be too much.
     #[error(
         "the revocation lists of the service instance would be longer than {MAX_REVOCATION_BYTES} bytes together"
@@ -139,12 +139,12 @@ impl Provisioning {
             let trust = self.trust(instance).await?;
             let ca = trust.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
             let refused = |refusal: ListRefusal| Error::Invalid(refusal.to_string());
-            acceptable(&ca.certificate, &crl, self.clock.now()).map_err(refused)?;
-            let shelf = Shelf::with(&trust, ca, &crl).map_err(refused)?;
+            let accepted = AcceptedList::check(ca, &crl, self.clock.now()).map_err(refused)?;
+            let shelf = Shelf::with(&trust, &accepted).map_err(refused)?;
             let record = self.next(shelf.replaced.map(|stored| &stored.record))?;
             let list = RevocationList {
                 authority: ca.name.clone(),
-                id: shelf.replaced.map_or_else(|| crl.id().clone(), |stored| stored.id.clone()),
+                id: shelf.replaced.map_or_else(|| ListId::of(&crl), |stored| stored.id.clone()),
                 signed_by: ca.certificate.thumbprint().clone(),
                 crl: crl.clone(),
                 record,
@@ -204,7 +204,8 @@ impl<'a> Shelf<'a> {
     /// Refuses a list that is older than one that covers the same, or for which there is no room. Only a list that covers
     /// all that another covers takes its place: if the address alone decided, a server on the way could have a list
     /// replaced by one of another scope, and so hide what it revokes.
-    fn with(trust: &'a Trust, ca: &CaCertificate, crl: &Crl) -> Result<Self, ListRefusal> {
+    fn with(trust: &'a Trust, accepted: &AcceptedList<'_>) -> Result<Self, ListRefusal> {
+        let AcceptedList { ca, crl } = *accepted;
         let stored = || trust.lists_under(&ca.name).map(Arc::as_ref);
         let is_of_ca = |list: &&RevocationList| list.signed_by == *ca.certificate.thumbprint();
         let newer = stored()
@@ -216,7 +217,7 @@ impl<'a> Shelf<'a> {
             return Err(ListRefusal::Older { found: number(crl), stored: number(&newer.crl) });
         }
         // Those that another certificate of this name signed, and those left from it under the ID, are of no use.
-        let replaced = stored().find(|list| list.crl.scope() == crl.scope() || list.id == *crl.id());
+        let replaced = stored().find(|list| list.crl.scope() == crl.scope() || list.id == ListId::of(crl));
         let is_superseded = |list: &&RevocationList| {
             let is_old = crl.scope().includes(list.crl.scope()) && !crl.is_older_than(&list.crl);
             (is_old || !is_of_ca(list)) && replaced.is_none_or(|replaced| replaced.id != list.id)
@@ -237,24 +238,32 @@ impl<'a> Shelf<'a> {
     }
 }
 
-/// Whether a list is the CA's, and says something.
-fn acceptable(ca: &Certificate, crl: &Crl, now: Timestamp) -> Result<(), ListRefusal> {
-    if !is_same_name(crl.issuer(), ca.subject()) {
-        return Err(ListRefusal::OtherIssuer(ca.info().subject_name.clone()));
+/// Proof that a list is by a CA and covers certificates.
+struct AcceptedList<'a> {
+    ca: &'a CaCertificate,
+    crl: &'a Crl,
+}
+
+impl<'a> AcceptedList<'a> {
+    fn check(ca: &'a CaCertificate, crl: &'a Crl, now: Timestamp) -> Result<Self, ListRefusal> {
+        let certificate = &ca.certificate;
+        if !is_same_name(crl.issuer(), certificate.subject()) {
+            return Err(ListRefusal::OtherIssuer(certificate.info().subject_name.clone()));
+        }
+        if !certificate.parts().is_some_and(|parts| is_list_signed_by(crl.der(), &parts)) {
+            return Err(ListRefusal::Signature);
+        }
+        if !may_sign_lists(certificate.der()) {
+            return Err(ListRefusal::NoCrlSign);
+        }
+        if crl.scope().is_empty() {
+            return Err(ListRefusal::CoversNothing);
+        }
+        if crl.this_update() > Time::from(now.plus_seconds(CLOCK_SKEW_SECS)) {
+            return Err(ListRefusal::OfTheFuture(crl.this_update()));
+        }
+        Ok(AcceptedList { ca, crl })
     }
-    if !is_list_signed_by(crl.der(), ca) {
-        return Err(ListRefusal::Signature);
-    }
-    if !may_sign_lists(ca) {
-        return Err(ListRefusal::NoCrlSign);
-    }
-    if crl.scope().is_empty() {
-        return Err(ListRefusal::CoversNothing);
-    }
-    if crl.this_update() > now.plus_seconds(CLOCK_SKEW_SECS) {
-        return Err(ListRefusal::OfTheFuture(crl.this_update()));
-    }
-    Ok(())
 }
 
 /// The address in a root's certificate. That in an intermediate's is of its issuer's list.

@@ -4,4 +4,3 @@
 
 mod attest;
 mod register;
-mod vectors;

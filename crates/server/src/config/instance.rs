@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 
 use anyhow::Context;
+use certpath::CrlMaxAge;
 use model::{
-    AccessPolicy, AllocationPolicy, Configured, CrlMaxAge, ExistingDevices, HostName, IdScope, Instance,
-    LinkedHub, PolicyName, RegistrationOwnership, Rights, SymmetricKey,
+    AccessPolicy, AllocationPolicy, Configured, ExistingDevices, HostName, IdScope, Instance, LinkedHub,
+    PolicyName, RegistrationOwnership, Rights, SymmetricKey,
 };
 use serde::Deserialize;
 

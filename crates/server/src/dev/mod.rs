@@ -159,7 +159,7 @@ fn instance(
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         existing_devices: model::ExistingDevices::default(),
-        crl_max_age: model::CrlMaxAge::default(),
+        crl_max_age: certpath::CrlMaxAge::default(),
         max_registrations_per_minute: None,
         cleanups_held: None,
         webhook_key: None,

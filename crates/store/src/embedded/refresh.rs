@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use certpath::Sha256Thumbprint;
 use durable::rusqlite::{self, Connection};
 use model::{
     Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, IdScope, ListId, LogKind,
-    RevocationList, Sha256Thumbprint,
+    RevocationList,
 };
 use provisioning::configuration::{ConfigurationChange, Snapshot};
 use provisioning::ports::{DamagedRecord, StoreError};

@@ -8,11 +8,12 @@ use std::fs;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use certpath::{Crl, CrlMaxAge};
 use model::{
-    AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, Crl,
-    CrlAddress, CrlAddresses, CrlMaxAge, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef,
-    EnrollmentSettings, ExistingDevices, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot,
-    KeyUse, PolicyOf, RegistrationIds, RegistrationOwnership, Residue, RevocationList, Status, Timestamp,
+    AllocationPolicy, Assignment, Because, Certificate, Challenge, Chosen, Cleanup, CleanupHold, CrlAddress,
+    CrlAddresses, Decision, DecisionOutcome, EnrollmentGroup, EnrollmentRef, EnrollmentSettings,
+    ExistingDevices, Failure, FailureReason, Generation, HoldReason, Instance, KeySlot, KeyUse, ListId,
+    PolicyOf, RegistrationIds, RegistrationOwnership, Residue, RevocationList, Status, Timestamp,
     TpmHandover,
 };
 use serde::Serialize;
@@ -69,7 +70,7 @@ fn what_is_known_of_cas_is_stored_as_ever() {
     check("block_of_key", &sample::key_block(&certificate()));
     let crl = Crl::parse(&fs::read_to_string(directory().join("revocation_list.pem")).unwrap()).unwrap();
     check("revocation_list", &sample::revocation_list("Root of 2026", &crl));
-    let several = RevocationList { id: crl.id().clone(), ..sample::revocation_list("Root of 2026", &crl) };
+    let several = RevocationList { id: ListId::of(&crl), ..sample::revocation_list("Root of 2026", &crl) };
     check("revocation_list_of_several", &several);
     let addresses = ["http://crl.example/1.crl", "http://crl.example/2.crl"];
     let addresses = addresses.map(|text| CrlAddress::parse(text).unwrap());

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use certpath::Crl;
 use durable::Sealer;
 use durable::rusqlite::Connection;
-use model::{CaReference, Crl, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
+use model::{CaReference, Day, IdScope, Instance, ListId, RevocationList, StatusKind};
 use provisioning::ports::{
     Attempts, Change, Cleanups, Commit, Commits, Enrollments, Expect, Instances, Outcome, PageRequest,
     Registrations, Usage,
@@ -177,7 +178,7 @@ async fn the_one_list_of_a_ca_becomes_the_first_of_several() {
     // It can be written again, and has room for another one beside it.
     let version = Expect::Version(first.record.etag.clone());
     commit(&store, version, Change::PutRevocationList(Box::new(RevocationList::clone(&first)))).await;
-    let second = RevocationList { id: first.crl.id().clone(), ..RevocationList::clone(&first) };
+    let second = RevocationList { id: ListId::of(&first.crl), ..RevocationList::clone(&first) };
     commit(&store, Expect::Absent, Change::PutRevocationList(Box::new(second))).await;
     store.close().await;
     let store = copy.open();

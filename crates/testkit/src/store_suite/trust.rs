@@ -13,7 +13,7 @@ use crate::sample;
 pub(super) async fn records(world: World) {
     let root = Authority::root("Root");
     let list = sample::revocation_list("Root of 2026", &no_revocations(&root));
-    let other = RevocationList { id: list.crl.id().clone(), ..list.clone() };
+    let other = RevocationList { id: ListId::of(&list.crl), ..list.clone() };
     let certificate = sample::ca_certificate("Root of 2026", &root.certificate());
     let block = sample::block(&root.certificate());
     world
@@ -73,7 +73,7 @@ pub(super) async fn deletion(world: World) {
     let root = Authority::root("Root");
     let put = |name: &str| {
         let list = sample::revocation_list(name, &no_revocations(&root));
-        let other = RevocationList { id: list.crl.id().clone(), ..list.clone() };
+        let other = RevocationList { id: ListId::of(&list.crl), ..list.clone() };
         let certificate = sample::ca_certificate(name, &root.certificate());
         [put_certificate(certificate), put_list(list), put_list(other)]
     };
@@ -150,7 +150,7 @@ pub(super) async fn expiring(world: World) {
     assert_eq!(listed(&world, 1000, 10).await, ["second", "late", "first"]);
 }
 
-pub(super) fn no_revocations(authority: &Authority) -> model::Crl {
+pub(super) fn no_revocations(authority: &Authority) -> certpath::Crl {
     Revocations::made_at(1, Timestamp::from_unix_seconds(1_795_392_000)).signed_by(authority)
 }
 

@@ -170,9 +170,10 @@ impl ErrorBody {
 
 #[cfg(test)]
 mod tests {
+    use certpath::Sha256Thumbprint;
     use model::{
-        DeviceId, DeviceSpec, Etag, Failure, HubCredentials, HubName, InitialTwin, Record, Sha256Thumbprint,
-        Substatus, TwinSpec,
+        DeviceId, DeviceSpec, Etag, Failure, HubCredentials, HubName, InitialTwin, Record, Substatus,
+        TwinSpec,
     };
 
     use super::*;

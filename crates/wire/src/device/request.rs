@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use model::{RawJson, encoding::without_bom};
+use model::RawJson;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
+
+use crate::without_bom;
 
 /// The body of a register request. It never decides about the device's identity.
 #[derive(Debug, Clone, Default, PartialEq)]

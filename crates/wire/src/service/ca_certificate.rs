@@ -2,10 +2,10 @@
 //! revocation lists, blocks, and expiring certificates.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use certpath::{CoveredCertificates, Crl, CrlMaxAge, CrlScope, KeyHash, PointNames, Reasons, TbsHash};
 use model::{
-    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, CoveredCertificates, Crl, CrlAddress,
-    CrlAddresses, CrlMaxAge, CrlScope, KeyHash, PointNames, Reasons, RevocationList, RevocationPolicy,
-    RevocationSettings, TbsHash, Timestamp,
+    Block, BlockReason, CaCertificate, CaCertificateDraft, Certificate, CrlAddress, CrlAddresses,
+    RevocationList, RevocationPolicy, RevocationSettings, Timestamp,
 };
 use serde_json::Value;
 
@@ -155,10 +155,10 @@ fn list_json(list: &RevocationList, (max_age, now): (CrlMaxAge, Timestamp)) -> V
     let mut json = Object::default();
     json.put("id", list.id.as_str())
         .put_some("number", list.crl.number())
-        .put("thisUpdate", whole_seconds(list.crl.this_update()))
-        .put_some("nextUpdate", list.crl.next_update().map(whole_seconds))
-        .put("staleAfterUtc", whole_seconds(list.crl.due(max_age)))
-        .put("isStale", list.crl.is_stale(max_age, now))
+        .put("thisUpdate", list.crl.this_update().to_string())
+        .put_some("nextUpdate", list.crl.next_update().map(|time| time.to_string()))
+        .put("staleAfterUtc", list.crl.due(max_age).to_string())
+        .put("isStale", list.crl.is_stale(max_age, now.into()))
         .put("ageSeconds", now.unix_seconds() - list.crl.this_update().unix_seconds())
         .put("revokedCertificates", list.crl.len())
         .put("takenAtUtc", list.record.last_updated.to_string())

@@ -1,6 +1,7 @@
 //! Certificates: accepted in three encodings, and returned only as the information in them.
 
-use model::{Certificate, CertificateDraft, CertificateInfo, Pair, Sha256Thumbprint, Timestamp};
+use certpath::Sha256Thumbprint;
+use model::{Certificate, CertificateDraft, CertificateInfo, Pair, Timestamp};
 use serde_json::Value;
 
 use super::members::{BodyError, Members, Object};

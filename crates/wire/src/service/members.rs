@@ -3,8 +3,10 @@
 
 use std::fmt;
 
-use model::{TwinCollection, check_integers, encoding::without_bom};
+use model::{TwinCollection, check_integers};
 use serde_json::{Map, Value};
+
+use crate::without_bom;
 
 /// The reasons why a body is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

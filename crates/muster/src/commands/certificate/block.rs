@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use certpath::{Sha256Thumbprint, encoding::Object};
 use clap::Args;
 use fleet::ServiceClient;
-use model::{Certificate, Sha256Thumbprint, encoding::Object};
+use model::Certificate;
 use serde_json::{Value, json};
 
 use super::read_base64;

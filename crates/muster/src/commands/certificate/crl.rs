@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use certpath::encoding::Object;
 use clap::{Args, Subcommand, ValueEnum};
-use model::encoding::Object;
 use serde_json::{Value, json};
 
 use super::read_base64;

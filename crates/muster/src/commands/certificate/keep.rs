@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
+use certpath::encoding::Object;
 use clap::Args;
 use fleet::Upload;
-use model::encoding::Object;
 
 use super::read_base64;
 use crate::{commands::service::ServiceArgs, output};

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use certpath::encoding::Object;
 use clap::Args;
 use fleet::CertificateAuthority;
-use model::{VerificationCode, encoding::Object};
+use model::VerificationCode;
 use serde_json::Value;
 
 use super::read_base64;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use certpath::encoding::Object;
 use clap::{ArgGroup, Args};
 use fleet::EnrollmentKind;
-use model::encoding::Object;
 use serde_json::{Map, Value, json};
 
 use super::{Which, settings::read_members};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use fleet::EnrollmentKind;
-use model::encoding::without_bom;
 use serde_json::{Map, Value};
+use wire::without_bom;
 
 use crate::commands::target::read;
 

@@ -78,8 +78,7 @@ pub(super) fn proves(
     expected: &Expected<'_>,
 ) -> Result<Opened, Refusal> {
     let claim = claim_for(claimant)?;
-    let presented = claimant.evidence.tpm.as_ref();
-    presented.map_or(Ok(()), |presented| fits(enrolled, presented))?;
+    let keys = AgreedKeys::presented(enrolled, claimant.evidence.tpm.as_ref())?;
     let is_signed = |identity: &TpmIdentity, challenge| {
         let key = expected.challenges.key(identity, challenge);
         key.is_ok_and(|key| claim.is_signed_by(&key))
@@ -87,13 +86,14 @@ pub(super) fn proves(
     let used = expected.challenges.used();
     if let Some((last, challenge)) = used.filter(|(last, challenge)| is_signed(&last.identity, *challenge)) {
         // The enrollment may have changed since.
-        fits(enrolled, &PresentedTpm::from(&last.identity))?;
-        let (identity, hub_keys) = (last.identity.clone(), last.hub_keys.clone());
+        let TpmIdentity { endorsement_key, storage_root_key } = &last.identity;
+        let identity =
+            AgreedKeys::check(enrolled, endorsement_key, Some(storage_root_key))?.with(storage_root_key);
+        let hub_keys = last.hub_keys.clone();
         return Ok(Opened { identity, hub_keys, challenge, is_used: true });
     }
-    for storage_root_key in expected.storage_root_keys(enrolled, presented) {
-        let endorsement_key = enrolled.endorsement_key.clone();
-        let identity = TpmIdentity { endorsement_key, storage_root_key: storage_root_key.clone() };
+    for storage_root_key in expected.storage_root_keys(keys) {
+        let identity = keys.with(storage_root_key);
         let opened =
             expected.challenges.open().into_iter().find(|challenge| is_signed(&identity, *challenge));
         if let Some(challenge) = opened {
@@ -106,13 +106,8 @@ pub(super) fn proves(
 
 impl Expected<'_> {
     /// The storage root keys that the device may have: the one that is enrolled or named, else those that were named before.
-    fn storage_root_keys<'s>(
-        &'s self,
-        enrolled: &'s TpmAttestation,
-        presented: Option<&'s PresentedTpm>,
-    ) -> Vec<&'s StorageRootKey> {
-        let presented = presented.and_then(|presented| presented.storage_root_key.as_ref());
-        match enrolled.storage_root_key.as_ref().or(presented) {
+    fn storage_root_keys<'s>(&'s self, keys: AgreedKeys<'s>) -> Vec<&'s StorageRootKey> {
+        match keys.storage_root_key {
             Some(known) => vec![known],
             None => {
                 let last = self.challenges.used().map(|(last, _)| &last.identity.storage_root_key);
@@ -144,21 +139,48 @@ pub(super) fn to_challenge(
     enrolled: &TpmAttestation,
 ) -> Result<TpmIdentity, Refusal> {
     let presented = claimant.evidence.tpm.as_ref().ok_or(Refusal::NoTpm)?;
-    fits(enrolled, presented)?;
-    let storage_root_key = presented.storage_root_key.as_ref().or(enrolled.storage_root_key.as_ref());
-    Ok(TpmIdentity {
-        endorsement_key: presented.endorsement_key.clone(),
-        storage_root_key: storage_root_key.ok_or(Refusal::NoStorageRootKey)?.clone(),
-    })
+    let keys = AgreedKeys::presented(enrolled, Some(presented))?;
+    Ok(keys.with(keys.storage_root_key.ok_or(Refusal::NoStorageRootKey)?))
 }
 
-fn fits(enrolled: &TpmAttestation, presented: &PresentedTpm) -> Result<(), Refusal> {
-    if enrolled.endorsement_key != presented.endorsement_key {
-        return Err(Refusal::OtherTpm);
+/// The keys of a TPM on which its enrollment and the device agree.
+#[derive(Debug, Clone, Copy)]
+struct AgreedKeys<'a> {
+    endorsement_key: &'a EndorsementKey,
+    /// The one that is enrolled, or else presented; `None` if it is neither.
+    storage_root_key: Option<&'a StorageRootKey>,
+}
+
+impl<'a> AgreedKeys<'a> {
+    fn check(
+        enrolled: &'a TpmAttestation,
+        endorsement_key: &EndorsementKey,
+        storage_root_key: Option<&'a StorageRootKey>,
+    ) -> Result<Self, Refusal> {
+        if enrolled.endorsement_key != *endorsement_key {
+            return Err(Refusal::OtherTpm);
+        }
+        let known = enrolled.storage_root_key.as_ref();
+        match (known, storage_root_key) {
+            (Some(known), Some(presented)) if known != presented => Err(Refusal::OtherStorageRootKey),
+            _ => Ok(AgreedKeys {
+                endorsement_key: &enrolled.endorsement_key,
+                storage_root_key: known.or(storage_root_key),
+            }),
+        }
     }
-    match (&enrolled.storage_root_key, &presented.storage_root_key) {
-        (Some(known), Some(presented)) if known != presented => Err(Refusal::OtherStorageRootKey),
-        _ => Ok(()),
+
+    /// Checks the keys that a device presented, if it presented any.
+    fn presented(enrolled: &'a TpmAttestation, presented: Option<&'a PresentedTpm>) -> Result<Self, Refusal> {
+        match presented {
+            Some(tpm) => Self::check(enrolled, &tpm.endorsement_key, tpm.storage_root_key.as_ref()),
+            None => Self::check(enrolled, &enrolled.endorsement_key, None),
+        }
+    }
+
+    fn with(self, storage_root_key: &StorageRootKey) -> TpmIdentity {
+        let storage_root_key = storage_root_key.clone();
+        TpmIdentity { endorsement_key: self.endorsement_key.clone(), storage_root_key }
     }
 }
 

@@ -2,97 +2,89 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use certpath::{Anchor, Found, PresentedChain, nearest_path};
 use model::{
     AttestedBy, CaCertificate, Certificate, EnrollmentGroup, EnrollmentRef, GroupAttestation,
     GroupCertificates, HubCredentials, Pair, ProvisioningStatus, Trust,
 };
 
-use super::{
-    PresentedChain, known,
-    path::{self, Anchor, Found},
-    rules,
-};
+use super::{CertificateRefusal, DeviceLeaf, known};
 use crate::attest::{
     AttestationTrace, Attested, Claimant, Considered, Refusal, ownership, trace::MAX_REFUSING,
 };
 
-/// Decides by the group that the device is registered through, if that one admits it, else by the one whose signing
-/// certificate is nearest the leaf, which must be the claimant's.
-pub(in crate::attest) fn judge<'s>(
+/// Finds the group that admits the device: the one that it is registered through, if that one admits it, else the one whose
+/// signing certificate is nearest the leaf.
+pub(in crate::attest) fn evaluate<'s>(
     groups: &'s [Arc<EnrollmentGroup>],
     chain: &PresentedChain<'s>,
     likely: Option<&EnrollmentRef>,
     claimant: &Claimant<'s>,
 ) -> AttestationTrace {
-    let known = claimant.ca.known;
-    let leaf = rules::device_leaf(&chain.leaf, claimant).and_then(|()| known::unblocked(&chain.leaf, known));
-    if let Err(refusal) = leaf {
-        return AttestationTrace::without_candidates(refusal.into());
-    }
+    let leaf = match DeviceLeaf::check(chain, claimant) {
+        Ok(leaf) => leaf,
+        Err(refusal) => return AttestationTrace::without_candidates(refusal.into()),
+    };
     let anchors = anchors(groups, claimant);
-    let nearest = search(chain, &anchors, claimant);
-    // A block or revocation that is met on any way decides, also where the device's own group is reached on another.
+    let nearest = search((leaf, chain), &anchors, claimant);
+    // A block or revocation on any path decides, also where the device's own group is reached on another.
     let own = own_anchors(&anchors, likely).filter(|_| may_stay(&nearest));
-    let stays = own.map(|own| search(chain, &own, claimant));
+    let stays = own.map(|own| search((leaf, chain), &own, claimant));
     let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
     let others = if stays.is_some() { Refusal::Stays } else { Refusal::Farther };
     let found = stays.unwrap_or(nearest);
     let (considered, omitted) = considered(groups, &found, &others);
-    let by_group = |group| {
-        let credentials = HubCredentials::Certificate(chain.leaf_thumbprint());
-        Attested::by_group(group, credentials, AttestedBy::X509)
-    };
+    let unusable = found.passed_over.into_iter().filter(|(owner, _)| owner.is_none()).map(|(_, why)| why);
     AttestationTrace {
         considered,
         omitted,
+        unfit: unusable.chain(chain.malformed().map(CertificateRefusal::from)).collect(),
         outcome: match found.path {
-            Ok(path) => Ok(by_group(path.owner.group).into()),
+            Ok(path) => {
+                let credentials = HubCredentials::Certificate(leaf.thumbprint());
+                Ok(Attested::by_group(path.owner.group, credentials, AttestedBy::X509).into())
+            }
             Err(refusal) => Err(refusal.into()),
         },
-        unfit: found
-            .passed_over
-            .into_iter()
-            .filter(|(owner, _)| owner.is_none())
-            .map(|(_, why)| why)
-            .chain(chain.stray())
-            .collect(),
     }
 }
 
-/// Whether a search among fewer anchors may find a path: nothing refuses, and something trusted was reached.
-fn may_stay(found: &Found<'_, Owner<'_>>) -> bool {
-    found.path.as_ref().err().is_none_or(|refusal| !refusal.is_of_operator() && !refusal.is_unproven())
+/// Returns whether a search among fewer anchors may find a path: nothing refuses, and a trusted key was reached.
+fn may_stay(found: &FoundGroup<'_>) -> bool {
+    found.path.as_ref().err().is_none_or(|refusal| !refusal.is_by_operator() && !refusal.is_unproven())
 }
 
 fn search<'s>(
-    chain: &PresentedChain<'s>,
+    (leaf, chain): (DeviceLeaf<'_, 's>, &PresentedChain<'s>),
     anchors: &[Anchor<'s, Owner<'s>>],
     claimant: &Claimant<'s>,
-) -> Found<'s, Owner<'s>> {
+) -> FoundGroup<'s> {
     let circumstances = claimant.ca.circumstances(claimant.now);
-    let from = std::slice::from_ref(&chain.leaf);
-    path::nearest(from, (&chain.sent(), &chain.completing), anchors, circumstances)
-        .demanding(|path| known::trusted(path, path.owner.named, (chain, claimant)))
+    nearest_path(leaf.0.into(), chain.candidates(), anchors, circumstances)
+        .rejecting(|path| known::untrusted(path, path.owner.named, (chain, claimant)))
 }
 
-/// Whose an end of paths is.
+/// The result of a search among the anchors of groups.
+type FoundGroup<'s> = Found<'s, Owner<'s>, CertificateRefusal>;
+
+/// The owner of an anchor.
 #[derive(Debug, Clone, Copy)]
 struct Owner<'a> {
     group: &'a Arc<EnrollmentGroup>,
-    /// The CA certificate that the group names; `None` for a signing certificate of its own.
+    /// The CA certificate that the group names; `None` for its own signing certificate.
     named: Option<&'a CaCertificate>,
 }
 
-/// The anchors of the group that the device is registered through, and those that keep it out; `None` when it is registered
+/// Returns the anchors of the group that the device is registered through, and those that exclude it; `None` if it is registered
 /// through none of these groups, that one is disabled, or there are no others.
 fn own_anchors<'a>(
     anchors: &[Anchor<'a, Owner<'a>>],
     likely: Option<&EnrollmentRef>,
 ) -> Option<Vec<Anchor<'a, Owner<'a>>>> {
     let is_own = |anchor: &Anchor<'_, Owner<'_>>| is_of(likely, &anchor.owner);
-    let is_enabled = anchors.iter().any(|anchor| is_own(anchor) && !anchor.blocks);
-    let keeps_out = |anchor: &Anchor<'_, Owner<'_>>| anchor.blocks || anchor.admits.is_err();
-    let own: Vec<_> = anchors.iter().filter(|anchor| is_own(anchor) || keeps_out(anchor)).cloned().collect();
+    let is_enabled = anchors.iter().any(|anchor| is_own(anchor) && !anchor.takes_precedence);
+    let excludes = |anchor: &Anchor<'_, Owner<'_>>| anchor.takes_precedence || anchor.rejects.is_some();
+    let own: Vec<_> = anchors.iter().filter(|anchor| is_own(anchor) || excludes(anchor)).cloned().collect();
     (is_enabled && own.len() < anchors.len()).then_some(own)
 }
 
@@ -100,11 +92,11 @@ fn is_of(enrollment: Option<&EnrollmentRef>, owner: &Owner<'_>) -> bool {
     matches!(enrollment, Some(EnrollmentRef::Group(id)) if *id == owner.group.group_id)
 }
 
-/// What the search says of the groups, `other` being why a group that was not needed is not the one; of very many that
-/// refuse the device, only that there were more: a refusal must cost little.
+/// Returns the verdict on each group, with `other` for the groups that the search did not reach, and the number of groups that are
+/// left out: those beyond the first [`MAX_REFUSING`] that refuse the device, because a refusal must cost little.
 fn considered(
     groups: &[Arc<EnrollmentGroup>],
-    found: &Found<'_, Owner<'_>>,
+    found: &FoundGroup<'_>,
     other: &Refusal,
 ) -> (Vec<Considered>, usize) {
     let mut broken = HashMap::new();
@@ -132,22 +124,23 @@ fn considered(
     (considered, omitted)
 }
 
-/// The groups' signing certificates and the CA certificates that they name, as ends of paths. A disabled group's block:
-/// no other group with the same certificate lets its devices in.
+/// Returns the groups' signing certificates and the CA certificates that they name as anchors. Those of a disabled group take
+/// precedence: no other group with the same certificate admits its devices.
 fn anchors<'a>(groups: &'a [Arc<EnrollmentGroup>], claimant: &Claimant<'a>) -> Vec<Anchor<'a, Owner<'a>>> {
     let mut anchors = Vec::with_capacity(groups.len());
     for group in groups {
-        let admits = ownership::is_for(group, claimant.registration_id);
-        let blocks = admits.is_ok() && group.settings.provisioning_status == ProvisioningStatus::Disabled;
+        let rejects = ownership::other_ids(group, claimant.registration_id).map(|other| other.to_string());
+        let is_disabled = group.settings.provisioning_status == ProvisioningStatus::Disabled;
+        let takes_precedence = rejects.is_none() && is_disabled;
         anchors.extend(certificates(group, claimant.ca.known).filter_map(|(certificate, named)| {
             let parts = certificate.parts()?;
-            Some(Anchor { parts, owner: Owner { group, named }, admits: admits.clone(), blocks })
+            Some(Anchor { parts, owner: Owner { group, named }, rejects: rejects.clone(), takes_precedence })
         }));
     }
     anchors
 }
 
-/// The certificates that a group trusts, with the CA certificates that it names.
+/// Returns the certificates that a group trusts, with the CA certificates that it names.
 fn certificates<'a>(
     group: &'a EnrollmentGroup,
     known: &'a Trust,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use aws_lc_rs::hmac;
+use certpath::CrlMaxAge;
 use model::{
-    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, CrlMaxAge, DeviceId, DeviceSpec, Enrollment,
+    AllocationPolicy, Assignment, AttestationDigest, AttestedBy, DeviceId, DeviceSpec, Enrollment,
     EnrollmentRef, EnrollmentSettings, Failure, FailureReason, IndividualAttestation, IndividualEnrollment,
     Instance, PendingStep, ProvisioningStatus, Registration, ReprovisionPolicy, SignedClaim, Status,
     Timestamp, Tries, Trust,

@@ -1,8 +1,9 @@
 //! The whole matrix: policy × the hub where the device lives × the hub that was chosen.
 
+use certpath::Sha256Thumbprint;
 use model::{
     Assignment, DesiredDevice, DeviceId, HubCredentials, HubName, ReprovisionAction, ReprovisionPolicy,
-    Sha256Thumbprint, Substatus, TwinSpec,
+    Substatus, TwinSpec,
 };
 use testkit::sample;
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use certpath::{CrlMaxAge, is_same_name};
 use model::{
-    Certificate, CrlMaxAge, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation,
-    GroupCertificates, IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus,
-    RegistrationId, Timestamp, Trust, is_same_name,
+    Certificate, EnrollmentGroup, EnrollmentRef, EnrollmentSettings, GroupAttestation, GroupCertificates,
+    IdScope, IndividualAttestation, IndividualEnrollment, Pair, ProvisioningStatus, RegistrationId,
+    Timestamp, Trust,
 };
 use provisioning::attest::{
     self, Attested, Claimant, Evidence, Proof, Refusal,
-    x509::{CaRules, PresentedChain},
+    x509::{CaRules, parse_chain},
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, Issuer, KeyPair, date_time_ymd};
 use testkit::{ca::Authority, sample};
@@ -96,7 +97,7 @@ pub fn by_group(
     id: &str,
     now: Timestamp,
 ) -> Result<Attested, Refusal> {
-    let chain = PresentedChain::parse(&evidence.certificates)?;
+    let chain = parse_chain(&evidence.certificates)?;
     let issuers = chain.issuers();
     let concerned = groups.iter().filter(|group| match &group.attestation {
         GroupAttestation::X509(GroupCertificates::Signing(pair)) => pair

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::{Certificate, EnrollmentGroup, Timestamp};
-use provisioning::attest::{self, x509::PresentedChain};
+use provisioning::attest::{self, x509::parse_chain};
 use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use testkit::ca::{Authority, Form, Identity, KeyKind, Profile};
 
@@ -316,7 +316,7 @@ fn of_many_groups_nineteen_that_refuse_are_listed() {
     ] {
         let evidence = certificates(&chain);
         let trace = claiming(DEVICE, NOW, &evidence, |claimant| {
-            let chain = PresentedChain::parse(&evidence.certificates).unwrap();
+            let chain = parse_chain(&evidence.certificates).unwrap();
             attest::x509_group(&groups, &chain, None, claimant)
         });
         assert_eq!(trace.outcome.is_ok(), is_admitted);

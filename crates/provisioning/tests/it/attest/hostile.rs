@@ -1,7 +1,7 @@
 //! Certificates made to deceive or to break something.
 
 use proptest::prelude::*;
-use provisioning::attest::x509::PresentedChain;
+use provisioning::attest::x509::parse_chain;
 use testkit::ca::{Authority, KeyKind, Profile};
 
 use super::case::{DEVICE, NOW, by_group, certificates, check, group_of, verdict};
@@ -120,7 +120,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(chain in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..4)) {
         let evidence = certificates(&chain);
         prop_assert!(by_group(&[], &evidence, DEVICE, NOW).is_err());
-        let _ = PresentedChain::parse(&evidence.certificates);
+        let _ = parse_chain(&evidence.certificates);
     }
 }
 

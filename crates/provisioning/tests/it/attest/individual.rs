@@ -1,9 +1,7 @@
 //! Individual enrollments by X.509: the leaf is the enrolled one.
 
-use model::{
-    Certificate, HubCredentials, IndividualAttestation, IndividualCertificates, Pair, Sha256Thumbprint,
-    Timestamp,
-};
+use certpath::Sha256Thumbprint;
+use model::{Certificate, HubCredentials, IndividualAttestation, IndividualCertificates, Pair, Timestamp};
 use provisioning::attest::{Attested, Evidence, Refusal};
 use rcgen::{CustomExtension, DistinguishedName, DnType, SanType};
 use testkit::{

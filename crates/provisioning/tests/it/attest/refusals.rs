@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use model::{
-    Block, CaCertificate, Certificate, EnrollmentGroup, IndividualAttestation, IndividualCertificates, Pair,
-    RevocationList, RevocationSettings,
+    Block, CaCertificate, Certificate, EnrollmentGroup, IndividualAttestation, IndividualCertificates,
+    ListId, Pair, RevocationList, RevocationSettings,
 };
 use proptest::{prelude::*, strategy::ValueTree};
 use provisioning::attest::{Attested, Refusal};
@@ -42,7 +42,7 @@ impl Known {
         let revocations = revoked.iter().fold(Revocations::made_at(1, NOW), |list, der| list.revoke(der));
         let crl = revocations.signed_by(by);
         self.trust.put_list(Arc::new(RevocationList {
-            id: crl.id().clone(),
+            id: ListId::of(&crl),
             signed_by: certificate(der).thumbprint().clone(),
             ..sample::revocation_list(name, &crl)
         }));
@@ -51,7 +51,7 @@ impl Known {
 }
 
 fn is_by_operator(decided: &Result<Attested, Refusal>) -> bool {
-    matches!(decided, Err(Refusal::Certificate(refusal)) if refusal.is_of_operator())
+    matches!(decided, Err(Refusal::Certificate(refusal)) if refusal.is_by_operator())
 }
 
 /// The root is stored and blocked. The device sends a certificate of the root's name and key that it signed itself.

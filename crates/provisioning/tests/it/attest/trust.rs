@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
+use certpath::is_same_name;
 use model::{
     Block, CaCertificate, Certificate, EnrollmentGroup, GroupAttestation, GroupCertificates,
-    IndividualAttestation, IndividualCertificates, Pair, RevocationList, RevocationPolicy,
-    RevocationSettings, Timestamp, Trust, is_same_name,
+    IndividualAttestation, IndividualCertificates, ListId, Pair, RevocationList, RevocationPolicy,
+    RevocationSettings, Timestamp, Trust,
 };
 use provisioning::attest::{
     self, Attested, Refusal,
-    x509::{CaRules, PresentedChain},
+    x509::{CaRules, parse_chain},
 };
 use testkit::{
     ca::{Authority, Identity, Profile},
@@ -52,7 +53,7 @@ impl Known {
     pub(super) fn list(mut self, name: &str, authority: &Authority, revocations: &Revocations) -> Known {
         let crl = revocations.signed_by(authority);
         self.trust.put_list(Arc::new(RevocationList {
-            id: crl.id().clone(),
+            id: ListId::of(&crl),
             signed_by: authority.certificate().thumbprint().clone(),
             ..sample::revocation_list(name, &crl)
         }));
@@ -81,7 +82,7 @@ impl Known {
         chain: &[D],
     ) -> Result<Attested, Refusal> {
         let evidence = certificates(chain);
-        let chain = PresentedChain::parse(&evidence.certificates)?.completed(&self.trust);
+        let chain = parse_chain(&evidence.certificates)?.completed(&self.trust);
         let issuers = chain.issuers();
         let concerned = groups.iter().filter(|group| match &group.attestation {
             GroupAttestation::X509(GroupCertificates::Signing(pair)) => pair
@@ -354,7 +355,7 @@ fn revoked_certificates_let_nobody_in() {
     other.serials = vec![vec![1], vec![2]];
     check("others", known().list("f", &plant.factory, &other).judge(&groups, &whole), Ok("region"));
     let leaf = known().list("f", &plant.factory, &list().revoke(&whole[0]));
-    let refused = "CN=dev-1 was revoked by the CA f at 2026-01-01T00:00:00.0000000Z (keyCompromise)";
+    let refused = "CN=dev-1 was revoked by the CA f at 2026-01-01T00:00:00Z (keyCompromise)";
     check("the leaf", leaf.judge(&groups, &whole), Err(refused));
     let above = known().list("r", &plant.root, &list().revoke(&whole[2]));
     check("the group's own", above.judge(&groups, &whole), Err("CN=Region was revoked by the CA r"));
@@ -437,7 +438,7 @@ fn missing_and_stale_lists_by_policy() {
 fn a_missing_issuer_may_be_a_deleted_ca() {
     let plant = Plant::new();
     let evidence = certificates(plant.leaf());
-    let chain = PresentedChain::parse(&evidence.certificates).unwrap();
+    let chain = parse_chain(&evidence.certificates).unwrap();
     let trace = knowing(&Trust::default(), (DEVICE, NOW), &evidence, |claimant| {
         attest::x509_group(&[], &chain, None, claimant)
     });

@@ -311,7 +311,7 @@ impl Scene {
             }
             RecordKind::Block => {
                 verbs
-                    .unblock(&instance, &sample::operator(), &model::Sha256Thumbprint::parse(id).unwrap())
+                    .unblock(&instance, &sample::operator(), &certpath::Sha256Thumbprint::parse(id).unwrap())
                     .await
             }
             RecordKind::Cleanup => {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use certpath::Sha256Thumbprint;
 use model::{
-    AttestedBy, DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment,
-    Sha256Thumbprint, Status, Substatus, TwinSpec,
+    AttestedBy, DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment, Status,
+    Substatus, TwinSpec,
 };
 use provisioning::register::RegisterOutcome;
 use testkit::{ca::Authority, hub::Call, sample};

@@ -1,4 +1,4 @@
-//! The parts of a certificate by its DER alone, and the hashes by which it and its key are known.
+//! The parts of a certificate in its DER, and the hashes that identify it and its key.
 
 use std::ops::Range;
 
@@ -12,8 +12,11 @@ use crate::{
     },
 };
 
-/// The SHA-256 of what the issuer of a certificate signed, its TBSCertificate. It identifies the certificate: the whole
-/// DER does not, because the signature in it can be rewritten without the issuer's key.
+/// `version [0]`.
+const VERSION: u8 = 0xA0;
+
+/// The SHA-256 of the signed part of a certificate, its TBSCertificate. It identifies the certificate: the whole DER does not,
+/// because the signature in it can be rewritten without the issuer's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TbsHash(Sha256Thumbprint);
@@ -38,10 +41,10 @@ impl KeyHash {
 }
 
 /// A certificate cut into its parts: `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue }`
-/// (RFC 5280 §4.1). What is around the signed part can be spelled in one way only, or there are no parts.
+/// (RFC 5280 §4.1). Parts exist only if the encoding around the signed part is the only possible one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateParts<'a> {
-    /// All of it.
+    /// The whole certificate.
     pub der: &'a [u8],
     /// The TBSCertificate, with its header.
     pub tbs: &'a [u8],
@@ -59,22 +62,22 @@ pub struct CertificateParts<'a> {
 
 /// Where the parts of a certificate are in its DER.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Cut([Range<usize>; 6]);
+pub struct PartRanges([Range<usize>; 6]);
 
-impl Cut {
-    /// Finds them; `None` where there are none.
-    pub(crate) fn of(der: &[u8]) -> Option<Self> {
+impl PartRanges {
+    /// Finds the parts; `None` if there are none.
+    pub fn of(der: &[u8]) -> Option<Self> {
         let CertificateParts { tbs, algorithm, issuer, subject, public_key, signature, .. } =
             CertificateParts::read(der)?;
         let range = |part: &[u8]| {
             let start = part.as_ptr().addr() - der.as_ptr().addr();
             start..start + part.len()
         };
-        Some(Cut([tbs, algorithm, issuer, subject, public_key, signature].map(range)))
+        Some(PartRanges([tbs, algorithm, issuer, subject, public_key, signature].map(range)))
     }
 
-    /// The parts of the certificate that was cut.
-    pub(crate) fn parts<'a>(&self, der: &'a [u8]) -> Option<CertificateParts<'a>> {
+    /// Returns the parts of the certificate in which they were found.
+    pub fn parts<'a>(&self, der: &'a [u8]) -> Option<CertificateParts<'a>> {
         let [tbs, algorithm, issuer, subject, public_key, signature] =
             self.0.each_ref().map(|range| der.get(range.clone()));
         Some(CertificateParts {
@@ -90,7 +93,7 @@ impl Cut {
 }
 
 impl<'a> CertificateParts<'a> {
-    /// Cuts a certificate up. `None` unless the outer form is exact DER and names the algorithm that is named in the
+    /// Reads the parts. `None` unless the outer form is exact DER and names the algorithm that is named in the
     /// signed part (RFC 5280 §4.1.1.2): then two certificates with one signed part differ in their signatures alone.
     pub fn read(der: &'a [u8]) -> Option<Self> {
         let (content, []) = element(SEQUENCE, der)? else { return None };
@@ -121,22 +124,21 @@ impl<'a> CertificateParts<'a> {
         KeyHash(Sha256Thumbprint::of(self.public_key))
     }
 
-    /// Returns the thumbprints of all certificates that can be made of this one without its issuer's key, its own first.
+    /// Returns the thumbprints of all certificates that can be derived from this one without its issuer's key, its own first.
     pub fn thumbprints(&self) -> Vec<Sha256Thumbprint> {
         let twins = self.twins();
         let all = std::iter::once(self.der).chain(twins.iter().map(Vec::as_slice));
         all.map(Sha256Thumbprint::of).collect()
     }
 
-    /// Writes the certificates that can be made of this one without its issuer's key: for an ECDSA signature (r, s) that
-    /// with (r, n - s), which is as valid. The curve is the issuer's and not known here, so there is one for each curve
+    /// Returns the certificates that can be derived from this one without its issuer's key: for an ECDSA signature (r, s) the
+    /// one with (r, n - s), which is as valid. The curve is the issuer's and not known here, so there is one for each curve
     /// whose order n is above s.
     pub fn twins(&self) -> Vec<Vec<u8>> {
         EC_ORDERS.iter().filter_map(|order| self.with_negated_signature(order)).collect()
     }
 
-    /// Writes the same certificate with the ECDSA signature (r, order - s). `None` when its signature is none of this
-    /// order.
+    /// Returns the same certificate with the ECDSA signature (r, order - s). `None` if its signature is not one of this order.
     fn with_negated_signature(&self, order: &[u8]) -> Option<Vec<u8>> {
         let (values, []) = element(SEQUENCE, self.signature)? else { return None };
         let (r, rest) = positive_integer(values)?;
@@ -149,8 +151,6 @@ impl<'a> CertificateParts<'a> {
         Some(write(SEQUENCE, &content))
     }
 }
-
-const VERSION: u8 = 0xA0;
 
 /// The orders of P-256, P-384 and P-521 (FIPS 186-5, SP 800-186 §3.2.1).
 const EC_ORDERS: [&[u8]; 3] = [
@@ -171,7 +171,7 @@ const EC_ORDERS: [&[u8]; 3] = [
     ],
 ];
 
-/// Subtracts big-endian numbers; `None` unless `one` is the greater.
+/// Subtracts big-endian numbers; `None` unless `one` is greater.
 fn difference(one: &[u8], other: &[u8]) -> Option<Vec<u8>> {
     let mut padded = vec![0; one.len().checked_sub(other.len())?];
     padded.extend(other);

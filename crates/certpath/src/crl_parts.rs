@@ -1,78 +1,35 @@
-//! What revocation lists are made of: reasons and numbers; and what is kept with them: IDs and the age at which they are
-//! stale.
+//! The parts of revocation lists: reasons and numbers; and the age at which lists are stale.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CrlError, Timestamp};
+use crate::{CrlError, Time};
 
-/// What tells the lists of one CA apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ListId(Box<str>);
-
-impl ListId {
-    /// The ID for a list of a scope that is not stored yet, from the bytes that state the scope.
-    pub(crate) fn of_scope(extension: &[u8]) -> Self {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, extension);
-        ListId(digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
-    }
-
-    /// The ID of the only list that a CA could have when lists had none.
-    pub fn first() -> Self {
-        ListId(Self::FIRST.into())
-    }
-
-    /// The text of that ID.
-    pub const FIRST: &str = "0";
-
-    /// The ID that a list is stored under, whether or not the list can be read.
-    pub fn named(text: &str) -> Self {
-        ListId(text.into())
-    }
-
-    /// Whether it is that one.
-    pub fn is_first(&self) -> bool {
-        *self == Self::first()
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ListId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The age from which on a list that does not say when the next one is due is stale, in days.
+/// The age, in days, at which a list without a date for the next one is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 pub struct CrlMaxAge(u16);
 
-/// An age is outside of what is allowed.
+/// The age is not within 1 to 3650 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the maximal age of a revocation list must be 1 to 3650 days, not {0}")]
 pub struct CrlMaxAgeError(u16);
 
 impl CrlMaxAge {
-    /// When a list that was made at this time is stale.
-    pub(crate) fn after(self, made: Timestamp) -> Timestamp {
+    /// Returns the date from which a list of this date is stale.
+    pub(crate) fn after(self, made: Time) -> Time {
         made.plus_seconds(i64::from(self.0) * 86_400)
     }
 
-    /// Whether it is the default.
+    /// Returns whether it is the default.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
 impl Default for CrlMaxAge {
-    /// Thirty days: RFC 5280 demands a date for the next list, so that CAs without one are made by hand, and renewed so.
+    /// Returns thirty days: RFC 5280 demands a date for the next list, so lists without one are created by hand.
     fn default() -> Self {
         CrlMaxAge(30)
     }
@@ -94,28 +51,29 @@ impl From<CrlMaxAge> for u16 {
 /// Why a CA revoked a certificate (RFC 5280 §5.3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RevocationReason {
-    /// It does not say.
+    /// Not stated.
     #[default]
     Unspecified,
-    /// The key may be in other hands.
+    /// The private key may be known to others.
     KeyCompromise,
-    /// A CA's key may be in other hands.
+    /// A CA's private key may be known to others.
     CaCompromise,
-    /// The subject's name changed.
+    /// The subject's name or other data changed.
     AffiliationChanged,
-    /// Another certificate took its place.
+    /// The certificate was replaced.
     Superseded,
-    /// It is not needed any more.
+    /// The certificate is no longer needed.
     CessationOfOperation,
-    /// It is on hold, perhaps to come back.
+    /// The certificate is suspended and may become valid again.
     CertificateHold,
-    /// It may no longer do what it says.
+    /// A privilege that it certifies was withdrawn.
     PrivilegeWithdrawn,
-    /// An attribute authority's key may be in other hands.
+    /// An attribute authority's private key may be known to others.
     AaCompromise,
 }
 
 impl RevocationReason {
+    /// Reads a CRLReason; `removeFromCRL` occurs only in delta CRLs.
     pub(crate) fn of(code: u8) -> Result<Self, CrlError> {
         Ok(match code {
             0 => RevocationReason::Unspecified,
@@ -132,7 +90,7 @@ impl RevocationReason {
         })
     }
 
-    /// As RFC 5280 spells it.
+    /// Returns the name in RFC 5280.
     pub fn as_str(self) -> &'static str {
         match self {
             RevocationReason::Unspecified => "unspecified",
@@ -154,12 +112,12 @@ impl fmt::Display for RevocationReason {
     }
 }
 
-/// A serial number or a list's number: at most 20 bytes (RFC 5280 §4.1.2.2, §5.2.3), on the right of its field.
+/// A serial number or a list's number: at most 20 bytes (RFC 5280 §4.1.2.2, §5.2.3), right-aligned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number([u8; 20]);
 
 impl Number {
-    /// From the bytes of an INTEGER; `None` when there are more than 20 after leading zeros.
+    /// Creates a number from the bytes of an INTEGER; `None` if there are more than 20 after leading zeros.
     pub(crate) fn of(bytes: &[u8]) -> Option<Number> {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let significant = bytes.get(zeros..)?;

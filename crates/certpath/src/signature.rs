@@ -1,9 +1,5 @@
 //! Whether a certificate's key signed another certificate, or a revocation list.
 
-use model::{
-    Certificate, CertificateParts,
-    der::{BIT_STRING, SEQUENCE, bits, element, whole_element},
-};
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::aws_lc_rs as algorithms;
 use x509_parser::{
@@ -12,7 +8,11 @@ use x509_parser::{
     public_key::{PublicKey, RSAPublicKey},
 };
 
-use super::pss;
+use crate::{
+    CertificateParts,
+    der::{BIT_STRING, SEQUENCE, bits, element, whole_element},
+    pss,
+};
 
 /// ECDSA on P-256, P-384 and P-521, Ed25519, and RSA of 2048 to 8192 bits with PKCS #1, all over SHA-256 or better. SHA-1 and
 /// MD5 are in none of them. RSA with PSS is in [`pss`], because its algorithm identifier has parameters.
@@ -35,36 +35,36 @@ static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
 ];
 
-/// The sizes of RSA keys taken, in bits.
+/// The accepted sizes of RSA keys, in bits.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// What a key says of a signature.
+/// The result of checking a signature by a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It made it.
+pub(crate) enum Verdict {
+    /// The key made it.
     Valid,
-    /// It did not.
+    /// Another key made it.
     Wrong,
-    /// The algorithm is not taken, or is for another kind of key: nothing was computed.
-    NotTaken,
+    /// The algorithm is not accepted, or is for another kind of key: nothing was computed.
+    Unsupported,
 }
 
-/// Whether `issuer`'s key made the signature of `certificate`. What is around the signed part can be spelled in one way
-/// only, but for the twin of an ECDSA signature: DER is taken strictly, and the algorithm named there must be the one named
-/// inside (RFC 5280 §4.1.1.2).
-pub(crate) fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+/// Returns whether `issuer`'s key made the signature of `certificate`. Outside of the signed part there is one spelling only,
+/// but for the twin of an ECDSA signature: DER is read strictly, and the algorithm named there must be the one named inside
+/// (RFC 5280 §4.1.1.2).
+pub fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
     let parts = CertificateParts::read(certificate.as_raw());
     parts.is_some_and(|parts| check(&parts, issuer.public_key().raw) == Verdict::Valid)
 }
 
-/// Says whether the key in this SubjectPublicKeyInfo made the signature of a certificate.
-pub(super) fn check(certificate: &CertificateParts<'_>, key: &[u8]) -> Verdict {
+/// Checks the signature of a certificate by the key in this SubjectPublicKeyInfo.
+pub(crate) fn check(certificate: &CertificateParts<'_>, key: &[u8]) -> Verdict {
     verify((certificate.tbs, certificate.algorithm, certificate.signature), key)
 }
 
 /// Returns about how many microseconds it takes to check a signature by the key in this SubjectPublicKeyInfo.
-pub(super) fn cost(key: &[u8]) -> u32 {
-    // The lengths of keys tell their sizes: of uncompressed points, and of RSA moduli with some bytes around them.
+pub(crate) fn cost(key: &[u8]) -> u32 {
+    // The size of a key follows from its length: an uncompressed point, or an RSA modulus with some bytes around it.
     match public_key(key).map_or(0, |(_, key)| key.len()) {
         0..=48 => 50,
         49..=65 => 60,
@@ -75,8 +75,8 @@ pub(super) fn cost(key: &[u8]) -> u32 {
     }
 }
 
-/// Whether the key of a certificate is of a kind and size that [`is_signed_by`] would take.
-pub(super) fn is_strong(certificate: &X509Certificate<'_>) -> bool {
+/// Returns whether the kind and size of a certificate's key are accepted by [`is_signed_by`].
+pub(crate) fn is_strong(certificate: &X509Certificate<'_>) -> bool {
     let Some((algorithm, key)) = public_key(certificate.public_key().raw) else { return false };
     if pss::is_key(algorithm) {
         return RSAPublicKey::from_der(key).is_ok_and(|(_, key)| is_long(&key));
@@ -101,23 +101,23 @@ fn bit_length(number: &[u8]) -> usize {
     (number.len() - zeros) * 8 - first
 }
 
-/// Whether everything that is signed was read: a parser that stops early must not hide a constraint.
-pub(super) fn is_read_whole(certificate: &X509Certificate<'_>) -> bool {
+/// Returns the parts of a certificate if the signed part was read to its end: a parser that stops early must not hide a
+/// constraint.
+pub(crate) fn parts_read_whole<'s>(certificate: &X509Certificate<'s>) -> Option<CertificateParts<'s>> {
     let read = certificate.tbs_certificate.as_ref().len();
-    CertificateParts::read(certificate.as_raw()).is_some_and(|parts| parts.tbs.len() == read)
+    CertificateParts::read(certificate.as_raw()).filter(|parts| parts.tbs.len() == read)
 }
 
-/// Whether `issuer`'s key made the signature of the revocation list that is `der`.
-pub(crate) fn is_list_signed_by(der: &[u8], issuer: &Certificate) -> bool {
-    let key = issuer.parts().map(|parts| parts.public_key);
-    list_parts(der).zip(key).is_some_and(|(parts, key)| verify(parts, key) == Verdict::Valid)
+/// Returns whether `issuer`'s key made the signature of the revocation list that is `der`.
+pub fn is_list_signed_by(der: &[u8], issuer: &CertificateParts<'_>) -> bool {
+    list_parts(der).is_some_and(|parts| verify(parts, issuer.public_key) == Verdict::Valid)
 }
 
-/// What is signed, the content of the algorithm identifier, and the signature.
+/// The signed part, the content of the algorithm identifier, and the signature.
 type Signed<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
 fn verify((signed, signature_algorithm, signature): Signed<'_>, key: &[u8]) -> Verdict {
-    let Some((key_algorithm, key)) = public_key(key) else { return Verdict::NotTaken };
+    let Some((key_algorithm, key)) = public_key(key) else { return Verdict::Unsupported };
     let fits = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
         algorithm.public_key_alg_id().as_ref() == key_algorithm
             && algorithm.signature_alg_id().as_ref() == signature_algorithm
@@ -126,7 +126,7 @@ fn verify((signed, signature_algorithm, signature): Signed<'_>, key: &[u8]) -> V
         None => match pss::Pss::of(signature_algorithm, key_algorithm) {
             Some(pss) if pss.verify(key, signed, signature) => Verdict::Valid,
             Some(_) => Verdict::Wrong,
-            None => Verdict::NotTaken,
+            None => Verdict::Unsupported,
         },
         Some(algorithm) if algorithm.verify_signature(key, signed, signature).is_ok() => Verdict::Valid,
         Some(_) => Verdict::Wrong,
@@ -142,7 +142,7 @@ fn list_parts(der: &[u8]) -> Option<Signed<'_>> {
     Some((signed, algorithm, bits(signature)?))
 }
 
-/// The content of the key's algorithm identifier, and the key.
+/// Returns the content of the key's algorithm identifier, and the key.
 /// `SubjectPublicKeyInfo ::= SEQUENCE { algorithm, subjectPublicKey BIT STRING }`.
 fn public_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (content, _) = element(SEQUENCE, key)?;

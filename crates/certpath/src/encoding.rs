@@ -1,14 +1,17 @@
 //! The one reader of certificates, revocation lists and private keys in the encodings in which files, bodies and
 //! distribution points hold them: PEM, DER, and base64 of either.
 //!
-//! PEM is split into its sections by a library. Which sections are meant is decided here and nowhere else, so that what
-//! one command, route or setting reads, every other one reads, too.
+//! PEM is split into its sections by a library. Which sections count is decided only here, so that all callers read the same
+//! documents.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::der::{self, SEQUENCE};
 
-/// What a document is read for.
+const BEGIN: &[u8] = b"-----BEGIN ";
+const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
+
+/// The kind of object to read from a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
     /// X.509 certificates.
@@ -19,21 +22,21 @@ pub enum Object {
     PrivateKey,
 }
 
-/// Why a document holds nothing of the kind that is read.
+/// Why a document holds no object of the kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodingError {
-    /// It is in no known encoding.
+    /// Its encoding is unknown.
     #[error("neither PEM, nor DER, nor base64 of either")]
     NotEncoded,
     /// A section of PEM is damaged.
     #[error("the PEM is damaged: {0}")]
     Damaged(String),
-    /// There are other objects in it, and none of the kind.
+    /// It holds other objects, and none of the kind.
     #[error("there is no {wanted} in the PEM, only {found}")]
     Missing {
-        /// The label that is wanted.
+        /// The label of the kind.
         wanted: &'static str,
-        /// The labels that are there.
+        /// The labels in the document.
         found: String,
     },
     /// The key needs a password.
@@ -42,7 +45,7 @@ pub enum EncodingError {
 }
 
 impl Object {
-    /// The labels under which it is found. The first is the one of RFC 7468; OpenSSL reads the others as well.
+    /// Returns the labels of PEM sections that hold it. The first is the one of RFC 7468; OpenSSL reads the others as well.
     fn labels(self) -> &'static [&'static str] {
         match self {
             Object::Certificate => &["CERTIFICATE", "X509 CERTIFICATE", TRUSTED_CERTIFICATE],
@@ -52,8 +55,8 @@ impl Object {
     }
 }
 
-/// Reads the DER of every object of one kind in a document, in their order; at least one. In PEM anything may stand around
-/// the sections, and sections of other labels are passed over.
+/// Reads the DER of every object of one kind in a document, in order; at least one. In PEM, text around the sections and sections
+/// with other labels are skipped.
 pub fn read_objects(document: &[u8], object: Object) -> Result<Vec<Vec<u8>>, EncodingError> {
     let document = without_bom(document);
     if let Some(objects) = of_der_or_pem(document, object) {
@@ -70,8 +73,20 @@ pub fn read_object(document: &[u8], object: Object) -> Result<Vec<u8>, EncodingE
     objects.into_iter().next().ok_or(EncodingError::NotEncoded)
 }
 
-/// Returns a text without the byte order mark that editors on Windows put before it, where JSON, PEM and base64 have none.
-pub fn without_bom(text: &[u8]) -> &[u8] {
+/// Writes an object as PEM (RFC 7468), 64 characters a line.
+pub fn write_pem(object: Object, der: &[u8]) -> String {
+    let label = object.labels().first().unwrap_or(&"");
+    let base64 = STANDARD.encode(der);
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for at in (0..base64.len()).step_by(64) {
+        text += base64.get(at..base64.len().min(at + 64)).unwrap_or_default();
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
+
+/// Returns a document without the byte order mark that editors on Windows write.
+fn without_bom(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
@@ -83,13 +98,13 @@ fn of_der_or_pem(document: &[u8], object: Object) -> Option<Result<Vec<Vec<u8>>,
     (sections > 0).then(|| of_pem(document, sections, object))
 }
 
-/// Whether it is one DER value, or begins as only a long one does; whether it ends well is for its parser to say.
+/// Returns whether it is one DER value, or begins as only a long one does; the parser of the value checks its end.
 fn is_der(document: &[u8]) -> bool {
     let is_whole = matches!(der::element(SEQUENCE, document), Some((_, [])));
     is_whole || matches!(document, [SEQUENCE, 0x80..=0xFF, ..])
 }
 
-/// The objects in PEM that begins this many sections: one without an end would otherwise be passed over in silence.
+/// Reads the objects in PEM that begins this many sections: one without an end would otherwise be skipped silently.
 fn of_pem(document: &[u8], begun: usize, object: Object) -> Result<Vec<Vec<u8>>, EncodingError> {
     let sections = ::pem::parse_many(document).map_err(|error| EncodingError::Damaged(error.to_string()))?;
     if sections.len() != begun {
@@ -111,7 +126,7 @@ fn of_pem(document: &[u8], begun: usize, object: Object) -> Result<Vec<Vec<u8>>,
     }
 }
 
-/// A trusted certificate is followed by what OpenSSL trusts it for, which means nothing here.
+/// A trusted certificate is followed by the purposes that OpenSSL trusts it for, which are ignored.
 fn content(section: &::pem::Pem) -> Vec<u8> {
     let whole = section.contents();
     let certificate = der::whole_element(SEQUENCE, whole).map(|(certificate, _)| certificate);
@@ -126,9 +141,6 @@ fn missing(object: Object, sections: &[::pem::Pem]) -> EncodingError {
     EncodingError::Missing { wanted: object.labels().first().unwrap_or(&""), found: found.join(", ") }
 }
 
-const BEGIN: &[u8] = b"-----BEGIN ";
-const TRUSTED_CERTIFICATE: &str = "TRUSTED CERTIFICATE";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +149,7 @@ mod tests {
     const LIST: &str = "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n";
 
     #[test]
-    fn what_is_not_there_is_named() {
+    fn a_missing_object_is_named() {
         let missing = |found: &str| EncodingError::Missing { wanted: "CERTIFICATE", found: found.to_owned() };
         let unended = |text: &str| text.replace("-----END", "---- END");
         for (document, error) in [
@@ -160,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn encrypted_keys_are_told_apart() {
+    fn encrypted_keys_are_recognized() {
         let pkcs8 = KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let legacy = "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n";
         for encrypted in [pkcs8.as_str(), legacy] {

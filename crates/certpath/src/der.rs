@@ -1,4 +1,4 @@
-//! DER where it is read by hand: strictly, because what can be spelled in two ways can be changed unnoticed.
+//! DER, read strictly: bytes that can be spelled in two ways can be changed unnoticed.
 
 /// The tag of an INTEGER.
 pub const INTEGER: u8 = 0x02;
@@ -10,8 +10,7 @@ pub const OBJECT_IDENTIFIER: u8 = 0x06;
 pub const SEQUENCE: u8 = 0x30;
 
 /// Reads the element that `der` begins with, if it has this tag: its content, and what follows it. Its length must be
-/// written in as few bytes as possible (X.690 §10.1), of which a certificate never needs more than two, and a revocation
-/// list three.
+/// written in as few bytes as possible (X.690 §10.1), at most two for a certificate and three for a revocation list.
 pub fn element(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = match *der.strip_prefix(&[tag])? {
         [length @ 0..=0x7F, ref rest @ ..] => (usize::from(length), rest),
@@ -37,7 +36,7 @@ pub fn bits(content: &[u8]) -> Option<&[u8]> {
 }
 
 /// Writes an element, with its length in as few bytes as possible.
-pub(crate) fn write(tag: u8, content: &[u8]) -> Vec<u8> {
+pub fn write(tag: u8, content: &[u8]) -> Vec<u8> {
     let [low, ..] = content.len().to_le_bytes();
     let mut element = vec![tag];
     if content.len() > 0x7F {

@@ -1,14 +1,15 @@
 //! RSA with PSS (RFC 4055 §3.1, RFC 8017 §A.2.3): any salt, over SHA-256 or better.
 //!
 //! `RSASSA-PSS-params ::= SEQUENCE { hashAlgorithm [0] DEFAULT sha1, maskGenAlgorithm [1] DEFAULT mgf1SHA1, saltLength [2]
-//! DEFAULT 20, trailerField [3] DEFAULT 1 }`. The defaults of the hashes are SHA-1, which is not taken, so both must be there;
-//! they must be one hash, as RFC 4055 recommends and everything makes them. OpenSSL's default is the longest salt.
+//! DEFAULT 20, trailerField [3] DEFAULT 1 }`. The default hash is SHA-1, which is not accepted, so both must be present. They must
+//! be the same hash, as RFC 4055 recommends and all software does. OpenSSL's default is the longest salt.
 
 use aws_lc_rs::signature::{
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
     RsaPssSaltLength, VerificationAlgorithm,
 };
-use model::der::{INTEGER, OBJECT_IDENTIFIER, SEQUENCE, element};
+
+use crate::der::{INTEGER, OBJECT_IDENTIFIER, SEQUENCE, element};
 
 /// `rsaEncryption` with its NULL, and `id-RSASSA-PSS`, `id-mgf1`, `id-sha256`, `id-sha384`, `id-sha512`, as contents.
 const RSA_KEY: &[u8] = &[0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x01, 0x01, 0x05, 0x00];
@@ -22,9 +23,9 @@ const NULL: &[u8] = &[0x05, 0x00];
 /// The longest salt: more does not fit into a signature by a key of 8192 bits.
 const MAX_SALT: u16 = 1024;
 
-/// How a signature was made.
+/// The parameters of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pss {
+pub(crate) struct Pss {
     hash: Hash,
     salt: u16,
 }
@@ -36,16 +37,16 @@ enum Hash {
     Sha512,
 }
 
-/// Whether a key with this algorithm identifier is for PSS alone.
-pub(super) fn is_key(algorithm: &[u8]) -> bool {
+/// Returns whether a key with this algorithm identifier is for PSS alone.
+pub(crate) fn is_key(algorithm: &[u8]) -> bool {
     parameters(algorithm).is_some_and(|parameters| parameters.is_empty() || Pss::read(parameters).is_some())
 }
 
 impl Pss {
     /// Reads the algorithm identifier of a signature by a key with the other one; both are contents. `None` unless the
-    /// signature is PSS, its parameters are taken, and the key may be used so: a key for PSS may ask for a hash, and for a salt
-    /// of some length at least (RFC 4055 §3.3).
-    pub(super) fn of(signature: &[u8], key: &[u8]) -> Option<Self> {
+    /// signature is PSS, its parameters are accepted, and the key may be used so: a key for PSS may require a hash and a minimum
+    /// length of the salt (RFC 4055 §3.3).
+    pub(crate) fn of(signature: &[u8], key: &[u8]) -> Option<Self> {
         let pss = Pss::read(parameters(signature)?)?;
         if key == RSA_KEY {
             return Some(pss);
@@ -58,8 +59,8 @@ impl Pss {
         }
     }
 
-    /// Whether the key, an `RSAPublicKey`, made the signature.
-    pub(super) fn verify(self, key: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+    /// Returns whether the key, an `RSAPublicKey`, made the signature.
+    pub(crate) fn verify(self, key: &[u8], signed: &[u8], signature: &[u8]) -> bool {
         let algorithm: RsaParameters = match self.hash {
             Hash::Sha256 => RSA_PSS_2048_8192_SHA256,
             Hash::Sha384 => RSA_PSS_2048_8192_SHA384,
@@ -103,13 +104,13 @@ impl Hash {
     }
 }
 
-/// What follows `id-RSASSA-PSS` in an algorithm identifier.
+/// Returns what follows `id-RSASSA-PSS` in an algorithm identifier.
 fn parameters(algorithm: &[u8]) -> Option<&[u8]> {
     let (RSASSA_PSS, parameters) = element(OBJECT_IDENTIFIER, algorithm)? else { return None };
     Some(parameters)
 }
 
-/// A small number that is not negative.
+/// Reads an INTEGER from 0 to 65535.
 fn integer(der: &[u8]) -> Option<u16> {
     let (content, []) = element(INTEGER, der)? else { return None };
     match *content {

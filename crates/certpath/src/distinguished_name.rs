@@ -1,7 +1,7 @@
-//! Distinguished names, read in one way for everything: who a device is, which CA issued a certificate, whose a list is,
-//! what a CA may issue for, and what people are shown.
+//! Distinguished names, with one reading for all uses: common names, issuers of certificates and lists, name constraints, and the
+//! text that people see.
 //!
-//! Two names are one if RFC 5280 §7.1 says so: part by part, without regard to the string type of a value, to case, and to
+//! Two names are equal if RFC 5280 §7.1 says so: part by part, without regard to the string type of a value, to case, and to
 //! how many spaces there are. Values are not normalized as Unicode; no tool of the field does that.
 
 use std::fmt::Write;
@@ -14,16 +14,16 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name},
 };
 
-/// What a name is compared by. Names that are one have one key.
+/// A comparison key: equal names have equal keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NameKey(Box<[u8]>);
 
-/// The parts of a name, each as it is compared.
+/// The parts of a name, each in the form in which it is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameParts(Vec<Vec<Vec<u8>>>);
 
 impl NameKey {
-    /// Makes the key of the name that is `der`. Bytes that are no name are their own key.
+    /// Computes the key of a name in DER. Bytes that are not a name are their own key.
     pub fn of(der: &[u8]) -> Self {
         match X509Name::from_der(der) {
             Ok(([], name)) => NameKey(NameParts::of(&name).0.concat().concat().into()),
@@ -32,7 +32,7 @@ impl NameKey {
     }
 }
 
-/// Whether two names, both DER, are one.
+/// Returns whether two names in DER are equal.
 pub fn is_same_name(one: &[u8], other: &[u8]) -> bool {
     one == other || NameKey::of(one) == NameKey::of(other)
 }
@@ -43,7 +43,7 @@ impl NameParts {
         NameParts(name.iter_rdn().map(comparable_part).collect())
     }
 
-    /// Whether it begins with all parts of another one.
+    /// Returns whether it begins with all parts of another one.
     pub fn is_within(&self, base: &NameParts) -> bool {
         self.0.starts_with(&base.0)
     }
@@ -55,12 +55,12 @@ pub fn common_name(name: &X509Name<'_>) -> Option<CommonName> {
     Some(text(last).map_or(CommonName::Unreadable, CommonName::Text))
 }
 
-/// A common name that is there.
+/// A common name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommonName {
     /// It is text.
     Text(String),
-    /// It is of a type or has bytes that are no text.
+    /// Its type or its bytes are not text.
     Unreadable,
 }
 
@@ -70,7 +70,7 @@ pub fn mail_addresses(name: &X509Name<'_>) -> Vec<String> {
     addresses.map(|address| text(address).unwrap_or_default()).collect()
 }
 
-/// Writes a name the way the hosted service shows it: the last encoded part first.
+/// Writes a name with the part that is encoded last first, as in `CN=x, OU=y, C=US`.
 pub fn name_text(name: &X509Name<'_>) -> String {
     let mut parts: Vec<String> = name.iter_attributes().map(attribute_text).collect();
     parts.reverse();
@@ -93,11 +93,11 @@ fn abbreviation(oid: &Oid<'_>) -> String {
     oid2abbrev(oid, oid_registry()).map_or_else(|_| oid.to_id_string(), str::to_owned)
 }
 
-/// The attributes of a part in one order, since it is a set.
+/// Returns the attributes of a part in one order, since it is a set.
 fn comparable_part(part: &RelativeDistinguishedName<'_>) -> Vec<Vec<u8>> {
     let mut attributes: Vec<_> = part.iter().map(comparable_attribute).collect();
     attributes.sort();
-    // The end of a part shows in the key.
+    // Marks the end of the part in the key.
     attributes.push(vec![END_OF_PART]);
     attributes
 }
@@ -118,7 +118,7 @@ const TEXT: u8 = 1;
 const BYTES: u8 = 2;
 const END_OF_PART: u8 = 3;
 
-/// The characters of a value in any of the string types of directories (RFC 5280 §4.1.2.4). T61String is read as Latin-1,
+/// Returns the characters of a value in any of the string types of directories (RFC 5280 §4.1.2.4). T61String is read as Latin-1,
 /// as OpenSSL and Windows do.
 fn text(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
     let bytes = attribute.attr_value().data;
@@ -183,7 +183,7 @@ mod tests {
     ];
 
     #[test]
-    fn one_name_in_every_string_type() {
+    fn names_in_different_string_types_are_equal() {
         for one in ACME {
             for other in ACME {
                 assert!(is_same_name(&name(&[one]), &name(&[other])), "{one:?} {other:?}");
@@ -197,14 +197,14 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_other_names() {
+    fn different_names_are_not_equal() {
         let others: [&[Value]; 10] = [
             &[],
             &[(UTF8, b"Acme Works"), (UTF8, b"Acme Works")],
             &[(UTF8, b"AcmeWorks")],
             &[(UTF8, b"")],
             &[(UTF8, b"Acme"), (UTF8, b"Works")],
-            // No text: bytes that are not of their type, and values of other types.
+            // Not text: bytes that are not of their type, and values of other types.
             &[(UTF8, b"Acme Works\xFF")],
             &[(BMP, b"\0A\0c\0m\0e\0 \0W\0o\0r\0k\0s\0")],
             &[(INTEGER, b"Acme Works")],

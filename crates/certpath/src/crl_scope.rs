@@ -1,4 +1,4 @@
-//! Which of its CA's certificates a revocation list speaks for (RFC 5280 §5.2.5, §6.3.3).
+//! Which of its CA's certificates a revocation list covers (RFC 5280 §5.2.5, §6.3.3).
 
 use std::fmt;
 
@@ -8,10 +8,23 @@ use crate::{
     distribution_point::{PointNames, fields},
 };
 
-/// What a list covers. A list without the extension issuingDistributionPoint covers everything.
+/// `ReasonFlags` by bit (RFC 5280 §4.2.1.13).
+const REASON_NAMES: [&str; 9] = [
+    "unused",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "privilegeWithdrawn",
+    "aACompromise",
+];
+
+/// The certificates and reasons that a list covers. A list without the extension issuingDistributionPoint covers all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlScope {
-    /// The distribution point whose certificates alone it covers; those of all when absent.
+    /// The only distribution point whose certificates it covers; `None` for all.
     point: Option<PointNames>,
     certificates: CoveredCertificates,
     reasons: Reasons,
@@ -20,17 +33,17 @@ pub struct CrlScope {
 /// Which kinds of certificate a list covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CoveredCertificates {
-    /// Those of CAs and of others.
+    /// Those of CAs and of end entities.
     All,
-    /// Those that are of no CA: `onlyContainsUserCerts`.
+    /// Those of end entities only: `onlyContainsUserCerts`.
     EndEntities,
-    /// Those of CAs: `onlyContainsCACerts`.
+    /// Those of CAs only: `onlyContainsCACerts`.
     Cas,
-    /// None that can appear in a path: attribute certificates alone, or its scope cannot be read.
+    /// None that can appear in a path: attribute certificates only, or the scope cannot be read.
     None,
 }
 
-/// A certificate, as far as scopes ask.
+/// The properties of a certificate on which scopes depend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrlSubject {
     /// Whether its basicConstraints say that it is a CA.
@@ -46,8 +59,8 @@ impl CrlScope {
     pub(crate) const COMPLETE: CrlScope =
         CrlScope { point: None, certificates: CoveredCertificates::All, reasons: Reasons::ALL };
 
-    /// Reads the value of the extension of a list with this issuer. One that cannot be read makes a list that covers
-    /// nothing: what such a list names is still revoked.
+    /// Reads the value of the extension of a list with this issuer. A list whose extension cannot be read covers nothing, but the
+    /// certificates that it names are still revoked.
     pub(crate) fn read(value: &[u8], issuer: &[u8]) -> (Self, IsIndirect) {
         Self::parse(value, issuer).unwrap_or((
             CrlScope { certificates: CoveredCertificates::None, ..Self::COMPLETE },
@@ -79,23 +92,23 @@ impl CrlScope {
         Some((scope, IsIndirect(indirect)))
     }
 
-    /// The distribution point whose certificates alone are covered.
+    /// Returns the only distribution point whose certificates are covered; `None` for all.
     pub fn point(&self) -> Option<&PointNames> {
         self.point.as_ref()
     }
 
-    /// Which kinds of certificate are covered.
+    /// Returns which kinds of certificate are covered.
     pub fn certificates(&self) -> CoveredCertificates {
         self.certificates
     }
 
-    /// The reasons for which a certificate would be listed.
+    /// Returns the reasons for which a certificate would be listed.
     pub fn reasons(&self) -> Reasons {
         self.reasons
     }
 
-    /// The reasons for which the certificate would be on the list if it were revoked (RFC 5280 §6.3.3 b to d); none when
-    /// the list does not speak for it.
+    /// Returns the reasons for which the certificate would be on the list if it were revoked (RFC 5280 §6.3.3 b to d); none if
+    /// the list does not cover it.
     pub fn covers(&self, subject: &CrlSubject) -> Reasons {
         let is_kind = match self.certificates {
             CoveredCertificates::All => true,
@@ -110,7 +123,7 @@ impl CrlScope {
         if own.meets(&subject.issuer) {
             return self.reasons;
         }
-        // A point with a signer of its own has lists of another CA: those are indirect, and none is ever stored.
+        // The lists of a point with another signer are indirect, and none is ever stored.
         let is_own = |point: &&DistributionPoint| {
             let is_of_issuer = point.signer.as_ref().is_none_or(|signer| signer.meets(&subject.issuer));
             is_of_issuer && point.names.as_ref().is_some_and(|names| own.meets(names))
@@ -119,7 +132,7 @@ impl CrlScope {
         self.reasons.and(reasons.fold(Reasons::NONE, Reasons::or))
     }
 
-    /// Whether it covers everything that the other covers.
+    /// Returns whether it covers everything that the other covers.
     pub fn includes(&self, other: &CrlScope) -> bool {
         let has_point = match (&self.point, &other.point) {
             (None, _) => true,
@@ -132,16 +145,16 @@ impl CrlScope {
         has_point && has_certificates && self.reasons.or(other.reasons) == self.reasons
     }
 
-    /// Whether it covers any certificate that can appear in a path.
+    /// Returns whether it covers no certificate that can appear in a path.
     pub fn is_empty(&self) -> bool {
         self.certificates == CoveredCertificates::None || self.reasons == Reasons::NONE
     }
 }
 
-/// Whether a list holds what other CAs revoked.
+/// Whether a list holds revocations of other CAs.
 pub(crate) struct IsIndirect(pub(crate) bool);
 
-/// The content of a BOOLEAN. What is not false is true: that makes a scope narrower, never wider.
+/// Reads the content of a BOOLEAN. Every byte but 0 is true: that makes a scope narrower, never wider.
 fn flag(content: &[u8]) -> Option<bool> {
     match content {
         [byte] => Some(*byte != 0),
@@ -170,19 +183,19 @@ impl Reasons {
         Some(Reasons(set.fold(0, |reasons, bit| reasons | 1 << bit)))
     }
 
-    /// Those of either.
+    /// Returns the union.
     #[must_use]
     pub fn or(self, other: Reasons) -> Reasons {
         Reasons(self.0 | other.0)
     }
 
-    /// Those of both.
+    /// Returns the intersection.
     #[must_use]
     pub fn and(self, other: Reasons) -> Reasons {
         Reasons(self.0 & other.0)
     }
 
-    /// As RFC 5280 spells them.
+    /// Returns their names in RFC 5280.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let named = REASON_NAMES.into_iter().enumerate();
         named.filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| name)
@@ -194,18 +207,6 @@ impl fmt::Debug for Reasons {
         f.debug_set().entries(self.names()).finish()
     }
 }
-
-const REASON_NAMES: [&str; 9] = [
-    "unused",
-    "keyCompromise",
-    "cACompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "certificateHold",
-    "privilegeWithdrawn",
-    "aACompromise",
-];
 
 #[cfg(test)]
 mod tests {
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_covers_nothing() {
+    fn an_unreadable_scope_covers_nothing() {
         let users: &[u8] = b"\x81\x01\xFF";
         assert_eq!(scope(&[users]).certificates(), CoveredCertificates::EndEntities);
         assert_eq!(scope(&[b"\x81\x01\x00"]), CrlScope::COMPLETE);

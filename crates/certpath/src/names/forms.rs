@@ -2,8 +2,9 @@
 
 use std::{fmt, mem::discriminant};
 
-use model::NameParts;
 use x509_parser::extensions::GeneralName;
+
+use crate::NameParts;
 
 /// A name that a certificate gives its subject.
 pub(super) enum Name<'a> {
@@ -37,10 +38,10 @@ fn parts_of(name: &GeneralName<'_>) -> Option<NameParts> {
     }
 }
 
-/// What a name is compared as.
+/// A name in the form in which it is compared.
 enum Form<'a> {
     Dns(&'a str),
-    /// A name that stands for a DNS name and need not be written as one: a registration ID may be a MAC address.
+    /// A name that is bound like a DNS name and need not be written as one: it may be a MAC address.
     Device(&'a str),
     Email(&'a str),
     Uri(&'a str),
@@ -76,7 +77,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Whether a subtree speaks of names like this one.
+    /// Returns whether a subtree is for names of this form.
     pub(super) fn is_of_form_of(&self, subtree: &Subtree<'_>) -> bool {
         match self {
             Name::Alternative(name, _) => discriminant(*name) == discriminant(&subtree.base),
@@ -86,7 +87,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Whether it is written as a name of its form must be; otherwise nothing can be said of where it lies.
+    /// Returns whether it is well-formed; otherwise it cannot be compared.
     pub(super) fn is_sound(&self) -> bool {
         match self.form() {
             Form::Dns(name) => is_host(name.strip_prefix("*.").unwrap_or(name)),
@@ -97,8 +98,8 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Whether it lies within the subtree, which is of its form. `None` when the subtree is malformed, or its form is
-    /// not supported.
+    /// Returns whether it lies within the subtree, which is of its form. `None` when the subtree is malformed, or its form
+    /// is not supported.
     pub(super) fn is_within(&self, subtree: &Subtree<'_>) -> Option<bool> {
         match (self.form(), Form::of(&subtree.base, subtree.parts.as_ref())) {
             (Form::Dns(name) | Form::Device(name), Form::Dns(base)) => dns_is_within(name, base),
@@ -110,7 +111,7 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// The same, and also whether a wildcard may stand for a name that does.
+    /// Returns the same, and true for a wildcard that covers a name within the subtree.
     pub(super) fn may_be_within(&self, subtree: &Subtree<'_>) -> Option<bool> {
         let is_within = self.is_within(subtree)?;
         let (Form::Dns(name), GeneralName::DNSName(base)) = (self.form(), &subtree.base) else {
@@ -134,7 +135,7 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// A host and all those below it, or with a leading dot, which OpenSSL takes as well, only those below it; everything is
+/// The base is a host and all those below it, or with a leading dot, which OpenSSL takes as well, only those below it; everything is
 /// within an empty base.
 fn dns_is_within(name: &str, base: &str) -> Option<bool> {
     match base.strip_prefix('.') {
@@ -143,7 +144,7 @@ fn dns_is_within(name: &str, base: &str) -> Option<bool> {
     }
 }
 
-/// Labels of letters, digits, hyphens and underscores, with dots between them.
+/// Returns whether a name consists of labels of letters, digits, hyphens and underscores, with dots between them.
 fn is_host(name: &str) -> bool {
     let is_label = |label: &str| {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -152,7 +153,7 @@ fn is_host(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(is_label)
 }
 
-/// Whether `name` is `base` or ends in it after a dot; everything is below an empty base.
+/// Returns whether `name` is `base` or ends in it after a dot; everything is below an empty base.
 fn is_below(name: &str, base: &str) -> bool {
     if base.is_empty() {
         return true;
@@ -162,14 +163,14 @@ fn is_below(name: &str, base: &str) -> bool {
     ends && (start == 0 || name.as_bytes().get(start - 1) == Some(&b'.'))
 }
 
-/// Local part and host of a mail address.
+/// Returns local part and host of a mail address.
 fn mailbox(address: &str) -> Option<(&str, &str)> {
     let (local, host) = address.split_once('@')?;
     (!local.is_empty() && is_host(host)).then_some((local, host))
 }
 
-/// A mailbox, the mailboxes of one host, or with a leading dot those of all hosts below one. Nothing in a base is a
-/// wildcard; the local part has its case.
+/// The base is a mailbox, the mailboxes of one host, or with a leading dot those of all hosts below one. There are no wildcards;
+/// the local part is compared with case.
 fn email_is_within(address: &str, base: &str) -> Option<bool> {
     let (local, host) = mailbox(address)?;
     if !base.contains('@') {
@@ -179,7 +180,7 @@ fn email_is_within(address: &str, base: &str) -> Option<bool> {
     Some(local == base_local && host.eq_ignore_ascii_case(base_host))
 }
 
-/// One host, or with a leading dot all those below it but not itself.
+/// The base is one host, or with a leading dot all those below it but not itself.
 fn host_is_within(host: &str, base: &str) -> Option<bool> {
     match base.strip_prefix('.') {
         Some(domain) => is_host(domain).then(|| is_below(host, domain) && host.len() > domain.len()),
@@ -187,7 +188,7 @@ fn host_is_within(host: &str, base: &str) -> Option<bool> {
     }
 }
 
-/// The host in a URI, which must be a name: constraints know no addresses.
+/// Returns the host in a URI, which must be a name: there are no constraints for addresses in URIs.
 fn host_of(uri: &str) -> Option<&str> {
     let (_, rest) = uri.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -197,8 +198,8 @@ fn host_of(uri: &str) -> Option<&str> {
     (is_host(host) && !is_address).then_some(host)
 }
 
-/// An address within a range of its version: the first address and the mask, which is all ones and then all zeros.
-/// Ranges of the other version are no matter.
+/// The range is its first address and its mask, which is all ones and then all zeros. An address lies in no range of the other
+/// version.
 fn address_is_within(address: &[u8], range: &[u8]) -> Option<bool> {
     if !matches!(range.len(), 8 | 32) {
         return None;
@@ -252,7 +253,7 @@ mod tests {
         }
     }
 
-    /// What a device is called is no host name, but text ends as it ends.
+    /// A common name need not be a host name; it is compared as text.
     #[test]
     fn common_names() {
         let cases = [

@@ -1,4 +1,4 @@
-//! Distribution points: the parts into which a CA divides what it revoked, as certificates name them (RFC 5280
+//! Distribution points: the parts into which a CA divides its revocations, as certificates name them (RFC 5280
 //! §4.2.1.13) and as revocation lists do (§5.2.5).
 
 use std::fmt;
@@ -9,16 +9,27 @@ use x509_parser::{
 };
 
 use crate::{
-    CrlAddress, NameKey, Reasons,
+    NameKey, Reasons,
     der::{self, SEQUENCE},
 };
+
+const SET: u8 = 0x31;
+/// `GeneralName`: `directoryName [4] Name`, explicit because `Name` is a choice.
+const DIRECTORY_NAME: u8 = 0xA4;
+const DIRECTORY_NAME_NUMBER: u32 = 4;
+/// `GeneralName`: `uniformResourceIdentifier [6]`.
+const URI: u8 = 0x86;
+/// `DistributionPointName`: `fullName [0]`.
+const FULL_NAME: u32 = 0;
+/// `DistributionPointName`: `nameRelativeToCRLIssuer [1]`.
+const RELATIVE_NAME: u32 = 1;
 
 /// The names of one distribution point. Two that share a name are the same point (RFC 5280 §6.3.3 b 2 i).
 #[derive(Clone, PartialEq, Eq)]
 pub struct PointNames(Vec<PointName>);
 
-/// A `GeneralName`, compared by value: a distinguished name as everywhere (RFC 5280 §7.1), so that a CA which writes it as a
-/// UTF8String in its certificates and as a PrintableString in its lists means one point; any other by its bytes.
+/// A `GeneralName`, compared by value: a distinguished name as everywhere (RFC 5280 §7.1), because a CA may write it as a
+/// UTF8String in its certificates and as a PrintableString in its lists; any other by its bytes.
 #[derive(Clone)]
 enum PointName {
     Directory { key: NameKey, name: Box<[u8]> },
@@ -30,27 +41,27 @@ enum PointName {
 pub struct DistributionPoint {
     pub(crate) names: Option<PointNames>,
     pub(crate) reasons: Reasons,
-    /// Who signs its lists, when that is not the certificate's issuer.
+    /// The signer of its lists, if that is not the certificate's issuer.
     pub(crate) signer: Option<PointNames>,
 }
 
 impl PointNames {
-    /// The point that a CA's name stands for: the one of certificates that name none (RFC 5280 §6.3.3).
+    /// Returns the point of certificates that name none: that of the issuer's name (RFC 5280 §6.3.3).
     pub fn of_issuer(name: &[u8]) -> Self {
         PointNames(vec![PointName::of_directory(name)])
     }
 
-    /// The point at an address.
-    pub fn of_address(address: &CrlAddress) -> Self {
-        PointNames(vec![PointName::Other(der::write(URI, address.as_str().as_bytes()).into())])
+    /// Returns the point at a URI.
+    pub fn of_uri(uri: &str) -> Self {
+        PointNames(vec![PointName::Other(der::write(URI, uri.as_bytes()).into())])
     }
 
-    /// Whether both name the same point.
+    /// Returns whether both name the same point.
     pub fn meets(&self, other: &PointNames) -> bool {
         self.0.iter().any(|name| other.0.contains(name))
     }
 
-    /// Whether every name of the other is one of these.
+    /// Returns whether every name of the other is one of these.
     pub(crate) fn includes(&self, other: &PointNames) -> bool {
         other.0.iter().all(|name| self.0.contains(name))
     }
@@ -75,7 +86,7 @@ impl PointNames {
         (!names.is_empty()).then_some(PointNames(names))
     }
 
-    /// The names as text: URIs as they are, others by their kind.
+    /// Returns the names as text: URIs as they are, others by their kind.
     pub fn texts(&self) -> impl Iterator<Item = String> {
         self.0.iter().map(PointName::text)
     }
@@ -87,7 +98,7 @@ impl PointName {
         if is_directory { Self::of_directory(part.content) } else { PointName::Other(part.whole.into()) }
     }
 
-    /// The distinguished name that is `name` in DER.
+    /// Creates the name from a distinguished name in DER.
     fn of_directory(name: &[u8]) -> Self {
         let key = NameKey::of(name);
         PointName::Directory { key, name: name.into() }
@@ -106,7 +117,7 @@ impl PointName {
     }
 }
 
-/// By what two names are compared; how a distinguished name is spelled does not count.
+/// Distinguished names are compared without regard to their spelling.
 impl PartialEq for PointName {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -126,7 +137,7 @@ impl fmt::Debug for PointNames {
 }
 
 impl DistributionPoint {
-    /// A point of these names, with lists of all reasons that the issuer signs.
+    /// Creates a point with these names, whose lists are for all reasons and signed by the certificate's issuer.
     pub fn of(names: PointNames) -> Self {
         DistributionPoint { names: Some(names), reasons: Reasons::ALL, signer: None }
     }
@@ -160,7 +171,7 @@ pub(crate) struct Part<'a> {
     whole: &'a [u8],
 }
 
-/// The fields of a sequence whose fields are all tagged and optional: each at most once, in their order.
+/// Reads the fields of a sequence whose fields are all tagged and optional: each at most once, in order.
 pub(crate) fn fields(content: &[u8]) -> Option<Vec<Part<'_>>> {
     let fields = parts(content)?;
     let is_tagged = fields.iter().all(|field| field.class == Class::ContextSpecific);
@@ -168,7 +179,7 @@ pub(crate) fn fields(content: &[u8]) -> Option<Vec<Part<'_>>> {
     (is_tagged && is_ordered).then_some(fields)
 }
 
-/// The elements that are nothing but the whole content.
+/// Reads the elements that make up the whole content.
 fn parts(mut content: &[u8]) -> Option<Vec<Part<'_>>> {
     let mut parts = Vec::new();
     while !content.is_empty() {
@@ -179,14 +190,3 @@ fn parts(mut content: &[u8]) -> Option<Vec<Part<'_>>> {
     }
     Some(parts)
 }
-
-const SET: u8 = 0x31;
-/// `GeneralName`: `directoryName [4] Name`, explicit because `Name` is a choice.
-const DIRECTORY_NAME: u8 = 0xA4;
-const DIRECTORY_NAME_NUMBER: u32 = 4;
-/// `GeneralName`: `uniformResourceIdentifier [6]`.
-const URI: u8 = 0x86;
-/// `DistributionPointName`: `fullName [0]`.
-const FULL_NAME: u32 = 0;
-/// `DistributionPointName`: `nameRelativeToCRLIssuer [1]`.
-const RELATIVE_NAME: u32 = 1;

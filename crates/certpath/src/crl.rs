@@ -1,4 +1,4 @@
-//! Certificate revocation lists (RFC 5280 §5): parsed once, then asked for serial numbers.
+//! Certificate revocation lists (RFC 5280 §5): parsed once, then searched for serial numbers.
 
 use std::{fmt, sync::Arc};
 
@@ -11,29 +11,18 @@ use x509_parser::{
 };
 
 use crate::{
-    CaReference, CrlMaxAge, CrlScope, ListId, Record, RevocationReason, Sha256Thumbprint, Timestamp,
+    CrlMaxAge, CrlScope, RevocationReason, Time,
+    crl_parts::Number,
     crl_scope::IsIndirect,
     encoding::{EncodingError, Object, read_object},
-    revocation_parts::Number,
 };
 
-/// A revocation list of a CA, as an instance keeps it. A CA may have several, each of a scope of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevocationList {
-    /// The CA certificate that it belongs to.
-    pub authority: CaReference,
-    /// Tells it from other lists of that CA. Lists stored by the first version have none.
-    #[serde(default = "ListId::first", skip_serializing_if = "ListId::is_first")]
-    pub id: ListId,
-    /// The certificate whose key signed it. A list that came while the CA's certificate was replaced is told by this.
-    pub signed_by: Sha256Thumbprint,
-    /// The list.
-    pub crl: Crl,
-    /// Version, and when it came.
-    pub record: Record,
-}
+/// `id-ce-deltaCRLIndicator` (RFC 5280 §5.2.4).
+const DELTA_CRL_INDICATOR: &str = "2.5.29.27";
+/// `id-ce-certificateIssuer` (RFC 5280 §5.3.3).
+const CERTIFICATE_ISSUER: &str = "2.5.29.29";
 
-/// A list of what one CA revoked, whole as far as its scope goes. Nothing here says that the CA signed it.
+/// A list of the certificates that one CA revoked, complete for its scope. Whether the CA signed it is not checked here.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Crl(Arc<Parsed>);
@@ -43,11 +32,11 @@ struct Parsed {
     der: Vec<u8>,
     issuer: Vec<u8>,
     number: Option<Number>,
-    this_update: Timestamp,
-    next_update: Option<Timestamp>,
+    this_update: Time,
+    next_update: Option<Time>,
     scope: CrlScope,
-    /// The ID that the list gets when no list of its scope is stored.
-    id: ListId,
+    /// The value of the extension that states the scope.
+    scope_extension: Box<[u8]>,
     /// By serial number.
     revoked: Vec<Revoked>,
 }
@@ -56,37 +45,37 @@ struct Parsed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revoked {
     serial: Number,
-    /// Since when.
-    pub at: Timestamp,
-    /// Why.
+    /// The date of the revocation.
+    pub at: Time,
+    /// The reason.
     pub reason: RevocationReason,
 }
 
-/// Why bytes are no revocation list that can be used.
+/// Why bytes are not a usable revocation list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CrlError {
     /// The document holds no list in any encoding.
     #[error("revocation list cannot be read: {0}")]
     Encoding(#[from] EncodingError),
-    /// Longer than is taken.
+    /// It is longer than [`Crl::MAX_BYTES`].
     #[error("revocation list is longer than {} bytes", Crl::MAX_BYTES)]
     TooLong,
     /// The bytes do not hold a revocation list.
     #[error("revocation list cannot be read: {0}")]
     Malformed(String),
-    /// It tells only what changed since another.
+    /// It is a delta CRL, which holds only the changes since another.
     #[error("this is a delta CRL, which holds only changes; a complete list is needed")]
     Delta,
-    /// It speaks for other CAs, too.
+    /// It is an indirect CRL, which holds the revocations of other CAs.
     #[error("this is an indirect CRL, which holds what other CAs revoked; the CA's own list is needed")]
     Indirect,
-    /// It must be understood and is not.
+    /// It has a critical extension that is not known.
     #[error("revocation list has the critical extension {0}, which is not known here")]
     CriticalExtension(String),
 }
 
 impl Crl {
-    /// The longest list taken, in bytes of DER: more than 100,000 entries, which have 40 to 60 bytes each.
+    /// The longest accepted list, in bytes of DER: more than 100,000 entries, which have 40 to 60 bytes each.
     pub const MAX_BYTES: usize = 8 << 20;
 
     /// Reads a list from a text in any encoding.
@@ -94,7 +83,7 @@ impl Crl {
         Self::from_bytes(text.as_bytes())
     }
 
-    /// Reads a list from a document in any encoding; of several the first is taken.
+    /// Reads the first list of a document in any encoding.
     pub fn from_bytes(document: &[u8]) -> Result<Self, CrlError> {
         Self::from_der(read_object(document, Object::RevocationList)?)
     }
@@ -111,11 +100,13 @@ impl Crl {
             return Err(malformed("bytes follow the list"));
         }
         let signed = list.tbs_cert_list.as_ref();
-        // The parser passes over entries that it cannot read; then what it read is shorter than what was signed.
+        // The parser skips entries that it cannot read; then the part that it read is shorter than the signed part.
         if declared_length(signed) != Some(signed.len()) {
             return Err(malformed("it has entries that cannot be read"));
         }
-        refuse_extensions(list.extensions())?;
+        if let Some(error) = error_of_extensions(list.extensions()) {
+            return Err(error);
+        }
         let issuer = list.issuer().as_raw();
         let points: Vec<&[u8]> =
             list.extensions().iter().filter(|it| is_issuing_point(it)).map(|it| it.value).collect();
@@ -134,65 +125,65 @@ impl Crl {
         let parsed = Parsed {
             issuer: issuer.to_vec(),
             scope,
-            id: ListId::of_scope(&points.concat()),
+            scope_extension: points.concat().into(),
             number: number
                 .map(|number| number.ok_or_else(|| malformed("its number is too long")))
                 .transpose()?,
-            this_update: Timestamp::from_unix_seconds(list.last_update().timestamp()),
-            next_update: list.next_update().map(|time| Timestamp::from_unix_seconds(time.timestamp())),
+            this_update: Time::from(list.last_update()),
+            next_update: list.next_update().map(Time::from),
             revoked,
             der,
         };
         Ok(Crl(Arc::new(parsed)))
     }
 
-    /// Its bytes.
+    /// Returns its DER.
     pub fn der(&self) -> &[u8] {
         &self.0.der
     }
 
-    /// The DER of its issuer's name.
+    /// Returns the DER of its issuer's name.
     pub fn issuer(&self) -> &[u8] {
         &self.0.issuer
     }
 
-    /// Its number in hex, if it has one.
+    /// Returns its number in hex, if it has one.
     pub fn number(&self) -> Option<String> {
         self.0.number.map(|number| number.to_string())
     }
 
-    /// When it was made.
-    pub fn this_update(&self) -> Timestamp {
+    /// Returns the date of issue.
+    pub fn this_update(&self) -> Time {
         self.0.this_update
     }
 
-    /// When the next one is due, if it says.
-    pub fn next_update(&self) -> Option<Timestamp> {
+    /// Returns the date by which the next list is issued, if the list states it.
+    pub fn next_update(&self) -> Option<Time> {
         self.0.next_update
     }
 
-    /// What it covers.
+    /// Returns which certificates it covers.
     pub fn scope(&self) -> &CrlScope {
         &self.0.scope
     }
 
-    /// The ID for it when no list of its scope is stored.
-    pub fn id(&self) -> &ListId {
-        &self.0.id
+    /// Returns the value of the extension that states the scope (issuingDistributionPoint); empty if there is none.
+    pub fn scope_extension(&self) -> &[u8] {
+        &self.0.scope_extension
     }
 
-    /// When it grows stale: when the next one is due, or else at this age.
-    pub fn due(&self, max_age: CrlMaxAge) -> Timestamp {
+    /// Returns the date from which it is stale: that of the next list, or else when it reaches this age.
+    pub fn due(&self, max_age: CrlMaxAge) -> Time {
         self.0.next_update.unwrap_or_else(|| max_age.after(self.0.this_update))
     }
 
-    /// Whether the next one is overdue.
-    pub fn is_stale(&self, max_age: CrlMaxAge, now: Timestamp) -> bool {
+    /// Returns whether it is stale.
+    pub fn is_stale(&self, max_age: CrlMaxAge, now: Time) -> bool {
         self.due(max_age) < now
     }
 
-    /// Whether it was made before the other one: its number is lower, or else its date. Numbers count the lists of one
-    /// scope (RFC 5280 §5.2.3), so between scopes the dates decide.
+    /// Returns whether it was issued before the other one: its number is lower, or else its date is earlier. Numbers count the
+    /// lists of one scope (RFC 5280 §5.2.3), so between scopes the dates decide.
     pub fn is_older_than(&self, other: &Crl) -> bool {
         match (self.0.number, other.0.number) {
             (Some(number), Some(others)) if number != others && self.scope() == other.scope() => {
@@ -202,17 +193,17 @@ impl Crl {
         }
     }
 
-    /// How many certificates it revokes.
+    /// Returns the number of certificates that it revokes.
     pub fn len(&self) -> usize {
         self.0.revoked.len()
     }
 
-    /// Whether it revokes none.
+    /// Returns whether it revokes none.
     pub fn is_empty(&self) -> bool {
         self.0.revoked.is_empty()
     }
 
-    /// What it says of the certificate with this serial number, the content of its DER.
+    /// Returns the entry for a serial number, given as the content of its DER.
     pub fn revoked(&self, serial: &[u8]) -> Option<&Revoked> {
         let serial = Number::of(serial)?;
         let found = self.0.revoked.binary_search_by_key(&serial, |entry| entry.serial);
@@ -253,26 +244,25 @@ impl Revoked {
                 _ => {}
             }
         }
-        Ok(Revoked { serial, at: Timestamp::from_unix_seconds(entry.revocation_date.timestamp()), reason })
+        Ok(Revoked { serial, at: Time::from(entry.revocation_date), reason })
     }
 }
 
-/// Refuses a list that is a change to another one, or that must be understood and is not.
-fn refuse_extensions(extensions: &[X509Extension<'_>]) -> Result<(), CrlError> {
-    for extension in extensions {
+/// Returns why a list cannot be used because of its extensions: it is a delta, or has a critical one that is not known.
+fn error_of_extensions(extensions: &[X509Extension<'_>]) -> Option<CrlError> {
+    extensions.iter().find_map(|extension| {
         match extension.parsed_extension() {
-            ParsedExtension::CRLNumber(_) | ParsedExtension::AuthorityKeyIdentifier(_) => {}
-            // Its scope is read on its own.
-            ParsedExtension::IssuingDistributionPoint(_) => {}
+            ParsedExtension::CRLNumber(_) | ParsedExtension::AuthorityKeyIdentifier(_) => None,
+            // The scope is read separately.
+            ParsedExtension::IssuingDistributionPoint(_) => None,
             ParsedExtension::ParseError { .. } => {
-                return Err(CrlError::Malformed("an extension cannot be read".into()));
+                Some(CrlError::Malformed("an extension cannot be read".into()))
             }
-            _ if extension.oid.to_id_string() == DELTA_CRL_INDICATOR => return Err(CrlError::Delta),
-            _ if extension.critical => return Err(critical(extension)),
-            _ => {}
+            _ if extension.oid.to_id_string() == DELTA_CRL_INDICATOR => Some(CrlError::Delta),
+            _ if extension.critical => Some(critical(extension)),
+            _ => None,
         }
-    }
-    Ok(())
+    })
 }
 
 fn is_issuing_point(extension: &X509Extension<'_>) -> bool {
@@ -283,7 +273,7 @@ fn critical(extension: &X509Extension<'_>) -> CrlError {
     CrlError::CriticalExtension(extension.oid.to_id_string())
 }
 
-/// The length with its header that a DER value says it has.
+/// Returns the length that a DER value states, with its header.
 fn declared_length(der: &[u8]) -> Option<usize> {
     let (header, length) = match *der.get(1..)? {
         [length @ 0..=0x7F, ..] => (2, usize::from(length)),
@@ -294,11 +284,6 @@ fn declared_length(der: &[u8]) -> Option<usize> {
     };
     Some(header + length)
 }
-
-/// `id-ce-deltaCRLIndicator` (RFC 5280 §5.2.4).
-const DELTA_CRL_INDICATOR: &str = "2.5.29.27";
-/// `id-ce-certificateIssuer` (RFC 5280 §5.3.3).
-const CERTIFICATE_ISSUER: &str = "2.5.29.29";
 
 #[cfg(test)]
 mod tests {
@@ -342,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_is_revoked_and_why() {
+    fn finds_revoked_certificates_and_the_reason() {
         use rcgen::RevocationReason::{KeyCompromise, Superseded};
         let crl = made(list(7, &[(0xFF01, KeyCompromise), (2, Superseded)])).unwrap();
         assert_eq!((crl.len(), crl.number().as_deref()), (2, Some("07")));
@@ -351,14 +336,14 @@ mod tests {
         for serial in [&[0xFF, 1][..], &[0, 0xFF, 1]] {
             let found = crl.revoked(serial).unwrap();
             assert_eq!(found.reason.as_str(), "keyCompromise");
-            assert_eq!(found.at, Timestamp::parse("2026-10-01T00:00:00Z").unwrap());
+            assert_eq!(found.at, Time::from_unix_seconds(1_790_812_800));
         }
         for serial in [&[3][..], &[], &[1; 21]] {
             assert_eq!(crl.revoked(serial), None);
         }
-        let due = Timestamp::parse("2026-12-01T00:00:00Z").unwrap();
+        let due = Time::from_unix_seconds(1_796_083_200);
         assert!(!crl.is_stale(CrlMaxAge::default(), due));
-        assert!(crl.is_stale(CrlMaxAge::default(), Timestamp::from_ticks(due.ticks() + 1)));
+        assert!(crl.is_stale(CrlMaxAge::default(), due.plus_seconds(1)));
     }
 
     fn scoped(params: CertificateRevocationListParams, scope: Option<CrlScope>) -> Crl {
@@ -368,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_says_what_it_covers() {
+    fn a_list_states_its_scope() {
         use CoveredCertificates::{All, Cas, EndEntities};
         let whole = made(list(1, &[])).unwrap();
         assert_eq!((whole.scope().certificates(), whole.scope().point()), (All, None));
@@ -379,13 +364,13 @@ mod tests {
             assert_eq!(crl.scope().certificates(), covered);
             assert_eq!(crl.scope().point().unwrap().texts().collect::<Vec<_>>(), ["http://crl.example/"]);
             assert!(whole.scope().includes(crl.scope()) && !crl.scope().includes(whole.scope()));
-            assert_ne!(crl.id(), whole.id());
+            assert_ne!(crl.scope_extension(), whole.scope_extension());
         }
     }
 
     #[test]
-    fn a_list_of_changes_or_of_other_cas_is_refused() {
-        // Made by OpenSSL.
+    fn delta_and_indirect_lists_are_rejected() {
+        // Created by OpenSSL.
         let delta = include_bytes!("../../../fuzz/corpus/revocation_list/delta");
         assert_eq!(Crl::from_bytes(delta), Err(CrlError::Delta));
         let indirect = include_bytes!("../../../fuzz/corpus/revocation_list/indirect");
@@ -408,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_forms_in_which_lists_come() {
+    fn reads_lists_in_every_encoding() {
         let signed = list(1, &[(1, rcgen::RevocationReason::Unspecified)]).signed_by(&ca()).unwrap();
         let (der, pem) = (signed.der().to_vec(), signed.pem().unwrap());
         let crl = Crl::from_der(der.clone()).unwrap();
@@ -425,7 +410,7 @@ mod tests {
             assert!(Crl::parse(text).is_err(), "{text}");
         }
         assert!(Crl::from_der([der.as_slice(), &[0]].concat()).is_err());
-        // An entry whose date is none must not vanish: the list would let its certificate through.
+        // An entry with a malformed date must not be skipped: its certificate would be accepted.
         let date = der.windows(2).rposition(|pair| pair == [0x17, 13]).unwrap();
         let mut broken = der;
         broken[date + 2] = b'x';
@@ -433,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_entries_are_looked_up() {
+    fn a_hundred_thousand_entries_are_found() {
         let entries: Vec<_> =
             (0..100_000).map(|serial| (serial * 3 + 1, rcgen::RevocationReason::Superseded)).collect();
         let crl = made(list(1, &entries)).unwrap();

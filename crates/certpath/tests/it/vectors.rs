@@ -1,14 +1,12 @@
-//! Chains that nobody here made: the cases of C2SP x509-limbo that concern Muster, and where it disagrees with them.
+//! The cases of C2SP x509-limbo that concern Muster, and where it disagrees with them.
 
 use std::collections::BTreeMap;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use model::{Certificate, Timestamp};
-use provisioning::attest::x509::{self, PresentedChain, Question, rules::Purpose};
-use rustls_pki_types::CertificateDer;
+use certpath::{CertificateParts, Purpose, Question, Time, verify};
 use serde::Deserialize;
 
-use crate::attest::case::NOW;
+use crate::ca::{NOW, presented};
 
 #[derive(Deserialize)]
 struct Case {
@@ -21,44 +19,52 @@ struct Case {
     leaf: String,
 }
 
-/// Why Muster's verdict is not the one that a case expects.
+/// A case with another verdict than it expects.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Disagreement {
     id: String,
-    /// What Muster says.
+    /// Muster's verdict.
     valid: bool,
     reason: String,
 }
 
 impl Case {
-    /// What Muster says: the path, or the refusal.
+    /// Returns the path, or the refusal.
     fn verdict(&self) -> Result<Vec<Vec<u8>>, String> {
-        let anchors: Vec<_> = self
-            .anchors
-            .iter()
-            .map(|text| Certificate::parse(text).map_err(said))
-            .collect::<Result<_, _>>()?;
+        let anchors: Vec<_> = self.anchors.iter().map(|text| STANDARD.decode(text).unwrap()).collect();
+        let anchors: Vec<_> = anchors.iter().filter_map(|der| CertificateParts::read(der)).collect();
         let sent = [&self.leaf].into_iter().chain(&self.intermediates);
-        let presented: Vec<CertificateDer<'static>> =
-            sent.map(|text| STANDARD.decode(text).unwrap().into()).collect();
-        let chain = PresentedChain::parse(&presented).map_err(said)?;
-        x509::verify(&chain, &anchors, &self.question()).map_err(said)
+        let sent: Vec<_> = sent.map(|text| STANDARD.decode(text).unwrap()).collect();
+        let chain = presented(&sent).map_err(|error| error.to_string())?;
+        verify(&chain, &anchors, self.question()).map_err(|error| error.to_string())
     }
 
     fn question(&self) -> Question {
-        let at = self.at.as_deref().map_or(NOW, |at| Timestamp::parse(at).unwrap());
+        let at = self.at.as_deref().map_or(NOW, instant);
         let purpose = self.purpose.as_deref().map(|purpose| match purpose {
             "client" => Purpose::Client,
             "server" => Purpose::Server,
             other => panic!("{other}"),
         });
-        Question { at, purpose, registration_id: None }
+        Question { at, purpose }
     }
 }
 
-fn said(error: impl ToString) -> String {
-    error.to_string()
+/// Reads an instant such as `2024-01-31T00:00:00.5Z`, down to the second (days by Howard Hinnant's `days_from_civil`).
+fn instant(text: &str) -> Time {
+    let (whole, _fraction) =
+        text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+    let numbers: Vec<i64> = whole.split(['-', 'T', ':']).map(|part| part.parse().unwrap()).collect();
+    let [year, month, day, hour, minute, second] = numbers[..] else { panic!("{text}") };
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    let time = Time::from_unix_seconds(days * 86_400 + hour * 3600 + minute * 60 + second);
+    assert_eq!(time.to_string(), format!("{whole}Z"));
+    time
 }
 
 /// Every disagreement is listed with its reason, and nothing is listed that is none.

@@ -1,60 +1,58 @@
-//! Which certificate issued which, as far as something trusted reaches.
+//! Which certificate issued which, as far down as the trust anchors reach.
 //!
-//! Names are compared first, which costs nothing: where they lead to nothing trusted, no signature is checked. Signatures
-//! are then checked from what is trusted down, so a key that its owner made up is never asked about anything, and a
-//! certificate is checked once for each key that may have signed it. A stranger's certificates fail at the first trusted
-//! key, however many there are.
+//! Names are compared first, which costs nothing: where they lead to no anchor, no signature is checked. Signatures are then
+//! checked from the anchors down, so a key that the peer made up is never used, and a certificate is checked once for each key
+//! that may have signed it. Certificates that a stranger made fail at the first trusted key, however many there are.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     hash::{Hash, Hasher},
 };
 
-use model::{CertificateParts, NameKey};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+use x509_parser::certificate::X509Certificate;
 
-use super::{
-    CertificateRefusal, missing,
+use crate::{
+    BrokenRule, CertificateParts, NameKey, PathError,
     names::Comparisons,
-    rules::{self, BrokenRule, Source},
+    rules::{self, Source},
     signature::{self, Verdict},
 };
 
-/// What signatures that come to nothing may cost before the search ends, in microseconds of a usual processor. The second of
-/// P-521 ends it, or the fourteenth of P-256: an honest chain fails only where CAs of one name have several keys, and then
+/// The cost of failed signature checks in one search, in microseconds of a typical processor. The second check of P-521 exceeds
+/// it, or the fourteenth of P-256: for an honest chain a check fails only where CAs of one name have several keys, and then
 /// the key identifiers say which to try first.
 const MAX_WASTED: u32 = 800;
 
 /// The most keys of one name that are put in order by their identifiers.
 const MAX_SORTED: usize = 64;
 
-/// What one search has cost, and may still cost.
+/// The cost of one search so far.
 #[derive(Debug)]
 pub struct Effort {
-    /// How many signatures were checked.
+    /// The number of signatures that were checked.
     pub signatures: u32,
     wasted: u32,
-    pub(super) comparisons: Comparisons,
+    pub comparisons: Comparisons,
 }
 
 impl Effort {
-    /// Returns what one search may cost.
+    /// Creates the account of one search.
     pub fn of_a_search() -> Self {
         Effort { signatures: 0, wasted: 0, comparisons: Comparisons::of_a_search() }
     }
 
-    fn waste(&mut self, key: &[u8]) -> Result<(), CertificateRefusal> {
+    fn waste(&mut self, key: &[u8]) -> Result<(), PathError> {
         self.wasted += signature::cost(key);
-        if self.wasted > MAX_WASTED { Err(CertificateRefusal::TooTangled) } else { Ok(()) }
+        if self.wasted > MAX_WASTED { Err(PathError::TooTangled) } else { Ok(()) }
     }
 }
 
 /// A certificate of a search.
 #[derive(Debug)]
 pub struct Node<'s> {
-    /// Its parts.
+    /// The parts of the certificate.
     pub parts: CertificateParts<'s>,
-    /// Who vouches for it.
+    /// Whether it was sent or stored.
     pub source: Source,
     /// The places of the anchors with this certificate.
     pub anchors: Vec<usize>,
@@ -62,10 +60,10 @@ pub struct Node<'s> {
     subject: Name,
 }
 
-/// The number of a name: names that are one have one number.
+/// The number of a name: equal names have one number.
 type Name = usize;
 
-/// The names of a search. Reading a name takes longer than comparing bytes, and most are written in one way.
+/// The names of a search. Parsing a name takes longer than comparing bytes, and most are written in one way only.
 #[derive(Default)]
 struct Names<'s> {
     written: HashMap<&'s [u8], Name>,
@@ -80,38 +78,45 @@ impl<'s> Names<'s> {
 }
 
 impl Node<'_> {
-    /// Whether it is trusted.
+    /// Returns whether it is a trust anchor.
     pub fn is_anchor(&self) -> bool {
         !self.anchors.is_empty()
     }
 
-    /// Whether an operator vouches for it.
-    pub fn is_entered(&self) -> bool {
-        self.source == Source::Entered
+    /// Returns whether an operator stored it.
+    pub fn is_stored(&self) -> bool {
+        self.source == Source::Stored
     }
 }
 
-/// The certificates of a search, and who issued whom among them.
+impl<'s> Node<'s> {
+    /// Parses the whole certificate.
+    fn parse(&self) -> Option<X509Certificate<'s>> {
+        rules::parse(self.parts.der)
+    }
+}
+
+/// The certificates of a search, and which issued which.
 pub struct Graph<'s> {
     nodes: Vec<Node<'s>>,
     by_subject: HashMap<Name, Vec<usize>>,
     /// The nodes from which names lead to an anchor.
     live: Vec<bool>,
-    /// The key that signed each node, as far as that was looked for.
+    /// The key that signed each node, if it was found.
     signer: Vec<Option<&'s [u8]>>,
     /// The nodes to which names lead, level by level.
     reached: Vec<usize>,
-    /// What was wrong with the signature of a node, by some key of its issuer's name.
+    /// The failed check of a node's signature by some key of its issuer's name.
     wrong: HashMap<usize, Verdict>,
 }
 
-/// The certificates among which a search goes.
+/// The certificates that a search may use.
 pub struct Certificates<'s, 'c> {
-    /// What the device sent along.
+    /// Those that the peer sent along.
     pub sent: &'c [CertificateParts<'s>],
-    /// What operators stored.
+    /// Those that operators stored.
     pub stored: &'c [CertificateParts<'s>],
-    /// What is trusted.
+    /// The trust anchors.
     pub anchors: &'c [CertificateParts<'s>],
 }
 
@@ -119,13 +124,16 @@ pub struct Certificates<'s, 'c> {
 pub const START: usize = 0;
 
 impl<'s> Graph<'s> {
-    /// Finds out who issued whom, from `start` up to the anchors. Refuses if names lead to no anchor, or if too much was
-    /// in vain.
+    /// Finds which certificate issued which, from `start` up to the anchors.
+    ///
+    /// # Errors
+    ///
+    /// If names lead to no anchor, or if too many signature checks failed.
     pub fn new(
         start: CertificateParts<'s>,
         certificates: &Certificates<'s, '_>,
         effort: &mut Effort,
-    ) -> Result<Self, CertificateRefusal> {
+    ) -> Result<Self, PathError> {
         let mut graph = Graph::of_nodes(nodes(start, certificates));
         graph.reached = graph.reached();
         graph.mark_live();
@@ -146,12 +154,12 @@ impl<'s> Graph<'s> {
         Graph { nodes, by_subject, live, signer, reached: Vec::new(), wrong: HashMap::new() }
     }
 
-    /// The node at a place.
+    /// Returns the node at a place.
     pub fn node(&self, at: usize) -> &Node<'s> {
         &self.nodes[at]
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -170,26 +178,26 @@ impl<'s> Graph<'s> {
         found
     }
 
-    /// Returns what issued a node by name and signature, and is vouched for by an operator or leads to what is.
+    /// Returns the issuers of a node by name and signature that are stored, or lead to a stored certificate by signatures.
     pub fn issuers(&self, at: usize) -> impl Iterator<Item = usize> {
         let signer = self.signer[at];
         let named = self.named_issuers(at);
         named.filter(move |issuer| {
             let node = &self.nodes[*issuer];
-            let is_vouched_for = node.is_entered() || self.signer[*issuer].is_some();
-            self.live[*issuer] && is_vouched_for && signer == Some(node.parts.public_key)
+            let is_trusted = node.is_stored() || self.signer[*issuer].is_some();
+            self.live[*issuer] && is_trusted && signer == Some(node.parts.public_key)
         })
     }
 
-    /// Returns why the search that ended at `top` found no issuer there: one that has the name and not the key is told
-    /// apart from a missing one.
-    pub fn no_issuer(&self, top: usize) -> CertificateRefusal {
+    /// Returns why the search that ended at `top` found no issuer there. An issuer with the name and another key is
+    /// distinguished from a missing one.
+    pub fn no_issuer(&self, top: usize) -> PathError {
         let verdict = |at: &usize| self.wrong.get(at).filter(|_| self.signer[*at].is_none());
         let nearest = self.reached.iter().find_map(|at| verdict(at).map(|verdict| (*at, *verdict)));
         match nearest {
-            Some((at, Verdict::NotTaken)) => broken(&self.nodes[at], BrokenRule::Algorithm),
+            Some((at, Verdict::Unsupported)) => broken(&self.nodes[at], BrokenRule::Algorithm),
             Some((at, _)) => broken(&self.nodes[at], BrokenRule::Signature),
-            None => missing(&self.nodes[top].parts),
+            None => PathError::missing_issuer_of(self.nodes[top].parts.der),
         }
     }
 
@@ -198,7 +206,7 @@ impl<'s> Graph<'s> {
         named.into_iter().flatten().copied().filter(move |issuer| *issuer != at)
     }
 
-    /// The nodes to which names lead, level by level, without those above anchors.
+    /// Returns the nodes to which names lead, level by level, without those above anchors.
     fn reached(&self) -> Vec<usize> {
         let mut reached = vec![START];
         let mut seen = HashSet::from([START]);
@@ -227,9 +235,9 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// Checks what the device presented against the keys of operators, and of what these signed, until nothing is added.
-    fn check_presented(&mut self, effort: &mut Effort) -> Result<(), CertificateRefusal> {
-        let is_presented = |at: &usize| *at == START || !self.nodes[*at].is_entered();
+    /// Checks presented certificates against the keys of stored ones, and of those that these signed, until none is added.
+    fn check_presented(&mut self, effort: &mut Effort) -> Result<(), PathError> {
+        let is_presented = |at: &usize| *at == START || !self.nodes[*at].is_stored();
         let mut open: Vec<usize> =
             self.reached.iter().copied().filter(|at| self.live[*at] && is_presented(at)).collect();
         let mut tried = HashSet::new();
@@ -248,8 +256,8 @@ impl<'s> Graph<'s> {
         }
     }
 
-    /// Checks what is stored above what was found, as far as it is needed.
-    fn check_stored(&mut self, effort: &mut Effort) -> Result<(), CertificateRefusal> {
+    /// Checks the stored certificates above those that were found, as far as they are needed.
+    fn check_stored(&mut self, effort: &mut Effort) -> Result<(), PathError> {
         let mut tried = HashSet::new();
         let mut open: Vec<usize> = self.reached.iter().flat_map(|at| self.issuers(*at)).collect();
         while let Some(at) = open.pop() {
@@ -261,29 +269,30 @@ impl<'s> Graph<'s> {
         Ok(())
     }
 
-    /// Finds the key that signed a node, among those of its issuers by name that are vouched for.
+    /// Finds the key that signed a node among its issuers by name, and returns whether there is one. Issuers that were only
+    /// sent count if a trusted key signed them.
     fn find_signer(
         &mut self,
         at: usize,
         tried: &mut HashSet<(usize, &'s [u8])>,
         effort: &mut Effort,
-    ) -> Result<bool, CertificateRefusal> {
-        let is_vouched_for = |issuer: &usize| {
-            self.live[*issuer] && (self.nodes[*issuer].is_entered() || self.signer[*issuer].is_some())
+    ) -> Result<bool, PathError> {
+        let is_trusted = |issuer: &usize| {
+            self.live[*issuer] && (self.nodes[*issuer].is_stored() || self.signer[*issuer].is_some())
         };
-        let mut candidates: Vec<usize> = self.named_issuers(at).filter(is_vouched_for).collect();
+        let mut candidates: Vec<usize> = self.named_issuers(at).filter(is_trusted).collect();
         candidates.retain(|issuer| tried.insert((at, self.nodes[*issuer].parts.public_key)));
         if (2..=MAX_SORTED).contains(&candidates.len()) {
-            let wanted = read(&self.nodes[at]).and_then(|it| rules::authority_key_id(&it));
+            let wanted = self.nodes[at].parse().and_then(|it| rules::authority_key_id(&it));
             candidates.sort_by_cached_key(|issuer| {
-                let own = read(&self.nodes[*issuer]).and_then(|it| rules::subject_key_id(&it));
+                let own = self.nodes[*issuer].parse().and_then(|it| rules::subject_key_id(&it));
                 wanted.is_none() || own != wanted
             });
         }
         for issuer in candidates {
             let (parts, key) = (&self.nodes[at].parts, self.nodes[issuer].parts.public_key);
             let verdict = signature::check(parts, key);
-            effort.signatures += u32::from(verdict != Verdict::NotTaken);
+            effort.signatures += u32::from(verdict != Verdict::Unsupported);
             if verdict == Verdict::Valid {
                 self.signer[at] = Some(key);
                 return if self.may_issue(issuer) { Ok(true) } else { effort.waste(key).map(|()| true) };
@@ -296,34 +305,29 @@ impl<'s> Graph<'s> {
         Ok(false)
     }
 
-    /// Whether a certificate may issue others at all. A device may hold the key of one that may not.
+    /// Returns whether a certificate may issue others at all. A peer may hold the key of one that may not.
     fn may_issue(&self, at: usize) -> bool {
         let node = &self.nodes[at];
-        node.is_entered() || read(node).is_some_and(|it| rules::is_ca(&it))
+        node.is_stored() || node.parse().is_some_and(|it| rules::is_ca(&it))
     }
 
-    /// Why no anchor's name can be reached.
-    fn no_anchor(&self) -> CertificateRefusal {
+    /// Returns the error for names that lead to no anchor.
+    fn no_anchor(&self) -> PathError {
         let is_end = |at: &&usize| self.named_issuers(**at).next().is_none();
         let end = self.reached.iter().rfind(is_end).copied().unwrap_or(START);
-        missing(&self.nodes[end].parts)
+        PathError::missing_issuer_of(self.nodes[end].parts.der)
     }
 }
 
-fn broken(node: &Node<'_>, rule: BrokenRule) -> CertificateRefusal {
-    match read(node) {
-        Some(certificate) => rules::broken(&certificate, rule),
-        None => CertificateRefusal::Unreadable(0),
+fn broken(node: &Node<'_>, rule: BrokenRule) -> PathError {
+    match node.parse() {
+        Some(certificate) => PathError::of_rule(&certificate, rule),
+        None => PathError::Unreadable(0),
     }
 }
 
-/// Reads a certificate whole.
-pub fn read<'s>(node: &Node<'s>) -> Option<X509Certificate<'s>> {
-    X509Certificate::from_der(node.parts.der).ok().map(|(_, certificate)| certificate)
-}
-
-/// What its issuer signed of a certificate. It is compared whole and hashed by its serial number and the end of its key:
-/// with thousands of groups, hashing all of it takes longer than everything else in a search.
+/// The signed part of a certificate. It is compared whole and hashed by its serial number and the end of its key: with
+/// thousands of anchors, hashing all of it takes longer than everything else in a search.
 #[derive(PartialEq, Eq)]
 struct Signed<'s> {
     tbs: &'s [u8],
@@ -331,7 +335,7 @@ struct Signed<'s> {
 }
 
 impl<'s> Signed<'s> {
-    /// The serial number is within as many bytes of the start.
+    /// The serial number is within this many bytes of the start.
     const SERIAL: usize = 32;
     const KEY_END: usize = 16;
 
@@ -348,8 +352,8 @@ impl Hash for Signed<'_> {
     }
 }
 
-/// The start, the anchors, what is stored, and what was sent, each certificate once. What its issuer signed says which one
-/// it is: by whole certificates, one could be sent again in another form.
+/// Returns the start, the anchors, the stored certificates and those that were sent, each once. They are identified by their
+/// signed parts: a whole certificate could be sent again in another form.
 fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -> Vec<Node<'s>> {
     let mut names = Names::default();
     let mut node = |parts: &CertificateParts<'s>, source| {
@@ -361,11 +365,11 @@ fn nodes<'s>(start: CertificateParts<'s>, certificates: &Certificates<'s, '_>) -
     for (at, parts) in certificates.anchors.iter().enumerate() {
         let place = *places.entry(Signed::of(parts)).or_insert(nodes.len());
         if place == nodes.len() {
-            nodes.push(node(parts, Source::Entered));
+            nodes.push(node(parts, Source::Stored));
         }
         nodes[place].anchors.push(at);
     }
-    let others = certificates.stored.iter().map(|parts| (parts, Source::Entered));
+    let others = certificates.stored.iter().map(|parts| (parts, Source::Stored));
     let others = others.chain(certificates.sent.iter().map(|parts| (parts, Source::Sent)));
     for (parts, source) in others.filter(|(parts, _)| parts.tbs != start.tbs) {
         if let Entry::Vacant(place) = places.entry(Signed::of(parts)) {

@@ -1,66 +1,78 @@
 //! Name constraints: the names for which a CA may issue (RFC 5280 §4.2.1.10, §6.1.3 b and c).
 //!
 //! They bind the subject and every alternative name of each certificate below. Beyond the RFC, a leaf's common name is bound as
-//! if it were a DNS name, because a registration knows the device by it: a CA that may issue for some names only does not name
-//! other devices. Who the device is and what constraints bind is read from one list of names, so that they cannot differ.
+//! if it were a DNS name, because it identifies the leaf: a CA that may issue for some names only must not issue leaves under
+//! other ones. The name of the leaf and the names that constraints bind are read from one list, so that they cannot differ.
 
 mod forms;
 
-use model::{
-    CommonName, NameParts, common_name,
-    der::{SEQUENCE, element},
-    mail_addresses, name_text,
-};
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_X509_EXT_NAME_CONSTRAINTS,
     prelude::FromDer,
 };
 
-use super::rules::BrokenRule;
+use crate::{
+    BrokenRule, CommonName, NameParts, common_name,
+    der::{SEQUENCE, element},
+    mail_addresses, name_text,
+};
 use forms::{Name, Subtree};
 
+/// `permittedSubtrees [0]`.
+const PERMITTED: u8 = 0xA0;
+/// `excludedSubtrees [1]`.
+const EXCLUDED: u8 = 0xA1;
+
 /// The names that a CA may issue for, and those that it may not.
-pub(super) struct NameConstraints<'a> {
+struct NameConstraints<'a> {
     permitted: Vec<Subtree<'a>>,
     excluded: Vec<Subtree<'a>>,
 }
 
-/// How many times a name may still be compared with a constraint. A chain that somebody made to be slow can hold
-/// thousands of both; one from a factory needs a few dozen comparisons.
+/// The number of comparisons of a name with a constraint that a search may still make. A hostile chain can hold thousands of both;
+/// one from a factory needs a few dozen comparisons.
 #[derive(Debug)]
-pub(super) struct Comparisons(u32);
+pub(crate) struct Comparisons(u32);
 
 impl Comparisons {
-    /// As many as one search for a path may make.
-    pub(super) const fn of_a_search() -> Self {
+    /// Returns the bound for one search.
+    pub(crate) const fn of_a_search() -> Self {
         Comparisons(20_000)
     }
 
-    fn take(&mut self, wanted: usize) -> Result<(), BrokenRule> {
+    /// Takes this many; returns false, and takes none, if fewer are left.
+    fn take(&mut self, wanted: usize) -> bool {
         let left = u32::try_from(wanted).ok().and_then(|wanted| self.0.checked_sub(wanted));
-        left.map(|left| self.0 = left).ok_or(BrokenRule::NameConstraints)
+        left.map(|left| self.0 = left).is_some()
     }
 }
 
-/// Whether the certificate has name constraints, of whatever content.
-pub(super) fn stand_in(certificate: &X509Certificate<'_>) -> bool {
+/// Returns whether the certificate has name constraints, of whatever content.
+pub(crate) fn has_constraints(certificate: &X509Certificate<'_>) -> bool {
     matches!(certificate.get_extension_unique(&OID_X509_EXT_NAME_CONSTRAINTS), Ok(Some(_)))
 }
 
-/// Refuses a certificate below one with name constraints whose names they do not allow.
-pub(super) fn allow(
+/// Returns the rule about name constraints that an issuer breaks by their form, or by a name of a certificate below it.
+pub(crate) fn rule_broken_by_names(
     issuer: &X509Certificate<'_>,
     (below, is_leaf): (&X509Certificate<'_>, bool),
     comparisons: &mut Comparisons,
-) -> Result<(), BrokenRule> {
+) -> Option<BrokenRule> {
     let Ok(extension) = issuer.get_extension_unique(&OID_X509_EXT_NAME_CONSTRAINTS) else {
-        return Err(BrokenRule::NameConstraints);
+        return Some(BrokenRule::NameConstraints);
     };
-    let Some(extension) = extension else { return Ok(()) };
-    let constraints = NameConstraints::read(extension.value).ok_or(BrokenRule::NameConstraints)?;
+    let Some(constraints) = NameConstraints::read(extension?.value) else {
+        return Some(BrokenRule::NameConstraints);
+    };
     let names = names_of(below, is_leaf);
-    comparisons.take(names.len() * (constraints.permitted.len() + constraints.excluded.len()))?;
-    names.iter().try_for_each(|name| constraints.allow(name))
+    if !comparisons.take(names.len() * (constraints.permitted.len() + constraints.excluded.len())) {
+        return Some(BrokenRule::NameConstraints);
+    }
+    names.iter().find_map(|name| match constraints.allow(name) {
+        Some(true) => None,
+        Some(false) => Some(BrokenRule::ForbiddenName(name.to_string())),
+        None => Some(BrokenRule::NameConstraints),
+    })
 }
 
 impl<'a> NameConstraints<'a> {
@@ -74,33 +86,30 @@ impl<'a> NameConstraints<'a> {
         (rest.is_empty() && !is_empty).then_some(NameConstraints { permitted, excluded })
     }
 
-    fn allow(&self, name: &Name<'_>) -> Result<(), BrokenRule> {
-        let forbidden = || BrokenRule::ForbiddenName(name.to_string());
+    /// Returns whether a name is allowed; `None` when a subtree of its form is malformed or not supported.
+    fn allow(&self, name: &Name<'_>) -> Option<bool> {
         let excluded = of_form(&self.excluded, name);
         let permitted = of_form(&self.permitted, name);
         if excluded.is_empty() && permitted.is_empty() {
-            return Ok(());
+            return Some(true);
         }
         if !name.is_sound() {
-            return Err(forbidden());
+            return Some(false);
         }
         for subtree in excluded {
-            if name.may_be_within(subtree).ok_or(BrokenRule::NameConstraints)? {
-                return Err(forbidden());
+            if name.may_be_within(subtree)? {
+                return Some(false);
             }
         }
         let mut is_permitted = permitted.is_empty();
         for subtree in permitted {
-            is_permitted |= name.is_within(subtree).ok_or(BrokenRule::NameConstraints)?;
+            is_permitted |= name.is_within(subtree)?;
         }
-        if is_permitted { Ok(()) } else { Err(forbidden()) }
+        Some(is_permitted)
     }
 }
 
-const PERMITTED: u8 = 0xA0;
-const EXCLUDED: u8 = 0xA1;
-
-/// The subtrees under this tag, if it comes next, and what follows. Each is `SEQUENCE { base, minimum [0] DEFAULT 0,
+/// Returns the subtrees under this tag, if it comes next, and what follows. Each is `SEQUENCE { base, minimum [0] DEFAULT 0,
 /// maximum [1] OPTIONAL }`, of which this profile has the base only; there is at least one.
 fn subtrees(tag: u8, der: &[u8]) -> Option<(Vec<Subtree<'_>>, &[u8])> {
     if der.first() != Some(&tag) {
@@ -121,34 +130,35 @@ fn of_form<'s, 'a>(subtrees: &'s [Subtree<'a>], name: &Name<'_>) -> Vec<&'s Subt
     subtrees.iter().filter(|subtree| name.is_of_form_of(subtree)).collect()
 }
 
-/// The name by which a registration knows the device of a leaf.
-pub(super) enum DeviceName {
-    /// Its common name, as the hosted service demands.
+/// The name that identifies a leaf.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeafName {
+    /// Its common name.
     Common(String),
-    /// Its first DNS name, because it has no common name. The C# SDK takes its registration ID from there.
+    /// Its first DNS name, because it has no common name.
     Dns(String),
     /// It has neither.
     None,
 }
 
-/// Returns the name by which a registration knows the device: one that constraints have bound.
-pub(super) fn device_name(leaf: &X509Certificate<'_>) -> DeviceName {
+/// Returns the name that identifies a leaf: one that the name constraints above it bind.
+pub fn leaf_name(leaf: &X509Certificate<'_>) -> LeafName {
     let names = names_of(leaf, true);
     let common = names.iter().find_map(|name| match name {
-        Name::Common(name) => Some(DeviceName::Common(name.clone())),
+        Name::Common(name) => Some(LeafName::Common(name.clone())),
         _ => None,
     });
     let dns = || {
         names.iter().find_map(|name| match name {
-            Name::Alternative(GeneralName::DNSName(name), _) => Some(DeviceName::Dns((*name).to_owned())),
+            Name::Alternative(GeneralName::DNSName(name), _) => Some(LeafName::Dns((*name).to_owned())),
             _ => None,
         })
     };
-    common.or_else(dns).unwrap_or(DeviceName::None)
+    common.or_else(dns).unwrap_or(LeafName::None)
 }
 
-/// Every name that the certificate gives its subject. The names are its alternative names and its subject, with the mail
-/// addresses in there, and a leaf's common name. One that cannot be read as text is the empty one, which is nobody's.
+/// Returns every name of the certificate's subject: its alternative names, its distinguished name, the mail addresses in that, and
+/// a leaf's common name. A name that cannot be read as text becomes the empty one, which identifies nothing.
 fn names_of<'c>(certificate: &'c X509Certificate<'_>, is_leaf: bool) -> Vec<Name<'c>> {
     let subject = certificate.subject();
     let alternative = certificate.subject_alternative_name().ok().flatten();

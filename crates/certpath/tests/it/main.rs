@@ -1,0 +1,7 @@
+//! Tests of paths: vectors of others, hostile chains, and what a search costs.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod ca;
+mod cost;
+mod vectors;
