@@ -4,4 +4,7 @@
 
 mod ca;
 mod cost;
+mod hostile;
+mod names;
+mod pss;
 mod vectors;

@@ -1,4 +1,4 @@
-//! Proving who a device is.
+//! Attestation.
 
 mod blocks;
 pub mod case;
@@ -6,8 +6,6 @@ mod crl_scope;
 mod group;
 mod hostile;
 mod individual;
-mod names;
-mod pss;
 mod refusals;
 mod spelling;
 mod symmetric_key;

@@ -1,53 +1,58 @@
 //! Name constraints: a CA that may issue for some names only.
 
-use provisioning::attest::{Attested, Refusal};
+use certpath::{LeafName, PathError, leaf_name};
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, CustomExtension, DistinguishedName, DnType,
-    GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints, SanType, date_time_ymd,
+    GeneralSubtree, IsCa, NameConstraints, PKCS_ECDSA_P256_SHA256 as P256, SanType,
 };
-use testkit::ca::Authority;
 
-use super::case::{DEVICE, NOW, by_group, certificates, check, custom, for_key, group_of};
+use crate::ca::{self, Ca, authority, named, presented};
 
-/// A leaf from a factory whose certificate has these constraints, with its alternative names.
+const DEVICE: &str = "dev-1";
+
+/// The name of a leaf with a valid path, or the error.
+type Verified = Result<LeafName, PathError>;
+
+/// Verifies a leaf of a factory whose certificate has these constraints, with its alternative names.
 fn decide(
     (permitted, excluded): (Vec<GeneralSubtree>, Vec<GeneralSubtree>),
     names: Vec<SanType>,
-) -> Result<Attested, Refusal> {
+) -> Verified {
     let constraints = NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded };
     issued(|factory| factory.name_constraints = Some(constraints), |leaf| leaf.subject_alt_names = names)
 }
 
-/// What is decided of a leaf whose shape and whose factory's shape are given.
+/// Verifies a leaf whose shape and whose factory's shape are given.
 fn issued(
     shape_factory: impl FnOnce(&mut CertificateParams),
     shape_leaf: impl FnOnce(&mut CertificateParams),
-) -> Result<Attested, Refusal> {
-    issued_to(DEVICE, shape_factory, shape_leaf)
-}
-
-/// The same for another device.
-fn issued_to(
-    id: &str,
-    shape_factory: impl FnOnce(&mut CertificateParams),
-    shape_leaf: impl FnOnce(&mut CertificateParams),
-) -> Result<Attested, Refusal> {
-    let (root, key) = (Authority::root("Root"), KeyPair::generate().unwrap());
-    let factory = for_key(&key, (&root, "Root"), "Factory", |params| {
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        shape_factory(params);
-    });
-    let mut leaf = named(DEVICE);
+) -> Verified {
+    let (mut factory, mut leaf) = (authority("Factory"), named(DEVICE));
+    shape_factory(&mut factory);
     shape_leaf(&mut leaf);
-    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(named("Factory"), key)).unwrap();
-    by_group(&[group_of("root", &root)], &certificates(&[leaf.der(), factory.as_slice()]), id, NOW)
+    let factory = Ca::root("Root", &P256).below(factory, &P256);
+    verified(&[vec![factory.issue(leaf)], factory.chain].concat())
 }
 
-fn named(common_name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = directory(&[(DnType::CommonName, common_name)]);
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2100, 1, 1));
-    params
+/// Verifies a chain up to the root, its last certificate.
+fn verified(chain: &[Vec<u8>]) -> Verified {
+    let presented = presented(chain)?;
+    ca::search(&presented, &[&chain[chain.len() - 1]])?.path?;
+    Ok(leaf_name(presented.leaf()))
+}
+
+fn common(name: &str) -> LeafName {
+    LeafName::Common(name.to_owned())
+}
+
+/// Fails unless the leaf is valid, or the error begins with this text.
+#[track_caller]
+fn check(case: &str, verified: Verified, expected: Result<(), &str>) {
+    match (verified, expected) {
+        (Ok(_), Ok(())) => {}
+        (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{case}: {error}"),
+        (verified, _) => panic!("{case}: {verified:?} instead of {expected:?}"),
+    }
 }
 
 fn directory(parts: &[(DnType, &str)]) -> DistinguishedName {
@@ -73,7 +78,7 @@ fn a_constrained_ca_issues_within_its_names_only() {
     let range = || GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([192, 0, 2, 0], 24));
     let address = |last| SanType::IpAddress([192, 0, 2, last].into());
     let forbidden = Err("CN=Factory: may not issue for");
-    let let_in = Ok("root");
+    let let_in = Ok(());
     // The common name is bound as well: see below.
     let dns_or_own = |name| vec![dns(name), dns(DEVICE)];
     let cases = [
@@ -108,9 +113,9 @@ fn a_constrained_ca_issues_within_its_names_only() {
     }
 }
 
-/// The RFC leaves common names alone; but here they say which device it is, whatever else the leaf is called.
+/// The RFC does not constrain common names; but here they identify the leaf, whatever other names it has.
 #[test]
-fn the_name_that_becomes_the_registration_id_is_constrained() {
+fn the_common_name_of_a_leaf_is_constrained() {
     let forbidden = Err(r#"CN=Factory: may not issue for the common name "dev-1""#);
     let plant = || vec![dns("plant-a.example")];
     let own = || vec![dns(DEVICE)];
@@ -122,7 +127,7 @@ fn the_name_that_becomes_the_registration_id_is_constrained() {
             vec![san("x.plant-a.example")],
             forbidden,
         ),
-        ("permitted", (own(), vec![]), vec![], Ok("root")),
+        ("permitted", (own(), vec![]), vec![], Ok(())),
         (
             "permitted, and its DNS name is not",
             (own(), vec![]),
@@ -133,7 +138,7 @@ fn the_name_that_becomes_the_registration_id_is_constrained() {
             "permitted, as is its DNS name",
             ([own(), plant()].concat(), vec![]),
             vec![san("plant-a.example")],
-            Ok("root"),
+            Ok(()),
         ),
         ("excluded", (vec![], own()), vec![], forbidden),
         (
@@ -142,53 +147,56 @@ fn the_name_that_becomes_the_registration_id_is_constrained() {
             vec![san("x.plant-a.example")],
             forbidden,
         ),
-        ("not excluded", (vec![], plant()), vec![], Ok("root")),
+        ("not excluded", (vec![], plant()), vec![], Ok(())),
     ];
     for (case, constraints, names, expected) in cases {
         check(case, decide(constraints, names), expected);
     }
 }
 
-/// A registration ID need not be a host name: a MAC address is one.
+/// A common name need not be a host name: it may be a MAC address.
 #[test]
-fn a_name_that_is_no_dns_name_lies_in_no_domain() {
+fn a_name_that_is_not_a_dns_name_lies_in_no_domain() {
     let mac = "00:11:22:33:44:55";
     let decide = |permitted_subtrees, excluded_subtrees| {
         let constraints = NameConstraints { permitted_subtrees, excluded_subtrees };
         let name = |leaf: &mut CertificateParams| {
             leaf.distinguished_name = directory(&[(DnType::CommonName, mac)]);
         };
-        issued_to(mac, |factory| factory.name_constraints = Some(constraints), name)
+        issued(|factory| factory.name_constraints = Some(constraints), name)
     };
-    check("not excluded", decide(vec![], vec![dns("plant-a.example")]), Ok("root"));
+    check("not excluded", decide(vec![], vec![dns("plant-a.example")]), Ok(()));
     let forbidden = Err(r#"CN=Factory: may not issue for the common name "00:11:22:33:44:55""#);
     check("not permitted", decide(vec![dns("plant-a.example")], vec![]), forbidden);
-    check("all permitted", decide(vec![dns("")], vec![]), Ok("root"));
+    check("all permitted", decide(vec![dns("")], vec![]), Ok(()));
 }
 
-/// Every leaf that a constrained CA makes: the device is admitted under names that its constraints allow, and under none
-/// that they do not.
+/// Every leaf that a constrained CA issues: it has a valid path under names that the constraints allow, and under no other.
 #[test]
-fn no_leaf_of_a_constrained_ca_is_another_device() {
+fn no_leaf_of_a_constrained_ca_has_a_name_that_is_forbidden() {
     let names = ["dev-1", "x.dev-1", "victim", "x.victim"];
     for (permitted, excluded) in [(vec![dns("dev-1")], vec![]), (vec![], vec![dns("victim")])] {
         for common_name in names.map(Some).into_iter().chain([None]) {
             for dns_name in names.map(Some).into_iter().chain([None]) {
-                for id in names {
-                    let constraints = NameConstraints {
-                        permitted_subtrees: permitted.clone(),
-                        excluded_subtrees: excluded.clone(),
-                    };
-                    let shape = |leaf: &mut CertificateParams| {
-                        let common_name: Vec<_> =
-                            common_name.map(|it| (DnType::CommonName, it)).into_iter().collect();
-                        leaf.distinguished_name = directory(&common_name);
-                        leaf.subject_alt_names = dns_name.map(san).into_iter().collect();
-                    };
-                    let decided =
-                        issued_to(id, |factory| factory.name_constraints = Some(constraints), shape);
-                    let is_allowed = id.ends_with("dev-1");
-                    assert!(decided.is_err() || is_allowed, "{common_name:?} {dns_name:?} {id}");
+                let constraints = NameConstraints {
+                    permitted_subtrees: permitted.clone(),
+                    excluded_subtrees: excluded.clone(),
+                };
+                let shape = |leaf: &mut CertificateParams| {
+                    let common_name: Vec<_> =
+                        common_name.map(|it| (DnType::CommonName, it)).into_iter().collect();
+                    leaf.distinguished_name = directory(&common_name);
+                    leaf.subject_alt_names = dns_name.map(san).into_iter().collect();
+                };
+                let verified = issued(|factory| factory.name_constraints = Some(constraints), shape);
+                let is_allowed = |name: Option<&str>| name.is_none_or(|name| name.ends_with("dev-1"));
+                let expected = is_allowed(common_name) && is_allowed(dns_name);
+                assert_eq!(verified.is_ok(), expected, "{common_name:?} {dns_name:?}");
+                match (verified, common_name, dns_name) {
+                    (Ok(name), Some(own), _) => assert_eq!(name, common(own)),
+                    (Ok(name), None, Some(own)) => assert_eq!(name, LeafName::Dns(own.to_owned())),
+                    (Ok(name), None, None) => assert_eq!(name, LeafName::None),
+                    (Err(_), ..) => {}
                 }
             }
         }
@@ -210,7 +218,7 @@ fn subjects_are_constrained() {
         issued(|factory| factory.name_constraints = Some(constraints), subject(organization))
     };
     let forbidden = Err("CN=Factory: may not issue for the subject CN=dev-1, O=");
-    check("permitted", decide(of_acme(), "acme"), Ok("root"));
+    check("permitted", decide(of_acme(), "acme"), Ok(()));
     check("not permitted", decide(of_acme(), "Other"), forbidden);
     let (permitted, _) = of_acme();
     check("excluded", decide((vec![], permitted), "Acme"), forbidden);
@@ -226,7 +234,7 @@ fn constraints_that_cannot_be_read_are_not_overlooked() {
     let with_minimum = [&[0x30, 0x0C][..], &example[2..], &[0x80, 0x01, 0x00]].concat();
     let unreadable = Err("CN=Factory: has name constraints that cannot be read");
     let cases = [
-        ("as they should be", constraints(&permitted), Ok("root")),
+        ("as they should be", constraints(&permitted), Ok(())),
         ("empty", constraints(&[]), unreadable),
         ("without subtrees", constraints(&[0xA0, 0x00]), Err("CN=Factory: has")),
         ("a minimum", constraints(&wrap(0xA0, &with_minimum)), unreadable),
@@ -242,7 +250,7 @@ fn constraints_that_cannot_be_read_are_not_overlooked() {
                 factory.custom_extensions.push(extension);
             };
             // Without a common name, which would be bound as well.
-            let decided = issued_to("dev-1.example", extend, |leaf| {
+            let decided = issued(extend, |leaf| {
                 leaf.subject_alt_names = vec![san("dev-1.example")];
                 leaf.distinguished_name = DistinguishedName::new();
             });
@@ -252,19 +260,18 @@ fn constraints_that_cannot_be_read_are_not_overlooked() {
 }
 
 #[test]
-fn a_leaf_that_is_no_ca_has_none() {
-    let root = Authority::root("Root");
+fn a_leaf_that_is_not_a_ca_has_no_constraints() {
+    let root = Ca::root("Root", &P256);
     let cases = [
-        ("a CA", IsCa::Ca(BasicConstraints::Unconstrained), Ok("root")),
+        ("a CA", IsCa::Ca(BasicConstraints::Unconstrained), Ok(())),
         ("no CA", IsCa::ExplicitNoCa, Err("CN=dev-1: has name constraints but is no CA")),
         ("it does not say", IsCa::NoCa, Err("CN=dev-1: has name constraints but is no CA")),
     ];
     for (case, is_ca, expected) in cases {
-        let leaf = custom(&root, "Root", DEVICE, |leaf| {
-            leaf.is_ca = is_ca;
-            leaf.custom_extensions.push(constraints_of(&[0x30, 0x06, 0xA0, 0x04, 0x30, 0x02, 0x82, 0x00]));
-        });
-        check(case, by_group(&[group_of("root", &root)], &certificates(&[leaf]), DEVICE, NOW), expected);
+        let mut leaf = named(DEVICE);
+        leaf.is_ca = is_ca;
+        leaf.custom_extensions.push(constraints_of(&[0x30, 0x06, 0xA0, 0x04, 0x30, 0x02, 0x82, 0x00]));
+        check(case, verified(&[root.issue(leaf), root.chain[0].clone()]), expected);
     }
 }
 
