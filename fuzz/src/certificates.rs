@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use certpath::CrlMaxAge;
-use model::{Trust, Certificate, ChainTooLong, EnrollmentGroup, EnrollmentRef, RegistrationId};
+use certpath::{CertificateParts, CrlMaxAge, Question, verify};
+use model::{Certificate, ChainTooLong, EnrollmentGroup, EnrollmentRef, RegistrationId, Trust};
 use provisioning::{
     attest::{
         self, Claimant, Evidence, Proof,
@@ -14,10 +14,10 @@ use provisioning::{
 use rustls::pki_types::CertificateDer;
 use testkit::{clock::SteppedClock, sample};
 
-/// Whom the seeds' leaves name.
+/// The registration ID in the leaves of the seeds.
 pub const DEVICE: &str = "dev-1";
 
-/// Bytes as DER and as text; what was read is the same when it is read again from its DER, and when it was stored.
+/// Reads bytes as DER and as text. A certificate that is read is equal when it is read again from its DER or its stored form.
 pub fn run_certificate(input: &[u8]) {
     let parsed = [
         Certificate::from_der(input).ok(),
@@ -31,8 +31,8 @@ pub fn run_certificate(input: &[u8]) {
     }
 }
 
-/// A chain: certificates in [`framed`] form, the last one an enrollment group's, the others from a device. Whoever is
-/// let in comes through that group, and a chain that is let in is not without its leaf.
+/// Attests a chain: certificates in [`framed`] form, the last one an enrollment group's, the others from a device. An admitted
+/// device is one of that group, by a path from its leaf that `certpath` finds on its own, too.
 pub fn run_chain(input: &[u8]) {
     let mut certificates = unframed(input);
     let Some(anchor) = certificates.pop() else { return };
@@ -64,8 +64,11 @@ pub fn run_chain(input: &[u8]) {
             let Proof::Attested(attested) = attested else { panic!("a certificate is no TPM") };
             assert!(!groups.is_empty() && attested.enrollment() != EnrollmentRef::Individual);
             let paths = trace.considered.iter().filter_map(|considered| considered.verdict.as_ref().ok());
-            let path = paths.last().expect("the group's path is told");
+            let path = paths.last().expect("the path to the group is in the trace");
             assert_eq!((&path[0][..], &path[path.len() - 1][..]), (&presented[0][..], &anchor[..]));
+            let anchors: Vec<_> = CertificateParts::read(&anchor).into_iter().collect();
+            let question = Question { at: now.into(), purpose: None };
+            assert_eq!(verify(&chain, &anchors, question).as_ref(), Ok(path));
         }
         Err(refusal) => {
             assert!(!refusal.to_string().is_empty());
@@ -74,7 +77,7 @@ pub fn run_chain(input: &[u8]) {
     }
 }
 
-/// Certificates with two bytes of length before each.
+/// Concatenates certificates with two bytes of length before each.
 pub fn framed(certificates: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for certificate in certificates {
@@ -85,7 +88,7 @@ pub fn framed(certificates: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// The other way; a last one that is cut off counts as it is.
+/// Splits concatenated certificates; a last one that is cut off counts as it is.
 pub fn unframed(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut certificates = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk::<2>() {

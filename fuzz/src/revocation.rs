@@ -2,7 +2,7 @@
 
 use certpath::{Crl, CrlMaxAge};
 
-/// Bytes as a file, and as text; what was read is the same when it is read again from its DER, and when it was stored.
+/// Reads bytes as a file and as text. A list that is read is equal when it is read again from its DER or its stored form.
 pub fn run(input: &[u8]) {
     let text = str::from_utf8(input).ok();
     let parsed = [Crl::from_bytes(input).ok(), text.and_then(|text| Crl::parse(text).ok())];

@@ -80,9 +80,24 @@ mod tests {
             prop_assert_eq!(check_integers(digits.as_bytes()).is_err(), parsed.is_f64());
         }
 
+        /// Another reader agrees on JSON text: the integers in it that it reads as doubles are refused, and nothing else.
         #[test]
-        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            let _ = check_integers(&bytes);
+        fn integers_in_any_text_are_judged_as_by_the_parser(
+            bytes in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..80),
+                r#"\[(-?[1-9][0-9]{0,22},|"[0-9]{20,30}",|[0-9]\.[0-9]{20}e3,){0,3}1\]"#.prop_map(String::into_bytes),
+            ],
+        ) {
+            if let Ok(values) = serde_json::from_slice::<Vec<&serde_json::value::RawValue>>(&bytes) {
+                let is_refused = |raw: &&&serde_json::value::RawValue| {
+                    let is_integer = raw.get().bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+                    is_integer && serde_json::from_str::<serde_json::Number>(raw.get()).is_ok_and(|it| it.is_f64())
+                };
+                prop_assert_eq!(check_integers(&bytes).is_err(), values.iter().any(|raw| is_refused(&raw)));
+            }
+            if let Err(TwinRefusal::Integer(shown)) = check_integers(&bytes) {
+                prop_assert!(shown.chars().count() <= SHOWN_DIGITS);
+            }
         }
     }
 }

@@ -301,11 +301,38 @@ mod tests {
     }
 
     proptest! {
+        /// The signed text consists of the resource and the expiry as sent, so a token cannot be accepted with others.
         #[test]
-        fn never_panics(text in "\\PC{0,200}") {
-            let _ = parse(&text);
-            let _ = parse(&format!("SharedAccessSignature {text}"));
-            let _ = ConnectionString::parse(&text);
+        fn the_signed_text_is_of_the_token(
+            text in "(sr=[a-z%0-9/]{0,10}&?|se=[0-9]{1,12}&?|sig=[a-zA-Z0-9%]{0,8}&?|skn=[a-z]{0,3}&?){3,5}|\\PC{0,200}",
+        ) {
+            if let Ok(claim) = parse(&format!("SharedAccessSignature {text}")) {
+                let (resource, expiry) = claim.signed_text.split_once('\n').unwrap();
+                let fields = [format!("sr={resource}"), format!("se={expiry}")];
+                prop_assert!(fields.iter().all(|field| text.split('&').any(|part| part.trim() == field.trim())));
+                prop_assert_eq!(claim.resource, decoded(resource));
+            }
+            prop_assert!(parse(&text).is_err() || text.trim_start().len() > "SharedAccessSignature".len());
+        }
+
+        #[test]
+        fn tokens_read_back(
+            resource in "\\PC{1,40}", expiry in 0..u64::from(u32::MAX), name in prop::option::of("[a-z]{1,8}"), key: [u8; 32],
+        ) {
+            let claim = parse(&sign(&resource, &key, expiry, name.as_deref())).unwrap();
+            let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), claim.signed_text.as_bytes());
+            prop_assert_eq!(&claim.mac, mac.as_ref());
+            prop_assert_eq!((claim.resource, claim.policy), (resource, name));
+            prop_assert_eq!(claim.expires, expires(expiry));
+        }
+
+        #[test]
+        fn connection_strings_read_back(
+            text in "\\PC{0,20};?HostName=[^;]{0,9};SharedAccessKeyName=[^;]{0,9};sharedaccesskey=[^;]{0,9}|\\PC{0,200}",
+        ) {
+            if let Ok(parsed) = ConnectionString::parse(&text) {
+                prop_assert_eq!(ConnectionString::parse(&parsed.to_string()), Ok(parsed));
+            }
         }
     }
 }

@@ -132,10 +132,21 @@ mod tests {
     }
 
     proptest! {
+        /// A path that is read names a registration, which reads back from the path in its standard form.
         #[test]
-        fn never_panics(path in "\\PC{0,200}", query in "\\PC{0,100}") {
-            let _ = Route::parse(&Method::PUT, &path);
-            let _ = api_version_text(&query);
+        fn routes_read_back(path in "/?[0-9a-z]{0,4}/[Rr]egistrations/[a-z%0-9.-]{0,12}(/(register|other))?/?|\\PC{0,200}") {
+            if let Ok(route) = Route::parse(&Method::PUT, &path) {
+                let standard = format!("/{}/registrations/{}/register", route.scope, route.registration_id);
+                prop_assert_eq!(Route::parse(&Method::PUT, &standard).ok(), Some(route));
+            }
+        }
+
+        #[test]
+        fn versions_are_found_among_other_parameters(before in "[^&]{0,20}", version in "[0-9a-z-]{0,20}") {
+            let is_other = before.split_once('=').is_none_or(|(key, _)| !key.eq_ignore_ascii_case("api-version"));
+            prop_assume!(is_other);
+            prop_assert_eq!(api_version_text(&format!("{before}&API-version={version}&x")), version);
+            prop_assert_eq!(api_version_text(&before), "");
         }
     }
 }

@@ -85,8 +85,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "\\PC{0,100}") {
-            let _ = DeviceAddress::parse(&text);
+        fn addresses_read_back(text in "(amqps://h|/)?/?[a-zA-Z0-9]{1,6}/[Rr]egistrations/[a-zA-Z0-9._:-]{1,9}/?|\\PC{0,100}") {
+            if let Some(address) = DeviceAddress::parse(&text) {
+                prop_assert_eq!(DeviceAddress::parse(&address.to_string()), Some(address.clone()));
+                prop_assert_eq!(DeviceAddress::at_start_of(&format!("/{address}/x")), Some(address));
+            }
         }
     }
 }

@@ -180,9 +180,23 @@ mod tests {
     }
 
     proptest! {
+        /// Another reader agrees on which bodies are JSON objects.
         #[test]
-        fn never_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = DeviceRegistration::parse(&body);
+        fn accepted_bodies_are_blank_or_json_objects(
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "[ \n]{0,3}|\\{(\"(payload|x|registrationId)\" ?: ?([0-9]{1,3}|null|\"a\"|\\[\\]),?){0,2}\\}?"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            let is_object = serde_json::from_slice::<Map<String, Value>>(&body).is_ok();
+            match DeviceRegistration::parse(&body) {
+                Ok(parsed) => {
+                    prop_assert!(is_object || parsed == DeviceRegistration::default() && body.trim_ascii().is_empty());
+                }
+                Err(RequestError::NotJson(_)) => prop_assert!(!is_object),
+                Err(RequestError::Shape(_)) => {}
+            }
         }
     }
 }

@@ -51,6 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sas::encode_component;
 
     #[test]
     fn user_names_of_sdks_are_parsed() {
@@ -88,9 +89,27 @@ mod tests {
     }
 
     proptest! {
+        /// The address is the one that other transports read, and the parameters read back from their standard form.
         #[test]
-        fn never_panics(text in "\\PC{0,100}") {
-            let _ = MqttUserName::parse(&text);
+        fn user_names_read_back(text in "0ne/registrations/[a-z0-9-]{1,6}/\\??\\PC{0,40}|\\PC{0,100}") {
+            if let Some(name) = MqttUserName::parse(&text) {
+                let standard = format!(
+                    "{}/api-version={}&ClientVersion={}{}",
+                    name.address(),
+                    encode_component(&name.api_version),
+                    encode_component(&name.client_version),
+                    if name.asks_for_challenge { "&attestation=tpm" } else { "" },
+                );
+                prop_assert_eq!(MqttUserName::parse(&standard), Some(name));
+            }
+        }
+
+        #[test]
+        fn parameters_are_found_in_any_order(version in "[0-9-]{1,10}", client in "[^&%]{1,20}", first: bool) {
+            let (version_part, client_part) = (format!("api-version={version}"), format!("clientversion={client}"));
+            let parts = if first { [&version_part, &client_part] } else { [&client_part, &version_part] };
+            let name = MqttUserName::parse(&format!("0ne/registrations/r/{}", parts.map(String::as_str).join("&")));
+            prop_assert_eq!(name.map(|name| (name.api_version, name.client_version)), Some((version, client)));
         }
     }
 }

@@ -108,6 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sas::encode_component;
 
     #[test]
     fn link_addresses_of_sdks_are_parsed() {
@@ -178,10 +179,25 @@ mod tests {
     }
 
     proptest! {
+        /// Addresses read back from their standard form.
         #[test]
-        fn never_panics(text in "\\PC{0,80}") {
-            let _ = LinkAddress::parse(&text);
-            let _ = TokenAudience::parse(&text);
+        fn addresses_read_back(
+            text in "(amqps://h)?/?devices/\\PC{0,8}/(modules/m/)?(twin|messages/(events|deviceBound)|methods/devicebound)|\\PC{0,80}",
+        ) {
+            if let Some(address) = LinkAddress::parse(&text) {
+                let module = address.module_id.map(|id| format!("/modules/{id}")).unwrap_or_default();
+                let (name, _) = NODES.into_iter().find(|(_, node)| *node == address.node).unwrap();
+                let standard = format!("/devices/{}{module}/{name}", address.device_id);
+                prop_assert_eq!(LinkAddress::parse(&standard), Some(LinkAddress { host: None, ..address }));
+            }
+        }
+
+        #[test]
+        fn audiences_read_back_encoded_or_not(host in "[a-z.:0-9]{1,12}", id in "[^/%]{1,12}") {
+            let name = format!("{host}/devices/{id}");
+            let expected = TokenAudience { host, device_id: id };
+            prop_assert_eq!(TokenAudience::parse(&name), Some(expected.clone()));
+            prop_assert_eq!(TokenAudience::parse(&encode_component(&name)), Some(expected));
         }
     }
 }

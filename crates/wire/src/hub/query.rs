@@ -414,10 +414,22 @@ mod tests {
     }
 
     proptest! {
+        /// A query that is read has as many conditions as it has between `AND`s; errors point into the query.
         #[test]
-        fn never_panics(text in "\\PC{0,60}") {
-            let _ = Query::parse(&text);
-            let _ = Query::parse(&format!("SELECT * FROM devices WHERE {text}"));
+        fn conditions_are_read_completely_or_not_at_all(
+            text in "(a|tags\\.b) ?(=|!=) ?('[a-z ]{0,4}'|[0-9]{1,3})( AND c = true){0,3}|\\PC{0,60}",
+        ) {
+            let query = format!("SELECT * FROM devices WHERE {text}");
+            match Query::parse(&query) {
+                Ok(parsed) => {
+                    prop_assert!(!parsed.conditions.is_empty());
+                    let longer = Query::parse(&format!("{query} AND deviceId = 'd'")).unwrap();
+                    prop_assert_eq!(&longer.conditions[..parsed.conditions.len()], &parsed.conditions[..]);
+                    prop_assert_eq!(longer.conditions.len(), parsed.conditions.len() + 1);
+                }
+                Err(QueryError::Unreadable(at)) => prop_assert!(at < query.chars().count()),
+                Err(_) => {}
+            }
         }
     }
 }

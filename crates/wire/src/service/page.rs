@@ -126,9 +126,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in "\\PC{0,60}") {
-            let _ = Collection::Registrations.parse_continuation(&text);
-            let _ = page_limit(Some(&text));
+        fn accepted_tokens_and_limits_are_within_bounds(text in "[0-9]{1,21}|MXI6[a-zA-Z0-9]{0,12}|\\PC{0,60}") {
+            let collection = Collection::Registrations;
+            if let Ok(id) = collection.parse_continuation(&text) {
+                prop_assert!(RegistrationId::parse(&id).is_ok());
+                prop_assert_eq!(collection.parse_continuation(&collection.continuation(&id)), Ok(id));
+            }
+            if let Ok(limit) = page_limit(Some(&text)) {
+                prop_assert!((1..=MAX_PAGE_ITEMS).contains(&limit));
+            }
         }
 
         #[test]

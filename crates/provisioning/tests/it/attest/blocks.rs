@@ -4,7 +4,6 @@ use std::{fs, path::Path, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use certpath::CertificateParts;
-use certpath::CertificateParts;
 use durable::Sealer;
 use model::{Block, Certificate, IdScope, IndividualAttestation, IndividualCertificates, Pair};
 use provisioning::ports::Instances;

@@ -123,18 +123,34 @@ async fn a_disabled_group_blocks_its_devices() {
     assert_eq!(groups.outcome(groups.certificate()).await, "disabled");
 }
 
+/// Neither without a registration nor with one: no record, no call to a hub, and no operation is counted.
 #[tokio::test]
 async fn a_refusal_changes_nothing() {
     let groups = Groups::new().await;
-    for (evidence, refusal) in [
-        (Evidence::default(), "Unauthorized"),
-        (token(&sample::key(20)), "Unauthorized"),
-        (certificates(&[b"rubbish"]), "Invalid certificate."),
-    ] {
+    let refused = || {
+        [
+            (Evidence::default(), "Unauthorized"),
+            (token(&sample::key(20)), "Unauthorized"),
+            (certificates(&[b"rubbish"]), "Invalid certificate."),
+            (certificates(&[Authority::root("Other").device(DEVICE).der()]), "Invalid certificate."),
+        ]
+    };
+    for (evidence, refusal) in refused() {
         assert_eq!(groups.outcome(evidence).await, refusal);
     }
     assert_eq!(groups.world.record(DEVICE).await, None);
     assert_eq!((groups.world.calls(), groups.world.counted(SCOPE).await), (0, (0, 0)));
+
+    assert_eq!(groups.outcome(derived()).await, "keys");
+    let registered =
+        (groups.world.record(DEVICE).await, groups.world.calls(), groups.world.counted(SCOPE).await);
+    assert!(registered.0.is_some());
+    for (evidence, refusal) in refused() {
+        assert_eq!(groups.outcome(evidence).await, refusal);
+        let after =
+            (groups.world.record(DEVICE).await, groups.world.calls(), groups.world.counted(SCOPE).await);
+        assert_eq!(after, registered, "{refusal}");
+    }
 }
 
 #[tokio::test]

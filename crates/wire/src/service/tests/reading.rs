@@ -397,23 +397,52 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    /// Another reader agrees on which bodies are JSON.
     #[test]
-    fn never_panics_on_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse_individual(&body);
-        let _ = parse_group_bulk(&body);
+    fn bodies_that_are_not_json_are_rejected_as_such(
+        body in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            any_json().prop_map(|json| json.to_string().into_bytes()),
+            (any_json(), any::<prop::sample::Index>()).prop_map(|(json, at)| {
+                let mut bytes = json.to_string().into_bytes();
+                bytes.truncate(at.index(bytes.len() + 1));
+                bytes
+            }),
+        ],
+    ) {
+        let is_json = serde_json::from_slice::<Value>(&body).is_ok();
+        for error in [parse_individual(&body).err(), parse_group_bulk(&body).err()].into_iter().flatten() {
+            prop_assert_eq!(matches!(error, BodyError::NotJson(_)), !is_json, "{}", error);
+        }
+        prop_assert!(is_json || parse_individual(&body).is_err() && parse_group_bulk(&body).is_err());
     }
 
+    /// An enrollment that is read has the ID that the body has; bulk operations have as many items as the body.
     #[test]
-    fn never_panics_on_json(body in any_json()) {
-        let body = body.to_string();
-        let _ = parse_individual(body.as_bytes());
-        let _ = parse_group(body.as_bytes());
-        let _ = parse_individual_bulk(body.as_bytes());
-        let _ = parse_group_bulk(body.as_bytes());
+    fn what_is_read_is_in_the_body(body in any_json()) {
+        let text = body.to_string();
+        if let Ok(draft) = parse_individual(text.as_bytes()) {
+            let id = body["registrationId"].as_str().unwrap();
+            prop_assert!(draft.registration_id.as_str().eq_ignore_ascii_case(id));
+        }
+        if let Ok(draft) = parse_group(text.as_bytes()) {
+            let id = body["enrollmentGroupId"].as_str().unwrap();
+            prop_assert!(draft.group_id.as_str().eq_ignore_ascii_case(id));
+        }
+        if let Ok(items) = parse_individual_bulk(text.as_bytes()) {
+            prop_assert_eq!(items.len(), body["enrollments"].as_array().unwrap().len());
+        }
+        prop_assert!(parse_group_bulk(text.as_bytes()).is_err(), "no body has enrollmentGroups");
     }
 
+    /// The quotes do not belong to an etag.
     #[test]
-    fn never_panics_on_if_match(text in "\\PC{0,40}") {
-        let _ = parse_if_match(&text);
+    fn conditions_read_back_quoted_or_not(text in "(W/)?\"{0,2}[a-z0-9*=+]{0,12}\"{0,2}|\\PC{0,40}") {
+        if let Ok(IfMatch::Version(etag)) = parse_if_match(&text) {
+            prop_assert!(text.contains(etag.as_str()));
+            for quoted in [etag.as_str().to_owned(), format!("\"{etag}\""), format!("W/\"{etag}\"")] {
+                prop_assert_eq!(parse_if_match(&quoted), Ok(IfMatch::Version(etag.clone())));
+            }
+        }
     }
 }
