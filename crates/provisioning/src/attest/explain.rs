@@ -1,4 +1,4 @@
-//! A judgement in words: what the device presented, which enrollments were looked at, and why.
+//! Explanations of attestation in words: what the device presented, which enrollments were considered, and the rule that decided.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -11,19 +11,19 @@ use rustls_pki_types::CertificateDer;
 
 use super::{AttestationTrace, Considered, Evidence, Proof, trace::MAX_REFUSING};
 
-/// The most enrollments told of. A device that any of many symmetric-key groups may let in is compared with each.
+/// The most enrollments in an explanation. A device with a token is compared with every symmetric-key group.
 const MAX_CONSIDERED: usize = MAX_REFUSING + 1;
 
-/// Why no group stands beside an individual enrollment that refuses.
+/// Why no group was considered besides an individual enrollment that refuses.
 const DECIDES_ALONE: &str =
     "an individual enrollment alone decides about its registration ID, so no enrollment group was considered";
 
-/// What came of a device's evidence, without any secret.
+/// Explains the outcome for a device's evidence, without any secret.
 pub(crate) fn explanation(trace: &AttestationTrace, evidence: &Evidence) -> Explanation {
-    let is_told = |(at, one): &(usize, &Considered)| *at < MAX_REFUSING || one.verdict.is_ok();
-    let told = trace.considered.iter().enumerate().filter(is_told);
+    let is_shown = |(at, one): &(usize, &Considered)| *at < MAX_REFUSING || one.verdict.is_ok();
+    let shown = trace.considered.iter().enumerate().filter(is_shown);
     let key = key(trace);
-    let considered: Vec<_> = told.map(|(_, one)| considered(one, key)).take(MAX_CONSIDERED).collect();
+    let considered: Vec<_> = shown.map(|(_, one)| considered(one, key)).take(MAX_CONSIDERED).collect();
     Explanation {
         presented: presented(evidence),
         omitted: trace.omitted + trace.considered.len() - considered.len(),
@@ -33,7 +33,7 @@ pub(crate) fn explanation(trace: &AttestationTrace, evidence: &Evidence) -> Expl
     }
 }
 
-/// The same of a refusal that was made before anything was judged.
+/// Explains a refusal that was made before any enrollment was considered.
 pub(crate) fn early_explanation(certificates: &Arc<[CertificateDer<'static>]>, reason: &str) -> Explanation {
     let evidence = Evidence { certificates: Arc::clone(certificates), ..Evidence::default() };
     Explanation {
@@ -56,7 +56,7 @@ fn outcome(trace: &AttestationTrace) -> Admission {
     }
 }
 
-/// The key that the device used; one enrollment fits then, and that one has it.
+/// Returns the enrollment key that the device used, if it was admitted by one.
 fn key(trace: &AttestationTrace) -> Option<KeySlot> {
     match &trace.outcome {
         Ok(Proof::Attested(attested)) => attested.key().map(KeyUse::slot),
@@ -84,7 +84,7 @@ fn subject(der: &[u8]) -> String {
 fn presented(evidence: &Evidence) -> Vec<String> {
     let claim = evidence.claim.iter().map(|claim| {
         line(&format!(
-            "a SAS token for {}, taken until {} (clock skew included)",
+            "a SAS token for {}, accepted until {} (clock skew included)",
             claim.resource, claim.expires
         ))
     });
@@ -116,7 +116,7 @@ fn certificate(at: usize, der: &[u8]) -> String {
     }
 }
 
-/// One line of bounded length, in which nothing that a peer wrote acts on a terminal.
+/// Returns one line of bounded length without control characters, as a peer may have written the text.
 fn line(text: &(impl Display + ?Sized)) -> String {
     PeerText::new(text, PeerText::MAX_BYTES).into_string()
 }

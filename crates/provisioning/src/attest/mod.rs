@@ -1,9 +1,9 @@
-//! Proving who a device is.
+//! Attestation: verifying a device's identity.
 //!
 //! What a device presents is [`Evidence`]; what an enrollment accepts is its attestation mechanism. The functions here
-//! compare the two and, only if they fit, make an [`Attested`]. Nothing else can make one, and no registration
-//! continues without one. Refusals name the rule that failed, for the operator; the device is told no more than that
-//! it was refused.
+//! compare the two and create an [`Attested`] only if they match. Nothing else can create one, and no registration
+//! continues without one. A [`Refusal`] names the rule that failed, for the operator; the device learns only that it was
+//! refused.
 
 mod explain;
 mod ownership;
@@ -32,48 +32,53 @@ use symmetric_key::{GroupClaim, Signer};
 use tpm::{Expected, Opened, PresentedTpm};
 use x509::CaRules;
 
-/// What a device presented, unverified but for this: whoever presented the certificates holds the leaf's private key.
+/// The number of groups whose keys a token is compared with at once: enough to keep the processor busy, few enough that a device
+/// of an early group costs little.
+const GROUPS_AT_ONCE: usize = 16;
+
+/// What a device presented (RFC 9334). It is unverified, but for one thing: the TLS handshake has shown that the device holds the
+/// private key of its leaf certificate.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence {
     /// A signed claim (SAS token), if one was sent.
     pub claim: Option<SignedClaim>,
-    /// The client certificates as sent in the TLS handshake, DER, leaf first; empty if none were.
+    /// The client certificates as sent in the TLS handshake, in DER, the leaf first; empty if there were none.
     pub certificates: Arc<[CertificateDer<'static>]>,
-    /// The public keys of its TPM, if it named them.
+    /// The public keys of its TPM, if it sent them.
     pub tpm: Option<PresentedTpm>,
 }
 
 impl Evidence {
-    /// The TPM of a device that signed nothing yet: all that it may prove is that it opens a challenge.
+    /// Returns the TPM of a device that sent no token yet: it can only be challenged.
     pub(crate) fn unproven_tpm(&self) -> Option<TpmIdentity> {
         let tpm = self.tpm.as_ref().filter(|_| self.claim.is_none());
         tpm.and_then(PresentedTpm::identity)
     }
 }
 
-/// Who wants to be let in, when.
+/// A device that registers, with its evidence and the circumstances by which that is verified.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
-    /// The instance the device addressed.
+    /// The ID scope that the device addressed.
     pub scope: &'a IdScope,
-    /// The name it registers under.
+    /// The registration ID.
     pub registration_id: &'a RegistrationId,
-    /// What it presented.
+    /// The evidence.
     pub evidence: &'a Evidence,
-    /// What a proof by TPM is compared with; `None` where none is expected.
+    /// The challenges that a TPM may have opened; `None` where no proof by TPM is expected.
     pub tpm: Option<&'a Expected<'a>>,
-    /// What the instance knows of CAs, and asks of them.
+    /// The trust of the instance, and its rules for CAs.
     pub ca: CaRules<'a>,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What comes of comparing evidence with an enrollment that it may fit.
+/// The result of comparing evidence with an enrollment.
 #[derive(Debug, Clone)]
 pub enum Proof {
-    /// The device is who it says.
+    /// The device's identity is verified.
     Attested(Box<Attested>),
-    /// It is, if it can open a challenge to this TPM.
+    /// It is to be verified by a challenge to this TPM.
     Challenge(TpmIdentity),
 }
 
@@ -83,7 +88,7 @@ impl From<Attested> for Proof {
     }
 }
 
-/// Proof that a device is who it says, and by which enrollment. Made only in this module.
+/// Evidence that was verified against an enrollment. Created only in this module.
 #[derive(Debug, Clone)]
 pub struct Attested {
     enrollment: Enrollment,
@@ -100,23 +105,23 @@ impl Attested {
         Attested { enrollment, credentials, by, key: None, opened: None, moved_from: None }
     }
 
-    /// Which enrollment let the device in.
+    /// Returns which enrollment admits the device.
     pub fn enrollment(&self) -> EnrollmentRef {
         self.enrollment.reference()
     }
 
-    /// The enrollment itself.
+    /// Returns the enrollment itself.
     pub fn admitted_by(&self) -> &Enrollment {
         &self.enrollment
     }
 
-    /// What the enrollment says about the device's provisioning.
+    /// Returns the enrollment's settings for provisioning.
     pub fn settings(&self) -> &EnrollmentSettings {
         self.enrollment.settings()
     }
 
-    /// The device ID by the enrollment: the desired one, else the registration ID as it was enrolled. `None` for a
-    /// group, which knows no names.
+    /// Returns the device ID that the enrollment sets: the desired one, else the registration ID as it was enrolled. `None` for
+    /// a group, which sets none.
     pub fn device_id(&self) -> Option<DeviceId> {
         match &self.enrollment {
             Enrollment::Individual(enrollment) => {
@@ -127,61 +132,61 @@ impl Attested {
         }
     }
 
-    /// What the device's twin starts with.
+    /// Returns the initial twin.
     pub fn initial_twin(&self) -> InitialTwin {
         self.settings().initial_twin.clone().unwrap_or_default()
     }
 
-    /// What the device will connect to its hub with.
+    /// Returns the credentials with which the device connects to its hub.
     pub fn credentials(&self) -> &HubCredentials {
         &self.credentials
     }
 
-    /// How it proved itself.
+    /// Returns the attestation mechanism.
     pub fn by(&self) -> AttestedBy {
         self.by
     }
 
-    /// The symmetric key of the enrollment that it used, where it proved itself by one.
+    /// Returns which symmetric key of the enrollment it used, if any.
     pub fn key(&self) -> Option<&KeyUse> {
         self.key.as_ref()
     }
 }
 
-/// Why a device was refused: the rule, for operators.
+/// Why a device was refused. The texts name the rule, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// No enrollment fits.
+    /// No enrollment matches.
     #[error("no enrollment of this ID scope fits the device")]
     NoEnrollment,
     /// The device addresses another instance.
     #[error("the device addresses the ID scope {0}, which is not this instance's")]
     OtherScope(IdScope),
-    /// The mechanism needs a SAS token and none came.
+    /// The mechanism needs a SAS token, and none was sent.
     #[error("the enrollment wants a SAS token and the device sent none")]
     NoToken,
-    /// The mechanism needs a client certificate and none came.
+    /// The mechanism needs a client certificate, and none was sent.
     #[error("the enrollment wants a client certificate and the device sent none")]
     NoCertificate,
-    /// The device sent nothing to prove itself by.
+    /// The device sent no evidence.
     #[error("the device sent neither a SAS token, a client certificate nor the keys of a TPM")]
     NoEvidence,
-    /// The token has run out.
+    /// The token has expired.
     #[error("the SAS token expired, clock skew included, at {0}")]
     Expired(Timestamp),
-    /// The token is for something else.
+    /// The token is for another resource.
     #[error("the SAS token is for {0:?}, not for this registration")]
     OtherResource(String),
-    /// The token's signature fits no key.
+    /// The token was signed with another key.
     #[error("the SAS token's signature fits neither key")]
     Signature,
     /// The leaf is not the enrolled one.
     #[error("the client certificate {0} is not one of the enrollment's")]
     OtherCertificate(String),
-    /// The certificates do not lead to the enrollment.
+    /// The certificates are refused.
     #[error(transparent)]
     Certificate(#[from] x509::CertificateRefusal),
-    /// The chain ends elsewhere.
+    /// The certificates do not lead to those of the group.
     #[error("the device's certificates do not lead to the group's")]
     NotReached,
     /// The group is for other devices.
@@ -192,25 +197,25 @@ pub enum Refusal {
         "the device is registered through the enrollment group {0}, which exists and does not admit what it presents"
     )]
     RegisteredElsewhere(EnrollmentGroupId),
-    /// The group that the device belongs to admits it, too.
+    /// The group that the device belongs to admits it as well.
     #[error("the enrollment group that the device is registered through admits it, too, and keeps it")]
     Stays,
-    /// Another group's certificate comes first on the way up from the leaf.
+    /// Another group's certificate is nearer to the leaf.
     #[error("another group's certificate is nearer the device's leaf, or blocks it")]
     Farther,
-    /// The mechanism needs the keys of a TPM and none came.
+    /// The mechanism needs the keys of a TPM, and none were sent.
     #[error("the enrollment wants a TPM and the device named none")]
     NoTpm,
     /// The endorsement key is not the enrolled one.
     #[error("the TPM's endorsement key is not the enrolled one")]
     OtherTpm,
-    /// The storage root key is not the one that is known.
+    /// The storage root key is not the enrolled one.
     #[error("the TPM's storage root key is not the one it had before: its owner has cleared it")]
     OtherStorageRootKey,
     /// The storage root key is neither known nor sent.
     #[error("the device did not send its TPM's storage root key, which is not known yet")]
     NoStorageRootKey,
-    /// The token was signed with another key than that of a challenge.
+    /// The token was not signed with the key of an open challenge.
     #[error("the SAS token was not signed with the key of a TPM challenge that is open for the registration")]
     NotOfChallenge,
     /// The proof was used before.
@@ -221,7 +226,7 @@ pub enum Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         let message = match refusal {
-            // Nothing new to a device whose token has just been verified, and what it has to do next.
+            // Its token was verified, so this discloses nothing, and it says what to do next.
             Refusal::UsedChallenge(_) => {
                 "The TPM challenge is not open; ask for a new one by registering without a token."
             }
@@ -232,9 +237,9 @@ impl From<Refusal> for Error {
 }
 
 impl Refusal {
-    /// What a device is told that presented this. The message depends on what it presented, never on the rule or the
-    /// enrollment that refused it, so that strangers learn from it neither what is enrolled nor how.
-    pub(crate) fn told_to(self, evidence: &Evidence) -> Error {
+    /// Converts the refusal to the error for a device with this evidence. The message depends on the evidence, never on the rule or
+    /// the enrollment, so that a stranger does not learn from it which devices are enrolled or how.
+    pub(crate) fn into_error(self, evidence: &Evidence) -> Error {
         match Error::from(self) {
             Error::Unauthorized { message: "Unauthorized", reason }
                 if evidence.claim.is_none() && !evidence.certificates.is_empty() =>
@@ -251,7 +256,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
     let (mut opened, mut key) = (None, None);
     let (credentials, by) = match &enrollment.attestation {
         IndividualAttestation::SymmetricKey(keys) => {
-            key = Some(KeyUse::of(keys, symmetric_key::proves(claimant, keys)?));
+            key = Some(KeyUse::of(keys, symmetric_key::verify(claimant, keys)?));
             (HubCredentials::SymmetricKeys(keys.clone()), AttestedBy::SymmetricKey)
         }
         IndividualAttestation::X509(IndividualCertificates::Client(leaves)) => {
@@ -267,7 +272,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
         }
         IndividualAttestation::Tpm(enrolled) => {
             let expected = claimant.tpm.ok_or(Refusal::NotOfChallenge)?;
-            let opened = opened.insert(tpm::proves(claimant, enrolled, expected)?);
+            let opened = opened.insert(tpm::verify(claimant, enrolled, expected)?);
             (HubCredentials::SymmetricKeys(opened.hub_keys().clone()), AttestedBy::Tpm)
         }
     };
@@ -275,8 +280,8 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
     Ok(Attested { enrollment, credentials, by, key, opened, moved_from: None }.into())
 }
 
-/// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. The device does not name
-/// its group, so each one is tried.
+/// Finds the symmetric-key group whose derived key signed the token, trying `likely` first. A token does not name the group, so
+/// each one is tried.
 pub fn symmetric_key_group(
     groups: &[Arc<EnrollmentGroup>],
     likely: Option<&EnrollmentRef>,
@@ -300,7 +305,7 @@ pub fn symmetric_key_group(
     trace
 }
 
-/// The device, if one of these groups' keys signed its claim. Groups that are for other devices cost no MAC.
+/// Returns the attested device if one of these groups' keys signed its claim. No MAC is computed for groups for other devices.
 fn signed_for_one_of(
     groups: &[&Arc<EnrollmentGroup>],
     claim: &GroupClaim<'_>,
@@ -334,12 +339,9 @@ fn signed_for_one_of(
     None
 }
 
-/// How many groups' keys a token is compared with at once: enough to keep the processor busy, few enough that a device of a
-/// later group costs no more than it must.
-const GROUPS_AT_ONCE: usize = 16;
-
-/// Finds the X.509 group that admits the leaf of `chain`, the certificates that the device sent, completed by those that are
-/// stored: the one that it is registered through, else the nearest. `groups` are those whose signing certificates may have issued one of them, and those that name CAs.
+/// Finds the X.509 group that admits the leaf of `chain`, the certificates that the device sent, completed by stored ones: the
+/// group that it is registered through, else the nearest. `groups` are those whose signing certificates may have issued one of
+/// the certificates, and those that name CAs.
 pub fn x509_group(
     groups: &[Arc<EnrollmentGroup>],
     chain: &PresentedChain<'_>,

@@ -1,15 +1,15 @@
-//! Symmetric keys: the device signs a token with a key that the enrollment holds, or that derives from the group's.
+//! Symmetric keys: the device signs a token with a key of the enrollment, or one that is derived from a group's key.
 
 use model::{Audience, CheckedClaim, ClaimRefusal, DerivedClaim, Extent, KeySlot, SymmetricKeyPair};
 
 use super::{Claimant, Refusal};
 
-/// Returns which of the keys signed a claim to this registration; refuses when neither did.
-pub(super) fn proves(claimant: &Claimant<'_>, keys: &SymmetricKeyPair) -> Result<KeySlot, Refusal> {
+/// Returns which of the keys signed a claim to this registration; refuses if neither did.
+pub(super) fn verify(claimant: &Claimant<'_>, keys: &SymmetricKeyPair) -> Result<KeySlot, Refusal> {
     claim_for(claimant)?.device_key(Some(keys)).ok_or(Refusal::Signature)
 }
 
-/// The claim, if it has not expired and is for this registration.
+/// Returns the claim if it has not expired and is for this registration.
 pub(super) fn claim_for<'a>(claimant: &Claimant<'a>) -> Result<CheckedClaim<'a>, Refusal> {
     let claim = claimant.evidence.claim.as_ref().ok_or(Refusal::NoToken)?;
     let path = format!("registrations/{}", claimant.registration_id);
@@ -20,19 +20,19 @@ pub(super) fn claim_for<'a>(claimant: &Claimant<'a>) -> Result<CheckedClaim<'a>,
     })
 }
 
-/// A claim held against the keys that derive from groups' keys. The registration ID is tried as it was sent, then in lower
-/// case: clients differ in which they derive from.
+/// A claim to compare with the keys that are derived from groups' keys. The registration ID is tried as it was sent, then in lower
+/// case: clients differ in which they derive keys from.
 pub(super) struct GroupClaim<'a> {
     spellings: Vec<(&'a str, DerivedClaim<'a>)>,
 }
 
 /// The key of a group that signed a claim.
 pub(super) struct Signer {
-    /// The place of the group.
+    /// The index of the group.
     pub(super) group: usize,
-    /// Which of its keys.
+    /// Which of the group's keys.
     pub(super) slot: KeySlot,
-    /// The device keys that derive from the group's.
+    /// The device keys that are derived from the group's.
     pub(super) device_keys: SymmetricKeyPair,
 }
 

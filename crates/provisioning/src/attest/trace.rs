@@ -1,4 +1,4 @@
-//! How it was decided which enrollment lets a device in, kept for whoever must understand it.
+//! The attestation trace: which enrollments were considered, and which rule decided at each.
 
 use std::sync::Arc;
 
@@ -7,39 +7,39 @@ use model::{CaReference, EnrollmentGroup, EnrollmentRef};
 
 use super::{Proof, Refusal, x509::CertificateRefusal};
 
-/// The most enrollments that refuse a device and are told of.
+/// The most refusing enrollments in a trace.
 pub(super) const MAX_REFUSING: usize = 19;
 
-/// What was looked at, and what came of it.
+/// The enrollments that were considered, and the outcome.
 #[derive(Debug, Clone)]
 pub struct AttestationTrace {
-    /// The enrollments that were looked at, in that order.
+    /// The enrollments that were considered, in order.
     pub considered: Vec<Considered>,
-    /// How many more were looked at that refuse it.
+    /// The number of further enrollments that refuse the device.
     pub omitted: usize,
-    /// The certificates that the device sent along and that could not be used.
+    /// Why certificates that the device sent along could not be used.
     pub unfit: Vec<CertificateRefusal>,
-    /// Who the device is, or what it must open to prove that, or why it is refused.
+    /// The verified device, the TPM to challenge, or why the device is refused.
     pub outcome: Result<Proof, Refusal>,
 }
 
-/// An enrollment that was looked at.
+/// An enrollment that was considered.
 #[derive(Debug, Clone)]
 pub struct Considered {
-    /// Which one.
+    /// The enrollment.
     pub enrollment: EnrollmentRef,
-    /// The DER of the certificates from the leaf to the enrollment's, none when it has none, or why it does not let the
-    /// device in.
+    /// The DER of the path from the leaf to the enrollment's certificate, empty for other mechanisms; or why the enrollment does
+    /// not admit the device.
     pub verdict: Result<Vec<Vec<u8>>, Refusal>,
 }
 
 impl AttestationTrace {
-    /// Of an outcome for which no enrollment was looked at.
+    /// Creates the trace of a refusal for which no enrollment was considered.
     pub fn without_candidates(refusal: Refusal) -> Self {
         AttestationTrace { considered: Vec::new(), omitted: 0, unfit: Vec::new(), outcome: Err(refusal) }
     }
 
-    /// Notes that a group refuses the device; of very many, only that there were more: a refusal must cost little.
+    /// Records that a group refuses the device. Beyond [`MAX_REFUSING`] groups are only counted, because a refusal must cost little.
     pub(super) fn pass_over(&mut self, group: &Arc<EnrollmentGroup>, refusal: Refusal) {
         if self.considered.len() < MAX_REFUSING {
             self.considered.push(Considered::group(group, Err(refusal)));
@@ -48,13 +48,13 @@ impl AttestationTrace {
         }
     }
 
-    /// Whether it is a missing issuer that refuses.
+    /// Returns whether the device is refused because an issuer is missing.
     pub fn misses_issuer(&self) -> bool {
         let is_missing = |error: &PathError| matches!(error, PathError::MissingIssuer(_));
         matches!(&self.outcome, Err(Refusal::Certificate(CertificateRefusal::Path(error))) if is_missing(error))
     }
 
-    /// The same where a CA certificate that a group names is gone: it may be the missing issuer.
+    /// Adds that a CA certificate that a group names was deleted: it may be the missing issuer.
     pub fn with_gone_ca(mut self, name: &CaReference) -> Self {
         if let Err(Refusal::Certificate(refusal)) = &mut self.outcome
             && let CertificateRefusal::Path(PathError::MissingIssuer(missing)) = refusal
@@ -64,7 +64,7 @@ impl AttestationTrace {
         self
     }
 
-    /// Of the one enrollment that decides.
+    /// Creates the trace of the one enrollment that decides.
     pub fn by(enrollment: EnrollmentRef, outcome: Result<Proof, Refusal>) -> Self {
         let verdict = outcome.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
         AttestationTrace {

@@ -17,7 +17,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     Error, Provisioning,
-    attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::HubDeviceRef},
+    attest::{self, AttestationTrace, Evidence, Proof, Refusal, tpm::RegistrationRef},
     ports::{ATTEMPTS_OF_ONE, Page, StoreError},
     register::challenge::challenge_or_refuse,
 };
@@ -113,7 +113,7 @@ impl Provisioning {
         match &trace.outcome {
             Err(_) => self.buffer_refusal(instance, applicant, &trace, previous),
             Ok(Proof::Challenge(tpm)) => {
-                self.remember(HubDeviceRef { scope: &instance.id_scope, registration_id }, tpm);
+                self.remember(RegistrationRef { scope: &instance.id_scope, registration_id }, tpm);
             }
             Ok(Proof::Attested(_)) => {}
         }

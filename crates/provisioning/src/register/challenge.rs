@@ -12,7 +12,7 @@ use crate::{
     Error, Provisioning,
     attest::{
         Attested, Claimant, Evidence, Proof, Refusal,
-        tpm::{Challenges, Expected, HubDeviceRef, PresentedTpm, credential, fresh_keys},
+        tpm::{Challenges, Expected, PresentedTpm, RegistrationRef, credential, fresh_keys},
     },
     ports::{Change, Commit, Expect, Outcome},
     record,
@@ -65,7 +65,7 @@ impl Provisioning {
             return Ok(None);
         }
         let registration_id = claimant.registration_id;
-        let named = self.named_keys.of(HubDeviceRef { scope: claimant.scope, registration_id });
+        let named = self.named_keys.of(RegistrationRef { scope: claimant.scope, registration_id });
         let challenges = self.challenges(instance, registration_id, previous);
         Ok(Some(Expected { challenges, named, fresh_keys: fresh_keys(&*self.entropy)? }))
     }
@@ -81,8 +81,8 @@ impl Provisioning {
     }
 
     /// Remembers the storage root key of a device that is challenged, should it not name it again.
-    pub(super) fn remember(&self, place: HubDeviceRef<'_>, identity: &TpmIdentity) {
-        self.named_keys.remember(place, &identity.storage_root_key, self.clock.now());
+    pub(super) fn remember(&self, registration: RegistrationRef<'_>, identity: &TpmIdentity) {
+        self.named_keys.remember(registration, &identity.storage_root_key, self.clock.now());
     }
 
     /// Verifies that the device is the one that it names, and returns the proof. A refusal is buffered for operators.
@@ -115,7 +115,8 @@ impl Provisioning {
         let changes = vec![(expect, Change::PutIndividual(Box::new(learned)))];
         let by = self.by(by, LogOperation::EnrollmentLearn);
         let outcomes = self.store.commit(&instance.id_scope, Commit { changes, ..Commit::by(by) }).await?;
-        self.named_keys.forget(HubDeviceRef { scope: &instance.id_scope, registration_id: &registration_id });
+        self.named_keys
+            .forget(RegistrationRef { scope: &instance.id_scope, registration_id: &registration_id });
         Ok(outcomes == [Outcome::Applied])
     }
 
@@ -162,7 +163,7 @@ pub(super) fn challenge_or_refuse(
 ) -> Result<Proof, Error> {
     match (outcome, evidence.unproven_tpm()) {
         (Err(_), Some(named)) => Ok(Proof::Challenge(named)),
-        (outcome, _) => outcome.map_err(|refusal| refusal.told_to(evidence)),
+        (outcome, _) => outcome.map_err(|refusal| refusal.into_error(evidence)),
     }
 }
 

@@ -28,7 +28,7 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Result<Proof, Error> {
         let trace = self.evaluate(instance, registration_id, evidence, previous).await?;
-        trace.outcome.map_err(|refusal| refusal.told_to(evidence))
+        trace.outcome.map_err(|refusal| refusal.into_error(evidence))
     }
 
     /// Who the device is or why it is refused, and all that was looked at for it. Changes nothing.

@@ -1,4 +1,4 @@
-//! Blocking certificates.
+//! Blocks of certificates.
 
 use certpath::{CertificateParts, Sha256Thumbprint};
 use model::{Actor, Block, BlockReason, Certificate, Instance, LogOperation, Record, Trust};
@@ -9,25 +9,25 @@ use crate::{
     ports::{Change, Expect, Outcome},
 };
 
-/// Most blocks of an instance: they are kept in memory, about 400 bytes each. Many devices of one CA are better shut out
-/// by its revocation list.
+/// The most blocks of an instance: they are kept in memory, about 400 bytes each. To exclude many devices of one CA, use its
+/// revocation list.
 pub const MAX_BLOCKS: usize = 10_000;
 
-/// A block as an operator wants it.
+/// A block as an operator requests it.
 #[derive(Debug, Clone)]
 pub struct BlockDraft {
     /// The certificate.
     pub thumbprint: Sha256Thumbprint,
-    /// Why.
+    /// The reason.
     pub reason: BlockReason,
     /// The certificate itself, if the operator has it.
     pub certificate: Option<Certificate>,
-    /// Whether every certificate with its key is meant; as it is stored when absent.
+    /// Whether every certificate with its key is blocked; `None` keeps the stored value.
     pub key: Option<bool>,
 }
 
 impl Provisioning {
-    /// Blocks a certificate, or changes a block that is there. It counts from the next registration on.
+    /// Blocks a certificate, or changes a stored block. It applies from the next registration on.
     pub async fn block(&self, instance: &Instance, by: &Actor, draft: &BlockDraft) -> Result<Block, Error> {
         self.reject_unreadable(instance, RecordKind::Block, draft.thumbprint.as_str()).await?;
         for _ in 0..MAX_ATTEMPTS {
@@ -50,7 +50,7 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// Lifts a block.
+    /// Removes a block.
     pub async fn unblock(
         &self,
         instance: &Instance,
@@ -66,18 +66,18 @@ impl Provisioning {
     }
 }
 
-/// Returns what a draft makes of the block that is stored under its thumbprint. Where a certificate is at hand, given or
-/// stored as a CA's, the block knows it by what its issuer signed.
+/// Returns the block that results from a draft and the stored block. If the certificate is given or stored as a CA's, the block
+/// identifies it by its signed part.
 fn blocking(
     draft: &BlockDraft,
     stored: Option<&Block>,
     trust: &Trust,
     record: Record,
 ) -> Result<Block, Error> {
-    let is_it = |certificate: &&Certificate| *certificate.thumbprint() == draft.thumbprint;
+    let is_blocked = |certificate: &&Certificate| *certificate.thumbprint() == draft.thumbprint;
     let given = draft.certificate.as_ref();
     let known = trust.certificates().map(|ca| &ca.certificate);
-    let certificate = given.or_else(|| known.into_iter().find(is_it));
+    let certificate = given.or_else(|| known.into_iter().find(is_blocked));
     let parts = certificate.and_then(Certificate::parts);
     let subject = certificate.map(|certificate| certificate.info().subject_name.clone());
     let key = match draft.key {

@@ -1,4 +1,4 @@
-//! What expires soon: CA certificates, groups' signing certificates, and the leaves of individual enrollments.
+//! Expiring certificates: CA certificates, groups' signing certificates, and the leaves of individual enrollments.
 
 use model::{
     CaReference, Certificate, EnrollmentGroupId, GroupAttestation, GroupCertificates, IndividualAttestation,
@@ -10,42 +10,42 @@ use crate::{
     ports::{DamagedRecord, Page},
 };
 
-/// Most certificates in one answer.
+/// The most certificates in one answer.
 pub const MAX_EXPIRING: usize = 1000;
 
-/// Certificates that expire until some time, or have expired; the first to expire first.
+/// Certificates that have expired or expire before some time, the first to expire first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiring {
     /// The certificates, at most [`MAX_EXPIRING`].
     pub certificates: Vec<ExpiringCertificate>,
-    /// Whether there may be more.
+    /// Whether there may be more certificates.
     pub more: bool,
-    /// Records that cannot be read, whose certificates may expire as well.
+    /// Unreadable records, whose certificates may expire as well.
     pub damaged: Vec<DamagedRecord>,
 }
 
-/// A certificate, and who holds it.
+/// A certificate, and the object that holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpiringCertificate {
-    /// Who holds it.
+    /// The object that holds it.
     pub holder: Holder,
     /// The certificate.
     pub certificate: Certificate,
 }
 
-/// Who holds a certificate.
+/// An object that holds a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
-    /// It is a CA certificate of the instance.
+    /// A CA certificate of the instance.
     Ca(CaReference),
-    /// It is a group's signing certificate.
+    /// An enrollment group, by its signing certificate.
     Group(EnrollmentGroupId),
-    /// It is the leaf of an individual enrollment.
+    /// An individual enrollment, by its leaf.
     Individual(RegistrationId),
 }
 
 impl Provisioning {
-    /// Certificates that are not valid after this instant.
+    /// Returns the certificates whose validity ends at this instant or before.
     pub async fn expiring(&self, instance: &Instance, until: Timestamp) -> Result<Expiring, Error> {
         let scope = &instance.id_scope;
         let configuration = self.store.configuration(scope).await?;
@@ -86,7 +86,7 @@ fn held(pair: &Pair<Certificate>, holder: &Holder) -> Vec<ExpiringCertificate> {
         certificate: certificate.clone(),
     };
     let mut certificates: Vec<_> = pair.iter().map(held).collect();
-    // The same certificate in both slots is one that expires.
+    // A certificate in both slots is listed once.
     certificates.dedup();
     certificates
 }

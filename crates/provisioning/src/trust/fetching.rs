@@ -1,4 +1,4 @@
-//! Revocation lists that are fetched: when that is due, and what came of it last.
+//! Fetching of revocation lists: when it is due, and the result of the last attempt.
 
 use std::{
     collections::HashMap,
@@ -12,32 +12,33 @@ use model::{
 
 use crate::{Error, Provisioning};
 
-/// How long after it came a list is fetched again.
+/// The time after a successful fetch until the next one, in seconds.
 const FETCH_AGAIN_SECS: i64 = 3600;
 
-/// And when it did not come: under a hard policy no device may get in once the old one is stale.
+/// The time after a failed fetch until the next one, in seconds: under a hard policy no device is admitted once the stored list is
+/// stale.
 const TRY_AGAIN_SECS: i64 = 300;
 
 /// The last attempt to fetch a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// From where.
+    /// The address.
     pub from: CrlAddress,
-    /// When.
+    /// The time of the attempt.
     pub at: Timestamp,
-    /// Why the list did not come, or was not taken; absent when it was.
+    /// Why the list was not fetched or not accepted; `None` if it was.
     pub problem: Option<String>,
 }
 
 impl Fetch {
-    /// When the next one is due.
+    /// Returns when the next attempt is due.
     pub fn next(&self) -> Timestamp {
         let pause = if self.problem.is_some() { TRY_AGAIN_SECS } else { FETCH_AGAIN_SECS };
         self.at.plus_seconds(pause)
     }
 }
 
-/// The last attempts, by instance, CA and address. Only in memory: after a start all lists are fetched anyway.
+/// The last attempts, by instance, CA and address. They are only in memory: after a start all lists are fetched anyway.
 #[derive(Default)]
 pub(crate) struct Fetches(Mutex<HashMap<Key, Fetch>>);
 
@@ -50,8 +51,8 @@ impl Fetches {
 }
 
 impl Provisioning {
-    /// The lists of an instance that are to be fetched now, and from where. What is fetched no more is forgotten, so that
-    /// it is fetched at once when it is again.
+    /// Returns the CAs and addresses of lists that are to be fetched now. Attempts at addresses that are no longer configured are
+    /// forgotten, so that such a list is fetched at once if it is configured again.
     pub async fn lists_due(&self, instance: &Instance) -> Result<Vec<(CaReference, CrlAddress)>, Error> {
         let trust = self.trust(instance).await?;
         let now = self.clock.now();
@@ -69,14 +70,14 @@ impl Provisioning {
         Ok(due.collect())
     }
 
-    /// Takes a list in that was fetched, and notes what came of it, which is also the error.
+    /// Stores a list that was fetched, and records the result, which is also the error.
     pub async fn take_fetched_list(
         &self,
         instance: &Instance,
         (name, from): (&CaReference, CrlAddress),
         fetched: Result<Crl, String>,
     ) -> Result<RevocationList, String> {
-        let taken = match fetched {
+        let stored = match fetched {
             Ok(crl) => self
                 .take_revocation_list(instance, &Actor::System(Job::RevocationLists), name, crl)
                 .await
@@ -84,13 +85,13 @@ impl Provisioning {
             Err(problem) => Err(problem),
         };
         let fetch =
-            Fetch { from: from.clone(), at: self.clock.now(), problem: taken.as_ref().err().cloned() };
+            Fetch { from: from.clone(), at: self.clock.now(), problem: stored.as_ref().err().cloned() };
         self.fetches.lock().insert((instance.id_scope.clone(), name.clone(), from), fetch);
-        taken
+        stored
     }
 
-    /// The last attempts to fetch the lists of this CA, in the order of its addresses; of an address that was not tried since
-    /// the start there is none.
+    /// Returns the last attempts to fetch the lists of this CA, in the order of its addresses; none for an address that was not
+    /// tried since the start.
     pub fn last_fetches(&self, instance: &Instance, ca: &CaCertificate) -> Vec<Fetch> {
         let addresses = ca.revocation.fetched_from.iter();
         addresses.filter_map(|from| self.last_fetch(instance, ca, from)).collect()

@@ -1,4 +1,4 @@
-//! CA certificates: upload, replace, delete, and the proof that their keys are held.
+//! CA certificates: upload, replacement, deletion, and proof of possession of their keys.
 //!
 //! | If-Match | put, it is there | put, not there | delete, code, verify |
 //! |---|---|---|---|
@@ -18,13 +18,13 @@ use crate::{
     record,
 };
 
-/// Most CA certificates of an instance. The hosted service takes 25, which leaves no room for the intermediates that
-/// complete what devices send; all of them are kept in memory, about 4 KB each.
+/// The most CA certificates of an instance. The hosted service accepts 25, too few for the intermediates that complete the chains of
+/// devices; all of them are kept in memory, about 4 KB each.
 pub const MAX_CA_CERTIFICATES: usize = 100;
 
 impl Provisioning {
-    /// Uploads a CA certificate, or replaces one. With another certificate under its name a CA is unverified again, and
-    /// its revocation lists, which another key signed, go.
+    /// Uploads a CA certificate, or replaces one. After a replacement by another certificate the CA is unverified again, and its
+    /// revocation lists, which another key signed, are deleted.
     pub async fn put_ca_certificate(
         &self,
         instance: &Instance,
@@ -91,7 +91,7 @@ impl Provisioning {
         }
     }
 
-    /// A new code that a proof of possession must bear; it takes the place of an earlier one.
+    /// Generates a verification code for a proof of possession; it replaces an earlier one.
     pub async fn generate_verification_code(
         &self,
         instance: &Instance,
@@ -106,8 +106,8 @@ impl Provisioning {
         self.change_ca_certificate(instance, by, (name, if_match), with_code).await
     }
 
-    /// Marks a CA certificate as verified, if `proof` is a certificate that its key issued for the code asked for
-    /// before. The code is used up.
+    /// Marks a CA certificate as verified, if `proof` is a certificate that its key issued for the current verification code. The
+    /// code is used up.
     pub async fn verify_ca_certificate(
         &self,
         instance: &Instance,
@@ -147,13 +147,13 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// The version and dates of what replaces `stored` now.
+    /// Returns the version and dates of a record that replaces `stored` now.
     pub(super) fn next(&self, stored: Option<&Record>) -> Result<Record, Error> {
         record::fresh(self.entropy.as_ref(), stored, self.clock.now())
     }
 }
 
-/// What an upload makes of what is stored under its name.
+/// Returns the CA certificate that results from an upload and the stored one.
 fn uploaded(
     name: &CaReference,
     draft: &CaCertificateDraft,
@@ -172,7 +172,7 @@ fn uploaded(
     }
 }
 
-/// The version that a change must find.
+/// Returns the version that a change must find.
 fn version(stored: &Record, if_match: &IfMatch) -> Result<Expect, Error> {
     match if_match {
         IfMatch::Version(etag) if *etag != stored.etag => {
@@ -182,7 +182,7 @@ fn version(stored: &Record, if_match: &IfMatch) -> Result<Expect, Error> {
     }
 }
 
-/// 192 random bits in hex: short enough for a common name.
+/// Generates 192 random bits in hex: short enough for a common name.
 fn fresh_code(entropy: &dyn Entropy) -> Result<VerificationCode, Error> {
     let mut bytes = [0; 24];
     entropy.fill(&mut bytes);

@@ -1,5 +1,5 @@
-//! What an operator does with the CAs of an instance: keep their certificates, prove that their keys are held, keep
-//! their revocation lists, block certificates, and see what expires.
+//! The trust of an instance, as operators manage it: CA certificates, proofs of possession, revocation lists, blocks, and expiring
+//! certificates.
 //!
 //! None of it counts as an operation: these calls are free at the hosted service, too.
 
@@ -26,16 +26,16 @@ use crate::{
     ports::{Change, Commit, DamagedRecord, Expect, Outcome},
 };
 
-/// How often a change of any version is tried again when the record changes at the same moment.
+/// The most attempts at a change of any version, if the record is changed at the same time.
 const MAX_ATTEMPTS: usize = 8;
 
 impl Provisioning {
-    /// Everything that an instance knows of CAs.
+    /// Returns the trust of an instance.
     pub async fn trust(&self, instance: &Instance) -> Result<Arc<Trust>, Error> {
         Ok(Arc::clone(self.store.configuration(&instance.id_scope).await?.trust()))
     }
 
-    /// One CA certificate.
+    /// Returns one CA certificate.
     pub async fn ca_certificate(
         &self,
         instance: &Instance,
@@ -49,7 +49,7 @@ impl Provisioning {
         Err(Error::NotFound(RecordKind::CaCertificate))
     }
 
-    /// The records of these kinds that cannot be read, of those that every device is judged by.
+    /// Returns the unreadable records of these kinds, among those that apply to every device.
     pub async fn unreadable(
         &self,
         instance: &Instance,
@@ -60,7 +60,7 @@ impl Provisioning {
         Ok(unreadable.filter(|record| kinds.contains(&record.kind)).cloned().collect())
     }
 
-    /// Refuses to go on without a record that is there and cannot be read.
+    /// Returns an error if a record is stored and cannot be read.
     pub(crate) async fn reject_unreadable(
         &self,
         instance: &Instance,
@@ -72,7 +72,7 @@ impl Provisioning {
         found.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
     }
 
-    /// Makes changes that count as no operation; the outcome is that of the first.
+    /// Commits changes that do not count as an operation; returns the outcome of the first.
     async fn commit_free(
         &self,
         instance: &Instance,

@@ -1,4 +1,4 @@
-//! Revocation lists: how they are looked up, and taking new ones in.
+//! Revocation lists: the settings of CAs, and storing new lists.
 
 use std::sync::Arc;
 
@@ -19,23 +19,23 @@ use crate::{
     ports::{Change, Expect, Outcome},
 };
 
-/// Bytes of all lists of an instance together; they are kept in memory, with an index of about the same size.
+/// The most bytes of all lists of an instance; they are kept in memory, with an index of about the same size.
 pub const MAX_REVOCATION_BYTES: usize = 64 << 20;
 
-/// Most lists of one CA. The largest public CAs divide theirs into 128.
+/// The most lists of one CA. The largest public CAs divide theirs into 128.
 pub const MAX_LISTS: usize = 256;
 
-/// How far ahead of this clock a CA's may be.
+/// How far ahead of this clock a CA's may be, in seconds.
 const CLOCK_SKEW_SECS: i64 = 300;
 
-/// What is to change in how a CA's revocation lists are looked up; what is absent stays.
+/// A change of the revocation settings of a CA; absent members stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RevocationChange {
-    /// What it means that no fresh list covers a certificate.
+    /// The policy for certificates that no fresh list covers.
     pub policy: Option<RevocationPolicy>,
     /// Whether and from where lists are fetched.
     pub fetching: Option<Fetching>,
-    /// A list, by hand.
+    /// A list to store.
     pub list: Option<Crl>,
 }
 
@@ -44,16 +44,16 @@ pub struct RevocationChange {
 pub enum Fetching {
     /// Not at all.
     Off,
-    /// From the distribution point that the CA certificate names; only a root's certificate names its own list.
+    /// From the distribution point that the CA certificate names; only a root's certificate names that of its own list.
     OwnPoint,
     /// From these addresses.
     From(CrlAddresses),
 }
 
-/// Why a revocation list is not taken.
+/// Why a revocation list is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListRefusal {
-    /// It is another CA's.
+    /// Its issuer is another CA.
     #[error("the revocation list's issuer is not {0}")]
     OtherIssuer(String),
     /// Another key signed it.
@@ -62,29 +62,29 @@ pub enum ListRefusal {
     /// The CA may not sign lists (RFC 5280 §6.3.3 f).
     #[error("the key usage of the CA certificate lacks cRLSign, so the CA signs no revocation lists")]
     NoCrlSign,
-    /// It speaks for no certificate that can appear in a path.
+    /// It covers no certificate that can appear in a path.
     #[error(
         "the revocation list covers no certificate of devices or CAs: its issuing distribution point limits it to \
          attribute certificates, or cannot be read"
     )]
     CoversNothing,
-    /// It is older than one that is there and covers the same.
+    /// It is older than a stored one that covers the same.
     #[error("the revocation list (number {found}) is older than the one that is there (number {stored})")]
     Older {
         /// Its number.
         found: String,
-        /// The number of the one that is there.
+        /// The number of the stored one.
         stored: String,
     },
-    /// It says that it was made in the future.
+    /// Its date of issue is in the future.
     #[error("the revocation list says that it was made at {0}, which is in the future")]
     OfTheFuture(Time),
-    /// There would be too much.
+    /// The lists of the instance would be too long together.
     #[error(
         "the revocation lists of the service instance would be longer than {MAX_REVOCATION_BYTES} bytes together"
     )]
     TooMuch,
-    /// There would be too many.
+    /// The CA would have too many lists.
     #[error(
         "the CA has {MAX_LISTS} revocation lists, which is as many as it may have: delete those that are not used"
     )]
@@ -92,7 +92,7 @@ pub enum ListRefusal {
 }
 
 impl Provisioning {
-    /// Changes how a CA's lists are looked up, and takes a list in.
+    /// Changes the revocation settings of a CA, and stores a list.
     pub async fn change_revocation(
         &self,
         instance: &Instance,
@@ -121,8 +121,8 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Takes a CA's list in, if it is the CA's and none that covers the same is newer. Lists that cover no more than this one
-    /// and are not newer go.
+    /// Stores a list of a CA, if the CA signed it and no stored list that covers the same is newer. Lists that cover no more than
+    /// this one and are not newer are deleted.
     pub async fn take_revocation_list(
         &self,
         instance: &Instance,
@@ -130,7 +130,7 @@ impl Provisioning {
         name: &CaReference,
         crl: Crl,
     ) -> Result<RevocationList, Error> {
-        // One that cannot be read may be newer, and may stand where this one belongs.
+        // An unreadable list may be newer, and may have the ID of this one.
         let unreadable = self.unreadable(instance, &[RecordKind::RevocationList]).await?;
         if let Some(record) = unreadable.into_iter().find(|record| record.list_of(name).is_some()) {
             return Err(Error::Damaged(record));
@@ -140,19 +140,20 @@ impl Provisioning {
             let ca = trust.certificate(name).ok_or(Error::NotFound(RecordKind::CaCertificate))?;
             let refused = |refusal: ListRefusal| Error::Invalid(refusal.to_string());
             let accepted = AcceptedList::check(ca, &crl, self.clock.now()).map_err(refused)?;
-            let shelf = Shelf::with(&trust, &accepted).map_err(refused)?;
-            let record = self.next(shelf.replaced.map(|stored| &stored.record))?;
+            let replacement = ListReplacement::with(&trust, &accepted).map_err(refused)?;
+            let record = self.next(replacement.replaced.map(|stored| &stored.record))?;
             let list = RevocationList {
                 authority: ca.name.clone(),
-                id: shelf.replaced.map_or_else(|| ListId::of(&crl), |stored| stored.id.clone()),
+                id: replacement.replaced.map_or_else(|| ListId::of(&crl), |stored| stored.id.clone()),
                 signed_by: ca.certificate.thumbprint().clone(),
                 crl: crl.clone(),
                 record,
             };
-            let expect = shelf.replaced.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
+            let expect =
+                replacement.replaced.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
             let mut changes = vec![(expect, Change::PutRevocationList(Box::new(list.clone())))];
             changes.extend(
-                shelf.superseded.iter().map(|old| {
+                replacement.superseded.iter().map(|old| {
                     (Expect::Following, Change::DeleteRevocationList(name.clone(), old.id.clone()))
                 }),
             );
@@ -164,7 +165,7 @@ impl Provisioning {
         Err(Error::Busy)
     }
 
-    /// Drops all lists of a CA, or the one of this ID.
+    /// Deletes all lists of a CA, or the one with this ID.
     pub async fn delete_revocation_lists(
         &self,
         instance: &Instance,
@@ -173,7 +174,7 @@ impl Provisioning {
         id: Option<&str>,
     ) -> Result<(), Error> {
         match self.ca_certificate(instance, name).await {
-            // Its lists can be dropped all the same.
+            // The lists of an unreadable CA certificate can still be deleted.
             Ok(_) | Err(Error::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
@@ -192,18 +193,18 @@ impl Provisioning {
     }
 }
 
-/// What becomes of the lists of a CA when another one comes.
-struct Shelf<'a> {
-    /// The list in whose place it comes: the one of its scope.
+/// The effect of a new list on the stored lists of its CA.
+struct ListReplacement<'a> {
+    /// The list that it replaces: the one with its scope.
     replaced: Option<&'a RevocationList>,
-    /// Those that say nothing any more that it does not say.
+    /// The lists whose content it includes.
     superseded: Vec<&'a RevocationList>,
 }
 
-impl<'a> Shelf<'a> {
-    /// Refuses a list that is older than one that covers the same, or for which there is no room. Only a list that covers
-    /// all that another covers takes its place: if the address alone decided, a server on the way could have a list
-    /// replaced by one of another scope, and so hide what it revokes.
+impl<'a> ListReplacement<'a> {
+    /// Refuses a list that is older than one that covers the same, or that exceeds a bound. Only a list that covers everything that
+    /// another covers replaces it: if the address decided, a server in between could replace a list by one of another scope, and
+    /// so hide what it revokes.
     fn with(trust: &'a Trust, accepted: &AcceptedList<'_>) -> Result<Self, ListRefusal> {
         let AcceptedList { ca, crl } = *accepted;
         let stored = || trust.lists_under(&ca.name).map(Arc::as_ref);
@@ -216,25 +217,26 @@ impl<'a> Shelf<'a> {
                 |crl: &Crl| crl.number().unwrap_or_else(|| format!("none, made {}", crl.this_update()));
             return Err(ListRefusal::Older { found: number(crl), stored: number(&newer.crl) });
         }
-        // Those that another certificate of this name signed, and those left from it under the ID, are of no use.
+        // Lists that another certificate of this name signed, and those left from it under the ID, are useless.
         let replaced = stored().find(|list| list.crl.scope() == crl.scope() || list.id == ListId::of(crl));
         let is_superseded = |list: &&RevocationList| {
             let is_old = crl.scope().includes(list.crl.scope()) && !crl.is_older_than(&list.crl);
             (is_old || !is_of_ca(list)) && replaced.is_none_or(|replaced| replaced.id != list.id)
         };
         let superseded: Vec<_> = stored().filter(is_superseded).collect();
-        let goes = |list: &RevocationList| {
+        let is_deleted = |list: &RevocationList| {
             list.authority == ca.name
                 && replaced.into_iter().chain(superseded.iter().copied()).any(|it| it.id == list.id)
         };
-        let bytes = trust.lists().filter(|list| !goes(list)).map(|list| list.crl.der().len()).sum::<usize>();
+        let bytes =
+            trust.lists().filter(|list| !is_deleted(list)).map(|list| list.crl.der().len()).sum::<usize>();
         if bytes + crl.der().len() > MAX_REVOCATION_BYTES {
             return Err(ListRefusal::TooMuch);
         }
-        if stored().filter(|list| !goes(list)).count() >= MAX_LISTS {
+        if stored().filter(|list| !is_deleted(list)).count() >= MAX_LISTS {
             return Err(ListRefusal::TooMany);
         }
-        Ok(Shelf { replaced, superseded })
+        Ok(ListReplacement { replaced, superseded })
     }
 }
 
@@ -266,7 +268,7 @@ impl<'a> AcceptedList<'a> {
     }
 }
 
-/// The address in a root's certificate. That in an intermediate's is of its issuer's list.
+/// Returns the address in a root's certificate. That in an intermediate's is of its issuer's list.
 fn own_point(certificate: &Certificate) -> Option<CrlAddress> {
     let (_, parsed) = X509Certificate::from_der(certificate.der()).ok()?;
     if !is_same_name(parsed.issuer().as_raw(), parsed.subject().as_raw()) {
@@ -275,7 +277,7 @@ fn own_point(certificate: &Certificate) -> Option<CrlAddress> {
     distribution_points(&parsed).next()
 }
 
-/// Where a certificate says that its issuer publishes what it revokes.
+/// Returns the addresses at which a certificate's issuer publishes its revocation lists, according to the certificate.
 fn distribution_points(certificate: &X509Certificate<'_>) -> impl Iterator<Item = CrlAddress> {
     let points = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
         ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),

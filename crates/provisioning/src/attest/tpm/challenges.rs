@@ -1,9 +1,9 @@
-//! The keys inside of challenges: derived, not remembered, so that neither a restart nor another request can take an open
-//! challenge away.
+//! The keys inside of challenges. They are derived, not stored, so that neither a restart nor another request invalidates an open
+//! challenge.
 //!
-//! A challenge is one of a registration, and each is used once: the registration's record says which was used last, and the
-//! key of the next one differs by its number. Within a quarter of an hour all who ask get the same key, each time newly
-//! encrypted; it is accepted in the next quarter, too.
+//! A challenge belongs to a registration, and is used once: the registration's record has the one that was used last, and the
+//! key of the next one differs by its number. Within a quarter of an hour every request gets the same key, newly encrypted each
+//! time; it is accepted in the next quarter as well.
 
 use aws_lc_rs::hkdf;
 use model::{
@@ -12,12 +12,12 @@ use model::{
 
 use super::Broken;
 
-/// How long all challenges of a registration have the same key, in seconds. A device takes seconds for the proof.
+/// How long all challenges of a registration have the same key, in seconds. A device needs seconds for the proof.
 pub(crate) const PERIOD_SECS: i64 = 15 * 60;
 
 /// The registration that a challenge belongs to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HubDeviceRef<'a> {
+pub(crate) struct RegistrationRef<'a> {
     pub(crate) scope: &'a IdScope,
     pub(crate) registration_id: &'a RegistrationId,
 }
@@ -27,13 +27,13 @@ pub(crate) struct HubDeviceRef<'a> {
 pub struct Challenges<'a> {
     instance: &'a Instance,
     registration_id: &'a RegistrationId,
-    /// What the registration says of the challenge that was used last.
+    /// The challenge that was used last, as the registration has it.
     last: Option<&'a TpmHandover>,
     now: Timestamp,
 }
 
 impl<'a> Challenges<'a> {
-    /// Those of a registration whose record has this of a TPM.
+    /// Creates the challenges of a registration whose record has this about a TPM.
     pub fn of(
         instance: &'a Instance,
         registration_id: &'a RegistrationId,
@@ -43,31 +43,31 @@ impl<'a> Challenges<'a> {
         Challenges { instance, registration_id, last, now }
     }
 
-    /// The one that is issued now.
+    /// Returns the one that is issued now.
     pub fn next(&self) -> Challenge {
         let used = self.last.and_then(|last| last.challenge);
         let number = used.map_or(0, |used| used.number.wrapping_add(1));
         Challenge { number, period: self.now.unix_seconds().div_euclid(PERIOD_SECS) }
     }
 
-    /// Those that may be open: of this period, and of the one before.
+    /// Returns those that may be open: of this period, and of the one before.
     pub(super) fn open(&self) -> [Challenge; 2] {
         let next = self.next();
         [next, Challenge { period: next.period - 1, ..next }]
     }
 
-    /// What the registration says of the device's TPM.
+    /// Returns what the registration has about the device's TPM.
     pub(super) fn handed(&self) -> Option<&'a TpmHandover> {
         self.last
     }
 
-    /// The same, with the challenge that was used last.
+    /// Returns the same with the challenge that was used last.
     pub(super) fn used(&self) -> Option<(&'a TpmHandover, Challenge)> {
         self.last.and_then(|last| Some((last, last.challenge?)))
     }
 
-    /// The key inside of a challenge to this TPM: HKDF-SHA256 from the instance's key. The parts are told apart by their
-    /// lengths, and from all other uses of that key by the salt.
+    /// Derives the key inside of a challenge to this TPM: HKDF-SHA256 from the instance's key. Lengths separate the parts, and the
+    /// salt separates it from all other uses of that key.
     pub(crate) fn key(&self, identity: &TpmIdentity, challenge: Challenge) -> Result<SymmetricKey, Broken> {
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"muster TPM challenge")
             .extract(self.instance.operation_key.as_bytes());

@@ -1,9 +1,9 @@
-//! The blob by which a TPM is given a key that nothing else can open: the `authenticationKey` of the device API.
+//! The credential that delivers a key to one TPM: the `authenticationKey` of the device API.
 //!
-//! It is what `TPM2_ActivateCredential` and `TPM2_Import` take, one after the other, and one more field. A key that the
-//! endorsement key's holder alone can read, and only while it also holds the storage root key, encrypts the key that is
-//! delivered; around that is a second layer that the storage root key's holder alone can take off. So both must be in one
-//! TPM, which then keeps the key and only ever signs with it. (TPM 2.0 Library, part 1, 23 and 24; SDKs: `hsm_client_tpm.c`,
+//! It consists of the parameters of `TPM2_ActivateCredential` and `TPM2_Import`, and one more field. A key that only the holder of
+//! the endorsement key can read, and only while it also holds the storage root key, encrypts the key that is delivered; around
+//! that is a second layer that only the holder of the storage root key can remove. So both must be in one TPM, which then keeps
+//! the key and only signs with it. (TPM 2.0 Library, part 1, 23 and 24; SDKs: `hsm_client_tpm.c`,
 //! `security/tpm/src/tpm.ts`.)
 
 use aws_lc_rs::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::ports::Entropy;
 
-/// The blob for this TPM with a key for signing.
+/// Creates the credential for this TPM with a key for signing.
 pub(super) fn make(
     identity: &TpmIdentity,
     key: &SymmetricKey,
@@ -59,7 +59,7 @@ struct HmacKey {
 }
 
 impl HmacKey {
-    /// Its public area holds a hash of the key, blinded by `blinding`.
+    /// Creates the object; its public area holds a hash of the key, blinded by `blinding`.
     fn new(key: &SymmetricKey, blinding: &[u8]) -> Self {
         let unique = digest(&SHA256, &[blinding, key.as_bytes()].concat());
         let public_area = [HMAC_KEY_AREA, &sized(unique.as_ref())].concat();
@@ -70,14 +70,14 @@ impl HmacKey {
         HmacKey { public_area, name, sensitive }
     }
 
-    /// The inner layer of a duplicate: integrity, then both encrypted (part 1, 23.3.2.2).
+    /// Returns the inner layer of a duplicate: integrity, then both encrypted (part 1, 23.3.2.2).
     fn encrypted(&self, inner_key: &[u8; 16]) -> Result<Vec<u8>, Broken> {
         let integrity = digest(&SHA256, &[&self.sensitive[..], &self.name].concat());
         encrypt(inner_key, [sized(integrity.as_ref()), self.sensitive.clone()].concat())
     }
 }
 
-/// The outer layer of a credential and of a duplicate: encrypted, and a MAC over that and the name of the object
+/// Returns the outer layer of a credential and of a duplicate: encrypted, and a MAC over that and the name of the object
 /// concerned (part 1, 24.4 and 23.3.2.3).
 fn wrap(seed: &Seed, name: &[u8], content: &[u8]) -> Result<Vec<u8>, Broken> {
     let encrypted = encrypt(&kdfa(&seed.secret, "STORAGE", name), content.to_vec())?;
@@ -86,14 +86,14 @@ fn wrap(seed: &Seed, name: &[u8], content: &[u8]) -> Result<Vec<u8>, Broken> {
     Ok([sized(mac.as_ref()), encrypted].concat())
 }
 
-/// AES-128-CFB from an initialisation vector of zeros, as TPMs do: no key is used twice.
+/// Encrypts by AES-128-CFB with an initialization vector of zeros, as TPMs do: no key is used twice.
 fn encrypt(key: &[u8; 16], mut content: Vec<u8>) -> Result<Vec<u8>, Broken> {
     let key = EncryptingKey::cfb128(UnboundCipherKey::new(&AES_128, key)?)?;
     key.less_safe_encrypt(&mut content, EncryptionContext::Iv128(FixedLength::from([0; 16])))?;
     Ok(content)
 }
 
-/// A `TPM2B`: the size in two bytes, then the bytes.
+/// Encodes a `TPM2B`: the size in two bytes, then the bytes.
 fn sized(bytes: &[u8]) -> Vec<u8> {
     let size = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [&size.to_be_bytes(), bytes].concat()
@@ -112,7 +112,7 @@ const TPM_ALG_SHA256: &[u8] = &[0x00, 0x0B];
 const HMAC_KEY_AREA: &[u8] =
     &[0x00, 0x08, 0x00, 0x0B, 0x00, 0x04, 0x04, 0x40, 0x00, 0x00, 0x00, 0x05, 0x00, 0x0B];
 
-/// Java decrypts the resource in its TPM, which takes so much at once.
+/// The longest resource, in bytes: the Java SDK decrypts it in the TPM, which accepts this much at once.
 const MAX_RESOURCE_BYTES: usize = 1024;
 
 #[cfg(test)]

@@ -49,9 +49,9 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Vectors that two SDKs and a TPM agree with.
+    /// The vectors agree with two SDKs and a TPM.
     #[test]
-    fn derives_what_tpms_derive() {
+    fn derives_the_same_keys_as_tpms() {
         let seed: Vec<u8> = (0..32).collect();
         let name = [&[0, 0x0B][..], digest::digest(&SHA256, b"x").as_ref()].concat();
         assert_eq!(hex(&kdfa::<16>(&seed, "STORAGE", &name)), "77fcd9adfe7aea7ca3547a79e1b0fbf7");

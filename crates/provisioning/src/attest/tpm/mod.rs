@@ -1,7 +1,7 @@
-//! TPMs: the device opens a challenge that only the enrolled TPM can open, and signs a claim with the key inside.
+//! TPM attestation: the device opens a challenge that only the enrolled TPM can open, and signs a claim with the key inside.
 //!
 //! The key of a challenge is the secret; a device that signs with it holds both keys that the challenge was encrypted
-//! to. That key is derived, so nothing need be remembered for the proof.
+//! to. The key is derived, so no state is needed for the proof.
 
 mod challenges;
 mod credential;
@@ -16,13 +16,13 @@ use model::{
 };
 
 pub use challenges::Challenges;
-pub(crate) use challenges::HubDeviceRef;
+pub(crate) use challenges::RegistrationRef;
 pub(crate) use named_keys::NamedKeys;
 
 use super::{Attested, Claimant, Refusal, symmetric_key::claim_for};
 use crate::{Error, ports::Entropy};
 
-/// What a device says of its TPM. Anyone may say it: these keys are public.
+/// The public keys of a TPM, as a device sent them. They prove nothing: anyone may know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresentedTpm {
     /// The endorsement key.
@@ -31,7 +31,7 @@ pub struct PresentedTpm {
     pub storage_root_key: Option<StorageRootKey>,
 }
 
-/// The blob by which this TPM, and nothing else, is given a key for signing. `resource` names what the key is for; devices
+/// Creates the credential from which only this TPM can recover a key for signing. `resource` names the purpose of the key; devices
 /// decrypt and ignore it.
 pub fn credential(
     identity: &TpmIdentity,
@@ -42,14 +42,14 @@ pub fn credential(
     Ok(credential::make(identity, key, resource, entropy)?)
 }
 
-/// What a proof by TPM is compared with.
+/// The state with which a proof by TPM is compared.
 #[derive(Debug, Clone)]
 pub struct Expected<'a> {
     /// The challenges of the registration.
     pub challenges: Challenges<'a>,
-    /// Storage root keys that were named for it lately, should none be known otherwise.
+    /// The storage root keys that were recently sent for it, for the case that none is known otherwise.
     pub named: Vec<StorageRootKey>,
-    /// What the device's hub will know it by, unless it has such keys already.
+    /// The symmetric keys of the device at its hub, unless it has some already.
     pub fresh_keys: SymmetricKeyPair,
 }
 
@@ -59,20 +59,20 @@ pub struct Opened {
     identity: TpmIdentity,
     hub_keys: SymmetricKeyPair,
     challenge: Challenge,
-    /// Whether the registration says that it was used already.
+    /// Whether the registration states that it was used already.
     pub(crate) is_used: bool,
 }
 
 impl Opened {
-    /// What the device's hub knows it by.
+    /// Returns the symmetric keys of the device at its hub.
     pub fn hub_keys(&self) -> &SymmetricKeyPair {
         &self.hub_keys
     }
 }
 
-/// Refuses unless the claim was signed with the key of a challenge that was made for the enrolled TPM: one that is open, or
-/// the one that the registration was made by, which goes on to prove who polls.
-pub(super) fn proves(
+/// Returns the challenge of the enrolled TPM with whose key the claim was signed: one that is open, or the one with which the
+/// device registered, which also authenticates polls.
+pub(super) fn verify(
     claimant: &Claimant<'_>,
     enrolled: &TpmAttestation,
     expected: &Expected<'_>,
@@ -105,7 +105,7 @@ pub(super) fn proves(
 }
 
 impl Expected<'_> {
-    /// The storage root keys that the device may have: the one that is enrolled or named, else those that were named before.
+    /// Returns the storage root keys that the device may have: the one that is enrolled or sent, else those that were sent before.
     fn storage_root_keys<'s>(&'s self, keys: AgreedKeys<'s>) -> Vec<&'s StorageRootKey> {
         match keys.storage_root_key {
             Some(known) => vec![known],
@@ -116,14 +116,14 @@ impl Expected<'_> {
         }
     }
 
-    /// A device that comes back keeps the keys that its hub knows, as long as it is the same TPM of the same owner.
+    /// Returns the keys that the device has at its hub if it is the same TPM of the same owner, else new ones.
     fn hub_keys(&self, identity: &TpmIdentity) -> SymmetricKeyPair {
         let handed = self.challenges.handed().filter(|handed| handed.identity == *identity);
         handed.map_or_else(|| self.fresh_keys.clone(), |handed| handed.hub_keys.clone())
     }
 }
 
-/// New keys for a hub. As long as SHA-256's output; a TPM takes none longer than 64 bytes.
+/// Generates keys for a hub. They are as long as the output of SHA-256; a TPM accepts at most 64 bytes.
 pub(crate) fn fresh_keys(entropy: &dyn Entropy) -> Result<SymmetricKeyPair, Error> {
     let key = || {
         let mut bytes = [0; 32];
@@ -133,7 +133,7 @@ pub(crate) fn fresh_keys(entropy: &dyn Entropy) -> Result<SymmetricKeyPair, Erro
     Ok(SymmetricKeyPair { primary: key()?, secondary: key()? })
 }
 
-/// The TPM to challenge: the enrolled one, whose storage root key the device says or the enrollment knows.
+/// Returns the TPM to challenge: the enrolled one, with the storage root key that the device sent or the enrollment has.
 pub(super) fn to_challenge(
     claimant: &Claimant<'_>,
     enrolled: &TpmAttestation,
@@ -185,7 +185,7 @@ impl<'a> AgreedKeys<'a> {
 }
 
 impl PresentedTpm {
-    /// Both keys, if both were sent.
+    /// Returns both keys, if both were sent.
     pub fn identity(&self) -> Option<TpmIdentity> {
         let storage_root_key = self.storage_root_key.clone()?;
         Some(TpmIdentity { endorsement_key: self.endorsement_key.clone(), storage_root_key })
@@ -202,12 +202,12 @@ impl From<&TpmIdentity> for PresentedTpm {
 }
 
 impl Attested {
-    /// The challenge that a TPM opened.
+    /// Returns the challenge that the TPM opened.
     pub fn opened(&self) -> Option<&Opened> {
         self.opened.as_ref()
     }
 
-    /// What a device with a TPM is handed to connect to its hub with.
+    /// Returns what the registration stores of a device with a TPM.
     pub fn handover(&self) -> Option<TpmHandover> {
         self.opened.as_ref().map(|Opened { identity, hub_keys, challenge, .. }| TpmHandover {
             identity: identity.clone(),
@@ -216,9 +216,9 @@ impl Attested {
         })
     }
 
-    /// The enrollment with the storage root key that the device proved to have, when none was known yet and the device is
-    /// let in. It is kept there, not in the registration, because there an operator sees it, and it outlives the
-    /// registration; who writes the enrollment without it has the next one learned.
+    /// Returns the enrollment with the storage root key that the device proved to have, if none was known yet and the device is
+    /// admitted. It is stored in the enrollment, because operators see it there, and it outlives the registration. After an
+    /// operator writes the enrollment without it, the next one is learned.
     pub fn learned(&self) -> Option<IndividualEnrollment> {
         let Enrollment::Individual(enrollment) = &self.enrollment else { return None };
         let proved = &self.opened.as_ref()?.identity.storage_root_key;
@@ -233,7 +233,7 @@ impl Attested {
     }
 }
 
-/// The crypto library failed, which it does for no key that could be parsed.
+/// The crypto library failed, which does not happen for keys that could be parsed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Broken;
 

@@ -1,9 +1,8 @@
-//! Storage root keys that devices named with their request for a challenge.
+//! Storage root keys that devices sent with their request for a challenge.
 //!
-//! A challenge is to both keys of a TPM. Most clients name both again with the proof; one that does not, and whose storage
-//! root key neither its enrollment nor its registration knows yet, needs the service to know what it named. This is a
-//! help for those first registrations and nothing else depends on it: after a restart, or when others name keys in
-//! between, such a device asks for another challenge.
+//! A challenge is for both keys of a TPM. Most clients send both again with the proof. For one that does not, and whose storage
+//! root key neither its enrollment nor its registration has yet, the service remembers the key. Only such first registrations
+//! depend on it: after a restart, or after others sent keys in between, the device asks for another challenge.
 
 use std::{
     collections::HashMap,
@@ -12,18 +11,19 @@ use std::{
 
 use model::{IdScope, RegistrationId, StorageRootKey, Timestamp};
 
-use super::{HubDeviceRef, challenges::PERIOD_SECS};
+use super::{RegistrationRef, challenges::PERIOD_SECS};
 
-/// Registrations that keys are remembered for, of one instance.
+/// The most registrations of one instance for which keys are remembered.
 const MAX_REGISTRATIONS: usize = 10_000;
 
-/// Keys of one registration, at most 300 bytes each. Anyone who knows the endorsement key may name one, so the newest stay.
+/// The most keys of one registration, at most 300 bytes each. Anyone who knows the endorsement key may send one, so the newest
+/// stay.
 const MAX_KEYS: usize = 4;
 
-/// As long as a challenge is open at most.
+/// The longest time, in seconds, for which a challenge is open.
 const KEPT_FOR_SECS: i64 = 2 * PERIOD_SECS;
 
-/// The keys that were named lately.
+/// The keys that were sent recently.
 #[derive(Debug, Default)]
 pub(crate) struct NamedKeys {
     named: Mutex<HashMap<IdScope, HashMap<RegistrationId, Vec<Named>>>>,
@@ -36,34 +36,34 @@ struct Named {
 }
 
 impl NamedKeys {
-    /// Remembers a key. Where there is no room, it is not remembered.
-    pub(crate) fn remember(&self, place: HubDeviceRef<'_>, key: &StorageRootKey, now: Timestamp) {
+    /// Remembers a key, unless the instance has too many registrations with keys.
+    pub(crate) fn remember(&self, registration: RegistrationRef<'_>, key: &StorageRootKey, now: Timestamp) {
         let now = now.unix_seconds();
         let mut named = self.lock();
-        let named = named.entry(place.scope.clone()).or_default();
-        if named.len() >= MAX_REGISTRATIONS && !named.contains_key(place.registration_id) {
+        let named = named.entry(registration.scope.clone()).or_default();
+        if named.len() >= MAX_REGISTRATIONS && !named.contains_key(registration.registration_id) {
             named.retain(|_, keys| keys.iter().any(|named| named.until >= now));
             if named.len() >= MAX_REGISTRATIONS {
                 return;
             }
         }
-        let keys = named.entry(place.registration_id.clone()).or_default();
+        let keys = named.entry(registration.registration_id.clone()).or_default();
         keys.retain(|named| named.until >= now && named.key != *key);
         keys.drain(..(keys.len() + 1).saturating_sub(MAX_KEYS));
         keys.push(Named { key: key.clone(), until: now.saturating_add(KEPT_FOR_SECS) });
     }
 
-    /// The keys that were named for a registration, the last one first.
-    pub(crate) fn of(&self, place: HubDeviceRef<'_>) -> Vec<StorageRootKey> {
+    /// Returns the keys that were sent for a registration, the last one first.
+    pub(crate) fn of(&self, registration: RegistrationRef<'_>) -> Vec<StorageRootKey> {
         let named = self.lock();
-        let keys = named.get(place.scope).and_then(|named| named.get(place.registration_id));
+        let keys = named.get(registration.scope).and_then(|named| named.get(registration.registration_id));
         keys.into_iter().flatten().rev().map(|named| named.key.clone()).collect()
     }
 
-    /// Forgets the keys of a registration that knows its own.
-    pub(crate) fn forget(&self, place: HubDeviceRef<'_>) {
-        if let Some(named) = self.lock().get_mut(place.scope) {
-            named.remove(place.registration_id);
+    /// Forgets the keys of a registration that has its own.
+    pub(crate) fn forget(&self, registration: RegistrationRef<'_>) {
+        if let Some(named) = self.lock().get_mut(registration.scope) {
+            named.remove(registration.registration_id);
         }
     }
 
@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded_and_makes_room_when_keys_run_out() {
+    fn is_bounded_and_drops_expired_keys() {
         let (named, scope) = (NamedKeys::default(), IdScope::parse("one").unwrap());
         let remember = |id: &str, number: u8, at: i64| {
             let registration_id = RegistrationId::parse(id).unwrap();
-            let place = HubDeviceRef { scope: &scope, registration_id: &registration_id };
-            named.remember(place, &key(number), Timestamp::from_unix_seconds(at));
-            named.of(place)
+            let registration = RegistrationRef { scope: &scope, registration_id: &registration_id };
+            named.remember(registration, &key(number), Timestamp::from_unix_seconds(at));
+            named.of(registration)
         };
         for number in 0..MAX_KEYS as u8 + 2 {
             remember("dev-0", number, 0);

@@ -1,4 +1,4 @@
-//! Seeds that only one key of one TPM can bring back (TPM 2.0 Library, part 1, annexes B.10.4 and C.6.1).
+//! Seeds that only one key of one TPM can recover (TPM 2.0 Library, part 1, annexes B.10.4 and C.6.1).
 
 use aws_lc_rs::{
     agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree},
@@ -10,13 +10,13 @@ use model::TpmPublicKey;
 use super::{Broken, kdf::kdfe};
 use crate::ports::Entropy;
 
-/// A secret seed, and what the TPM makes it from: a TPM2B_ENCRYPTED_SECRET without its size.
+/// A secret seed, and its encrypted form for the TPM: a TPM2B_ENCRYPTED_SECRET without its size.
 pub(super) struct Seed {
     pub(super) secret: [u8; 32],
     pub(super) encrypted: Vec<u8>,
 }
 
-/// A new seed for the holder of this key. The label says what for.
+/// Generates a seed for the holder of this key. The label names the purpose.
 pub(super) fn seed_for(key: &TpmPublicKey, label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
     match key {
         TpmPublicKey::Rsa(modulus) => by_rsa(&modulus[..], label, entropy),
@@ -24,7 +24,7 @@ pub(super) fn seed_for(key: &TpmPublicKey, label: &str, entropy: &dyn Entropy) -
     }
 }
 
-/// RSAES-OAEP; the label is encoded with its final zero. The padding's randomness is the library's own.
+/// Encrypts by RSAES-OAEP; the label is encoded with its final zero. The padding's randomness is the library's own.
 fn by_rsa(modulus: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
     let key = PublicKeyComponents { n: modulus, e: RSA_EXPONENT }.try_into()?;
     let key = OaepPublicEncryptingKey::new(key)?;
@@ -36,21 +36,21 @@ fn by_rsa(modulus: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Br
     Ok(Seed { secret, encrypted })
 }
 
-/// One-pass ECDH with a key pair that is used once. The TPM gets its public half, a TPMS_ECC_POINT.
+/// Agrees by one-pass ECDH with a key pair that is used once. The TPM gets its public half, a TPMS_ECC_POINT.
 fn by_p256(point: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
-    let once = once(entropy)?;
-    let public = once.compute_public_key()?;
+    let ephemeral = ephemeral_key(entropy)?;
+    let public = ephemeral.compute_public_key()?;
     let [x, y] = coordinates(public.as_ref())?;
     let [holder_x, _] = coordinates(point)?;
-    let secret = agree(&once, UnparsedPublicKey::new(&ECDH_P256, point), Unspecified, |z| {
+    let secret = agree(&ephemeral, UnparsedPublicKey::new(&ECDH_P256, point), Unspecified, |z| {
         Ok(kdfe(z, label, x, holder_x))
     })?;
     let size = P256_SIZE.to_be_bytes();
     Ok(Seed { secret, encrypted: [&size, x, &size, y].concat() })
 }
 
-/// A private key. Of all numbers of this length, fewer than one in four billion are none.
-fn once(entropy: &dyn Entropy) -> Result<PrivateKey, Broken> {
+/// Generates a private key. Of all numbers of this length, fewer than one in four billion are not one.
+fn ephemeral_key(entropy: &dyn Entropy) -> Result<PrivateKey, Broken> {
     let mut scalar = [0; P256_SIZE as usize];
     for _ in 0..4 {
         entropy.fill(&mut scalar);
@@ -61,7 +61,7 @@ fn once(entropy: &dyn Entropy) -> Result<PrivateKey, Broken> {
     Err(Broken)
 }
 
-/// The halves of `04 ‖ x ‖ y`.
+/// Returns the coordinates in `04 ‖ x ‖ y`.
 fn coordinates(point: &[u8]) -> Result<[&[u8]; 2], Broken> {
     let halves = point.split_first().and_then(|(_, halves)| halves.split_at_checked(P256_SIZE.into()));
     halves.map(|(x, y)| [x, y]).ok_or(Broken)

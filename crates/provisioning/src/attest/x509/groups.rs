@@ -1,4 +1,4 @@
-//! The enrollment group nearest a leaf.
+//! The enrollment group that admits a leaf: the nearest one.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! Blocked certificates, in every form in which their owners can write them.
+//! Blocked certificates, in every form that their owners can derive.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -19,12 +19,12 @@ use super::{
     trust::Known,
 };
 
-/// The block of a certificate whose key is not meant.
+/// Returns the block of a certificate without its key.
 fn certificate_block(certificate: &Certificate) -> Block {
     Block { key: None, ..sample::key_block(certificate) }
 }
 
-/// The certificate, and the others that can be made of it without its issuer's key. One of them is valid when the issuer
+/// Returns the certificate, and those that can be derived from it without its issuer's key. One of them is valid if the issuer
 /// signs by ECDSA; those for other curves are not.
 fn forms(der: &[u8]) -> Vec<Vec<u8>> {
     let twins = CertificateParts::read(der).unwrap().twins();
@@ -44,7 +44,7 @@ fn a_blocked_certificate_is_blocked_in_every_form() {
                 sent[at] = form.to_vec();
                 sent
             };
-            let is_valid = |form: &Vec<u8>| Known::default().judge(&groups, &sent(form)).is_ok();
+            let is_valid = |form: &Vec<u8>| Known::default().attest(&groups, &sent(form)).is_ok();
             let valid: Vec<_> = forms(&chain[at]).into_iter().filter(is_valid).collect();
             let is_ecdsa = matches!(key, KeyKind::P256 | KeyKind::P384 | KeyKind::P521);
             assert_eq!(valid.len(), if is_ecdsa { 2 } else { 1 }, "{key:?}");
@@ -53,7 +53,7 @@ fn a_blocked_certificate_is_blocked_in_every_form() {
                 for block in [sample::block(&blocked), certificate_block(&blocked)] {
                     let known = Known::default().block(block);
                     for form in &valid {
-                        check(&format!("{key:?}"), known.judge(&groups, &sent(form)), Err("is blocked"));
+                        check(&format!("{key:?}"), known.attest(&groups, &sent(form)), Err("is blocked"));
                     }
                 }
             }
@@ -61,7 +61,7 @@ fn a_blocked_certificate_is_blocked_in_every_form() {
     }
 }
 
-/// An enrolled leaf is compared byte for byte, so none of its forms comes in past a block, or at all.
+/// An enrolled leaf is compared byte for byte, so no other form of it is admitted, blocked or not.
 #[test]
 fn an_enrolled_leaf_is_that_form_of_it_only() {
     let leaf = Authority::root("Root").device(DEVICE);
@@ -73,15 +73,15 @@ fn an_enrolled_leaf_is_that_form_of_it_only() {
             let chain = std::slice::from_ref(sent);
             let expected =
                 if sent == enrolled { Ok("individual") } else { Err("is not one of the enrollment's") };
-            check("no block", Known::default().judge_individual(attestation.clone(), chain), expected);
+            check("no block", Known::default().attest_individual(attestation.clone(), chain), expected);
             let known = Known::default().blocking(&leaf.certificate());
             let expected = if sent == enrolled { "is blocked" } else { "is not one of the enrollment's" };
-            check("blocked", known.judge_individual(attestation.clone(), chain), Err(expected));
+            check("blocked", known.attest_individual(attestation.clone(), chain), Err(expected));
         }
     }
 }
 
-/// Whether the CA certificate that a group names is verified does not depend on the form in which it was proved.
+/// The verification of a CA certificate applies to every form of it.
 #[test]
 fn a_verified_ca_is_verified_in_every_form() {
     let root = Authority::root("Root");
@@ -90,11 +90,11 @@ fn a_verified_ca_is_verified_in_every_form() {
     for form in groups {
         let form = Certificate::from_der(&form).unwrap();
         let groups = [super::case::group("root", Some(&form), None)];
-        check("root", known().judge(&groups, &[root.device(DEVICE).der()]), Ok("root"));
+        check("root", known().attest(&groups, &[root.device(DEVICE).der()]), Ok("root"));
     }
 }
 
-/// A CA whose key has two certificates, and what a block of one of them does to devices below it.
+/// A CA whose key has two certificates, one of which is blocked.
 #[test]
 fn a_block_is_of_a_certificate_or_of_its_key() {
     let (one, two) = (Authority::root("One"), Authority::root("Two"));
@@ -113,14 +113,14 @@ fn a_block_is_of_a_certificate_or_of_its_key() {
     ];
     for (case, block, of_one, of_two) in cases {
         let known = || block.clone().into_iter().fold(Known::default(), Known::block);
-        check(case, known().judge(&groups, &through_one), of_one);
-        check(case, known().judge(&groups, &through_two), of_two);
+        check(case, known().attest(&groups, &through_one), of_one);
+        check(case, known().attest(&groups, &through_two), of_two);
     }
 }
 
-/// Blocks that the version before wrote, one given as a certificate and one as a thumbprint.
+/// Blocks that the previous version stored, one given as a certificate and one as a thumbprint.
 #[tokio::test]
-async fn blocks_of_the_version_before_match_every_form() {
+async fn blocks_of_the_previous_version_match_every_form() {
     let fixture = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../store/tests/fixtures/v1"));
     let directory = tempfile::tempdir().unwrap();
     let database = directory.path().join("muster.db");

@@ -1,4 +1,4 @@
-//! What the tables share: evidence, groups, and what is decided about them.
+//! Shared by the tables: evidence, enrollments, and verdicts.
 
 use std::sync::Arc;
 
@@ -20,24 +20,24 @@ pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_795_392_000);
 pub const SCOPE: &str = "0ne00000001";
 pub const DEVICE: &str = "dev-1";
 
-/// Certificates as they came in the handshake.
+/// Returns the evidence of a device with these client certificates.
 pub fn certificates<D: AsRef<[u8]>>(chain: &[D]) -> Evidence {
     let certificates: Vec<_> = chain.iter().map(|der| der.as_ref().to_vec().into()).collect();
     Evidence { certificates: certificates.into(), ..Evidence::default() }
 }
 
-/// Runs `decide` for the device `id` at `now`.
-pub fn claiming<T>(
+/// Runs `decide` for the device `id` at `now`, without any trust.
+pub fn without_trust<T>(
     id: &str,
     now: Timestamp,
     evidence: &Evidence,
     decide: impl FnOnce(&Claimant<'_>) -> T,
 ) -> T {
-    knowing(&Trust::default(), (id, now), evidence, decide)
+    with_trust(&Trust::default(), (id, now), evidence, decide)
 }
 
-/// The same where this is known of CAs.
-pub fn knowing<T>(
+/// Runs `decide` for the device `id` at `now`, with this trust.
+pub fn with_trust<T>(
     known: &Trust,
     (id, now): (&str, Timestamp),
     evidence: &Evidence,
@@ -49,16 +49,16 @@ pub fn knowing<T>(
     decide(&Claimant { scope: &scope, registration_id: &registration_id, evidence, tpm: None, ca, now })
 }
 
-/// What is decided about a device with this individual enrollment, which must not be a challenge.
+/// Returns the outcome for a device with this individual enrollment, which must not be a challenge.
 pub fn by_individual(
     enrollment: IndividualEnrollment,
     evidence: &Evidence,
     now: Timestamp,
 ) -> Result<Attested, Refusal> {
-    attested(claiming(DEVICE, now, evidence, |claimant| attest::individual(enrollment, claimant)))
+    attested(without_trust(DEVICE, now, evidence, |claimant| attest::individual(enrollment, claimant)))
 }
 
-/// The same outcome, which must not be a challenge.
+/// Returns the same outcome, which must not be a challenge.
 pub fn attested(outcome: Result<Proof, Refusal>) -> Result<Attested, Refusal> {
     match outcome? {
         Proof::Attested(attested) => Ok(*attested),
@@ -66,20 +66,20 @@ pub fn attested(outcome: Result<Proof, Refusal>) -> Result<Attested, Refusal> {
     }
 }
 
-/// An individual enrollment of the device.
+/// Returns an individual enrollment of the device.
 pub fn individual(attestation: IndividualAttestation) -> IndividualEnrollment {
     let settings = EnrollmentSettings::default();
     IndividualEnrollment { attestation, settings, ..sample::individual(DEVICE) }
 }
 
-/// An enabled group with these signing certificates.
+/// Returns an enabled group with these signing certificates.
 pub fn group(id: &str, primary: Option<&Certificate>, secondary: Option<&Certificate>) -> EnrollmentGroup {
     let pair = Pair::new(primary.cloned(), secondary.cloned()).unwrap();
     let attestation = GroupAttestation::X509(GroupCertificates::Signing(pair));
     EnrollmentGroup { attestation, settings: EnrollmentSettings::default(), ..sample::group(id) }
 }
 
-/// An enabled group with the certificate of this CA.
+/// Returns an enabled group with the certificate of this CA.
 pub fn group_of(id: &str, authority: &Authority) -> EnrollmentGroup {
     group(id, Some(&authority.certificate()), None)
 }
@@ -89,8 +89,8 @@ pub fn disabled(mut group: EnrollmentGroup) -> EnrollmentGroup {
     group
 }
 
-/// What is decided about an X.509 group device: the group's name, or the refusal. As in the service, only the groups
-/// are considered whose certificates bear the name of some presented certificate's issuer.
+/// Returns the outcome for a device with an X.509 group. As in the service, only groups are considered whose certificates have the
+/// name of some presented certificate's issuer.
 pub fn by_group(
     groups: &[EnrollmentGroup],
     evidence: &Evidence,
@@ -106,12 +106,12 @@ pub fn by_group(
         _ => false,
     });
     let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-    attested(claiming(id, now, evidence, |claimant| {
+    attested(without_trust(id, now, evidence, |claimant| {
         attest::x509_group(&concerned, &chain, None, claimant).outcome
     }))
 }
 
-/// `Ok(name of the enrollment)`, or the text of the refusal.
+/// Returns the name of the enrollment, or the text of the refusal.
 pub fn verdict(decided: Result<Attested, Refusal>) -> Result<String, String> {
     match decided {
         Ok(attested) => Ok(match attested.enrollment() {
@@ -122,7 +122,7 @@ pub fn verdict(decided: Result<Attested, Refusal>) -> Result<String, String> {
     }
 }
 
-/// Fails unless the verdict is this name, or a refusal that says this.
+/// Fails unless the verdict is this name, or a refusal that contains this text.
 pub fn check(case: &str, decided: Result<Attested, Refusal>, expected: Result<&str, &str>) {
     match (verdict(decided), expected) {
         (Ok(name), Ok(expected)) => assert_eq!(name, expected, "{case}"),
@@ -131,8 +131,8 @@ pub fn check(case: &str, decided: Result<Attested, Refusal>, expected: Result<&s
     }
 }
 
-/// A certificate for a new key that `authority`, whose name is to be given, issues for `common_name`; valid from 2020 to
-/// 2100 and shaped by hand.
+/// Returns a certificate for a new key that `authority`, with its name, issues for `common_name`; valid from 2020 to 2100, and
+/// modified by `shape`.
 pub fn custom(
     authority: &Authority,
     authority_name: &str,
@@ -143,7 +143,7 @@ pub fn custom(
     for_key(&key, (authority, authority_name), common_name, shape)
 }
 
-/// The same for this key.
+/// Returns the same for this key.
 pub fn for_key(
     key: &KeyPair,
     (authority, authority_name): (&Authority, &str),
@@ -156,7 +156,7 @@ pub fn for_key(
     params.signed_by(key, &issuer).unwrap().der().to_vec()
 }
 
-/// The private key of a CA.
+/// Returns the private key of a CA.
 pub fn key_of(authority: &Authority) -> KeyPair {
     KeyPair::try_from(authority.identity().key_der()).unwrap()
 }

@@ -1,6 +1,6 @@
-//! Which certificates a revocation list speaks for (RFC 5280 §6.3.3), case by case as in PKITS 4.14, under a hard policy.
+//! Which certificates a revocation list covers (RFC 5280 §6.3.3), case by case as in PKITS 4.14, under a hard policy.
 //!
-//! Each case is judged by `openssl verify -crl_check -extended_crl` as well; where it decides otherwise, the row says so.
+//! `openssl verify -crl_check -extended_crl` verifies each case as well; where its verdict differs, the row says why.
 
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -31,7 +31,7 @@ struct Case {
     name: &'static str,
     /// Whether the certificate in question is an intermediate CA, not the device's.
     is_ca: bool,
-    /// What it says of where it would be listed; nothing when empty.
+    /// Its distribution points.
     points: Vec<Point>,
     lists: Vec<List>,
     expected: Expected,
@@ -46,11 +46,11 @@ enum Expected {
 }
 use Expected::{Admitted, Revoked, Uncovered};
 
-/// Whether OpenSSL takes the certificate where we do.
+/// Whether the verdict of OpenSSL is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Openssl {
     Agrees,
-    /// Why it does not.
+    /// The reason for the difference.
     Differs(&'static str),
 }
 
@@ -66,7 +66,7 @@ fn differs(case: Case, why: &'static str) -> Case {
     Case { openssl: Openssl::Differs(why), ..case }
 }
 
-/// A list of this scope that does not name the certificate.
+/// Returns a list of this scope that does not name the certificate.
 fn silent(scope: Scope) -> List {
     (Some(scope), false)
 }
@@ -91,7 +91,7 @@ fn by_reasons(uri: &'static str, reasons: &[usize]) -> Point {
     Point { reasons: reasons.to_vec(), ..Point::of(uri) }
 }
 
-/// Complete lists, and those of distribution points (PKITS 4.14.1 to 4.14.10).
+/// Returns cases of complete lists, and of those of distribution points (PKITS 4.14.1 to 4.14.10).
 fn distribution_points() -> Vec<Case> {
     let whole = || (None, false);
     let users_at = |uri| silent(Scope { only_users: true, ..Scope::of(uri) });
@@ -144,7 +144,7 @@ fn distribution_points() -> Vec<Case> {
     ]
 }
 
-/// Kinds of certificate, reasons, and lists of other CAs (PKITS 4.14.11 to 4.14.35).
+/// Returns cases of kinds of certificate, reasons, and lists of other CAs (PKITS 4.14.11 to 4.14.35).
 fn kinds_and_reasons() -> Vec<Case> {
     let users = || silent(Scope { only_users: true, ..Scope::default() });
     let cas = || silent(Scope { only_cas: true, ..Scope::default() });
@@ -195,7 +195,7 @@ fn kinds_and_reasons() -> Vec<Case> {
     ]
 }
 
-/// A root with a hard policy, and what it issued for a case.
+/// A root with a hard policy, and the certificates that it issued for a case.
 struct Scene {
     root: Authority,
     device: Identity,
@@ -215,7 +215,7 @@ impl Scene {
         Scene { root, device, intermediate: None }
     }
 
-    /// The certificate in question.
+    /// Returns the certificate in question.
     fn subject(&self) -> &Identity {
         self.intermediate.as_ref().map_or(&self.device, Authority::identity)
     }
@@ -231,7 +231,7 @@ impl Scene {
 }
 
 #[test]
-fn a_list_clears_what_its_scope_covers_and_nothing_else() {
+fn a_list_clears_the_certificates_in_its_scope_only() {
     for case in distribution_points().iter().chain(&kinds_and_reasons()) {
         let scene = Scene::of(case);
         let lists: Vec<_> = case.lists.iter().enumerate().map(|(at, list)| scene.list(at, list)).collect();
@@ -243,19 +243,19 @@ fn a_list_clears_what_its_scope_covers_and_nothing_else() {
             Revoked => Err("was revoked by the CA root"),
             Uncovered => Err("those that are fresh are of other distribution points"),
         };
-        // Under a soft policy only what is named is refused.
+        // Under a soft policy only named certificates are refused.
         let under_soft = if case.expected == Revoked { expected } else { Ok("line") };
-        check(case.name, known.judge(&groups, &scene.chain()), under_soft);
-        check(case.name, known.hard("root").judge(&groups, &scene.chain()), expected);
+        check(case.name, known.attest(&groups, &scene.chain()), under_soft);
+        check(case.name, known.hard("root").attest(&groups, &scene.chain()), expected);
 
-        let is_taken = openssl_takes(&scene, &lists);
+        let is_taken = openssl_accepts(&scene, &lists);
         let agrees = is_taken == (case.expected == Admitted);
         assert_eq!(agrees, case.openssl == Openssl::Agrees, "{}: openssl takes it: {is_taken}", case.name);
     }
 }
 
-/// What OpenSSL, which must be installed, says of the certificate in question.
-fn openssl_takes(scene: &Scene, lists: &[Revocations]) -> bool {
+/// Returns whether OpenSSL, which must be installed, accepts the certificate in question.
+fn openssl_accepts(scene: &Scene, lists: &[Revocations]) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         let file = folder.path().join(name);
@@ -276,10 +276,10 @@ fn openssl_takes(scene: &Scene, lists: &[Revocations]) -> bool {
     output.status.success()
 }
 
-/// A CA that divides its list names the part in its certificates. For one that does not, and whose list names an address all
-/// the same (as those of step-ca do), the operator's word stands in: the one address that the list is fetched from.
+/// A CA that divides its list names the part in its certificates. If it does not, and its list has a distribution point all the
+/// same (as those of step-ca), the only address from which the list is fetched counts.
 #[test]
-fn a_certificate_without_a_point_is_listed_where_its_ca_is_fetched_from() {
+fn a_certificate_without_a_point_is_in_the_list_from_the_only_address() {
     let root = Authority::root("Root");
     let groups = [group_of("line", &root)];
     let chain = [root.device(DEVICE).der().to_vec()];
@@ -298,7 +298,7 @@ fn a_certificate_without_a_point_is_listed_where_its_ca_is_fetched_from() {
                 known.list("root", &root, list)
             });
         let known = fetched_from(known, addresses);
-        check(case, known.judge(&groups, &chain), expected);
+        check(case, known.attest(&groups, &chain), expected);
     }
 }
 
@@ -316,7 +316,7 @@ fn fetched_from(mut known: Known, addresses: &[&str]) -> Known {
 }
 
 #[test]
-fn a_list_without_a_date_for_the_next_grows_stale_by_age() {
+fn a_list_without_a_date_for_the_next_is_stale_by_age() {
     let root = Authority::root("Root");
     let groups = [group_of("line", &root)];
     let chain = [root.device(DEVICE).der().to_vec()];
@@ -329,11 +329,11 @@ fn a_list_without_a_date_for_the_next_grows_stale_by_age() {
     ] {
         let list = Revocations { next_update: next, ..Revocations::made_at(1, made) };
         let known = Known::default().ca("root", &root, true).hard("root").list("root", &root, &list);
-        check(&format!("made {made}, next {next:?}"), known.judge(&groups, &chain), expected);
+        check(&format!("made {made}, next {next:?}"), known.attest(&groups, &chain), expected);
     }
 }
 
-/// What it names is refused all the same: that cannot be taken for a leave to come in.
+/// The certificates that it names are refused all the same.
 #[test]
 fn a_ca_without_crl_sign_clears_nothing() {
     for (form, expected) in
@@ -346,11 +346,11 @@ fn a_ca_without_crl_sign_clears_nothing() {
         let known = |list: &Revocations| {
             Known::default().ca("root", &root, true).hard("root").list("root", &root, list)
         };
-        check(&format!("{form:?}"), known(&list).judge(&groups, &[device.der()]), expected);
+        check(&format!("{form:?}"), known(&list).attest(&groups, &[device.der()]), expected);
         let naming = known(&list.revoke(device.der()));
         check(
             &format!("{form:?}"),
-            naming.judge(&groups, &[device.der()]),
+            naming.attest(&groups, &[device.der()]),
             Err("was revoked by the CA root"),
         );
     }

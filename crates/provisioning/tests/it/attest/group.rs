@@ -8,10 +8,11 @@ use rcgen::{BasicConstraints, IsCa, date_time_ymd};
 use testkit::ca::{Authority, Form, Identity, KeyKind, Profile};
 
 use super::case::{
-    DEVICE, NOW, by_group, certificates, check, claiming, custom, disabled, for_key, group, group_of, key_of,
+    DEVICE, NOW, by_group, certificates, check, custom, disabled, for_key, group, group_of, key_of,
+    without_trust,
 };
 
-/// Presents the chain now, as the device it was made for.
+/// Presents the chain now, as the device in its leaf.
 fn check_chain<D: AsRef<[u8]>>(
     case: &str,
     groups: &[EnrollmentGroup],
@@ -100,7 +101,7 @@ fn keys_of_every_kind_sign() {
     }
 }
 
-/// What an intermediate CA may be; each is tried as one that the device sends and as the group's own.
+/// Forms of an intermediate CA, each sent by the device, and as the group's own.
 #[test]
 fn issuers_by_form() {
     let root = Authority::root("Root");
@@ -139,9 +140,9 @@ fn issuers_by_form() {
     }
 }
 
-/// Any device's leaf may be as bare, so only the operator's word makes such a certificate a CA.
+/// Any device's leaf may have no extensions either, so such a certificate is a CA only if an operator stored it.
 #[test]
-fn an_issuer_that_does_not_say_it_is_a_ca_must_be_the_groups_own() {
+fn an_issuer_without_basic_constraints_must_be_the_groups_own() {
     let root = Authority::root("Root");
     for form in [Form::Bare, Form::Version1] {
         let factory = root.authority(&Profile { form, ..Profile::ca("Factory") });
@@ -231,7 +232,7 @@ fn the_right_name_with_the_wrong_key() {
     check("self-signed under the root's name", claimed, unsigned);
 }
 
-/// A leaf that somebody else's device sent along proves nothing: only the first certificate's key was shown.
+/// A leaf of another device that is sent along proves nothing: the handshake proves possession of the first certificate's key only.
 #[test]
 fn only_the_first_certificate_counts_as_the_devices() {
     let root = Authority::root("Root");
@@ -243,7 +244,7 @@ fn only_the_first_certificate_counts_as_the_devices() {
 }
 
 #[test]
-fn a_leaf_is_no_issuer() {
+fn a_leaf_is_not_an_issuer() {
     let root = Authority::root("Root");
     let device = root.authority(&Profile::device("dev-0"));
     let leaf = device.device(DEVICE);
@@ -281,7 +282,7 @@ fn the_nearest_group_decides() {
         let groups: Vec<_> = groups.into_iter().cloned().collect();
         check_chain(case, &groups, &deep.chain, Ok(expected));
     }
-    // A disabled group is found like any other; that it lets nobody in is decided with its settings.
+    // A disabled group is found like any other; its settings decide later.
     check_chain("disabled below", &[root.clone(), disabled(line.clone())], &deep.chain, Ok("line"));
     check_chain("disabled above", &[disabled(root), line], &deep.chain, Ok("line"));
 }
@@ -301,7 +302,7 @@ fn of_groups_with_one_certificate_a_disabled_one_decides() {
     }
 }
 
-/// A refusal must cost little however many groups there are, so not each is listed; the one that admits a device always is.
+/// A refusal must cost little however many groups there are, so not all are listed; the one that admits a device always is.
 #[test]
 fn of_many_groups_nineteen_that_refuse_are_listed() {
     let root = Authority::root("Root");
@@ -315,7 +316,7 @@ fn of_many_groups_nineteen_that_refuse_are_listed() {
         (strange.chain_of(&strange.device(DEVICE)), false, 19),
     ] {
         let evidence = certificates(&chain);
-        let trace = claiming(DEVICE, NOW, &evidence, |claimant| {
+        let trace = without_trust(DEVICE, NOW, &evidence, |claimant| {
             let chain = parse_chain(&evidence.certificates).unwrap();
             attest::x509_group(&groups, &chain, None, claimant)
         });
@@ -363,7 +364,7 @@ fn a_renewed_certificate_serves_beside_its_expired_predecessor() {
     }
 }
 
-/// One CA that two roots certify: whichever root is enrolled, and in whatever order the two certificates come.
+/// A CA that two roots certify: either root may be enrolled, and the two certificates may be sent in either order.
 #[test]
 fn a_cross_signed_chain_leads_to_either_root() {
     let (one, two) = (Authority::root("One"), Authority::root("Two"));
@@ -381,9 +382,9 @@ fn a_cross_signed_chain_leads_to_either_root() {
     }
 }
 
-/// The common name is the registration ID; DNS names count where there is none.
+/// The common name is the registration ID; DNS names count if there is none.
 #[test]
-fn one_name_says_which_device_it_is() {
+fn one_name_identifies_the_device() {
     let root = Authority::root("Root");
     let leaf = |common_name: Option<&str>, dns_names: &[&str]| {
         custom(&root, "Root", "x", |params| {
@@ -413,7 +414,7 @@ fn one_name_says_which_device_it_is() {
 }
 
 #[test]
-fn at_most_ten_certificates_are_looked_at() {
+fn chains_have_at_most_ten_certificates() {
     let root = Authority::root("Root");
     let groups = [group_of("root", &root)];
     for (count, expected) in [(10, Ok("root")), (11, Err("it has 11 certificates"))] {
@@ -422,9 +423,9 @@ fn at_most_ten_certificates_are_looked_at() {
     }
 }
 
-/// Made by `openssl x509 -req -sha1`, and the same with `-sha256`; version 1, as that command makes them.
+/// Created by `openssl x509 -req -sha1`, and the same with `-sha256`; version 1, as that command does.
 #[test]
-fn sha_1_is_no_signature() {
+fn signatures_over_sha_1_are_refused() {
     let certificate = |pem| Certificate::parse(pem).unwrap();
     let root = certificate(include_str!("../fixtures/root.pem"));
     let groups = [group("root", Some(&root), None)];

@@ -24,7 +24,7 @@ fn decide(
     by_individual(individual(attestation), evidence, now)
 }
 
-/// Enrolls exactly this certificate as the primary, presents it alone.
+/// Enrolls this certificate as the primary, and presents it alone.
 fn check_own(case: &str, der: &[u8], expected: Result<&str, &str>) {
     let certificate = Certificate::from_der(der).unwrap();
     check(case, decide(enrolled(Some(&certificate), None), &certificates(&[der]), NOW), expected);
@@ -54,7 +54,7 @@ fn the_leaf_must_be_an_enrolled_one() {
 }
 
 #[test]
-fn the_hub_is_told_the_leaf_that_was_used() {
+fn the_hub_gets_the_thumbprint_of_the_leaf_that_was_used() {
     let ca = Authority::root("Root");
     let (one, two) = (ca.device(DEVICE), ca.device(DEVICE));
     for used in [&one, &two] {
@@ -66,7 +66,7 @@ fn the_hub_is_told_the_leaf_that_was_used() {
 }
 
 #[test]
-fn untidy_leaves_are_taken() {
+fn leaves_of_every_form_are_accepted() {
     let ca = Authority::root("Root");
     let form = |form| Profile { form, ..Profile::device(DEVICE) };
     let key = |key| Profile { key, ..Profile::device(DEVICE) };
@@ -148,15 +148,15 @@ fn the_leaf_bears_the_devices_name() {
 }
 
 #[test]
-fn what_is_critical_must_be_understood() {
+fn unknown_critical_extensions_are_refused() {
     let ca = Authority::root("Root");
     let leaf = ca.issue(&Profile { form: Form::UnknownCritical, ..Profile::device(DEVICE) });
     check_own("unknown", leaf.der(), Err("has the critical extension 1.3.6.1.4.1.99999.1"));
 }
 
-/// Extensions that RFC 5280 and OpenSSL take, each critical or not, as they should be or with other bytes.
+/// Extensions that RFC 5280 and OpenSSL know, each critical or not, well-formed or garbled.
 #[test]
-fn extensions_by_what_asks_for_them() {
+fn garbled_extensions_are_refused_if_critical_or_used() {
     let ca = Authority::root("Root");
     // Policies of 2.5.29.32.0; a distribution point at http://a/; nsCertType client.
     let policies: &[u8] = &[0x30, 0x06, 0x30, 0x04, 0x06, 0x02, 0x2A, 0x03];

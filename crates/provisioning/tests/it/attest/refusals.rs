@@ -1,4 +1,4 @@
-//! Blocks and revocations against a device that chooses what it sends.
+//! Blocks and revocations, with a device that chooses which certificates it sends.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{
     trust::Known,
 };
 
-/// A certificate for the key of one CA, by another.
+/// Returns a certificate for the key of one CA, issued by another.
 fn cross(of: (&Authority, &str), by: (&Authority, &str), until: i32) -> Vec<u8> {
     let (authority, name) = of;
     for_key(&key_of(authority), by, name, |params| {
@@ -56,7 +56,7 @@ fn is_by_operator(decided: &Result<Attested, Refusal>) -> bool {
 
 /// The root is stored and blocked. The device sends a certificate of the root's name and key that it signed itself.
 #[test]
-fn what_is_sent_hides_no_refusal() {
+fn certificates_that_are_sent_hide_no_refusal() {
     let root = Authority::root("Root");
     let factory = root.intermediate("Factory");
     let own = Authority::root("Own");
@@ -74,13 +74,13 @@ fn what_is_sent_hides_no_refusal() {
     let revoked =
         |known: Known| known.revoking("root", root.identity().der(), (&root, &[factory.identity().der()]));
     for chain in &sent {
-        check("nothing", known().judge(&groups, chain), Ok("factory"));
+        check("nothing", known().attest(&groups, chain), Ok("factory"));
         for known in [known(), known().requiring_verified()] {
             let blocked = known.blocking(&root.certificate());
-            check("blocked", blocked.judge(&groups, chain), Err("CN=Root is blocked"));
+            check("blocked", blocked.attest(&groups, chain), Err("CN=Root is blocked"));
         }
         for known in [known(), known().requiring_verified()] {
-            let decided = revoked(known).judge(&groups, chain);
+            let decided = revoked(known).attest(&groups, chain);
             check("revoked", decided, Err("CN=Factory was revoked by the CA root"));
         }
     }
@@ -88,7 +88,7 @@ fn what_is_sent_hides_no_refusal() {
 
 /// A root and its successor for the same name and key, both stored: an operator blocks one of them, or the key.
 #[test]
-fn a_stored_certificate_makes_up_for_a_blocked_one_of_its_key() {
+fn a_stored_certificate_replaces_a_blocked_one_of_its_key() {
     let (root, other) = (Authority::root("Root"), Authority::root("Other"));
     let factory = root.intermediate("Factory");
     let successor = cross((&root, "Root"), (&other, "Other"), 2100);
@@ -108,23 +108,23 @@ fn a_stored_certificate_makes_up_for_a_blocked_one_of_its_key() {
         ("both", both().block(block(old)).block(block(new)), refused),
         ("the key", both().block(sample::key_block(&certificate(old))), refused),
     ] {
-        check(case, known.judge(&above, &chain), expected);
-        check(case, known.judge(&own, &chain), expected);
+        check(case, known.attest(&above, &chain), expected);
+        check(case, known.attest(&own, &chain), expected);
     }
-    // Sent, the successor makes up for nothing.
+    // If it is only sent, the successor replaces nothing.
     let sent = [&chain[..], &[successor.clone(), other.identity().der().to_vec()]].concat();
-    check("sent", only_old().block(block(old)).judge(&above, &sent), refused);
+    check("sent", only_old().block(block(old)).attest(&above, &sent), refused);
 }
 
-/// All CAs of a generated world, with the certificates for their keys: true ones, and some that the device made.
+/// The CAs of a generated case, with the certificates for their keys: genuine ones, and some that the device created.
 struct World {
-    /// DER, and the place of the CA among `trust` that signed it.
+    /// The DER, and the index in `trust` of the CA that signed it.
     pool: Vec<(Vec<u8>, usize)>,
     trust: Vec<(Authority, &'static str)>,
     leaf: Vec<u8>,
 }
 
-/// Those of the pool that operators may store and trust; the device made the rest.
+/// The number of certificates at the start of the pool that operators may store and trust; the device created the rest.
 const TRUE: usize = 11;
 
 impl World {
@@ -147,7 +147,7 @@ impl World {
             // Roots by each other.
             (r, q, 2100),
             (q, r, 2100),
-            // The device's own, and what it made for the names and keys of the others.
+            // The device's own, and those that it created for the names and keys of the others.
             (x, x, 2100),
             (r, x, 2100),
             (q, x, 2100),
@@ -165,7 +165,7 @@ impl World {
 
     fn sent(&self, which: u32) -> Vec<Vec<u8>> {
         let chosen = self.pool.iter().enumerate().filter(|(at, _)| which & (1 << at) != 0);
-        // At most ten certificates are looked at.
+        // A chain has at most ten certificates.
         [self.leaf.clone()].into_iter().chain(chosen.map(|(_, (der, _))| der.clone())).take(10).collect()
     }
 
@@ -194,7 +194,7 @@ impl World {
         self.with_lists(known, knowledge)
     }
 
-    /// A list of each stored CA, with some of what it issued.
+    /// Adds a list of each stored CA, with some certificates that it issued.
     fn with_lists(&self, mut known: Known, knowledge: &Knowledge) -> Known {
         let signer = |at: usize| [0, 0, 1, 2, 2, 2, 3, 3, 3, 0, 1][at];
         for (at, (der, _)) in self.pool.iter().enumerate().take(TRUE) {
@@ -214,7 +214,7 @@ impl World {
     }
 }
 
-/// What operators entered; sets of places in the pool.
+/// What operators stored, as sets of indexes in the pool.
 #[derive(Debug, Clone)]
 struct Knowledge {
     stored: u32,
@@ -252,7 +252,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn certificates_that_are_added_turn_no_refusal_into_an_admission(
+    fn more_certificates_turn_no_refusal_into_an_admission(
         knowledge in knowledge(),
         some in few(),
         more in few(),
@@ -260,18 +260,18 @@ proptest! {
         WORLD.with(|world| {
             let (known, groups) = (world.known(&knowledge), world.groups(knowledge.trusted));
             let (less, all) = (world.sent(some), world.sent(some | more));
-            let refused = known.judge(&groups, &less);
+            let refused = known.attest(&groups, &less);
             if is_by_operator(&refused) {
-                let decided = known.judge(&groups, &all);
+                let decided = known.attest(&groups, &all);
                 prop_assert!(decided.is_err(), "{refused:?}");
             }
             let stored = (0..TRUE).find(|at| knowledge.stored & knowledge.verified & (1 << at) != 0);
             if let Some(at) = stored {
                 let names = Pair::new(Some(sample::ca_reference(&format!("ca-{at}"))), None).unwrap();
                 let by_ca = IndividualAttestation::X509(IndividualCertificates::CaReferences(names));
-                let refused = known.judge_individual(by_ca.clone(), &less);
+                let refused = known.attest_individual(by_ca.clone(), &less);
                 if is_by_operator(&refused) {
-                    prop_assert!(known.judge_individual(by_ca, &all).is_err(), "{refused:?}");
+                    prop_assert!(known.attest_individual(by_ca, &all).is_err(), "{refused:?}");
                 }
             }
             Ok(())
@@ -279,7 +279,7 @@ proptest! {
     }
 }
 
-/// The property above is about something: of such worlds many refuse, and many admit.
+/// The property above is not vacuous: many generated cases refuse, and many admit.
 #[test]
 fn generated_worlds_refuse_and_admit() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -288,7 +288,7 @@ fn generated_worlds_refuse_and_admit() {
     for _ in 0..1000 {
         let case = (knowledge(), few()).new_tree(&mut runner).unwrap().current();
         let (knowledge, sent) = case;
-        let decided = world.known(&knowledge).judge(&world.groups(knowledge.trusted), &world.sent(sent));
+        let decided = world.known(&knowledge).attest(&world.groups(knowledge.trusted), &world.sent(sent));
         by_operator += u32::from(is_by_operator(&decided));
         admitted += u32::from(decided.is_ok());
     }

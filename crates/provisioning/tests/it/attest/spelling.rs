@@ -1,4 +1,4 @@
-//! Names in other string types than expected, as OpenSSL's string masks, Windows and mbedTLS write them.
+//! Names in different string types, as OpenSSL's string masks, Windows and mbedTLS write them.
 
 use model::Certificate;
 use rcgen::{
@@ -12,7 +12,7 @@ use super::{
     trust::Known,
 };
 
-/// A text as each string type that may stand in a name.
+/// Returns a text in each string type that a name may have.
 fn spellings(text: &str) -> [DnValue; 4] {
     [
         DnValue::Utf8String(text.into()),
@@ -69,12 +69,12 @@ fn chains_are_linked_by_the_values_of_names() {
             let known = Known::default();
             let own = [group("own", Some(&plant), None)];
             let of_root = [group("root", Some(&root.certificate()), None)];
-            check(&case, known.judge(&own, &whole[..1]), Ok("own"));
-            check(&case, known.judge(&of_root, &whole), Ok("root"));
+            check(&case, known.attest(&own, &whole[..1]), Ok("own"));
+            check(&case, known.attest(&of_root, &whole), Ok("root"));
             let known = Known::default().certificate("plant", &plant);
-            check(&case, known.judge(&of_root, &whole[..1]), Ok("root"));
-            // And what refuses is found by the same names.
-            let refused = known.blocking(&plant).judge(&of_root, &whole[..1]);
+            check(&case, known.attest(&of_root, &whole[..1]), Ok("root"));
+            // Blocks are found by the same names.
+            let refused = known.blocking(&plant).attest(&of_root, &whole[..1]);
             check(&case, refused, Err("is blocked"));
         }
     }

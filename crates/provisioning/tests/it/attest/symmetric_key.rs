@@ -12,7 +12,7 @@ use testkit::{
     sample,
 };
 
-use super::case::{self, DEVICE, NOW, SCOPE, check, claiming, individual};
+use super::case::{self, DEVICE, NOW, SCOPE, check, individual, without_trust};
 use crate::register::token::Token;
 
 fn resource() -> String {
@@ -31,7 +31,7 @@ fn by_groups(
     evidence: &Evidence,
 ) -> Result<Attested, Refusal> {
     let likely = likely.map(|id| EnrollmentRef::Group(sample::group_id(id)));
-    case::attested(claiming(id, NOW, evidence, |claimant| {
+    case::attested(without_trust(id, NOW, evidence, |claimant| {
         attest::symmetric_key_group(groups, likely.as_ref(), claimant).outcome
     }))
 }
@@ -78,9 +78,9 @@ fn the_token_is_for_this_registration() {
     }
 }
 
-/// The MAC is over the text as it was written; what it decodes to is what is compared.
+/// The MAC is over the text as sent; the decoded text is compared with the resource.
 #[test]
-fn every_spelling_of_the_resource_is_signed_as_it_stands() {
+fn every_spelling_of_the_resource_is_signed_as_sent() {
     for spelling in [
         "0ne00000001/registrations/dev-1",
         "0ne00000001%2Fregistrations%2Fdev-1",
@@ -96,7 +96,7 @@ fn every_spelling_of_the_resource_is_signed_as_it_stands() {
 }
 
 #[test]
-fn a_token_ends_with_its_time() {
+fn a_token_expires() {
     let token = Token::new(&resource(), &sample::key(10));
     let ends = token.ends();
     for (ticks, expected) in
@@ -108,7 +108,7 @@ fn a_token_ends_with_its_time() {
 }
 
 #[test]
-fn no_token_no_entry() {
+fn a_device_without_a_token_is_refused() {
     let none = Evidence::default();
     check("nothing", by_individual(&none, NOW), Err("wants a SAS token and the device sent none"));
     check("nothing", by_groups(&[group("g", 20)], None, DEVICE, &none), Err("the device sent none"));
@@ -120,7 +120,7 @@ fn no_token_no_entry() {
 }
 
 #[test]
-fn a_token_beside_a_certificate_is_judged_as_a_token() {
+fn a_token_takes_precedence_over_a_certificate() {
     let leaf = Identity::self_signed(&Profile::device(DEVICE));
     let mut evidence = Token::new(&resource(), &sample::key(10)).evidence();
     evidence.certificates = vec![leaf.der().to_vec().into()].into();
@@ -157,7 +157,7 @@ fn keys_that_are_not_the_devices() {
     check("no groups", by_groups(&[], None, DEVICE, &evidence), Err("no enrollment of this ID scope"));
 }
 
-/// Clients differ in which spelling they derive from; the credentials follow the one that fits.
+/// Clients differ in which spelling they derive keys from; the credentials are derived from the same one.
 #[test]
 fn the_id_is_derived_from_as_sent_or_in_lower_case() {
     let groups = [group("g", 20)];
@@ -183,7 +183,7 @@ fn the_id_is_derived_from_as_sent_or_in_lower_case() {
 }
 
 #[test]
-fn of_several_groups_the_one_whose_key_it_is() {
+fn the_group_whose_key_signed_is_found() {
     let groups: Vec<_> = (0..100).map(|n| group(&format!("g{n}"), n * 2)).collect();
     for (number, likely) in
         [(0, None), (57, None), (99, None), (57, Some("g57")), (57, Some("g3")), (57, Some("gone"))]
@@ -194,7 +194,7 @@ fn of_several_groups_the_one_whose_key_it_is() {
     }
 }
 
-/// Two groups with one key can only be told apart by where the device was let in before.
+/// Two groups with one key can only be distinguished by the device's registration.
 #[test]
 fn the_likely_group_comes_first() {
     let groups = [group("a", 20), group("b", 20)];
@@ -205,7 +205,7 @@ fn the_likely_group_comes_first() {
 }
 
 #[test]
-fn nothing_secret_is_printed() {
+fn debug_output_has_no_secrets() {
     let keys = SymmetricKeyPair { primary: sample::key(10), secondary: sample::key(11) };
     let evidence = Token::new(&resource(), &keys.primary).evidence();
     let attested = by_individual(&evidence, NOW).unwrap();

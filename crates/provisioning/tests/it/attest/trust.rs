@@ -1,5 +1,5 @@
-//! What an instance knows of CAs, held against devices: completing their chains, CA references, verification, blocks
-//! and revocation lists.
+//! The trust of an instance: stored CA certificates that complete chains, CA references, verification, blocks and revocation
+//! lists.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ use testkit::{
 };
 
 use super::case::{
-    DEVICE, NOW, attested, certificates, check, disabled, group, group_of, individual, knowing,
+    DEVICE, NOW, attested, certificates, check, disabled, group, group_of, individual, with_trust,
 };
 
-/// What is known of CAs, put together.
+/// A builder of trust.
 #[derive(Default)]
 pub struct Known {
     pub trust: Trust,
@@ -60,7 +60,7 @@ impl Known {
         self
     }
 
-    /// By its thumbprint, as blocks of before are stored.
+    /// Blocks a certificate by its thumbprint, as earlier versions did.
     pub fn blocking(self, certificate: &Certificate) -> Known {
         self.block(sample::block(certificate))
     }
@@ -75,8 +75,8 @@ impl Known {
         self
     }
 
-    /// What is decided about the device by these groups. As in the service, groups are found by the names of issuers.
-    pub fn judge<D: AsRef<[u8]>>(
+    /// Returns the outcome for the device with these groups. As in the service, groups are found by the names of issuers.
+    pub fn attest<D: AsRef<[u8]>>(
         &self,
         groups: &[EnrollmentGroup],
         chain: &[D],
@@ -91,7 +91,7 @@ impl Known {
             _ => true,
         });
         let concerned: Vec<_> = concerned.cloned().map(Arc::new).collect();
-        let outcome = knowing(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
+        let outcome = with_trust(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
             let ca = CaRules { require_verified: self.require_verified, ..claimant.ca };
             let claimant = attest::Claimant { ca, ..*claimant };
             attest::x509_group(&concerned, &chain, None, &claimant).outcome
@@ -99,14 +99,14 @@ impl Known {
         attested(outcome)
     }
 
-    pub fn judge_individual(
+    pub fn attest_individual(
         &self,
         attestation: IndividualAttestation,
         chain: &[Vec<u8>],
     ) -> Result<Attested, Refusal> {
         let evidence = certificates(chain);
         let enrollment = individual(attestation);
-        attested(knowing(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
+        attested(with_trust(&self.trust, (DEVICE, NOW), &evidence, |claimant| {
             attest::individual(enrollment, claimant)
         }))
     }
@@ -152,22 +152,22 @@ impl Plant {
 }
 
 #[test]
-fn what_the_device_left_out_is_taken_from_what_is_stored() {
+fn stored_certificates_complete_a_chain() {
     let plant = Plant::new();
     let groups = [group_of("root", &plant.root)];
     let both = || Known::default().ca("factory", &plant.factory, false).ca("region", &plant.region, false);
     let one = || Known::default().ca("factory", &plant.factory, false);
-    check("all sent", Known::default().judge(&groups, &plant.chain), Ok("root"));
-    check("leaf only", both().judge(&groups, plant.leaf()), Ok("root"));
-    check("one sent", one().judge(&groups, &[plant.chain[0].clone(), plant.chain[2].clone()]), Ok("root"));
-    check("the lowest missing", Known::default().judge(&groups, plant.leaf()), Err("missing is CN=Factory"));
-    let missing = one().judge(&groups, plant.leaf());
+    check("all sent", Known::default().attest(&groups, &plant.chain), Ok("root"));
+    check("leaf only", both().attest(&groups, plant.leaf()), Ok("root"));
+    check("one sent", one().attest(&groups, &[plant.chain[0].clone(), plant.chain[2].clone()]), Ok("root"));
+    check("the lowest missing", Known::default().attest(&groups, plant.leaf()), Err("missing is CN=Factory"));
+    let missing = one().attest(&groups, plant.leaf());
     check("one in between missing", missing, Err("issued CN=Factory; missing is CN=Region"));
     // A stored certificate of the same name and another key does not help.
     let impostor = Known::default().ca("factory", &Authority::root("Factory"), true);
-    check("impostor", impostor.judge(&groups, plant.leaf()), Err("missing is CN=Factory"));
+    check("impostor", impostor.attest(&groups, plant.leaf()), Err("missing is CN=Factory"));
     let impostor = both().ca("other", &Authority::root("Factory"), true);
-    check("impostor beside it", impostor.judge(&groups, plant.leaf()), Ok("root"));
+    check("impostor beside it", impostor.attest(&groups, plant.leaf()), Ok("root"));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_missing_issuer_is_named_with_its_key() {
     let leaf = super::case::custom(&root, "Root", DEVICE, |params| {
         params.use_authority_key_identifier_extension = true;
     });
-    let refusal = Known::default().judge(&[], &[leaf]).map(|_| ()).unwrap_err().to_string();
+    let refusal = Known::default().attest(&[], &[leaf]).map(|_| ()).unwrap_err().to_string();
     let (_, key) = refusal.split_once("missing is CN=Root (key identifier ").unwrap();
     assert_eq!(key.trim_end_matches(')').split(':').count(), 20, "{refusal}");
 }
@@ -187,29 +187,29 @@ fn groups_by_the_names_of_cas() {
     let verified = || Known::default().ca("Root", &plant.root, true).ca("region", &plant.region, false);
     let completing = || verified().ca("factory", &plant.factory, false);
     let of_root = [referring("line", "root", None)];
-    check("all sent", verified().judge(&of_root, &plant.chain), Ok("line"));
-    check("leaf only", completing().judge(&of_root, plant.leaf()), Ok("line"));
+    check("all sent", verified().attest(&of_root, &plant.chain), Ok("line"));
+    check("leaf only", completing().attest(&of_root, plant.leaf()), Ok("line"));
     check(
         "the secondary",
-        verified().judge(&[referring("line", "gone", Some("ROOT"))], &plant.chain),
+        verified().attest(&[referring("line", "gone", Some("ROOT"))], &plant.chain),
         Ok("line"),
     );
     let unverified = Known::default().ca("root", &plant.root, false);
     check(
         "unverified",
-        unverified.judge(&of_root, &plant.chain),
+        unverified.attest(&of_root, &plant.chain),
         Err("the CA certificate root, which is not verified"),
     );
     check(
         "deleted",
-        Known::default().judge(&of_root, &plant.chain),
+        Known::default().attest(&of_root, &plant.chain),
         Err("issued CN=Region; missing is CN=Root"),
     );
     let nearer = [referring("line", "root", None), disabled(group_of("region", &plant.region))];
-    check("a nearer group decides", verified().judge(&nearer, &plant.chain), Ok("region"));
+    check("a nearer group decides", verified().attest(&nearer, &plant.chain), Ok("region"));
     let other = Authority::root("X");
     let other = other.chain_of(&other.device(DEVICE));
-    check("another CA", verified().judge(&of_root, &other), Err("missing is CN=X"));
+    check("another CA", verified().attest(&of_root, &other), Err("missing is CN=X"));
 }
 
 #[test]
@@ -220,27 +220,27 @@ fn individual_enrollments_by_the_names_of_cas() {
         IndividualAttestation::X509(IndividualCertificates::CaReferences(names.unwrap()))
     };
     let known = || Known::default().ca("root", &plant.root, true).ca("soon", &plant.region, false);
-    check("its CA", known().judge_individual(named("root", None), &plant.chain), Ok("individual"));
+    check("its CA", known().attest_individual(named("root", None), &plant.chain), Ok("individual"));
     check(
         "unverified",
-        known().judge_individual(named("soon", None), &plant.chain),
+        known().attest_individual(named("soon", None), &plant.chain),
         Err("soon, which is not verified"),
     );
     check(
         "gone",
-        known().judge_individual(named("gone", None), &plant.chain),
+        known().attest_individual(named("gone", None), &plant.chain),
         Err("gone, which does not exist"),
     );
-    let missing = known().judge_individual(named("root", None), plant.leaf());
+    let missing = known().attest_individual(named("root", None), plant.leaf());
     check("a link missing", missing, Err("missing is CN=Factory"));
     let completed = known().ca("factory", &plant.factory, false);
     check(
         "completed",
-        completed.judge_individual(named("gone", Some("root")), plant.leaf()),
+        completed.attest_individual(named("gone", Some("root")), plant.leaf()),
         Ok("individual"),
     );
     let other = plant.factory.chain_of(&plant.factory.device("dev-2"));
-    check("another device", known().judge_individual(named("root", None), &other), Err("common name"));
+    check("another device", known().attest_individual(named("root", None), &other), Err("common name"));
 }
 
 #[test]
@@ -250,52 +250,52 @@ fn a_signing_certificate_must_be_verified_when_the_instance_asks_for_it() {
     let (of_root, of_factory) = ([group_of("root", &plant.root)], [group_of("factory", &plant.factory)]);
     let whole: Vec<_> = plant.factory.chain_of(&plant.factory.device(DEVICE));
     let refused = Err("is not a verified CA certificate of the service instance and does not chain to one");
-    check("not asked", Known::default().judge(&of_root, &plant.chain), Ok("root"));
-    check("unknown", asked().judge(&of_root, &plant.chain), refused);
-    check("unverified", asked().ca("r", &plant.root, false).judge(&of_root, &plant.chain), refused);
-    check("verified itself", asked().ca("r", &plant.root, true).judge(&of_root, &plant.chain), Ok("root"));
-    check("chains to one", asked().ca("r", &plant.root, true).judge(&of_factory, &whole), Ok("factory"));
+    check("not asked", Known::default().attest(&of_root, &plant.chain), Ok("root"));
+    check("unknown", asked().attest(&of_root, &plant.chain), refused);
+    check("unverified", asked().ca("r", &plant.root, false).attest(&of_root, &plant.chain), refused);
+    check("verified itself", asked().ca("r", &plant.root, true).attest(&of_root, &plant.chain), Ok("root"));
+    check("chains to one", asked().ca("r", &plant.root, true).attest(&of_factory, &whole), Ok("factory"));
     let leaf_only = asked().ca("r", &plant.root, true);
-    check("a link missing", leaf_only.judge(&of_factory, plant.leaf()), Err("missing is CN=Region"));
+    check("a link missing", leaf_only.attest(&of_factory, plant.leaf()), Err("missing is CN=Region"));
     let stored = asked().ca("r", &plant.root, true).ca("g", &plant.region, false);
-    check("completed", stored.judge(&of_factory, plant.leaf()), Ok("factory"));
+    check("completed", stored.attest(&of_factory, plant.leaf()), Ok("factory"));
     let verified = asked().ca("f", &plant.factory, true);
-    check("the chain may stop there", verified.judge(&of_factory, plant.leaf()), Ok("factory"));
+    check("the chain may stop there", verified.attest(&of_factory, plant.leaf()), Ok("factory"));
     let impostor = asked().ca("r", &Authority::root("Root"), true);
-    check("of the same name", impostor.judge(&of_factory, &whole), Err("does not chain to one"));
+    check("of the same name", impostor.attest(&of_factory, &whole), Err("does not chain to one"));
 }
 
 #[test]
-fn a_ca_is_rolled_without_a_device_left_out() {
+fn a_ca_is_rolled_over_without_interruption() {
     let (old, new) = (Authority::root("Plant CA 2026"), Authority::root("Plant CA 2027"));
     let (veteran, novice) = (old.chain_of(&old.device(DEVICE)), new.chain_of(&new.device(DEVICE)));
     let known = Known::default().ca("2026", &old, true).ca("2027", &new, true).requiring_verified();
     let signing = |one: &Authority, two: Option<&Authority>| {
         [group("line", Some(&one.certificate()), two.map(Authority::certificate).as_ref())]
     };
-    // The new CA comes in as the secondary; devices of both are let in; the old one goes.
+    // The new CA is added as the secondary; devices of both are admitted; the old one is removed.
     for (groups, veterans, novices) in [
         (signing(&old, None), Ok("line"), Err("missing is CN=Plant CA 2027")),
         (signing(&old, Some(&new)), Ok("line"), Ok("line")),
         (signing(&new, Some(&old)), Ok("line"), Ok("line")),
         (signing(&new, None), Err("missing is CN=Plant CA 2026"), Ok("line")),
     ] {
-        check("a device of the old CA", known.judge(&groups, &veteran), veterans);
-        check("a device of the new CA", known.judge(&groups, &novice), novices);
+        check("a device of the old CA", known.attest(&groups, &veteran), veterans);
+        check("a device of the new CA", known.attest(&groups, &novice), novices);
     }
     // The same by name, and while the old one has expired.
     let named = [referring("line", "2026", Some("2027"))];
-    check("old", known.judge(&named, &veteran), Ok("line"));
-    check("new", known.judge(&named, &novice), Ok("line"));
+    check("old", known.attest(&named, &veteran), Ok("line"));
+    check("new", known.attest(&named, &novice), Ok("line"));
     let over = Authority::self_signed(&Profile::ca("Plant CA 2026").expired());
     let groups = [group("line", Some(&over.certificate()), Some(&new.certificate()))];
     let late = over.chain_of(&over.device(DEVICE));
-    check("of the expired CA", Known::default().judge(&groups, &late), Err("CN=Plant CA 2026: expired"));
-    check("of the new CA", Known::default().judge(&groups, &novice), Ok("line"));
+    check("of the expired CA", Known::default().attest(&groups, &late), Err("CN=Plant CA 2026: expired"));
+    check("of the new CA", Known::default().attest(&groups, &novice), Ok("line"));
 }
 
 #[test]
-fn a_leaf_is_rolled_without_the_device_left_out() {
+fn a_leaf_is_rolled_over_without_interruption() {
     let [old, new] = [(), ()].map(|()| Identity::self_signed(&Profile::device(DEVICE)));
     let leaves = |one: &Identity, two: Option<&Identity>| {
         let pair = Pair::new(Some(one.certificate()), two.map(Identity::certificate)).unwrap();
@@ -307,13 +307,13 @@ fn a_leaf_is_rolled_without_the_device_left_out() {
         (leaves(&old, Some(&new)), Ok("individual"), Ok("individual")),
         (leaves(&new, None), Err("is not one of the enrollment's"), Ok("individual")),
     ] {
-        check("old", known.judge_individual(enrolled.clone(), &[old.der().to_vec()]), with_old);
-        check("new", known.judge_individual(enrolled, &[new.der().to_vec()]), with_new);
+        check("old", known.attest_individual(enrolled.clone(), &[old.der().to_vec()]), with_old);
+        check("new", known.attest_individual(enrolled, &[new.der().to_vec()]), with_new);
     }
 }
 
 #[test]
-fn blocked_certificates_let_nobody_in() {
+fn blocked_certificates_are_refused() {
     let plant = Plant::new();
     let groups = [group_of("region", &plant.region)];
     let whole = plant.factory.chain_of(&plant.factory.device(DEVICE));
@@ -328,24 +328,24 @@ fn blocked_certificates_let_nobody_in() {
     ] {
         let known = Known::default().ca("root", &plant.root, false).blocking(&blocked);
         let expected = expected.as_ref().map(|()| "region").map_err(String::as_str);
-        check(case, known.judge(&groups, &whole), expected);
+        check(case, known.attest(&groups, &whole), expected);
     }
-    // One device among many: the others of its CA are let in.
+    // Other devices of the CA are admitted.
     let known = Known::default().blocking(&leaf);
     check(
         "its neighbour",
-        known.judge(&groups, &plant.factory.chain_of(&plant.factory.device(DEVICE))),
+        known.attest(&groups, &plant.factory.chain_of(&plant.factory.device(DEVICE))),
         Ok("region"),
     );
     let client = |certificate: &Certificate| {
         let pair = Pair::new(Some(certificate.clone()), None).unwrap();
         IndividualAttestation::X509(IndividualCertificates::Client(pair))
     };
-    check("enrolled by itself", known.judge_individual(client(&leaf), &whole), Err("CN=dev-1 is blocked"));
+    check("enrolled by itself", known.attest_individual(client(&leaf), &whole), Err("CN=dev-1 is blocked"));
 }
 
 #[test]
-fn revoked_certificates_let_nobody_in() {
+fn revoked_certificates_are_refused() {
     let plant = Plant::new();
     let groups = [group_of("region", &plant.region)];
     let whole = plant.factory.chain_of(&plant.factory.device(DEVICE));
@@ -353,29 +353,29 @@ fn revoked_certificates_let_nobody_in() {
     let list = || Revocations::made_at(1, NOW);
     let mut other = list();
     other.serials = vec![vec![1], vec![2]];
-    check("others", known().list("f", &plant.factory, &other).judge(&groups, &whole), Ok("region"));
+    check("others", known().list("f", &plant.factory, &other).attest(&groups, &whole), Ok("region"));
     let leaf = known().list("f", &plant.factory, &list().revoke(&whole[0]));
     let refused = "CN=dev-1 was revoked by the CA f at 2026-01-01T00:00:00Z (keyCompromise)";
-    check("the leaf", leaf.judge(&groups, &whole), Err(refused));
+    check("the leaf", leaf.attest(&groups, &whole), Err(refused));
     let above = known().list("r", &plant.root, &list().revoke(&whole[2]));
-    check("the group's own", above.judge(&groups, &whole), Err("CN=Region was revoked by the CA r"));
-    // A serial number means nothing at another CA, not even at one of the same name.
+    check("the group's own", above.attest(&groups, &whole), Err("CN=Region was revoked by the CA r"));
+    // A serial number applies to one CA only, not even to another of the same name.
     let elsewhere = known().list("r", &plant.root, &list().revoke(&whole[0]));
-    check("another CA's serial", elsewhere.judge(&groups, &whole), Ok("region"));
+    check("another CA's serial", elsewhere.attest(&groups, &whole), Ok("region"));
     let namesake = Authority::root("Factory");
     let namesake = Known::default().ca("n", &namesake, true).list("n", &namesake, &list().revoke(&whole[0]));
-    check("a namesake", namesake.judge(&groups, &whole), Ok("region"));
-    // A list that came while the certificate was replaced counts for nothing.
+    check("a namesake", namesake.attest(&groups, &whole), Ok("region"));
+    // A list that arrived while the certificate was replaced is ignored.
     let stale_name = known().list("f", &plant.root, &list().revoke(&whole[0]));
-    check("signed by the one before", stale_name.judge(&groups, &whole), Ok("region"));
+    check("signed by the one before", stale_name.attest(&groups, &whole), Ok("region"));
     let client = Pair::new(Some(Certificate::from_der(&whole[0]).unwrap()), None).unwrap();
     let client = IndividualAttestation::X509(IndividualCertificates::Client(client));
-    check("enrolled by itself", leaf.judge_individual(client, &whole[..1]), Err("CN=dev-1 was revoked"));
+    check("enrolled by itself", leaf.attest_individual(client, &whole[..1]), Err("CN=dev-1 was revoked"));
 }
 
-/// That a CA certificate is verified, or named by an enrollment, does not make it deaf to what is above it.
+/// Blocks and revocations above a CA certificate apply, even if it is verified or named by an enrollment.
 #[test]
-fn what_is_above_a_verified_ca_counts_as_well() {
+fn refusals_above_a_verified_ca_apply() {
     let plant = Plant::new();
     let whole = plant.factory.chain_of(&plant.factory.device(DEVICE));
     let revoking = Revocations::made_at(1, NOW).revoke(&whole[2]);
@@ -400,10 +400,10 @@ fn what_is_above_a_verified_ca_counts_as_well() {
             ("blocked", known().blocking(&plant.root.certificate()), Some("CN=Root is blocked")),
         ] {
             for group in &groups {
-                let outcome = known.judge(std::slice::from_ref(group), &plant.chain);
+                let outcome = known.attest(std::slice::from_ref(group), &plant.chain);
                 check(case, outcome, expected.map_or(Ok("line"), Err));
             }
-            let outcome = known.judge_individual(individual.clone(), &plant.chain);
+            let outcome = known.attest_individual(individual.clone(), &plant.chain);
             check(case, outcome, expected.map_or(Ok("individual"), Err));
         }
     }
@@ -423,14 +423,14 @@ fn missing_and_stale_lists_by_policy() {
         format!("no fresh revocation list of the CA root covers CN=dev-1, and its policy is hard: {gap}")
     };
     let (missing, all_stale) = (uncovered("there is none"), uncovered("all that there are are stale"));
-    check("soft, missing", soft().judge(&groups, &chain), Ok("root"));
-    check("soft, stale", soft().list("root", &root, &stale).judge(&groups, &chain), Ok("root"));
-    check("hard, missing", hard().judge(&groups, &chain), Err(&missing));
-    check("hard, stale", hard().list("root", &root, &stale).judge(&groups, &chain), Err(&all_stale));
-    check("hard, fresh", hard().list("root", &root, &fresh).judge(&groups, &chain), Ok("root"));
-    // What a stale list names is revoked all the same.
+    check("soft, missing", soft().attest(&groups, &chain), Ok("root"));
+    check("soft, stale", soft().list("root", &root, &stale).attest(&groups, &chain), Ok("root"));
+    check("hard, missing", hard().attest(&groups, &chain), Err(&missing));
+    check("hard, stale", hard().list("root", &root, &stale).attest(&groups, &chain), Err(&all_stale));
+    check("hard, fresh", hard().list("root", &root, &fresh).attest(&groups, &chain), Ok("root"));
+    // Certificates in a stale list are revoked all the same.
     let revoked = soft().list("root", &root, &stale.revoke(leaf.der()));
-    check("soft, stale and revoked", revoked.judge(&groups, &chain), Err("was revoked"));
+    check("soft, stale and revoked", revoked.attest(&groups, &chain), Err("was revoked"));
 }
 
 /// A CA certificate that a group names and that was deleted may be the issuer that is missing.
@@ -439,7 +439,7 @@ fn a_missing_issuer_may_be_a_deleted_ca() {
     let plant = Plant::new();
     let evidence = certificates(plant.leaf());
     let chain = parse_chain(&evidence.certificates).unwrap();
-    let trace = knowing(&Trust::default(), (DEVICE, NOW), &evidence, |claimant| {
+    let trace = with_trust(&Trust::default(), (DEVICE, NOW), &evidence, |claimant| {
         attest::x509_group(&[], &chain, None, claimant)
     });
     assert!(trace.misses_issuer());
