@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::Context;
-use net::tls::Identity;
+use model::Certificate;
+use net::tls::{Identity, read_key};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType,
@@ -40,11 +41,11 @@ impl Algorithm {
     }
 }
 
-/// A CA, PEM.
+/// A CA of the emulator.
 struct Authority {
     algorithm: Algorithm,
-    certificate: String,
-    key: String,
+    certificate: Certificate,
+    key: KeyPair,
 }
 
 /// Reads the CAs from the folder, or makes them; issues a server certificate of each for these addresses.
@@ -52,7 +53,7 @@ pub(super) fn load_or_create(dir: &Path, hubs: &[Ipv4Addr]) -> anyhow::Result<Ce
     let ca_file = std::path::absolute(dir.join("ca.pem"))?;
     let ecdsa = Authority::load_or_create(Algorithm::Ecdsa, &ca_file, &dir.join("ca.key"))?;
     let rsa = Authority::load_or_create(Algorithm::Rsa, &dir.join("ca-rsa.pem"), &dir.join("ca-rsa.key"))?;
-    let both = format!("{}{}", ecdsa.certificate, rsa.certificate);
+    let both = ecdsa.certificate.to_pem() + &rsa.certificate.to_pem();
     if std::fs::read_to_string(&ca_file).ok().as_ref() != Some(&both) {
         write_private(&ca_file, both.as_bytes())?;
     }
@@ -62,20 +63,23 @@ pub(super) fn load_or_create(dir: &Path, hubs: &[Ipv4Addr]) -> anyhow::Result<Ce
 }
 
 impl Authority {
-    /// That in these files; the first certificate, where there are several.
+    /// Reads the CA from these files, by the first certificate if there are several, or creates it.
     fn load_or_create(algorithm: Algorithm, certificate: &Path, key: &Path) -> anyhow::Result<Self> {
         if !certificate.exists() || !key.exists() {
-            let made = Authority::make(algorithm)?;
-            write_private(key, made.key.as_bytes())?;
-            write_private(certificate, made.certificate.as_bytes())?;
+            let created = Authority::create(algorithm)?;
+            write_private(key, created.key.serialize_pem().as_bytes())?;
+            write_private(certificate, created.certificate.to_pem().as_bytes())?;
+            return Ok(created);
         }
-        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
-        let mut certificate = read(certificate)?;
-        certificate.truncate(certificate.find(END).map_or(certificate.len(), |at| at + END.len()));
-        Ok(Authority { algorithm, certificate, key: read(key)? })
+        let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
+        let certificates = Certificate::parse_all(&read(certificate)?);
+        let certificates = certificates.with_context(|| certificate.display().to_string())?;
+        let certificate = certificates.into_iter().next().context("the CA file holds no certificate")?;
+        let key = KeyPair::try_from(&read_key(&read(key)?).with_context(|| key.display().to_string())?)?;
+        Ok(Authority { algorithm, certificate, key })
     }
 
-    fn make(algorithm: Algorithm) -> anyhow::Result<Self> {
+    fn create(algorithm: Algorithm) -> anyhow::Result<Self> {
         let key = algorithm.key()?;
         let mut params = named(match algorithm {
             Algorithm::Ecdsa => "Muster emulator CA",
@@ -83,13 +87,13 @@ impl Authority {
         });
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?.pem();
-        Ok(Authority { algorithm, certificate, key: key.serialize_pem() })
+        let certificate = Certificate::from_der(params.self_signed(&key)?.der())?;
+        Ok(Authority { algorithm, certificate, key })
     }
 
     /// A certificate of the server, of the CA's own algorithm.
     fn issue(&self, hubs: &[Ipv4Addr]) -> anyhow::Result<Identity> {
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key)?)?;
+        let issuer = Issuer::from_ca_cert_der(&self.certificate.der().into(), &self.key)?;
         let key = self.algorithm.key()?;
         let mut params = named("localhost");
         params.subject_alt_names =
@@ -103,9 +107,6 @@ impl Authority {
     }
 }
 
-/// Ends a certificate.
-const END: &str = "-----END CERTIFICATE-----\n";
-
 fn named(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -118,6 +119,8 @@ fn named(common_name: &str) -> CertificateParams {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const END: &str = "-----END CERTIFICATE-----\n";
 
     fn certificates(pem: &str) -> usize {
         pem.matches(END).count()
