@@ -1,4 +1,4 @@
-//! Tasks on the tree itself: `cargo run -p xtask -- tidy`.
+//! Tasks on the repository: `cargo run -p xtask -- tidy`.
 
 mod tidy;
 
@@ -32,7 +32,7 @@ fn run_tidy() -> ExitCode {
     }
 }
 
-/// The folder of the workspace.
+/// Returns the folder of the workspace.
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

@@ -1,5 +1,5 @@
-//! The bare server: the same TLS stack, and nothing else. It completes the handshake, waits for a whole request, and
-//! answers with a fixed reply of the size that a real one has.
+//! The bare server, with the same TLS stack and nothing else: it completes the handshake, reads a whole request, and sends a
+//! fixed reply of realistic size.
 
 use anyhow::Context;
 use bytes::BytesMut;
@@ -15,7 +15,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use wire::topics::RegistrationReply;
 
-use crate::child::{Ready, ready_until_told};
+use crate::child::{Ready, report_ready_and_wait};
 
 const REPLY: &str = concat!(
     r#"{"operationId":"5.003fc91216adc093.34e9e47d-162f-5b51-8e03-093852a1b55c","status":"assigned","registrationState":{"#,
@@ -25,10 +25,10 @@ const REPLY: &str = concat!(
     r#""lastUpdatedDateTimeUtc":"2026-11-23T02:18:25.9907824Z","etag":"a5ea88c6bcd89e56"}}"#
 );
 
-/// The longest request that is waited for.
+/// The longest request.
 const MAX_PACKET: usize = 64 * 1024;
 
-/// Serves until told to stop.
+/// Serves until standard input is closed.
 pub async fn serve() -> anyhow::Result<()> {
     let (identity, ca_pem) = identity()?;
     let acceptor = TlsAcceptor::from(tls::server_config(vec![identity])?);
@@ -44,7 +44,7 @@ pub async fn serve() -> anyhow::Result<()> {
     };
     tokio::spawn(accept(https, acceptor.clone(), Protocol::Http));
     tokio::spawn(accept(mqtts, acceptor, Protocol::Mqtt));
-    ready_until_told(&ready).await
+    report_ready_and_wait(&ready).await
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +59,7 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, protocol: Protocol
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let Ok(stream) = acceptor.accept(stream).await else { return };
-            // A peer that leaves ends the conversation; there is nobody to tell.
+            // An error means that the peer closed the connection.
             let _ = match protocol {
                 Protocol::Http => http(stream).await,
                 Protocol::Mqtt => mqtt(stream).await,
@@ -83,7 +83,7 @@ async fn http(mut stream: TlsStream<TcpStream>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The length of the first request, once all of it is there.
+/// Returns the length of the first request, once it is complete.
 fn request_length(buffer: &[u8]) -> Option<usize> {
     let head = buffer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(buffer.get(..head)?).ok()?.to_ascii_lowercase();
@@ -130,7 +130,7 @@ fn answers(packet: Packet) -> Vec<Packet> {
     }
 }
 
-/// A P-256 certificate for 127.0.0.1 as the emulator has one, and its CA.
+/// Makes a P-256 certificate for 127.0.0.1, as the emulator does, and its CA.
 fn identity() -> anyhow::Result<(tls::Identity, String)> {
     let (ca_key, key) = (KeyPair::generate()?, KeyPair::generate()?);
     let mut ca = CertificateParams::default();

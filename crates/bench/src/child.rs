@@ -1,4 +1,4 @@
-//! Child processes: starting them, reading what they say, and ending them.
+//! Starts, reads and stops child processes.
 
 use std::{
     io::{BufRead, BufReader},
@@ -14,29 +14,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cpu, load::Size};
 
-/// What a server says when it is ready: one line of JSON.
+/// The line of JSON that a server prints when it is ready.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Ready {
     /// The port for HTTPS.
     pub https: u16,
     /// The port for MQTT.
     pub mqtts: u16,
-    /// The port for AMQP; 0 for the bare server, which speaks none.
+    /// The port for AMQP; 0 for the bare server, which has none.
     pub amqps: u16,
-    /// The service instance.
+    /// The ID scope of the service instance.
     pub id_scope: String,
-    /// PEM of the CA that vouches for the server.
+    /// The CA certificate of the server, PEM.
     pub ca_pem: String,
-    /// What operators connect with; empty for the bare server.
+    /// The service connection string; empty for the bare server.
     pub service: String,
-    /// The key of a group that is there, base64; empty for the bare server.
+    /// The key of the sample group, base64; empty for the bare server.
     pub group_key: String,
 }
 
 /// A running server.
 pub struct Server {
     process: Child,
-    /// What it said.
+    /// The line that the server printed.
     pub ready: Ready,
 }
 
@@ -51,7 +51,7 @@ impl Server {
         Self::start(&["muster", &dir.display().to_string()])
     }
 
-    /// Starts the service in a folder, with so many embedded hubs.
+    /// Starts the service in a folder, with this number of embedded hubs.
     pub fn muster_with_hubs(dir: &Path, hubs: usize) -> anyhow::Result<Self> {
         Self::start(&["muster", &dir.display().to_string(), &hubs.to_string()])
     }
@@ -72,7 +72,7 @@ impl Server {
         Ok(Server { process, ready: serde_json::from_str(&line)? })
     }
 
-    /// Where its devices connect.
+    /// Returns the endpoint for devices.
     pub fn endpoint(&self) -> anyhow::Result<Endpoint> {
         Ok(Endpoint {
             host: HostName::parse("127.0.0.1")?,
@@ -84,22 +84,22 @@ impl Server {
         })
     }
 
-    /// The key of the group that is there.
+    /// Returns the key of the sample group.
     pub fn group_key(&self) -> anyhow::Result<SymmetricKey> {
         Ok(SymmetricKey::parse(&self.ready.group_key)?)
     }
 
-    /// Its CPU time so far.
+    /// Returns the CPU time of the server so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu::time(self.process.id())
     }
 
-    /// Its resident memory, in bytes.
+    /// Returns the resident memory of the server, in bytes.
     pub fn resident(&self) -> anyhow::Result<u64> {
         cpu::resident(self.process.id())
     }
 
-    /// Ends it cleanly: it stops when its input is closed.
+    /// Stops the server cleanly by closing its input. Fails if its exit status is not 0.
     pub fn stop(mut self) -> anyhow::Result<()> {
         drop(self.process.stdin.take());
         let status = self.process.wait()?;
@@ -109,31 +109,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended after `stop`; otherwise nothing is left behind when a measurement fails.
+        // The process has ended after `stop`; this is for measurements that fail.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Says that a server is ready, and waits until it is to stop.
-pub async fn ready_until_told(ready: &Ready) -> anyhow::Result<()> {
+/// Prints the line of a ready server, and waits until standard input is closed.
+pub async fn report_ready_and_wait(ready: &Ready) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(ready)?);
     let until_closed = || std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     tokio::task::spawn_blocking(until_closed).await??;
     Ok(())
 }
 
-/// What a hub costs by itself.
+/// The cost of a hub by itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Hub {
-    /// CPU time of a device that is new, in microseconds.
+    /// The CPU time for a new device, in microseconds.
     pub create_us: f64,
-    /// CPU time of a device that is as it should be, in microseconds.
+    /// The CPU time for an unchanged device, in microseconds.
     pub confirm_us: f64,
 }
 
 impl Hub {
-    /// Measures in a process of its own.
+    /// Measures a hub in a separate process.
     pub fn measure(size: Size) -> anyhow::Result<Self> {
         let output = Command::new(std::env::current_exe()?)
             .args(["hub", &size.devices.to_string(), &size.concurrency.to_string()])

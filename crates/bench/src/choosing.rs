@@ -1,4 +1,4 @@
-//! A webhook in this process that chooses the first hub that it is offered, and the client that asks it.
+//! A webhook in this process that chooses the first offered hub, and a client for it.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use provisioning::ports::Clock;
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-/// Serves until it is dropped.
+/// A running webhook, which stops when dropped.
 pub struct ChoosingWebhook {
-    /// Where it is.
+    /// The URL of the webhook.
     pub url: String,
-    /// Trusts it.
+    /// A client that trusts the webhook.
     pub client: WebhookClient,
     shutdown: CancellationToken,
 }
 
 impl ChoosingWebhook {
-    /// On a port that is free.
+    /// Starts the webhook on a free port.
     pub fn start() -> anyhow::Result<ChoosingWebhook> {
         let key = KeyPair::generate()?;
         let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?.pem();
@@ -28,17 +28,17 @@ impl ChoosingWebhook {
         let listener = net::bind(([127, 0, 0, 1], 0).into())?;
         let url = format!("https://{}/", listener.local_addr()?);
         let shutdown = CancellationToken::new();
-        let site = HttpServices::from(Router::new().route("/", post(choose)));
+        let services = HttpServices::from(Router::new().route("/", post(choose)));
         let server = tls::server_config(vec![identity])?;
         tokio::spawn(net::serve_https(
             listener,
             server,
-            site,
+            services,
             ConnectionLimiter::new(Limits::default()),
             shutdown.clone(),
         ));
         let trusting = tls::client_config(certificate.as_bytes(), None)?;
-        let client = WebhookClient::new(WebhookSettings::new(Some(trusting)), Arc::new(Still));
+        let client = WebhookClient::new(WebhookSettings::new(Some(trusting)), Arc::new(FixedClock));
         Ok(ChoosingWebhook { url, client, shutdown })
     }
 }
@@ -53,10 +53,10 @@ async fn choose(Json(request): Json<Value>) -> Json<Value> {
     Json(json!({"iotHubHostName": request["linkedHubs"][0]}))
 }
 
-/// A clock that stands: nothing is dated here.
-struct Still;
+/// A clock that does not advance, because no times are used here.
+struct FixedClock;
 
-impl Clock for Still {
+impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_seconds(0)
     }

@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 
-/// CPU time that a process has used so far, all threads, user and system. Nanoseconds where the kernel keeps them, else clock
-/// ticks of 10 ms.
+/// Returns the CPU time of a process so far, of all threads, user and system, in nanoseconds if the kernel records them,
+/// otherwise in clock ticks of 10 ms.
 pub fn time(pid: u32) -> anyhow::Result<Duration> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).context("this benchmark needs /proc")?;
     let mut nanoseconds = 0;
@@ -18,7 +18,7 @@ pub fn time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// `utime` and `stime` of `/proc/PID/stat`.
+/// Returns the sum of `utime` and `stime` in `/proc/PID/stat`.
 fn ticks(pid: u32) -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
@@ -27,7 +27,7 @@ fn ticks(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Resident memory of a process, in bytes.
+/// Returns the resident memory of a process, in bytes.
 pub fn resident(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -35,7 +35,7 @@ pub fn resident(pid: u32) -> anyhow::Result<u64> {
     Ok(kilobytes * 1024)
 }
 
-/// Bytes of the files in a folder, those in its folders included.
+/// Returns the size of the files in a folder and its subfolders, in bytes.
 pub fn disk(dir: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(dir)? {

@@ -1,5 +1,5 @@
-//! Decisions per second: by policy and number of linked hubs, on one core and without the network; and through a webhook
-//! on this machine.
+//! Measures allocation decisions per second, by policy and number of linked hubs: on one core without the network, and
+//! through a webhook on this machine.
 
 use std::{
     collections::HashMap,
@@ -27,23 +27,25 @@ use wire::service::{parse_webhook_answer, webhook_request_json};
 
 use crate::choosing::ChoosingWebhook;
 
-/// Numbers of linked hubs; the last is the most that the hosted service takes.
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+/// The numbers of linked hubs; the last is the maximum in Azure.
 pub const HUBS: [usize; 3] = [1, 10, 50];
 
-/// How long each figure is measured.
+/// The duration of each measurement.
 const MEASURED: Duration = Duration::from_millis(500);
 
-/// Requests to the webhook at once: as many as one gets.
-const AT_ONCE: usize = 32;
+/// The concurrent requests to the webhook: the limit per host.
+const CONCURRENCY: usize = 32;
 
-/// Decisions through the webhook per figure.
-const ASKED: usize = 2_000;
+/// The number of decisions through the webhook per figure.
+const WEBHOOK_DECISIONS: usize = 2_000;
 
-/// One policy's figures, by [`HUBS`].
+/// The rates of one policy, by [`HUBS`].
 pub struct Rates {
     /// The policy.
     pub title: &'static str,
-    /// Decisions per second.
+    /// The decisions per second.
     pub per_second: [f64; HUBS.len()],
 }
 
@@ -71,7 +73,7 @@ pub async fn measure() -> anyhow::Result<Vec<Rates>> {
     Ok(rates)
 }
 
-/// A policy over so many hubs.
+/// A policy, and a number of hubs.
 struct Case {
     instance: Instance,
     group: Arc<EnrollmentGroup>,
@@ -130,12 +132,12 @@ impl Case {
 
     async fn rate_through(&self, webhook: &ChoosingWebhook) -> anyhow::Result<f64> {
         let began = Instant::now();
-        let asking = (0..ASKED).map(|number| self.decide_through(webhook, number));
-        let mut ended = stream::iter(asking).buffer_unordered(AT_ONCE);
+        let asking = (0..WEBHOOK_DECISIONS).map(|number| self.decide_through(webhook, number));
+        let mut ended = stream::iter(asking).buffer_unordered(CONCURRENCY);
         while let Some(verdict) = ended.next().await {
             verdict?;
         }
-        Ok(ASKED as f64 / began.elapsed().as_secs_f64())
+        Ok(WEBHOOK_DECISIONS as f64 / began.elapsed().as_secs_f64())
     }
 
     async fn decide_through(&self, webhook: &ChoosingWebhook, number: usize) -> anyhow::Result<()> {
@@ -169,8 +171,6 @@ impl Case {
         }
     }
 }
-
-const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 fn device(number: usize) -> anyhow::Result<RegistrationId> {
     Ok(RegistrationId::parse(format!("device-{number:07}"))?)

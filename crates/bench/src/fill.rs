@@ -1,4 +1,4 @@
-//! Enrollments for the measurements, written straight into a stopped service's store.
+//! Writes enrollments for the measurements directly into the store of a stopped service.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use provisioning::ports::{Change, Commit, Commits, Expect};
 use store::EmbeddedStore;
 use testkit::{ca::Authority, sample};
 
-/// Enrollments per commit.
+/// The number of enrollments per commit.
 const BATCH: usize = 1000;
 
-/// The registration ID of an enrollment.
+/// Returns the registration ID of an enrollment.
 pub fn registration_id(number: usize) -> anyhow::Result<RegistrationId> {
     Ok(RegistrationId::parse(format!("enrolled-{number:08}"))?)
 }
 
-/// The device key of an enrollment.
+/// Returns the device key of an enrollment.
 pub fn device_key(id: &RegistrationId) -> anyhow::Result<SymmetricKey> {
     Ok(SymmetricKey::from_bytes(&[42; 32])?.derive(id.as_str()))
 }
@@ -35,8 +35,8 @@ pub async fn individual_enrollments(dir: &Path, scope: &str, count: usize) -> an
     write(dir, scope, changes).await
 }
 
-/// Writes this many enrollment groups of each kind: by key, by signing certificate, and by a CA certificate that is
-/// written too. All differ in their keys.
+/// Writes this number of enrollment groups of each kind, with different keys: by symmetric key, by signing certificate, and
+/// by reference to a CA certificate, which is also written.
 pub async fn groups(dir: &Path, scope: &str, count: usize) -> anyhow::Result<()> {
     let changes = (0..count).flat_map(|number| {
         let signing = Authority::root(&signing_ca_name(number)).certificate();
@@ -68,7 +68,7 @@ pub async fn groups(dir: &Path, scope: &str, count: usize) -> anyhow::Result<()>
     write(dir, scope, changes).await
 }
 
-/// The common name of the CA of a group by signing certificate.
+/// Returns the common name of the CA of a group by signing certificate.
 pub fn signing_ca_name(number: usize) -> String {
     format!("signing-{number:04}")
 }

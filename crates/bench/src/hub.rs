@@ -1,4 +1,4 @@
-//! What an embedded hub costs by itself: the same calls that a registration makes.
+//! Measures an embedded hub by itself, with the calls of a registration.
 
 use std::{process, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use model::{
 
 use crate::{child, cpu};
 
-/// Measures and prints.
+/// Measures a hub, and prints the cost as JSON.
 pub async fn measure(devices: usize, concurrency: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let config = HubConfig {

@@ -1,4 +1,4 @@
-//! The load: devices that register, over fresh and over kept connections.
+//! The load: devices that register over new and reused connections.
 
 use std::{
     future::Future,
@@ -21,37 +21,37 @@ use wire::sas::ConnectionString;
 
 use crate::child::Server;
 
-/// How much load.
+/// The size of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
-    /// Devices per measurement.
+    /// The number of devices.
     pub devices: usize,
-    /// Devices under way at once.
+    /// The number of devices that register concurrently.
     pub concurrency: usize,
 }
 
-/// What one measurement found.
+/// The result of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// Server CPU time per device.
+    /// The CPU time of the server per device.
     pub cpu: Duration,
-    /// Devices per second of wall time.
+    /// The number of devices per second of wall time.
     pub rate: f64,
 }
 
-/// One line of the table.
-pub struct Line {
-    /// Credentials, transport, and kind of connection.
+/// One row of the table of registrations.
+pub struct RegistrationCosts {
+    /// The credentials, transport, and kind of connection.
     pub title: String,
-    /// First registrations.
+    /// The cost of first registrations.
     pub first: Cost,
-    /// Registrations that change nothing.
+    /// The cost of registrations that change nothing.
     pub again: Cost,
-    /// The bare server, for the same connections.
+    /// The cost of the same connections at the bare server.
     pub bare: Cost,
 }
 
-/// How devices prove themselves.
+/// The attestation of the devices.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Key,
@@ -71,8 +71,8 @@ impl Kind {
     }
 }
 
-/// All combinations, or those whose title contains `only`.
-pub async fn registrations(size: Size, only: Option<&str>) -> anyhow::Result<Vec<Line>> {
+/// Measures all combinations, or those whose title contains `only`.
+pub async fn registrations(size: Size, only: Option<&str>) -> anyhow::Result<Vec<RegistrationCosts>> {
     let bare = Server::bare()?;
     let mut lines = Vec::new();
     for kind in Kind::ALL {
@@ -91,17 +91,17 @@ pub async fn registrations(size: Size, only: Option<&str>) -> anyhow::Result<Vec
     Ok(lines)
 }
 
-/// What one transport can do, with symmetric keys of a group.
+/// The throughput of one transport, with symmetric keys of a group.
 pub struct Throughput {
-    /// Which.
+    /// The transport.
     pub transport: Transport,
-    /// First registrations and repeated ones, on fresh connections.
+    /// The costs of first and repeated registrations over new connections.
     pub fresh: [Cost; 2],
-    /// The same on kept ones.
+    /// The costs of first and repeated registrations over reused connections.
     pub kept: [Cost; 2],
 }
 
-/// All transports side by side.
+/// Measures all transports.
 pub async fn throughput(size: Size) -> anyhow::Result<Vec<Throughput>> {
     let mut lines = Vec::new();
     for transport in Transport::ALL {
@@ -124,7 +124,7 @@ fn connections(kept: bool) -> &'static str {
     if kept { "kept connections" } else { "fresh connections" }
 }
 
-/// What one line is about.
+/// The parameters of one row.
 #[derive(Clone, Copy)]
 struct Scene {
     kind: Kind,
@@ -133,14 +133,14 @@ struct Scene {
     size: Size,
 }
 
-async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<Line> {
+async fn line(bare: &Server, scene: Scene, title: String) -> anyhow::Result<RegistrationCosts> {
     let dir = tempfile::tempdir()?;
     let server = Server::muster(dir.path())?;
     let devices = devices(&server, scene.kind, scene.size).await?;
     let [first, again] = twice(&server, &devices, scene).await?;
     let [_, bare] = twice(bare, &devices, scene).await?;
     server.stop()?;
-    Ok(Line { title, first, again, bare })
+    Ok(RegistrationCosts { title, first, again, bare })
 }
 
 /// Registers all devices, then all of them again.
@@ -158,8 +158,8 @@ async fn twice(server: &Server, devices: &Arc<[Device]>, scene: Scene) -> anyhow
     first_and_again(round).await
 }
 
-/// What the first of three equal rounds costs, and the last. The second is not measured: in it a device's record notes
-/// that the device came back, as those after it need not.
+/// Returns the cost of the first and of the last of three equal rounds. The second round is not measured, because it writes
+/// once to each record that the device registered again.
 pub async fn first_and_again(
     mut round: impl AsyncFnMut() -> anyhow::Result<Cost>,
 ) -> anyhow::Result<[Cost; 2]> {
@@ -181,7 +181,7 @@ async fn fresh(
     Ok(measured(server, calls, scene.size).await?.0)
 }
 
-/// An open connection.
+/// An open connection of a device.
 pub enum Session {
     /// AMQP, over TLS or WebSockets.
     Amqp(Box<AmqpSession>),
@@ -217,7 +217,7 @@ impl Session {
     }
 }
 
-/// One for each device, except where a connection serves any device: there as many as are under way at once.
+/// Opens a session per device, or one per concurrent call if a connection can serve any device.
 async fn open_all(
     endpoint: &Endpoint,
     devices: &Arc<[Device]>,
@@ -230,7 +230,7 @@ async fn open_all(
     sessions.into_iter().collect()
 }
 
-/// Each session registers its share of the devices: its own, or every so-manieth.
+/// Registers all devices. Each of the n sessions registers its own device, or every n-th one.
 async fn register_all(
     server: &Server,
     sessions: Vec<Session>,
@@ -252,7 +252,7 @@ async fn register_all(
     Ok((cost, sessions.into_iter().map(|(_, session)| session).collect()))
 }
 
-/// Runs the calls, so many at once, and measures the server meanwhile; the cost is per device.
+/// Runs the calls concurrently, and measures the server meanwhile. Returns the cost per device, and the results.
 pub async fn measured<T, F>(
     server: &Server,
     calls: impl Iterator<Item = F>,
@@ -273,13 +273,13 @@ where
     Ok((Cost { cpu: cpu / devices, rate: f64::from(devices) / wall.as_secs_f64() }, results))
 }
 
-/// The names of the devices of a measurement.
+/// Makes the registration IDs of a measurement.
 pub fn registration_ids(size: Size) -> anyhow::Result<Vec<RegistrationId>> {
     let ids = (0..size.devices).map(|number| RegistrationId::parse(format!("device-{number:05}")));
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-/// The devices of a measurement, enrolled.
+/// Makes and enrolls the devices of a measurement.
 async fn devices(server: &Server, kind: Kind, size: Size) -> anyhow::Result<Arc<[Device]>> {
     let ids = registration_ids(size)?;
     match kind {
@@ -322,7 +322,7 @@ fn enrollment(identity: &Identity, id: &RegistrationId) -> Value {
     })
 }
 
-/// The service endpoint, for operators.
+/// Makes a client of the service endpoint.
 pub fn service(server: &Server) -> anyhow::Result<ServiceClient> {
     let connection = ConnectionString::parse(&server.ready.service)?;
     Ok(ServiceClient::new(&connection, server.ready.https, server.endpoint()?.trust)?)

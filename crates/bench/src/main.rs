@@ -1,8 +1,7 @@
-//! `make bench`: what a registration costs the server, as ratios measured in one run.
+//! `make bench`: measures the cost of a registration, as ratios within one run.
 //!
-//! The server under test, and a bare server on the same TLS stack, run as child processes; this process is the load.
-//! What is measured is the child's CPU time: on a machine with few cores the load saturates before the server, so the
-//! wall rate is given second. Durable commits stay on.
+//! The server under test, and a bare server with the same TLS stack, run as child processes; this process is the load. The
+//! main figure is the CPU time of the child, because with few cores the load saturates before the server. Commits are durable.
 
 mod bare;
 mod change_log;
@@ -29,55 +28,55 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(version)]
 struct Program {
-    /// Devices per measurement.
+    /// The number of devices per measurement.
     #[arg(long, default_value_t = 2000)]
     devices: usize,
-    /// Devices under way at once.
+    /// The number of devices that register concurrently.
     #[arg(long, default_value_t = 48)]
     concurrency: usize,
-    /// Only the lines whose title contains this, and none of the other tables.
+    /// Measure only rows whose title contains this text, and no other tables.
     #[arg(long)]
     only: Option<String>,
-    /// Numbers of enrollments for the table of costs by size.
+    /// The numbers of enrollments for the table of costs by size.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     enrollments: Vec<usize>,
     #[command(subcommand)]
     part: Option<Part>,
 }
 
-/// Parts that are measured alone, and the roles of the child processes.
+/// The parts to measure alone, and the roles of child processes.
 #[derive(Subcommand, Clone)]
 enum Part {
-    /// Only the allocation decisions per second.
+    /// Measure allocation decisions per second.
     Decisions,
-    /// Only what the change log costs a registration.
+    /// Measure the cost of the change log per registration.
     ChangeLog,
-    /// Only the rates of all transports side by side, and the memory of idle connections.
+    /// Measure the rates of all transports, and the memory of idle connections.
     Transports,
-    /// Only registrations per second while one of three hubs is in trouble.
+    /// Measure registrations per second while one of three hubs is slow or down.
     Outage,
-    /// Only what hostile peers cost, and what honest devices notice of them.
+    /// Measure the cost of hostile peers, and their effect on honest devices.
     Hostile,
-    /// Only registrations of devices with a TPM, and their challenge, against the RSA in it.
+    /// Measure registrations with a TPM, and their challenge, against the RSA operations in it.
     Tpm,
-    /// Completes handshakes and answers with a fixed reply.
+    /// Run the bare server, which sends a fixed reply.
     #[command(hide = true)]
     Bare,
-    /// The service, as an emulator in this folder.
+    /// Run the service as an emulator in this folder.
     #[command(hide = true)]
     Muster {
         /// The folder.
         dir: std::path::PathBuf,
-        /// Embedded hubs.
+        /// The number of embedded hubs.
         #[arg(default_value_t = 2)]
         hubs: usize,
     },
-    /// An embedded hub that is told of this many devices, so many at once; prints its cost.
+    /// Measure an embedded hub that creates this number of devices, and print the cost.
     #[command(hide = true)]
     Hub {
-        /// Devices.
+        /// The number of devices.
         devices: usize,
-        /// At once.
+        /// The number of concurrent calls.
         concurrency: usize,
     },
 }

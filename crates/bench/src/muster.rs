@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use model::AllocationWeight;
 use server::dev::{self, DevOptions, PortChoice};
 
-use crate::child::{Ready, ready_until_told};
+use crate::child::{Ready, report_ready_and_wait};
 
-/// Serves from this folder, with so many embedded hubs, until told to stop.
+/// Serves from this folder, with this number of embedded hubs, until standard input is closed.
 pub async fn serve(dir: PathBuf, hubs: usize) -> anyhow::Result<()> {
     let hub_weights = vec![AllocationWeight::default(); hubs];
     let emulator = dev::start(DevOptions { dir, ports: PortChoice::Free, hub_weights }).await?;
@@ -21,6 +21,6 @@ pub async fn serve(dir: PathBuf, hubs: usize) -> anyhow::Result<()> {
         service: info.service_connection_string.clone(),
         group_key: info.sample_enrollment_group.primary_key.clone(),
     };
-    ready_until_told(&ready).await?;
+    report_ready_and_wait(&ready).await?;
     emulator.stop().await
 }

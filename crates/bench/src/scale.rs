@@ -1,4 +1,4 @@
-//! Memory of idle connections, and costs by number of enrollments.
+//! Measures the memory of idle connections, and costs by number of enrollments.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::{
     load::{Cost, Session, Size, first_and_again, measured},
 };
 
-/// Memory of idle connections.
+/// The memory of idle connections.
 pub struct IdleMemory {
-    /// Which ones.
+    /// The transport.
     pub transport: Transport,
-    /// How many.
+    /// The number of connections.
     pub connections: usize,
-    /// Bytes of each in the server.
+    /// The bytes per connection in the server.
     pub bytes_each: u64,
 }
 
-/// Opens connections that stay open between requests, and leaves them alone.
+/// Opens connections and leaves them idle.
 pub async fn idle_memory(size: Size) -> anyhow::Result<Vec<IdleMemory>> {
     let mut memory = Vec::new();
     for transport in [Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs] {
@@ -35,7 +35,7 @@ async fn idle_memory_of(transport: Transport, size: Size) -> anyhow::Result<Idle
     let dir = tempfile::tempdir()?;
     let server = Server::muster(dir.path())?;
     let (endpoint, key) = (server.endpoint()?, server.group_key()?);
-    // The first few warm up what is not per connection.
+    // The first ones warm up memory that is not per connection.
     let open = |number: usize| {
         let (endpoint, key) = (&endpoint, &key);
         async move {
@@ -55,21 +55,21 @@ async fn idle_memory_of(transport: Transport, size: Size) -> anyhow::Result<Idle
     Ok(IdleMemory { transport, connections: size.devices, bytes_each: bytes / size.devices as u64 })
 }
 
-/// Costs with so many enrollments.
+/// The costs with a number of enrollments.
 pub struct AtSize {
-    /// How many.
+    /// The number of enrollments.
     pub enrollments: usize,
-    /// Bytes on disk of each.
+    /// The bytes on disk per enrollment.
     pub disk_each: u64,
-    /// Until the service is ready, its database opened.
+    /// The time until the service is ready, including the opening of its database.
     pub start: Duration,
-    /// Resident memory after the start, in bytes.
+    /// The resident memory after the start, in bytes.
     pub resident_at_start: u64,
-    /// Resident memory after the registrations, in bytes.
+    /// The resident memory after the registrations, in bytes.
     pub resident: u64,
-    /// First registrations of devices spread over all enrollments.
+    /// The cost of first registrations, of devices spread over all enrollments.
     pub first: Cost,
-    /// The same devices, back for the second time.
+    /// The cost of their repeated registrations.
     pub again: Cost,
 }
 

@@ -1,4 +1,4 @@
-//! What is printed.
+//! Prints the results as tables.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::{
     child::Hub,
     decide::Rates,
     hostile::{Crowd, Hostile, Load, Refused, Unproven},
-    load::{Cost, Line, Throughput},
-    outage::{Mood, Seen},
+    load::{Cost, RegistrationCosts, Throughput},
+    outage::{HubState, OutageRate},
     scale::{AtSize, IdleMemory},
     tpm::Costs,
 };
 
-/// Server CPU time by credentials, transport and connection.
-pub fn registrations(lines: &[Line]) {
+/// Prints server CPU times by credentials, transport and connection.
+pub fn registrations(lines: &[RegistrationCosts]) {
     let mut table = table(&[
         "server CPU per registration",
         "bare µs",
@@ -46,11 +46,9 @@ pub fn registrations(lines: &[Line]) {
     }
     println!("{table}");
     println!(
-        "first: a device that was never here, two durable commits and one in its hub; again: it comes back,"
+        "first: a new device, with two durable commits and one in its hub; again: a later registration without"
     );
-    println!(
-        "not for the first time, and nothing changed, one durable count. Rates are wall rates with the load on the same cores.\n"
-    );
+    println!("changes, with one durable commit. Rates are wall rates with the load on the same cores.\n");
 }
 
 /// Registrations per second, all transports side by side.
@@ -71,15 +69,15 @@ pub fn throughput(lines: &[Throughput]) {
     println!("symmetric keys of a group; wall rates with the load on the same cores\n");
 }
 
-/// The hub's share.
+/// Prints the share of the hub.
 pub fn hub(hub: &Hub) {
     let mut table = table(&["of which the embedded hub, measured alone", "µs"]);
     table.add_row(row("a new device with its twin, durable", &[format!("{:.0}", hub.create_us)]));
-    table.add_row(row("a device that is as it should be", &[format!("{:.0}", hub.confirm_us)]));
+    table.add_row(row("an unchanged device", &[format!("{:.0}", hub.confirm_us)]));
     println!("{table}\n");
 }
 
-/// The change log's share.
+/// Prints the share of the change log.
 pub fn change_log(cost: &LogCost) {
     let mut table = table(&["of which the change log, at the store", "µs", "of commits' µs", "bytes"]);
     let log = format!("{:.1}", cost.log.as_secs_f64() * 1e6);
@@ -87,24 +85,24 @@ pub fn change_log(cost: &LogCost) {
     println!("{table}\n");
 }
 
-/// Decisions by policy and number of hubs.
+/// Prints decisions by policy and number of hubs.
 pub fn decisions(rates: &[Rates]) {
     let mut table = table(&["decisions per second, one core", "1 hub", "10 hubs", "50 hubs"]);
     for Rates { title, per_second } in rates {
         table.add_row(row(title, &per_second.map(|rate| format!("{rate:.0}"))));
     }
     println!("{table}");
-    println!("a decision: the hub for a device of a group, with the record of what was considered.\n");
+    println!("a decision: the hub for a device of a group, with its record of candidates.\n");
 }
 
-/// Devices with a TPM.
+/// Prints registrations with a TPM.
 pub fn tpm(costs: &Costs) {
     let mut table = table(&["devices with a TPM and RSA-2048 keys", "µs", "÷ bare", "per second"]);
     let mut add = |title: &str, time: Duration, rate: String| {
         let ratio = format!("{:.2}", time.as_secs_f64() / costs.rsa.as_secs_f64());
         table.add_row(row(title, &[micros(time), ratio, rate]));
     };
-    add("two bare RSA-OAEP encryptions", costs.rsa, String::new());
+    add("two RSA-OAEP encryptions", costs.rsa, String::new());
     add("a challenge alone", costs.challenge, String::new());
     for (connection, [first, again]) in
         [("fresh", costs.registrations.fresh), ("kept", costs.registrations.kept)]
@@ -117,29 +115,28 @@ pub fn tpm(costs: &Costs) {
         "a registration: a challenge and its proof over HTTPS, and a second blob with the key for the hub, so"
     );
     println!(
-        "four RSA encryptions; server CPU, with the TPMs on the load's side. Keys come as moduli each time, as"
+        "four RSA encryptions; server CPU, with the TPMs in the process of the load. Keys are parsed each time, as"
     );
     println!("from a TPM; rates are wall rates with the load on the same cores.\n");
 }
 
-/// Registrations while a hub is in trouble.
-pub fn outage(all: &[Seen]) {
-    let healthy = all.iter().find(|seen| seen.mood == Mood::Healthy).map_or(f64::NAN, |seen| seen.rate);
+/// Prints registrations while a hub is slow or down.
+pub fn outage(all: &[OutageRate]) {
+    let healthy =
+        all.iter().find(|outage| outage.state == HubState::Healthy).map_or(f64::NAN, |outage| outage.rate);
     let mut table = table(&["one of three linked hubs is", "registrations/s at the others", "÷ healthy"]);
-    for seen in all {
-        let ratio = format!("{:.2}", seen.rate / healthy);
-        table.add_row(row(&seen.mood.to_string(), &[format!("{:.0}", seen.rate), ratio]));
+    for outage in all {
+        let ratio = format!("{:.2}", outage.rate / healthy);
+        table.add_row(row(&outage.state.to_string(), &[format!("{:.0}", outage.rate), ratio]));
     }
     println!("{table}");
     println!(
         "first registrations over fresh HTTPS connections; hubs of another process, linked over REST. While the"
     );
-    println!(
-        "third is in trouble, the others have the cores that its devices would use: hence more than 1.\n"
-    );
+    println!("third is slow or down, the others use the cores of its devices: hence more than 1.\n");
 }
 
-/// Hostile peers.
+/// Prints the results about hostile peers.
 pub fn hostile(hostile: &Hostile) {
     refusals(&hostile.refusals);
     unproven(&hostile.unproven);
@@ -169,7 +166,7 @@ fn unproven(rows: &[Unproven]) {
 }
 
 fn crowds(rows: &[Crowd]) {
-    let quiet = rows.iter().find(|row| row.load == Load::Quiet);
+    let quiet = rows.iter().find(|row| row.load == Load::None);
     let ratio = |of: fn(&Crowd) -> Duration, row: &Crowd| {
         let quiet = quiet.map_or(f64::NAN, |quiet| of(quiet).as_secs_f64());
         format!("{:.2}", of(row).as_secs_f64() / quiet)
@@ -205,12 +202,12 @@ fn crowds(rows: &[Crowd]) {
     }
     println!("{table}");
     println!(
-        "first registrations over fresh HTTPS connections at an even rate; µs: server CPU besides what the strangers"
+        "first registrations over fresh HTTPS connections at an even rate; µs: server CPU without the cost of the"
     );
-    println!("cost alone. Strangers, honest devices and server share the cores.\n");
+    println!("strangers alone. Strangers, honest devices and server share the cores.\n");
 }
 
-/// Memory of idle connections.
+/// Prints the memory of idle connections.
 pub fn idle_memory(memory: &[IdleMemory]) {
     let mut table = table(&["idle connections", "number", "KiB each"]);
     for line in memory {
@@ -220,7 +217,7 @@ pub fn idle_memory(memory: &[IdleMemory]) {
     println!("{table}\n");
 }
 
-/// Costs by number of enrollments.
+/// Prints costs by number of enrollments.
 pub fn sizes(rows: &[AtSize]) {
     let mut table = table(&[
         "enrollments",

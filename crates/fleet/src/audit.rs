@@ -7,9 +7,11 @@ use certpath::Sha256Thumbprint;
 use model::{HubName, SymmetricKey};
 use serde_json::Value;
 
-use crate::device::Credentials;
-use crate::operator::{HubRegistry, OperatorError};
-use crate::run::{Assignment, Failure, Member, Outcome, Stage};
+use crate::{
+    device::Credentials,
+    operator::{HubRegistry, OperatorError},
+    run::{Assignment, Failure, Member, Outcome, Stage},
+};
 
 /// Looks up every assigned device in the registry of its hub, and records a failure if its identity or twin is wrong.
 /// Calls `on_checked` for each device. Returns a sentence for each hub whose number of devices differs from the number

@@ -8,6 +8,9 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+/// The maximum length of a common name (`ub-common-name`, RFC 5280, appendix A).
+const MAX_COMMON_NAME: usize = 64;
+
 /// A CA that issues device certificates.
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
@@ -128,9 +131,6 @@ fn named(common_name: &str) -> CertificateParams {
     params.not_after = date_time_ymd(2049, 12, 31);
     params
 }
-
-/// The maximum length of a common name (`ub-common-name`, RFC 5280, appendix A).
-const MAX_COMMON_NAME: usize = 64;
 
 #[cfg(test)]
 mod tests {

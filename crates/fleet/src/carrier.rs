@@ -5,10 +5,15 @@ use net::{
     client::{Duplex, dial, websocket, within},
 };
 
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::failure::TransportError;
-use crate::timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
+use crate::{
+    device::Device,
+    endpoint::Endpoint,
+    failure::TransportError,
+    timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT},
+};
+
+/// The maximum size of a WebSocket message in bytes, which exceeds every reply.
+const MAX_MESSAGE: usize = 300 * 1024;
 
 /// The kinds of byte streams below MQTT and AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,3 @@ impl Carrier {
         }
     }
 }
-
-/// The maximum size of a WebSocket message in bytes, which exceeds every reply.
-const MAX_MESSAGE: usize = 300 * 1024;

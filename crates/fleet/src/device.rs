@@ -6,8 +6,16 @@ use model::{DeviceId, IdScope, RegistrationId, SymmetricKey};
 use net::tls::Identity;
 use wire::sas::{self, UnsignedToken};
 
-use crate::clock::expiry_after;
-use crate::tpm::{Tpm, TpmError};
+use crate::{
+    clock::expiry_after,
+    tpm::{Tpm, TpmError},
+};
+
+/// The name of the key in tokens for the provisioning endpoint.
+const REGISTRATION: &str = "registration";
+
+/// The lifetime of tokens, like that of most SDKs.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A simulated device.
 #[derive(Clone, Debug)]
@@ -104,9 +112,3 @@ async fn by_tpm(tpm: &Tpm, resource: &str, key_name: Option<&str>) -> Result<Str
     let mac = tpm.sign(token.text().as_bytes()).await?;
     Ok(token.signed(&mac))
 }
-
-/// The name of the key in tokens for the provisioning endpoint.
-const REGISTRATION: &str = "registration";
-
-/// The lifetime of tokens, like that of most SDKs.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);

@@ -6,8 +6,10 @@ use http::Method;
 use serde_json::{Value, json};
 use wire::{sas::encode_component, service::EnrollmentShape};
 
-use crate::listing::Listing;
-use crate::operator::{OperatorError, Request, ServiceClient};
+use crate::{
+    listing::Listing,
+    operator::{OperatorError, Request, ServiceClient},
+};
 
 /// The kinds of enrollments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::tpm::TpmError;
 
+/// The maximum number of characters kept of a body that is not an error body.
+const MAX_FOREIGN_TEXT: usize = 200;
+
 /// The reasons why an exchange with a server failed before it had a result.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
@@ -118,9 +121,6 @@ fn failure_text(state: &Value) -> String {
     let message = state.get("errorMessage").and_then(Value::as_str).unwrap_or("no reason given");
     format!("{code} {message}")
 }
-
-/// The maximum number of characters kept of a body that is not an error body.
-const MAX_FOREIGN_TEXT: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -8,10 +8,14 @@ use wire::{
     topics::{DeviceFilter, DevicePublish, HubPublish},
 };
 
-use crate::device::Device;
-use crate::failure::{Refusal, TransportError};
-use crate::mqtt::{Login, MqttConnection};
-use crate::trust::Trust;
+use crate::{
+    device::Device,
+    failure::{Refusal, TransportError},
+    mqtt::{Login, MqttConnection},
+    trust::Trust,
+};
+
+const CLIENT_TYPE: &str = "muster-fleet";
 
 /// The MQTT endpoint of a hub.
 #[derive(Clone, Debug)]
@@ -90,5 +94,3 @@ fn twin_reply(topic: &str, id: &str) -> Option<u16> {
         _ => None,
     }
 }
-
-const CLIENT_TYPE: &str = "muster-fleet";

@@ -6,6 +6,11 @@ use serde_json::Value;
 
 use crate::operator::{OperatorError, Request, ServiceClient};
 
+/// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item.
+const PAGE_ITEMS: usize = 50;
+const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
+const CONTINUATION: &str = "x-ms-continuation";
+
 /// The first items of a collection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listing {
@@ -59,8 +64,3 @@ struct Page {
     /// The token of the next page, if there is one.
     continuation: Option<String>,
 }
-
-/// The number of items requested per page. Responses are limited to 1 MiB, which allows 20 KB per item.
-const PAGE_ITEMS: usize = 50;
-const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-const CONTINUATION: &str = "x-ms-continuation";

@@ -10,8 +10,17 @@ use net::client::{ClientError, Duplex, dial, within};
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::failure::TransportError;
-use crate::timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT};
+use crate::{
+    failure::TransportError,
+    timeouts::{CONNECT_TIMEOUT, EXCHANGE_TIMEOUT},
+};
+
+/// The keep-alive interval of the Java SDK. Connections of this client are never idle for that long, so it sends no
+/// PINGREQ.
+const KEEP_ALIVE_SECS: u16 = 230;
+
+/// The maximum size of a packet in bytes: a hub's largest message has 256 KB, to which the topic is added.
+const MAX_PACKET: usize = 300 * 1024;
 
 /// A connection that the server accepted.
 pub(crate) struct MqttConnection {
@@ -148,10 +157,3 @@ impl MqttConnection {
         self.last_id
     }
 }
-
-/// The keep-alive interval of the Java SDK. Connections of this client are never idle for that long, so it sends no
-/// PINGREQ.
-const KEEP_ALIVE_SECS: u16 = 230;
-
-/// The maximum size of a packet in bytes: a hub's largest message has 256 KB, to which the topic is added.
-const MAX_PACKET: usize = 300 * 1024;

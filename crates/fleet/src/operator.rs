@@ -9,10 +9,19 @@ use net::client::{Call, HttpsConnection};
 use serde_json::{Value, json};
 use wire::sas::{self, ConnectionString, encode_component};
 
-use crate::clock::expiry_after;
-use crate::failure::{Refusal, TransportError};
-use crate::timeouts::DEADLINES;
-use crate::trust::Trust;
+use crate::{
+    clock::expiry_after,
+    failure::{Refusal, TransportError},
+    timeouts::DEADLINES,
+    trust::Trust,
+};
+
+/// The lifetime of tokens, like that of the SDKs.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// The header for warnings: in replies in the form of Azure, the body has no member for them.
+const WARNING: &str = "x-muster-warning";
+const SERVICE_API_VERSION: &str = "2021-10-01";
+const HUB_API_VERSION: &str = "2021-04-12";
 
 /// A client of the service API. Enrollments are JSON in the form of the API.
 pub struct ServiceClient(Operator);
@@ -309,10 +318,3 @@ impl Operator {
 fn member<'a>(json: &'a Value, name: &'static str) -> Result<&'a str, OperatorError> {
     json.get(name).and_then(Value::as_str).ok_or(OperatorError::Id(name))
 }
-
-/// The lifetime of tokens, like that of the SDKs.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-/// The header for warnings: in replies in the form of Azure, the body has no member for them.
-const WARNING: &str = "x-muster-warning";
-const SERVICE_API_VERSION: &str = "2021-10-01";
-const HUB_API_VERSION: &str = "2021-04-12";

@@ -4,6 +4,9 @@ use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+const TEMPLATE: &str = "{msg} [{bar:40}] {pos}/{len} {per_sec} {elapsed}";
+const LINES: u64 = 10;
+
 /// The progress of a number of equal steps.
 #[derive(Debug)]
 pub struct Progress {
@@ -45,9 +48,6 @@ impl Progress {
 fn is_worth_a_line(done: u64, total: u64) -> bool {
     done == total || done.is_multiple_of((total / LINES).max(1))
 }
-
-const TEMPLATE: &str = "{msg} [{bar:40}] {pos}/{len} {per_sec} {elapsed}";
-const LINES: u64 = 10;
 
 #[cfg(test)]
 mod tests {

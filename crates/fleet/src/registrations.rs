@@ -7,8 +7,10 @@ use model::{HubDeviceRef, RegistrationId, StatusKind};
 use serde_json::Value;
 use wire::sas::encode_component;
 
-use crate::listing::Listing;
-use crate::operator::{OperatorError, Request, ServiceClient};
+use crate::{
+    listing::Listing,
+    operator::{OperatorError, Request, ServiceClient},
+};
 
 impl ServiceClient {
     /// Lists the first `limit` registrations, or all of them; of one status, or of all statuses.
@@ -50,8 +52,8 @@ impl ServiceClient {
     }
 
     /// Abandons a cleanup: the device remains at that hub.
-    pub async fn forget_cleanup(&mut self, place: &HubDeviceRef) -> Result<(), OperatorError> {
-        let id = format!("{}/{}", place.hub, place.device_id);
+    pub async fn forget_cleanup(&mut self, device: &HubDeviceRef) -> Result<(), OperatorError> {
+        let id = format!("{}/{}", device.hub, device.device_id);
         let path = format!("/cleanups/{}", encode_component(&id));
         self.operator().send(Request::new(Method::DELETE, &path)).await.map(drop)
     }

@@ -1,15 +1,15 @@
 //! The report of a run, as tables and as JSON.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use comfy_table::{CellAlignment, Table, presets};
 use model::HubName;
 use net::Transport;
 use serde::Serialize;
 
-use crate::percentiles::Percentiles;
-use crate::run::Outcome;
+use crate::{percentiles::Percentiles, run::Outcome};
+
+const MAX_FAILURE_LINES: usize = 10;
 
 /// The summary of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -237,8 +237,6 @@ fn right_align(table: &mut Table, from: usize) -> Table {
     }
     std::mem::take(table)
 }
-
-const MAX_FAILURE_LINES: usize = 10;
 
 #[cfg(test)]
 mod tests {

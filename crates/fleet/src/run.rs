@@ -1,20 +1,26 @@
 //! Runs of a fleet: many devices, of which a bounded number registers concurrently.
 
-use std::fmt;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use model::{DeviceId, HubName};
 use net::Transport;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::hub::{HubClient, HubEndpoint, HubError};
-use crate::register::register;
+use crate::{
+    device::Device,
+    endpoint::Endpoint,
+    hub::{HubClient, HubEndpoint, HubError},
+    register::register,
+};
 
 /// One device of a fleet.
 #[derive(Clone, Debug)]

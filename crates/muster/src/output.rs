@@ -3,9 +3,11 @@
 //! Much of the output was chosen by peers and other operators, so [`PeerText`] escapes each text. A closed pipe, as in
 //! `muster … | head`, is not an error: further output is dropped, and the exit status stays the same.
 
-use std::fmt::{self, Display, Write as _};
-use std::io::{self, ErrorKind, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    fmt::{self, Display, Write as _},
+    io::{self, ErrorKind, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use anyhow::Context;
 use model::PeerText;

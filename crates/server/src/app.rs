@@ -1,4 +1,4 @@
-//! The object graph, built and run in reading order: storage, hubs, the verbs, the endpoints, the listeners.
+//! The object graph, built in this order: storage, hubs, domain, endpoints, listeners.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -37,33 +37,33 @@ use crate::{
     web,
 };
 
-/// What is to run, all names and files resolved.
+/// The input of [`App::open`]: a configuration with all names and files resolved, and sockets bound.
 pub struct Plan {
-    /// Where everything durable is kept.
+    /// The files of the service.
     pub storage: Storage,
-    /// Who the server is.
+    /// The server certificates.
     pub certificates: ServerCertificates,
-    /// The endpoints' sockets.
+    /// The sockets of the endpoints.
     pub sockets: Sockets,
-    /// Where monitoring reads, in clear; nowhere when absent.
+    /// The listener for metrics over plain HTTP, if any.
     pub metrics: Option<TcpListener>,
-    /// Hubs of this process.
+    /// The embedded hubs.
     pub hubs: Vec<HubPlan>,
-    /// The service instances. One that is stored keeps its operation key, and what operators changed of its links.
+    /// The service instances. A stored one keeps its operation key and the operators' changes of its links.
     pub instances: Vec<Instance>,
-    /// How far devices are from hubs.
+    /// The sources of latencies.
     pub latency: LatencySources,
-    /// How webhooks are called.
+    /// The settings of webhook calls.
     pub webhook: WebhookSettings,
-    /// How long devices wait for what.
+    /// The timing of replies to devices.
     pub timing: Timing,
-    /// What peers can cost.
+    /// The limits of connections.
     pub limits: Limits,
-    /// How much of the change log is kept.
+    /// The retention of the change log.
     pub change_log: ChangeLogConfig,
 }
 
-/// Bound listeners, so that a port that is taken is told before anything is opened.
+/// Bound listeners. They are bound first, so that a port in use is reported before a database is opened.
 pub struct Sockets {
     /// HTTPS, and MQTT and AMQP over WebSockets.
     pub https: Listener,
@@ -71,12 +71,12 @@ pub struct Sockets {
     pub mqtts: Listener,
     /// AMQP over TLS.
     pub amqps: Listener,
-    /// How TLS is spoken on them.
+    /// The TLS options of the listeners.
     pub tls: tls::ServerOptions,
 }
 
 impl Sockets {
-    /// Binds them all.
+    /// Binds all listeners. Fails if an address is not available.
     pub fn bind(listen: &ListenConfig) -> anyhow::Result<Self> {
         let ListenConfig { https, mqtts, amqps, proxy, tls } = listen;
         Ok(Sockets {
@@ -94,17 +94,17 @@ fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// An embedded hub and its listeners.
 pub struct HubPlan {
-    /// The name of its database file.
+    /// The name of the hub's database file.
     pub name: String,
-    /// What devices are told.
+    /// The host name that devices get.
     pub host_name: HubName,
     /// The key of `iothubowner`.
     pub owner_key: SymmetricKey,
-    /// Its sockets.
+    /// The hub's sockets.
     pub sockets: Sockets,
 }
 
-/// Everything that runs.
+/// The opened service.
 pub struct App {
     store: Arc<dyn Store>,
     epochs: Option<EpochKeeper>,
@@ -124,10 +124,10 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the storage and builds everything; nothing is served yet.
+    /// Opens the storage and builds the object graph. [`App::run`] starts serving.
     pub async fn open(plan: Plan) -> anyhow::Result<Self> {
         let (opened, sealer) = plan.storage.open()?;
-        let file_problems = file_check::after_unclean_end(&opened).await;
+        let file_problems = file_check::check_after_crash(&opened).await;
         let epochs = match &plan.storage.epoch_file {
             Some(file) => EpochKeeper::begin(&opened, file, &SystemClock).await?,
             None => None,
@@ -140,7 +140,7 @@ impl App {
         let embedded = hubs.iter().map(|(hub, _)| hub.clone());
         let connectors = Connectors::new(embedded, Arc::clone(&clock), Arc::clone(&entropy));
         let connectors: Arc<dyn Hubs> = Arc::new(connectors);
-        let survey = HubProberPorts {
+        let prober = HubProberPorts {
             store: Arc::clone(&store),
             hubs: Arc::clone(&connectors),
             clock: Arc::clone(&clock),
@@ -148,7 +148,7 @@ impl App {
         };
         let certificates = Arc::new(plan.certificates);
         let webhook = Arc::new(WebhookClient::new(plan.webhook, Arc::clone(&clock)));
-        let (watch, provisioning) = verbs(survey, plan.latency, Arc::clone(&webhook));
+        let (watch, provisioning) = domain(prober, plan.latency, Arc::clone(&webhook));
         let reloader = Reloader {
             store: opened,
             certificates: Arc::clone(&certificates),
@@ -165,7 +165,7 @@ impl App {
         let service_api = ServiceApi::new(Arc::clone(&provisioning), runs, ports.clock, ports.entropy);
         let service = service_api::router(service_api);
         let router = web::router(device_api.router(), service);
-        let limiter = ConnectionLimiter::new(within(plan.limits, net::raise_descriptor_limit(), hubs.len()));
+        let limiter = ConnectionLimiter::new(capped(plan.limits, net::raise_descriptor_limit(), hubs.len()));
         let metrics = Metrics {
             provisioning: Arc::clone(&provisioning),
             store: Arc::clone(&store),
@@ -197,21 +197,21 @@ impl App {
         })
     }
 
-    /// What takes a changed configuration up.
+    /// Returns the handle that applies a changed configuration.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 
-    /// What is stored, for those who set things up before it is served.
+    /// Returns the store, for set-up before serving.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// Serves until `shutdown`, then lets what is in progress finish.
+    /// Serves until `shutdown`, then waits for requests in progress. Fails if a listener stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let resumed = self.runner.resume_all().await?;
         if resumed > 0 {
-            tracing::info!(count = resumed, "resumed assignments that were interrupted");
+            tracing::info!(count = resumed, "resumed interrupted assignments");
         }
         let checks = links::check(&*self.connectors, self.store.snapshot().await?.instances());
         let beside = [checks, self.watch.start(), self.trust.start()];
@@ -251,7 +251,7 @@ impl App {
                 bail!("a listener ended by itself: {ended:?}");
             }
         }
-        // Whoever starts again in the same place finds nothing held.
+        // All tasks release the storage before this returns, so that the same process may open it again.
         for mut tasks in beside {
             tasks.shutdown().await;
         }
@@ -259,8 +259,8 @@ impl App {
     }
 }
 
-/// The verbs, and the watch over the hubs, of which they ask.
-fn verbs(
+/// Builds the domain, and the watch over the hubs that it uses.
+fn domain(
     ports: HubProberPorts,
     latency: LatencySources,
     webhook: Arc<WebhookClient>,
@@ -275,27 +275,27 @@ fn verbs(
     (watch, Arc::new(Provisioning::new(ports).computing_on(compute)))
 }
 
-/// No more places for connections than there are descriptors for them, with some left for everything else.
-fn within(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
+/// Lowers `max_connections` to the available file descriptors, with a reserve for everything else.
+fn capped(mut limits: Limits, descriptors: usize, hubs: usize) -> Limits {
     if hubs == 0 {
         limits.reserved.hubs = Some(0);
     }
-    let others = (DESCRIPTORS_OF_A_STORE * (hubs + 1)).max(descriptors / 8);
-    let places = descriptors.saturating_sub(others).max(1);
-    if places < limits.max_connections {
+    let others = (DESCRIPTORS_PER_STORE * (hubs + 1)).max(descriptors / 8);
+    let connections = descriptors.saturating_sub(others).max(1);
+    if connections < limits.max_connections {
         tracing::warn!(
-            wanted = limits.max_connections,
-            connections = places,
+            configured = limits.max_connections,
+            connections,
             descriptors,
-            "fewer connections than wanted: the limit of open files (ulimit -Hn) is too low"
+            "max_connections is reduced: raise the limit of open files (ulimit -Hn)"
         );
-        limits.max_connections = places;
+        limits.max_connections = connections;
     }
     limits
 }
 
-/// A database with its pooled readers, and the listeners beside it.
-const DESCRIPTORS_OF_A_STORE: usize = 48;
+/// The file descriptors of a database with its pooled readers and listeners.
+const DESCRIPTORS_PER_STORE: usize = 48;
 
 fn open_hubs(storage: &Storage, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow::Result<Vec<(Hub, Sockets)>> {
     let open = |plan: HubPlan| {
@@ -315,15 +315,16 @@ fn open_hubs(storage: &Storage, sealer: &Sealer, plans: Vec<HubPlan>) -> anyhow:
 }
 
 impl Plan {
-    /// What a configuration says, with its keys and files read and its sockets bound.
-    pub fn of(config: &Config, starts_anew: bool) -> anyhow::Result<Self> {
+    /// Resolves a configuration: reads its keys and files, and binds its sockets. `new_database` permits an empty database
+    /// beside files of an earlier start.
+    pub fn of(config: &Config, new_database: bool) -> anyhow::Result<Self> {
         config.check_addresses()?;
         let hubs = config.embedded_hubs.iter().zip(owner_keys(config)?).map(|(hub, owner_key)| {
             let sockets = Sockets::bind(&hub.listen())?;
             Ok(HubPlan { name: hub.name.clone(), host_name: hub.host_name.clone(), owner_key, sockets })
         });
         Ok(Plan {
-            storage: config.storage(starts_anew),
+            storage: config.storage(new_database),
             certificates: ServerCertificates::of(config)?,
             instances: instances(config)?,
             sockets: Sockets::bind(&config.listen)?,
@@ -337,9 +338,9 @@ impl Plan {
         })
     }
 
-    /// Refuses what the start would refuse, and returns what it would warn of. Reads the keys, files and databases that a
-    /// configuration names, changes nothing, and leaves its ports alone: the service may be running.
-    pub async fn check(config: &Config, starts_anew: bool) -> anyhow::Result<Vec<String>> {
+    /// Fails if the start would fail, and returns the warnings that it would log. Reads the keys, files and databases of a
+    /// configuration, changes nothing, and binds no ports: the service may be running.
+    pub async fn check(config: &Config, new_database: bool) -> anyhow::Result<Vec<String>> {
         config.check_addresses()?;
         let mut warnings = server_certificates::check(config, SystemClock.now())?;
         owner_keys(config)?;
@@ -347,7 +348,7 @@ impl Plan {
         config.webhook.settings()?;
         let planned = instances(config)?;
         warnings.extend(shared_hubs(&planned));
-        let storage = config.storage(starts_anew);
+        let storage = config.storage(new_database);
         let Some((store, sealer)) = storage.look()? else { return Ok(warnings) };
         for hub in &config.embedded_hubs {
             let path = storage.hub(&hub.name);
@@ -355,12 +356,16 @@ impl Plan {
         }
         warnings.extend(reconcile::foresee(&store, &planned).await?);
         let held = storage.epoch_file.as_deref().map(|file| hold_reason(&store, file)).transpose()?.flatten();
-        warnings.extend(held.map(|reason| format!("{reason}: cleanups will wait until they are confirmed")));
+        warnings.extend(
+            held.map(|reason| {
+                format!("{reason}: cleanups wait for `muster registration cleanups --confirm`")
+            }),
+        );
         Ok(warnings)
     }
 }
 
-/// A warning for each hub that several instances link: a device ID is one device there, whichever instance's it is.
+/// Returns a warning for each hub that several instances link: a device ID there is one device for all of them.
 fn shared_hubs(instances: &[Instance]) -> Vec<String> {
     let mut linking: BTreeMap<&HubName, Vec<&str>> = BTreeMap::new();
     for instance in instances {
@@ -379,7 +384,7 @@ fn shared_hubs(instances: &[Instance]) -> Vec<String> {
     shared.map(warn).collect()
 }
 
-/// Of the embedded hubs, in their order.
+/// Reads the owner keys of the embedded hubs, in their order.
 fn owner_keys(config: &Config) -> anyhow::Result<Vec<SymmetricKey>> {
     let key =
         |hub: &EmbeddedHubConfig| hub.owner_key.key().with_context(|| format!("embedded hub {:?}", hub.name));
@@ -397,10 +402,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_descriptors_for_the_rest() {
-        let check = |descriptors: usize, hubs: usize, places: usize| {
-            let limits = within(Limits::default(), descriptors, hubs);
-            assert_eq!(limits.max_connections, places, "{descriptors} descriptors, {hubs} hubs");
+    fn connections_leave_descriptors_for_other_files() {
+        let check = |descriptors: usize, hubs: usize, connections: usize| {
+            let limits = capped(Limits::default(), descriptors, hubs);
+            assert_eq!(limits.max_connections, connections, "{descriptors} descriptors, {hubs} hubs");
         };
         check(usize::MAX, 2, 50_000);
         check(1_000_000, 2, 50_000);
@@ -410,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn hubs_that_instances_share_are_warned_of() {
+    fn shared_hubs_cause_a_warning() {
         let [one, mut two] = ["one", "two"].map(testkit::sample::instance);
         let warnings = shared_hubs(&[one.clone(), two.clone()]);
         assert_eq!(warnings.len(), one.linked_hubs.len());

@@ -1,4 +1,4 @@
-//! Where certificates are judged: on threads that may be held up, as many at once as there are processors.
+//! Runs certificate checks on blocking threads, at most one per processor at a time.
 
 use async_trait::async_trait;
 use provisioning::ports::Compute;

@@ -1,7 +1,7 @@
-//! Noticing at the start that the database was restored from a backup or copied, and holding its cleanups then.
+//! Detects at the start that the database was restored from a backup or copied, and holds its cleanups.
 //!
-//! A cleanup that was owed when a backup was made may be done since, and its device may have moved back: run again, it
-//! would remove a device that lives there. So cleanups of such a database wait until an operator confirms them.
+//! A cleanup in a backup may have been done since, and its device may have moved back: repeating it would remove a device
+//! that belongs there. Therefore cleanups of such a database wait until an operator confirms them.
 
 use std::{
     io,
@@ -16,17 +16,17 @@ use net::CancellationToken;
 use provisioning::ports::{Clock, Instances};
 use store::EmbeddedStore;
 
-/// How often the epoch advances: a backup that is older than this is noticed.
+/// The interval at which the epoch advances. A backup that is older than this is detected.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Advances the epoch of a database, in it and in the file outside of its folder.
+/// Advances the epoch of a database, in the database and in the file outside of its folder.
 pub(crate) struct EpochKeeper {
     store: Arc<EmbeddedStore>,
     file: PathBuf,
     epoch: Epoch,
 }
 
-/// Returns why the cleanups of a database must wait, if they must.
+/// Returns why the cleanups of a database must wait, if so.
 pub(crate) fn hold_reason(store: &EmbeddedStore, file: &Path) -> anyhow::Result<Option<HoldReason>> {
     let mark = read_mark(file);
     Ok(match Epoch::compare(store.epoch()?.as_ref(), mark.as_ref()) {
@@ -36,18 +36,18 @@ pub(crate) fn hold_reason(store: &EmbeddedStore, file: &Path) -> anyhow::Result<
     })
 }
 
-/// A file that cannot be read tells nothing, so it counts as lost.
+/// Reads the epoch in the file. An unreadable file counts as missing.
 fn read_mark(file: &Path) -> Option<Epoch> {
     Epoch::read_mark(file).unwrap_or_else(|error| {
-        tracing::warn!(%error, file = %file.display(), "the epoch file cannot be read");
+        tracing::warn!(%error, file = %file.display(), "cannot read the epoch file; it counts as missing");
         None
     })
 }
 
 impl EpochKeeper {
-    /// Compares the database with the file, and holds the cleanups of all its instances if it does not go on from there.
-    /// Writes nothing where it does: a start must succeed on a full disk. `None` when no file can be written: then
-    /// restored databases are not noticed, and the log says so.
+    /// Compares the epochs of database and file, and holds the cleanups of all instances if they differ. Writes nothing if
+    /// they agree, because a start must succeed on a full disk. Returns `None` if the file cannot be written: then restored
+    /// databases are not detected, which is logged.
     pub(crate) async fn begin(
         store: &Arc<EmbeddedStore>,
         file: &Path,
@@ -69,21 +69,21 @@ impl EpochKeeper {
                 tracing::warn!(
                     %error,
                     file = %file.display(),
-                    "the epoch file cannot be written: a database that is restored from a backup will not be noticed; \
-                     name another file by epoch_file"
+                    "cannot write the epoch file, so a database restored from a backup will not be detected; set \
+                     epoch_file to a writable file"
                 );
                 Ok(None)
             }
         }
     }
 
-    /// The file first: a database whose mark cannot be written stays unmarked.
+    /// Writes the file first, so that a database stays unmarked if the file cannot be written.
     async fn mark_anew(&self) -> io::Result<()> {
         self.epoch.write_mark(&self.file)?;
         self.store.put_epoch(&self.epoch).await.map_err(io::Error::other)
     }
 
-    /// Advances the epoch at once and again and again until `shutdown`.
+    /// Advances the epoch at once, and then periodically until `shutdown`.
     pub(crate) async fn keep(mut self, shutdown: CancellationToken) {
         let mut failing = false;
         loop {
@@ -91,7 +91,7 @@ impl EpochKeeper {
                 Ok(()) => failing = false,
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::warn!(%error, file = %self.file.display(), "the epoch of the database cannot advance");
+                    tracing::warn!(%error, file = %self.file.display(), "cannot advance the epoch of the database");
                 }
                 Err(_) => {}
             }
@@ -101,7 +101,7 @@ impl EpochKeeper {
         }
     }
 
-    /// The database first: cut off between the two, it is ahead of its mark, and goes on.
+    /// Writes the database first: after a crash in between it is ahead of the file, which is accepted.
     async fn advance(&mut self) -> io::Result<()> {
         let next = self.epoch.next();
         self.store.put_epoch(&next).await.map_err(io::Error::other)?;
@@ -116,8 +116,8 @@ async fn hold(store: &EmbeddedStore, hold: CleanupHold) -> anyhow::Result<()> {
         tracing::error!(
             instance.id_scope = %instance.id_scope,
             reason = %hold.reason,
-            "no device is removed from a hub that it left until an operator confirms it: \
-             muster registration cleanups --confirm"
+            "the database was restored or copied: no device is removed from a previous hub until \
+             `muster registration cleanups --confirm`"
         );
         let cleanups_held = Some(hold.clone());
         let by = Attribution::by_job(Job::Configuration, LogOperation::InstanceHold, hold.since);
@@ -134,13 +134,13 @@ mod tests {
     use super::*;
     use crate::ports::SystemClock;
 
-    struct Place {
+    struct Folders {
         dir: tempfile::TempDir,
     }
 
-    impl Place {
-        fn new() -> Place {
-            Place { dir: tempfile::tempdir().unwrap() }
+    impl Folders {
+        fn new() -> Folders {
+            Folders { dir: tempfile::tempdir().unwrap() }
         }
 
         fn file(&self) -> PathBuf {
@@ -174,45 +174,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_restored_database_is_noticed_and_one_that_goes_on_is_not() {
-        let place = Place::new();
-        assert_eq!(place.run("data", 1).await, None, "a first start");
-        assert_eq!(place.run("data", 0).await, None, "a restart");
-        place.copy("data", "backup");
-        assert_eq!(place.run("data", 1).await, None, "it goes on after the backup");
-        place.copy("backup", "data");
-        assert_eq!(place.run("data", 1).await, Some(HoldReason::Restored));
-        assert_eq!(place.run("data", 1).await, Some(HoldReason::Restored), "until an operator confirms");
+    async fn a_restored_database_is_detected_and_a_continued_one_is_not() {
+        let folders = Folders::new();
+        assert_eq!(folders.run("data", 1).await, None, "a first start");
+        assert_eq!(folders.run("data", 0).await, None, "a restart");
+        folders.copy("data", "backup");
+        assert_eq!(folders.run("data", 1).await, None, "it continues after the backup");
+        folders.copy("backup", "data");
+        assert_eq!(folders.run("data", 1).await, Some(HoldReason::Restored));
+        assert_eq!(folders.run("data", 1).await, Some(HoldReason::Restored), "until an operator confirms");
     }
 
     #[tokio::test]
-    async fn a_database_without_its_file_was_copied() {
-        let place = Place::new();
-        assert_eq!(place.run("data", 2).await, None);
-        std::fs::remove_file(place.file()).unwrap();
-        assert_eq!(place.run("data", 1).await, Some(HoldReason::Copied));
+    async fn a_database_without_its_file_counts_as_copied() {
+        let folders = Folders::new();
+        assert_eq!(folders.run("data", 2).await, None);
+        std::fs::remove_file(folders.file()).unwrap();
+        assert_eq!(folders.run("data", 1).await, Some(HoldReason::Copied));
     }
 
     #[tokio::test]
-    async fn a_database_of_before_epochs_is_marked_at_its_first_start() {
-        let place = Place::new();
-        let database = place.dir.path().join("data/muster.db");
+    async fn a_database_without_an_epoch_is_marked_at_its_first_start() {
+        let folders = Folders::new();
+        let database = folders.dir.path().join("data/muster.db");
         let store = EmbeddedStore::open(&database, Sealer::from_key([7; 32])).unwrap();
         store.put_instance(sample::instance("0neA"), sample::by()).await.unwrap();
         store.close().await;
-        place.copy("data", "backup");
-        assert_eq!(place.run("data", 1).await, None);
-        place.copy("backup", "data");
-        assert_eq!(place.run("data", 1).await, Some(HoldReason::Restored), "it holds no epoch, and had one");
+        folders.copy("data", "backup");
+        assert_eq!(folders.run("data", 1).await, None);
+        folders.copy("backup", "data");
+        assert_eq!(folders.run("data", 1).await, Some(HoldReason::Restored), "it has no epoch, but had one");
     }
 
     #[tokio::test]
-    async fn a_file_that_cannot_be_written_leaves_the_database_unmarked() {
-        let place = Place::new();
-        let store = EmbeddedStore::open(&place.dir.path().join("data/muster.db"), Sealer::from_key([7; 32]));
+    async fn an_unwritable_file_leaves_the_database_unmarked() {
+        let folders = Folders::new();
+        let store =
+            EmbeddedStore::open(&folders.dir.path().join("data/muster.db"), Sealer::from_key([7; 32]));
         let store = Arc::new(store.unwrap());
-        std::fs::write(place.dir.path().join("taken"), "a file").unwrap();
-        let file = place.dir.path().join("taken/data.epoch");
+        std::fs::write(folders.dir.path().join("taken"), "a file").unwrap();
+        let file = folders.dir.path().join("taken/data.epoch");
         for _ in 0..2 {
             assert!(EpochKeeper::begin(&store, &file, &SystemClock).await.unwrap().is_none());
         }

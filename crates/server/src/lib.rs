@@ -1,5 +1,4 @@
-//! The program's server half: configuration, and the wiring of everything that runs. It knows everything and decides
-//! nothing.
+//! Configuration and wiring of the server, and the emulator. Contains no decisions of the domain.
 
 pub mod app;
 mod attempts;

@@ -1,5 +1,5 @@
-//! Looks at the start whether linked hubs outside of this process can be reached, and whether their keys may do what is
-//! needed. It only says so: devices of the other hubs are served meanwhile.
+//! Checks at the start that linked hubs outside of this process are reachable and that their keys have the required rights.
+//! Failures are only logged; devices of other hubs are served meanwhile.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use model::{HubEndpoint, HubName, Instance};
 use provisioning::ports::{HubConnector, HubError, HubRight, Hubs};
 use tokio::task::JoinSet;
 
-/// Checks each link once, beside everything else.
+/// Checks each link once, in the background.
 pub(crate) fn check(hubs: &dyn Hubs, instances: Vec<Arc<Instance>>) -> JoinSet<()> {
     let links = instances.iter().flat_map(|instance| &instance.linked_hubs);
     let by_key = links.filter(|hub| hub.endpoint != HubEndpoint::Embedded);
@@ -17,7 +17,7 @@ pub(crate) fn check(hubs: &dyn Hubs, instances: Vec<Arc<Instance>>) -> JoinSet<(
 async fn check_one(hub: HubName, connector: Arc<dyn HubConnector>) {
     match verdict(connector.lacking().await) {
         Ok(()) => {
-            tracing::info!(hub.name = %hub, "the linked hub answers, and its key may do what is needed")
+            tracing::info!(hub.name = %hub, "the linked hub is reachable, and its key has the required rights")
         }
         Err(problem) => {
             tracing::warn!(hub.name = %hub, problem, "devices cannot be assigned to the linked hub")
@@ -25,14 +25,14 @@ async fn check_one(hub: HubName, connector: Arc<dyn HubConnector>) {
     }
 }
 
-/// What is wrong with a link, and what to do.
+/// Returns the problem of a link, and how to solve it.
 fn verdict(lacking: Result<Vec<HubRight>, HubError>) -> Result<(), String> {
     match lacking {
         Ok(lacking) if lacking.is_empty() => Ok(()),
         Ok(lacking) => {
             let lacking: Vec<String> = lacking.iter().map(ToString::to_string).collect();
             Err(format!(
-                "the key is not accepted for {}; a policy with all of RegistryRead, RegistryWrite and ServiceConnect is needed",
+                "the key lacks {}; link the hub with a policy that has RegistryRead, RegistryWrite and ServiceConnect",
                 lacking.join(", ")
             ))
         }
@@ -45,13 +45,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_is_missing() {
+    fn the_problem_names_the_missing_rights() {
         assert_eq!(verdict(Ok(vec![])), Ok(()));
         let problem = verdict(Ok(vec![HubRight::RegistryWrite, HubRight::ServiceConnect])).unwrap_err();
-        assert!(
-            problem.starts_with("the key is not accepted for RegistryWrite, ServiceConnect;"),
-            "{problem}"
-        );
+        assert!(problem.starts_with("the key lacks RegistryWrite, ServiceConnect;"), "{problem}");
         let problem = verdict(Err(HubError::Unavailable("hub: no answer".into()))).unwrap_err();
         assert_eq!(problem, "the hub is unavailable: hub: no answer");
     }

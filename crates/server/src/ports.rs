@@ -1,4 +1,4 @@
-//! The real clock and the real randomness.
+//! The clock and the random numbers of the operating system.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -35,7 +35,7 @@ impl Entropy for SystemEntropy {
 }
 
 impl SystemEntropy {
-    /// A new key of full length.
+    /// Generates a key of full length.
     pub(crate) fn symmetric_key(&self) -> Result<SymmetricKey, model::KeyError> {
         let mut bytes = [0; SymmetricKey::MAX_BYTES];
         self.fill(&mut bytes);

@@ -1,34 +1,37 @@
-//! What the configuration says and what is stored, brought together at the start.
+//! Reconciles the configuration with the stored instances at the start.
 //!
-//! Operators change at run time what the configuration has its word on too: which hubs are linked, how, and how they are
-//! chosen. Whoever spoke last is right, and the configuration speaks when it says something else than the last time:
+//! The configuration and operators own some settings together: links of hubs, allocation policy and failover. The most
+//! recent change wins. The configuration counts as changed if it differs from the last start:
 //!
-//! | the configuration's link of a hub is | what is linked then |
+//! | the link in the configuration is | result |
 //! |---|---|
-//! | new, or another than at the last start | what the configuration says |
-//! | as at the last start | what operators left: as it is, changed, or unlinked |
-//! | gone since the last start | nothing |
-//! | not there, and was not | what operators linked |
+//! | new, or changed since the last start | the link of the configuration |
+//! | unchanged since the last start | the state that operators left: unchanged, changed, or unlinked |
+//! | removed since the last start | no link |
+//! | absent, now and at the last start | the link of operators, if any |
 //!
-//! The same holds for the allocation policy and for failover.
+//! The same applies to the allocation policy and to failover.
 
 use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
 use provisioning::ports::{Damage, Instances, StoreError};
 use store::EmbeddedStore;
 
-/// Brings the stored instances in line with the planned ones; see [`in_line`] for what operators changed.
+const NOT_PLANNED: &str = "the instance is in the database but not in the configuration, so it is not served; its records are \
+     kept; add it to the configuration to serve it again";
+
+/// Updates the stored instances to the planned ones; [`merged`] keeps the changes of operators.
 ///
-/// An instance that is stored and not planned is served no more: its keys may have been taken out of the file on purpose. It
-/// stays as it is in the database, and stops none of the others. So does one that is damaged.
+/// A stored instance that is not planned is no longer served, because its keys may have been removed from the file on purpose.
+/// It stays in the database, and does not affect others. So does a damaged one.
 pub(crate) async fn reconcile(
     store: &EmbeddedStore,
     planned: Vec<Instance>,
     now: Timestamp,
 ) -> anyhow::Result<()> {
-    let by = configuring(now);
+    let by = by_configuration(now);
     let stored = store.snapshot().await?.instances();
     for held in &stored {
-        // First let go of host names that move to another instance: no two may have the same, not even for a moment.
+        // First releases host names that move to another instance, because no two may have the same at any time.
         let moves = |host: &HostName| {
             planned.iter().any(|it| it.id_scope != held.id_scope && it.service_hosts.contains(host))
         };
@@ -50,15 +53,15 @@ pub(crate) async fn reconcile(
     }
     for mut instance in planned {
         if let Some(same) = stored.iter().find(|stored| stored.id_scope == instance.id_scope) {
-            instance = in_line(instance, same);
-            // A start that changes nothing writes nothing: it succeeds on a full disk.
+            instance = merged(instance, same);
+            // A start without changes writes nothing, so that it succeeds on a full disk.
             let held = store.instance(&instance.id_scope).await?;
             if held.is_some_and(|held| *held == instance) {
                 continue;
             }
         }
         match store.put_instance(instance, by.clone()).await {
-            // It was logged when the store was opened.
+            // The damage was logged when the store was opened.
             Err(StoreError::Damaged(_)) => {}
             put => put?,
         }
@@ -66,12 +69,12 @@ pub(crate) async fn reconcile(
     Ok(())
 }
 
-/// What the change log says of what the configuration changes.
-pub(crate) fn configuring(now: Timestamp) -> Attribution {
+/// Returns the actor in the change log for changes by the configuration.
+pub(crate) fn by_configuration(now: Timestamp) -> Attribution {
     Attribution::by_job(Job::Configuration, LogOperation::InstanceConfigure, now)
 }
 
-/// What [`reconcile`] would say of these planned instances.
+/// Returns the warnings that [`reconcile`] would log for these planned instances.
 pub(crate) async fn foresee(store: &EmbeddedStore, planned: &[Instance]) -> anyhow::Result<Vec<String>> {
     let stored = store.snapshot().await?.instances();
     let left = stored.iter().filter(|stored| !is_among(planned, stored));
@@ -85,41 +88,39 @@ fn is_among(planned: &[Instance], stored: &Instance) -> bool {
     planned.iter().any(|it| it.id_scope == stored.id_scope)
 }
 
-const NOT_PLANNED: &str = "the database has the instance and the configuration does not: it is not served, its devices are \
-     turned away, and its records stay; put it back to serve it again";
-
-/// A planned instance with what the stored one keeps: its operation key, whether its cleanups are held, and what
-/// operators changed.
-fn in_line(mut planned: Instance, stored: &Instance) -> Instance {
+/// Merges a planned instance with the stored one, which keeps its operation key, its hold on cleanups, and the changes of
+/// operators.
+fn merged(mut planned: Instance, stored: &Instance) -> Instance {
     planned.operation_key = stored.operation_key.clone();
     planned.cleanups_held = stored.cleanups_held.clone();
-    let (says, said) = (&planned.configured, &stored.configured);
-    if says.allocation_policy == said.allocation_policy {
+    let (configured, last_configured) = (&planned.configured, &stored.configured);
+    if configured.allocation_policy == last_configured.allocation_policy {
         planned.allocation_policy = stored.allocation_policy;
     }
-    if says.failover == said.failover {
+    if configured.failover == last_configured.failover {
         planned.failover = stored.failover;
     }
-    let has_new_word = |hub: &&LinkedHub| said.linked_hub(&hub.name) != Some(hub);
-    let spoken: Vec<&LinkedHub> = says.linked_hubs.iter().filter(has_new_word).collect();
-    let is_settled = |hub: &&LinkedHub| {
-        let is_gone = said.linked_hub(&hub.name).is_some() && says.linked_hub(&hub.name).is_none();
-        !is_gone && !spoken.iter().any(|it| it.name == hub.name)
+    let changed_in_config = |hub: &&LinkedHub| last_configured.linked_hub(&hub.name) != Some(hub);
+    let from_config: Vec<&LinkedHub> = configured.linked_hubs.iter().filter(changed_in_config).collect();
+    let is_kept = |hub: &&LinkedHub| {
+        let is_removed =
+            last_configured.linked_hub(&hub.name).is_some() && configured.linked_hub(&hub.name).is_none();
+        !is_removed && !from_config.iter().any(|it| it.name == hub.name)
     };
-    let kept: Vec<&LinkedHub> = stored.linked_hubs.iter().filter(is_settled).collect();
-    planned.linked_hubs = spoken.into_iter().chain(kept).cloned().collect();
-    tell_of_changes(&planned);
+    let kept: Vec<&LinkedHub> = stored.linked_hubs.iter().filter(is_kept).collect();
+    planned.linked_hubs = from_config.into_iter().chain(kept).cloned().collect();
+    log_operator_changes(&planned);
     planned
 }
 
-/// So that nobody wonders why the file says something else.
-fn tell_of_changes(instance: &Instance) {
+/// Logs the links that differ from the configuration because of operators.
+fn log_operator_changes(instance: &Instance) {
     for hub in &instance.configured.linked_hubs {
         if instance.linked_hub(&hub.name) != Some(hub) {
             tracing::info!(
                 instance.id_scope = %instance.id_scope,
                 hub.name = %hub.name,
-                "an operator changed the link that the configuration makes, and the configuration is as it was"
+                "the link differs from the configuration, because an operator changed it; change it in the configuration to override"
             );
         }
     }
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_stored_instances_follow_the_planned_ones_and_none_is_dropped() {
+    async fn stored_instances_follow_the_planned_ones_and_none_is_deleted() {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         let [one, two, three] = ["one", "two", "three"].map(testkit::sample::instance);
@@ -156,7 +157,7 @@ mod tests {
         store.close().await;
         let store = EmbeddedStore::open(&dir.path().join("db"), Sealer::from_key([7; 32])).unwrap();
         reconcile(&store, vec![one.clone(), two.clone(), three], sample::by().at).await.unwrap();
-        assert_eq!(store.snapshot().await.unwrap().instances().len(), 3, "what was stored stayed");
+        assert_eq!(store.snapshot().await.unwrap().instances().len(), 3, "stored instances stay");
         let batches = store.batches();
         reconcile(
             &store,
@@ -165,7 +166,7 @@ mod tests {
         )
         .await
         .unwrap();
-        assert_eq!(store.batches(), batches, "what changes nothing writes nothing");
+        assert_eq!(store.batches(), batches, "a start without changes writes nothing");
         store.set_aside(&testkit::sample::scope("three"));
 
         // Instances may swap their host names.
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!((stored.name.as_str(), &stored.operation_key), ("renamed", &one.operation_key));
     }
 
-    /// A link of the hub `NAME.test`, with this weight.
+    /// Makes a link of the hub `NAME.test` with this weight.
     fn link(name: &str, weight: u16) -> LinkedHub {
         let mut hub = testkit::sample::instance("one").linked_hubs.swap_remove(0);
         hub.name = testkit::sample::hub_name(&format!("{name}.test"));
@@ -202,15 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn who_spoke_last_is_right_about_a_link() {
+    fn the_last_change_of_a_link_wins() {
         let (none, one, two, three) = (vec![], vec![link("a", 1)], vec![link("a", 2)], vec![link("a", 3)]);
-        for (said, linked, says, expected) in [
+        for (last, linked, configured, expected) in [
             (&none, &none, &none, &none),
             (&none, &none, &one, &one),
-            // An operator's link stays, until the configuration links the hub too.
+            // A link of an operator stays until the configuration links the hub, too.
             (&none, &two, &none, &two),
             (&none, &two, &one, &one),
-            // What an operator changed or unlinked stays so, until the configuration says something new.
+            // A change by an operator stays until the configuration changes.
             (&one, &two, &one, &two),
             (&one, &none, &one, &none),
             (&one, &two, &three, &three),
@@ -218,24 +219,24 @@ mod tests {
             (&one, &two, &none, &none),
             (&one, &one, &none, &none),
         ] {
-            let merged = in_line(instance(says, says), &instance(said, linked));
-            assert_eq!((&merged.linked_hubs, &merged.configured.linked_hubs), (expected, says));
+            let merged = merged(instance(configured, configured), &instance(last, linked));
+            assert_eq!((&merged.linked_hubs, &merged.configured.linked_hubs), (expected, configured));
         }
     }
 
     #[test]
-    fn links_do_not_mind_each_other() {
+    fn links_are_merged_independently() {
         let (a, b, c) = (link("a", 1), link("b", 1), link("c", 1));
         let stored = instance(&[a.clone(), b.clone()], &[link("b", 5), c.clone()]);
-        let says = [a.clone(), b, link("d", 1)];
-        let merged = in_line(instance(&says, &says), &stored);
+        let configured = [a.clone(), b, link("d", 1)];
+        let merged = merged(instance(&configured, &configured), &stored);
         assert_eq!(merged.linked_hubs, [link("d", 1), link("b", 5), c]);
     }
 
     #[test]
-    fn who_spoke_last_is_right_about_the_policy() {
+    fn the_last_change_of_the_policy_wins() {
         use model::AllocationPolicy::{GeoLatency, Hashed, Static};
-        for (said, stored, says, expected) in [
+        for (last, stored, configured, expected) in [
             (Hashed, Hashed, Hashed, Hashed),
             (Hashed, Static, Hashed, Static),
             (Hashed, Static, GeoLatency, GeoLatency),
@@ -245,13 +246,13 @@ mod tests {
                 configured: Configured { allocation_policy: configured, ..Configured::default() },
                 ..testkit::sample::instance("one")
             };
-            assert_eq!(in_line(with(says, says), &with(said, stored)).allocation_policy, expected);
+            assert_eq!(merged(with(configured, configured), &with(last, stored)).allocation_policy, expected);
         }
     }
 
     #[test]
-    fn who_spoke_last_is_right_about_failover() {
-        for (said, stored, says, expected) in [
+    fn the_last_change_of_failover_wins() {
+        for (last, stored, configured, expected) in [
             (false, false, false, false),
             (false, true, false, true),
             (true, false, true, false),
@@ -263,7 +264,7 @@ mod tests {
                 configured: Configured { failover: configured, ..Configured::default() },
                 ..testkit::sample::instance("one")
             };
-            assert_eq!(in_line(with(says, says), &with(said, stored)).failover, expected);
+            assert_eq!(merged(with(configured, configured), &with(last, stored)).failover, expected);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a running service takes up of a changed configuration: certificates, access policies, and how webhooks are called and
-//! latencies known. The rest waits for a restart, and is named.
+//! Applies a changed configuration to a running service: certificates, access policies, webhook and latency settings. All
+//! other settings need a restart.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::{
     app::instances,
     config::{Config, LatencySources},
     ports::SystemClock,
-    reconcile::configuring,
+    reconcile::by_configuration,
     server_certificates::ServerCertificates,
 };
 
-/// How often a change is tried again when an operator changes the same instance at the same moment.
+/// The number of tries if operators change the same instance concurrently.
 const MAX_RACES: usize = 8;
 
 /// The parts of a running service that can be changed.
@@ -29,7 +29,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Takes a configuration up. Everything that it names is read before anything is changed: a mistake changes nothing.
+    /// Applies a configuration. Reads everything that it names first, so that a mistake changes nothing.
     pub async fn reload(&self, config: &Config) -> anyhow::Result<()> {
         config.check_addresses()?;
         let planned = instances(config)?;
@@ -39,13 +39,13 @@ impl Reloader {
         self.topology.configure(table, geoip);
         self.webhook.configure(webhook);
         for instance in planned {
-            self.take_up_policies(&instance).await?;
+            self.apply_policies(&instance).await?;
         }
         Ok(())
     }
 
-    /// Those of an instance that is served: others wait for a restart.
-    async fn take_up_policies(&self, planned: &Instance) -> anyhow::Result<()> {
+    /// Applies the access policies of an instance that is served; others need a restart.
+    async fn apply_policies(&self, planned: &Instance) -> anyhow::Result<()> {
         for _ in 0..MAX_RACES {
             let Ok(Some(stored)) = self.store.instance(&planned.id_scope).await else { return Ok(()) };
             if stored.access_policies == planned.access_policies {
@@ -53,12 +53,15 @@ impl Reloader {
             }
             let access_policies = planned.access_policies.clone();
             let next = Instance { access_policies, ..Instance::clone(&stored) };
-            let by = configuring(SystemClock.now());
+            let by = by_configuration(SystemClock.now());
             if self.store.replace_instance(&stored, next, None, by).await? {
-                tracing::info!(instance.id_scope = %planned.id_scope, "the access policies were changed");
+                tracing::info!(instance.id_scope = %planned.id_scope, "access policies changed");
                 return Ok(());
             }
         }
-        anyhow::bail!("the instance {} is changed all the time", planned.id_scope)
+        anyhow::bail!(
+            "the access policies of instance {} were not changed: it was changed concurrently {MAX_RACES} times",
+            planned.id_scope
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! The server's own certificates: whether they are good, and that renewed files are taken up without a restart.
+//! The server certificates: warns of problems, and loads renewed files without a restart.
 
 use std::{
     collections::BTreeSet,
@@ -13,72 +13,74 @@ use provisioning::ports::Clock;
 
 use crate::config::{Config, TlsIdentityConfig};
 
-/// How often the files are looked at.
+/// The interval at which the files are read.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long before its end a certificate is warned of, and how often.
+/// The time before expiry from which on warnings are logged.
 const WARN_BEFORE_SECS: i64 = 30 * 86_400;
+
+/// The interval of repeated warnings.
 const WARN_AGAIN_SECS: i64 = 86_400;
 
-/// The certificates that the server shows.
+/// The certificates that the server sends in handshakes.
 pub struct ServerCertificates {
     identities: tls::Identities,
-    /// The names that clients connect to, as far as the configuration says.
+    /// The host names in the configuration, which each certificate must cover.
     hosts: BTreeSet<String>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Where they come from, in their order; nowhere for those that are never renewed.
+    /// The source files, in order; empty for certificates that are never renewed.
     files: Vec<TlsIdentityConfig>,
     warned: Option<Timestamp>,
-    /// Why the files could not be taken up the last time.
+    /// Why the files could not be loaded the last time.
     refused: Option<String>,
 }
 
 impl ServerCertificates {
-    /// Those that a configuration names.
+    /// Reads the certificates of a configuration. Fails if one is missing or malformed.
     pub(crate) fn of(config: &Config) -> anyhow::Result<ServerCertificates> {
         let certificates = ServerCertificates::fixed(read(&config.tls_identities)?)?;
         let state = State { files: config.tls_identities.clone(), ..State::default() };
         Ok(ServerCertificates { hosts: hosts(config), state: Mutex::new(state), ..certificates })
     }
 
-    /// These, which are never renewed.
+    /// Wraps certificates that are never renewed.
     pub(crate) fn fixed(identities: Vec<tls::Identity>) -> anyhow::Result<ServerCertificates> {
         let identities = tls::Identities::new(identities)?;
         Ok(ServerCertificates { identities, hosts: BTreeSet::new(), state: Mutex::default() })
     }
 
-    /// For the listeners.
+    /// Returns the identities for the listeners.
     pub(crate) fn identities(&self) -> &tls::Identities {
         &self.identities
     }
 
-    /// When each ends, in their order, with the subject.
-    pub(crate) fn ends(&self) -> Vec<(String, Timestamp)> {
+    /// Returns the subject and the expiry of each, in order.
+    pub(crate) fn expiries(&self) -> Vec<(String, Timestamp)> {
         let certificates = self.identities.current();
         let leaves = certificates.iter().filter_map(leaf);
         leaves.map(|leaf| (leaf.info().subject_name.clone(), leaf.info().not_after)).collect()
     }
 
-    /// What is wrong with them, or will be within 30 days.
+    /// Returns the problems of the certificates, now or within 30 days.
     pub(crate) fn problems(&self, now: Timestamp) -> Vec<String> {
         problems(&self.identities.current(), &self.hosts, now)
     }
 
-    /// Reads these files from now on, and takes up what they hold.
+    /// Loads these files, and reads them from now on. Fails, and changes nothing, if one is malformed.
     pub(crate) fn read_from(&self, files: &[TlsIdentityConfig]) -> anyhow::Result<()> {
         let identities = read(files)?;
         self.lock().files = files.to_vec();
-        self.take_up(identities)
+        self.load(identities)
     }
 
-    /// Takes renewed files up and warns of what is wrong, every minute until `shutdown`.
+    /// Loads renewed files and logs problems, every minute until `shutdown`.
     pub(crate) async fn watch(self: Arc<Self>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
         loop {
-            self.look(clock.now());
+            self.refresh(clock.now());
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(INTERVAL) => {}
@@ -86,33 +88,33 @@ impl ServerCertificates {
         }
     }
 
-    /// One look at the files. Where they cannot be used, as while only one of certificate and key is written yet, the server
-    /// goes on with what it has.
-    pub(crate) fn look(&self, now: Timestamp) {
+    /// Loads changed files once. If they are not usable, for example while only the certificate or the key is written, the
+    /// server keeps the previous ones.
+    pub(crate) fn refresh(&self, now: Timestamp) {
         let files = self.lock().files.clone();
-        let taken_up = if files.is_empty() { Ok(()) } else { read(&files).and_then(|it| self.take_up(it)) };
-        let refused = taken_up.err().map(|error| format!("{error:#}"));
+        let loaded = if files.is_empty() { Ok(()) } else { read(&files).and_then(|it| self.load(it)) };
+        let refused = loaded.err().map(|error| format!("{error:#}"));
         let mut state = self.lock();
         if let Some(reason) = refused.as_ref().filter(|_| refused != state.refused) {
-            tracing::warn!(reason, "the server's certificates cannot be read again; the old ones stay");
+            tracing::warn!(reason, "cannot reload the server certificates; the previous ones stay in use");
         }
         state.refused = refused;
         if state.warned.is_none_or(|warned| now >= warned.plus_seconds(WARN_AGAIN_SECS)) {
             state.warned = Some(now);
             for problem in self.problems(now) {
-                tracing::warn!(problem, "a certificate of the server needs attention");
+                tracing::warn!(problem, "a server certificate has a problem; renew it");
             }
         }
     }
 
-    fn take_up(&self, identities: Vec<tls::Identity>) -> anyhow::Result<()> {
+    fn load(&self, identities: Vec<tls::Identity>) -> anyhow::Result<()> {
         let shown = self.identities.current();
         if shown.iter().map(tls::Identity::chain).eq(identities.iter().map(tls::Identity::chain)) {
             return Ok(());
         }
         self.identities.replace(identities)?;
         self.lock().warned = None;
-        tracing::info!("the server shows renewed certificates");
+        tracing::info!("renewed server certificates are in use");
         Ok(())
     }
 
@@ -121,7 +123,7 @@ impl ServerCertificates {
     }
 }
 
-/// What is wrong with the certificates that a configuration names, or will be within 30 days.
+/// Returns the problems of the certificates of a configuration, now or within 30 days.
 pub(crate) fn check(config: &Config, now: Timestamp) -> anyhow::Result<Vec<String>> {
     Ok(problems(&read(&config.tls_identities)?, &hosts(config), now))
 }
@@ -143,26 +145,26 @@ fn leaf(identity: &tls::Identity) -> Option<Certificate> {
     identity.chain().first().and_then(|der| Certificate::from_der(der).ok())
 }
 
-/// Which client is shown which certificate depends on the client, so each must cover every name.
+/// Returns the problems. Each certificate must cover every host name, because the client's algorithms choose between them.
 fn problems(identities: &[tls::Identity], hosts: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
     let mut problems = Vec::new();
     for identity in identities {
         let Some(leaf) = leaf(identity) else {
-            problems.push("a certificate of the server cannot be read".to_owned());
+            problems.push("a server certificate cannot be parsed".to_owned());
             continue;
         };
         let info = leaf.info();
         let (name, not_before, not_after) = (&info.subject_name, info.not_before, info.not_after);
         if now > not_after {
-            problems.push(format!("the server's certificate {name} expired at {not_after}"));
+            problems.push(format!("the server certificate {name} expired at {not_after}"));
         } else if now.plus_seconds(WARN_BEFORE_SECS) > not_after {
-            problems.push(format!("the server's certificate {name} expires at {not_after}"));
+            problems.push(format!("the server certificate {name} expires at {not_after}"));
         }
         if now < not_before {
-            problems.push(format!("the server's certificate {name} is not valid before {not_before}"));
+            problems.push(format!("the server certificate {name} is not valid before {not_before}"));
         }
         for host in hosts.iter().filter(|host| !identity.covers(host)) {
-            problems.push(format!("the server's certificate {name} is not for the host name {host}"));
+            problems.push(format!("the server certificate {name} is not for the host name {host}"));
         }
     }
     problems
@@ -199,13 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_thirty_days_before() {
+    fn problems_are_reported_from_thirty_days_before() {
         let dir = tempfile::tempdir().unwrap();
         let check = |name: &str, now: &str, expected: &[&str]| {
             write(dir.path(), name, 6);
-            let told = in_folder(dir.path()).problems(at(now));
-            assert_eq!(told.len(), expected.len(), "{name} {now}: {told:?}");
-            assert!(told.iter().zip(expected).all(|(told, expected)| told.contains(expected)), "{told:?}");
+            let problems = in_folder(dir.path()).problems(at(now));
+            assert_eq!(problems.len(), expected.len(), "{name} {now}: {problems:?}");
+            assert!(
+                problems.iter().zip(expected).all(|(it, expected)| it.contains(expected)),
+                "{problems:?}"
+            );
         };
         check("dps.plant.example", "2026-04-01T00:00:00Z", &[]);
         check("*.plant.example", "2026-04-01T00:00:00Z", &[]);
@@ -217,23 +222,23 @@ mod tests {
     }
 
     #[test]
-    fn renewed_files_are_taken_up_whole() {
+    fn renewed_files_are_loaded_once_both_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let now = at("2026-05-20T00:00:00Z");
         write(dir.path(), "dps.plant.example", 6);
         let certificates = in_folder(dir.path());
         let before = certificates.identities().current();
-        certificates.look(now);
-        assert!(Arc::ptr_eq(&before, &certificates.identities().current()), "nothing was renewed");
+        certificates.refresh(now);
+        assert!(Arc::ptr_eq(&before, &certificates.identities().current()), "no file was renewed");
         let old_key = std::fs::read(dir.path().join("key")).unwrap();
         write(dir.path(), "dps.plant.example", 12);
         let new_key = std::fs::read(dir.path().join("key")).unwrap();
         std::fs::write(dir.path().join("key"), old_key).unwrap();
-        certificates.look(now);
+        certificates.refresh(now);
         assert!(certificates.problems(now)[0].contains("2026-06-01"), "only half is written");
         std::fs::write(dir.path().join("key"), new_key).unwrap();
-        certificates.look(now);
+        certificates.refresh(now);
         assert_eq!(certificates.problems(now), [""; 0]);
-        assert!(certificates.ends()[0].1 > at("2026-11-30T00:00:00Z"));
+        assert!(certificates.expiries()[0].1 > at("2026-11-30T00:00:00Z"));
     }
 }

@@ -1,4 +1,4 @@
-//! Where everything durable is kept, and whether it is all there: what is missing is never taken for a first start.
+//! The files of a service. Missing files of an earlier start are an error, never a first start.
 
 use std::{
     fs, io,
@@ -13,48 +13,48 @@ use store::EmbeddedStore;
 /// The files of a service.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// Where everything durable is kept.
+    /// The folder of the databases.
     pub data_dir: PathBuf,
-    /// The key that seals secrets at rest.
+    /// The file of the master key, which encrypts secrets at rest.
     pub master_key_file: PathBuf,
-    /// Where the epoch of the database is kept outside of `data_dir`; `None` where restored backups need no notice.
+    /// The file outside of `data_dir` with the epoch of the database; `None` if restored backups need not be detected.
     pub epoch_file: Option<PathBuf>,
-    /// Whether the operator wants a new database where there are signs of an earlier one.
-    pub starts_anew: bool,
+    /// Whether the operator permits a new database beside files of an earlier start.
+    pub new_database: bool,
 }
 
-/// What was found of a service.
+/// The files that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
-    /// A database with something in it.
+    /// A non-empty database.
     database: bool,
     key: bool,
-    /// A database of an embedded hub with something in it.
+    /// A non-empty database of an embedded hub.
     hub: bool,
-    /// What only an earlier start leaves.
+    /// A file that only an earlier start leaves.
     trace: bool,
 }
 
 impl Storage {
-    /// That of an emulator, which is there to be tried out: what is missing is made.
+    /// Returns the storage of an emulator, which creates missing files.
     pub(crate) fn of_emulator(dir: &Path) -> Storage {
         let (data_dir, master_key_file) = (dir.to_owned(), dir.join("master.key"));
-        let storage = Storage { data_dir, master_key_file, epoch_file: None, starts_anew: false };
-        let starts_anew = !has_content(&storage.database()).unwrap_or(false);
-        Storage { starts_anew, ..storage }
+        let storage = Storage { data_dir, master_key_file, epoch_file: None, new_database: false };
+        let new_database = !has_content(&storage.database()).unwrap_or(false);
+        Storage { new_database, ..storage }
     }
 
-    /// The service's database.
+    /// Returns the path of the database.
     pub(crate) fn database(&self) -> PathBuf {
         self.data_dir.join("muster.db")
     }
 
-    /// The database of an embedded hub.
+    /// Returns the path of the database of an embedded hub.
     pub(crate) fn hub(&self, name: &str) -> PathBuf {
         self.data_dir.join("hubs").join(format!("{name}.db"))
     }
 
-    /// Opens what is there, or makes it at a first start.
+    /// Opens the storage, or creates it at a first start. Fails if a part of it is missing.
     pub(crate) fn open(&self) -> anyhow::Result<(Arc<EmbeddedStore>, Sealer)> {
         self.reject_incomplete()?;
         durable::make_private_directory(&self.data_dir.join("hubs"))
@@ -65,7 +65,7 @@ impl Storage {
         Ok((Arc::new(store), sealer))
     }
 
-    /// Looks at what is there without changing anything; `None` before the first start.
+    /// Opens the storage read-only, without changing anything; `None` before the first start.
     pub(crate) fn look(&self) -> anyhow::Result<Option<(EmbeddedStore, Sealer)>> {
         self.reject_incomplete()?;
         self.reject_unusable_directory()?;
@@ -78,8 +78,8 @@ impl Storage {
         Ok(Some((store, sealer)))
     }
 
-    /// Refuses to start where a part of an earlier service is missing: an empty service beside the hubs of a full one would
-    /// turn every device away, and a new key could not read an old database.
+    /// Fails if a part of an earlier start is missing: an empty database beside used hubs would refuse every device, and a
+    /// new key cannot read an old database.
     fn reject_incomplete(&self) -> anyhow::Result<()> {
         let found = self.find().with_context(|| format!("cannot look into {}", self.data_dir.display()))?;
         found.reject_incomplete(self)
@@ -98,12 +98,12 @@ impl Storage {
         }
         let database = self.database();
         let key = fs::exists(&self.master_key_file)?;
-        let key_of_ours = key && self.master_key_file.starts_with(&self.data_dir);
-        let trace = key_of_ours || fs::exists(database.with_extension("db.lock"))?;
+        let own_key = key && self.master_key_file.starts_with(&self.data_dir);
+        let trace = own_key || fs::exists(database.with_extension("db.lock"))?;
         Ok(Found { database: has_content(&database)?, key, hub, trace })
     }
 
-    /// Refuses a directory that nothing can be written into, or that cannot be made.
+    /// Fails if the folder is not writable and cannot be created.
     fn reject_unusable_directory(&self) -> anyhow::Result<()> {
         let there = self.data_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
         let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
@@ -121,18 +121,18 @@ impl Found {
         let folder = storage.data_dir.display();
         if !self.key && (self.database || self.hub) {
             bail!(
-                "{key} is missing, and without it the databases in {folder} cannot be read: restore it from a backup. To \
-                 start anew, move {folder} away first"
+                "{key} is missing, so the databases in {folder} cannot be read: restore the key from a backup, or move \
+                 {folder} away to start with an empty database"
             );
         }
-        if storage.starts_anew && self.database {
-            bail!("{database} is there: to start anew, move it away first, then say --new-database again");
+        if storage.new_database && self.database {
+            bail!("{database} exists: move it away first, then use --new-database again");
         }
-        if !storage.starts_anew && !self.database && (self.hub || self.trace) {
+        if !storage.new_database && !self.database && (self.hub || self.trace) {
             let other = if self.hub { "the databases of embedded hubs" } else { "files of an earlier start" };
             bail!(
-                "{database} is missing or empty, but {other} are there: restore it from a backup, or start with an empty \
-                 one on purpose: --new-database"
+                "{database} is missing or empty, but {other} exist: restore it from a backup, or start with an empty one by \
+                 --new-database"
             );
         }
         Ok(())
@@ -151,25 +151,25 @@ fn has_content(path: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    /// Every combination of what can be missing, with and without the flag.
+    /// Every combination of missing files, with and without the flag.
     #[test]
-    fn what_is_missing_is_no_first_start() {
+    fn missing_files_prevent_the_start() {
         for bits in 0..32 {
-            let [database, key, hub, trace, starts_anew] = [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
+            let [database, key, hub, trace, new_database] = [1, 2, 4, 8, 16].map(|bit| bits & bit != 0);
             let (data_dir, master_key_file) = (PathBuf::from("data"), PathBuf::from("data/master.key"));
-            let storage = Storage { data_dir, master_key_file, epoch_file: None, starts_anew };
+            let storage = Storage { data_dir, master_key_file, epoch_file: None, new_database };
             let found = Found { database, key, hub, trace };
-            let told = found.reject_incomplete(&storage).err().map(|error| error.to_string());
+            let error = found.reject_incomplete(&storage).err().map(|error| error.to_string());
             let expected = match (database, key, hub || trace) {
                 (_, false, _) if database || hub => Some("master.key is missing"),
-                (true, true, _) if starts_anew => Some("move it away first"),
-                (false, _, true) if !starts_anew => Some("missing or empty"),
+                (true, true, _) if new_database => Some("move it away first"),
+                (false, _, true) if !new_database => Some("missing or empty"),
                 _ => None,
             };
-            match (&told, expected) {
+            match (&error, expected) {
                 (None, None) => {}
-                (Some(told), Some(expected)) => assert!(told.contains(expected), "{found:?}: {told}"),
-                _ => panic!("{found:?}, anew: {starts_anew}: {told:?} instead of {expected:?}"),
+                (Some(error), Some(expected)) => assert!(error.contains(expected), "{found:?}: {error}"),
+                _ => panic!("{found:?}, anew: {new_database}: {error:?} instead of {expected:?}"),
             }
         }
     }
@@ -179,16 +179,16 @@ mod tests {
             data_dir: dir.join("data"),
             master_key_file: dir.join("data/master.key"),
             epoch_file: None,
-            starts_anew: false,
+            new_database: false,
         }
     }
 
     #[tokio::test]
-    async fn a_lost_database_is_missed_at_the_start_and_by_a_look() {
+    async fn a_missing_database_fails_the_start_and_the_check() {
         let dir = tempfile::tempdir().unwrap();
         let storage = storage(dir.path());
-        assert!(storage.look().unwrap().is_none(), "the first start is to come");
-        assert!(!storage.data_dir.exists(), "a look makes nothing");
+        assert!(storage.look().unwrap().is_none(), "before the first start");
+        assert!(!storage.data_dir.exists(), "the check creates nothing");
         let (store, _) = storage.open().unwrap();
         store.as_ref().clone().close().await;
         drop(store);
@@ -197,26 +197,26 @@ mod tests {
             [(|path: &Path| fs::write(path, "").unwrap()) as fn(&Path), |path| fs::remove_file(path).unwrap()]
         {
             lose(&storage.database());
-            for told in [storage.open().err(), storage.look().err()] {
-                let told = told.unwrap().to_string();
-                assert!(told.contains("missing or empty") && told.contains("--new-database"), "{told}");
+            for error in [storage.open().err(), storage.look().err()] {
+                let error = error.unwrap().to_string();
+                assert!(error.contains("missing or empty") && error.contains("--new-database"), "{error}");
             }
         }
-        let anew = Storage { starts_anew: true, ..storage.clone() };
+        let anew = Storage { new_database: true, ..storage.clone() };
         let (store, _) = anew.open().unwrap();
         store.as_ref().clone().close().await;
         drop(store);
         assert!(anew.open().err().unwrap().to_string().contains("move it away first"));
 
         fs::remove_file(&storage.master_key_file).unwrap();
-        for told in [storage.open().err(), storage.look().err()] {
-            assert!(told.unwrap().to_string().contains("master.key is missing"));
+        for error in [storage.open().err(), storage.look().err()] {
+            assert!(error.unwrap().to_string().contains("master.key is missing"));
         }
-        assert!(!storage.master_key_file.exists(), "no key is made beside a database that has one");
+        assert!(!storage.master_key_file.exists(), "no key is created beside an encrypted database");
     }
 
     #[test]
-    fn a_key_that_was_put_elsewhere_is_no_sign_of_an_earlier_start() {
+    fn a_key_outside_of_the_data_folder_does_not_show_an_earlier_start() {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("secrets/master.key");
         Sealer::load_or_create(&key).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_used_is_refused() {
+    fn an_unusable_data_folder_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("data"), "a file").unwrap();
         assert!(storage(dir.path()).look().is_err());

@@ -1,4 +1,4 @@
-//! The watch over the linked hubs: where they are from here, whether they answer, and how full they are.
+//! Starts the probing of linked hubs: latency, availability, and number of devices.
 
 use std::sync::Arc;
 
@@ -7,31 +7,31 @@ use tokio::task::JoinSet;
 
 use crate::config::LatencySources;
 
-/// What it knows, and what keeps that up to date.
+/// The topology, and the prober that updates it.
 pub(crate) struct Watch {
     known: Arc<KnownTopology>,
-    survey: Arc<HubProber>,
+    prober: Arc<HubProber>,
 }
 
 impl Watch {
-    /// Over these sources. Nothing is probed before [`Watch::start`].
+    /// Makes a watch over these sources. Probing begins with [`Watch::start`].
     pub(crate) fn new(sources: LatencySources, ports: HubProberPorts) -> Watch {
         let LatencySources { table, geoip, probe_interval } = sources;
         let hubs = Arc::clone(&ports.hubs);
-        let survey = Arc::new(HubProber::new(ports, probe_interval));
-        let known = Arc::new(KnownTopology::new(table, geoip, Arc::clone(&survey), hubs));
-        Watch { known, survey }
+        let prober = Arc::new(HubProber::new(ports, probe_interval));
+        let known = Arc::new(KnownTopology::new(table, geoip, Arc::clone(&prober), hubs));
+        Watch { known, prober }
     }
 
-    /// What allocations ask.
+    /// Returns the topology that allocations use.
     pub(crate) fn topology(&self) -> Arc<KnownTopology> {
         self.known.clone()
     }
 
-    /// Starts to probe; dropping the set ends it.
+    /// Starts the prober, which stops when the set is dropped.
     pub(crate) fn start(self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { self.survey.run(|| self.known.geoip()).await });
+        tasks.spawn(async move { self.prober.run(|| self.known.geoip()).await });
         tasks
     }
 }

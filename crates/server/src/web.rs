@@ -1,4 +1,4 @@
-//! The one HTTPS port: device provisioning endpoint and service operations endpoint side by side.
+//! The router of the HTTPS port, for both the device provisioning endpoint and the service operations endpoint.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use net::{Peer, Purpose};
 use service_api::OnGrant;
 use tower_service::Service;
 
-/// Where load balancers ask whether the process serves.
+/// The path of health checks of load balancers.
 const HEALTH: &str = "/health";
 
-/// Sends each request to whom its path belongs: an ID scope never collides with the service endpoint's words.
+/// Routes each request by its path to one of the endpoints. ID scopes never collide with paths of the service endpoint.
 pub(crate) fn router(device: Router, service: Router) -> Router {
     Router::new().fallback(move |mut request: Request<Body>| {
         let (mut device, mut service) = (device.clone(), service.clone());
         async move {
             if let Some(Peer { addr, standing, .. }) = request.extensions().get::<Peer>().cloned() {
-                // The form in which axum's own listeners tell it; the service endpoint knows no other.
+                // As axum's own listeners do; the service endpoint reads the address from it.
                 request.extensions_mut().insert(ConnectInfo(addr));
                 let prove = move || standing.mark_proven(Purpose::Operations);
                 request.extensions_mut().insert(OnGrant(Arc::new(prove)));
@@ -27,7 +27,7 @@ pub(crate) fn router(device: Router, service: Router) -> Router {
                 return serving();
             }
             let owner = if service_api::is_service_path(path) { &mut service } else { &mut device };
-            // A router's error type has no values.
+            // The error type of a router has no values.
             owner.call(request).await.unwrap_or_else(|impossible| match impossible {})
         }
     })

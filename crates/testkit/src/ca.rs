@@ -20,6 +20,11 @@ use rcgen::{
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SigningKey,
 };
 
+const START_OF_2020: i64 = 1_577_836_800;
+const SECONDS_PER_DAY: i64 = 86_400;
+pub(crate) const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
 /// A CA: its certificate and key, and the CAs above it.
 pub struct Authority {
     identity: Identity,
@@ -347,11 +352,6 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 pub(crate) fn since_1970(time: Timestamp) -> Duration {
     Duration::from_secs(time.unix_seconds().unsigned_abs())
 }
-
-const START_OF_2020: i64 = 1_577_836_800;
-const SECONDS_PER_DAY: i64 = 86_400;
-pub(crate) const SEQUENCE: u8 = 0x30;
-const BIT_STRING: u8 = 0x03;
 
 #[cfg(test)]
 mod tests {

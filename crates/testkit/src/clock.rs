@@ -1,7 +1,9 @@
 //! A clock that changes only when a test moves it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
 
 use model::Timestamp;
 use provisioning::ports::Clock;

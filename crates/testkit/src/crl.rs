@@ -10,6 +10,15 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::ca::{Authority, SEQUENCE, contents, pem, signed_again, since_1970, wrapped};
 
+const OCTET_STRING: u8 = 0x04;
+const UTF8_STRING: u8 = 0x0C;
+const SET: u8 = 0x31;
+const EXTENSIONS: u8 = 0xA0;
+/// The encoded object identifier 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
+/// The encoded object identifier 2.5.29.28.
+const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x06, 0x03, 0x55, 0x1D, 0x1C];
+
 /// The content of a revocation list.
 #[derive(Debug, Clone)]
 pub struct Revocations {
@@ -215,12 +224,3 @@ fn elements(mut content: &[u8]) -> Vec<&[u8]> {
     }
     elements
 }
-
-const OCTET_STRING: u8 = 0x04;
-const UTF8_STRING: u8 = 0x0C;
-const SET: u8 = 0x31;
-const EXTENSIONS: u8 = 0xA0;
-/// The encoded object identifier 2.5.4.3.
-const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
-/// The encoded object identifier 2.5.29.28.
-const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x06, 0x03, 0x55, 0x1D, 0x1C];

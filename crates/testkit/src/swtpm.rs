@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The maximum number of starts: another process may take a free port before the emulator binds it.
+const MAX_STARTS: u32 = 10;
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A running TPM 2.0 emulator, which has no keys at first, and ends on drop.
 pub struct Swtpm {
     process: Child,
@@ -90,7 +94,3 @@ fn free_ports() -> u16 {
         }
     }
 }
-
-/// The maximum number of starts: another process may take a free port before the emulator binds it.
-const MAX_STARTS: u32 = 10;
-const START_TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,7 +1,9 @@
 //! A fake webhook in memory, with scripted outcomes.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
 use model::{Instance, WebhookRequest};

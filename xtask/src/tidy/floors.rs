@@ -1,4 +1,4 @@
-//! Which crate may use which: arrows point down.
+//! Allowed dependencies between crates, which point downwards.
 
 use std::{path::Path, process::Command};
 
@@ -7,34 +7,44 @@ use serde_json::Value;
 
 use super::Finding;
 
+/// The crates for runtime, network and storage.
+const IO: &[&str] = &["axum", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
+
+/// The crates that are forbidden in the middle floor: IO, and HTTP with its status codes.
+const IO_AND_HTTP: &[&str] =
+    &["axum", "http", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
+
+/// The crates that all tests may use: test support, and the real store and runner instead of mocks.
+const FOR_TESTS: [&str; 4] = ["testkit", "store", "durable", "runner"];
+
 /// A dependency as a manifest declares it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Edge {
     from: String,
     to: String,
     kind: Kind,
-    /// Whether `to` is one of ours.
+    /// Whether `to` is a crate of this workspace.
     ours: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// In the program.
+    /// A dependency of the program.
     Normal,
-    /// In tests, examples and build scripts only.
+    /// A dependency of tests, examples and build scripts only.
     Development,
 }
 
-/// What one crate may use.
+/// The allowed dependencies of a crate.
 struct Floor {
     name: &'static str,
-    /// Of our crates.
+    /// The allowed crates of this workspace.
     may_use: &'static [&'static str],
-    /// Of everyone's.
+    /// The forbidden external crates.
     must_not_use: &'static [&'static str],
 }
 
-/// Every edge is on the table, and every crate has a row.
+/// Checks that the table allows every dependency, and that every crate has a row.
 pub fn check(edges: &[Edge]) -> Vec<Finding> {
     edges
         .iter()
@@ -45,7 +55,7 @@ pub fn check(edges: &[Edge]) -> Vec<Finding> {
 fn problem(edge: &Edge) -> Option<String> {
     let Edge { from, to, .. } = edge;
     let Some(floor) = FLOORS.iter().find(|floor| floor.name == from) else {
-        return Some(format!("{from} stands on no floor: give it a row in xtask/src/tidy/floors.rs"));
+        return Some(format!("{from} has no floor: add a row in xtask/src/tidy/floors.rs"));
     };
     let allowed = match (edge.ours, edge.kind) {
         (true, Kind::Normal) => floor.may_use.contains(&to.as_str()),
@@ -60,7 +70,7 @@ fn manifest(name: &str) -> String {
     if name == "xtask" { "xtask/Cargo.toml".to_owned() } else { format!("crates/{name}/Cargo.toml") }
 }
 
-/// All declared dependencies of the workspace's crates.
+/// Reads the declared dependencies of the workspace's crates.
 pub fn edges(root: &Path) -> anyhow::Result<Vec<Edge>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -106,13 +116,6 @@ const fn pure(
 ) -> Floor {
     Floor { name, may_use, must_not_use }
 }
-
-/// What runs things, moves bytes, or stores them.
-const IO: &[&str] = &["axum", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
-
-/// The middle floor knows nothing of the outside world, not even its status codes.
-const IO_AND_HTTP: &[&str] =
-    &["axum", "http", "hyper", "hyper-util", "rusqlite", "rustls", "tokio", "tokio-rustls"];
 
 /// Siblings on one floor do not see each other; the arrows within a floor are the ones `ARCHITECTURE.md` names.
 const FLOORS: [Floor; 19] = [
@@ -175,9 +178,6 @@ const FLOORS: [Floor; 19] = [
     floor("xtask", &[]),
 ];
 
-/// What any crate may use in its tests: the kit, and the real store and runner rather than mocks of them.
-const FOR_TESTS: [&str; 4] = ["testkit", "store", "durable", "runner"];
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -231,9 +231,7 @@ mod tests {
             "model",
             Value::Null,
             ours,
-            Some(
-                "crates/attic/Cargo.toml: attic stands on no floor: give it a row in xtask/src/tidy/floors.rs",
-            ),
+            Some("crates/attic/Cargo.toml: attic has no floor: add a row in xtask/src/tidy/floors.rs"),
         );
     }
 }

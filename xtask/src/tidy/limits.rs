@@ -1,4 +1,4 @@
-//! Whether `docs/limits.md` still names every bound.
+//! Checks that `docs/limits.md` names every bound.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use super::{Finding, tree::SourceFile};
 
 const PAGE: &str = "docs/limits.md";
 
-/// The bounds of connections are the members of types here.
+/// The file whose types have the bounds of connections as members.
 const SETTINGS: &str = "crates/net/src/limits.rs";
 
-/// Crates that hold nothing for peers.
+/// The crates that hold nothing for peers.
 const BESIDE: [&str; 4] = ["bench", "fleet", "muster", "testkit"];
 
-/// What a bound counts.
+/// The types of bounds.
 const NUMBERS: [&str; 9] = ["i32", "i64", "u8", "u16", "u32", "u64", "usize", "Option<usize>", "Room"];
 
-/// Every bound in the code has its place on the page, and the page names none that is gone.
+/// Checks that every bound in the code has a row on the page, and that the page names no removed one.
 pub fn check(files: &[SourceFile]) -> Vec<Finding> {
     let Some(page) = files.iter().find(|file| file.path == PAGE) else {
         return vec![Finding::of_file(PAGE, "is missing: what each bound costs")];
@@ -32,14 +32,14 @@ pub fn check(files: &[SourceFile]) -> Vec<Finding> {
     findings
 }
 
-/// The crate that a file of product code belongs to.
+/// Returns the crate of a file of product code.
 fn owner(file: &SourceFile) -> Option<&str> {
     let (owner, inside) = file.path.strip_prefix("crates/")?.split_once('/')?;
     let is_product = inside.starts_with("src/") && file.is_rust() && !file.is_test();
     (is_product && !BESIDE.contains(&owner)).then_some(owner)
 }
 
-/// The bounds that a file declares: constants that begin with `MAX`, and the settings of connections.
+/// Returns the bounds in a file: constants that begin with `MAX`, and the settings of connections.
 fn bounds(file: &SourceFile) -> Vec<(&str, String)> {
     let declared = file.text.lines().filter_map(|line| {
         let (name, kind) = declared(line)?;
@@ -53,7 +53,7 @@ fn bounds(file: &SourceFile) -> Vec<(&str, String)> {
     declared.chain(settings).map(|name| (file.path.as_str(), name)).collect()
 }
 
-/// All that a file declares in capitals, or as a type, with the crate's name.
+/// Returns the constants and types in a file, prefixed with the crate.
 fn constants(file: &SourceFile) -> Vec<String> {
     let owner = owner(file).unwrap_or_default();
     let types =
@@ -62,7 +62,7 @@ fn constants(file: &SourceFile) -> Vec<String> {
     constants.chain(types).map(|name| format!("{owner}::{name}")).collect()
 }
 
-/// The name and the type of a constant.
+/// Returns the name and the type of a constant.
 fn declared(line: &str) -> Option<(&str, &str)> {
     let (before, after) = line.split_once("const ")?;
     let is_declaration = before.trim().is_empty() || before.trim_start().starts_with("pub");

@@ -1,60 +1,60 @@
-//! Texts that no line may hold.
+//! Forbidden texts in lines.
 
 use super::{Finding, tree::SourceFile};
 
-/// Work that is put off names its issue, no test is switched off, and no machine is anybody's own.
-pub fn check(file: &SourceFile) -> Vec<Finding> {
-    let problems = |(index, line)| {
-        let of = [put_off(line), switched_off(file, line), machine_path(line), unescaped(file, line)];
-        of.into_iter().flatten().map(move |problem| Finding::of_line(&file.path, index, problem))
-    };
-    file.text.lines().enumerate().flat_map(problems).collect()
-}
+/// The crates that are not part of the product.
+const NOT_PRODUCT: [&str; 2] = ["crates/bench/", "crates/testkit/"];
 
-fn put_off(line: &str) -> Option<String> {
-    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
-    let mark = words.into_iter().find(|word| PUT_OFF.contains(word))?;
-    let names_issue = line.split('#').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit()));
-    (!names_issue).then(|| format!("{mark} without an issue: write {mark} #123, or do it"))
-}
-
-fn switched_off(file: &SourceFile, line: &str) -> Option<String> {
-    let ignored = file.is_rust() && line.trim_start().starts_with(IGNORE);
-    ignored.then(|| "an ignored test shows nothing: fix it or delete it".to_owned())
-}
-
-fn machine_path(line: &str) -> Option<String> {
-    let of_somebody = |path: &&&str| line.split(**path).skip(1).any(|after| !after.starts_with(EXAMPLE));
-    let path = MACHINE_PATHS.iter().find(of_somebody)?;
-    Some(format!("{path} is a path on somebody's machine"))
-}
-
-/// What peers wrote reaches terminals and logs through the two places that escape it.
-fn unescaped(file: &SourceFile, line: &str) -> Option<String> {
-    let is_product = file.path.starts_with("crates/") && file.path.contains("/src/") && !file.is_test();
-    let beside = BESIDE.iter().any(|folder| file.path.starts_with(folder));
-    let by = ESCAPED_BY.iter().find(|(_, names)| names.iter().any(|name| line.contains(name)));
-    let (place, _) = by.filter(|(place, _)| is_product && !beside && !file.path.starts_with(place))?;
-    Some(format!("text that is not escaped: only {place} may do this"))
-}
-
-/// Crates that are not in the product.
-const BESIDE: [&str; 2] = ["crates/bench/", "crates/testkit/"];
-
-/// Where text is escaped, and what is only to be found there.
+/// The places that escape text, and the calls that are allowed only there.
 const ESCAPED_BY: [(&str, &[&str]); 2] = [
     ("crates/muster/src/output.rs", &[concat!("pr", "int!("), concat!("pr", "intln!("), "io::stdout()"]),
     ("crates/server/src/logging/", &[concat!("tracing_", "subscriber")]),
 ];
 
-// Written in two parts, so that this file does not find itself.
-const PUT_OFF: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+// In two parts, so that this file does not violate its own rule.
+const DEFERRED: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 const IGNORE: &str = concat!("#[", "ignore");
 const MACHINE_PATHS: [&str; 4] =
     [concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
 
-/// Whose home documents may show.
+/// The home folder that documents may show.
 const EXAMPLE: &str = "you/";
+
+/// Rejects deferred work without an issue, ignored tests, paths of one machine, and unescaped output.
+pub fn check(file: &SourceFile) -> Vec<Finding> {
+    let problems = |(index, line)| {
+        let of = [deferred_work(line), ignored_test(file, line), machine_path(line), unescaped(file, line)];
+        of.into_iter().flatten().map(move |problem| Finding::of_line(&file.path, index, problem))
+    };
+    file.text.lines().enumerate().flat_map(problems).collect()
+}
+
+fn deferred_work(line: &str) -> Option<String> {
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    let mark = words.into_iter().find(|word| DEFERRED.contains(word))?;
+    let names_issue = line.split('#').skip(1).any(|after| after.starts_with(|c: char| c.is_ascii_digit()));
+    (!names_issue).then(|| format!("{mark} without an issue: write {mark} #123, or do it"))
+}
+
+fn ignored_test(file: &SourceFile, line: &str) -> Option<String> {
+    let ignored = file.is_rust() && line.trim_start().starts_with(IGNORE);
+    ignored.then(|| "an ignored test: fix or delete it".to_owned())
+}
+
+fn machine_path(line: &str) -> Option<String> {
+    let of_one_machine = |path: &&&str| line.split(**path).skip(1).any(|after| !after.starts_with(EXAMPLE));
+    let path = MACHINE_PATHS.iter().find(of_one_machine)?;
+    Some(format!("{path} is a path on one machine: use a relative path"))
+}
+
+/// Rejects output of text except in the two places that escape it.
+fn unescaped(file: &SourceFile, line: &str) -> Option<String> {
+    let is_product = file.path.starts_with("crates/") && file.path.contains("/src/") && !file.is_test();
+    let is_exempt = NOT_PRODUCT.iter().any(|folder| file.path.starts_with(folder));
+    let by = ESCAPED_BY.iter().find(|(_, names)| names.iter().any(|name| line.contains(name)));
+    let (place, _) = by.filter(|(place, _)| is_product && !is_exempt && !file.path.starts_with(place))?;
+    Some(format!("unescaped output: only {place} may do this"))
+}
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn lines() {
-        let [later, broken, _] = PUT_OFF;
+        let [later, broken, _] = DEFERRED;
         check_line("a.rs", &format!("// {later}: tidy up"), true);
         check_line("a.md", &format!("{broken} (see issue)"), true);
         check_line("a.rs", &format!("// {later} #12: tidy up"), false);

@@ -1,12 +1,15 @@
-//! Whether `ARCHITECTURE.md` still describes the tree.
+//! Checks that `ARCHITECTURE.md` describes the tree.
 
 use std::collections::BTreeSet;
 
 use super::{Finding, tree::SourceFile};
 
+const FOLDERS: [&str; 6] = [".ci/", "crates/", "docs/", "fuzz/", "tests/", "xtask/"];
+const FILES: [&str; 3] = [".md", ".rs", ".toml"];
+
 const MAP: &str = "ARCHITECTURE.md";
 
-/// Every crate is on the map, and every path on the map exists.
+/// Checks that every crate is in the code map, and that every path in the document exists.
 pub fn check(files: &[SourceFile]) -> Vec<Finding> {
     let Some(map) = files.iter().find(|file| file.path == MAP) else {
         return vec![Finding::of_file(MAP, "is missing: the map of the crates")];
@@ -27,19 +30,19 @@ fn missing_crates(files: &[SourceFile], map: &SourceFile) -> Vec<Finding> {
     missing.map(|folder| Finding::of_file(MAP, format!("does not say what `{folder}` is"))).collect()
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// A path looks like one: it has a folder, or the name of a file that we write.
+/// Returns whether a text looks like a path: it has a folder, or the extension of a source file.
 fn is_path(text: &str) -> bool {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
     let in_folder = FOLDERS.iter().any(|folder| text.starts_with(folder));
     plain && (in_folder || FILES.iter().any(|ending| text.ends_with(ending)))
 }
 
-/// A path from the root, or, as the map says which crate it is in, the end of one.
+/// Returns whether a path exists, from the root or as the end of a path in a crate.
 fn exists(files: &[SourceFile], path: &str) -> bool {
     let path = path.trim_end_matches('/');
     let inside = format!("{path}/");
@@ -48,9 +51,6 @@ fn exists(files: &[SourceFile], path: &str) -> bool {
         .iter()
         .any(|file| file.path == path || file.path.starts_with(&inside) || file.path.ends_with(&ending))
 }
-
-const FOLDERS: [&str; 6] = [".ci/", "crates/", "docs/", "fuzz/", "tests/", "xtask/"];
-const FILES: [&str; 3] = [".md", ".rs", ".toml"];
 
 #[cfg(test)]
 mod tests {

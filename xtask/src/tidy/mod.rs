@@ -1,4 +1,4 @@
-//! The rules of the tree that neither the compiler nor clippy knows. One module per rule.
+//! Rules of the repository that neither the compiler nor clippy checks. One module per rule.
 
 mod floors;
 mod imports;
@@ -12,18 +12,18 @@ mod tree;
 
 use std::{fmt, path::Path};
 
-/// A place where a rule is broken.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Relative to the root; where the rule is about a crate, its manifest.
+    /// The path, relative to the root; for a rule about a crate, its manifest.
     path: String,
-    /// Counted from 1; `None` where the whole file is meant.
+    /// The line, counted from 1; `None` for the whole file.
     line: Option<usize>,
-    /// What is wrong, and what would be right.
+    /// The problem, and how to solve it.
     problem: String,
 }
 
-/// Checks every rule.
+/// Checks all rules, and returns the violations.
 pub fn check(root: &Path) -> anyhow::Result<Vec<Finding>> {
     let files = tree::read(root)?;
     let mut findings = floors::check(&floors::edges(root)?);
@@ -44,13 +44,13 @@ impl Finding {
         Finding { path: path.to_owned(), line: None, problem: problem.into() }
     }
 
-    /// `index` counts from 0.
+    /// Makes a finding about a line; `index` counts from 0.
     fn of_line(path: &str, index: usize, problem: impl Into<String>) -> Finding {
         Finding { path: path.to_owned(), line: Some(index + 1), problem: problem.into() }
     }
 }
 
-/// As compilers write it, so that editors find the place.
+/// Formats the finding like a compiler, so that editors find the place.
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {

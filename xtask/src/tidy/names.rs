@@ -1,8 +1,17 @@
-//! Words that say nothing, or too much, in the names of things.
+//! Vague words in names.
 
 use super::{Finding, tree::SourceFile};
 
-/// Names declared in Rust files avoid the vague words.
+const QUALIFIERS: [&str; 6] = ["pub", "async", "const", "unsafe", "default", "extern"];
+const DECLARING: [&str; 7] = ["enum", "fn", "mod", "struct", "trait", "type", "union"];
+
+/// The words that are rejected anywhere in a name.
+const NEVER: [&str; 6] = ["helper", "helpers", "manager", "util", "utils", "misc"];
+
+/// The words that are rejected at the end of a type or module; before another word they can be useful.
+const NEVER_LAST: [&str; 6] = ["base", "common", "data", "impl", "info", "service"];
+
+/// Rejects vague words in names that Rust files declare.
 pub fn check(file: &SourceFile) -> Vec<Finding> {
     if !file.is_rust() {
         return Vec::new();
@@ -15,7 +24,7 @@ pub fn check(file: &SourceFile) -> Vec<Finding> {
     file.text.lines().enumerate().filter_map(finding).collect()
 }
 
-/// The keyword and the name, if the line declares something.
+/// Returns the keyword and the name that a line declares, if any.
 pub fn declared(line: &str) -> Option<(&str, &str)> {
     let mut words = line.trim_start().split_ascii_whitespace();
     let kind = words.find(|word| !QUALIFIERS.contains(word) && !word.starts_with("pub("))?;
@@ -39,7 +48,7 @@ fn problem(kind: &str, name: &str) -> Option<String> {
     Some(format!("{last:?} at the end says nothing: name what it is"))
 }
 
-/// The parts of a name of either case, in lower case.
+/// Splits a name in snake case or camel case into words in lower case.
 pub fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for letter in name.chars() {
@@ -54,16 +63,7 @@ pub fn words(name: &str) -> Vec<String> {
     words
 }
 
-const QUALIFIERS: [&str; 6] = ["pub", "async", "const", "unsafe", "default", "extern"];
-const DECLARING: [&str; 7] = ["enum", "fn", "mod", "struct", "trait", "type", "union"];
-
-/// Nowhere in a name.
-const NEVER: [&str; 6] = ["helper", "helpers", "manager", "util", "utils", "misc"];
-
-/// Not as the last word of a type or module; before another word they can tell things apart.
-const NEVER_LAST: [&str; 6] = ["base", "common", "data", "impl", "info", "service"];
-
-/// Names that others gave.
+/// Names that are given by others.
 const ALLOWED: [(&str, &str); 6] = [
     // `X509CertificateInfo` of the service API.
     ("struct", "CertificateInfo"),

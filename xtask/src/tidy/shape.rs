@@ -1,14 +1,14 @@
-//! How long a file may be, and how it begins.
+//! Length and first line of files.
 
 use super::{Finding, tree::SourceFile};
 
-/// Lines of a file of code. Beyond it there are two subjects in one file.
+/// The maximum lines of a file of code. A longer one has two subjects.
 const MAX_LINES: usize = 500;
 
-/// Lines of a file of tests, which are tables for the larger part.
+/// The maximum lines of a file of tests, which are mostly tables.
 const MAX_TEST_LINES: usize = 800;
 
-/// Rust files are of readable length and say first what they are about.
+/// Rejects long Rust files, and files without a `//!` description.
 pub fn check(file: &SourceFile) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !file.is_rust() {

@@ -1,31 +1,31 @@
-//! The files that people write.
+//! The text files of the repository.
 
 use std::{fs, path::Path};
 
 use anyhow::Context;
 
-/// A text file of the repository.
+/// A text file.
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Relative to the root, with forward slashes.
+    /// The path, relative to the root, with forward slashes.
     pub path: String,
-    /// Its content.
+    /// The content.
     pub text: String,
 }
 
 impl SourceFile {
-    /// Whether it is Rust.
+    /// Returns whether the file is Rust.
     pub fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
-    /// Whether it is a test by its place: under `tests/`, or a `tests.rs`.
+    /// Returns whether the file is a test by its path: below `tests/`, or a `tests.rs`.
     pub fn is_test(&self) -> bool {
         self.path.split('/').any(|part| part == "tests" || part == "tests.rs")
     }
 }
 
-/// All text files under `root`, in order of their paths, but for what [`SKIPPED`] names.
+/// Reads all text files below `root`, ordered by path, except [`SKIPPED`] ones.
 pub fn read(root: &Path) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     read_folder(root, "", &mut files)?;
@@ -44,14 +44,14 @@ fn read_folder(folder: &Path, prefix: &str, files: &mut Vec<SourceFile>) -> anyh
         if entry.file_type()?.is_dir() {
             read_folder(&entry.path(), &format!("{path}/"), files)?;
         } else if let Ok(text) = fs::read_to_string(entry.path()) {
-            // What is no text, or was deleted this moment, is nobody's source.
+            // Binary files, and files deleted meanwhile, are skipped.
             files.push(SourceFile { path, text });
         }
     }
     Ok(())
 }
 
-/// Names or whole paths of what is not written here: built, installed, generated, or input for tests.
+/// The names or paths of skipped files: built, installed, generated, or input for tests.
 const SKIPPED: &[&str] = &[
     ".env",
     ".git",

@@ -1,4 +1,4 @@
-//! What honest devices notice of a crowd of strangers: their latency, and what each costs besides the crowd.
+//! Measures honest devices while many strangers are active: their latency, and their CPU cost.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -23,35 +23,38 @@ use tokio_rustls::client::TlsStream;
 use super::stranger;
 use crate::{child::Server, load::Size};
 
-/// Honest registrations per second.
+/// The number of tasks that share a rate.
+const WORKERS: usize = 50;
+
+/// The honest registrations per second.
 const HONEST_RATE: u32 = 100;
 
-/// How long the crowd alone is measured.
-const ALONE: Duration = Duration::from_secs(5);
+/// The duration of the measurement with strangers alone.
+const STRANGERS_ONLY: Duration = Duration::from_secs(5);
 
-/// Until connections that are to stay open are open, and rates are even.
+/// The time for opening connections and for rates to settle.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// What strangers do.
+/// The activity of strangers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
-    /// There are none.
-    Quiet,
-    /// Connections that say nothing.
+    /// No strangers.
+    None,
+    /// Idle connections.
     Idle(usize),
-    /// Connections that send a header, a byte a second.
+    /// Connections that send one byte of a header per second.
     Slow(usize),
-    /// Tokens by an unknown key, a second.
+    /// Tokens with an unknown key, per second.
     WrongTokens(usize),
-    /// The same from the address that the honest devices have, too.
+    /// Tokens with an unknown key, per second, from the address of the honest devices.
     WrongTokensBesides(usize),
-    /// Connections that are opened and closed, a second.
+    /// Connections that are opened and closed, per second.
     NewConnections(usize),
 }
 
 impl Load {
     const ALL: [Load; 6] = [
-        Load::Quiet,
+        Load::None,
         Load::Idle(5000),
         Load::Slow(1200),
         Load::WrongTokens(4000),
@@ -59,10 +62,10 @@ impl Load {
         Load::NewConnections(500),
     ];
 
-    /// In a table.
+    /// Returns the title in the table.
     pub fn title(self) -> String {
         match self {
-            Load::Quiet => "nothing".to_owned(),
+            Load::None => "nothing".to_owned(),
             Load::Idle(count) => format!("{count} idle connections"),
             Load::Slow(count) => format!("{count} connections that send a byte a second"),
             Load::WrongTokens(rate) => format!("{rate} wrong tokens a second"),
@@ -72,21 +75,21 @@ impl Load {
     }
 }
 
-/// What honest devices had.
+/// The results of honest devices.
 pub struct Crowd {
-    /// The strangers.
+    /// The activity of the strangers.
     pub load: Load,
-    /// What strangers did a second, where that is a rate.
+    /// The actions of strangers per second, if the load is a rate.
     pub reached: f64,
-    /// Server CPU of one registration besides what the strangers alone cost.
+    /// The server CPU time of one registration, without the cost of the strangers alone.
     pub cpu: Duration,
-    /// The median time to `assigned`, and that of 99 in 100; zero when no device was assigned.
+    /// The median and the 99th percentile of the time to `assigned`; zero if no device was assigned.
     pub latency: [Duration; 2],
-    /// Devices that were not assigned.
+    /// The number of devices that were not assigned.
     pub failed: usize,
 }
 
-/// All loads, the quiet one first, each on a server of its own.
+/// Measures all loads, first without strangers, each with a new server.
 pub async fn measure(size: Size) -> anyhow::Result<Vec<Crowd>> {
     server::raise_descriptor_limit();
     let mut crowds = Vec::new();
@@ -106,32 +109,37 @@ async fn beside(load: Load, size: Size) -> anyhow::Result<Crowd> {
     sleep(SETTLING).await;
 
     let (cpu, began) = (server.cpu()?, Instant::now());
-    sleep(ALONE).await;
+    sleep(STRANGERS_ONLY).await;
     let alone = (server.cpu()?.saturating_sub(cpu)).as_secs_f64() / began.elapsed().as_secs_f64();
 
     let (cpu, began, done) = (server.cpu()?, Instant::now(), strangers.done());
-    let mut seen = honest(&endpoint, &key, "device", size.devices).await?;
+    let mut results = honest(&endpoint, &key, "device", size.devices).await?;
     let elapsed = began.elapsed().as_secs_f64();
     let reached = (strangers.done() - done) as f64 / elapsed;
     let cpu = (server.cpu()?.saturating_sub(cpu)).as_secs_f64() - alone * elapsed;
     strangers.stop().await;
     server.stop()?;
 
-    seen.latencies.sort_unstable();
-    let at = |share: usize| seen.latencies.get(seen.latencies.len() * share / 100).copied();
+    results.latencies.sort_unstable();
+    let at = |share: usize| results.latencies.get(results.latencies.len() * share / 100).copied();
     let latency = [at(50), at(99)].map(|latency| latency.unwrap_or_default());
     let cpu = Duration::from_secs_f64((cpu / size.devices as f64).max(0.0));
-    Ok(Crowd { load, reached, cpu, latency, failed: seen.failed })
+    Ok(Crowd { load, reached, cpu, latency, failed: results.failed })
 }
 
 #[derive(Default)]
-struct Seen {
+struct HonestResults {
     latencies: Vec<Duration>,
     failed: usize,
 }
 
-/// First registrations over fresh connections at an even rate, whatever became of those before.
-async fn honest(endpoint: &Endpoint, key: &SymmetricKey, name: &str, count: usize) -> anyhow::Result<Seen> {
+/// Registers devices for the first time, over new connections, at an even rate.
+async fn honest(
+    endpoint: &Endpoint,
+    key: &SymmetricKey,
+    name: &str,
+    count: usize,
+) -> anyhow::Result<HonestResults> {
     let mut ticks = interval(Duration::from_secs(1) / HONEST_RATE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut devices = JoinSet::new();
@@ -141,31 +149,28 @@ async fn honest(endpoint: &Endpoint, key: &SymmetricKey, name: &str, count: usiz
         let endpoint = endpoint.clone();
         devices.spawn(async move { fleet::register(&endpoint, &device, Transport::Https, None).await });
     }
-    let mut seen = Seen::default();
+    let mut results = HonestResults::default();
     while let Some(ended) = devices.join_next().await {
         match ended? {
-            Ok(registered) => seen.latencies.push(registered.time_to_assigned),
-            Err(_) => seen.failed += 1,
+            Ok(registered) => results.latencies.push(registered.time_to_assigned),
+            Err(_) => results.failed += 1,
         }
     }
-    Ok(seen)
+    Ok(results)
 }
 
-/// Strangers at work, until they are stopped.
+/// Active strangers.
 struct Strangers {
     tasks: JoinSet<()>,
     done: Arc<AtomicUsize>,
     ending: Arc<AtomicBool>,
 }
 
-/// Tasks that share the work of a rate.
-const WORKERS: usize = 50;
-
 impl Strangers {
     fn start(load: Load, endpoint: &Endpoint) -> anyhow::Result<Strangers> {
         let mut strangers = Strangers { tasks: JoinSet::new(), done: Arc::default(), ending: Arc::default() };
         match load {
-            Load::Quiet => {}
+            Load::None => {}
             Load::Idle(count) => (0..count).for_each(|number| strangers.hold(endpoint, number, None)),
             Load::Slow(count) => {
                 let drip = Some(Duration::from_secs(1));
@@ -185,7 +190,7 @@ impl Strangers {
         Ok(strangers)
     }
 
-    /// Keeps a connection open; one that the server closes is opened again.
+    /// Keeps a connection open, and opens it again after the server closed it.
     fn hold(&mut self, endpoint: &Endpoint, number: usize, drip: Option<Duration>) {
         let (endpoint, ending) = (endpoint.clone(), Arc::clone(&self.ending));
         self.tasks.spawn(async move {
@@ -196,7 +201,7 @@ impl Strangers {
         });
     }
 
-    /// Does the work this many times a second, by workers that each wait for their own.
+    /// Repeats the work at a rate per second, distributed over workers.
     fn repeat(&mut self, rate: usize, endpoint: &Endpoint, work: impl Fn() -> Work) {
         for worker in 0..WORKERS {
             let (mut work, endpoint) = (work(), endpoint.clone());
@@ -227,12 +232,12 @@ impl Strangers {
     }
 }
 
-/// What a stranger does again and again.
+/// The repeated work of a stranger.
 enum Work {
-    /// Sends a token by an unknown key, over one connection for as long as the server keeps it; from one address, or from
-    /// one of many.
+    /// Sends a token with an unknown key, reusing a connection while the server keeps it open; from one address, or from one
+    /// of many.
     WrongToken { kept: Option<Box<TlsStream<TcpStream>>>, request: Arc<[u8]>, from: Option<IpAddr> },
-    /// Connects and leaves.
+    /// Connects and disconnects.
     NewConnection,
 }
 
@@ -247,7 +252,7 @@ impl Work {
                     None => Box::new(stranger::connect_from(endpoint, port, from, client).await?),
                 };
                 stream.write_all(request).await?;
-                // An error body is far shorter than this, and comes at once.
+                // An error body is far shorter, and arrives at once.
                 let mut answer = [0; 4096];
                 let read = stream.read(&mut answer).await?;
                 anyhow::ensure!(answer.get(..read).is_some_and(|it| it.starts_with(b"HTTP/1.1 401")));

@@ -1,4 +1,4 @@
-//! Memory of connections that have proven nothing, by what they leave unfinished.
+//! Measures the memory of unproven connections, by their unfinished input.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,35 +13,39 @@ use tokio_rustls::{client::TlsStream, rustls::ClientConfig};
 use super::stranger;
 use crate::child::Server;
 
-/// Connections of each kind; the first ones warm up what is not per connection.
+/// The number of connections that warm up memory that is not per connection.
 const WARM: usize = 100;
-const CONNECTIONS: usize = 1000;
-const AT_ONCE: usize = 48;
 
-/// How long the server may take to read what was sent.
+/// The number of measured connections of each kind.
+const CONNECTIONS: usize = 1000;
+
+/// The connections that are opened concurrently.
+const CONCURRENCY: usize = 48;
+
+/// The time for the server to read the input.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// The longest that anything of a client that wants to be read may take to be written.
-const WRITING: Duration = Duration::from_secs(5);
+/// The time limit for writing, because the server may stop reading.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a stranger leaves unfinished.
+/// The unfinished input of a stranger.
 #[derive(Debug, Clone, Copy)]
 enum Unfinished {
-    /// Nothing was sent after the TLS handshake.
+    /// No input after the TLS handshake.
     Silence,
-    /// Nothing was sent after a TLS handshake with a long chain of certificates.
+    /// No input after a TLS handshake with a long certificate chain.
     Chain,
     /// An HTTP header.
     Header,
-    /// An HTTP header, and behind it a TLS record.
+    /// An HTTP header, followed by an unfinished TLS record.
     Record,
     /// The body of a registration.
     Body,
-    /// A packet CONNECT.
+    /// A CONNECT packet.
     Connect,
-    /// A packet PUBLISH after a CONNECT with a password that is none.
+    /// A PUBLISH packet after a CONNECT with an invalid password.
     Publish,
-    /// A message of MQTT over WebSockets, announced as long as may be.
+    /// A WebSocket message with the maximum announced length.
     WebSocket,
     /// A SASL frame.
     Sasl,
@@ -59,17 +63,17 @@ const ALL: [Unfinished; 9] = [
     Unfinished::Sasl,
 ];
 
-/// What such a connection holds.
+/// The memory of one kind of connections.
 pub struct Unproven {
-    /// What is unfinished, and over which transport.
+    /// The unfinished input and the transport.
     pub title: &'static str,
-    /// Connections that the server kept.
+    /// The connections that the server kept open.
     pub connections: usize,
-    /// Bytes of each in the server.
+    /// The bytes per connection in the server.
     pub bytes_each: u64,
 }
 
-/// Opens many connections of each kind and leaves them.
+/// Opens many connections of each kind, and measures the memory of the server.
 pub async fn measure() -> anyhow::Result<Vec<Unproven>> {
     let mut rows = Vec::new();
     for unfinished in ALL {
@@ -90,10 +94,10 @@ async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
     let open = |number| async move {
         let from = stranger::address(number);
         let mut stream = stranger::connect_from(endpoint, port, from, Arc::clone(client)).await?;
-        // A server that reads no further takes no more than it has room for.
-        let _ = tokio::time::timeout(WRITING, stream.write_all(sent)).await;
+        // A server that stops reading accepts no more than its buffers hold.
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, stream.write_all(sent)).await;
         stream.flush().await?;
-        let _ = tokio::time::timeout(WRITING, stream.get_mut().0.write_all(below_tls)).await;
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, stream.get_mut().0.write_all(below_tls)).await;
         anyhow::Ok(stream)
     };
     let warm = opened((0..WARM).map(open)).await;
@@ -112,16 +116,16 @@ async fn measure_one(unfinished: Unfinished) -> anyhow::Result<Unproven> {
     Ok(Unproven { title: unfinished.title(), connections, bytes_each })
 }
 
-/// Opens connections, and returns those that the server has not closed meanwhile.
+/// Opens connections, and returns those that the server kept open.
 async fn opened<F>(opening: impl Iterator<Item = F>) -> Vec<TlsStream<TcpStream>>
 where
     F: Future<Output = anyhow::Result<TlsStream<TcpStream>>>,
 {
-    let opened: Vec<_> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
+    let opened: Vec<_> = stream::iter(opening).buffer_unordered(CONCURRENCY).collect().await;
     opened.into_iter().filter_map(Result::ok).collect()
 }
 
-/// Whether the server waits for more.
+/// Returns whether the server keeps the connection open.
 async fn is_open(stream: &mut TlsStream<TcpStream>) -> bool {
     let mut buffer = [0; 1024];
     loop {
@@ -168,7 +172,7 @@ impl Unfinished {
         })
     }
 
-    /// What follows below TLS: the beginning of a record.
+    /// Returns bytes to send below TLS: the beginning of a record.
     fn bytes_below_tls(self) -> Vec<u8> {
         const ANNOUNCED: [u8; 5] = [23, 3, 3, 0x40, 0];
         match self {
@@ -206,7 +210,7 @@ fn header(bytes: usize) -> Vec<u8> {
     format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(bytes)).into_bytes()
 }
 
-/// Asks for a WebSocket.
+/// Formats a WebSocket handshake.
 fn upgrade(endpoint: &Endpoint) -> Vec<u8> {
     format!(
         "GET /$iothub/websocket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -217,12 +221,12 @@ fn upgrade(endpoint: &Endpoint) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The beginning of a binary message that is announced as longer; masked with zeros.
+/// Encodes the beginning of a binary message with a longer announced length; masked with zeros.
 fn message(announced: u64, sent: usize) -> Vec<u8> {
     [&[0x82, 0xFF], &announced.to_be_bytes()[..], &[0; 4], &vec![0x10; sent]].concat()
 }
 
-/// A CONNECT with a keep-alive of 18 hours and a password that is no token.
+/// Encodes a CONNECT with a keep-alive of 18 hours and a password that is not a token.
 fn connect(endpoint: &Endpoint) -> Vec<u8> {
     let user = format!("{}/registrations/stranger/api-version=2019-03-31", endpoint.id_scope);
     let mut body = b"\x00\x04MQTT\x04\xc2\xff\xff".to_vec();
@@ -233,7 +237,7 @@ fn connect(endpoint: &Endpoint) -> Vec<u8> {
     packet(0x10, &body, 0)
 }
 
-/// An MQTT packet that says it is this many bytes longer than it is.
+/// Encodes an MQTT packet whose length exceeds the sent bytes by `missing`.
 fn packet(first: u8, body: &[u8], missing: usize) -> Vec<u8> {
     let mut length = body.len() + missing;
     let mut packet = vec![first];

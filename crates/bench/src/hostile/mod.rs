@@ -1,5 +1,5 @@
-//! What hostile peers cost the server: the CPU of a refusal, the memory of a connection that has proven nothing, and
-//! what honest devices notice of a crowd of strangers.
+//! Measures hostile peers: the CPU time of a refusal, the memory of an unproven connection, and the effect of many strangers
+//! on honest devices.
 
 mod crowd;
 mod memory;
@@ -12,13 +12,13 @@ pub use refusals::Refused;
 
 use crate::load::Size;
 
-/// All that was measured.
+/// All results.
 pub struct Hostile {
     /// Refusals by evidence and number of groups.
     pub refusals: Vec<Refused>,
-    /// Connections that have proven nothing.
+    /// Unproven connections.
     pub unproven: Vec<Unproven>,
-    /// Honest devices beside strangers.
+    /// Honest devices while strangers are active.
     pub crowds: Vec<Crowd>,
 }
 

@@ -1,4 +1,4 @@
-//! CPU of a refusal, by what the stranger presents and how many groups there are of each kind.
+//! Measures the CPU time of a refusal, by evidence and number of groups.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::{
     load::{Cost, Session, Size, measured},
 };
 
-/// Groups of each kind: by key, by signing certificate, by CA reference.
+/// The numbers of groups of each kind: by key, by signing certificate, by CA reference.
 const GROUPS: [usize; 2] = [1, 1000];
 
-/// What a refusal costs.
+/// The cost of a refusal.
 pub struct Refused {
-    /// What was presented.
+    /// The presented evidence.
     pub evidence: Evidence,
-    /// Groups of each of the three kinds.
+    /// The number of groups of each kind.
     pub groups: usize,
-    /// Server CPU, and refusals per second of wall time.
+    /// The server CPU time, and the refusals per second of wall time.
     pub cost: Cost,
-    /// Server CPU of an honest registration beside as many groups.
+    /// The server CPU time of an honest registration with the same groups.
     pub honest: Cost,
 }
 
-/// All kinds of evidence with all numbers of groups. Connections are kept, so that no handshake is measured.
+/// Measures all kinds of evidence with all numbers of groups, over reused connections to exclude handshakes.
 pub async fn measure(size: Size) -> anyhow::Result<Vec<Refused>> {
     let mut rows = Vec::new();
     for groups in GROUPS {
@@ -58,7 +58,7 @@ async fn refusals(server: &Server, evidence: Evidence, size: Size) -> anyhow::Re
     Ok(measured(server, calls, Size { devices: each * size.concurrency, ..size }).await?.0)
 }
 
-/// First registrations by the key of a group, over kept connections.
+/// Measures first registrations with a group key, over reused connections.
 async fn honest(server: &Server, size: Size) -> anyhow::Result<Cost> {
     let (endpoint, key) = (server.endpoint()?, server.group_key()?);
     let each = size.devices.div_ceil(size.concurrency);

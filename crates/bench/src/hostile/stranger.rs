@@ -1,4 +1,4 @@
-//! Devices that no enrollment admits, and connections from addresses of their own.
+//! Devices that no enrollment admits, and connections from many addresses.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -22,25 +22,27 @@ use tokio_rustls::{
 };
 use wire::sas;
 
-/// Certificates of one name that a stranger sends along.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The number of certificates with one name that a stranger sends along.
 const SAME_NAMES: u64 = 9;
 
-/// What a stranger presents.
+/// The evidence of a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// A token signed by a key of its own.
+    /// A token signed with an unknown key.
     Token,
-    /// A chain that leads to a CA of its own.
+    /// A chain to an unknown CA.
     Chain,
-    /// Certificates that all bear the name of an enrolled CA and have one P-521 key: each could have issued each.
+    /// Certificates with the name of an enrolled CA and one P-521 key, each a possible issuer of each other.
     SameNames,
 }
 
 impl Evidence {
-    /// All kinds.
+    /// All kinds of evidence.
     pub const ALL: [Evidence; 3] = [Evidence::Token, Evidence::Chain, Evidence::SameNames];
 
-    /// A device with this evidence. `enrolled` is the common name of an enrolled CA.
+    /// Makes a device with this evidence. `enrolled` is the common name of an enrolled CA.
     pub fn device(self, enrolled: &str) -> anyhow::Result<Device> {
         let id = RegistrationId::parse("stranger")?;
         Ok(match self {
@@ -53,7 +55,7 @@ impl Evidence {
         })
     }
 
-    /// In a table.
+    /// Returns the title in the table.
     pub fn title(self) -> &'static str {
         match self {
             Evidence::Token => "a token by an unknown key",
@@ -89,7 +91,7 @@ fn named(common_name: &str, serial: u64) -> CertificateParams {
     params
 }
 
-/// Has a stranger refused this many times, over as few connections as the server allows.
+/// Registers a stranger until it is refused this number of times, over as few connections as the server allows.
 pub async fn refused(endpoint: &Endpoint, device: &Device, times: usize) -> anyhow::Result<()> {
     let mut session = None;
     let mut connections = 0;
@@ -120,7 +122,7 @@ pub async fn connect(endpoint: &Endpoint, port: u16, number: usize) -> anyhow::R
     connect_from(endpoint, port, address(number), endpoint.trust.anonymous()).await
 }
 
-/// Opens one from an address, as a client of this configuration.
+/// Opens a TLS connection from an address, with this client configuration.
 pub async fn connect_from(
     endpoint: &Endpoint,
     port: u16,
@@ -130,14 +132,14 @@ pub async fn connect_from(
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(from, 0))?;
     let server = SocketAddr::new(endpoint.host.as_str().parse()?, port);
-    let tcp = tokio::time::timeout(PATIENCE, socket.connect(server)).await.context("no connection")??;
+    let tcp = tokio::time::timeout(TIMEOUT, socket.connect(server)).await.context("no connection")??;
     tcp.set_nodelay(true)?;
     let name = ServerName::try_from(endpoint.host.to_string())?;
     let handshake = TlsConnector::from(client).connect(name, tcp);
-    Ok(tokio::time::timeout(PATIENCE, handshake).await.context("no TLS handshake")??)
+    Ok(tokio::time::timeout(TIMEOUT, handshake).await.context("no TLS handshake")??)
 }
 
-/// A client whose chain is as long as is taken.
+/// Makes an identity with a chain of the maximum length.
 pub fn long_chain() -> anyhow::Result<Identity> {
     const BYTES: usize = 15 * 1024;
     let mut params = named("stranger", 0);
@@ -148,7 +150,7 @@ pub fn long_chain() -> anyhow::Result<Identity> {
     Ok(Identity::from_der(vec![leaf.der().clone()], key.into())?)
 }
 
-/// Writes a registration with a token by an unknown key.
+/// Formats a register call with a token by an unknown key.
 pub fn wrong_token(endpoint: &Endpoint) -> anyhow::Result<Vec<u8>> {
     let resource = format!("{}/registrations/stranger", endpoint.id_scope);
     let token = sas::sign(&resource, &[7; 32], 4_000_000_000, Some("registration"));
@@ -162,10 +164,8 @@ pub fn wrong_token(endpoint: &Endpoint) -> anyhow::Result<Vec<u8>> {
     Ok(request.into_bytes())
 }
 
-/// One of 4,000 loopback addresses.
+/// Returns one of 4,000 loopback addresses.
 pub fn address(number: usize) -> IpAddr {
     let [third, fourth] = [number / 250 % 16, number % 250].map(|part| u8::try_from(part).unwrap_or(0));
     IpAddr::V4(Ipv4Addr::new(127, 9, third, fourth + 1))
 }
-
-const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,7 +1,7 @@
-//! Registrations per second of devices of two healthy hubs, while a third hub is healthy, slow, or down.
+//! Measures registrations per second at two healthy hubs while a third hub is healthy, slow, or down.
 //!
-//! Three hubs of another process are linked over REST, each through a relay of this process that can be told to fail.
-//! Devices of the third hub keep coming all the while, half as many at once.
+//! Three hubs of another process are linked over REST, each through a relay in this process that simulates failures. Devices
+//! of the third hub register continuously, with half the concurrency.
 
 mod relay;
 
@@ -22,36 +22,36 @@ use tokio::{task::JoinSet, time::timeout};
 use wire::sas::ConnectionString;
 
 use crate::{child::Server, load::Size};
-pub use relay::Mood;
+pub use relay::HubState;
 use relay::Relay;
 
-/// What was seen with the third hub in one mood.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen {
-    /// The third hub's.
-    pub mood: Mood,
-    /// Registrations per second of devices of the other two.
-    pub rate: f64,
-}
-
-/// The hubs of the other process: those before are the ones that the service under test embeds itself.
+/// The index of the first linked hub of the other process. Lower ones have the addresses of the service's own hubs.
 const FIRST_HUB: usize = 2;
 const HUBS: usize = 3;
 
-/// How long a device of the third hub waits before it gives its place to the next.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a device of the third hub waits before the next one starts.
+const DEVICE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All moods, the healthy one first.
-pub async fn measure(size: Size) -> anyhow::Result<Vec<Seen>> {
+/// The rate with the third hub in one state.
+#[derive(Debug, Clone, Copy)]
+pub struct OutageRate {
+    /// The state of the third hub.
+    pub state: HubState,
+    /// The registrations per second at the other two hubs.
+    pub rate: f64,
+}
+
+/// Measures all states, the healthy one first.
+pub async fn measure(size: Size) -> anyhow::Result<Vec<OutageRate>> {
     let mut seen = Vec::new();
-    for mood in [Mood::Healthy, Mood::Slow, Mood::Down] {
-        eprintln!("one of three hubs is {mood} …");
-        seen.push(Seen { mood, rate: rate(mood, size).await? });
+    for state in [HubState::Healthy, HubState::Slow, HubState::Down] {
+        eprintln!("one of three hubs is {state} …");
+        seen.push(OutageRate { state, rate: rate(state, size).await? });
     }
     Ok(seen)
 }
 
-async fn rate(mood: Mood, size: Size) -> anyhow::Result<f64> {
+async fn rate(state: HubState, size: Size) -> anyhow::Result<f64> {
     let (dir, far_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let near = Server::muster(dir.path())?;
     let far = Server::muster_with_hubs(far_dir.path(), FIRST_HUB + HUBS)?;
@@ -63,11 +63,11 @@ async fn rate(mood: Mood, size: Size) -> anyhow::Result<f64> {
         group(&mut service, "troubled", &[third]).await?,
     ];
     let endpoint = near.endpoint()?;
-    // So that connections and circuits are as they are in a service that runs for long.
+    // Warms up connections and circuit breakers.
     register_all(&endpoint, &keys[0], "warm", Size { devices: size.devices / 4, ..size }).await?;
-    relays[2].set(mood);
+    relays[2].set(state);
     let mut background = troubled(&endpoint, &keys[1], size.concurrency / 2);
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(DEVICE_TIMEOUT).await;
     let began = Instant::now();
     register_all(&endpoint, &keys[0], "device", size).await?;
     let rate = size.devices as f64 / began.elapsed().as_secs_f64();
@@ -127,18 +127,19 @@ async fn register_all(endpoint: &Endpoint, key: &SymmetricKey, name: &str, size:
     Ok(())
 }
 
-/// Devices of the third hub, one after the other in each of so many places, until the set is ended.
-fn troubled(endpoint: &Endpoint, key: &SymmetricKey, places: usize) -> JoinSet<()> {
+/// Registers devices of the third hub continuously, with this number of workers, until the set is dropped.
+fn troubled(endpoint: &Endpoint, key: &SymmetricKey, workers: usize) -> JoinSet<()> {
     let (endpoint, key) = (Arc::new(endpoint.clone()), Arc::new(key.clone()));
-    (0..places)
-        .map(|place| {
+    (0..workers)
+        .map(|worker| {
             let (endpoint, key) = (Arc::clone(&endpoint), Arc::clone(&key));
             async move {
                 for number in 0.. {
-                    let Ok(device) = device(&key, &format!("troubled-{place}"), number) else { return };
-                    // How it fares does not count.
+                    let Ok(device) = device(&key, &format!("troubled-{worker}"), number) else { return };
+                    // The outcome is not measured.
                     let _ =
-                        timeout(PATIENCE, fleet::register(&endpoint, &device, Transport::Https, None)).await;
+                        timeout(DEVICE_TIMEOUT, fleet::register(&endpoint, &device, Transport::Https, None))
+                            .await;
                 }
             }
         })

@@ -1,4 +1,4 @@
-//! A relay before a hub, which can be told to lose or to delay what goes through it.
+//! A relay in front of a hub, which can close connections or delay responses.
 
 use std::{
     fmt,
@@ -16,55 +16,55 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// How a hub fares.
+/// The delay of a slow hub.
+const DELAY: Duration = Duration::from_secs(5);
+
+/// The simulated state of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    /// As it should.
+pub enum HubState {
+    /// Everything is forwarded.
     Healthy,
-    /// Whatever it says comes 5 s late.
+    /// Responses are delayed by 5 s.
     Slow,
-    /// Connections are closed as soon as they are made.
+    /// Connections are closed immediately.
     Down,
 }
-
-/// How late a slow hub is.
-const LATE: Duration = Duration::from_secs(5);
 
 /// A running relay.
 pub struct Relay {
     name: String,
     address: SocketAddr,
-    mood: Arc<AtomicU8>,
+    state: Arc<AtomicU8>,
     accepting: AbortHandle,
 }
 
 impl Relay {
-    /// Listens on the hub's own address, at a free port: the hub's certificate and name stay right.
+    /// Listens on a free port of the hub's address, so that the hub's certificate and name are valid.
     pub async fn start(hub: SocketAddr) -> anyhow::Result<Relay> {
         let listener = TcpListener::bind((hub.ip(), 0)).await?;
-        let (address, mood) = (listener.local_addr()?, Arc::new(AtomicU8::new(Mood::Healthy as u8)));
-        let seen = Arc::clone(&mood);
+        let (address, state) = (listener.local_addr()?, Arc::new(AtomicU8::new(HubState::Healthy as u8)));
+        let seen = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(relay(client, hub, Arc::clone(&seen)));
             }
         });
-        Ok(Relay { name: hub.ip().to_string(), address, mood, accepting: accepting.abort_handle() })
+        Ok(Relay { name: hub.ip().to_string(), address, state, accepting: accepting.abort_handle() })
     }
 
-    /// The hub's name.
+    /// Returns the name of the hub.
     pub fn name(&self) -> String {
         self.name.clone()
     }
 
-    /// Where it listens.
+    /// Returns the address of the relay.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How the hub fares from now on; connections that are open follow.
-    pub fn set(&self, mood: Mood) {
-        self.mood.store(mood as u8, Ordering::Relaxed);
+    /// Sets the state, which also applies to open connections.
+    pub fn set(&self, state: HubState) {
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 }
 
@@ -74,9 +74,9 @@ impl Drop for Relay {
     }
 }
 
-/// Its end, however it comes, closes both connections.
-async fn relay(client: TcpStream, hub: SocketAddr, mood: Arc<AtomicU8>) -> std::io::Result<()> {
-    if mood.load(Ordering::Relaxed) == Mood::Down as u8 {
+/// Relays one connection. When it returns, both sides are closed.
+async fn relay(client: TcpStream, hub: SocketAddr, state: Arc<AtomicU8>) -> std::io::Result<()> {
+    if state.load(Ordering::Relaxed) == HubState::Down as u8 {
         return Ok(());
     }
     let server = TcpStream::connect(hub).await?;
@@ -86,35 +86,35 @@ async fn relay(client: TcpStream, hub: SocketAddr, mood: Arc<AtomicU8>) -> std::
     let (from_server, mut to_server) = server.into_split();
     tokio::select! {
         ended = copy(&mut from_client, &mut to_server) => ended.map(drop),
-        ended = answers(from_server, to_client, mood) => ended,
+        ended = answers(from_server, to_client, state) => ended,
     }
 }
 
 async fn answers(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mood: Arc<AtomicU8>,
+    state: Arc<AtomicU8>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
-        let mood = mood.load(Ordering::Relaxed);
-        if count == 0 || mood == Mood::Down as u8 {
+        let state = state.load(Ordering::Relaxed);
+        if count == 0 || state == HubState::Down as u8 {
             return Ok(());
         }
-        if mood == Mood::Slow as u8 {
-            tokio::time::sleep(LATE).await;
+        if state == HubState::Slow as u8 {
+            tokio::time::sleep(DELAY).await;
         }
         to.write_all(buffer.get(..count).unwrap_or_default()).await?;
     }
 }
 
-impl fmt::Display for Mood {
+impl fmt::Display for HubState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Mood::Healthy => "healthy",
-            Mood::Slow => "answering 5 s late",
-            Mood::Down => "down",
+            HubState::Healthy => "healthy",
+            HubState::Slow => "answering 5 s late",
+            HubState::Down => "down",
         })
     }
 }

@@ -1,5 +1,5 @@
-//! What a device with a TPM costs, against the two RSA operations that no challenge can do without: its seeds are
-//! encrypted to the endorsement key and to the storage root key.
+//! Measures registrations with a TPM, against the two RSA operations that each challenge needs: its seeds are encrypted to
+//! the endorsement key and to the storage root key.
 
 mod registrations;
 
@@ -17,30 +17,30 @@ use testkit::tpm::{Kind, SoftTpm};
 use crate::{cpu, load::Size};
 pub use registrations::Registrations;
 
-/// Rounds in a turn: it must be long beside a tick of the scheduler, which is how exact CPU times are.
+/// The rounds per turn. A turn must be long compared with a scheduler tick, the resolution of CPU times.
 const ROUNDS: u32 = 1_000;
 
-/// Turns of each, by turns: whatever else the machine does slows both.
+/// The alternating turns of each, so that other load affects both.
 const TURNS: u32 = 4;
 
-/// All CPU times, with RSA-2048 keys.
+/// The CPU times, with RSA-2048 keys.
 pub struct Costs {
-    /// Whole registrations, on the server's side.
+    /// Whole registrations, at the server.
     pub registrations: Registrations,
-    /// One challenge alone.
+    /// One challenge.
     pub challenge: Duration,
-    /// Two bare RSA-OAEP encryptions to the same keys.
+    /// Two RSA-OAEP encryptions to the same keys.
     pub rsa: Duration,
 }
 
-/// Measures a server, and then the parts.
+/// Measures whole registrations, then the parts.
 pub async fn measure(size: Size) -> anyhow::Result<Costs> {
     let registrations = registrations::measure(size).await?;
     let (challenge, rsa) = parts()?;
     Ok(Costs { registrations, challenge, rsa })
 }
 
-/// A challenge, and the RSA in it.
+/// Measures a challenge, and the RSA operations in it.
 fn parts() -> anyhow::Result<(Duration, Duration)> {
     let tpm = SoftTpm::new(Kind::Rsa, Kind::Rsa);
     let identity = tpm.identity();
@@ -58,7 +58,7 @@ fn parts() -> anyhow::Result<(Duration, Duration)> {
     Ok((challenge / (TURNS * ROUNDS), rsa / (TURNS * ROUNDS)))
 }
 
-/// What it costs this process, which does nothing else, to do this so many times.
+/// Measures the CPU time of one turn in this process.
 fn turn<T>(work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<Duration> {
     let before = cpu::time(std::process::id())?;
     for _ in 0..ROUNDS {
@@ -67,7 +67,7 @@ fn turn<T>(work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<Duration> {
     Ok(cpu::time(std::process::id())?.saturating_sub(before))
 }
 
-/// A seed's worth, to a key that comes as its modulus, as from a TPM.
+/// Encrypts a seed to a key given by its modulus, as from a TPM.
 fn encrypted(modulus: &[u8], label: &[u8]) -> anyhow::Result<Vec<u8>> {
     let key =
         PublicKeyComponents { n: modulus, e: &[1, 0, 1] }.try_into().map_err(|_: Unspecified| broken())?;
@@ -77,12 +77,12 @@ fn encrypted(modulus: &[u8], label: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// The operating system's, through the crypto library, as in the server.
+/// Random numbers of the crypto library, as in the server.
 struct System;
 
 impl Entropy for System {
     fn fill(&self, buffer: &mut [u8]) {
-        // A key of zeros costs as much.
+        // After a failure the key is zero, which costs the same.
         let _ = aws_lc_rs::rand::fill(buffer);
     }
 }

@@ -1,4 +1,4 @@
-//! Whole registrations of devices with a TPM, over HTTPS: the challenge, its proof, and the key that the device is handed.
+//! Measures whole registrations with a TPM over HTTPS: the challenge, its proof, and the key for the hub.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -20,21 +20,21 @@ use crate::{
     load::{Cost, Size, first_and_again, measured, registration_ids, service},
 };
 
-/// TPMs that the devices share. RSA keys take long to make, and the server cannot tell: it is sent them each time.
+/// The number of TPMs that the devices share, because RSA keys take long to generate. The server parses them each time.
 const TPMS: usize = 8;
 
 const DEADLINES: Deadlines =
     Deadlines { connect: Duration::from_secs(30), exchange: Duration::from_secs(60) };
 
-/// First registrations and repeated ones.
+/// The costs of first and repeated registrations.
 pub struct Registrations {
-    /// On a fresh connection, which serves both the challenge and its proof.
+    /// Over a new connection, for both the challenge and its proof.
     pub fresh: [Cost; 2],
-    /// On a kept one.
+    /// Over a reused connection.
     pub kept: [Cost; 2],
 }
 
-/// Measures both, each on a server of its own.
+/// Measures both, each with a new server.
 pub async fn measure(size: Size) -> anyhow::Result<Registrations> {
     eprintln!("TPMs, https …");
     let tpms: Vec<_> = (0..TPMS).map(|_| Arc::new(SoftTpm::new(Kind::Rsa, Kind::Rsa))).collect();
@@ -73,7 +73,7 @@ async fn on_fresh(server: &Server, devices: &Arc<[Device]>, size: Size) -> anyho
     Ok(measured(server, calls, size).await?.0)
 }
 
-/// Each connection serves every so-manieth device.
+/// Registers all devices. Each of the n connections serves every n-th device.
 async fn on_kept(
     server: &Server,
     connections: Vec<HttpsConnection>,
@@ -134,8 +134,7 @@ impl Device {
         json!({"registrationId": self.id, "attestation": attestation})
     }
 
-    /// The challenge, its proof, and the key that comes with the assignment. The time that it takes to open the challenge
-    /// is the load's.
+    /// Registers the device with challenge, proof, and key for the hub. The challenge is opened in the process of the load.
     async fn register(&self, connection: &mut HttpsConnection, endpoint: &Endpoint) -> anyhow::Result<()> {
         let resource = format!("{}/registrations/{}", endpoint.id_scope, self.id);
         let route = format!("/{resource}/register");
@@ -146,16 +145,16 @@ impl Device {
         let key = self.tpm.open(&STANDARD.decode(blob)?).key;
         let expiry = u64::try_from(SystemClock.now().unix_seconds())? + 3600;
         let token = sas::sign(&resource, key.as_bytes(), expiry, Some("registration"));
-        let mut told = self.call(connection, Method::PUT, &route, Some(&token)).await?;
-        while told["status"] == "assigning" {
+        let mut reply = self.call(connection, Method::PUT, &route, Some(&token)).await?;
+        while reply["status"] == "assigning" {
             tokio::time::sleep(Duration::from_secs(2)).await;
-            let operation = told["operationId"].as_str().context("no operation")?;
+            let operation = reply["operationId"].as_str().context("no operation")?;
             let route = format!("/{resource}/operations/{operation}");
-            told = self.call(connection, Method::GET, &route, Some(&token)).await?;
+            reply = self.call(connection, Method::GET, &route, Some(&token)).await?;
         }
-        match told.pointer("/registrationState/tpm/authenticationKey") {
+        match reply.pointer("/registrationState/tpm/authenticationKey") {
             Some(_) => Ok(()),
-            None => bail!("not assigned: {told}"),
+            None => bail!("not assigned: {reply}"),
         }
     }
 

@@ -11,11 +11,13 @@ use super::answer::Answer;
 use super::channel::{Channel, register_over};
 use super::sasl_tpm::SaslTpm;
 use super::{API_VERSION, CLIENT_VERSION, Registered};
-use crate::carrier::{Carrier, Protocol};
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::failure::{RegisterError, TransportError};
-use crate::timeouts::EXCHANGE_TIMEOUT;
+use crate::{
+    carrier::{Carrier, Protocol},
+    device::Device,
+    endpoint::Endpoint,
+    failure::{RegisterError, TransportError},
+    timeouts::EXCHANGE_TIMEOUT,
+};
 
 /// An AMQP connection of one device to the device endpoint.
 pub struct AmqpSession {

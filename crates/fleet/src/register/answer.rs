@@ -9,6 +9,12 @@ use serde_json::Value;
 
 use crate::failure::{Refusal, RegisterError};
 
+/// The time between polls without a `Retry-After`, like that of the SDKs.
+const DEFAULT_WAIT_SECS: u64 = 2;
+/// The C SDK accepts 1 to 300 s.
+const MIN_WAIT_SECS: u64 = 1;
+const MAX_WAIT_SECS: u64 = 300;
+
 /// A reply of the endpoint, over any transport.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -123,12 +129,6 @@ struct Operation {
 struct Challenge {
     authentication_key: String,
 }
-
-/// The time between polls without a `Retry-After`, like that of the SDKs.
-const DEFAULT_WAIT_SECS: u64 = 2;
-/// The C SDK accepts 1 to 300 s.
-const MIN_WAIT_SECS: u64 = 1;
-const MAX_WAIT_SECS: u64 = 300;
 
 #[cfg(test)]
 mod tests {

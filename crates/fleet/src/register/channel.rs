@@ -9,9 +9,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Registered;
 use super::answer::{Answer, Step};
-use crate::device::Device;
-use crate::failure::{RegisterError, TransportError};
-use crate::tpm::Tpm;
+use crate::{
+    device::Device,
+    failure::{RegisterError, TransportError},
+    tpm::Tpm,
+};
+
+/// The maximum time until a device is assigned. The hosted service takes seconds.
+const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A transport between a device and the endpoint.
 pub(super) trait Channel {
@@ -100,6 +105,3 @@ async fn import_hub_key(device: &Device, state: &Value) -> Result<(), RegisterEr
     let key = key.ok_or_else(|| RegisterError::Malformed("assigned without a key for the TPM".to_owned()))?;
     Ok(tpm.import(key).await.map_err(TransportError::from)?)
 }
-
-/// The maximum time until a device is assigned. The hosted service takes seconds.
-const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,8 +1,7 @@
 //! Registration over HTTPS.
 
 use bytes::Bytes;
-use http::Method;
-use http::header::RETRY_AFTER;
+use http::{Method, header::RETRY_AFTER};
 use model::{IdScope, OperationId};
 use net::client::{Call, HttpsConnection};
 use serde_json::Value;
@@ -11,10 +10,12 @@ use wire::sas::encode_component;
 use super::answer::Answer;
 use super::channel::{Channel, register_over};
 use super::{API_VERSION, Registered};
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::failure::{RegisterError, TransportError};
-use crate::timeouts::DEADLINES;
+use crate::{
+    device::Device,
+    endpoint::Endpoint,
+    failure::{RegisterError, TransportError},
+    timeouts::DEADLINES,
+};
 
 /// An HTTPS connection to the device endpoint, which is closed on drop.
 pub struct HttpsSession {

@@ -18,10 +18,12 @@ pub use amqp::AmqpSession;
 pub use https::HttpsSession;
 pub use mqtt::MqttSession;
 
-use crate::carrier::Carrier;
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::failure::RegisterError;
+use crate::{carrier::Carrier, device::Device, endpoint::Endpoint, failure::RegisterError};
+
+const CLIENT_VERSION: &str = "muster-fleet";
+
+/// The API version of requests: the newest one of released SDKs whose first reply may be `assigned`.
+const API_VERSION: &str = "2021-06-01";
 
 /// The result of a registration that ended in `assigned`.
 #[derive(Clone, Debug)]
@@ -68,8 +70,3 @@ pub async fn register(
         }
     }
 }
-
-const CLIENT_VERSION: &str = "muster-fleet";
-
-/// The API version of requests: the newest one of released SDKs whose first reply may be `assigned`.
-const API_VERSION: &str = "2021-06-01";

@@ -11,11 +11,13 @@ use wire::{
 use super::answer::Answer;
 use super::channel::{Channel, register_over};
 use super::{API_VERSION, CLIENT_VERSION, Registered};
-use crate::carrier::{Carrier, Protocol};
-use crate::device::Device;
-use crate::endpoint::Endpoint;
-use crate::failure::{RegisterError, TransportError};
-use crate::mqtt::{Login, MqttConnection};
+use crate::{
+    carrier::{Carrier, Protocol},
+    device::Device,
+    endpoint::Endpoint,
+    failure::{RegisterError, TransportError},
+    mqtt::{Login, MqttConnection},
+};
 
 /// An MQTT connection of one device to the device endpoint.
 pub struct MqttSession {

@@ -5,8 +5,12 @@ use bytes::Bytes;
 use model::IdScope;
 use net::client::{Responding, SaslMechanism};
 
-use crate::device::Device;
-use crate::tpm::Tpm;
+use crate::{device::Device, tpm::Tpm};
+
+/// The flag in the first byte of a server's message: a segment of the challenge follows.
+const SEGMENT: u8 = 0x80;
+/// The flag in the first byte of a segment: the segment is the last one.
+const LAST: u8 = 0x40;
 
 /// The exchange of a device that authenticates by its TPM.
 pub(super) struct SaslTpm<'a> {
@@ -16,11 +20,6 @@ pub(super) struct SaslTpm<'a> {
     /// The received part of the challenge.
     blob: Vec<u8>,
 }
-
-/// The flag in the first byte of a server's message: a segment of the challenge follows.
-const SEGMENT: u8 = 0x80;
-/// The flag in the first byte of a segment: the segment is the last one.
-const LAST: u8 = 0x40;
 
 impl<'a> SaslTpm<'a> {
     pub(super) fn new((device, tpm): (&'a Device, &'a Tpm), id_scope: &'a IdScope) -> SaslTpm<'a> {

@@ -17,6 +17,9 @@ use tokio::sync::Mutex;
 pub use address::TpmAddress;
 use connection::{ENDORSEMENT, OWNER, TpmConnection};
 
+/// The handle that SDKs use for the imported key.
+const IDENTITY_HANDLE: u32 = 0x8100_0100;
+
 /// A TPM with a persistent endorsement key and storage root key.
 pub struct Tpm {
     connection: Mutex<TpmConnection>,
@@ -226,9 +229,6 @@ impl fmt::Display for TpmKeyKind {
         })
     }
 }
-
-/// The handle that SDKs use for the imported key.
-const IDENTITY_HANDLE: u32 = 0x8100_0100;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! Runs with many devices.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use fleet::{HubVisit, Member, Report, Run, Stage, Transport};
 

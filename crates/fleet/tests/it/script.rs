@@ -1,7 +1,9 @@
 //! A server that sends scripted replies in order, and records the requests.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
 use bytes::BytesMut;
 use codec::mqtt::{
@@ -11,9 +13,16 @@ use fleet::{Device, Endpoint, Trust};
 use model::{HostName, IdScope, RegistrationId, SymmetricKey};
 use net::tls::{Identity, server_config};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+pub const ACCEPT: MqttReplies = MqttReplies {
+    connect: ConnectReturnCode::Accepted,
+    subscribe: SubscribeReturn::Granted(QoS::AtLeastOnce),
+};
 
 /// A reply to a register request or a poll.
 #[derive(Clone, Debug)]
@@ -29,11 +38,6 @@ pub struct MqttReplies {
     pub connect: ConnectReturnCode,
     pub subscribe: SubscribeReturn,
 }
-
-pub const ACCEPT: MqttReplies = MqttReplies {
-    connect: ConnectReturnCode::Accepted,
-    subscribe: SubscribeReturn::Granted(QoS::AtLeastOnce),
-};
 
 /// A running server, with a port each for HTTPS and MQTT. After the last scripted reply, it closes the connection at
 /// the next request.

@@ -1,7 +1,9 @@
 //! `muster cert`.
 
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context;
 use certpath::Purpose;
@@ -17,6 +19,13 @@ use server::SystemClock;
 
 use super::{table::Table, target::read};
 use crate::output;
+
+/// The exit status for unreadable files, the same as for wrong usage.
+const UNREADABLE: u8 = 2;
+
+const LEAF: &str = "leaf";
+const INTERMEDIATE: &str = "intermediate";
+const ANCHOR: &str = "anchor";
 
 /// Verify certificate chains.
 #[derive(Args)]
@@ -96,9 +105,6 @@ pub fn run(args: CertArgs) -> anyhow::Result<ExitCode> {
         }
     }
 }
-
-/// The exit status for unreadable files, the same as for wrong usage.
-const UNREADABLE: u8 = 2;
 
 /// The result for these certificates: the path of a valid leaf, otherwise the given certificates.
 struct Verified {
@@ -185,10 +191,6 @@ fn as_given(sent: &[Certificate], anchors: &[Certificate]) -> Vec<(&'static str,
     let anchors = anchors.iter().map(|anchor| (ANCHOR, anchor));
     sent.chain(anchors).map(|(role, certificate)| (role, certificate.info().clone())).collect()
 }
-
-const LEAF: &str = "leaf";
-const INTERMEDIATE: &str = "intermediate";
-const ANCHOR: &str = "anchor";
 
 fn all_of(files: &[PathBuf]) -> anyhow::Result<Vec<Certificate>> {
     let read: Vec<Vec<_>> = files.iter().map(|file| certificates(file)).collect::<anyhow::Result<_>>()?;

@@ -1,7 +1,6 @@
 //! `muster certificate`.
 
-use std::path::Path;
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};

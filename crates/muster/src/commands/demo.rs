@@ -2,18 +2,22 @@
 
 mod cast;
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use fleet::{HubRegistry, HubVisit, Member, Outcome, Progress, Report, Run, ServiceClient, Trust, audit};
 use model::{AllocationWeight, HubName};
-use server::dev::{self, DevInfo, DevOptions, PortChoice};
-use server::logging::{self, LogFormat};
+use server::{
+    dev::{self, DevInfo, DevOptions, PortChoice},
+    logging::{self, LogFormat},
+};
 use wire::sas::ConnectionString;
 
 use super::fleet::print_report;

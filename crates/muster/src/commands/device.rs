@@ -1,8 +1,6 @@
 //! `muster device`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::{ArgGroup, Args, Subcommand};

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+const INDENT: usize = 12;
+
 /// Formats an explanation of the service, one line per step.
 pub fn text(explanation: &Value) -> String {
     let mut lines = Vec::new();
@@ -40,8 +42,6 @@ pub fn attempts(reply: &Value) -> String {
     section(&mut lines, "attempts", attempts.iter().map(attempt).collect(), "no refused attempt is stored");
     lines.join("\n")
 }
-
-const INDENT: usize = 12;
 
 fn section(lines: &mut Vec<String>, title: &str, entries: Vec<String>, if_none: &str) {
     let entries = if entries.is_empty() { vec![if_none.to_owned()] } else { entries };

@@ -1,10 +1,6 @@
 //! `muster fleet`.
 
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Instant;
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};

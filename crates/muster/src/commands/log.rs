@@ -16,6 +16,15 @@ use super::{
 };
 use crate::output;
 
+/// How far back changes are shown by default.
+const DEFAULT_SINCE: Since = Since::Ago(Duration::from_secs(3600));
+
+/// Changes per request.
+const PAGE: usize = 500;
+
+/// The pause of a follower that has read all changes.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Show who changed what, when, and from where.
 ///
 /// Every change of an enrollment, a registration, a CA certificate, a revocation list, a block, a cleanup or the instance
@@ -212,15 +221,6 @@ fn cells(entry: &Value) -> [String; 6] {
         text(entry, "/actor/address"),
     ]
 }
-
-/// How far back changes are shown by default.
-const DEFAULT_SINCE: Since = Since::Ago(Duration::from_secs(3600));
-
-/// Changes per request.
-const PAGE: usize = 500;
-
-/// The pause of a follower that has read all changes.
-const PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,11 @@ pub mod webhook;
 use ::fleet::OperatorError;
 use anyhow::Context;
 
+const FAILED: u8 = 1;
+const NOT_FOUND: u8 = 3;
+const NOT_ALLOWED: u8 = 4;
+const NOT_REACHED: u8 = 5;
+
 /// Starts the runtime of the commands, with one thread per core, and raises the limit of open files.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     server::raise_descriptor_limit();
@@ -55,11 +60,6 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
         _ => FAILED,
     }
 }
-
-const FAILED: u8 = 1;
-const NOT_FOUND: u8 = 3;
-const NOT_ALLOWED: u8 = 4;
-const NOT_REACHED: u8 = 5;
 
 /// Returns the tracking ID under which the service logged its refusal, if the error is one.
 pub fn tracking_id(error: &anyhow::Error) -> Option<&str> {

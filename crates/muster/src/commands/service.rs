@@ -10,6 +10,9 @@ use wire::sas::ConnectionString;
 use super::target::trust;
 use crate::output;
 
+/// The port of a connection string without one.
+const HTTPS: u16 = 443;
+
 /// The arguments for the endpoint: a connection string, or the folder of an emulator.
 #[derive(Args)]
 #[group(skip)]
@@ -43,6 +46,3 @@ impl ServiceArgs {
         Ok(client.on_warning(|warning| output::note(format_args!("muster: warning: {warning}"))))
     }
 }
-
-/// The port of a connection string without one.
-const HTTPS: u16 = 443;

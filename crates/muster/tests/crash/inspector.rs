@@ -14,6 +14,9 @@ use crate::{
     worker::{Assignment, Entry},
 };
 
+/// The time within which interrupted registrations finish by themselves; they take milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A client of the service and of its hubs, with all rights.
 pub struct Inspector {
     service: ServiceClient,
@@ -24,9 +27,6 @@ struct Hub {
     endpoint: HubEndpoint,
     registry: HubRegistry,
 }
-
-/// The time within which interrupted registrations finish by themselves; they take milliseconds.
-const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Inspector {
     pub fn new(muster: &Muster) -> Inspector {

@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::{Entry, Worker};
 
+/// The number of devices that connect to their hub at the end.
+const CONNECTED: usize = 30;
+
 /// The default number of kills.
 const ROUNDS: u64 = 15;
 
@@ -98,9 +101,6 @@ async fn examine_all(muster: &Muster, mut entries: Vec<Entry>) {
     }
     println!("end: {assigned} assigned");
 }
-
-/// The number of devices that connect to their hub at the end.
-const CONNECTED: usize = 30;
 
 fn sample<'a>(entries: &'a mut [Entry], random: &mut Random) -> Vec<&'a mut Entry> {
     let every = (entries.len() as u64 / SAMPLE).max(1);

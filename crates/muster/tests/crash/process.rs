@@ -11,17 +11,17 @@ use tokio::{
     time::timeout,
 };
 
-/// A running `muster dev`, killed when dropped.
-pub struct Muster {
-    child: Child,
-    pub info: DevInfo,
-}
-
 /// The time limit of a start, including the recovery, which takes a fraction of it.
 const START: Duration = Duration::from_secs(60);
 
 /// The time limit from SIGTERM to a clean stop.
 const STOP: Duration = Duration::from_secs(30);
+
+/// A running `muster dev`, killed when dropped.
+pub struct Muster {
+    child: Child,
+    pub info: DevInfo,
+}
 
 impl Muster {
     /// Starts the program, and waits until it is ready.

@@ -9,6 +9,9 @@ use wire::sas::ConnectionString;
 
 use crate::process::Muster;
 
+/// The number of individual enrollments of each worker.
+pub const INDIVIDUALS: usize = 20;
+
 /// The credentials of the enrollments.
 #[derive(Clone)]
 pub struct Scene {
@@ -26,9 +29,6 @@ pub enum Kind {
     /// A symmetric-key group.
     KeyGroup,
 }
-
-/// The number of individual enrollments of each worker.
-pub const INDIVIDUALS: usize = 20;
 
 impl Scene {
     /// Creates the enrollments.

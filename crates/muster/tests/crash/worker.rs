@@ -11,6 +11,9 @@ use crate::{
     scene::{INDIVIDUALS, Kind, Scene, name},
 };
 
+/// The pause after a failure, which limits the requests to a dead server.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Registers its own devices, one at a time.
 pub struct Worker {
     pub number: usize,
@@ -38,9 +41,6 @@ pub struct Assignment {
     pub hub: HubName,
     pub device_id: DeviceId,
 }
-
-/// The pause after a failure, which limits the requests to a dead server.
-const PAUSE: Duration = Duration::from_millis(10);
 
 impl Worker {
     pub fn new(number: usize, random: Random, scene: Scene) -> Worker {

@@ -1,8 +1,6 @@
 //! The audit of the demo finds wrong twins, and missing and additional devices.
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use ::fleet::{
     Device, Endpoint, ExpectedTwin, HubRegistry, HubVisit, Member, Outcome, Run, Transport, Trust, audit,

@@ -1,26 +1,50 @@
 //! A service whose linked hub is down, throttles, fails, sends invalid responses, hangs, and closes connections before and
 //! after it executed a request: each device is assigned once, and devices of other hubs do not wait.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use ::fleet::{HubRegistry, Registered, Transport, Trust};
 use model::{DeviceId, RegistrationId};
-use net::client::{Duplex, dial};
-use net::tls::{Identity, server_config};
+use net::{
+    client::{Duplex, dial},
+    tls::{Identity, server_config},
+};
 use serde_json::json;
 use testkit::server_certificate::ServerCertificate;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional, sink};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, copy_bidirectional, sink},
+    net::{TcpSocket, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_rustls::TlsAcceptor;
 use wire::sas::ConnectionString;
 
-use crate::linked_hub::{LinkingServer, NeighborProcess, table, until};
-use crate::serve::{device, enrollment};
+use crate::{
+    linked_hub::{LinkingServer, NeighborProcess, table, until},
+    serve::{device, enrollment},
+};
+
+const FAULTS: [Fault; 6] = [
+    Fault::Answers("HTTP/1.1 429 X\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+    Fault::Answers("HTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+    Fault::Answers("SSH-2.0-OpenSSH\r\n"),
+    Fault::Answers("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\""),
+    Fault::CutsBeforeItsAnswer,
+    Fault::CutsInItsAnswer,
+];
+
+const FULL: Fault = Fault::Answers(
+    "HTTP/1.1 403 X\r\nConnection: close\r\nContent-Length: 48\r\n\r\n\
+     {\"Message\":\"ErrorCode:IotHubQuotaExceeded;full\"}",
+);
 
 /// Links a hub by its connection string.
 pub fn link(hub: &ConnectionString) -> String {
@@ -39,15 +63,6 @@ pub enum Fault {
     /// Does nothing until the fault ends; then executes the request.
     Hangs,
 }
-
-const FAULTS: [Fault; 6] = [
-    Fault::Answers("HTTP/1.1 429 X\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
-    Fault::Answers("HTTP/1.1 500 X\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
-    Fault::Answers("SSH-2.0-OpenSSH\r\n"),
-    Fault::Answers("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"deviceId\""),
-    Fault::CutsBeforeItsAnswer,
-    Fault::CutsInItsAnswer,
-];
 
 /// A proxy in front of a hub: simulates a fault, or forwards everything, including TLS.
 pub struct FaultyProxy {
@@ -301,7 +316,7 @@ async fn a_full_hub_is_waited_for_or_with_failover_passed_over() {
     let config = service.configure(&[link(&proxy.linked()), link(&large)].join("\n"));
     let hub = proxy.open();
     let _process = service.start(&config, Path::new(&cas)).await;
-    until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
+    until("the link is checked", async || service.log().contains("its key has the required rights")).await;
     let [small_name, large_name] = [&small, &large].map(|hub| hub.host.split(':').next().unwrap());
     let devices = async |hub: &ConnectionString| {
         HubRegistry::new(hub, 443, neighbor.trust()).unwrap().device_count().await.unwrap()
@@ -339,8 +354,3 @@ async fn a_full_hub_is_waited_for_or_with_failover_passed_over() {
     assert_eq!((devices(&small).await, devices(&large).await), (1, 12));
     assert_eq!(counted(&service, "registration").await, 13);
 }
-
-const FULL: Fault = Fault::Answers(
-    "HTTP/1.1 403 X\r\nConnection: close\r\nContent-Length: 48\r\n\r\n\
-     {\"Message\":\"ErrorCode:IotHubQuotaExceeded;full\"}",
-);

@@ -4,8 +4,7 @@
 //! The file size limit of the process (RLIMIT_FSIZE) simulates the full disk. A write beyond it fails in the middle of
 //! SQLite's writes.
 
-use std::path::Path;
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ::fleet::{BulkMode, HubRegistry, OperatorError};
 use http::{Method, StatusCode};
@@ -15,10 +14,12 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use wire::sas::{self, ConnectionString};
 
-use crate::faulty_hub::{Fault, FaultyProxy, HubFault, counted, link};
-use crate::linked_hub::{LinkingServer, NeighborProcess, until};
-use crate::serve::{KEY, enrollment};
-use crate::storage::stop;
+use crate::{
+    faulty_hub::{Fault, FaultyProxy, HubFault, counted, link},
+    linked_hub::{LinkingServer, NeighborProcess, until},
+    serve::{KEY, enrollment},
+    storage::stop,
+};
 
 /// The error code of a service that cannot store anything.
 const NOT_STORED: u32 = 503_000;

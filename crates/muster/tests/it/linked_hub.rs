@@ -15,8 +15,10 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wire::sas::ConnectionString;
 
-use crate::program::{Ended, muster};
-use crate::serve::{KEY, ServeFixture, certificates, device, enrollment, free_ports};
+use crate::{
+    program::{Ended, muster},
+    serve::{KEY, ServeFixture, certificates, device, enrollment, free_ports},
+};
 
 /// The service that links hubs.
 pub struct LinkingServer {
@@ -178,7 +180,7 @@ async fn a_device_is_assigned_to_the_hub_of_another_process() {
     let (hub, ca_file) = (neighbor.hub(), &neighbor.info.ca_file);
     let config = service.configure(&format!("{}\nca = {ca_file:?}", service.link(&hub.connection_string)));
     let _process = service.start(&config, Path::new("/nonexistent")).await;
-    until("the link is checked", async || service.log().contains("its key may do what is needed")).await;
+    until("the link is checked", async || service.log().contains("its key has the required rights")).await;
 
     let mut enrolled = enrollment("dev-1");
     enrolled["initialTwin"] = json!({"tags": {"site": "x"}, "properties": {"desired": {"rate": 5}}});
@@ -207,7 +209,7 @@ async fn a_link_with_a_wrong_key_is_logged_and_does_not_prevent_the_start() {
     let wrong = ConnectionString { key: KEY.to_owned(), ..right }.to_string();
     let config = service.configure(&service.link(&wrong));
     let _process = service.start(&config, &neighbor.info.ca_file).await;
-    let message = "the key is not accepted for RegistryRead, RegistryWrite, ServiceConnect";
+    let message = "the key lacks RegistryRead, RegistryWrite, ServiceConnect";
     until("the link is checked", async || service.log().contains(message)).await;
     service.client().create_enrollment(&enrollment("dev-1")).await.unwrap();
 }
@@ -253,8 +255,8 @@ async fn mistakes_in_a_link_are_reported_with_their_line() {
         ("connection_string = \"HostName=h\"".to_owned(), Some("lacks SharedAccessKeyName")),
         (format!("connection_string = \"{string}\"\nca = \"/nonexistent/ca\""), Some("/nonexistent/ca")),
         (link.replace("127.0.0.11:", "127.0.0.11:x"), Some("port \"x")),
-        (twice, Some("stands twice")),
-        (by_another_key, Some("stands twice")),
+        (twice, Some("occurs twice")),
+        (by_another_key, Some("occurs twice")),
         (link, None),
     ] {
         let (config, link) = (service.configure(&table(&lines)), lines);

@@ -6,6 +6,9 @@ use serde_json::json;
 
 use crate::program::{Ended, World};
 
+/// The address of a hub without a listener.
+const DOWN: &str = "127.0.0.2";
+
 async fn registration(world: &World, command: &[&str]) -> Ended {
     world.muster(&[&["registration"], command].concat(), &[]).await
 }
@@ -137,6 +140,3 @@ async fn until(world: &World, command: &[&str], shown: &[&str]) -> String {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
-
-/// The address of a hub without a listener.
-const DOWN: &str = "127.0.0.2";

@@ -273,7 +273,7 @@ async fn the_check_names_the_mistake_in_a_configuration() {
     };
     check(&text.replace("https =", "htps ="), "unknown field `htps`").await;
     check(&text.replace("[listen]", "[listen"), "line 2").await;
-    check(&text.replace("0neBBBBBBBB", "0neaaaaaaaa"), "stands twice").await;
+    check(&text.replace("0neBBBBBBBB", "0neaaaaaaaa"), "occurs twice").await;
     check(&text, "environment variable SITE_KEY").await;
     check(&text.replace("server.key", "gone.key"), "gone.key").await;
     let missing = muster(["serve", "--config", "/nonexistent/muster.toml"]).await;

@@ -1,4 +1,4 @@
-//! Hubs that run in this process.
+//! Configuration of embedded hubs.
 
 use std::net::SocketAddr;
 
@@ -11,29 +11,29 @@ use super::{ListenConfig, ProxyConfig, Secret, TlsOptionsConfig};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedHubConfig {
-    /// What instances link it by; also the name of its database file.
+    /// The name by which instances link the hub; also the name of its database file.
     #[serde(deserialize_with = "file_name")]
     pub name: String,
-    /// What devices are told, a dotted name without a port. The server's certificate must cover it.
+    /// The host name that devices get, a dotted name without a port. The server certificate must cover it.
     pub host_name: HubName,
-    /// Where its REST API listens.
+    /// The address of the REST API.
     pub https: SocketAddr,
-    /// Where its devices connect over MQTT.
+    /// The address for devices over MQTT.
     pub mqtts: SocketAddr,
-    /// Where its devices connect over AMQP.
+    /// The address for devices over AMQP.
     pub amqps: SocketAddr,
     /// The proxies in front of each listener.
     #[serde(default)]
     pub proxy: ProxyConfig,
-    /// How TLS is spoken.
+    /// The TLS options.
     #[serde(default)]
     pub tls: TlsOptionsConfig,
-    /// The key of its policy `iothubowner`.
+    /// The key of the policy `iothubowner`.
     pub owner_key: Secret,
 }
 
 impl EmbeddedHubConfig {
-    /// Where it listens.
+    /// Returns the addresses of the listeners.
     pub fn listen(&self) -> ListenConfig {
         ListenConfig {
             https: self.https,

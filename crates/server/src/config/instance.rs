@@ -1,4 +1,4 @@
-//! Service instances.
+//! Configuration of service instances.
 
 use std::num::NonZeroU32;
 
@@ -16,38 +16,38 @@ use super::{EmbeddedHubConfig, LinkedHubConfig, Secret, distinct};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceConfig {
-    /// What people call it.
+    /// The name, for people.
     pub name: String,
-    /// What devices select it by. Never change it.
+    /// The ID scope, by which devices select the instance. Never change it.
     pub id_scope: IdScope,
-    /// Under which host names administrators reach its service operations endpoint.
+    /// The host names of its service operations endpoint.
     pub service_hosts: Vec<HostName>,
-    /// How hubs are chosen where an enrollment does not say: `hashed`, `geoLatency` or `static`.
+    /// The default allocation policy: `hashed`, `geoLatency` or `static`.
     #[serde(default)]
     pub allocation_policy: AllocationPolicy,
-    /// Whether hubs that are down or full are passed over for new devices. Not in the hosted service.
+    /// Whether new devices avoid hubs that are down or full. An extension of Azure's behavior.
     #[serde(default)]
     pub failover: bool,
-    /// Whether a group's signing certificate must be verified, or chain to a CA certificate that is. On by default.
+    /// Whether a group's signing certificate must be a verified CA certificate, or chain to one. On by default.
     #[serde(default = "required")]
     pub require_verified_ca: bool,
-    /// Whether another enrollment group may take a device over: `movable` or `first-come`. Not in the hosted service.
+    /// Whether another enrollment group may take over a device: `movable` or `first-come`. An extension.
     #[serde(default)]
     pub registrations: RegistrationOwnership,
-    /// What happens to a device that is at a hub under the ID of a new one: `adopt` or `refuse`. Not in the hosted service.
+    /// What happens to a device that exists at a hub with the ID of a new one: `adopt` or `refuse`. An extension.
     #[serde(default)]
     pub existing_devices: ExistingDevices,
-    /// After how many days a revocation list that does not say when the next one is due is stale.
+    /// The age in days at which a revocation list without nextUpdate becomes stale.
     #[serde(default, rename = "crl_max_age_days")]
     pub crl_max_age: CrlMaxAge,
-    /// How many registrations are carried out in a minute; as many as come when absent. Not in the hosted service.
+    /// The number of registrations per minute; unlimited when absent. An extension.
     pub max_registrations_per_minute: Option<NonZeroU32>,
-    /// The key that signs what webhooks are asked, base64 of 16 to 64 bytes; one of the instance's own when absent.
+    /// The key that signs requests to webhooks, base64 of 16 to 64 bytes; derived for the instance when absent.
     pub webhook_key: Option<Secret>,
-    /// Who may use the service operations endpoint.
+    /// The access policies of the service operations endpoint.
     #[serde(default, rename = "access_policy")]
     pub access_policies: Vec<AccessPolicyConfig>,
-    /// Which hubs devices may be assigned to.
+    /// The hubs that devices may be assigned to.
     #[serde(default, rename = "linked_hub")]
     pub linked_hubs: Vec<LinkedHubConfig>,
 }
@@ -56,29 +56,34 @@ pub struct InstanceConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessPolicyConfig {
-    /// Its name.
+    /// The name of the policy.
     pub name: PolicyName,
-    /// One key.
+    /// The primary key.
     pub primary_key: Secret,
-    /// Another, so that one can be rolled.
+    /// The secondary key, for rotation.
     pub secondary_key: Secret,
-    /// For example `EnrollmentRead, RegistrationStatusRead`.
+    /// The rights, such as `EnrollmentRead, RegistrationStatusRead`.
     pub rights: Rights,
 }
 
-/// As at the hosted service.
+/// The default of `require_verified_ca`, as in Azure.
 fn required() -> bool {
     true
 }
 
 impl InstanceConfig {
-    /// What no single value shows: names that must differ, and hubs that must exist.
-    pub(super) fn consistent(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
+    /// Checks the relations between values: names that must be unique, and hubs that must exist.
+    pub(super) fn check(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<()> {
         if service_api::is_service_path(&format!("/{}", self.id_scope)) {
-            anyhow::bail!("id_scope {} is a word of the service operations endpoint", self.id_scope);
+            anyhow::bail!(
+                "id_scope {} is a path of the service operations endpoint; choose another",
+                self.id_scope
+            );
         }
         if self.service_hosts.is_empty() {
-            anyhow::bail!("service_hosts is empty: nobody could reach its service operations endpoint");
+            anyhow::bail!(
+                "service_hosts is empty: name at least one host of the service operations endpoint"
+            );
         }
         distinct(
             "name of [[instance.access_policy]]",
@@ -87,12 +92,12 @@ impl InstanceConfig {
         let links = || self.linked_hubs.iter().filter_map(LinkedHubConfig::embedded_hub);
         distinct("embedded_hub of [[instance.linked_hub]]", links().map(str::to_owned))?;
         match links().find(|link| !hubs.iter().any(|hub| hub.name == *link)) {
-            Some(link) => anyhow::bail!("it links the hub {link:?}, but no [[embedded_hub]] has this name"),
+            Some(link) => anyhow::bail!("linked hub {link:?}: no [[embedded_hub]] has this name"),
             None => Ok(()),
         }
     }
 
-    /// The instance, with its secrets and files read. `hubs` are those of this process.
+    /// Makes the instance, and reads its secrets and files. `hubs` are the embedded hubs.
     pub fn instance(
         &self,
         operation_key: SymmetricKey,

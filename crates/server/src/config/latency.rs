@@ -1,4 +1,4 @@
-//! How far devices are from hubs: an operator's table, a GeoIP database, and this node's own probes.
+//! Configuration of latencies: the latency table, a GeoIP database, and probes.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -10,13 +10,13 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::listen::within;
 
-/// What latencies are taken from.
+/// The sources of latencies.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LatencyConfig {
-    /// A MaxMind DB file with the members of GeoLite2 or GeoIP2, City or Country. It is read again when it is replaced.
+    /// A MaxMind DB file with the members of GeoLite2 or GeoIP2, City or Country. Read again after it is replaced.
     pub geoip: Option<PathBuf>,
-    /// How often each linked hub is probed, in seconds: 5 to 3600.
+    /// The interval of the probes of each linked hub, in seconds: 5 to 3600.
     #[serde(deserialize_with = "within::<5, 3600, _>")]
     pub probe_interval_secs: u32,
     /// Latencies from networks.
@@ -31,7 +31,7 @@ pub struct LatencyConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkRow {
-    /// Such as `10.20.0.0/16`, or one address.
+    /// The network, such as `10.20.0.0/16`, or one address.
     pub network: IpNetwork,
     /// Milliseconds by hub.
     #[serde(deserialize_with = "latencies")]
@@ -42,7 +42,7 @@ pub struct NetworkRow {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegionRow {
-    /// As GeoIP calls it: a continent (`EU`), a country (`DE`), or a country and its subdivision (`DE-BY`).
+    /// The region in GeoIP's terms: a continent (`EU`), a country (`DE`), or a country and subdivision (`DE-BY`).
     pub region: String,
     /// Milliseconds by hub.
     #[serde(deserialize_with = "latencies")]
@@ -55,24 +55,24 @@ impl Default for LatencyConfig {
     }
 }
 
-/// What latencies are taken from, with its files read.
+/// The sources of latencies, with their files opened.
 pub struct LatencySources {
-    /// The operator's table.
+    /// The latency table.
     pub table: LatencyTable,
-    /// The database.
+    /// The GeoIP database.
     pub geoip: Option<Arc<GeoIp>>,
-    /// Between two probes of a hub.
+    /// The interval of the probes of a hub.
     pub probe_interval: Duration,
 }
 
 impl LatencyConfig {
-    /// With the database opened. Rows for regions without one would never count, so they are refused.
+    /// Opens the database. Fails for rows of regions without a database, because they would never apply.
     pub fn sources(&self) -> anyhow::Result<LatencySources> {
         let networks = self.networks.iter().map(|row| (row.network, row.hubs.clone()));
         let regions = self.regions.iter().map(|row| (row.region.clone(), row.hubs.clone()));
         let table = LatencyTable::new(networks, regions).context("[latency]")?;
         if self.geoip.is_none() && !self.regions.is_empty() {
-            anyhow::bail!("[[latency.region]] needs a GeoIP database: name its file by `geoip` in [latency]");
+            anyhow::bail!("[[latency.region]] needs a GeoIP database: set `geoip` in [latency] to its file");
         }
         let geoip = self.geoip.as_ref().map(GeoIp::open).transpose().context("[latency] geoip")?;
         let probe_interval = Duration::from_secs(u64::from(self.probe_interval_secs));
@@ -80,7 +80,7 @@ impl LatencyConfig {
     }
 }
 
-/// Milliseconds with a fraction, up to a minute.
+/// Parses milliseconds with a fraction, up to a minute.
 fn latencies<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HashMap<HubName, Latency>, D::Error> {
     let millis = HashMap::<HubName, f64>::deserialize(deserializer)?;
     let latency = |(hub, millis): (HubName, f64)| {
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_checked() {
+    fn invalid_rows_are_rejected() {
         let parse = |text: &str| {
             let config: LatencyConfig = toml::from_str(text).map_err(anyhow::Error::from)?;
             config.sources()

@@ -1,4 +1,4 @@
-//! Links of instances to hubs: embedded ones by their names, all others by connection strings.
+//! Configuration of links to hubs: embedded hubs by name, all others by connection string.
 
 use std::path::{Path, PathBuf};
 
@@ -11,42 +11,42 @@ use super::{EmbeddedHubConfig, Secret};
 
 /// A link to a hub.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "LinkTable")]
 pub struct LinkedHubConfig {
     /// The hub.
     pub target: LinkTarget,
-    /// Where it stands, in your words.
+    /// The location of the hub, as free text.
     pub location: String,
-    /// Its share of devices against the other hubs' weights.
+    /// The weight of the hub against others.
     pub weight: AllocationWeight,
     /// Whether allocation policies may choose it for new devices.
     pub apply_allocation_policy: bool,
-    /// How many devices it may have before failover passes it over; unlimited when absent.
+    /// The number of devices at which failover treats the hub as full; unlimited when absent.
     pub max_devices: Option<u64>,
 }
 
-/// Which hub a link leads to.
+/// The target of a link.
 #[derive(Debug, Clone)]
 pub enum LinkTarget {
     /// An embedded hub of this process, by name.
     Embedded(String),
-    /// Any hub that has the REST API of Azure IoT Hub.
+    /// Any hub with the REST API of Azure IoT Hub.
     Remote(RemoteHubConfig),
 }
 
 /// A hub outside of this process.
 #[derive(Debug, Clone)]
 pub struct RemoteHubConfig {
-    /// Where it is, and the key of a policy that may write its registry and twins.
+    /// The connection string, with the key of a policy that may write registry and twins.
     pub connection_string: Secret,
-    /// The CA certificates that it must chain to, PEM; those that the system trusts when absent.
+    /// A PEM file with the CA certificates of the hub; the CAs of the system when absent.
     pub ca: Option<PathBuf>,
 }
 
-/// The table as it is written.
+/// The table in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct LinkTable {
     embedded_hub: Option<String>,
     connection_string: Option<Secret>,
     ca: Option<PathBuf>,
@@ -63,11 +63,11 @@ fn yes() -> bool {
     true
 }
 
-impl TryFrom<Written> for LinkedHubConfig {
+impl TryFrom<LinkTable> for LinkedHubConfig {
     type Error = &'static str;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written {
+    fn try_from(table: LinkTable) -> Result<Self, Self::Error> {
+        let LinkTable {
             embedded_hub,
             connection_string,
             ca,
@@ -75,7 +75,7 @@ impl TryFrom<Written> for LinkedHubConfig {
             weight,
             apply_allocation_policy,
             max_devices,
-        } = written;
+        } = table;
         let target = match (embedded_hub, connection_string, ca) {
             (Some(name), None, None) => LinkTarget::Embedded(name),
             (None, Some(connection_string), ca) => {
@@ -89,7 +89,7 @@ impl TryFrom<Written> for LinkedHubConfig {
 }
 
 impl LinkedHubConfig {
-    /// The name of the embedded hub that it leads to.
+    /// Returns the name of the embedded hub, if the target is one.
     pub(super) fn embedded_hub(&self) -> Option<&str> {
         match &self.target {
             LinkTarget::Embedded(name) => Some(name),
@@ -97,7 +97,7 @@ impl LinkedHubConfig {
         }
     }
 
-    /// The link, with its secret and files read. `hubs` are those that it may embed.
+    /// Makes the link, and reads its secret and files. `hubs` are the embedded hubs.
     pub(super) fn link(&self, hubs: &[EmbeddedHubConfig]) -> anyhow::Result<LinkedHub> {
         let (name, endpoint) = match &self.target {
             LinkTarget::Embedded(name) => {
@@ -123,11 +123,11 @@ impl LinkedHubConfig {
 
 impl RemoteHubConfig {
     fn access(&self) -> anyhow::Result<(HubName, HubAccess)> {
-        let (text, place) = self.connection_string.text("connection string")?;
+        let (text, source) = self.connection_string.text("connection string")?;
         let ca = self.ca.as_deref().map(ca_certificates).transpose()?.unwrap_or_default();
         let (name, AccessDraft { port, policy, key, ca }) =
-            parse_hub_connection(text.trim(), ca).with_context(|| place.clone())?;
-        let key = key.with_context(|| format!("{place}: it has no key"))?;
+            parse_hub_connection(text.trim(), ca).with_context(|| source.clone())?;
+        let key = key.with_context(|| format!("{source}: the connection string has no key"))?;
         Ok((name, HubAccess { port, policy, key, ca }))
     }
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ca_files_are_read_in_every_form() {
+    fn ca_files_are_read_in_every_encoding() {
         let root = Authority::root("Root");
         let file = tempfile::NamedTempFile::new().unwrap();
         for (form, document) in forms("CERTIFICATE", root.identity().der()) {

@@ -1,4 +1,4 @@
-//! Listeners, TLS, and what peers can cost.
+//! Configuration of listeners, TLS, replies to devices, and limits.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,23 +7,23 @@ use ipnetwork::IpNetwork;
 use net::{Limits, Reserved, tls::ServerOptions};
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Where the endpoints listen. SDKs dial the standard ports and no others.
+/// The addresses of the endpoints. SDKs connect only to the standard ports.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenConfig {
-    /// Device provisioning endpoint and service operations endpoint over HTTPS; devices over MQTT and AMQP on WebSockets.
+    /// Both endpoints over HTTPS, and devices over MQTT and AMQP on WebSockets.
     pub https: SocketAddr,
-    /// Device provisioning endpoint over MQTT.
+    /// The device provisioning endpoint over MQTT.
     pub mqtts: SocketAddr,
-    /// Device provisioning endpoint over AMQP.
+    /// The device provisioning endpoint over AMQP.
     pub amqps: SocketAddr,
     /// The proxies in front of each listener.
     pub proxy: ProxyConfig,
-    /// How TLS is spoken.
+    /// The TLS options.
     pub tls: TlsOptionsConfig,
 }
 
-/// How TLS is spoken on an endpoint's listeners.
+/// The TLS options of an endpoint's listeners.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsOptionsConfig {
@@ -46,23 +46,23 @@ pub enum TlsVersion {
 }
 
 impl TlsOptionsConfig {
-    /// As the listeners want it.
+    /// Converts to the type of the listeners.
     pub fn options(self) -> ServerOptions {
         let tls12_only = self.max_version == TlsVersion::Tls12;
         ServerOptions { session_tickets: self.session_tickets, tls12_only }
     }
 }
 
-/// Load balancers that name their clients by the PROXY protocol, version 1 or 2. It is required of connections from these
-/// networks, and not taken from others.
+/// Load balancers that send PROXY protocol headers, version 1 or 2. A header is required of connections from these networks,
+/// and rejected from others.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProxyConfig {
-    /// In front of HTTPS.
+    /// The proxies in front of HTTPS.
     pub https: Vec<IpNetwork>,
-    /// In front of MQTT.
+    /// The proxies in front of MQTT.
     pub mqtts: Vec<IpNetwork>,
-    /// In front of AMQP.
+    /// The proxies in front of AMQP.
     pub amqps: Vec<IpNetwork>,
 }
 
@@ -74,48 +74,48 @@ impl Default for ListenConfig {
     }
 }
 
-/// Where monitoring reads: in clear, and whoever can reach it.
+/// The listener for metrics, with plain HTTP and without authentication.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
-    /// The address; nowhere when absent.
+    /// The address; no listener when absent.
     pub listen: Option<SocketAddr>,
 }
 
-/// One certificate of the server. Several let old clients have RSA and all others ECDSA.
+/// A server certificate. With several, old clients get RSA and all others ECDSA.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsIdentityConfig {
-    /// PEM file: leaf first, then its issuers.
+    /// The certificate chain, a PEM file with the leaf first.
     pub certificate: PathBuf,
-    /// PEM file.
+    /// The private key, a PEM file.
     pub key: PathBuf,
 }
 
-/// How devices are answered.
+/// The replies to devices.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeviceConfig {
-    /// How long the reply to a register waits for the result, in milliseconds; at most 10,000.
+    /// How long a register call waits for its result, in milliseconds; at most 10,000.
     #[serde(deserialize_with = "within::<0, 10_000, _>")]
     pub answer_within_ms: u32,
-    /// When a device is told to ask again, in seconds: 2 to 5, which is what every SDK honours.
+    /// The Retry-After of `assigning`, in seconds: 2 to 5, the range that every SDK respects.
     #[serde(deserialize_with = "within::<2, 5, _>")]
     pub retry_after_secs: u32,
-    /// What the reply to a register says over MQTT and AMQP: `"by-client"`, `"assigning"` or `"result"`.
+    /// The first reply over MQTT and AMQP: `"by-client"`, `"assigning"` or `"result"`.
     pub first_reply: FirstReplyConfig,
 }
 
-/// What the first reply over MQTT and AMQP says.
+/// The first reply over MQTT and AMQP.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FirstReplyConfig {
-    /// Always `assigning`, as the hosted service.
+    /// Always `assigning`, as in Azure.
     Assigning,
-    /// The result for clients that are known to read it.
+    /// The result for clients that are known to accept it.
     #[default]
     ByClient,
-    /// The result.
+    /// Always the result.
     Result,
 }
 
@@ -136,7 +136,7 @@ impl Default for DeviceConfig {
 }
 
 impl DeviceConfig {
-    /// As the endpoint wants it.
+    /// Converts to the type of the endpoint.
     pub fn timing(&self) -> Timing {
         Timing {
             answer_within: Duration::from_millis(u64::from(self.answer_within_ms)),
@@ -147,50 +147,50 @@ impl DeviceConfig {
     }
 }
 
-/// What peers can cost. Times in seconds.
+/// The limits for peers. Times are in seconds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
-    /// Connections open at once over all listeners, those of embedded hubs included.
+    /// The concurrent connections over all listeners, including those of embedded hubs.
     #[serde(deserialize_with = "within::<1, 1_000_000, _>")]
     pub max_connections: u32,
-    /// Of one address (IPv6: one network of 64 bits), how many may be unproven, refusals of the last minute included.
-    /// Default: half of `max_connections`. Connections with an accepted request are not counted.
-    #[serde(alias = "max_connections_per_address", deserialize_with = "given_within::<1, 1_000_000, _>")]
+    /// The unproven connections of one address (of one /64 network for IPv6), including refusals of the last minute. Default:
+    /// half of `max_connections`.
+    #[serde(alias = "max_connections_per_address", deserialize_with = "optional_within::<1, 1_000_000, _>")]
     pub max_unproven_per_address: Option<u32>,
-    /// Places that are kept free.
+    /// The reserved connections.
     pub reserved: ReservedConfig,
-    /// From the start of a connection to its first accepted request; until then it is unproven.
+    /// The time from the start of a connection to its first accepted request; until then it is unproven.
     #[serde(deserialize_with = "within::<5, 600, _>")]
     pub unproven_lifetime_secs: u32,
-    /// From the first byte to the last of a packet, frame, message or body.
+    /// The time from the first to the last byte of a packet, frame, message or body.
     #[serde(deserialize_with = "within::<1, 600, _>")]
     pub packet_timeout_secs: u32,
-    /// From the start of a connection to the end of its TLS handshake.
+    /// The time from the start of a connection to the end of its TLS handshake.
     #[serde(deserialize_with = "within::<1, 300, _>")]
     pub handshake_timeout_secs: u32,
-    /// From the start of a request to the end of its header; from a handshake to the end of CONNECT.
+    /// The time from the start of a request to the end of its header, and from a handshake to the end of CONNECT.
     #[serde(deserialize_with = "within::<1, 300, _>")]
     pub header_timeout_secs: u32,
-    /// Silence on a kept HTTPS connection. SDKs fail when the server closes first: keep it over 300.
+    /// The idle time of an HTTPS connection. SDKs fail if the server closes first, so keep it over 300.
     #[serde(deserialize_with = "within::<5, 86_400, _>")]
     pub http_idle_timeout_secs: u32,
-    /// Silence of an MQTT client that asked for no keep-alive.
+    /// The idle time of an MQTT client without keep-alive.
     #[serde(deserialize_with = "within::<5, 86_400, _>")]
     pub mqtt_idle_timeout_secs: u32,
-    /// Silence of an AMQP client; it is told half of that.
+    /// The idle time of an AMQP client, which gets half of it as the idle time-out.
     #[serde(deserialize_with = "within::<5, 86_400, _>")]
     pub amqp_idle_timeout_secs: u32,
-    /// How long requests in progress may take after the signal to stop.
+    /// The time for requests in progress after the signal to stop.
     #[serde(deserialize_with = "within::<0, 300, _>")]
     pub shutdown_grace_secs: u32,
 }
 
-/// Places for connections that are kept free, so that no kind of connection takes all of them.
+/// Connections that are reserved for one kind each.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReservedConfig {
-    /// For connections without an accepted request yet. Default: a tenth of `max_connections`.
+    /// For unproven connections. Default: a tenth of `max_connections`.
     pub unproven: Option<u32>,
     /// For devices at the provisioning endpoint. Default: a fifth.
     pub provisioning: Option<u32>,
@@ -219,18 +219,18 @@ impl Default for LimitsConfig {
 }
 
 impl LimitsConfig {
-    /// As the listeners want it.
+    /// Converts to the type of the listeners.
     pub fn limits(&self) -> Limits {
         let seconds = |number: u32| Duration::from_secs(u64::from(number));
-        let places = |number: Option<u32>| number.map(|number| number as usize);
+        let connections = |number: Option<u32>| number.map(|number| number as usize);
         let mut limits = Limits {
             max_connections: self.max_connections as usize,
-            max_unproven_per_address: places(self.max_unproven_per_address),
+            max_unproven_per_address: connections(self.max_unproven_per_address),
             reserved: Reserved {
-                unproven: places(self.reserved.unproven),
-                provisioning: places(self.reserved.provisioning),
-                operations: places(self.reserved.operations),
-                hubs: places(self.reserved.hubs),
+                unproven: connections(self.reserved.unproven),
+                provisioning: connections(self.reserved.provisioning),
+                operations: connections(self.reserved.operations),
+                hubs: connections(self.reserved.hubs),
             },
             packet_timeout: seconds(self.packet_timeout_secs),
             handshake_timeout: seconds(self.handshake_timeout_secs),
@@ -247,7 +247,7 @@ impl LimitsConfig {
     }
 }
 
-/// A number between two others, both included.
+/// Deserializes a number from `FROM` to `TO`, inclusive.
 pub(super) fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u32, D::Error> {
@@ -259,8 +259,8 @@ pub(super) fn within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
     }
 }
 
-/// The same for a number that may be left out.
-fn given_within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
+/// Deserializes an optional number from `FROM` to `TO`, inclusive.
+fn optional_within<'de, const FROM: u32, const TO: u32, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u32>, D::Error> {
     within::<FROM, TO, D>(deserializer).map(Some)

@@ -1,4 +1,4 @@
-//! The configuration of `muster serve`: one TOML file. Unknown keys and bad values are refused with their line.
+//! The configuration of `muster serve`: one TOML file. Unknown keys and invalid values are errors with their line.
 
 mod hub;
 mod instance;
@@ -30,75 +30,75 @@ pub use webhook::WebhookConfig;
 
 use crate::{logging::LogFormat, storage::Storage};
 
-/// The default of `epoch_file`; `None` for a folder that has nothing beside it.
-fn beside(data_dir: &Path) -> Option<PathBuf> {
+/// The documented example, which is also a valid configuration.
+pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
+
+/// Returns the default of `epoch_file`, beside the data folder; `None` for a root folder.
+fn default_epoch_file(data_dir: &Path) -> Option<PathBuf> {
     let data_dir = std::path::absolute(data_dir).ok()?;
     let mut name = data_dir.file_name()?.to_owned();
     name.push(".epoch");
     Some(data_dir.with_file_name(name))
 }
 
-/// The documented example, which is also a valid configuration.
-pub const EXAMPLE: &str = include_str!("../../../../docs/muster.example.toml");
-
-/// Everything that `muster serve` is told.
+/// The configuration of `muster serve`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the database, the embedded hubs and the sealing key are kept.
+    /// The folder of the database, the embedded hubs and the master key.
     pub data_dir: PathBuf,
-    /// The key that seals secrets at rest, base64 of 32 bytes; made when it is missing. Default `master.key` in
-    /// `data_dir`; better kept apart from it.
+    /// The file of the key that encrypts secrets at rest, base64 of 32 bytes; created if it is missing. Default: `master.key`
+    /// in `data_dir`; a separate place is safer.
     pub master_key_file: Option<PathBuf>,
-    /// Where the epoch of the database is kept, by which one that was restored from a backup is noticed. Default: beside
-    /// `data_dir`, with the ending `.epoch`; never in it, for a restored folder brings what lies in it.
+    /// The file with the epoch of the database, by which a restored backup is detected. Default: beside `data_dir`, with the
+    /// ending `.epoch`. It must not be in `data_dir`, because it would be restored with it.
     pub epoch_file: Option<PathBuf>,
-    /// Where to listen.
+    /// The addresses of the endpoints.
     #[serde(default)]
     pub listen: ListenConfig,
-    /// Where monitoring reads.
+    /// The listener for metrics.
     #[serde(default)]
     pub metrics: MetricsConfig,
-    /// Who the server is: tried in this order, so put ECDSA before RSA.
+    /// The server certificates, in order of preference: put ECDSA before RSA.
     #[serde(rename = "tls")]
     pub tls_identities: Vec<TlsIdentityConfig>,
-    /// How devices are answered.
+    /// The replies to devices.
     #[serde(default)]
     pub device: DeviceConfig,
-    /// What peers can cost.
+    /// The limits for peers.
     #[serde(default)]
     pub limits: LimitsConfig,
-    /// How far devices are from hubs.
+    /// The sources of latencies.
     #[serde(default)]
     pub latency: LatencyConfig,
-    /// How the webhooks of custom allocation are called.
+    /// The webhooks of custom allocation.
     #[serde(default)]
     pub webhook: WebhookConfig,
-    /// How long changes of records stay in the change log.
+    /// The retention of the change log.
     #[serde(default)]
     pub change_log: ChangeLogConfig,
-    /// What is logged.
+    /// The log.
     #[serde(default)]
     pub log: LogConfig,
-    /// Hubs that run in this process.
+    /// The embedded hubs.
     #[serde(default, rename = "embedded_hub")]
     pub embedded_hubs: Vec<EmbeddedHubConfig>,
     /// The service instances.
     #[serde(rename = "instance")]
     pub instances: Vec<InstanceConfig>,
-    /// The file itself, to see later what was changed in it.
+    /// The parsed file, for the comparison at a reload.
     #[serde(skip)]
     text: toml::Table,
 }
 
-/// How much of the change log is kept: whichever bound is reached first.
+/// The retention of the change log: the bound that is reached first applies.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChangeLogConfig {
-    /// For how many days: 1 to 3650.
+    /// The age in days: 1 to 3650.
     #[serde(deserialize_with = "listen::within::<1, 3650, _>")]
     pub keep_days: u32,
-    /// How many changes, of about 80 bytes each: 1,000 to a billion.
+    /// The number of changes, of about 80 bytes each: 1,000 to a billion.
     #[serde(deserialize_with = "listen::within::<1_000, 1_000_000_000, _>")]
     pub keep_rows: u32,
 }
@@ -109,7 +109,7 @@ impl Default for ChangeLogConfig {
     }
 }
 
-/// What is logged.
+/// The settings of the log.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
@@ -126,58 +126,58 @@ impl Default for LogConfig {
 }
 
 impl Config {
-    /// Reads a file.
+    /// Reads a file. The error names the file, and the line of a mistake.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("{} is not a valid configuration", path.display()))
     }
 
-    /// Reads a text.
+    /// Parses a text.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let mut config: Config = toml::from_str(text)?;
         config.text = toml::from_str(text)?;
-        config.consistent()
+        config.checked()
     }
 
-    /// The sections that say something else than those of a running service, and count at its next start only.
+    /// Returns the sections that differ from those of a running service and need a restart.
     pub fn sections_needing_restart(&self, running: &Config) -> Vec<String> {
-        let (next, now) = (self.fixed(), running.fixed());
+        let (next, now) = (self.restart_only(), running.restart_only());
         let names: BTreeSet<&String> = next.keys().chain(now.keys()).collect();
         names.into_iter().filter(|name| next.get(*name) != now.get(*name)).cloned().collect()
     }
 
-    /// What is not taken up while the service runs.
-    fn fixed(&self) -> toml::Table {
-        let mut fixed = self.text.clone();
+    /// Returns the settings that a reload does not apply.
+    fn restart_only(&self) -> toml::Table {
+        let mut settings = self.text.clone();
         for reloaded in ["tls", "webhook"] {
-            fixed.remove(reloaded);
+            settings.remove(reloaded);
         }
-        if let Some(toml::Value::Table(log)) = fixed.get_mut("log") {
+        if let Some(toml::Value::Table(log)) = settings.get_mut("log") {
             log.remove("filter");
         }
-        if let Some(toml::Value::Table(latency)) = fixed.get_mut("latency") {
+        if let Some(toml::Value::Table(latency)) = settings.get_mut("latency") {
             latency.retain(|name, _| name == "probe_interval_secs");
         }
-        if let Some(toml::Value::Array(instances)) = fixed.get_mut("instance") {
+        if let Some(toml::Value::Array(instances)) = settings.get_mut("instance") {
             for instance in instances.iter_mut().filter_map(toml::Value::as_table_mut) {
                 instance.remove("access_policy");
             }
         }
-        // A section that says nothing any more is as good as none.
-        fixed.retain(|_, section| section.as_table().is_none_or(|section| !section.is_empty()));
-        fixed
+        // An empty section equals an absent one.
+        settings.retain(|_, section| section.as_table().is_none_or(|section| !section.is_empty()));
+        settings
     }
 
-    /// Where everything durable is kept.
-    pub fn storage(&self, starts_anew: bool) -> Storage {
+    /// Returns the files of the service.
+    pub fn storage(&self, new_database: bool) -> Storage {
         let key = self.master_key_file.clone();
         let master_key_file = key.unwrap_or_else(|| self.data_dir.join("master.key"));
-        let epoch_file = self.epoch_file.clone().or_else(|| beside(&self.data_dir));
-        Storage { data_dir: self.data_dir.clone(), master_key_file, epoch_file, starts_anew }
+        let epoch_file = self.epoch_file.clone().or_else(|| default_epoch_file(&self.data_dir));
+        Storage { data_dir: self.data_dir.clone(), master_key_file, epoch_file, new_database }
     }
 
-    /// Refuses listeners that cannot be there together; asked once the command line has had its say, too.
+    /// Fails if listeners use the same address. Call it after the command line has overridden addresses.
     pub fn check_addresses(&self) -> anyhow::Result<()> {
         let mut listeners = Vec::new();
         let hubs = self.embedded_hubs.iter();
@@ -188,22 +188,22 @@ impl Config {
         }
         listeners.extend(self.metrics.listen.map(|address| ("[metrics]".to_owned(), address)));
         for (index, (name, address)) in listeners.iter().enumerate() {
-            if let Some((other, taken)) = listeners[..index].iter().find(|(_, taken)| clash(taken, address)) {
-                bail!(
-                    "{name} wants to listen on {address}, but {other} on {taken}: give each an address of its own"
-                );
+            if let Some((other, taken)) =
+                listeners[..index].iter().find(|(_, taken)| conflict(taken, address))
+            {
+                bail!("{name} has the address {address}, but {other} has {taken}: give each its own address");
             }
         }
         Ok(())
     }
 
-    /// What no single value shows: names that must differ, and names that must exist.
-    fn consistent(self) -> anyhow::Result<Self> {
+    /// Checks the relations between values: names that must be unique, and names that must exist.
+    fn checked(self) -> anyhow::Result<Self> {
         if self.tls_identities.is_empty() {
-            bail!("at least one [[tls]] with certificate and key is needed");
+            bail!("at least one [[tls]] with certificate and key is required");
         }
         if self.instances.is_empty() {
-            bail!("at least one [[instance]] is needed");
+            bail!("at least one [[instance]] is required");
         }
         distinct("id_scope of [[instance]]", self.instances.iter().map(|it| it.id_scope.key().into_owned()))?;
         let hosts = self.instances.iter().flat_map(|it| &it.service_hosts);
@@ -214,26 +214,26 @@ impl Config {
             self.embedded_hubs.iter().map(|hub| hub.host_name.to_string()),
         )?;
         for instance in &self.instances {
-            let fits = instance.consistent(&self.embedded_hubs);
+            let fits = instance.check(&self.embedded_hubs);
             fits.with_context(|| format!("instance {:?}", instance.name))?;
         }
         Ok(self)
     }
 }
 
-/// No two may be the same; case is no difference, as nothing that is named here has any.
+/// Fails if two names are equal, without regard to case.
 fn distinct(what: &str, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut seen = std::collections::HashSet::new();
     for name in names {
         if !seen.insert(name.to_ascii_lowercase()) {
-            bail!("{what} must differ, but {name:?} stands twice");
+            bail!("{what} must be unique, but {name:?} occurs twice");
         }
     }
     Ok(())
 }
 
-/// Whether one of two listeners leaves nothing for the other: the same port on the same address, or on every one.
-fn clash(one: &SocketAddr, other: &SocketAddr) -> bool {
+/// Returns whether two listeners conflict: the same port on the same address, or on the unspecified one.
+fn conflict(one: &SocketAddr, other: &SocketAddr) -> bool {
     let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() == other.port() && one.port() != 0 && same_address
 }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn registrations_are_movable_unless_the_file_says_otherwise() {
+    fn registrations_are_movable_by_default() {
         let rule = |text: &str| Config::parse(text).unwrap().instances[0].registrations;
         assert_eq!(rule(EXAMPLE), RegistrationOwnership::Movable);
         let first_come = EXAMPLE.replace("# registrations = \"movable\"", "registrations = \"first-come\"");
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn registrations_are_not_limited_unless_the_file_says_so() {
+    fn registrations_are_not_limited_by_default() {
         let limit = |text: &str| Config::parse(text).unwrap().instances[0].max_registrations_per_minute;
         assert_eq!(limit(EXAMPLE), None);
         let limited = EXAMPLE.replace("# max_registrations_per_minute", "max_registrations_per_minute");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn existing_devices_are_adopted_unless_the_file_says_otherwise() {
+    fn existing_devices_are_adopted_by_default() {
         let rule = |text: &str| Config::parse(text).unwrap().instances[0].existing_devices;
         assert_eq!(rule(EXAMPLE), ExistingDevices::Adopt);
         let refuse = EXAMPLE.replace("# existing_devices = \"adopt\"", "existing_devices = \"refuse\"");
@@ -281,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_before_the_file_is_passed_over() {
+    fn a_byte_order_mark_before_the_file_is_ignored() {
         assert_eq!(Config::parse(&format!("\u{FEFF}{EXAMPLE}")).unwrap().instances.len(), 1);
     }
 
     #[test]
-    fn mistakes_are_told_with_their_line() {
+    fn mistakes_are_reported_with_their_line() {
         let cases = [
             ("retry_after_secs = 3", "retry_after = 3", "unknown field `retry_after`"),
             ("retry_after_secs = 3", "retry_after_secs = \"soon\"", "expected u32"),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_must_not_take_each_other_s_address() {
+    fn listeners_must_have_different_addresses() {
         let check = |right: &str, wrong: &str, expected: Option<&str>| {
             assert!(EXAMPLE.contains(right), "{right}");
             let outcome = Config::parse(&EXAMPLE.replacen(right, wrong, 1)).unwrap().check_addresses();
@@ -324,18 +324,18 @@ mod tests {
         let listen = "https = \"10.0.0.10:443\"";
         check(listen, listen, None);
         check(listen, "https = \"0.0.0.0:8443\"", None);
-        check(listen, "https = \"0.0.0.0:443\"", Some("10.0.0.11:443, but [listen] on 0.0.0.0:443"));
-        check(listen, "https = \"[::]:443\"", Some("\"hub1\" wants to listen on 10.0.0.11:443"));
-        check(listen, "https = \"10.0.0.12:443\"", Some("\"hub2\" wants to listen on 10.0.0.12:443"));
-        check(listen, "https = \"10.0.0.10:8883\"", Some("[listen] wants to listen on 10.0.0.10:8883"));
+        check(listen, "https = \"0.0.0.0:443\"", Some("10.0.0.11:443, but [listen] has 0.0.0.0:443"));
+        check(listen, "https = \"[::]:443\"", Some("\"hub1\" has the address 10.0.0.11:443"));
+        check(listen, "https = \"10.0.0.12:443\"", Some("\"hub2\" has the address 10.0.0.12:443"));
+        check(listen, "https = \"10.0.0.10:8883\"", Some("[listen] has the address 10.0.0.10:8883"));
         check("https = \"10.0.0.11:443\"", "https = \"10.0.0.11:0\"", None);
         let metrics = "# listen = \"127.0.0.1:9100\"";
         check(metrics, "listen = \"127.0.0.1:9100\"", None);
-        check(metrics, "listen = \"10.0.0.12:443\"", Some("[metrics] wants to listen on 10.0.0.12:443"));
+        check(metrics, "listen = \"10.0.0.12:443\"", Some("[metrics] has the address 10.0.0.12:443"));
     }
 
     #[test]
-    fn what_waits_for_a_restart_is_named() {
+    fn sections_that_need_a_restart_are_named() {
         let running = Config::parse(EXAMPLE).unwrap();
         for (right, wrong, expected) in [
             ("retry_after_secs = 3", "retry_after_secs = 4", &["device"][..]),
@@ -358,15 +358,15 @@ rights = \"EnrollmentRead\"
 [[instance.linked_hub]]";
 
     #[test]
-    fn names_must_fit_together() {
+    fn names_must_be_unique_and_exist() {
         let cases = [
             ("embedded_hub = \"hub1\"", "embedded_hub = \"other\"", "no [[embedded_hub]] has this name"),
-            ("name = \"hub2\"", "name = \"hub1\"", "stands twice"),
-            ("name = \"hub2\"", "name = \"HUB1\"", "stands twice"),
-            ("embedded_hub = \"hub2\"", "embedded_hub = \"hub1\"", "stands twice"),
+            ("name = \"hub2\"", "name = \"hub1\"", "occurs twice"),
+            ("name = \"hub2\"", "name = \"HUB1\"", "occurs twice"),
+            ("embedded_hub = \"hub2\"", "embedded_hub = \"hub1\"", "occurs twice"),
             ("[\"dps.plant.example\"]", "[]", "service_hosts is empty"),
             ("\"0ne00000001\"", "\"Usage\"", "a word of the service operations endpoint"),
-            ("[[instance.linked_hub]]", POLICY_AGAIN, "\"ProvisioningServiceOwner\" stands twice"),
+            ("[[instance.linked_hub]]", POLICY_AGAIN, "\"ProvisioningServiceOwner\" occurs twice"),
         ];
         for (right, wrong, expected) in cases {
             assert!(EXAMPLE.contains(right), "{right}");

@@ -1,22 +1,25 @@
-//! Secrets in the configuration: written there, or named there and kept elsewhere.
+//! Secrets in the configuration: the value itself, or a reference to it.
 
 use anyhow::Context;
 use model::SymmetricKey;
 use serde::Deserialize;
 
-/// Where a secret is: `env:NAME` (an environment variable), `file:PATH`, or the text itself.
+/// The mark that editors on Windows put before a text.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
+/// A secret: `env:NAME` (an environment variable), `file:PATH`, or the value itself.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The key, which is base64.
+    /// Reads the secret as a base64 key. Fails if the source is missing or not a key.
     pub fn key(&self) -> anyhow::Result<SymmetricKey> {
-        let (text, place) = self.text("key")?;
-        SymmetricKey::parse(text.trim()).context(place)
+        let (text, source) = self.text("key")?;
+        SymmetricKey::parse(text.trim()).context(source)
     }
 
-    /// The text, and where it was, in words that do not tell it.
+    /// Returns the text, and a description of its source that does not contain it.
     pub(super) fn text(&self, what: &str) -> anyhow::Result<(String, String)> {
         Ok(match self.0.split_once(':') {
             Some(("env", name)) => {
@@ -33,9 +36,6 @@ impl Secret {
     }
 }
 
-/// What editors on Windows put before a text.
-const BYTE_ORDER_MARK: char = '\u{FEFF}';
-
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
@@ -47,16 +47,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_found_where_it_is_said_to_be() {
+    fn a_secret_is_read_from_its_source() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         std::fs::write(&path, "\u{FEFF}YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=\n").unwrap();
         assert_eq!(Secret(format!("file:{}", path.display())).key().unwrap().as_bytes(), [b'a'; 32]);
         assert!(Secret("env:MUSTER_NO_SUCH_VARIABLE".into()).key().is_err());
         assert!(Secret("c2hvcnQ=".into()).key().is_err());
-        let (text, place) = Secret("HostName=h:1;SharedAccessKey=secret".into()).text("string").unwrap();
+        let (text, source) = Secret("HostName=h:1;SharedAccessKey=secret".into()).text("string").unwrap();
         assert_eq!(text, "HostName=h:1;SharedAccessKey=secret");
-        assert_eq!(place, "string in the configuration");
+        assert_eq!(source, "string in the configuration");
         assert_eq!(format!("{:?}", Secret("c2hvcnQ=".into())), "Secret");
     }
 }

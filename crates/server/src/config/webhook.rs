@@ -1,4 +1,4 @@
-//! How the webhooks of custom allocation are called.
+//! Configuration of the webhooks of custom allocation.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,15 +13,15 @@ use serde::Deserialize;
 
 use super::{Secret, listen::within};
 
-/// How webhooks are called.
+/// The settings of webhook calls.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WebhookConfig {
-    /// The CA certificates that webhooks must chain to, PEM; those that the system trusts when absent.
+    /// A PEM file with the CA certificates of the webhooks; the CAs of the system when absent.
     pub ca: Option<PathBuf>,
-    /// The key of the old form of signatures, base64 of 16 to 64 bytes. With it both forms are sent, for a transition.
+    /// The key of the older signature, base64 of 16 to 64 bytes. With it both signatures are sent, for a transition.
     pub signing_key: Option<Secret>,
-    /// How long one try may take, in seconds: 1 to 60.
+    /// The timeout of one try, in seconds: 1 to 60.
     #[serde(deserialize_with = "within::<1, 60, _>")]
     pub timeout_secs: u32,
 }
@@ -34,15 +34,15 @@ impl Default for WebhookConfig {
 }
 
 impl WebhookConfig {
-    /// With the files and the key read. A system that trusts no CA stops the service only when one is named here.
+    /// Reads the files and the key. A system without CAs is an error only if `ca` is set.
     pub fn settings(&self) -> anyhow::Result<WebhookSettings> {
         let tls = match &self.ca {
-            Some(path) => Some(trusting(path).context("[webhook]")?),
+            Some(path) => Some(tls_trusting(path).context("[webhook]")?),
             None => tls::client_config_of_system().ok(),
         };
         if self.signing_key.is_some() {
             tracing::warn!(
-                "[webhook] signing_key: webhooks that verify the old form of signatures take requests of other instances for their own; let them verify x-muster-signature-v2, and remove it"
+                "[webhook] signing_key: webhooks that verify the older signature also accept requests of other instances; let them verify x-muster-signature-v2, and remove this setting"
             );
         }
         let key = self.signing_key.as_ref().map(Secret::key).transpose();
@@ -54,7 +54,7 @@ impl WebhookConfig {
     }
 }
 
-fn trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
+fn tls_trusting(path: &Path) -> anyhow::Result<Arc<rustls::ClientConfig>> {
     let file = || format!("ca file {}", path.display());
     let pem = std::fs::read(path).with_context(file)?;
     tls::client_config(&pem, None).with_context(file)
@@ -67,12 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ca_files_are_read_in_every_form() {
+    fn ca_files_are_read_in_every_encoding() {
         let root = Authority::root("Root");
         let file = tempfile::NamedTempFile::new().unwrap();
         for (form, document) in forms("CERTIFICATE", root.identity().der()) {
             std::fs::write(file.path(), document).unwrap();
-            trusting(file.path()).unwrap_or_else(|error| panic!("{form}: {error:#}"));
+            tls_trusting(file.path()).unwrap_or_else(|error| panic!("{form}: {error:#}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The emulator's own CAs and server certificates.
+//! The CAs and server certificates of the emulator.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -15,17 +15,17 @@ use rcgen::{
 
 use super::write_private;
 
-/// Until when the emulator's certificates are valid: longer than anyone keeps a folder.
+/// The last year of validity of the emulator's certificates.
 const LAST_YEAR: i32 = 2049;
 
-/// The server's identities and who vouches for them.
+/// The server's identities and their CAs.
 pub(super) struct Certificates {
     pub(super) identities: Vec<Identity>,
-    /// Both CAs.
+    /// The PEM file with both CAs.
     pub(super) ca_file: PathBuf,
 }
 
-/// What signs a certificate. RSA is for clients that know nothing else, down to their trusted CA.
+/// The signature algorithm of a CA. RSA is for clients that support nothing else.
 #[derive(Clone, Copy)]
 enum Algorithm {
     Ecdsa,
@@ -48,7 +48,7 @@ struct Authority {
     key: KeyPair,
 }
 
-/// Reads the CAs from the folder, or makes them; issues a server certificate of each for these addresses.
+/// Reads or creates the CAs in the folder, and issues a server certificate of each for these addresses.
 pub(super) fn load_or_create(dir: &Path, hubs: &[Ipv4Addr]) -> anyhow::Result<Certificates> {
     let ca_file = std::path::absolute(dir.join("ca.pem"))?;
     let ecdsa = Authority::load_or_create(Algorithm::Ecdsa, &ca_file, &dir.join("ca.key"))?;
@@ -57,7 +57,7 @@ pub(super) fn load_or_create(dir: &Path, hubs: &[Ipv4Addr]) -> anyhow::Result<Ce
     if std::fs::read_to_string(&ca_file).ok().as_ref() != Some(&both) {
         write_private(&ca_file, both.as_bytes())?;
     }
-    // Issued anew at each start: hubs may have been added, and nobody pins an emulator's leaf.
+    // Issued at each start, because hubs may have been added.
     let identities = [ecdsa, rsa].into_iter().map(|authority| authority.issue(hubs));
     Ok(Certificates { identities: identities.collect::<anyhow::Result<_>>()?, ca_file })
 }
@@ -91,7 +91,7 @@ impl Authority {
         Ok(Authority { algorithm, certificate, key })
     }
 
-    /// A certificate of the server, of the CA's own algorithm.
+    /// Issues a server certificate with the CA's algorithm.
     fn issue(&self, hubs: &[Ipv4Addr]) -> anyhow::Result<Identity> {
         let issuer = Issuer::from_ca_cert_der(&self.certificate.der().into(), &self.key)?;
         let key = self.algorithm.key()?;
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn both_cas_are_kept_and_a_folder_with_one_gets_the_other() {
+    fn both_cas_are_kept_and_a_missing_one_is_added() {
         let dir = tempfile::tempdir().unwrap();
         let first = load_or_create(dir.path(), &[]).unwrap();
         let bundle = std::fs::read_to_string(&first.ca_file).unwrap();
         assert_eq!((first.identities.len(), certificates(&bundle)), (2, 2));
         load_or_create(dir.path(), &[]).unwrap();
-        assert_eq!(std::fs::read_to_string(&first.ca_file).unwrap(), bundle, "programs may have read it");
-        // As the first version left it.
+        assert_eq!(std::fs::read_to_string(&first.ca_file).unwrap(), bundle, "the CAs are kept");
+        // The state of the first version.
         let alone = &bundle[..bundle.find(END).unwrap() + END.len()];
         std::fs::write(&first.ca_file, alone).unwrap();
         for name in ["ca-rsa.pem", "ca-rsa.key"] {

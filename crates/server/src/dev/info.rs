@@ -1,4 +1,4 @@
-//! `dev.json`: what programs need to know of an emulator.
+//! `dev.json`: the values of an emulator for programs.
 
 use std::{
     net::Ipv4Addr,
@@ -11,29 +11,29 @@ use wire::sas::ConnectionString;
 
 use super::{ADDRESS, SAMPLE_GROUP, state::DevState, write_private};
 
-/// The file's name in the emulator's folder.
+/// The name of the file in the emulator's folder.
 const FILE: &str = "dev.json";
 
-/// The port that connection strings leave out.
+/// The port that connection strings omit.
 const HTTPS: u16 = 443;
 
-/// What programs need to know of an emulator. Not printable: it holds keys.
+/// The values of an emulator for programs. Has no `Debug`, because it contains keys.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DevInfo {
-    /// The service instance's ID scope.
+    /// The ID scope of the service instance.
     pub id_scope: String,
-    /// The host that devices dial.
+    /// The host that devices connect to.
     pub device_endpoint: String,
-    /// The ports, the same for the endpoint and for every hub.
+    /// The ports, which are the same for the endpoint and every hub.
     pub ports: DevPorts,
-    /// For service SDKs.
+    /// The connection string for service SDKs.
     pub service_connection_string: String,
-    /// The CA that issued the server's certificate, PEM.
+    /// The PEM file of the CAs of the server certificates.
     pub ca_file: PathBuf,
     /// The embedded hubs.
     pub hubs: Vec<DevHub>,
-    /// An enrollment group that is there from the start.
+    /// The enrollment group that exists from the start.
     pub sample_enrollment_group: SampleGroup,
 }
 
@@ -54,9 +54,9 @@ pub struct DevPorts {
 pub struct DevHub {
     /// Its name.
     pub name: String,
-    /// What devices are told.
+    /// The host name that devices get.
     pub host_name: String,
-    /// For service SDKs.
+    /// The connection string for service SDKs.
     pub connection_string: String,
 }
 
@@ -100,7 +100,7 @@ impl DevInfo {
         }
     }
 
-    /// Reads the file of an emulator's folder.
+    /// Reads the file in an emulator's folder. The error suggests to start the emulator.
     pub fn read(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let text = std::fs::read(&path).with_context(|| {
@@ -109,7 +109,7 @@ impl DevInfo {
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
-    /// Writes the file, unless it says all this already: a start that changes nothing needs no room on the disk.
+    /// Writes the file if it would change, so that a start without changes needs no disk space.
     pub(super) fn write(&self, dir: &Path) -> anyhow::Result<()> {
         let (path, text) = (dir.join(FILE), serde_json::to_vec_pretty(self)?);
         if std::fs::read(&path).is_ok_and(|there| there == text) {
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_already_is_not_written_again() {
+    fn an_unchanged_file_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let state = DevState::load_or_create(dir.path(), 1).unwrap();
         let info = |https| {

@@ -1,4 +1,4 @@
-//! The local emulator: the same service with nothing to configure. Everything it makes is kept in one folder.
+//! The local emulator: the service without configuration, with all data in one folder.
 
 mod certificates;
 mod info;
@@ -29,26 +29,26 @@ use crate::{
     app::{App, HubPlan, Plan},
     config::{ChangeLogConfig, LatencyConfig},
     ports::SystemClock,
-    reconcile::configuring,
+    reconcile::by_configuration,
     server_certificates::ServerCertificates,
     storage::Storage,
 };
 use state::DevState;
 
-/// Where the device endpoint and the service operations endpoint listen.
+/// The address of the device endpoint and the service operations endpoint.
 const ADDRESS: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-/// The name of the group that is there from the start.
+/// The ID of the group that exists from the start.
 const SAMPLE_GROUP: &str = "sample-group";
 
-/// What an emulator is told.
+/// The options of an emulator.
 #[derive(Debug, Clone)]
 pub struct DevOptions {
-    /// Where it keeps everything.
+    /// The folder for all data.
     pub dir: PathBuf,
-    /// Which ports it takes.
+    /// The ports.
     pub ports: PortChoice,
-    /// One embedded hub for each weight.
+    /// The weights of the embedded hubs, one hub per weight.
     pub hub_weights: Vec<AllocationWeight>,
 }
 
@@ -60,18 +60,18 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// What `dev.json` says.
+    /// Returns the content of `dev.json`.
     pub fn info(&self) -> &DevInfo {
         &self.info
     }
 
-    /// Stops serving, lets what is in progress finish, and closes the storage.
+    /// Stops serving, waits for requests in progress, and closes the storage.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.shutdown.cancel();
         self.running.await.context("the emulator panicked")?
     }
 
-    /// Waits until the emulator ends by itself, or is told to by `signal`.
+    /// Waits until the emulator ends by itself, or stops it at `signal`.
     pub async fn run_until(mut self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         tokio::select! {
             ended = &mut self.running => ended.context("the emulator panicked")?,
@@ -80,25 +80,25 @@ impl Emulator {
     }
 }
 
-/// Starts an emulator; when this returns, it serves, and `dev.json` is written.
+/// Starts an emulator. When this returns, it serves and `dev.json` is written.
 pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
     durable::make_private_directory(&options.dir)
         .with_context(|| format!("cannot create {}", options.dir.display()))?;
     let addresses: Vec<Ipv4Addr> =
         (0..options.hub_weights.len()).map(hub_address).collect::<anyhow::Result<_>>()?;
-    let taken = ports::take(options.ports, ADDRESS, &addresses)?;
+    let bound = ports::bind(options.ports, ADDRESS, &addresses)?;
     let mut state = DevState::load_or_create(&options.dir, addresses.len())?;
     let certificates = certificates::load_or_create(&options.dir, &addresses)?;
-    let info = DevInfo::new(&state, &addresses, taken.ports, &certificates.ca_file);
+    let info = DevInfo::new(&state, &addresses, bound.ports, &certificates.ca_file);
 
-    let hubs = state.hubs.iter().zip(&addresses).zip(taken.hubs).map(|((hub, address), sockets)| {
+    let hubs = state.hubs.iter().zip(&addresses).zip(bound.hubs).map(|((hub, address), sockets)| {
         let host_name = HubName::parse(address.to_string())?;
         Ok(HubPlan { name: hub.name.clone(), host_name, owner_key: hub.owner_key.clone(), sockets })
     });
     let app = App::open(Plan {
         storage: Storage::of_emulator(&options.dir),
         certificates: ServerCertificates::fixed(certificates.identities)?,
-        sockets: taken.device,
+        sockets: bound.device,
         metrics: None,
         hubs: hubs.collect::<anyhow::Result<_>>()?,
         instances: vec![instance(&state, &addresses, &options.hub_weights)?],
@@ -120,7 +120,7 @@ pub async fn start(options: DevOptions) -> anyhow::Result<Emulator> {
     Ok(Emulator { info, shutdown, running })
 }
 
-/// 127.0.0.11 for the first hub: SDKs want a hub to be a dotted name without a port.
+/// Returns the address of a hub, from 127.0.0.11 on: SDKs require a dotted name without a port.
 fn hub_address(index: usize) -> anyhow::Result<Ipv4Addr> {
     let last = u8::try_from(index + 11).ok().filter(|last| *last < 255).context("at most 244 hubs")?;
     Ok(Ipv4Addr::new(127, 0, 0, last))
@@ -155,7 +155,7 @@ fn instance(
         },
         linked_hubs,
         failover: false,
-        // Tests and first steps need no proof of possession; `muster serve` asks for it by default.
+        // Unlike in `muster serve`, tests and first steps need no proof of possession.
         require_verified_ca: false,
         registrations: RegistrationOwnership::default(),
         existing_devices: model::ExistingDevices::default(),
@@ -167,13 +167,13 @@ fn instance(
     })
 }
 
-/// Webhooks under development have a certificate of the emulator's own CA, others one that the system trusts.
+/// Trusts the emulator's CA, for webhooks under development, and the CAs of the system.
 fn webhook_settings(ca_file: &Path) -> anyhow::Result<WebhookSettings> {
     let ca = std::fs::read(ca_file).with_context(|| ca_file.display().to_string())?;
     Ok(WebhookSettings::new(Some(net::tls::client_config_of_system_and(&ca)?)))
 }
 
-/// Only once: an operator who deletes it does not get it back.
+/// Creates the sample group, once: after a deletion it is not created again.
 async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> {
     let now = SystemClock.now();
     let keys =
@@ -186,11 +186,11 @@ async fn create_sample_group(app: &App, state: &DevState) -> anyhow::Result<()> 
         record: Record { etag: Etag::parse("sample")?, created: now, last_updated: now },
     };
     let changes = vec![(Expect::Anything, Change::PutGroup(Box::new(group)))];
-    app.store().commit(&state.id_scope, Commit { changes, ..Commit::by(configuring(now)) }).await?;
+    app.store().commit(&state.id_scope, Commit { changes, ..Commit::by(by_configuration(now)) }).await?;
     Ok(())
 }
 
-/// Writes a file that only its owner may read, all of it or nothing.
+/// Writes a file atomically, readable only by its owner.
 fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
     let write = || -> std::io::Result<()> {
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_crash_left_does_not_open_a_file_to_others() {
+    fn a_leftover_of_a_crash_does_not_make_a_file_readable() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.new"), "half").unwrap();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn hubs_have_addresses_of_their_own() {
+    fn each_hub_has_its_own_address() {
         assert_eq!(hub_address(0).unwrap(), Ipv4Addr::new(127, 0, 0, 11));
         assert_eq!(hub_address(1).unwrap(), Ipv4Addr::new(127, 0, 0, 12));
         assert!(hub_address(244).is_err());

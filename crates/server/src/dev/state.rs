@@ -1,4 +1,4 @@
-//! What an emulator made up at its first start and keeps: its ID scope and its keys.
+//! The state of an emulator, generated at its first start: its ID scope and its keys.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) struct DevState {
     pub(super) sample_primary: SymmetricKey,
     pub(super) sample_secondary: SymmetricKey,
     pub(super) hubs: Vec<HubState>,
-    /// Whether the sample group is still to be made: an operator who deletes it does not get it back.
+    /// Whether the sample group was not created yet. After a deletion it is not created again.
     #[serde(default)]
     pub(super) lacks_sample_group: bool,
 }
@@ -33,8 +33,8 @@ pub(super) struct HubState {
 }
 
 impl DevState {
-    /// Reads the folder's state, with as many hubs as are wanted now, or makes one. It is saved before anything is made
-    /// with it: a database with another ID scope could not be used.
+    /// Reads or generates the state in the folder, with at least this number of hubs. Saves it before it is used, because a
+    /// database with another ID scope would be unusable.
     pub(super) fn load_or_create(dir: &Path, hubs: usize) -> anyhow::Result<Self> {
         let path = dir.join(FILE);
         let mut state = match std::fs::read(&path) {
@@ -76,7 +76,7 @@ impl DevState {
         })
     }
 
-    /// Hubs that are not wanted this time keep their keys for the next.
+    /// Hubs beyond the current number keep their keys for a later start.
     fn fit_hubs(&mut self, wanted: usize) -> anyhow::Result<()> {
         let entropy = SystemEntropy::default();
         while self.hubs.len() < wanted {
@@ -92,15 +92,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_kept_from_the_first_moment() {
+    fn the_state_is_saved_before_it_is_used() {
         let dir = tempfile::tempdir().unwrap();
         let first = DevState::load_or_create(dir.path(), 2).unwrap();
         assert!(first.lacks_sample_group);
-        // As if the emulator was killed here.
+        // As after a kill of the emulator.
         let mut second = DevState::load_or_create(dir.path(), 3).unwrap();
         assert_eq!((&second.id_scope, second.hubs.len()), (&first.id_scope, 3));
         assert_eq!(second.hubs[1].owner_key, first.hubs[1].owner_key);
-        assert!(second.lacks_sample_group, "nobody has made it");
+        assert!(second.lacks_sample_group, "it was not created yet");
         second.lacks_sample_group = false;
         second.save(dir.path()).unwrap();
         assert!(!DevState::load_or_create(dir.path(), 1).unwrap().lacks_sample_group);

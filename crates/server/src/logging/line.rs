@@ -1,4 +1,4 @@
-//! The form of a line: at most [`MAX_BYTES`], every value escaped.
+//! Formats log lines: at most [`MAX_BYTES`], with every value escaped.
 
 use std::{error::Error, fmt};
 
@@ -19,20 +19,29 @@ use tracing_subscriber::{
 
 use super::LogFormat;
 
-/// The longest line, its end included.
+/// The longest target; the longest name of our modules has half of it.
+const MAX_TARGET: usize = 60;
+
+/// The bytes of JSON's quotes, colon and comma. Text has fewer; colors are not counted.
+const NAME_FRAME: usize = 6;
+
+/// The longest number.
+const MAX_NUMBER: usize = 40;
+
+/// The longest line, including its end.
 pub(super) const MAX_BYTES: usize = 1024;
 
-/// What timestamp, level, target and the frame of JSON take.
+/// The bytes of timestamp, level, target and JSON syntax.
 const FRAME: usize = 160;
 
-/// Writes the lines.
+/// The formatter of log lines.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
+pub(super) struct LineFormat {
     pub(super) format: LogFormat,
     pub(super) colored: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Line
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -54,7 +63,7 @@ where
     }
 }
 
-impl Line {
+impl LineFormat {
     fn write_text(&self, out: &mut Writer<'_>, time: &str, level: Level, values: &Values) -> fmt::Result {
         let [dim, paint, plain] =
             if self.colored { ["\u{1b}[2m", color(level), "\u{1b}[0m"] } else { [""; 3] };
@@ -90,17 +99,14 @@ fn write_json(out: &mut Writer<'_>, time: &str, event: &Event<'_>, values: Value
     writeln!(out, "{line}")
 }
 
-/// Of the names of our modules, the longest takes half of it.
-const MAX_TARGET: usize = 60;
-
-/// A value that no reader takes for two.
+/// A value, quoted if it could be read as several.
 struct Quoted<'a>(&'a Value);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Value::String(text) if is_plain(text) => formatter.write_str(text),
-            // With its quotes and backslashes escaped, which for a text of `PeerText` is all that JSON does.
+            // JSON escapes only quotes and backslashes in a `PeerText`.
             other => write!(formatter, "{other}"),
         }
     }
@@ -110,7 +116,7 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|letter| !matches!(letter, ' ' | '=' | '"' | '\\' | ','))
 }
 
-/// The values of an event, escaped, within what is left of the line.
+/// The escaped values of an event, within the rest of the line.
 #[derive(Default)]
 struct Values {
     message: String,
@@ -119,7 +125,7 @@ struct Values {
 }
 
 impl Values {
-    /// A text takes at most half of what is left, since quoting may double it.
+    /// Escapes a text, up to half of the rest, because quoting may double it.
     fn escape(&mut self, text: &dyn fmt::Display) -> String {
         let text = PeerText::new(text, PeerText::MAX_BYTES.min(self.left / 2)).into_string();
         self.left -= text.len() + text.matches(['"', '\\']).count();
@@ -129,33 +135,27 @@ impl Values {
     fn put(&mut self, field: &Field, text: &dyn fmt::Display) {
         if field.name() == "message" {
             self.message = self.escape(text);
-        } else if self.has_room(field) {
+        } else if self.reserve_name(field) {
             let text = self.escape(text);
             self.fields.push((field.name(), text.into()));
         }
     }
 
     fn put_short(&mut self, field: &Field, value: Value) {
-        if self.has_room(field) {
+        if self.reserve_name(field) {
             self.left = self.left.saturating_sub(MAX_NUMBER);
             self.fields.push((field.name(), value));
         }
     }
 
-    /// Whether there is room for a field's name and a few bytes of its value; takes the room of the name.
-    fn has_room(&mut self, field: &Field) -> bool {
+    /// Reserves the bytes of a field's name. Returns false if the name and a short value do not fit.
+    fn reserve_name(&mut self, field: &Field) -> bool {
         let name = field.name().len() + NAME_FRAME;
-        let has_room = self.left >= name + MAX_NUMBER;
-        self.left -= if has_room { name } else { 0 };
-        has_room
+        let fits = self.left >= name + MAX_NUMBER;
+        self.left -= if fits { name } else { 0 };
+        fits
     }
 }
-
-/// Quotes, colon and comma of JSON; text takes less, with colors it is not measured.
-const NAME_FRAME: usize = 6;
-
-/// What a number takes at most.
-const MAX_NUMBER: usize = 40;
 
 impl Visit for Values {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

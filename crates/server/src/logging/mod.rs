@@ -1,8 +1,8 @@
 //! Log lines on standard error.
 //!
-//! Peers choose much of what is logged. Therefore every value of every line, whatever its source, passes
-//! [`model::PeerText`] in the formatter (`line.rs`): a call site cannot forget it. And every line that names the address of
-//! a peer passes [`RefusalLimit`] (`summary.rs`), which sums up what comes too fast.
+//! Peers choose much of what is logged. Therefore the formatter (`line.rs`) passes every value through [`model::PeerText`],
+//! so that no call site can forget it. Every line with the address of a peer passes [`RefusalLimit`] (`summary.rs`), which
+//! summarizes lines beyond a rate.
 
 mod line;
 mod summary;
@@ -16,25 +16,25 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, fmt::MakeWriter, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
-use line::Line;
+use line::LineFormat;
 use summary::RefusalLimit;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is logged, which may be changed while it is logged.
+/// The handle to the log filter, which can be replaced at run time.
 pub struct LogFilter(Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>);
 
 impl LogFilter {
-    /// Logs this from now on.
+    /// Replaces the filter. Fails if it is malformed.
     pub fn replace(&self, filter: &str) -> anyhow::Result<()> {
         self.0(parse(filter)?)
     }
@@ -44,36 +44,36 @@ fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
     EnvFilter::try_new(filter).with_context(|| format!("log filter {filter:?}"))
 }
 
-/// Starts logging; `filter` is a level or a list such as `info,net=debug`.
+/// Starts logging. `filter` is a level or a list such as `info,net=debug`. Fails if it is malformed.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<LogFilter> {
     let filter = parse(filter)?;
-    // Colors are for people, not for files and journals.
-    let line = Line { format, colored: std::io::stderr().is_terminal() };
+    // Colors only for terminals.
+    let line = LineFormat { format, colored: std::io::stderr().is_terminal() };
     let limit = RefusalLimit::default();
     let (subscriber, filter) = subscriber(filter, line, limit.clone(), std::io::stderr);
-    subscriber.try_init().context("logging cannot start")?;
-    limit.keep_summing_up().context("logging cannot start")?;
+    subscriber.try_init().context("cannot start logging")?;
+    limit.start_summaries().context("cannot start logging")?;
     Ok(filter)
 }
 
 fn subscriber<W>(
     filter: EnvFilter,
-    line: Line,
+    line: LineFormat,
     limit: RefusalLimit,
     writer: W,
 ) -> (impl Subscriber + Send + Sync, LogFilter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    // A line that cannot be written is lost. To say so on standard error would panic, for there it went.
+    // A line that cannot be written is lost: reporting it on standard error would panic.
     let lines = tracing_subscriber::fmt::layer()
         .event_format(line)
         .with_writer(writer)
         .with_ansi(line.colored)
         .log_internal_errors(false);
-    // The filter of levels comes first: what is not logged is not counted.
+    // The level filter comes first, so that filtered lines are not counted.
     let (filter, handle) = reload::Layer::new(filter);
-    let replace = move |filter| handle.reload(filter).context("the log filter cannot be replaced");
+    let replace = move |filter| handle.reload(filter).context("cannot replace the log filter");
     (Registry::default().with(lines.and_then(limit)).with(filter), LogFilter(Box::new(replace)))
 }
 
@@ -100,18 +100,18 @@ mod tests {
         }
     }
 
-    /// What is written while `log` runs.
-    fn written(format: LogFormat, log: impl FnOnce(&RefusalLimit)) -> String {
+    /// Returns the lines that `log` writes.
+    fn captured(format: LogFormat, log: impl FnOnce(&RefusalLimit)) -> String {
         let (written, limit) = (Written::default(), RefusalLimit::default());
         let writer = written.clone();
-        let line = Line { format, colored: false };
+        let line = LineFormat { format, colored: false };
         let (subscriber, _) = subscriber(EnvFilter::new("info"), line, limit.clone(), move || writer.clone());
         tracing::subscriber::with_default(subscriber, || log(&limit));
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
-    /// One line by every way in which a value reaches the log.
+    /// Logs a line with a value in every form of a field.
     fn log_all(text: &str) {
         let error = std::io::Error::other(text.to_owned());
         let error: &(dyn std::error::Error + 'static) = &error;
@@ -122,7 +122,7 @@ mod tests {
         #[test]
         fn every_value_is_escaped_and_every_line_bounded(text in "(?s).{0,2000}") {
             for format in [LogFormat::Text, LogFormat::Json] {
-                let written = written(format, |_| log_all(&text));
+                let written = captured(format, |_| log_all(&text));
                 let line = written.strip_suffix('\n').unwrap();
                 prop_assert!(line.chars().all(model::PeerText::shows), "{line:?}");
                 prop_assert!(written.len() <= line::MAX_BYTES, "{}", written.len());
@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_pretend_to_be_another_field() {
-        let text = written(LogFormat::Text, |_| {
+    fn a_value_cannot_look_like_another_field() {
+        let text = captured(LogFormat::Text, |_| {
             tracing::info!(reason = "x code=200 \"y\"", id = %"dev-1", code = 401_002, ok = true, "request refused");
         });
         let (_, line) = text.split_once(" INFO ").unwrap();
         assert_eq!(line, "request refused reason=\"x code=200 \\\"y\\\"\" id=dev-1 code=401002 ok=true\n");
-        let json = written(LogFormat::Json, |_| tracing::warn!(code = 5, reason = "x\u{202e}", "refused"));
+        let json = captured(LogFormat::Json, |_| tracing::warn!(code = 5, reason = "x\u{202e}", "refused"));
         let json: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["level"], "WARN");
         assert_eq!(
@@ -152,19 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_one_address_are_summed_up_beyond_a_rate() {
+    fn lines_of_one_address_are_summarized_beyond_a_rate() {
         let refuse = |addr: &str| tracing::info!(peer.addr = %addr, "request refused");
-        let text = written(LogFormat::Text, |limit| {
+        let text = captured(LogFormat::Text, |limit| {
             (0..5_000).for_each(|port| refuse(&format!("203.0.113.7:{port}")));
             refuse("198.51.100.1");
             (0..50).for_each(|host| refuse(&format!("[2001:db8::{host}]:443")));
-            // Changes by operators are never summed up.
+            // Changes by operators are never summarized.
             (0..50).for_each(
                 |_| tracing::info!(target: crate::AUDIT, { peer.addr = %"203.0.113.7" }, "changed"),
             );
-            limit.sum_up();
+            limit.log_summary();
             refuse("203.0.113.7:1");
-            limit.sum_up();
+            limit.log_summary();
         });
         let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
         assert_eq!(count("request refused peer.addr=203.0.113.7"), summary::LINES as usize + 1);
@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_share_what_is_left() {
-        let text = written(LogFormat::Text, |limit| {
+    fn addresses_beyond_the_limit_share_one_count() {
+        let text = captured(LogFormat::Text, |limit| {
             for address in 0..20_000u32 {
                 let address = std::net::Ipv4Addr::from(address);
                 tracing::info!(peer.addr = %address, "request refused");
             }
-            limit.sum_up();
+            limit.log_summary();
         });
         let lines = text.lines().count();
         assert!(lines <= summary::MAX_NETWORKS + summary::LINES as usize + 1, "{lines}");

@@ -1,4 +1,4 @@
-//! Summing up what one address makes the log say.
+//! Limits and summarizes the log lines that one address causes.
 
 use std::{
     collections::HashMap,
@@ -14,22 +14,22 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 
-/// Lines of one address within [`WINDOW`] that are written; the rest is counted. For IPv6 an address is a /64.
+/// The lines of one address (of one /64 for IPv6) that are written within [`WINDOW`]; the rest is counted.
 pub(super) const LINES: u64 = 10;
 
-/// After this time an address gets its lines again, and one line tells how many were left out.
+/// The period after which the counts restart, and one line per address reports the omitted lines.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Addresses that are told apart within [`WINDOW`]; all further ones together get the lines of one. So strangers write at
-/// most 1 MB a second, however many addresses they have.
+/// The addresses that are tracked individually within [`WINDOW`]; all further ones share the lines of one. Strangers therefore
+/// cause at most 1 MB per second, however many addresses they have.
 pub(super) const MAX_NETWORKS: usize = 1_000;
 
 /// The field of an event that holds the address of the peer that caused it.
 const ADDRESS: &str = "peer.addr";
 
-/// Drops the lines about one peer that come too fast, and counts them. Clones share the counts.
+/// Drops and counts the lines about one peer beyond the limit. Clones share the counts.
 ///
-/// Lines of [`crate::AUDIT`] pass: those who may change things are known.
+/// Lines of [`crate::AUDIT`] always pass, because operators are authenticated.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RefusalLimit(Arc<Mutex<Counts>>);
 
@@ -40,12 +40,12 @@ struct Counts {
 }
 
 impl Counts {
-    /// Counts one more line about a peer; returns whether it is to be written.
+    /// Counts a line about a peer. Returns whether it is to be written.
     fn admit(&mut self, from: IpAddr) -> bool {
-        let has_room = self.by_network.len() < MAX_NETWORKS;
+        let is_below_limit = self.by_network.len() < MAX_NETWORKS;
         let lines = match self.by_network.get_mut(&from) {
             Some(lines) => lines,
-            None if has_room => self.by_network.entry(from).or_default(),
+            None if is_below_limit => self.by_network.entry(from).or_default(),
             None => &mut self.others,
         };
         *lines += 1;
@@ -54,17 +54,17 @@ impl Counts {
 }
 
 impl RefusalLimit {
-    /// Sums up every [`WINDOW`], in a thread of its own, for as long as the process lives.
-    pub(super) fn keep_summing_up(self) -> std::io::Result<()> {
-        let keep = move || loop {
+    /// Starts a thread that logs a summary every [`WINDOW`].
+    pub(super) fn start_summaries(self) -> std::io::Result<()> {
+        let run = move || loop {
             std::thread::sleep(WINDOW);
-            self.sum_up();
+            self.log_summary();
         };
-        std::thread::Builder::new().name("log-summary".into()).spawn(keep).map(drop)
+        std::thread::Builder::new().name("log-summary".into()).spawn(run).map(drop)
     }
 
-    /// Logs how many lines were left out since the last time.
-    pub(super) fn sum_up(&self) {
+    /// Logs the number of lines that were omitted since the last summary.
+    pub(super) fn log_summary(&self) {
         let Counts { by_network, others } = std::mem::take(&mut *self.lock());
         let named = by_network.iter().map(|(network, lines)| (network as &dyn Display, *lines));
         for (from, lines) in named.chain([(&"other addresses" as &dyn Display, others)]) {
@@ -81,7 +81,7 @@ impl RefusalLimit {
     }
 }
 
-/// A number with a comma between each three digits.
+/// Formats a number with a comma between groups of three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -106,7 +106,7 @@ impl<S: Subscriber> Layer<S> for RefusalLimit {
     }
 }
 
-/// Finds the address in an event.
+/// The visitor that finds the address in an event.
 struct Address(Option<IpAddr>);
 
 impl Visit for Address {

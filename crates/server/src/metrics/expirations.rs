@@ -1,4 +1,4 @@
-//! How many certificates expire soon, as of the last daily look.
+//! The numbers of certificates that expire soon, as of the last daily check.
 
 use std::{
     collections::HashMap,
@@ -8,10 +8,10 @@ use std::{
 use model::IdScope;
 use provisioning::trust::{Expiring, Holder};
 
-/// Who holds certificates that expire.
+/// The kinds of expiring certificates.
 pub(super) const KINDS: [&str; 3] = ["ca", "group", "individual"];
 
-/// By instance and kind.
+/// The counts by instance and kind.
 pub(crate) type Counts = HashMap<IdScope, [usize; KINDS.len()]>;
 
 /// The last counts.
@@ -19,18 +19,18 @@ pub(crate) type Counts = HashMap<IdScope, [usize; KINDS.len()]>;
 pub(crate) struct Expirations(Mutex<Counts>);
 
 impl Expirations {
-    /// Shows these from now on, in place of all before: an instance that is gone is gone here too.
+    /// Replaces all counts, so that removed instances disappear.
     pub(crate) fn set(&self, counts: Counts) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
-    /// Of an instance, by [`KINDS`]; nothing before the first look.
+    /// Returns the counts of an instance by [`KINDS`]; `None` before the first check.
     pub(crate) fn of(&self, scope: &IdScope) -> Option<[usize; KINDS.len()]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied()
     }
 }
 
-/// Counts what was found of an instance.
+/// Counts the expiring certificates of an instance by kind.
 pub(crate) fn count(expiring: &Expiring) -> [usize; KINDS.len()] {
     let mut counts = [0; KINDS.len()];
     let [ca, group, individual] = &mut counts;

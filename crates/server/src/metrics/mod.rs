@@ -1,7 +1,7 @@
-//! What monitoring reads. Everything is looked up when it is read; only counters are kept, by whom they concern. What
-//! each metric means is in `docs/metrics.md`.
+//! Metrics for Prometheus, documented in `docs/metrics.md`. Gauges are computed at each scrape; counters are kept by the parts
+//! that count.
 //!
-//! Labels are names that operators gave, of which there are few: instances, hubs, CA certificates. No device has any.
+//! Labels contain only names of instances, hubs and CA certificates, whose number is bounded, and never devices.
 
 mod expirations;
 mod text;
@@ -24,31 +24,30 @@ use provisioning::{
 };
 use runner::AssignmentRunner;
 
-use crate::file_check::FileProblems;
-use crate::server_certificates::ServerCertificates;
+use crate::{file_check::FileProblems, server_certificates::ServerCertificates};
 use expirations::KINDS;
 pub(crate) use expirations::{Counts, Expirations, count};
 use text::{Family, Kind, MEDIA_TYPE, Text};
 
-/// Connections at once, of which one address may have half: more than anybody has monitors.
+/// The concurrent connections to the listener, of which one address may have half.
 const MAX_CONNECTIONS: usize = 16;
 
-/// What is read.
+/// The sources of the metrics.
 pub(crate) struct Metrics {
     pub(crate) provisioning: Arc<Provisioning>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) device_api: DeviceApi,
     pub(crate) runner: AssignmentRunner,
-    /// That of the endpoint's listeners.
+    /// The limiter of the endpoint's listeners.
     pub(crate) limiter: ConnectionLimiter,
     pub(crate) expirations: Arc<Expirations>,
     pub(crate) file_problems: FileProblems,
     pub(crate) certificates: Arc<ServerCertificates>,
 }
 
-/// What is looked up of an instance.
-struct Seen {
+/// The values of one instance.
+struct InstanceMetrics {
     instance: Arc<Instance>,
     operations: BTreeMap<OperationKind, u64>,
     cleanups: u64,
@@ -56,16 +55,16 @@ struct Seen {
     trust: Arc<Trust>,
 }
 
-/// Answers `GET /metrics`, to whoever can reach it.
+/// Makes the router for `GET /metrics`, without authentication.
 pub(crate) fn router(metrics: Arc<Metrics>) -> Router {
     Router::new().route("/metrics", get(move || answer(metrics.clone())))
 }
 
-/// A gate for the listener of its own.
+/// Makes the connection limiter of the metrics listener.
 pub(crate) fn limiter(limits: &Limits) -> ConnectionLimiter {
     let mut limits = Limits { max_connections: MAX_CONNECTIONS, ..limits.clone() };
     (limits.max_unproven_per_address, limits.reserved) = (None, Reserved::default());
-    // Whoever reads metrics shows nothing, so that no connection is ever proven.
+    // Requests are not authenticated, so no connection is ever proven.
     limits.unproven.lifetime = limits.http_idle_timeout;
     ConnectionLimiter::new(limits)
 }
@@ -75,18 +74,18 @@ async fn answer(metrics: Arc<Metrics>) -> Response {
         Ok(text) => ([(CONTENT_TYPE, MEDIA_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "cannot read the metrics");
-            (StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be read: see the log\n").into_response()
+            (StatusCode::INTERNAL_SERVER_ERROR, "cannot read the metrics; see the log\n").into_response()
         }
     }
 }
 
 impl Metrics {
-    /// The body of an answer.
+    /// Renders all metrics.
     async fn text(&self) -> Result<String, Error> {
         let mut seen = Vec::new();
         for instance in self.provisioning.instances().await? {
-            // What is damaged of one instance hides nothing of the others, and shows below.
-            match self.look_at(instance).await {
+            // A damaged instance does not affect others; `damage` counts it.
+            match self.read_instance(instance).await {
                 Err(Error::Damaged(_)) => {}
                 looked => seen.push(looked?),
             }
@@ -99,7 +98,7 @@ impl Metrics {
         self.endpoint(&mut text);
         self.server_certificates(&mut text);
         damage(&mut text, self.store.known_damage().await?);
-        let help = "Problems that the check of the database after an unclean end found.";
+        let help = "Problems found by the check of the database after an unclean shutdown.";
         let mut family = text.family(Kind::Gauge, "muster_database_problems", help);
         self.file_problems.count().iter().for_each(|count| family.sample(&[], count));
         operations(&mut text, &seen);
@@ -110,15 +109,15 @@ impl Metrics {
         Ok(text.into_string())
     }
 
-    async fn look_at(&self, instance: Arc<Instance>) -> Result<Seen, Error> {
+    async fn read_instance(&self, instance: Arc<Instance>) -> Result<InstanceMetrics, Error> {
         let scope = &instance.id_scope;
-        // From the beginning, so that the counter goes on where it was before a restart.
+        // From the first day, so that the counter continues after a restart.
         let usage = self.store.usage(scope, Day::from_number(0), self.clock.now().day()).await?;
         let mut operations: BTreeMap<_, u64> = OperationKind::ALL.into_iter().map(|kind| (kind, 0)).collect();
         for row in usage {
             *operations.entry(row.kind).or_default() += row.count;
         }
-        Ok(Seen {
+        Ok(InstanceMetrics {
             operations,
             cleanups: self.store.cleanups_owed(scope).await?,
             links: self.provisioning.linked_hubs(&instance)?,
@@ -127,9 +126,9 @@ impl Metrics {
         })
     }
 
-    /// What devices were answered. The labels of an instance are empty where a device named none that exists.
-    fn answers(&self, text: &mut Text, all: &[Seen]) {
-        let help = "What devices were told in answer to register and poll calls, and all refusals.";
+    /// Writes the replies to devices, with empty instance labels for devices without an existing instance.
+    fn answers(&self, text: &mut Text, all: &[InstanceMetrics]) {
+        let help = "Replies to register and poll calls, and all refusals.";
         let mut family = text.family(Kind::Counter, "muster_device_answers_total", help);
         for answers in self.device_api.answers() {
             let scope = answers.id_scope.as_ref();
@@ -150,46 +149,45 @@ impl Metrics {
         }
     }
 
-    /// What concerns no instance alone.
+    /// Writes the metrics without an instance.
     fn endpoint(&self, text: &mut Text) {
-        let help = "Assignments under way: devices that are told to ask again.";
+        let help = "Pending assignments, whose devices get `assigning`.";
         text.family(Kind::Gauge, "muster_registrations_waiting", help).sample(&[], self.runner.in_flight());
         let help = "Open connections of devices and operators.";
         let mut open = text.family(Kind::Gauge, "muster_connections_open", help);
         for transport in Transport::ALL {
             open.sample(&[("transport", transport.name())], self.limiter.open(transport));
         }
-        let help = "Connections of which no request has been accepted yet, those of embedded hubs included.";
+        let help = "Connections without an accepted request, including those of embedded hubs.";
         text.family(Kind::Gauge, "muster_connections_unproven", help).sample(&[], self.limiter.unproven());
-        let help = "Connections of which a service has accepted a request.";
+        let help = "Connections with an accepted request.";
         let mut proven = text.family(Kind::Gauge, "muster_connections_proven", help);
         for service in Purpose::ALL {
             proven.sample(&[("service", service.name())], self.limiter.proven(service));
         }
-        let help = "Connections, logins and requests that were refused before a service judged them.";
+        let help = "Connections, logins and requests that were refused before authentication.";
         let mut refused = text.family(Kind::Counter, "muster_connections_refused_total", help);
         for reason in Refused::ALL {
             refused.sample(&[("reason", reason.name())], self.limiter.refused(reason));
         }
-        let help =
-            "Places for connections that are free, over all listeners, those of embedded hubs included.";
+        let help = "Connections below max_connections, over all listeners, including those of embedded hubs.";
         text.family(Kind::Gauge, "muster_connection_places_free", help).sample(&[], self.limiter.free());
     }
 
     fn server_certificates(&self, text: &mut Text) {
-        let help = "When the server's own certificates end, in seconds since 1970.";
+        let help = "Expiry of the server certificates, in seconds since 1970.";
         let mut family = text.family(Kind::Gauge, "muster_server_certificate_not_after_seconds", help);
-        for (number, (subject, end)) in self.certificates.ends().iter().enumerate() {
+        for (number, (subject, end)) in self.certificates.expiries().iter().enumerate() {
             let labels = [("number", &*number.to_string()), ("subject", subject.as_str())];
             family.sample(&labels, end.unix_seconds());
         }
-        let help = "What is wrong with the server's own certificates, or will be within 30 days.";
+        let help = "Problems of the server certificates, now or within 30 days.";
         let problems = self.certificates.problems(self.clock.now());
         text.family(Kind::Gauge, "muster_server_certificate_problems", help).sample(&[], problems.len());
     }
 
-    fn certificates(&self, text: &mut Text, all: &[Seen]) {
-        let help = "Certificates that expire within 30 days or have expired, as of the last daily look.";
+    fn certificates(&self, text: &mut Text, all: &[InstanceMetrics]) {
+        let help = "Certificates that expire within 30 days or have expired, as of the last daily check.";
         let mut family = text.family(Kind::Gauge, "muster_certificates_expiring", help);
         for seen in all {
             let counts = self.expirations.of(&seen.instance.id_scope);
@@ -199,19 +197,19 @@ impl Metrics {
         }
     }
 
-    fn revocation_lists(&self, text: &mut Text, all: &[Seen]) {
+    fn revocation_lists(&self, text: &mut Text, all: &[InstanceMetrics]) {
         let now = self.clock.now().unix_seconds();
-        let help = "How long ago the oldest revocation list in use was made.";
+        let help = "Age of the oldest revocation list in use.";
         let mut family = text.family(Kind::Gauge, "muster_revocation_list_age_seconds", help);
-        for (seen, ca) in all.iter().flat_map(Seen::cas) {
+        for (seen, ca) in all.iter().flat_map(InstanceMetrics::cas) {
             let made = seen.trust.lists_of(ca).map(|list| list.crl.this_update().unix_seconds());
             if let Some(oldest) = made.min() {
                 seen.sample(&mut family, &[("ca", ca.name.as_str())], now - oldest);
             }
         }
-        let help = "Whether the last attempt to fetch a revocation list failed.";
+        let help = "1 if the last fetch of a revocation list failed.";
         let mut family = text.family(Kind::Gauge, "muster_revocation_list_fetch_failed", help);
-        for (seen, ca) in all.iter().flat_map(Seen::cas) {
+        for (seen, ca) in all.iter().flat_map(InstanceMetrics::cas) {
             let failed = self.provisioning.last_fetches(&seen.instance, ca);
             if let Some(failed) = failed.iter().map(|fetch| u8::from(fetch.problem.is_some())).max() {
                 seen.sample(&mut family, &[("ca", ca.name.as_str())], failed);
@@ -220,50 +218,50 @@ impl Metrics {
     }
 }
 
-impl Seen {
-    /// Adds a sample that concerns the instance. Its ID scope tells it apart; its name is for people.
+impl InstanceMetrics {
+    /// Adds a sample with the labels of the instance.
     fn sample(&self, family: &mut Family<'_>, more: &[(&str, &str)], value: impl std::fmt::Display) {
         let Instance { name, id_scope, .. } = &*self.instance;
         let own = [("id_scope", id_scope.as_str()), ("instance", name.as_str())];
         family.sample(&[&own, more].concat(), value);
     }
 
-    fn cas(&self) -> impl Iterator<Item = (&Seen, &Arc<CaCertificate>)> {
+    fn cas(&self) -> impl Iterator<Item = (&InstanceMetrics, &Arc<CaCertificate>)> {
         self.trust.certificates().map(move |ca| (self, ca))
     }
 }
 
-fn operations(text: &mut Text, all: &[Seen]) {
-    let help = "Operations counted, since the instance was made.";
+fn operations(text: &mut Text, all: &[InstanceMetrics]) {
+    let help = "Metered operations since the creation of the instance.";
     let mut family = text.family(Kind::Counter, "muster_operations_total", help);
     for seen in all {
         for (kind, count) in &seen.operations {
             seen.sample(&mut family, &[("kind", kind.name())], count);
         }
     }
-    let help = "Devices that are to be removed from hubs where they do not live any more.";
+    let help = "Devices that are still to be removed from previous hubs.";
     let mut family = text.family(Kind::Gauge, "muster_cleanups_owed", help);
     for seen in all {
         seen.sample(&mut family, &[], seen.cleanups);
     }
 }
 
-/// Whether cleanups wait for an operator.
-fn held_cleanups(text: &mut Text, all: &[Seen]) {
-    let help = "1 while cleanups wait until an operator confirms them: the database was restored or copied.";
+/// Writes whether cleanups wait for an operator.
+fn held_cleanups(text: &mut Text, all: &[InstanceMetrics]) {
+    let help = "1 while all cleanups wait for a confirmation, after the database was restored or copied.";
     let mut family = text.family(Kind::Gauge, "muster_cleanups_held", help);
     for seen in all {
         seen.sample(&mut family, &[], u8::from(seen.instance.cleanups_held.is_some()));
     }
 }
 
-/// How many stored records cannot be read. Not by name of instance, which may be what cannot be read.
+/// Writes the numbers of damaged records, by ID scope because the name of the instance may be damaged.
 fn damage(text: &mut Text, known: KnownDamage) {
     let mut counts: BTreeMap<(String, RecordKind), u64> = BTreeMap::new();
     for (scope, record) in known.records {
         *counts.entry((scope, record.kind)).or_default() += 1;
     }
-    let help = "Damaged records that were met since the start and are still there.";
+    let help = "Damaged records that were found since the start and still exist.";
     let mut family = text.family(Kind::Gauge, "muster_records_damaged", help);
     for ((scope, kind), count) in counts {
         family.sample(&[("id_scope", scope.as_str()), ("kind", &kind.to_string())], count);
@@ -271,23 +269,23 @@ fn damage(text: &mut Text, known: KnownDamage) {
     family.sample(&[("id_scope", ""), ("kind", "more")], known.more);
 }
 
-fn hubs(text: &mut Text, all: &[Seen]) {
-    let help = "1 for how the hub's circuit is: closed while it is called, open while it is spared.";
+fn hubs(text: &mut Text, all: &[InstanceMetrics]) {
+    let help = "1 for the state of the hub's circuit breaker, 0 for the others.";
     let mut family = text.family(Kind::Gauge, "muster_hub_circuit", help);
     for (seen, link) in links(all) {
         for circuit in [Circuit::Closed, Circuit::HalfOpen, Circuit::Open] {
-            let is = u8::from(link.health.circuit == circuit);
+            let value = u8::from(link.health.circuit == circuit);
             let labels = [("hub", link.hub.name.as_str()), ("circuit", &circuit.to_string())];
-            seen.sample(&mut family, &labels, is);
+            seen.sample(&mut family, &labels, value);
         }
     }
-    let help = "Calls to the hub that are under way.";
+    let help = "Concurrent calls to the hub.";
     let mut family = text.family(Kind::Gauge, "muster_hub_calls", help);
     for (seen, link) in links(all) {
         seen.sample(&mut family, &[("hub", link.hub.name.as_str())], link.health.calls);
     }
 }
 
-fn links(all: &[Seen]) -> impl Iterator<Item = (&Seen, &Link)> {
+fn links(all: &[InstanceMetrics]) -> impl Iterator<Item = (&InstanceMetrics, &Link)> {
     all.iter().flat_map(|seen| seen.links.iter().map(move |link| (seen, link)))
 }

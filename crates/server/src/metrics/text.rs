@@ -2,30 +2,30 @@
 
 use std::fmt::{Display, Write};
 
-/// Its media type.
+/// The media type.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What the samples of a family mean.
+/// The type of a metric family.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// Grows until the process ends.
+    /// A value that only grows until the process ends.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
 }
 
-/// What is written.
+/// The text under construction.
 #[derive(Debug, Default)]
 pub(super) struct Text(String);
 
-/// A name and its samples, which all follow it.
+/// A metric family, to which samples are added.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
 }
 
 impl Text {
-    /// Begins a family.
+    /// Starts a family.
     pub(super) fn family(&mut self, kind: Kind, name: &'static str, help: &'static str) -> Family<'_> {
         let kind = match kind {
             Kind::Counter => "counter",
@@ -36,14 +36,14 @@ impl Text {
         Family { text: &mut self.0, name }
     }
 
-    /// All of it.
+    /// Returns the whole text.
     pub(super) fn into_string(self) -> String {
         self.0
     }
 }
 
 impl Family<'_> {
-    /// Adds a sample. No two of a family may have the same labels.
+    /// Adds a sample. Samples of a family must have different labels.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(self.name);
         for (at, (name, value)) in labels.iter().enumerate() {
@@ -55,7 +55,7 @@ impl Family<'_> {
     }
 }
 
-/// A label's value.
+/// Escapes the value of a label.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -65,20 +65,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn families() {
+    fn families_and_samples_have_the_prometheus_format() {
         let mut text = Text::default();
         text.family(Kind::Gauge, "muster_waiting", "What waits.").sample(&[], 3);
-        let mut family = text.family(Kind::Counter, "muster_told_total", "What was told.");
+        let mut family = text.family(Kind::Counter, "muster_sent_total", "Messages sent.");
         family.sample(&[("a", "x"), ("b", "y")], 1_u64);
         family.sample(&[("a", "x"), ("b", "z")], 0_u64);
         let expected = "# HELP muster_waiting What waits.\n# TYPE muster_waiting gauge\nmuster_waiting 3\n\
-                        # HELP muster_told_total What was told.\n# TYPE muster_told_total counter\n\
-                        muster_told_total{a=\"x\",b=\"y\"} 1\nmuster_told_total{a=\"x\",b=\"z\"} 0\n";
+                        # HELP muster_sent_total Messages sent.\n# TYPE muster_sent_total counter\n\
+                        muster_sent_total{a=\"x\",b=\"y\"} 1\nmuster_sent_total{a=\"x\",b=\"z\"} 0\n";
         assert_eq!(text.into_string(), expected);
     }
 
     #[test]
-    fn a_name_cannot_write_lines_of_its_own() {
+    fn label_values_are_escaped() {
         let mut text = Text::default();
         text.family(Kind::Gauge, "muster_x", "X.").sample(&[("instance", "a\"} 1\n\\")], 0);
         assert_eq!(text.into_string().lines().nth(2), Some(r#"muster_x{instance="a\"} 1\n\\"} 0"#));

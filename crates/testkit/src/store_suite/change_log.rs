@@ -11,8 +11,7 @@ use super::trust::no_revocations;
 use super::world::{
     World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
-use crate::ca::Authority;
-use crate::sample;
+use crate::{ca::Authority, sample};
 
 /// Changes of every kind, cascades included, each with the attribution of its commit.
 pub(super) async fn every_change(world: World) {

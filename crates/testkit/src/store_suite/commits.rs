@@ -1,7 +1,9 @@
 //! Commits: outcomes, order, metering and atomicity.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use model::{OperationKind, UsageRow};
 use provisioning::ports::{Change, Expect, Outcome};

@@ -1,7 +1,6 @@
 //! Concurrent callers.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use provisioning::ports::{Change, Expect, Outcome};
 use tokio::task::JoinSet;

@@ -1,14 +1,15 @@
 //! Preconditions of changes: each one, for each state and each kind of record.
 
-use provisioning::ports::Outcome::{Applied, Exists, Missing, OtherVersion};
-use provisioning::ports::{Change, Expect, Outcome};
+use provisioning::ports::{
+    Change, Expect,
+    Outcome::{self, Applied, Exists, Missing, OtherVersion},
+};
 
 use super::trust::{name, no_revocations};
 use super::world::{
     Versioned, World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
-use crate::ca::Authority;
-use crate::sample;
+use crate::{ca::Authority, sample};
 
 /// The state, the precondition, and the outcomes of a write and of a deletion.
 const CASES: &[(State, Expected, Outcome, Outcome)] = &[

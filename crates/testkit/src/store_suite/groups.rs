@@ -4,8 +4,7 @@ use model::Certificate;
 use provisioning::ports::Change;
 
 use super::world::{World, put_group};
-use crate::ca::Authority;
-use crate::sample;
+use crate::{ca::Authority, sample};
 
 pub(super) async fn symmetric_key(world: World) {
     let ca = Authority::root("Root").certificate();

@@ -9,8 +9,7 @@ use super::trust::no_revocations;
 use super::world::{
     World, put_block, put_certificate, put_group, put_individual, put_list, put_registration,
 };
-use crate::ca::Authority;
-use crate::sample;
+use crate::{ca::Authority, sample};
 
 /// Whatever one handle acknowledged, the other one reads next; in turns, for what is kept in memory and what is not.
 pub(super) async fn see_each_other(world: World) {

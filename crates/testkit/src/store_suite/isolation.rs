@@ -8,8 +8,7 @@ use super::world::{
     TODAY, Versioned, World, everything, put_block, put_certificate, put_group, put_individual, put_list,
     put_registration,
 };
-use crate::ca::Authority;
-use crate::sample;
+use crate::{ca::Authority, sample};
 
 pub(super) async fn reads(world: World) {
     let root = Authority::root("Root");

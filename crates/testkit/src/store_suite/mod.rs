@@ -32,8 +32,7 @@ mod trust;
 mod usage;
 mod world;
 
-use std::pin::Pin;
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
 use provisioning::ports::Store;

@@ -7,8 +7,10 @@ use provisioning::ports::{Expect, Page, StoreError};
 use serde_json::json;
 
 use super::world::{TODAY, World, everything, put_group, put_individual, put_registration};
-use crate::ca::{Authority, Identity, Profile};
-use crate::sample;
+use crate::{
+    ca::{Authority, Identity, Profile},
+    sample,
+};
 
 pub(super) async fn instances(world: World) {
     let World { store, .. } = &world;

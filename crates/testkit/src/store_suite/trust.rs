@@ -6,9 +6,11 @@ use model::{CaReference, Certificate, ListId, RevocationList, Timestamp, Trust};
 use provisioning::ports::{Change, Expect, Outcome};
 
 use super::world::{Versioned, World, put_block, put_certificate, put_group, put_individual, put_list};
-use crate::ca::{Authority, Identity, Profile};
-use crate::crl::Revocations;
-use crate::sample;
+use crate::{
+    ca::{Authority, Identity, Profile},
+    crl::Revocations,
+    sample,
+};
 
 pub(super) async fn records(world: World) {
     let root = Authority::root("Root");

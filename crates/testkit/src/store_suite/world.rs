@@ -6,8 +6,10 @@ use model::{
     Block, CaCertificate, Day, EnrollmentGroup, Etag, HostName, IdScope, IndividualEnrollment, Instance,
     LogEntry, OperationKind, Registration, RevocationList, StatusKind, Trust, UsageRow,
 };
-use provisioning::configuration::Configuration;
-use provisioning::ports::{Change, Commit, Expect, LogQuery, Outcome, Page, PageRequest, Store, StoreError};
+use provisioning::{
+    configuration::Configuration,
+    ports::{Change, Commit, Expect, LogQuery, Outcome, Page, PageRequest, Store, StoreError},
+};
 
 use super::StoreLocation;
 use crate::sample;

@@ -8,6 +8,22 @@ use crate::{
     output,
 };
 
+const EXPIRING: &[Column] = &[
+    ("kind", "/kind"),
+    ("name", "/name"),
+    ("subject", "/subject"),
+    ("expires", "/notAfterUtc"),
+    ("days left", "/daysLeft"),
+    ("SHA-256", "/sha256Thumbprint"),
+];
+const BLOCKED: &[Column] = &[
+    ("SHA-256", "/sha256Thumbprint"),
+    ("subject", "/subject"),
+    ("key's SHA-256", "/sha256OfKey"),
+    ("reason", "/reason"),
+    ("since", "/blockedAtUtc"),
+];
+
 /// List the CA certificates of the instance, or expiring or blocked certificates.
 ///
 /// With --expiring it lists CA certificates, signing certificates of groups, and leaves of individual enrollments, expired
@@ -112,19 +128,4 @@ const CAS: &[Column] = &[
     ("oldest CRL", "/lists/oldest"),
     ("stale", "/lists/isStale"),
     ("SHA-256", "/properties/sha256Thumbprint"),
-];
-const EXPIRING: &[Column] = &[
-    ("kind", "/kind"),
-    ("name", "/name"),
-    ("subject", "/subject"),
-    ("expires", "/notAfterUtc"),
-    ("days left", "/daysLeft"),
-    ("SHA-256", "/sha256Thumbprint"),
-];
-const BLOCKED: &[Column] = &[
-    ("SHA-256", "/sha256Thumbprint"),
-    ("subject", "/subject"),
-    ("key's SHA-256", "/sha256OfKey"),
-    ("reason", "/reason"),
-    ("since", "/blockedAtUtc"),
 ];

@@ -9,6 +9,9 @@ use fleet::{
 use model::{RegistrationId, SymmetricKey};
 use serde_json::{Map, Value, json};
 
+/// Individual enrollments of each kind; more would slow the demo, because they are created by single calls.
+const MAX_INDIVIDUAL: usize = 100;
+
 /// The number of devices for each kind of enrollment.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts {
@@ -163,9 +166,6 @@ fn primary_key(enrollment: &Value) -> anyhow::Result<SymmetricKey> {
     let Some(key) = key else { bail!("the reply to the PUT of an enrollment has no primary key") };
     Ok(SymmetricKey::parse(key)?)
 }
-
-/// Individual enrollments of each kind; more would slow the demo, because they are created by single calls.
-const MAX_INDIVIDUAL: usize = 100;
 
 #[cfg(test)]
 mod tests {

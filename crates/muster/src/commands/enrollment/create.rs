@@ -1,7 +1,6 @@
 //! `muster enrollment create`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use certpath::encoding::Object;
 use clap::{ArgGroup, Args};

@@ -6,10 +6,16 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{Which, kind};
-use crate::commands::listing::{Form, ListingArgs, print};
-use crate::commands::service::ServiceArgs;
-use crate::commands::table::{seconds, text};
-use crate::output;
+use crate::{
+    commands::{
+        listing::{Form, ListingArgs, print},
+        service::ServiceArgs,
+        table::{seconds, text},
+    },
+    output,
+};
+
+const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "hubs", "changed"];
 
 /// List the individual enrollments, or the enrollment groups.
 #[derive(Args)]
@@ -59,8 +65,6 @@ pub async fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
     let form = if args.listing.json { Form::Json } else { Form::Table { header: HEADER, row, if_none } };
     print(&listing, form)
 }
-
-const HEADER: &[&str] = &["enrollment", "attestation", "status", "allocation", "hubs", "changed"];
 
 fn row(enrollment: &Value) -> Vec<String> {
     let id = [text(enrollment, "/registrationId"), text(enrollment, "/enrollmentGroupId")].concat();

@@ -1,7 +1,6 @@
 //! `muster enrollment update`, `enable` and `disable`.
 
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -10,6 +9,19 @@ use serde_json::{Map, Value};
 
 use super::{Which, settings::read_members};
 use crate::output;
+
+/// The number of tries to read, change and write the enrollment.
+const ATTEMPTS: usize = 2;
+
+/// Members that only the service writes. A file made from `muster enrollment show` has them.
+const READ_ONLY: [&str; 6] = [
+    "registrationId",
+    "enrollmentGroupId",
+    "registrationState",
+    "etag",
+    "createdDateTimeUtc",
+    "lastUpdatedDateTimeUtc",
+];
 
 /// Change single members of an enrollment.
 ///
@@ -86,9 +98,6 @@ fn assignment(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
 }
 
-/// The number of tries to read, change and write the enrollment.
-const ATTEMPTS: usize = 2;
-
 async fn write(which: &Which, changes: &Map<String, Value>) -> anyhow::Result<ExitCode> {
     let (kind, id) = (which.kind(), which.id.as_str());
     let mut client = which.service.client()?;
@@ -121,16 +130,6 @@ async fn read_whole(
         _ => bail!("the reply is not an enrollment"),
     }
 }
-
-/// Members that only the service writes. A file made from `muster enrollment show` has them.
-const READ_ONLY: [&str; 6] = [
-    "registrationId",
-    "enrollmentGroupId",
-    "registrationState",
-    "etag",
-    "createdDateTimeUtc",
-    "lastUpdatedDateTimeUtc",
-];
 
 /// Replaces these members of the enrollment. Fails for a read-only member with another value.
 fn merged(read: &Map<String, Value>, changes: &Map<String, Value>) -> anyhow::Result<Map<String, Value>> {

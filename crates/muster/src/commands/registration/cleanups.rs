@@ -16,6 +16,8 @@ use crate::{
     output,
 };
 
+const HEADER: &[&str] = &["hub", "device", "reason", "since", "tries", "next try", "last error"];
+
 /// List the devices that are still to be removed from previous hubs, or cancel or confirm their removal.
 ///
 /// The service removes them when the hub answers, with retries at least every ten minutes. Two kinds wait for --confirm:
@@ -108,8 +110,6 @@ async fn forget_all(client: &mut ServiceClient, hub: &HubName) -> anyhow::Result
     }
     Ok(count)
 }
-
-const HEADER: &[&str] = &["hub", "device", "reason", "since", "tries", "next try", "last error"];
 
 fn row(cleanup: &Value) -> Vec<String> {
     vec![

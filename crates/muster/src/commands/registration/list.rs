@@ -15,6 +15,8 @@ use crate::commands::{
     table::{seconds, text},
 };
 
+const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "since", "tries", "next try"];
+
 /// List registrations, with the hub of each device, the key that it used, and what it waits for.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -53,8 +55,6 @@ pub async fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
     };
     print(&listing, form)
 }
-
-const HEADER: &[&str] = &["registration", "status", "hub", "key", "reason", "since", "tries", "next try"];
 
 fn row(registration: &Value) -> Vec<String> {
     let first = |pointers: &[&str]| {
