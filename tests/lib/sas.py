@@ -15,7 +15,7 @@ def derive_device_key(group_key: str, registration_id: str) -> str:
 
 
 def token(resource: str, key: str, *, expiry: int | None = None, key_name: str | None = None) -> str:
-    """A token for `resource`, which is percent-encoded into `sr`; valid for an hour unless told."""
+    """A token for `resource`, which is percent-encoded into `sr`; valid for an hour by default."""
     return literal_token(urllib.parse.quote(resource, safe=""), key, expiry=expiry, key_name=key_name)
 
 

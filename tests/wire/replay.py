@@ -117,7 +117,7 @@ class Replay:
 
 
 def picked(wanted, answer):
-    """The answer without what is not looked at; null stands for what is not there."""
+    """The response without ignored members; null means absent."""
     if isinstance(wanted, dict) and isinstance(answer, dict):
         return {name: picked(wanted[name], answer.get(name)) for name in wanted}
     return answer

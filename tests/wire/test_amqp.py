@@ -112,16 +112,16 @@ class TestConversation:
 
 
 class TestRefusals:
-    """What is wrong, and how it is told."""
+    """The violation, and the expected error."""
 
     @pytest.mark.parametrize("name", ["", "reg-1", "0ne/devices/x", "0ne/registrations/"])
-    def test_names_that_are_none(self, dev, device, name):
+    def test_malformed_names_are_refused(self, dev, device, name):
         with amqp(dev) as opened:
             assert opened.log_in(name, device.token()) == 1
             opened.assert_ended()
 
     @pytest.mark.parametrize("password", ["", "rubbish"])
-    def test_passwords_that_are_no_token(self, dev, device, password):
+    def test_passwords_without_a_token_are_refused(self, dev, device, password):
         with amqp(dev) as opened:
             assert opened.log_in(device.resource, password) == 1
             opened.assert_ended()
@@ -153,7 +153,7 @@ class TestRefusals:
             verdict, _ = session.ask(parts[-1], number)
             assert json.loads(verdict.fields[4].value[0].value[1])["errorCode"] == code
 
-    def test_nobody_comes_in_bare_without_a_certificate(self, dev):
+    def test_a_client_without_sasl_needs_a_certificate(self, dev):
         with amqp(dev) as opened:
             opened.send(AMQP + performative(raw_amqp.OPEN, "wire-tests"))
             assert opened.header() == AMQP
@@ -170,7 +170,7 @@ class TestHostile:
     """Frames that no client sends."""
 
     @pytest.mark.parametrize("header", [b"GET / HTTP/1.1\r\n", b"AMQP\x01\x01\x00\x00", b"AMQP\x00\x00\x09\x01"])
-    def test_other_protocols_are_told_which_one_is_spoken(self, dev, header):
+    def test_other_protocol_headers_get_the_supported_one(self, dev, header):
         with amqp(dev) as opened:
             opened.send(header)
             assert opened.header() == SASL
@@ -186,7 +186,7 @@ class TestHostile:
             raw_amqp.frame(b"\x00" * 500, kind=1),
         ],
     )
-    def test_sasl_frames_that_are_none(self, dev, data):
+    def test_malformed_sasl_frames_close_the_connection(self, dev, data):
         with amqp(dev) as opened:
             opened.send(SASL)
             assert opened.header() == SASL
@@ -207,7 +207,7 @@ class TestHostile:
             (performative(raw_amqp.BEGIN, None, 0, 1, 1, channel=200), "amqp:not-allowed"),
         ],
     )
-    def test_breaches_are_told_and_end_the_connection(self, session, data, condition):
+    def test_protocol_violations_get_an_error_and_close_the_connection(self, session, data, condition):
         session.send(data)
         assert session.closing_condition() == condition
 

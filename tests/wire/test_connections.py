@@ -11,14 +11,14 @@ import sas
 
 # Clients send header and body in two writes; a server that answers between them must still take the body.
 BETWEEN_WRITES_SECONDS = 0.2
-NOBODY = "SharedAccessSignature sr=x&sig=AAAA&se=4000000000&skn=nobody"
+UNKNOWN_POLICY_TOKEN = "SharedAccessSignature sr=x&sig=AAAA&se=4000000000&skn=nobody"
 
 
 def refusals_by_the_device_api(dev, device):
     """Host, method, path and token of requests that the device API refuses at various stages."""
     register = f"{device.path}/register?api-version=2021-06-01"
     yield dev.device_endpoint, "PUT", register, "SharedAccessSignature nonsense"
-    yield dev.device_endpoint, "PUT", register, NOBODY
+    yield dev.device_endpoint, "PUT", register, UNKNOWN_POLICY_TOKEN
     yield dev.device_endpoint, "PUT", f"{device.path}/register?api-version=never", device.token()
     yield dev.device_endpoint, "POST", register, device.token()
     yield dev.device_endpoint, "GET", f"{device.path}/operations/5.0.0?api-version=2021-06-01", device.token()
@@ -29,7 +29,7 @@ def refusals_by_the_service_api(dev, _device):
     """The same for the service API."""
     for method, path in (("PUT", "/enrollments/x"), ("POST", "/enrollments/query"), ("DELETE", "/enrollments")):
         for version in ("2021-10-01", "never"):
-            yield dev.device_endpoint, method, f"{path}?api-version={version}", NOBODY
+            yield dev.device_endpoint, method, f"{path}?api-version={version}", UNKNOWN_POLICY_TOKEN
 
 
 def refusals_by_a_hub(dev, _device):
@@ -38,7 +38,7 @@ def refusals_by_a_hub(dev, _device):
     policy = muster_dev.parse_connection_string(dev.hubs[0].connection_string)
     token = sas.token(host, policy["SharedAccessKey"], key_name=policy["SharedAccessKeyName"])
     for method, path in (("PUT", "/devices/x"), ("PATCH", "/twins/x"), ("DELETE", "/devices/x"), ("PUT", "/nowhere")):
-        yield host, method, f"{path}?api-version=2021-04-12", NOBODY
+        yield host, method, f"{path}?api-version=2021-04-12", UNKNOWN_POLICY_TOKEN
     for method, path in (("DELETE", "/devices/x"), ("PUT", "/nowhere"), ("PUT", "/devices/bad%20id")):
         yield host, method, f"{path}?api-version=2021-04-12", token
 

@@ -118,12 +118,12 @@ def running(command, directory, log):
 
 
 def wait_for(port: int) -> None:
-    """Waits until somebody listens."""
-    patience = time.monotonic() + START_SECONDS
+    """Waits until the port has a listener."""
+    deadline = time.monotonic() + START_SECONDS
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-        assert time.monotonic() < patience, f"nobody listens on {port}"
+        assert time.monotonic() < deadline, f"no listener on {port}"
         time.sleep(0.1)
 
 
@@ -153,19 +153,19 @@ def refusals() -> dict[str, float]:
 
 
 @pytest.mark.parametrize("option", FRONTENDS)
-def test_the_client_is_seen_through_the_proxy(served, option):
+def test_the_proxy_header_names_the_client(served, option):
     before = served.read_text().count(CLIENT)
     assert refused_registration(FRONTENDS[option], CLIENT) == 401
     # Beside the proxy nothing is taken for a header, and none is wanted.
     assert refused_registration(DIRECT, "127.0.0.8") == 401
-    patience = time.monotonic() + 10
+    deadline = time.monotonic() + 10
     while served.read_text().count(CLIENT) == before:
-        assert time.monotonic() < patience, served.read_text()
+        assert time.monotonic() < deadline, served.read_text()
         time.sleep(0.1)
     assert "127.0.0.8" in served.read_text()
 
 
-def test_health_checks_are_no_refusals(served):
+def test_health_checks_are_not_counted_as_refusals(served):
     before = refusals()
     time.sleep(CHECKED_SECONDS)
     assert refusals() == before
@@ -173,7 +173,7 @@ def test_health_checks_are_no_refusals(served):
     assert "connection refused" not in served.read_text()
 
 
-def test_a_device_with_a_suite_of_cbc_registers_where_the_proxy_ends_tls(served):
+def test_a_device_with_a_cbc_suite_registers_through_a_tls_proxy(served):
     """As firmware that has no other suite must; certificates do not come through, keys do."""
     device = endpoint.Device("0neAAAAAAAA", "cbc-device", KEY)
     keys = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}

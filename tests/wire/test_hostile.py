@@ -13,7 +13,7 @@ import pytest
 import raw_mqtt
 
 IDLE_CONNECTIONS = 2_000
-# The life of a connection that proves nothing, and some patience.
+# The life of a connection that proves nothing, and a margin.
 UNPROVEN_SECONDS = 90
 # Longer than any time limit for a first request, shorter than those for a kept connection.
 PATIENCE_SECONDS = 120

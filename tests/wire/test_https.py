@@ -138,7 +138,7 @@ class TestRefusals:
     """Wrong credentials are 401 and leave nothing behind; unknown things are not found."""
 
     def test_bad_tokens(self, device, connection, service_api):
-        other = endpoint.Device(device.id_scope, "somebody-else", device.key)
+        other = endpoint.Device(device.id_scope, "another-device", device.key)
         wrong_scope = endpoint.Device("0ne00000000", device.registration_id, device.key)
         good = device.token()
         spoiled = {
@@ -163,7 +163,7 @@ class TestRefusals:
             stranger = endpoint.Device(scope, "nobody", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
             assert stranger.register(connection).status == 401
 
-    def test_operation_of_nobody(self, device, connection):
+    def test_unknown_operation_is_not_found(self, device, connection):
         device.register(connection)
         device.poll(connection, "5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550").assert_error(404, 404203)
 

@@ -68,14 +68,14 @@ def families(tmp_path):
 
 def scrape() -> str:
     """The text, as soon as there is one."""
-    patience = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             with urllib.request.urlopen(f"http://{ADDRESS}/metrics", timeout=5) as answer:
                 assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
                 return answer.read().decode("utf-8")
         except urllib.error.URLError:
-            assert time.monotonic() < patience, "it does not start"
+            assert time.monotonic() < deadline, "the service does not start"
             time.sleep(0.1)
 
 
@@ -91,6 +91,6 @@ def test_prometheus_reads_what_is_documented(families):
             assert set(sample.labels) == documented[name][1], name
 
 
-def test_a_name_is_a_name(families):
+def test_instance_names_are_escaped(families):
     instances = {sample.labels["instance"] for sample in families["muster_cleanups_owed"].samples}
     assert instances == {NAME}

@@ -151,7 +151,7 @@ class TestRefusals:
     """Who may not register hears why; who breaks the protocol is cut off."""
 
     @pytest.mark.parametrize("spoil", ["wrong key", "expired", "garbage"])
-    def test_bad_token_is_told_in_the_response(self, dev, device, spoil):
+    def test_bad_token_gets_an_error_response(self, dev, device, spoil):
         stranger = endpoint.Device(device.id_scope, device.registration_id, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
         token = {
             "wrong key": stranger.token(),
@@ -181,7 +181,7 @@ class TestRefusals:
 
     def test_client_id_of_another_device(self, dev, device):
         with mqtt(dev) as opened:
-            assert opened.connect("somebody-else", device.username(), device.token()) == NOT_AUTHORIZED
+            assert opened.connect("another-device", device.username(), device.token()) == NOT_AUTHORIZED
             opened.assert_closed()
 
     def test_no_credentials(self, dev, device):

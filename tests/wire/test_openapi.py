@@ -46,12 +46,12 @@ def test_the_document_is_valid(own_dev):
     assert document["paths"]["/enrollments/{registrationId}"]["put"]["operationId"] == "IndividualEnrollment_CreateOrUpdate"
 
 
-def test_replies_to_any_request_are_as_documented(own_dev, tmp_path):
+def test_replies_to_random_requests_match_the_document(own_dev, tmp_path):
     """Unknown names, and every parameter and body at its limits and beyond."""
     schemathesis(own_dev, tmp_path, "--phases", "coverage,fuzzing", "--max-examples", "5")
 
 
-def test_replies_about_known_records_are_as_documented(own_dev, tmp_path):
+def test_replies_about_existing_records_match_the_document(own_dev, tmp_path):
     """All paths name a record that exists, so that replies of success are seen, too."""
     service = endpoint.ServiceApi(own_dev)
     register_device(own_dev)

@@ -134,7 +134,7 @@ def test_refusals_come_with_their_reason(dev, device):
         reason = refused.remote.condition
         assert (reason.name, json.loads(reason.description)["errorCode"]) == ("com.microsoft:argument-error", 400_003)
         with pytest.raises(LinkDetached) as detached:
-            connection.create_sender(f"{dev.id_scope}/registrations/somebody-else", options=VERSIONED)
+            connection.create_sender(f"{dev.id_scope}/registrations/another-device", options=VERSIONED)
         assert detached.value.condition == "amqp:unauthorized-access"
 
 

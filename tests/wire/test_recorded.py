@@ -32,7 +32,7 @@ def lone_hub(tmp_path_factory):
         yield running
 
 
-def test_the_hosted_service_answers_alike(lone_hub):
+def test_replies_match_the_recordings_of_azure(lone_hub):
     """Each scenario leaves nothing behind. A difference that is gone is to be taken from the table."""
     met = set()
     for name, steps in HOSTED["scenarios"].items():

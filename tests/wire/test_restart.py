@@ -37,7 +37,7 @@ def test_everything_is_kept_across_a_restart(directory):
         assert hub_twin(dev, again)["tags"] == {"site": "A"}
 
 
-def test_open_connections_do_not_hold_up_the_end(directory):
+def test_open_connections_do_not_delay_the_shutdown(directory):
     directory.mkdir()
     with muster_dev.running_dev(directory, "high") as dev:
         address = (dev.device_endpoint, dev.mqtts_port)
@@ -52,8 +52,8 @@ def test_open_connections_do_not_hold_up_the_end(directory):
 def registered(device, connection):
     """The operation, once it has ended: on a busy machine that takes longer than the reply to a register waits."""
     operation = device.register(connection).body
-    patience = time.monotonic() + 60
-    while operation["status"] == "assigning" and time.monotonic() < patience:
+    deadline = time.monotonic() + 60
+    while operation["status"] == "assigning" and time.monotonic() < deadline:
         time.sleep(0.1)
         operation = device.poll(connection, operation["operationId"]).body
     return operation

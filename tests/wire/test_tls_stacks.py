@@ -105,7 +105,7 @@ def test_no_ticket_and_no_root(dev, host, version):
         (("-tls1_3", "-sigalgs", "ed448"), "handshake failure"),
     ],
 )
-def test_what_is_not_there_is_said(dev, options, alert):
+def test_unsupported_parameters_get_an_alert_and_a_reason(dev, options, alert):
     ended = s_client(dev, HOSTS[0], *options)
     assert f"alert {alert}".encode() in ended.stderr, ended.stderr
 
@@ -118,9 +118,9 @@ def test_a_short_key_is_refused_with_its_reason(dev, tmp_path):
     (tmp_path / "key.pem").write_bytes(key.private_bytes(*form))
     identity = ("-cert", tmp_path / "chain.pem", "-key", tmp_path / "key.pem", "-cipher", "DEFAULT@SECLEVEL=0")
     # Refusals of one address are summed up beyond a rate, and tests before this one may have used it up.
-    patience = time.monotonic() + SECONDS
+    deadline = time.monotonic() + SECONDS
     while "weak-key" not in (dev.directory / "dev.log").read_text(errors="replace"):
-        assert time.monotonic() < patience, "the log does not say why"
+        assert time.monotonic() < deadline, "the log has no reason"
         ended = s_client(dev, HOSTS[0], "-tls1_2", *identity)
         assert b"alert certificate unknown" in ended.stderr, ended.stderr
         time.sleep(0.1)

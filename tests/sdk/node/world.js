@@ -125,7 +125,7 @@ async function connect(device, state, Transport, options = {}) {
 
 const hubNamed = (hostName) => dev.hubs.find((hub) => hub.hostName === hostName);
 
-/** The registry client of a hub; the first one unless told. */
+/** The registry client of a hub; the first one by default. */
 const registryOf = (hostName = dev.hubs[0].hostName) => Registry.fromConnectionString(hubNamed(hostName).connectionString);
 
 /** The client that invokes methods on devices of a hub. */

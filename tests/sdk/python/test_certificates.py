@@ -113,7 +113,7 @@ def test_group_by_ca_reference_with_every_chain(dev, service, certificates, tmp_
     assert certificates.verify("by-name-root", plant.root)["properties"]["isVerified"] is True
     # With both intermediates.
     assert register(dev, *first, tmp_path).status == "assigned"
-    # With the leaf alone nobody knows the way, until the intermediates are stored.
+    # Without the intermediates there is no path from the leaf, until they are stored.
     registration_id, credentials = device("2")
     refused(dev, registration_id, credentials.alone(), tmp_path)
     certificates.upload("by-name-region", plant.region)
@@ -157,7 +157,7 @@ def test_authority_is_rolled_while_devices_register(dev, service, certificates, 
     assert register(dev, "roll-1", new.issue("roll-1"), tmp_path).status == "assigned"
 
 
-def test_deleted_and_blocked_authorities_let_nobody_in(dev, service, certificates, tmp_path):
+def test_deleted_and_blocked_authorities_admit_no_device(dev, service, certificates, tmp_path):
     plant = Plant.new("gone")
     uploaded = certificates.upload("gone-root", plant.root, isVerified=True)
     enroll_group(service, "gone", names("gone-root"))

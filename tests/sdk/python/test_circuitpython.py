@@ -58,7 +58,7 @@ def until(client, condition) -> None:
         client.loop()
 
 
-def test_it_registers_and_follows_its_twin(dev, device, network, registries, service, monkeypatch):
+def test_a_device_registers_and_receives_twin_changes(dev, device, network, registries, service, monkeypatch):
     monkeypatch.setattr(constants, "DPS_END_POINT", dev.device_endpoint)
     heard: list = []
     client = IoTCentralDevice(
@@ -80,7 +80,7 @@ def test_it_registers_and_follows_its_twin(dev, device, network, registries, ser
     client.disconnect()
 
 
-def test_it_hears_messages_and_answers_methods(dev, device, network, registries):
+def test_a_device_receives_messages_and_answers_methods(dev, device, network, registries):
     state = device.register(dev).registration_state
     heard: list = []
     text = f"HostName={state.assigned_hub};DeviceId={state.device_id};SharedAccessKey={device.key}"

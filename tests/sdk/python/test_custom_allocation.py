@@ -32,7 +32,7 @@ def payload(state):
     return json.loads(state.response_payload)
 
 
-def test_the_webhook_chooses_the_hub_and_the_twin_and_speaks_to_the_device(dev, individual, registries):
+def test_the_webhook_chooses_hub_twin_and_payload(dev, individual, registries):
     twin = {"tags": {"by": "webhook"}, "properties": {"desired": {"speed": 9}}}
     for hub in dev.hubs:
         answer = {"iotHubHostName": hub.host_name, "initialTwin": twin, "payload": {"hello": "device"}}
@@ -66,7 +66,7 @@ def test_the_service_shows_the_payload(dev, individual, service):
     assert service.device_registration_state.get("webhook-payload")["payload"] == {"shown": True}
 
 
-def test_a_group_of_certificates_is_asked_about_by_leaf(dev, service, tmp_path):
+def test_the_webhook_gets_the_leaf_of_a_certificate_group(dev, service, tmp_path):
     authority = pki.authority("webhook group root")
     hub = dev.hubs[1].host_name
     with webhook.serving(dev, (200, {"iotHubHostName": hub})) as hook:
@@ -81,7 +81,7 @@ def test_a_group_of_certificates_is_asked_about_by_leaf(dev, service, tmp_path):
     assert "CN=webhook-member" in info["subjectName"]
 
 
-def test_a_webhook_that_is_busy_is_asked_again(dev, individual):
+def test_a_busy_webhook_is_retried(dev, individual):
     hub = dev.hubs[0].host_name
     with webhook.serving(dev, (503, {}), (200, {"iotHubHostName": hub})) as hook:
         result = individual("webhook-busy", hook).register(dev)
@@ -98,7 +98,7 @@ def test_a_webhook_that_is_busy_is_asked_again(dev, individual):
         pytest.param((401, {}), 400209, id="unauthorized"),
     ],
 )
-def test_what_fails(dev, individual, service, answer, code):
+def test_invalid_webhook_responses_fail_the_registration(dev, individual, service, answer, code):
     registration_id = f"webhook-fails-{code}-{answer[0]}"
     with webhook.serving(dev, answer) as hook:
         device = individual(registration_id, hook)
@@ -129,7 +129,7 @@ def test_a_device_that_never_reprovisions_gets_only_the_payload(dev, individual,
     assert (context["currentIotHubHostName"], context["currentDeviceId"]) == (first, "webhook-never")
 
 
-def test_a_webhook_that_fails_fails_a_device_too_that_would_stay(dev, individual, registries, service):
+def test_a_failing_webhook_also_fails_a_returning_device(dev, individual, registries, service):
     hub = dev.hubs[0].host_name
     never = {"updateHubAssignment": False, "migrateDeviceData": False}
     with webhook.serving(dev, (200, {"iotHubHostName": hub}), (401, {})) as hook:
@@ -159,7 +159,7 @@ def signed(key, scope, url, body, at):
     return f"t={at},scope={scope},v2={digest}"
 
 
-def test_a_webhook_verifies_who_asks_it_as_the_documents_show(dev, individual):
+def test_the_documented_code_verifies_webhook_signatures(dev, individual):
     with webhook.serving(dev, (200, {"iotHubHostName": dev.hubs[0].host_name})) as hook:
         individual("webhook-signed", hook).register(dev)
         [(header, body)] = hook.received

@@ -177,7 +177,7 @@ class TestHubConversation:
         assert eventually(lambda: not client.connected)
 
 
-def test_sample_group_of_dev_json_lets_devices_in(dev):
+def test_sample_group_of_dev_json_admits_devices(dev):
     key = sas.derive_device_key(dev.sample_group_key, "py-sample")
     assert assigned(devices.key_device("py-sample", key, ()).register(dev)).device_id == "py-sample"
 
@@ -203,7 +203,7 @@ def test_registering_again_keeps_device_and_hub(dev, service, registries, tmp_pa
     assert twin.properties.reported["kept"] is True
 
 
-def test_rolled_certificate_is_what_the_hub_then_takes(dev, service, registries, tmp_path):
+def test_the_hub_accepts_the_renewed_certificate(dev, service, registries, tmp_path):
     old, new = pki.self_signed("py-rolled"), pki.self_signed("py-rolled")
     devices.enroll(service, "py-rolled", devices.client_certificates(old, new))
     before = devices.certificate_device("py-rolled", old, tmp_path)
@@ -262,7 +262,7 @@ def test_edge_capability_is_set(dev, service, registries):
     assert registries[state.assigned_hub].get_device("py-edge").capabilities.iot_edge is True
 
 
-def test_individual_beats_its_group(dev, service, tmp_path):
+def test_individual_enrollment_precedes_its_group(dev, service, tmp_path):
     member = devices.group_primary_key(service, "py-both", tmp_path)
     devices.enroll(service, "py-both", devices.symmetric(member.key, devices.new_key()), deviceId="by-its-own")
     assert assigned(member.register(dev)).device_id == "by-its-own"

@@ -189,7 +189,7 @@ def test_wrong_policy_key_is_refused(dev):
     assert error.response.headers["iothub-errorcode"].startswith("IotHubUnauthorized")
 
 
-def test_hubs_share_nothing(dev, registries):
+def test_hubs_are_isolated(dev, registries):
     first, second = (registries[hub.host_name] for hub in dev.hubs)
     first.create_device_with_sas("hub-only-first", *KEYS, "enabled")
     refused(404, second.get_device, "hub-only-first")

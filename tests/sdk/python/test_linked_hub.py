@@ -12,9 +12,9 @@ from azure.iot.hub import IoTHubRegistryManager
 
 
 @pytest.fixture(scope="module")
-def neighbour(tmp_path_factory):
+def neighbor(tmp_path_factory):
     """Another Muster; its third hub has an address that `dev` has not, and is found there at the standard ports."""
-    with muster_dev.running_dev(tmp_path_factory.mktemp("neighbour"), "free", hubs=3) as other:
+    with muster_dev.running_dev(tmp_path_factory.mktemp("neighbor"), "free", hubs=3) as other:
         address = other.hubs[2].host_name
         with tcp_relay.relay(address, 443, other.https_port), tcp_relay.relay(address, 8883, other.mqtts_port):
             yield other
@@ -27,10 +27,10 @@ def muster_hub(dev, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_devices_live_on_a_hub_that_was_linked_a_moment_ago(dev, service, neighbour, monkeypatch):
-    hub = neighbour.hubs[2]
+def test_devices_are_assigned_to_a_newly_linked_hub(dev, service, neighbor, monkeypatch):
+    hub = neighbor.hubs[2]
     credentials = muster_dev.parse_connection_string(hub.connection_string)
-    linked = muster_hub(dev, "link", "--hub-ca", neighbour.ca_file, hub.connection_string)
+    linked = muster_hub(dev, "link", "--hub-ca", neighbor.ca_file, hub.connection_string)
     try:
         assert linked.returncode == 0, linked.stderr
         assert "SharedAccessKey=****" in linked.stdout
@@ -44,9 +44,9 @@ def test_devices_live_on_a_hub_that_was_linked_a_moment_ago(dev, service, neighb
         assert state.assigned_hub == hub.host_name
 
         # At the hub it is met by the other Muster's certificates.
-        with device.connected(neighbour, state) as client:
+        with device.connected(neighbor, state) as client:
             assert client.get_twin()["desired"]["interval"] == 30
-        for name, value in muster_dev.sdk_environment(neighbour).items():
+        for name, value in muster_dev.sdk_environment(neighbor).items():
             monkeypatch.setenv(name, value)
         registry = IoTHubRegistryManager.from_connection_string(
             f"HostName={hub.host_name};SharedAccessKeyName=iothubowner;SharedAccessKey={credentials['SharedAccessKey']}"

@@ -138,7 +138,7 @@ def listeners(server):
 
 
 @pytest.mark.parametrize("interruption", ["cut", signal.SIGTERM, signal.SIGKILL], ids=["cut", "SIGTERM", "SIGKILL"])
-def test_a_device_goes_on_hearing(server, listeners, interruption):
+def test_a_device_receives_messages_after_reconnections(server, listeners, interruption):
     if interruption == "cut":
         server.cut()
     else:

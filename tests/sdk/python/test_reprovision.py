@@ -119,7 +119,7 @@ def test_reset_on_the_same_hub(story):
     assert "firmware" not in staying.twin(0).properties.reported
 
 
-def test_never(story):
+def test_never_reprovision(story):
     staying = story(NEVER)
     staying.wanted_at(1)
 
@@ -142,7 +142,7 @@ def test_migrate_on_the_same_hub(story):
     assert staying.twin(0).properties.reported["firmware"] == "1.2"
 
 
-def test_there_and_back(story):
+def test_move_to_another_hub_and_back(story):
     moving = story(MIGRATE)
     for number in (1, 0, 1, 0):
         moving.wanted_at(number)

@@ -233,7 +233,7 @@ class TestManyRecords:
         for identifier in identifiers:
             kind.routes.delete(identifier)
 
-    def test_query_texts_are_not_read(self, kind):
+    def test_query_texts_are_ignored(self, kind):
         identifier = f"queried-{kind.id_key}"
         kind.enroll(identifier, devices.symmetric())
         found = list(kind.routes.query({"query": "DROP TABLE enrollments"}))
