@@ -1,4 +1,4 @@
-"""The code that the documents show, so that what readers copy is what the tests run."""
+"""Runs the code in the documents, so that readers can copy it."""
 
 import pathlib
 import re

@@ -49,7 +49,7 @@ class Hub:
 
 @dataclasses.dataclass(frozen=True)
 class MusterDev:
-    """A running `muster dev`: its process and what its dev.json says."""
+    """A running `muster dev`: its process and the content of its dev.json."""
 
     process: subprocess.Popen
     directory: pathlib.Path
@@ -75,7 +75,7 @@ class MusterDev:
         return parse_connection_string(self.service_connection_string)
 
     def webhook_key(self) -> str:
-        """The key by which webhooks verify what the service asks."""
+        """The key by which webhooks verify requests of the service."""
         command = [binary(), "webhook", "key", "--dev", self.directory]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -1,4 +1,4 @@
-"""AMQP 1.0 by hand over TLS, for frames that no client library would send."""
+"""An AMQP 1.0 client over TLS for arbitrary frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Described:
 
 @dataclasses.dataclass(frozen=True)
 class Symbol:
-    """A name that is no string."""
+    """A name that is not a string."""
 
     name: str
 
@@ -45,7 +45,7 @@ class Typed:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame as received; `payload` is what follows a transfer."""
+    """A received frame; `payload` follows a transfer."""
 
     channel: int
     kind: int | None

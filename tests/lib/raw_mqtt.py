@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 by hand over TLS, for packets that no client library would send."""
+"""An MQTT 3.1.1 client over TLS for arbitrary packets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared access signatures, made independently of the server's own code."""
+"""SAS tokens, independent of the server's code."""
 
 from __future__ import annotations
 

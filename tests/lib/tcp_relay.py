@@ -1,4 +1,4 @@
-"""Passes TCP connections on, so that a server at any port is found at the standard one, and can be cut off from its clients."""
+"""A TCP relay from a standard port to any server, which can cut its connections."""
 
 from __future__ import annotations
 

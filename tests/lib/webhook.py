@@ -1,4 +1,4 @@
-"""A custom allocation webhook over TLS, with a certificate that the emulator's own CA signed."""
+"""A custom allocation webhook over TLS, with a certificate of the emulator's CA."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERIFY = documented.python("allocation.md", "is_from_muster")["is_from_muster"]
 
 
 class Webhook:
-    """Answers each request with what `answers` says: a list of (status, body), the last one again and again.
+    """Sends `answers` in order, a list of (status, body), and then repeats the last one.
 
     A request whose signature is not that of the service instance is answered 401, by the code that the documents show.
     """
@@ -39,7 +39,7 @@ class Webhook:
         self._lock = threading.Lock()
 
     def answer(self, path: str, header: str, body: bytes) -> tuple[int, dict]:
-        """Verifies and remembers the request, and says what to answer."""
+        """Verifies and records the request, and returns the response."""
         if not VERIFY(header, body, self.key, self.id_scope, self.url):
             return 401, {}
         with self._lock:
@@ -86,7 +86,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *_):
-        """Stays silent: failures show what was asked."""
+        """Logs nothing; failures show the requests."""
 
 
 def _identity(dev, directory: pathlib.Path) -> tuple[str, str]:

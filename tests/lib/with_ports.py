@@ -25,7 +25,7 @@ INSIDE = "--inside"
 
 
 def main(arguments: list[str]) -> None:
-    """Becomes the command, in a namespace when that is needed and possible."""
+    """Executes the command, in a network namespace if necessary and possible."""
     if arguments[:1] == [INSIDE]:
         raise_loopback()
         command = arguments[1:]

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that write the bytes themselves."""
+"""Fixtures of the tests without an SDK."""
 
 import endpoint
 import pytest

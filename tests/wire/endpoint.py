@@ -111,7 +111,7 @@ class Device:
 
 
 class ServiceApi:
-    """Just enough of the service API to set the scene and to see what remains."""
+    """The calls of the service API that set-up and checks need."""
 
     def __init__(self, dev):
         self._dev = dev

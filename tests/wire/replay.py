@@ -79,7 +79,7 @@ class Replay:
         return endpoint.call(self._connection, method, target, step.get("body"), token, **headers)
 
     def _remember(self, request: str, answer) -> None:
-        """Keeps what later requests repeat."""
+        """Stores values that later requests repeat."""
         if not isinstance(answer, dict):
             return
         for name in ("etag", "generationId"):
@@ -102,7 +102,7 @@ class Replay:
         return [*compared("assigned", operation.get("status"), "status")]
 
     def _filled(self, value):
-        """The recorded value with its parts, and with what this run sends."""
+        """The recorded value with the values of this run."""
         if isinstance(value, dict):
             return {name: self._filled(member) for name, member in value.items()}
         if isinstance(value, list):
@@ -144,7 +144,7 @@ def compared(theirs, ours, path: str):
 
 
 def identifier(item) -> str:
-    """By what items are paired, whatever their order."""
+    """The key by which items are paired, regardless of order."""
     return str(item.get("registrationId") or item.get("enrollmentGroupId")) if isinstance(item, dict) else str(item)
 
 

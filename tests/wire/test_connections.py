@@ -1,4 +1,4 @@
-"""A refusal must not cost the connection: clients keep it and are lost when the server closes it."""
+"""A refusal keeps the connection open, because clients reuse it and fail if the server closes it."""
 
 from __future__ import annotations
 

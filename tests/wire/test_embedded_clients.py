@@ -20,7 +20,7 @@ ASSIGNMENT_SECONDS = 60
 
 
 class StrictClient:
-    """Drops what comes above the QoS that was granted for it, as coreMQTT does from version 2.0 on: here it fails the test."""
+    """Fails on messages above the granted QoS, which coreMQTT drops from version 2.0 on."""
 
     def __init__(self, dev, host: str, client_id: str, username: str, token: str) -> None:
         self._connection = raw_mqtt.MqttConnection((host, dev.mqtts_port), endpoint.tls(dev))

@@ -1,4 +1,4 @@
-"""Clients that hold connections and say little: the service must neither fall nor forget them."""
+"""Slow and idle clients: the service stays available and closes their connections."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def stall(dev, port: int, data: bytes):
 
 
 def closed(client) -> bool:
-    """Whether the server has ended this readable connection; an answer before that is fine."""
+    """Whether the server closed this readable connection, possibly after a response."""
     try:
         return client.recv(4096) == b""
     except OSError:

@@ -1,4 +1,4 @@
-"""What `muster serve` tells Prometheus, read by Prometheus' own parser for Python."""
+"""The metrics of `muster serve`, parsed by Prometheus' own Python parser."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ NAME = "known"
 
 @pytest.fixture
 def own_dev(tmp_path):
-    """A service of its own: what schemathesis changes, such as the allocation policy, would disturb other tests."""
+    """A separate service, because schemathesis changes settings such as the allocation policy."""
     directory = tmp_path / "muster"
     directory.mkdir()
     with muster_dev.running_dev(directory, "free") as dev:
@@ -83,7 +83,7 @@ def register_device(dev) -> None:
 
 
 def schemathesis(dev, directory, *options: str) -> str:
-    """Runs it with the owner's token; any failed check fails the test. Returns what it printed."""
+    """Runs schemathesis with the owner's token, and returns its output. A failed check fails the test."""
     policy = dev.service_credentials
     token = sas.token(policy["HostName"], policy["SharedAccessKey"], key_name=policy["SharedAccessKeyName"])
     command = [SCHEMATHESIS, "run", address(dev), "--header", f"Authorization: {token}", "--tls-verify", dev.ca_file]

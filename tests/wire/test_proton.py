@@ -83,7 +83,7 @@ def said(reply):
 
 
 def registered(sender, receiver, body=b"{}"):
-    """The state of a registration. Proton is no client that is known to read it from the first reply."""
+    """Registers and polls, because Proton is not known to accept a result in the first reply. Returns the state."""
     begun = said(ask(sender, receiver, "iotdps-register", body))
     assert begun["status"] == "assigning"
     return said(ask(sender, receiver, "iotdps-get-operationstatus", **{"iotdps-operation-id": begun["operationId"]}))

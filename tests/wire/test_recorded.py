@@ -1,4 +1,4 @@
-"""What the hosted service and Azure CLI were recorded to send and to answer, tried on Muster."""
+"""Replays recordings of Azure and of Azure CLI against Muster."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lone_hub(tmp_path_factory):
 
 
 def test_replies_match_the_recordings_of_azure(lone_hub):
-    """Each scenario leaves nothing behind. A difference that is gone is to be taken from the table."""
+    """Each scenario cleans up. Remove a difference from the table when it no longer exists."""
     met = set()
     for name, steps in HOSTED["scenarios"].items():
         found = replay.Replay(lone_hub, HOSTED).run(steps)

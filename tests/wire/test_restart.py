@@ -1,4 +1,4 @@
-"""`muster dev` keeps everything in its directory: the same service comes back after a restart."""
+"""`muster dev` keeps all data in its folder, so that a restart continues the same service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS stacks that devices have: OpenSSL restricted as modems are, GnuTLS, wolfSSL and mbedTLS as Debian builds them."""
+"""TLS stacks of devices: restricted OpenSSL, GnuTLS, and wolfSSL and mbedTLS as built by Debian."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A device as firmware would write it on azure-iot-device, and the enrollments that let it in."""
+"""A device with azure-iot-device, as in firmware, and its enrollments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INITIAL_TWIN = {
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One device and what it proves itself with: a symmetric key, or a certificate and key file."""
+    """A device with its credentials: a symmetric key, or a certificate and key file."""
 
     registration_id: str
     key: str | None = None
@@ -89,7 +89,7 @@ def new_key() -> str:
 
 
 def key_device(registration_id: str, key: str, hub_keys: tuple[str, str]) -> Device:
-    """A device with a symmetric key; `hub_keys` are what its hub must hold."""
+    """A device with a symmetric key; `hub_keys` are the keys that its hub must have."""
     return Device(registration_id, key=key, credentials={"type": "sas", "keys": hub_keys})
 
 

@@ -1,4 +1,4 @@
-"""CA certificates: proof of possession, enrollments that name them, and chains that Muster completes."""
+"""CA certificates: proof of possession, references in enrollments, and completed chains."""
 
 from __future__ import annotations
 

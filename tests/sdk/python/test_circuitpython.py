@@ -1,4 +1,4 @@
-"""Adafruit's CircuitPython library, unmodified, on CPython: it takes an operation ID from nothing but 202, and subscribes to
+"""Adafruit's CircuitPython library, unmodified, on CPython: it reads an operation ID only from a 202, and subscribes to
 `$iothub/methods/#`.
 """
 

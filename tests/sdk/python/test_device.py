@@ -372,7 +372,7 @@ def assigned(result):
 
 
 def assert_initial_twin(twin):
-    """What the device reads is what its enrollment seeded."""
+    """The twin equals the initial twin of the enrollment."""
     desired = {name: value for name, value in twin["desired"].items() if not name.startswith("$")}
     assert desired == devices.INITIAL_TWIN["properties"]["desired"]
     assert isinstance(twin["desired"]["$version"], int)

@@ -1,4 +1,4 @@
-"""azure-iot-device goes on hearing from its hub after its connection was cut, and after the server was ended and started again."""
+"""azure-iot-device receives from its hub after a cut connection, and after restarts of the server."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class OwnServer:
 
 
 class Device:
-    """A device at the hub, and what it has heard."""
+    """A device at the hub, and its received messages."""
 
     def __init__(self, server: OwnServer, transport: str) -> None:
         self.device_id, key = f"py-goes-on-{transport}", devices.new_key()

@@ -1,4 +1,4 @@
-"""Devices that come back: the reprovision policies, from hub to hub, as azure-iot-device and azure-iot-hub see them."""
+"""Reprovision policies, from hub to hub, with azure-iot-device and azure-iot-hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""azure-iot-deviceprovisioning: enrollments, groups and registrations as an operator's tool handles them."""
+"""azure-iot-deviceprovisioning: enrollments, groups and registrations."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class TestOneRecord:
 
 
 class TestAttestation:
-    """What is shown of an attestation, and what stays secret."""
+    """The visible members of an attestation, and its secrets."""
 
     def test_given_keys(self, kind):
         identifier, keys = f"keys-{kind.id_key}", (devices.new_key(), devices.new_key())
