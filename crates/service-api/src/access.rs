@@ -1,5 +1,5 @@
-//! Who may call: the instance comes from the host name, the right from a shared access signature of one of its
-//! policies.
+//! Authorization: the host name selects the instance, and a shared access signature by a key of one of its access policies
+//! proves the right.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -14,7 +14,7 @@ use wire::sas;
 
 use crate::{ServiceApi, error::Failure, route::Route};
 
-/// Proof that a caller may do what a route does, on one instance. Made by [`grant`] only.
+/// The proof that a caller has the right for a route on one instance. Only [`grant`] creates it.
 #[derive(Debug)]
 pub(crate) struct Granted {
     instance: Arc<Instance>,
@@ -23,38 +23,38 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// The instance that the caller may act on.
+    /// Returns the instance.
     pub(crate) fn instance(&self) -> &Instance {
         &self.instance
     }
 
-    /// Who the change log says made a change.
+    /// Returns the caller for the change log.
     pub(crate) fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// The access policy whose key the caller holds.
+    /// Returns the access policy whose key signed the token.
     pub(crate) fn policy(&self) -> &PolicyName {
         &self.policy
     }
 }
 
-/// The instance that a request is for.
+/// Finds the instance of a request by its host name.
 pub(crate) async fn instance(api: &ServiceApi, head: &Parts) -> Result<Arc<Instance>, Failure> {
     let host = host(head)?;
     let found = api.provisioning.instance_by_host(&host).await?;
     found.ok_or_else(|| Failure::Host(format!("no service instance has the host name {host}")))
 }
 
-/// The host name of a request, in lower case and without a port. HTTP/1.1 puts it into the header; in an absolute
-/// target it takes precedence (RFC 9112, 3.2.2).
+/// Returns the host name of a request, in lower case and without a port. In HTTP/1.1 it is in the header, unless the target
+/// is absolute (RFC 9112 §3.2.2).
 fn host(head: &Parts) -> Result<HostName, Failure> {
     let header = || head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let text = head.uri.host().or_else(header).unwrap_or("");
     HostName::parse(without_port(text)).map_err(|error| Failure::Host(format!("the host header: {error}")))
 }
 
-/// Grants a route to the bearer of a token.
+/// Verifies the token of a request, and that its access policy has a right for the route.
 pub(crate) fn grant(
     instance: Arc<Instance>,
     head: &Parts,
@@ -66,18 +66,17 @@ pub(crate) fn grant(
         return Err(Failure::Forbidden(policy.name.clone()));
     }
     let policy = policy.name.clone();
-    let address = address(&head.extensions);
-    let actor = Actor::Operator { policy: policy.clone(), address };
+    let actor = Actor::Operator { policy: policy.clone(), address: address(&head.extensions) };
     Ok(Granted { instance, policy, actor })
 }
 
-/// Where a request came from, if its listener noted the peer's address as axum's listeners do.
+/// Returns the address of the peer, if the listener added it to the request as axum's listeners do.
 pub(crate) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip())
 }
 
-/// The policy whose key signed the request's token. An error is for the log: the caller learns no more than that the
-/// token was refused.
+/// Returns the access policy whose key signed the token. The error is for the log; the caller learns only that the token
+/// was refused.
 fn authenticate<'a>(
     instance: &'a Instance,
     head: &Parts,

@@ -1,6 +1,5 @@
-//! What is under way, what is to be cleaned up, and why: for operators. Not part of the hosted service's API.
+//! Unfinished assignments, cleanups, and the decisions that led to them. Not part of the hosted service's API.
 
-use axum::response::Response;
 use model::{
     Cleanup, DeviceId, HubDeviceRef, HubName, Instance, KeyStanding, Registration, RegistrationId, StatusKind,
 };
@@ -8,81 +7,75 @@ use provisioning::ports::Page;
 use serde_json::Value;
 use wire::service::{Collection, cleanup_json, explained_registration_json, listed_registration_json};
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{reply, request::Call, route::Answer};
 
-/// `GET /registrations`: all registrations, however they came; with `status=assigning` those of one status.
-pub(crate) async fn list(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let names = || StatusKind::ALL.map(StatusKind::name).join(", ");
-    let known = |text: String| {
-        let refused = || Failure::Argument(format!("status must be one of {}", names()));
-        StatusKind::from_name(&text).ok_or_else(refused)
-    };
-    let status = call.parameter("status").map(known).transpose()?;
+/// `GET /registrations`: lists the registrations of all enrollments, of one status or of all.
+pub(crate) async fn list(call: &Call) -> Answer {
+    let names = StatusKind::ALL.map(StatusKind::name).join(", ");
+    let status = call.parsed("status", &format!("one of {names}"), StatusKind::from_name)?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
-    let instance = granted.instance();
-    let page = api.provisioning.list_registrations(instance, status, request).await?;
+    let instance = call.instance();
+    let page = call.verbs().list_registrations(instance, status, request).await?;
     let mut items = Vec::with_capacity(page.items.len());
     for registration in page.items {
-        let key = api.provisioning.key_standing(instance, &registration).await?;
+        let key = call.verbs().key_standing(instance, &registration).await?;
         items.push((registration, key));
     }
     let page = Page { items, next: page.next, damaged: page.damaged };
-    let shown = |(registration, key): &(Registration, Option<KeyStanding>)| {
+    let json = |(registration, key): &(Registration, Option<KeyStanding>)| {
         listed_registration_json(registration, *key)
     };
-    Ok(reply::page(Collection::Registrations, &page, limit, shown))
+    Ok(reply::page(Collection::Registrations, &page, limit, json))
 }
 
-/// `GET /registrations/{id}/explanation`: why a device is where it is.
-pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// `GET /registrations/{id}/explanation`: returns a registration with the decisions that led to it.
+pub(crate) async fn explain(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
-    let cleanups = api.provisioning.cleanups_of(granted.instance(), &registration).await?;
-    let cleanups = cleanups.iter().map(|cleanup| shown(cleanup, granted.instance())).collect();
-    let key = api.provisioning.key_standing(granted.instance(), &registration).await?;
+    let registration = call.verbs().read_registration(call.instance(), &id).await?;
+    let cleanups = call.verbs().cleanups_of(call.instance(), &registration).await?;
+    let cleanups = cleanups.iter().map(|cleanup| to_json(cleanup, call.instance())).collect();
+    let key = call.verbs().key_standing(call.instance(), &registration).await?;
     let sentences = provisioning::register::describe(&registration, key);
     Ok(reply::ok(&explained_registration_json((&registration, key), cleanups, &sentences)))
 }
 
-/// `POST /registrations/{id}/cancel`: calls an assignment off.
-pub(crate) async fn cancel(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// `POST /registrations/{id}/cancel`: cancels an unfinished assignment.
+pub(crate) async fn cancel(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
     let if_match = call.if_match()?;
-    let cancelled = api
-        .provisioning
-        .cancel_registration(granted.instance(), granted.actor(), &id, if_match.as_ref())
-        .await?;
-    api.runs.wake(&granted.instance().id_scope, &id);
-    Ok(reply::ok(&listed_registration_json(&cancelled, None)))
+    let canceled =
+        call.verbs().cancel_registration(call.instance(), call.actor(), &id, if_match.as_ref()).await?;
+    call.wake(&id);
+    Ok(reply::ok(&listed_registration_json(&canceled, None)))
 }
 
-/// `GET /cleanups`: what devices left at hubs and is still to be removed.
-pub(crate) async fn cleanups(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// `GET /cleanups`: lists the devices that are still to be removed from hubs.
+pub(crate) async fn cleanups(call: &Call) -> Answer {
     let request = call.page(Collection::Cleanups)?;
     let limit = request.limit;
-    let instance = granted.instance();
-    let page = api.provisioning.list_cleanups(instance, request).await?;
-    Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| shown(cleanup, instance)))
+    let instance = call.instance();
+    let page = call.verbs().list_cleanups(instance, request).await?;
+    Ok(reply::page(Collection::Cleanups, &page, limit, |cleanup| to_json(cleanup, instance)))
 }
 
-/// `POST /cleanups/confirm`: lets cleanups go on that were held because the database was restored or copied.
-pub(crate) async fn confirm(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
-    api.provisioning.confirm_cleanups(granted.instance(), granted.actor()).await?;
-    Ok(reply::deleted())
+/// `POST /cleanups/confirm`: releases the cleanups that are held because the database was restored or copied.
+pub(crate) async fn confirm(call: &Call) -> Answer {
+    call.verbs().confirm_cleanups(call.instance(), call.actor()).await?;
+    Ok(reply::no_content())
 }
 
-/// `DELETE /cleanups/{hub}%2F{device}`: gives a clean-up up, of a hub that will not come back.
-pub(crate) async fn forget(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let place = call.id(|text| {
+/// `DELETE /cleanups/{hub}%2F{device}`: abandons a cleanup, at a hub that is gone for good.
+pub(crate) async fn forget(call: &Call) -> Answer {
+    let hub_device = call.id(|text| {
         let (hub, device_id) = text.split_once('/').unwrap_or((text, ""));
         Ok(HubDeviceRef { hub: HubName::parse(hub)?, device_id: DeviceId::parse(device_id)? })
     })?;
-    api.provisioning.forget_cleanup(granted.instance(), granted.actor(), place).await?;
-    Ok(reply::deleted())
+    call.verbs().forget_cleanup(call.instance(), call.actor(), hub_device).await?;
+    Ok(reply::no_content())
 }
 
-fn shown(cleanup: &Cleanup, instance: &Instance) -> Value {
+fn to_json(cleanup: &Cleanup, instance: &Instance) -> Value {
     let is_linked = instance.linked_hub(&cleanup.residue.hub_device.hub).is_some();
     cleanup_json(cleanup, is_linked, instance.cleanups_held.as_ref())
 }

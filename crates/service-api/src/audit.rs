@@ -1,4 +1,4 @@
-//! What the log says of a call: who called what from where, and what came of it.
+//! The log lines of a call: who called what from where, and the outcome.
 
 use std::net::IpAddr;
 
@@ -13,10 +13,10 @@ use crate::{
     route::Route,
 };
 
-/// The target of the log lines that tell of changes: `audit=info` in a log filter keeps them, whatever else it drops.
+/// The target of the log lines about changes. `audit=info` in a log filter keeps them, whatever else it drops.
 pub const AUDIT: &str = "audit";
 
-/// A call as the log tells of it. Filled in as the request is understood, so that a refusal names what was known by then.
+/// The facts about a call for the log. They are added as they become known, so that a refusal names those that were known.
 pub(crate) struct CallRecord {
     method: Method,
     path: String,
@@ -27,7 +27,7 @@ pub(crate) struct CallRecord {
 }
 
 impl CallRecord {
-    /// The record of a request.
+    /// Creates the record of a request.
     pub(crate) fn new(request: &Request<Body>) -> Self {
         CallRecord {
             method: request.method().clone(),
@@ -39,18 +39,18 @@ impl CallRecord {
         }
     }
 
-    /// Notes the instance that is called.
+    /// Adds the instance.
     pub(crate) fn note_instance(&mut self, scope: &IdScope) {
         self.scope = Some(scope.clone());
     }
 
-    /// Notes who calls what.
+    /// Adds the access policy, and whether the route belongs into the audit log.
     pub(crate) fn note_grant(&mut self, granted: &Granted, route: &Route) {
         self.policy = Some(granted.policy().clone());
         self.is_audited = route.is_audited();
     }
 
-    /// Writes the audit line of a change that was made, or of keys that were read.
+    /// Writes the audit line of a successful call, if the route has one.
     pub(crate) fn log_success(&self) {
         if !self.is_audited {
             return;
@@ -61,7 +61,7 @@ impl CallRecord {
         tracing::info!(target: AUDIT, { instance.id_scope = scope, policy, peer.addr = from, %method, path }, "service call done");
     }
 
-    /// Writes the line of a call that was refused, or failed.
+    /// Writes the line of a call that was refused or failed.
     pub(crate) fn log_failure(&self, failure: &Failure, code: u32, tracking_id: &str) {
         let scope = self.scope.as_ref().map(display);
         let policy = self.policy.as_ref().map(display);

@@ -1,6 +1,5 @@
 //! Individual enrollments and enrollment groups.
 
-use axum::response::Response;
 use model::{IndividualEnrollment, RegistrationId};
 use provisioning::{
     Error,
@@ -12,33 +11,24 @@ use wire::service::{
 };
 
 use crate::{
-    ServiceApi,
-    access::Granted,
-    error::{Failure, described},
+    error::{Failure, code_and_message},
     reply,
     request::Call,
     resource::Resource,
+    route::Answer,
 };
 
-/// Shows an enrollment.
-pub(crate) async fn read<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
-    let enrollment: R = api.provisioning.read_enrollment(granted.instance(), &call.id(R::parse_id)?).await?;
+/// Returns an enrollment.
+pub(crate) async fn read<R: Resource>(call: &Call) -> Answer {
+    let enrollment: R = call.verbs().read_enrollment(call.instance(), &call.id(R::parse_id)?).await?;
     Ok(reply::ok(&enrollment.json(Secrets::Hidden)))
 }
 
-/// Shows an individual enrollment with the device's registration.
-pub(crate) async fn read_individual(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+/// Returns an individual enrollment with the state of the device's registration.
+pub(crate) async fn read_individual(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    let enrollment: IndividualEnrollment = api.provisioning.read_enrollment(granted.instance(), &id).await?;
-    let found = match api.provisioning.standing_registration(granted.instance(), &id).await {
+    let enrollment: IndividualEnrollment = call.verbs().read_enrollment(call.instance(), &id).await?;
+    let found = match call.verbs().standing_registration(call.instance(), &id).await {
         Err(Error::Damaged(record)) => Err(record),
         registration => Ok(registration?),
     };
@@ -49,21 +39,17 @@ pub(crate) async fn read_individual(
 }
 
 /// Creates or replaces an enrollment.
-pub(crate) async fn put<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+pub(crate) async fn put<R: Resource>(call: &Call) -> Answer {
     let id = call.id(R::parse_id)?;
     let draft = R::parse_draft(call.body())?;
     let drafted = R::drafted_id(&draft);
     if *drafted != id {
         return Err(Failure::Argument(format!("{} is {drafted}, but the path says {id}", R::ID_NAME)));
     }
-    let (instance, by) = (granted.instance(), granted.actor());
-    let written = api.provisioning.put_enrollment::<R>(instance, by, draft, call.if_match()?).await?;
+    let (instance, by) = (call.instance(), call.actor());
+    let written = call.verbs().put_enrollment::<R>(instance, by, draft, call.if_match()?).await?;
     let Written { enrollment, kept } = written;
-    let mut warnings = api.provisioning.enrollment_warnings(instance, &enrollment).await?;
+    let mut warnings = call.verbs().enrollment_warnings(instance, &enrollment).await?;
     warnings.extend(kept.map(|kept| kept.to_string()));
     let shown = enrollment.json(Secrets::Shown);
     warnings.extend(UnreadableMember::of_enrollment(&shown).iter().map(UnreadableMember::to_string));
@@ -71,63 +57,38 @@ pub(crate) async fn put<R: Resource>(
 }
 
 /// Deletes an enrollment.
-pub(crate) async fn delete<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+pub(crate) async fn delete<R: Resource>(call: &Call) -> Answer {
     let id = call.id(R::parse_id)?;
-    api.provisioning
-        .delete_enrollment::<R>(granted.instance(), granted.actor(), id, call.if_match()?)
-        .await?;
-    Ok(reply::deleted())
+    call.verbs().delete_enrollment::<R>(call.instance(), call.actor(), id, call.if_match()?).await?;
+    Ok(reply::no_content())
 }
 
-/// Shows an attestation mechanism with its secrets. A body is ignored.
-pub(crate) async fn mechanism<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
-    let enrollment: R = api.provisioning.read_attestation(granted.instance(), &call.id(R::parse_id)?).await?;
+/// Returns an attestation mechanism with its secrets. A body is ignored.
+pub(crate) async fn mechanism<R: Resource>(call: &Call) -> Answer {
+    let enrollment: R = call.verbs().read_attestation(call.instance(), &call.id(R::parse_id)?).await?;
     Ok(reply::ok(&enrollment.mechanism_json()))
 }
 
-/// Replaces symmetric keys by new ones and shows them. Not part of the hosted service's API, in which a key is replaced by
-/// one that the client makes.
-pub(crate) async fn regenerate_keys<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+/// Replaces symmetric keys by new ones, and returns them. Not part of the hosted service's API, where clients generate keys.
+pub(crate) async fn regenerate_keys<R: Resource>(call: &Call) -> Answer {
     let (id, selection) = (call.id(R::parse_id)?, parse_key_selection(call.body())?);
     let if_match = call.if_match()?;
-    let enrollment: R = api
-        .provisioning
-        .regenerate_keys(granted.instance(), granted.actor(), (&id, selection), if_match)
-        .await?;
+    let enrollment: R =
+        call.verbs().regenerate_keys(call.instance(), call.actor(), (&id, selection), if_match).await?;
     Ok(reply::warned(reply::ok(&enrollment.json(Secrets::Shown)), &[KeysReplaced]))
 }
 
-/// Lists enrollments. The body is not read: the hosted service answers everything whatever the query says, and its
-/// clients send an object as text, `{}`, `*` or nothing.
-pub(crate) async fn query<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+/// Lists enrollments. The query in the body is ignored: the hosted service returns all enrollments whatever the query is, and
+/// its clients send an object as text, `{}`, `*` or nothing.
+pub(crate) async fn query<R: Resource>(call: &Call) -> Answer {
     let request = call.page(R::COLLECTION)?;
     let limit = request.limit;
-    let page = api.provisioning.query_enrollments::<R>(granted.instance(), request).await?;
+    let page = call.verbs().query_enrollments::<R>(call.instance(), request).await?;
     Ok(reply::page(R::COLLECTION, &page, limit, |enrollment| enrollment.json(Secrets::Hidden)))
 }
 
-/// Changes several enrollments. It succeeds as a call even when no item does.
-pub(crate) async fn bulk<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
-    call: &Call,
-) -> Result<Response, Failure> {
+/// Creates, replaces or deletes several enrollments. The call succeeds even if no item does.
+pub(crate) async fn bulk<R: Resource>(call: &Call) -> Answer {
     let items = R::parse_bulk(call.body())?;
     if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
         let count = items.len();
@@ -135,49 +96,47 @@ pub(crate) async fn bulk<R: Resource>(
             "a bulk operation takes 1 to {MAX_BULK_ITEMS} items, not {count}"
         )));
     }
-    let (mut places, mut readable, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, item) in items.into_iter().enumerate() {
+    let (mut indexes, mut readable, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
         match item {
             Ok(item) => {
-                places.push(place);
+                indexes.push(index);
                 readable.push(item);
             }
-            Err(unreadable) => errors.push((place, unreadable_item(unreadable))),
+            Err(unreadable) => errors.push((index, unreadable_item(unreadable))),
         }
     }
     let mut warnings = Vec::new();
     if !readable.is_empty() {
-        let outcomes =
-            api.provisioning.change_enrollments::<R>(granted.instance(), granted.actor(), readable).await?;
-        for (place, (id, outcome)) in places.into_iter().zip(outcomes) {
+        let outcomes = call.verbs().change_enrollments::<R>(call.instance(), call.actor(), readable).await?;
+        for (index, (id, outcome)) in indexes.into_iter().zip(outcomes) {
             match outcome {
-                Ok(Some(written)) => warnings.extend(written_warning(api, granted, (&id, written)).await?),
+                Ok(Some(written)) => warnings.extend(written_warning(call, (&id, written)).await?),
                 Ok(None) => {}
                 Err(error) => {
-                    let (code, message) = described(&error);
-                    errors.push((place, BulkError { id: id.to_string(), code, message }));
+                    let (code, message) = code_and_message(&error);
+                    errors.push((index, BulkError { id: id.to_string(), code, message }));
                 }
             }
         }
     }
-    errors.sort_by_key(|(place, _)| *place);
+    errors.sort_by_key(|(index, _)| *index);
     let errors: Vec<BulkError> = errors.into_iter().map(|(_, error)| error).collect();
     Ok(reply::warned(reply::ok(&bulk_result_json(R::ID_NAME, &errors)), &warnings))
 }
 
-/// Returns the warnings about an enrollment that an item of a bulk operation wrote, with its ID, in one entry: the header then
-/// names every item. They are in the header, because the body is of a schema that clients check.
+/// Returns the warnings about an enrollment that an item of a bulk operation wrote, as one entry with its ID, so that the
+/// header names every item. The body has no room for them: clients check its schema.
 async fn written_warning<R: Resource>(
-    api: &ServiceApi,
-    granted: &Granted,
+    call: &Call,
     (id, Written { enrollment, kept }): (&R::Id, Written<R>),
 ) -> Result<Option<String>, Failure> {
-    let faults = api.provisioning.enrollment_warnings(granted.instance(), &enrollment).await?;
+    let faults = call.verbs().enrollment_warnings(call.instance(), &enrollment).await?;
     let warnings: Vec<String> = kept.iter().map(ToString::to_string).chain(faults).collect();
     Ok((!warnings.is_empty()).then(|| format!("{id}: {}", warnings.join(", "))))
 }
 
-/// An item that cannot be read fails alone, with the code of a body that cannot be.
+/// Returns the error of a malformed item, with the code of a malformed body. It does not affect the other items.
 fn unreadable_item(UnreadableItem { id, error }: UnreadableItem) -> BulkError {
     let (code, message) = Failure::from(error).code_and_message();
     BulkError { id, code, message }

@@ -1,52 +1,52 @@
-//! What callers are told when something is wrong: the one place that turns errors into codes.
+//! Errors of calls, and the table of their codes.
 
 use model::PolicyName;
 use provisioning::{Error, RecordKind, ports::LogError};
 use wire::service::{BodyError, PageError};
 
-/// Anything that ends a call without what was asked for.
+/// The reasons why a call fails.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The verbs refused.
+    /// A verb refused.
     #[error(transparent)]
     Refused(#[from] Error),
     /// The change log cannot be read from the position.
     #[error(transparent)]
     Log(LogError),
-    /// The body cannot be read.
+    /// The body is malformed.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A paging header cannot be read.
+    /// A paging header is malformed.
     #[error(transparent)]
     Page(#[from] PageError),
-    /// Something in the address or in a header breaks a rule.
+    /// The path, a query parameter or a header is invalid.
     #[error("{0}")]
     Argument(String),
-    /// The api-version is missing or not known.
+    /// The api-version is missing or malformed; the value is its text.
     #[error("{}", version_problem(.0.as_deref()))]
     ApiVersion(Option<String>),
-    /// No token, or one that is refused. The reason is for the log.
+    /// The token is missing or invalid. The reason is for the log.
     #[error("{0}")]
     Unauthorized(String),
-    /// The token's policy does not allow this.
+    /// The access policy has no right for the route.
     #[error("the policy {0} does not grant the right that this needs")]
     Forbidden(PolicyName),
-    /// The host header names no instance.
+    /// No instance has the host name.
     #[error("{0}")]
     Host(String),
-    /// Nothing is at this path.
+    /// No route has the path.
     #[error("there is nothing at this path")]
     NoRoute,
-    /// Something is at this path, but not for this method.
+    /// No route has the path and the method.
     #[error("the method is not allowed here, or the ID is missing in the path")]
     Method {
-        /// The methods that are, for the `allow` header.
+        /// The methods of the path, for the header `Allow`.
         allowed: String,
     },
     /// The body took too long to arrive.
     #[error("the request body did not arrive in time")]
     SlowBody,
-    /// The body is too long.
+    /// The body is longer than this number of bytes.
     #[error("the request body is longer than {0} bytes")]
     TooLarge(usize),
     /// The body is declared as something other than JSON.
@@ -55,10 +55,10 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The six-digit code, whose first three digits are the HTTP status, and a sentence for the caller.
+    /// Returns the error code, six digits, the first three of which are the HTTP status; and the message for the caller.
     pub(crate) fn code_and_message(&self) -> (u32, String) {
         let code = match self {
-            Failure::Refused(error) => return described(error),
+            Failure::Refused(error) => return code_and_message(error),
             Failure::Unauthorized(_) => return (401_002, "Unauthorized".into()),
             Failure::ApiVersion(_) => 400_001,
             Failure::Body(BodyError::NotJson(_)) => 400_003,
@@ -84,8 +84,8 @@ impl From<LogError> for Failure {
     }
 }
 
-/// The code and the sentence for an error of the verbs; bulk results show them per item.
-pub(crate) fn described(error: &Error) -> (u32, String) {
+/// Returns the code and the message for an error of a verb. Results of bulk operations have them for each item.
+pub(crate) fn code_and_message(error: &Error) -> (u32, String) {
     let code = match error {
         Error::Unauthorized { message, .. } => return (401_002, (*message).into()),
         Error::Broken(_) => return (500_000, "Internal server error.".into()),
@@ -106,7 +106,7 @@ pub(crate) fn described(error: &Error) -> (u32, String) {
     (code, error.to_string())
 }
 
-/// What codes about a kind of record end in.
+/// Returns the last three digits of codes about a kind of record.
 fn number_of(kind: RecordKind) -> u32 {
     match kind {
         RecordKind::Enrollment => 201,

@@ -1,18 +1,17 @@
-//! `POST /attestation/explain`: whether a device would be let in, and why. Not part of the hosted service's API.
+//! `POST /attestation/explain`: whether a device would be admitted, and why. Not part of the hosted service's API.
 
-use axum::response::Response;
 use provisioning::{
     attest::{Evidence, tpm::PresentedTpm},
     register::DeviceDescription,
 };
 use wire::service::{DescribedDevice, explanation_json, parse_described_device};
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{reply, request::Call, route::Answer};
 
-/// Explains what a registration of the described device would come to, without making one.
-pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let device = described(parse_described_device(call.body())?);
-    let (instance, verbs) = (granted.instance(), &api.provisioning);
+/// Explains the outcome that a registration of the described device would have, without registering it.
+pub(crate) async fn explain(call: &Call) -> Answer {
+    let device = description(parse_described_device(call.body())?);
+    let (instance, verbs) = (call.instance(), call.verbs());
     let explanation = verbs.explain(instance, &device).await?;
     let warnings = verbs.warnings_of_considered(instance, &device.registration_id, &explanation).await?;
     let mut json = explanation_json(&explanation);
@@ -20,7 +19,7 @@ pub(crate) async fn explain(api: &ServiceApi, granted: &Granted, call: &Call) ->
     Ok(reply::ok(&json))
 }
 
-fn described(device: DescribedDevice) -> DeviceDescription {
+fn description(device: DescribedDevice) -> DeviceDescription {
     let certificates = device.certificates.iter().map(|certificate| certificate.der().to_vec().into());
     let tpm = device
         .tpm

@@ -1,21 +1,12 @@
-//! `GET /latency?address=ADDRESS`: how far the hubs are. Not part of the hosted service's API.
+//! `GET /latency?address=ADDRESS`: the latencies to the linked hubs. Not part of the hosted service's API.
 
-use std::net::IpAddr;
-
-use axum::response::Response;
 use wire::service::latency_json;
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{reply, request::Call, route::Answer};
 
-/// Shows what is known, and what a device from the address would get if one is given.
-pub(crate) fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let address = call.parameter("address").map(|text| address(&text)).transpose()?;
-    let report = api.provisioning.latencies(granted.instance(), address);
+/// Returns the known latencies; with an address, also those of a device with that address.
+pub(crate) fn read(call: &Call) -> Answer {
+    let address = call.parsed("address", "an IP address such as 10.20.3.4", |text| text.parse().ok())?;
+    let report = call.verbs().latencies(call.instance(), address);
     Ok(reply::ok(&latency_json(&report)))
-}
-
-fn address(text: &str) -> Result<IpAddr, Failure> {
-    let refused =
-        |_| Failure::Argument(format!("address must be an IP address such as 10.20.3.4, not {text:?}"));
-    text.parse().map_err(refused)
 }

@@ -1,4 +1,4 @@
-//! The service operations endpoint: what operators and their tools call to keep enrollments and to see registrations.
+//! The service operations endpoint: operators and their tools manage enrollments here, and read registrations.
 //!
 //! A request passes four steps, one module each: [`route`] finds its row in the table of routes, [`access`] proves that the
 //! caller has the right, the handler of the row (`enrollments`, `registrations`, …) translates between JSON and the verbs
@@ -32,18 +32,19 @@ use provisioning::{
     ports::{AssignmentRuns, Clock, Entropy},
 };
 
-use crate::{audit::CallRecord, error::Failure, request::Call, route::Target};
+use crate::{audit::CallRecord, request::Call, route::Answer};
 
 pub use audit::AUDIT;
 pub use openapi::document as openapi_document;
 pub use request::{MAX_BODY_BYTES, MAX_LIST_BODY_BYTES};
 pub use route::{is_service_path, routes};
 
-/// An extension of requests: called as soon as the caller is granted its route, before the body is read.
+/// An extension of requests. The endpoint calls it as soon as the caller has proved the right for the route, before it reads
+/// the body.
 #[derive(Clone)]
 pub struct OnGrant(pub Arc<dyn Fn() + Send + Sync>);
 
-/// What the endpoint is made of.
+/// The endpoint's state.
 #[derive(Clone)]
 pub struct ServiceApi {
     provisioning: Arc<Provisioning>,
@@ -53,8 +54,8 @@ pub struct ServiceApi {
 }
 
 impl ServiceApi {
-    /// Creates the endpoint over these verbs. Runs whose records it changes are woken. The clock judges tokens and dates
-    /// errors, the entropy names errors.
+    /// Creates the endpoint over these verbs. `runs` is for waking the runs whose records it changes, `clock` for the expiry of
+    /// tokens and the time of errors, `entropy` for tracking IDs.
     pub fn new(
         provisioning: Arc<Provisioning>,
         runs: Arc<dyn AssignmentRuns>,
@@ -65,7 +66,7 @@ impl ServiceApi {
     }
 }
 
-/// All routes of the endpoint. It answers every path itself: use [`is_service_path`] to tell which requests are its.
+/// Creates the router. It answers every path: [`is_service_path`] tells which requests are for it.
 pub fn router(api: ServiceApi) -> Router {
     // One handler for all other paths, because they match without regard to case and with a trailing slash.
     Router::new().route(openapi::PATH, get(openapi::read).fallback(handle)).fallback(handle).with_state(api)
@@ -82,13 +83,10 @@ async fn handle(State(api): State<ServiceApi>, request: Request<Body>) -> Respon
     }
 }
 
-async fn answer(
-    api: &ServiceApi,
-    request: Request<Body>,
-    record: &mut CallRecord,
-) -> Result<Response, Failure> {
+async fn answer(api: &ServiceApi, request: Request<Body>, record: &mut CallRecord) -> Answer {
     let (head, body) = request.into_parts();
-    let Target { route, parameters } = route::parse(&head.method, head.uri.path())?;
+    let target = route::parse(&head.method, head.uri.path())?;
+    let route = target.route;
     request::api_version(&head)?;
     let instance = access::instance(api, &head).await?;
     record.note_instance(&instance.id_scope);
@@ -97,6 +95,6 @@ async fn answer(
     if let Some(OnGrant(note)) = head.extensions.get() {
         note();
     }
-    let body = request::read_body(&head, body, route).await?;
-    (route.handler)(api, &granted, &Call::new(parameters, head, body)).await
+    let call = Call::read(api, granted, target, (head, body)).await?;
+    (route.handler)(&call).await
 }

@@ -109,7 +109,7 @@ fn parameters_of(route: &Route) -> Vec<Value> {
     parameters
 }
 
-/// Returns the schema of a parameter in a path, which its name tells.
+/// Returns the schema of a parameter in a path, by its name.
 fn path_schema(name: &str) -> Value {
     match name {
         "registrationId" => schema("RegistrationId"),
@@ -217,7 +217,7 @@ fn headers() -> Value {
     let text = |description: &str| json!({"description": description, "schema": {"type": "string"}});
     let number = |description: &str| json!({"description": description, "schema": {"type": "integer"}});
     json!({
-        "x-muster-warning": text("Records that are damaged, or what is wrong with what was stored."),
+        "x-muster-warning": text("Records that are damaged and therefore missing, or problems of what was stored."),
         "x-ms-continuation": text("The token of the next page; absent on the last page."),
         "x-ms-error-code": number("The error code of the body."),
         "x-ms-item-type": text("The kind of the items."),

@@ -1,43 +1,41 @@
-//! Registrations: made by devices, read and deleted by operators.
+//! Registrations, which devices create, and operators read and delete.
 
-use axum::response::Response;
 use model::{EnrollmentGroupId, RegistrationId};
 use wire::{
     device::registration_state,
     service::{Collection, attempts_json},
 };
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{reply, request::Call, route::Answer};
 
-/// Shows a registration.
-pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// Returns a registration.
+pub(crate) async fn read(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    let registration = api.provisioning.read_registration(granted.instance(), &id).await?;
+    let registration = call.verbs().read_registration(call.instance(), &id).await?;
     Ok(reply::ok(&registration_state(&registration)))
 }
 
 /// Deletes a registration.
-pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+pub(crate) async fn delete(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    let (instance, if_match) = (granted.instance(), call.if_match()?);
-    api.provisioning.delete_registration(instance, granted.actor(), id.clone(), if_match).await?;
-    api.runs.wake(&instance.id_scope, &id);
-    Ok(reply::deleted())
+    call.verbs().delete_registration(call.instance(), call.actor(), id.clone(), call.if_match()?).await?;
+    call.wake(&id);
+    Ok(reply::no_content())
 }
 
-/// Lists the registrations that came through a group. A query that some clients send along is not read.
-pub(crate) async fn query(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// Lists the registrations of an enrollment group. The query that some clients send is ignored.
+pub(crate) async fn query(call: &Call) -> Answer {
     let group = call.id(|text| EnrollmentGroupId::parse(text))?;
     let request = call.page(Collection::Registrations)?;
     let limit = request.limit;
-    let page = api.provisioning.query_registrations(granted.instance(), &group, request).await?;
+    let page = call.verbs().query_registrations(call.instance(), &group, request).await?;
     Ok(reply::page(Collection::Registrations, &page, limit, registration_state))
 }
 
-/// Shows the last registrations under a name that were refused, and why; also of a name that was never let in. Not part of
+/// Returns the last refused attempts to register under a registration ID, which need not have been admitted ever. Not part of
 /// the hosted service's API.
-pub(crate) async fn attempts(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+pub(crate) async fn attempts(call: &Call) -> Answer {
     let id = call.id(|text| RegistrationId::parse(text))?;
-    let attempts = api.provisioning.attempts(granted.instance(), &id).await?;
+    let attempts = call.verbs().attempts(call.instance(), &id).await?;
     Ok(reply::warned(reply::ok(&attempts_json(&attempts.items)), &attempts.damaged))
 }

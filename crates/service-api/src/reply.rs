@@ -1,4 +1,4 @@
-//! Responses. Header names are in lower case, because some clients compare them byte by byte.
+//! Replies. Header names are in lower case, because some clients compare them byte by byte.
 
 use std::fmt::Display;
 
@@ -10,7 +10,7 @@ use wire::{device::ErrorBody, service::Collection};
 
 use crate::{ServiceApi, audit::CallRecord, error::Failure};
 
-/// Node parses a body only when it is declared as JSON; the hosted service writes it this way.
+/// The content type as the hosted service writes it. The Node SDK parses a body only if it is declared as JSON.
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -18,29 +18,29 @@ const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 const MAX_ITEM_COUNT: HeaderName = HeaderName::from_static("x-ms-max-item-count");
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
 
-/// What is to be known about an answer and has no place in its body. Not part of the hosted service's API.
+/// Warnings about a successful reply, whose body has no member for them. Not part of the hosted service's API.
 const WARNING: HeaderName = HeaderName::from_static("x-muster-warning");
 
-/// Warnings that are named in one answer: the header stays below what clients take.
+/// The maximum number of warnings in a reply, so that the header stays below the limits of clients.
 const MAX_NAMED: usize = 10;
 
-/// When to come back if the service is busy, in seconds; the range that every SDK honours is 2 to 5.
+/// The value of Retry-After, in seconds. Every SDK honors values from 2 to 5.
 const RETRY_AFTER_SECS: u32 = 2;
 
-/// 200 with a body, for reads as for writes: clients refuse 201.
+/// Creates a reply with status 200, for reads and for writes: clients refuse 201.
 pub(crate) fn ok(body: &Value) -> Response {
     json(StatusCode::OK, body.to_string())
 }
 
-/// 204: what was to be deleted is.
-pub(crate) fn deleted() -> Response {
+/// Creates a reply with status 204.
+pub(crate) fn no_content() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// Says in a header what has no place in the body, which stays what clients know: records that belong into the answer and
-/// cannot be read, or what is wrong with what was entered.
+/// Adds warnings in a header: records that are damaged and therefore missing, or problems of what was stored. The body stays
+/// as clients expect it.
 pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Response {
     if warnings.is_empty() {
         return response;
@@ -50,7 +50,7 @@ pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Respo
     if warnings.len() > MAX_NAMED {
         text.push_str(&format!("; and {} more", warnings.len() - MAX_NAMED));
     }
-    // A header holds ASCII alone.
+    // Headers are ASCII.
     let ascii = |letter: char| match letter {
         ' '..='~' => letter.to_string(),
         other => other.escape_unicode().to_string(),
@@ -62,19 +62,19 @@ pub(crate) fn warned(mut response: Response, warnings: &[impl Display]) -> Respo
     response
 }
 
-/// A page of a listing. The continuation is left out on the last page: some clients would follow an empty one.
+/// Creates a reply with a page of a listing. The last page has no continuation header: some clients would follow an empty one.
 pub(crate) fn page<T>(
     collection: Collection,
     page: &Page<T>,
     limit: usize,
-    shown: impl Fn(&T) -> Value,
+    to_json: impl Fn(&T) -> Value,
 ) -> Response {
-    let items = page.items.iter().map(shown).collect();
+    let items = page.items.iter().map(to_json).collect();
     let mut response = warned(ok(&Value::Array(items)), &page.damaged);
     let headers = response.headers_mut();
     headers.insert(ITEM_TYPE, HeaderValue::from_static(collection.item_type()));
     headers.insert(MAX_ITEM_COUNT, HeaderValue::from(limit));
-    // A token is base64, which a header can hold.
+    // Tokens are base64, so that the conversion never fails.
     let next = page.next.as_deref();
     if let Some(Ok(token)) = next.map(|next| HeaderValue::from_str(&collection.continuation(next))) {
         headers.insert(CONTINUATION, token);
@@ -82,7 +82,7 @@ pub(crate) fn page<T>(
     response
 }
 
-/// An error for the caller; the log gets the reason, and both the same tracking ID.
+/// Creates the reply of a call that was refused or failed, and logs the reason with the same tracking ID.
 pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) -> Response {
     let (code, message) = failure.code_and_message();
     let tracking_id = tracking_id(api);
@@ -103,6 +103,7 @@ pub(crate) fn failure(failure: &Failure, api: &ServiceApi, record: &CallRecord) 
     response
 }
 
+/// Creates a reply with a JSON body.
 pub(crate) fn json(status: StatusCode, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

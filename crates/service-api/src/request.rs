@@ -1,4 +1,4 @@
-//! What a request carries besides its address: version, conditions, paging, body.
+//! A call: a request whose caller has the right to make it, and the parts of the request that handlers use.
 
 use std::time::Duration;
 
@@ -7,74 +7,123 @@ use bytes::{Bytes, BytesMut};
 use certpath::Crl;
 use http::{header, request::Parts};
 use http_body_util::BodyExt;
-use model::{IdError, IfMatch};
+use model::{Actor, IdError, IfMatch, Instance, RegistrationId, Timestamp};
 use percent_encoding::percent_decode_str;
-use provisioning::ports::PageRequest;
+use provisioning::{Provisioning, ports::PageRequest};
 use wire::service::{Collection, ServiceApiVersion, page_limit, parse_if_match};
 
-use crate::{error::Failure, route::Route};
+use crate::{
+    ServiceApi,
+    access::Granted,
+    error::Failure,
+    route::{Route, Target},
+};
 
-/// The longest body taken (message size quota of the hosted service: 96 KB).
+/// The maximum length of a request body: the quota of the hosted service for messages, 96 KB.
 pub const MAX_BODY_BYTES: usize = 96 * 1024;
 
-/// The longest body taken where it may hold a revocation list: base64 of the longest list, in lines.
+/// The maximum length of a request body with a revocation list: the longest list in base64, with line breaks.
 pub const MAX_LIST_BODY_BYTES: usize = Crl::MAX_BYTES / 2 * 3;
 
-/// How much of a body that is too long is read and thrown away, so that the client gets to read the answer instead of
-/// a broken connection.
+/// The number of bytes beyond the limit that are read and discarded, so that the client receives the reply instead of a
+/// broken connection.
 const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
 
-/// How long a body may take to arrive. A phone on a bad line sends 96 KB in a few seconds.
+/// The time for a body to arrive. A phone on a bad line sends 96 KB in a few seconds.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// A request whose caller may make it. Not printable: it holds a token and perhaps keys.
+/// A call. It has no `Debug`, because it holds a token and maybe keys.
 pub(crate) struct Call {
+    api: ServiceApi,
+    granted: Granted,
+    /// The values of the parameters in the path, percent-decoded, in order.
     parameters: Vec<String>,
     head: Parts,
     body: Bytes,
 }
 
 impl Call {
-    pub(crate) fn new(parameters: Vec<String>, head: Parts, body: Bytes) -> Self {
-        Call { parameters, head, body }
+    /// Reads the body of a request whose caller has the right to make it.
+    pub(crate) async fn read(
+        api: &ServiceApi,
+        granted: Granted,
+        target: Target,
+        (head, body): (Parts, Body),
+    ) -> Result<Call, Failure> {
+        let body = read_body(&head, body, target.route).await?;
+        Ok(Call { api: api.clone(), granted, parameters: target.parameters, head, body })
     }
 
-    /// The ID in the path.
+    /// Returns the verbs of the service.
+    pub(crate) fn verbs(&self) -> &Provisioning {
+        &self.api.provisioning
+    }
+
+    /// Returns the instance that the call is for.
+    pub(crate) fn instance(&self) -> &Instance {
+        self.granted.instance()
+    }
+
+    /// Returns the caller for the change log.
+    pub(crate) fn actor(&self) -> &Actor {
+        self.granted.actor()
+    }
+
+    /// Wakes the assignment run of a registration that the call changed.
+    pub(crate) fn wake(&self, id: &RegistrationId) {
+        self.api.runs.wake(&self.instance().id_scope, id);
+    }
+
+    /// Returns the current time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.api.clock.now()
+    }
+
+    /// Parses the ID in the path.
     pub(crate) fn id<T>(&self, parse: impl FnOnce(&str) -> Result<T, IdError>) -> Result<T, Failure> {
         parse(self.raw_id()).map_err(|error| Failure::Argument(format!("the path: {error}")))
     }
 
-    /// The ID in the path as it stands there, percent-decoded.
+    /// Returns the ID in the path.
     pub(crate) fn raw_id(&self) -> &str {
         self.parameters.first().map_or("", String::as_str)
     }
 
-    /// The body; empty when there is none.
+    /// Returns the body; empty if there is none.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The condition in `If-Match`. An empty one is none: there are clients that cannot leave the header out.
+    /// Parses the header `If-Match`. An empty value counts as absent, because some clients cannot omit the header.
     pub(crate) fn if_match(&self) -> Result<Option<IfMatch>, Failure> {
-        let header = self.header(header::IF_MATCH.as_str())?;
-        let header =
-            header.filter(|text| !text.trim_matches(|c: char| c == '"' || c.is_whitespace()).is_empty());
-        header
-            .map(parse_if_match)
-            .transpose()
-            .map_err(|error| Failure::Argument(format!("if-match: {error}")))
+        let is_empty = |text: &str| text.trim_matches(|c: char| c == '"' || c.is_whitespace()).is_empty();
+        let header = self.header(header::IF_MATCH.as_str())?.filter(|text| !is_empty(text));
+        let parsed = header.map(parse_if_match).transpose();
+        parsed.map_err(|error| Failure::Argument(format!("if-match: {error}")))
     }
 
-    /// The page that the paging headers ask for.
+    /// Parses the paging headers.
     pub(crate) fn page(&self, collection: Collection) -> Result<PageRequest, Failure> {
         let token = self.header("x-ms-continuation")?.filter(|token| !token.is_empty());
         let after = token.map(|token| collection.parse_continuation(token)).transpose()?;
         Ok(PageRequest { after, limit: page_limit(self.header("x-ms-max-item-count")?)? })
     }
 
-    /// A query parameter, percent-decoded.
+    /// Returns the value of a query parameter, percent-decoded.
     pub(crate) fn parameter(&self, name: &str) -> Option<String> {
         parameter(&self.head, name)
+    }
+
+    /// Parses a query parameter. `expected` completes the sentence "NAME must be …".
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(text) = self.parameter(name) else { return Ok(None) };
+        let refused = || Failure::Argument(format!("{name} must be {expected}, not {text:?}"));
+        parse(&text).map(Some).ok_or_else(refused)
     }
 
     fn header(&self, name: &str) -> Result<Option<&str>, Failure> {
@@ -83,28 +132,24 @@ impl Call {
     }
 }
 
-/// The version of the API that a request is written in.
+/// Parses the query parameter `api-version`.
 pub(crate) fn api_version(head: &Parts) -> Result<ServiceApiVersion, Failure> {
     let text = parameter(head, "api-version").ok_or(Failure::ApiVersion(None))?;
     ServiceApiVersion::parse(&text).ok_or(Failure::ApiVersion(Some(text)))
 }
 
 fn parameter(head: &Parts, name: &str) -> Option<String> {
-    let pairs = head.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    let found = pairs.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
-    Some(percent_decode_str(found.1).decode_utf8_lossy().into_owned())
+    let mut pairs = head.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+    Some(percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-/// Reads the body. Clients declare JSON on requests without a body and leave it out on others, so only another
-/// declared type on a body that is there is refused.
-pub(crate) async fn read_body(head: &Parts, body: Body, route: &Route) -> Result<Bytes, Failure> {
-    let body = tokio::time::timeout(BODY_DEADLINE, collect(body, route.max_body_bytes))
-        .await
-        .map_err(|_| Failure::SlowBody)??;
-    if !body.is_empty() && !is_json(head) {
-        return Err(Failure::MediaType);
-    }
-    Ok(body)
+/// Reads a body. Some clients declare JSON without sending a body, and others send JSON without declaring it; only a body
+/// that is declared as another type is refused.
+async fn read_body(head: &Parts, body: Body, route: &Route) -> Result<Bytes, Failure> {
+    let collected = tokio::time::timeout(BODY_DEADLINE, collect(body, route.max_body_bytes));
+    let body = collected.await.map_err(|_| Failure::SlowBody)??;
+    if body.is_empty() || is_json(head) { Ok(body) } else { Err(Failure::MediaType) }
 }
 
 async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Failure> {

@@ -1,4 +1,4 @@
-//! What the routes of the two kinds of enrollment differ in.
+//! The differences between the routes of the two kinds of enrollments.
 
 use model::{
     EnrollmentGroup, EnrollmentGroupId, GroupDraft, IdError, IndividualDraft, IndividualEnrollment,
@@ -8,11 +8,11 @@ use provisioning::enroll::Enrollment;
 use serde_json::Value;
 use wire::service::{self, BodyError, BulkItems, Collection, Secrets, StateShown};
 
-/// A kind of enrollment as JSON.
+/// A kind of enrollments, as JSON.
 pub(crate) trait Resource: Enrollment {
-    /// Its listing.
+    /// The listing.
     const COLLECTION: Collection;
-    /// The member that holds its ID.
+    /// The member with the ID.
     const ID_NAME: &'static str;
 
     fn parse_id(text: &str) -> Result<Self::Id, IdError>;

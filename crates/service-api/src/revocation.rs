@@ -1,6 +1,5 @@
-//! What a CA revoked, and certificates that are blocked or expire. Not part of the hosted service's API.
+//! Revocation lists, blocked certificates, and expiring certificates. Not part of the hosted service's API.
 
-use axum::response::Response;
 use certpath::Sha256Thumbprint;
 use model::{CaCertificate, Trust};
 use provisioning::{
@@ -13,33 +12,36 @@ use wire::service::{
     revocation_json,
 };
 
-use crate::{ServiceApi, access::Granted, certificates::name, error::Failure, reply, request::Call};
+use crate::{certificates::name, error::Failure, reply, request::Call, route::Answer};
 
-/// How far ahead is looked for expiring certificates when the caller does not say, in days.
+/// The default of the parameter `within`, in days.
 const DEFAULT_DAYS: u32 = 30;
 
-/// Shows how a CA's revocation lists are looked up.
-pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let ca = api.provisioning.ca_certificate(granted.instance(), &name(call)?).await?;
-    let trust = api.provisioning.trust(granted.instance()).await?;
-    Ok(reply::ok(&of_ca(api, granted, &trust, &ca)))
+/// The maximum of the parameter `within`, in days: a hundred years.
+const MAX_DAYS: u32 = 36_525;
+
+/// Returns the revocation settings and lists of a CA.
+pub(crate) async fn read(call: &Call) -> Answer {
+    let ca = call.verbs().ca_certificate(call.instance(), &name(call)?).await?;
+    let trust = call.verbs().trust(call.instance()).await?;
+    Ok(reply::ok(&settings_json(call, &trust, &ca)))
 }
 
-/// How the revocation lists of a CA are looked up, what is known of them, and what came of fetching them last.
-pub(crate) fn of_ca(api: &ServiceApi, granted: &Granted, trust: &Trust, ca: &CaCertificate) -> Value {
-    let instance = granted.instance();
-    let fetches = api.provisioning.last_fetches(instance, ca).into_iter().map(|fetch| FetchAttempt {
+/// Writes the revocation settings of a CA, its lists, and the last fetches.
+pub(crate) fn settings_json(call: &Call, trust: &Trust, ca: &CaCertificate) -> Value {
+    let instance = call.instance();
+    let fetches = call.verbs().last_fetches(instance, ca).into_iter().map(|fetch| FetchAttempt {
         at: fetch.at,
         next: fetch.next(),
         problem: fetch.problem,
         from: fetch.from,
     });
     let lists = trust.lists_of(ca).map(AsRef::as_ref);
-    revocation_json(&ca.revocation, lists, fetches.collect(), (instance.crl_max_age, api.clock.now()))
+    revocation_json(&ca.revocation, lists, fetches.collect(), (instance.crl_max_age, call.now()))
 }
 
-/// Changes how it is looked up, or takes a list in.
-pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// Changes the revocation settings of a CA, or stores a list.
+pub(crate) async fn put(call: &Call) -> Answer {
     let RevocationBody { policy, fetch, fetched_from, list } = parse_revocation(call.body())?;
     let fetching = match (fetch, fetched_from) {
         (Some(false), _) => Some(Fetching::Off),
@@ -49,50 +51,48 @@ pub(crate) async fn put(api: &ServiceApi, granted: &Granted, call: &Call) -> Res
         (None, None) => None,
     };
     let change = RevocationChange { policy, fetching, list };
-    api.provisioning.change_revocation(granted.instance(), granted.actor(), &name(call)?, change).await?;
-    read(api, granted, call).await
+    call.verbs().change_revocation(call.instance(), call.actor(), &name(call)?, change).await?;
+    read(call).await
 }
 
-/// Drops a CA's lists, or the one that the parameter `list` names by its ID.
-pub(crate) async fn delete(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// Deletes the revocation lists of a CA, or the one whose ID is in the parameter `list`.
+pub(crate) async fn delete(call: &Call) -> Answer {
     let (name, id) = (name(call)?, call.parameter("list"));
-    api.provisioning
-        .delete_revocation_lists(granted.instance(), granted.actor(), &name, id.as_deref())
-        .await?;
-    Ok(reply::deleted())
+    call.verbs().delete_revocation_lists(call.instance(), call.actor(), &name, id.as_deref()).await?;
+    Ok(reply::no_content())
 }
 
 /// Lists blocked certificates by thumbprint.
-pub(crate) async fn blocks(api: &ServiceApi, granted: &Granted) -> Result<Response, Failure> {
-    let trust = api.provisioning.trust(granted.instance()).await?;
+pub(crate) async fn blocks(call: &Call) -> Answer {
+    let trust = call.verbs().trust(call.instance()).await?;
     let listed = reply::ok(&listing_json(trust.blocks().map(|block| block_json(block)).collect()));
-    let damaged = api.provisioning.unreadable(granted.instance(), &[RecordKind::Block]).await?;
+    let damaged = call.verbs().unreadable(call.instance(), &[RecordKind::Block]).await?;
     Ok(reply::warned(listed, &damaged))
 }
 
-/// Blocks the certificate whose thumbprint is in the path.
-pub(crate) async fn block(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
+/// Blocks the certificate with the thumbprint in the path.
+pub(crate) async fn block(call: &Call) -> Answer {
     let (thumbprint, body) = (thumbprint(call)?, parse_block(call.body())?);
     if body.certificate.as_ref().is_some_and(|certificate| *certificate.thumbprint() != thumbprint) {
         return Err(Failure::Argument("certificate: its thumbprint is not the one in the path".into()));
     }
     let draft = BlockDraft { thumbprint, reason: body.reason, certificate: body.certificate, key: body.key };
-    let block = api.provisioning.block(granted.instance(), granted.actor(), &draft).await?;
+    let block = call.verbs().block(call.instance(), call.actor(), &draft).await?;
     Ok(reply::ok(&block_json(&block)))
 }
 
 /// Lifts a block.
-pub(crate) async fn unblock(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    api.provisioning.unblock(granted.instance(), granted.actor(), &thumbprint(call)?).await?;
-    Ok(reply::deleted())
+pub(crate) async fn unblock(call: &Call) -> Answer {
+    call.verbs().unblock(call.instance(), call.actor(), &thumbprint(call)?).await?;
+    Ok(reply::no_content())
 }
 
-/// Lists certificates that expire `within` some days, expired ones included.
-pub(crate) async fn expiring(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let now = api.clock.now();
-    let days = call.parameter("within").map_or(Ok(DEFAULT_DAYS), |text| days(&text))?;
+/// Lists the certificates that have expired, or will expire `within` a number of days.
+pub(crate) async fn expiring(call: &Call) -> Answer {
+    let now = call.now();
+    let days = call.parsed("within", "a number of days such as 30d", days)?.unwrap_or(DEFAULT_DAYS);
     let until = now.plus_seconds(i64::from(days) * 86_400);
-    let expiring = api.provisioning.expiring(granted.instance(), until).await?;
+    let expiring = call.verbs().expiring(call.instance(), until).await?;
     let items = expiring.certificates.iter().map(|it| {
         let holder = match &it.holder {
             Holder::Ca(name) => ("caCertificate", name.as_str()),
@@ -111,13 +111,7 @@ fn thumbprint(call: &Call) -> Result<Sha256Thumbprint, Failure> {
     parsed.map_err(|error| Failure::Argument(format!("the path: {error}")))
 }
 
-/// `30d` or `30`.
-fn days(text: &str) -> Result<u32, Failure> {
-    let days = text.trim_end_matches('d').parse().ok().filter(|days| *days <= MAX_DAYS);
-    days.ok_or_else(|| {
-        Failure::Argument(format!("within must be a number of days such as 30d, not {text:?}"))
-    })
+/// Parses a number of days: `30d` or `30`.
+fn days(text: &str) -> Option<u32> {
+    text.trim_end_matches('d').parse().ok().filter(|days| *days <= MAX_DAYS)
 }
-
-/// A hundred years.
-const MAX_DAYS: u32 = 36_525;

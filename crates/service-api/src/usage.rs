@@ -1,27 +1,22 @@
-//! `GET /usage?from=YYYY-MM-DD&to=YYYY-MM-DD`: what was counted. Not part of the hosted service's API.
+//! `GET /usage?from=YYYY-MM-DD&to=YYYY-MM-DD`: metering. Not part of the hosted service's API.
 
-use axum::response::Response;
 use model::Day;
 use wire::service::usage_json;
 
-use crate::{ServiceApi, access::Granted, error::Failure, reply, request::Call};
+use crate::{error::Failure, reply, request::Call, route::Answer};
 
-/// How many days are reported when the caller does not say from when.
+/// The number of days in a report without the parameter `from`.
 const DEFAULT_DAYS: i32 = 30;
 
-/// Shows operations by day and kind. Without `to` up to today, without `from` the 30 days up to then.
-pub(crate) async fn read(api: &ServiceApi, granted: &Granted, call: &Call) -> Result<Response, Failure> {
-    let to = day(call, "to")?.unwrap_or_else(|| api.clock.now().day());
+/// Returns the number of operations by day and kind: by default up to today, and from 29 days before the last day.
+pub(crate) async fn read(call: &Call) -> Answer {
+    let to = day(call, "to")?.unwrap_or_else(|| call.now().day());
     let first = Day::from_number(to.number().saturating_sub(DEFAULT_DAYS - 1));
     let from = day(call, "from")?.unwrap_or(first);
-    let rows = api.provisioning.usage(granted.instance(), from, to).await?;
+    let rows = call.verbs().usage(call.instance(), from, to).await?;
     Ok(reply::ok(&usage_json(&rows)))
 }
 
 fn day(call: &Call, name: &str) -> Result<Option<Day>, Failure> {
-    let Some(text) = call.parameter(name) else { return Ok(None) };
-    match Day::parse(&text) {
-        Ok(day) => Ok(Some(day)),
-        Err(_) => Err(Failure::Argument(format!("{name} must be a day such as 2026-11-23, not {text:?}"))),
-    }
+    call.parsed(name, "a day such as 2026-11-23", |text| Day::parse(text).ok())
 }

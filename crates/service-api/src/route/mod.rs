@@ -1,4 +1,4 @@
-//! Routes: what a request asks for, and everything that is known of it before it is answered.
+//! Routes: the operations of the endpoint by method and path, and the facts about each.
 //!
 //! [`table`] declares each route once. Dispatch, rights, the audit log, the limits of bodies, the OpenAPI document
 //! ([`crate::openapi`]) and the tests that walk all routes follow from it.
@@ -13,8 +13,6 @@ use model::Right;
 use percent_encoding::percent_decode_str;
 
 use crate::{
-    ServiceApi,
-    access::Granted,
     error::Failure,
     request::{Call, MAX_BODY_BYTES},
 };
@@ -32,7 +30,7 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     /// The name of the operation: Azure's `operationId`, where Azure has the operation.
     pub(crate) name: &'static str,
-    /// What the operation does, as one sentence without its period.
+    /// A description of the operation: one sentence without its period.
     pub(crate) summary: &'static str,
     /// The rights, any of which allows it.
     pub(crate) rights: &'static [Right],
@@ -52,8 +50,7 @@ pub(crate) struct Route {
 }
 
 /// The function that answers the calls of a route.
-pub(crate) type Handler =
-    for<'a> fn(&'a ServiceApi, &'a Granted, &'a Call) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+pub(crate) type Handler = for<'a> fn(&'a Call) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 /// The answer to a call.
 pub(crate) type Answer = Result<Response, Failure>;
@@ -287,8 +284,8 @@ pub(crate) fn parse(method: &Method, path: &str) -> Result<Target, Failure> {
     Err(Failure::Method { allowed: methods.join(", ") })
 }
 
-/// Returns what follows the name of a provisioning service in the Resource Manager API, whose clients address CA
-/// certificates below it; all of any other path. The instance is chosen by the host name, as everywhere.
+/// Returns the segments after the name of a provisioning service in the Resource Manager API, whose clients address CA
+/// certificates below it; all segments of any other path. The host name selects the instance, as everywhere.
 fn below_resource<'a, 'p>(segments: &'a [&'p str]) -> &'a [&'p str] {
     let length = segments_of(RESOURCE).count();
     match segments.split_at_checked(length) {

@@ -18,27 +18,27 @@ const SEE: &[Right] = &[Right::RegistrationStatusRead];
 const DROP: &[Right] = &[Right::RegistrationStatusWrite];
 /// CAs and hubs decide about every device of the instance; the change log names every record, and who changed it.
 const CONFIGURE: &[Right] = &[Right::ServiceConfig];
-/// What is shown of the instance itself holds no secrets: any right to read, or to configure, suffices.
+/// Replies about the instance itself hold no secrets, so that any right to read, or to configure, suffices.
 const ANY_READ: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead, Right::RegistrationStatusRead];
 /// Enrollments name the CAs that they lead to.
 const SEE_CAS: &[Right] = &[Right::ServiceConfig, Right::EnrollmentRead];
 
 /// Every route. `query` is an ID like any other for methods other than POST.
 pub(super) static ROUTES: &[Route] = &[
-    get("/enrollments/{registrationId}", "IndividualEnrollment_Get", READ, |api, granted, call| {
-        Box::pin(enrollments::read_individual(api, granted, call))
+    get("/enrollments/{registrationId}", "IndividualEnrollment_Get", READ, |call| {
+        Box::pin(enrollments::read_individual(call))
     })
     .summary("Returns an individual enrollment with the state of its device's registration")
     .replies("IndividualEnrollment"),
-    put("/enrollments/{registrationId}", "IndividualEnrollment_CreateOrUpdate", WRITE, |api, granted, call| {
-        Box::pin(enrollments::put::<IndividualEnrollment>(api, granted, call))
+    put("/enrollments/{registrationId}", "IndividualEnrollment_CreateOrUpdate", WRITE, |call| {
+        Box::pin(enrollments::put::<IndividualEnrollment>(call))
     })
     .summary("Creates an individual enrollment, or replaces the one that If-Match names")
     .conditional()
     .takes("IndividualEnrollment")
     .replies("IndividualEnrollment"),
-    delete("/enrollments/{registrationId}", "IndividualEnrollment_Delete", WRITE, |api, granted, call| {
-        Box::pin(enrollments::delete::<IndividualEnrollment>(api, granted, call))
+    delete("/enrollments/{registrationId}", "IndividualEnrollment_Delete", WRITE, |call| {
+        Box::pin(enrollments::delete::<IndividualEnrollment>(call))
     })
     .summary("Deletes an individual enrollment")
     .conditional(),
@@ -46,7 +46,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/enrollments/{registrationId}/attestationmechanism",
         "IndividualEnrollment_GetAttestationMechanism",
         WRITE,
-        |api, granted, call| Box::pin(enrollments::mechanism::<IndividualEnrollment>(api, granted, call)),
+        |call| Box::pin(enrollments::mechanism::<IndividualEnrollment>(call)),
     )
     .summary("Returns the attestation mechanism of an individual enrollment with its keys")
     .replies("AttestationMechanism"),
@@ -54,39 +54,39 @@ pub(super) static ROUTES: &[Route] = &[
         "/enrollments/{registrationId}/keys/regenerate",
         "IndividualEnrollment_RegenerateKeys",
         WRITE,
-        |api, granted, call| Box::pin(enrollments::regenerate_keys::<IndividualEnrollment>(api, granted, call)),
+        |call| Box::pin(enrollments::regenerate_keys::<IndividualEnrollment>(call)),
     )
     .summary("Replaces symmetric keys of an individual enrollment by new ones")
     .conditional()
     .takes("KeySelection")
     .replies("IndividualEnrollment"),
-    post("/enrollments/query", "IndividualEnrollment_Query", READ, |api, granted, call| {
-        Box::pin(enrollments::query::<IndividualEnrollment>(api, granted, call))
+    post("/enrollments/query", "IndividualEnrollment_Query", READ, |call| {
+        Box::pin(enrollments::query::<IndividualEnrollment>(call))
     })
     .summary("Lists individual enrollments by registration ID")
     .takes_optionally("QuerySpecification")
     .replies_pages_of("IndividualEnrollment")
     .reads(),
-    post("/enrollments", "IndividualEnrollment_RunBulkOperation", WRITE, |api, granted, call| {
-        Box::pin(enrollments::bulk::<IndividualEnrollment>(api, granted, call))
+    post("/enrollments", "IndividualEnrollment_RunBulkOperation", WRITE, |call| {
+        Box::pin(enrollments::bulk::<IndividualEnrollment>(call))
     })
     .summary("Creates, replaces or deletes up to ten individual enrollments")
     .takes("BulkEnrollmentOperation")
     .replies("BulkEnrollmentOperationResult"),
-    get("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Get", READ, |api, granted, call| {
-        Box::pin(enrollments::read::<EnrollmentGroup>(api, granted, call))
+    get("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Get", READ, |call| {
+        Box::pin(enrollments::read::<EnrollmentGroup>(call))
     })
     .summary("Returns an enrollment group")
     .replies("EnrollmentGroup"),
-    put("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_CreateOrUpdate", WRITE, |api, granted, call| {
-        Box::pin(enrollments::put::<EnrollmentGroup>(api, granted, call))
+    put("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_CreateOrUpdate", WRITE, |call| {
+        Box::pin(enrollments::put::<EnrollmentGroup>(call))
     })
     .summary("Creates an enrollment group, or replaces the one that If-Match names")
     .conditional()
     .takes("EnrollmentGroup")
     .replies("EnrollmentGroup"),
-    delete("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Delete", WRITE, |api, granted, call| {
-        Box::pin(enrollments::delete::<EnrollmentGroup>(api, granted, call))
+    delete("/enrollmentGroups/{enrollmentGroupId}", "EnrollmentGroup_Delete", WRITE, |call| {
+        Box::pin(enrollments::delete::<EnrollmentGroup>(call))
     })
     .summary("Deletes an enrollment group")
     .conditional(),
@@ -94,7 +94,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/enrollmentGroups/{enrollmentGroupId}/attestationmechanism",
         "EnrollmentGroup_GetAttestationMechanism",
         WRITE,
-        |api, granted, call| Box::pin(enrollments::mechanism::<EnrollmentGroup>(api, granted, call)),
+        |call| Box::pin(enrollments::mechanism::<EnrollmentGroup>(call)),
     )
     .summary("Returns the attestation mechanism of an enrollment group with its keys")
     .replies("AttestationMechanism"),
@@ -102,37 +102,37 @@ pub(super) static ROUTES: &[Route] = &[
         "/enrollmentGroups/{enrollmentGroupId}/keys/regenerate",
         "EnrollmentGroup_RegenerateKeys",
         WRITE,
-        |api, granted, call| Box::pin(enrollments::regenerate_keys::<EnrollmentGroup>(api, granted, call)),
+        |call| Box::pin(enrollments::regenerate_keys::<EnrollmentGroup>(call)),
     )
     .summary("Replaces symmetric keys of an enrollment group by new ones")
     .conditional()
     .takes("KeySelection")
     .replies("EnrollmentGroup"),
-    post("/enrollmentGroups/query", "EnrollmentGroup_Query", READ, |api, granted, call| {
-        Box::pin(enrollments::query::<EnrollmentGroup>(api, granted, call))
+    post("/enrollmentGroups/query", "EnrollmentGroup_Query", READ, |call| {
+        Box::pin(enrollments::query::<EnrollmentGroup>(call))
     })
     .summary("Lists enrollment groups by their IDs")
     .takes_optionally("QuerySpecification")
     .replies_pages_of("EnrollmentGroup")
     .reads(),
-    post("/enrollmentGroups", "EnrollmentGroup_RunBulkOperation", WRITE, |api, granted, call| {
-        Box::pin(enrollments::bulk::<EnrollmentGroup>(api, granted, call))
+    post("/enrollmentGroups", "EnrollmentGroup_RunBulkOperation", WRITE, |call| {
+        Box::pin(enrollments::bulk::<EnrollmentGroup>(call))
     })
     .summary("Creates, replaces or deletes up to ten enrollment groups")
     .takes("BulkEnrollmentGroupOperation")
     .replies("BulkEnrollmentGroupOperationResult"),
-    get("/registrations/{registrationId}", "DeviceRegistrationState_Get", SEE, |api, granted, call| {
-        Box::pin(registrations::read(api, granted, call))
+    get("/registrations/{registrationId}", "DeviceRegistrationState_Get", SEE, |call| {
+        Box::pin(registrations::read(call))
     })
     .summary("Returns a registration")
     .replies("DeviceRegistrationState"),
-    delete("/registrations/{registrationId}", "DeviceRegistrationState_Delete", DROP, |api, granted, call| {
-        Box::pin(registrations::delete(api, granted, call))
+    delete("/registrations/{registrationId}", "DeviceRegistrationState_Delete", DROP, |call| {
+        Box::pin(registrations::delete(call))
     })
     .summary("Deletes a registration")
     .conditional(),
-    post("/registrations/{enrollmentGroupId}/query", "DeviceRegistrationState_Query", SEE, |api, granted, call| {
-        Box::pin(registrations::query(api, granted, call))
+    post("/registrations/{enrollmentGroupId}/query", "DeviceRegistrationState_Query", SEE, |call| {
+        Box::pin(registrations::query(call))
     })
     .summary("Lists the registrations of an enrollment group by registration ID")
     .takes_optionally("QuerySpecification")
@@ -142,19 +142,19 @@ pub(super) static ROUTES: &[Route] = &[
         "/registrations/{registrationId}/attempts",
         "DeviceRegistrationState_ListAttempts",
         SEE,
-        |api, granted, call| Box::pin(registrations::attempts(api, granted, call)),
+        |call| Box::pin(registrations::attempts(call)),
     )
     .summary("Returns the last refused attempts to register under a registration ID, latest first")
     .replies("Attempts"),
-    post("/attestation/explain", "Attestation_Explain", READ, |api, granted, call| {
-        Box::pin(explain::explain(api, granted, call))
+    post("/attestation/explain", "Attestation_Explain", READ, |call| {
+        Box::pin(explain::explain(call))
     })
     .summary("Explains whether a described device would be admitted, without registering it")
     .takes("DescribedDevice")
     .replies("ExplanationWithWarnings")
     .reads(),
-    get("/registrations", "DeviceRegistrationState_List", SEE, |api, granted, call| {
-        Box::pin(assignments::list(api, granted, call))
+    get("/registrations", "DeviceRegistrationState_List", SEE, |call| {
+        Box::pin(assignments::list(call))
     })
     .summary("Lists all registrations by registration ID")
     .query(&[QueryParameter {
@@ -167,31 +167,31 @@ pub(super) static ROUTES: &[Route] = &[
         "/registrations/{registrationId}/explanation",
         "DeviceRegistrationState_Explain",
         SEE,
-        |api, granted, call| Box::pin(assignments::explain(api, granted, call)),
+        |call| Box::pin(assignments::explain(call)),
     )
     .summary("Returns a registration with the decisions that led to it")
     .replies("ExplainedRegistration"),
-    post("/registrations/{registrationId}/cancel", "DeviceRegistrationState_Cancel", DROP, |api, granted, call| {
-        Box::pin(assignments::cancel(api, granted, call))
+    post("/registrations/{registrationId}/cancel", "DeviceRegistrationState_Cancel", DROP, |call| {
+        Box::pin(assignments::cancel(call))
     })
     .summary("Cancels an unfinished assignment")
     .conditional()
     .replies("ListedRegistration"),
-    get("/cleanups", "Cleanup_List", SEE, |api, granted, call| {
-        Box::pin(assignments::cleanups(api, granted, call))
+    get("/cleanups", "Cleanup_List", SEE, |call| {
+        Box::pin(assignments::cleanups(call))
     })
     .summary("Lists the devices that are to be removed from hubs")
     .replies_pages_of("Cleanup"),
-    post("/cleanups/confirm", "Cleanup_Confirm", DROP, |api, granted, _| {
-        Box::pin(assignments::confirm(api, granted))
+    post("/cleanups/confirm", "Cleanup_Confirm", DROP, |call| {
+        Box::pin(assignments::confirm(call))
     })
     .summary("Releases the cleanups that are held because the database was restored or copied"),
-    delete("/cleanups/{hubDevice}", "Cleanup_Forget", DROP, |api, granted, call| {
-        Box::pin(assignments::forget(api, granted, call))
+    delete("/cleanups/{hubDevice}", "Cleanup_Forget", DROP, |call| {
+        Box::pin(assignments::forget(call))
     })
     .summary("Abandons a cleanup: the device remains at the hub"),
-    get("/log", "ChangeLog_Get", CONFIGURE, |api, granted, call| {
-        Box::pin(change_log::read(api, granted, call))
+    get("/log", "ChangeLog_Get", CONFIGURE, |call| {
+        Box::pin(change_log::read(call))
     })
     .summary("Returns who changed what, when, and from where, oldest change first")
     .query(&[
@@ -228,7 +228,7 @@ pub(super) static ROUTES: &[Route] = &[
     ])
     .replies("ChangeLog")
     .continues(),
-    get("/usage", "Usage_Get", ANY_READ, |api, granted, call| Box::pin(usage::read(api, granted, call)))
+    get("/usage", "Usage_Get", ANY_READ, |call| Box::pin(usage::read(call)))
         .summary("Returns the number of completed operations by day and kind")
         .query(&[
             QueryParameter {
@@ -243,8 +243,8 @@ pub(super) static ROUTES: &[Route] = &[
             },
         ])
         .replies("Usage"),
-    get("/latency", "Latency_Get", ANY_READ, |api, granted, call| {
-        Box::pin(ready(latency::read(api, granted, call)))
+    get("/latency", "Latency_Get", ANY_READ, |call| {
+        Box::pin(ready(latency::read(call)))
     })
     .summary("Returns the latencies to the linked hubs")
     .query(&[QueryParameter {
@@ -253,25 +253,25 @@ pub(super) static ROUTES: &[Route] = &[
         description: "Adds the latencies of a device with this IP address.",
     }])
     .replies("Latencies"),
-    get("/certificates", "DpsCertificate_List", SEE_CAS, |api, granted, _| {
-        Box::pin(certificates::list(api, granted))
+    get("/certificates", "DpsCertificate_List", SEE_CAS, |call| {
+        Box::pin(certificates::list(call))
     })
     .summary("Lists the CA certificates by name")
     .replies("CertificateListDescription"),
-    get("/certificates/{certificateName}", "DpsCertificate_Get", SEE_CAS, |api, granted, call| {
-        Box::pin(certificates::read(api, granted, call))
+    get("/certificates/{certificateName}", "DpsCertificate_Get", SEE_CAS, |call| {
+        Box::pin(certificates::read(call))
     })
     .summary("Returns a CA certificate")
     .replies("CertificateResponse"),
-    put("/certificates/{certificateName}", "DpsCertificate_CreateOrUpdate", CONFIGURE, |api, granted, call| {
-        Box::pin(certificates::put(api, granted, call))
+    put("/certificates/{certificateName}", "DpsCertificate_CreateOrUpdate", CONFIGURE, |call| {
+        Box::pin(certificates::put(call))
     })
     .summary("Uploads a CA certificate, or replaces the one that If-Match names")
     .conditional()
     .takes("CertificateUpload")
     .replies("CertificateResponse"),
-    delete("/certificates/{certificateName}", "DpsCertificate_Delete", CONFIGURE, |api, granted, call| {
-        Box::pin(certificates::delete(api, granted, call))
+    delete("/certificates/{certificateName}", "DpsCertificate_Delete", CONFIGURE, |call| {
+        Box::pin(certificates::delete(call))
     })
     .summary("Deletes a CA certificate")
     .only_conditional(),
@@ -279,7 +279,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/certificates/{certificateName}/generateVerificationCode",
         "DpsCertificate_GenerateVerificationCode",
         CONFIGURE,
-        |api, granted, call| Box::pin(certificates::code(api, granted, call)),
+        |call| Box::pin(certificates::code(call)),
     )
     .summary("Generates a code for the proof of possession of a CA certificate's key")
     .only_conditional()
@@ -288,26 +288,26 @@ pub(super) static ROUTES: &[Route] = &[
         "/certificates/{certificateName}/verify",
         "DpsCertificate_VerifyCertificate",
         CONFIGURE,
-        |api, granted, call| Box::pin(certificates::verify(api, granted, call)),
+        |call| Box::pin(certificates::verify(call)),
     )
     .summary("Verifies the proof of possession of a CA certificate's key")
     .only_conditional()
     .takes("CertificateProof")
     .replies("CertificateResponse"),
-    get("/certificates/{certificateName}/revocation", "Revocation_Get", SEE_CAS, |api, granted, call| {
-        Box::pin(revocation::read(api, granted, call))
+    get("/certificates/{certificateName}/revocation", "Revocation_Get", SEE_CAS, |call| {
+        Box::pin(revocation::read(call))
     })
     .summary("Returns the revocation policy and the revocation lists of a CA")
     .replies("Revocation"),
-    put("/certificates/{certificateName}/revocation", "Revocation_Update", CONFIGURE, |api, granted, call| {
-        Box::pin(revocation::put(api, granted, call))
+    put("/certificates/{certificateName}/revocation", "Revocation_Update", CONFIGURE, |call| {
+        Box::pin(revocation::put(call))
     })
     .summary("Changes the revocation policy of a CA, or stores a revocation list")
     .takes("RevocationChange")
     .replies("Revocation")
     .max_body_bytes(MAX_LIST_BODY_BYTES),
-    delete("/certificates/{certificateName}/revocation", "Revocation_Delete", CONFIGURE, |api, granted, call| {
-        Box::pin(revocation::delete(api, granted, call))
+    delete("/certificates/{certificateName}/revocation", "Revocation_Delete", CONFIGURE, |call| {
+        Box::pin(revocation::delete(call))
     })
     .summary("Deletes the revocation lists of a CA, or one of them")
     .query(&[QueryParameter {
@@ -315,23 +315,23 @@ pub(super) static ROUTES: &[Route] = &[
         kind: ParameterKind::Text,
         description: "The ID of the list to delete; all lists if absent.",
     }]),
-    get("/blockedCertificates", "Block_List", SEE_CAS, |api, granted, _| {
-        Box::pin(revocation::blocks(api, granted))
+    get("/blockedCertificates", "Block_List", SEE_CAS, |call| {
+        Box::pin(revocation::blocks(call))
     })
     .summary("Lists the blocked certificates by thumbprint")
     .replies("BlockList"),
-    put("/blockedCertificates/{thumbprint}", "Block_CreateOrUpdate", CONFIGURE, |api, granted, call| {
-        Box::pin(revocation::block(api, granted, call))
+    put("/blockedCertificates/{thumbprint}", "Block_CreateOrUpdate", CONFIGURE, |call| {
+        Box::pin(revocation::block(call))
     })
     .summary("Blocks the certificate with a SHA-256 thumbprint")
     .takes("BlockRequest")
     .replies("Block"),
-    delete("/blockedCertificates/{thumbprint}", "Block_Delete", CONFIGURE, |api, granted, call| {
-        Box::pin(revocation::unblock(api, granted, call))
+    delete("/blockedCertificates/{thumbprint}", "Block_Delete", CONFIGURE, |call| {
+        Box::pin(revocation::unblock(call))
     })
     .summary("Lifts a block"),
-    get("/expiringCertificates", "ExpiringCertificates_List", SEE_CAS, |api, granted, call| {
-        Box::pin(revocation::expiring(api, granted, call))
+    get("/expiringCertificates", "ExpiringCertificates_List", SEE_CAS, |call| {
+        Box::pin(revocation::expiring(call))
     })
     .summary("Lists the certificates that have expired or will expire soon")
     .query(&[QueryParameter {
@@ -340,16 +340,16 @@ pub(super) static ROUTES: &[Route] = &[
         description: "Within this number of days; 30d if absent.",
     }])
     .replies("ExpiringCertificates"),
-    get("/linkedHubs", "LinkedHub_List", ANY_READ, |api, granted, _| Box::pin(ready(links::list(api, granted))))
+    get("/linkedHubs", "LinkedHub_List", ANY_READ, |call| Box::pin(ready(links::list(call))))
         .summary("Lists the linked hubs")
         .replies("LinkedHubs"),
-    get("/linkedHubs/{hubName}", "LinkedHub_Get", ANY_READ, |api, granted, call| {
-        Box::pin(ready(links::read(api, granted, call)))
+    get("/linkedHubs/{hubName}", "LinkedHub_Get", ANY_READ, |call| {
+        Box::pin(ready(links::read(call)))
     })
     .summary("Returns a linked hub")
     .replies("LinkedHub"),
-    put("/linkedHubs/{hubName}", "LinkedHub_CreateOrUpdate", CONFIGURE, |api, granted, call| {
-        Box::pin(links::put(api, granted, call))
+    put("/linkedHubs/{hubName}", "LinkedHub_CreateOrUpdate", CONFIGURE, |call| {
+        Box::pin(links::put(call))
     })
     .summary("Links a hub, or changes the link that If-Match names")
     .query(&[QueryParameter {
@@ -360,31 +360,31 @@ pub(super) static ROUTES: &[Route] = &[
     .conditional()
     .takes("LinkedHub")
     .replies("LinkedHub"),
-    delete("/linkedHubs/{hubName}", "LinkedHub_Delete", CONFIGURE, |api, granted, call| {
-        Box::pin(links::delete(api, granted, call))
+    delete("/linkedHubs/{hubName}", "LinkedHub_Delete", CONFIGURE, |call| {
+        Box::pin(links::delete(call))
     })
     .summary("Unlinks a hub")
     .conditional(),
-    post("/linkedHubs/{hubName}/check", "LinkedHub_Check", CONFIGURE, |api, granted, call| {
-        Box::pin(links::check(api, granted, call))
+    post("/linkedHubs/{hubName}/check", "LinkedHub_Check", CONFIGURE, |call| {
+        Box::pin(links::check(call))
     })
     .summary("Checks at a linked hub whether the link's key has the necessary rights")
     .replies("LinkCheck")
     .reads(),
-    get("/allocationPolicy", "AllocationPolicy_Get", ANY_READ, |_, granted, _| {
-        Box::pin(ready(Ok(links::read_default_policy(granted))))
+    get("/allocationPolicy", "AllocationPolicy_Get", ANY_READ, |call| {
+        Box::pin(ready(links::read_default_policy(call)))
     })
     .summary("Returns the defaults for enrollments that do not set an allocation policy")
     .replies("AllocationDefaults"),
-    put("/allocationPolicy", "AllocationPolicy_Update", CONFIGURE, |api, granted, call| {
-        Box::pin(links::put_default_policy(api, granted, call))
+    put("/allocationPolicy", "AllocationPolicy_Update", CONFIGURE, |call| {
+        Box::pin(links::put_default_policy(call))
     })
     .summary("Changes the defaults for enrollments that do not set an allocation policy")
     .takes("AllocationDefaults")
     .replies("AllocationDefaults"),
-    // As for attestation mechanisms: what returns a key is not a GET.
-    post("/webhookKey", "WebhookKey_Get", CONFIGURE, |_, granted, _| {
-        Box::pin(ready(links::webhook_key(granted)))
+    // Like for attestation mechanisms: a route that returns a key is not a GET.
+    post("/webhookKey", "WebhookKey_Get", CONFIGURE, |call| {
+        Box::pin(ready(links::webhook_key(call)))
     })
     .summary("Returns the key by which webhooks verify the requests of the instance")
     .replies("WebhookKey"),
