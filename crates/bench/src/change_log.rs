@@ -9,7 +9,7 @@ use std::{net::IpAddr, path::Path, process, sync::Arc, time::Duration};
 use durable::{Sealer, rusqlite::Connection};
 use futures_util::{StreamExt, stream};
 use model::{Actor, Attribution, Day, Job, LogOperation, OperationKind};
-use provisioning::ports::{Change, Commit, Commits, Expect, Instances};
+use provisioning::ports::{Change, Commit, Commits, Expect, InstanceWriter};
 use store::EmbeddedStore;
 use testkit::sample;
 

@@ -147,11 +147,10 @@ impl Trust {
         self.certificates.insert(certificate.name.clone(), certificate);
     }
 
-    /// Removes a CA certificate with its revocation lists.
+    /// Removes a CA certificate. Its revocation lists stay.
     pub fn delete_certificate(&mut self, name: &CaReference) {
         self.forget_subject(name);
         self.certificates.remove(name);
-        self.lists.remove(name);
     }
 
     /// Adds a revocation list, or replaces the one of its CA and ID.

@@ -17,7 +17,7 @@ use provisioning::{
         self, Claimant, Evidence,
         x509::{CaRules, parse_chain},
     },
-    ports::{Change, Commit, Commits, Expect, Instances},
+    ports::{Change, Commit, Commits, Expect, InstanceWriter, Instances},
 };
 use store::EmbeddedStore;
 use testkit::{

@@ -43,18 +43,28 @@ pub use topology::{HubTopology, Unknown};
 pub use usage::Usage;
 pub use webhook::{AllocationWebhook, WebhookOutcome};
 
+pub use crate::configuration::InstanceWriter;
 pub use crate::damage::{DamagedRecord, KnownDamage};
 pub use crate::hub_health::{Circuit, HubHealth};
 
 /// Durable memory: all roles of a store. Everything but the instances themselves belongs to one instance, which is named by
 /// its ID scope.
 pub trait Store:
-    Instances + Enrollments + Registrations + Cleanups + Commits + Attempts + ChangeLog + Leases + Usage + Damage
+    InstanceWriter
+    + Enrollments
+    + Registrations
+    + Cleanups
+    + Commits
+    + Attempts
+    + ChangeLog
+    + Leases
+    + Usage
+    + Damage
 {
 }
 
 impl<T> Store for T where
-    T: Instances
+    T: InstanceWriter
         + Enrollments
         + Registrations
         + Cleanups

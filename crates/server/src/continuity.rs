@@ -13,7 +13,7 @@ use std::{
 use durable::{Continuity, Epoch};
 use model::{Attribution, CleanupHold, HoldReason, Instance, Job, LogOperation};
 use net::CancellationToken;
-use provisioning::ports::{Clock, Instances};
+use provisioning::ports::{Clock, InstanceWriter, Instances};
 use store::EmbeddedStore;
 
 /// The interval at which the epoch advances. A backup that is older than this is detected.

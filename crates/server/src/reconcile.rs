@@ -13,7 +13,7 @@
 //! The same applies to the allocation policy and to failover.
 
 use model::{Attribution, HostName, Instance, Job, LinkedHub, LogOperation, Timestamp};
-use provisioning::ports::{Damage, Instances, StoreError};
+use provisioning::ports::{Damage, InstanceWriter, Instances, StoreError};
 use store::EmbeddedStore;
 
 const NOT_PLANNED: &str = "the instance is in the database but not in the configuration, so it is not served; its records are \

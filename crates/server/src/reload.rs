@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hub::{KnownTopology, webhook::WebhookClient};
 use model::Instance;
-use provisioning::ports::{Clock, Instances};
+use provisioning::ports::{Clock, InstanceWriter, Instances};
 use store::EmbeddedStore;
 
 use crate::{

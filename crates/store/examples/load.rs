@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use durable::Sealer;
 use model::{Day, EnrollmentSettings, OperationKind, RegistrationId};
-use provisioning::ports::{Change, Commit, Commits, Expect, Instances, Outcome, Registrations};
+use provisioning::ports::{Change, Commit, Commits, Expect, InstanceWriter, Outcome, Registrations};
 use store::EmbeddedStore;
 use testkit::sample;
 use tokio::task::JoinSet;

@@ -94,7 +94,7 @@ const RETIRED: [Retired; 34] = [
     retired("surroundings", 0, "hub topology"),
     retired("survey", 0, "hub prober"),
     retired("sweep", 0, "reconciler"),
-    retired("told", 27, "returned, reported, or sent"),
+    retired("told", 26, "returned, reported, or sent"),
     retired("Trace", 1, "residue"),
     retired("Way", 1, "connector, or run task"),
     retired("weigh", 0, "evaluate"),

@@ -17,7 +17,10 @@ use model::{
 use net::{CancellationToken, ConnectionLimiter, HttpServices, Limits, Transport};
 use provisioning::{
     Provisioning,
-    ports::{Change, Clock, Commit, Commits, Expect, Hubs, Instances, Registrations, Unknown, Usage},
+    ports::{
+        Change, Clock, Commit, Commits, Expect, Hubs, InstanceWriter, Instances, Registrations, Unknown,
+        Usage,
+    },
 };
 use runner::{AssignmentRunner, RunLimits};
 use store::EmbeddedStore;

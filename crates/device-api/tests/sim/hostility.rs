@@ -7,7 +7,10 @@ use model::{
     Assignment, DeviceId, EnrollmentSettings, HubName, IndividualAttestation, IndividualEnrollment,
     ProvisioningStatus, RegistrationId, Status, SymmetricKey, SymmetricKeyPair,
 };
-use provisioning::ports::{Change, Cleanups, PageRequest, Registrations};
+use provisioning::{
+    enroll::ends_with_individual,
+    ports::{Change, Cleanups, PageRequest, Registrations},
+};
 use testkit::sample;
 
 use crate::{
@@ -155,11 +158,12 @@ fn enroll_individually(world: &World, id: &RegistrationId) {
 pub fn delete_individual(world: &World, id: &RegistrationId) {
     world.note(format_args!("operator: deletes the individual enrollment {id}"));
     let registration = || finish(world.disk().registration(&world.scope(), id)).unwrap();
-    let before = registration();
+    let registration = registration();
     world.put(Change::DeleteIndividual(id.clone()));
     world.notes().individuals.remove(id);
-    // The registration goes with it, unless it is being assigned.
-    if let (Some(removed), None) = (before, registration()) {
+    // In one moment, as in one commit.
+    if let Some(removed) = registration.filter(ends_with_individual) {
+        world.put(Change::DeleteRegistration(id.clone()));
         world.forget_registration(&removed);
     }
 }

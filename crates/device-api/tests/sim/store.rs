@@ -10,9 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Attribution, Cleanup, Day, EnrollmentGroupId, EnrollmentRef, HubDeviceRef, HubName, IdScope,
-    IndividualEnrollment, Instance, LeaseToken, OperationKind, Registration, RegistrationId, Status,
-    StatusKind, Timestamp, UsageRow,
+    Attempt, Cleanup, Day, EnrollmentGroupId, EnrollmentRef, HubDeviceRef, HubName, IdScope,
+    IndividualEnrollment, LeaseToken, OperationKind, Registration, RegistrationId, Status, StatusKind,
+    Timestamp, UsageRow,
 };
 use provisioning::{
     configuration::Snapshot,
@@ -262,20 +262,6 @@ impl Leases for SimulatedStore {
 impl Instances for SimulatedStore {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         self.reach(self.pulse.world.disk().snapshot()).await
-    }
-
-    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        self.reach(self.pulse.world.disk().put_instance(instance, by)).await
-    }
-
-    async fn replace_instance(
-        &self,
-        stored: &Instance,
-        next: Instance,
-        counting: Option<(OperationKind, Day)>,
-        by: Attribution,
-    ) -> Result<bool, StoreError> {
-        self.reach(self.pulse.world.disk().replace_instance(stored, next, counting, by)).await
     }
 }
 

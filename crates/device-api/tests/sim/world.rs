@@ -17,7 +17,7 @@ use model::{
     EnrollmentSettings, GroupAttestation, HubName, IdScope, InitialTwin, Instance, LinkedHub,
     ProvisioningStatus, Registration, RegistrationId, SymmetricKey, Timestamp, TwinCollection,
 };
-use provisioning::ports::{Change, Clock, Commit, Commits, Enrollments, Expect, Instances};
+use provisioning::ports::{Change, Clock, Commit, Commits, Enrollments, Expect, InstanceWriter, Instances};
 use serde_json::json;
 use store::EmbeddedStore;
 use tempfile::TempDir;

@@ -12,7 +12,8 @@ use model::{
 };
 use provisioning::allocate::Unavailability;
 use provisioning::ports::{
-    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, Instances, Removed,
+    Ensured, HubConnector, HubDevice, HubError, HubHealth, HubTopology, HubVersion, Hubs, InstanceWriter,
+    Removed,
 };
 use store::EmbeddedStore;
 use tempfile::TempDir;

@@ -5,12 +5,14 @@
 //! snapshot from the last one, which shares all that stays.
 
 mod groups;
+mod instance_writer;
 mod snapshot;
 
 use std::sync::Arc;
 
 use certpath::Sha256Thumbprint;
 pub use groups::Groups;
+pub use instance_writer::InstanceWriter;
 use model::{
     Block, CaCertificate, CaReference, EnrollmentGroup, EnrollmentGroupId, ListId, RevocationList, Trust,
 };

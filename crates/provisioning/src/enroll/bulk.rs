@@ -2,10 +2,10 @@
 
 use model::{Actor, BulkItem, IfMatch, Instance, LogOperation, OperationKind};
 
-use super::{Enrollment, UnchangedKeys, Written};
+use super::{Enrollment, UnchangedKeys, Written, change::MAX_ATTEMPTS, deletion::EnrollmentChanges};
 use crate::{
     Error, Provisioning,
-    ports::{Change, Commit, Expect, Outcome},
+    ports::{Expect, Outcome},
 };
 
 /// Most items in one bulk call (REST reference of the bulk operation).
@@ -18,7 +18,7 @@ pub type ChangedItem<E> = (<E as Enrollment>::Id, Result<Option<Written<E>>, Err
 struct Prepared<E: Enrollment> {
     id: E::Id,
     written: Option<Written<E>>,
-    change: Result<(Expect, Change), Error>,
+    changes: Result<EnrollmentChanges, Error>,
     /// What it means when the record is of another version than expected.
     overtaken: Error,
 }
@@ -32,29 +32,44 @@ impl Provisioning {
         by: &Actor,
         items: Vec<BulkItem<E::Draft, E::Id>>,
     ) -> Result<Vec<ChangedItem<E>>, Error> {
-        let mut prepared: Vec<Prepared<E>> = Vec::new();
         if !(1..=MAX_BULK_ITEMS).contains(&items.len()) {
             return Err(too_many_or_none(items.len()));
         }
+        let by = self.by(by, LogOperation::EnrollmentBulk);
+        for _ in 0..MAX_ATTEMPTS {
+            let prepared = self.prepare_all::<E>(instance, &items).await?;
+            let changes =
+                EnrollmentChanges::all(prepared.iter().filter_map(|item| item.changes.as_ref().ok()));
+            let outcomes = match changes.is_empty() {
+                true => Some(Vec::new()),
+                false => {
+                    self.commit_guarded(instance, by.clone(), changes, OperationKind::EnrollmentBulk).await?
+                }
+            };
+            if let Some(outcomes) = outcomes {
+                let mut outcomes = outcomes.into_iter();
+                return Ok(prepared.into_iter().map(|item| item.resolve(&mut outcomes)).collect());
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    async fn prepare_all<E: Enrollment>(
+        &self,
+        instance: &Instance,
+        items: &[BulkItem<E::Draft, E::Id>],
+    ) -> Result<Vec<Prepared<E>>, Error> {
+        let mut prepared: Vec<Prepared<E>> = Vec::new();
         for item in items {
-            let id = id_of::<E>(&item).clone();
+            let id = id_of::<E>(item).clone();
             if prepared.iter().any(|other| other.id == id) {
                 prepared.push(Prepared::twice(id));
                 continue;
             }
             let ahead = prepared.iter().filter(|item| item.creates()).count();
-            prepared.push(self.prepare(instance, id, item, ahead).await?);
+            prepared.push(self.prepare(instance, id, item.clone(), ahead).await?);
         }
-        let changes: Vec<_> = prepared.iter().filter_map(|item| item.change.clone().ok()).collect();
-        let outcomes = if changes.is_empty() {
-            Vec::new()
-        } else {
-            let operation = Some((OperationKind::EnrollmentBulk, self.clock.now().day()));
-            let by = self.by(by, LogOperation::EnrollmentBulk);
-            self.store.commit(&instance.id_scope, Commit { changes, operation, ..Commit::by(by) }).await?
-        };
-        let mut outcomes = outcomes.into_iter();
-        Ok(prepared.into_iter().map(|item| item.resolve(&mut outcomes)).collect())
+        Ok(prepared)
     }
 
     /// What an item comes to. Only faults of the service end the whole call.
@@ -69,8 +84,8 @@ impl Provisioning {
         let overtaken = if any_version { Error::Busy } else { Error::PreconditionFailed(E::KIND) };
         match self.change_of::<E>(instance, item, ahead).await {
             Err(fault @ (Error::Busy | Error::Unwritable(_) | Error::Broken(_))) => Err(fault),
-            Err(refusal) => Ok(Prepared { id, written: None, change: Err(refusal), overtaken }),
-            Ok((change, written)) => Ok(Prepared { id, written, change: Ok(change), overtaken }),
+            Err(refusal) => Ok(Prepared { id, written: None, changes: Err(refusal), overtaken }),
+            Ok((changes, written)) => Ok(Prepared { id, written, changes: Ok(changes), overtaken }),
         }
     }
 
@@ -79,13 +94,14 @@ impl Provisioning {
         instance: &Instance,
         item: BulkItem<E::Draft, E::Id>,
         ahead: usize,
-    ) -> Result<((Expect, Change), Option<Written<E>>), Error> {
+    ) -> Result<(EnrollmentChanges, Option<Written<E>>), Error> {
+        let (store, scope) = (self.store.as_ref(), &instance.id_scope);
         let (draft, creates, if_match) = match item {
-            BulkItem::Delete(id) => return Ok(((Expect::Present, E::delete(id)), None)),
+            BulkItem::Delete(id) => return Ok((E::deletion(store, scope, id, Expect::Present).await?, None)),
             BulkItem::Create(draft) => (draft, true, None),
             BulkItem::Replace(draft, if_match) => (draft, false, if_match),
         };
-        let stored = E::load(self.store.as_ref(), &instance.id_scope, E::drafted_id(&draft)).await?;
+        let stored = E::load(store, scope, E::drafted_id(&draft)).await?;
         let expect = match (&stored, if_match) {
             (None, _) if creates => Expect::Absent,
             (None, _) => return Err(Error::NotFound(E::KIND)),
@@ -96,8 +112,8 @@ impl Provisioning {
         let kept = UnchangedKeys::of(&draft, stored.as_ref());
         let enrollment = self.merged(instance, draft, stored.as_ref())?;
         self.admit(instance, &enrollment, stored.as_ref(), ahead).await?;
-        let change = (expect, enrollment.clone().put());
-        Ok((change, Some(Written { enrollment, kept })))
+        let changes = EnrollmentChanges::one(expect, enrollment.clone().put());
+        Ok((changes, Some(Written { enrollment, kept })))
     }
 }
 
@@ -105,18 +121,18 @@ impl<E: Enrollment> Prepared<E> {
     /// An item whose record another one addresses already: both could not be carried out in one commit.
     fn twice(id: E::Id) -> Prepared<E> {
         let problem = Error::Invalid(format!("{id} stands twice in the bulk operation"));
-        Prepared { id, written: None, change: Err(problem.clone()), overtaken: problem }
+        Prepared { id, written: None, changes: Err(problem.clone()), overtaken: problem }
     }
 
     fn creates(&self) -> bool {
-        matches!(self.change, Ok((Expect::Absent, _)))
+        self.changes.as_ref().is_ok_and(|changes| changes.creates())
     }
 
-    /// Takes the next outcome, if this item was part of the commit.
+    /// Takes the next outcomes, if this item was part of the commit: the first is that of its enrollment.
     fn resolve(self, outcomes: &mut impl Iterator<Item = Outcome>) -> ChangedItem<E> {
-        let result = match self.change {
+        let result = match self.changes {
             Err(error) => Err(error),
-            Ok(_) => match outcomes.next() {
+            Ok(changes) => match outcomes.by_ref().take(changes.len()).reduce(|first, _| first) {
                 Some(Outcome::Applied) => Ok(self.written),
                 Some(Outcome::Exists) => Err(Error::Exists(E::KIND)),
                 Some(Outcome::Missing) => Err(Error::NotFound(E::KIND)),

@@ -8,7 +8,7 @@
 
 use model::{Actor, Attribution, IfMatch, Instance, LogOperation, OperationKind};
 
-use super::{Enrollment, Stamp, UnchangedKeys};
+use super::{Enrollment, Stamp, UnchangedKeys, deletion::EnrollmentChanges};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, Expect, Outcome},
@@ -62,9 +62,16 @@ impl Provisioning {
         id: E::Id,
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
-        let change = (expected_of_deleted(if_match), E::delete(id));
+        let (scope, expect) = (&instance.id_scope, expected_of_deleted(if_match));
         let by = self.by(by, LogOperation::EnrollmentDelete);
-        deleted(self.commit_one(instance, by, change, OperationKind::EnrollmentChange).await?, E::KIND)
+        for _ in 0..MAX_ATTEMPTS {
+            let deletion = E::deletion(self.store.as_ref(), scope, id.clone(), expect.clone()).await?;
+            let kind = OperationKind::EnrollmentChange;
+            if let Some(outcomes) = self.commit_guarded(instance, by.clone(), deletion, kind).await? {
+                return deleted(first(outcomes)?, E::KIND);
+            }
+        }
+        Err(Error::Busy)
     }
 
     /// What a draft becomes now.
@@ -105,14 +112,30 @@ impl Provisioning {
         change: (Expect, Change),
         kind: OperationKind,
     ) -> Result<Outcome, Error> {
-        let commit = Commit {
-            changes: vec![change],
-            operation: Some((kind, self.clock.now().day())),
-            ..Commit::by(by)
-        };
-        let outcomes = self.store.commit(&instance.id_scope, commit).await?;
-        outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
+        let changes = EnrollmentChanges::one(change.0, change.1);
+        let outcomes = self.commit_guarded(instance, by, changes, kind).await?;
+        first(outcomes.unwrap_or_default())
     }
+
+    /// Returns the outcomes of the changes; `None` when a guard does not hold any more.
+    pub(super) async fn commit_guarded(
+        &self,
+        instance: &Instance,
+        by: Attribution,
+        EnrollmentChanges { guards, changes }: EnrollmentChanges,
+        kind: OperationKind,
+    ) -> Result<Option<Vec<Outcome>>, Error> {
+        let (held, operation) = (guards.len(), Some((kind, self.clock.now().day())));
+        let commit = Commit { guards, changes, operation, ..Commit::by(by) };
+        let mut outcomes = self.store.commit(&instance.id_scope, commit).await?;
+        let of_changes = outcomes.split_off(held.min(outcomes.len()));
+        let hold = outcomes.iter().all(|outcome| *outcome == Outcome::Applied);
+        Ok(hold.then_some(of_changes))
+    }
+}
+
+fn first(outcomes: Vec<Outcome>) -> Result<Outcome, Error> {
+    outcomes.first().copied().ok_or_else(|| Error::Broken("the store gave no outcome".into()))
 }
 
 /// What a put must find when it commits, or why it cannot be.

@@ -10,12 +10,13 @@ use model::{
 };
 
 use super::{
+    deletion::{self, EnrollmentChanges},
     merge::{self, Stamp},
     warnings::Entered,
 };
 use crate::{
     Error, RecordKind,
-    ports::{Change, DamagedRecord, Page, PageRequest, Store, StoreError},
+    ports::{Change, DamagedRecord, Expect, Page, PageRequest, Store, StoreError},
 };
 
 /// Most symmetric-key groups of an instance: a device does not name its group, so each costs it up to two trial MACs
@@ -63,8 +64,13 @@ pub trait Enrollment: Clone + fmt::Debug + PartialEq + Send + Sync + 'static {
     /// The change that writes it.
     fn put(self) -> Change;
 
-    /// The change that removes the one with this ID.
-    fn delete(id: Self::Id) -> Change;
+    /// Returns the changes that delete the one with this ID, and what goes with it.
+    async fn deletion(
+        store: &dyn Store,
+        scope: &IdScope,
+        id: Self::Id,
+        expect: Expect,
+    ) -> Result<EnrollmentChanges, StoreError>;
 
     /// The one with this ID.
     async fn load(store: &dyn Store, scope: &IdScope, id: &Self::Id) -> Result<Option<Self>, StoreError>;
@@ -123,8 +129,13 @@ impl Enrollment for IndividualEnrollment {
         Change::PutIndividual(Box::new(self))
     }
 
-    fn delete(id: RegistrationId) -> Change {
-        Change::DeleteIndividual(id)
+    async fn deletion(
+        store: &dyn Store,
+        scope: &IdScope,
+        id: RegistrationId,
+        expect: Expect,
+    ) -> Result<EnrollmentChanges, StoreError> {
+        deletion::of_individual(store, scope, id, expect).await
     }
 
     async fn load(
@@ -190,8 +201,14 @@ impl Enrollment for EnrollmentGroup {
         Change::PutGroup(Box::new(self))
     }
 
-    fn delete(id: EnrollmentGroupId) -> Change {
-        Change::DeleteGroup(id)
+    /// The registrations through a group stay, however many there are.
+    async fn deletion(
+        _: &dyn Store,
+        _: &IdScope,
+        id: EnrollmentGroupId,
+        expect: Expect,
+    ) -> Result<EnrollmentChanges, StoreError> {
+        Ok(EnrollmentChanges::one(expect, Change::DeleteGroup(id)))
     }
 
     async fn load(

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod change;
+mod deletion;
 mod instance;
 mod keys;
 mod kind;
@@ -15,6 +16,7 @@ mod warnings;
 
 pub use bulk::{ChangedItem, MAX_BULK_ITEMS};
 pub use change::Written;
+pub use deletion::{EnrollmentChanges, ends_with_individual};
 pub use instance::MAX_USAGE_DAYS;
 pub use keys::{KeysReplaced, UnchangedKeys};
 pub use kind::{Enrollment, MAX_SYMMETRIC_KEY_GROUPS, MAX_X509_GROUPS};

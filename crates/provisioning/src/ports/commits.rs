@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use certpath::Sha256Thumbprint;
 use model::{
     Attribution, Block, CaCertificate, CaReference, Cleanup, Day, EnrollmentGroup, EnrollmentGroupId, Etag,
-    HubDeviceRef, IdScope, IndividualEnrollment, LeaseToken, ListId, OperationKind, Registration,
+    HubDeviceRef, IdScope, IndividualEnrollment, Instance, LeaseToken, ListId, OperationKind, Registration,
     RegistrationId, RevocationList,
 };
 
@@ -42,13 +42,26 @@ impl Commit {
     }
 }
 
-/// A record that a commit depends on: unless it has this version in the transaction, nothing of the commit is done.
+/// What a commit depends on: unless it holds in the transaction, nothing of the commit is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Guard {
-    /// The record.
-    pub record: Guarded,
-    /// Its version.
-    pub version: Etag,
+pub enum Guard {
+    /// A record has this version; or it does not exist, if there is none.
+    Record {
+        /// The record.
+        record: Guarded,
+        /// Its version.
+        version: Option<Etag>,
+    },
+    /// No instance was written since this version of the snapshot.
+    Instances {
+        /// The version.
+        since: u64,
+    },
+    /// No revocation list of the instance was written or deleted since this version of the snapshot.
+    RevocationLists {
+        /// The version.
+        since: u64,
+    },
 }
 
 /// The records that a commit can depend on.
@@ -60,11 +73,15 @@ pub enum Guarded {
     Group(EnrollmentGroupId),
     /// A registration.
     Registration(RegistrationId),
+    /// A CA certificate.
+    Certificate(CaReference),
 }
 
 /// The change of one record. No change has effects on other records: what goes with a record is a change of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
+    /// Writes the instance that the commit is for. It has no version to expect, and is guarded by [`Guard::Instances`].
+    PutInstance(Box<Instance>),
     /// Writes an individual enrollment.
     PutIndividual(Box<IndividualEnrollment>),
     /// Deletes an individual enrollment.

@@ -72,7 +72,7 @@ fn judge(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admission {
         }
         Enrollment::Group(group) => (Guarded::Group(group.group_id.clone()), &group.record.etag),
     };
-    Ok(Guard { record, version: Etag::clone(version) })
+    Ok(Guard::Record { record, version: Some(Etag::clone(version)) })
 }
 
 fn disabled(registration: &Registration) -> Ending {

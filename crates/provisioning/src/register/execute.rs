@@ -172,7 +172,8 @@ impl Provisioning {
             let noted = Change::PutRegistration(Box::new(run.registration.clone()));
             changes.push((Expect::Version(version), noted));
         } else {
-            guards.push(Guard { record: Guarded::Registration(registration_id.clone()), version });
+            let record = Guarded::Registration(registration_id.clone());
+            guards.push(Guard::Record { record, version: Some(version) });
         }
         let operation = Some((OperationKind::Reregistration, self.clock.now().day()));
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationConfirm);

@@ -14,7 +14,8 @@ use model::{
 use super::{MAX_ATTEMPTS, possession::Possession};
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Change, Entropy, Expect, Outcome},
+    configuration::Configuration,
+    ports::{Change, Commit, Entropy, Expect, Guard, Outcome},
     record,
 };
 
@@ -80,15 +81,22 @@ impl Provisioning {
             IfMatch::Any => Expect::Present,
             IfMatch::Version(etag) => Expect::Version(etag.clone()),
         };
-        let delete = vec![(expect, Change::DeleteCertificate(name.clone()))];
         let by = self.by(by, LogOperation::CertificateDelete);
-        match self.commit_free(instance, by, delete).await? {
-            Outcome::Applied => Ok(()),
-            Outcome::Missing => Err(Error::NotFound(RecordKind::CaCertificate)),
-            Outcome::Exists | Outcome::OtherVersion | Outcome::Taken | Outcome::LeftOut => {
-                Err(Error::PreconditionFailed(RecordKind::CaCertificate))
+        for _ in 0..MAX_ATTEMPTS {
+            let snapshot = self.store.snapshot().await?;
+            let guards = vec![Guard::RevocationLists { since: snapshot.version() }];
+            let changes = deletion(&snapshot.configuration(&instance.id_scope)?, name, expect.clone());
+            let commit = Commit { guards, changes, ..Commit::by(by.clone()) };
+            match self.store.commit(&instance.id_scope, commit).await?[..] {
+                [Outcome::Applied, Outcome::Applied, ..] => return Ok(()),
+                [Outcome::Applied, Outcome::Missing, ..] => {
+                    return Err(Error::NotFound(RecordKind::CaCertificate));
+                }
+                [Outcome::Applied, ..] => return Err(Error::PreconditionFailed(RecordKind::CaCertificate)),
+                _ => {}
             }
         }
+        Err(Error::Busy)
     }
 
     /// Generates a verification code for a proof of possession; it replaces an earlier one.
@@ -151,6 +159,14 @@ impl Provisioning {
     pub(super) fn next(&self, stored: Option<&Record>) -> Result<Record, Error> {
         record::fresh(self.entropy.as_ref(), stored, self.clock.now())
     }
+}
+
+/// Deletes a CA certificate and its revocation lists, whether or not they can be read.
+fn deletion(configuration: &Configuration, name: &CaReference, expect: Expect) -> Vec<(Expect, Change)> {
+    let damaged = configuration.unreadable().iter().filter_map(|record| record.list_of(name));
+    let lists = configuration.trust().lists_under(name).map(|list| list.id.clone()).chain(damaged);
+    let lists = lists.map(|id| (Expect::Following, Change::DeleteRevocationList(name.clone(), id)));
+    std::iter::once((expect, Change::DeleteCertificate(name.clone()))).chain(lists).collect()
 }
 
 /// Returns the CA certificate that results from an upload and the stored one.

@@ -16,7 +16,7 @@ use x509_parser::{
 use super::MAX_ATTEMPTS;
 use crate::{
     Error, Provisioning, RecordKind,
-    ports::{Change, Expect, Outcome},
+    ports::{Change, Commit, Expect, Guard, Guarded, Outcome},
 };
 
 /// The most bytes of all lists of an instance; they are kept in memory, with an index of about the same size.
@@ -158,7 +158,12 @@ impl Provisioning {
                 }),
             );
             let by = self.by(by, LogOperation::RevocationPut);
-            if self.commit_free(instance, by, changes).await? == Outcome::Applied {
+            // It must not outlive its CA certificate, which may be deleted meanwhile.
+            let record = Guarded::Certificate(ca.name.clone());
+            let guards = vec![Guard::Record { record, version: Some(ca.record.etag.clone()) }];
+            let commit = Commit { guards, changes, ..Commit::by(by) };
+            let outcomes = self.store.commit(&instance.id_scope, commit).await?;
+            if outcomes.iter().all(|outcome| *outcome == Outcome::Applied) {
                 return Ok(list);
             }
         }

@@ -4,13 +4,13 @@ use durable::rusqlite::{self, Connection, Row};
 use model::{Attempt, IdScope};
 use provisioning::ports::{ATTEMPTS_OF_A_KIND, ATTEMPTS_OF_ONE, Page, StoreError};
 
-use crate::embedded::damage::damage_in;
-use crate::embedded::document::RowRef;
+use crate::broken;
+use crate::document::RowRef;
+use crate::embedded::EmbeddedStore;
+use crate::embedded::broken_rows::damage_in;
 use crate::embedded::read::Records;
 use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, broken};
-
-const TABLE: &str = "attempts";
+use crate::table::Table;
 
 const INSERT: &str = "INSERT INTO attempts (instance, id, known, document) VALUES (?1, ?2, ?3, ?4)";
 
@@ -38,7 +38,8 @@ impl EmbeddedStore {
         let instance = self.number(scope)?;
         let seal = |attempt: Attempt| {
             let id = attempt.registration_id.key().into_owned();
-            let document = self.documents.seal(RowRef { table: TABLE, scope, id: &id }, &attempt)?;
+            let document =
+                self.documents.seal(RowRef { table: Table::Attempts, scope, id: &id }, &attempt)?;
             Ok(Sealed { id, known: attempt.known, document })
         };
         let sealed: Vec<_> = attempts.into_iter().map(seal).collect::<Result<_, StoreError>>()?;
@@ -50,7 +51,7 @@ impl EmbeddedStore {
 impl Records<'_> {
     /// The attempts kept under a lower-case ID, newest first.
     pub(super) fn attempts(&self, id: &str) -> Result<Page<Attempt>, StoreError> {
-        let place = RowRef { table: TABLE, scope: self.scope, id };
+        let place = RowRef { table: Table::Attempts, scope: self.scope, id };
         let read = |row: &Row<'_>| row.get(0);
         let rows: rusqlite::Result<Vec<Vec<u8>>> = self.database.read(|connection| {
             connection.prepare_cached(OF_ONE)?.query_map((self.instance, id), read)?.collect()

@@ -1,226 +1,141 @@
-//! Changes of records: made ready on the caller's thread, applied on the writer's.
+//! Writes a batch, in the transaction of the writer thread.
 
-use std::borrow::Cow;
+use durable::rusqlite::{self, Connection, OptionalExtension, ToSql};
+use model::{Day, Etag, LogKind, OperationKind};
+use provisioning::ports::{Expect, Outcome};
 
-use durable::rusqlite::{self, Connection, ToSql};
-use model::{
-    CaReference, Cleanup, EnrollmentRef, Etag, IdScope, IndividualAttestation, IndividualCertificates,
-    IndividualEnrollment, ListId, Registration,
-};
-use provisioning::ports::{Change, Expect, Guard, Guarded, Outcome, StoreError};
-use serde::Serialize;
-
-use crate::embedded::document::{Documents, RowRef};
-use crate::embedded::hub_devices::{self, HubDeviceIndex};
-use crate::embedded::log::LogWriter;
-use crate::embedded::statements::{
-    BLOCKS, CERTIFICATES, CLEANUPS, GROUPS, INDIVIDUALS, REGISTRATIONS, REVOCATION_LISTS, Statements,
+use crate::{
+    batch::{Batch, Columns, Row, RowChange, RowGuard, RowKey},
+    embedded::{
+        hub_devices::{self, HubDeviceIndex},
+        leases,
+        log::{self, LogWriter, Signature},
+        statements::{COUNT_OPERATION, NUMBER, PUT_INSTANCE, Statements},
+    },
+    table::Table,
 };
 
-/// A change whose document is sealed already, so that the one writer thread has nothing to do but SQL.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    statements: &'static Statements,
-    id: String,
-    expect: Expect,
-    step: Step,
+/// Parameters of the update of a registration of an expected version.
+const PARAMETERS: usize = 7;
+
+/// Writes a batch and returns the outcomes of its guards and changes; `None` when it is fenced.
+pub(crate) fn apply(connection: &Connection, batch: &Batch) -> rusqlite::Result<Option<Vec<Outcome>>> {
+    if let Some(token) = batch.fence
+        && !leases::is_current(connection, token)?
+    {
+        return Ok(None);
+    }
+    let signature = Signature::new(&batch.by);
+    let mut writer = Writer { connection, signature: &signature, instance: batch.instance };
+    let guards = batch.guards.iter().map(|guard| writer.check(guard));
+    let mut outcomes = guards.collect::<rusqlite::Result<Vec<_>>>()?;
+    if outcomes.iter().any(|outcome| *outcome != Outcome::Applied) {
+        outcomes.resize(outcomes.len() + batch.changes.len(), Outcome::LeftOut);
+        return Ok(Some(outcomes));
+    }
+    let mut changes = Vec::with_capacity(batch.changes.len());
+    for change in &batch.changes {
+        let follows_failure = changes.last().is_some_and(|before| *before != Outcome::Applied);
+        changes.push(match change.expect == Expect::Following && follows_failure {
+            true => Outcome::LeftOut,
+            false => writer.change(&batch.scope, change)?,
+        });
+    }
+    if let Some(operation) = batch.counted(&changes) {
+        writer.count(operation)?;
+    }
+    outcomes.extend(changes);
+    Ok(Some(outcomes))
 }
 
-#[derive(Debug)]
-enum Step {
-    Put(Row),
-    Delete,
+/// Writes to one instance.
+struct Writer<'a> {
+    connection: &'a Connection,
+    signature: &'a Signature,
+    /// The number of the instance, once it has one.
+    instance: Option<i64>,
 }
 
-#[derive(Debug)]
-struct Row {
-    etag: String,
-    document: Vec<u8>,
-    listed: Listed,
-}
-
-/// The columns that records are listed by.
-#[derive(Debug)]
-enum Listed {
-    /// By their ID alone.
-    ById,
-    Individual {
-        expires: Option<i64>,
-    },
-    Registration {
-        status: &'static str,
-        group: Option<String>,
-        places: HubDeviceIndex,
-    },
-    Cleanup {
-        hub: String,
-        due: i64,
-    },
-    RevocationList {
-        ca: String,
-    },
-}
-
-impl Prepared {
-    pub(crate) fn new(
-        documents: &Documents,
-        scope: &IdScope,
-        expect: Expect,
-        change: &Change,
-    ) -> Result<Prepared, StoreError> {
-        let (statements, id) = target(change);
-        let place = RowRef { table: statements.table, scope, id: &id };
-        let step = match change {
-            Change::PutIndividual(record) => {
-                let row = Row::new(documents, place, &record.record.etag, record)?;
-                Step::Put(Row { listed: Listed::Individual { expires: expires(record) }, ..row })
-            }
-            Change::PutGroup(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
-            Change::PutCertificate(record) => {
-                Step::Put(Row::new(documents, place, &record.record.etag, record)?)
-            }
-            Change::PutRevocationList(record) => {
-                let row = Row::new(documents, place, &record.record.etag, record)?;
-                let ca = record.authority.key().into_owned();
-                Step::Put(Row { listed: Listed::RevocationList { ca }, ..row })
-            }
-            Change::PutBlock(record) => Step::Put(Row::new(documents, place, &record.record.etag, record)?),
-            Change::PutRegistration(record) => {
-                let row = Row::new(documents, place, &record.record.etag, record)?;
-                Step::Put(Row { listed: Listed::registration(record), ..row })
-            }
-            Change::PutCleanup(record) => {
-                let row = Row::new(documents, place, &record.record.etag, record)?;
-                Step::Put(Row { listed: Listed::cleanup(record), ..row })
-            }
-            Change::DeleteIndividual(_)
-            | Change::DeleteGroup(_)
-            | Change::DeleteCertificate(_)
-            | Change::DeleteRevocationList(..)
-            | Change::DeleteBlock(_)
-            | Change::DeleteRegistration(_)
-            | Change::DeleteCleanup(_) => Step::Delete,
+impl Writer<'_> {
+    /// Returns [`Outcome::Applied`] when a guard holds.
+    fn check(&self, guard: &RowGuard) -> rusqlite::Result<Outcome> {
+        let (key, version) = match guard {
+            RowGuard::Row(key, version) => (key, version),
+            RowGuard::Unchanged(table, since) => return self.check_unchanged(table.log_kind(), *since),
         };
-        Ok(Prepared { statements, id: id.into_owned(), expect, step })
+        let target = self.target(key)?;
+        Ok(match version {
+            Some(version) if target.is_version(version)? => Outcome::Applied,
+            Some(_) if target.exists()? => Outcome::OtherVersion,
+            Some(_) => Outcome::Missing,
+            None if target.exists()? => Outcome::Exists,
+            None => Outcome::Applied,
+        })
     }
 
-    /// The table and ID of the record that it is about.
-    pub(crate) fn target(&self) -> (&'static str, String) {
-        (self.statements.table, self.id.clone())
-    }
-
-    /// Makes the change if its expectation holds, and logs it. `before` is what became of the change before it.
-    pub(crate) fn apply(&self, log: &LogWriter<'_>, before: Option<&Outcome>) -> rusqlite::Result<Outcome> {
-        if self.expect == Expect::Following && before.is_some_and(|before| *before != Outcome::Applied) {
-            return Ok(Outcome::LeftOut);
-        }
-        let (connection, instance) = (log.connection, log.instance);
-        let target = Target { connection, statements: self.statements, instance, id: &self.id };
-        match &self.step {
-            Step::Put(row) => {
-                let outcome = match &row.listed {
-                    Listed::Registration { places, .. } => target.put_placed(row, places, &self.expect)?,
-                    _ => target.put(row, &self.expect)?,
-                };
-                if outcome == Outcome::Applied {
-                    log.note(self.statements.kind, &self.id, Some(&row.etag))?;
-                }
-                Ok(outcome)
-            }
-            Step::Delete => target.delete(&self.expect, log),
-        }
-    }
-}
-
-/// A guard, with the statements of its table.
-#[derive(Debug)]
-pub(crate) struct PreparedGuard {
-    statements: &'static Statements,
-    id: String,
-    version: Etag,
-}
-
-impl PreparedGuard {
-    pub(crate) fn new(Guard { record, version }: Guard) -> PreparedGuard {
-        let (statements, id) = match &record {
-            Guarded::Individual(id) => (&INDIVIDUALS, id.key()),
-            Guarded::Group(id) => (&GROUPS, id.key()),
-            Guarded::Registration(id) => (&REGISTRATIONS, id.key()),
+    fn check_unchanged(&self, kind: LogKind, since: u64) -> rusqlite::Result<Outcome> {
+        let is_meant = |it: &log::Changed| {
+            it.kind == kind && (kind == LogKind::Instance || Some(it.instance) == self.instance)
         };
-        PreparedGuard { statements, id: id.into_owned(), version }
-    }
-
-    /// [`Outcome::Applied`] when it holds.
-    pub(crate) fn check(&self, connection: &Connection, instance: i64) -> rusqlite::Result<Outcome> {
-        let target = Target { connection, statements: self.statements, instance, id: &self.id };
-        if target.is_version(&self.version)? {
-            return Ok(Outcome::Applied);
-        }
-        Ok(if target.exists()? { Outcome::OtherVersion } else { Outcome::Missing })
-    }
-}
-
-impl Row {
-    fn new(
-        documents: &Documents,
-        place: RowRef<'_>,
-        etag: &Etag,
-        document: &impl Serialize,
-    ) -> Result<Row, StoreError> {
-        Ok(Row { etag: etag.to_string(), document: documents.seal(place, document)?, listed: Listed::ById })
-    }
-}
-
-impl Listed {
-    fn registration(registration: &Registration) -> Listed {
-        let group = match &registration.enrollment {
-            EnrollmentRef::Group(id) => Some(id.key().into_owned()),
-            EnrollmentRef::Individual => None,
+        let is_unchanged = match log::configured(self.connection)? {
+            version if version == since => true,
+            version if version < since => false,
+            _ => log::changed_since(self.connection, since)?.is_some_and(|all| !all.iter().any(is_meant)),
         };
-        let places = HubDeviceIndex::of(registration);
-        Listed::Registration { status: registration.status.kind().name(), group, places }
+        Ok(if is_unchanged { Outcome::Applied } else { Outcome::OtherVersion })
     }
 
-    fn cleanup(cleanup: &Cleanup) -> Listed {
-        let due = cleanup.tries.next.unwrap_or(cleanup.record.created).ticks();
-        Listed::Cleanup { hub: cleanup.residue.hub_device.hub.to_string(), due }
+    /// Makes a change if its expectation holds, and logs it.
+    fn change(&mut self, scope: &str, change: &RowChange) -> rusqlite::Result<Outcome> {
+        let (RowKey { table, id }, expect) = (&change.key, &change.expect);
+        let outcome = match (table, &change.row) {
+            (Table::Instances, Some(row)) => self.put_instance(scope, row, expect)?,
+            (_, Some(row)) => self.target(&change.key)?.put(row, expect)?,
+            (_, None) => match self.target(&change.key)?.delete(expect)? {
+                // Nothing was there, and nothing changed.
+                None => return Ok(Outcome::Applied),
+                Some(outcome) => outcome,
+            },
+        };
+        if outcome == Outcome::Applied {
+            let version = change.row.as_ref().map(|row| row.etag.as_str()).filter(|etag| !etag.is_empty());
+            let (connection, signature) = (self.connection, self.signature);
+            let instance = self.instance.unwrap_or_default();
+            LogWriter { connection, instance, signature }.note(table.log_kind(), id, version)?;
+        }
+        Ok(outcome)
+    }
+
+    fn put_instance(&mut self, scope: &str, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
+        let number = self.connection.prepare_cached(NUMBER)?.query_row([scope], |row| row.get(0));
+        let stored: Option<i64> = number.optional()?;
+        let refusal = match (expect, stored) {
+            (Expect::Absent, Some(_)) => Some(Outcome::Exists),
+            (Expect::Present | Expect::Version(_), None) => Some(Outcome::Missing),
+            (Expect::Version(_), Some(_)) => Some(Outcome::OtherVersion),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            return Ok(refusal);
+        }
+        let mut statement = self.connection.prepare_cached(PUT_INSTANCE)?;
+        self.instance = Some(statement.query_row((scope, &row.document), |row| row.get(0))?);
+        Ok(Outcome::Applied)
+    }
+
+    fn count(&self, (kind, day): (OperationKind, Day)) -> rusqlite::Result<()> {
+        let values = (self.instance, day.number(), kind.name());
+        self.connection.prepare_cached(COUNT_OPERATION)?.execute(values).map(drop)
+    }
+
+    fn target<'a>(&'a self, key: &'a RowKey) -> rusqlite::Result<Target<'a>> {
+        let (connection, instance) = (self.connection, self.instance.unwrap_or_default());
+        let statements = Statements::of(key.table).ok_or(rusqlite::Error::InvalidQuery)?;
+        Ok(Target { connection, statements, instance, id: &key.id })
     }
 }
 
-/// When the first of an enrollment's client certificates expires.
-fn expires(enrollment: &IndividualEnrollment) -> Option<i64> {
-    let IndividualAttestation::X509(IndividualCertificates::Client(leaves)) = &enrollment.attestation else {
-        return None;
-    };
-    leaves.iter().map(|leaf| leaf.info().not_after.unix_seconds()).min()
-}
-
-fn target(change: &Change) -> (&'static Statements, Cow<'_, str>) {
-    match change {
-        Change::PutIndividual(record) => (&INDIVIDUALS, record.registration_id.key()),
-        Change::DeleteIndividual(id) => (&INDIVIDUALS, id.key()),
-        Change::PutGroup(record) => (&GROUPS, record.group_id.key()),
-        Change::DeleteGroup(id) => (&GROUPS, id.key()),
-        Change::PutCertificate(record) => (&CERTIFICATES, record.name.key()),
-        Change::DeleteCertificate(name) => (&CERTIFICATES, name.key()),
-        Change::PutRevocationList(record) => (&REVOCATION_LISTS, list_row(&record.authority, &record.id)),
-        Change::DeleteRevocationList(name, id) => (&REVOCATION_LISTS, list_row(name, id)),
-        Change::PutBlock(record) => (&BLOCKS, record.thumbprint.as_str().into()),
-        Change::DeleteBlock(thumbprint) => (&BLOCKS, thumbprint.as_str().into()),
-        Change::PutRegistration(record) => (&REGISTRATIONS, record.registration_id.key()),
-        Change::DeleteRegistration(id) => (&REGISTRATIONS, id.key()),
-        Change::PutCleanup(record) => (&CLEANUPS, record.residue.hub_device.key()),
-        Change::DeleteCleanup(place) => (&CLEANUPS, place.key()),
-    }
-}
-
-/// The ID of the row of a list. The first list of a CA has the CA's name, as when there was one for each; the names of CAs
-/// hold no line feed.
-fn list_row<'a>(authority: &'a CaReference, id: &ListId) -> Cow<'a, str> {
-    if id.is_first() { authority.key() } else { format!("{}\n{id}", authority.key()).into() }
-}
-
-/// The row that a change is about, there or not.
+/// The row that a change is about, whether or not it exists.
 struct Target<'a> {
     connection: &'a Connection,
     statements: &'static Statements,
@@ -229,19 +144,22 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Writes a registration unless it would have a place of another one.
-    fn put_placed(&self, row: &Row, places: &HubDeviceIndex, expect: &Expect) -> rusqlite::Result<Outcome> {
-        let Some(columns) = places.claim(self.connection, self.instance, self.id)? else {
+    fn put(&self, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
+        let Columns::Registration { hub_devices, .. } = &row.columns else {
+            return self.put_row(row, expect);
+        };
+        let index = HubDeviceIndex::new(hub_devices);
+        let Some(columns) = index.claim(self.connection, self.instance, self.id)? else {
             return Ok(Outcome::Taken);
         };
-        let outcome = self.put(row, expect)?;
+        let outcome = self.put_row(row, expect)?;
         if outcome == Outcome::Applied {
             hub_devices::note(self.connection, self.instance, self.id, &columns)?;
         }
         Ok(outcome)
     }
 
-    fn put(&self, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
+    fn put_row(&self, row: &Row, expect: &Expect) -> rusqlite::Result<Outcome> {
         if *expect == Expect::Absent {
             return Ok(if self.insert(row)? { Outcome::Applied } else { Outcome::Exists });
         }
@@ -249,28 +167,21 @@ impl Target<'_> {
             return Ok(Outcome::Applied);
         }
         // Not there, of another version, or a registration that came through another group than before.
-        if self.remove(expect)? || takes_nothing(expect) {
+        if self.remove(expect)? || allows_nothing(expect) {
             self.insert(row)?;
             return Ok(Outcome::Applied);
         }
         self.unmet(expect)
     }
 
-    fn delete(&self, expect: &Expect, log: &LogWriter<'_>) -> rusqlite::Result<Outcome> {
-        if *expect == Expect::Absent {
-            return Ok(if self.exists()? { Outcome::Exists } else { Outcome::Applied });
-        }
-        if self.remove(expect)? {
-            log.note(self.statements.kind, self.id, None)?;
-            if let Some((kind, sql)) = self.statements.delete_dependent {
-                let mut statement = self.connection.prepare_cached(sql)?;
-                let gone: rusqlite::Result<Vec<String>> =
-                    statement.query_map((self.instance, self.id), |row| row.get(0))?.collect();
-                gone?.iter().try_for_each(|id| log.note(kind, id, None))?;
-            }
-            return Ok(Outcome::Applied);
-        }
-        if takes_nothing(expect) { Ok(Outcome::Applied) } else { self.unmet(expect) }
+    /// Deletes the row; `None` when there is none and none is expected.
+    fn delete(&self, expect: &Expect) -> rusqlite::Result<Option<Outcome>> {
+        Ok(match expect {
+            Expect::Absent => self.exists()?.then_some(Outcome::Exists),
+            _ if self.remove(expect)? => Some(Outcome::Applied),
+            _ if allows_nothing(expect) => None,
+            _ => Some(self.unmet(expect)?),
+        })
     }
 
     fn insert(&self, row: &Row) -> rusqlite::Result<bool> {
@@ -295,7 +206,7 @@ impl Target<'_> {
         }
     }
 
-    /// Why nothing was found that meets the expectation.
+    /// Returns why nothing was found that meets the expectation.
     fn unmet(&self, expect: &Expect) -> rusqlite::Result<Outcome> {
         let other_version = matches!(expect, Expect::Version(_)) && self.exists()?;
         Ok(if other_version { Outcome::OtherVersion } else { Outcome::Missing })
@@ -310,21 +221,21 @@ impl Target<'_> {
         self.connection.prepare_cached(self.statements.is_version)?.exists(key)
     }
 
-    /// Whether the statement found a row.
+    /// Returns whether the statement found a row.
     fn execute(&self, sql: &str, row: Option<&Row>, version: Option<&Etag>) -> rusqlite::Result<bool> {
         let version = version.map(Etag::as_str);
-        let mut values: Vec<&dyn ToSql> = Vec::with_capacity(MOST_PARAMETERS);
+        let mut values: Vec<&dyn ToSql> = Vec::with_capacity(PARAMETERS);
         values.extend([&self.instance as &dyn ToSql, &self.id]);
         if let Some(row) = row {
             values.extend([&row.etag as &dyn ToSql, &row.document]);
-            match &row.listed {
-                Listed::ById => {}
-                Listed::Individual { expires } => values.push(expires),
-                Listed::Registration { status, group, places: _ } => {
-                    values.extend([status as &dyn ToSql, group])
+            match &row.columns {
+                Columns::None => {}
+                Columns::Individual { expires } => values.push(expires),
+                Columns::Registration { status, group, hub_devices: _ } => {
+                    values.extend([status as &dyn ToSql, group]);
                 }
-                Listed::Cleanup { hub, due } => values.extend([hub as &dyn ToSql, due]),
-                Listed::RevocationList { ca } => values.push(ca),
+                Columns::Cleanup { hub, due } => values.extend([hub as &dyn ToSql, due]),
+                Columns::RevocationList { ca } => values.push(ca),
             }
         }
         values.extend(version.iter().map(|version| version as &dyn ToSql));
@@ -334,9 +245,6 @@ impl Target<'_> {
 }
 
 /// Whether a change may find nothing under its ID.
-fn takes_nothing(expect: &Expect) -> bool {
+fn allows_nothing(expect: &Expect) -> bool {
     matches!(expect, Expect::Anything | Expect::Following)
 }
-
-/// Of the update of a registration of an expected version.
-const MOST_PARAMETERS: usize = 7;

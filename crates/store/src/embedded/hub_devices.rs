@@ -14,8 +14,10 @@ use durable::rusqlite::{self, Connection, OptionalExtension};
 use model::{HubDeviceRef, IdScope, Registration, RegistrationId};
 use provisioning::ports::{Owner, StoreError};
 
-use crate::embedded::document::{self, Documents};
-use crate::embedded::{EmbeddedStore, broken};
+use crate::broken;
+use crate::document::{self, Documents};
+use crate::embedded::EmbeddedStore;
+use crate::table::Table;
 
 /// The places that a registration names.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,9 +30,8 @@ pub(crate) struct HubDeviceIndex {
 type Columns = (Option<i64>, Option<String>, Option<i64>, Option<String>);
 
 impl HubDeviceIndex {
-    pub(crate) fn of(registration: &Registration) -> HubDeviceIndex {
-        let (at, to) = registration.hub_devices();
-        HubDeviceIndex { at, to }
+    pub(crate) fn new((at, to): &(Option<HubDeviceRef>, Option<HubDeviceRef>)) -> HubDeviceIndex {
+        HubDeviceIndex { at: at.clone(), to: to.clone() }
     }
 
     /// The columns for this row of a registration; `None` when another registration has one of the places.
@@ -156,10 +157,10 @@ impl Unplaced {
         let none = HubDeviceIndex { at: None, to: None };
         let (Some(scope), Some(document)) = (&self.scope, &self.document) else { return none };
         let Ok(scope) = IdScope::parse(scope.clone()) else { return none };
-        let place = document::RowRef { table: "registrations", scope: &scope, id: &self.id };
+        let place = document::RowRef { table: Table::Registrations, scope: &scope, id: &self.id };
         documents
             .open::<Registration>(place, document)
-            .map_or(none, |registration| HubDeviceIndex::of(&registration))
+            .map_or(none, |registration| HubDeviceIndex::new(&registration.hub_devices()))
     }
 
     /// Without a look at other registrations: what is stored is not thrown away.

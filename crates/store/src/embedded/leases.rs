@@ -11,8 +11,9 @@ use durable::rusqlite::{self, Connection, OptionalExtension, Row};
 use model::{LeaseToken, Timestamp};
 use provisioning::ports::{Clock, Lease, LeaseName, Leases, RunnerId, StoreError};
 
+use crate::broken;
+use crate::embedded::EmbeddedStore;
 use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, broken};
 
 /// The clock that leases are measured by.
 #[derive(Clone)]

@@ -11,11 +11,12 @@ use provisioning::configuration::{Configuration, ConfigurationChange};
 use provisioning::ports::DamagedRecord;
 use serde::de::DeserializeOwned;
 
+use crate::document::{Documents, RowRef};
 use crate::embedded::OpenError;
-use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, RowRef};
+use crate::embedded::broken_rows::damage_in;
 use crate::embedded::log;
 use crate::embedded::snapshot::{InstanceContent, InstanceRow, InstanceTable};
+use crate::table::Table;
 
 /// Reads all instances with their configurations, of one moment, into a table that has none.
 pub(crate) fn instance_table(
@@ -56,14 +57,14 @@ pub(crate) fn confirm_key(
     let opens = |(scope, sealed): &(String, Vec<u8>)| {
         let scope = IdScope::parse(scope.clone());
         scope.is_ok_and(|scope| {
-            documents.is_sealed_here(RowRef { table: "instances", scope: &scope, id: "" }, sealed)
+            documents.is_sealed_here(RowRef { table: Table::Instances, scope: &scope, id: "" }, sealed)
         })
     };
     if !rows.is_ok_and(|rows| rows.iter().any(opens)) {
         return Err(error.into());
     }
     tracing::error!("the check of the sealing key was damaged; the key is right");
-    documents.write_key_check(database)
+    Ok(database.put_key_check(documents.sealer())?)
 }
 
 /// The small tables of one instance.
@@ -84,7 +85,7 @@ impl Small<'_> {
 
     /// Reads the instance itself.
     pub(crate) fn instance(&self) -> InstanceContent {
-        let place = RowRef { table: "instances", scope: self.scope, id: "" };
+        let place = RowRef { table: Table::Instances, scope: self.scope, id: "" };
         // A file that is only looked at may be of version 1, where no document was given up.
         let is_of_first = self.connection.prepare("SELECT given_up FROM instances").is_err();
         let sql = if is_of_first {
@@ -109,19 +110,26 @@ impl Small<'_> {
     fn configuration(&self) -> (Configuration, Result<(), DamagedRecord>) {
         let (mut found, mut unreadable) = (Vec::new(), Vec::new());
         let read = self
-            .all("groups", ConfigurationChange::PutGroup, &mut found, &mut unreadable)
+            .all(Table::Groups, ConfigurationChange::PutGroup, &mut found, &mut unreadable)
             .and_then(|()| {
-                self.all("certificates", ConfigurationChange::PutCertificate, &mut found, &mut unreadable)
+                self.all(
+                    Table::Certificates,
+                    ConfigurationChange::PutCertificate,
+                    &mut found,
+                    &mut unreadable,
+                )
             })
             .and_then(|()| {
                 self.all(
-                    "revocation_lists",
+                    Table::RevocationLists,
                     ConfigurationChange::PutRevocationList,
                     &mut found,
                     &mut unreadable,
                 )
             })
-            .and_then(|()| self.all("blocks", ConfigurationChange::PutBlock, &mut found, &mut unreadable));
+            .and_then(|()| {
+                self.all(Table::Blocks, ConfigurationChange::PutBlock, &mut found, &mut unreadable)
+            });
         let mut configuration = Configuration::default();
         configuration.apply(&found);
         configuration.add_unreadable(unreadable);
@@ -131,11 +139,11 @@ impl Small<'_> {
     /// One record; `None` when it is not there. The inner error says why it cannot be read.
     pub(crate) fn one<T: DeserializeOwned>(
         &self,
-        table: &'static str,
+        table: Table,
         id: &str,
     ) -> rusqlite::Result<Result<Option<Arc<T>>, DamagedRecord>> {
         let place = RowRef { table, scope: self.scope, id };
-        let sql = format!("SELECT document FROM {table} WHERE instance = ?1 AND id = ?2");
+        let sql = format!("SELECT document FROM {} WHERE instance = ?1 AND id = ?2", table.name());
         let mut statement = self.connection.prepare_cached(&sql)?;
         let sealed: Option<Vec<u8>> =
             match statement.query_row((self.number, id), |row| row.get(0)).optional() {
@@ -151,14 +159,14 @@ impl Small<'_> {
     /// Every record of a table: those that can be read, and the others.
     fn all<T: DeserializeOwned>(
         &self,
-        table: &'static str,
+        table: Table,
         put: impl Fn(Arc<T>) -> ConfigurationChange,
         found: &mut Vec<ConfigurationChange>,
         unreadable: &mut Vec<DamagedRecord>,
     ) -> Result<(), DamagedRecord> {
         let rows = self.rows(table).map_err(|error| {
-            let place = RowRef { table: "instances", scope: self.scope, id: "" };
-            self.documents.note(place, format!("its {table} cannot be read: {error}"))
+            let place = RowRef { table: Table::Instances, scope: self.scope, id: "" };
+            self.documents.note(place, format!("its {} cannot be read: {error}", table.name()))
         })?;
         for (id, document) in rows {
             let place = RowRef { table, scope: self.scope, id: &id };
@@ -172,7 +180,8 @@ impl Small<'_> {
     }
 
     /// The IDs of a table, of which an index says which there are, and the sealed documents as far as they can be read.
-    fn rows(&self, table: &str) -> rusqlite::Result<Vec<StoredRow>> {
+    fn rows(&self, table: Table) -> rusqlite::Result<Vec<StoredRow>> {
+        let table = table.name();
         let ids = format!("SELECT rowid, id FROM {table} WHERE instance = ?1 ORDER BY id");
         let one = format!("SELECT document FROM {table} WHERE rowid = ?1");
         let mut statement = self.connection.prepare(&ids)?;

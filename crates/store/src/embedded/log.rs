@@ -14,8 +14,9 @@ use model::{
 };
 use provisioning::ports::{LogError, LogPage, LogQuery, LogRetention, StoreError};
 
+use crate::broken;
+use crate::embedded::EmbeddedStore;
 use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, broken};
 
 /// An attribution as it stands in rows.
 #[derive(Debug)]

@@ -11,33 +11,24 @@ use model::{
     Attempt, Attribution, Block, CaCertificate, Cleanup, EnrollmentGroup, IdScope, IndividualEnrollment,
     Instance, Job, LogOperation, Registration, RevocationList, Timestamp,
 };
+use provisioning::RecordKind;
 use provisioning::ports::{
-    Change, Commit, Commits, DamagedRecord, Expect, Instances, KnownDamage, StoreError,
+    Change, Commit, Commits, DamagedRecord, Expect, InstanceWriter, KnownDamage, StoreError,
 };
 use serde::de::DeserializeOwned;
 
-use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, RowRef};
+use crate::broken;
+use crate::document::{Documents, RowRef};
+use crate::embedded::broken_rows::damage_in;
 use crate::embedded::log::{LogWriter, Signature};
 use crate::embedded::write::not_written;
-use crate::embedded::{EmbeddedStore, OpenError, broken, load, schema, statements};
-
-/// The tables whose records have documents, but for the instances.
-const TABLES: [&str; 8] = [
-    "individuals",
-    "groups",
-    "certificates",
-    "revocation_lists",
-    "blocks",
-    "registrations",
-    "cleanups",
-    "attempts",
-];
+use crate::embedded::{EmbeddedStore, OpenError, load, schema};
+use crate::table::Table;
 
 /// The name of one stored record: `TABLE/ID-SCOPE/ID`, and `instances/ID-SCOPE` for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordName {
-    table: &'static str,
+    table: Table,
     scope: IdScope,
     /// As it is stored; empty for an instance.
     id: String,
@@ -58,7 +49,7 @@ pub struct Inspection {
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// The name is not that of a record.
-    #[error("{0:?} is not the name of a record: TABLE/ID-SCOPE/ID, with one of the tables instances, {tables}", tables = TABLES.join(", "))]
+    #[error("{0:?} is not the name of a record: TABLE/ID-SCOPE/ID, with one of the tables instances, {tables}", tables = tables())]
     Name(String),
     /// There is no such record.
     #[error("there is no {0}")]
@@ -117,14 +108,14 @@ impl EmbeddedStore {
         let file = self.check_file(Depth::Indexes, at_most)?;
         let instances = self.database.read(load::instances).map_err(broken)?;
         let mut counts = vec![("instances", instances.len() as u64)];
-        for table in TABLES {
+        for table in Table::OF_INSTANCE {
             let mut count = 0;
             for (number, scope) in &instances {
                 if let Ok(scope) = IdScope::parse(scope.clone()) {
                     count += self.inspect_table(table, *number, &scope)?;
                 }
             }
-            counts.push((table, count));
+            counts.push((table.name(), count));
         }
         let KnownDamage { records, more } = self.documents.damage().known();
         let mut damaged: Vec<_> = records.into_iter().map(|(scope, record)| named(&scope, &record)).collect();
@@ -135,7 +126,7 @@ impl EmbeddedStore {
     }
 
     /// Reads the records of one table of an instance.
-    fn inspect_table(&self, table: &'static str, number: i64, scope: &IdScope) -> Result<u64, StoreError> {
+    fn inspect_table(&self, table: Table, number: i64, scope: &IdScope) -> Result<u64, StoreError> {
         let (mut last, mut count) = (i64::MIN, 0);
         loop {
             let rows = self.rows_after(table, number, last).map_err(broken)?;
@@ -153,7 +144,8 @@ impl EmbeddedStore {
     }
 
     /// The next rows of a table, each read for itself.
-    fn rows_after(&self, table: &str, number: i64, last: i64) -> rusqlite::Result<Vec<Row>> {
+    fn rows_after(&self, table: Table, number: i64, last: i64) -> rusqlite::Result<Vec<Row>> {
+        let table = table.name();
         let rows = format!("SELECT rowid FROM {table} WHERE rowid > ?1 ORDER BY rowid LIMIT 1000");
         let one = format!("SELECT id, document FROM {table} WHERE rowid = ?1 AND instance = ?2");
         self.database.read(|connection| {
@@ -184,8 +176,8 @@ impl EmbeddedStore {
         self.reject_readable(name)?;
         let RecordName { table, scope, id } = name.clone();
         let sql = match table {
-            "instances" => "UPDATE instances SET given_up = 1 WHERE number = ?1 AND ?2 = ''".to_owned(),
-            _ => format!("DELETE FROM {table} WHERE instance = ?1 AND id = ?2"),
+            Table::Instances => "UPDATE instances SET given_up = 1 WHERE number = ?1 AND ?2 = ''".to_owned(),
+            _ => format!("DELETE FROM {} WHERE instance = ?1 AND id = ?2", table.name()),
         };
         let signature = Signature::new(&by_maintenance(LogOperation::RecordDrop, at));
         let key = scope.key().into_owned();
@@ -195,11 +187,8 @@ impl EmbeddedStore {
             let Some(instance) = instance else { return Ok(0) };
             let dropped = connection.execute(&sql, (instance, &id))?;
             if dropped > 0 {
-                LogWriter { connection, instance, signature: &signature }.note(
-                    statements::log_kind(table),
-                    &id,
-                    None,
-                )?;
+                let log = LogWriter { connection, instance, signature: &signature };
+                log.note(table.log_kind(), &id, None)?;
             }
             rusqlite::Result::Ok(dropped)
         };
@@ -224,13 +213,17 @@ impl EmbeddedStore {
             Err(error) => return Err(error),
         }
         let change = match name.table {
-            "instances" => return self.restore_instance(name, backup, at).await,
-            "individuals" => Change::PutIndividual(Box::new(backup.record::<IndividualEnrollment>(name)?)),
-            "groups" => Change::PutGroup(Box::new(backup.record::<EnrollmentGroup>(name)?)),
-            "certificates" => Change::PutCertificate(Box::new(backup.record::<CaCertificate>(name)?)),
-            "revocation_lists" => Change::PutRevocationList(Box::new(backup.record::<RevocationList>(name)?)),
-            "blocks" => Change::PutBlock(Box::new(backup.record::<Block>(name)?)),
-            "registrations" => Change::PutRegistration(Box::new(backup.record::<Registration>(name)?)),
+            Table::Instances => return self.restore_instance(name, backup, at).await,
+            Table::Individuals => {
+                Change::PutIndividual(Box::new(backup.record::<IndividualEnrollment>(name)?))
+            }
+            Table::Groups => Change::PutGroup(Box::new(backup.record::<EnrollmentGroup>(name)?)),
+            Table::Certificates => Change::PutCertificate(Box::new(backup.record::<CaCertificate>(name)?)),
+            Table::RevocationLists => {
+                Change::PutRevocationList(Box::new(backup.record::<RevocationList>(name)?))
+            }
+            Table::Blocks => Change::PutBlock(Box::new(backup.record::<Block>(name)?)),
+            Table::Registrations => Change::PutRegistration(Box::new(backup.record::<Registration>(name)?)),
             _ => return Err(RepairError::OutOfTime(name.clone())),
         };
         let by = by_maintenance(LogOperation::RecordRestore, at);
@@ -257,10 +250,11 @@ impl EmbeddedStore {
     fn sealed(&self, name: &RecordName) -> Result<Option<Vec<u8>>, StoreError> {
         let table = name.table;
         let sql = match table {
-            "instances" => "SELECT document FROM instances WHERE scope = ?1 AND ?2 = ''".to_owned(),
+            Table::Instances => "SELECT document FROM instances WHERE scope = ?1 AND ?2 = ''".to_owned(),
             _ => format!(
-                "SELECT document FROM {table}
-                 WHERE id = ?2 AND instance = (SELECT number FROM instances WHERE scope = ?1)"
+                "SELECT document FROM {}
+                 WHERE id = ?2 AND instance = (SELECT number FROM instances WHERE scope = ?1)",
+                table.name()
             ),
         };
         let key = (name.scope.key(), &name.id);
@@ -297,14 +291,14 @@ impl Documents {
     /// Opens a document of whatever type its table has; what does not open is remembered.
     fn try_open(&self, place: RowRef<'_>, sealed: &[u8]) {
         match place.table {
-            "instances" => drop(self.open::<Instance>(place, sealed)),
-            "individuals" => drop(self.open::<IndividualEnrollment>(place, sealed)),
-            "groups" => drop(self.open::<EnrollmentGroup>(place, sealed)),
-            "certificates" => drop(self.open::<CaCertificate>(place, sealed)),
-            "revocation_lists" => drop(self.open::<RevocationList>(place, sealed)),
-            "blocks" => drop(self.open::<Block>(place, sealed)),
-            "registrations" => drop(self.open::<Registration>(place, sealed)),
-            "cleanups" => drop(self.open::<Cleanup>(place, sealed)),
+            Table::Instances => drop(self.open::<Instance>(place, sealed)),
+            Table::Individuals => drop(self.open::<IndividualEnrollment>(place, sealed)),
+            Table::Groups => drop(self.open::<EnrollmentGroup>(place, sealed)),
+            Table::Certificates => drop(self.open::<CaCertificate>(place, sealed)),
+            Table::RevocationLists => drop(self.open::<RevocationList>(place, sealed)),
+            Table::Blocks => drop(self.open::<Block>(place, sealed)),
+            Table::Registrations => drop(self.open::<Registration>(place, sealed)),
+            Table::Cleanups => drop(self.open::<Cleanup>(place, sealed)),
             _ => drop(self.open::<Attempt>(place, sealed)),
         }
     }
@@ -322,9 +316,9 @@ impl FromStr for RecordName {
     fn from_str(text: &str) -> Result<Self, RepairError> {
         let parsed = || {
             let (table, rest) = text.split_once('/')?;
-            let table = std::iter::once("instances").chain(TABLES).find(|known| *known == table)?;
+            let table = Table::from_name(table)?;
             let (scope, id) = match table {
-                "instances" => (rest, ""),
+                Table::Instances => (rest, ""),
                 _ => rest.split_once('/').filter(|(_, id)| !id.is_empty())?,
             };
             Some(RecordName { table, scope: IdScope::parse(scope).ok()?, id: id.replace("\\n", "\n") })
@@ -335,9 +329,9 @@ impl FromStr for RecordName {
 
 impl fmt::Display for RecordName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, scope) = (self.table, self.scope.key());
+        let (table, scope) = (self.table.name(), self.scope.key());
         match self.table {
-            "instances" => write!(f, "{table}/{scope}"),
+            Table::Instances => write!(f, "{table}/{scope}"),
             _ => write!(f, "{table}/{scope}/{}", self.id.replace('\n', "\\n")),
         }
     }
@@ -345,18 +339,14 @@ impl fmt::Display for RecordName {
 
 /// The name of a damaged record, and what is wrong with it.
 fn named(scope: &str, record: &DamagedRecord) -> (String, String) {
-    use provisioning::RecordKind;
-    let table = match record.kind {
-        RecordKind::Enrollment => "individuals",
-        RecordKind::EnrollmentGroup => "groups",
-        RecordKind::Registration => "registrations",
-        RecordKind::Cleanup => "cleanups",
-        RecordKind::CaCertificate => "certificates",
-        RecordKind::RevocationList => "revocation_lists",
-        RecordKind::Block => "blocks",
-        RecordKind::Attempt => "attempts",
-        RecordKind::Usage => "usage",
-        _ => return (format!("instances/{scope}"), record.reason.clone()),
-    };
+    let tables = Table::OF_INSTANCE.map(|table| (table.record_kind(), table.name()));
+    let usage = [(RecordKind::Usage, "usage")];
+    let table = tables.iter().chain(&usage).find(|(kind, _)| *kind == record.kind);
+    let Some((_, table)) = table else { return (format!("instances/{scope}"), record.reason.clone()) };
     (format!("{table}/{scope}/{}", record.id.replace('\n', "\\n")), record.reason.clone())
+}
+
+/// The names of the tables but the instances, for people.
+fn tables() -> String {
+    Table::OF_INSTANCE.map(Table::name).join(", ")
 }

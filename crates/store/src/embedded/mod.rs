@@ -7,9 +7,8 @@
 //! ```
 
 mod attempts;
+mod broken_rows;
 mod change;
-mod damage;
-mod document;
 mod hub_devices;
 mod leases;
 mod load;
@@ -33,15 +32,16 @@ use durable::{Database, Epoch, KeyCheckError, Sealer};
 use model::IdScope;
 use provisioning::ports::{Page, StoreError};
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 use tokio::task;
 
-use document::Documents;
 use leases::LeaseClock;
 pub use maintenance::{Inspection, RecordName, RepairError};
 use read::{Listing, Records};
 use snapshot::InstanceTable;
 use write::not_written;
+
+use crate::broken;
+use crate::document::Documents;
 
 /// A store in one file, for one process. Clones share it; the last to go closes the file.
 #[derive(Debug, Clone)]
@@ -74,8 +74,6 @@ struct Memory {
     compared: AtomicU64,
     /// Held while the snapshot is brought up to date.
     refreshing: std::sync::Mutex<()>,
-    /// Held by the one who writes an instance: of those of this handle none has to try again.
-    turn: Mutex<()>,
 }
 
 impl EmbeddedStore {
@@ -165,9 +163,4 @@ impl EmbeddedStore {
     {
         self.read_aside(scope, move |records| records.page(&listing)).await
     }
-}
-
-/// A failure, for the log.
-fn broken(error: impl std::fmt::Display) -> StoreError {
-    StoreError::Broken(error.to_string())
 }

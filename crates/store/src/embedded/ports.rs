@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use model::{
-    Attempt, Attribution, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope,
-    IndividualEnrollment, Instance, OperationKind, Registration, RegistrationId, StatusKind, Timestamp,
-    UsageRow,
+    Attempt, Cleanup, Day, EnrollmentGroupId, HubDeviceRef, HubName, IdScope, IndividualEnrollment,
+    Registration, RegistrationId, StatusKind, Timestamp, UsageRow,
 };
 use provisioning::configuration::Snapshot;
 use provisioning::ports::{
@@ -21,20 +20,6 @@ use crate::embedded::read::Listing;
 impl Instances for EmbeddedStore {
     async fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         self.current_snapshot()
-    }
-
-    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
-        self.write_instance(None, instance, None, &by).await.map(drop)
-    }
-
-    async fn replace_instance(
-        &self,
-        expected: &Instance,
-        next: Instance,
-        operation: Option<(OperationKind, Day)>,
-        by: Attribution,
-    ) -> Result<bool, StoreError> {
-        self.write_instance(Some(expected), next, operation, &by).await
     }
 }
 
@@ -141,7 +126,7 @@ impl Cleanups for EmbeddedStore {
 #[async_trait]
 impl Commits for EmbeddedStore {
     async fn commit(&self, scope: &IdScope, commit: Commit) -> Result<Vec<Outcome>, StoreError> {
-        self.write_records(scope, commit).await
+        self.write(scope, commit).await
     }
 }
 

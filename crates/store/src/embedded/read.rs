@@ -4,12 +4,14 @@ use durable::Database;
 use durable::rusqlite::types::Value;
 use durable::rusqlite::{self, Connection, OptionalExtension, Row, params_from_iter};
 use model::{Day, HubName, IdScope, OperationKind, StatusKind, Timestamp, UsageRow};
+use provisioning::RecordKind;
 use provisioning::ports::{DamagedRecord, Page, PageRequest, StoreError};
 use serde::de::DeserializeOwned;
 
-use crate::embedded::broken;
-use crate::embedded::damage::damage_in;
-use crate::embedded::document::{Documents, RowRef};
+use crate::broken;
+use crate::document::{Documents, RowRef};
+use crate::embedded::broken_rows::damage_in;
+use crate::table::Table;
 
 /// One instance's records in the file.
 #[derive(Debug)]
@@ -46,15 +48,19 @@ struct Found {
 
 impl Records<'_> {
     pub(crate) fn individual<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
-        self.one("individuals", "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2", id)
+        self.one(Table::Individuals, "SELECT document FROM individuals WHERE instance = ?1 AND id = ?2", id)
     }
 
     pub(crate) fn registration<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
-        self.one("registrations", "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2", id)
+        self.one(
+            Table::Registrations,
+            "SELECT document FROM registrations WHERE instance = ?1 AND id = ?2",
+            id,
+        )
     }
 
     pub(crate) fn cleanup<T: DeserializeOwned>(&self, id: &str) -> Result<Option<T>, StoreError> {
-        self.one("cleanups", "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2", id)
+        self.one(Table::Cleanups, "SELECT document FROM cleanups WHERE instance = ?1 AND id = ?2", id)
     }
 
     /// How many cleanups there are, counted no further than [`MAX_COUNTED`].
@@ -92,7 +98,7 @@ impl Records<'_> {
             rows => rows,
         };
         let (rows, more) = self.database.read(read).map_err(|error| match damage_in(&error) {
-            Some(reason) => broken(format!("the index of {} is damaged: {reason}", listing.table())),
+            Some(reason) => broken(format!("the index of {} is damaged: {reason}", listing.table().name())),
             None => broken(error),
         })?;
         let next = rows.last().filter(|_| more && listing.continues()).map(|row| row.id.clone());
@@ -117,23 +123,18 @@ impl Records<'_> {
             .database
             .read(|connection| connection.prepare_cached(sql)?.query_map(range, usage_row)?.collect());
         let rows = rows.map_err(|error| match damage_in(&error) {
-            Some(reason) => StoreError::Damaged(self.note(USAGE, USAGE, reason)),
+            Some(reason) => StoreError::Damaged(self.note_usage(USAGE, reason)),
             None => broken(error),
         })?;
         // A count that cannot be read is left out, and shown as damage: the others are right.
         let readable =
-            |row: Result<UsageRow, String>| row.map_err(|id| self.note(USAGE, &id, NO_COUNT.to_owned())).ok();
+            |row: Result<UsageRow, String>| row.map_err(|id| self.note_usage(&id, NO_COUNT.to_owned())).ok();
         let mut usage: Vec<UsageRow> = rows.into_iter().filter_map(readable).collect();
         usage.sort_by_key(|row| (row.day, row.kind));
         Ok(usage)
     }
 
-    fn one<T: DeserializeOwned>(
-        &self,
-        table: &'static str,
-        sql: &str,
-        id: &str,
-    ) -> Result<Option<T>, StoreError> {
+    fn one<T: DeserializeOwned>(&self, table: Table, sql: &str, id: &str) -> Result<Option<T>, StoreError> {
         let key = (self.instance, id);
         let sealed: Option<Vec<u8>> = self
             .database
@@ -185,16 +186,17 @@ impl Records<'_> {
         Ok((taken.rows, false))
     }
 
-    fn open<T: DeserializeOwned>(
-        &self,
-        table: &'static str,
-        id: &str,
-        sealed: &[u8],
-    ) -> Result<T, DamagedRecord> {
+    fn open<T: DeserializeOwned>(&self, table: Table, id: &str, sealed: &[u8]) -> Result<T, DamagedRecord> {
         self.documents.open(RowRef { table, scope: self.scope, id }, sealed)
     }
 
-    fn note(&self, table: &'static str, id: &str, reason: String) -> DamagedRecord {
+    fn note_usage(&self, id: &str, reason: String) -> DamagedRecord {
+        let record = DamagedRecord { kind: RecordKind::Usage, id: id.to_owned(), reason };
+        self.documents.damage().note(&self.scope.key(), &record);
+        record
+    }
+
+    fn note(&self, table: Table, id: &str, reason: String) -> DamagedRecord {
         self.documents.note(RowRef { table, scope: self.scope, id }, reason)
     }
 }
@@ -235,13 +237,13 @@ impl Taken {
 }
 
 impl Listing {
-    fn table(&self) -> &'static str {
+    fn table(&self) -> Table {
         match self {
-            Listing::Individuals(_) | Listing::Expiring(..) => "individuals",
+            Listing::Individuals(_) | Listing::Expiring(..) => Table::Individuals,
             Listing::RegistrationsOf(..) | Listing::RegistrationsIn(..) | Listing::Registrations(_) => {
-                "registrations"
+                Table::Registrations
             }
-            Listing::Cleanups(_) | Listing::Due(..) => "cleanups",
+            Listing::Cleanups(_) | Listing::Due(..) => Table::Cleanups,
         }
     }
 
@@ -262,7 +264,7 @@ impl Listing {
 
     /// `?1` is the instance, `?2` one row more than the page may have.
     fn sql(&self, columns: &str, filter: &str, order: &str) -> String {
-        let table = self.table();
+        let table = self.table().name();
         format!("SELECT {columns} FROM {table} WHERE instance = ?1 AND {filter} ORDER BY {order} LIMIT ?2")
     }
 
@@ -338,7 +340,7 @@ impl Listing {
             Listing::RegistrationsIn(StatusKind::Assigned, _) => " AND status = 'assigned'",
             _ => "",
         };
-        let sql = format!("SELECT id, document FROM {} WHERE rowid = ?1{only}", self.table());
+        let sql = format!("SELECT id, document FROM {} WHERE rowid = ?1{only}", self.table().name());
         let named = || id.clone().unwrap_or_else(|| format!("row {number}"));
         let read = connection.prepare_cached(&sql)?.query_row([number], |row| Ok((row.get(0)?, row.get(1)?)));
         match read.optional() {

@@ -16,10 +16,12 @@ use model::{
 use provisioning::configuration::{ConfigurationChange, Snapshot};
 use provisioning::ports::{DamagedRecord, StoreError};
 
+use crate::broken;
+use crate::embedded::EmbeddedStore;
 use crate::embedded::load::{self, Small};
 use crate::embedded::log::{self, Changed};
 use crate::embedded::snapshot::{InstanceRow, InstanceTable};
-use crate::embedded::{EmbeddedStore, broken};
+use crate::table::Table;
 
 impl EmbeddedStore {
     /// Returns what is kept in memory, as new as every commit that was acknowledged.
@@ -125,19 +127,19 @@ fn read_record(
     let key = changed.key.as_str();
     let (put, gone) = match changed.kind {
         LogKind::EnrollmentGroup => {
-            let read = small.one::<EnrollmentGroup>("groups", key)?;
+            let read = small.one::<EnrollmentGroup>(Table::Groups, key)?;
             (
                 read.map(|it| it.map(ConfigurationChange::PutGroup)),
                 EnrollmentGroupId::parse(key).ok().map(ConfigurationChange::DeleteGroup),
             )
         }
         LogKind::CaCertificate => {
-            let read = small.one::<CaCertificate>("certificates", key)?;
+            let read = small.one::<CaCertificate>(Table::Certificates, key)?;
             let gone = CaReference::parse(key).ok().map(ConfigurationChange::DeleteCertificate);
             (read.map(|it| it.map(ConfigurationChange::PutCertificate)), gone)
         }
         LogKind::RevocationList => {
-            let read = small.one::<RevocationList>("revocation_lists", key)?;
+            let read = small.one::<RevocationList>(Table::RevocationLists, key)?;
             let (ca, id) = key.split_once('\n').unwrap_or((key, ListId::FIRST));
             let gone = CaReference::parse(ca)
                 .ok()
@@ -145,7 +147,7 @@ fn read_record(
             (read.map(|it| it.map(ConfigurationChange::PutRevocationList)), gone)
         }
         LogKind::Block => {
-            let read = small.one::<Block>("blocks", key)?;
+            let read = small.one::<Block>(Table::Blocks, key)?;
             (
                 read.map(|it| it.map(ConfigurationChange::PutBlock)),
                 Sha256Thumbprint::parse(key).ok().map(ConfigurationChange::DeleteBlock),

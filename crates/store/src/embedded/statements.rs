@@ -4,26 +4,11 @@
 //! expires, for registrations `?5` status and `?6` group, for clean-ups `?5` hub and `?6` due, for revocation lists `?5`
 //! the name of the CA. The expected version, where there is one, comes last.
 
-use model::LogKind;
-
-/// What the change log calls the records of a table.
-pub(crate) fn log_kind(table: &str) -> LogKind {
-    let of_changes =
-        [&INDIVIDUALS, &GROUPS, &CERTIFICATES, &REVOCATION_LISTS, &BLOCKS, &REGISTRATIONS, &CLEANUPS];
-    match of_changes.iter().find(|statements| statements.table == table) {
-        Some(statements) => statements.kind,
-        None if table == "attempts" => LogKind::Attempt,
-        None => LogKind::Instance,
-    }
-}
+use crate::table::Table;
 
 /// The statements of one table. Each answers with the number of rows it found.
 #[derive(Debug)]
 pub(crate) struct Statements {
-    /// Its name.
-    pub(crate) table: &'static str,
-    /// What the change log calls its records.
-    pub(crate) kind: LogKind,
     /// Writes a row unless one is there.
     pub(crate) insert: &'static str,
     /// Replaces a row; a registration's only if it stays in its group, so that the index of groups need not be written.
@@ -38,14 +23,31 @@ pub(crate) struct Statements {
     pub(crate) exists: &'static str,
     /// Whether there is a row of the expected version.
     pub(crate) is_version: &'static str,
-    /// Removes what goes with a row that was removed, and answers with the IDs.
-    pub(crate) delete_dependent: Option<(LogKind, &'static str)>,
+}
+
+impl Statements {
+    /// Returns those of a table; instances and attempts have statements of their own.
+    pub(crate) fn of(table: Table) -> Option<&'static Statements> {
+        Some(match table {
+            Table::Individuals => &INDIVIDUALS,
+            Table::Groups => &GROUPS,
+            Table::Certificates => &CERTIFICATES,
+            Table::RevocationLists => &REVOCATION_LISTS,
+            Table::Blocks => &BLOCKS,
+            Table::Registrations => &REGISTRATIONS,
+            Table::Cleanups => &CLEANUPS,
+            Table::Instances | Table::Attempts => return None,
+        })
+    }
 }
 
 /// Counts one operation (`?1` instance, `?2` day, `?3` kind).
 pub(crate) const COUNT_OPERATION: &str = "
     INSERT INTO usage (instance, day, kind, count) VALUES (?1, ?2, ?3, 1)
     ON CONFLICT DO UPDATE SET count = count + 1";
+
+/// Finds the number of an instance (`?1` lower-case ID scope).
+pub(crate) const NUMBER: &str = "SELECT number FROM instances WHERE scope = ?1";
 
 /// Creates or replaces an instance (`?1` lower-case ID scope, `?2` document) and answers its number.
 pub(crate) const PUT_INSTANCE: &str = "
@@ -54,10 +56,8 @@ pub(crate) const PUT_INSTANCE: &str = "
 
 /// Groups, CA certificates and blocks have the same columns.
 macro_rules! plain {
-    ($table:literal, $kind:expr, $delete_dependent:expr) => {
+    ($table:literal) => {
         Statements {
-            table: $table,
-            kind: $kind,
             insert: concat!(
                 "INSERT INTO ",
                 $table,
@@ -77,16 +77,12 @@ macro_rules! plain {
             delete_version: concat!("DELETE FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
             exists: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2"),
             is_version: concat!("SELECT 1 FROM ", $table, " WHERE instance = ?1 AND id = ?2 AND etag = ?3"),
-            delete_dependent: $delete_dependent,
         }
     };
 }
 
-/// Of individual enrollments; with one goes the registration that came through it, but none that is being carried out: a
-/// hub may know of it.
-pub(crate) static INDIVIDUALS: Statements = Statements {
-    table: "individuals",
-    kind: LogKind::Enrollment,
+/// Of individual enrollments.
+static INDIVIDUALS: Statements = Statements {
     insert: "INSERT INTO individuals (instance, id, etag, document, expires)
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     update: "UPDATE individuals SET etag = ?3, document = ?4, expires = ?5 WHERE instance = ?1 AND id = ?2",
@@ -96,30 +92,16 @@ pub(crate) static INDIVIDUALS: Statements = Statements {
     delete_version: "DELETE FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2",
     is_version: "SELECT 1 FROM individuals WHERE instance = ?1 AND id = ?2 AND etag = ?3",
-    delete_dependent: Some((
-        LogKind::Registration,
-        "DELETE FROM registrations
-         WHERE instance = ?1 AND id = ?2 AND group_id IS NULL AND status <> 'assigning' RETURNING id",
-    )),
 };
 
-/// Of groups; the registrations that came through one stay.
-pub(crate) static GROUPS: Statements = plain!("groups", LogKind::EnrollmentGroup, None);
+/// Of groups.
+static GROUPS: Statements = plain!("groups");
 
-/// Of CA certificates; with one go its revocation lists.
-pub(crate) static CERTIFICATES: Statements = plain!(
-    "certificates",
-    LogKind::CaCertificate,
-    Some((
-        LogKind::RevocationList,
-        "DELETE FROM revocation_lists WHERE instance = ?1 AND ca = ?2 RETURNING id"
-    ))
-);
+/// Of CA certificates.
+static CERTIFICATES: Statements = plain!("certificates");
 
 /// Of revocation lists.
-pub(crate) static REVOCATION_LISTS: Statements = Statements {
-    table: "revocation_lists",
-    kind: LogKind::RevocationList,
+static REVOCATION_LISTS: Statements = Statements {
     insert: "INSERT INTO revocation_lists (instance, id, etag, document, ca)
              VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     update: "UPDATE revocation_lists SET etag = ?3, document = ?4, ca = ?5 WHERE instance = ?1 AND id = ?2",
@@ -129,16 +111,13 @@ pub(crate) static REVOCATION_LISTS: Statements = Statements {
     delete_version: "DELETE FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2",
     is_version: "SELECT 1 FROM revocation_lists WHERE instance = ?1 AND id = ?2 AND etag = ?3",
-    delete_dependent: None,
 };
 
 /// Of blocked certificates.
-pub(crate) static BLOCKS: Statements = plain!("blocks", LogKind::Block, None);
+static BLOCKS: Statements = plain!("blocks");
 
 /// Of registrations.
-pub(crate) static REGISTRATIONS: Statements = Statements {
-    table: "registrations",
-    kind: LogKind::Registration,
+static REGISTRATIONS: Statements = Statements {
     insert: "INSERT INTO registrations (instance, id, etag, document, status, group_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
     update: "UPDATE registrations SET etag = ?3, document = ?4, status = ?5
@@ -149,13 +128,10 @@ pub(crate) static REGISTRATIONS: Statements = Statements {
     delete_version: "DELETE FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2",
     is_version: "SELECT 1 FROM registrations WHERE instance = ?1 AND id = ?2 AND etag = ?3",
-    delete_dependent: None,
 };
 
 /// Of what is to be cleaned up.
-pub(crate) static CLEANUPS: Statements = Statements {
-    table: "cleanups",
-    kind: LogKind::Cleanup,
+static CLEANUPS: Statements = Statements {
     insert: "INSERT INTO cleanups (instance, id, etag, document, hub, due)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
     update: "UPDATE cleanups SET etag = ?3, document = ?4, hub = ?5, due = ?6 WHERE instance = ?1 AND id = ?2",
@@ -165,5 +141,4 @@ pub(crate) static CLEANUPS: Statements = Statements {
     delete_version: "DELETE FROM cleanups WHERE instance = ?1 AND id = ?2 AND etag = ?3",
     exists: "SELECT 1 FROM cleanups WHERE instance = ?1 AND id = ?2",
     is_version: "SELECT 1 FROM cleanups WHERE instance = ?1 AND id = ?2 AND etag = ?3",
-    delete_dependent: None,
 };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Day, OperationKind, Registration, Status, StatusKind};
-use provisioning::ports::{Change, Commit, Expect, Instances, PageRequest, Registrations, Store, Usage};
+use provisioning::ports::{Change, Commit, Expect, InstanceWriter, PageRequest, Registrations, Store, Usage};
 use store::EmbeddedStore;
 use testkit::sample;
 use tokio::task::JoinSet;

@@ -7,8 +7,8 @@ use durable::rusqlite::Connection;
 use durable::{KeyCheckError, Sealer};
 use model::{EnrollmentRef, Job, Registration, StatusKind, Timestamp};
 use provisioning::ports::{
-    Change, Cleanups, Commit, Commits, Damage, Enrollments, Expect, Instances, LeaseName, Leases, Outcome,
-    PageRequest, Registrations, RunnerId, StoreError,
+    Change, Cleanups, Commit, Commits, Damage, Enrollments, Expect, InstanceWriter, Instances, LeaseName,
+    Leases, Outcome, PageRequest, Registrations, RunnerId, StoreError,
 };
 use store::{EmbeddedStore, OpenError};
 use testkit::sample;

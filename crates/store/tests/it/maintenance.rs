@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use durable::Sealer;
 use model::{EnrollmentRef, Registration};
-use provisioning::ports::{Attempts, Change, Commit, Commits, Expect, Instances, Outcome};
+use provisioning::ports::{Attempts, Change, Commit, Commits, Expect, InstanceWriter, Instances, Outcome};
 use store::{EmbeddedStore, OpenError, RecordName, RepairError};
 use testkit::ca::Authority;
 use testkit::crl::Revocations;

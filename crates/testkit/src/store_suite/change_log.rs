@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use model::{Actor, Attribution, Job, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, Timestamp};
+use model::{
+    Actor, Attribution, Job, ListId, LogCursor, LogEntry, LogKind, LogOperation, LogPosition, Timestamp,
+};
 use provisioning::ports::{
     Change, Commit, Expect, LogError, LogFilter, LogPage, LogQuery, LogRetention, Outcome,
 };
@@ -13,7 +15,7 @@ use super::world::{
 };
 use crate::{ca::Authority, sample};
 
-/// Changes of every kind, cascades included, each with the attribution of its commit.
+/// Changes of every kind, each with the attribution of its commit.
 pub(super) async fn every_change(world: World) {
     let start = world.log().await.len();
     let mut expected = Vec::new();
@@ -22,7 +24,6 @@ pub(super) async fn every_change(world: World) {
         let by = Attribution { actor, operation, at };
         let commit = Commit { changes: vec![(Expect::Anything, change)], ..Commit::by(by.clone()) };
         assert_eq!(world.store.commit(&world.scope, commit).await.unwrap(), [Outcome::Applied]);
-        // What goes with another record is that commit's work, too.
         expected.extend(entries.into_iter().map(|entry| (entry, lower_case(&by))));
     }
     let log = world.log().await.split_off(start);
@@ -57,9 +58,9 @@ fn changes() -> Vec<(Actor, LogOperation, Change, Vec<Entry>)> {
     let individual = put_individual(sample::individual("Dev-1"));
     let registration = put_registration(sample::registration("Dev-1"));
     let without_device = Change::DeleteIndividual(sample::registration_id("dev-1"));
-    let with_device = [gone(Enrollment, "dev-1"), gone(Registration, "dev-1")];
+    let unregistered = Change::DeleteRegistration(sample::registration_id("dev-1"));
     let without_ca = Change::DeleteCertificate(sample::ca_reference("ROOT"));
-    let with_ca = [gone(CaCertificate, "root"), gone(RevocationList, "root")];
+    let without_list = Change::DeleteRevocationList(sample::ca_reference("ROOT"), ListId::first());
     let without_group = Change::DeleteGroup(sample::group_id("line"));
     let (listed, cleaned) = (job(Job::RevocationLists), job(Job::Cleanups));
     let (to_clean, clean) = (Change::PutCleanup(Box::new(cleanup)), Change::DeleteCleanup(place.clone()));
@@ -84,8 +85,10 @@ fn changes() -> Vec<(Actor, LogOperation, Change, Vec<Entry>)> {
         step(device("dev-2", None), Op::CleanupTry, to_clean, &[put(Cleanup, &key)]),
         step(cleaned, Op::CleanupTry, clean, &[gone(Cleanup, &key)]),
         step(operator(), Op::BlockDelete, Change::DeleteBlock(thumbprint.clone()), &[gone(Block, shown)]),
-        step(operator(), Op::CertificateDelete, without_ca, &with_ca),
-        step(operator(), Op::EnrollmentDelete, without_device, &with_device),
+        step(operator(), Op::CertificateDelete, without_ca, &[gone(CaCertificate, "root")]),
+        step(operator(), Op::RevocationDelete, without_list, &[gone(RevocationList, "root")]),
+        step(operator(), Op::EnrollmentDelete, without_device, &[gone(Enrollment, "dev-1")]),
+        step(operator(), Op::RegistrationDelete, unregistered, &[gone(Registration, "dev-1")]),
         step(operator(), Op::EnrollmentDelete, without_group, &[gone(EnrollmentGroup, "line")]),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use model::{Day, Instance, OperationKind, Timestamp};
+use model::{Day, Instance, ListId, OperationKind, Timestamp};
 use provisioning::ports::{Change, Expect, LogRetention, Outcome};
 
 use super::trust::no_revocations;
@@ -42,7 +42,8 @@ pub(super) async fn see_each_other(world: World) {
         // The reader takes it away again, in a commit that tells what it found.
         let group = Change::DeleteGroup(sample::group_id(&id));
         assert_eq!(reader.commit(vec![(Expect::Present, group)]).await, [Outcome::Applied]);
-        reader.apply([Change::DeleteCertificate(name.clone())]).await;
+        let list = Change::DeleteRevocationList(name.clone(), ListId::first());
+        reader.apply([Change::DeleteCertificate(name.clone()), list]).await;
         reader.apply([Change::DeleteBlock(certificate.thumbprint().clone())]).await;
         assert!(writer.group(&id).await.is_none());
         let trust = writer.trust().await;

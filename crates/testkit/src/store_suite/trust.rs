@@ -86,10 +86,14 @@ pub(super) async fn deletion(world: World) {
     assert_eq!(wrong, [Outcome::OtherVersion]);
     assert_eq!(world.trust().await.lists().count(), 4);
 
-    // Only the lists of this certificate are deleted, although its name is a prefix of the other's.
+    // No list is deleted with its certificate, and none of another name that begins the same.
+    world.apply([gone]).await;
+    assert_eq!(world.trust().await.lists_under(&sample::ca_reference("gone")).count(), 2);
+    let lists: Vec<_> = world.trust().await.lists_under(&sample::ca_reference("gone")).cloned().collect();
     world
-        .apply([gone, Change::DeleteRevocationList(sample::ca_reference("gone-too"), ListId::first())])
+        .apply(lists.into_iter().map(|it| Change::DeleteRevocationList(it.authority.clone(), it.id.clone())))
         .await;
+    world.apply([Change::DeleteRevocationList(sample::ca_reference("gone-too"), ListId::first())]).await;
     let left = |trust: &Trust| {
         let names: Vec<_> = trust.certificates().map(|it| it.name.to_string()).collect();
         (names, trust.lists().count(), trust.blocks().len())

@@ -6,7 +6,7 @@ use model::{
     DeviceId, EnrollmentRef, FailureReason, HubCredentials, IndividualEnrollment, ProvisioningStatus, Status,
     Substatus, TwinSpec,
 };
-use provisioning::ports::{Change, PageRequest, Registrations};
+use provisioning::ports::{PageRequest, Registrations};
 use testkit::{hub::Call, sample};
 
 use super::world::{HUBS, SCOPE, World, assigned, disable, group, individual, keys, with_keys};
@@ -215,8 +215,7 @@ async fn another_enrollment_may_let_it_in_later() {
     world.check_at_hub(&second, &keys(10), 1);
     assert_eq!(listed().await, 0);
 
-    let scope = SCOPE;
-    world.enroll_in(scope, Change::DeleteIndividual(sample::registration_id("dev-1"))).await;
+    world.delete_enrollment("dev-1").await;
     assert_eq!(world.record("dev-1").await, None, "its registration goes with it");
     let third = world.register(&by_group).await;
     assert_eq!(third.enrollment, first.enrollment);

@@ -102,8 +102,7 @@ async fn a_disabled_individual_enrollment_blocks_whatever_is_presented() {
     assert_eq!(groups.outcome(derived()).await, "Unauthorized");
     assert_eq!(groups.outcome(groups.certificate()).await, "Invalid certificate.");
     assert_eq!(groups.outcome(Evidence::default()).await, "Unauthorized");
-    let id = sample::registration_id(DEVICE);
-    groups.world.enroll_in(SCOPE, provisioning::ports::Change::DeleteIndividual(id)).await;
+    groups.world.delete_enrollment(DEVICE).await;
     assert_eq!(groups.outcome(derived()).await, "keys", "deleted, it blocks no more");
 }
 

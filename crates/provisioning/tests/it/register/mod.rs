@@ -1,6 +1,7 @@
 //! Registering devices, over the embedded store and hubs that fail on command.
 
 mod attempts;
+mod cascades;
 mod coming_back;
 mod damage;
 mod failing_hubs;

@@ -10,7 +10,7 @@ use model::{
 use provisioning::{
     Error,
     attest::Evidence,
-    ports::{Change, HubError, Instances},
+    ports::{Change, HubError, InstanceWriter},
     register::{DeviceDescription, RegisterOutcome},
 };
 use testkit::{ca::Authority, hub::Failure, log::LogEvents, sample};
@@ -132,7 +132,7 @@ async fn a_move_between_groups_is_warned_of_once() {
     crate::register::world::HUBS
         .iter()
         .for_each(|hub| world.hub(hub).lose(&model::DeviceId::parse(DEVICE).unwrap()));
-    world.enroll_in(SCOPE, Change::DeleteIndividual(sample::registration_id(DEVICE))).await;
+    world.delete_enrollment(DEVICE).await;
     register(&world, &of_group(20)).await;
     set(&world, FirstCome).await;
     refused(&world, &of_group(30)).await;

@@ -11,7 +11,10 @@ use model::{
 use provisioning::{
     Error, Ports, Provisioning,
     attest::Evidence,
-    ports::{Change, Commit, Commits, Expect, Instances, PageRequest, Registrations, Unknown, Usage},
+    ports::{
+        Change, Commit, Commits, Expect, InstanceWriter, Instances, PageRequest, Registrations, Unknown,
+        Usage,
+    },
     register::{
         AssignmentRun, DefaultReprovision, RegisterOutcome, RegisterRequest, ResumeOutcome, RunOutcome,
     },
@@ -132,6 +135,16 @@ impl World {
 
     pub async fn enroll(&self, enrollment: IndividualEnrollment) {
         self.write(SCOPE, Change::PutIndividual(Box::new(enrollment))).await;
+    }
+
+    /// Deletes an individual enrollment, as an operator.
+    pub async fn delete_enrollment(&self, id: &str) {
+        let (instance, id) = (self.instance(SCOPE).await, sample::registration_id(id));
+        let deleted = self
+            .provisioning
+            .delete_enrollment::<IndividualEnrollment>(&instance, &sample::operator(), id, None)
+            .await;
+        deleted.unwrap();
     }
 
     pub async fn enroll_group(&self, group: EnrollmentGroup) {

@@ -23,15 +23,6 @@ async fn on_its_way(world: &World, device: &Device) -> AssignmentRun {
     }
 }
 
-async fn delete(world: &World, id: &str) {
-    let (instance, id) = (world.instance(SCOPE).await, sample::registration_id(id));
-    world
-        .provisioning
-        .delete_enrollment::<IndividualEnrollment>(&instance, &sample::operator(), id, None)
-        .await
-        .unwrap();
-}
-
 fn failure(registration: &Registration) -> FailureReason {
     match &registration.status {
         Status::Failed { failure, .. } => failure.reason,
@@ -46,7 +37,7 @@ async fn a_new_device_does_not_arrive_and_its_hub_is_cleaned_up() {
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     let run = on_its_way(&world, &device).await;
     assert_eq!(world.hubs_of("dev-1").len(), 1, "the hub did as it was told");
-    delete(&world, "dev-1").await;
+    world.delete_enrollment("dev-1").await;
 
     let calls = world.calls();
     assert_eq!(failure(&world.finish(&run).await), FailureReason::EnrollmentDeleted);
@@ -63,7 +54,7 @@ async fn also_when_the_service_ended_meanwhile() {
     let device = world.device("dev-1").await;
     world.enroll(wanting("dev-1", Policy::Migrate, &HUBS[1..2])).await;
     on_its_way(&world, &device).await;
-    delete(&world, "dev-1").await;
+    world.delete_enrollment("dev-1").await;
     let world = world.restarted().await;
     let [run] = &world.unfinished(10).await[..] else { panic!("not one run") };
     assert_eq!(failure(&world.finish(run).await), FailureReason::EnrollmentDeleted);
@@ -83,7 +74,7 @@ async fn while_the_hub_is_being_told() {
     let held = world.hub(HUBS[1]).hold().await;
     let (ended, ()) = tokio::join!(world.finish(&run), async {
         tokio::task::yield_now().await;
-        delete(&world, "dev-1").await;
+        world.delete_enrollment("dev-1").await;
         drop(held);
     });
     assert_eq!(failure(&ended), FailureReason::EnrollmentDeleted);
@@ -95,7 +86,7 @@ async fn while_the_hub_is_being_told() {
 async fn a_device_that_was_moving_stays_where_it_lived() {
     let (world, device) = about_to_move(Policy::Migrate).await;
     let run = on_its_way(&world, &device).await;
-    delete(&world, "dev-1").await;
+    world.delete_enrollment("dev-1").await;
 
     let ended = world.finish(&run).await;
     assert_eq!(
@@ -220,7 +211,7 @@ async fn a_confirmation_while_its_enrollment_is_deleted() {
                         .await
                         .unwrap();
                 }
-                false => delete(&world, "dev-1").await,
+                false => world.delete_enrollment("dev-1").await,
             }
             drop(held);
         });

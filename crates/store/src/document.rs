@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use durable::{Database, Sealer};
+use durable::Sealer;
 use model::IdScope;
 use provisioning::ports::{DamagedRecord, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::embedded::damage::{DamageLog, kind_of};
-use crate::embedded::{OpenError, broken};
+use crate::broken;
+use crate::damage::DamageLog;
+use crate::table::Table;
 
 /// Where a document belongs. It is sealed for this place, so that one copied to another row does not open there.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowRef<'a> {
-    pub(crate) table: &'static str,
+    pub(crate) table: Table,
     pub(crate) scope: &'a IdScope,
     /// The lower-case ID; empty for an instance, which has none beside its scope.
     pub(crate) id: &'a str,
@@ -63,9 +64,9 @@ impl Documents {
         self.sealer.open(&place.context(), sealed).is_ok()
     }
 
-    /// Makes this key the one that the database is opened with.
-    pub(crate) fn write_key_check(&self, database: &Database) -> Result<(), OpenError> {
-        Ok(database.put_key_check(&self.sealer)?)
+    /// Returns what seals them.
+    pub(crate) fn sealer(&self) -> &Sealer {
+        &self.sealer
     }
 
     /// Remembers that a record cannot be read.
@@ -77,7 +78,7 @@ impl Documents {
 
     /// Forgets that a record could not be read: it was read, written or deleted.
     pub(crate) fn forget(&self, place: RowRef<'_>) {
-        self.damage.forget(&place.scope.key(), kind_of(place.table), place.id());
+        self.damage.forget(&place.scope.key(), place.table.record_kind(), place.id());
     }
 
     fn read<T: DeserializeOwned>(&self, place: RowRef<'_>, sealed: &[u8]) -> Result<T, String> {
@@ -96,7 +97,7 @@ impl RowRef<'_> {
     /// `table NUL scope NUL id`. No part can contain a NUL, so no two places share a context.
     fn context(&self) -> Vec<u8> {
         let scope = self.scope.key();
-        [self.table, "\0", &scope, "\0", self.id].concat().into_bytes()
+        [self.table.name(), "\0", &scope, "\0", self.id].concat().into_bytes()
     }
 
     /// As people address it: an instance by its ID scope.
@@ -105,6 +106,6 @@ impl RowRef<'_> {
     }
 
     fn damaged(&self, reason: String) -> DamagedRecord {
-        DamagedRecord { kind: kind_of(self.table), id: self.id().to_owned(), reason }
+        DamagedRecord { kind: self.table.record_kind(), id: self.id().to_owned(), reason }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use durable::rusqlite::{self, ErrorCode};
 use provisioning::RecordKind;
 use provisioning::ports::{DamagedRecord, KnownDamage};
 
@@ -84,34 +83,6 @@ impl DamageLog {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What the records of a table are.
-pub(crate) fn kind_of(table: &str) -> RecordKind {
-    match table {
-        "individuals" => RecordKind::Enrollment,
-        "groups" => RecordKind::EnrollmentGroup,
-        "certificates" => RecordKind::CaCertificate,
-        "revocation_lists" => RecordKind::RevocationList,
-        "blocks" => RecordKind::Block,
-        "registrations" => RecordKind::Registration,
-        "cleanups" => RecordKind::Cleanup,
-        "attempts" => RecordKind::Attempt,
-        "usage" => RecordKind::Usage,
-        _ => RecordKind::Instance,
-    }
-}
-
-/// Why a row cannot be read, if it is for the row's own sake: its bytes are not what SQLite wrote.
-pub(crate) fn damage_in(error: &rusqlite::Error) -> Option<String> {
-    let is_damage = match error {
-        rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::Utf8Error(..) => true,
-        other => other.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt),
-    };
-    is_damage.then(|| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,0 +1,75 @@
+//! Creating and replacing instances.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use model::{Attribution, Day, Instance, OperationKind};
+
+use super::Snapshot;
+use crate::ports::{Change, Commit, Commits, Expect, Guard, Instances, Outcome, StoreError};
+
+/// How often a write is decided again because an instance was changed meanwhile.
+const MAX_ATTEMPTS: usize = 8;
+
+/// Writes instances to whatever store.
+///
+/// A request is led to its instance by host name, so two instances must never share one. That is decided by a snapshot, and
+/// the commit is guarded by its version.
+#[async_trait]
+pub trait InstanceWriter: Instances + Commits {
+    /// Creates or replaces an instance. Fails if another has one of its host names, and if the stored one cannot be read.
+    async fn put_instance(&self, instance: Instance, by: Attribution) -> Result<(), StoreError> {
+        write(self, None, &instance, None, &by).await.map(drop)
+    }
+
+    /// Replaces an instance and counts the operation. Returns false and changes nothing unless the stored instance equals
+    /// `expected`; fails like [`put_instance`](Self::put_instance).
+    async fn replace_instance(
+        &self,
+        expected: &Instance,
+        next: Instance,
+        operation: Option<(OperationKind, Day)>,
+        by: Attribution,
+    ) -> Result<bool, StoreError> {
+        write(self, Some(expected), &next, operation, &by).await
+    }
+}
+
+impl<T: Instances + Commits + ?Sized> InstanceWriter for T {}
+
+async fn write(
+    store: &(impl Instances + Commits + ?Sized),
+    expected: Option<&Instance>,
+    next: &Instance,
+    operation: Option<(OperationKind, Day)>,
+    by: &Attribution,
+) -> Result<bool, StoreError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let snapshot = store.snapshot().await?;
+        let stored = snapshot.instance(&next.id_scope)?.map(Arc::as_ref);
+        reject_taken_hosts(&snapshot, next)?;
+        if expected.is_some() && stored != expected {
+            return Ok(false);
+        }
+        let commit = Commit {
+            guards: vec![Guard::Instances { since: snapshot.version() }],
+            changes: vec![(Expect::Anything, Change::PutInstance(Box::new(next.clone())))],
+            operation,
+            ..Commit::by(by.clone())
+        };
+        let outcomes = store.commit(&next.id_scope, commit).await?;
+        if outcomes.iter().all(|outcome| *outcome == Outcome::Applied) {
+            return Ok(true);
+        }
+    }
+    Err(StoreError::Busy)
+}
+
+fn reject_taken_hosts(snapshot: &Snapshot, instance: &Instance) -> Result<(), StoreError> {
+    let taken = instance.service_hosts.iter().find_map(|host| {
+        let owner = snapshot.instance_by_host(host).ok()??;
+        let is_other = owner.id_scope != instance.id_scope;
+        is_other.then(|| format!("host name {host} belongs to the instance {} already", owner.id_scope))
+    });
+    taken.map_or(Ok(()), |taken| Err(StoreError::Broken(taken)))
+}
