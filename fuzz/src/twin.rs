@@ -1,6 +1,6 @@
 //! A twin's life: changes by operators and reports by the device, and what the device hears of them.
 
-use embedded_hub::twin::{Mode, Shown, Twin};
+use embedded_hub::twin::{Mode, MetadataDetail, Twin};
 use model::Timestamp;
 use serde_json::{Map, Value};
 use wire::hub::TwinChange;
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) {
         assert_eq!(serde_json::from_str::<Twin>(&stored).expect("and read"), twin);
         for section in [&twin.desired, &twin.reported] {
             assert_eq!(section.for_device()["$version"], section.version);
-            assert_eq!(section.for_service(Shown::TimesAndVersions).len(), section.value.len() + 2);
+            assert_eq!(section.for_service(MetadataDetail::TimesAndVersions).len(), section.value.len() + 2);
         }
     }
 }

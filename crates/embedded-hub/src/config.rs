@@ -1,13 +1,13 @@
-//! What a hub is told when it is opened.
+//! The configuration of a hub.
 
 use std::path::PathBuf;
 
 use model::{HubName, KeyedPolicy, SymmetricKey, Timestamp};
 
-/// One hub: its names, its file, and who may use it.
+/// One hub: its names, its file, and its policies.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
-    /// Its host name, which devices are told and tokens are signed for.
+    /// Its host name, which devices connect to and tokens are signed for.
     pub host_name: HubName,
     /// Further host names that tokens and user names may carry, in lower case: for tunnels and gateways.
     pub aliases: Vec<String>,
@@ -20,17 +20,17 @@ pub struct HubConfig {
 /// A shared access policy.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// What tokens carry as `skn`.
+    /// Its name, `skn` in tokens.
     pub name: String,
-    /// The first key.
+    /// The primary key.
     pub primary_key: SymmetricKey,
-    /// Another key of equal standing, if there is one.
+    /// The secondary key, if there is one; it is valid alike.
     pub secondary_key: Option<SymmetricKey>,
-    /// What tokens signed with them may do.
+    /// The rights of tokens that are signed with either key.
     pub rights: Vec<Right>,
 }
 
-/// One thing that a policy may allow.
+/// A right of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// Connect as any device.
@@ -44,33 +44,33 @@ pub enum Right {
 }
 
 impl Policy {
-    /// `iothubowner`: everything.
+    /// Creates `iothubowner`: all rights.
     pub fn owner(key: SymmetricKey) -> Policy {
         use Right::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
         Policy::new("iothubowner", key, &[DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect])
     }
 
-    /// `service`: twins, methods and messages.
+    /// Creates `service`: twins, methods and messages.
     pub fn service(key: SymmetricKey) -> Policy {
         Policy::new("service", key, &[Right::ServiceConnect])
     }
 
-    /// `device`: connecting as any device.
+    /// Creates `device`: connecting as any device.
     pub fn device(key: SymmetricKey) -> Policy {
         Policy::new("device", key, &[Right::DeviceConnect])
     }
 
-    /// `registryRead`: reading identities.
+    /// Creates `registryRead`: reading identities.
     pub fn registry_read(key: SymmetricKey) -> Policy {
         Policy::new("registryRead", key, &[Right::RegistryRead])
     }
 
-    /// `registryReadWrite`: reading and changing identities.
+    /// Creates `registryReadWrite`: reading and changing identities.
     pub fn registry_read_write(key: SymmetricKey) -> Policy {
         Policy::new("registryReadWrite", key, &[Right::RegistryRead, Right::RegistryWrite])
     }
 
-    /// Whether it allows this; writing identities includes reading them.
+    /// Returns whether it allows `right`; writing identities includes reading them.
     pub fn allows(&self, right: Right) -> bool {
         self.rights.contains(&right)
             || (right == Right::RegistryRead && self.rights.contains(&Right::RegistryWrite))
@@ -91,9 +91,9 @@ impl KeyedPolicy for Policy {
     }
 }
 
-/// Tells the time: hubs never look at the system's clock themselves.
+/// Returns the time: hubs do not read the system's clock.
 pub trait HubClock: Send + Sync + 'static {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 

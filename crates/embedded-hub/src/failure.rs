@@ -1,35 +1,35 @@
-//! Why the hub did not do what it was asked: one enum, by who must act.
+//! Why a hub refuses or fails: one enum, by who must act.
 
 use durable::WriteError;
 use wire::hub::ErrorCode;
 
-use crate::{identity::IdentityRefusal, twin::TwinRefusal};
+use crate::{registry::identity::IdentityRefusal, twins::twin::TwinRefusal};
 
-/// Why the hub did not do what it was asked. Nothing was changed.
+/// Why the hub refused or failed. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubFailure {
-    /// The hub's storage failed or is gone. For the log; callers learn nothing from it.
+    /// The hub's storage failed. The text is for the log, not for callers.
     #[error("the hub failed: {0}")]
     Broken(String),
-    /// Too much to do; trying again later helps.
+    /// The hub is overloaded; a later retry may succeed.
     #[error("the hub is overloaded")]
     Busy,
-    /// There is a device of this name already.
+    /// A device of this name exists.
     #[error("A device with ID '{0}' is already registered.")]
     Exists(String),
-    /// The request is not allowed as it is.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The message is not with the device any more, or never was.
+    /// The device does not hold the message: it was settled, or its lock has expired.
     #[error("The lock supplied is invalid: the message was settled or its lock has run out.")]
     LockLost,
-    /// The device is not connected, or does not listen for methods.
+    /// The device is not connected, or not subscribed to methods.
     #[error("The device '{0}' is not online.")]
     Offline(String),
-    /// As many messages wait for the device as may.
+    /// The device's queue of messages is full.
     #[error("Total number of messages on device '{0}' exceeded the maximum number.")]
     QueueFull(String),
-    /// Another version was expected, or one had to be named.
+    /// The expected version is not the current one, or is missing.
     #[error("PreconditionFailed, {0}")]
     Stale(&'static str),
     /// The device did not answer in time.
@@ -41,13 +41,13 @@ pub enum HubFailure {
     /// Too many requests of one kind for one device at once.
     #[error("too many calls wait for device '{0}'")]
     TooMany(String),
-    /// There is no such device.
+    /// The device does not exist.
     #[error("The device '{0}' doesn't exist.")]
     Unknown(String),
 }
 
 impl HubFailure {
-    /// The hub error code for it, over REST and MQTT alike.
+    /// Returns its error code, for REST and MQTT alike.
     pub fn code(&self) -> ErrorCode {
         match self {
             HubFailure::Broken(_) => ErrorCode::ServerError,
@@ -65,8 +65,8 @@ impl HubFailure {
         }
     }
 
-    /// What the caller is told: nothing of what is inside the hub.
-    pub fn told(&self) -> String {
+    /// Returns the message for the caller, without internals of the hub.
+    pub fn message_for_caller(&self) -> String {
         match self {
             HubFailure::Broken(_) => "An internal error occurred.".to_owned(),
             other => other.to_string(),
@@ -74,9 +74,9 @@ impl HubFailure {
     }
 }
 
-/// The words of the real hub for a version that is not the one.
+/// The message of the hosted hub for another version.
 pub const OTHER_ETAG: HubFailure = HubFailure::Stale("ETag may be invalid.");
-/// The words of the real hub for a deletion without `If-Match`.
+/// The message of the hosted hub for a deletion without `If-Match`.
 pub const NO_ETAG: HubFailure = HubFailure::Stale("Etag missing.");
 
 impl From<rusqlite::Error> for HubFailure {

@@ -1,4 +1,4 @@
-//! Direct methods: a call goes to the device, its reply comes back to whoever called.
+//! Direct methods: a call is sent to the device, and its reply returned to the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,65 +12,70 @@ use wire::{
     topics::DeviceFilter,
 };
 
-use crate::{connections::Live, device_link::Unsent, failure::HubFailure, hub::Hub};
+use crate::{
+    connections::{LiveConnection, SendError},
+    failure::HubFailure,
+    hub::Hub,
+};
 
 /// Largest payload of a call (IoT Hub documentation).
 const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
-/// Longest name; it travels in a topic.
+/// Bytes of a name, which is part of a topic.
 const MAX_NAME_BYTES: usize = 1024;
 /// How long a caller may wait for the reply, in seconds.
 const RESPONSE_SECS: std::ops::RangeInclusive<u64> = 5..=300;
-/// How long a caller waits that does not say.
+/// How long a caller waits by default, in seconds.
 const DEFAULT_RESPONSE_SECS: u64 = 30;
-/// How long a caller may wait for the device to come, in seconds.
+/// How long a caller may wait for the device to connect, in seconds.
 const MAX_CONNECT_SECS: u64 = 300;
 
 impl Hub {
     /// Calls a method of a device and waits for the reply.
     pub async fn call_method(&self, id: &DeviceId, call: MethodCall) -> Result<MethodReply, HubFailure> {
-        let call = Call::new(call)?;
+        let call = ValidCall::new(call)?;
         if self.core.storage.read(|rows| rows.identity(id))?.is_none() {
             return Err(HubFailure::Unknown(id.to_string()));
         }
         let live = self
-            .listening_device(id, call.connect)
+            .subscribed_device(id, call.connect)
             .await
             .ok_or_else(|| HubFailure::Offline(id.to_string()))?;
-        let (request, replied) = live.begin_call().ok_or_else(|| HubFailure::TooMany(id.to_string()))?;
-        // Ends the call also when the caller goes away while it waits.
-        let _ending = Ending { live: &live, request };
-        live.line.call(request, &call.name, call.payload).map_err(|unsent| match unsent {
-            Unsent::NotSubscribed | Unsent::Outbox(OutboxError::Closed) => {
+        let (request, receiver) = live.begin_call().ok_or_else(|| HubFailure::TooMany(id.to_string()))?;
+        // Ends the call also if the caller is canceled.
+        let _pending = PendingCall { live: &live, request };
+        live.link.call(request, &call.name, call.payload).map_err(|error| match error {
+            SendError::NotSubscribed | SendError::Outbox(OutboxError::Closed) => {
                 HubFailure::Offline(id.to_string())
             }
-            Unsent::Outbox(OutboxError::Full) => HubFailure::TooMany(id.to_string()),
+            SendError::Outbox(OutboxError::Full) => HubFailure::TooMany(id.to_string()),
         })?;
-        match timeout(call.response, replied).await {
+        match timeout(call.response, receiver).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => Err(HubFailure::Offline(id.to_string())),
             Err(_) => Err(HubFailure::TimedOut(id.to_string())),
         }
     }
 
-    /// The device's connection once it listens for methods; `None` when it does not in time.
-    async fn listening_device(&self, id: &DeviceId, patience: Duration) -> Option<Arc<Live>> {
-        let deadline = Instant::now() + patience;
+    /// Waits until the device is subscribed to methods; returns `None` if that takes longer than `max_wait`.
+    async fn subscribed_device(&self, id: &DeviceId, max_wait: Duration) -> Option<Arc<LiveConnection>> {
+        let deadline = Instant::now() + max_wait;
         loop {
-            // Before looking, or a subscription made in between would go unnoticed.
-            let listening = self.core.connections.listening.notified();
-            let mut listening = std::pin::pin!(listening);
-            listening.as_mut().enable();
-            let live = self.core.connections.of(id).filter(|live| live.listens_to(DeviceFilter::Methods));
+            // Registered before the check, or a subscription in between would be missed.
+            let methods_subscribed = self.core.connections.methods_subscribed.notified();
+            let mut methods_subscribed = std::pin::pin!(methods_subscribed);
+            methods_subscribed.as_mut().enable();
+            let live =
+                self.core.connections.of(id).filter(|live| live.is_subscribed_to(DeviceFilter::Methods));
             if live.is_some() {
                 return live;
             }
-            timeout_at(deadline, listening).await.ok()?;
+            timeout_at(deadline, methods_subscribed).await.ok()?;
         }
     }
 }
 
-impl Live {
-    /// The device replied: JSON, nothing, or text that it forgot to quote.
+impl LiveConnection {
+    /// Completes a call with the reply of the device: JSON, nothing, or text without quotes.
     pub(crate) fn reply(&self, request: u64, status: i32, payload: &[u8]) {
         let text = || to_raw_value(&String::from_utf8_lossy(payload)).unwrap_or_default();
         let payload = if payload.is_empty() {
@@ -82,16 +87,16 @@ impl Live {
     }
 }
 
-/// A checked call.
-struct Call {
+/// A call within the limits.
+struct ValidCall {
     name: String,
     payload: Vec<u8>,
     response: Duration,
     connect: Duration,
 }
 
-impl Call {
-    fn new(call: MethodCall) -> Result<Call, HubFailure> {
+impl ValidCall {
+    fn new(call: MethodCall) -> Result<ValidCall, HubFailure> {
         let invalid = |text: &str| Err(HubFailure::Invalid(text.to_owned()));
         let name = call.method_name;
         if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(char::is_control) {
@@ -105,12 +110,12 @@ impl Call {
         if connect > MAX_CONNECT_SECS {
             return invalid("connectTimeoutInSeconds must be 0 to 300");
         }
-        // As it was sent: numbers beyond 64 bits are the device's business.
+        // Unchanged: numbers beyond 64 bits are passed to the device.
         let payload = call.payload.map_or_else(Vec::new, |payload| payload.get().as_bytes().to_vec());
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(HubFailure::TooLarge(MAX_PAYLOAD_BYTES));
         }
-        Ok(Call {
+        Ok(ValidCall {
             name,
             payload,
             response: Duration::from_secs(response),
@@ -119,13 +124,13 @@ impl Call {
     }
 }
 
-/// Forgets a call when it is dropped.
-struct Ending<'a> {
-    live: &'a Live,
+/// Ends a call on drop.
+struct PendingCall<'a> {
+    live: &'a LiveConnection,
     request: u64,
 }
 
-impl Drop for Ending<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         self.live.end_call(self.request, None);
     }

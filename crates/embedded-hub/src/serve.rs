@@ -1,4 +1,4 @@
-//! Runs a hub on its listeners.
+//! Serves a hub on its listeners.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,11 +7,11 @@ use net::{
     serve_https, serve_mqtt,
 };
 
-use crate::{amqp, hub::Hub, telemetry::MAX_TELEMETRY_BYTES};
+use crate::{amqp, hub::Hub, messages::MAX_TELEMETRY_BYTES};
 
 /// A hub's listening sockets.
 pub struct Listeners {
-    /// For the service REST, and devices over HTTPS and WebSockets, usually port 443.
+    /// For the REST API, and devices over HTTPS and WebSockets, usually port 443.
     pub https: Listener,
     /// For devices over AMQP, usually port 5671.
     pub amqps: Listener,
@@ -19,10 +19,10 @@ pub struct Listeners {
     pub mqtts: Listener,
 }
 
-/// Serves the hub until `shutdown`, then lets requests finish for the gate's grace period.
+/// Serves the hub until `shutdown`, then lets requests finish for the limiter's grace period.
 ///
-/// A direct method call may take ten minutes (five to connect, five to answer): the gate's
-/// `request_timeout` must not cut it short, see [`limits`].
+/// A direct method call may take ten minutes (five to connect, five to answer): the limiter's `request_timeout` must be longer,
+/// see [`limits`].
 pub async fn serve(
     hub: Hub,
     listeners: Listeners,
@@ -30,23 +30,23 @@ pub async fn serve(
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    let site = HttpServices { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
-    let https = serve_https(listeners.https, Arc::clone(&tls), site, limiter.clone(), shutdown.clone());
+    let services = HttpServices { router: hub.router(), mqtt: Some(hub.mqtt()), amqp: Some(hub.amqp()) };
+    let https = serve_https(listeners.https, Arc::clone(&tls), services, limiter.clone(), shutdown.clone());
     let amqps = serve_amqp(listeners.amqps, Arc::clone(&tls), hub.amqp(), limiter.clone(), shutdown.clone());
     let mqtts = serve_mqtt(listeners.mqtts, tls, hub.mqtt(), limiter, shutdown.clone());
-    tokio::join!(https, amqps, mqtts, hub.tend(shutdown));
-    // Connections have ended since `tend` noted what devices did.
-    hub.note_activity().await;
+    tokio::join!(https, amqps, mqtts, hub.run_maintenance(shutdown));
+    // Connections have ended since `run_maintenance` recorded activity.
+    hub.record_activity().await;
 }
 
-/// The limits that fit a hub: the given ones, with room for slow methods and for large telemetry.
+/// Returns `given` with the limits that a hub needs: for slow methods and for large telemetry.
 pub fn limits(given: &Limits) -> Limits {
     let mqtt = MqttLimits { max_packet: MAX_TELEMETRY_BYTES + MAX_TOPIC_BYTES, ..given.mqtt.clone() };
     let amqp = amqp::limits(&given.amqp);
     Limits { request_timeout: LONGEST_CALL + Duration::from_secs(60), amqp, mqtt, ..given.clone() }
 }
 
-/// Waiting for a device to connect, then for its answer.
+/// The time for a device to connect, then to answer.
 const LONGEST_CALL: Duration = Duration::from_secs(2 * 300);
-/// Longest topic that MQTT can carry, with the packet's header.
+/// Bytes of the longest topic that MQTT allows, with the packet's header.
 const MAX_TOPIC_BYTES: usize = 64 * 1024 + 16;

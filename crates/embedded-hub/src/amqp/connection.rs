@@ -16,13 +16,11 @@ use rustls::pki_types::CertificateDer;
 use wire::{hub::LinkNode, topics::DeviceFilter};
 
 use crate::{
-    admission::{NotAdmitted, Proof},
-    connections::Live,
-    device_link::{DeviceLink, Parting},
-    digital_twin::ModelId,
+    auth::{AdmissionError, Proof},
+    connections::{DeviceLink, DisconnectReason, LiveConnection},
     hub::Hub,
-    messages::Settlement,
-    telemetry::MAX_TELEMETRY_BYTES,
+    messages::{MAX_TELEMETRY_BYTES, Settlement},
+    twins::ModelId,
 };
 
 use super::{
@@ -30,7 +28,7 @@ use super::{
     device_link::AmqpDeviceLink,
     link_role::LinkRole,
     message,
-    tokens::{self, Put, Refused},
+    tokens::{self, PutToken, TokenRefusal},
     twin,
 };
 
@@ -38,41 +36,41 @@ use super::{
 pub struct DeviceConnection {
     hub: Hub,
     leaf: Option<CertificateDer<'static>>,
-    /// Good when they came; looked at again when their devices come.
+    /// Were valid when they were put; checked again when their devices attach links.
     tokens: HashMap<DeviceId, String>,
-    devices: HashMap<DeviceId, Present>,
+    devices: HashMap<DeviceId, ConnectedDevice>,
     links: HashMap<LinkId, LinkRole>,
-    /// There is one as soon as the client has opened the connection.
+    /// Set when the client has opened the connection.
     outbox: Option<Outbox>,
-    /// Whether anybody has proved who they are.
-    proved: Arc<AtomicBool>,
+    /// Whether a device was authenticated.
+    is_authenticated: Arc<AtomicBool>,
     standing: Standing,
 }
 
 /// A device that has links.
 #[derive(Clone)]
-struct Present {
-    live: Arc<Live>,
-    line: AmqpDeviceLink,
+struct ConnectedDevice {
+    live: Arc<LiveConnection>,
+    device_link: AmqpDeviceLink,
 }
 
 impl DeviceConnection {
-    /// For a client that is let in, with what it showed.
+    /// Creates the connection of a client, with the tokens from its login.
     pub fn new(hub: Hub, peer: &Peer, tokens: HashMap<DeviceId, String>) -> DeviceConnection {
-        let (devices, links, proved) = (HashMap::new(), HashMap::new(), Arc::default());
+        let (devices, links, is_authenticated) = (HashMap::new(), HashMap::new(), Arc::default());
         let (leaf, standing) = (peer.certificates.first().cloned(), peer.standing.clone());
-        DeviceConnection { hub, leaf, tokens, devices, links, outbox: None, proved, standing }
+        DeviceConnection { hub, leaf, tokens, devices, links, outbox: None, is_authenticated, standing }
     }
 
-    /// A device on the connection has proved who it is.
+    /// Notes that a device was authenticated.
     fn mark_proven(&self) {
-        self.proved.store(true, Ordering::Relaxed);
+        self.is_authenticated.store(true, Ordering::Relaxed);
         self.standing.mark_proven(Purpose::Hub);
     }
 
-    /// The device, connecting it if need be.
-    async fn present(&mut self, id: &DeviceId) -> Result<Present, AmqpError> {
-        if let Some(present) = self.devices.get(id).filter(|present| !present.line.is_parted()) {
+    /// Returns a device; connects it if it is not connected.
+    async fn connected(&mut self, id: &DeviceId) -> Result<ConnectedDevice, AmqpError> {
+        if let Some(present) = self.devices.get(id).filter(|present| !present.device_link.is_disconnected()) {
             return Ok(present.clone());
         }
         if !self.devices.contains_key(id) && self.devices.len() >= MAX_DEVICES {
@@ -80,35 +78,35 @@ impl DeviceConnection {
             return Err(AmqpError::new(condition::RESOURCE_LIMIT_EXCEEDED, text));
         }
         let closed = || AmqpError::new(condition::NOT_ALLOWED, "the connection is not open");
-        let line = AmqpDeviceLink::new(self.outbox.clone().ok_or_else(closed)?);
+        let device_link = AmqpDeviceLink::new(self.outbox.clone().ok_or_else(closed)?);
         let token = self.tokens.get(id).map(String::as_str);
-        let proof = Proof::shown(token, self.leaf.as_ref().map(AsRef::as_ref));
-        let live = self.hub.connect(id.clone(), proof, line.clone()).await.map_err(|refusal| {
+        let proof = Proof::new(token, self.leaf.as_ref().map(AsRef::as_ref));
+        let live = self.hub.connect(id.clone(), proof, device_link.clone()).await.map_err(|refusal| {
             tracing::debug!(device.id = %id, %refusal, "refused");
             unauthorized(&refusal)
         })?;
         self.mark_proven();
-        let present = Present { live, line };
+        let present = ConnectedDevice { live, device_link };
         if let Some(older) = self.devices.insert(id.clone(), present.clone()) {
-            // Its links are being detached.
-            self.links.retain(|link, _| !older.line.has(*link));
+            // The links of the older one are being detached.
+            self.links.retain(|link, _| !older.device_link.has(*link));
             self.hub.disconnected(&older.live).await;
         }
         Ok(present)
     }
 
-    /// Stores the model that a link announces: Java's SDK puts it on every link, .NET's on the sending ones.
-    async fn note_model(&self, id: &DeviceId, link: &LinkRequest) -> Result<(), AmqpError> {
+    /// Stores the model that a link announces: the SDK for Java puts it on every link, that for .NET on the sending ones.
+    async fn store_model(&self, id: &DeviceId, link: &LinkRequest) -> Result<(), AmqpError> {
         let model = link.properties.text(MODEL_ID).and_then(ModelId::parse);
-        let noted = self.hub.note_model(id, model).await;
-        noted.map_err(|failure| AmqpError::new(condition::INTERNAL_ERROR, failure.told()))
+        let stored = self.hub.store_model(id, model).await;
+        stored.map_err(|failure| AmqpError::new(condition::INTERNAL_ERROR, failure.message_for_caller()))
     }
 
-    async fn put_token(&mut self, request: &Message) -> Result<(), Refused> {
-        let Put { id, token, expires } = Put::read(&self.hub, request)?;
+    async fn put_token(&mut self, request: &Message) -> Result<(), TokenRefusal> {
+        let PutToken { id, token, expires } = PutToken::read(&self.hub, request)?;
         self.mark_proven();
         if !self.tokens.contains_key(&id) && self.tokens.len() >= MAX_DEVICES {
-            return Err(Refused(403, "too many devices on one connection"));
+            return Err(TokenRefusal(403, "too many devices on one connection"));
         }
         if let Some(present) = self.devices.get(&id) {
             self.hub.core.connections.renew(&present.live, expires);
@@ -118,7 +116,7 @@ impl DeviceConnection {
     }
 
     fn answer_token(&self, answer: Message) -> DeliveryState {
-        let mut links = self.links.iter().filter(|(_, place)| **place == LinkRole::TokenReplies);
+        let mut links = self.links.iter().filter(|(_, role)| **role == LinkRole::TokenReplies);
         let sent = links
             .next()
             .zip(self.outbox.as_ref())
@@ -126,12 +124,14 @@ impl DeviceConnection {
         match sent {
             Some(Ok(())) => DeliveryState::Accepted,
             Some(Err(_)) => rejected(condition::RESOURCE_LIMIT_EXCEEDED, "the answers are not read"),
-            None => no_way_back(),
+            None => no_reply_link(),
         }
     }
 
     async fn take(&self, id: &DeviceId, node: LinkNode, delivery: &Delivery) -> DeliveryState {
-        let Some(Present { live, line }) = self.devices.get(id).filter(|it| !it.line.is_parted()) else {
+        let Some(ConnectedDevice { live, device_link }) =
+            self.devices.get(id).filter(|it| !it.device_link.is_disconnected())
+        else {
             return DeliveryState::Released;
         };
         self.hub.core.connections.touch(live, self.hub.now());
@@ -145,28 +145,28 @@ impl DeviceConnection {
                 }
                 None => rejected(condition::INVALID_FIELD, "a reply needs a correlation ID and a status"),
             },
-            LinkNode::Twin if !line.hears(LinkNode::Twin) => no_way_back(),
+            LinkNode::Twin if !device_link.has_link_to_client(LinkNode::Twin) => no_reply_link(),
             LinkNode::Twin => {
                 let answer = twin::answer(&self.hub, live, &delivery.message).await;
-                // A device that asks faster than it reads the answers is disconnected.
-                if line.answer(answer).is_err() {
-                    line.part(Parting::Stuck);
+                // A device that sends requests faster than it reads the answers is disconnected.
+                if device_link.answer(answer).is_err() {
+                    device_link.disconnect(DisconnectReason::NotReading);
                 }
                 DeliveryState::Accepted
             }
         }
     }
 
-    fn telemetry(&self, live: &Arc<Live>, delivery: &Delivery) -> DeliveryState {
+    fn telemetry(&self, live: &Arc<LiveConnection>, delivery: &Delivery) -> DeliveryState {
         let body = &delivery.message.body;
         if body.bytes().is_some_and(|bytes| bytes.len() > MAX_TELEMETRY_BYTES) {
             return rejected(condition::MESSAGE_SIZE_EXCEEDED, "the message is too large");
         }
         match body {
             Body::Data(messages) if delivery.format == BATCH => {
-                messages.iter().for_each(|_| self.hub.take_telemetry(live));
+                messages.iter().for_each(|_| self.hub.count_telemetry(live));
             }
-            Body::Absent | Body::Data(_) | Body::Value(_) => self.hub.take_telemetry(live),
+            Body::Absent | Body::Data(_) | Body::Value(_) => self.hub.count_telemetry(live),
         }
         DeliveryState::Accepted
     }
@@ -175,11 +175,11 @@ impl DeviceConnection {
 #[async_trait]
 impl AmqpConnection for DeviceConnection {
     async fn open(&mut self, _open: &Open, outbox: Outbox) -> Result<(), AmqpError> {
-        let proved = Arc::clone(&self.proved);
+        let is_authenticated = Arc::clone(&self.is_authenticated);
         self.outbox = Some(outbox.clone());
         tokio::spawn(async move {
             tokio::time::sleep(PROOF_TIMEOUT).await;
-            if !proved.load(Ordering::Relaxed) {
+            if !is_authenticated.load(Ordering::Relaxed) {
                 outbox.close(AmqpError::new(condition::UNAUTHORIZED_ACCESS, "there was no proof in time"));
             }
         });
@@ -191,20 +191,20 @@ impl AmqpConnection for DeviceConnection {
     }
 
     async fn attach(&mut self, link: &LinkRequest) -> Result<(), AmqpError> {
-        let place = LinkRole::of(&self.hub, link)?;
-        if self.links.values().any(|taken| *taken == place) {
+        let role = LinkRole::of(&self.hub, link)?;
+        if self.links.values().any(|taken| *taken == role) {
             return Err(AmqpError::new(condition::NOT_ALLOWED, "there is such a link already"));
         }
-        if let LinkRole::Device(id, node, direction) = &place {
-            let Present { live, line } = self.present(id).await?;
-            self.note_model(id, link).await?;
-            line.attach(*node, *direction, link.id);
-            let filter = listening(*node, *direction).filter(|filter| *filter != DeviceFilter::Desired);
+        if let LinkRole::Device(id, node, direction) = &role {
+            let ConnectedDevice { live, device_link } = self.connected(id).await?;
+            self.store_model(id, link).await?;
+            device_link.attach(*node, *direction, link.id);
+            let filter = filter_of(*node, *direction).filter(|filter| *filter != DeviceFilter::Desired);
             if let Some(filter) = filter {
-                self.hub.listen(&live, filter).await;
+                self.hub.subscribe_device(&live, filter).await;
             }
         }
-        self.links.insert(link.id, place);
+        self.links.insert(link.id, role);
         Ok(())
     }
 
@@ -236,14 +236,14 @@ impl AmqpConnection for DeviceConnection {
 
     async fn detached(&mut self, link: LinkId) {
         let Some(LinkRole::Device(id, node, direction)) = self.links.remove(&link) else { return };
-        let present = self.devices.get(&id).filter(|present| present.line.has(link)).cloned();
-        let Some(Present { live, line }) = present else { return };
-        let turn = self.hub.turn(&id).await;
-        if let Some(filter) = listening(node, direction) {
+        let present = self.devices.get(&id).filter(|present| present.device_link.has(link)).cloned();
+        let Some(ConnectedDevice { live, device_link }) = present else { return };
+        let device_lock = self.hub.lock_device(&id).await;
+        if let Some(filter) = filter_of(node, direction) {
             live.unsubscribe(filter);
         }
-        let was_last = line.detach(link);
-        drop(turn);
+        let was_last = device_link.detach(link);
+        drop(device_lock);
         if was_last {
             self.devices.remove(&id);
             self.hub.disconnected(&live).await;
@@ -259,8 +259,8 @@ impl AmqpConnection for DeviceConnection {
     }
 }
 
-/// What a device can hear over a link.
-fn listening(node: LinkNode, direction: Direction) -> Option<DeviceFilter> {
+/// Returns the kind of messages that a device receives over a link.
+fn filter_of(node: LinkNode, direction: Direction) -> Option<DeviceFilter> {
     match (node, direction) {
         (LinkNode::Devicebound, Direction::ToClient) => Some(DeviceFilter::Devicebound),
         (LinkNode::Methods, Direction::ToClient) => Some(DeviceFilter::Methods),
@@ -269,14 +269,16 @@ fn listening(node: LinkNode, direction: Direction) -> Option<DeviceFilter> {
     }
 }
 
-fn unauthorized(refusal: &NotAdmitted) -> AmqpError {
+fn unauthorized(refusal: &AdmissionError) -> AmqpError {
     match refusal {
-        NotAdmitted::Denied(_) => AmqpError::new(condition::UNAUTHORIZED_ACCESS, "Unauthorized"),
-        NotAdmitted::Hub(failure) => AmqpError::new(condition::INTERNAL_ERROR, failure.told()),
+        AdmissionError::Denied(_) => AmqpError::new(condition::UNAUTHORIZED_ACCESS, "Unauthorized"),
+        AdmissionError::Hub(failure) => {
+            AmqpError::new(condition::INTERNAL_ERROR, failure.message_for_caller())
+        }
     }
 }
 
-fn no_way_back() -> DeliveryState {
+fn no_reply_link() -> DeliveryState {
     rejected(condition::PRECONDITION_FAILED, "there is no link for the answer")
 }
 
@@ -284,8 +286,8 @@ fn rejected(condition: &str, text: &str) -> DeliveryState {
     DeliveryState::Rejected(Some(AmqpError::new(condition, text)))
 }
 
-/// From opening a connection to the first token or link that is good: SDKs put their tokens at once, and whoever has
-/// none shall not hold a connection.
+/// The time from the open of a connection to the first authenticated device: SDKs put their tokens at once, and clients without any
+/// must not keep a connection.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(30);
 /// The link property with the device's digital twin model.
 const MODEL_ID: &str = "com.microsoft:model-id";

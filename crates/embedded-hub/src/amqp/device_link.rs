@@ -1,4 +1,4 @@
-//! What a device is sent over AMQP: which of the connection's links are its own.
+//! Sends to a device over AMQP, over its own links of the connection.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,10 +7,9 @@ use net::amqp::{Direction, LinkId, Outbox, OutboxError};
 use wire::hub::LinkNode;
 
 use crate::{
-    connections::locked,
-    device_link::{DeviceLink, Parting, Sent, Unsent},
-    storage::Waiting,
-    twin::DesiredChange,
+    connections::{DeviceLink, DisconnectReason, SendError, Sent, locked},
+    storage::QueuedMessage,
+    twins::twin::DesiredChange,
 };
 
 use super::message;
@@ -25,11 +24,11 @@ pub struct AmqpDeviceLink {
 #[derive(Default)]
 struct Links {
     attached: Vec<(LinkNode, Direction, LinkId)>,
-    parted: bool,
+    is_disconnected: bool,
 }
 
 impl AmqpDeviceLink {
-    /// Without links.
+    /// Creates it without links.
     pub fn new(outbox: Outbox) -> AmqpDeviceLink {
         AmqpDeviceLink { outbox, links: Arc::default() }
     }
@@ -39,25 +38,25 @@ impl AmqpDeviceLink {
         locked(&self.links).attached.push((node, direction, link));
     }
 
-    /// Whether a link is one of these.
+    /// Returns whether a link is one of the device.
     pub fn has(&self, wanted: LinkId) -> bool {
         locked(&self.links).attached.iter().any(|(_, _, link)| *link == wanted)
     }
 
-    /// Removes a link; `true` when none is left.
-    pub fn detach(&self, gone: LinkId) -> bool {
+    /// Removes a link; returns whether none is left.
+    pub fn detach(&self, detached: LinkId) -> bool {
         let attached = &mut locked(&self.links).attached;
-        attached.retain(|(_, _, link)| *link != gone);
+        attached.retain(|(_, _, link)| *link != detached);
         attached.is_empty()
     }
 
-    /// Sends an answer about the twin.
+    /// Sends an answer to a twin request.
     pub fn answer(&self, message: Message) -> Result<(), OutboxError> {
         self.send(LinkNode::Twin, message, 0)
     }
 
-    /// Whether the device can be told about this.
-    pub fn hears(&self, node: LinkNode) -> bool {
+    /// Returns whether the device has a link of this kind on which it receives.
+    pub fn has_link_to_client(&self, node: LinkNode) -> bool {
         self.link_to_client(node).is_some()
     }
 
@@ -75,41 +74,43 @@ impl AmqpDeviceLink {
 }
 
 impl DeviceLink for AmqpDeviceLink {
-    fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
+    fn message(&self, message: QueuedMessage) -> Result<Sent, SendError> {
         let token = message.sequence.unsigned_abs();
         self.send(LinkNode::Devicebound, message::of(message), token)?;
         Ok(Sent::Unsettled)
     }
 
-    fn desired(&self, change: &DesiredChange) -> Result<(), Unsent> {
+    fn desired(&self, change: &DesiredChange) -> Result<(), SendError> {
         Ok(self.send(LinkNode::Twin, message::desired(change), 0)?)
     }
 
-    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), Unsent> {
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), SendError> {
         Ok(self.send(LinkNode::Methods, message::call(request, name, payload), 0)?)
     }
 
-    fn part(&self, parting: Parting) {
+    fn disconnect(&self, reason: DisconnectReason) {
         let mut links = locked(&self.links);
-        if !std::mem::replace(&mut links.parted, true) {
-            links.attached.iter().for_each(|(_, _, link)| self.outbox.detach(*link, error(parting)));
+        if !std::mem::replace(&mut links.is_disconnected, true) {
+            links.attached.iter().for_each(|(_, _, link)| self.outbox.detach(*link, error(reason)));
         }
     }
 
-    fn is_parted(&self) -> bool {
-        locked(&self.links).parted || self.outbox.is_closed()
+    fn is_disconnected(&self) -> bool {
+        locked(&self.links).is_disconnected || self.outbox.is_closed()
     }
 }
 
-fn error(parting: Parting) -> AmqpError {
-    let condition = match parting {
-        Parting::Anew => LINK_STOLEN,
-        Parting::Deleted => condition::NOT_FOUND,
-        Parting::Disabled | Parting::Expired | Parting::OtherCredentials => condition::UNAUTHORIZED_ACCESS,
-        Parting::Stuck => condition::RESOURCE_LIMIT_EXCEEDED,
+fn error(reason: DisconnectReason) -> AmqpError {
+    let condition = match reason {
+        DisconnectReason::Replaced => LINK_STOLEN,
+        DisconnectReason::Deleted => condition::NOT_FOUND,
+        DisconnectReason::Disabled
+        | DisconnectReason::TokenExpired
+        | DisconnectReason::CredentialsChanged => condition::UNAUTHORIZED_ACCESS,
+        DisconnectReason::NotReading => condition::RESOURCE_LIMIT_EXCEEDED,
     };
-    AmqpError::new(condition, parting.to_string())
+    AmqpError::new(condition, reason.to_string())
 }
 
-/// The client attached elsewhere (§2.8.18).
+/// The client attached the link elsewhere (AMQP 1.0 §2.8.18).
 const LINK_STOLEN: &str = "amqp:link:stolen";

@@ -1,4 +1,4 @@
-//! Where a link leads.
+//! The purposes of links.
 
 use codec::amqp::{AmqpError, SettleMode, condition};
 use model::DeviceId;
@@ -7,19 +7,19 @@ use wire::hub::{LinkAddress, LinkNode};
 
 use crate::hub::Hub;
 
-/// What a link is for. At the same place there is one link at a time.
+/// The purpose of a link. A connection has one link of each at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkRole {
-    /// Answers to requests about tokens.
+    /// Replies to put tokens.
     TokenReplies,
-    /// Requests about tokens.
+    /// Requests that put tokens.
     Tokens,
-    /// Something of a device.
+    /// Messages of a device.
     Device(DeviceId, LinkNode, Direction),
 }
 
 impl LinkRole {
-    /// Reads it from what the client asks for.
+    /// Returns the purpose of a client's link, or why the link is refused.
     pub fn of(hub: &Hub, link: &LinkRequest) -> Result<LinkRole, AmqpError> {
         let address = link.address.as_deref().unwrap_or_default();
         if address == TOKENS {
@@ -46,7 +46,7 @@ impl LinkRole {
             (LinkNode::Devicebound, Direction::FromClient) | (LinkNode::Events, Direction::ToClient) => {
                 Err(refused(condition::NOT_ALLOWED, "messages go the other way"))
             }
-            // What is settled when it is sent is lost when it does not arrive.
+            // A message that is settled when it is sent would be lost if it did not arrive.
             (LinkNode::Devicebound, Direction::ToClient) if link.settle_mode == SettleMode::Settled => {
                 Err(refused(condition::NOT_ALLOWED, "messages must be settled by the device"))
             }
@@ -55,8 +55,8 @@ impl LinkRole {
     }
 }
 
-/// Whether services use an address at the hosted hub: messages to any device, feedback, notifications of files, and the
-/// telemetry of all.
+/// Returns whether an address is one of services at the hosted hub: messages to any device, feedback, notifications of files, and
+/// telemetry.
 fn is_of_services(address: &str) -> bool {
     let path =
         address.split_once("://").map_or(address, |(_, rest)| rest.split_once('/').map_or("", |it| it.1));
@@ -64,5 +64,5 @@ fn is_of_services(address: &str) -> bool {
     path.starts_with("messages/")
 }
 
-/// The address of requests about tokens, and of the answers.
+/// The address of requests that put tokens, and of their replies.
 const TOKENS: &str = "$cbs";

@@ -1,12 +1,12 @@
-//! Messages to and from devices, as AMQP writes them.
+//! Messages to and from devices in AMQP.
 
 use codec::amqp::{Body, Entries, Message, MessageId, Properties, Value};
 
-use crate::{storage::Waiting, twin::DesiredChange};
+use crate::{storage::QueuedMessage, twins::twin::DesiredChange};
 
-/// A cloud-to-device message.
-pub fn of(waiting: Waiting) -> Message {
-    let Waiting { sequence, stay, message, .. } = waiting;
+/// Returns a cloud-to-device message.
+pub fn of(waiting: QueuedMessage) -> Message {
+    let QueuedMessage { sequence, times, message, .. } = waiting;
     let system = |wanted: &str| {
         let mut named = message.system.iter().filter(|(name, _)| name == wanted);
         named.next().map(|(_, value)| value.clone())
@@ -18,23 +18,23 @@ pub fn of(waiting: Waiting) -> Message {
         correlation_id: system("cid").map(MessageId::String),
         content_type: system("ct"),
         content_encoding: system("ce"),
-        absolute_expiry_time_ms: Some(millis(stay.expires_at.ticks())),
+        absolute_expiry_time_ms: Some(millis(times.expires_at.ticks())),
         ..Properties::default()
     };
     let annotations = Entries::new()
         .with("x-opt-sequence-number", Value::Long(sequence))
-        .with("x-opt-enqueued-time", Value::Timestamp(millis(stay.enqueued_at.ticks())));
+        .with("x-opt-enqueued-time", Value::Timestamp(millis(times.enqueued_at.ticks())));
     let application = message.application.into_iter().map(|(name, value)| (name, Value::String(value)));
     Message { annotations, properties, application: application.collect(), body: Body::of(message.body) }
 }
 
-/// What a device hears of changed desired properties. That it answers nothing is seen by its having no correlation ID.
+/// Returns the notification of changed desired properties. Without a correlation ID it is not the answer to a request.
 pub fn desired(change: &DesiredChange) -> Message {
     let annotations = Entries::new().with("resource", "/notifications/twin/properties/desired");
     Message { annotations, body: Body::of(change.body()), ..Message::default() }
 }
 
-/// A call of a method.
+/// Returns the call of a method.
 pub fn call(request: u64, name: &str, payload: Vec<u8>) -> Message {
     Message {
         properties: Properties { correlation_id: Some(request_id(request)), ..Properties::default() },
@@ -44,14 +44,14 @@ pub fn call(request: u64, name: &str, payload: Vec<u8>) -> Message {
     }
 }
 
-/// The reply to a call: which, and the device's status. `None` when it is none.
+/// Reads a reply: the request number of its call, and the status. Returns `None` if the message is not a reply.
 pub fn reply(message: &Message) -> Option<(u64, i32)> {
     let status = message.application.get("IoThub-status").and_then(Value::as_integer)?;
     Some((request_of(message.properties.correlation_id.as_ref()?)?, i32::try_from(status).ok()?))
 }
 
-/// A request's number as a UUID, which the C SDK insists on; Node sends it back as one only if it looks random
-/// (version 4).
+/// Returns a request's number as a UUID, which the SDK for C requires; the SDK for Node sends it back as one only if it is of
+/// version 4.
 fn request_id(request: u64) -> MessageId {
     MessageId::Uuid((RANDOM_SHAPE | u128::from(request & REQUEST_BITS)).to_be_bytes())
 }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_found_again_in_every_form() {
+    fn a_request_number_is_read_in_every_form() {
         let text = "00000000-0000-4000-8000-00000000002a";
         let MessageId::Uuid(bytes) = request_id(42) else { panic!("no UUID") };
         for (id, expected) in [

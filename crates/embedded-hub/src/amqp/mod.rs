@@ -1,14 +1,14 @@
-//! The device endpoint over AMQP 1.0: links for telemetry, messages, the twin and methods, each authorised by a token
+//! The device endpoint over AMQP 1.0: links for telemetry, messages, the twin and methods, each authorized by a token
 //! put to `$cbs` (claims-based security), by SASL PLAIN, or by the TLS certificate.
 //!
-//! A connection may carry several devices, as gateways use it. Each is one live connection to the hub, as one over MQTT
-//! is; it begins with the device's first link and ends with its last.
+//! A connection may have several devices, as gateways use it. Each is one live connection of the hub, like one over MQTT; it begins
+//! with the device's first link and ends with its last.
 
 mod connection;
 mod device_link;
 mod link_role;
 mod message;
-mod plain;
+mod sasl_plain;
 mod tokens;
 mod twin;
 
@@ -24,26 +24,27 @@ use net::{
 };
 
 use crate::{
-    admission::{NotAdmitted, Proof},
+    auth::{AdmissionError, Proof},
     hub::Hub,
-    telemetry::MAX_TELEMETRY_BYTES,
+    messages::MAX_TELEMETRY_BYTES,
 };
 
 use connection::DeviceConnection;
 
-/// Lets devices connect to a hub.
+/// Accepts AMQP connections of devices.
 struct DeviceEndpoint {
     hub: Hub,
 }
 
 impl Hub {
-    /// The endpoint for devices over AMQP, to be served by [`net::serve_amqp`] or [`crate::serve()`].
+    /// Returns the endpoint for devices over AMQP, to be served by [`net::serve_amqp`] or [`crate::serve()`].
     pub fn amqp(&self) -> Arc<dyn AmqpEndpoint> {
         Arc::new(DeviceEndpoint { hub: self.clone() })
     }
 }
 
-/// The limits that fit a hub's AMQP connections: large telemetry, and all the links and messages of a few devices.
+/// Returns `given` with the limits that a hub's AMQP connections need: for large telemetry, and for the links and messages of a few
+/// devices.
 pub fn limits(given: &AmqpLimits) -> AmqpLimits {
     AmqpLimits {
         max_message: MAX_TELEMETRY_BYTES + PROPERTY_BYTES,
@@ -54,13 +55,13 @@ pub fn limits(given: &AmqpLimits) -> AmqpLimits {
     }
 }
 
-/// Devices on one connection: enough for a small gateway; the real hub allows more at a price.
+/// Devices on one connection: enough for a small gateway.
 const MAX_DEVICES: usize = 8;
 /// Telemetry, messages, and a pair for the twin and for methods.
 const LINKS_OF_A_DEVICE: usize = 6;
 /// Requests and replies.
 const LINKS_FOR_TOKENS: usize = 2;
-/// Messages, answers and calls on their way to one device: as many as the outbox of an MQTT connection holds.
+/// Messages, answers and calls in the outbox for one device: as many as for an MQTT connection.
 const MESSAGES_TO_A_DEVICE: usize = 32;
 /// The properties and annotations of a message, beside its body.
 const PROPERTY_BYTES: usize = 64 * 1024;
@@ -77,8 +78,8 @@ impl AmqpEndpoint for DeviceEndpoint {
             return SaslStep::Welcome(Box::new(self.connection(peer, HashMap::new())));
         }
         let response = init.initial_response.unwrap_or_default();
-        let Some(claim) = plain::Claim::read(&self.hub, &response) else {
-            let reason = "PLAIN names no device of this hub, or holds no token";
+        let Some(claim) = sasl_plain::Claim::read(&self.hub, &response) else {
+            let reason = "PLAIN without a device of this hub, or without a token";
             return SaslStep::Refused(SaslCode::Auth, Some(reason.into()));
         };
         match self.hub.admit(&claim.id, Some(Proof::Token(&claim.token))) {
@@ -88,8 +89,8 @@ impl AmqpEndpoint for DeviceEndpoint {
             }
             Err(refusal) => {
                 let code = match refusal {
-                    NotAdmitted::Denied(_) => SaslCode::Auth,
-                    NotAdmitted::Hub(_) => SaslCode::SystemTemporary,
+                    AdmissionError::Denied(_) => SaslCode::Auth,
+                    AdmissionError::Hub(_) => SaslCode::SystemTemporary,
                 };
                 SaslStep::Refused(code, Some(format!("device {:?}: {refusal}", claim.id.as_str()).into()))
             }
@@ -97,7 +98,7 @@ impl AmqpEndpoint for DeviceEndpoint {
     }
 
     async fn bare(&self, peer: &Peer) -> Result<Box<dyn AmqpConnection>, AmqpError> {
-        // Devices that have tokens connect so, too, and put them to `$cbs`.
+        // Devices with tokens connect without SASL, too, and put them to `$cbs`.
         Ok(Box::new(self.connection(peer, HashMap::new())))
     }
 }
@@ -110,6 +111,6 @@ impl DeviceEndpoint {
 
 const ANONYMOUS: &str = "ANONYMOUS";
 const EXTERNAL: &str = "EXTERNAL";
-/// Of clients that put their tokens to `$cbs`: the SDK for C insists on the name, and says no more than with ANONYMOUS.
+/// For clients that put their tokens to `$cbs`: the SDK for C requires this name, and uses it like ANONYMOUS.
 const MSSBCBS: &str = "MSSBCBS";
 const PLAIN: &str = "PLAIN";

@@ -1,28 +1,28 @@
-//! A device's requests about its own twin.
+//! Requests of a device about its own twin.
 
 use std::sync::Arc;
 
 use codec::amqp::{Body, Entries, Message, Properties, Value};
 use wire::{hub::TwinOperation, topics::DeviceFilter};
 
-use crate::{connections::Live, failure::HubFailure, hub::Hub};
+use crate::{connections::LiveConnection, failure::HubFailure, hub::Hub};
 
-/// What comes of a request.
+/// The outcome of a request.
 struct Outcome {
     status: u16,
     version: Option<u64>,
     body: Vec<u8>,
 }
 
-/// Does what the device asks, and makes the answer.
-pub async fn answer(hub: &Hub, live: &Arc<Live>, request: &Message) -> Message {
-    let outcome = match carry_out(hub, live, request).await {
+/// Executes a request; returns the answer.
+pub async fn answer(hub: &Hub, live: &Arc<LiveConnection>, request: &Message) -> Message {
+    let outcome = match execute(hub, live, request).await {
         Ok(outcome) => outcome,
         Err(failure) => {
             Outcome { status: failure.code().status(), version: None, body: hub.twin_refusal(live, &failure) }
         }
     };
-    // C insists on these two types.
+    // The SDK for C requires these two types.
     let mut annotations = Entries::new().with("status", Value::Int(outcome.status.into()));
     if let Some(version) = outcome.version {
         annotations.insert("version", Value::Long(version.cast_signed()));
@@ -32,22 +32,22 @@ pub async fn answer(hub: &Hub, live: &Arc<Live>, request: &Message) -> Message {
     Message { annotations, properties, body: Body::of(outcome.body), ..Message::default() }
 }
 
-async fn carry_out(hub: &Hub, live: &Arc<Live>, request: &Message) -> Result<Outcome, HubFailure> {
-    let nothing = |status, version| Outcome { status, version, body: Vec::new() };
+async fn execute(hub: &Hub, live: &Arc<LiveConnection>, request: &Message) -> Result<Outcome, HubFailure> {
+    let empty = |status, version| Outcome { status, version, body: Vec::new() };
     match operation(request)? {
         TwinOperation::Read => Ok(Outcome { status: 200, version: None, body: hub.own_twin(live).await? }),
         TwinOperation::Report => {
             let patch = request.body.bytes().unwrap_or_default();
             let version = hub.own_report(live, &patch).await?;
-            Ok(nothing(204, Some(version)))
+            Ok(empty(204, Some(version)))
         }
         TwinOperation::Subscribe => {
-            hub.listen(live, DeviceFilter::Desired).await;
-            Ok(nothing(200, None))
+            hub.subscribe_device(live, DeviceFilter::Desired).await;
+            Ok(empty(200, None))
         }
         TwinOperation::Unsubscribe => {
             live.unsubscribe(DeviceFilter::Desired);
-            Ok(nothing(200, None))
+            Ok(empty(200, None))
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The device endpoint over HTTPS: a device sends telemetry, and asks for the messages that wait for it. Twins and
-//! methods need a connection that stays.
+//! The device endpoint over HTTPS: a device sends telemetry and receives queued messages. Twins and methods need a lasting
+//! connection.
 
-mod devicebound;
-mod events;
+mod messages;
+mod telemetry;
 
-pub use devicebound::{abandon, ask, settle};
-pub use events::send as send_events;
+pub use messages::{abandon, receive, settle};
+pub use telemetry::send as send_events;

@@ -1,52 +1,54 @@
-//! Cloud-to-device messages: one durable queue per device. A message stays there until the device has settled it,
-//! over whatever transport it came to it.
+//! Cloud-to-device messages: one durable queue per device. A message stays in the queue until the device has settled it, over any
+//! transport. Telemetry of devices is counted.
 
 mod delivery;
 mod locks;
+mod telemetry;
 
 use model::{DeviceId, Timestamp};
 
 use crate::{
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    storage::{Stay, StoredMessage},
+    storage::{QueueTimes, StoredMessage},
 };
 
-pub(crate) use delivery::{Leased, Settlement};
+pub(crate) use delivery::{LeasedMessage, Settlement};
 pub(crate) use locks::Locks;
+pub(crate) use telemetry::MAX_TELEMETRY_BYTES;
 
-/// Largest message, in bytes (IoT Hub documentation).
+/// Bytes of a message (IoT Hub documentation).
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Messages that may wait for one device (IoT Hub documentation).
+/// Messages in the queue of one device (IoT Hub documentation).
 const MAX_WAITING: usize = 50;
-/// How long a message is kept that does not say: the real hub's default, in seconds.
+/// The default lifetime of a message, in seconds, as at the hosted hub.
 const DEFAULT_TTL_SECS: i64 = 3600;
-/// The longest that a message may be kept: two days.
+/// The longest lifetime of a message, in seconds: two days.
 const MAX_TTL_SECS: i64 = 48 * 3600;
 
 /// A message to a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloudMessage {
-    /// Its ID; made when absent.
+    /// Its ID; generated if absent.
     pub message_id: Option<String>,
     /// System properties beside `mid` and `to`, by their short names (`cid`, `ct`, `ce`, …).
     pub system: Vec<(&'static str, String)>,
-    /// The application's own properties.
+    /// Application properties.
     pub application: Vec<(String, String)>,
-    /// When it is of no more use.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
     /// Its content.
     pub body: Vec<u8>,
 }
 
 impl Hub {
-    /// Queues a message for a device, durably, and sends it if the device listens. Returns its ID.
+    /// Queues a message for a device, durably, and sends it if the device is subscribed. Returns its ID.
     pub async fn send_message(&self, id: &DeviceId, message: CloudMessage) -> Result<String, HubFailure> {
         if message.body.len() > MAX_MESSAGE_BYTES {
             return Err(HubFailure::TooLarge(MAX_MESSAGE_BYTES));
         }
         let now = self.now();
-        let stay = Stay { enqueued_at: now, expires_at: expiry(message.expires_at, now)? };
+        let times = QueueTimes { enqueued_at: now, expires_at: expiry(message.expires_at, now)? };
         let (message_id, stored) = stored(id, message);
         let (hub, id) = (self.clone(), id.clone());
         let sending = async move {
@@ -56,14 +58,14 @@ impl Hub {
                     return Err(HubFailure::Unknown(queue.to_string()));
                 }
                 rows.expire(&queue, now)?;
-                let queued = rows.enqueue(&queue, &stored, stay, MAX_WAITING)?;
+                let queued = rows.enqueue(&queue, &stored, times, MAX_WAITING)?;
                 if queued { Ok(()) } else { Err(HubFailure::QueueFull(queue.to_string())) }
             });
             write.await?;
             hub.deliver_to_connected(&id).await;
             Ok(message_id)
         };
-        self.carry_out(sending).await
+        self.run_to_completion(sending).await
     }
 
     /// Throws a device's waiting messages away; returns how many there were.

@@ -1,4 +1,4 @@
-//! Who may connect: the user name says which device, a token or certificate proves it.
+//! The CONNECT of a device: its user name, and its token or certificate.
 
 use codec::mqtt::{Connect, ConnectReturnCode};
 use model::{DeviceId, IdError};
@@ -7,44 +7,44 @@ use percent_encoding::percent_decode_str;
 use wire::hub::{UserName, UserNameError};
 
 use crate::{
-    admission::{NotAdmitted, Proof},
-    digital_twin::ModelId,
+    auth::{AdmissionError, Proof},
     hub::Hub,
+    twins::ModelId,
 };
 
 /// Why a device may not connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectRefusal {
-    /// The client ID is another than the user name's.
+    /// The client ID differs from the device ID in the user name.
     #[error("the client ID is not the one in the user name")]
     ClientId,
     /// The user name's device ID breaks the rule for them.
     #[error(transparent)]
     DeviceId(#[from] IdError),
-    /// Modules are not served.
+    /// Modules are not supported.
     #[error("modules cannot connect here")]
     Module,
-    /// It did not prove itself, or the hub cannot tell.
+    /// Its credentials were refused, or the hub failed.
     #[error(transparent)]
-    NotAdmitted(#[from] NotAdmitted),
+    NotAdmitted(#[from] AdmissionError),
     /// The user name is for another hub.
     #[error("the user name is for another hub")]
     OtherHub,
-    /// The password is no text.
-    #[error("the password is no text")]
+    /// The password is not UTF-8.
+    #[error("the password is not UTF-8")]
     Password,
-    /// No user name, or one of another form.
+    /// The user name is missing or malformed.
     #[error(transparent)]
     UserName(#[from] UserNameError),
 }
 
 impl ConnectRefusal {
-    /// The CONNACK code: 5 for everything about who the device is, as the real hub answers.
+    /// Returns the CONNACK code: 5 for all refusals of the identity, as at the hosted hub.
     pub fn code(&self) -> ConnectReturnCode {
         match self {
             ConnectRefusal::ClientId => ConnectReturnCode::IdentifierRejected,
-            ConnectRefusal::NotAdmitted(NotAdmitted::Hub(_)) => ConnectReturnCode::ServerUnavailable,
-            ConnectRefusal::NotAdmitted(NotAdmitted::Denied(_))
+            ConnectRefusal::NotAdmitted(AdmissionError::Hub(_)) => ConnectReturnCode::ServerUnavailable,
+            ConnectRefusal::NotAdmitted(AdmissionError::Denied(_))
             | ConnectRefusal::DeviceId(_)
             | ConnectRefusal::Module
             | ConnectRefusal::OtherHub
@@ -54,11 +54,11 @@ impl ConnectRefusal {
     }
 }
 
-/// Whom a client claims to be.
+/// The identity that a client claims.
 pub struct Claim<'a> {
     /// The device.
     pub id: DeviceId,
-    /// The digital twin model that it says it follows.
+    /// The digital twin model that it announces.
     pub model_id: Option<ModelId>,
     password: Option<&'a [u8]>,
 }
@@ -82,10 +82,10 @@ impl<'a> Claim<'a> {
         Ok(Claim { id: DeviceId::parse(name.device_id)?, model_id, password })
     }
 
-    /// What the client shows for it.
+    /// Returns the credentials of the client.
     pub fn proof(&self, peer: &'a Peer) -> Result<Option<Proof<'a>>, ConnectRefusal> {
         let token = self.password.map(std::str::from_utf8).transpose();
         let token = token.map_err(|_| ConnectRefusal::Password)?;
-        Ok(Proof::shown(token, peer.certificates.first().map(AsRef::as_ref)))
+        Ok(Proof::new(token, peer.certificates.first().map(AsRef::as_ref)))
     }
 }

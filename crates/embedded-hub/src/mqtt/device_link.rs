@@ -1,4 +1,4 @@
-//! What a device is sent over MQTT.
+//! Sends to a device over MQTT.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,39 +11,38 @@ use wire::{
 };
 
 use crate::{
-    connections::locked,
-    device_link::{DeviceLink, Parting, Sent, Unsent},
-    storage::{StoredMessage, Waiting},
-    twin::DesiredChange,
+    connections::{DeviceLink, DisconnectReason, SendError, Sent, locked},
+    storage::{QueuedMessage, StoredMessage},
+    twins::twin::DesiredChange,
 };
 
 /// A device's MQTT connection. Clones share it.
 #[derive(Clone)]
 pub struct MqttDeviceLink {
-    /// Topics name it.
+    /// Its device ID, which is part of topics.
     pub device_id: String,
-    /// The way to it.
+    /// Sends to the client.
     pub outbox: Outbox,
-    /// What it has subscribed to.
+    /// Its subscriptions.
     pub subscriptions: Arc<Mutex<Subscriptions>>,
 }
 
 impl MqttDeviceLink {
-    /// The QoS that the device was granted for a topic; nothing is sent above it (MQTT-3.8.4-6).
-    fn granted(&self, topic: &str) -> Result<QoS, Unsent> {
-        locked(&self.subscriptions).qos_of(topic).ok_or(Unsent::NotSubscribed)
+    /// Returns the QoS that the device was granted for a topic; no message is sent above it (MQTT-3.8.4-6).
+    fn granted(&self, topic: &str) -> Result<QoS, SendError> {
+        locked(&self.subscriptions).qos_of(topic).ok_or(SendError::NotSubscribed)
     }
 
     /// Sends JSON without an acknowledgement, if the device has subscribed to the topic.
-    fn send(&self, topic: String, json: Vec<u8>) -> Result<(), Unsent> {
+    fn send(&self, topic: String, json: Vec<u8>) -> Result<(), SendError> {
         self.granted(&topic)?;
         Ok(self.outbox.try_publish(topic, ascii_json(json), QoS::AtMostOnce, 0)?)
     }
 }
 
 impl DeviceLink for MqttDeviceLink {
-    fn message(&self, message: Waiting) -> Result<Sent, Unsent> {
-        let Waiting { sequence, message, may_repeat, .. } = message;
+    fn message(&self, message: QueuedMessage) -> Result<Sent, SendError> {
+        let QueuedMessage { sequence, message, may_repeat, .. } = message;
         let topic = devicebound_topic(&self.device_id, &bag(&message));
         let qos = self.granted(&topic)?;
         let (payload, token) = (message.body.into(), sequence.unsigned_abs());
@@ -51,24 +50,24 @@ impl DeviceLink for MqttDeviceLink {
         Ok(if qos == QoS::AtMostOnce { Sent::Settled } else { Sent::Unsettled })
     }
 
-    fn desired(&self, change: &DesiredChange) -> Result<(), Unsent> {
+    fn desired(&self, change: &DesiredChange) -> Result<(), SendError> {
         self.send(desired_topic(change.version), change.body())
     }
 
-    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), Unsent> {
+    fn call(&self, request: u64, name: &str, payload: Vec<u8>) -> Result<(), SendError> {
         self.send(method_topic(name, &request.to_string()), payload)
     }
 
-    fn part(&self, parting: Parting) {
-        self.outbox.close(Close::because(parting.to_string()));
+    fn disconnect(&self, reason: DisconnectReason) {
+        self.outbox.close(Close::because(reason.to_string()));
     }
 
-    fn is_parted(&self) -> bool {
+    fn is_disconnected(&self) -> bool {
         self.outbox.is_closed()
     }
 }
 
-/// A message's properties as they stand in a topic.
+/// Returns a message's properties as a topic has them.
 fn bag(message: &StoredMessage) -> PropertyBag {
     let mut bag = PropertyBag::default();
     message.system.iter().for_each(|(name, value)| bag.push(format!("$.{name}"), value));

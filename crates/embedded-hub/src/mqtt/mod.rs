@@ -2,8 +2,8 @@
 
 mod connect;
 mod device_link;
-mod kept;
 mod session;
+mod stored_session;
 mod twin;
 
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use net::{
     mqtt::{MqttEndpoint, MqttSession, Outbox},
 };
 
-use crate::{admission::NotAdmitted, failure::HubFailure, hub::Hub};
+use crate::{auth::AdmissionError, failure::HubFailure, hub::Hub};
 
 use connect::{Claim, ConnectRefusal};
 use device_link::MqttDeviceLink;
 use session::DeviceSession;
 
-/// Lets devices connect to a hub.
+/// Accepts MQTT connections of devices.
 struct DeviceEndpoint {
     hub: Hub,
 }
 
 impl Hub {
-    /// The endpoint for devices, to be served by [`net::serve_mqtt`] or [`crate::serve()`].
+    /// Returns the endpoint for devices over MQTT, to be served by [`net::serve_mqtt`] or [`crate::serve()`].
     pub fn mqtt(&self) -> Arc<dyn MqttEndpoint> {
         Arc::new(DeviceEndpoint { hub: self.clone() })
     }
@@ -42,27 +42,27 @@ impl MqttEndpoint for DeviceEndpoint {
         outbox: Outbox,
     ) -> Result<Box<dyn MqttSession>, net::mqtt::ConnectRefusal> {
         let refused = |refusal: ConnectRefusal| {
-            if let ConnectRefusal::NotAdmitted(NotAdmitted::Hub(HubFailure::Broken(reason))) = &refusal {
-                tracing::error!(reason, hub.name = %self.hub.name(), "a device cannot be looked up");
+            if let ConnectRefusal::NotAdmitted(AdmissionError::Hub(HubFailure::Broken(reason))) = &refusal {
+                tracing::error!(reason, hub.name = %self.hub.name(), "a device could not be read");
             }
             let reason = format!("client ID {:?}: {refusal}", connect.client_id);
             net::mqtt::ConnectRefusal::because(refusal.code(), reason)
         };
         let claim = Claim::read(&self.hub, &connect).map_err(refused)?;
         let proof = claim.proof(peer).map_err(refused)?;
-        let line = MqttDeviceLink { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
-        let live = self.hub.connect(claim.id, proof, line.clone()).await;
+        let link = MqttDeviceLink { device_id: claim.id.to_string(), outbox, subscriptions: Arc::default() };
+        let live = self.hub.connect(claim.id, proof, link.clone()).await;
         let live = live.map_err(|refusal| refused(refusal.into()))?;
         peer.standing.mark_proven(Purpose::Hub);
         let opened = async {
-            self.hub.note_model(&live.id, claim.model_id).await?;
-            DeviceSession::open(self.hub.clone(), Arc::clone(&live), line, connect.clean_session).await
+            self.hub.store_model(&live.id, claim.model_id).await?;
+            DeviceSession::open(self.hub.clone(), Arc::clone(&live), link, connect.clean_session).await
         };
         match opened.await {
             Ok(session) => Ok(Box::new(session)),
             Err(failure) => {
                 self.hub.disconnected(&live).await;
-                Err(refused(NotAdmitted::Hub(failure).into()))
+                Err(refused(AdmissionError::Hub(failure).into()))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A connected device: what it subscribes to and publishes.
+//! The session of a connected device: its subscriptions, and what it publishes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use net::mqtt::{Close, MqttSession};
 use wire::topics::{DeviceFilter, DevicePublish};
 
 use crate::{
-    connections::{Live, locked},
+    connections::{LiveConnection, locked},
     failure::HubFailure,
     hub::Hub,
     messages::Settlement,
@@ -19,62 +19,62 @@ use super::{device_link::MqttDeviceLink, twin};
 /// One device's connection.
 pub struct DeviceSession {
     pub(super) hub: Hub,
-    pub(super) live: Arc<Live>,
-    pub(super) line: MqttDeviceLink,
-    pub(super) lifetime: Lifetime,
+    pub(super) live: Arc<LiveConnection>,
+    pub(super) link: MqttDeviceLink,
+    pub(super) lifetime: SessionLifetime,
 }
 
-/// How long the state of a session lives (the clean session flag of CONNECT).
+/// How long the state of a session lives (the clean session flag of CONNECT, MQTT 3.1.1 §3.1.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
-    /// As long as the connection.
+pub enum SessionLifetime {
+    /// Until the connection ends.
     Connection,
-    /// Beyond it and beyond a restart of the hub: it is stored. This one begins.
-    Begun,
-    /// The same, and the device found the session that it had left.
+    /// The session is stored, also for a restart of the hub, and is new.
+    New,
+    /// The session is stored, and continues an earlier one.
     Resumed,
 }
 
 impl DeviceSession {
-    /// Serves a device that has connected.
+    /// Opens the session of a device that has connected.
     pub async fn open(
         hub: Hub,
-        live: Arc<Live>,
-        line: MqttDeviceLink,
+        live: Arc<LiveConnection>,
+        link: MqttDeviceLink,
         clean: bool,
     ) -> Result<DeviceSession, HubFailure> {
         let lifetime = match (clean, hub.session(&live.id)?) {
-            (true, None) => Lifetime::Connection,
+            (true, None) => SessionLifetime::Connection,
             (true, Some(_)) => {
-                hub.keep_session(&live.id, None).await?;
-                Lifetime::Connection
+                hub.store_session(&live.id, None).await?;
+                SessionLifetime::Connection
             }
-            (false, None) => Lifetime::Begun,
-            (false, Some(kept)) => {
-                *locked(&line.subscriptions) = kept;
-                Lifetime::Resumed
+            (false, None) => SessionLifetime::New,
+            (false, Some(stored)) => {
+                *locked(&link.subscriptions) = stored;
+                SessionLifetime::Resumed
             }
         };
-        let session = DeviceSession { hub, live, line, lifetime };
-        session.listen().await;
+        let session = DeviceSession { hub, live, link, lifetime };
+        session.update_subscriptions().await;
         Ok(session)
     }
 
     /// Stores the session, so that an acknowledged change of its subscriptions survives a restart.
-    async fn keep(&self) -> Result<(), HubFailure> {
-        if self.lifetime == Lifetime::Connection {
+    async fn store(&self) -> Result<(), HubFailure> {
+        if self.lifetime == SessionLifetime::Connection {
             return Ok(());
         }
-        let subscriptions = locked(&self.line.subscriptions).clone();
-        self.hub.keep_session(&self.live.id, Some(subscriptions)).await
+        let subscriptions = locked(&self.link.subscriptions).clone();
+        self.hub.store_session(&self.live.id, Some(subscriptions)).await
     }
 
-    /// Tells the hub what the device wants now.
-    async fn listen(&self) {
+    /// Updates the kinds of messages that the hub sends to the device.
+    async fn update_subscriptions(&self) {
         let wanted = self.wanted();
         for kind in DeviceFilter::ALL {
-            match (wanted.contains(&kind), self.live.listens_to(kind)) {
-                (true, false) => self.hub.listen(&self.live, kind).await,
+            match (wanted.contains(&kind), self.live.is_subscribed_to(kind)) {
+                (true, false) => self.hub.subscribe_device(&self.live, kind).await,
                 (false, true) => self.live.unsubscribe(kind),
                 _ => {}
             }
@@ -82,11 +82,11 @@ impl DeviceSession {
     }
 
     fn wanted(&self) -> Vec<DeviceFilter> {
-        let subscriptions = locked(&self.line.subscriptions);
-        subscriptions.filters().flat_map(|filter| self.asked_for(filter)).collect()
+        let subscriptions = locked(&self.link.subscriptions);
+        subscriptions.filters().flat_map(|filter| self.kinds_of(filter)).collect()
     }
 
-    fn asked_for(&self, filter: &str) -> Vec<DeviceFilter> {
+    fn kinds_of(&self, filter: &str) -> Vec<DeviceFilter> {
         DeviceFilter::matching(filter, self.live.id.as_str())
     }
 }
@@ -94,32 +94,32 @@ impl DeviceSession {
 #[async_trait]
 impl MqttSession for DeviceSession {
     async fn subscribe(&mut self, filters: &[(String, QoS)]) -> Vec<SubscribeReturn> {
-        let before = locked(&self.line.subscriptions).clone();
-        let verdict = |(filter, qos): &(String, QoS)| match self.asked_for(filter).is_empty() {
+        let before = locked(&self.link.subscriptions).clone();
+        let verdict = |(filter, qos): &(String, QoS)| match self.kinds_of(filter).is_empty() {
             true => SubscribeReturn::Failure,
-            false => locked(&self.line.subscriptions).subscribe(filter, *qos),
+            false => locked(&self.link.subscriptions).subscribe(filter, *qos),
         };
         let codes = filters.iter().map(verdict).collect();
-        if let Err(failure) = self.keep().await {
+        if let Err(failure) = self.store().await {
             tracing::error!(%failure, device.id = %self.live.id, "subscriptions were not stored");
-            *locked(&self.line.subscriptions) = before;
+            *locked(&self.link.subscriptions) = before;
             return vec![SubscribeReturn::Failure; filters.len()];
         }
-        self.listen().await;
+        self.update_subscriptions().await;
         codes
     }
 
     async fn unsubscribe(&mut self, filters: &[String]) {
-        filters.iter().for_each(|filter| locked(&self.line.subscriptions).unsubscribe(filter));
-        if let Err(failure) = self.keep().await {
-            // It hears of them again after a reconnection.
+        filters.iter().for_each(|filter| locked(&self.link.subscriptions).unsubscribe(filter));
+        if let Err(failure) = self.store().await {
+            // The device receives these messages again after a reconnection.
             tracing::error!(%failure, device.id = %self.live.id, "the end of a subscription was not stored");
         }
-        self.listen().await;
+        self.update_subscriptions().await;
     }
 
     fn is_resumed(&self) -> bool {
-        self.lifetime == Lifetime::Resumed
+        self.lifetime == SessionLifetime::Resumed
     }
 
     async fn publish(&mut self, publish: Publish) -> Result<(), Close> {
@@ -129,7 +129,7 @@ impl MqttSession for DeviceSession {
         })?;
         match published {
             DevicePublish::Telemetry { device_id, module_id: None } if device_id == self.live.id.as_str() => {
-                self.hub.take_telemetry(&self.live);
+                self.hub.count_telemetry(&self.live);
             }
             DevicePublish::Telemetry { .. } => {
                 return Err(Close::violation("telemetry in another device's name"));
@@ -137,7 +137,7 @@ impl MqttSession for DeviceSession {
             DevicePublish::TwinRequest { request_id } => twin::read(self, request_id).await?,
             DevicePublish::Report { request_id } => twin::report(self, request_id, &publish.payload).await?,
             DevicePublish::MethodReply { status, request_id } => {
-                // A request ID of no call of ours belongs to no caller.
+                // Other request IDs are not of calls of this hub.
                 if let Ok(request) = request_id.parse() {
                     self.live.reply(request, status, &publish.payload);
                 }

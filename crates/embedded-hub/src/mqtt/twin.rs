@@ -1,4 +1,4 @@
-//! A device's requests about its own twin.
+//! Requests of a device about its own twin.
 
 use codec::mqtt::QoS;
 use net::mqtt::Close;
@@ -29,8 +29,8 @@ fn refuse(session: &DeviceSession, request_id: &str, failure: &HubFailure) -> Re
     answer(session, twin_reply_topic(failure.code().status(), request_id, None), body)
 }
 
-/// A device that asks faster than it reads the answers is disconnected.
+/// Queues an answer. A device that sends requests faster than it reads the answers is disconnected.
 fn answer(session: &DeviceSession, topic: String, body: Vec<u8>) -> Result<(), Close> {
-    let queued = session.line.outbox.try_publish(topic, ascii_json(body), QoS::AtMostOnce, 0);
-    queued.map_err(|_| Close::because("the device does not take the answers to its requests"))
+    let queued = session.link.outbox.try_publish(topic, ascii_json(body), QoS::AtMostOnce, 0);
+    queued.map_err(|_| Close::because("the device does not read the answers to its requests"))
 }

@@ -1,4 +1,4 @@
-//! Request bodies: read whole, of bounded size, in bounded time, whatever their declared type.
+//! Request bodies: read completely, of bounded size, in bounded time, whatever their content type.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use wire::without_bom;
 
 use crate::{failure::HubFailure, hub::Hub};
 
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// The largest body: a bulk request of a hundred devices that each bring credentials and a small twin,
 /// a method's 128 KiB of payload, or a whole twin with its metadata.
@@ -22,15 +22,15 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A whole request body.
-pub struct Whole(pub Bytes);
+pub struct RequestBody(pub Bytes);
 
-impl FromRequest<Hub> for Whole {
+impl FromRequest<Hub> for RequestBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, hub: &Hub) -> Result<Whole, Refusal> {
+    async fn from_request(request: Request, hub: &Hub) -> Result<RequestBody, Refusal> {
         let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
         let failure = match timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(body)) => return Ok(Whole(body.to_bytes())),
+            Ok(Ok(body)) => return Ok(RequestBody(body.to_bytes())),
             Ok(Err(error)) if error.is::<LengthLimitError>() => HubFailure::TooLarge(MAX_BODY_BYTES),
             Ok(Err(error)) => HubFailure::Invalid(format!("the body cannot be read: {error}")),
             Err(_) => HubFailure::Invalid("the body did not arrive in time".to_owned()),
@@ -39,24 +39,24 @@ impl FromRequest<Hub> for Whole {
     }
 }
 
-impl Whole {
-    /// The body as a JSON object of this shape. Serde would also take an array for a shape, member by member.
+impl RequestBody {
+    /// Decodes the body as a JSON object. Serde alone would also accept an array with the members in order.
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, HubFailure> {
         let body = without_bom(&self.0);
         match body.trim_ascii_start().first() {
             Some(b'{') => read(serde_json::from_slice(body)),
-            _ => Err(HubFailure::Invalid("the body is not as it must be: no JSON object".to_owned())),
+            _ => Err(HubFailure::Invalid("the body is invalid: not a JSON object".to_owned())),
         }
     }
 
-    /// The body as a JSON array of objects of this shape.
+    /// Decodes the body as a JSON array of objects.
     pub fn objects<T: DeserializeOwned>(&self) -> Result<Vec<T>, HubFailure> {
         let objects: Vec<Map<String, Value>> = read(serde_json::from_slice(without_bom(&self.0)))?;
         objects.into_iter().map(|object| read(serde_json::from_value(Value::Object(object)))).collect()
     }
 
-    /// The body as a JSON array whose items are read one by one: an object of this shape each, or what is wrong with it.
-    pub fn items<T: DeserializeOwned>(&self) -> Result<Vec<Result<T, Unreadable>>, HubFailure> {
+    /// Decodes the body as a JSON array of objects, each on its own: the object, or why it is invalid.
+    pub fn items<T: DeserializeOwned>(&self) -> Result<Vec<Result<T, InvalidItem>>, HubFailure> {
         let items: Vec<Value> = read(serde_json::from_slice(&self.0))?;
         let item = |item: Value| match item {
             Value::Object(_) => read(serde_json::from_value(item.clone())).map_err(|failure| (item, failure)),
@@ -66,9 +66,9 @@ impl Whole {
     }
 }
 
-/// An item of an array that cannot be read, and why.
-pub type Unreadable = (Value, HubFailure);
+/// An invalid item of an array, and the reason.
+pub type InvalidItem = (Value, HubFailure);
 
 fn read<T>(outcome: serde_json::Result<T>) -> Result<T, HubFailure> {
-    outcome.map_err(|error| HubFailure::Invalid(format!("the body is not as it must be: {error}")))
+    outcome.map_err(|error| HubFailure::Invalid(format!("the body is invalid: {error}")))
 }

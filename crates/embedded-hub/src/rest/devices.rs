@@ -7,21 +7,26 @@ use wire::hub::{
     BulkDevice, BulkDeviceError, BulkResult, Device, ErrorCode, RegenerateKeys, RegeneratedKeys,
 };
 
-use crate::{bulk::BulkRefusal, failure::HubFailure, hub::Hub, keys::Regenerated, twin::check_integers};
-
-use super::{
-    answer::{answer, if_match, json, nothing, versioned},
-    body::{Unreadable, Whole},
-    named::Named,
+use crate::{
+    failure::HubFailure,
+    hub::Hub,
+    registry::{BulkRefusal, KeyRegeneration},
+    twins::twin::check_integers,
 };
 
-/// Devices in one listing, at most and when nothing else is said (IoT Hub documentation).
+use super::{
+    body::{InvalidItem, RequestBody},
+    path::PathDeviceId,
+    response::{answer, if_match, json, nothing, versioned},
+};
+
+/// Devices in one listing, by default and at most (IoT Hub documentation).
 const MAX_LISTED: usize = 1000;
 
-/// The header that C# looks for after a bulk request.
+/// The header that the SDK for C# reads after a bulk request.
 const BULK_ERROR: HeaderName = HeaderName::from_static("iothuberrorcode");
 
-/// `GET /devices?top=`; a number out of range is taken for the largest.
+/// `GET /devices?top=`; a number out of range is replaced by the maximum.
 pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
     let mut parameters = uri.query().unwrap_or_default().split('&');
     let top = parameters.find_map(|pair| pair.strip_prefix("top=")?.parse().ok());
@@ -30,29 +35,29 @@ pub async fn list(State(hub): State<Hub>, uri: Uri) -> Response {
 }
 
 /// `POST /devices`
-pub async fn bulk(State(hub): State<Hub>, body: Whole) -> Response {
+pub async fn bulk(State(hub): State<Hub>, body: RequestBody) -> Response {
     let outcome = async {
         check_integers(&body.0)?;
-        let unreadable = |(item, failure): Unreadable| BulkRefusal {
+        let refusal = |(item, failure): InvalidItem| BulkRefusal {
             device_id: item.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(),
             failure,
         };
         let items = body.items::<BulkDevice>()?.into_iter();
-        hub.bulk(items.map(|item| item.map_err(unreadable)).collect()).await
+        hub.bulk(items.map(|item| item.map_err(refusal)).collect()).await
     };
     let refusals = outcome.await.map(|refusals| refusals.into_iter().map(bulk_error).collect());
     answer(&hub, refusals.map(bulk_answer))
 }
 
 /// `POST /devices/keys/regenerate`
-pub async fn regenerate_keys(State(hub): State<Hub>, body: Whole) -> Response {
+pub async fn regenerate_keys(State(hub): State<Hub>, body: RequestBody) -> Response {
     let outcome = async {
         let RegenerateKeys { policy_key, devices } = body.object()?;
         if devices.iter().any(|device| device.module_id.as_ref().is_some_and(|id| !id.is_empty())) {
             return Err(HubFailure::Invalid("modules are not supported".to_owned()));
         }
         let devices = devices.into_iter().map(|device| device.id).collect();
-        let Regenerated { rotated, refusals } = hub.regenerate_keys(policy_key, devices).await?;
+        let KeyRegeneration { rotated, refusals } = hub.regenerate_keys(policy_key, devices).await?;
         let errors = refusals.into_iter().map(|refusal| bulk_error(refusal).into()).collect();
         Ok(RegeneratedKeys { policy_key, rotated_keys: rotated, errors })
     };
@@ -62,19 +67,24 @@ pub async fn regenerate_keys(State(hub): State<Hub>, body: Whole) -> Response {
 fn bulk_error(refusal: BulkRefusal) -> BulkDeviceError {
     BulkDeviceError {
         error_code: refusal.failure.code().name(),
-        error_status: refusal.failure.told(),
+        error_status: refusal.failure.message_for_caller(),
         device_id: refusal.device_id,
     }
 }
 
 /// `GET /devices/{id}`
-pub async fn read(State(hub): State<Hub>, Named(id): Named) -> Response {
+pub async fn read(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let device = hub.device(&id).and_then(|device| device.ok_or_else(|| HubFailure::Unknown(id.to_string())));
-    answer(&hub, device.map(|device| shown(&device)))
+    answer(&hub, device.map(|device| device_response(&device)))
 }
 
 /// `PUT /devices/{id}`
-pub async fn put(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+pub async fn put(
+    State(hub): State<Hub>,
+    PathDeviceId(id): PathDeviceId,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Response {
     let outcome = async {
         let device: Device = body.object()?;
         if device.device_id != id.as_str() {
@@ -84,11 +94,11 @@ pub async fn put(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, b
         }
         hub.put_device(&id, device, if_match(&headers)).await
     };
-    answer(&hub, outcome.await.map(|device| shown(&device)))
+    answer(&hub, outcome.await.map(|device| device_response(&device)))
 }
 
 /// `DELETE /devices/{id}`
-pub async fn delete(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap) -> Response {
+pub async fn delete(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId, headers: HeaderMap) -> Response {
     let outcome = hub.delete_matching(&id, if_match(&headers)).await;
     answer(&hub, outcome.map(|()| nothing()))
 }
@@ -105,7 +115,7 @@ pub async fn registry_statistics(State(hub): State<Hub>) -> Response {
     answer(&hub, counts.map(|counts| json(StatusCode::OK, &counts)))
 }
 
-/// `GET /statistics/service`. The telemetry count is this hub's own.
+/// `GET /statistics/service`. The telemetry count is an addition of this hub.
 pub async fn service_statistics(State(hub): State<Hub>) -> Response {
     let counts = hub.counts().map(|counts| {
         json!({ "connectedDeviceCount": counts.connected, "telemetryMessageCount": counts.telemetry })
@@ -113,7 +123,7 @@ pub async fn service_statistics(State(hub): State<Hub>) -> Response {
     answer(&hub, counts.map(|counts| json(StatusCode::OK, &counts)))
 }
 
-fn shown(device: &Device) -> Response {
+fn device_response(device: &Device) -> Response {
     versioned(device.etag.as_deref().unwrap_or_default(), device)
 }
 

@@ -1,5 +1,5 @@
-//! Cloud-to-device messages. SDKs send them over AMQP; this route is the hub's own, with the headers
-//! that devices know from the HTTPS side of the real one.
+//! Cloud-to-device messages. SDKs send them over AMQP; this route is an addition of this hub, with the headers of the hosted hub's
+//! device endpoint over HTTPS.
 
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
@@ -10,18 +10,18 @@ use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS};
 use crate::{failure::HubFailure, hub::Hub, messages::CloudMessage};
 
 use super::{
-    answer::{answer, json},
-    body::Whole,
-    named::{Named, device_id},
+    body::RequestBody,
+    path::{PathDeviceId, device_id},
+    response::{answer, json},
 };
 
-/// Properties of one message; they travel in one topic.
+/// Properties of one message, which are part of one topic.
 const MAX_PROPERTIES: usize = 64;
 /// Bytes of all properties' values.
 const MAX_PROPERTY_BYTES: usize = 8 * 1024;
 
-/// `POST /messages/devicebound`: to whom stands in `iothub-to`, as `/devices/{id}/messages/devicebound`.
-pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: Whole) -> Response {
+/// `POST /messages/devicebound`: the device is in `iothub-to`, as `/devices/{id}/messages/devicebound`.
+pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: RequestBody) -> Response {
     let outcome = async {
         let to = addressee(&headers)?;
         hub.send_message(&to, message(&headers, &body)?).await
@@ -30,7 +30,7 @@ pub async fn send(State(hub): State<Hub>, headers: HeaderMap, body: Whole) -> Re
 }
 
 /// `DELETE /devices/{id}/commands`
-pub async fn purge(State(hub): State<Hub>, Named(id): Named) -> Response {
+pub async fn purge(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let purged = hub.purge_messages(&id).await.map(|purged| {
         json(
             StatusCode::OK,
@@ -51,7 +51,7 @@ fn addressee(headers: &HeaderMap) -> Result<DeviceId, HubFailure> {
     device_id(id)
 }
 
-fn message(headers: &HeaderMap, body: &Whole) -> Result<CloudMessage, HubFailure> {
+fn message(headers: &HeaderMap, body: &RequestBody) -> Result<CloudMessage, HubFailure> {
     let mut message = CloudMessage {
         message_id: text(headers, "iothub-messageid")?,
         body: body.0.to_vec(),

@@ -1,5 +1,5 @@
 //! `POST /devices/query`: `SELECT * FROM devices`, projections, and `SELECT COUNT() AS n FROM devices`, with simple
-//! conditions. Rows are looked at one by one in the order of their names, a bounded number per request.
+//! conditions. Devices are read one by one in the order of their IDs, a bounded number per request.
 
 use axum::{
     extract::State,
@@ -12,29 +12,29 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::hub::{Condition, Member, Query, Selection};
 
-use crate::{failure::HubFailure, hub::Hub, view};
+use crate::{failure::HubFailure, hub::Hub, registry::representation};
 
 use super::{
-    answer::{answer, json, no_such_method},
-    body::Whole,
-    named::Named,
+    body::RequestBody,
+    path::PathDeviceId,
+    response::{answer, json, no_such_method},
 };
 
 const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
 const MAX_ITEMS: HeaderName = HeaderName::from_static("x-ms-max-item-count");
 
-/// Rows of a page when the caller does not say, and the most it can say (IoT Hub documentation).
+/// Rows of a page by default, and at most (IoT Hub documentation).
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
-/// Devices read from the storage at once.
+/// Devices that are read from the storage at once.
 const READ_AT_ONCE: usize = 200;
-/// Devices that one request for a page looks at; a page may end early, with a continuation.
-const LOOKED_AT: usize = 5000;
+/// Devices that one request for a page reads; a page may end early, with a continuation.
+const DEVICES_PER_REQUEST: usize = 5000;
 
 /// The body of a query.
 #[derive(Deserialize)]
-struct Asked {
+struct QueryBody {
     query: String,
 }
 
@@ -44,15 +44,20 @@ struct Page {
     next: Option<String>,
 }
 
-/// `POST /devices/query`; on any other path that looks like a device there is nothing to post.
-pub async fn device_query(state: State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+/// `POST /devices/query`; no other device ID has a POST.
+pub async fn device_query(
+    state: State<Hub>,
+    PathDeviceId(id): PathDeviceId,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Response {
     if id.as_str() != "query" {
         return no_such_method(state).await;
     }
     let State(hub) = state;
     let outcome = async {
-        let asked: Asked = body.object()?;
-        let query = Query::parse(&asked.query).map_err(|error| HubFailure::Invalid(error.to_string()))?;
+        let body: QueryBody = body.object()?;
+        let query = Query::parse(&body.query).map_err(|error| HubFailure::Invalid(error.to_string()))?;
         match &query.selection {
             Selection::All => Ok(twins(rows(&hub, &query, &headers).await?, "Twin")),
             Selection::Members(members) => {
@@ -66,7 +71,7 @@ pub async fn device_query(state: State<Hub>, Named(id): Named, headers: HeaderMa
     answer(&hub, outcome.await)
 }
 
-/// The page of twins that a request asks for.
+/// Returns the page of twins that a request wants.
 async fn rows(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Page, HubFailure> {
     let after = continuation(headers)?;
     match query.device_id() {
@@ -75,7 +80,7 @@ async fn rows(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Page, Hub
     }
 }
 
-/// The device of this name if it passes: it need not be looked for.
+/// Returns the device with this ID if it meets the conditions; the others need not be read.
 fn named(hub: &Hub, id: &str, conditions: &[Condition]) -> Result<Vec<Value>, HubFailure> {
     let Ok(id) = DeviceId::parse(id) else { return Ok(Vec::new()) };
     let twin = hub.twin(&id)?.map(|twin| json!(twin));
@@ -89,18 +94,18 @@ async fn find(
     size: usize,
 ) -> Result<Page, HubFailure> {
     let mut twins = Vec::new();
-    let mut looked_at = 0;
+    let mut read_count = 0;
     loop {
         let rows = read(hub, &after)?;
         let last = rows.len() < READ_AT_ONCE;
         for (id, twin) in rows {
             after = id;
-            looked_at += 1;
+            read_count += 1;
             if conditions.iter().all(|condition| condition.holds(&twin)) {
                 twins.push(twin);
             }
             if twins.len() == size {
-                // Nothing is known of what follows; an empty last page is allowed.
+                // The devices that follow were not read; an empty last page is allowed.
                 let more = !hub.devices(&after, 1)?.is_empty();
                 return Ok(Page { twins, next: more.then_some(after) });
             }
@@ -108,7 +113,7 @@ async fn find(
         if last {
             return Ok(Page { twins, next: None });
         }
-        if looked_at >= LOOKED_AT {
+        if read_count >= DEVICES_PER_REQUEST {
             return Ok(Page { twins, next: Some(after) });
         }
         tokio::task::yield_now().await;
@@ -139,14 +144,14 @@ fn read(hub: &Hub, after: &str) -> Result<Vec<(String, Value)>, HubFailure> {
     let devices = hub.core.storage.read(|rows| rows.devices_after(after, READ_AT_ONCE))?;
     let twins = devices.into_iter().map(|device| {
         let live = hub.core.connections.of(&device.id);
-        (device.id.to_string(), json!(view::twin(device, live.as_deref())))
+        (device.id.to_string(), json!(representation::twin(device, live.as_deref())))
     });
     Ok(twins.collect())
 }
 
 fn page_size(headers: &HeaderMap) -> usize {
-    let asked = headers.get(MAX_ITEMS).and_then(|value| value.to_str().ok()?.parse().ok());
-    asked.filter(|size| (1..=MAX_PAGE).contains(size)).unwrap_or(DEFAULT_PAGE)
+    let size = headers.get(MAX_ITEMS).and_then(|value| value.to_str().ok()?.parse().ok());
+    size.filter(|size| (1..=MAX_PAGE).contains(size)).unwrap_or(DEFAULT_PAGE)
 }
 
 fn continuation(headers: &HeaderMap) -> Result<String, HubFailure> {

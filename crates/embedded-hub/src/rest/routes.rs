@@ -1,5 +1,5 @@
-//! The table of routes: method, path, who may use it, and what it does. A route cannot be written without its access,
-//! and the guard is laid on here, so that none is open by omission.
+//! The table of routes: method, path, who may use it, and its handler. A route cannot be declared without its access rule, and the
+//! rule is enforced here, so that no route is open by omission.
 
 use axum::{
     Router,
@@ -12,9 +12,9 @@ use http::Method;
 use crate::{config::Right, https, hub::Hub};
 
 use super::{
-    answer, devices,
+    devices,
     guard::{self, Guard},
-    messages, query, twins,
+    messages, query, response, twins,
 };
 
 /// Who may use a route.
@@ -30,7 +30,7 @@ pub enum Access {
 pub struct Route {
     /// Its method.
     pub method: Method,
-    /// Its path, with `{id}` where it names a device.
+    /// Its path, with `{id}` for the device ID.
     pub path: &'static str,
     /// Who may use it.
     pub access: Access,
@@ -40,10 +40,10 @@ pub struct Route {
 const READ: Access = Access::Policy(&[Right::RegistryRead]);
 const WRITE: Access = Access::Policy(&[Right::RegistryWrite]);
 const SERVICE: Access = Access::Policy(&[Right::ServiceConnect]);
-/// Counts and the devices found by a query are shown to both kinds of operators.
+/// Services with either right may read counts and query devices.
 const READ_OR_SERVICE: Access = Access::Policy(&[Right::ServiceConnect, Right::RegistryRead]);
 const DEVICE: Access = Access::Device;
-/// Callers without a right do not learn which routes there are.
+/// Callers without a right cannot find out which routes exist.
 pub const UNKNOWN_ROUTE: Access = READ_OR_SERVICE;
 
 impl Route {
@@ -52,7 +52,7 @@ impl Route {
         H: Handler<T, Hub>,
         T: 'static,
     {
-        // Only methods of the table come here, and a filter exists for each.
+        // A filter exists for each method in the table.
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::TRACE);
         Route { method, path, access, handler: routing::on(filter, handler) }
     }
@@ -70,7 +70,7 @@ pub fn table() -> Vec<Route> {
         Route::new(M::GET, "/devices/{id}", READ, devices::read),
         Route::new(M::PUT, "/devices/{id}", WRITE, devices::put),
         Route::new(M::DELETE, "/devices/{id}", WRITE, devices::delete),
-        // A device may be called `query`: POST is the only thing that devices do not have.
+        // A device may have the ID `query`: devices have no POST.
         Route::new(M::POST, "/devices/{id}", READ_OR_SERVICE, query::device_query),
         Route::new(M::DELETE, "/devices/{id}/commands", SERVICE, messages::purge),
         Route::new(M::POST, "/messages/devicebound", SERVICE, messages::send),
@@ -83,9 +83,9 @@ pub fn table() -> Vec<Route> {
     ];
     let devices = [
         Route::new(M::POST, "/devices/{id}/messages/events", DEVICE, https::send_events),
-        // Both spellings are in use, C#'s is the second.
-        Route::new(M::GET, "/devices/{id}/messages/devicebound", DEVICE, https::ask),
-        Route::new(M::GET, "/devices/{id}/messages/deviceBound", DEVICE, https::ask),
+        // Both spellings are in use; the SDK for C# uses the second.
+        Route::new(M::GET, "/devices/{id}/messages/devicebound", DEVICE, https::receive),
+        Route::new(M::GET, "/devices/{id}/messages/deviceBound", DEVICE, https::receive),
         Route::new(M::DELETE, "/devices/{id}/messages/devicebound/{lock}", DEVICE, https::settle),
         Route::new(M::DELETE, "/devices/{id}/messages/deviceBound/{lock}", DEVICE, https::settle),
         Route::new(M::POST, "/devices/{id}/messages/devicebound/{lock}/abandon", DEVICE, https::abandon),
@@ -94,7 +94,7 @@ pub fn table() -> Vec<Route> {
     operators.into_iter().chain(devices).chain(not_offered()).collect()
 }
 
-/// What the hosted hub has and this one does not: 501, so that no client takes it for a device that is missing.
+/// Returns the routes of the hosted hub that are not supported: a 501 cannot be confused with a missing device.
 fn not_offered() -> Vec<Route> {
     const OPERATORS: [&str; 12] = [
         "/configurations",
@@ -117,12 +117,12 @@ fn not_offered() -> Vec<Route> {
     let devices = files.map(|path| (Method::POST, path, DEVICE));
     operators
         .chain(devices)
-        .map(|(method, path, access)| Route::new(method, path, access, answer::not_offered))
+        .map(|(method, path, access)| Route::new(method, path, access, response::not_offered))
         .collect()
 }
 
 impl Hub {
-    /// The routes, to be served by [`net::serve_https`] or [`crate::serve()`].
+    /// Returns the routes, to be served by [`net::serve_https`] or [`crate::serve()`].
     pub fn router(&self) -> Router {
         let guard =
             |access| middleware::from_fn_with_state(Guard { hub: self.clone(), access }, guard::admit);
@@ -132,8 +132,8 @@ impl Hub {
             .fold(Router::new(), |router, route| {
                 router.route(route.path, route.handler.route_layer(guard(route.access)))
             })
-            .fallback(answer::no_such_route.layer(unknown.clone()))
-            .method_not_allowed_fallback(answer::no_such_method.layer(unknown))
+            .fallback(response::no_such_route.layer(unknown.clone()))
+            .method_not_allowed_fallback(response::no_such_method.layer(unknown))
             .with_state(self.clone())
     }
 }

@@ -7,38 +7,52 @@ use model::DeviceId;
 use crate::{
     failure::HubFailure,
     hub::Hub,
-    twin::{Mode, check_integers},
+    twins::twin::{Mode, check_integers},
 };
 
 use super::{
-    answer::{answer, if_match, json, versioned},
-    body::Whole,
-    named::Named,
+    body::RequestBody,
+    path::PathDeviceId,
+    response::{answer, if_match, json, versioned},
 };
 
 /// `GET /twins/{id}`
-pub async fn read(State(hub): State<Hub>, Named(id): Named) -> Response {
+pub async fn read(State(hub): State<Hub>, PathDeviceId(id): PathDeviceId) -> Response {
     let twin = hub.twin(&id).and_then(|twin| twin.ok_or_else(|| HubFailure::Unknown(id.to_string())));
     answer(&hub, twin.map(|twin| versioned(&twin.etag, &twin)))
 }
 
 /// `PATCH /twins/{id}`
-pub async fn patch(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+pub async fn patch(
+    State(hub): State<Hub>,
+    PathDeviceId(id): PathDeviceId,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Response {
     change(&hub, &id, &headers, &body, Mode::Patch).await
 }
 
 /// `PUT /twins/{id}`
-pub async fn replace(State(hub): State<Hub>, Named(id): Named, headers: HeaderMap, body: Whole) -> Response {
+pub async fn replace(
+    State(hub): State<Hub>,
+    PathDeviceId(id): PathDeviceId,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Response {
     change(&hub, &id, &headers, &body, Mode::Replace).await
 }
 
 /// `POST /twins/{id}/methods`
-pub async fn call_method(State(hub): State<Hub>, Named(id): Named, body: Whole) -> Response {
+pub async fn call_method(
+    State(hub): State<Hub>,
+    PathDeviceId(id): PathDeviceId,
+    body: RequestBody,
+) -> Response {
     let outcome = async { hub.call_method(&id, body.object()?).await };
     answer(&hub, outcome.await.map(|reply| json(StatusCode::OK, &reply)))
 }
 
-async fn change(hub: &Hub, id: &DeviceId, headers: &HeaderMap, body: &Whole, mode: Mode) -> Response {
+async fn change(hub: &Hub, id: &DeviceId, headers: &HeaderMap, body: &RequestBody, mode: Mode) -> Response {
     let outcome = async {
         check_integers(&body.0)?;
         hub.change_twin(id, body.object()?, mode, if_match(headers)).await

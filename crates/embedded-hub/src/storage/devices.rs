@@ -1,4 +1,4 @@
-//! Rows of devices.
+//! The rows of devices.
 
 use codec::mqtt::Subscriptions;
 use durable::Sealer;
@@ -6,48 +6,48 @@ use model::{DeviceId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 use wire::hub::Status;
 
-use crate::{failure::HubFailure, identity::Identity, twin::Twin};
+use crate::{failure::HubFailure, registry::identity::Identity, twins::twin::Twin};
 
 use super::{Kind, Rows, Storage, seal, unseal};
 
-/// A device with everything that is kept of it.
+/// A stored device.
 #[derive(Debug, Clone)]
 pub struct StoredDevice {
-    /// Its name.
+    /// Its device ID.
     pub id: DeviceId,
     /// Its identity.
     pub identity: Identity,
     /// Its twin.
     pub twin: Twin,
-    /// When it was seen.
-    pub seen: Seen,
-    /// Messages that wait for it.
+    /// Its recorded activity.
+    pub seen: LastSeen,
+    /// Its queued messages.
     pub waiting: u64,
-    /// The digital twin model that it said it follows.
+    /// The digital twin model that it announced.
     pub model: Option<String>,
 }
 
-/// When a device was seen, as of the last note of it.
+/// The recorded activity of a device.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct LastSeen {
     /// When it last connected or disconnected.
     pub state_at: Option<Timestamp>,
-    /// When it last did anything.
+    /// When it was last active.
     pub active_at: Option<Timestamp>,
-    /// Telemetry messages so far.
+    /// Telemetry messages.
     pub telemetry: u64,
 }
 
-/// A device's doings since they were last noted.
+/// Activity of a device that is not recorded yet.
 #[derive(Debug, Clone)]
 pub struct Activity {
-    /// Which device.
+    /// The device.
     pub id: DeviceId,
     /// When it last connected or disconnected, if it did.
     pub state_at: Option<Timestamp>,
-    /// When it last did anything.
+    /// When it was last active.
     pub active_at: Timestamp,
-    /// Telemetry messages since.
+    /// Telemetry messages since the last record.
     pub telemetry: u64,
 }
 
@@ -76,7 +76,7 @@ impl SealedDevice {
 }
 
 impl Storage {
-    /// Seals a new device on the calling thread: the writer thread is for what needs order.
+    /// Seals a new device on the calling thread, to spare the writer thread.
     pub fn seal_device(
         &self,
         id: &DeviceId,
@@ -98,14 +98,14 @@ impl Rows<'_> {
         SealedDevice::new(id, identity, twin, self.sealer)
     }
 
-    /// Inserts a device; `false` when there is one of this name.
+    /// Inserts a device; returns false if one of this name exists.
     pub fn insert(&self, device: &SealedDevice) -> Result<bool, HubFailure> {
         let sql = "INSERT INTO device (id, disabled, identity, twin) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING";
         let row = params![device.id.as_str(), device.disabled, device.identity, device.twin];
         Ok(self.connection.prepare_cached(sql)?.execute(row)? == 1)
     }
 
-    /// Replaces the identity of a device that is there.
+    /// Replaces the identity of an existing device.
     pub fn put_identity(&self, id: &DeviceId, identity: &Identity) -> Result<(), HubFailure> {
         let sealed = seal(self.sealer, Kind::Identity, id.as_str(), identity)?;
         let sql = "UPDATE device SET disabled = ?2, identity = ?3 WHERE id = ?1";
@@ -114,7 +114,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Replaces the twin of a device that is there.
+    /// Replaces the twin of an existing device.
     pub fn put_twin(&self, id: &DeviceId, twin: &Twin) -> Result<(), HubFailure> {
         let sealed = seal(self.sealer, Kind::Twin, id.as_str(), twin)?;
         let sql = "UPDATE device SET twin = ?2 WHERE id = ?1";
@@ -122,25 +122,25 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The identity of a device.
+    /// Returns the identity of a device.
     pub fn identity(&self, id: &DeviceId) -> Result<Option<Identity>, HubFailure> {
         let sealed = self.blob("SELECT identity FROM device WHERE id = ?1", id)?;
         sealed.map(|sealed| unseal(self.sealer, Kind::Identity, id.as_str(), &sealed)).transpose()
     }
 
-    /// The twin of a device.
+    /// Returns the twin of a device.
     pub fn twin(&self, id: &DeviceId) -> Result<Option<Twin>, HubFailure> {
         let sealed = self.blob("SELECT twin FROM device WHERE id = ?1", id)?;
         sealed.map(|sealed| unseal(self.sealer, Kind::Twin, id.as_str(), &sealed)).transpose()
     }
 
-    /// The MQTT session that a device has left.
+    /// Returns the stored MQTT session of a device.
     pub fn session(&self, id: &DeviceId) -> Result<Option<Subscriptions>, HubFailure> {
         let sealed = self.optional_blob("SELECT session FROM device WHERE id = ?1", id)?;
         sealed.map(|sealed| unseal(self.sealer, Kind::Session, id.as_str(), &sealed)).transpose()
     }
 
-    /// Keeps the MQTT session of a device, or none.
+    /// Stores the MQTT session of a device, or removes it.
     pub fn put_session(&self, id: &DeviceId, session: Option<&Subscriptions>) -> Result<(), HubFailure> {
         let sealed =
             session.map(|session| seal(self.sealer, Kind::Session, id.as_str(), session)).transpose()?;
@@ -149,13 +149,13 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// The digital twin model that a device said it follows.
+    /// Returns the digital twin model that a device announced.
     pub fn model(&self, id: &DeviceId) -> Result<Option<String>, HubFailure> {
         let sealed = self.optional_blob("SELECT model FROM device WHERE id = ?1", id)?;
         sealed.map(|sealed| unseal(self.sealer, Kind::Model, id.as_str(), &sealed)).transpose()
     }
 
-    /// Notes the digital twin model that a device says it follows.
+    /// Stores the digital twin model that a device announced.
     pub fn put_model(&self, id: &DeviceId, model: &str) -> Result<(), HubFailure> {
         let sealed = seal(self.sealer, Kind::Model, id.as_str(), &model)?;
         let sql = "UPDATE device SET model = ?2 WHERE id = ?1";
@@ -163,14 +163,14 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Everything of a device.
+    /// Returns a device.
     pub fn device(&self, id: &DeviceId) -> Result<Option<StoredDevice>, HubFailure> {
         let mut statement = self.connection.prepare_cached(concat!(device_columns!(), " WHERE id = ?1"))?;
         let columns = statement.query_row([id.as_str()], columns).optional()?;
         columns.map(|columns| self.stored(columns)).transpose()
     }
 
-    /// Devices by name, those after `after`, at most `limit`.
+    /// Returns at most `limit` devices after `after`, by device ID.
     pub fn devices_after(&self, after: &str, limit: usize) -> Result<Vec<StoredDevice>, HubFailure> {
         let sql = concat!(device_columns!(), " WHERE id > ?1 ORDER BY id LIMIT ?2");
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -179,7 +179,7 @@ impl Rows<'_> {
         rows.into_iter().map(|columns| self.stored(columns)).collect()
     }
 
-    /// Deletes a device and the messages that wait for it; `false` when there is none.
+    /// Deletes a device and its queued messages; returns false if it does not exist.
     pub fn delete(&self, id: &DeviceId) -> Result<bool, HubFailure> {
         let deleted =
             self.connection.prepare_cached("DELETE FROM device WHERE id = ?1")?.execute([id.as_str()])?;
@@ -189,19 +189,19 @@ impl Rows<'_> {
         Ok(deleted == 1)
     }
 
-    /// How many devices there are.
+    /// Returns how many devices exist.
     pub fn device_count(&self) -> Result<u64, HubFailure> {
         self.number("SELECT count(*) FROM device")
     }
 
-    /// How many of them are disabled.
+    /// Returns how many devices are disabled.
     pub fn disabled_count(&self) -> Result<u64, HubFailure> {
         self.number("SELECT count(*) FROM device WHERE disabled = 1")
     }
 
-    /// Notes what a device did. A device that is gone is passed over.
-    pub fn note(&self, activity: &Activity) -> Result<(), HubFailure> {
-        // `max` of something and NULL is NULL.
+    /// Records activity. A deleted device is ignored.
+    pub fn record_activity(&self, activity: &Activity) -> Result<(), HubFailure> {
+        // In SQLite `max` of a value and NULL is NULL.
         let sql = "UPDATE device SET state_at = coalesce(max(coalesce(state_at, 0), ?2), state_at), \
                    seen_at = max(coalesce(seen_at, 0), ?3), messages = messages + ?4 WHERE id = ?1";
         let telemetry = i64::try_from(activity.telemetry).unwrap_or(i64::MAX);
@@ -245,18 +245,18 @@ impl Rows<'_> {
     }
 }
 
-/// A row as it lies there.
+/// A row of the table.
 struct Columns {
     id: String,
     identity: Vec<u8>,
     twin: Vec<u8>,
-    seen: Seen,
+    seen: LastSeen,
     model: Option<Vec<u8>>,
 }
 
 fn columns(row: &Row) -> rusqlite::Result<Columns> {
     let time = |ticks: Option<i64>| ticks.map(Timestamp::from_ticks);
-    let seen = Seen {
+    let seen = LastSeen {
         state_at: time(row.get(3)?),
         active_at: time(row.get(4)?),
         telemetry: row.get::<_, i64>(5)?.unsigned_abs(),

@@ -1,4 +1,4 @@
-//! Rows of messages that wait for devices.
+//! The rows of queued messages.
 
 use model::{DeviceId, Timestamp};
 use rusqlite::params;
@@ -14,7 +14,7 @@ pub struct StoredMessage {
     /// System properties by their short names (`mid`, `to`, `cid`, …).
     #[serde(rename = "s")]
     pub system: Vec<(String, String)>,
-    /// The application's own properties.
+    /// Application properties.
     #[serde(rename = "a")]
     pub application: Vec<(String, String)>,
     /// Its content.
@@ -22,37 +22,37 @@ pub struct StoredMessage {
     pub body: Vec<u8>,
 }
 
-/// How long a message is in the queue.
+/// When a message was queued, and when it expires.
 #[derive(Debug, Clone, Copy)]
-pub struct Stay {
-    /// Since when.
+pub struct QueueTimes {
+    /// When it was queued.
     pub enqueued_at: Timestamp,
-    /// Until when, if its device does not take it before.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
-/// A message in its place in the queue.
+/// A queued message.
 #[derive(Debug, Clone)]
-pub struct Waiting {
-    /// Grows with every message, never used twice.
+pub struct QueuedMessage {
+    /// Its sequence number, which grows and is never used twice.
     pub sequence: i64,
-    /// How long it is there.
-    pub stay: Stay,
-    /// How often the device had it and did not take it.
+    /// Its times.
+    pub times: QueueTimes,
+    /// How often the device held it and did not complete it.
     pub returns: u32,
-    /// Whether the device may have got it before: it came back, or an earlier process may have sent it.
+    /// Whether the device may have received it before: it was returned, or an earlier process may have sent it.
     pub may_repeat: bool,
     /// The message.
     pub message: StoredMessage,
 }
 
 impl Rows<'_> {
-    /// Puts a message at the end of a device's queue, which may hold `limit`; `false` when it is full.
+    /// Appends a message to a device's queue, which may hold `limit`; returns false if it is full.
     pub fn enqueue(
         &self,
         id: &DeviceId,
         message: &StoredMessage,
-        stay: Stay,
+        times: QueueTimes,
         limit: usize,
     ) -> Result<bool, HubFailure> {
         if self.waiting(id)? >= limit as u64 {
@@ -60,20 +60,20 @@ impl Rows<'_> {
         }
         let sealed = seal(self.sealer, Kind::Message, id.as_str(), message)?;
         let sql = "INSERT INTO message (device, enqueued_at, expires_at, document) VALUES (?1, ?2, ?3, ?4)";
-        let row = params![id.as_str(), stay.enqueued_at.ticks(), stay.expires_at.ticks(), sealed];
+        let row = params![id.as_str(), times.enqueued_at.ticks(), times.expires_at.ticks(), sealed];
         self.connection.prepare_cached(sql)?.execute(row)?;
         Ok(true)
     }
 
-    /// The first messages of a device, at most `limit`, without those that have expired and those that `is_out`
-    /// names by their sequence.
+    /// Returns at most `limit` messages of a device, the oldest first, without those that have expired or that `is_held` excludes by
+    /// their sequence.
     pub fn messages(
         &self,
         id: &DeviceId,
         now: Timestamp,
         limit: usize,
-        is_out: impl Fn(i64) -> bool,
-    ) -> Result<Vec<Waiting>, HubFailure> {
+        is_held: impl Fn(i64) -> bool,
+    ) -> Result<Vec<QueuedMessage>, HubFailure> {
         let sql = "SELECT sequence, enqueued_at, expires_at, returns, document FROM message \
                    WHERE device = ?1 AND expires_at > ?2 ORDER BY sequence";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -83,39 +83,39 @@ impl Rows<'_> {
             && let Some(row) = rows.next()?
         {
             let sequence = row.get(0)?;
-            if is_out(sequence) {
+            if is_held(sequence) {
                 continue;
             }
             let time = |column| Ok::<_, rusqlite::Error>(Timestamp::from_ticks(row.get(column)?));
             let sealed: Vec<u8> = row.get(4)?;
             let returns = row.get(3)?;
-            waiting.push(Waiting {
+            waiting.push(QueuedMessage {
                 sequence,
-                stay: Stay { enqueued_at: time(1)?, expires_at: time(2)? },
+                times: QueueTimes { enqueued_at: time(1)?, expires_at: time(2)? },
                 returns,
-                may_repeat: returns > 0 || sequence <= self.unaccounted,
+                may_repeat: returns > 0 || sequence <= self.maybe_sent,
                 message: unseal(self.sealer, Kind::Message, id.as_str(), &sealed)?,
             });
         }
         Ok(waiting)
     }
 
-    /// Removes a message that its device has taken, or will never take.
+    /// Removes a message that its device has completed or rejected.
     pub fn remove_message(&self, id: &DeviceId, sequence: i64) -> Result<(), HubFailure> {
         let sql = "DELETE FROM message WHERE sequence = ?1 AND device = ?2";
         self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str()])?;
         Ok(())
     }
 
-    /// Counts that a message came back, and removes it when that was the last time it may; `true` when it was.
-    pub fn return_message(&self, id: &DeviceId, sequence: i64, most: u32) -> Result<bool, HubFailure> {
+    /// Counts the return of a message, and removes it after the last allowed one; returns whether it was removed.
+    pub fn return_message(&self, id: &DeviceId, sequence: i64, max_returns: u32) -> Result<bool, HubFailure> {
         let sql = "UPDATE message SET returns = returns + 1 WHERE sequence = ?1 AND device = ?2";
         self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str()])?;
         let sql = "DELETE FROM message WHERE sequence = ?1 AND device = ?2 AND returns >= ?3";
-        Ok(self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str(), most])? == 1)
+        Ok(self.connection.prepare_cached(sql)?.execute(params![sequence, id.as_str(), max_returns])? == 1)
     }
 
-    /// Removes all messages of a device and tells how many there were.
+    /// Removes all messages of a device; returns how many there were.
     pub fn purge(&self, id: &DeviceId) -> Result<u64, HubFailure> {
         let purged = self
             .connection
@@ -124,14 +124,14 @@ impl Rows<'_> {
         Ok(purged as u64)
     }
 
-    /// Removes what has expired, of one device.
+    /// Removes the expired messages of a device.
     pub fn expire(&self, id: &DeviceId, now: Timestamp) -> Result<(), HubFailure> {
         let sql = "DELETE FROM message WHERE device = ?1 AND expires_at <= ?2";
         self.connection.prepare_cached(sql)?.execute(params![id.as_str(), now.ticks()])?;
         Ok(())
     }
 
-    /// How many messages wait for a device.
+    /// Returns how many messages are queued for a device.
     pub fn waiting(&self, id: &DeviceId) -> Result<u64, HubFailure> {
         let sql = "SELECT count(*) FROM message WHERE device = ?1";
         let number: i64 = self.connection.prepare_cached(sql)?.query_row([id.as_str()], |row| row.get(0))?;

@@ -1,6 +1,6 @@
-//! The hub's tables: one row per device with its identity and twin sealed apart, one row per waiting
-//! message. Device names, whether a device is disabled and when it was last seen lie in clear, because
-//! listings and counts are made of them; everything else is sealed for its row.
+//! The hub's tables: one row per device with its identity and twin sealed separately, one row per queued message. Device IDs,
+//! whether a device is disabled and when it was last active are not sealed, because listings and counts need them; everything else
+//! is sealed for its row.
 
 mod devices;
 mod messages;
@@ -13,34 +13,34 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::failure::HubFailure;
 
-pub use devices::{Activity, SealedDevice, Seen, StoredDevice};
-pub use messages::{Stay, StoredMessage, Waiting};
+pub use devices::{Activity, LastSeen, SealedDevice, StoredDevice};
+pub use messages::{QueueTimes, QueuedMessage, StoredMessage};
 
 /// The hub's file.
 pub struct Storage {
     database: Database,
     sealer: Sealer,
-    /// The last message that may have been sent by a process that was killed; 0 after one that closed the file. What such
-    /// a process had sent is written nowhere, since that would cost each message a commit more.
-    unaccounted: i64,
+    /// The last message that a killed process may have sent; 0 after a process that closed the file. Sent messages are not recorded,
+    /// because that would take another commit for each.
+    maybe_sent: i64,
 }
 
 /// Why a hub's file could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The sealing key does not go with the file.
+    /// The sealing key is not that of the file.
     #[error(transparent)]
     Key(#[from] KeyCheckError),
-    /// The file itself.
+    /// The file cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// The tables, seen through one connection.
+/// The tables over one connection.
 pub struct Rows<'a> {
     connection: &'a Connection,
     sealer: &'a Sealer,
-    unaccounted: i64,
+    maybe_sent: i64,
 }
 
 impl Storage {
@@ -48,14 +48,14 @@ impl Storage {
     pub fn open(path: &Path, sealer: Sealer) -> Result<Storage, StorageError> {
         let database = Database::open(path, &SCHEMA)?;
         database.check_key(&sealer)?;
-        let unaccounted = if database.was_cut_off() { last_message(&database, path)? } else { 0 };
-        Ok(Storage { database, sealer, unaccounted })
+        let maybe_sent = if database.was_cut_off() { last_message(&database, path)? } else { 0 };
+        Ok(Storage { database, sealer, maybe_sent })
     }
 
     /// Reads on the calling thread.
     pub fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, HubFailure>) -> Result<T, HubFailure> {
-        let (sealer, unaccounted) = (&self.sealer, self.unaccounted);
-        self.database.read(|connection| read(&Rows { connection, sealer, unaccounted }))
+        let (sealer, maybe_sent) = (&self.sealer, self.maybe_sent);
+        self.database.read(|connection| read(&Rows { connection, sealer, maybe_sent }))
     }
 
     /// Changes the tables; on disk when it returns. A failure undoes the whole change.
@@ -64,23 +64,23 @@ impl Storage {
         F: FnOnce(&Rows) -> Result<T, HubFailure> + Send + 'static,
         T: Send + 'static,
     {
-        let (sealer, unaccounted) = (self.sealer.clone(), self.unaccounted);
+        let (sealer, maybe_sent) = (self.sealer.clone(), self.maybe_sent);
         let written = self
             .database
-            .write(move |connection| write(&Rows { connection, sealer: &sealer, unaccounted }))
+            .write(move |connection| write(&Rows { connection, sealer: &sealer, maybe_sent }))
             .await;
         written.map_err(HubFailure::from)
     }
 }
 
-/// The sequence of the last message that waits; 0 when there is none.
+/// Returns the sequence of the last queued message; 0 if there is none.
 fn last_message(database: &Database, path: &Path) -> Result<i64, OpenError> {
     let sql = "SELECT coalesce(max(sequence), 0) FROM message";
     let last = database.read(|connection| connection.query_row(sql, [], |row| row.get(0)));
     last.map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })
 }
 
-/// What a sealed document is; together with the row's key it is the place that the seal is bound to.
+/// The kind of a sealed document; the seal is bound to it and to the row's key.
 #[derive(Clone, Copy)]
 enum Kind {
     Identity,
@@ -119,8 +119,8 @@ fn unseal<T: DeserializeOwned>(
     serde_json::from_slice(&plain).map_err(|error| broken(&error))
 }
 
-/// Refuses a database that a hub would not open with this key, and changes nothing. One that is not there, or empty, would be
-/// made.
+/// Refuses a database that a hub would not open with this key, and changes nothing. One that is missing or empty is fine: it would
+/// be created.
 pub fn check(path: &Path, sealer: &Sealer) -> Result<(), StorageError> {
     if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
         return Ok(());
@@ -131,14 +131,14 @@ pub fn check(path: &Path, sealer: &Sealer) -> Result<(), StorageError> {
 const SCHEMA: Schema =
     Schema { application: "muster embedded hub", version: 2, migrations: &[VERSION_1, VERSION_2] };
 
-/// What is kept of a device's MQTT connections, sealed; NULL when there is nothing.
+/// A device's MQTT session and digital twin model, sealed; NULL if there is none.
 const VERSION_2: &str = "
     ALTER TABLE device ADD COLUMN session BLOB;
     ALTER TABLE device ADD COLUMN model BLOB;
 ";
 
-/// Times are ticks of 100 ns since 1970. The sequence of messages never repeats, because devices
-/// acknowledge by it. `returns` counts how often a device had a message and did not take it.
+/// Times are ticks of 100 ns since 1970. The sequence of messages never repeats, because devices acknowledge by it. `returns` counts
+/// how often a device held a message and did not complete it.
 const VERSION_1: &str = "
     CREATE TABLE device (
         number   INTEGER PRIMARY KEY,

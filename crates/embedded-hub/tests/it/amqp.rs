@@ -1,4 +1,4 @@
-//! Devices over AMQP: who may attach which links, and what goes over them.
+//! Devices over AMQP: their links, and the messages over them.
 
 use codec::amqp::{
     Body, DeliveryState, Entries, Message, MessageId, Properties, Role, SaslCode, SettleMode, Value,
@@ -19,7 +19,7 @@ const TWIN: &str = "/devices/d/twin";
 const METHODS: &str = "/devices/d/methods/devicebound";
 
 #[tokio::test]
-async fn tokens_are_put_and_judged() {
+async fn tokens_are_put_and_checked() {
     let world = World::new();
     world.device("d").await;
     world.device("off").await;
@@ -124,7 +124,7 @@ async fn devices_log_in_by_sasl_and_by_certificate() {
 }
 
 #[tokio::test]
-async fn links_lead_to_a_devices_own_places_only() {
+async fn a_device_may_attach_only_its_own_links() {
     let world = World::new();
     world.device("d").await;
     world.device("e").await;
@@ -169,7 +169,7 @@ async fn links_lead_to_a_devices_own_places_only() {
 }
 
 #[tokio::test]
-async fn telemetry_is_taken_and_counted() {
+async fn telemetry_is_accepted_and_counted() {
     let world = World::new();
     let id = world.device("d").await;
     let mut device = AmqpDevice::with_token(&world, "d").await;
@@ -187,14 +187,14 @@ async fn telemetry_is_taken_and_counted() {
     let inner = data("a").encode().unwrap();
     let batch = Message { body: Body::Data(vec![inner.clone(), inner]), ..Message::default() };
     assert_eq!(device.send_formatted(events, batch, 0x8001_3700).await, DeliveryState::Accepted);
-    assert_eq!(world.hub.telemetry_of(&id), Ok(Some(6)));
+    assert_eq!(world.hub.telemetry_count(&id), Ok(Some(6)));
     device.detach(events).await;
     assert_eq!(world.hub.counts().unwrap().connected, 0, "without links there is no device");
     assert_eq!(world.hub.counts().unwrap().telemetry, 6);
 }
 
 #[tokio::test]
-async fn messages_are_settled_as_the_device_says() {
+async fn messages_are_settled_with_the_state_of_the_device() {
     let world = World::new();
     world.device("d").await;
     let to = [
@@ -240,7 +240,7 @@ async fn messages_are_settled_as_the_device_says() {
     let (three, again) = device.receive(link).await;
     assert_eq!(again.body.bytes().unwrap(), "three", "what a link did not settle waits");
     device.settle(three, DeliveryState::Accepted).await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0);
 }
 
@@ -258,7 +258,7 @@ fn json_of(message: &Message) -> Json {
 }
 
 #[tokio::test]
-async fn a_twin_is_read_reported_and_heard_of() {
+async fn a_twin_is_read_and_reported_and_its_changes_are_sent() {
     let world = World::new();
     world.device("d").await;
     world.ask("PATCH /twins/d", r#"{"tags":{"secret":1},"properties":{"desired":{"rate":5}}}"#).await;
@@ -295,7 +295,7 @@ async fn a_twin_is_read_reported_and_heard_of() {
     }
     let desired = Some("/notifications/twin/properties/desired");
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"n":1}}}"#).await;
-    assert!(device.is_left_alone().await, "it does not listen");
+    assert!(device.is_silent().await, "it does not listen");
     device.send_settled(out, &twin_request("PUT", desired, &id, " ")).await;
     let (_, answer) = device.receive(back).await;
     assert_eq!(answer.annotations.get("status"), Some(&Value::Int(200)));
@@ -306,11 +306,11 @@ async fn a_twin_is_read_reported_and_heard_of() {
     device.send_settled(out, &twin_request("DELETE", desired, &id, " ")).await;
     device.receive(back).await;
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"n":3}}}"#).await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
 }
 
 #[tokio::test]
-async fn a_method_is_called_and_replied_to() {
+async fn a_method_is_called_and_its_reply_returned() {
     let world = World::new();
     world.device("d").await;
     let mut device = AmqpDevice::with_token(&world, "d").await;
@@ -338,17 +338,17 @@ async fn a_method_is_called_and_replied_to() {
     let (reply, ()) = tokio::join!(call, answer);
     assert_eq!(reply.body, json!({"status": 201, "payload": {"ok": true}}));
     device.detach(back).await;
-    let gone = world.ask("POST /twins/d/methods", r#"{"methodName":"m"}"#).await;
-    assert_eq!(gone.verdict(), (404, "DeviceNotOnline"));
+    let offline = world.ask("POST /twins/d/methods", r#"{"methodName":"m"}"#).await;
+    assert_eq!(offline.verdict(), (404, "DeviceNotOnline"));
 }
 
 #[tokio::test]
-async fn a_token_runs_out_unless_another_is_put() {
+async fn a_token_expires_unless_another_is_put() {
     let world = World::new();
     world.device("d").await;
     let shutdown = net::CancellationToken::new();
     let (hub, token) = (world.hub.clone(), shutdown.clone());
-    let tending = tokio::spawn(async move { hub.tend(token).await });
+    let maintenance = tokio::spawn(async move { hub.run_maintenance(token).await });
     let mut device = AmqpDevice::with_token(&world, "d").await;
     let events = device.attach(EVENTS, Role::Sender).await.unwrap();
     world.pass(350);
@@ -365,11 +365,11 @@ async fn a_token_runs_out_unless_another_is_put() {
     let events = device.attach(EVENTS, Role::Sender).await.unwrap();
     assert_eq!(device.send(events, data("again")).await, DeliveryState::Accepted);
     shutdown.cancel();
-    tending.await.unwrap();
+    maintenance.await.unwrap();
 }
 
 #[tokio::test]
-async fn devices_that_may_not_stay_lose_their_links() {
+async fn disabled_and_deleted_devices_lose_their_links() {
     let world = World::new();
     for (change, body, expected) in [
         ("PUT /devices/d", r#"{"deviceId":"d","status":"disabled"}"#, condition::UNAUTHORIZED_ACCESS),
@@ -381,10 +381,10 @@ async fn devices_that_may_not_stay_lose_their_links() {
         let events = device.attach(EVENTS, Role::Sender).await.unwrap();
         let devicebound = device.attach(DEVICEBOUND, Role::Receiver).await.unwrap();
         world.ask_with(change, body, &[("if-match", "*")]).await;
-        let mut gone = [device.detached().await, device.detached().await];
-        gone.sort();
+        let mut detached = [device.detached().await, device.detached().await];
+        detached.sort();
         assert_eq!(
-            gone,
+            detached,
             [(events, expected.to_owned()), (devicebound, expected.to_owned())],
             "{change} {body}"
         );
@@ -400,7 +400,7 @@ async fn devices_that_may_not_stay_lose_their_links() {
 }
 
 #[tokio::test]
-async fn one_connection_per_device_whatever_the_transport() {
+async fn a_device_has_one_connection_over_all_transports() {
     let world = World::new();
     world.device("d").await;
     let mut first = AmqpDevice::with_token(&world, "d").await;
@@ -410,14 +410,14 @@ async fn one_connection_per_device_whatever_the_transport() {
     assert_eq!(first.detached().await, (events, "amqp:link:stolen".to_owned()));
     let mut over_mqtt = Device::connect(&world, "d").await;
     assert_eq!(second.detached().await.1, "amqp:link:stolen");
-    assert!(over_mqtt.is_left_alone().await);
+    assert!(over_mqtt.is_silent().await);
     first.attach(EVENTS, Role::Sender).await.unwrap();
     assert!(over_mqtt.is_closed().await);
     assert_eq!(world.hub.counts().unwrap().connected, 1);
 }
 
 #[tokio::test]
-async fn several_devices_share_a_connection_and_not_each_others_fate() {
+async fn devices_on_one_connection_are_disconnected_separately() {
     let world = World::new();
     world.device("d").await;
     world.device("e").await;

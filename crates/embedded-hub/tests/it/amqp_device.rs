@@ -21,16 +21,16 @@ use crate::world::{HOST, World};
 pub struct AmqpDevice {
     stream: DuplexStream,
     input: BytesMut,
-    /// What came while something else was waited for.
+    /// Frames that arrived while another one was awaited.
     pending: VecDeque<Performative>,
     links: u32,
     deliveries: u32,
-    /// What every link is attached with.
+    /// The properties of every link.
     pub link_properties: Entries,
 }
 
 impl AmqpDevice {
-    /// Connects without SASL, showing a certificate if there is one.
+    /// Connects without SASL, with a certificate if there is one.
     pub async fn bare(world: &World, leaf: Option<&[u8]>) -> AmqpDevice {
         let mut device = AmqpDevice::dial(world, leaf);
         device.enter().await;
@@ -71,7 +71,7 @@ impl AmqpDevice {
         AmqpDevice::bare(world, None).await.let_in(world, id).await
     }
 
-    /// The same over a server that shuts down when the token says so.
+    /// The same over a server that shuts down when `shutdown` is canceled.
     pub async fn with_token_until(world: &World, id: &str, shutdown: CancellationToken) -> AmqpDevice {
         let mut device = AmqpDevice::dial_until(world, None, shutdown);
         device.enter().await;
@@ -173,7 +173,7 @@ impl AmqpDevice {
         self.answered(handle, role, credit).await
     }
 
-    /// Asks for a link and does not wait for the answer.
+    /// Sends an attach and does not wait for the answer.
     pub async fn try_attach(&mut self, address: &str, role: Role) {
         self.ask_for(address, role, SettleMode::Mixed).await;
     }
@@ -287,7 +287,7 @@ impl AmqpDevice {
         delivery_id
     }
 
-    /// The next message over a link: its delivery and what it says.
+    /// The next message over a link, and its delivery ID.
     pub async fn receive(&mut self, handle: u32) -> (u32, Message) {
         let mut payload = BytesMut::new();
         let mut delivery = None;
@@ -358,8 +358,8 @@ impl AmqpDevice {
         close.await.error.expect("an error").condition
     }
 
-    /// Whether no message has come and no link is gone, the connection being open.
-    pub async fn is_left_alone(&mut self) -> bool {
+    /// Returns whether the connection is open, without messages and detached links.
+    pub async fn is_silent(&mut self) -> bool {
         self.flow(None, true).await;
         loop {
             match self.read().await {
@@ -373,7 +373,7 @@ impl AmqpDevice {
         !self.pending.iter().any(concerns)
     }
 
-    /// What the predicate finds first; everything else waits, but for flows, which are no matter here.
+    /// The first frame that `found` accepts; keeps the others for later, except flows.
     async fn wait<T>(&mut self, found: impl Fn(&Performative) -> Option<T>) -> T {
         for index in 0..self.pending.len() {
             if let Some(result) = found(&self.pending[index]) {
@@ -401,7 +401,7 @@ impl AmqpDevice {
         let mut bytes = BytesMut::new();
         let frame = Frame { channel: 0, performative: Some(performative) };
         encode_frame(&frame, usize::MAX, &mut bytes).unwrap();
-        // The hub may have closed already; what it said before that is still to be read.
+        // The hub may have closed already; its last frames are still to be read.
         let _ = self.stream.write_all(&bytes).await;
     }
 

@@ -27,14 +27,14 @@ pub struct Device<S> {
     pub is_resumed: bool,
 }
 
-/// What a device shows when it connects.
+/// The credentials of a device, and the rest of its CONNECT.
 pub struct Credentials {
     pub host: String,
     pub client_id: String,
     pub password: Option<String>,
     pub certificate: Option<Vec<u8>>,
     pub clean_session: bool,
-    /// What follows in the user name.
+    /// The rest of the user name.
     pub more: &'static str,
 }
 
@@ -68,16 +68,16 @@ impl Device<DuplexStream> {
     pub async fn try_connect(
         world: &World,
         id: &str,
-        shown: Credentials,
+        presented: Credentials,
     ) -> Result<Device<DuplexStream>, ConnectReturnCode> {
-        let certificates = shown.certificate.iter().map(|der| der.clone().into()).collect();
+        let certificates = presented.certificate.iter().map(|der| der.clone().into()).collect();
         let peer = Peer::new("127.0.0.1:1".parse().unwrap(), certificates);
         let (near, far) = tokio::io::duplex(64 * 1024);
         let limits = Arc::new(embedded_hub::limits(&Limits::default()));
         let entrance =
             ListenerContext { endpoint: world.hub.mqtt(), limits, shutdown: CancellationToken::new() };
         tokio::spawn(drive(far, peer, entrance));
-        Device::introduce(near, id, shown).await
+        Device::introduce(near, id, presented).await
     }
 
     pub async fn connect(world: &World, id: &str) -> Device<DuplexStream> {
@@ -87,15 +87,19 @@ impl Device<DuplexStream> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     /// Sends CONNECT over an open stream.
-    pub async fn introduce(stream: S, id: &str, shown: Credentials) -> Result<Device<S>, ConnectReturnCode> {
+    pub async fn introduce(
+        stream: S,
+        id: &str,
+        presented: Credentials,
+    ) -> Result<Device<S>, ConnectReturnCode> {
         let mut device = Device { stream, buffer: BytesMut::new(), id: id.to_owned(), is_resumed: false };
         let connect = Connect {
-            clean_session: shown.clean_session,
+            clean_session: presented.clean_session,
             keep_alive_secs: 60,
-            client_id: shown.client_id,
+            client_id: presented.client_id,
             will: None,
-            username: Some(user_name(&shown.host, id, "test") + shown.more),
-            password: shown.password.map(Bytes::from),
+            username: Some(user_name(&presented.host, id, "test") + presented.more),
+            password: presented.password.map(Bytes::from),
         };
         device.send(Packet::Connect(connect)).await;
         match device.next().await {
@@ -115,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
-        // The hub may have closed already; what it said before that is still to be read.
+        // The hub may have closed already; its last frames are still to be read.
         let _ = self.stream.write_all(bytes).await;
     }
 
@@ -132,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         }
     }
 
-    /// The next PUBLISH, acknowledged if it asks for that.
+    /// The next PUBLISH; acknowledges it if it has QoS 1.
     pub async fn next_publish(&mut self) -> Publish {
         match self.next().await {
             Some(Packet::Publish(publish)) => {
@@ -145,8 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Device<S> {
         }
     }
 
-    /// Whether nothing comes for a moment, the connection being open.
-    pub async fn is_left_alone(&mut self) -> bool {
+    /// Returns whether the connection is open and nothing arrives for a moment.
+    pub async fn is_silent(&mut self) -> bool {
         self.send(Packet::PingReq).await;
         matches!(self.next().await, Some(Packet::PingResp))
     }

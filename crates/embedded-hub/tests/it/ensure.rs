@@ -1,9 +1,9 @@
-//! What the provisioning service asks of a hub.
+//! The calls of the provisioning service.
 
 use std::collections::HashSet;
 
 use certpath::Sha256Thumbprint;
-use embedded_hub::{Deleted, DeviceSettings, Effect, HubFailure};
+use embedded_hub::{Deletion, DeviceSettings, Effect, HubFailure};
 use model::{DeviceId, HubCredentials, InitialTwin, SymmetricKeyPair, TwinCollection, TwinSpec};
 use serde_json::{Value, json};
 use wire::topics::{DeviceFilter, DevicePublish};
@@ -44,11 +44,11 @@ async fn a_device_is_created_once_and_refreshed() {
     let check = async |spec: &DeviceSettings, twin: &TwinSpec, expected: Effect| {
         let ensured = world.hub.ensure_device(spec, twin).await.unwrap();
         assert_eq!(ensured.effect, expected, "{spec:?} {twin:?}");
-        let shown = world.ask("GET /devices/d", "").await.body;
-        assert_eq!(shown["generationId"], ensured.generation.as_str());
+        let returned = world.ask("GET /devices/d", "").await.body;
+        assert_eq!(returned["generationId"], ensured.generation.as_str());
     };
     check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Effect::Created).await;
-    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Effect::Marked).await;
+    check(&spec(keys(7, 8)), &seed(json!({"rate": 5})), Effect::Touched).await;
     check(&spec(keys(7, 8)), &keep(), Effect::Unchanged).await;
     let twin = world.ask("GET /twins/d", "").await.body;
     assert_eq!((&twin["tags"], &twin["properties"]["desired"]["rate"]), (&json!({"site": "x"}), &json!(5)));
@@ -69,7 +69,7 @@ async fn a_device_is_created_once_and_refreshed() {
 }
 
 #[tokio::test]
-async fn a_seed_starts_a_used_twin_again() {
+async fn a_seed_replaces_the_content_of_a_used_twin() {
     let world = World::new();
     world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await.unwrap();
     let mut device = Device::connect(&world, "d").await;
@@ -86,7 +86,7 @@ async fn a_seed_starts_a_used_twin_again() {
 }
 
 #[tokio::test]
-async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
+async fn reports_over_the_connection_before_a_new_seed_are_not_applied() {
     let world = World::new();
     for round in 0..10 {
         world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"rate": 5}))).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_device_that_begins_again_is_not_heard_on_its_old_connection() {
 }
 
 #[tokio::test]
-async fn a_lost_device_starts_again_and_one_that_is_there_keeps_its_twin() {
+async fn a_lost_device_is_seeded_and_an_existing_one_keeps_its_twin() {
     let world = World::new();
     let keep = TwinSpec::Keep { initial: twin(json!({"rate": 5})) };
     let desired = async || world.ask("GET /twins/d", "").await.body["properties"]["desired"]["rate"].clone();
@@ -129,7 +129,7 @@ async fn new_credentials_end_the_old_connection() {
     world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
     let mut device = Device::connect(&world, "d").await;
     world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     world.hub.ensure_device(&spec(keys(3, 4)), &keep()).await.unwrap();
     assert!(device.is_closed().await);
     assert!(Device::try_connect(&world, "d", Credentials::token(&world, "d", 7)).await.is_err());
@@ -137,7 +137,7 @@ async fn new_credentials_end_the_old_connection() {
 }
 
 #[tokio::test]
-async fn a_seed_that_no_twin_may_be_changes_nothing() {
+async fn an_invalid_seed_changes_nothing() {
     let world = World::new();
     let refused = world.hub.ensure_device(&spec(keys(7, 8)), &seed(json!({"a.b": 1}))).await;
     assert!(matches!(refused, Err(HubFailure::Invalid(_))), "{refused:?}");
@@ -150,8 +150,8 @@ async fn deleting_may_be_repeated() {
     world.hub.ensure_device(&spec(keys(7, 8)), &keep()).await.unwrap();
     let mut device = Device::connect(&world, "d").await;
     let id = DeviceId::parse("d").unwrap();
-    assert_eq!(world.hub.delete_device(&id).await, Ok(Deleted::Deleted));
-    assert_eq!(world.hub.delete_device(&id).await, Ok(Deleted::Absent));
+    assert_eq!(world.hub.delete_device(&id).await, Ok(Deletion::Deleted));
+    assert_eq!(world.hub.delete_device(&id).await, Ok(Deletion::Absent));
     assert!(device.is_closed().await);
 }
 
@@ -175,7 +175,7 @@ async fn each_creation_has_a_generation_and_a_version_of_its_own() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_all_there_and_one_device_is_created_once() {
+async fn concurrent_calls_create_every_device_once() {
     let world = World::new();
     let tasks: Vec<_> = (0..200)
         .map(|n| {

@@ -1,4 +1,4 @@
-//! What connected devices and operators do with each other.
+//! Connected devices and services: twins, methods, messages, telemetry.
 
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -24,9 +24,9 @@ async fn a_device_reads_and_reports_its_twin() {
     let answer = device.report(r#"{"on":true,"gone":null}"#).await;
     assert_eq!(answer, ("$iothub/twin/res/204/?$rid=7&$version=2".to_owned(), String::new()));
     assert_eq!(device.twin().await["reported"], json!({"on": true, "$version": 2}));
-    let shown = world.ask("GET /twins/d", "").await.body;
-    assert_eq!(shown["properties"]["reported"]["on"], true);
-    assert_eq!(shown["connectionState"], "Connected");
+    let returned = world.ask("GET /twins/d", "").await.body;
+    assert_eq!(returned["properties"]["reported"]["on"], true);
+    assert_eq!(returned["connectionState"], "Connected");
     for patch in ["[1]", "nonsense", r#"{"a.b":1}"#, r#"{"a":[null]}"#, r#"{"a":99999999999999999999}"#] {
         let (topic, body) = device.report(patch).await;
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -40,7 +40,7 @@ async fn a_device_reads_and_reports_its_twin() {
 }
 
 #[tokio::test]
-async fn a_listening_device_hears_of_desired_changes_in_order() {
+async fn a_subscribed_device_receives_desired_changes_in_order() {
     let world = World::new();
     let id = world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
@@ -60,9 +60,9 @@ async fn a_listening_device_hears_of_desired_changes_in_order() {
         change.await.unwrap();
     }
     for version in 3..23 {
-        let heard = device.next_publish().await;
-        assert_eq!(heard.topic, format!("$iothub/twin/PATCH/properties/desired/?$version={version}"));
-        let body: Value = serde_json::from_slice(&heard.payload).unwrap();
+        let change = device.next_publish().await;
+        assert_eq!(change.topic, format!("$iothub/twin/PATCH/properties/desired/?$version={version}"));
+        let body: Value = serde_json::from_slice(&change.payload).unwrap();
         assert_eq!(body["$version"], version);
     }
     world.ask("PUT /twins/d", r#"{"properties":{"desired":{"m":1}}}"#).await;
@@ -71,20 +71,20 @@ async fn a_listening_device_hears_of_desired_changes_in_order() {
 }
 
 #[tokio::test]
-async fn a_change_whose_caller_goes_away_is_told_all_the_same() {
+async fn a_change_whose_caller_is_canceled_reaches_the_device() {
     let world = World::new();
     world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
     device.subscribe(&[DeviceFilter::Desired]).await;
     let mut request = Box::pin(world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"n":1}}}"#));
-    // Far enough to hand the change over, not to its end.
+    // Until the change is spawned, not until it is complete.
     assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     drop(request);
     assert_eq!(device.next_publish().await.payload, r#"{"n":1,"$version":2}"#);
 }
 
 #[tokio::test]
-async fn a_method_reaches_the_device_and_its_reply_the_caller() {
+async fn a_method_call_returns_the_reply_of_the_device() {
     let world = World::new();
     world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
@@ -100,12 +100,12 @@ async fn a_method_reaches_the_device_and_its_reply_the_caller() {
         device
             .publish(&DevicePublish::MethodReply { status: 201, request_id }.topic(), r#"{"ok":true}"#)
             .await;
-        // A second reply finds nobody.
+        // A second reply is dropped.
         device.publish(&DevicePublish::MethodReply { status: 500, request_id }.topic(), "").await;
     };
     let (reply, ()) = tokio::join!(call, answer);
     assert_eq!((reply.status.as_u16(), &reply.body), (200, &json!({"status": 201, "payload": {"ok": true}})));
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn a_method_waits_for_the_device_and_then_for_its_reply() {
 }
 
 #[tokio::test]
-async fn messages_wait_are_acknowledged_and_come_again() {
+async fn messages_are_queued_acknowledged_and_redelivered() {
     let world = World::new();
     world.device("d").await;
     let to = [("iothub-to", "/devices/d/messages/deviceBound"), ("iothub-app-colour", "light blue")];
@@ -163,7 +163,7 @@ async fn messages_wait_are_acknowledged_and_come_again() {
     device.subscribe(&[DeviceFilter::Devicebound]).await;
     assert_eq!(device.next_publish().await.payload, "one", "not acknowledged, so it comes again");
     assert_eq!(device.next_publish().await.payload, "two");
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0);
     world.ask_with("POST /messages/devicebound", "three", &to).await;
     assert_eq!(device.next_publish().await.payload, "three");
@@ -184,7 +184,7 @@ async fn a_queue_is_bounded_purged_and_drained() {
     for n in 0..50 {
         assert_eq!(device.next_publish().await.payload, n.to_string());
     }
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     device.send(Packet::Disconnect).await;
     assert!(device.is_closed().await);
     send("a".into()).await;
@@ -200,23 +200,23 @@ async fn a_queue_is_bounded_purged_and_drained() {
     world.pass(3601);
     let mut device = Device::connect(&world, "d").await;
     device.subscribe(&[DeviceFilter::Devicebound]).await;
-    assert!(device.is_left_alone().await, "an expired message is not sent");
+    assert!(device.is_silent().await, "an expired message is not sent");
     let large = "x".repeat(64 * 1024 + 1);
     assert_eq!(send(large).await.verdict(), (413, "MessageTooLarge"));
-    let nobody = [("iothub-to", "/devices/x/messages/devicebound")];
+    let unknown = [("iothub-to", "/devices/x/messages/devicebound")];
     assert_eq!(
-        world.ask_with("POST /messages/devicebound", "x", &nobody).await.verdict(),
+        world.ask_with("POST /messages/devicebound", "x", &unknown).await.verdict(),
         (404, "DeviceNotFound")
     );
 }
 
 #[tokio::test]
-async fn telemetry_is_counted_and_activity_noted() {
+async fn telemetry_is_counted_and_activity_recorded() {
     let world = World::new();
     let id = world.device("d").await;
     let shutdown = net::CancellationToken::new();
     let (hub, token) = (world.hub.clone(), shutdown.clone());
-    let tending = tokio::spawn(async move { hub.tend(token).await });
+    let maintenance = tokio::spawn(async move { hub.run_maintenance(token).await });
     world.pass(10);
     let mut device = Device::connect(&world, "d").await;
     for n in 0..3 {
@@ -228,20 +228,20 @@ async fn telemetry_is_counted_and_activity_noted() {
     );
     world.pass(10);
     device.publish_acknowledged("devices/d/messages/events/", "").await;
-    assert_eq!(world.hub.telemetry_of(&id), Ok(Some(4)));
+    assert_eq!(world.hub.telemetry_count(&id), Ok(Some(4)));
     device.send(Packet::Disconnect).await;
     assert!(device.is_closed().await);
     shutdown.cancel();
-    tending.await.unwrap();
+    maintenance.await.unwrap();
     let world = world.reopened().await;
-    assert_eq!(world.hub.telemetry_of(&id), Ok(Some(4)));
-    let shown = world.ask("GET /devices/d", "").await.body;
+    assert_eq!(world.hub.telemetry_count(&id), Ok(Some(4)));
+    let returned = world.ask("GET /devices/d", "").await.body;
     let time = model::Timestamp::from_unix_seconds(world.now()).to_string();
     assert_eq!(
-        (&shown["connectionState"], &shown["lastActivityTime"]),
+        (&returned["connectionState"], &returned["lastActivityTime"]),
         (&json!("Disconnected"), &json!(time))
     );
-    assert_eq!(shown["connectionStateUpdatedTime"], json!(time));
+    assert_eq!(returned["connectionStateUpdatedTime"], json!(time));
 }
 
 #[tokio::test]
@@ -251,26 +251,26 @@ async fn one_connection_per_device() {
     let mut first = Device::connect(&world, "d").await;
     let mut second = Device::connect(&world, "d").await;
     assert!(first.is_closed().await);
-    assert!(second.is_left_alone().await);
+    assert!(second.is_silent().await);
     assert_eq!(world.hub.counts().unwrap().connected, 1);
     assert_eq!(world.ask("GET /devices/d", "").await.body["connectionState"], "Connected");
 }
 
 #[tokio::test]
-async fn replaced_credentials_end_a_connection_and_kept_ones_do_not() {
+async fn only_changed_credentials_end_a_connection() {
     let world = World::new();
     world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
-    let shown = world.ask("GET /devices/d", "").await.body.to_string();
+    let returned = world.ask("GET /devices/d", "").await.body.to_string();
     let put = async |body: &str| world.ask_with("PUT /devices/d", body, &[("if-match", "*")]).await.status;
-    assert_eq!(put(&shown).await, 200);
-    assert!(device.is_left_alone().await);
+    assert_eq!(put(&returned).await, 200);
+    assert!(device.is_silent().await);
     assert_eq!(put(r#"{"deviceId":"d"}"#).await, 200);
     assert!(device.is_closed().await);
 }
 
 #[tokio::test]
-async fn a_device_that_takes_nothing_is_spared_calls_and_dropped_for_messages() {
+async fn a_device_that_does_not_read_gets_no_calls_and_is_disconnected_for_messages() {
     let world = World::new();
     world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
@@ -297,7 +297,7 @@ async fn a_device_that_takes_nothing_is_spared_calls_and_dropped_for_messages() 
 }
 
 #[tokio::test]
-async fn disabled_deleted_and_expired_devices_are_dropped() {
+async fn disabled_deleted_and_expired_devices_are_disconnected() {
     let world = World::new();
     for id in ["disabled", "deleted", "expired", "kept"] {
         world.device(id).await;
@@ -327,9 +327,9 @@ async fn disabled_deleted_and_expired_devices_are_dropped() {
     let mut kept = Device::try_connect(&world, "kept", certificate_holder).await.unwrap();
     let shutdown = net::CancellationToken::new();
     let (hub, token) = (world.hub.clone(), shutdown.clone());
-    tokio::spawn(async move { hub.tend(token).await });
+    tokio::spawn(async move { hub.run_maintenance(token).await });
     world.pass(361);
     assert!(expired.is_closed().await);
-    assert!(kept.is_left_alone().await);
+    assert!(kept.is_silent().await);
     shutdown.cancel();
 }

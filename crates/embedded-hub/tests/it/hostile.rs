@@ -1,4 +1,4 @@
-//! Who may not connect, and what ends a connection.
+//! Refused connections, and what ends a connection.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn devices_prove_who_they_are() {
+async fn devices_are_authenticated() {
     let world = World::new();
     world.device("d").await;
     world.device("off").await;
@@ -81,10 +81,10 @@ async fn devices_prove_who_they_are() {
             Some(ConnectReturnCode::NotAuthorized),
         ),
     ];
-    for (what, id, shown, expected) in cases {
-        assert_eq!(Device::try_connect(&world, id, shown).await.err(), expected, "{what}");
+    for (what, id, presented, expected) in cases {
+        assert_eq!(Device::try_connect(&world, id, presented).await.err(), expected, "{what}");
     }
-    // The refused ones left nothing behind.
+    // The refused ones are not counted.
     assert!(world.hub.counts().unwrap().connected <= 1);
 }
 
@@ -131,10 +131,10 @@ async fn hostile_publishes_end_the_connection_and_change_nothing() {
     device.send_bytes(&[0xff, 0x00, 0x13, 0x37]).await;
     assert!(device.is_closed().await);
     let mut device = Device::connect(&world, "d").await;
-    // Replies to calls that nobody made are dropped.
+    // Replies to unknown calls are dropped.
     device.publish("$iothub/methods/res/200/?$rid=99", "{}").await;
     device.publish("$iothub/methods/res/200/?$rid=nonsense", "{}").await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     for id in ["d", "e"] {
         let twin = world.ask(&format!("GET /twins/{id}"), "").await.body;
         assert_eq!(twin["version"], 2, "{id}");
@@ -143,7 +143,7 @@ async fn hostile_publishes_end_the_connection_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_device_that_does_not_listen_is_not_told() {
+async fn a_device_without_subscriptions_receives_nothing() {
     let world = World::new();
     world.device("d").await;
     let mut device = Device::connect(&world, "d").await;
@@ -152,12 +152,12 @@ async fn a_device_that_does_not_listen_is_not_told() {
     world
         .ask_with("POST /messages/devicebound", "x", &[("iothub-to", "/devices/d/messages/devicebound")])
         .await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     assert_eq!(device.twin().await["desired"]["n"], 1);
 }
 
 #[tokio::test]
-async fn a_connection_carries_so_many_devices_and_links() {
+async fn the_devices_and_links_of_a_connection_are_bounded() {
     let world = World::new();
     let mut gateway = AmqpDevice::bare(&world, None).await;
     for n in 0..9 {
@@ -184,7 +184,7 @@ async fn a_connection_carries_so_many_devices_and_links() {
 }
 
 #[tokio::test]
-async fn what_is_with_a_device_at_once_is_bounded_over_amqp() {
+async fn unsettled_messages_are_bounded_over_amqp() {
     let world = World::new();
     world.device("d").await;
     for n in 0..20 {
@@ -198,18 +198,18 @@ async fn what_is_with_a_device_at_once_is_bounded_over_amqp() {
         assert_eq!(message.body.bytes().unwrap(), n.to_string());
         deliveries.push(delivery);
     }
-    assert!(device.is_left_alone().await, "the ninth waits, whatever the link's credit");
+    assert!(device.is_silent().await, "the ninth waits, whatever the link's credit");
     device.settle(deliveries[0], DeliveryState::Accepted).await;
     assert_eq!(device.receive(link).await.1.body.bytes().unwrap(), "8");
 }
 
 #[tokio::test]
-async fn a_device_that_asks_and_does_not_read_is_cut_off() {
+async fn a_device_that_does_not_read_its_answers_is_disconnected() {
     let world = World::new();
     world.device("d").await;
     let mut device = AmqpDevice::with_token(&world, "d").await;
     let out = device.attach("/devices/d/twin", Role::Sender).await.unwrap();
-    // Without credit the answers stay with the hub.
+    // Without credit the hub cannot send the answers.
     let back = device.attach_with("/devices/d/twin", Role::Receiver, SettleMode::Settled, 0).await.unwrap();
     let request = Message {
         annotations: Entries::new().with("operation", "GET"),
@@ -223,15 +223,15 @@ async fn a_device_that_asks_and_does_not_read_is_cut_off() {
         assert_eq!(device.send(out, request.clone()).await, DeliveryState::Accepted);
     }
     assert_eq!(device.send(out, request.clone()).await, DeliveryState::Accepted);
-    let mut gone = [device.detached().await, device.detached().await];
-    gone.sort();
+    let mut detached = [device.detached().await, device.detached().await];
+    detached.sort();
     let exceeded = condition::RESOURCE_LIMIT_EXCEEDED.to_owned();
-    assert_eq!(gone, [(out, exceeded.clone()), (back, exceeded)]);
+    assert_eq!(detached, [(out, exceeded.clone()), (back, exceeded)]);
     assert_eq!(world.hub.counts().unwrap().connected, 0);
 }
 
 #[tokio::test]
-async fn requests_without_a_place_for_the_answer_change_nothing() {
+async fn requests_without_a_link_for_the_answer_change_nothing() {
     let world = World::new();
     world.device("d").await;
     let mut device = AmqpDevice::with_token(&world, "d").await;
@@ -248,11 +248,11 @@ async fn requests_without_a_place_for_the_answer_change_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_proves_nothing_does_not_keep_a_connection() {
+async fn an_unauthenticated_client_is_disconnected() {
     let world = World::new();
     let mut stranger = AmqpDevice::bare(&world, None).await;
     tokio::time::advance(Duration::from_secs(29)).await;
-    assert!(stranger.is_left_alone().await);
+    assert!(stranger.is_silent().await);
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(stranger.closed().await, condition::UNAUTHORIZED_ACCESS);
 }

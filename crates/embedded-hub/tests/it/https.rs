@@ -1,11 +1,11 @@
-//! Devices over HTTPS: who may come in, and what becomes of telemetry.
+//! Devices over HTTPS: authentication and telemetry.
 
 use serde_json::json;
 use wire::sas::sign;
 
 use crate::world::{HOST, World, key};
 
-/// All that a device may ask for.
+/// All requests of devices.
 const ROUTES: [&str; 6] = [
     "POST /devices/d/messages/events?api-version=2021-04-12",
     "GET /devices/d/messages/devicebound",
@@ -16,7 +16,7 @@ const ROUTES: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn every_route_wants_proof_of_who_the_device_is() {
+async fn every_route_authenticates_the_device() {
     let world = World::new();
     world.device("d").await;
     world.device("e").await;
@@ -56,7 +56,7 @@ async fn every_route_wants_proof_of_who_the_device_is() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_proof_unless_a_token_is_shown() {
+async fn a_certificate_authenticates_unless_a_token_is_sent() {
     let world = World::new();
     let thumbprint = certpath::Sha256Thumbprint::of(b"the leaf");
     let body = format!(
@@ -73,7 +73,7 @@ async fn a_certificate_is_proof_unless_a_token_is_shown() {
 }
 
 #[tokio::test]
-async fn telemetry_is_counted_one_by_one_and_in_batches() {
+async fn telemetry_is_counted_in_single_messages_and_batches() {
     let world = World::new();
     let id = world.device("d").await;
     let token = world.token(&format!("{HOST}/devices/d"), 7, None);
@@ -114,22 +114,22 @@ async fn telemetry_is_counted_one_by_one_and_in_batches() {
     ];
     let mut expected = 0;
     for (kind, body, verdict, count) in cases {
-        let shown: String = body.chars().take(60).collect();
-        assert_eq!(post(kind, body).await.verdict(), verdict, "{kind}: {shown}");
+        let returned: String = body.chars().take(60).collect();
+        assert_eq!(post(kind, body).await.verdict(), verdict, "{kind}: {returned}");
         expected += count;
-        assert_eq!(world.hub.counts().unwrap().telemetry, expected, "{kind}: {shown}");
+        assert_eq!(world.hub.counts().unwrap().telemetry, expected, "{kind}: {returned}");
     }
-    world.hub.tend(cancelled()).await;
-    assert_eq!(world.hub.telemetry_of(&id), Ok(Some(expected)));
-    let shown = world.ask("GET /devices/d", "").await.body;
+    world.hub.run_maintenance(cancelled()).await;
+    assert_eq!(world.hub.telemetry_count(&id), Ok(Some(expected)));
+    let returned = world.ask("GET /devices/d", "").await.body;
     let now = model::Timestamp::from_unix_seconds(world.now()).to_string();
-    assert_eq!(shown["lastActivityTime"], json!(now));
-    assert_eq!(shown["connectionState"], "Disconnected", "a request is no connection");
-    assert_eq!(shown["connectionStateUpdatedTime"], "0001-01-01T00:00:00Z");
+    assert_eq!(returned["lastActivityTime"], json!(now));
+    assert_eq!(returned["connectionState"], "Disconnected", "a request is no connection");
+    assert_eq!(returned["connectionStateUpdatedTime"], "0001-01-01T00:00:00Z");
 }
 
 #[tokio::test]
-async fn other_methods_and_paths_are_told_so() {
+async fn other_methods_and_paths_are_refused() {
     let world = World::new();
     world.device("d").await;
     let reply = world.ask("GET /devices/d/messages/events", "").await;
@@ -139,7 +139,7 @@ async fn other_methods_and_paths_are_told_so() {
     {
         assert_eq!(world.ask_as_device(lock, "").await.verdict(), (400, "ArgumentInvalid"));
     }
-    // Whoever may not come in as an operator does not learn which other routes there are.
+    // A caller without a right cannot find out which other routes exist.
     for nowhere in ["GET /devices/d/messages/nowhere", "GET /devices/d/messages/events", "GET /devices/d"] {
         assert_eq!(world.ask_as_device(nowhere, "").await.status, 401, "{nowhere}");
     }

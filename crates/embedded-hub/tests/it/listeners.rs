@@ -63,7 +63,7 @@ impl Running {
 }
 
 #[tokio::test]
-async fn devices_come_by_certificate_and_by_token_over_tls() {
+async fn devices_connect_by_certificate_and_by_token_over_tls() {
     let running = start().await;
     let (leaf, key) = certificate("d");
     let identity = tls::Identity::from_pem(leaf.pem().as_bytes(), key.as_bytes()).unwrap();
@@ -76,9 +76,9 @@ async fn devices_come_by_certificate_and_by_token_over_tls() {
     let stream = running.dial(running.mqtts, Some(&identity)).await;
     let mut x509 = Device::introduce(stream, "x509", Credentials::certificate("x509", &[])).await.unwrap();
     let stream = running.dial(running.mqtts, None).await;
-    let shown = Credentials::token(&running.world, "key", 7);
-    let mut by_key = Device::introduce(stream, "key", shown).await.unwrap();
-    assert!(x509.is_left_alone().await && by_key.is_left_alone().await);
+    let presented = Credentials::token(&running.world, "key", 7);
+    let mut by_key = Device::introduce(stream, "key", presented).await.unwrap();
+    assert!(x509.is_silent().await && by_key.is_silent().await);
     assert_eq!(x509.twin().await["desired"]["$version"], 1);
     let (other, key) = certificate("d");
     let other = tls::Identity::from_pem(other.pem().as_bytes(), key.as_bytes()).unwrap();
@@ -94,7 +94,7 @@ async fn devices_come_by_certificate_and_by_token_over_tls() {
 }
 
 #[tokio::test]
-async fn operators_come_over_https() {
+async fn services_call_over_https() {
     let running = start().await;
     running.world.device("d").await;
     let mut stream = running.dial(running.https, None).await;

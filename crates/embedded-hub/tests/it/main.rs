@@ -1,4 +1,4 @@
-//! The hub from outside: its REST, its device endpoint, and what the provisioning service asks of it.
+//! The hub from outside: its REST API, its device endpoint, and the calls of the provisioning service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod amqp;

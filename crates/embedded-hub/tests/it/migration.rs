@@ -1,4 +1,4 @@
-//! Hubs' files of earlier releases, brought to today's tables.
+//! Files of earlier releases, migrated to the current tables.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! One queue of messages per device, whatever the transport: locks, settling, coming back.
+//! One queue of messages per device, over all transports: locks, settlement, redelivery.
 
 use codec::mqtt::Packet;
 use wire::topics::DeviceFilter;
@@ -10,12 +10,12 @@ use crate::{
 
 const QUEUE: &str = "/devices/d/messages/devicebound";
 
-/// Asks for the next message over HTTPS.
+/// Receives the next message over HTTPS.
 async fn ask(world: &World) -> Reply {
     world.ask_as_device(&format!("GET {QUEUE}?api-version=2021-04-12"), "").await
 }
 
-/// Asks for the next message, which must be this one, and returns its lock.
+/// Checks the message of a reply, and returns its lock.
 #[track_caller]
 fn lock_of(reply: &Reply, body: &str) -> String {
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (200, Some(body)));
@@ -41,7 +41,7 @@ fn lost() -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_message_is_asked_for_and_settled() {
+async fn a_message_is_received_and_settled() {
     let world = World::new();
     world.device("d").await;
     assert_eq!(ask(&world).await.status, 204, "nothing waits");
@@ -87,7 +87,7 @@ async fn a_message_is_asked_for_and_settled() {
 }
 
 #[tokio::test]
-async fn a_lock_is_of_one_device() {
+async fn a_lock_belongs_to_one_device() {
     let world = World::new();
     world.device("d").await;
     world.device("e").await;
@@ -101,13 +101,13 @@ async fn a_lock_is_of_one_device() {
 }
 
 #[tokio::test]
-async fn a_lock_runs_out_and_ten_returns_are_enough() {
+async fn a_lock_expires_and_a_message_is_dropped_after_ten_returns() {
     let world = World::new();
     world.device("d").await;
     world.send_to_device("one").await;
     let shutdown = net::CancellationToken::new();
     let (hub, token) = (world.hub.clone(), shutdown.clone());
-    let tending = tokio::spawn(async move { hub.tend(token).await });
+    let maintenance = tokio::spawn(async move { hub.run_maintenance(token).await });
     let lock = lock_of(&ask(&world).await, "one");
     world.pass(59);
     assert_eq!(ask(&world).await.status, 204, "its lock still holds");
@@ -125,11 +125,11 @@ async fn a_lock_runs_out_and_ten_returns_are_enough() {
     assert_eq!(settle(&world, &format!("POST {QUEUE}/{lock}/abandon")).await, done());
     assert_eq!((waiting(&world).await, ask(&world).await.status.as_u16()), (0, 204));
     shutdown.cancel();
-    tending.await.unwrap();
+    maintenance.await.unwrap();
 }
 
 #[tokio::test]
-async fn after_a_restart_what_was_not_settled_waits_again() {
+async fn unsettled_messages_are_queued_again_after_a_restart() {
     let world = World::new();
     world.device("d").await;
     world.send_to_device("one").await;
@@ -144,14 +144,14 @@ async fn after_a_restart_what_was_not_settled_waits_again() {
 }
 
 #[tokio::test]
-async fn a_message_is_with_one_transport_at_a_time() {
+async fn a_message_is_delivered_over_one_transport_at_a_time() {
     let world = World::new();
     world.device("d").await;
     world.send_to_device("one").await;
     let lock = lock_of(&ask(&world).await, "one");
     let mut device = Device::connect(&world, "d").await;
     device.subscribe(&[DeviceFilter::Devicebound]).await;
-    assert!(device.is_left_alone().await, "it is out over HTTPS");
+    assert!(device.is_silent().await, "it is out over HTTPS");
     assert_eq!(settle(&world, &format!("POST {QUEUE}/{lock}/abandon")).await, done());
     let Some(Packet::Publish(publish)) = device.next().await else { panic!("no message") };
     assert_eq!(publish.payload, "one", "what comes back goes to whoever listens");
@@ -164,7 +164,7 @@ async fn a_message_is_with_one_transport_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_new_connection_gets_what_the_older_one_did_not_acknowledge() {
+async fn a_new_connection_receives_what_the_older_one_did_not_acknowledge() {
     let world = World::new();
     world.device("d").await;
     world.send_to_device("one").await;
@@ -173,16 +173,16 @@ async fn a_new_connection_gets_what_the_older_one_did_not_acknowledge() {
     first.subscribe(&[DeviceFilter::Devicebound]).await;
     let Some(Packet::Publish(unacknowledged)) = first.next().await else { panic!("no message") };
     let mut second = Device::connect(&world, "d").await;
-    // Too late: the message is the new connection's.
+    // Too late: the new connection holds the message.
     first.send(Packet::PubAck(unacknowledged.packet_id.unwrap())).await;
     second.subscribe(&[DeviceFilter::Devicebound]).await;
     assert_eq!(second.next_publish().await.payload, "one");
     assert_eq!(second.next_publish().await.payload, "two");
-    assert!(second.is_left_alone().await);
+    assert!(second.is_silent().await);
     assert_eq!(waiting(&world).await, 0);
 }
 
-/// The hub notices in its own time that a connection has ended.
+/// Retries until the hub has noticed that a connection has ended.
 async fn ask_until_given(world: &World) -> Reply {
     for _ in 0..200 {
         let reply = ask(world).await;

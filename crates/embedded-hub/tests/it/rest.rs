@@ -1,4 +1,4 @@
-//! The service REST route by route: statuses, error names, headers and bodies.
+//! The REST API route by route: statuses, error names, headers and bodies.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ fn allowed(method: &Method, path: &str) -> [bool; 4] {
 }
 
 #[tokio::test]
-async fn every_route_wants_a_token_with_its_right_and_no_other_suffices() {
+async fn every_route_requires_a_token_with_its_right() {
     let world = World::new();
     let unauthorized = (401, "IotHubUnauthorizedAccess");
     let unknown = [(Method::GET, "/nowhere"), (Method::PATCH, "/devices/{id}"), (Method::POST, "/twins")];
     let listed = embedded_hub::routes().into_iter().map(|(method, path, _)| (method, path));
     for (method, pattern) in listed.chain(unknown) {
-        // The one thing that can be posted to this path is a query.
+        // The only POST to this path is a query.
         let id = if (method.as_str(), pattern) == ("POST", "/devices/{id}") { "query" } else { "d" };
         let request = format!("{method} {}", pattern.replace("{id}", id).replace("{*rest}", "x"));
         let names = ["registryRead", "registryReadWrite", "service", "device"];
@@ -48,7 +48,7 @@ async fn every_route_wants_a_token_with_its_right_and_no_other_suffices() {
         let reply = world.send(&request, Vec::new(), &[("authorization", &forged)]).await;
         assert_eq!(reply.verdict(), unauthorized, "{request}");
         assert_eq!(world.send(&request, Vec::new(), &[]).await.verdict(), unauthorized, "{request}");
-        // The owner, who may do anything as an operator, finds each route there, and none that is not.
+        // The owner has all rights of services: each route is found.
         let reply = world.ask(&request, "").await;
         let exists = ![404, 405].contains(&reply.status.as_u16()) || reply.verdict().1 != "InvalidOperation";
         assert_eq!(
@@ -60,7 +60,7 @@ async fn every_route_wants_a_token_with_its_right_and_no_other_suffices() {
 }
 
 #[tokio::test]
-async fn what_the_hub_does_not_offer_is_said() {
+async fn unsupported_routes_return_501() {
     let world = World::new();
     world.device("d").await;
     for request in [
@@ -79,7 +79,7 @@ async fn what_the_hub_does_not_offer_is_said() {
 }
 
 #[tokio::test]
-async fn putting_and_deleting_by_etag() {
+async fn devices_are_put_and_deleted_by_etag() {
     let world = World::new();
     let body = r#"{"deviceId":"d"}"#;
     let check = async |request: &str, body: &str, if_match: Option<&str>, expected: (u16, &str)| {
@@ -113,7 +113,7 @@ async fn putting_and_deleting_by_etag() {
 }
 
 #[tokio::test]
-async fn a_device_is_shown_as_sdks_read_it() {
+async fn a_device_is_represented_as_sdks_read_it() {
     let world = World::new();
     world.device("d1").await;
     let device = world.ask("GET /devices/d1", "").await.body;
@@ -177,7 +177,7 @@ async fn ids_are_decoded_once_and_must_agree() {
 }
 
 #[tokio::test]
-async fn wrong_paths_methods_and_bodies() {
+async fn wrong_paths_methods_and_bodies_are_refused() {
     let world = World::new();
     world.device("d").await;
     for (request, body, expected) in [
@@ -215,7 +215,7 @@ async fn wrong_paths_methods_and_bodies() {
 }
 
 #[tokio::test]
-async fn listing_and_counting() {
+async fn devices_are_listed_and_counted() {
     let world = World::new();
     for id in ["a", "b", "c"] {
         world.device(id).await;
@@ -240,7 +240,7 @@ async fn listing_and_counting() {
 }
 
 #[tokio::test]
-async fn bulk_requests_do_each_entry_by_itself() {
+async fn the_entries_of_a_bulk_request_are_applied_separately() {
     let world = World::new();
     let bulk = async |body: Value| world.ask("POST /devices/", &body.to_string()).await;
     let reply = bulk(json!([
@@ -284,7 +284,7 @@ async fn bulk_requests_do_each_entry_by_itself() {
     assert_eq!((counts.devices, counts.disabled), (2, 0));
     let many = json!(vec![json!({"id": "z"}); 101]);
     assert_eq!(bulk(many).await.verdict(), (400, "ArgumentInvalid"));
-    // What cannot be read fails alone.
+    // An entry that cannot be decoded fails alone.
     let reply = bulk(
         json!([{"id": "z", "importMode": "destroy"}, 5, {"id": "y", "importMode": "create"}, {"id": 1}]),
     )
@@ -296,7 +296,7 @@ async fn bulk_requests_do_each_entry_by_itself() {
 }
 
 #[tokio::test]
-async fn keys_of_many_devices_are_made_anew() {
+async fn the_keys_of_many_devices_are_regenerated() {
     let world = World::new();
     for id in ["a", "b"] {
         world.device(id).await;
@@ -330,13 +330,13 @@ async fn keys_of_many_devices_are_made_anew() {
     assert!(newest["primaryKey"] != new["primaryKey"] && newest["secondaryKey"] != old["secondaryKey"]);
     let module = json!({"policyKey": "secondaryKey", "devices": [{"id": "a", "moduleId": "m"}]});
     assert_eq!(ask(module).await.verdict(), (400, "ArgumentInvalid"));
-    // A device may be called `keys`.
+    // A device may have the ID `keys`.
     world.device("keys").await;
     assert_eq!(world.ask("GET /devices/keys", "").await.status, 200);
 }
 
 #[tokio::test]
-async fn projections_return_what_was_asked_for() {
+async fn projections_return_the_selected_members() {
     let world = World::new();
     world.device("a").await;
     world.ask("PATCH /twins/a", r#"{"tags":{"site":{"hall":1}}}"#).await;
@@ -348,7 +348,7 @@ async fn projections_return_what_was_asked_for() {
 }
 
 #[tokio::test]
-async fn devices_that_could_never_connect_are_refused() {
+async fn devices_that_could_not_connect_are_refused() {
     let world = World::new();
     let put = async |body: Value| {
         let path = format!("PUT /devices/{}", body["deviceId"].as_str().unwrap());
@@ -377,7 +377,7 @@ async fn devices_that_could_never_connect_are_refused() {
     let by_authority =
         put(json!({"deviceId": "x", "authentication": {"type": "certificateAuthority"}})).await;
     assert_eq!(by_authority.verdict(), (400, "ArgumentInvalid"));
-    // A child whose parent is gone can still be changed.
+    // A child whose parent was deleted can still be changed.
     world.ask_with("DELETE /devices/edge", "", &[("if-match", "*")]).await;
     let disabled = json!({"deviceId": "child", "deviceScope": scope, "status": "disabled"}).to_string();
     assert_eq!(world.ask_with("PUT /devices/child", &disabled, &[("if-match", "*")]).await.status, 200);
@@ -458,7 +458,7 @@ async fn twins_change_by_etag() {
     let replaced = world.ask_with("PUT /twins/d", &whole, &[("if-match", "*")]).await;
     assert_eq!(replaced.body["properties"]["desired"]["x"], json!({"y": 1}));
     assert_eq!(replaced.body["properties"]["desired"]["$version"], 3);
-    // Editors on Windows put a mark before the text.
+    // Editors on Windows write a byte order mark.
     let emptied = world.ask("PUT /twins/d", "\u{FEFF}{}").await.body;
     assert_eq!((emptied.get("tags"), emptied["properties"]["desired"].get("x")), (None, None));
     world.ask("PATCH /twins/d", r#"{"tags":{"a":1}}"#).await;
@@ -467,7 +467,7 @@ async fn twins_change_by_etag() {
 }
 
 #[tokio::test]
-async fn everything_is_there_after_a_restart() {
+async fn everything_is_kept_over_a_restart() {
     let world = World::new();
     world.device("d").await;
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"x":1}}}"#).await;

@@ -1,4 +1,4 @@
-//! What lives beyond an MQTT connection, what a device subscribes to, and what it is sent then.
+//! Stored MQTT sessions, subscriptions, and the messages that match them.
 
 use codec::{
     amqp::{Entries, Role},
@@ -18,12 +18,12 @@ const ALL: [DeviceFilter; 4] =
     [DeviceFilter::Desired, DeviceFilter::Devicebound, DeviceFilter::Methods, DeviceFilter::TwinReplies];
 
 async fn connect(world: &World, clean_session: bool) -> Device<DuplexStream> {
-    let shown = Credentials { clean_session, ..Credentials::token(world, "d", 7) };
-    Device::try_connect(world, "d", shown).await.unwrap()
+    let presented = Credentials { clean_session, ..Credentials::token(world, "d", 7) };
+    Device::try_connect(world, "d", presented).await.unwrap()
 }
 
-/// Changes a desired property and sends a message; both must come.
-async fn hears(world: &World, device: &mut Device<DuplexStream>, number: u32) {
+/// Changes a desired property and sends a message; checks that the device receives both.
+async fn receives(world: &World, device: &mut Device<DuplexStream>, number: u32) {
     world.ask("PATCH /twins/d", &json!({"properties": {"desired": {"n": number}}}).to_string()).await;
     let desired = device.next_publish().await;
     assert!(desired.topic.starts_with("$iothub/twin/PATCH/properties/desired/"), "{}", desired.topic);
@@ -32,9 +32,9 @@ async fn hears(world: &World, device: &mut Device<DuplexStream>, number: u32) {
     assert_eq!((message.payload.as_ref(), message.qos), (number.to_string().as_bytes(), QoS::AtLeastOnce));
 }
 
-async fn hears_nothing(world: &World, device: &mut Device<DuplexStream>) {
+async fn receives_nothing(world: &World, device: &mut Device<DuplexStream>) {
     world.ask("PATCH /twins/d", r#"{"properties":{"desired":{"n":0}}}"#).await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn a_session_survives_a_reconnection_and_a_restart() {
     let mut device = connect(&world, false).await;
     assert!(!device.is_resumed, "there was none");
     device.subscribe(&ALL).await;
-    hears(&world, &mut device, 1).await;
+    receives(&world, &mut device, 1).await;
     for number in 2..6 {
         if number % 2 == 0 {
             // As after a renewed token, or a connection that broke.
@@ -56,20 +56,20 @@ async fn a_session_survives_a_reconnection_and_a_restart() {
         }
         device = connect(&world, false).await;
         assert!(device.is_resumed, "{number}");
-        hears(&world, &mut device, number).await;
+        receives(&world, &mut device, number).await;
     }
-    // What it unsubscribes from stays so.
+    // The end of a subscription is stored, too.
     let filters = vec![DeviceFilter::Desired.topic("d")];
     device.send(Packet::Unsubscribe(Unsubscribe { packet_id: 7, filters })).await;
     assert_eq!(device.next().await, Some(Packet::UnsubAck(7)));
     drop(device);
     let mut device = connect(&world, false).await;
     assert!(device.is_resumed);
-    hears_nothing(&world, &mut device).await;
+    receives_nothing(&world, &mut device).await;
 }
 
 #[tokio::test]
-async fn a_clean_session_forgets_the_one_before() {
+async fn a_clean_session_removes_the_stored_one() {
     let world = World::new();
     world.device("d").await;
     let mut device = connect(&world, false).await;
@@ -77,14 +77,14 @@ async fn a_clean_session_forgets_the_one_before() {
     drop(device);
     let mut device = connect(&world, true).await;
     assert!(!device.is_resumed);
-    hears_nothing(&world, &mut device).await;
+    receives_nothing(&world, &mut device).await;
     device.subscribe(&ALL).await;
-    hears(&world, &mut device, 1).await;
+    receives(&world, &mut device, 1).await;
     drop(device);
     let mut device = connect(&world, false).await;
     assert!(!device.is_resumed, "it ended with its connection");
-    hears_nothing(&world, &mut device).await;
-    // A device that was made anew has no session of the earlier one.
+    receives_nothing(&world, &mut device).await;
+    // A device that was created again has no session of the earlier one.
     device.subscribe(&ALL).await;
     drop(device);
     world.ask_with("DELETE /devices/d", "", &[("if-match", "*")]).await;
@@ -93,7 +93,7 @@ async fn a_clean_session_forgets_the_one_before() {
 }
 
 #[tokio::test]
-async fn what_is_not_acknowledged_comes_again_with_its_identifier() {
+async fn an_unacknowledged_message_is_sent_again_with_its_identifier() {
     let world = World::new();
     world.device("d").await;
     let mut device = connect(&world, false).await;
@@ -108,7 +108,7 @@ async fn what_is_not_acknowledged_comes_again_with_its_identifier() {
     let first = [next(&mut device).await, next(&mut device).await, next(&mut device).await];
     assert!(first.iter().all(|message| !message.dup));
     device.send(Packet::PubAck(first[1].packet_id.unwrap())).await;
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     device.send(Packet::Disconnect).await;
     assert!(device.is_closed().await);
     let mut device = connect(&world, false).await;
@@ -117,13 +117,13 @@ async fn what_is_not_acknowledged_comes_again_with_its_identifier() {
         assert_eq!((again.packet_id, again.dup, &again.payload), (before.packet_id, true, &before.payload));
         device.send(Packet::PubAck(again.packet_id.unwrap())).await;
     }
-    assert!(device.is_left_alone().await);
+    assert!(device.is_silent().await);
     assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0);
 }
 
-/// There are clients that drop a message above the QoS that they were granted (MQTT-3.8.4-6).
+/// Some clients drop a message above the QoS that they were granted (MQTT-3.8.4-6).
 #[tokio::test]
-async fn messages_come_at_the_granted_qos() {
+async fn messages_are_sent_at_the_granted_qos() {
     let world = World::new();
     world.device("d").await;
     let own = DeviceFilter::Devicebound.topic("d");
@@ -141,14 +141,14 @@ async fn messages_come_at_the_granted_qos() {
             let message = device.next_publish().await;
             assert_eq!((message.qos, message.payload.as_ref()), (granted, number.to_string().as_bytes()));
         }
-        assert!(device.is_left_alone().await);
+        assert!(device.is_silent().await);
         assert_eq!(world.ask("GET /devices/d", "").await.body["cloudToDeviceMessageCount"], 0, "{qos:?}");
     }
 }
 
-/// The Azure SDK for Embedded C names no device; it must hear its own messages, and no others.
+/// The Azure SDK for Embedded C names no device; it must receive its own messages, and no others.
 #[tokio::test]
-async fn a_filter_for_any_device_hears_this_one_s_messages() {
+async fn a_filter_for_any_device_matches_only_its_own_messages() {
     let world = World::new();
     world.device("d").await;
     world.device("other").await;
@@ -163,21 +163,21 @@ async fn a_filter_for_any_device_hears_this_one_s_messages() {
         assert!(message.topic.starts_with("devices/d/messages/devicebound/"), "{}", message.topic);
         assert_eq!(message.payload, text);
         device.send(Packet::PubAck(message.packet_id.unwrap())).await;
-        assert!(device.is_left_alone().await);
+        assert!(device.is_silent().await);
         drop(device);
         device = connect(&world, false).await;
     }
 }
 
 #[tokio::test]
-async fn narrower_and_wider_filters_hear_what_they_match() {
+async fn narrower_and_wider_filters_receive_what_they_match() {
     let world = World::new();
     world.device("d").await;
     let mut device = connect(&world, true).await;
     let filters = ["$iothub/methods/POST/reboot/#", "$iothub/twin/#", "devices/d/#"];
     let codes = device.subscribe_to(&filters).await;
     assert!(codes.iter().all(|code| *code != SubscribeReturn::Failure), "{codes:?}");
-    hears(&world, &mut device, 1).await;
+    receives(&world, &mut device, 1).await;
     let call =
         world.ask("POST /twins/d/methods", r#"{"methodName":"reboot","payload":18446744073709551616}"#);
     let answer = async {
@@ -198,7 +198,7 @@ async fn narrower_and_wider_filters_hear_what_they_match() {
     assert_eq!(device.next_publish().await.topic, "$iothub/twin/res/200/?$rid=");
 }
 
-/// The SDK for Node reads bytes as ASCII, and one other character has ended its process.
+/// The SDK for Node reads bytes as ASCII; another character has terminated its process.
 #[tokio::test]
 async fn json_for_a_device_is_ascii_over_mqtt() {
     let world = World::new();
@@ -226,14 +226,14 @@ async fn json_for_a_device_is_ascii_over_mqtt() {
 }
 
 #[tokio::test]
-async fn the_model_of_a_device_is_kept_and_shown() {
+async fn the_model_of_a_device_is_stored_and_returned() {
     let world = World::new();
     world.device("d").await;
     let model = async |world: &World| world.ask("GET /twins/d", "").await.body["modelId"].clone();
     assert_eq!(model(&world).await, "");
     let more = "&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1";
-    let shown = Credentials { more, ..Credentials::token(&world, "d", 7) };
-    let mut device = Device::try_connect(&world, "d", shown).await.unwrap();
+    let presented = Credentials { more, ..Credentials::token(&world, "d", 7) };
+    let mut device = Device::try_connect(&world, "d", presented).await.unwrap();
     assert_eq!(model(&world).await, "dtmi:com:example:Thermostat;1");
     device.send(Packet::Disconnect).await;
     assert!(device.is_closed().await);
@@ -242,9 +242,9 @@ async fn the_model_of_a_device_is_kept_and_shown() {
     assert_eq!(model(&world).await, "dtmi:com:example:Thermostat;1", "a device that says none keeps it");
 }
 
-/// Java's SDK announces it on every link, .NET's on those that it sends over.
+/// The SDK for Java announces it on every link, that for .NET on those that it sends over.
 #[tokio::test]
-async fn the_model_is_taken_from_amqp_links() {
+async fn the_model_is_read_from_amqp_links() {
     let world = World::new();
     world.device("d").await;
     let model = async || world.ask("GET /twins/d", "").await.body["modelId"].clone();
@@ -262,9 +262,9 @@ async fn the_model_is_taken_from_amqp_links() {
     }
 }
 
-/// MQTT-3.3.1-1, also when the server had no time to note what it had sent.
+/// MQTT-3.3.1-1, also if the server could not record what it had sent.
 #[tokio::test]
-async fn a_message_that_a_killed_server_may_have_sent_comes_again_with_dup() {
+async fn a_message_that_a_killed_server_may_have_sent_is_repeated_with_dup() {
     let world = World::new();
     world.device("d").await;
     let mut device = connect(&world, false).await;
@@ -282,7 +282,7 @@ async fn a_message_that_a_killed_server_may_have_sent_comes_again_with_dup() {
     assert!(!device.next_publish().await.dup, "no earlier process can have sent it");
 }
 
-/// The SDK for Node connects again at once after this, and not for a long time after a close with an error.
+/// The SDK for Node reconnects at once after this, but only after a long time if the close has an error.
 #[tokio::test]
 async fn a_shutdown_ends_amqp_sessions_and_closes_without_an_error() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! A hub with a clock that stands still, and somebody to talk to it.
+//! A hub with a stopped clock, and a client of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +18,7 @@ use wire::sas::sign;
 pub const HOST: &str = "hub.example";
 pub const NOW: i64 = 1_800_000_000;
 
-/// One hub under test. Its file goes with it.
+/// One hub under test. Its file is removed on drop.
 pub struct World {
     pub hub: Hub,
     router: Router,
@@ -26,7 +26,7 @@ pub struct World {
     directory: TempDir,
 }
 
-/// An answer of the REST.
+/// A response of the REST API.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -99,7 +99,7 @@ impl World {
         self.call(build(request, body, headers)).await
     }
 
-    /// A request over a connection on which this certificate was shown.
+    /// A request over a connection with this client certificate.
     pub async fn send_with_certificate(&self, request: &str, leaf: &[u8]) -> Reply {
         let mut request = build(request, Vec::new(), &[]);
         let certificates = [leaf.to_vec().into()].into();
@@ -165,7 +165,7 @@ impl Reply {
     }
 }
 
-/// What operators are answered in.
+/// The content type of responses to services.
 const JSON: &str = "application/json; charset=utf-8";
 
 fn build(request: &str, body: Vec<u8>, headers: &[(&str, &str)]) -> Request<Body> {

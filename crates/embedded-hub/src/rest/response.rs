@@ -1,5 +1,5 @@
-//! Answers as the SDKs read them: JSON with its character set, a request ID, the etag in quotes; errors
-//! with their name in a header and in the body.
+//! Responses as SDKs read them: JSON with its character set, a request ID, the etag in quotes; errors with their name in a header and
+//! in the body.
 
 use axum::{
     body::Body,
@@ -14,13 +14,16 @@ use model::Timestamp;
 use serde::Serialize;
 use wire::hub::{ErrorBody, ErrorCode, ErrorDetail, IfMatch, quoted};
 
-use crate::{failure::HubFailure, hub::Hub, hub::tracking_id};
+use crate::{
+    failure::HubFailure,
+    hub::{Hub, tracking_id},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const ERROR_CODE: HeaderName = HeaderName::from_static("iothub-errorcode");
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
-/// A refusal on its way out.
+/// An error response.
 #[derive(Debug)]
 pub struct Refusal {
     status: StatusCode,
@@ -30,15 +33,15 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The refusal for a failure.
+    /// Creates the error response of a failure.
     pub fn new(hub: &Hub, failure: &HubFailure) -> Refusal {
         if let HubFailure::Broken(reason) = failure {
             tracing::error!(reason, hub.name = %hub.name(), "a request failed");
         }
-        Refusal::with(hub, failure.code(), failure.told())
+        Refusal::with(hub, failure.code(), failure.message_for_caller())
     }
 
-    /// Who may not come in; never why.
+    /// Creates the error response of a denied request, without the reason.
     pub fn unauthorized(hub: &Hub) -> Refusal {
         Refusal::with(hub, ErrorCode::IotHubUnauthorizedAccess, "Unauthorized".to_owned())
     }
@@ -71,21 +74,21 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Turns a handler's outcome into an answer.
+/// Returns the response of a handler's outcome.
 pub fn answer<T: IntoResponse>(hub: &Hub, outcome: Result<T, HubFailure>) -> Response {
     outcome.map_or_else(|failure| Refusal::new(hub, &failure).into_response(), IntoResponse::into_response)
 }
 
-/// A JSON answer.
+/// Returns a JSON response.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    // Only maps with other keys than strings cannot be written; there are none.
+    // Only maps with keys that are not strings cannot be encoded; there are none.
     let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     with_request_id(response)
 }
 
-/// A JSON answer about one version of something.
+/// Returns a JSON response with an etag.
 pub fn versioned(etag: &str, value: &impl Serialize) -> Response {
     let mut response = json(StatusCode::OK, value);
     if let Ok(etag) = HeaderValue::from_str(&quoted(etag)) {
@@ -94,32 +97,32 @@ pub fn versioned(etag: &str, value: &impl Serialize) -> Response {
     response
 }
 
-/// 204.
+/// Returns a 204.
 pub fn nothing() -> Response {
     with_request_id(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The `If-Match` header. One that is no text is the etag of nothing, not an absent one.
+/// Reads the `If-Match` header. One that is not ASCII matches nothing; it is not treated as absent.
 pub fn if_match(headers: &HeaderMap) -> IfMatch {
     let text = headers.get(IF_MATCH).map(|value| String::from_utf8_lossy(value.as_bytes()));
     IfMatch::parse(text.as_deref())
 }
 
-/// 404 for a path that means nothing.
+/// Returns a 404, for an unknown path.
 pub async fn no_such_route(State(hub): State<Hub>) -> Response {
     let text = "There is nothing at this path.".to_owned();
     Refusal { status: StatusCode::NOT_FOUND, ..Refusal::with(&hub, ErrorCode::InvalidOperation, text) }
         .into_response()
 }
 
-/// 501 for what the hosted hub does at this path and this one does not.
+/// Returns a 501, for a feature of the hosted hub that is not supported.
 pub async fn not_offered(State(hub): State<Hub>, uri: Uri) -> Response {
     let text = format!("This hub does not offer {}; see the list in its documentation.", uri.path());
     let refusal = Refusal::with(&hub, ErrorCode::InvalidOperation, text);
     Refusal { status: StatusCode::NOT_IMPLEMENTED, ..refusal }.into_response()
 }
 
-/// 405 for a path that does something else.
+/// Returns a 405, for a method that the path does not have.
 pub async fn no_such_method(State(hub): State<Hub>) -> Response {
     let text = "The method is not allowed on this path.".to_owned();
     let refusal = Refusal::with(&hub, ErrorCode::InvalidOperation, text);
@@ -133,7 +136,7 @@ fn with_request_id(mut response: Response) -> Response {
     response
 }
 
-/// `MM/dd/yyyy HH:mm:ss`, as it stands in error bodies.
+/// Returns a time as `MM/dd/yyyy HH:mm:ss`, the form in error bodies.
 fn stamp(now: Timestamp) -> String {
     let iso = now.to_string();
     let part = |range| iso.get(range).unwrap_or_default();
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stamp_is_american() {
+    fn times_in_errors_have_the_american_form() {
         assert_eq!(stamp(Timestamp::parse("2026-11-23T01:02:03.4Z").unwrap()), "11/23/2026 01:02:03");
     }
 }

@@ -1,4 +1,4 @@
-//! One half of a twin's properties: a document, its version, and when each part of it last changed.
+//! Desired or reported properties: a document, its version, and when each part of it last changed.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::merge;
 /// Desired or reported properties.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Section {
-    /// The properties themselves, without the hub's annotations.
+    /// The properties, without the hub's annotations.
     #[serde(rename = "p")]
     pub value: Map<String, Value>,
     /// Starts at 1; every accepted change adds one.
@@ -21,14 +21,14 @@ pub struct Section {
     metadata: Metadata,
 }
 
-/// When and in which version a property last changed, and the same for what is inside of it.
-/// Stored as an array, because there is one per property.
+/// When and in which version a property last changed, and the same for the properties inside it. Stored as an array, because there
+/// is one for each property.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Metadata(Timestamp, u64, BTreeMap<String, Metadata>);
 
-/// Whether `$metadata` shows versions beside times: the hub does so for desired properties only.
+/// Whether `$metadata` has versions besides times, as only desired properties have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum MetadataDetail {
     /// `$lastUpdated`.
     Times,
     /// `$lastUpdated` and `$lastUpdatedVersion`.
@@ -36,12 +36,12 @@ pub enum Shown {
 }
 
 impl Section {
-    /// An empty section in version 1.
+    /// Creates an empty section in version 1.
     pub fn new(now: Timestamp) -> Section {
         Section { value: Map::new(), version: 1, metadata: Metadata(now, 1, BTreeMap::new()) }
     }
 
-    /// A section with this content, in this version; at least in version 1.
+    /// Creates a section with this content, in this version, but at least in version 1.
     pub fn of(content: &Map<String, Value>, version: u64, now: Timestamp) -> Section {
         let mut section = Section::new(now);
         section.version = version.max(1);
@@ -58,7 +58,7 @@ impl Section {
         self.metadata.stamp(patch, &self.value, (now, self.version));
     }
 
-    /// Puts `new` in the place of everything and returns the merge patch that does the same.
+    /// Replaces the content with `new`; returns the merge patch that does the same.
     pub fn replace(&mut self, new: &Map<String, Value>, now: Timestamp) -> Map<String, Value> {
         let old = std::mem::take(&mut self.value);
         self.version += 1;
@@ -68,24 +68,24 @@ impl Section {
         merge::replacement(&old, &self.value)
     }
 
-    /// The section as the device reads it: with `$version`.
+    /// Returns the section for the device: with `$version`.
     pub fn for_device(&self) -> Map<String, Value> {
         let mut section = self.value.clone();
         section.insert("$version".to_owned(), self.version.into());
         section
     }
 
-    /// The section as the service shows it: with `$metadata` and `$version`.
-    pub fn for_service(&self, shown: Shown) -> Map<String, Value> {
+    /// Returns the section for services: with `$metadata` and `$version`.
+    pub fn for_service(&self, detail: MetadataDetail) -> Map<String, Value> {
         let mut section = self.value.clone();
-        section.insert("$metadata".to_owned(), Value::Object(self.metadata.json(shown)));
+        section.insert("$metadata".to_owned(), Value::Object(self.metadata.json(detail)));
         section.insert("$version".to_owned(), self.version.into());
         section
     }
 }
 
 impl Metadata {
-    /// Notes that `patch` led to `value`: every part that the patch names is as of now.
+    /// Records that `patch` led to `value`: every part in the patch changed now.
     fn stamp(&mut self, patch: &Map<String, Value>, value: &Map<String, Value>, now: (Timestamp, u64)) {
         (self.0, self.1) = now;
         let nothing = Map::new();
@@ -105,14 +105,14 @@ impl Metadata {
         }
     }
 
-    fn json(&self, shown: Shown) -> Map<String, Value> {
+    fn json(&self, detail: MetadataDetail) -> Map<String, Value> {
         let mut object = Map::new();
         object.insert("$lastUpdated".to_owned(), self.0.to_string().into());
-        if shown == Shown::TimesAndVersions {
+        if detail == MetadataDetail::TimesAndVersions {
             object.insert("$lastUpdatedVersion".to_owned(), self.1.into());
         }
         for (key, child) in &self.2 {
-            object.insert(key.clone(), Value::Object(child.json(shown)));
+            object.insert(key.clone(), Value::Object(child.json(detail)));
         }
         object
     }
@@ -131,7 +131,7 @@ impl Metadata {
 
 #[cfg(test)]
 impl Section {
-    /// Whether the metadata has the shape of the value.
+    /// Returns whether the metadata has the shape of the value.
     pub(super) fn is_mirrored(&self) -> bool {
         self.metadata.mirrors(&self.value)
     }

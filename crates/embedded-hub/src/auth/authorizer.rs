@@ -1,6 +1,6 @@
-//! Who may do what: shared access tokens of operators and devices, and device certificates.
+//! Checks shared access tokens of services and devices, and device certificates.
 //!
-//! Tokens are judged by [`SignedClaim`], as everywhere in the service. Every refusal looks the same from outside.
+//! Tokens are verified by [`SignedClaim`], as everywhere in Muster. Callers cannot distinguish the refusals.
 
 use aws_lc_rs::digest;
 use certpath::Sha256Thumbprint;
@@ -15,13 +15,13 @@ use wire::{
 
 use crate::{
     config::{Policy, Right},
-    identity::{Credentials, Identity, Thumbprint},
+    registry::identity::{Credentials, Identity, Thumbprint},
 };
 
-/// Why somebody is not let in; for the operator's log, never for the caller.
+/// Why access is denied; for the operator's log, never for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// Credentials of another kind than the device has.
+pub enum AccessDenied {
+    /// The credentials are of another kind than the device's.
     #[error("the credentials are of another kind than the device's")]
     Credentials,
     /// The device is disabled.
@@ -30,13 +30,13 @@ pub enum Denied {
     /// The token is past its expiry, or for another hub or resource.
     #[error(transparent)]
     Claim(#[from] ClaimRefusal),
-    /// Neither a token nor a certificate.
+    /// There is neither a token nor a certificate.
     #[error("no credentials")]
     NoCredentials,
-    /// No policy of the hub made the token.
+    /// The token is not signed by a policy of the hub.
     #[error(transparent)]
     Policy(#[from] PolicyRefusal),
-    /// The policy does not allow it.
+    /// The policy does not have the right.
     #[error("the policy does not allow it")]
     Right,
     /// The signature fits neither key of the device, or the certificate neither thumbprint.
@@ -45,12 +45,12 @@ pub enum Denied {
     /// The token cannot be read.
     #[error("the token cannot be read: {0}")]
     Token(#[from] SasError),
-    /// There is no such device.
+    /// The device does not exist.
     #[error("there is no such device")]
     UnknownDevice,
 }
 
-/// Whom a hub answers to: its host names and policies.
+/// The host names and policies of a hub, which tokens are checked against.
 #[derive(Debug)]
 pub struct HubAuthorizer {
     /// In lower case, the hub's own name first.
@@ -60,68 +60,68 @@ pub struct HubAuthorizer {
 }
 
 impl HubAuthorizer {
-    /// Whether this is one of the hub's names; case and a port do not matter.
+    /// Returns whether `host` is one of the hub's names; case and a port do not matter.
     pub fn is_own_name(&self, host: &str) -> bool {
         let name = without_port(host);
         self.host_names.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// Whether this is one of the hub's names, or the first label of one, as SASL PLAIN has it.
+    /// Returns whether `name` is one of the hub's names, or the first label of one, as in SASL PLAIN.
     pub fn is_own_short_name(&self, name: &str) -> bool {
         let mut labels = self.host_names.iter().filter_map(|own| own.split('.').next());
         self.is_own_name(name) || labels.any(|label| label.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the policy of a caller of the service REST, who asks for the resource at `path`.
-    pub fn admit_caller(&self, token: &str, path: &str, now: Timestamp) -> Result<&Policy, Denied> {
+    /// Returns the policy of a caller of the REST API that requests the resource at `path`.
+    pub fn admit_caller(&self, token: &str, path: &str, now: Timestamp) -> Result<&Policy, AccessDenied> {
         let claim = sas::parse(token)?;
         Ok(claim.check(&self.audience(path, Extent::Within), now)?.policy(&self.policies)?)
     }
 
-    /// Whether this is the key of a policy that allows this: for callers in the same process, which need no token.
+    /// Returns whether `key` is one of a policy that allows `right`: for callers in the same process, which need no token.
     pub fn allows(&self, policy: &str, key: &SymmetricKey, right: Right) -> bool {
         let mut policies = self.policies.iter().filter(|it| it.name.eq_ignore_ascii_case(policy));
         policies.any(|policy| policy.keys().contains(&key) && policy.allows(right))
     }
 
-    /// Lets a device connect with a token; tells when the token expires. `identity` is `None` for a device that does
-    /// not exist, which is refused in the time that another takes.
+    /// Authenticates a device by a token; returns when the token expires. `identity` is `None` for a device that does not exist, whose
+    /// refusal takes the same time.
     pub fn admit_device(
         &self,
         token: &str,
         id: &DeviceId,
         identity: Option<&Identity>,
         now: Timestamp,
-    ) -> Result<Timestamp, Denied> {
+    ) -> Result<Timestamp, AccessDenied> {
         let claim = sas::parse(token)?;
         match claim.policy {
             Some(_) => self.admit_policy(&claim, id, now)?,
             None => self.admit_own_key(&claim, id, identity, now)?,
         }
-        admit_enabled(identity.ok_or(Denied::UnknownDevice)?)?;
+        admit_enabled(identity.ok_or(AccessDenied::UnknownDevice)?)?;
         Ok(claim.expires)
     }
 
-    fn admit_policy(&self, claim: &SignedClaim, id: &DeviceId, now: Timestamp) -> Result<(), Denied> {
+    fn admit_policy(&self, claim: &SignedClaim, id: &DeviceId, now: Timestamp) -> Result<(), AccessDenied> {
         let path = device_path(id);
         let policy = claim.check(&self.audience(&path, Extent::Within), now)?.policy(&self.policies)?;
-        if policy.allows(Right::DeviceConnect) { Ok(()) } else { Err(Denied::Right) }
+        if policy.allows(Right::DeviceConnect) { Ok(()) } else { Err(AccessDenied::Right) }
     }
 
-    /// A device's own key is for the device alone, and so must be what it signs.
+    /// Checks a token that is signed by the device's key: its audience must be exactly the device.
     fn admit_own_key(
         &self,
         claim: &SignedClaim,
         id: &DeviceId,
         identity: Option<&Identity>,
         now: Timestamp,
-    ) -> Result<(), Denied> {
+    ) -> Result<(), AccessDenied> {
         let path = device_path(id);
         let claim = claim.check(&self.audience(&path, Extent::Exactly), now)?;
         let keys = identity.map(own_keys).transpose();
         let signed = claim.is_signed_by_device(keys.as_ref().copied().unwrap_or_default());
         keys?;
-        if signed { Ok(()) } else { Err(Denied::Signature) }
+        if signed { Ok(()) } else { Err(AccessDenied::Signature) }
     }
 
     fn audience<'a>(&'a self, path: &'a str, extent: Extent) -> Audience<'a> {
@@ -129,10 +129,10 @@ impl HubAuthorizer {
     }
 }
 
-/// Lets a device connect with the certificate it proved to hold.
-pub fn admit_certificate(leaf: &[u8], identity: &Identity) -> Result<(), Denied> {
+/// Authenticates a device by the certificate whose key it proved to hold.
+pub fn admit_certificate(leaf: &[u8], identity: &Identity) -> Result<(), AccessDenied> {
     let Credentials::Thumbprints(primary, secondary) = &identity.credentials else {
-        return Err(Denied::Credentials);
+        return Err(AccessDenied::Credentials);
     };
     let fits = |thumbprint: &Thumbprint| {
         if thumbprint.is_sha1() {
@@ -142,12 +142,12 @@ pub fn admit_certificate(leaf: &[u8], identity: &Identity) -> Result<(), Denied>
         }
     };
     if !primary.iter().chain(secondary).any(fits) {
-        return Err(Denied::Signature);
+        return Err(AccessDenied::Signature);
     }
     admit_enabled(identity)
 }
 
-/// Lower-case hex.
+/// Returns lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -156,17 +156,17 @@ fn device_path(id: &DeviceId) -> String {
     format!("/devices/{id}")
 }
 
-fn own_keys(identity: &Identity) -> Result<&SymmetricKeyPair, Denied> {
+fn own_keys(identity: &Identity) -> Result<&SymmetricKeyPair, AccessDenied> {
     match &identity.credentials {
         Credentials::SymmetricKeys(keys) => Ok(keys),
-        _ => Err(Denied::Credentials),
+        _ => Err(AccessDenied::Credentials),
     }
 }
 
-fn admit_enabled(identity: &Identity) -> Result<(), Denied> {
+fn admit_enabled(identity: &Identity) -> Result<(), AccessDenied> {
     match identity.status {
         Status::Enabled => Ok(()),
-        Status::Disabled => Err(Denied::Disabled),
+        Status::Disabled => Err(AccessDenied::Disabled),
     }
 }
 
@@ -202,12 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn callers_need_the_right_the_scope_and_the_time() {
+    fn tokens_of_callers_are_checked() {
         let owner = Some("iothubowner");
-        let other = |resource: &str| Denied::Claim(ClaimRefusal::OtherResource(resource.to_owned()));
-        let unknown = |name: &str| Denied::Policy(PolicyRefusal::Unknown(name.to_owned()));
+        let other = |resource: &str| AccessDenied::Claim(ClaimRefusal::OtherResource(resource.to_owned()));
+        let unknown = |name: &str| AccessDenied::Policy(PolicyRefusal::Unknown(name.to_owned()));
         let stale = sign("hub.example", key(1).as_bytes(), NOW as u64 - 301, owner);
-        let expired = Denied::Claim(ClaimRefusal::Expired(Timestamp::from_unix_seconds(NOW - 1)));
+        let expired = AccessDenied::Claim(ClaimRefusal::Expired(Timestamp::from_unix_seconds(NOW - 1)));
         for (token, path, expected) in [
             (token("hub.example", 1, owner), "/twins/d", Ok("iothubowner")),
             (token("hub.example", 1, Some("IotHubOwner")), "/twins/d", Ok("iothubowner")),
@@ -221,12 +221,12 @@ mod tests {
             (
                 token("hub.example", 9, owner),
                 "/devices",
-                Err(Denied::Policy(PolicyRefusal::Signature("iothubowner".into()))),
+                Err(AccessDenied::Policy(PolicyRefusal::Signature("iothubowner".into()))),
             ),
             (token("hub.example", 1, Some("x")), "/devices", Err(unknown("x"))),
             (token("hub.example", 1, None), "/devices", Err(unknown(""))),
             (stale, "/devices", Err(expired)),
-            ("Bearer x".to_owned(), "/devices", Err(Denied::Token(SasError::Scheme))),
+            ("Bearer x".to_owned(), "/devices", Err(AccessDenied::Token(SasError::Scheme))),
         ] {
             let admitted = authorizer().admit_caller(&token, path, now()).map(|policy| policy.name.clone());
             assert_eq!(admitted, expected.map(str::to_owned), "{path} {token}");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_device(token: &str, status: Status, expected: Result<(), Denied>) {
+    fn check_device(token: &str, status: Status, expected: Result<(), AccessDenied>) {
         let id = DeviceId::parse("Dev-1").unwrap();
         let keys = SymmetricKeyPair { primary: key(7), secondary: key(8) };
         let mut identity = Identity::new(Credentials::SymmetricKeys(keys), false, &id, now());
@@ -247,9 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn devices_come_in_by_their_own_keys_or_a_policy() {
+    fn devices_connect_with_their_own_keys_or_those_of_a_policy() {
         let own = "hub.example/devices/Dev-1";
-        let other = |resource: &str| Err(Denied::Claim(ClaimRefusal::OtherResource(resource.to_owned())));
+        let other =
+            |resource: &str| Err(AccessDenied::Claim(ClaimRefusal::OtherResource(resource.to_owned())));
         check_device(&token(own, 7, None), Status::Enabled, Ok(()));
         check_device(&token(own, 8, None), Status::Enabled, Ok(()));
         check_device(&token("hub.example/devices/dev-1", 7, None), Status::Enabled, Ok(()));
@@ -262,27 +263,27 @@ mod tests {
         check_device(
             &token("hub.example", 2, Some("registryReadWrite")),
             Status::Enabled,
-            Err(Denied::Right),
+            Err(AccessDenied::Right),
         );
         for resource in ["hub.example", "hub.example/devices/Dev-2", "hub.example/devices/Dev-1/modules/m"] {
             check_device(&token(resource, 7, None), Status::Enabled, other(resource));
         }
-        check_device(&token(own, 9, None), Status::Enabled, Err(Denied::Signature));
-        check_device(&token(own, 7, None), Status::Disabled, Err(Denied::Disabled));
+        check_device(&token(own, 9, None), Status::Enabled, Err(AccessDenied::Signature));
+        check_device(&token(own, 7, None), Status::Disabled, Err(AccessDenied::Disabled));
         let ended = |seconds: i64| sign(own, key(7).as_bytes(), (NOW - seconds) as u64, None);
         check_device(&ended(300), Status::Enabled, Ok(()));
         let expired = ClaimRefusal::Expired(Timestamp::from_unix_seconds(NOW - 1));
-        check_device(&ended(301), Status::Enabled, Err(Denied::Claim(expired)));
+        check_device(&ended(301), Status::Enabled, Err(AccessDenied::Claim(expired)));
     }
 
     #[test]
-    fn a_device_that_does_not_exist_is_not_let_in_by_any_key() {
-        let id = DeviceId::parse("nobody").unwrap();
-        let own = "hub.example/devices/nobody";
+    fn a_device_that_does_not_exist_is_refused_with_any_key() {
+        let id = DeviceId::parse("unknown").unwrap();
+        let own = "hub.example/devices/unknown";
         for (key, policy, expected) in [
-            (7, None, Denied::Signature),
-            (0, None, Denied::Signature),
-            (3, Some("device"), Denied::UnknownDevice),
+            (7, None, AccessDenied::Signature),
+            (0, None, AccessDenied::Signature),
+            (3, Some("device"), AccessDenied::UnknownDevice),
         ] {
             let admitted = authorizer().admit_device(&token(own, key, policy), &id, None, now());
             assert_eq!(admitted, Err(expected), "{key} {policy:?}");
@@ -308,8 +309,8 @@ mod tests {
             (&sha256.to_lowercase(), "", Ok(())),
             (&other, &sha256, Ok(())),
             (&sha1, "", Ok(())),
-            (&other, &other, Err(Denied::Signature)),
-            ("", "", Err(Denied::Signature)),
+            (&other, &other, Err(AccessDenied::Signature)),
+            ("", "", Err(AccessDenied::Signature)),
         ] {
             assert_eq!(
                 admit_certificate(leaf, &identity(primary, secondary)),
@@ -323,6 +324,6 @@ mod tests {
             &id,
             now(),
         );
-        assert_eq!(admit_certificate(leaf, &by_key), Err(Denied::Credentials));
+        assert_eq!(admit_certificate(leaf, &by_key), Err(AccessDenied::Credentials));
     }
 }

@@ -1,30 +1,29 @@
-//! A connected device's requests about its own twin, whatever the transport. They are answered in the order in which
-//! they came.
+//! Requests of connected devices about their own twin, over any transport. They are answered in the order in which they arrived.
 
 use serde_json::{Map, Value, json};
 use wire::{hub::ErrorDetail, without_bom};
 
 use crate::{
-    connections::Live,
+    connections::LiveConnection,
     failure::HubFailure,
     hub::{Hub, tracking_id},
-    twin::{Twin, check_integers},
+    twins::twin::{Twin, check_integers},
 };
 
 impl Hub {
-    /// The properties, desired and reported, as the device reads them.
-    pub(crate) async fn own_twin(&self, live: &Live) -> Result<Vec<u8>, HubFailure> {
-        // In turn with changes: a device must not read an old twin after it heard of a newer one.
-        let _turn = self.turn(&live.id).await;
+    /// Returns the desired and reported properties as the device reads them.
+    pub(crate) async fn own_twin(&self, live: &LiveConnection) -> Result<Vec<u8>, HubFailure> {
+        // Under the lock: a device must not read an old twin after it was notified of a newer one.
+        let _device_lock = self.lock_device(&live.id).await;
         let twin = self.core.storage.read(|rows| rows.twin(&live.id))?;
         twin.map(|twin| properties(&twin)).ok_or_else(|| HubFailure::Unknown(live.id.to_string()))
     }
 
-    /// Applies a patch to the reported properties; on disk when it returns the section's new version.
-    pub(crate) async fn own_report(&self, live: &Live, patch: &[u8]) -> Result<u64, HubFailure> {
-        // In turn with deletions and new beginnings: a device that was disconnected meanwhile is not to be heard.
-        let _turn = self.turn(&live.id).await;
-        if live.line.is_parted() {
+    /// Applies a patch to the reported properties; returns the section's new version once it is on disk.
+    pub(crate) async fn own_report(&self, live: &LiveConnection, patch: &[u8]) -> Result<u64, HubFailure> {
+        // Under the lock: the report of a device that was deleted or replaced meanwhile must not be applied.
+        let _device_lock = self.lock_device(&live.id).await;
+        if live.link.is_disconnected() {
             return Err(HubFailure::Offline(live.id.to_string()));
         }
         let patch = without_bom(patch);
@@ -35,8 +34,8 @@ impl Hub {
         self.report(&live.id, patch).await
     }
 
-    /// The body of the answer to a request that failed. What is inside the hub goes to the log.
-    pub(crate) fn twin_refusal(&self, live: &Live, failure: &HubFailure) -> Vec<u8> {
+    /// Returns the body of the answer to a request that failed. Internals of the hub are logged only.
+    pub(crate) fn twin_refusal(&self, live: &LiveConnection, failure: &HubFailure) -> Vec<u8> {
         let tracking_id = tracking_id();
         if let HubFailure::Broken(reason) = failure {
             tracing::error!(reason, tracking.id = tracking_id, hub.name = %self.name(), "a twin request failed");
@@ -45,14 +44,14 @@ impl Hub {
         let detail = ErrorDetail {
             error_code: failure.code().number(),
             tracking_id: &tracking_id,
-            message: &failure.told(),
+            message: &failure.message_for_caller(),
             timestamp_utc: &self.now().to_string(),
         };
         json!(detail).to_string().into_bytes()
     }
 }
 
-/// What a device sees of its twin: no tags, and `$version` inside each section, where SDKs read it.
+/// Returns the twin for its device: without tags, and with `$version` inside each section, where SDKs read it.
 fn properties(twin: &Twin) -> Vec<u8> {
     json!({"desired": twin.desired.for_device(), "reported": twin.reported.for_device()})
         .to_string()

@@ -1,4 +1,8 @@
-//! Changing twins, and telling devices of it in the order of the commits.
+//! Changes of twins, and their notifications to devices in the order of the commits.
+
+mod model_id;
+mod of_device;
+pub mod twin;
 
 use model::DeviceId;
 use serde_json::{Map, Value};
@@ -8,15 +12,17 @@ use wire::{
 };
 
 use crate::{
-    device_link::{Parting, Unsent},
+    connections::{DisconnectReason, SendError},
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    twin::{DesiredChange, Mode, Twin},
-    view,
+    registry::representation,
+    twins::twin::{DesiredChange, Mode, Twin},
 };
 
+pub use model_id::ModelId;
+
 impl Hub {
-    /// Changes tags and desired properties; a listening device is told. Returns the twin as it is then.
+    /// Changes tags and desired properties, and notifies a subscribed device. Returns the changed twin.
     pub async fn change_twin(
         &self,
         id: &DeviceId,
@@ -27,21 +33,21 @@ impl Hub {
         let (hub, id) = (self.clone(), id.clone());
         let change = async move {
             let now = hub.now();
-            let _turn = hub.turn(&id).await;
+            let _device_lock = hub.lock_device(&id).await;
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| {
                 let mut device =
                     rows.device(&owned)?.ok_or_else(|| HubFailure::Unknown(owned.to_string()))?;
                 check_etag(&device.twin, &if_match)?;
-                let heard = device.twin.change(change, mode, now)?;
+                let desired_change = device.twin.change(change, mode, now)?;
                 rows.put_twin(&owned, &device.twin)?;
-                Ok((device, heard))
+                Ok((device, desired_change))
             });
-            let (device, heard) = write.await?;
-            heard.iter().for_each(|heard| hub.tell(&id, heard));
-            Ok(view::twin(device, hub.core.connections.of(&id).as_deref()))
+            let (device, desired_change) = write.await?;
+            desired_change.iter().for_each(|change| hub.send_desired_change(&id, change));
+            Ok(representation::twin(device, hub.core.connections.of(&id).as_deref()))
         };
-        self.carry_out(change).await
+        self.run_to_completion(change).await
     }
 
     /// Applies a device's patch to its reported properties; returns the section's new version.
@@ -57,23 +63,23 @@ impl Hub {
         write.await
     }
 
-    /// Tells a listening device of a change. One that cannot take it is disconnected: it reads its
-    /// whole twin when it comes back.
-    pub(crate) fn tell(&self, id: &DeviceId, heard: &DesiredChange) {
+    /// Sends a change to a subscribed device. One whose queue is full is disconnected: it reads its whole twin when it
+    /// reconnects.
+    pub(crate) fn send_desired_change(&self, id: &DeviceId, change: &DesiredChange) {
         let Some(live) = self.core.connections.of(id) else { return };
-        if !live.listens_to(DeviceFilter::Desired) {
+        if !live.is_subscribed_to(DeviceFilter::Desired) {
             return;
         }
-        // A device that subscribed to other changes does not hear of this one.
-        if let Err(Unsent::Outbox(_)) = live.line.desired(heard) {
-            live.line.part(Parting::Stuck);
+        // A device that has not subscribed to this topic is not notified.
+        if let Err(SendError::Outbox(_)) = live.link.desired(change) {
+            live.link.disconnect(DisconnectReason::NotReading);
         }
     }
 }
 
 fn check_etag(twin: &Twin, if_match: &IfMatch) -> Result<(), HubFailure> {
     match if_match {
-        IfMatch::Etag(etag) if *etag != view::twin_etag(twin) => Err(OTHER_ETAG),
+        IfMatch::Etag(etag) if *etag != representation::twin_etag(twin) => Err(OTHER_ETAG),
         IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(()),
     }
 }

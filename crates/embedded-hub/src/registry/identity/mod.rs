@@ -1,4 +1,4 @@
-//! Device identities as pure values: what the registry keeps of a device beside its twin.
+//! Device identities as pure values: a device in the registry without its twin.
 
 mod credentials;
 
@@ -8,26 +8,26 @@ use wire::hub::{Capabilities, Device, Status};
 
 pub use credentials::{CredentialRefusal, Credentials, Thumbprint};
 
-/// A device as the registry keeps it.
+/// A device in the registry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Ticks of the creation: tells a device from an earlier one of the same name.
+    /// Ticks of the creation: distinguishes a device from an earlier one of the same name.
     #[serde(rename = "g")]
     pub generation: i64,
-    /// Grows with every write; shown as the etag. Starts at the generation, so that the etag of an
+    /// Grows with every write; the etag. Starts at the generation, so that the etag of an
     /// earlier device of the same name never matches.
     #[serde(rename = "e")]
     pub etag: i64,
     /// Whether it may connect.
     #[serde(rename = "s")]
     pub status: Status,
-    /// Why.
+    /// The reason of the status.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub status_reason: Option<String>,
-    /// When the status last changed; never, when absent.
+    /// When the status last changed, if it did.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub status_changed: Option<Timestamp>,
-    /// What it proves itself by.
+    /// Its credentials.
     #[serde(rename = "c")]
     pub credentials: Credentials,
     /// Whether it is an IoT Edge device.
@@ -41,16 +41,16 @@ pub struct Identity {
     pub parent_scopes: Vec<String>,
 }
 
-/// Why an identity may not be as asked.
+/// Why an identity is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityRefusal {
-    /// Something about its credentials.
+    /// Its credentials are invalid.
     #[error(transparent)]
     Credentials(#[from] CredentialRefusal),
     /// The reason is too long.
     #[error("statusReason is longer than {REASON_CHARS} characters")]
     LongReason,
-    /// A scope is longer than any the hub makes.
+    /// A scope is longer than those that the hub makes, or there are too many.
     #[error("a scope is longer than {SCOPE_BYTES} bytes, or there are more than {MAX_PARENTS}")]
     Scope,
     /// An edge device's scope was changed.
@@ -59,7 +59,7 @@ pub enum IdentityRefusal {
 }
 
 impl Identity {
-    /// A new device with these credentials, enabled.
+    /// Creates an enabled device with these credentials.
     pub fn new(credentials: Credentials, iot_edge: bool, id: &DeviceId, now: Timestamp) -> Identity {
         let generation = now.ticks();
         Identity {
@@ -75,7 +75,7 @@ impl Identity {
         }
     }
 
-    /// A new device as an operator describes it.
+    /// Creates a device as a service describes it.
     pub fn created(
         id: &DeviceId,
         device: &Device,
@@ -84,7 +84,7 @@ impl Identity {
     ) -> Result<Identity, IdentityRefusal> {
         let credentials = Credentials::from_wire(device.authentication.as_ref(), make_key)?;
         if credentials == Credentials::Authority {
-            // It could never connect; one that was taken in earlier stays as it is.
+            // It could not connect. Existing devices of this kind are kept.
             return Err(CredentialRefusal::Authority.into());
         }
         let mut identity = Identity::new(credentials, is_edge(device), id, now);
@@ -94,8 +94,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// This device with everything writable replaced, as an operator describes it. Absent credentials
-    /// are made anew.
+    /// Returns this device with everything writable replaced, as a service describes it. Missing keys are generated.
     pub fn replaced(
         &self,
         id: &DeviceId,
@@ -117,13 +116,13 @@ impl Identity {
         Ok(identity)
     }
 
-    /// This device, allowed to connect or not, in the same version.
+    /// Returns this device with another status, in the same version.
     pub fn with_access(self, status: Status, reason: Option<&str>, now: Timestamp) -> Identity {
         let status_changed = if status == self.status { self.status_changed } else { Some(now) };
         Identity { status, status_reason: reason.map(str::to_owned), status_changed, ..self }
     }
 
-    /// This device with other credentials and capabilities, everything else as it was.
+    /// Returns this device with other credentials and capabilities, and everything else unchanged.
     pub fn refreshed(&self, credentials: Credentials, iot_edge: bool, id: &DeviceId) -> Identity {
         let device_scope = match (iot_edge, self.iot_edge) {
             (true, false) => Some(edge_scope(id, self.generation)),
@@ -152,12 +151,12 @@ impl Identity {
         Ok(())
     }
 
-    /// The scopes of edge devices that it names as its parents.
+    /// Returns the scopes of the edge devices that are its parents.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         self.parent_scopes.iter().map(String::as_str)
     }
 
-    /// What the device can do, in the wire's words.
+    /// Returns its capabilities as the REST API represents them.
     pub fn capabilities(&self) -> Capabilities {
         Capabilities { iot_edge: self.iot_edge }
     }
@@ -178,17 +177,17 @@ fn edge_scope(id: &DeviceId, generation: i64) -> String {
     format!("{EDGE_SCOPE}{id}-{generation}")
 }
 
-/// The edge device whose scope this is, if it is one that a hub makes.
+/// Returns the edge device whose scope this is, if it is one that a hub makes.
 pub fn edge_device_of(scope: &str) -> Option<DeviceId> {
     let (id, generation) = scope.strip_prefix(EDGE_SCOPE)?.rsplit_once('-')?;
     generation.parse::<i64>().ok()?;
     DeviceId::parse(id).ok()
 }
 
-/// What the scope of an edge device begins with.
+/// The prefix of the scope of an edge device.
 const EDGE_SCOPE: &str = "ms-azure-iot-edge://";
 
-/// The longest statusReason (IoT Hub identity registry documentation).
+/// Characters of a statusReason (IoT Hub identity registry documentation).
 const REASON_CHARS: usize = 128;
 /// `ms-azure-iot-edge://` with the longest device ID and a number.
 const SCOPE_BYTES: usize = 256;
@@ -218,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn a_minimal_body_makes_an_enabled_device_with_keys() {
+    fn a_minimal_body_creates_an_enabled_device_with_keys() {
         let identity = Identity::created(&id(), &device(r#"{"deviceId":"d1"}"#), make_key, at(1)).unwrap();
         assert_eq!((identity.status, identity.status_changed), (Status::Enabled, None));
         assert!(matches!(identity.credentials, Credentials::SymmetricKeys(_)));
     }
 
     #[test]
-    fn replacing_counts_and_notes_the_status() {
+    fn a_replacement_counts_the_version_and_dates_the_status() {
         let identity = Identity::created(&id(), &Device::default(), make_key, at(1)).unwrap();
         let disabled = device(r#"{"status":"disabled","statusReason":"lost"}"#);
         let replaced = identity.replaced(&id(), &disabled, make_key, at(2)).unwrap();
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_at_and_past_the_limit() {
+    fn a_reason_has_at_most_128_characters() {
         for (length, refused) in [(128, false), (129, true)] {
             let device = Device { status_reason: Some("é".repeat(length)), ..Device::default() };
             let outcome = Identity::created(&id(), &device, make_key, at(1));
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_form_reads_back_and_hides_keys() {
+    fn a_stored_identity_is_read_back_and_debug_hides_keys() {
         let device = Device { authentication: Some(Authentication::default()), ..Device::default() };
         let identity = Identity::created(&id(), &device, make_key, at(1)).unwrap();
         let stored = serde_json::to_vec(&identity).unwrap();

@@ -1,7 +1,7 @@
-//! Device twins as pure values: what a change makes of a twin, and what a device must hear of it.
+//! Device twins as pure values: their changes, and the notifications of devices.
 //!
-//! No IO and no clock: every function takes the old value and the time, and returns the new value or
-//! the reason why not. A twin that exists is within the limits.
+//! No IO and no clock: every function takes the old value and the time, and returns the new value or the reason of a refusal. A
+//! twin that exists is within the limits.
 
 mod merge;
 mod section;
@@ -13,23 +13,23 @@ use wire::hub::{Part, TwinChange};
 
 pub(crate) use model::check_integers;
 pub use model::twin_rules::TwinRefusal;
-pub use section::{Section, Shown};
+pub use section::{MetadataDetail, Section};
 
 use model::twin_rules::{self as limits, DESIRED_BYTES, REPORTED_BYTES, TAG_BYTES};
 
-/// Everything the hub keeps of a device's twin.
+/// A device's twin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Twin {
-    /// For operators only.
+    /// Tags, for services only.
     #[serde(rename = "t")]
     pub tags: Map<String, Value>,
-    /// What operators want; the device reads it.
+    /// Desired properties, which services set and the device reads.
     #[serde(rename = "d")]
     pub desired: Section,
-    /// What the device says of itself.
+    /// Reported properties, which the device sets.
     #[serde(rename = "r")]
     pub reported: Section,
-    /// Counts changes of tags and desired properties; shown as the etag.
+    /// Counts changes of tags and desired properties; the etag.
     #[serde(rename = "e")]
     pub etag: u64,
     /// Counts all changes.
@@ -37,16 +37,16 @@ pub struct Twin {
     pub version: u64,
 }
 
-/// How a change that comes as a document is to be taken.
+/// How a document changes a twin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As a merge patch on what is there.
+    /// As a merge patch on the current content.
     Patch,
-    /// As all there shall be of tags and desired properties.
+    /// As the new content of tags and desired properties.
     Replace,
 }
 
-/// A change of the desired properties that a listening device must hear of.
+/// A change of the desired properties that a subscribed device is notified of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DesiredChange {
     /// The section's new version.
@@ -56,7 +56,7 @@ pub struct DesiredChange {
 }
 
 impl DesiredChange {
-    /// What the device receives: the patch with `$version` inside, where SDKs look for it.
+    /// Returns the body of the notification: the patch with `$version` inside, where SDKs read it.
     pub fn body(&self) -> Vec<u8> {
         let mut body = self.patch.clone();
         body.insert("$version".to_owned(), self.version.into());
@@ -65,7 +65,7 @@ impl DesiredChange {
 }
 
 impl Twin {
-    /// The twin of a device that was just created.
+    /// Creates an empty twin.
     pub fn new(now: Timestamp) -> Twin {
         Twin {
             tags: Map::new(),
@@ -76,7 +76,7 @@ impl Twin {
         }
     }
 
-    /// A new twin that starts with this content.
+    /// Creates a twin with this content.
     pub fn seeded(seed: &InitialTwin, now: Timestamp) -> Result<Twin, TwinRefusal> {
         let part = |given: &Option<model::TwinCollection>| match given {
             Some(collection) if !collection.is_empty() => Part::Object(collection.as_map().clone()),
@@ -91,7 +91,7 @@ impl Twin {
         Ok(twin)
     }
 
-    /// A new twin that holds what a device had at another hub, in the same versions.
+    /// Creates a twin with the content that the device had at another hub, in the same versions.
     pub fn carried(carried: &Carried, now: Timestamp) -> Result<Twin, TwinRefusal> {
         let mut tags = Map::new();
         merge::merge(&mut tags, &limits::checked(carried.tags.clone())?);
@@ -107,21 +107,20 @@ impl Twin {
         Ok(Twin { tags, desired, reported, etag: 1, version })
     }
 
-    /// Whether nothing has happened since both twins began with the same content.
-    pub fn stands_as(&self, begun: &Twin) -> bool {
+    /// Returns whether the content and its versions equal those of `initial`.
+    pub fn is_unchanged_since(&self, initial: &Twin) -> bool {
         let same = |own: &Section, other: &Section| own.version == other.version && own.value == other.value;
-        self.tags == begun.tags
-            && same(&self.desired, &begun.desired)
-            && same(&self.reported, &begun.reported)
+        self.tags == initial.tags
+            && same(&self.desired, &initial.desired)
+            && same(&self.reported, &initial.reported)
     }
 
-    /// This twin, begun again as `begun`; its etag and version go on counting, so that none is ever
-    /// used twice.
-    pub fn restarted(&self, begun: Twin) -> Twin {
-        Twin { etag: self.etag + 1, version: self.version + 1, ..begun }
+    /// Returns this twin with the content of `initial`; etag and version continue to count, so that none is used twice.
+    pub fn restarted(&self, initial: Twin) -> Twin {
+        Twin { etag: self.etag + 1, version: self.version + 1, ..initial }
     }
 
-    /// Applies an operator's change. On refusal the twin must be thrown away.
+    /// Applies a service's change. After a refusal the twin must be discarded.
     pub fn change(
         &mut self,
         change: TwinChange,
@@ -129,13 +128,13 @@ impl Twin {
         now: Timestamp,
     ) -> Result<Option<DesiredChange>, TwinRefusal> {
         self.change_tags(change.tags, mode)?;
-        let heard = self.change_desired(change.properties.desired, mode, now)?;
+        let desired_change = self.change_desired(change.properties.desired, mode, now)?;
         self.etag += 1;
         self.version += 1;
-        Ok(heard)
+        Ok(desired_change)
     }
 
-    /// Applies the device's patch to its reported properties. On refusal the twin must be thrown away.
+    /// Applies the device's patch to its reported properties. After a refusal the twin must be discarded.
     pub fn report(&mut self, patch: Map<String, Value>, now: Timestamp) -> Result<u64, TwinRefusal> {
         let patch = limits::checked(without_annotations(patch))?;
         self.reported.patch(&patch, now);
@@ -181,14 +180,14 @@ impl Twin {
     }
 }
 
-/// SDKs send whole sections back, with what the hub wrote into them.
+/// Removes the annotations of the hub: SDKs send whole sections back.
 fn without_annotations(mut section: Map<String, Value>) -> Map<String, Value> {
     section.shift_remove("$metadata");
     section.shift_remove("$version");
     section
 }
 
-/// A new twin's version is that of its two sections together.
+/// The version of a new twin: the sum of those of its two sections.
 const FIRST_VERSION: u64 = 2;
 
 #[cfg(test)]

@@ -9,19 +9,19 @@ use serde_json::{Map, Value};
 use crate::{
     failure::HubFailure,
     hub::Hub,
-    rest::{Asking, Whole, answer, nothing},
-    telemetry::MAX_TELEMETRY_BYTES,
+    messages::MAX_TELEMETRY_BYTES,
+    rest::{AuthenticatedDevice, RequestBody, answer, nothing},
 };
 
-/// The type of a body that is a batch.
+/// The content type of a batch.
 const BATCH: &str = "application/vnd.microsoft.iothub.json";
 
 /// One message of a batch.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Batched {
+struct BatchMessage {
     body: String,
-    /// Whether `body` is base64 rather than text; Node does not say, and it is.
+    /// Whether `body` is base64 rather than text; absent in batches of Node, whose bodies are base64.
     #[serde(default = "yes")]
     base64_encoded: bool,
     #[serde(default)]
@@ -29,12 +29,17 @@ struct Batched {
 }
 
 /// `POST /devices/{id}/messages/events`
-pub async fn send(State(hub): State<Hub>, Asking(id): Asking, headers: HeaderMap, body: Whole) -> Response {
+pub async fn send(
+    State(hub): State<Hub>,
+    AuthenticatedDevice(id): AuthenticatedDevice,
+    headers: HeaderMap,
+    body: RequestBody,
+) -> Response {
     let count = if is_batch(&headers) { batch(&body) } else { single(&body) };
     answer(
         &hub,
         count.map(|count| {
-            hub.take_telemetry_of(&id, count);
+            hub.count_telemetry_of(&id, count);
             nothing()
         }),
     )
@@ -45,13 +50,13 @@ fn is_batch(headers: &HeaderMap) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(BATCH))
 }
 
-fn single(body: &Whole) -> Result<u64, HubFailure> {
+fn single(body: &RequestBody) -> Result<u64, HubFailure> {
     within_limit(body.0.len()).map(|()| 1)
 }
 
-fn batch(body: &Whole) -> Result<u64, HubFailure> {
-    let messages: Vec<Batched> = body.objects()?;
-    let sizes = messages.iter().map(Batched::size).collect::<Result<Vec<_>, _>>()?;
+fn batch(body: &RequestBody) -> Result<u64, HubFailure> {
+    let messages: Vec<BatchMessage> = body.objects()?;
+    let sizes = messages.iter().map(BatchMessage::size).collect::<Result<Vec<_>, _>>()?;
     within_limit(sizes.iter().sum())?;
     if sizes.is_empty() {
         return Err(HubFailure::Invalid("a batch holds at least one message".to_owned()));
@@ -59,12 +64,12 @@ fn batch(body: &Whole) -> Result<u64, HubFailure> {
     Ok(sizes.len() as u64)
 }
 
-/// The limit is that of one message and of a whole batch alike.
+/// Checks the limit, which is the same for a message and for a batch.
 fn within_limit(bytes: usize) -> Result<(), HubFailure> {
     if bytes > MAX_TELEMETRY_BYTES { Err(HubFailure::TooLarge(MAX_TELEMETRY_BYTES)) } else { Ok(()) }
 }
 
-impl Batched {
+impl BatchMessage {
     fn size(&self) -> Result<usize, HubFailure> {
         let body = if self.base64_encoded {
             let invalid =

@@ -1,4 +1,4 @@
-//! What the hub keeps of a device's MQTT connections: its session.
+//! The stored MQTT sessions of devices.
 
 use codec::mqtt::Subscriptions;
 use model::DeviceId;
@@ -6,13 +6,13 @@ use model::DeviceId;
 use crate::{failure::HubFailure, hub::Hub};
 
 impl Hub {
-    /// The subscriptions of the session that a device has left, if it has one.
+    /// Returns the subscriptions of the stored session of a device.
     pub(crate) fn session(&self, id: &DeviceId) -> Result<Option<Subscriptions>, HubFailure> {
         self.core.storage.read(|rows| rows.session(id))
     }
 
-    /// Stores a device's session, or forgets it.
-    pub(crate) async fn keep_session(
+    /// Stores a device's session, or removes it.
+    pub(crate) async fn store_session(
         &self,
         id: &DeviceId,
         session: Option<Subscriptions>,

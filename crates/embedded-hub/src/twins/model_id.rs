@@ -1,10 +1,10 @@
-//! The digital twin model that a device says it follows.
+//! The digital twin model that a device announces.
 
 use model::DeviceId;
 
 use crate::{failure::HubFailure, hub::Hub};
 
-/// Longest ID of a model in bytes (DTDL version 3).
+/// Bytes of the ID of a model (DTDL version 3).
 const MAX_MODEL_BYTES: usize = 2048;
 
 /// The ID of a digital twin model, as a device announced it.
@@ -12,20 +12,20 @@ const MAX_MODEL_BYTES: usize = 2048;
 pub struct ModelId(String);
 
 impl ModelId {
-    /// Takes text of a length that an ID can have; any other announces nothing, as at the hosted hub.
+    /// Parses an ID; returns `None` for a length that no ID has, which is ignored as at the hosted hub.
     pub fn parse(text: &str) -> Option<ModelId> {
         (1..=MAX_MODEL_BYTES).contains(&text.len()).then(|| ModelId(text.to_owned()))
     }
 
-    /// The ID as text.
+    /// Returns the ID as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Hub {
-    /// Stores the model that a device announced, unless it is known; a device that announces none keeps its model.
-    pub(crate) async fn note_model(&self, id: &DeviceId, model: Option<ModelId>) -> Result<(), HubFailure> {
+    /// Stores the model that a device announced, unless it is stored; a device that announces none keeps its model.
+    pub(crate) async fn store_model(&self, id: &DeviceId, model: Option<ModelId>) -> Result<(), HubFailure> {
         let Some(model) = model else { return Ok(()) };
         if self.core.storage.read(|rows| rows.model(id))?.as_deref() == Some(model.as_str()) {
             return Ok(());
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_one_byte_to_2048() {
+    fn an_id_has_1_to_2048_bytes() {
         for (length, is_taken) in [(0, false), (1, true), (2048, true), (2049, false)] {
             assert_eq!(ModelId::parse(&"m".repeat(length)).is_some(), is_taken, "{length}");
         }

@@ -1,4 +1,4 @@
-//! The laws of twins, over made-up documents.
+//! Properties of twins, over generated documents.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -26,7 +26,7 @@ fn tags(value: Value) -> TwinChange {
     TwinChange { tags: Part::Object(object(value)), ..TwinChange::default() }
 }
 
-/// Documents of few keys, so that patches meet what they change.
+/// Documents with few keys, so that patches change existing properties.
 fn document() -> impl Strategy<Value = Map<String, Value>> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -60,14 +60,14 @@ fn rfc_7386(target: Value, patch: &Value) -> Value {
 
 proptest! {
     #[test]
-    fn merging_is_that_of_the_rfc(target in document(), patch in document()) {
+    fn a_merge_follows_the_rfc(target in document(), patch in document()) {
         let mut merged = target.clone();
         merge::merge(&mut merged, &patch);
         prop_assert_eq!(Value::Object(merged), rfc_7386(Value::Object(target), &Value::Object(patch)));
     }
 
     #[test]
-    fn merging_twice_is_merging_once(mut target in document(), patch in document()) {
+    fn a_second_merge_changes_nothing(mut target in document(), patch in document()) {
         merge::merge(&mut target, &patch);
         let once = target.clone();
         merge::merge(&mut target, &patch);
@@ -75,14 +75,14 @@ proptest! {
     }
 
     #[test]
-    fn a_replacement_is_told_as_a_patch(first in document(), second in document()) {
+    fn a_replacement_is_returned_as_a_patch(first in document(), second in document()) {
         let mut twin = Twin::new(at(1));
         twin.change(desired(Value::Object(first)), Mode::Patch, at(2)).unwrap();
         let mut known_to_device = twin.desired.value.clone();
-        let heard = twin.change(desired(Value::Object(second)), Mode::Replace, at(3)).unwrap().unwrap();
-        merge::merge(&mut known_to_device, &heard.patch);
+        let desired_change = twin.change(desired(Value::Object(second)), Mode::Replace, at(3)).unwrap().unwrap();
+        merge::merge(&mut known_to_device, &desired_change.patch);
         prop_assert_eq!(&known_to_device, &twin.desired.value);
-        prop_assert_eq!(heard.version, twin.desired.version);
+        prop_assert_eq!(desired_change.version, twin.desired.version);
     }
 
     #[test]
@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn the_stored_form_reads_back(first in document(), second in document()) {
+    fn a_stored_twin_is_read_back(first in document(), second in document()) {
         let mut twin = Twin::new(at(0));
         twin.change(desired(Value::Object(first)), Mode::Patch, at(1)).unwrap();
         twin.report(second, at(2)).unwrap();
@@ -118,16 +118,16 @@ proptest! {
 }
 
 #[test]
-fn a_patch_deletes_keeps_and_stamps() {
+fn a_patch_deletes_keeps_and_dates_properties() {
     let mut twin = Twin::new(at(0));
     twin.change(desired(json!({"a": {"b": 1, "c": 2}, "d": []})), Mode::Patch, at(1)).unwrap();
-    let heard =
+    let desired_change =
         twin.change(desired(json!({"a": {"b": null}, "e": {}})), Mode::Patch, at(2)).unwrap().unwrap();
-    assert_eq!(String::from_utf8(heard.body()).unwrap(), r#"{"a":{"b":null},"e":{},"$version":3}"#);
-    let shown = Value::Object(twin.desired.for_service(section::Shown::TimesAndVersions));
+    assert_eq!(String::from_utf8(desired_change.body()).unwrap(), r#"{"a":{"b":null},"e":{},"$version":3}"#);
+    let returned = Value::Object(twin.desired.for_service(section::MetadataDetail::TimesAndVersions));
     let (first, second) = (at(1).to_string(), at(2).to_string());
     assert_eq!(
-        shown,
+        returned,
         json!({
             "a": {"c": 2}, "d": [], "e": {},
             "$metadata": {
@@ -143,7 +143,7 @@ fn a_patch_deletes_keeps_and_stamps() {
 }
 
 #[test]
-fn tags_and_desired_count_apart() {
+fn tags_and_desired_properties_have_separate_versions() {
     let mut twin = Twin::new(at(0));
     assert_eq!((twin.etag, twin.version, twin.desired.version, twin.reported.version), (1, 2, 1, 1));
     assert_eq!(twin.change(tags(json!({"site": "x"})), Mode::Patch, at(1)), Ok(None));
@@ -155,11 +155,11 @@ fn tags_and_desired_count_apart() {
 }
 
 #[test]
-fn annotations_that_come_back_are_left_out() {
+fn annotations_that_are_sent_back_are_ignored() {
     let mut twin = Twin::new(at(0));
-    let heard =
+    let desired_change =
         twin.change(desired(json!({"$metadata": {}, "$version": 9, "a": 1})), Mode::Replace, at(1)).unwrap();
-    assert_eq!(heard, Some(DesiredChange { version: 2, patch: object(json!({"a": 1})) }));
+    assert_eq!(desired_change, Some(DesiredChange { version: 2, patch: object(json!({"a": 1})) }));
     assert_eq!(
         twin.report(object(json!({"$version": 1, "$other": 1})), at(2)),
         Err(TwinRefusal::Key("$other".into()))
@@ -167,7 +167,7 @@ fn annotations_that_come_back_are_left_out() {
 }
 
 #[test]
-fn parts_at_and_past_their_size() {
+fn the_sizes_of_sections_are_bounded() {
     let text = |bytes: usize| {
         let chunks = (0..bytes / 1000).map(|index| (format!("k{index:03}"), json!("x".repeat(996))));
         let rest = ("rest".to_owned(), json!("x".repeat(bytes % 1000 - 4)));
@@ -191,7 +191,7 @@ fn parts_at_and_past_their_size() {
 }
 
 #[test]
-fn a_seed_starts_a_twin_and_restarts_it() {
+fn a_seed_creates_and_restarts_a_twin() {
     let seed = InitialTwin {
         tags: Some(model::TwinCollection::from(object(json!({"site": "x"})))),
         desired: Some(model::TwinCollection::from(object(json!({"rate": 5})))),
@@ -199,11 +199,11 @@ fn a_seed_starts_a_twin_and_restarts_it() {
     let seeded = Twin::seeded(&seed, at(1)).unwrap();
     assert_eq!((seeded.desired.version, seeded.etag, seeded.version), (2, 1, 2));
     let mut used = seeded.clone();
-    assert!(used.stands_as(&Twin::seeded(&seed, at(9)).unwrap()));
+    assert!(used.is_unchanged_since(&Twin::seeded(&seed, at(9)).unwrap()));
     used.report(object(json!({"on": true})), at(2)).unwrap();
-    assert!(!used.stands_as(&seeded));
+    assert!(!used.is_unchanged_since(&seeded));
     let restarted = used.restarted(seeded.clone());
-    assert!(restarted.stands_as(&seeded));
+    assert!(restarted.is_unchanged_since(&seeded));
     assert_eq!((restarted.etag, restarted.version), (2, 4));
     assert_eq!(Twin::seeded(&InitialTwin::default(), at(1)).unwrap(), Twin::new(at(1)));
 }

@@ -1,4 +1,4 @@
-//! What a device proves itself to the hub by.
+//! The credentials of devices.
 
 use certpath::Sha256Thumbprint;
 use model::{HubCredentials, SymmetricKey, SymmetricKeyPair};
@@ -12,16 +12,16 @@ pub enum Credentials {
     /// Either of two keys signs its tokens.
     #[serde(rename = "k")]
     SymmetricKeys(SymmetricKeyPair),
-    /// It holds one of two certificates; none, and it cannot connect.
+    /// The thumbprints of its certificates. Without any it cannot connect.
     #[serde(rename = "t")]
     Thumbprints(Option<Thumbprint>, Option<Thumbprint>),
-    /// Its certificate is issued by a CA that the hub knows. Kept for registries that are copied;
-    /// such devices cannot connect here, because this hub has no CA list.
+    /// A certificate of a CA that the hub knows. Kept for registries that are copied; such devices cannot connect, because this hub
+    /// has no list of CAs.
     #[serde(rename = "a")]
     Authority,
 }
 
-/// A certificate's SHA-1 or SHA-256 in hex, as it was given; compared without case.
+/// A certificate's SHA-1 or SHA-256 in hex, as it was sent; compared without case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Thumbprint(Box<str>);
@@ -29,28 +29,28 @@ pub struct Thumbprint(Box<str>);
 /// Why credentials are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialRefusal {
-    /// Type `certificateAuthority`.
+    /// The type is `certificateAuthority`.
     #[error("this hub does not know CAs: a device with a certificate needs its thumbprint (selfSigned)")]
     Authority,
-    /// Type `none`.
+    /// The type is `none`.
     #[error("DeviceAuthenticationTypeIsMissing: a device needs an authentication type other than none")]
     NoType,
-    /// One key of two.
+    /// Only one of two keys is set.
     #[error("Either no keys or both keys can be set")]
     OneKey,
-    /// Not 16 to 64 bytes in base64.
+    /// A key is not base64 of 16 to 64 bytes.
     #[error("Invalid device key length: keys are base64 of 16 to 64 bytes")]
     Key,
-    /// Not 40 or 64 hex digits.
+    /// A thumbprint is not 40 or 64 hex digits.
     #[error("StringIsNotThumbprint: a thumbprint is 40 or 64 hex digits without separators")]
     Thumbprint,
-    /// One of each kind.
+    /// One thumbprint is SHA-1, the other SHA-256.
     #[error("both thumbprints must be of the same length")]
     MixedThumbprints,
 }
 
 impl Credentials {
-    /// Reads what an operator gave; keys that are absent or empty are made.
+    /// Reads credentials as services send them; keys that are absent or empty are generated.
     pub fn from_wire(
         given: Option<&Authentication>,
         make_key: fn() -> SymmetricKey,
@@ -75,7 +75,7 @@ impl Credentials {
         }
     }
 
-    /// The form in which the registry shows them.
+    /// Returns them as the REST API represents them.
     pub fn to_wire(&self) -> Authentication {
         let mut keys = hub::SymmetricKeyPair::default();
         let mut thumbprints = ThumbprintPair::default();
@@ -94,7 +94,7 @@ impl Credentials {
         }
     }
 
-    /// The thumbprints, null where there are none.
+    /// Returns the thumbprints, null if there are none.
     pub fn thumbprints(&self) -> ThumbprintPair {
         let text =
             |thumbprint: &Option<Thumbprint>| thumbprint.as_ref().map(|Thumbprint(text)| text.to_string());
@@ -106,7 +106,7 @@ impl Credentials {
         }
     }
 
-    /// Their kind in the wire's words.
+    /// Returns their kind as the REST API names it.
     pub fn kind(&self) -> AuthenticationType {
         match self {
             Credentials::SymmetricKeys(_) => AuthenticationType::Sas,
@@ -128,12 +128,12 @@ impl From<&HubCredentials> for Credentials {
 }
 
 impl Thumbprint {
-    /// Whether it is of SHA-1 rather than of SHA-256.
+    /// Returns whether it is SHA-1 rather than SHA-256.
     pub fn is_sha1(&self) -> bool {
         self.0.len() == SHA1_DIGITS
     }
 
-    /// Whether it stands for these digest bytes in hex.
+    /// Returns whether it equals a digest in hex.
     pub fn is_hex(&self, digest: &str) -> bool {
         self.0.eq_ignore_ascii_case(digest)
     }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sdks_give_is_read_or_refused() {
+    fn credentials_of_sdks_are_read_or_refused() {
         let key = make_key().to_base64();
         let sha1 = "a".repeat(40);
         let sha256 = "B".repeat(64);

@@ -1,21 +1,21 @@
-//! Devices and twins as the service REST shows them.
+//! Devices and twins as the REST API represents them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::{Generation, Timestamp};
 use wire::hub::{ConnectionState, Device, TwinProperties};
 
 use crate::{
-    connections::Live,
+    connections::LiveConnection,
     failure::HubFailure,
-    identity::Identity,
-    storage::{Seen, StoredDevice},
-    twin::{Shown, Twin},
+    registry::identity::Identity,
+    storage::{LastSeen, StoredDevice},
+    twins::twin::{MetadataDetail, Twin},
 };
 
-/// A device for the registry; `live` is its connection.
-pub fn device(device: StoredDevice, live: Option<&Live>) -> Device {
+/// Returns a device; `live` is its connection.
+pub fn device(device: StoredDevice, live: Option<&LiveConnection>) -> Device {
     let StoredDevice { id, identity, seen, waiting, .. } = device;
-    let seen = up_to_date(seen, live);
+    let seen = with_connection(seen, live);
     Device {
         device_id: id.into(),
         generation_id: Some(ticks_since_year_one(identity.generation)),
@@ -34,10 +34,10 @@ pub fn device(device: StoredDevice, live: Option<&Live>) -> Device {
     }
 }
 
-/// A device's twin; `live` is its connection.
-pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
+/// Returns a device's twin; `live` is its connection.
+pub fn twin(device: StoredDevice, live: Option<&LiveConnection>) -> wire::hub::Twin {
     let StoredDevice { id, identity, twin, seen, waiting, model } = device;
-    let seen = up_to_date(seen, live);
+    let seen = with_connection(seen, live);
     wire::hub::Twin {
         device_id: id.into(),
         etag: twin_etag(&twin),
@@ -52,8 +52,8 @@ pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
         model_id: model.unwrap_or_default(),
         version: twin.version,
         properties: TwinProperties {
-            desired: twin.desired.for_service(Shown::TimesAndVersions),
-            reported: twin.reported.for_service(Shown::Times),
+            desired: twin.desired.for_service(MetadataDetail::TimesAndVersions),
+            reported: twin.reported.for_service(MetadataDetail::Times),
         },
         tags: twin.tags,
         capabilities: identity.capabilities(),
@@ -61,42 +61,42 @@ pub fn twin(device: StoredDevice, live: Option<&Live>) -> wire::hub::Twin {
     }
 }
 
-/// Base64 of the counter in decimal, as the real hub's look.
+/// Returns the etag of an identity: base64 of the counter in decimal, like the hosted hub's.
 pub fn identity_etag(identity: &Identity) -> String {
     STANDARD.encode(identity.etag.to_string())
 }
 
-/// Base64 of the counter in eight bytes, as the real hub's look.
+/// Returns the etag of a twin: base64 of the counter in eight bytes, like the hosted hub's.
 pub fn twin_etag(twin: &Twin) -> String {
     STANDARD.encode(twin.etag.to_be_bytes())
 }
 
-/// A time, or the beginning of the year 1: C# models hold no null.
+/// Returns a time, or the beginning of the year 1: models of C# have no null.
 fn time_or_never(time: Option<Timestamp>) -> String {
     time.map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |time| time.to_string())
 }
 
-fn connection_state(live: Option<&Live>) -> ConnectionState {
+fn connection_state(live: Option<&LiveConnection>) -> ConnectionState {
     if live.is_some() { ConnectionState::Connected } else { ConnectionState::Disconnected }
 }
 
-/// What is noted of a device, with what its connection knows beyond it.
-fn up_to_date(seen: Seen, live: Option<&Live>) -> Seen {
+/// Returns the recorded activity of a device, with that of its connection.
+fn with_connection(seen: LastSeen, live: Option<&LiveConnection>) -> LastSeen {
     let Some(live) = live else { return seen };
-    Seen {
+    LastSeen {
         state_at: seen.state_at.max(Some(live.since)),
         active_at: seen.active_at.max(Some(live.active_at())),
         telemetry: seen.telemetry + live.telemetry(),
     }
 }
 
-/// The generation of a device, as the registry shows it.
+/// Returns the generation of a device, as the registry represents it.
 pub fn generation(identity: &Identity) -> Result<Generation, HubFailure> {
-    let shown = ticks_since_year_one(identity.generation);
-    Generation::parse(shown).map_err(|error| HubFailure::Broken(error.to_string()))
+    let ticks = ticks_since_year_one(identity.generation);
+    Generation::parse(ticks).map_err(|error| HubFailure::Broken(error.to_string()))
 }
 
-/// The real hub's generations count 100 ns ticks since the year 1.
+/// Returns ticks of 100 ns since the year 1, as the generations of the hosted hub.
 fn ticks_since_year_one(ticks: i64) -> String {
     (ticks + 621_355_968_000_000_000).to_string()
 }

@@ -1,49 +1,59 @@
-//! The device registry as operators use it.
+//! The device registry: devices as services read and change them.
+
+mod bulk;
+mod ensure;
+pub mod identity;
+mod regenerate_keys;
+pub mod representation;
 
 use model::{DeviceId, Timestamp};
 use wire::hub::{Device, IfMatch, Status};
 
 use crate::{
-    device_link::Parting,
+    connections::DisconnectReason,
     failure::{HubFailure, NO_ETAG, OTHER_ETAG},
     hub::{Hub, new_key},
-    identity::{Identity, edge_device_of},
     storage::{Rows, StoredDevice},
-    twin::Twin,
-    view,
+    twins::twin::Twin,
 };
 
+use identity::{Identity, edge_device_of};
+
+pub use bulk::{BulkRefusal, MAX_BULK_DEVICES};
+pub use ensure::{Deletion, DeviceSettings, Effect, EnsuredDevice};
+pub use regenerate_keys::KeyRegeneration;
+
 impl Hub {
-    /// A device as the registry shows it, keys included.
+    /// Returns a device as the REST API represents it, keys included.
     pub fn device(&self, id: &DeviceId) -> Result<Option<Device>, HubFailure> {
         let device = self.core.storage.read(|rows| rows.device(id))?;
-        Ok(device.map(|device| view::device(device, self.core.connections.of(id).as_deref())))
+        Ok(device.map(|device| representation::device(device, self.core.connections.of(id).as_deref())))
     }
 
-    /// A device's twin as the service shows it.
+    /// Returns a device's twin as the REST API represents it.
     pub fn twin(&self, id: &DeviceId) -> Result<Option<wire::hub::Twin>, HubFailure> {
         let device = self.core.storage.read(|rows| rows.device(id))?;
-        Ok(device.map(|device| view::twin(device, self.core.connections.of(id).as_deref())))
+        Ok(device.map(|device| representation::twin(device, self.core.connections.of(id).as_deref())))
     }
 
-    /// How many telemetry messages a device has sent.
-    pub fn telemetry_of(&self, id: &DeviceId) -> Result<Option<u64>, HubFailure> {
+    /// Returns how many telemetry messages a device has sent.
+    pub fn telemetry_count(&self, id: &DeviceId) -> Result<Option<u64>, HubFailure> {
         let device = self.core.storage.read(|rows| rows.device(id))?;
         let live = self.core.connections.of(id);
         Ok(device.map(|device| device.seen.telemetry + live.map_or(0, |live| live.telemetry())))
     }
 
-    /// Devices by name, those after `after`, at most `limit`.
+    /// Returns at most `limit` devices after `after`, by device ID.
     pub fn devices(&self, after: &str, limit: usize) -> Result<Vec<Device>, HubFailure> {
         let devices = self.core.storage.read(|rows| rows.devices_after(after, limit))?;
-        let shown = devices.into_iter().map(|device| {
+        let devices = devices.into_iter().map(|device| {
             let live = self.core.connections.of(&device.id);
-            view::device(device, live.as_deref())
+            representation::device(device, live.as_deref())
         });
-        Ok(shown.collect())
+        Ok(devices.collect())
     }
 
-    /// Creates a device (`If-Match` absent) or replaces one, as an operator describes it.
+    /// Creates a device (`If-Match` absent) or replaces one.
     pub async fn put_device(
         &self,
         id: &DeviceId,
@@ -53,36 +63,36 @@ impl Hub {
         let (hub, id) = (self.clone(), id.clone());
         let change = async move {
             let now = hub.creation_time();
-            let _turn = hub.turn(&id).await;
+            let _device_lock = hub.lock_device(&id).await;
             let owned = id.clone();
             let write = hub.core.storage.write(move |rows| put(rows, &owned, &device, &if_match, now));
-            let Put { device, barred } = write.await?;
-            barred.iter().for_each(|parting| hub.core.connections.close(&id, *parting));
-            Ok(view::device(device, hub.core.connections.of(&id).as_deref()))
+            let PutOutcome { device, disconnect } = write.await?;
+            disconnect.iter().for_each(|reason| hub.core.connections.close(&id, *reason));
+            Ok(representation::device(device, hub.core.connections.of(&id).as_deref()))
         };
-        self.carry_out(change).await
+        self.run_to_completion(change).await
     }
 
-    /// Deletes a device as an operator asks: only with an `If-Match`.
+    /// Deletes a device; requires an `If-Match`.
     pub async fn delete_matching(&self, id: &DeviceId, if_match: IfMatch) -> Result<(), HubFailure> {
         let (hub, id) = (self.clone(), id.clone());
         let deletion = async move {
-            let _turn = hub.turn(&id).await;
-            let gone = id.clone();
-            hub.core.storage.write(move |rows| delete(rows, &gone, &if_match)).await?;
-            hub.core.connections.close(&id, Parting::Deleted);
+            let _device_lock = hub.lock_device(&id).await;
+            let owned = id.clone();
+            hub.core.storage.write(move |rows| delete(rows, &owned, &if_match)).await?;
+            hub.core.connections.close(&id, DisconnectReason::Deleted);
             Ok(())
         };
-        self.carry_out(deletion).await
+        self.run_to_completion(deletion).await
     }
 }
 
 /// A device that was created or replaced.
-pub(crate) struct Put {
-    /// As it is now.
+pub(crate) struct PutOutcome {
+    /// The device after the change.
     pub device: StoredDevice,
-    /// Why a connection that it had before cannot go on.
-    pub barred: Option<Parting>,
+    /// Why its connection must end, if it must.
+    pub disconnect: Option<DisconnectReason>,
 }
 
 /// Creates or replaces one device inside a write.
@@ -92,8 +102,8 @@ pub(crate) fn put(
     device: &Device,
     if_match: &IfMatch,
     now: Timestamp,
-) -> Result<Put, HubFailure> {
-    let barred = match if_match {
+) -> Result<PutOutcome, HubFailure> {
+    let disconnect = match if_match {
         IfMatch::Absent => {
             create(rows, id, device, now)?;
             None
@@ -106,19 +116,20 @@ pub(crate) fn put(
                 check_parents(rows, &replaced)?;
             }
             rows.put_identity(id, &replaced)?;
-            barred(&identity, &replaced)
+            disconnect_reason(&identity, &replaced)
         }
     };
     let device = rows.device(id)?.ok_or_else(|| HubFailure::Unknown(id.to_string()))?;
-    Ok(Put { device, barred })
+    Ok(PutOutcome { device, disconnect })
 }
 
-/// Certificates do not expire as tokens do: whoever came in by one that is replaced would stay.
-fn barred(before: &Identity, after: &Identity) -> Option<Parting> {
+/// Returns why a connection must end after a change. A client with a replaced certificate would stay connected: certificates do not
+/// expire as tokens do.
+fn disconnect_reason(before: &Identity, after: &Identity) -> Option<DisconnectReason> {
     if after.status == Status::Disabled {
-        return Some(Parting::Disabled);
+        return Some(DisconnectReason::Disabled);
     }
-    (before.credentials != after.credentials).then_some(Parting::OtherCredentials)
+    (before.credentials != after.credentials).then_some(DisconnectReason::CredentialsChanged)
 }
 
 /// Deletes one device inside a write.
@@ -139,7 +150,7 @@ fn create(rows: &Rows, id: &DeviceId, device: &Device, now: Timestamp) -> Result
     if rows.insert(&sealed)? { Ok(()) } else { Err(HubFailure::Exists(id.to_string())) }
 }
 
-/// Refuses a device below an edge device that the hub does not have: it could never reach the hub through it.
+/// Refuses a parent that is not an edge device of the hub: the device could not connect through it.
 fn check_parents(rows: &Rows, identity: &Identity) -> Result<(), HubFailure> {
     for scope in identity.parents() {
         let parent = edge_device_of(scope).map(|id| rows.identity(&id)).transpose()?.flatten();
@@ -154,7 +165,7 @@ fn check_parents(rows: &Rows, identity: &Identity) -> Result<(), HubFailure> {
 
 fn check_etag(identity: &Identity, if_match: &IfMatch) -> Result<(), HubFailure> {
     match if_match {
-        IfMatch::Etag(etag) if *etag != view::identity_etag(identity) => Err(OTHER_ETAG),
+        IfMatch::Etag(etag) if *etag != representation::identity_etag(identity) => Err(OTHER_ETAG),
         IfMatch::Absent | IfMatch::Any | IfMatch::Etag(_) => Ok(()),
     }
 }

@@ -1,19 +1,19 @@
-//! What SASL PLAIN carries: `{deviceId}@sas.{hub}` and a token.
+//! SASL PLAIN: `{deviceId}@sas.{hub}` and a token.
 
 use model::DeviceId;
 
 use crate::hub::Hub;
 
-/// Whom a client claims to be, and its token.
+/// The identity that a client claims, and its token.
 pub struct Claim {
     /// The device.
     pub id: DeviceId,
-    /// What it shows for it.
+    /// Its token.
     pub token: String,
 }
 
 impl Claim {
-    /// Reads the three fields of RFC 4616; `None` when they are not those of a device of this hub.
+    /// Reads the three fields of RFC 4616; returns `None` if they are not those of a device of this hub.
     pub fn read(hub: &Hub, response: &[u8]) -> Option<Claim> {
         let mut fields = std::str::from_utf8(response).ok()?.split('\0');
         let (_authority, user, token) = (fields.next()?, fields.next()?, fields.next()?);

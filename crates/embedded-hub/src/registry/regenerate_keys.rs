@@ -4,51 +4,53 @@ use model::{DeviceId, SymmetricKeyPair};
 use wire::hub::{PolicyKey, RotatedKeys};
 
 use crate::{
-    bulk::{BulkRefusal, MAX_BULK_DEVICES},
-    device_link::Parting,
+    connections::DisconnectReason,
     failure::HubFailure,
     hub::{Hub, new_key},
-    identity::{Credentials, Identity},
+    registry::{
+        BulkRefusal, MAX_BULK_DEVICES,
+        identity::{Credentials, Identity},
+    },
     storage::Rows,
 };
 
-/// What became of a request for new keys.
+/// The outcome of a request for new keys.
 #[derive(Debug, Default)]
-pub struct Regenerated {
-    /// The devices that have new keys, with both of theirs.
+pub struct KeyRegeneration {
+    /// The devices that have new keys, with both keys.
     pub rotated: Vec<RotatedKeys>,
-    /// The others.
+    /// The devices that have not.
     pub refusals: Vec<BulkRefusal>,
 }
 
 impl Hub {
-    /// Makes new keys for devices, one by one. A device that has new ones connects anew with them.
+    /// Makes new keys for devices, one by one. A device with new keys is disconnected.
     pub async fn regenerate_keys(
         &self,
         which: PolicyKey,
         devices: Vec<String>,
-    ) -> Result<Regenerated, HubFailure> {
+    ) -> Result<KeyRegeneration, HubFailure> {
         if devices.len() > MAX_BULK_DEVICES {
             return Err(HubFailure::Invalid(format!("more than {MAX_BULK_DEVICES} devices in one request")));
         }
-        let mut regenerated = Regenerated::default();
+        let mut outcome = KeyRegeneration::default();
         for device_id in devices {
             let (hub, id) = (self.clone(), device_id.clone());
-            match self.carry_out(async move { hub.regenerate_keys_of(which, &id).await }).await {
-                Ok(rotated) => regenerated.rotated.push(rotated),
+            match self.run_to_completion(async move { hub.regenerate_keys_of(which, &id).await }).await {
+                Ok(rotated) => outcome.rotated.push(rotated),
                 Err(failure @ (HubFailure::Broken(_) | HubFailure::Busy)) => return Err(failure),
-                Err(failure) => regenerated.refusals.push(BulkRefusal { device_id, failure }),
+                Err(failure) => outcome.refusals.push(BulkRefusal { device_id, failure }),
             }
         }
-        Ok(regenerated)
+        Ok(outcome)
     }
 
     async fn regenerate_keys_of(&self, which: PolicyKey, device_id: &str) -> Result<RotatedKeys, HubFailure> {
         let id = DeviceId::parse(device_id).map_err(|error| HubFailure::Invalid(error.to_string()))?;
-        let _turn = self.turn(&id).await;
+        let _device_lock = self.lock_device(&id).await;
         let owned = id.clone();
         let keys = self.core.storage.write(move |rows| regenerate(rows, &owned, which)).await?;
-        self.core.connections.close(&id, Parting::OtherCredentials);
+        self.core.connections.close(&id, DisconnectReason::CredentialsChanged);
         Ok(RotatedKeys {
             id: id.into(),
             primary_key: keys.primary.to_base64(),
@@ -69,11 +71,11 @@ fn regenerate(rows: &Rows, id: &DeviceId, which: PolicyKey) -> Result<SymmetricK
     if which != PolicyKey::Primary {
         keys.secondary = new_key();
     }
-    let renewed = Identity {
+    let changed = Identity {
         credentials: Credentials::SymmetricKeys(keys.clone()),
         etag: identity.etag + 1,
         ..identity.clone()
     };
-    rows.put_identity(id, &renewed)?;
+    rows.put_identity(id, &changed)?;
     Ok(keys)
 }

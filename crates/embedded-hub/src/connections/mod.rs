@@ -1,4 +1,6 @@
-//! The devices that are connected now: one live connection per device, and what goes to it.
+//! The connected devices: one live connection for each.
+
+mod device_link;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -8,44 +10,43 @@ use model::{DeviceId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 use wire::{hub::MethodReply, topics::DeviceFilter};
 
-use crate::{
-    device_link::{DeviceLink, Parting},
-    storage::Activity,
-};
+use crate::storage::Activity;
+
+pub use device_link::{DeviceLink, DisconnectReason, SendError, Sent};
 
 /// All live connections of one hub.
 #[derive(Default)]
 pub struct Connections {
-    live: Mutex<HashMap<DeviceId, Arc<Live>>>,
-    /// When tokens run out, by second and connection.
-    expiries: Mutex<BTreeMap<(i64, u64), Arc<Live>>>,
-    /// Connections that did something since the last time it was noted.
-    touched: Mutex<Vec<Arc<Live>>>,
-    /// What devices did without a connection since then.
-    passing: Mutex<HashMap<DeviceId, Activity>>,
-    /// Somebody subscribed to methods.
-    pub listening: Notify,
+    live: Mutex<HashMap<DeviceId, Arc<LiveConnection>>>,
+    /// The expiries of tokens, by second and connection.
+    expiries: Mutex<BTreeMap<(i64, u64), Arc<LiveConnection>>>,
+    /// Connections with activity that is not recorded yet.
+    touched: Mutex<Vec<Arc<LiveConnection>>>,
+    /// Activity without a connection that is not recorded yet.
+    unconnected: Mutex<HashMap<DeviceId, Activity>>,
+    /// Notified when a device subscribes to methods.
+    pub methods_subscribed: Notify,
     next: AtomicU64,
 }
 
 /// One live connection.
-pub struct Live {
+pub struct LiveConnection {
     /// The device.
     pub id: DeviceId,
     /// When it connected.
     pub since: Timestamp,
-    /// The way to it.
-    pub line: Box<dyn DeviceLink>,
-    /// Which of the hub's connections it is.
+    /// Sends to the device.
+    pub link: Box<dyn DeviceLink>,
+    /// Its number, unique in the hub.
     pub number: u64,
-    /// When its token runs out; changes only while [`Connections::expiries`] is locked.
+    /// When its token expires; changes only while [`Connections::expiries`] is locked.
     expires: Mutex<Option<Timestamp>>,
     subscriptions: AtomicU8,
     calls: Mutex<Calls>,
     touched: AtomicBool,
-    /// Ticks.
+    /// In ticks.
     active_at: AtomicI64,
-    /// Ticks; 0 while it is connected.
+    /// In ticks; 0 while it is connected.
     ended_at: AtomicI64,
     telemetry: AtomicU64,
 }
@@ -57,18 +58,18 @@ struct Calls {
 }
 
 impl Connections {
-    /// Takes in a new connection; an older one of the same device is closed, and returned too.
+    /// Adds a connection; an older one of the same device is closed, and returned.
     pub fn open(
         &self,
         id: DeviceId,
-        line: Box<dyn DeviceLink>,
+        link: Box<dyn DeviceLink>,
         now: Timestamp,
         expires: Option<Timestamp>,
-    ) -> (Arc<Live>, Option<Arc<Live>>) {
-        let live = Arc::new(Live {
+    ) -> (Arc<LiveConnection>, Option<Arc<LiveConnection>>) {
+        let live = Arc::new(LiveConnection {
             id: id.clone(),
             since: now,
-            line,
+            link,
             number: self.next.fetch_add(1, Ordering::Relaxed),
             expires: Mutex::new(expires),
             subscriptions: AtomicU8::new(0),
@@ -83,14 +84,14 @@ impl Connections {
         }
         let older = locked(&self.live).insert(id, Arc::clone(&live));
         if let Some(older) = &older {
-            older.line.part(Parting::Anew);
+            older.link.disconnect(DisconnectReason::Replaced);
         }
         self.touch(&live, now);
         (live, older)
     }
 
-    /// Lets go of a connection that has ended.
-    pub fn ended(&self, live: &Arc<Live>, now: Timestamp) {
+    /// Removes a connection that has ended.
+    pub fn remove(&self, live: &Arc<LiveConnection>, now: Timestamp) {
         if let Some(key) = live.expiry_key() {
             locked(&self.expiries).remove(&key);
         }
@@ -106,37 +107,37 @@ impl Connections {
         self.touch(live, now);
     }
 
-    /// The connection of a device, if it has one.
-    pub fn of(&self, id: &DeviceId) -> Option<Arc<Live>> {
-        locked(&self.live).get(id).filter(|live| !live.line.is_parted()).cloned()
+    /// Returns the connection of a device, if it has one.
+    pub fn of(&self, id: &DeviceId) -> Option<Arc<LiveConnection>> {
+        locked(&self.live).get(id).filter(|live| !live.link.is_disconnected()).cloned()
     }
 
     /// Closes the connection of a device, if it has one.
-    pub fn close(&self, id: &DeviceId, parting: Parting) {
+    pub fn close(&self, id: &DeviceId, reason: DisconnectReason) {
         let live = locked(&self.live).get(id).cloned();
         if let Some(live) = live {
-            live.line.part(parting);
+            live.link.disconnect(reason);
         }
     }
 
-    /// How many devices are connected.
+    /// Returns how many devices are connected.
     pub fn count(&self) -> usize {
         locked(&self.live).len()
     }
 
-    /// Closes the connections whose tokens have run out.
+    /// Closes the connections whose tokens have expired.
     pub fn close_expired(&self, now: Timestamp) {
         let mut expiries = locked(&self.expiries);
         let later = expiries.split_off(&(now.unix_seconds() + 1, 0));
         let expired = std::mem::replace(&mut *expiries, later);
         drop(expiries);
         for live in expired.values() {
-            live.line.part(Parting::Expired);
+            live.link.disconnect(DisconnectReason::TokenExpired);
         }
     }
 
-    /// Notes that a connection has a new token, which runs out at another time.
-    pub fn renew(&self, live: &Arc<Live>, expires: Option<Timestamp>) {
+    /// Sets the expiry of a connection's new token.
+    pub fn renew(&self, live: &Arc<LiveConnection>, expires: Option<Timestamp>) {
         let mut expiries = locked(&self.expiries);
         if let Some(key) = live.expiry_key() {
             expiries.remove(&key);
@@ -147,67 +148,67 @@ impl Connections {
         }
     }
 
-    /// Notes that the connection did something.
-    pub fn touch(&self, live: &Arc<Live>, now: Timestamp) {
+    /// Records activity of a connection.
+    pub fn touch(&self, live: &Arc<LiveConnection>, now: Timestamp) {
         live.active_at.fetch_max(now.ticks(), Ordering::Relaxed);
         if !live.touched.swap(true, Ordering::AcqRel) {
             locked(&self.touched).push(Arc::clone(live));
         }
     }
 
-    /// Notes what a device did without a connection.
-    pub fn pass_by(&self, id: &DeviceId, telemetry: u64, now: Timestamp) {
-        let mut passing = locked(&self.passing);
-        let passed = passing.entry(id.clone()).or_insert_with(|| Activity {
+    /// Records activity of a device without a connection.
+    pub fn note_activity_of(&self, id: &DeviceId, telemetry: u64, now: Timestamp) {
+        let mut unconnected = locked(&self.unconnected);
+        let activity = unconnected.entry(id.clone()).or_insert_with(|| Activity {
             id: id.clone(),
             state_at: None,
             active_at: now,
             telemetry: 0,
         });
-        passed.active_at = passed.active_at.max(now);
-        passed.telemetry += telemetry;
+        activity.active_at = activity.active_at.max(now);
+        activity.telemetry += telemetry;
     }
 
-    /// What was done since the last call.
+    /// Takes the activity since the last call.
     pub fn take_activity(&self) -> Vec<Activity> {
         let touched = std::mem::take(&mut *locked(&self.touched));
-        let passing = std::mem::take(&mut *locked(&self.passing));
-        touched.iter().map(|live| live.take_activity()).chain(passing.into_values()).collect()
+        let unconnected = std::mem::take(&mut *locked(&self.unconnected));
+        touched.iter().map(|live| live.take_activity()).chain(unconnected.into_values()).collect()
     }
 }
 
-impl Live {
+impl LiveConnection {
     /// Counts a telemetry message.
     pub fn count_telemetry(&self) {
         self.telemetry.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// When it last did anything.
+    /// Returns when it was last active.
     pub fn active_at(&self) -> Timestamp {
         Timestamp::from_ticks(self.active_at.load(Ordering::Relaxed))
     }
 
-    /// Telemetry messages that are not noted yet.
+    /// Returns how many telemetry messages are not recorded yet.
     pub fn telemetry(&self) -> u64 {
         self.telemetry.load(Ordering::Relaxed)
     }
 
-    /// Notes a subscription.
+    /// Adds a subscription.
     pub fn subscribe(&self, filter: DeviceFilter) {
         self.subscriptions.fetch_or(bit(filter), Ordering::AcqRel);
     }
 
-    /// Notes the end of a subscription.
+    /// Removes a subscription.
     pub fn unsubscribe(&self, filter: DeviceFilter) {
         self.subscriptions.fetch_and(!bit(filter), Ordering::AcqRel);
     }
 
-    /// Whether the device wants these.
-    pub fn listens_to(&self, filter: DeviceFilter) -> bool {
+    /// Returns whether the device is subscribed.
+    pub fn is_subscribed_to(&self, filter: DeviceFilter) -> bool {
         self.subscriptions.load(Ordering::Acquire) & bit(filter) != 0
     }
 
-    /// A new method call: its request ID, and where the reply will come. `None` when too many wait.
+    /// Begins a method call; returns its request ID and the receiver of its reply, or `None` if too many are pending.
     pub fn begin_call(&self) -> Option<(u64, oneshot::Receiver<MethodReply>)> {
         let mut calls = locked(&self.calls);
         if calls.waiting.len() >= MAX_CALLS {
@@ -215,16 +216,16 @@ impl Live {
         }
         calls.last += 1;
         let request = calls.last;
-        let (reply, replied) = oneshot::channel();
+        let (reply, receiver) = oneshot::channel();
         calls.waiting.insert(request, reply);
-        Some((request, replied))
+        Some((request, receiver))
     }
 
-    /// Hands the reply to whoever waits for it; a reply that nobody waits for is dropped.
+    /// Ends a call, with its reply if there is one; the reply to a call that has ended is dropped.
     pub fn end_call(&self, request: u64, reply: Option<MethodReply>) {
         let waiting = locked(&self.calls).waiting.remove(&request);
         if let (Some(waiting), Some(reply)) = (waiting, reply) {
-            // The caller may have given up in the meantime.
+            // The caller may have been canceled.
             let _ = waiting.send(reply);
         }
     }
@@ -246,7 +247,7 @@ impl Live {
     }
 }
 
-/// A lock whose holder panicked still guards a map in order: every change to it is one call.
+/// Locks a map, also after a panic of a holder: every change to it is one call, so it is consistent.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -260,5 +261,5 @@ fn bit(filter: DeviceFilter) -> u8 {
     }
 }
 
-/// Method calls that may wait for one device; the real hub throttles at a similar rate.
+/// Pending method calls of one device; the hosted hub throttles at a similar rate.
 const MAX_CALLS: usize = 32;

@@ -1,4 +1,4 @@
-//! Messages to a device, which it asks for one by one and settles by their locks.
+//! Messages to a device, which it requests one by one and settles by their locks.
 
 use axum::{body::Body, extract::State, response::Response};
 use http::{
@@ -11,33 +11,33 @@ use wire::hub::{APPLICATION_HEADER, SYSTEM_HEADERS, quoted};
 
 use crate::{
     hub::Hub,
-    messages::{Leased, Settlement},
-    rest::{Asking, InPath, answer, nothing},
+    messages::{LeasedMessage, Settlement},
+    rest::{AuthenticatedDevice, PathParams, answer, nothing},
 };
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// The lock that a path names.
+/// The lock token in a path.
 #[derive(Deserialize)]
 pub struct Lock {
     lock: String,
 }
 
-/// `GET /devices/{id}/messages/devicebound`: the message that waits longest, or 204.
-pub async fn ask(State(hub): State<Hub>, Asking(id): Asking) -> Response {
-    hub.pass_by(&id);
+/// `GET /devices/{id}/messages/devicebound`: the oldest queued message, or 204.
+pub async fn receive(State(hub): State<Hub>, AuthenticatedDevice(id): AuthenticatedDevice) -> Response {
+    hub.note_activity_of(&id);
     let leased = hub.lease_message(&id).await;
-    answer(&hub, leased.map(|leased| leased.map_or_else(nothing, shown)))
+    answer(&hub, leased.map(|leased| leased.map_or_else(nothing, response)))
 }
 
-/// `DELETE /devices/{id}/messages/devicebound/{lock}`, with `reject` in the query if it is never to be sent again.
+/// `DELETE /devices/{id}/messages/devicebound/{lock}`, with `reject` in the query if it must not be sent again.
 pub async fn settle(
     State(hub): State<Hub>,
-    Asking(id): Asking,
-    InPath(Lock { lock }): InPath<Lock>,
+    AuthenticatedDevice(id): AuthenticatedDevice,
+    PathParams(Lock { lock }): PathParams<Lock>,
     uri: Uri,
 ) -> Response {
-    hub.pass_by(&id);
+    hub.note_activity_of(&id);
     let names = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
     let rejected = names.into_iter().any(|name| name == "reject");
     let settlement = if rejected { Settlement::Rejected } else { Settlement::Completed };
@@ -47,16 +47,16 @@ pub async fn settle(
 /// `POST /devices/{id}/messages/devicebound/{lock}/abandon`
 pub async fn abandon(
     State(hub): State<Hub>,
-    Asking(id): Asking,
-    InPath(Lock { lock }): InPath<Lock>,
+    AuthenticatedDevice(id): AuthenticatedDevice,
+    PathParams(Lock { lock }): PathParams<Lock>,
 ) -> Response {
-    hub.pass_by(&id);
+    hub.note_activity_of(&id);
     answer(&hub, hub.settle_leased(&id, &lock, Settlement::Abandoned).await.map(|()| nothing()))
 }
 
-/// The body is the message; everything about it stands in headers.
-fn shown(leased: Leased) -> Response {
-    let Leased { token, waiting } = leased;
+/// Returns a message: its content as the body, its properties as headers.
+fn response(leased: LeasedMessage) -> Response {
+    let LeasedMessage { token, waiting } = leased;
     let message = waiting.message;
     let mut headers = HeaderMap::new();
     for (name, value) in &message.system {
@@ -69,8 +69,8 @@ fn shown(leased: Leased) -> Response {
     });
     put(&mut headers, "iothub-sequencenumber", &waiting.sequence.to_string());
     put(&mut headers, "iothub-deliverycount", &waiting.returns.to_string());
-    put(&mut headers, "iothub-enqueuedtime", &waiting.stay.enqueued_at.to_string());
-    put(&mut headers, "iothub-expiry", &waiting.stay.expires_at.to_string());
+    put(&mut headers, "iothub-enqueuedtime", &waiting.times.enqueued_at.to_string());
+    put(&mut headers, "iothub-expiry", &waiting.times.expires_at.to_string());
     put(&mut headers, ETAG.as_str(), &quoted(&token));
     headers.insert(CONTENT_TYPE, OCTETS);
     let mut response = Response::new(Body::from(message.body));
@@ -78,7 +78,7 @@ fn shown(leased: Leased) -> Response {
     response
 }
 
-/// Adds a header; what no header can carry is percent-encoded.
+/// Adds a header; characters that headers cannot have are percent-encoded.
 fn put(headers: &mut HeaderMap, name: &str, value: &str) {
     let encoded = |text| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let name = name.parse().or_else(|_| encoded(name).parse::<HeaderName>());

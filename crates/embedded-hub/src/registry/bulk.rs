@@ -1,33 +1,32 @@
-//! Many devices in one request: each is done or refused by itself.
+//! Many devices in one request: each is changed or refused on its own.
 
 use model::{Carried, DeviceId, Properties, Timestamp};
 use serde_json::{Map, Value};
 use wire::hub::{BulkDevice, BulkMode, Device, IfMatch, Part, PropertiesChange, TwinChange};
 
 use crate::{
-    device_link::Parting,
+    connections::DisconnectReason,
     failure::{HubFailure, OTHER_ETAG},
     hub::Hub,
-    registry::{Put, delete, put},
+    registry::{PutOutcome, delete, put, representation},
     storage::Rows,
-    twin::{DesiredChange, Mode, Twin},
-    view,
+    twins::twin::{DesiredChange, Mode, Twin},
 };
 
-/// Most devices in one request (IoT Hub documentation).
+/// Devices in one request (IoT Hub documentation).
 pub const MAX_BULK_DEVICES: usize = 100;
 
-/// One device that a bulk request could not do.
+/// A device that a bulk request could not change.
 #[derive(Debug)]
 pub struct BulkRefusal {
-    /// As the request named it.
+    /// The device ID as in the request.
     pub device_id: String,
-    /// Why not.
+    /// The reason.
     pub failure: HubFailure,
 }
 
 impl Hub {
-    /// Does the request's entries one by one, in order. One that cannot be read is refused like any other.
+    /// Applies the entries of a request one by one, in order. One that cannot be decoded is refused like any other.
     pub async fn bulk(
         &self,
         devices: Vec<Result<BulkDevice, BulkRefusal>>,
@@ -39,14 +38,14 @@ impl Hub {
         for device in devices {
             let device = match device {
                 Ok(device) => device,
-                Err(unreadable) => {
-                    refusals.push(unreadable);
+                Err(refusal) => {
+                    refusals.push(refusal);
                     continue;
                 }
             };
             let device_id = device.id.clone();
             let hub = self.clone();
-            match self.carry_out(async move { hub.bulk_one(device).await }).await {
+            match self.run_to_completion(async move { hub.apply_entry(device).await }).await {
                 Ok(()) => {}
                 Err(failure @ (HubFailure::Broken(_) | HubFailure::Busy)) => return Err(failure),
                 Err(failure) => refusals.push(BulkRefusal { device_id, failure }),
@@ -55,36 +54,35 @@ impl Hub {
         Ok(refusals)
     }
 
-    async fn bulk_one(&self, device: BulkDevice) -> Result<(), HubFailure> {
+    async fn apply_entry(&self, device: BulkDevice) -> Result<(), HubFailure> {
         let id = DeviceId::parse(&device.id).map_err(|error| HubFailure::Invalid(error.to_string()))?;
         if device.module_id.as_ref().is_some_and(|module| !module.is_empty()) {
             return Err(HubFailure::Invalid("modules are not supported".to_owned()));
         }
         let now = self.creation_time();
-        let _turn = self.turn(&id).await;
-        let done = {
+        let _device_lock = self.lock_device(&id).await;
+        let outcome = {
             let id = id.clone();
-            self.core
-                .storage
-                .write(move |rows| Entry { id: &id, device: &device, now }.carry_out(rows))
-                .await?
+            self.core.storage.write(move |rows| Entry { id: &id, device: &device, now }.apply(rows)).await?
         };
-        match done {
-            Done::Deleted => self.core.connections.close(&id, Parting::Deleted),
-            Done::Put { barred, heard } => {
-                heard.iter().for_each(|heard| self.tell(&id, heard));
-                barred.iter().for_each(|parting| self.core.connections.close(&id, *parting));
+        match outcome {
+            EntryOutcome::Deleted => self.core.connections.close(&id, DisconnectReason::Deleted),
+            EntryOutcome::Put { disconnect, desired_change } => {
+                desired_change.iter().for_each(|change| self.send_desired_change(&id, change));
+                disconnect.iter().for_each(|reason| self.core.connections.close(&id, *reason));
             }
-            Done::Twin(heard) => heard.iter().for_each(|heard| self.tell(&id, heard)),
+            EntryOutcome::Twin(desired_change) => {
+                desired_change.iter().for_each(|change| self.send_desired_change(&id, change))
+            }
         }
         Ok(())
     }
 }
 
-/// What became of one entry.
-enum Done {
+/// The outcome of one entry.
+enum EntryOutcome {
     Deleted,
-    Put { barred: Option<Parting>, heard: Option<DesiredChange> },
+    Put { disconnect: Option<DisconnectReason>, desired_change: Option<DesiredChange> },
     Twin(Option<DesiredChange>),
 }
 
@@ -95,28 +93,28 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    fn carry_out(&self, rows: &Rows) -> Result<Done, HubFailure> {
+    fn apply(&self, rows: &Rows) -> Result<EntryOutcome, HubFailure> {
         match self.device.import_mode {
             BulkMode::Create => self.put(rows, &IfMatch::Absent),
-            BulkMode::CreateOrUpdate => self.create_or(rows, &IfMatch::Any),
-            BulkMode::CreateOrUpdateIfMatchEtag => self.create_or(rows, &self.expected()),
+            BulkMode::CreateOrUpdate => self.create_or_update(rows, &IfMatch::Any),
+            BulkMode::CreateOrUpdateIfMatchEtag => self.create_or_update(rows, &self.expected()),
             BulkMode::Update => self.put(rows, &IfMatch::Any),
             BulkMode::UpdateIfMatchEtag => self.put(rows, &self.expected()),
             BulkMode::Delete => self.delete(rows, &IfMatch::Any),
             BulkMode::DeleteIfMatchEtag => self.delete(rows, &self.expected()),
-            BulkMode::UpdateTwin => Ok(Done::Twin(self.change_twin(rows)?)),
+            BulkMode::UpdateTwin => Ok(EntryOutcome::Twin(self.change_twin(rows)?)),
             BulkMode::UpdateTwinIfMatchEtag => {
                 let twin = rows.twin(self.id)?.ok_or_else(|| HubFailure::Unknown(self.id.to_string()))?;
                 let expected = IfMatch::parse(self.device.twin_etag.as_deref());
-                if expected != IfMatch::Any && expected != IfMatch::Etag(view::twin_etag(&twin)) {
+                if expected != IfMatch::Any && expected != IfMatch::Etag(representation::twin_etag(&twin)) {
                     return Err(OTHER_ETAG);
                 }
-                Ok(Done::Twin(self.change_twin(rows)?))
+                Ok(EntryOutcome::Twin(self.change_twin(rows)?))
             }
         }
     }
 
-    /// The version that the entry names; one that names none matches none.
+    /// Returns the version that the entry expects; one without a version matches none.
     fn expected(&self) -> IfMatch {
         match IfMatch::parse(self.device.etag.as_deref()) {
             IfMatch::Absent => IfMatch::Etag(String::new()),
@@ -124,22 +122,25 @@ impl Entry<'_> {
         }
     }
 
-    fn create_or(&self, rows: &Rows, update: &IfMatch) -> Result<Done, HubFailure> {
-        let there = rows.identity(self.id)?.is_some();
-        self.put(rows, if there { update } else { &IfMatch::Absent })
+    fn create_or_update(&self, rows: &Rows, update: &IfMatch) -> Result<EntryOutcome, HubFailure> {
+        let exists = rows.identity(self.id)?.is_some();
+        self.put(rows, if exists { update } else { &IfMatch::Absent })
     }
 
-    fn put(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {
-        let Put { barred, .. } = put(rows, self.id, &self.described(), if_match, self.now)?;
+    fn put(&self, rows: &Rows, if_match: &IfMatch) -> Result<EntryOutcome, HubFailure> {
+        let PutOutcome { disconnect, .. } = put(rows, self.id, &self.described(), if_match, self.now)?;
         if let Part::Object(reported) = &self.device.properties.reported {
             self.import_twin(rows, reported)?;
-            return Ok(Done::Put { barred: barred.or(Some(Parting::OtherCredentials)), heard: None });
+            return Ok(EntryOutcome::Put {
+                disconnect: disconnect.or(Some(DisconnectReason::CredentialsChanged)),
+                desired_change: None,
+            });
         }
-        let heard = if self.names_a_twin() { self.change_twin(rows)? } else { None };
-        Ok(Done::Put { barred, heard })
+        let desired_change = if self.has_twin_changes() { self.change_twin(rows)? } else { None };
+        Ok(EntryOutcome::Put { disconnect, desired_change })
     }
 
-    /// An entry with reported properties is the export of a device: its twin is taken as it stands, versions included.
+    /// Imports a twin. An entry with reported properties is the export of a device, and its twin is stored with its versions.
     fn import_twin(&self, rows: &Rows, reported: &Map<String, Value>) -> Result<(), HubFailure> {
         let twin = rows.twin(self.id)?.ok_or_else(|| HubFailure::Unknown(self.id.to_string()))?;
         let carried = Carried {
@@ -149,27 +150,27 @@ impl Entry<'_> {
             disabled: None,
         };
         let imported = Twin::carried(&carried, self.now)?;
-        if !twin.stands_as(&imported) {
+        if !twin.is_unchanged_since(&imported) {
             rows.put_twin(self.id, &twin.restarted(imported))?;
         }
         Ok(())
     }
 
-    fn delete(&self, rows: &Rows, if_match: &IfMatch) -> Result<Done, HubFailure> {
+    fn delete(&self, rows: &Rows, if_match: &IfMatch) -> Result<EntryOutcome, HubFailure> {
         delete(rows, self.id, if_match)?;
-        Ok(Done::Deleted)
+        Ok(EntryOutcome::Deleted)
     }
 
     fn change_twin(&self, rows: &Rows) -> Result<Option<DesiredChange>, HubFailure> {
         let mut twin = rows.twin(self.id)?.ok_or_else(|| HubFailure::Unknown(self.id.to_string()))?;
         let desired = self.device.properties.desired.clone();
         let change = TwinChange { tags: self.device.tags.clone(), properties: PropertiesChange { desired } };
-        let heard = twin.change(change, Mode::Patch, self.now)?;
+        let desired_change = twin.change(change, Mode::Patch, self.now)?;
         rows.put_twin(self.id, &twin)?;
-        Ok(heard)
+        Ok(desired_change)
     }
 
-    fn names_a_twin(&self) -> bool {
+    fn has_twin_changes(&self) -> bool {
         self.device.tags != Part::Absent || self.device.properties.desired != Part::Absent
     }
 
@@ -195,7 +196,7 @@ fn object(part: &Part) -> Map<String, Value> {
     }
 }
 
-/// A section of an exported twin, which says its version.
+/// Returns a section of an exported twin, which includes its version.
 fn section(exported: &Map<String, Value>) -> Properties {
     let version = exported.get("$version").and_then(Value::as_u64).unwrap_or_default();
     Properties { value: exported.clone(), version }

@@ -24,7 +24,7 @@ pub fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-/// The patch that turns `old` into `new`: all of `new`, and a null for every key that goes.
+/// Returns the patch that turns `old` into `new`: all of `new`, and a null for every removed key.
 pub fn replacement(old: &Map<String, Value>, new: &Map<String, Value>) -> Map<String, Value> {
     let mut patch = Map::new();
     for (key, value) in new {
