@@ -20,73 +20,72 @@ use crate::listener::Listener;
 use crate::peer::Peer;
 use crate::proxy;
 use crate::refused::{HandshakeTooLong, Refused};
-use crate::tls::{self, Shown};
+use crate::tls::{self, HandshakeRecord};
 
-/// What stands between a TCP connection and the bytes that are served.
+/// What happens between the accept of a TCP connection and its service.
 pub(crate) trait Handshake: Clone + Send + Sync + 'static {
-    /// What is served.
+    /// The stream that is served.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Makes it, and returns what the client showed of itself, also when it fails. The client may send up to `max_bytes` for
-    /// it.
-    fn shake(
+    /// Performs it, and returns what the client presented, also when it fails. The client may send up to `max_bytes` for it.
+    fn perform(
         &self,
         tcp: TcpStream,
         max_bytes: usize,
-    ) -> impl Future<Output = (io::Result<Self::Stream>, Shown)> + Send;
+    ) -> impl Future<Output = (io::Result<Self::Stream>, HandshakeRecord)> + Send;
 }
 
-/// TLS.
+/// The handshake of TLS.
 #[derive(Clone)]
-pub(crate) struct OverTls(TlsAcceptor);
+pub(crate) struct TlsHandshake(TlsAcceptor);
 
-/// Nothing: the bytes are in clear.
+/// No handshake: the connection is not encrypted.
 #[derive(Clone)]
-pub(crate) struct InClear;
+pub(crate) struct NoHandshake;
 
-impl From<Arc<ServerConfig>> for OverTls {
-    fn from(config: Arc<ServerConfig>) -> OverTls {
-        OverTls(config.into())
+impl From<Arc<ServerConfig>> for TlsHandshake {
+    fn from(config: Arc<ServerConfig>) -> TlsHandshake {
+        TlsHandshake(config.into())
     }
 }
 
-impl Handshake for OverTls {
-    type Stream = TlsStream<Bounded<TcpStream>>;
+impl Handshake for TlsHandshake {
+    type Stream = TlsStream<BoundedStream<TcpStream>>;
 
-    async fn shake(&self, tcp: TcpStream, max_bytes: usize) -> (io::Result<Self::Stream>, Shown) {
-        let bounded = Bounded { stream: tcp, left: Some(max_bytes) };
-        let (shaken, mut shown) = tls::observed(self.0.accept(bounded).into_fallible()).await;
-        let shaken = shaken.map_err(|(error, stream)| {
-            // Whoever says nothing only looks whether somebody listens.
+    async fn perform(&self, tcp: TcpStream, max_bytes: usize) -> (io::Result<Self::Stream>, HandshakeRecord) {
+        let bounded = BoundedStream { stream: tcp, left: Some(max_bytes) };
+        let (result, mut record) = tls::observed(self.0.accept(bounded).into_fallible()).await;
+        let result = result.map_err(|(error, stream)| {
+            // A client that sends nothing only checks whether the port is open.
             let is_silent = is_end(&error) && stream.left == Some(max_bytes);
             if is_silent { io::ErrorKind::NotConnected.into() } else { error }
         });
-        let shaken = shaken.map(|mut stream| {
+        let result = result.map(|mut stream| {
             stream.get_mut().0.left = None;
-            shown.certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
+            record.certificates = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
             stream
         });
-        (shaken, shown)
+        (result, record)
     }
 }
 
-impl Handshake for InClear {
+impl Handshake for NoHandshake {
     type Stream = TcpStream;
 
-    async fn shake(&self, tcp: TcpStream, _max_bytes: usize) -> (io::Result<TcpStream>, Shown) {
-        (Ok(tcp), Shown::default())
+    async fn perform(&self, tcp: TcpStream, _max_bytes: usize) -> (io::Result<TcpStream>, HandshakeRecord) {
+        (Ok(tcp), HandshakeRecord::default())
     }
 }
 
 /// A stream that ends with an error when the peer sends more than it may: rustls alone keeps 64 KiB of a handshake.
 #[derive(Debug)]
-pub(crate) struct Bounded<S> {
+pub(crate) struct BoundedStream<S> {
     stream: S,
     /// Bytes that may still come; `None` when there is no bound.
     left: Option<usize>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for BoundedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -106,7 +105,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for BoundedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -136,28 +135,28 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     }
 }
 
-/// A connection after its handshake. The place is given back when the permit is dropped.
-pub(crate) struct Accepted<S> {
+/// A connection after its handshake. Dropping the permit frees its slot.
+pub(crate) struct AcceptedConnection<S> {
     pub(crate) stream: S,
     pub(crate) peer: Peer,
     pub(crate) permit: Permit,
     pub(crate) end: ConnectionEnd,
 }
 
-/// One listener with what every connection on it needs.
-pub(crate) struct Listening<H> {
+/// A listener, and what every connection on it needs.
+pub(crate) struct AcceptLoop<H> {
     pub(crate) listener: Listener,
     pub(crate) handshake: H,
     pub(crate) limiter: ConnectionLimiter,
     pub(crate) shutdown: CancellationToken,
 }
 
-impl<H: Handshake> Listening<H> {
+impl<H: Handshake> AcceptLoop<H> {
     /// Accepts until shutdown, serving every connection in a task of its own; returns when all have ended.
     /// `serve` must end within the grace period after shutdown.
     pub(crate) async fn run<S, F>(self, serve: S)
     where
-        S: Fn(Accepted<H::Stream>) -> F + Clone + Send + Sync + 'static,
+        S: Fn(AcceptedConnection<H::Stream>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send,
     {
         let tasks = TaskTracker::new();
@@ -173,7 +172,7 @@ impl<H: Handshake> Listening<H> {
                     continue;
                 }
             };
-            let arrival = Arrival {
+            let arrival = PendingConnection {
                 handshake: self.handshake.clone(),
                 limiter: self.limiter.clone(),
                 shutdown: self.shutdown.clone(),
@@ -183,14 +182,14 @@ impl<H: Handshake> Listening<H> {
             let serve = serve.clone();
             tasks.spawn(async move { arrival.serve(tcp, permit, serve).await });
         }
-        drop(self.listener); // refuse, rather than queue, what comes from here on
+        drop(self.listener); // refuse new connections rather than queue them
         tasks.close();
         tasks.wait().await;
     }
 }
 
-/// A connection that has a place.
-struct Arrival<H> {
+/// A connection that has a permit, and whose handshake is due.
+struct PendingConnection<H> {
     handshake: H,
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
@@ -198,75 +197,75 @@ struct Arrival<H> {
     is_proxied: bool,
 }
 
-impl<H: Handshake> Arrival<H> {
+impl<H: Handshake> PendingConnection<H> {
     /// Runs the connection to its end.
     async fn serve<S, F>(mut self, tcp: TcpStream, permit: Permit, serve: S)
     where
-        S: Fn(Accepted<H::Stream>) -> F + Sync,
+        S: Fn(AcceptedConnection<H::Stream>) -> F + Sync,
         F: Future<Output = ()>,
     {
         let end = permit.end();
-        let mut shown = Shown::default();
-        let shaken = {
-            // Its room is free again when the connection is served.
-            let shaking = pin!(self.shaken(tcp, &permit, &mut shown));
-            end.watch(shaking).await
+        let mut record = HandshakeRecord::default();
+        let result = {
+            // Dropped here, so that its memory is free while the connection is served.
+            let handshake = pin!(self.handshake(tcp, &permit, &mut record));
+            end.watch(handshake).await
         };
-        let Shown { server_name, certificates } = shown;
+        let HandshakeRecord { server_name, certificates } = record;
         let peer = Peer { addr: self.addr, certificates, server_name, standing: permit.standing() };
-        let stream = match shaken {
+        let stream = match result {
             Ok(Ok(Some(stream))) => stream,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => return peer.refuse_handshake(&error).await,
             Err(reason) => return peer.report_refusal(reason, reason).await,
         };
         let refused = peer.clone();
-        let connection = pin!(serve(Accepted { stream, peer, permit, end: end.clone() }));
+        let connection = pin!(serve(AcceptedConnection { stream, peer, permit, end: end.clone() }));
         if let Err(reason) = end.watch(connection).await {
             refused.report_refusal(reason, reason).await;
         }
     }
 
-    /// The stream after the PROXY header, if one is due, and the handshake; what the client showed goes to `shown`. `None` at shutdown, and for who leaves without
-    /// a word, as health checks do.
-    async fn shaken(
+    /// Reads the PROXY header, if one is due, and performs the handshake; `record` gets what the client presented. Returns `None`
+    /// at shutdown, and for a client that leaves without sending anything, as health checks do.
+    async fn handshake(
         &mut self,
         mut tcp: TcpStream,
         permit: &Permit,
-        shown: &mut Shown,
+        record: &mut HandshakeRecord,
     ) -> io::Result<Option<H::Stream>> {
         let limits = Arc::clone(&self.limiter.limits);
         let shutdown = self.shutdown.clone();
-        let shaken = async {
+        let handshake = async {
             if self.is_proxied {
                 match proxy::take_header(&mut tcp).await {
                     Ok(Some(source)) => {
                         permit.standing().relocate(source.ip()).map_err(io::Error::other)?;
                         self.addr = source;
                     }
-                    Ok(None) => {} // the proxy itself, on its own account
+                    Ok(None) => {} // the proxy itself, for example a health check
                     Err(error) if is_end(&error) => return Ok(None),
                     Err(error) => return Err(error),
                 }
             }
-            let (shaken, seen) = self.handshake.shake(tcp, limits.unproven.handshake_bytes).await;
-            *shown = seen;
-            match shaken {
+            let (result, presented) = self.handshake.perform(tcp, limits.unproven.handshake_bytes).await;
+            *record = presented;
+            match result {
                 Ok(stream) => Ok(Some(stream)),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
                 Err(error) => Err(error),
             }
         };
         tokio::select! {
-            shaken = timeout(limits.handshake_timeout, shaken) => {
-                shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, Refused::HandshakeTimeout)))
+            result = timeout(limits.handshake_timeout, handshake) => {
+                result.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, Refused::HandshakeTimeout)))
             }
             () = shutdown.cancelled() => Ok(None),
         }
     }
 }
 
-/// Whether the peer has left.
+/// Returns whether the error means that the peer has left.
 fn is_end(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset)
 }

@@ -1,4 +1,4 @@
-//! The limits of listeners, the places for connections under them, and how each connection stands towards them.
+//! The limits of listeners, the permits of connections, and whether each connection is proven.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,111 +12,120 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::connection_table::{ConnectionTable, Entered, Purpose};
+use crate::connection_table::{ConnectionTable, NewConnection, Purpose};
 use crate::limits::Limits;
 use crate::refusal::RefusalObserver;
 use crate::refused::{Refused, RefusedCounts};
-use crate::transport::{Counted, Open, Transport};
+use crate::transport::{ConnectionCount, OpenConnections, Transport};
 
-/// Limits, and the places for connections under them. Clones share the places.
+/// Limits, and the permits for connections. Clones share the permits.
 #[derive(Clone)]
 pub struct ConnectionLimiter {
     pub(crate) limits: Arc<Limits>,
     shared: Arc<Shared>,
-    open: Open,
+    open: OpenConnections,
     observer: Option<Arc<dyn RefusalObserver>>,
 }
 
 impl fmt::Debug for ConnectionLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConnectionLimiter { limits, shared, open, observer: _ } = self;
-        f.debug_struct("Gate").field("limits", limits).field("shared", shared).field("open", open).finish()
+        f.debug_struct("ConnectionLimiter")
+            .field("limits", limits)
+            .field("shared", shared)
+            .field("open", open)
+            .finish()
     }
 }
 
 #[derive(Debug)]
 struct Shared {
     total: usize,
-    places: Mutex<ConnectionTable<CancellationToken>>,
+    table: Mutex<ConnectionTable<CancellationToken>>,
     refused: RefusedCounts,
-    /// Whether places have run out, and have not been plentiful since.
+    /// Whether permits have run out, and fewer than 90 % have been in use since.
     exhausted: AtomicBool,
 }
 
 impl ConnectionLimiter {
-    /// A gate with all its places free.
+    /// Creates a limiter whose permits are all free.
     pub fn new(limits: Limits) -> ConnectionLimiter {
         let capacity = limits.capacity();
         let shared = Shared {
             total: capacity.total,
-            places: Mutex::new(ConnectionTable::new(capacity)),
+            table: Mutex::new(ConnectionTable::new(capacity)),
             refused: RefusedCounts::default(),
             exhausted: AtomicBool::new(false),
         };
         ConnectionLimiter {
             limits: Arc::new(limits),
             shared: Arc::new(shared),
-            open: Open::default(),
+            open: OpenConnections::default(),
             observer: None,
         }
     }
 
-    /// The same places under other bounds: endpoints differ in how large a message they take, and how long a request. By
-    /// transport its connections are counted apart, and its refusals are not observed.
+    /// Returns a limiter that shares the permits but has other limits: endpoints differ in the size of messages and the duration
+    /// of requests. It counts connections by transport on its own, and has no observer.
     pub fn with(&self, limits: Limits) -> ConnectionLimiter {
-        ConnectionLimiter { limits: Arc::new(limits), open: Open::default(), observer: None, ..self.clone() }
+        ConnectionLimiter {
+            limits: Arc::new(limits),
+            open: OpenConnections::default(),
+            observer: None,
+            ..self.clone()
+        }
     }
 
-    /// The same places, with an observer of what its listeners refuse.
+    /// Returns a limiter that shares the permits, and reports refusals to `observer`.
     pub fn observed_by(&self, observer: Arc<dyn RefusalObserver>) -> ConnectionLimiter {
         ConnectionLimiter { observer: Some(observer), ..self.clone() }
     }
 
-    /// The bounds.
+    /// Returns the limits.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Connections open now, handshakes included.
+    /// Returns how many connections are open, handshakes included.
     pub fn connections(&self) -> usize {
-        self.shared.places().taken()
+        self.shared.table().taken()
     }
 
-    /// Places that are left.
+    /// Returns how many permits are left.
     pub fn free(&self) -> usize {
         self.shared.total.saturating_sub(self.connections())
     }
 
-    /// Connections of which no request has been accepted.
+    /// Returns how many connections are unproven.
     pub fn unproven(&self) -> usize {
-        self.shared.places().unproven()
+        self.shared.table().unproven()
     }
 
-    /// Connections of which a service has accepted a request.
+    /// Returns how many connections are proven by a request that `service` accepted.
     pub fn proven(&self, service: Purpose) -> usize {
-        self.shared.places().proven(service)
+        self.shared.table().proven(service)
     }
 
-    /// How many connections were refused for this reason, since the start.
+    /// Returns how many connections were refused for this reason since the start.
     pub fn refused(&self, reason: Refused) -> u64 {
         self.shared.refused.get(reason)
     }
 
-    /// Connections open now that speak this, handshakes excluded.
+    /// Returns how many connections of this transport are open, handshakes excluded.
     pub fn open(&self, transport: Transport) -> usize {
         self.open.count(transport)
     }
 
-    /// Counts a connection for as long as what is returned lives.
-    pub(crate) fn count(&self, transport: Transport) -> Counted {
-        self.open.one_more(transport)
+    /// Counts a connection until the returned value is dropped.
+    pub(crate) fn count(&self, transport: Transport) -> ConnectionCount {
+        self.open.add(transport)
     }
 
-    /// Gives a new connection a place.
+    /// Gives a new connection a permit.
     pub(crate) fn enter(&self, from: IpAddr) -> Result<Permit, Refused> {
         let (now, ended) = (Instant::now(), CancellationToken::new());
-        let entered = self.shared.places().enter(from, now, ended.clone());
-        let Entered { id, evicted } = entered.inspect_err(|reason| self.shared.refuse(*reason))?;
+        let entered = self.shared.table().enter(from, now, ended.clone());
+        let NewConnection { id, evicted } = entered.inspect_err(|reason| self.shared.refuse(*reason))?;
         self.shared.evict(evicted);
         let unproven = Unproven {
             shared: Arc::clone(&self.shared),
@@ -139,44 +148,43 @@ impl ConnectionLimiter {
 const UNPROVEN_GIVE_WAY: &str = "unproven connections give way to new ones";
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, ConnectionTable<CancellationToken>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, ConnectionTable<CancellationToken>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn evict(&self, evicted: Option<CancellationToken>) {
         let Some(evicted) = evicted else { return };
         evicted.cancel();
         self.refused.count(Refused::Evicted);
-        let is_exhausted = self.places().taken() >= self.total;
+        let is_exhausted = self.table().taken() >= self.total;
         if is_exhausted {
-            self.note_exhausted(UNPROVEN_GIVE_WAY);
+            self.log_exhausted(UNPROVEN_GIVE_WAY);
         }
     }
 
     fn refuse(&self, reason: Refused) {
         self.refused.count(reason);
-        if reason == Refused::NoPlace {
-            self.note_exhausted(UNPROVEN_GIVE_WAY);
+        if reason == Refused::NoPermit {
+            self.log_exhausted(UNPROVEN_GIVE_WAY);
         }
     }
 
-    /// Logs once that places have run out; the next time after they were plentiful again.
-    fn note_exhausted(&self, consequence: &'static str) {
+    /// Logs once that permits have run out; again only after a tenth of them was free in between.
+    fn log_exhausted(&self, consequence: &'static str) {
         if !self.exhausted.swap(true, Ordering::Relaxed) {
-            let places = self.total;
-            tracing::warn!(places, consequence, "the places for connections have run out");
+            tracing::warn!(limit = self.total, consequence, "the connection limit is reached");
         }
     }
 
-    fn note_free(&self, taken: usize) {
-        let are_plentiful = taken <= self.total - self.total.div_ceil(10);
-        if are_plentiful && self.exhausted.swap(false, Ordering::Relaxed) {
-            tracing::info!(places = self.total, taken, "there are places for connections again");
+    fn log_permits_available(&self, taken: usize) {
+        let is_relaxed = taken <= self.total - self.total.div_ceil(10);
+        if is_relaxed && self.exhausted.swap(false, Ordering::Relaxed) {
+            tracing::info!(limit = self.total, taken, "there is room for connections again");
         }
     }
 }
 
-/// A connection's place; given back when it is dropped.
+/// The permit of one connection; freed on drop.
 #[derive(Debug)]
 pub(crate) struct Permit {
     standing: Standing,
@@ -189,7 +197,7 @@ impl Permit {
         self.standing.clone()
     }
 
-    /// Waits for the end of a connection that is evicted, or proves nothing in time.
+    /// Returns what ends the connection if it is evicted, or stays unproven for too long.
     pub(crate) fn end(&self) -> ConnectionEnd {
         ConnectionEnd { standing: self.standing.clone(), deadline: self.deadline }
     }
@@ -199,16 +207,16 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(it) = &self.standing.0 {
             let taken = {
-                let mut places = it.shared.places();
-                places.leave(it.id);
-                places.taken()
+                let mut table = it.shared.table();
+                table.leave(it.id);
+                table.taken()
             };
-            it.shared.note_free(taken);
+            it.shared.log_permits_available(taken);
         }
     }
 }
 
-/// Ends a connection that may not go on.
+/// Ends a connection that is evicted, or stays unproven for too long.
 #[derive(Clone)]
 pub(crate) struct ConnectionEnd {
     standing: Standing,
@@ -216,8 +224,8 @@ pub(crate) struct ConnectionEnd {
 }
 
 impl ConnectionEnd {
-    /// Runs `connection` until it ends or may not go on. It is pinned by the caller, because a future that is moved into
-    /// another takes its room twice, and each connection holds it as long as it lives.
+    /// Runs `connection` until it ends or must end. The caller pins it, because a future that is moved into another takes its
+    /// memory twice, and each connection holds it as long as it lives.
     pub(crate) async fn watch<F: Future>(&self, connection: Pin<&mut F>) -> Result<F::Output, Refused> {
         tokio::select! {
             output = connection => Ok(output),
@@ -229,14 +237,14 @@ impl ConnectionEnd {
         let Some(it) = &self.standing.0 else { return std::future::pending().await };
         tokio::select! {
             () = it.ended.cancelled() => Refused::Evicted, // counted where it was evicted
-            () = self.deadline_of_unproven() => {
+            () = self.unproven_deadline() => {
                 it.shared.refuse(Refused::Unproven);
                 Refused::Unproven
             }
         }
     }
 
-    async fn deadline_of_unproven(&self) {
+    async fn unproven_deadline(&self) {
         sleep_until(self.deadline).await;
         if self.standing.is_proven() {
             std::future::pending().await
@@ -244,7 +252,7 @@ impl ConnectionEnd {
     }
 }
 
-/// The longest login that is kept: an ID scope, a registration ID, and what stands between them.
+/// The longest login that is kept, in bytes: an ID scope, a registration ID, and what separates them.
 const MAX_LOGIN_BYTES: usize = 288;
 
 impl Unproven {
@@ -253,7 +261,7 @@ impl Unproven {
     }
 }
 
-/// How a connection stands: unproven until a service accepts a request. Clones are about the same connection.
+/// Whether a connection is proven: a service has accepted a request of it. Clones belong to the same connection.
 #[derive(Clone, Default)]
 pub struct Standing(Option<Arc<Unproven>>);
 
@@ -261,10 +269,10 @@ struct Unproven {
     shared: Arc<Shared>,
     id: u64,
     is_proven: AtomicBool,
-    /// The client has shown who it is, so that it may send large messages. It may be unproven all the same, where its
-    /// service has no place.
+    /// Whether the client has proved who it is, so that it may send large messages. It may still be unproven, if its service has no
+    /// permit left.
     may_send_large: AtomicBool,
-    /// A large message waits for that.
+    /// Notified when a large message waits for that.
     proof_wanted: Notify,
     reader: AtomicWaker,
     login: Mutex<Option<Arc<str>>>,
@@ -273,8 +281,7 @@ struct Unproven {
 }
 
 impl Standing {
-    /// Keeps who the client says that it is, should it be refused later: the beginning of a user name or path, which holds no
-    /// secret.
+    /// Keeps the name that the client gives, for a later refusal: the beginning of a user name or path, which holds no secret.
     pub fn note_login(&self, login: &str) {
         if let Some(it) = &self.0 {
             let end = login.floor_char_boundary(MAX_LOGIN_BYTES);
@@ -296,18 +303,18 @@ impl Standing {
         }
     }
 
-    /// Marks the connection as proven: `service` accepted a request, which showed who the client is. Where every place that
-    /// the service may take is taken, the connection stays unproven: its request is answered, and it ends soon.
+    /// Marks the connection as proven: `service` accepted a request, which proved who the client is. If no permit is left for the
+    /// service, the connection stays unproven: its request is answered, and it ends soon.
     pub fn mark_proven(&self, service: Purpose) {
         let Some(it) = &self.0 else { return };
         self.permit_large();
         if it.is_proven.load(Ordering::Relaxed) {
             return;
         }
-        if it.shared.places().prove(it.id, service) {
+        if it.shared.table().prove(it.id, service) {
             it.is_proven.store(true, Ordering::Relaxed);
         } else if !it.ended.is_cancelled() {
-            it.shared.note_exhausted("connections with accepted requests stay unproven, and end soon");
+            it.shared.log_exhausted("connections with accepted requests stay unproven, and end soon");
         }
     }
 
@@ -316,23 +323,23 @@ impl Standing {
         self.refusal();
     }
 
-    /// Counts a refused request, and waits until it is to be answered: at once, unless the address has had more refusals
-    /// than it may. Every endpoint that leaves the connection open after a refusal waits here.
+    /// Counts a refused request, and waits until it may be answered: at once, unless the address has had more refusals than its
+    /// limit. Every endpoint that leaves the connection open after a refusal waits here.
     pub async fn pace_refusal(&self) {
         sleep_until(self.refusal()).await;
     }
 
     fn refusal(&self) -> Instant {
         let now = Instant::now();
-        self.0.as_ref().map_or(now, |it| it.shared.places().count_refusal(it.id, now))
+        self.0.as_ref().map_or(now, |it| it.shared.table().count_refusal(it.id, now))
     }
 
-    /// Whether a request has been accepted. A connection that is in no gate counts as proven.
+    /// Returns whether a request has been accepted. A connection without a limiter counts as proven.
     pub fn is_proven(&self) -> bool {
         self.0.as_ref().is_none_or(|it| it.is_proven.load(Ordering::Relaxed))
     }
 
-    /// Whether the client has shown who it is, and may send messages of full size.
+    /// Returns whether the client has proved who it is, and may send messages of full size.
     pub(crate) fn may_send_large(&self) -> bool {
         self.0.as_ref().is_none_or(|it| it.may_send_large.load(Ordering::Acquire))
     }
@@ -345,7 +352,7 @@ impl Standing {
         }
     }
 
-    /// Asks for the client's proof, and waits for the permit to read more.
+    /// Asks for the client's proof, and waits until it may send messages of full size.
     pub(crate) fn poll_permitted(&self, context: &Context<'_>) -> Poll<()> {
         let Some(it) = &self.0 else { return Poll::Ready(()) };
         it.reader.register(context.waker());
@@ -364,10 +371,10 @@ impl Standing {
         }
     }
 
-    /// Counts the connection for the address that it really comes from.
+    /// Counts the connection for the address of its client, which a proxy reported.
     pub(crate) fn relocate(&self, to: IpAddr) -> Result<(), Refused> {
         let Some(it) = &self.0 else { return Ok(()) };
-        let evicted = it.shared.places().relocate(it.id, to)?;
+        let evicted = it.shared.table().relocate(it.id, to)?;
         it.shared.evict(evicted);
         Ok(())
     }
@@ -420,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn running_out_of_places_is_logged_once_until_there_are_plenty_again() {
+    async fn a_reached_limit_is_logged_once_until_there_is_room_again() {
         let warnings = Warnings::default();
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let limiter = ConnectionLimiter::new(Limits { max_connections: 10, ..Limits::default() });
@@ -430,7 +437,7 @@ mod tests {
         for last in 100..105 {
             held.extend(enter(&limiter, last));
         }
-        let closed = limiter.refused(Refused::Evicted) + limiter.refused(Refused::NoPlace);
+        let closed = limiter.refused(Refused::Evicted) + limiter.refused(Refused::NoPermit);
         assert_eq!((logged(), closed), (1, 5));
         held.clear();
         held.extend((0..11).filter_map(|last| enter(&limiter, last).ok()));
@@ -438,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_whose_places_are_taken_is_an_episode_too() {
+    async fn a_service_whose_permits_are_used_up_is_logged_too() {
         let warnings = Warnings::default();
         let _guard = tracing::subscriber::set_default(warnings.clone());
         let reserved = Reserved { unproven: Some(2), ..Reserved::default() };

@@ -1,8 +1,8 @@
-//! Places for connections: which are free, who holds one, and which connection goes first when none is left.
+//! The permits of connections: which connections hold one, and which is evicted first if none is left.
 //!
-//! A connection is unproven until a service accepts a request of it. Unproven connections share whatever is free and are
-//! evicted for new ones; proven connections are never evicted, so they may not take every place: some stay reserved for
-//! unproven ones and for each service. This module decides, without IO and without a clock.
+//! A connection is unproven until a service accepts a request of it. Unproven connections share the free permits and are evicted
+//! for new ones; proven connections are never evicted, so they may not take every permit: some stay reserved for unproven ones and
+//! for each service. This module decides, without IO and without a clock.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::network::network;
 use crate::refused::Refused;
 
-/// What a proven connection is for: the service that accepted a request of it.
+/// The service that accepted a request of a proven connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The device provisioning endpoint.
@@ -26,10 +26,10 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// All of them.
+    /// All services.
     pub const ALL: [Purpose; 3] = [Purpose::Provisioning, Purpose::Operations, Purpose::Hub];
 
-    /// Its name in logs and metrics.
+    /// Returns its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Purpose::Provisioning => "provisioning",
@@ -52,15 +52,15 @@ pub(crate) struct Capacity {
     pub(crate) services: [usize; Purpose::ALL.len()],
 }
 
-/// The places of all listeners that share a limit. `T` is what evicts a connection.
+/// The permits of all listeners that share a limit. `T` evicts a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionTable<T> {
     capacity: Capacity,
     connections: HashMap<u64, Connection<T>>,
     /// The unproven connections by network, in the order in which they are evicted.
-    networks: HashMap<IpAddr, BTreeSet<Seat>>,
-    /// The networks by the number of their unproven connections; among equals the one with the next to go comes last.
-    by_weight: BTreeSet<(usize, Reverse<Seat>, IpAddr)>,
+    networks: HashMap<IpAddr, BTreeSet<EvictionRank>>,
+    /// The networks by the number of their unproven connections; among equals the one with the next to be evicted comes last.
+    by_count: BTreeSet<(usize, Reverse<EvictionRank>, IpAddr)>,
     proven: [usize; Purpose::ALL.len()],
     refusals: Refusals,
     next_id: u64,
@@ -72,23 +72,23 @@ enum Connection<T> {
     Proven(Purpose),
 }
 
-/// What an unproven connection has shown so far.
+/// How an unproven connection has behaved so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Conduct {
     /// A request of it was refused.
     Refused,
-    /// It may be an honest client's.
+    /// No request of it was judged.
     Unjudged,
 }
 
 /// An unproven connection in the order of eviction: refused ones first, then the oldest, since IDs grow.
-type Seat = (Conduct, u64);
+type EvictionRank = (Conduct, u64);
 
-/// A connection that has a place now.
+/// A connection that got a permit.
 #[derive(Debug)]
-pub(crate) struct Entered<T> {
+pub(crate) struct NewConnection<T> {
     pub(crate) id: u64,
-    /// The connection that gave its place up.
+    /// The connection that was evicted for it.
     pub(crate) evicted: Option<T>,
 }
 
@@ -98,44 +98,50 @@ impl<T> ConnectionTable<T> {
             capacity,
             connections: HashMap::new(),
             networks: HashMap::new(),
-            by_weight: BTreeSet::new(),
+            by_count: BTreeSet::new(),
             proven: [0; Purpose::ALL.len()],
             refusals: Refusals::default(),
             next_id: 0,
         }
     }
 
-    /// Gives a new, unproven connection a place, if need be that of another one.
-    pub(crate) fn enter(&mut self, from: IpAddr, now: Instant, evict: T) -> Result<Entered<T>, Refused> {
+    /// Gives a new, unproven connection a permit, evicting another one if necessary.
+    pub(crate) fn enter(
+        &mut self,
+        from: IpAddr,
+        now: Instant,
+        evict: T,
+    ) -> Result<NewConnection<T>, Refused> {
         let network = network(from);
         let of_network = self.make_room(network)?;
         let evicted = if self.connections.len() < self.capacity.total {
             of_network
         } else {
-            Some(self.evict_for(network, now).ok_or(Refused::NoPlace)?)
+            Some(self.evict_for(network, now).ok_or(Refused::NoPermit)?)
         };
         let id = self.next_id;
         self.next_id += 1;
         let conduct = Conduct::Unjudged;
         self.connections.insert(id, Connection::Unproven { network, conduct, since: now, evict });
-        self.change(network, |seats| seats.insert((conduct, id)));
-        Ok(Entered { id, evicted })
+        self.change(network, |ranks| ranks.insert((conduct, id)));
+        Ok(NewConnection { id, evicted })
     }
 
-    /// Counts an unproven connection for the network that it really comes from, behind a proxy; returns the connection of
-    /// that network that gave way.
+    /// Counts an unproven connection for the network of its client, which a proxy reported; returns the connection of that network
+    /// that was evicted for it.
     pub(crate) fn relocate(&mut self, id: u64, to: IpAddr) -> Result<Option<T>, Refused> {
         let to = network(to);
         let evicted = self.make_room(to)?;
         if let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get_mut(&id) {
-            let (from, seat) = (std::mem::replace(network, to), (*conduct, id));
-            self.change(from, |seats| seats.remove(&seat));
-            self.change(to, |seats| seats.insert(seat));
+            let (from, rank) = (std::mem::replace(network, to), (*conduct, id));
+            self.change(from, |ranks| ranks.remove(&rank));
+            self.change(to, |ranks| ranks.insert(rank));
         }
         Ok(evicted)
     }
 
-    /// Makes a connection a proven one of this service. False, and nothing changes, when its place is reserved for others.
+    /// Makes a connection a proven one of this service. Returns false and changes nothing if the free permits are reserved for
+    /// others.
     pub(crate) fn prove(&mut self, id: u64, service: Purpose) -> bool {
         let mut proven = self.proven;
         proven[service as usize] += 1;
@@ -147,47 +153,47 @@ impl<T> ConnectionTable<T> {
         let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get(&id) else {
             return false;
         };
-        let (network, seat) = (*network, (*conduct, id));
+        let (network, rank) = (*network, (*conduct, id));
         self.connections.insert(id, Connection::Proven(service));
-        self.change(network, |seats| seats.remove(&seat));
+        self.change(network, |ranks| ranks.remove(&rank));
         self.proven = proven;
         true
     }
 
-    /// Counts a refusal against the connection and its network; returns when it is to be answered. Proven connections are
-    /// not counted: they answer for themselves.
+    /// Counts a refusal against the connection and its network; returns when it may be answered. Refusals of proven connections are
+    /// not counted.
     pub(crate) fn count_refusal(&mut self, id: u64, now: Instant) -> Instant {
         let Some(Connection::Unproven { network, conduct, .. }) = self.connections.get_mut(&id) else {
             return now;
         };
         let network = *network;
         let before = std::mem::replace(conduct, Conduct::Refused);
-        self.change(network, |seats| seats.remove(&(before, id)) && seats.insert((Conduct::Refused, id)));
+        self.change(network, |ranks| ranks.remove(&(before, id)) && ranks.insert((Conduct::Refused, id)));
         self.refusals.answer_at(network, now, self.capacity.per_network)
     }
 
-    /// Gives a place back. A connection that was evicted has none.
+    /// Frees the permit of a connection. One that was evicted has none.
     pub(crate) fn leave(&mut self, id: u64) {
         match self.connections.remove(&id) {
             Some(Connection::Unproven { network, conduct, .. }) => {
-                self.change(network, |seats| seats.remove(&(conduct, id)));
+                self.change(network, |ranks| ranks.remove(&(conduct, id)));
             }
             Some(Connection::Proven(service)) => self.proven[service as usize] -= 1,
             None => {}
         }
     }
 
-    /// How many places are taken.
+    /// Returns how many permits are taken.
     pub(crate) fn taken(&self) -> usize {
         self.connections.len()
     }
 
-    /// How many are taken by proven connections of a service.
+    /// Returns how many are taken by proven connections of a service.
     pub(crate) fn proven(&self, service: Purpose) -> usize {
         self.proven[service as usize]
     }
 
-    /// How many are taken by unproven connections.
+    /// Returns how many are taken by unproven connections.
     pub(crate) fn unproven(&self) -> usize {
         self.connections.len() - self.proven.iter().sum::<usize>()
     }
@@ -195,20 +201,20 @@ impl<T> ConnectionTable<T> {
     /// Makes room for one more unproven connection of a network, if need be by evicting a refused one: a client
     /// that shares the address with an attacker is not shut out by the attacker's connections once they were refused.
     fn make_room(&mut self, network: IpAddr) -> Result<Option<T>, Refused> {
-        let Some(seats) = self.networks.get(&network) else { return Ok(None) };
-        match seats.first() {
-            _ if seats.len() < self.capacity.per_network => Ok(None),
+        let Some(ranks) = self.networks.get(&network) else { return Ok(None) };
+        match ranks.first() {
+            _ if ranks.len() < self.capacity.per_network => Ok(None),
             Some(&(Conduct::Refused, id)) => Ok(self.evict(id)),
             Some((Conduct::Unjudged, _)) | None => Err(Refused::AddressLimit),
         }
     }
 
-    /// Evicts the connection that is the next to go of the network that has most unproven ones. Young connections of
-    /// networks that have no more than the newcomer's stay: if each newcomer could displace them, a fleet that comes back
-    /// all at once would never complete a handshake.
+    /// Evicts the next connection of the network that has most unproven ones. Young connections of networks that have no more than
+    /// the newcomer's stay: if each newcomer could evict them, a fleet that reconnects all at once would never complete a
+    /// handshake.
     fn evict_for(&mut self, newcomer: IpAddr, now: Instant) -> Option<T> {
         let own = self.networks.get(&newcomer).map_or(0, BTreeSet::len);
-        let &(count, Reverse((_, next)), _) = self.by_weight.last()?;
+        let &(count, Reverse((_, next)), _) = self.by_count.last()?;
         let Connection::Unproven { since, .. } = self.connections.get(&next)? else { return None };
         if count <= own + 1 && now.duration_since(*since) < MIN_AGE {
             return None;
@@ -220,20 +226,20 @@ impl<T> ConnectionTable<T> {
         let Some(Connection::Unproven { network, conduct, evict, .. }) = self.connections.remove(&id) else {
             return None;
         };
-        self.change(network, |seats| seats.remove(&(conduct, id)));
+        self.change(network, |ranks| ranks.remove(&(conduct, id)));
         Some(evict)
     }
 
-    /// Changes a network's unproven connections, and its weight with them.
-    fn change(&mut self, network: IpAddr, change: impl FnOnce(&mut BTreeSet<Seat>) -> bool) {
-        let seats = self.networks.entry(network).or_default();
-        if let Some(next) = seats.first() {
-            self.by_weight.remove(&(seats.len(), Reverse(*next), network));
+    /// Changes a network's unproven connections, and their count.
+    fn change(&mut self, network: IpAddr, change: impl FnOnce(&mut BTreeSet<EvictionRank>) -> bool) {
+        let ranks = self.networks.entry(network).or_default();
+        if let Some(next) = ranks.first() {
+            self.by_count.remove(&(ranks.len(), Reverse(*next), network));
         }
-        change(seats);
-        match seats.first() {
+        change(ranks);
+        match ranks.first() {
             Some(next) => {
-                self.by_weight.insert((seats.len(), Reverse(*next), network));
+                self.by_count.insert((ranks.len(), Reverse(*next), network));
             }
             None => {
                 self.networks.remove(&network);
@@ -242,19 +248,19 @@ impl<T> ConnectionTable<T> {
     }
 }
 
-/// The pace of refusals by network: until when the refusals of each, at the rate of its limit, would be used up. A network
-/// that has had more than its limit in a minute is answered at that rate. So wrong tokens over one connection cost no more
-/// CPU than that, and no client behind the same address is shut out: a request that is not refused is answered at once.
+/// The rate limit of refusals by network: when the refusals of each, at the rate of its limit, would be used up. A network that has
+/// had more than its limit in a minute is answered at that rate. So wrong tokens over one connection use no more CPU than that, and
+/// other clients behind the same address are not affected: a request that is not refused is answered at once.
 #[derive(Debug, Default)]
 struct Refusals(HashMap<IpAddr, Instant>);
 
 impl Refusals {
-    /// Counts one; returns when it is to be answered.
+    /// Counts a refusal; returns when it may be answered.
     fn answer_at(&mut self, network: IpAddr, now: Instant, per_window: usize) -> Instant {
         if self.0.len() >= MAX_REMEMBERED_NETWORKS && !self.0.contains_key(&network) {
             self.0.retain(|_, used_until| *used_until > now);
             if self.0.len() >= MAX_REMEMBERED_NETWORKS {
-                return now; // an attack from this many networks is not one that a limit for each network ends
+                return now; // limits for each network do not stop an attack from this many networks
             }
         }
         let interval = REFUSAL_WINDOW / u32::try_from(per_window.max(1)).unwrap_or(u32::MAX);
@@ -269,7 +275,7 @@ impl Refusals {
 /// link.
 const MIN_AGE: Duration = Duration::from_secs(5);
 
-/// The time in which a network may have as many refusals as its limit says before they are answered slowly.
+/// The time in which a network may have as many refusals as its limit before they are answered slowly.
 const REFUSAL_WINDOW: Duration = Duration::from_secs(60);
 
 /// The longest that a refusal waits for its answer: shorter than an unproven connection lives.
@@ -317,7 +323,7 @@ mod tests {
         ]
     }
 
-    /// What a connection is, as the test keeps it: its ID, its network, and the service that it proved itself to.
+    /// The connections as the test tracks them: ID, network, and the service that proved them.
     type Model = Vec<(u64, IpAddr, Option<usize>)>;
 
     fn counts(model: &Model) -> HashMap<IpAddr, usize> {
@@ -329,16 +335,16 @@ mod tests {
     }
 
     fn enter(
-        places: &mut ConnectionTable<u64>,
+        table: &mut ConnectionTable<u64>,
         (model, refused): (&mut Model, &HashSet<u64>),
         from: IpAddr,
         now: Instant,
     ) -> Result<(), TestCaseError> {
         let before = counts(model);
-        let is_full = before.get(&from) == Some(&places.capacity.per_network);
-        let id = places.next_id;
-        match places.enter(from, now, id) {
-            Ok(Entered { evicted: Some(evicted), .. }) => {
+        let is_full = before.get(&from) == Some(&table.capacity.per_network);
+        let id = table.next_id;
+        match table.enter(from, now, id) {
+            Ok(NewConnection { evicted: Some(evicted), .. }) => {
                 let at = model.iter().position(|(id, ..)| *id == evicted).unwrap();
                 let (_, network, service) = model.remove(at);
                 prop_assert_eq!(service, None, "a proven connection was evicted");
@@ -349,11 +355,14 @@ mod tests {
                     "neither refused nor of the heaviest network"
                 );
             }
-            Ok(Entered { evicted: None, .. }) => {}
-            Err(Refused::NoPlace) => {
+            Ok(NewConnection { evicted: None, .. }) => {}
+            Err(Refused::NoPermit) => {
                 prop_assert_eq!(model.len(), TOTAL);
-                let heaviest = *before.values().max().expect("unproven connections have places");
-                prop_assert!(heaviest <= before.get(&from).copied().unwrap_or(0) + 1, "a hoarder was spared");
+                let heaviest = *before.values().max().expect("unproven connections have permits");
+                prop_assert!(
+                    heaviest <= before.get(&from).copied().unwrap_or(0) + 1,
+                    "the network with most connections kept them"
+                );
                 return Ok(());
             }
             Err(_) => {
@@ -368,26 +377,26 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, no more connections have places than there are, proven ones are never evicted and leave what
+        /// In any order of events there are no more connections than permits, proven ones are never evicted and leave what
         /// is reserved, and only a network with most unproven connections loses one.
         #[test]
-        fn places_hold_in_any_order(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
-            let mut places = ConnectionTable::new(capacity(per_network));
+        fn permits_hold_in_any_order(steps in proptest::collection::vec(step(), 1..200), per_network in 4..TOTAL) {
+            let mut table = ConnectionTable::new(capacity(per_network));
             let (mut model, mut now) = (Model::new(), Instant::now());
             let mut refused = HashSet::new();
             for step in steps {
                 match step {
-                    Step::Enter(from) => enter(&mut places, (&mut model, &refused), address(from), now)?,
+                    Step::Enter(from) => enter(&mut table, (&mut model, &refused), address(from), now)?,
                     Step::Prove(which, service) => {
                         if let Some(it) = model.get_mut(which).filter(|it| it.2.is_none())
-                            && places.prove(it.0, Purpose::ALL[service])
+                            && table.prove(it.0, Purpose::ALL[service])
                         {
                             it.2 = Some(service);
                         }
                     }
                     Step::Relocate(which, to) => {
                         if let Some(it) = model.get_mut(which).filter(|it| it.2.is_none())
-                            && let Ok(evicted) = places.relocate(it.0, address(to))
+                            && let Ok(evicted) = table.relocate(it.0, address(to))
                         {
                             it.1 = address(to);
                             model.retain(|it| Some(it.0) != evicted);
@@ -395,71 +404,71 @@ mod tests {
                     }
                     Step::Refuse(which) => {
                         if let Some(it) = model.get(which) {
-                            places.count_refusal(it.0, now);
+                            table.count_refusal(it.0, now);
                             refused.insert(it.0);
                         }
                     }
                     Step::Leave(which) => {
                         if which < model.len() {
-                            places.leave(model.remove(which).0);
+                            table.leave(model.remove(which).0);
                         }
                     }
                     Step::Wait(seconds) => now += Duration::from_secs(seconds),
                 }
                 let proven = |service| model.iter().filter(|it| it.2 == Some(service)).count();
-                prop_assert_eq!(places.taken(), model.len());
-                prop_assert!(places.taken() <= TOTAL);
-                let claimed: usize = (0..3).map(|it| proven(it).max(places.capacity.services[it])).sum();
+                prop_assert_eq!(table.taken(), model.len());
+                prop_assert!(table.taken() <= TOTAL);
+                let claimed: usize = (0..3).map(|it| proven(it).max(table.capacity.services[it])).sum();
                 prop_assert!(claimed + 2 <= TOTAL);
                 let counted = counts(&model);
-                let weights: HashMap<IpAddr, usize> = places.by_weight.iter().map(|it| (it.2, it.0)).collect();
+                let weights: HashMap<IpAddr, usize> = table.by_count.iter().map(|it| (it.2, it.0)).collect();
                 prop_assert_eq!(&weights, &counted);
                 let all: usize = counted.values().sum();
-                prop_assert_eq!(places.unproven(), all);
+                prop_assert_eq!(table.unproven(), all);
             }
         }
     }
 
     #[test]
-    fn a_hoarder_gives_way_and_a_crowd_does_not_displace_itself() {
-        let (mut places, now) =
+    fn the_network_with_most_connections_is_evicted_first_and_a_crowd_does_not_evict_itself() {
+        let (mut table, now) =
             (ConnectionTable::new(Capacity { per_network: TOTAL, ..capacity(TOTAL) }), Instant::now());
         for _ in 0..TOTAL {
-            places.enter(address(1), now, "hoarder").unwrap();
+            table.enter(address(1), now, "many").unwrap();
         }
-        assert_eq!(places.enter(address(2), now, "new").unwrap().evicted, Some("hoarder"), "at once");
-        let mut places = ConnectionTable::new(capacity(TOTAL));
+        assert_eq!(table.enter(address(2), now, "new").unwrap().evicted, Some("many"), "at once");
+        let mut table = ConnectionTable::new(capacity(TOTAL));
         for last in 0..TOTAL {
-            places.enter(address(last as u8), now, last).unwrap();
+            table.enter(address(last as u8), now, last).unwrap();
         }
-        assert_eq!(places.enter(address(200), now, 200).unwrap_err(), Refused::NoPlace);
-        assert_eq!(places.enter(address(200), now + MIN_AGE, 200).unwrap().evicted, Some(0), "the oldest");
+        assert_eq!(table.enter(address(200), now, 200).unwrap_err(), Refused::NoPermit);
+        assert_eq!(table.enter(address(200), now + MIN_AGE, 200).unwrap().evicted, Some(0), "the oldest");
     }
 
     #[test]
     fn proven_connections_of_one_address_are_not_limited_and_refused_ones_make_room() {
-        let (mut places, now) = (ConnectionTable::new(capacity(2)), Instant::now());
+        let (mut table, now) = (ConnectionTable::new(capacity(2)), Instant::now());
         for _ in 0..8 {
-            let id = places.enter(address(1), now, 0).unwrap().id;
-            assert!(places.prove(id, Purpose::Provisioning));
+            let id = table.enter(address(1), now, 0).unwrap().id;
+            assert!(table.prove(id, Purpose::Provisioning));
         }
-        let first = places.enter(address(1), now, 1).unwrap().id;
-        let second = places.enter(address(1), now, 2).unwrap().id;
-        assert_eq!(places.enter(address(1), now, 3).unwrap_err(), Refused::AddressLimit);
-        places.count_refusal(second, now);
+        let first = table.enter(address(1), now, 1).unwrap().id;
+        let second = table.enter(address(1), now, 2).unwrap().id;
+        assert_eq!(table.enter(address(1), now, 3).unwrap_err(), Refused::AddressLimit);
+        table.count_refusal(second, now);
         assert_eq!(
-            places.enter(address(1), now, 3).unwrap().evicted,
+            table.enter(address(1), now, 3).unwrap().evicted,
             Some(2),
             "the refused one, not the oldest"
         );
-        assert_eq!(places.enter(address(1), now, 4).unwrap_err(), Refused::AddressLimit);
-        places.count_refusal(first, now);
-        assert!(places.prove(first, Purpose::Provisioning), "a refused connection may prove itself later");
-        places.enter(address(1), now, 4).unwrap();
+        assert_eq!(table.enter(address(1), now, 4).unwrap_err(), Refused::AddressLimit);
+        table.count_refusal(first, now);
+        assert!(table.prove(first, Purpose::Provisioning), "a refused connection may prove itself later");
+        table.enter(address(1), now, 4).unwrap();
     }
 
-    /// However many refusals a network earns, it gets no more answers than its limit at once and that many a minute; none
-    /// waits for longer than a connection lives, and another network waits for none of them.
+    /// A network gets at most as many answers to refusals as its limit at once, and that many a minute; none waits for longer than a
+    /// connection lives, and other networks do not wait for them.
     #[test]
     fn refusals_beyond_the_limit_are_answered_at_its_rate() {
         const LIMIT: usize = 60;

@@ -1,9 +1,8 @@
 //! Deadlines of an HTTP connection: which phase it is in, and until when.
 //!
-//! hyper has one timeout for "no complete header yet", which cannot tell a kept idle connection (minutes are
-//! fine) from a header that drips in (seconds are not). So the byte stream and the handler report what
-//! happens here, and the connection's task watches the deadline. The timer is only touched when a deadline
-//! moves nearer.
+//! hyper has one timeout for "no complete header yet", which cannot distinguish a kept idle connection (minutes are fine) from a
+//! header that arrives byte by byte (seconds are not). So the byte stream and the handler report the phase here, and the
+//! connection's task watches the deadline. The timer is only touched when a deadline moves nearer.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,51 +17,51 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits::Limits;
 
-/// Shared by the stream, the handler and the task of one connection.
+/// The deadline of one connection, shared by its stream, its handler and its task.
 #[derive(Debug)]
 pub(crate) struct HttpDeadlines {
     limits: Arc<Limits>,
-    born: Instant,
-    /// Deadline in milliseconds since `born`, and the phase in the two lowest bits.
+    created: Instant,
+    /// Deadline in milliseconds since `created`, and the phase in the two lowest bits.
     state: AtomicU64,
 }
 
 /// The connection outlived the deadline of this phase.
 #[derive(Debug)]
-pub(crate) struct Expired(pub(crate) Phase);
+pub(crate) struct DeadlineExpired(pub(crate) Phase);
 
 impl HttpDeadlines {
-    /// A new connection: the first request's header is due.
+    /// Begins with the deadline of the first request's header.
     pub(crate) fn new(limits: Arc<Limits>) -> Arc<HttpDeadlines> {
-        let deadlines = HttpDeadlines { limits, born: Instant::now(), state: AtomicU64::new(0) };
+        let deadlines = HttpDeadlines { limits, created: Instant::now(), state: AtomicU64::new(0) };
         deadlines.set(deadlines.limits.header_timeout, Phase::Receiving);
         Arc::new(deadlines)
     }
 
-    /// A header is complete, and the body if there is one; the request is due.
-    pub(crate) fn request(&self) {
+    /// Notes that header and body are complete; the answer is due.
+    pub(crate) fn begin_request(&self) {
         self.set(self.limits.request_timeout, Phase::Answering);
     }
 
-    /// A body is due.
-    pub(crate) fn body(&self) {
+    /// Notes that a header is complete; the body is due.
+    pub(crate) fn begin_body(&self) {
         self.set(self.limits.packet_timeout.min(self.limits.request_timeout), Phase::Receiving);
     }
 
-    /// A response is on its way; the next request may take its time.
-    pub(crate) fn response(&self) {
+    /// Notes that a response is being sent; the connection may be idle after it.
+    pub(crate) fn begin_response(&self) {
         self.set(self.limits.http_idle_timeout, Phase::Idle);
     }
 
-    /// Bytes came in: when idle, they begin a header.
-    fn bytes(&self) {
+    /// Notes that bytes arrived: after idle time, they begin a header.
+    fn mark_received(&self) {
         if self.phase() == Phase::Idle {
             self.set(self.limits.header_timeout, Phase::Receiving);
         }
     }
 
     fn set(&self, after: Duration, phase: Phase) {
-        let deadline = (self.born.elapsed() + after).as_millis() as u64;
+        let deadline = (self.created.elapsed() + after).as_millis() as u64;
         self.state.store(deadline << 2 | phase as u64, Ordering::Relaxed);
     }
 
@@ -72,11 +71,14 @@ impl HttpDeadlines {
     }
 
     fn deadline(&self) -> Instant {
-        self.born + Duration::from_millis(self.state.load(Ordering::Relaxed) >> 2)
+        self.created + Duration::from_millis(self.state.load(Ordering::Relaxed) >> 2)
     }
 
     /// Runs `connection` until it ends or a deadline passes.
-    pub(crate) async fn watch<F: Future>(&self, mut connection: Pin<&mut F>) -> Result<F::Output, Expired> {
+    pub(crate) async fn watch<F: Future>(
+        &self,
+        mut connection: Pin<&mut F>,
+    ) -> Result<F::Output, DeadlineExpired> {
         let mut timer = pin!(sleep_until(self.deadline()));
         poll_fn(move |context| {
             if let Poll::Ready(output) = connection.as_mut().poll(context) {
@@ -91,7 +93,7 @@ impl HttpDeadlines {
                     return Poll::Pending;
                 }
                 if deadline <= timer.deadline() {
-                    return Poll::Ready(Err(Expired(self.phase())));
+                    return Poll::Ready(Err(DeadlineExpired(self.phase())));
                 }
                 timer.as_mut().reset(deadline);
             }
@@ -111,20 +113,16 @@ pub(crate) enum Phase {
     Idle,
 }
 
-/// A stream that reports arriving bytes, and holds what must live as long as the connection does: an upgraded
-/// connection outlives its HTTP task.
-pub(crate) struct Reporting<S, P> {
+/// A stream that reports arriving bytes, and holds the permit: an upgraded connection outlives its HTTP task.
+pub(crate) struct HttpStream<S, P> {
     pub(crate) stream: S,
     pub(crate) deadlines: Arc<HttpDeadlines>,
-    pub(crate) ended: Ended,
+    /// Whether the peer has closed its direction.
+    pub(crate) peer_closed: bool,
     pub(crate) _permit: P,
 }
 
-/// Whether the peer has said that nothing more will come.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ended(bool);
-
-impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
+impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for HttpStream<S, P> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -133,15 +131,15 @@ impl<S: AsyncRead + Unpin, P: Unpin> AsyncRead for Reporting<S, P> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.deadlines.bytes();
+            self.deadlines.mark_received();
         } else if matches!(read, Poll::Ready(Ok(()))) && buffer.remaining() > 0 {
-            self.ended = Ended(true);
+            self.peer_closed = true;
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
+impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for HttpStream<S, P> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -166,10 +164,10 @@ impl<S: AsyncWrite + Unpin, P: Unpin> AsyncWrite for Reporting<S, P> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    /// A peer that has left needs no farewell: writing one to a closed socket costs as much as a reply. It may have left
-    /// in one direction only, so what was written before is sent all the same.
+    /// Does not send a TLS close to a peer that has closed: writing to a closed socket costs as much as a reply. The peer may have
+    /// closed one direction only, so what was written before is flushed.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.ended.0 {
+        if self.peer_closed {
             return Pin::new(&mut self.stream).poll_flush(context);
         }
         Pin::new(&mut self.stream).poll_shutdown(context)
@@ -182,14 +180,14 @@ mod tests {
 
     use super::*;
 
-    /// A stream whose peer sends one byte and leaves; it notes what is asked of it.
+    /// A stream whose peer sends one byte and closes; it records the calls.
     #[derive(Default)]
-    struct Noting {
+    struct Recorder {
         bytes_read: usize,
-        asked: Vec<&'static str>,
+        calls: Vec<&'static str>,
     }
 
-    impl AsyncRead for Noting {
+    impl AsyncRead for Recorder {
         fn poll_read(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -203,37 +201,37 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Noting {
+    impl AsyncWrite for Recorder {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             Poll::Ready(Ok(bytes.len()))
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.asked.push("flush");
+            self.calls.push("flush");
             Poll::Ready(Ok(()))
         }
 
         fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            self.asked.push("shutdown");
+            self.calls.push("shutdown");
             Poll::Ready(Ok(()))
         }
     }
 
     #[tokio::test]
-    async fn a_peer_that_has_left_gets_what_was_written_and_no_farewell() {
-        let check = async |reads: &[usize], asked: &str| {
+    async fn a_peer_that_has_closed_is_flushed_to_and_not_shut_down() {
+        let check = async |reads: &[usize], expected: &str| {
             let deadlines = HttpDeadlines::new(Arc::new(Limits::default()));
-            let stream = Noting::default();
-            let mut reporting = Reporting { stream, deadlines, ended: Ended::default(), _permit: () };
-            for room in reads {
-                let read = reporting.read(&mut vec![0; *room]).await;
+            let stream = Recorder::default();
+            let mut http = HttpStream { stream, deadlines, peer_closed: false, _permit: () };
+            for size in reads {
+                let read = http.read(&mut vec![0; *size]).await;
                 assert!(read.is_ok(), "{read:?}");
             }
-            reporting.shutdown().await.unwrap();
-            assert_eq!(reporting.stream.asked, [asked], "{reads:?}");
+            http.shutdown().await.unwrap();
+            assert_eq!(http.stream.calls, [expected], "{reads:?}");
         };
         check(&[], "shutdown").await;
-        check(&[0], "shutdown").await; // no room to read into is no end
+        check(&[0], "shutdown").await; // an empty buffer is not the end
         check(&[1], "shutdown").await;
         check(&[1, 1], "flush").await;
     }

@@ -1,4 +1,4 @@
-//! HTTP/1.1, over TLS or in clear, and what begins as HTTP.
+//! HTTP/1.1 with or without TLS, and the WebSockets that begin as HTTP.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,12 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-use crate::accept::{Accepted, Handshake, InClear, Listening, OverTls};
+use crate::accept::{AcceptLoop, AcceptedConnection, Handshake, NoHandshake, TlsHandshake};
 use crate::amqp::{AmqpEndpoint, ServerConnection};
 use crate::connection::{self, Protocol};
 use crate::connection_limiter::{ConnectionEnd, ConnectionLimiter};
-use crate::deadlines::{Ended, Expired, HttpDeadlines, Phase, Reporting};
-use crate::leftover;
+use crate::deadlines::{DeadlineExpired, HttpDeadlines, HttpStream, Phase};
 use crate::listener::Listener;
 use crate::listener_context::ListenerContext;
 use crate::metered::Meter;
@@ -34,16 +33,17 @@ use crate::mqtt::{MqttConnection, MqttEndpoint};
 use crate::peer::Peer;
 use crate::refused::Refused;
 use crate::transport::Transport;
+use crate::unread_body;
 use crate::websocket::{self, BinaryStream};
 
-/// What is served on an HTTPS port.
+/// The services on an HTTPS port.
 pub struct HttpServices {
-    /// Who answers requests.
+    /// Answers requests.
     pub router: Router,
-    /// Who answers MQTT over WebSockets, on any path. Without this and the next the router gets the requests that ask
-    /// for a WebSocket too.
+    /// Answers MQTT over WebSockets, on any path. Without this and the next member, the router also gets the requests for
+    /// WebSockets.
     pub mqtt: Option<Arc<dyn MqttEndpoint>>,
-    /// Who answers AMQP over WebSockets, on any path.
+    /// Answers AMQP over WebSockets, on any path.
     pub amqp: Option<Arc<dyn AmqpEndpoint>>,
 }
 
@@ -53,94 +53,97 @@ impl From<Router> for HttpServices {
     }
 }
 
-/// Serves `site` until `shutdown`, then lets requests in progress finish within the grace period, and MQTT and AMQP
+/// Serves `services` until `shutdown`, then lets requests in progress finish within the grace period, and MQTT and AMQP
 /// connections that still owe a reply.
 ///
 /// Every request carries its [`Peer`] as an extension. Connections are kept between requests and can be
-/// upgraded; an upgraded connection keeps its place, and its deadlines are its new owner's concern.
+/// upgraded; an upgraded connection keeps its permit, and the driver of its protocol sets its deadlines.
 pub async fn serve_https(
     listener: impl Into<Listener>,
     tls: Arc<ServerConfig>,
-    site: impl Into<HttpServices>,
+    services: impl Into<HttpServices>,
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    run(listener.into(), OverTls::from(tls), site.into(), limiter, shutdown).await;
+    run(listener.into(), TlsHandshake::from(tls), services.into(), limiter, shutdown).await;
 }
 
-/// The same for requests in clear, which is for what never leaves the machine or its own network. No client shows a
-/// certificate.
+/// Serves a router without TLS, for requests that never leave the machine or its own network. Clients have no certificates.
 pub async fn serve_http(
     listener: impl Into<Listener>,
     router: Router,
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    run(listener.into(), InClear, router.into(), limiter, shutdown).await;
+    run(listener.into(), NoHandshake, router.into(), limiter, shutdown).await;
 }
 
 async fn run<H: Handshake>(
     listener: Listener,
     handshake: H,
-    site: HttpServices,
+    services: HttpServices,
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 ) {
-    let HttpServices { router, mqtt, amqp } = site;
+    let HttpServices { router, mqtt, amqp } = services;
     let http = Arc::new(Http {
         builder: builder(&limiter),
         router,
-        spoken: mqtt.map(Spoken::Mqtt).into_iter().chain(amqp.map(Spoken::Amqp)).collect(),
+        websocket_protocols: mqtt
+            .map(WebSocketProtocol::Mqtt)
+            .into_iter()
+            .chain(amqp.map(WebSocketProtocol::Amqp))
+            .collect(),
         upgraded: TaskTracker::new(),
         limiter: limiter.clone(),
         shutdown: shutdown.clone(),
     });
     let upgraded = http.upgraded.clone();
-    let listening = Listening { listener, handshake, limiter, shutdown };
+    let listening = AcceptLoop { listener, handshake, limiter, shutdown };
     listening.run(move |accepted| Arc::clone(&http).serve(accepted)).await;
     upgraded.close();
     upgraded.wait().await;
 }
 
-/// What all connections of one listener share.
+/// The state that all connections of one listener share.
 struct Http {
     builder: http1::Builder,
     router: Router,
-    /// What WebSockets may speak.
-    spoken: Vec<Spoken>,
-    /// The connections that are not HTTP any more.
+    /// The protocols over WebSockets.
+    websocket_protocols: Vec<WebSocketProtocol>,
+    /// The tasks of upgraded connections.
     upgraded: TaskTracker,
     limiter: ConnectionLimiter,
     shutdown: CancellationToken,
 }
 
-/// What is spoken over WebSockets, and who answers.
-enum Spoken {
+/// A protocol over WebSockets, and what answers it.
+enum WebSocketProtocol {
     Amqp(Arc<dyn AmqpEndpoint>),
     Mqtt(Arc<dyn MqttEndpoint>),
 }
 
-impl Spoken {
-    /// Its name in the handshake (AMQP WebSocket Binding 1.0 §2.1; MQTT 3.1.1 §6).
+impl WebSocketProtocol {
+    /// Returns its name in the handshake (AMQP WebSocket Binding 1.0 §2.1; MQTT 3.1.1 §6).
     fn subprotocol(&self) -> &'static str {
         match self {
-            Spoken::Amqp(_) => "AMQPWSB10",
-            Spoken::Mqtt(_) => "mqtt",
+            WebSocketProtocol::Amqp(_) => "AMQPWSB10",
+            WebSocketProtocol::Mqtt(_) => "mqtt",
         }
     }
 }
 
 impl Http {
-    async fn serve<S>(self: Arc<Self>, accepted: Accepted<S>)
+    async fn serve<S>(self: Arc<Self>, accepted: AcceptedConnection<S>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let _counted = self.limiter.count(Transport::Https);
-        let Accepted { stream, peer, permit, end } = accepted;
+        let AcceptedConnection { stream, peer, permit, end } = accepted;
         let client = peer.clone();
         let deadlines = HttpDeadlines::new(Arc::clone(&self.limiter.limits));
         let stream =
-            Reporting { stream, deadlines: Arc::clone(&deadlines), ended: Ended::default(), _permit: permit };
+            HttpStream { stream, deadlines: Arc::clone(&deadlines), peer_closed: false, _permit: permit };
         let stream = TokioIo::new(stream);
         let handler = {
             let (http, client) = (Arc::clone(&self), Client { peer, deadlines: Arc::clone(&deadlines), end });
@@ -154,16 +157,16 @@ impl Http {
                 () = self.shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
             }
             let grace = self.limiter.limits.shutdown_grace;
-            timeout(grace, connection).await.unwrap_or(Ok(())) // dropped with what is still in progress
+            timeout(grace, connection).await.unwrap_or(Ok(())) // drops the requests that are still in progress
         });
         match deadlines.watch(until_shutdown).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.is_parse() => client.refuse(Refused::Protocol, error).await,
             Ok(Err(error)) => tracing::debug!(peer.addr = %client.addr, %error, "HTTP connection ended"),
-            Err(Expired(Phase::Receiving)) => {
+            Err(DeadlineExpired(Phase::Receiving)) => {
                 client.refuse(Refused::PacketTimeout, "a header or body that did not come in time").await;
             }
-            Err(Expired(phase)) => {
+            Err(DeadlineExpired(phase)) => {
                 tracing::debug!(peer.addr = %client.addr, ?phase, "HTTP connection closed")
             }
         }
@@ -175,41 +178,41 @@ impl Http {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let Client { peer, deadlines, end } = client;
-        deadlines.request();
+        deadlines.begin_request();
         if let Some(header) = ambiguous(&request) {
             peer.standing.note_login(request.uri().path());
             peer.refuse(Refused::BadRequest, format!("a request must have one header {header}")).await;
             return Ok(bad_request(&header));
         }
-        if !self.spoken.is_empty() && websocket::is_asked(&request) {
+        if !self.websocket_protocols.is_empty() && websocket::is_upgrade_request(&request) {
             let response = self.upgrade(peer, end, request).await;
-            deadlines.response();
+            deadlines.begin_response();
             return Ok(response);
         }
         let standing = peer.standing.clone();
         request.extensions_mut().insert(peer);
-        let (request, leftover) = leftover::lend(request, &deadlines);
+        let (request, unread_body) = unread_body::wrap_body(request, &deadlines);
         let response = self.router.clone().call(request).await;
-        if let Some(leftover) = leftover {
-            deadlines.body();
-            leftover.discard().await;
+        if let Some(unread_body) = unread_body {
+            deadlines.begin_body();
+            unread_body.discard().await;
         }
         if response.as_ref().is_ok_and(|response| response.status() == StatusCode::UNAUTHORIZED) {
             standing.pace_refusal().await;
         }
-        deadlines.response();
+        deadlines.begin_response();
         response
     }
 
-    /// Answers a request for a WebSocket; the connection goes on as MQTT or AMQP in a task of its own.
+    /// Answers a request for a WebSocket; the connection continues as MQTT or AMQP in a task of its own.
     async fn upgrade(
         &self,
         peer: Peer,
         end: ConnectionEnd,
         mut request: Request<Incoming>,
     ) -> Response<Body> {
-        let served: Vec<_> = self.spoken.iter().map(Spoken::subprotocol).collect();
-        let (place, response) = match websocket::accept(&request, &served) {
+        let served: Vec<_> = self.websocket_protocols.iter().map(WebSocketProtocol::subprotocol).collect();
+        let (index, response) = match websocket::accept(&request, &served) {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 peer.standing.note_login(request.uri().path());
@@ -218,9 +221,13 @@ impl Http {
             }
         };
         let upgraded = hyper::upgrade::on(&mut request);
-        match &self.spoken[place] {
-            Spoken::Amqp(endpoint) => self.go_on::<ServerConnection>(upgraded, (peer, end), endpoint),
-            Spoken::Mqtt(endpoint) => self.go_on::<MqttConnection>(upgraded, (peer, end), endpoint),
+        match &self.websocket_protocols[index] {
+            WebSocketProtocol::Amqp(endpoint) => {
+                self.serve_upgraded::<ServerConnection>(upgraded, (peer, end), endpoint)
+            }
+            WebSocketProtocol::Mqtt(endpoint) => {
+                self.serve_upgraded::<MqttConnection>(upgraded, (peer, end), endpoint)
+            }
         }
         response
     }
@@ -234,7 +241,7 @@ impl Http {
     }
 
     /// Drives the WebSocket that a connection has become.
-    fn go_on<P: Protocol>(
+    fn serve_upgraded<P: Protocol>(
         &self,
         upgraded: OnUpgrade,
         (peer, end): (Peer, ConnectionEnd),
@@ -261,7 +268,7 @@ impl Http {
             match end.watch(connection).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::debug!(peer.addr = %client.addr, %error, "the client left before its WebSocket");
+                    tracing::debug!(peer.addr = %client.addr, %error, "the client left before its WebSocket was open");
                 }
                 Err(reason) => client.report_refusal(reason, reason).await,
             }
@@ -270,7 +277,7 @@ impl Http {
     }
 }
 
-/// What all requests of one connection share.
+/// The state that all requests of one connection share.
 #[derive(Clone)]
 struct Client {
     peer: Peer,
@@ -278,8 +285,8 @@ struct Client {
     end: ConnectionEnd,
 }
 
-/// The header that makes a request mean one thing to us and perhaps another to a proxy: one that must come once and comes
-/// twice, or `Host`, if it is missing (RFC 9112 §3.2).
+/// Returns the header that a proxy might read in another way: one that must come once and comes twice, or `Host`, if it is
+/// missing (RFC 9112 §3.2).
 fn ambiguous<B>(request: &Request<B>) -> Option<HeaderName> {
     let count = |name: &HeaderName| request.headers().get_all(name).iter().count();
     if request.version() == Version::HTTP_11 && count(&HOST) == 0 {
@@ -288,10 +295,10 @@ fn ambiguous<B>(request: &Request<B>) -> Option<HeaderName> {
     SINGLE.into_iter().find(|name| count(name) > 1)
 }
 
-/// Headers that have one value, and on which something depends here.
+/// Headers with one value that requests are judged by.
 const SINGLE: [HeaderName; 5] = [HOST, AUTHORIZATION, CONTENT_TYPE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION];
 
-/// The connection ends with it: what follows may be the rest of a request that was read in another way.
+/// Returns a 400 that closes the connection: what follows may be the rest of a request that a proxy read in another way.
 fn bad_request(header: &HeaderName) -> Response<Body> {
     let mut response = Response::new(Body::from(format!("a request must have one header {header}\n")));
     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -303,7 +310,7 @@ fn builder(limiter: &ConnectionLimiter) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(None) // the pulse knows better
+        .header_read_timeout(None) // see `HttpDeadlines`
         .max_buf_size(limiter.limits.max_header_bytes.max(HYPER_MIN_BUFFER));
     builder
 }

@@ -1,13 +1,13 @@
 //! Sockets: TLS, accept loops, HTTP serving, the server side of MQTT and AMQP connections, and an HTTPS client.
 //!
-//! Everything here is transport. Who a peer is and what it may do is decided above, from the [`Peer`] that
-//! comes with every connection. What a peer can cost is bounded here, by [`Limits`].
+//! Everything here is transport. The services decide who a peer is and what it may do, from the [`Peer`] that comes with every
+//! connection. The resources that a peer can use are bounded here, by [`Limits`].
 //!
 //! * [`bind`] makes a listener; [`serve_https`], [`serve_mqtt`] and [`serve_amqp`] run it until the shutdown token
-//!   is cancelled; so does [`serve_http`], in clear.
-//! * A [`ConnectionLimiter`] holds the limits and the places for connections; listeners that share one share its places. A connection
-//!   is unproven until a service accepts a request of it, and says so through the peer's [`Standing`].
-//! * A [`Listener`] may have proxies in front of it, which name their clients by the PROXY protocol.
+//!   is canceled; so does [`serve_http`], without TLS.
+//! * A [`ConnectionLimiter`] has the limits, and gives each connection a permit; listeners that share one share its permits. A
+//!   connection is unproven until a service accepts a request of it, and marks it through the peer's [`Standing`].
+//! * A [`Listener`] may have proxies in front of it, which report their clients by the PROXY protocol.
 //! * [`client`] dials servers and speaks HTTP to them.
 //! * [`tls`] has the server and client configurations.
 //! * [`mqtt`] and [`amqp`] have the traits that a server of these protocols implements, and the drivers, which run over
@@ -23,7 +23,6 @@ mod connection_table;
 mod deadlines;
 mod descriptors;
 mod https;
-mod leftover;
 mod limits;
 mod listener;
 mod listener_context;
@@ -36,6 +35,7 @@ mod refusal;
 mod refused;
 pub mod tls;
 mod transport;
+mod unread_body;
 pub mod websocket;
 
 pub use amqp::serve_amqp;

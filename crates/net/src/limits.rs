@@ -1,4 +1,4 @@
-//! What one peer, and all peers together, can cost.
+//! The resources that one peer, and all peers together, can use.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::connection_table::Capacity;
 /// Bounds of every listener that shares a [`crate::ConnectionLimiter`]. The defaults suit the public internet.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections open at once, over all listeners of the gate. At the limit, an unproven connection is evicted for a new
+    /// Connections open at once, over all listeners of the limiter. At the limit, an unproven connection is evicted for a new
     /// one. Default 50,000.
     pub max_connections: usize,
-    /// Unproven connections from one address, or from one IPv6 network of 64 bits: beyond it one that was refused gives
-    /// way to a new one, and where there is none, the new one is closed. Also the refusals of it in a minute that are
-    /// answered at once; those beyond are answered at this rate, and nothing else of the address waits. Proven connections
-    /// are not counted: a plant behind one address translator comes back all at once. Default: half of `max_connections`.
+    /// Unproven connections from one address, or from one IPv6 network of 64 bits: beyond it one that was refused is
+    /// evicted for a new one, and if there is none, the new one is closed. Also the refusals of it in a minute that are
+    /// answered at once; those beyond are answered at this rate, and other requests of the address are not delayed. Proven connections
+    /// are not counted: the devices of a factory behind one address translator reconnect all at once. Default: half of `max_connections`.
     pub max_unproven_per_address: Option<usize>,
-    /// Places that are kept free. Default: shares of `max_connections`.
+    /// Permits that are kept free. Default: shares of `max_connections`.
     pub reserved: Reserved,
     /// Bounds of a connection until a service accepts a request of it.
     pub unproven: UnprovenLimits,
@@ -30,7 +30,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From the end of an HTTP request's header to the response, the body's arrival included. Default 60 s.
     pub request_timeout: Duration,
-    /// Silence between HTTP requests on a kept connection, and the longest a response may take to be read.
+    /// Silence between HTTP requests on a connection, and the longest a response may take to be read.
     /// Default 330 s: two SDKs fail when the server closes a connection while they wait for a Retry-After.
     pub http_idle_timeout: Duration,
     /// Bytes of an HTTP request's header, and of buffering per connection; beyond it the answer is 431.
@@ -44,10 +44,10 @@ pub struct Limits {
     pub mqtt: MqttLimits,
 }
 
-/// Places that are kept free, so that no kind of connection takes all of them. What is not reserved is for everybody.
+/// Permits that are kept free, so that no kind of connection takes all of them. The others are for all kinds.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reserved {
-    /// For connections that are not proven yet; at least one is. Default: a tenth of all.
+    /// For unproven connections; at least one is. Default: a tenth of all.
     pub unproven: Option<usize>,
     /// For devices at the provisioning endpoint. Default: a fifth.
     pub provisioning: Option<usize>,
@@ -66,7 +66,7 @@ pub struct UnprovenLimits {
     /// Bytes that the client may send for its TLS handshake. Default 24 KiB: a hello, and the longest chain that is taken.
     pub handshake_bytes: usize,
     /// Bytes of a packet, message or HTTP body. Default 8 KiB: a registration with its token and a payload of usual size.
-    /// A client that sends more must first prove who it is.
+    /// A client that sends more must prove who it is first.
     pub max_bytes: usize,
 }
 
@@ -87,7 +87,7 @@ pub struct AmqpLimits {
     /// Bytes of a message, and of all messages of a connection together of which a part has arrived. Default 132 KiB, as
     /// for MQTT.
     pub max_message: usize,
-    /// Longest silence of a client; it is told half of that. Default 600 s, as for MQTT.
+    /// Longest silence of a client; its open announces half of that. Default 600 s, as for MQTT.
     pub idle_timeout: Duration,
     /// Longest time that writing to the client may take; a client that does not read is closed. Default 15 s.
     pub write_timeout: Duration,
@@ -95,7 +95,7 @@ pub struct AmqpLimits {
     pub sessions: u16,
     /// Links at once, over all sessions. Default 24: a device at its hub has at most 9.
     pub links: u32,
-    /// Messages that the client may send over a link before it hears of one of them. Default 16; one SDK wants 10.
+    /// Messages that the client may send over a link before one of them is settled. Default 16; one SDK wants 10.
     pub credit: u32,
     /// Messages to the client that wait to be sent; beyond it [`crate::amqp::OutboxError::Full`]. Default 32.
     pub outbox: usize,
@@ -126,7 +126,7 @@ pub struct MqttLimits {
 }
 
 impl Limits {
-    /// How many places there are for whom.
+    /// Returns how many permits there are, and for which kinds of connections.
     pub(crate) fn capacity(&self) -> Capacity {
         let total = self.max_connections;
         let Reserved { unproven, provisioning, operations, hubs } = self.reserved;

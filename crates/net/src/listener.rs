@@ -9,7 +9,7 @@ use ipnetwork::IpNetwork;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-/// A listening socket with `SO_REUSEADDR` and a queue of 4096. Needs a tokio runtime.
+/// Binds a listening socket with `SO_REUSEADDR` and a queue of 4096. Needs a tokio runtime.
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -38,17 +38,17 @@ impl Listener {
         Listener { proxies: proxies.into(), ..self }
     }
 
-    /// The address that it is bound to.
+    /// Returns the address that it is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Whether connections from this address must begin with a PROXY header.
+    /// Returns whether connections from this address must begin with a PROXY header.
     pub(crate) fn is_proxy(&self, addr: IpAddr) -> bool {
         self.proxies.iter().any(|network| network.contains(addr.to_canonical()))
     }
 
-    /// The next connection; failures of the listener are logged and retried.
+    /// Accepts the next connection; failures of the listener are logged and retried.
     pub(crate) async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.socket.accept().await {
@@ -58,7 +58,7 @@ impl Listener {
                     }
                     return (tcp, addr);
                 }
-                Err(error) if gone_before_accept(&error) => {}
+                Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections, trying again");
                     sleep(ACCEPT_PAUSE).await;
@@ -68,14 +68,14 @@ impl Listener {
     }
 }
 
-/// Errors of one connection, not of the listener (accept(2) passes them on).
-fn gone_before_accept(error: &io::Error) -> bool {
+/// Returns whether an error is one of a connection, not of the listener (accept(2) passes them on).
+fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Connections the kernel completes ahead of us: a fleet comes back all at once after an outage.
+/// Connections that the kernel completes before they are accepted: a fleet reconnects all at once after an outage.
 const BACKLOG: u32 = 4096;
 
-/// Rest after a failed accept (no descriptors or memory left), so that the loop does not spin.
+/// The pause after a failed accept (no descriptors or memory left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

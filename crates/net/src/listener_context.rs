@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{Accepted, Listening, OverTls};
+use crate::accept::{AcceptLoop, AcceptedConnection, TlsHandshake};
 use crate::connection::{self, Protocol};
 use crate::connection_limiter::ConnectionLimiter;
 use crate::limits::Limits;
@@ -47,11 +47,11 @@ impl<E: ?Sized + Send + Sync + 'static> TlsListener<E> {
         let context =
             ListenerContext { endpoint, limits: Arc::clone(&limiter.limits), shutdown: shutdown.clone() };
         let counts = limiter.clone();
-        let listening = Listening { listener, handshake: OverTls::from(tls), limiter, shutdown };
+        let listening = AcceptLoop { listener, handshake: TlsHandshake::from(tls), limiter, shutdown };
         let serve = move |accepted| {
             let (context, counted) = (context.clone(), counts.count(P::OVER_TLS));
             async move {
-                let Accepted { stream, peer, permit, .. } = accepted;
+                let AcceptedConnection { stream, peer, permit, .. } = accepted;
                 connection::drive::<P, _>(stream, peer, context).await;
                 drop((permit, counted));
             }

@@ -1,5 +1,5 @@
-//! How much of a WebSocket message has arrived, and since when: a byte stream below a framing that keeps the bytes of
-//! unfinished messages to itself.
+//! How much of a WebSocket message has arrived, and since when. The WebSocket library does not report unfinished messages, so the
+//! bytes are counted in the stream below it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,15 +14,16 @@ use tokio::time::{Instant, sleep_until};
 use crate::connection_limiter::Standing;
 use crate::limits::Limits;
 
-/// What has arrived since the last whole message. The stream counts, the framing resets, the connection's task watches.
+/// Counts what has arrived since the last whole message. The stream counts, [`crate::websocket`] resets, and the connection's task
+/// watches.
 #[derive(Debug)]
 pub(crate) struct Meter {
     standing: Standing,
     max_unproven_bytes: usize,
     timeout: Duration,
-    born: Instant,
+    created: Instant,
     bytes: AtomicUsize,
-    /// Milliseconds after `born` at which the message began, plus one; 0 between messages.
+    /// Milliseconds after `created` at which the message began, plus one; 0 between messages.
     began: AtomicU64,
 }
 
@@ -32,13 +33,13 @@ impl Meter {
             standing,
             max_unproven_bytes: limits.unproven.max_bytes + FRAMING_BYTES,
             timeout: limits.packet_timeout,
-            born: Instant::now(),
+            created: Instant::now(),
             bytes: AtomicUsize::new(0),
             began: AtomicU64::new(0),
         })
     }
 
-    /// A message is whole.
+    /// Notes that a message is complete.
     pub(crate) fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         self.began.store(0, Ordering::Relaxed);
@@ -47,12 +48,12 @@ impl Meter {
     fn count(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.began.load(Ordering::Relaxed) == 0 {
-            let now = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+            let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
             self.began.store(now + 1, Ordering::Relaxed);
         }
     }
 
-    /// Waits, where an unproven client has sent as much as it may, until it has shown who it is.
+    /// Waits, if an unproven client has sent as much as it may, until it has proved who it is.
     fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
         if self.bytes.load(Ordering::Relaxed) <= self.max_unproven_bytes || self.standing.may_send_large() {
             return Poll::Ready(());
@@ -66,7 +67,7 @@ impl Meter {
             let began = self.began.load(Ordering::Relaxed);
             let since = match began {
                 0 => Instant::now(),
-                began => self.born + Duration::from_millis(began - 1),
+                began => self.created + Duration::from_millis(began - 1),
             };
             sleep_until(since + self.timeout).await;
             if began != 0 && self.began.load(Ordering::Relaxed) == began {
@@ -76,34 +77,34 @@ impl Meter {
     }
 }
 
-/// A stream that counts what arrives. The framing above it sets memory aside for a frame as soon as it has read the length,
-/// so the length of a long frame is held back until the client has shown who it is.
-pub(crate) struct Metered<S> {
+/// A stream that counts what arrives. The WebSocket library above it allocates memory for a frame as soon as it has read the length,
+/// so the length of a long frame is held back until the client has proved who it is.
+pub(crate) struct MeteredStream<S> {
     stream: S,
     meter: Arc<Meter>,
     frames: Frames,
-    /// What was read and is held back: it begins with the end of a frame's length.
+    /// The bytes that are held back, from the last byte of a frame's length on.
     held: Vec<u8>,
 }
 
-impl<S> Metered<S> {
-    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Metered<S> {
-        Metered { stream, meter, frames: Frames::default(), held: Vec::new() }
+impl<S> MeteredStream<S> {
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> MeteredStream<S> {
+        MeteredStream { stream, meter, frames: Frames::default(), held: Vec::new() }
     }
 }
 
-/// Where the frames of an unproven client begin and end (RFC 6455 §5.2).
+/// Tracks the frames of an unproven client (RFC 6455 §5.2).
 #[derive(Debug, Default)]
 struct Frames {
     /// Bytes of the frame's header that have been read, at most the length and what is before it.
     header: usize,
     length: u64,
-    /// Bytes of the frame that are to come, of its masking key and its payload.
+    /// Bytes of the frame that have not arrived, of its masking key and its payload.
     left: u64,
 }
 
 impl Frames {
-    /// Reads on, and returns the position of the byte that ends the length of a frame longer than `max`, if there is one.
+    /// Parses `bytes`; returns the position of the last byte of the length of a frame longer than `max`, if there is one.
     fn longer_than(&mut self, max: usize, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -124,14 +125,14 @@ impl Frames {
         None
     }
 
-    /// Takes a byte of the header; true when the length is known.
+    /// Parses a byte of the header; returns whether the length is known.
     fn reads_length(&mut self, byte: u8) -> bool {
         self.header += 1;
         match self.header {
             1 => false,
             2 => {
                 let short = u64::from(byte & 0x7F);
-                // 126 and 127 announce a length of two and of eight bytes; where it ends stands in `left` until then.
+                // 126 and 127 announce a length of two and of eight bytes; `header` is set so that it ends after them.
                 (self.length, self.header) = match short {
                     126 => (0, LENGTH_END - 2),
                     127 => (0, LENGTH_END - 8),
@@ -147,7 +148,7 @@ impl Frames {
     }
 }
 
-impl<S: AsyncRead + Unpin> Metered<S> {
+impl<S: AsyncRead + Unpin> MeteredStream<S> {
     /// Reads what has arrived, and holds the length of a long frame of an unproven client back, with what is behind it.
     fn poll_arrived(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         ready!(self.meter.poll_room(context));
@@ -168,7 +169,7 @@ impl<S: AsyncRead + Unpin> Metered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MeteredStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -190,7 +191,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MeteredStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -211,10 +212,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 /// A frame's header, and the start of the next frame in the same read.
 const FRAMING_BYTES: usize = 2048;
 
-/// How many bytes of a frame's header end with its length, when that is one of eight bytes.
+/// The position after the length in a frame's header, if the length has eight bytes.
 const LENGTH_END: usize = 10;
 
-/// What follows the length in every frame of a client.
+/// The size of the masking key, which follows the length in every frame of a client.
 const MASKING_KEY_BYTES: u64 = 4;
 
 #[cfg(test)]
@@ -259,7 +260,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the same byte ends the first long length.
+        /// The bytes may be cut in any way: the same byte ends the first long length.
         #[test]
         fn reads_of_any_size_find_the_same(lengths in prop::collection::vec(0_usize..70_000, 0..4), step in 1_usize..3000) {
             let bytes: Vec<u8> = lengths.iter().flat_map(|&length| frame(length)).collect();

@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: how a load balancer names the client whose connection it forwards.
+//! The PROXY protocol, versions 1 and 2: how a load balancer reports the client whose connection it forwards.
 //!
 //! The header comes before everything else, TLS included, in one segment or several. What follows it belongs to the
-//! client, so not a byte more than the header is taken from the socket.
+//! client, so only the header is taken from the socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
-/// Why bytes are no PROXY header.
+/// Why bytes are not a PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProxyError {
     /// The first bytes are those of another protocol.
@@ -23,19 +23,19 @@ pub(crate) enum ProxyError {
     Binary,
 }
 
-/// What has been read so far.
+/// The result of parsing the bytes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// The header goes on.
-    More,
-    /// The header takes this many bytes. No source: the proxy connects on its own account, for example to check health.
+    /// More bytes are needed.
+    Incomplete,
+    /// The header takes this many bytes. Without a source, the proxy connects for itself, for example to check health.
     Header { len: usize, source: Option<SocketAddr> },
 }
 
-/// Reads the header at the start of `bytes`.
+/// Parses the header at the start of `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     if starts_like(bytes, SIGNATURE) {
-        if bytes.len() < FIXED_BYTES { Ok(Parsed::More) } else { parse_binary(bytes) }
+        if bytes.len() < FIXED_BYTES { Ok(Parsed::Incomplete) } else { parse_binary(bytes) }
     } else if starts_like(bytes, LINE_START) {
         parse_line(bytes)
     } else {
@@ -43,7 +43,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     }
 }
 
-/// Whether `bytes` begin with `start`, as far as either goes.
+/// Returns whether `bytes` and `start` are equal up to the length of the shorter one.
 fn starts_like(bytes: &[u8], start: &[u8]) -> bool {
     let common = bytes.len().min(start.len());
     bytes[..common] == start[..common]
@@ -53,7 +53,7 @@ fn starts_like(bytes: &[u8], start: &[u8]) -> bool {
 fn parse_line(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     let within = &bytes[..bytes.len().min(MAX_LINE_BYTES)];
     let Some(end) = within.iter().position(|byte| *byte == b'\n') else {
-        return if bytes.len() < MAX_LINE_BYTES { Ok(Parsed::More) } else { Err(ProxyError::Line) };
+        return if bytes.len() < MAX_LINE_BYTES { Ok(Parsed::Incomplete) } else { Err(ProxyError::Line) };
     };
     let line = within[..end].strip_suffix(b"\r").ok_or(ProxyError::Line)?;
     let line = str::from_utf8(line).map_err(|_| ProxyError::Line)?;
@@ -90,7 +90,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Parsed, ProxyError> {
     if !matches!(version_and_command, LOCAL | PROXY) || len > MAX_BINARY_BYTES {
         return Err(ProxyError::Binary);
     }
-    let Some(body) = bytes.get(FIXED_BYTES..len) else { return Ok(Parsed::More) };
+    let Some(body) = bytes.get(FIXED_BYTES..len) else { return Ok(Parsed::Incomplete) };
     let source = match (version_and_command, family) {
         (LOCAL, _) => None,
         (_, UNSPECIFIED) => None,
@@ -112,9 +112,9 @@ where
     Ok(SocketAddr::new(IpAddr::from(*source), port))
 }
 
-/// A stream of which bytes can be seen before they are taken.
+/// A stream whose bytes can be peeked at.
 pub(crate) trait Peek: AsyncRead + Unpin {
-    /// Waits for bytes and copies some; none at the end of the stream.
+    /// Waits for bytes and copies some without taking them; returns 0 at the end of the stream.
     fn peek(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
 }
 
@@ -128,19 +128,19 @@ impl Peek for TcpStream {
 pub(crate) async fn take_header<S: Peek>(stream: &mut S) -> io::Result<Option<SocketAddr>> {
     let mut header = Vec::new();
     loop {
-        let mut seen = [0; PEEK_BYTES];
-        let count = stream.peek(&mut seen).await?;
+        let mut peeked = [0; PEEK_BYTES];
+        let count = stream.peek(&mut peeked).await?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let before = header.len();
-        header.extend_from_slice(&seen[..count]);
+        header.extend_from_slice(&peeked[..count]);
         let parsed = parse(&header).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let taken = match parsed {
-            Parsed::More => count,
+            Parsed::Incomplete => count,
             Parsed::Header { len, .. } => len - before,
         };
-        stream.read_exact(&mut seen[..taken]).await?;
+        stream.read_exact(&mut peeked[..taken]).await?;
         if let Parsed::Header { source, .. } = parsed {
             return Ok(source);
         }
@@ -167,7 +167,7 @@ const MAX_LINE_BYTES: usize = 107;
 /// More than any proxy sends: extensions carry host names and unique IDs.
 const MAX_BINARY_BYTES: usize = 2048;
 
-/// Bytes that are seen at once.
+/// Bytes of one peek.
 const PEEK_BYTES: usize = 256;
 
 #[cfg(test)]
@@ -258,7 +258,7 @@ mod tests {
     }
 
     proptest! {
-        /// However a header is split over segments, it is read the same, and what follows it is left alone.
+        /// A header may be split over segments in any way, and the bytes after it are not taken.
         #[test]
         fn a_header_is_taken_from_any_segments(
             (bytes, expected) in header(),
@@ -272,11 +272,11 @@ mod tests {
             prop_assert_eq!(stream.rest(), follows);
         }
 
-        /// Each proper prefix says that there is more, and no bytes make it panic.
+        /// Each proper prefix is incomplete, and arbitrary bytes do not panic.
         #[test]
         fn prefixes_wait_for_more((bytes, source) in header(), other in prop::collection::vec(any::<u8>(), 0..200)) {
             for len in 1..bytes.len() {
-                prop_assert_eq!(parse(&bytes[..len]), Ok(Parsed::More));
+                prop_assert_eq!(parse(&bytes[..len]), Ok(Parsed::Incomplete));
             }
             prop_assert_eq!(parse(&bytes), Ok(Parsed::Header { len: bytes.len(), source }));
             let _ = parse(&other);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn other_bytes_are_refused() {
         let long_line = [&b"PROXY UNKNOWN "[..], &[b'x'; 100]].concat();
         let too_long = binary(PROXY, TCP_OVER_IPV4, &[0; MAX_BINARY_BYTES]);
         for (bytes, expected) in [

@@ -14,16 +14,16 @@ pub enum Refused {
     /// The address has too many unproven connections, none of which was refused.
     #[error("the address has too many unproven connections")]
     AddressLimit,
-    /// Every place is taken, and no connection may be evicted for this one.
-    #[error("every place is taken")]
-    NoPlace,
-    /// Its place went to a new connection.
-    #[error("its place went to a new connection")]
+    /// No permit is free, and no connection may be evicted for this one.
+    #[error("the connection limit is reached")]
+    NoPermit,
+    /// It was evicted for a new connection.
+    #[error("evicted for a new connection")]
     Evicted,
     /// No request of it was accepted in time.
     #[error("no request was accepted in time")]
     Unproven,
-    /// It came from a proxy without a PROXY header, or with one that cannot be read.
+    /// A proxy sent no PROXY header, or one that cannot be read.
     #[error("no PROXY header, or a malformed one")]
     ProxyHeader,
     /// The handshake took too long.
@@ -35,8 +35,8 @@ pub enum Refused {
     /// The client ended the handshake with an alert, for example because it does not trust the server's CA.
     #[error("the client ended the handshake")]
     ClientAlert,
-    /// What came is no TLS handshake, or breaks its rules.
-    #[error("what came is no TLS handshake")]
+    /// The bytes are not a TLS handshake, or break its rules.
+    #[error("not a TLS handshake")]
     NotTls,
     /// Client and server have no TLS version in common.
     #[error("no TLS version in common")]
@@ -44,7 +44,7 @@ pub enum Refused {
     /// Client and server have no cipher suite, or no group for the key exchange, in common.
     #[error("no cipher suite or group in common")]
     NoCommonSuite,
-    /// The client takes no signature that the server's certificates can make, or the other way round.
+    /// The client accepts no signature that the server's certificates can make, or the server none of the client's.
     #[error("no signature scheme in common")]
     NoCommonSignature,
     /// The client's certificate chain has too many certificates or bytes.
@@ -62,28 +62,28 @@ pub enum Refused {
     /// No CONNECT, or no complete AMQP login, came in time.
     #[error("no login in time")]
     LoginTimeout,
-    /// What the client says of itself cannot be judged: a CONNECT or a SASL exchange without or with malformed credentials.
+    /// The login cannot be judged: a CONNECT or a SASL exchange without or with malformed credentials.
     #[error("the login was refused")]
     Login,
-    /// A packet, frame or request breaks its protocol, or what is served over it.
-    #[error("what came breaks the protocol")]
+    /// A packet, frame or request breaks its protocol, or the rules of the service.
+    #[error("a protocol violation")]
     Protocol,
     /// The rest of a packet, frame, message, header or body did not come in time.
     #[error("the rest of a packet did not come in time")]
     PacketTimeout,
-    /// The client sends more than it may before it has shown who it is.
+    /// An unproven client sent a larger message than it may.
     #[error("more than an unproven client may send")]
     TooLarge,
-    /// An HTTP request that is ambiguous, or asks for a WebSocket in a wrong way.
-    #[error("the request is no sound HTTP request")]
+    /// An HTTP request is ambiguous, or an invalid WebSocket handshake.
+    #[error("an ambiguous or invalid HTTP request")]
     BadRequest,
 }
 
 impl Refused {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Refused; 22] = [
         Refused::AddressLimit,
-        Refused::NoPlace,
+        Refused::NoPermit,
         Refused::Evicted,
         Refused::Unproven,
         Refused::ProxyHeader,
@@ -106,11 +106,11 @@ impl Refused {
         Refused::BadRequest,
     ];
 
-    /// Its name in logs and metrics.
+    /// Returns its name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Refused::AddressLimit => "address-limit",
-            Refused::NoPlace => "no-place",
+            Refused::NoPermit => "no-place",
             Refused::Evicted => "evicted",
             Refused::Unproven => "unproven",
             Refused::ProxyHeader => "proxy-header",
@@ -134,7 +134,7 @@ impl Refused {
         }
     }
 
-    /// The reason behind an error before or during the handshake.
+    /// Returns the reason of an error before or during the handshake.
     pub(crate) fn of(error: &io::Error) -> Refused {
         let Some(inner) = error.get_ref() else { return Refused::Left };
         if let Some(reason) = inner.downcast_ref::<Refused>() {
@@ -187,7 +187,7 @@ impl Refused {
 #[error("the client sent too much for a handshake")]
 pub(crate) struct HandshakeTooLong;
 
-/// How many connections were refused, by reason.
+/// Counts refused connections by reason.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedCounts([AtomicU64; Refused::ALL.len()]);
 
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_its_place_and_name() {
+    fn each_reason_has_its_index_and_name() {
         let names: std::collections::HashSet<_> = Refused::ALL.map(Refused::name).into_iter().collect();
         assert_eq!(names.len(), Refused::ALL.len());
         for (index, reason) in Refused::ALL.into_iter().enumerate() {

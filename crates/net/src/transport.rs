@@ -1,4 +1,4 @@
-//! What connections speak, and how many of each are open.
+//! The transports, and how many connections of each are open.
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// What a connection speaks, and over what.
+/// The protocol of a connection, and what carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// HTTP over TLS.
@@ -25,11 +25,11 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them.
+    /// All transports.
     pub const ALL: [Transport; 5] =
         [Transport::Https, Transport::Mqtt, Transport::MqttWs, Transport::Amqp, Transport::AmqpWs];
 
-    /// The word for it.
+    /// Returns its name in logs, metrics and settings.
     pub fn name(self) -> &'static str {
         match self {
             Transport::Https => "https",
@@ -56,18 +56,18 @@ impl fmt::Display for Transport {
     }
 }
 
-/// How many connections of each transport are open. Clones count together.
+/// Counts the open connections of each transport. Clones count together.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Open(Arc<[AtomicUsize; Transport::ALL.len()]>);
+pub(crate) struct OpenConnections(Arc<[AtomicUsize; Transport::ALL.len()]>);
 
-/// One of them, until it is dropped.
+/// One counted connection, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Counted(Open, Transport);
+pub(crate) struct ConnectionCount(OpenConnections, Transport);
 
-impl Open {
-    pub(crate) fn one_more(&self, transport: Transport) -> Counted {
+impl OpenConnections {
+    pub(crate) fn add(&self, transport: Transport) -> ConnectionCount {
         self.0[transport as usize].fetch_add(1, Ordering::Relaxed);
-        Counted(self.clone(), transport)
+        ConnectionCount(self.clone(), transport)
     }
 
     pub(crate) fn count(&self, transport: Transport) -> usize {
@@ -75,9 +75,9 @@ impl Open {
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
-        let Counted(open, transport) = self;
+        let ConnectionCount(open, transport) = self;
         open.0[*transport as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,8 @@
-//! What a handler leaves of a request's body.
+//! The part of a request's body that its handler did not read.
 //!
-//! hyper closes the connection after a response when some of the request is still to come, which is so whenever a
-//! handler refuses by the header alone and the client writes header and body one after the other. Device SDKs keep
-//! their connection and are lost when it closes, so the rest is read here and thrown away.
+//! hyper closes the connection after a response if the request has not arrived completely, which happens whenever a handler
+//! refuses by the header alone and the client writes header and body one after the other. Device SDKs keep their connection and
+//! fail when it closes, so the rest is read here and discarded.
 
 use std::{
     future::poll_fn,
@@ -16,37 +16,37 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 
 use crate::deadlines::HttpDeadlines;
 
-/// How much is read to keep a connection: several of the largest bodies that the APIs take. More than that, and the
-/// connection is closed after all.
+/// Bytes that are discarded to keep a connection: several of the largest bodies that the APIs accept. After more than that the
+/// connection is closed.
 const MAX_DISCARDED_BYTES: usize = 512 * 1024;
 
-/// The body as the handler gets it.
-pub(crate) struct Lent {
+/// The body that the handler reads.
+pub(crate) struct RequestBody {
     body: Option<Incoming>,
-    leftover: Option<Leftover>,
+    unread_body: Option<UnreadBody>,
     deadlines: Arc<HttpDeadlines>,
 }
 
-/// Where a [`Lent`] body goes when its handler is done with it.
+/// Where a [`RequestBody`] is put when its handler drops it.
 #[derive(Clone, Default)]
-pub(crate) struct Leftover(Arc<Mutex<Option<Incoming>>>);
+pub(crate) struct UnreadBody(Arc<Mutex<Option<Incoming>>>);
 
-/// Lends the body of `request` out; the [`Leftover`] is to be discarded before the response is given to hyper. A body has a
-/// deadline of its own: a request may take much longer than what the client still has to send.
-pub(crate) fn lend(
+/// Wraps the body of `request`; the [`UnreadBody`] is to be discarded before the response is passed to hyper. A body has a deadline
+/// of its own: a request may take much longer than the rest of its body.
+pub(crate) fn wrap_body(
     request: Request<Incoming>,
     deadlines: &Arc<HttpDeadlines>,
-) -> (Request<Lent>, Option<Leftover>) {
-    let leftover = (!request.body().is_end_stream()).then(Leftover::default);
-    if leftover.is_some() {
-        deadlines.body();
+) -> (Request<RequestBody>, Option<UnreadBody>) {
+    let unread_body = (!request.body().is_end_stream()).then(UnreadBody::default);
+    if unread_body.is_some() {
+        deadlines.begin_body();
     }
-    let (lent, deadlines) = (leftover.clone(), Arc::clone(deadlines));
-    (request.map(|body| Lent { body: Some(body), leftover: lent, deadlines }), leftover)
+    let (slot, deadlines) = (unread_body.clone(), Arc::clone(deadlines));
+    (request.map(|body| RequestBody { body: Some(body), unread_body: slot, deadlines }), unread_body)
 }
 
-impl Leftover {
-    /// Reads what is left. How long that may take is the connection's concern.
+impl UnreadBody {
+    /// Reads the rest. The deadline of the connection bounds the time.
     pub(crate) async fn discard(self) {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut body) = taken else { return };
@@ -60,7 +60,7 @@ impl Leftover {
     }
 }
 
-impl Body for Lent {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -71,7 +71,7 @@ impl Body for Lent {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(&mut *body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) || (frame.is_ready() && body.is_end_stream()) {
-            self.deadlines.request();
+            self.deadlines.begin_request();
         }
         frame
     }
@@ -85,10 +85,10 @@ impl Body for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(Leftover(slot)) = self.leftover.take() {
-            self.deadlines.request();
+        if let Some(UnreadBody(slot)) = self.unread_body.take() {
+            self.deadlines.begin_request();
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
         }
     }

@@ -239,7 +239,7 @@ fn deadlines_and_bounds() -> Vec<Row> {
 /// Made before a client can have named a registration, so that there is no attempt to keep. Tested where they are made.
 const NAMELESS: [Refused; 9] = [
     Refused::AddressLimit,
-    Refused::NoPlace,
+    Refused::NoPermit,
     Refused::ProxyHeader,
     Refused::HandshakeTimeout,
     Refused::Left,

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use model::IdScope;
-use net::client::{Responding, SaslMechanism};
+use net::client::{ResponseFuture, SaslMechanism};
 
 use crate::{device::Device, tpm::Tpm};
 
@@ -54,7 +54,7 @@ impl SaslMechanism for SaslTpm<'_> {
         client_message(&[names.as_bytes(), self.tpm.identity().endorsement_key.as_bytes()].concat())
     }
 
-    fn respond(&mut self, challenge: Bytes) -> Responding<'_> {
+    fn respond(&mut self, challenge: Bytes) -> ResponseFuture<'_> {
         Box::pin(async move { self.answer(&challenge).await })
     }
 }

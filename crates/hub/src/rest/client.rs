@@ -8,7 +8,7 @@ use std::sync::{
 use bytes::Bytes;
 use http::{Method, Response};
 use model::HubName;
-use net::client::{Call, ClientError, HttpsConnection, KeptConnections};
+use net::client::{Call, ClientError, ConnectionPool, HttpsConnection};
 use provisioning::ports::{Clock, Delay, Entropy, HubError, HubHealth};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -42,7 +42,7 @@ pub(super) struct RestClient {
     places: Semaphore,
     /// Whether operators have been told that calls wait for places.
     is_crowded: AtomicBool,
-    connections: KeptConnections,
+    connections: ConnectionPool,
 }
 
 /// A signed token and when that was, in seconds since 1970.
@@ -77,7 +77,7 @@ impl RestClient {
             token: Mutex::default(),
             places: Semaphore::new(MAX_CALLS),
             is_crowded: AtomicBool::new(false),
-            connections: KeptConnections::default(),
+            connections: ConnectionPool::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use net::client::KeptConnections;
+use net::client::ConnectionPool;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -43,7 +43,7 @@ pub(super) struct Permits {
 /// The state that all requests to one host share.
 struct Host {
     permits: Arc<Semaphore>,
-    connections: KeptConnections,
+    connections: ConnectionPool,
 }
 
 /// Permission to make one request, until it is dropped.
@@ -55,7 +55,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// Returns the idle connections to the host.
-    pub(super) fn connections(&self) -> &KeptConnections {
+    pub(super) fn connections(&self) -> &ConnectionPool {
         &self.host.connections
     }
 }
@@ -85,7 +85,7 @@ impl Permits {
         }
         let new = || {
             let permits = Arc::new(Semaphore::new(self.limits.per_host));
-            Arc::new(Host { permits, connections: KeptConnections::default() })
+            Arc::new(Host { permits, connections: ConnectionPool::default() })
         };
         Arc::clone(hosts.entry((address.host.clone(), address.port)).or_insert_with(new))
     }

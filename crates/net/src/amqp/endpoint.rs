@@ -63,7 +63,7 @@ pub trait AmqpConnection: Send {
     /// Accepts the client's open. The outbox reaches the client as long as it is connected. An `Err` closes the connection.
     async fn open(&mut self, open: &Open, outbox: Outbox) -> Result<(), AmqpError>;
 
-    /// Decides on a link that the client attaches. An `Err` refuses it; the connection goes on.
+    /// Decides on a link that the client attaches. An `Err` refuses it; the connection continues.
     async fn attach(&mut self, link: &LinkRequest) -> Result<(), AmqpError>;
 
     /// Handles a whole message from the client. Its verdict is sent before any message that this call puts into the outbox. An

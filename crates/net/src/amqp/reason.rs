@@ -14,7 +14,7 @@ const TOO_LARGE: &str = "the client must show who it is before it sends this muc
 /// Why the protocol or its service ended a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Reason {
-    /// The service asked for it.
+    /// The service closed it.
     #[error("closed: {0}")]
     Closed(AmqpError),
     #[error("the client closed it{}", .0.as_ref().map(|error| format!(": {}", error.condition)).unwrap_or_default())]

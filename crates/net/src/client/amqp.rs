@@ -1,4 +1,4 @@
-//! The client's side of one AMQP connection, as devices use it: one session, a link each way, one request at a time.
+//! The client's side of one AMQP connection, as devices use it: one session, a link in each direction, one request at a time.
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -18,13 +18,13 @@ pub struct AmqpClient<S> {
     stream: S,
     inbound: BytesMut,
     outbound: BytesMut,
-    /// The longest frame that the server takes.
+    /// The longest frame that the server accepts.
     max_frame: usize,
     next_delivery_id: u32,
     limit: Duration,
 }
 
-/// How a client shows who it is.
+/// How a client authenticates.
 pub enum Login<'a> {
     /// Without SASL, by the certificate of its TLS connection.
     Bare,
@@ -41,29 +41,29 @@ pub enum Login<'a> {
 
 /// The client's side of a mechanism of SASL.
 pub trait SaslMechanism: Send {
-    /// Its name.
+    /// Returns its name.
     fn name(&self) -> &'static str;
 
-    /// What is said first.
+    /// Returns the initial response.
     fn initial_response(&self) -> Bytes;
 
-    /// What is said to a challenge, or why there is nothing to say.
-    fn respond(&mut self, challenge: Bytes) -> Responding<'_>;
+    /// Returns the response to a challenge, or why there is none.
+    fn respond(&mut self, challenge: Bytes) -> ResponseFuture<'_>;
 }
 
-/// A response in the making.
-pub type Responding<'a> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + 'a>>;
+/// A future response.
+pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<Bytes, String>> + Send + 'a>>;
 
-/// Why a conversation over AMQP broke down.
+/// Why an AMQP connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpClientError {
-    /// It broke down below AMQP.
+    /// It failed below AMQP.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The server broke AMQP.
+    /// The server sent malformed AMQP.
     #[error("AMQP: {0}")]
     Decode(#[from] DecodeError),
-    /// A message that has no form in AMQP.
+    /// A message cannot be encoded.
     #[error("AMQP: {0}")]
     Encode(#[from] EncodeError),
     /// The server ended the connection, the session or a link.
@@ -72,13 +72,13 @@ pub enum AmqpClientError {
     /// The client has no response to a challenge.
     #[error("AMQP: {0}")]
     Challenge(String),
-    /// The server does not let the client in.
+    /// The server refused the client.
     #[error("AMQP: SASL outcome {code} ({0:?})", code = *.0 as u8)]
     NotAccepted(SaslCode),
-    /// The server did not take a message.
+    /// The server rejected a message.
     #[error("AMQP: rejected: {}", text(.0.as_ref()))]
     Rejected(Option<AmqpError>),
-    /// The server says what has no place here.
+    /// The server sent an unexpected frame.
     #[error("AMQP: the server sent {0}")]
     Unexpected(&'static str),
 }
@@ -100,8 +100,8 @@ fn text(error: Option<&AmqpError>) -> String {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
-    /// Opens a connection, a session, and a link each way with the far end `address`. Whether the server attaches the
-    /// links shows with the first request. Each step and request may take `limit`.
+    /// Opens a connection, a session, and a link in each direction with the address `address`. If the server refuses a link, the
+    /// first request fails. Each step and request may take `limit`.
     pub async fn open(
         stream: S,
         host: &str,
@@ -117,11 +117,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
             next_delivery_id: 0,
             limit,
         };
-        within(limit, client.enter(host, login, link)).await?;
+        within(limit, client.handshake(host, login, link)).await?;
         Ok(client)
     }
 
-    async fn enter(
+    async fn handshake(
         &mut self,
         host: &str,
         login: Login<'_>,
@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
                 }
                 SaslFrame::Outcome(SaslCode::Ok) => return Ok(()),
                 SaslFrame::Outcome(code) => return Err(AmqpClientError::NotAccepted(code)),
-                _ => return Err(AmqpClientError::Unexpected("what a client says in SASL")),
+                _ => return Err(AmqpClientError::Unexpected("a SASL frame that only clients send")),
             }
         }
     }
@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
                 Performative::Transfer(transfer) => {
                     payload.extend_from_slice(&transfer.payload);
                     if !transfer.more {
-                        return self.answered(accepted, &payload).await;
+                        return self.accept_reply(accepted, &payload).await;
                     }
                 }
                 Performative::Close(Close { error }) => return Err(AmqpClientError::Ended(error)),
@@ -213,8 +213,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         }
     }
 
-    /// Some SDKs insist that the verdict comes first.
-    async fn answered(&mut self, accepted: bool, payload: &[u8]) -> Result<Message, AmqpClientError> {
+    /// Settles a reply. Some SDKs require that the verdict on the request comes first.
+    async fn accept_reply(&mut self, accepted: bool, payload: &[u8]) -> Result<Message, AmqpClientError> {
         if !accepted {
             return Err(AmqpClientError::Unexpected("a reply before the verdict on its request"));
         }
@@ -230,21 +230,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
         Ok(Message::decode(payload)?)
     }
 
-    /// Takes leave. That the server may be gone already does not matter.
+    /// Closes the connection. The server may have closed it before.
     pub async fn close(mut self) {
         let limit = self.limit;
-        let leave = async {
+        let closing = async {
             self.put(Performative::Close(Close { error: None }))?;
             self.flush().await?;
             self.stream.shutdown().await?;
             Ok::<(), AmqpClientError>(())
         };
-        if let Err(error) = within(limit, leave).await {
-            tracing::trace!(%error, "the server has left first");
+        if let Err(error) = within(limit, closing).await {
+            tracing::trace!(%error, "the server closed the connection first");
         }
     }
 
-    /// In as many transfers as the server's frames take.
+    /// Puts a message in as many transfers as the server's frame size needs.
     fn put_message(&mut self, delivery_id: u32, mut payload: Bytes) -> Result<(), AmqpClientError> {
         let mut first = true;
         loop {
@@ -303,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AmqpClient<S> {
     }
 }
 
-/// User name and password in one response, and no challenge.
+/// The mechanism PLAIN: user name and password in one response.
 struct Plain(String);
 
 impl SaslMechanism for Plain {
@@ -315,8 +315,8 @@ impl SaslMechanism for Plain {
         Bytes::copy_from_slice(self.0.as_bytes())
     }
 
-    fn respond(&mut self, _challenge: Bytes) -> Responding<'_> {
-        Box::pin(async { Err("the server challenges a client that has said all".to_owned()) })
+    fn respond(&mut self, _challenge: Bytes) -> ResponseFuture<'_> {
+        Box::pin(async { Err("the server sent a challenge after PLAIN".to_owned()) })
     }
 }
 
@@ -334,8 +334,8 @@ fn begin() -> Begin {
     Begin {
         remote_channel: None,
         next_outgoing_id: 0,
-        incoming_window: PLENTY,
-        outgoing_window: PLENTY,
+        incoming_window: UNLIMITED,
+        outgoing_window: UNLIMITED,
         handle_max: IN,
     }
 }
@@ -360,17 +360,17 @@ fn attach(role: Role, address: &str, properties: Entries) -> Attach {
     }
 }
 
-/// For more replies than a connection ever gets.
+/// Returns a flow with credit for more replies than a connection ever receives.
 fn credit() -> Flow {
     Flow {
         next_incoming_id: None,
-        incoming_window: PLENTY,
+        incoming_window: UNLIMITED,
         next_outgoing_id: 0,
-        outgoing_window: PLENTY,
+        outgoing_window: UNLIMITED,
         link: Some(LinkFlow {
             handle: IN,
             delivery_count: Some(0),
-            link_credit: Some(PLENTY),
+            link_credit: Some(UNLIMITED),
             ..LinkFlow::default()
         }),
         echo: false,
@@ -385,4 +385,4 @@ const IN: u32 = 1;
 /// The longest frame, either way.
 const MAX_FRAME: usize = 64 * 1024;
 
-const PLENTY: u32 = i32::MAX as u32;
+const UNLIMITED: u32 = i32::MAX as u32;

@@ -11,7 +11,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::ClientError;
 
-/// Opens a TLS connection in at most `limit`; `host` is also the name that the server must prove.
+/// Opens a TLS connection within `limit`; `host` is also the name that the server's certificate must have.
 pub async fn dial(
     host: &str,
     port: u16,
@@ -31,12 +31,12 @@ pub async fn dial(
     .await
 }
 
-/// Both directions of a stream of bytes, whatever it runs over.
+/// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
-/// Gives work a deadline.
+/// Runs `work` with a deadline.
 pub async fn within<T, E: From<ClientError>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

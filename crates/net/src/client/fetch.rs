@@ -15,22 +15,22 @@ use tokio::{
 
 use super::{ClientError, Deadlines, dial, within};
 
-/// Where a document is, and how much of it is taken.
+/// The location of a document, and its maximum length.
 pub struct Document<'a> {
     /// The server's name.
     pub host: &'a str,
     /// Its port.
     pub port: u16,
-    /// What is asked for there, percent-encoded.
+    /// The request target, percent-encoded.
     pub path_and_query: &'a str,
-    /// Whom to trust; in clear when absent.
+    /// The TLS configuration; without it the connection is not encrypted.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Its longest length in bytes.
+    /// Its maximum length in bytes.
     pub limit: usize,
 }
 
-/// Gets a document whole. Anything but a 200 is an error: redirects are not followed, for they would lead to where
-/// nobody said.
+/// Fetches a whole document. Any status but 200 is an error: redirects are not followed, because they may lead to addresses that no
+/// operator configured.
 pub async fn fetch(document: Document<'_>, deadlines: Deadlines) -> Result<Bytes, ClientError> {
     let Document { host, port, .. } = document;
     match document.tls.clone() {
@@ -56,7 +56,7 @@ async fn get(
     usual_port: u16,
 ) -> Result<Bytes, ClientError> {
     let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Its errors are also those of the request; it ends when the sender is dropped.
+    // The request reports its errors; it ends when the sender is dropped.
     tokio::spawn(connection);
     let Document { host, port, .. } = document;
     let authority = if *port == usual_port { (*host).to_owned() } else { format!("{host}:{port}") };

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection over TLS, kept open for as many requests as its user makes, one after the other.
+//! One HTTP/1.1 connection over TLS, for any number of requests, one after the other.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use rustls::ClientConfig;
 
 use super::{ClientError, Deadlines, dial, within};
 
-/// An open connection. Dropping it closes it. After a failed call it must be dropped: its next answer could be the last
-/// request's.
+/// An open connection. Dropping it closes it. After a failed call it must be dropped: the next answer could belong to the failed
+/// request.
 pub struct HttpsConnection {
     requests: SendRequest<Full<Bytes>>,
     /// The `Host` header: with the port where it is not the standard one.
@@ -21,12 +21,12 @@ pub struct HttpsConnection {
     deadlines: Deadlines,
 }
 
-/// What is asked; all requests here are JSON or empty.
+/// A request; its body is JSON or empty.
 #[derive(Clone, Default)]
 pub struct Call<'a> {
     /// The method; GET by default.
     pub method: Method,
-    /// What follows the host, percent-encoded.
+    /// The request target, percent-encoded.
     pub path_and_query: String,
     /// A shared access signature; devices with a certificate send none.
     pub authorization: Option<&'a str>,
@@ -34,12 +34,12 @@ pub struct Call<'a> {
     pub if_match: Option<&'a str>,
     /// More headers: names in lower case, and values without line breaks.
     pub headers: &'a [(&'static str, &'a str)],
-    /// The JSON.
+    /// The body.
     pub body: Bytes,
 }
 
 impl HttpsConnection {
-    /// Connects; `host` is also the name that the server must prove.
+    /// Connects; `host` is also the name that the server's certificate must have.
     pub async fn open(
         host: &str,
         port: u16,
@@ -48,13 +48,13 @@ impl HttpsConnection {
     ) -> Result<HttpsConnection, ClientError> {
         let stream = dial(host, port, config, deadlines.connect).await?;
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its errors are also those of the request in flight; it ends when the sender is dropped.
+        // The request in flight reports its errors; it ends when the sender is dropped.
         tokio::spawn(connection);
         let authority = if port == 443 { host.to_owned() } else { format!("{host}:{port}") };
         Ok(HttpsConnection { requests, authority, deadlines })
     }
 
-    /// Whether the server has closed it.
+    /// Returns whether the server has closed it.
     pub fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
@@ -100,5 +100,5 @@ fn body_error(error: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
     }
 }
 
-/// Far more than any reply that is asked for here.
+/// Bytes of a response: far more than any reply to a request here.
 const MAX_RESPONSE: usize = 1 << 20;

@@ -1,25 +1,25 @@
-//! The client's side: TLS connections with deadlines, and HTTP/1.1, AMQP and WebSockets over them. Used by what calls
-//! hubs, and by the simulator.
+//! The client's side: TLS connections with deadlines, and HTTP/1.1, AMQP and WebSockets over them. Used by the connectors of hubs
+//! and by the simulator.
 
 mod amqp;
 mod dial;
 mod fetch;
 mod https;
-mod kept;
+mod pool;
 mod websocket;
 
 use std::{io, time::Duration};
 
 use rustls::CertificateError;
 
-pub use amqp::{AmqpClient, AmqpClientError, Login, Responding, SaslMechanism};
+pub use amqp::{AmqpClient, AmqpClientError, Login, ResponseFuture, SaslMechanism};
 pub use dial::{Duplex, dial, within};
 pub use fetch::{Document, fetch};
 pub use https::{Call, HttpsConnection};
-pub use kept::KeptConnections;
+pub use pool::ConnectionPool;
 pub use websocket::websocket;
 
-/// How long a client waits.
+/// The deadlines of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// For TCP and TLS together.
@@ -28,30 +28,30 @@ pub struct Deadlines {
     pub exchange: Duration,
 }
 
-/// Why a conversation with a server broke down.
+/// Why a call to a server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The body of an HTTP response is longer than the client takes.
+    /// The body of an HTTP response is longer than the client accepts.
     #[error("the response is longer than {limit} bytes")]
     BodyTooLong {
-        /// Bytes taken.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The server closed the connection in the middle of an exchange.
     #[error("the server closed the connection")]
     Closed,
-    /// No TCP connection.
+    /// The TCP connection failed.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// Host and port.
         address: String,
-        /// The refusal.
+        /// The cause.
         source: io::Error,
     },
-    /// The host is no name that TLS can check.
-    #[error("{0:?} is no host name")]
+    /// The host is not a name that TLS can check.
+    #[error("{0:?} is not a host name")]
     Host(String),
-    /// HTTP was violated, or the connection lost.
+    /// The server violated HTTP, or the connection was lost.
     #[error("HTTP: {0}")]
     Http(#[from] hyper::Error),
     /// A request that has no form in HTTP.
@@ -60,28 +60,28 @@ pub enum ClientError {
     /// The connection was lost.
     #[error("connection lost: {0}")]
     Io(#[from] io::Error),
-    /// The server has no such document, or sends elsewhere for it.
+    /// The server has no such document, or redirects.
     #[error("the server answered {0}")]
     Status(http::StatusCode),
-    /// No answer in time.
+    /// The server did not answer in time.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// TLS failed; most often the server's certificate.
-    #[error("TLS with {address}: {}", told(.source))]
+    #[error("TLS with {address}: {}", describe_tls_failure(.source))]
     Tls {
         /// Host and port.
         address: String,
-        /// The refusal.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Why TLS failed, with what the commonest cause means.
-fn told(source: &io::Error) -> String {
+/// Returns why TLS failed, with an explanation of the most common cause.
+fn describe_tls_failure(source: &io::Error) -> String {
     let error = source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match error {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-            format!("the server's certificate leads to no CA that is trusted here ({source})")
+            format!("the server's certificate does not chain to a CA that is trusted here ({source})")
         }
         _ => source.to_string(),
     }

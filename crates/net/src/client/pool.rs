@@ -1,4 +1,4 @@
-//! Connections to one server that are open and not in use.
+//! Open, idle connections to one server.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,23 +11,23 @@ use tokio::time::Instant;
 
 use super::{Call, ClientError, HttpsConnection};
 
-/// A connection that was silent for longer is not used again: address translators forget theirs after minutes.
-const MAX_SILENCE: Duration = Duration::from_secs(50);
+/// A connection that was idle for longer is not used again: address translators drop theirs after minutes.
+const MAX_IDLE: Duration = Duration::from_secs(50);
 
-/// Open connections to one server. There are never more than were in use at once.
+/// A pool of connections to one server. It has at most as many as were in use at once.
 #[derive(Default)]
-pub struct KeptConnections {
-    kept: Mutex<Vec<Kept>>,
+pub struct ConnectionPool {
+    idle: Mutex<Vec<IdleConnection>>,
 }
 
-struct Kept {
+struct IdleConnection {
     connection: HttpsConnection,
     since: Instant,
 }
 
-impl KeptConnections {
-    /// Makes a call that may be repeated: over a kept connection, or else over the one that `open` opens. The server may
-    /// close a kept one at any moment, so that a call that is lost on it is made again.
+impl ConnectionPool {
+    /// Makes a call that may be repeated: over an idle connection, or else over the one that `open` opens. The server may close an
+    /// idle one at any moment, so a call that fails on it is repeated.
     pub async fn call(
         &self,
         call: Call<'_>,
@@ -42,25 +42,25 @@ impl KeptConnections {
         self.call_over(open.await?, call).await
     }
 
-    /// The connection is kept when the call succeeds.
+    /// Returns the connection to the pool if the call succeeds.
     async fn call_over(
         &self,
         mut connection: HttpsConnection,
         call: Call<'_>,
     ) -> Result<Response<Bytes>, ClientError> {
         let response = connection.call(call).await?;
-        self.lock().push(Kept { connection, since: Instant::now() });
+        self.lock().push(IdleConnection { connection, since: Instant::now() });
         Ok(response)
     }
 
-    /// The connection that was used last, so that the others may fall silent and go.
+    /// Takes the connection that was used last, so that the others expire.
     fn take(&self) -> Option<HttpsConnection> {
-        let mut kept = self.lock();
-        kept.retain(|kept| !kept.connection.is_closed() && kept.since.elapsed() < MAX_SILENCE);
-        kept.pop().map(|kept| kept.connection)
+        let mut idle = self.lock();
+        idle.retain(|it| !it.connection.is_closed() && it.since.elapsed() < MAX_IDLE);
+        idle.pop().map(|it| it.connection)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,8 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::ClientError;
 use crate::websocket::{BinaryStream, config};
 
-/// Asks the server at the other end of `stream` for a WebSocket that speaks `subprotocol`; messages from it may have
-/// `max_message` bytes.
+/// Opens a WebSocket with `subprotocol` over `stream`; messages from the server may have `max_message` bytes.
 pub async fn websocket<S>(
     stream: S,
     host: &str,
@@ -37,5 +36,5 @@ fn into_io(error: Error) -> io::Error {
     }
 }
 
-/// What most SDKs ask for.
+/// The path that most SDKs request.
 const PATH: &str = "/$iothub/websocket";

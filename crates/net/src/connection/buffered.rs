@@ -145,7 +145,7 @@ impl<S: ByteStream> Buffered<S> {
         if self.output.len() < LARGE_OUTPUT { Ok(()) } else { self.flush().await }
     }
 
-    /// Writes the output and closes our direction, then waits a moment for the client's: closing with unread bytes would
+    /// Writes the output and closes this direction, then waits a moment for the client's: closing with unread bytes would
     /// reset the connection, and the client might never see the last frames.
     pub(crate) async fn finish(mut self) {
         let farewell = async {

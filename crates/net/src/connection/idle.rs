@@ -19,7 +19,7 @@ pub(super) struct IdleTimer {
     timeouts: IdleTimeouts,
     last_received: Instant,
     last_sent: Instant,
-    /// When a shutdown waits no longer for replies.
+    /// When a shutdown stops waiting for replies.
     shutdown_deadline: Option<Instant>,
 }
 

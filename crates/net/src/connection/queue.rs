@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum OutboxError {
     /// The connection is closed or closing.
-    #[error("the client is gone")]
+    #[error("the client is disconnected")]
     Closed,
     /// The client does not take messages as fast as they come.
     #[error("the client has too many messages waiting")]
@@ -123,7 +123,7 @@ impl<T, C: Clone> QueueReader<T, C> {
         self.take(|waiting| waiting.front().is_some_and(can_send).then_some(0))
     }
 
-    /// Takes the first item that can be sent, wherever it stands.
+    /// Takes the first item that can be sent, at any position.
     pub(crate) fn pop_first(&self, can_send: impl FnMut(&T) -> bool) -> Option<T> {
         self.take(|waiting| waiting.iter().position(can_send))
     }

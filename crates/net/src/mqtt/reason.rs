@@ -11,7 +11,7 @@ use crate::{
 /// Why the protocol or its session ended a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Reason {
-    /// The service asked for it.
+    /// The service closed it.
     #[error("{}", .0.reason)]
     Closed(Close),
     #[error("DISCONNECT")]

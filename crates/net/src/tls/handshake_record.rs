@@ -1,43 +1,43 @@
-//! What a client shows in a TLS handshake, also in one that fails.
+//! What a client presents in a TLS handshake, also in one that fails.
 //!
-//! rustls gives its callbacks no connection, and a failed handshake leaves none behind. So the handshake's task has a place to
-//! which the callbacks write.
+//! rustls gives its callbacks no connection, and a failed handshake leaves none behind. So the callbacks write into a variable of
+//! the handshake's task.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-/// What a client has shown of itself.
+/// What a client presented in its handshake.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Shown {
-    /// The host name that it asked for (RFC 6066 §3).
+pub(crate) struct HandshakeRecord {
+    /// The host name that it requested (RFC 6066 §3).
     pub(crate) server_name: Option<Arc<str>>,
     /// Its certificates, leaf first. When the handshake refused them, the leaf alone.
     pub(crate) certificates: Arc<[CertificateDer<'static>]>,
 }
 
 tokio::task_local! {
-    static SHOWN: RefCell<Shown>;
+    static RECORD: RefCell<HandshakeRecord>;
 }
 
-/// Runs a handshake, and returns what the client showed besides its outcome.
-pub(crate) async fn observed<F: Future>(handshake: F) -> (F::Output, Shown) {
+/// Runs a handshake, and returns its outcome and what the client presented.
+pub(crate) async fn observed<F: Future>(handshake: F) -> (F::Output, HandshakeRecord) {
     let observed = async {
         let output = handshake.await;
-        (output, SHOWN.with(RefCell::take))
+        (output, RECORD.with(RefCell::take))
     };
-    SHOWN.scope(RefCell::default(), observed).await
+    RECORD.scope(RefCell::default(), observed).await
 }
 
-/// Keeps the host name that the client asks for.
+/// Keeps the host name that the client requests.
 pub(super) fn note_server_name(name: Option<&str>) {
-    // Without the place this is no handshake of a listener.
-    let _ = SHOWN.try_with(|shown| shown.borrow_mut().server_name = name.map(Arc::from));
+    // Not set if the handshake is not one of a listener.
+    let _ = RECORD.try_with(|record| record.borrow_mut().server_name = name.map(Arc::from));
 }
 
-/// Keeps the leaf of a chain that is refused. One that is not, the connection has.
+/// Keeps the leaf of a refused chain. Accepted chains are in the connection.
 pub(super) fn note_refused_leaf(leaf: &CertificateDer<'_>) {
     let certificates = Arc::from([leaf.clone().into_owned()]);
-    let _ = SHOWN.try_with(|shown| shown.borrow_mut().certificates = certificates);
+    let _ = RECORD.try_with(|record| record.borrow_mut().certificates = certificates);
 }

@@ -12,7 +12,7 @@ use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::TlsError;
-use super::shown::note_server_name;
+use super::handshake_record::note_server_name;
 use super::spki::{PublicKey, is_self_issued};
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
@@ -21,7 +21,7 @@ pub struct Identity {
     key: Arc<CertifiedKey>,
 }
 
-/// Why a chain and a key are no identity.
+/// Why a chain and a key cannot be used as an identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The chain cannot be read, or is empty.
@@ -56,7 +56,7 @@ impl Identity {
         Identity::from_pem(&read(chain)?, &read(key)?)
     }
 
-    /// From DER.
+    /// Creates an identity from DER.
     pub fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -77,12 +77,12 @@ impl Identity {
         Ok(Identity { key: Arc::new(CertifiedKey::new(chain, key)) })
     }
 
-    /// The chain, leaf first.
+    /// Returns the chain, leaf first.
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.key.cert
     }
 
-    /// Whether the leaf is a certificate for this host name or IP address.
+    /// Returns whether the leaf is a certificate for this host name or IP address.
     pub fn covers(&self, host: &str) -> bool {
         let leaf = self.key.cert.first().map(ParsedCertificate::try_from);
         let name = ServerName::try_from(host);
@@ -102,49 +102,49 @@ impl fmt::Debug for Identity {
 
 /// The identities of a server, at least one. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Identities(Arc<RwLock<Arc<Shown>>>);
+pub struct Identities(Arc<RwLock<Arc<IdentitySet>>>);
 
-/// Identities, and their keys with the chains that clients are sent.
+/// Identities, and their keys with the chains that are sent to clients.
 #[derive(Debug)]
-struct Shown {
+struct IdentitySet {
     identities: Arc<[Identity]>,
     keys: Vec<Arc<CertifiedKey>>,
 }
 
 impl Identities {
-    /// These.
+    /// Creates the identities of a server; an empty list is refused.
     pub fn new(identities: Vec<Identity>) -> Result<Identities, TlsError> {
-        Ok(Identities(Arc::new(RwLock::new(Arc::new(Shown::new(identities)?)))))
+        Ok(Identities(Arc::new(RwLock::new(Arc::new(IdentitySet::new(identities)?)))))
     }
 
-    /// Those that are shown now.
+    /// Returns the current identities.
     pub fn current(&self) -> Arc<[Identity]> {
-        Arc::clone(&self.shown().identities)
+        Arc::clone(&self.load().identities)
     }
 
-    /// Shows these from now on; a server without any is refused.
+    /// Replaces the identities; an empty list is refused.
     pub fn replace(&self, identities: Vec<Identity>) -> Result<(), TlsError> {
-        let shown = Arc::new(Shown::new(identities)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = shown;
+        let set = Arc::new(IdentitySet::new(identities)?);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = set;
         Ok(())
     }
 
-    fn shown(&self) -> Arc<Shown> {
+    fn load(&self) -> Arc<IdentitySet> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Shown {
-    fn new(identities: Vec<Identity>) -> Result<Shown, TlsError> {
+impl IdentitySet {
+    fn new(identities: Vec<Identity>) -> Result<IdentitySet, TlsError> {
         if identities.is_empty() {
             return Err(TlsError::NoIdentity);
         }
         let keys = identities.iter().map(|identity| Arc::new(without_root(&identity.key))).collect();
-        Ok(Shown { identities: identities.into(), keys })
+        Ok(IdentitySet { identities: identities.into(), keys })
     }
 }
 
-/// Gives each client the first certificate whose signature it can verify.
+/// Selects for each client the first certificate whose signature it can verify.
 #[derive(Debug)]
 pub(super) struct ChooseIdentity {
     identities: Identities,
@@ -161,20 +161,20 @@ impl ResolvesServerCert for ChooseIdentity {
         note_server_name(hello.server_name());
         let schemes = hello.signature_schemes();
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        let keys = &self.identities.shown().keys;
+        let keys = &self.identities.load().keys;
         // Without one rustls would answer `access_denied`; with one that does not suit it finds out what is not in common,
         // and answers `handshake_failure` (RFC 8446 §4.1.1).
         keys.iter().find(usable).or(keys.first()).cloned()
     }
 }
 
-/// Reads a private key in any encoding. What it is, its content says: labels of PEM are often wrong about keys.
+/// Reads a private key in any encoding. Its kind is taken from the content: labels of PEM are often wrong about keys.
 pub fn read_key(key: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     let der = read_object(key, Object::PrivateKey).map_err(|error| IdentityError::Key(error.to_string()))?;
     PrivateKeyDer::try_from(der).map_err(|error| IdentityError::Key(error.to_owned()))
 }
 
-/// The chain without the root: a client has it, or does not trust it (RFC 8446 §4.4.2).
+/// Returns the chain without the root: a client has it, or does not trust it (RFC 8446 §4.4.2).
 fn without_root(key: &CertifiedKey) -> CertifiedKey {
     let is_root = |(at, certificate): (usize, &CertificateDer<'_>)| at > 0 && is_self_issued(certificate);
     let chain = key.cert.iter().enumerate().filter(|it| !is_root((it.0, it.1)));

@@ -1,13 +1,13 @@
 //! TLS configurations: TLS 1.2 and 1.3 by rustls with aws-lc-rs.
 //!
 //! The server requests a client certificate but never requires one, and accepts every certificate whose
-//! private key the peer proves to hold (module `possession`): which certificate may do what is decided by the
-//! application, per request. Where session tickets are switched on, they restore the client's chain; a resumed
+//! private key the peer proves to hold (module `possession`): the application decides per request what a certificate
+//! allows. Where session tickets are switched on, they restore the client's chain; a resumed
 //! connection has the same certificates as the first, and must be judged again.
 
+mod handshake_record;
 mod identity;
 mod possession;
-mod shown;
 mod spki;
 
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, RootCertStore, ServerConfig};
 
+pub(crate) use handshake_record::{HandshakeRecord, observed};
 pub use identity::{Identities, Identity, IdentityError, read_key};
 pub(crate) use possession::ChainRefusal;
-pub(crate) use shown::{Shown, observed};
 
 use identity::ChooseIdentity;
 use possession::ProofOfPossession;
 
-/// Why a TLS configuration could not be made.
+/// Why a TLS configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A trusted certificate cannot be read or used.
@@ -40,24 +40,24 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// How a server speaks TLS.
+/// The options of a TLS server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServerOptions {
     /// Whether clients get a ticket by which they resume their session. Off by default: a device registers once, a ticket
     /// of TLS 1.2 holds the client's whole chain, and wolfSSL as it is usually built cannot read one of TLS 1.3.
     pub session_tickets: bool,
-    /// Whether TLS 1.2 is spoken alone, for secure elements that cannot sign PSS.
+    /// Whether only TLS 1.2 is offered, for secure elements that cannot sign PSS.
     pub tls12_only: bool,
 }
 
-/// The server side with [`ServerOptions::default`].
+/// Returns the configuration of a server with [`ServerOptions::default`].
 pub fn server_config(identities: Vec<Identity>) -> Result<Arc<ServerConfig>, TlsError> {
     server_config_with(&Identities::new(identities)?, ServerOptions::default())
 }
 
-/// The server side. Of several identities the first is used whose key type the client can verify, so put
+/// Returns the configuration of a server. Of several identities the first is used whose key type the client can verify, so put
 /// ECDSA P-256 before RSA: an RSA signature costs the server ten times as much. They may be replaced while it serves: the next
-/// handshake shows the new ones.
+/// handshake uses the new ones.
 ///
 /// The server's order of cipher suites counts, and AES-128 with SHA-256 comes first: processors hash SHA-256 in hardware, and
 /// the key schedule is a tenth of a handshake. Key exchange is the provider's order, X25519 first.
@@ -82,17 +82,17 @@ pub fn server_config_with(
     Ok(Arc::new(config))
 }
 
-/// The client side, trusting the CA certificates in `ca`: see [`Roots::client_config`].
+/// Returns the configuration of a client that trusts the CA certificates in `ca`: see [`Roots::client_config`].
 pub fn client_config(ca: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
     Roots::from_pem(ca)?.client_config(identity)
 }
 
-/// The same without an identity, trusting the CAs that the system trusts.
+/// Returns the configuration of a client without an identity that trusts the CAs of the system.
 pub fn client_config_of_system() -> Result<Arc<ClientConfig>, TlsError> {
     Roots::of_system()?.client_config(None)
 }
 
-/// The same without an identity, trusting these CAs as well; that the system trusts none is no mistake here.
+/// Returns the configuration of a client without an identity that trusts these CAs besides those of the system, if there are any.
 pub fn client_config_of_system_and(ca: &[u8]) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = read(ca)?;
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -109,11 +109,11 @@ impl Roots {
         Ok(Roots(Arc::new(read(ca)?)))
     }
 
-    /// Those that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+    /// Reads the CA certificates that the system trusts; the environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
     pub fn of_system() -> Result<Roots, TlsError> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        // Systems carry a few that rustls cannot read; servers that chain to those are refused.
+        // Some systems have certificates that rustls cannot read; servers that chain to those are refused.
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
             let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
@@ -124,7 +124,7 @@ impl Roots {
         Ok(Roots(Arc::new(roots)))
     }
 
-    /// The client side: the server must show a chain to one of these, for the name connected to.
+    /// Returns the configuration of a client: the server must present a chain to one of these, for the name connected to.
     ///
     /// Sessions are not resumed: every connection is the full handshake that a device's first one is.
     pub fn client_config(&self, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {

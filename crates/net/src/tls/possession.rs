@@ -16,10 +16,10 @@ use rustls::{
     PeerMisbehaved, SignatureScheme,
 };
 
-use super::shown::note_refused_leaf;
+use super::handshake_record::note_refused_leaf;
 use super::spki::PublicKey;
 
-/// Why a chain is refused whose leaf's key the client may well hold. The client gets the alert `certificate_unknown`: "some
+/// Why a chain is refused although the client may hold the key of its leaf. The client gets the alert `certificate_unknown`: "some
 /// other issue arose in processing the certificate, rendering it unacceptable" (RFC 8446 §6.2).
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(crate) enum ChainRefusal {
@@ -52,7 +52,7 @@ impl ProofOfPossession {
         ProofOfPossession { algorithms }
     }
 
-    /// The algorithms that go with a signature scheme, the one that TLS 1.3 demands first.
+    /// Returns the algorithms of a signature scheme, the one that TLS 1.3 demands first.
     fn algorithms(&self, scheme: SignatureScheme) -> Result<&[&dyn SignatureVerificationAlgorithm], Error> {
         let offered = OFFERED.contains(&scheme).then_some(scheme);
         let of_scheme = self.algorithms.mapping.iter().find(|(known, _)| Some(*known) == offered);
@@ -157,7 +157,7 @@ fn verify(
         .map_err(|_| CertificateError::BadSignature.into())
 }
 
-/// What a client is asked to sign with, as documented in `docs/compatibility.md`. Listed here, because the provider's own
+/// The signature schemes that are requested of clients, as documented in `docs/compatibility.md`. Listed here, because the provider's own
 /// list grows with its versions: ML-DSA came with one, for certificates that nothing else here can judge.
 const OFFERED: [SignatureScheme; 10] = [
     SignatureScheme::ECDSA_NISTP256_SHA256,

@@ -2,24 +2,24 @@
 
 use x509_parser::asn1_rs::{Any, FromDer};
 
-/// SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), taken apart.
+/// The fields of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PublicKey<'a> {
     /// Content of the AlgorithmIdentifier, without its SEQUENCE header: the form that webpki's algorithms
     /// compare.
     pub(super) algorithm: &'a [u8],
-    /// The key itself.
+    /// The bits of the key.
     pub(super) bits: &'a [u8],
 }
 
 impl<'a> PublicKey<'a> {
-    /// The key in a certificate of any version: steps over what comes before it in TBSCertificate (RFC 5280
-    /// §4.1) and looks at nothing else. `None` when the bytes are no certificate.
+    /// Returns the key of a certificate of any version: skips the fields before it in TBSCertificate (RFC 5280 §4.1) and reads
+    /// nothing else. Returns `None` if the bytes are not a certificate.
     pub(super) fn of_certificate(certificate: &'a [u8]) -> Option<PublicKey<'a>> {
         PublicKey::from_spki(fields(certificate)?.1)
     }
 
-    /// Bits of the modulus of an RSA key (RFC 8017 §A.1.1); `None` for other keys.
+    /// Returns the bits of the modulus of an RSA key (RFC 8017 §A.1.1); `None` for other keys.
     pub(super) fn rsa_bits(&self) -> Option<usize> {
         if !self.algorithm.starts_with(RSA_ENCRYPTION) {
             return None;
@@ -32,7 +32,7 @@ impl<'a> PublicKey<'a> {
         Some(significant.count() * 8 - leading_zeros)
     }
 
-    /// From the DER of a SubjectPublicKeyInfo, whatever follows it.
+    /// Reads the DER of a SubjectPublicKeyInfo; ignores what follows it.
     pub(super) fn from_spki(der: &'a [u8]) -> Option<PublicKey<'a>> {
         let (_, info) = Any::from_der(der).ok()?;
         let (key, algorithm) = Any::from_der(info.data).ok()?;
@@ -42,12 +42,12 @@ impl<'a> PublicKey<'a> {
     }
 }
 
-/// Whether a certificate bears its own subject's name as that of its issuer.
+/// Returns whether issuer and subject of a certificate are the same name.
 pub(super) fn is_self_issued(certificate: &[u8]) -> bool {
     fields(certificate).is_some_and(|([_, _, issuer, _, subject], _)| issuer == subject)
 }
 
-/// Serial number, signature algorithm, issuer, validity and subject, and what follows them.
+/// Returns serial number, signature algorithm, issuer, validity and subject, and the bytes after them.
 fn fields(certificate: &[u8]) -> Option<([&[u8]; 5], &[u8])> {
     let (_, certificate) = Any::from_der(certificate).ok()?;
     let (_, tbs) = Any::from_der(certificate.data).ok()?;

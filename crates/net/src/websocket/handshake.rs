@@ -1,4 +1,4 @@
-//! The request that asks for a WebSocket, and its answer.
+//! The request for a WebSocket, and its answer.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,30 +8,30 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
-/// Whether the request asks for a WebSocket. Others that have an `Upgrade` header are answered as if they had none
+/// Returns whether a request is one for a WebSocket. Other requests with an `Upgrade` header are answered as if they had none
 /// (RFC 9110 §7.8).
-pub(crate) fn is_asked<B>(request: &Request<B>) -> bool {
+pub(crate) fn is_upgrade_request<B>(request: &Request<B>) -> bool {
     request.method() == Method::GET
         && request.version() == Version::HTTP_11
         && listed(request.headers(), &UPGRADE).any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
-/// The answer that switches to the first subprotocol that the client offers and that is `served`, with its place among
-/// these, or the one that says why not. Extensions that the client offers (permessage-deflate) are declined by not naming them.
+/// Returns the answer that switches to the first subprotocol of the client that is `served`, and its index in there. Extensions
+/// that the client offers (permessage-deflate) are declined by not naming them.
 pub(crate) fn accept<B: hyper::body::Body>(
     request: &Request<B>,
     served: &[&str],
 ) -> Result<(usize, Response), Refusal> {
-    let (place, name) = as_offered(request.headers(), served)?;
+    let (index, name) = negotiate_subprotocol(request.headers(), served)?;
     if !request.body().is_end_stream() {
         return Err(Refusal::Body);
     }
     let mut response = create_response_with_body(request, Body::empty)?;
     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
-    Ok((place, response))
+    Ok((index, response))
 }
 
-/// Why there is no WebSocket.
+/// Why a WebSocket is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("a WebSocket handshake has no body")]
@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The answer that tells the client.
+    /// Returns the answer to the client.
     pub(crate) fn response(&self) -> Response {
         let mut response = Response::new(Body::from(format!("{self}\n")));
         *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -56,17 +56,17 @@ impl Refusal {
     }
 }
 
-/// The subprotocol in the client's own spelling: the C SDK writes `MQTT`, the others `mqtt`.
-fn as_offered(headers: &HeaderMap, served: &[&str]) -> Result<(usize, HeaderValue), Refusal> {
+/// Returns the subprotocol in the client's own spelling: the C SDK writes `MQTT`, the others `mqtt`.
+fn negotiate_subprotocol(headers: &HeaderMap, served: &[&str]) -> Result<(usize, HeaderValue), Refusal> {
     let known = |offered: &str| {
-        let place = served.iter().position(|name| name.eq_ignore_ascii_case(offered))?;
-        Some((place, HeaderValue::from_str(offered).ok()?))
+        let index = served.iter().position(|name| name.eq_ignore_ascii_case(offered))?;
+        Some((index, HeaderValue::from_str(offered).ok()?))
     };
     let found = listed(headers, &SEC_WEBSOCKET_PROTOCOL).find_map(known);
     found.ok_or_else(|| Refusal::Subprotocol(served.join(" or ")))
 }
 
-/// The elements of a header that is a list, over all its lines.
+/// Returns the elements of a header that is a list, over all its lines.
 fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
@@ -98,13 +98,13 @@ mod tests {
     const BOTH: [&str; 2] = ["mqtt", "AMQPWSB10"];
 
     #[test]
-    fn the_offered_spelling_is_taken() {
+    fn the_spelling_of_the_client_is_repeated() {
         let check = |offered: &str, served: &[&str], taken: &str| {
-            let (place, answer) = accept(&request(&[("sec-websocket-protocol", offered)]), served).unwrap();
+            let (index, answer) = accept(&request(&[("sec-websocket-protocol", offered)]), served).unwrap();
             assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS);
             assert_eq!(answer.headers()["sec-websocket-protocol"], taken, "{offered}");
             assert_eq!(answer.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-            assert!(served[place].eq_ignore_ascii_case(taken), "{offered}");
+            assert!(served[index].eq_ignore_ascii_case(taken), "{offered}");
         };
         check("mqtt", &BOTH, "mqtt");
         check("MQTT", &BOTH, "MQTT");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_is_refused_with_the_reason() {
+    fn invalid_handshakes_are_refused_with_the_reason() {
         let check = |replaced: (&'static str, &str), status: u16, reason: &str| {
             let refusal = accept(&request(&[replaced]), &["mqtt"]).unwrap_err();
             let answer = refusal.response();
@@ -147,8 +147,9 @@ mod tests {
 
     #[test]
     fn other_requests_are_not_for_websockets() {
-        let check =
-            |asked: bool, request: Request<Body>| assert_eq!(is_asked(&request), asked, "{request:?}");
+        let check = |expected: bool, request: Request<Body>| {
+            assert_eq!(is_upgrade_request(&request), expected, "{request:?}")
+        };
         check(true, request(&[]));
         check(true, request(&[("upgrade", "h2c, WebSocket")]));
         check(false, request(&[("upgrade", "")]));

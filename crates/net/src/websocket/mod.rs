@@ -1,11 +1,11 @@
-//! MQTT and AMQP over WebSockets (RFC 6455), for devices behind firewalls that let nothing but port 443 through.
+//! MQTT and AMQP over WebSockets (RFC 6455), for devices behind firewalls that allow only port 443.
 //!
-//! [`crate::HttpServices`] says on which ports it is served. The path does not matter: SDKs ask for `/$iothub/websocket`, `/mqtt`
-//! or `/`, and what they want to speak stands in the subprotocol.
+//! Served where [`crate::HttpServices`] names an endpoint. The path does not matter: SDKs request `/$iothub/websocket`, `/mqtt` or
+//! `/`, and name the protocol in the subprotocol.
 
 mod handshake;
 mod stream;
 
-pub(crate) use handshake::{accept, is_asked};
+pub(crate) use handshake::{accept, is_upgrade_request};
 pub use stream::BinaryStream;
 pub(crate) use stream::config;

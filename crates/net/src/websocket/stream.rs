@@ -1,4 +1,4 @@
-//! The bytes inside of a WebSocket's binary messages.
+//! The payload of a WebSocket's binary messages as a byte stream.
 
 use std::io;
 use std::pin::Pin;
@@ -14,47 +14,47 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::metered::{Meter, Metered};
+use crate::metered::{Meter, MeteredStream};
 
 /// One end of a WebSocket, as one stream of bytes: packets and frames may be split over messages and share them
-/// (MQTT 3.1.1 §6.0). Pings are answered; a message of text or one that is too large is an error, and the close frame
-/// that the shutdown of the stream sends tells the peer.
+/// (MQTT 3.1.1 §6.0). Pings are answered; a text message or one that is too large is an error, and the close frame that the
+/// shutdown of the stream sends reports it.
 pub struct BinaryStream<S> {
     socket: WebSocketStream<S>,
     /// The rest of the last message.
     unread: Bytes,
-    /// What the peer is told at the end; `None` once it has been told, and what still comes is no longer parsed.
+    /// The close frame to send at the end; `None` once it was sent, and further input is not parsed.
     farewell: Option<CloseFrame>,
-    /// Learns of each whole message.
+    /// Notified of each whole message.
     meter: Option<Arc<Meter>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<Metered<S>> {
-    /// Takes over a byte stream after the HTTP handshake, whose unfinished messages the meter bounds.
+impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<MeteredStream<S>> {
+    /// Wraps a byte stream after the HTTP handshake; the meter bounds unfinished messages.
     pub(crate) async fn metered(
         stream: S,
         max_message: usize,
         meter: Arc<Meter>,
-    ) -> BinaryStream<Metered<S>> {
-        let stream = Metered::new(stream, Arc::clone(&meter));
+    ) -> BinaryStream<MeteredStream<S>> {
+        let stream = MeteredStream::new(stream, Arc::clone(&meter));
         BinaryStream { meter: Some(meter), ..BinaryStream::new(stream, max_message).await }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
-    /// Takes over a byte stream after the HTTP handshake. Messages may have `max_message` bytes.
+    /// Wraps a byte stream after the HTTP handshake. Messages may have `max_message` bytes.
     pub async fn new(stream: S, max_message: usize) -> BinaryStream<S> {
         let config = Some(config(max_message));
         BinaryStream::over(WebSocketStream::from_raw_socket(stream, Role::Server, config).await)
     }
 
-    /// Takes over a WebSocket, on either side.
+    /// Wraps a WebSocket, on either side.
     pub(crate) fn over(socket: WebSocketStream<S>) -> BinaryStream<S> {
         let farewell = Some(close(CloseCode::Normal, ""));
         BinaryStream { socket, unread: Bytes::new(), farewell, meter: None }
     }
 
-    /// The next bytes; none at the end of the stream.
+    /// Polls for the next bytes; empty at the end of the stream.
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         loop {
             let next = ready!(Pin::new(&mut self.socket).poll_next(context));
@@ -65,12 +65,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BinaryStream<S> {
                 Some(Ok(Message::Binary(bytes))) if bytes.is_empty() => {}
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(bytes)),
                 Some(Ok(Message::Text(_))) => {
-                    self.farewell = Some(close(CloseCode::Unsupported, "binary messages are wanted"));
+                    self.farewell = Some(close(CloseCode::Unsupported, "binary messages are expected"));
                     return Poll::Ready(Err(invalid("a WebSocket message of text")));
                 }
                 // Pings and closes are answered when the socket is polled next.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
-                // Devices lose their network without a word: that is the end of the stream.
+                // Devices lose their network without closing: treated as the end of the stream.
                 Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => {
                     return Poll::Ready(Ok(Bytes::new()));
                 }
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BinaryStream<S> {
         Pin::new(&mut self.socket).poll_flush(context).map_err(into_io)
     }
 
-    /// Says farewell and closes this direction.
+    /// Sends the close frame and closes this direction.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.as_mut().poll_flush(context))?;
         if let Some(farewell) = self.farewell.take()
@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for BinaryStream<S> {
     }
 }
 
-/// Small buffers, and messages of at most `max_message` bytes.
+/// Returns a configuration with small buffers, and messages of at most `max_message` bytes.
 pub(crate) fn config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
@@ -145,11 +145,11 @@ pub(crate) fn config(max_message: usize) -> WebSocketConfig {
         .max_frame_size(Some(max_message))
 }
 
-/// The close frame that tells the peer what it did (RFC 6455 §7.4.1).
+/// Returns the close frame that reports an error (RFC 6455 §7.4.1).
 fn farewell_for(error: &Error) -> CloseFrame {
     match error {
         Error::Capacity(_) => close(CloseCode::Size, "the message is too large"),
-        Error::Utf8(_) => close(CloseCode::Unsupported, "binary messages are wanted"),
+        Error::Utf8(_) => close(CloseCode::Unsupported, "binary messages are expected"),
         Error::Protocol(_) => close(CloseCode::Protocol, "protocol violation"),
         _ => close(CloseCode::Normal, ""),
     }

@@ -1,4 +1,4 @@
-//! The accept loop: places, handshakes and shutdown, whatever the protocol.
+//! The accept loop: permits, handshakes and shutdown, for any protocol.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::pki::{Pki, connect, listen};
 
 #[tokio::test]
-async fn a_handshake_that_does_not_come_is_ended() {
+async fn a_handshake_that_is_not_started_is_ended() {
     let pki = Pki::new();
     let limits = Limits { handshake_timeout: Duration::from_millis(200), ..Limits::default() };
     let limiter = ConnectionLimiter::new(limits);
@@ -72,12 +72,12 @@ async fn shutdown_finishes_requests_and_closes_idle_connections() {
     assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
     timeout(Duration::from_secs(2), server).await.expect("the listener ends").unwrap();
     assert!(began.elapsed() > Duration::from_millis(200), "it waited for the slow request");
-    assert!(TcpStream::connect(addr).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(addr).await.is_err(), "the listener is closed");
     drop(handshaking);
 }
 
 #[tokio::test]
-async fn shutdown_waits_no_longer_than_the_grace_period() {
+async fn shutdown_waits_at_most_for_the_grace_period() {
     let pki = Pki::new();
     let shutdown = CancellationToken::new();
     let limits = Limits { shutdown_grace: Duration::from_millis(200), ..Limits::default() };
@@ -97,18 +97,18 @@ async fn shutdown_waits_no_longer_than_the_grace_period() {
     timeout(Duration::from_secs(3), server).await.expect("the listener ends").unwrap();
 }
 
-/// Tells the child process of the next test apart.
+/// Marks the child process of the next test.
 const FEW_DESCRIPTORS: &str = "NET_FEW_DESCRIPTORS";
 
 /// Runs out of file descriptors in a child process that may have 60 of them.
 #[tokio::test]
-async fn running_out_of_descriptors_is_survived() {
+async fn the_server_recovers_when_descriptors_ran_out() {
     if std::env::var_os(FEW_DESCRIPTORS).is_none() {
         let test = std::env::current_exe().unwrap();
         let status = Command::new("sh")
             .args(["-c", "ulimit -n 60 && exec \"$@\"", "sh"])
             .arg(test)
-            .args(["--exact", "accept::running_out_of_descriptors_is_survived"])
+            .args(["--exact", "accept::the_server_recovers_when_descriptors_ran_out"])
             .env(FEW_DESCRIPTORS, "1")
             .status();
         assert!(status.unwrap().success());
@@ -125,15 +125,15 @@ async fn running_out_of_descriptors_is_survived() {
         CancellationToken::new(),
     ));
     let mut clients = Vec::new();
-    // Without a pause in which the server could accept: by turns, the last descriptor might be its own.
+    // Without a pause in which the server could accept: otherwise it might get the last descriptor.
     while let Ok(client) = std::net::TcpStream::connect(addr) {
         clients.push(client);
     }
     sleep(Duration::from_millis(200)).await; // several failed accepts
     assert!(limiter.connections() < clients.len(), "some connections could not be accepted");
     drop(clients);
-    let entered = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
-    entered.expect("in time").expect("the listener goes on");
+    let logged_in = timeout(Duration::from_secs(5), connect(addr, pki.client(None))).await;
+    logged_in.expect("in time").expect("the listener goes on");
 }
 
 /// Starts in a child process with a low soft limit, which a process may raise as far as its hard one.

@@ -1,4 +1,4 @@
-//! The AMQP driver over an in-memory stream, with a clock that only moves when everyone waits.
+//! The AMQP driver over an in-memory stream, with a clock that advances only when all tasks wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::amqp_parts::{
-    Client, Notes, Noting, REFUSED_PORT, attach, begin, encoded, flow, open, send, transfer,
+    Client, Notes, REFUSED_PORT, RecordingEndpoint, attach, begin, encoded, flow, open, send, transfer,
 };
 
-/// A client's stream to a driver, and what the endpoint notes.
+/// A client's stream to a driver, and the calls of the endpoint.
 struct Bench {
     client: Client<DuplexStream>,
     notes: Arc<Notes>,
@@ -26,11 +26,11 @@ struct Bench {
     driver: JoinHandle<()>,
 }
 
-fn bench_from(amqp: AmqpLimits, port: u16) -> Bench {
+fn bench_of(amqp: AmqpLimits, port: u16) -> Bench {
     let (near, far) = tokio::io::duplex(4096);
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
     let context: ListenerContext<dyn AmqpEndpoint> = ListenerContext {
-        endpoint: Arc::new(Noting(Arc::clone(&notes))),
+        endpoint: Arc::new(RecordingEndpoint(Arc::clone(&notes))),
         limits: Arc::new(Limits { amqp, ..Limits::default() }),
         shutdown: shutdown.clone(),
     };
@@ -40,18 +40,18 @@ fn bench_from(amqp: AmqpLimits, port: u16) -> Bench {
 }
 
 fn bench() -> Bench {
-    bench_from(AmqpLimits::default(), 1)
+    bench_of(AmqpLimits::default(), 1)
 }
 
 impl Bench {
-    async fn entered(amqp: AmqpLimits) -> Bench {
-        let mut bench = bench_from(amqp, 1);
+    async fn logged_in(amqp: AmqpLimits) -> Bench {
+        let mut bench = bench_of(amqp, 1);
         bench.client.enter().await;
         bench.notes.take();
         bench
     }
 
-    /// The connection is closed with this error, and the connection's code told once.
+    /// Checks that the connection is closed with this error, and the service notified once; returns the calls before that.
     async fn expect_closed(mut self, condition: Option<&str>) -> Vec<String> {
         assert_eq!(self.client.closed_with().await.as_deref(), condition);
         drop(self.client);
@@ -90,7 +90,7 @@ fn body_of(transfer: &Transfer) -> Bytes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_of_a_client() {
+async fn one_connection_from_login_to_close() {
     let mut bench = bench();
     bench.client.send_protocol(Protocol::Amqp).await;
     bench.send([open()]).await;
@@ -134,7 +134,7 @@ fn init(mechanism: &str, response: &'static str) -> SaslFrame {
 }
 
 impl Bench {
-    async fn begun_sasl() -> Bench {
+    async fn started_sasl() -> Bench {
         let mut bench = bench();
         bench.client.send_protocol(Protocol::Sasl).await;
         assert_eq!(bench.client.receive_protocol().await, Some(Protocol::Sasl));
@@ -145,8 +145,8 @@ impl Bench {
         bench
     }
 
-    /// Says something and hears the answer.
-    async fn said(&mut self, frame: SaslFrame) -> Option<SaslFrame> {
+    /// Sends a frame; returns the answer.
+    async fn exchange(&mut self, frame: SaslFrame) -> Option<SaslFrame> {
         self.client.send_sasl(frame).await;
         self.client.receive_sasl().await
     }
@@ -165,44 +165,44 @@ fn challenge(text: &'static str) -> SaslFrame {
 
 #[tokio::test(start_paused = true)]
 async fn sasl_in_one_step_and_in_several() {
-    let mut bench = Bench::begun_sasl().await;
-    assert_eq!(bench.said(init("PLAIN", "\0user\0secret")).await, Some(OK));
+    let mut bench = Bench::started_sasl().await;
+    assert_eq!(bench.exchange(init("PLAIN", "\0user\0secret")).await, Some(OK));
     bench.client.enter().await;
 
-    let mut bench = Bench::begun_sasl().await;
-    assert_eq!(bench.said(init("STEPS", "")).await, Some(challenge("a?")));
-    assert_eq!(bench.said(response("a")).await, Some(challenge("b?")));
-    assert_eq!(bench.said(response("b")).await, Some(OK));
+    let mut bench = Bench::started_sasl().await;
+    assert_eq!(bench.exchange(init("STEPS", "")).await, Some(challenge("a?")));
+    assert_eq!(bench.exchange(response("a")).await, Some(challenge("b?")));
+    assert_eq!(bench.exchange(response("b")).await, Some(OK));
     bench.client.enter().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn sasl_refuses() {
+async fn wrong_credentials_and_mechanisms_are_refused_by_sasl() {
     for wrong in [init("PLAIN", "\0user\0guess"), init("EXTERNAL", ""), init("plain", "\0user\0secret")] {
-        let mut bench = Bench::begun_sasl().await;
-        assert_eq!(bench.said(wrong).await, Some(REFUSED));
+        let mut bench = Bench::started_sasl().await;
+        assert_eq!(bench.exchange(wrong).await, Some(REFUSED));
         assert_eq!(bench.client.receive_sasl().await, None);
     }
-    let mut bench = Bench::begun_sasl().await;
-    assert_eq!(bench.said(init("STEPS", "")).await, Some(challenge("a?")));
-    assert_eq!(bench.said(response("b")).await, Some(REFUSED));
+    let mut bench = Bench::started_sasl().await;
+    assert_eq!(bench.exchange(init("STEPS", "")).await, Some(challenge("a?")));
+    assert_eq!(bench.exchange(response("b")).await, Some(REFUSED));
 }
 
-/// A client that is never let in is not served for ever.
+/// A SASL exchange without end is not continued forever.
 #[tokio::test(start_paused = true)]
-async fn sasl_has_an_end() {
-    let mut bench = Bench::begun_sasl().await;
-    let mut answer = bench.said(init("ENDLESS", "")).await;
+async fn an_endless_sasl_exchange_is_refused() {
+    let mut bench = Bench::started_sasl().await;
+    let mut answer = bench.exchange(init("ENDLESS", "")).await;
     let mut steps = 0;
     while answer == Some(challenge("x?")) {
         steps += 1;
-        answer = bench.said(response("x")).await;
+        answer = bench.exchange(response("x")).await;
     }
     assert_eq!((steps, answer), (16, Some(REFUSED)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_before_the_login_is_bounded() {
+async fn the_bytes_and_the_time_of_a_login_are_bounded() {
     let mut bench = bench();
     bench.client.send_bytes(b"GET / HTTP/1.1\r\n").await;
     assert_eq!(bench.client.receive_protocol().await, Some(Protocol::Sasl));
@@ -211,7 +211,7 @@ async fn what_comes_before_the_login_is_bounded() {
     for hostile in
         [&b"\0\0\x04\x01\x02\x01\0\0"[..], b"\0\0\0\x0b\x02\x01\0\0\0\x53\x40", b"\x7f\xff\xff\xff"]
     {
-        let mut bench = Bench::begun_sasl().await;
+        let mut bench = Bench::started_sasl().await;
         bench.client.send_bytes(hostile).await;
         assert_eq!(bench.client.receive_sasl().await, None, "{hostile:?}");
     }
@@ -223,21 +223,21 @@ async fn what_comes_before_the_login_is_bounded() {
     assert_eq!(bench.client.receive_protocol().await, Some(Protocol::Amqp));
     assert_eq!(bench.client.receive_frame().await, None);
 
-    // Silence, at any moment.
+    // Silence, in any state.
     let began = Instant::now();
     let mut bench = self::bench();
     assert_eq!(bench.client.receive_protocol().await, None);
     assert_eq!(began.elapsed().as_secs(), 30);
     let began = Instant::now();
-    let mut bench = Bench::begun_sasl().await;
-    assert_eq!(bench.said(init("STEPS", "")).await, Some(challenge("a?")));
+    let mut bench = Bench::started_sasl().await;
+    assert_eq!(bench.exchange(init("STEPS", "")).await, Some(challenge("a?")));
     assert_eq!(bench.client.receive_sasl().await, None);
     assert_eq!(began.elapsed().as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_not_let_in_is_told_why() {
-    let mut bench = bench_from(AmqpLimits::default(), REFUSED_PORT);
+async fn a_client_that_is_refused_gets_the_reason() {
+    let mut bench = bench_of(AmqpLimits::default(), REFUSED_PORT);
     bench.client.send_protocol(Protocol::Amqp).await;
     bench.send([open()]).await;
     assert_eq!(bench.client.receive_protocol().await, Some(Protocol::Amqp));
@@ -258,7 +258,7 @@ async fn who_is_not_let_in_is_told_why() {
 
 #[tokio::test(start_paused = true)]
 async fn the_verdict_comes_before_the_reply_and_the_client_settles_it() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     bench.send([send(7, "echo")]).await;
     assert_eq!(bench.receive().await, settled(7, DeliveryState::Accepted));
     let Some(Performative::Transfer(reply)) = bench.receive().await else { panic!("no reply") };
@@ -273,7 +273,7 @@ async fn the_verdict_comes_before_the_reply_and_the_client_settles_it() {
             state: Some(DeliveryState::Accepted),
         })
     };
-    // Settled by the client, or by us when it leaves that to us.
+    // Settled by the client, or by the server if the client leaves it to that.
     bench.send([accept(true), accept(true), send(8, "echo")]).await;
     assert_eq!(bench.receive().await, settled(8, DeliveryState::Accepted));
     assert!(matches!(bench.receive().await, Some(Performative::Transfer(_))));
@@ -286,9 +286,9 @@ async fn the_verdict_comes_before_the_reply_and_the_client_settles_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn verdicts_may_come_late_and_hold_credit() {
+async fn late_verdicts_hold_credit() {
     let limits = AmqpLimits { credit: 4, ..AmqpLimits::default() };
-    let mut bench = Bench::entered(limits).await;
+    let mut bench = Bench::logged_in(limits).await;
     bench.send([send(0, "later"), send(1, "reject"), send(2, "later")]).await;
     assert_eq!(bench.receive().await, settled(1, DeliveryState::Rejected(None)));
     // Three of four are used, and two of them unsettled.
@@ -298,7 +298,7 @@ async fn verdicts_may_come_late_and_hold_credit() {
     let Some(Performative::Flow(flow)) = bench.receive().await else { panic!("no credit") };
     let link = flow.link.unwrap();
     assert_eq!((link.delivery_count, link.link_credit), (Some(3), Some(3)));
-    // Nobody waits for a verdict on what was sent settled.
+    // A message that was sent settled gets no verdict.
     let presettled = Transfer { settled: Some(true), ..transfer(3, "reject") };
     bench.send([Performative::Transfer(presettled), close()]).await;
     bench.expect_closed(None).await;
@@ -306,7 +306,7 @@ async fn verdicts_may_come_late_and_hold_credit() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_wait_for_credit_and_windows() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     let credit = |link_credit, next_incoming_id, incoming_window, drain| {
         let link = LinkFlow {
             handle: 1,
@@ -343,9 +343,9 @@ async fn messages_wait_for_credit_and_windows() {
     assert_eq!((link.delivery_count, link.link_credit, link.drain), (Some(5), Some(0), true));
 }
 
-/// Its condition is what a program goes by.
+/// The condition, which programs evaluate, is idle.
 #[tokio::test(start_paused = true)]
-async fn a_reason_that_is_too_long_for_the_client_s_frames_is_left_out() {
+async fn a_description_that_does_not_fit_the_client_s_frames_is_left_out() {
     let mut bench = bench();
     bench.client.send_protocol(Protocol::Amqp).await;
     let Performative::Open(ours) = open() else { unreachable!() };
@@ -364,14 +364,14 @@ async fn a_reason_that_is_too_long_for_the_client_s_frames_is_left_out() {
         match bench.receive().await {
             Some(Performative::Close(close)) => break close,
             Some(_) => {}
-            None => panic!("not told why"),
+            None => panic!("closed without a reason"),
         }
     };
     assert_eq!(closed.error, Some(short));
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_messages_come_and_go_in_parts() {
+async fn long_messages_are_split_in_both_directions() {
     let mut bench = bench();
     bench.client.send_protocol(Protocol::Amqp).await;
     let Performative::Open(ours) = open() else { unreachable!() };
@@ -420,7 +420,7 @@ async fn long_messages_come_and_go_in_parts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_that_are_too_long_or_too_slow_cost_their_link() {
+async fn a_message_that_is_too_long_or_too_slow_detaches_its_link() {
     let limits = AmqpLimits { max_message: 2000, ..AmqpLimits::default() };
     let part = |text: &str| {
         Performative::Transfer(Transfer {
@@ -433,17 +433,17 @@ async fn messages_that_are_too_long_or_too_slow_cost_their_link() {
         Some(Performative::Detach(Detach { handle: 0, closed: true, error: Some(error) })) => error.condition,
         other => panic!("no detach but {other:?}"),
     };
-    let mut bench = Bench::entered(limits.clone()).await;
+    let mut bench = Bench::logged_in(limits.clone()).await;
     bench.send([part(&"x".repeat(2000)), part("x"), part("dropped")]).await;
     assert_eq!(reason(bench.receive().await), condition::MESSAGE_SIZE_EXCEEDED);
-    // The link is gone when the client has said so too; its handle is free again.
+    // The link is removed when the client has detached it, too; its handle is free again.
     bench.send([Performative::Detach(Detach { handle: 0, closed: true, error: None })]).await;
     bench.send([attach(0, Role::Sender, "in"), send(1, "fine"), close()]).await;
     assert!(matches!(bench.receive().await, Some(Performative::Attach(_))));
     assert_eq!(bench.expect_closed(None).await, ["detached", "attach link-0 in", "message fine"]);
 
     // Parts of two messages together.
-    let mut bench = Bench::entered(limits.clone()).await;
+    let mut bench = Bench::logged_in(limits.clone()).await;
     let other = Performative::Transfer(Transfer {
         handle: 2,
         more: true,
@@ -456,19 +456,19 @@ async fn messages_that_are_too_long_or_too_slow_cost_their_link() {
     let Some(Performative::Detach(detach)) = bench.receive().await else { panic!("no detach") };
     assert_eq!(detach.handle, 2);
 
-    let mut bench = Bench::entered(limits).await;
+    let mut bench = Bench::logged_in(limits).await;
     bench.send([part("x")]).await;
     for _ in 0..5 {
         sleep(Duration::from_secs(10)).await;
         bench.send([part("")]).await;
     }
-    // It is the server that ends it, whether or not anything more comes.
+    // The server detaches it, whether or not another transfer arrives.
     assert_eq!(reason(bench.receive().await), condition::RESOURCE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_may_be_aborted_or_unreadable() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+async fn an_aborted_or_malformed_message_is_not_delivered() {
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     let part = Transfer { more: true, payload: Bytes::from_static(b"\0"), ..transfer(0, "") };
     let abort = Transfer { aborted: true, delivery_id: None, ..part.clone() };
     let unreadable = Transfer { payload: Bytes::from_static(b"\0"), ..transfer(1, "") };
@@ -480,8 +480,8 @@ async fn a_message_may_be_aborted_or_unreadable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_link_leaves_the_connection_alone() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+async fn a_refused_link_does_not_end_the_connection() {
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     bench.send([attach(2, Role::Sender, "forbidden"), attach(3, Role::Receiver, "forbidden")]).await;
     for handle in [2, 3] {
         let Some(Performative::Attach(attach)) = bench.receive().await else { panic!("no attach") };
@@ -490,7 +490,7 @@ async fn a_refused_link_leaves_the_connection_alone() {
         let Some(Performative::Detach(detach)) = bench.receive().await else { panic!("no detach") };
         assert_eq!((detach.handle, detach.error.unwrap().condition.as_str()), (handle, condition::NOT_FOUND));
     }
-    // What the client sent before it heard of that.
+    // A message that the client sent before it received the refusal.
     let lost = Transfer { handle: 2, ..transfer(0, "lost") };
     bench.send([Performative::Transfer(lost), send(1, "fine"), close()]).await;
     let notes = bench.expect_closed(None).await;
@@ -499,12 +499,12 @@ async fn a_refused_link_leaves_the_connection_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn links_can_be_detached_from_outside() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     let (outbox, link) = (bench.notes.outbox(), bench.notes.link());
     outbox.detach(link, AmqpError::new(condition::UNAUTHORIZED_ACCESS, "expired"));
     let Some(Performative::Detach(detach)) = bench.receive().await else { panic!("no detach") };
     assert_eq!((detach.handle, detach.closed), (1, true));
-    // What is for a link that is gone goes nowhere, and costs nothing.
+    // Messages for a detached link are dropped.
     for token in 0..100 {
         outbox.send(link, Message::default(), token).await.unwrap();
     }
@@ -512,9 +512,9 @@ async fn links_can_be_detached_from_outside() {
     assert_eq!(bench.expect_closed(None).await, ["detached"], "the connection hears of it once");
 }
 
-/// Breaches of the protocol, each with what the client is told.
+/// Protocol violations, each with the condition that the client gets.
 #[tokio::test(start_paused = true)]
-async fn breaches_close_the_connection() {
+async fn protocol_violations_close_the_connection() {
     let detach = Performative::Detach(Detach { handle: 9, closed: true, error: None });
     let begun = begin();
     let on_handle = |handle| Performative::Transfer(Transfer { handle, ..transfer(0, "x") });
@@ -544,7 +544,7 @@ async fn breaches_close_the_connection() {
         ("kicked", vec![send(0, "kick"), send(1, "unheard")], condition::CONNECTION_FORCED),
         ("a panic", vec![send(0, "panic")], condition::INTERNAL_ERROR),
     ] {
-        let mut bench = Bench::entered(AmqpLimits::default()).await;
+        let mut bench = Bench::logged_in(AmqpLimits::default()).await;
         bench.send(performatives).await;
         let notes = bench.expect_closed(Some(condition)).await;
         assert!(!notes.contains(&"message unheard".to_owned()), "{name}");
@@ -556,16 +556,16 @@ async fn breaches_close_the_connection() {
         (b"\0\0\0\x0c\x02\0\0\x05\0\x53\x17\x45", condition::NOT_ALLOWED), // an end without its session
     ];
     for (frame, condition) in frames {
-        let mut bench = Bench::entered(AmqpLimits::default()).await;
+        let mut bench = Bench::logged_in(AmqpLimits::default()).await;
         bench.client.send_bytes(frame).await;
         bench.expect_closed(Some(condition)).await;
     }
 }
 
-/// Frames as long as they may be, links attached and detached without end: the server answers and keeps nothing.
+/// Links are attached and detached, and messages sent, more often than the limits allow at once.
 #[tokio::test(start_paused = true)]
-async fn floods_leave_nothing_behind() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+async fn floods_do_not_use_up_links_and_windows() {
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     let detach = || Performative::Detach(Detach { handle: 2, closed: true, error: None });
     for _ in 0..2000 {
         bench.send([attach(2, Role::Sender, "in"), detach()]).await;
@@ -573,7 +573,7 @@ async fn floods_leave_nothing_behind() {
         assert!(matches!(bench.receive().await, Some(Performative::Flow(_))));
         assert_eq!(bench.receive().await, Some(detach()));
     }
-    // Windows are opened again in time: more transfers than one holds.
+    // More transfers than a window allows: it is opened again in time.
     for id in 0..3000 {
         let settled = Transfer { settled: Some(true), ..transfer(id, "x") };
         bench.send([Performative::Transfer(settled)]).await;
@@ -586,8 +586,8 @@ async fn floods_leave_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_clients_go_and_quiet_ones_are_told_that_we_are_here() {
-    let bench = Bench::entered(AmqpLimits::default()).await;
+async fn silent_clients_are_closed_and_heartbeats_are_sent() {
+    let bench = Bench::logged_in(AmqpLimits::default()).await;
     let began = Instant::now();
     bench.expect_closed(Some(condition::RESOURCE_LIMIT_EXCEEDED)).await;
     assert_eq!(began.elapsed().as_secs(), 600);
@@ -608,7 +608,7 @@ async fn silent_clients_go_and_quiet_ones_are_told_that_we_are_here() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_closed() {
-    let mut bench = Bench::entered(AmqpLimits::default()).await;
+    let mut bench = Bench::logged_in(AmqpLimits::default()).await;
     let detach = Performative::Detach(Detach { handle: 9, closed: true, error: None });
     let flood = encoded([attach(9, Role::Sender, "forbidden"), detach]);
     let began = Instant::now();
@@ -619,12 +619,12 @@ async fn a_client_that_does_not_read_is_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_waits_for_those_that_are_owed_a_reply() {
-    let idle = Bench::entered(AmqpLimits::default()).await;
+async fn shutdown_waits_for_owed_replies() {
+    let idle = Bench::logged_in(AmqpLimits::default()).await;
     idle.shutdown.cancel();
     idle.expect_closed(Some(condition::CONNECTION_FORCED)).await;
 
-    let mut busy = Bench::entered(AmqpLimits::default()).await;
+    let mut busy = Bench::logged_in(AmqpLimits::default()).await;
     busy.send([send(0, "busy")]).await;
     assert_eq!(busy.receive().await, settled(0, DeliveryState::Accepted));
     busy.shutdown.cancel();
@@ -632,7 +632,7 @@ async fn shutdown_waits_for_those_that_are_owed_a_reply() {
     busy.send([send(1, "done")]).await;
     busy.expect_closed(Some(condition::CONNECTION_FORCED)).await;
 
-    let mut stuck = Bench::entered(AmqpLimits::default()).await;
+    let mut stuck = Bench::logged_in(AmqpLimits::default()).await;
     stuck.send([send(0, "busy")]).await;
     stuck.receive().await;
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! An AMQP endpoint that notes what it is told, and a client that speaks frames.
+//! An AMQP endpoint that records its calls, and a client.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use net::amqp::{
 use net::{Peer, Purpose, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// What the endpoint was told, and its ways to the latest client.
+/// The calls of the endpoint, and its latest client.
 #[derive(Debug, Default)]
 pub struct Notes {
     notes: Mutex<Vec<String>>,
@@ -51,7 +51,7 @@ impl Notes {
 }
 
 /// The endpoint.
-pub struct Noting(pub Arc<Notes>);
+pub struct RecordingEndpoint(pub Arc<Notes>);
 
 /// A client of it.
 struct Connection {
@@ -60,7 +60,7 @@ struct Connection {
     standing: Standing,
 }
 
-/// Wants the answers that it holds, the last one first.
+/// A SASL exchange with these challenges, the last one first.
 struct Steps {
     notes: Arc<Notes>,
     standing: Standing,
@@ -68,7 +68,7 @@ struct Steps {
 }
 
 #[async_trait]
-impl AmqpEndpoint for Noting {
+impl AmqpEndpoint for RecordingEndpoint {
     fn mechanisms(&self, _: &Peer) -> Vec<&'static str> {
         vec!["PLAIN", "STEPS", "ENDLESS"]
     }
@@ -96,7 +96,7 @@ impl AmqpEndpoint for Noting {
     }
 }
 
-/// A peer from this port is not let in bare.
+/// A peer from this port is refused without SASL.
 pub const REFUSED_PORT: u16 = 2;
 
 fn next(steps: Box<Steps>) -> SaslStep {
@@ -206,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.try_send_bytes(bytes).await.unwrap();
     }
 
-    /// An error means that the server has hung up.
+    /// An error means that the server has closed the connection.
     pub async fn try_send_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes).await
     }
@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.send_bytes(&bytes).await;
     }
 
-    /// All on channel 0, in one piece.
+    /// Sends all on channel 0, in one write.
     pub async fn send(&mut self, performatives: impl IntoIterator<Item = Performative>) {
         self.send_bytes(&encoded(performatives)).await;
     }
@@ -241,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.next(|input| decode_frame(input, 1 << 20).unwrap()).await
     }
 
-    /// What the next frame says.
+    /// The performative of the next frame.
     pub async fn receive(&mut self) -> Option<Performative> {
         Some(self.receive_frame().await?.performative.expect("no heartbeat"))
     }
@@ -277,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// The error of the close that comes next and last.
+    /// The condition of the close, which must be the last frame.
     pub async fn closed_with(&mut self) -> Option<String> {
         loop {
             match self.receive().await {
@@ -321,7 +321,7 @@ pub fn begin() -> Performative {
     })
 }
 
-/// `address` is that of the far end.
+/// `address` is that of the server.
 pub fn attach(handle: u32, role: Role, address: &str) -> Performative {
     let far = Some(Terminus { address: Some(address.into()) });
     let near = Some(Terminus::default());

@@ -1,4 +1,4 @@
-//! HTTP connections: what they are kept open for, and what closes them.
+//! HTTP connections: how long they are kept open, and what closes them.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::pki::{Pki, connect, listen};
 
 const QUICK: Duration = Duration::from_millis(250);
 
-/// Everything long except what the test shortens.
+/// All other limits are long.
 fn start(pki: &Pki, limits: Limits) -> (SocketAddr, ConnectionLimiter) {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
@@ -31,7 +31,7 @@ fn start(pki: &Pki, limits: Limits) -> (SocketAddr, ConnectionLimiter) {
     (addr, limiter)
 }
 
-/// Switches to a protocol that returns what it gets.
+/// Switches to an echo protocol.
 async fn upgrade(mut request: Request<Body>) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
@@ -60,7 +60,7 @@ async fn read_until(stream: &mut TlsStream<TcpStream>, text: &str) -> String {
     answer
 }
 
-/// How long until the server closes the connection.
+/// Returns how long the server keeps the connection open.
 async fn closed_after(stream: &mut TlsStream<TcpStream>) -> Duration {
     let began = Instant::now();
     let end = timeout(Duration::from_secs(8), stream.read_to_end(&mut Vec::new())).await;
@@ -111,7 +111,7 @@ async fn a_connection_is_kept_between_requests() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_read_does_not_cost_the_connection() {
+async fn an_unread_body_does_not_close_the_connection() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits::default());
     let mut stream = connect(addr, pki.client(None)).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_body_that_nobody_read_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
-async fn silence_on_a_kept_connection_ends_at_the_idle_timeout() {
+async fn an_idle_connection_is_closed_at_the_idle_timeout() {
     let pki = Pki::new();
     let (addr, limiter) = start(&pki, Limits { http_idle_timeout: QUICK * 2, ..Limits::default() });
     let mut stream = connect(addr, pki.client(None)).await.unwrap();
@@ -135,34 +135,34 @@ async fn silence_on_a_kept_connection_ends_at_the_idle_timeout() {
     assert!(waited > QUICK && waited < QUICK * 8, "{waited:?}");
     drop(stream);
     sleep(QUICK).await;
-    assert_eq!(limiter.connections(), 0, "its place is free");
+    assert_eq!(limiter.connections(), 0, "its permit is free");
 }
 
 #[tokio::test]
-async fn a_header_that_drips_in_is_cut_off() {
+async fn a_slow_header_is_cut_off() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits { header_timeout: QUICK * 2, ..Limits::default() });
     let mut fresh = connect(addr, pki.client(None)).await.unwrap();
-    let mut kept = connect(addr, pki.client(None)).await.unwrap();
-    kept.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    read_until(&mut kept, "hello").await;
+    let mut idle = connect(addr, pki.client(None)).await.unwrap();
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut idle, "hello").await;
     let mut silent = connect(addr, pki.client(None)).await.unwrap();
     let began = Instant::now();
     for byte in b"GET / HTTP/1.1\r\nhost: a-rather-long-name.example\r\n\r\n".iter() {
-        let written = (fresh.write_all(&[*byte]).await, kept.write_all(&[*byte]).await);
+        let written = (fresh.write_all(&[*byte]).await, idle.write_all(&[*byte]).await);
         if written.0.is_err() && written.1.is_err() {
             break;
         }
         sleep(Duration::from_millis(40)).await;
     }
-    for stream in [&mut fresh, &mut kept, &mut silent] {
+    for stream in [&mut fresh, &mut idle, &mut silent] {
         closed_after(stream).await;
     }
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_cut_off() {
+async fn a_missing_body_is_cut_off() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits { request_timeout: QUICK, ..Limits::default() });
     let mut stream = connect(addr, pki.client(None)).await.unwrap();
@@ -190,7 +190,7 @@ async fn large_headers_get_431_and_large_bodies_pass() {
 }
 
 #[tokio::test]
-async fn a_request_has_one_host_and_no_header_twice_that_has_one_value() {
+async fn a_request_has_one_host_and_no_repeated_single_headers() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits::default());
     let host = "host: localhost\r\n";
@@ -213,7 +213,7 @@ async fn a_request_has_one_host_and_no_header_twice_that_has_one_value() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_gets_400() {
+async fn malformed_http_gets_400() {
     let pki = Pki::new();
     let (addr, _) = start(&pki, Limits::default());
     for request in
@@ -228,7 +228,7 @@ async fn what_is_no_http_gets_400() {
 }
 
 #[tokio::test]
-async fn an_upgraded_connection_keeps_its_place_and_no_deadline() {
+async fn an_upgraded_connection_keeps_its_permit_and_no_deadline() {
     let pki = Pki::new();
     let limits = Limits {
         header_timeout: QUICK,

@@ -1,4 +1,4 @@
-//! The MQTT driver over an in-memory stream, with a clock that only moves when everyone waits.
+//! The MQTT driver over an in-memory stream, with a clock that advances only when all tasks wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::mqtt_parts::{Client, Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
+use crate::mqtt_parts::{Client, Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
 
-/// A client's stream to a driver, and what the endpoint notes.
+/// A client's stream to a driver, and the calls of the endpoint.
 struct Bench {
     client: Client<DuplexStream>,
     notes: Arc<Notes>,
@@ -26,7 +26,7 @@ fn bench(mqtt: MqttLimits) -> Bench {
     let (near, far) = tokio::io::duplex(4096);
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
     let context: ListenerContext<dyn MqttEndpoint> = ListenerContext {
-        endpoint: Arc::new(Noting(Arc::clone(&notes))),
+        endpoint: Arc::new(RecordingEndpoint(Arc::clone(&notes))),
         limits: Arc::new(Limits { mqtt, ..Limits::default() }),
         shutdown: shutdown.clone(),
     };
@@ -36,14 +36,14 @@ fn bench(mqtt: MqttLimits) -> Bench {
 }
 
 impl Bench {
-    async fn entered(mqtt: MqttLimits, keep_alive_secs: u16) -> Bench {
+    async fn logged_in(mqtt: MqttLimits, keep_alive_secs: u16) -> Bench {
         let mut bench = bench(mqtt);
         bench.client.enter(keep_alive_secs).await;
         bench.notes.take();
         bench
     }
 
-    /// The connection is closed without another packet, and the session told once.
+    /// Checks that the connection is closed without another packet, and the session notified once; returns the calls before that.
     async fn expect_closed(mut self) -> Vec<String> {
         assert_eq!(self.client.receive().await, None);
         drop(self.client);
@@ -56,7 +56,7 @@ impl Bench {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_of_a_client() {
+async fn one_connection_from_login_to_close() {
     let mut bench = bench(MqttLimits::default());
     let client = &mut bench.client;
     client.enter(60).await;
@@ -85,7 +85,7 @@ async fn a_life_of_a_client() {
 
 #[tokio::test(start_paused = true)]
 async fn puback_comes_before_the_reply() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     bench.client.send(&[publish("echo", Some(3), "one"), publish("echo", Some(4), "two")]).await;
     // The identifier of the first is its token, which the second has too.
     for (id, reply_id, payload) in [(3, 77, "one"), (4, 1, "two")] {
@@ -99,8 +99,8 @@ async fn puback_comes_before_the_reply() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_before_a_disconnect_is_acknowledged() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn packets_before_a_disconnect_are_acknowledged() {
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     bench.client.send(&[publish("a", Some(3), "one"), Packet::PingReq, Packet::Disconnect]).await;
     assert_eq!(bench.client.receive().await, Some(Packet::PubAck(3)));
     assert_eq!(bench.client.receive().await, Some(Packet::PingResp));
@@ -108,15 +108,15 @@ async fn what_was_done_before_a_disconnect_is_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_was_closed_is_not_heard_any_more() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn input_after_a_requested_close_is_ignored() {
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     bench.client.send(&[publish("kick", Some(1), ""), publish("after", Some(2), "")]).await;
     assert_eq!(bench.client.receive().await, Some(Packet::PubAck(1)));
     assert_eq!(bench.expect_closed().await, ["publish kick"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_get_their_connack() {
+async fn each_refusal_has_its_connack() {
     use ConnectReturnCode::{
         BadUserNameOrPassword, IdentifierRejected, NotAuthorized, ServerUnavailable,
         UnacceptableProtocolVersion,
@@ -145,7 +145,7 @@ async fn refusals_get_their_connack() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_connect_is_closed_silently() {
+async fn other_first_packets_close_the_connection() {
     let large = Connect { client_id: "c".repeat(9000), ..connect("") };
     for packet in [Packet::PingReq, publish("a", None, ""), Packet::Disconnect, Packet::Connect(large)] {
         let mut bench = bench(MqttLimits::default());
@@ -176,7 +176,7 @@ async fn violations_close_the_connection() {
         Packet::UnsubAck(1),
         conn_ack(ConnectReturnCode::Accepted),
     ] {
-        let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+        let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
         bench.client.send(&[packet.clone(), publish("after", None, "")]).await;
         let notes = bench.expect_closed().await;
         assert!(notes.is_empty(), "{packet:?}: {notes:?}");
@@ -188,7 +188,7 @@ async fn sizes_are_limited_from_the_header_on() {
     for (bytes, accepted) in
         [(&b"\x30\x62\0\x01a"[..], true), (b"\x30\x63\0\x01a", false), (b"\x30\xff\xff\xff\x7f", false)]
     {
-        let mut bench = Bench::entered(MqttLimits { max_packet: 100, ..MqttLimits::default() }, 60).await;
+        let mut bench = Bench::logged_in(MqttLimits { max_packet: 100, ..MqttLimits::default() }, 60).await;
         bench.client.stream.write_all(bytes).await.unwrap();
         sleep(Duration::from_secs(1)).await;
         assert_eq!(!bench.driver.is_finished() && !bench.notes.outbox().is_closed(), accepted, "{bytes:?}");
@@ -196,24 +196,24 @@ async fn sizes_are_limited_from_the_header_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_ends_after_one_and_a_half_keep_alives() {
+async fn a_silent_client_is_closed_after_one_and_a_half_keep_alives() {
     let limits = MqttLimits { idle_timeout: Duration::from_secs(50), ..MqttLimits::default() };
     for (keep_alive, expected) in [(2, 3), (30, 45), (0, 50)] {
-        let mut bench = Bench::entered(limits.clone(), keep_alive).await;
+        let mut bench = Bench::logged_in(limits.clone(), keep_alive).await;
         sleep(Duration::from_secs(1)).await;
         bench.client.send(&[Packet::PingReq]).await;
         assert_eq!(bench.client.receive().await, Some(Packet::PingResp));
-        let heard = Instant::now();
-        // Bytes that do not become a packet are silence too.
+        let received = Instant::now();
+        // An incomplete packet counts as silence, too.
         bench.client.stream.write_all(&[0x30, 0x20, 0]).await.unwrap();
         bench.expect_closed().await;
-        assert_eq!(heard.elapsed().as_secs(), expected, "keep-alive {keep_alive}");
+        assert_eq!(received.elapsed().as_secs(), expected, "keep-alive {keep_alive}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn pings_keep_a_connection_open() {
-    let mut bench = Bench::entered(MqttLimits::default(), 2).await;
+    let mut bench = Bench::logged_in(MqttLimits::default(), 2).await;
     for _ in 0..20 {
         sleep(Duration::from_millis(2500)).await;
         bench.client.send(&[Packet::PingReq]).await;
@@ -222,7 +222,7 @@ async fn pings_keep_a_connection_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connect_that_drips_in_is_cut_off() {
+async fn a_slow_connect_is_cut_off() {
     let mut bench = bench(MqttLimits::default());
     let began = Instant::now();
     let mut bytes = bytes::BytesMut::new();
@@ -240,7 +240,7 @@ async fn a_connect_that_drips_in_is_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_closed() {
-    let bench = Bench::entered(MqttLimits::default(), 0).await;
+    let bench = Bench::logged_in(MqttLimits::default(), 0).await;
     let outbox = bench.notes.outbox();
     let began = Instant::now();
     while outbox.publish("news", vec![b'x'; 1000], QoS::AtMostOnce, 0).await.is_ok() {}
@@ -253,7 +253,7 @@ async fn a_client_that_does_not_read_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn unacknowledged_messages_are_bounded() {
     let limits = MqttLimits { in_flight: 2, outbox: 3, ..MqttLimits::default() };
-    let mut bench = Bench::entered(limits, 60).await;
+    let mut bench = Bench::logged_in(limits, 60).await;
     let outbox = bench.notes.outbox();
     let send = |token| outbox.try_publish(format!("t/{token}"), "", QoS::AtLeastOnce, token);
     send(1).unwrap();
@@ -291,8 +291,8 @@ async fn unacknowledged_messages_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_from_outside_sends_what_is_queued() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn a_requested_close_sends_queued_messages_first() {
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     let outbox = bench.notes.outbox();
     outbox.try_publish("last", "word", QoS::AtMostOnce, 0).unwrap();
     outbox.close(Close::because("replaced by a newer connection"));
@@ -302,22 +302,22 @@ async fn closing_from_outside_sends_what_is_queued() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_closes_without_acknowledging() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn a_session_that_closes_does_not_acknowledge() {
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     bench.client.send(&[publish("close", Some(1), ""), publish("after", None, "")]).await;
     assert_eq!(bench.expect_closed().await, ["publish close"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_session_is_told_too() {
-    let mut bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn a_panicking_session_is_closed() {
+    let mut bench = Bench::logged_in(MqttLimits::default(), 60).await;
     bench.client.send(&[publish("panic", Some(1), "")]).await;
     assert_eq!(bench.expect_closed().await, ["publish panic"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_client_is_told_to_the_session() {
-    let bench = Bench::entered(MqttLimits::default(), 60).await;
+async fn a_lost_client_closes_the_session() {
+    let bench = Bench::logged_in(MqttLimits::default(), 60).await;
     let outbox = bench.notes.outbox();
     drop(bench.client);
     bench.driver.await.unwrap();
@@ -327,13 +327,13 @@ async fn a_lost_client_is_told_to_the_session() {
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_waits_for_owed_replies() {
-    let idle = Bench::entered(MqttLimits::default(), 60).await;
+    let idle = Bench::logged_in(MqttLimits::default(), 60).await;
     idle.shutdown.cancel();
     let began = Instant::now();
     idle.expect_closed().await;
     assert_eq!(began.elapsed().as_secs(), 0);
 
-    let mut busy = Bench::entered(MqttLimits::default(), 60).await;
+    let mut busy = Bench::logged_in(MqttLimits::default(), 60).await;
     busy.client.send(&[publish("busy", Some(1), "")]).await;
     assert_eq!(busy.client.receive().await, Some(Packet::PubAck(1)));
     busy.shutdown.cancel();
@@ -342,7 +342,7 @@ async fn shutdown_waits_for_owed_replies() {
     assert_eq!(busy.client.receive().await, Some(Packet::PubAck(2)));
     busy.expect_closed().await;
 
-    let mut stuck = Bench::entered(MqttLimits::default(), 60).await;
+    let mut stuck = Bench::logged_in(MqttLimits::default(), 60).await;
     stuck.client.send(&[publish("busy", Some(1), "")]).await;
     assert_eq!(stuck.client.receive().await, Some(Packet::PubAck(1)));
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! An endpoint that notes what it is told, and a client that speaks packets.
+//! An MQTT endpoint that records its calls, and a client.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +12,8 @@ use net::mqtt::{Close, ConnectRefusal, MqttEndpoint, MqttSession, Outbox};
 use net::{Peer, Purpose};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Takes every client but `refuse-N`, which gets CONNACK N. `proven` is proven at once, and `can-prove` when it is asked to.
+/// The calls of an endpoint that accepts every client but `refuse-N`, which gets CONNACK N. `proven` is proven at once, and
+/// `can-prove` when it is asked for its proof.
 #[derive(Debug, Default)]
 pub struct Notes {
     notes: Mutex<Vec<String>>,
@@ -35,7 +36,7 @@ impl Notes {
 }
 
 /// The endpoint, and its sessions.
-pub struct Noting(pub Arc<Notes>);
+pub struct RecordingEndpoint(pub Arc<Notes>);
 
 struct Session {
     notes: Arc<Notes>,
@@ -45,7 +46,7 @@ struct Session {
 }
 
 #[async_trait]
-impl MqttEndpoint for Noting {
+impl MqttEndpoint for RecordingEndpoint {
     async fn connect(
         &self,
         peer: &Peer,
@@ -147,12 +148,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
-    /// Connects and expects to be let in.
+    /// Connects, and expects to be accepted.
     pub async fn enter(&mut self, keep_alive_secs: u16) {
         self.enter_as("device", keep_alive_secs).await;
     }
 
-    /// The same under a name of its own.
+    /// The same with another client ID.
     pub async fn enter_as(&mut self, client_id: &str, keep_alive_secs: u16) {
         self.send(&[Packet::Connect(Connect { keep_alive_secs, ..connect(client_id) })]).await;
         assert_eq!(self.receive().await, Some(conn_ack(ConnectReturnCode::Accepted)));

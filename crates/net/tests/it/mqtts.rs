@@ -8,7 +8,7 @@ use net::{CancellationToken, ConnectionLimiter, Limits, serve_mqtt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 
-use crate::mqtt_parts::{Client, Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
+use crate::mqtt_parts::{Client, Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
 use crate::pki::{self, Pki, listen};
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn a_device_gets_its_reply_and_shutdown_ends_it() {
     let pki = Pki::new();
     let (notes, shutdown) = (Arc::new(Notes::default()), CancellationToken::new());
     let (listener, addr) = listen();
-    let endpoint = Arc::new(Noting(Arc::clone(&notes)));
+    let endpoint = Arc::new(RecordingEndpoint(Arc::clone(&notes)));
     let limiter = ConnectionLimiter::new(Limits::default());
     let server =
         tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, limiter.clone(), shutdown.clone()));
@@ -34,7 +34,7 @@ async fn a_device_gets_its_reply_and_shutdown_ends_it() {
     refused.send(&[Packet::Connect(connect("refuse-5"))]).await;
     assert_eq!(refused.receive().await, Some(conn_ack(ConnectReturnCode::NotAuthorized)));
     assert_eq!(refused.receive().await, None);
-    // What the client still sends is not answered with a reset, which could overtake the CONNACK.
+    // Further bytes of the client are not answered with a reset, which could overtake the CONNACK.
     for _ in 0..3 {
         refused.send(&[Packet::PingReq]).await;
         sleep(Duration::from_millis(50)).await;
@@ -65,7 +65,7 @@ async fn hostile_bytes_end_their_connection_only() {
     let mut limits = Limits::default();
     limits.mqtt.connect_timeout = Duration::from_millis(300);
     let (listener, addr) = listen();
-    let endpoint = Arc::new(Noting(notes));
+    let endpoint = Arc::new(RecordingEndpoint(notes));
     tokio::spawn(serve_mqtt(
         listener,
         pki.server(),

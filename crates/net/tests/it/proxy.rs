@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::pki::{Pki, dial_from, handshake, listen};
 
-/// Names the address of who asks; 127.0.0.1 is a proxy.
+/// Answers with the client's address; 127.0.0.1 is a proxy.
 fn start(limits: Limits) -> (Pki, SocketAddr, ConnectionLimiter) {
     let (pki, (socket, addr), limiter) = (Pki::new(), listen(), ConnectionLimiter::new(limits));
     let router =
@@ -22,7 +22,7 @@ fn start(limits: Limits) -> (Pki, SocketAddr, ConnectionLimiter) {
     (pki, addr, limiter)
 }
 
-/// What the server answers after `header`, which comes in two segments.
+/// Returns the answer after `header`, which is sent in two segments.
 async fn ask(pki: &Pki, mut tcp: TcpStream, header: &[u8], cut: usize) -> std::io::Result<String> {
     tcp.set_nodelay(true)?;
     tcp.write_all(&header[..cut]).await?;
@@ -40,7 +40,7 @@ const BINARY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 #[tokio::test]
-async fn a_proxy_names_its_clients_and_others_do_not() {
+async fn only_proxies_report_clients() {
     let (pki, addr, limiter) = start(Limits::default());
     for header in [LINE, BINARY] {
         for cut in [1, 13, header.len() - 1, header.len()] {
@@ -63,7 +63,7 @@ async fn a_proxy_names_its_clients_and_others_do_not() {
 }
 
 #[tokio::test]
-async fn health_checks_are_no_refusals() {
+async fn health_checks_are_not_counted_as_refusals() {
     let (_, addr, limiter) = start(Limits::default());
     for header in [&b""[..], LOCAL, b"PROXY UNKNOWN\r\n"] {
         let mut tcp = TcpStream::connect(addr).await.unwrap();
@@ -93,7 +93,7 @@ async fn limits_count_the_client_and_not_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_header_that_does_not_come_is_not_waited_for() {
+async fn a_missing_proxy_header_is_timed_out() {
     let (_, addr, limiter) =
         start(Limits { handshake_timeout: Duration::from_millis(300), ..Limits::default() });
     let mut tcp = TcpStream::connect(addr).await.unwrap();

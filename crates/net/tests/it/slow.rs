@@ -1,6 +1,5 @@
-//! Slow clients, as a generated table: each transport's first exchange, cut at many places, after which the client is silent
-//! or goes on byte by byte. An unproven one is gone when its life is over, whatever it does; a proven one must finish each
-//! packet in time.
+//! Slow clients, as a generated table: each transport's first exchange, cut at many positions, after which the client is silent or
+//! continues byte by byte. An unproven connection ends with its lifetime in any case; a proven one must finish each packet in time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,15 +19,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::amqp_parts;
-use crate::mqtt_parts::{Noting, connect as mqtt_connect, publish};
+use crate::mqtt_parts::{RecordingEndpoint, connect as mqtt_connect, publish};
 use crate::pki::{Pki, connect, listen};
 
 const LIFETIME: Duration = Duration::from_secs(3);
 const PACKET: Duration = Duration::from_secs(1);
-/// Scheduling of several hundred connections on a busy machine.
+/// The tolerance for several hundred connections on a busy machine.
 const SLACK: Duration = Duration::from_secs(4);
 
-/// Where the transports are served.
+/// The addresses of the transports.
 struct Server {
     pki: Pki,
     https: SocketAddr,
@@ -40,15 +39,15 @@ struct Server {
 impl Server {
     fn start(lifetime: Duration) -> Server {
         let unproven = UnprovenLimits { lifetime, ..UnprovenLimits::default() };
-        // Only what is tested here shall end a connection.
+        // Only the tested limits end a connection.
         let mut limits = Limits { unproven, packet_timeout: PACKET, ..Limits::default() };
         let long = Duration::from_secs(600);
         limits.handshake_timeout = LIFETIME;
         (limits.header_timeout, limits.mqtt.connect_timeout, limits.amqp.login_timeout) = (long, long, long);
         let (pki, limiter, token) = (Pki::new(), ConnectionLimiter::new(limits), CancellationToken::new());
         let [(https, https_addr), (mqtt, mqtt_addr), (amqp, amqp_addr)] = [listen(), listen(), listen()];
-        let noting = || Arc::new(Noting(Arc::default()));
-        let noting_amqp = || Arc::new(amqp_parts::Noting(Arc::default()));
+        let noting = || Arc::new(RecordingEndpoint(Arc::default()));
+        let noting_amqp = || Arc::new(amqp_parts::RecordingEndpoint(Arc::default()));
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/length", post(|body: Bytes| async move { body.len().to_string() }))
@@ -63,7 +62,7 @@ impl Server {
         Server { pki, https: https_addr, mqtt: mqtt_addr, amqp: amqp_addr, limiter }
     }
 
-    /// What a client of each transport sends first, and where.
+    /// The first bytes of a client over each transport, and the address.
     fn exchanges(&self, client_id: &str) -> Vec<(&'static str, SocketAddr, Vec<u8>)> {
         let mqtt = mqtt(client_id);
         let amqp = amqp();
@@ -78,7 +77,7 @@ impl Server {
     }
 }
 
-/// CONNECT, and a message that is not acknowledged as long as it is not complete.
+/// A CONNECT, and a message that is acknowledged when it is complete.
 fn mqtt(client_id: &str) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     let connect = Connect { keep_alive_secs: u16::MAX, ..mqtt_connect(client_id) };
@@ -110,7 +109,7 @@ fn over_websocket(protocol: &str, bytes: &[u8]) -> Vec<u8> {
     [handshake.as_bytes(), &[0x82, 0x80 | 126], &length, &[0; 4], bytes].concat()
 }
 
-/// Sends `bytes` up to `cut`, then is silent or drips on, until the server closes; returns how long that took.
+/// Sends `bytes` up to `cut`, then is silent or continues byte by byte until the server closes; returns how long that took.
 async fn closed_after(
     server: &Server,
     addr: SocketAddr,
@@ -123,7 +122,7 @@ async fn closed_after(
     stream.write_all(&bytes[..cut]).await.ok()?;
     let (mut read, mut write) = tokio::io::split(stream);
     let dripping = async {
-        // Slow enough never to finish in time, fast enough that silence alone would not end it.
+        // Too slow to finish in time, but fast enough that silence alone would not end it.
         for byte in bytes[cut..].iter().chain(std::iter::repeat(&0)).take(200) {
             sleep(Duration::from_millis(250)).await;
             if !drips || write.write_all(&[*byte]).await.is_err() || write.flush().await.is_err() {
@@ -141,13 +140,13 @@ async fn closed_after(
     timeout(LIFETIME + SLACK, end).await.ok().map(|()| began.elapsed())
 }
 
-/// At most this many places to cut at, spread over the bytes.
+/// Returns at most `most` positions to cut at, spread over the bytes.
 fn cuts(length: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..=most).map(move |number| length * number / most)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_an_unproven_client_does_it_is_gone_when_its_life_is_over() {
+async fn an_unproven_connection_ends_with_its_lifetime_whatever_it_sends() {
     let server = Arc::new(Server::start(LIFETIME));
     let mut clients = JoinSet::new();
     for (transport, addr, bytes) in server.exchanges("device") {
@@ -174,7 +173,7 @@ async fn whatever_an_unproven_client_does_it_is_gone_when_its_life_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_packet_that_a_client_does_not_finish_ends_even_a_proven_connection() {
+async fn an_unfinished_packet_ends_even_a_proven_connection() {
     let server = Arc::new(Server::start(Duration::from_secs(600)));
     let mut clients = JoinSet::new();
     let prove = b"GET /prove HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -196,7 +195,7 @@ async fn a_packet_that_a_client_does_not_finish_ends_even_a_proven_connection() 
     assert!(open.is_empty(), "{open:#?}");
 }
 
-/// An AMQP message in several transfers is one packet: empty frames in between do not keep it.
+/// An AMQP message in several transfers has the deadline of one packet: empty frames in between do not extend it.
 #[tokio::test]
 async fn a_message_in_parts_has_a_deadline() {
     let server = Server::start(Duration::from_secs(600));

@@ -1,4 +1,4 @@
-//! Which client certificates come through the handshake, and what the application sees of them.
+//! The client certificates that the handshake accepts, and what the application sees of them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use crate::pki::{Credentials, Pki, connect, device, listen};
 const V1_CERTIFICATE: &str = include_str!("fixtures/v1-certificate.pem");
 const V1_KEY: &str = include_str!("fixtures/v1-key.pem");
 
-/// Starts a server that answers with what it sees of the client's chain.
+/// Starts a server that answers with a description of the client's chain.
 fn start(tls: Arc<ServerConfig>) -> SocketAddr {
     async fn describe(Extension(peer): Extension<Peer>) -> String {
         summary(&peer.certificates)
@@ -50,7 +50,7 @@ fn summary(chain: &[CertificateDer<'_>]) -> String {
     format!("{:?}", chain.iter().map(checksum).collect::<Vec<_>>())
 }
 
-/// What the server says about a client with this configuration, and how the handshake went.
+/// Returns the answer to a client with this configuration, and the kind of the handshake.
 async fn ask(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<(String, HandshakeKind)> {
     let mut stream = connect(addr, config).await?;
     stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
@@ -60,7 +60,7 @@ async fn ask(addr: SocketAddr, config: Arc<ClientConfig>) -> io::Result<(String,
     Ok((body, stream.get_ref().1.handshake_kind().unwrap()))
 }
 
-/// A client that checks nothing about itself: chain and key need not belong together.
+/// A client whose chain and key need not belong together.
 fn client(
     pki: &Pki,
     provider: CryptoProvider,
@@ -84,7 +84,7 @@ fn client(
     }
 }
 
-/// Asks with TLS 1.2 and with TLS 1.3.
+/// Sends a request with TLS 1.2 and with TLS 1.3.
 async fn ask_both(pki: &Pki, addr: SocketAddr, credentials: Option<&Credentials>) -> Vec<io::Result<String>> {
     let mut answers = Vec::new();
     for version in [&TLS12, &TLS13] {
@@ -95,10 +95,10 @@ async fn ask_both(pki: &Pki, addr: SocketAddr, credentials: Option<&Credentials>
 }
 
 #[tokio::test]
-async fn any_certificate_whose_key_is_held_comes_through() {
+async fn any_certificate_whose_key_is_held_is_accepted() {
     let pki = Pki::new();
     let addr = start(pki.server());
-    for (what, credentials) in untidy_devices(&pki) {
+    for (what, credentials) in unusual_certificates(&pki) {
         for answer in ask_both(&pki, addr, Some(&credentials)).await {
             assert_eq!(answer.unwrap(), summary(&credentials.chain()), "{what}");
         }
@@ -107,7 +107,7 @@ async fn any_certificate_whose_key_is_held_comes_through() {
     }
 }
 
-fn untidy_devices(pki: &Pki) -> Vec<(&'static str, Credentials)> {
+fn unusual_certificates(pki: &Pki) -> Vec<(&'static str, Credentials)> {
     let p256 = |change: &dyn Fn(&mut CertificateParams)| {
         let mut params = device();
         change(&mut params);
@@ -140,7 +140,7 @@ fn untidy_devices(pki: &Pki) -> Vec<(&'static str, Credentials)> {
 }
 
 #[tokio::test]
-async fn a_client_without_certificate_comes_through() {
+async fn a_client_without_a_certificate_is_accepted() {
     let pki = Pki::new();
     let addr = start(pki.server());
     for answer in ask_both(&pki, addr, None).await {
@@ -149,7 +149,7 @@ async fn a_client_without_certificate_comes_through() {
 }
 
 #[tokio::test]
-async fn aes_128_is_chosen_where_the_client_has_it() {
+async fn aes_128_is_chosen_if_the_client_offers_it() {
     let pki = Pki::new();
     let addr = start(pki.server());
     let negotiated = async |without: &str, version| {
@@ -166,7 +166,7 @@ async fn aes_128_is_chosen_where_the_client_has_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_without_its_key_does_not() {
+async fn a_certificate_without_its_key_is_refused() {
     let pki = Pki::new();
     let addr = start(pki.server());
     for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ED25519, &rcgen::PKCS_RSA_SHA256] {
@@ -184,7 +184,7 @@ async fn a_certificate_without_its_key_does_not() {
 }
 
 #[tokio::test]
-async fn sessions_are_resumed_only_where_tickets_are_on_and_have_the_first_one_s_certificates() {
+async fn sessions_are_resumed_only_with_tickets_and_keep_their_certificates() {
     let pki = Pki::new();
     let device = pki.device();
     let server = |session_tickets| {
@@ -206,7 +206,7 @@ async fn sessions_are_resumed_only_where_tickets_are_on_and_have_the_first_one_s
 }
 
 #[tokio::test]
-async fn too_long_a_chain_does_not_come_through() {
+async fn a_chain_of_too_many_certificates_is_refused() {
     let pki = Pki::new();
     let addr = start(pki.server());
     let mut device = pki.device();
@@ -254,7 +254,7 @@ async fn the_root_is_not_sent() {
     assert_eq!(stream.get_ref().1.peer_certificates().unwrap().len(), 1);
 }
 
-/// Notes which signatures the server asks for.
+/// Records the signature schemes that the server requests.
 #[derive(Debug)]
 struct Asked(mpsc::Sender<Vec<SignatureScheme>>);
 
@@ -269,7 +269,7 @@ impl ResolvesClientCert for Asked {
     }
 }
 
-/// The list in the documents is the one that is offered, whatever the cryptography can do besides.
+/// Exactly the documented schemes are offered, even if the provider supports more.
 #[tokio::test]
 async fn the_documented_signature_schemes_are_offered() {
     let page = include_str!("../../../../docs/compatibility.md");
@@ -292,7 +292,7 @@ async fn the_documented_signature_schemes_are_offered() {
     }
 }
 
-/// A client that trusts nobody, or knows little: what it is told, and what the operator sees.
+/// Clients that trust no CA or support little: the alert that they get, and the reason that is counted.
 #[tokio::test]
 async fn each_failed_handshake_is_counted_by_its_reason_and_answered_as_rfc_8446_says() {
     use AlertDescription::{
@@ -363,7 +363,7 @@ fn alert_in(error: &io::Error) -> Option<AlertDescription> {
 }
 
 #[tokio::test]
-async fn our_client_checks_the_server() {
+async fn the_client_checks_the_server() {
     let pki = Pki::new();
     let addr = start(Pki::new().server());
     let refused = ask(addr, pki.client(None)).await.unwrap_err();
@@ -396,7 +396,7 @@ fn keys_are_not_printed() {
 }
 
 #[tokio::test]
-async fn too_large_a_chain_does_not_come_through() {
+async fn a_chain_of_too_many_bytes_is_refused() {
     let pki = Pki::new();
     let addr = start(pki.server());
     for (bytes, accepted) in [(14_000, true), (17_000, false)] {

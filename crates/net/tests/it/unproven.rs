@@ -1,5 +1,4 @@
-//! Connections of which no request has been accepted: how long they live, what they may send, and who goes first when
-//! places run out.
+//! Unproven connections: their lifetime, what they may send, and which of them is evicted first.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::amqp_parts;
-use crate::mqtt_parts::{Client, Noting, publish};
+use crate::mqtt_parts::{Client, RecordingEndpoint, publish};
 use crate::pki::{Pki, connect, dial_from, handshake, listen};
 
 /// An MQTT server.
@@ -33,7 +32,7 @@ impl Server {
     fn start(limits: Limits) -> Server {
         let (pki, limiter) = (Pki::new(), ConnectionLimiter::new(limits));
         let (listener, addr) = listen();
-        let endpoint = Arc::new(Noting(Arc::default()));
+        let endpoint = Arc::new(RecordingEndpoint(Arc::default()));
         tokio::spawn(serve_mqtt(listener, pki.server(), endpoint, limiter.clone(), CancellationToken::new()));
         Server { pki, addr, limiter }
     }
@@ -60,7 +59,7 @@ fn reserved(unproven: usize, each: usize) -> Reserved {
 }
 
 #[tokio::test]
-async fn two_addresses_with_a_rubbish_password_do_not_hold_every_place() {
+async fn two_addresses_with_a_wrong_password_do_not_hold_every_permit() {
     let limits = Limits { max_connections: 8, reserved: reserved(4, 0), ..Limits::default() };
     let server = Server::start(limits);
     let mut proven = server.device(3, "proven").await.unwrap();
@@ -70,7 +69,7 @@ async fn two_addresses_with_a_rubbish_password_do_not_hold_every_place() {
     }
     assert_eq!((server.limiter.free(), server.limiter.unproven()), (0, 7));
     for _ in 0..2 {
-        let mut honest = server.device(4, "proven").await.expect("a place");
+        let mut honest = server.device(4, "proven").await.expect("a permit");
         assert!(is_served(&mut honest).await);
         std::mem::forget(honest);
     }
@@ -84,7 +83,7 @@ async fn two_addresses_with_a_rubbish_password_do_not_hold_every_place() {
 }
 
 #[tokio::test]
-async fn proven_connections_leave_places_for_new_ones_and_for_other_services() {
+async fn proven_connections_leave_permits_for_new_ones_and_for_other_services() {
     let mut limits = Limits { max_connections: 10, reserved: reserved(2, 2), ..Limits::default() };
     limits.max_unproven_per_address = Some(10);
     let server = Server::start(limits);
@@ -95,13 +94,13 @@ async fn proven_connections_leave_places_for_new_ones_and_for_other_services() {
     assert_eq!(
         server.limiter.proven(Purpose::Hub),
         4,
-        "2 and 2 are kept for the other services, 2 for new ones"
+        "2 and 2 are reserved for the other services, 2 for new ones"
     );
     server.device(2, "proven").await.expect("one that could not be proven gives way");
     devices.truncate(1);
     sleep(Duration::from_millis(200)).await;
     let _next = server.device(1, "proven").await.unwrap();
-    assert_eq!(server.limiter.proven(Purpose::Hub), 2, "places are given back");
+    assert_eq!(server.limiter.proven(Purpose::Hub), 2, "permits are freed");
 }
 
 #[tokio::test]
@@ -121,9 +120,9 @@ async fn many_proven_connections_of_one_address_are_served() {
     assert!(is_served(&mut plant[59]).await);
 }
 
-/// A plant shares an address with an attacker.
+/// A factory shares an address with an attacker.
 #[tokio::test]
-async fn refusals_do_not_shut_out_others_of_the_address() {
+async fn refusals_do_not_block_other_clients_of_the_address() {
     let limits = Limits { max_unproven_per_address: Some(3), ..Limits::default() };
     let server = Server::start(limits);
     for _ in 0..20 {
@@ -134,7 +133,7 @@ async fn refusals_do_not_shut_out_others_of_the_address() {
         assert_eq!(refused.receive().await, None);
     }
     for _ in 0..5 {
-        let mut honest = server.device(1, "proven").await.expect("a place");
+        let mut honest = server.device(1, "proven").await.expect("a permit");
         assert!(is_served(&mut honest).await);
         std::mem::forget(honest);
     }
@@ -142,7 +141,7 @@ async fn refusals_do_not_shut_out_others_of_the_address() {
 }
 
 #[tokio::test]
-async fn a_connection_that_proves_nothing_ends_and_a_proven_one_goes_on() {
+async fn an_unproven_connection_ends_and_a_proven_one_continues() {
     let unproven = UnprovenLimits { lifetime: Duration::from_millis(800), ..UnprovenLimits::default() };
     let server = Server::start(Limits { unproven, ..Limits::default() });
     let mut proven = server.device(1, "proven").await.unwrap();
@@ -157,7 +156,7 @@ async fn a_connection_that_proves_nothing_ends_and_a_proven_one_goes_on() {
 }
 
 #[tokio::test]
-async fn an_unproven_client_sends_small_packets_until_it_shows_who_it_is() {
+async fn an_unproven_client_may_send_only_small_packets() {
     let server = Server::start(Limits::default());
     let large: &'static str = Box::leak("x".repeat(9000).into_boxed_str());
     for (client_id, payload, is_taken) in [
@@ -174,10 +173,10 @@ async fn an_unproven_client_sends_small_packets_until_it_shows_who_it_is() {
 }
 
 #[tokio::test]
-async fn an_unproven_amqp_client_sends_small_messages_until_it_shows_who_it_is() {
+async fn an_unproven_amqp_client_may_send_only_small_messages() {
     let (pki, notes) = (Pki::new(), Arc::<amqp_parts::Notes>::default());
     let (listener, addr) = listen();
-    let endpoint = Arc::new(amqp_parts::Noting(Arc::clone(&notes)));
+    let endpoint = Arc::new(amqp_parts::RecordingEndpoint(Arc::clone(&notes)));
     let limiter = ConnectionLimiter::new(Limits::default());
     tokio::spawn(serve_amqp(listener, pki.server(), endpoint, limiter, CancellationToken::new()));
     for (first, is_taken) in [("hello", false), ("prove", true)] {
@@ -196,7 +195,7 @@ async fn an_unproven_amqp_client_sends_small_messages_until_it_shows_who_it_is()
 }
 
 #[tokio::test]
-async fn a_handshake_that_grows_is_cut_off() {
+async fn a_handshake_that_is_too_large_is_cut_off() {
     let server = Server::start(Limits::default());
     let mut stream = TcpStream::connect(server.addr).await.unwrap();
     // A ClientHello of 60,000 bytes, in records of 16 KiB.
@@ -218,11 +217,11 @@ async fn a_handshake_that_grows_is_cut_off() {
     assert_eq!(server.limiter.refused(Refused::ChainTooLong), 1);
 }
 
-/// The frames that a client may send are announced, and no larger ones are taken.
+/// The frame size that a client may send is announced, and larger frames are refused.
 #[tokio::test]
 async fn announced_frames_are_small() {
     let (pki, (listener, addr)) = (Pki::new(), listen());
-    let endpoint = Arc::new(amqp_parts::Noting(Arc::default()));
+    let endpoint = Arc::new(amqp_parts::RecordingEndpoint(Arc::default()));
     tokio::spawn(serve_amqp(
         listener,
         pki.server(),

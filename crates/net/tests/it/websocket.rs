@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use crate::amqp_parts;
-use crate::mqtt_parts::{Notes, Noting, conn_ack, connect, publish, sub_ack, subscribe};
+use crate::mqtt_parts::{Notes, RecordingEndpoint, conn_ack, connect, publish, sub_ack, subscribe};
 use crate::pki::{self, Pki, listen};
 
 const CONTINUATION: u8 = 0x0;
@@ -47,14 +47,14 @@ impl Server {
         let (listener, addr) = listen();
         let limiter = ConnectionLimiter::new(limits);
         let router = Router::new().route("/", get(|| async { "hello" }));
-        let mqtt = Arc::new(Noting(Arc::clone(&notes)));
-        let amqp = Arc::new(amqp_parts::Noting(Arc::default()));
+        let mqtt = Arc::new(RecordingEndpoint(Arc::clone(&notes)));
+        let amqp = Arc::new(amqp_parts::RecordingEndpoint(Arc::default()));
         let site = HttpServices { router, mqtt: Some(mqtt), amqp: Some(amqp) };
         let task = tokio::spawn(serve_https(listener, pki.server(), site, limiter.clone(), shutdown.clone()));
         Server { pki, addr, limiter, notes, shutdown, task }
     }
 
-    /// A WebSocket on which nothing has been said.
+    /// A WebSocket without any message yet.
     async fn socket(&self) -> Socket {
         let stream = pki::connect(self.addr, self.pki.client(None)).await.unwrap();
         let mut socket = Socket { stream, input: BytesMut::new() };
@@ -137,7 +137,7 @@ impl Socket {
         }
     }
 
-    /// The server closes with this status code (RFC 6455 §7.4.1), saying nothing else.
+    /// Checks that the server closes with this status code (RFC 6455 §7.4.1) and sends nothing else.
     async fn expect_close(&mut self, code: u16) {
         let (first, payload) = self.receive().await.expect("a close frame");
         assert_eq!((first, &payload[..2]), (FIN | CLOSE, &code.to_be_bytes()[..]), "{payload:?}");
@@ -201,8 +201,8 @@ async fn a_device_gets_its_reply_on_any_path() {
         assert_eq!(device.packets().await, [Packet::PubAck(2), publish("reply", Some(77), "hello")]);
         device.send_packets(&[Packet::Disconnect]).await;
         device.expect_close(1000).await;
-        let told = ["connect device certificates=2", "subscribe 1", "publish echo", "closed"];
-        assert_eq!(server.notes.take(), told, "{path}");
+        let calls = ["connect device certificates=2", "subscribe 1", "publish echo", "closed"];
+        assert_eq!(server.notes.take(), calls, "{path}");
     }
 }
 
@@ -263,7 +263,7 @@ async fn large_packets_pass_up_to_the_limit() {
     assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(Packet::PubAck(1)));
     assert_eq!(decode(&mut reply, usize::MAX).unwrap(), Some(publish("reply", Some(77), payload)));
 
-    // Without a proof the connection ends when the message is announced: memory for it is never set aside.
+    // Without a proof the connection ends when the message is announced: no memory is allocated for it.
     let mut stranger = server.session_of("stranger").await;
     stranger.stream.write_all(&header(FIN | BINARY, 100_000)).await.unwrap();
     stranger.expect_close(1000).await;
@@ -281,7 +281,7 @@ async fn large_packets_pass_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn what_is_not_mqtt_in_binary_messages_is_closed_with_the_reason() {
+async fn other_websocket_messages_close_it_with_the_reason() {
     let server = Server::start(Limits::default());
     let mut good = server.session().await;
     let hello = encoded(&[Packet::Connect(connect("device"))]);
@@ -299,7 +299,7 @@ async fn what_is_not_mqtt_in_binary_messages_is_closed_with_the_reason() {
     check(frame(FIN | 0x3, &hello), 1002).await;
     check(frame(PING, b"fragmented"), 1002).await;
     check(frame(FIN | PING, &[0; 126]), 1002).await;
-    // What MQTT itself refuses ends with a normal close.
+    // Violations of MQTT end with a normal close.
     check(frame(FIN | BINARY, &encoded(&[Packet::PingReq])), 1000).await;
     check(frame(FIN | BINARY, b"GET / HTTP/1.1\r\n\r\n"), 1000).await;
     check(frame(FIN | BINARY, b"\x10\xff\xff\xff\x7f"), 1000).await;
@@ -313,7 +313,7 @@ async fn a_close_is_answered_and_ends_the_session() {
     let mut socket = server.session().await;
     socket.send(FIN | CLOSE, &[3, 0xE9]).await; // 1001, going away
     socket.expect_close(1001).await;
-    drop(server.session().await); // gone without a word
+    drop(server.session().await); // closed without a close frame
     while server.limiter.connections() > 0 {
         sleep(Duration::from_millis(10)).await;
     }
@@ -321,9 +321,9 @@ async fn a_close_is_answered_and_ends_the_session() {
     assert_eq!(server.notes.take(), [one, one].concat());
 }
 
-/// Headers and frames are cut as it pleases the client.
+/// Headers and frames may be split over messages in any way.
 #[tokio::test]
-async fn amqp_is_spoken_on_any_path() {
+async fn amqp_is_served_on_any_path() {
     let server = Server::start(Limits::default());
     for (path, piece) in [("/$iothub/websocket?iothub-no-client-cert=true", 1), ("/", 1000)] {
         let stream = pki::connect(server.addr, server.pki.client(None)).await.unwrap();
@@ -336,14 +336,14 @@ async fn amqp_is_spoken_on_any_path() {
         for piece in hello.chunks(piece) {
             socket.send(FIN | BINARY, piece).await;
         }
-        let mut heard = BytesMut::new();
-        while heard.len() < 8 + 50 {
+        let mut received = BytesMut::new();
+        while received.len() < 8 + 50 {
             let (first, payload) = socket.receive().await.expect("more");
             assert_eq!(first, FIN | BINARY);
-            heard.extend_from_slice(&payload);
+            received.extend_from_slice(&payload);
         }
-        assert_eq!(decode_protocol(&mut heard), Ok(Some(Protocol::Amqp)));
-        let open = decode_frame(&mut heard, 512).unwrap().unwrap();
+        assert_eq!(decode_protocol(&mut received), Ok(Some(Protocol::Amqp)));
+        let open = decode_frame(&mut received, 512).unwrap().unwrap();
         assert!(matches!(open.performative, Some(Performative::Open(_))), "{open:?}");
     }
 }
@@ -377,7 +377,7 @@ async fn requests_that_are_refused_leave_the_connection_usable() {
 }
 
 #[tokio::test]
-async fn silence_and_pings_do_not_outlive_the_deadlines() {
+async fn silence_and_pings_do_not_extend_the_deadlines() {
     let mut limits = Limits::default();
     limits.mqtt.connect_timeout = Duration::from_millis(300);
     limits.header_timeout = Duration::from_millis(300);
@@ -407,7 +407,7 @@ async fn silence_and_pings_do_not_outlive_the_deadlines() {
 }
 
 #[tokio::test]
-async fn a_websocket_keeps_its_place_and_shutdown_ends_it() {
+async fn a_websocket_keeps_its_permit_and_shutdown_ends_it() {
     let server = Server::start(Limits::default());
     let mut first = server.session().await;
     let mut busy = server.session().await;
