@@ -81,7 +81,7 @@ def scrape() -> str:
 
 def test_prometheus_reads_what_is_documented(families):
     page = (pathlib.Path(muster_dev.REPOSITORY) / "docs/metrics.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(muster_\w+?)(?:_total)?` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(muster_\w+?)(?:_total)?` \| (\w+) \|(.*?)\|", page, re.MULTILINE)
     documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     assert {name: family.type for name, family in families.items()} == {
         name: kind for name, (kind, _) in documented.items()
