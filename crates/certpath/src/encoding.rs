@@ -45,13 +45,23 @@ pub enum EncodingError {
 }
 
 impl Object {
-    /// Returns the labels of PEM sections that hold it. The first is the one of RFC 7468; OpenSSL reads the others as well.
-    fn labels(self) -> &'static [&'static str] {
+    /// Returns its label in PEM (RFC 7468).
+    fn label(self) -> &'static str {
         match self {
-            Object::Certificate => &["CERTIFICATE", "X509 CERTIFICATE", TRUSTED_CERTIFICATE],
-            Object::RevocationList => &["X509 CRL"],
-            Object::PrivateKey => &["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"],
+            Object::Certificate => "CERTIFICATE",
+            Object::RevocationList => "X509 CRL",
+            Object::PrivateKey => "PRIVATE KEY",
         }
+    }
+
+    /// Returns whether a PEM section with this label holds it. OpenSSL reads more labels than that of RFC 7468.
+    fn has_label(self, label: &str) -> bool {
+        let others: &[&str] = match self {
+            Object::Certificate => &["X509 CERTIFICATE", TRUSTED_CERTIFICATE],
+            Object::RevocationList => &[],
+            Object::PrivateKey => &["EC PRIVATE KEY", "RSA PRIVATE KEY"],
+        };
+        label == self.label() || others.contains(&label)
     }
 }
 
@@ -75,7 +85,7 @@ pub fn read_object(document: &[u8], object: Object) -> Result<Vec<u8>, EncodingE
 
 /// Writes an object as PEM (RFC 7468), 64 characters a line.
 pub fn write_pem(object: Object, der: &[u8]) -> String {
-    let label = object.labels().first().unwrap_or(&"");
+    let label = object.label();
     let base64 = STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     for at in (0..base64.len()).step_by(64) {
@@ -114,8 +124,7 @@ fn of_pem(document: &[u8], begun: usize, object: Object) -> Result<Vec<Vec<u8>>,
         let procedure = section.headers().get("Proc-Type");
         section.tag() == "ENCRYPTED PRIVATE KEY" || procedure.is_some_and(|it| it.contains("ENCRYPTED"))
     };
-    let is_wanted =
-        |section: &&::pem::Pem| object.labels().contains(&section.tag()) && !is_encrypted(section);
+    let is_wanted = |section: &&::pem::Pem| object.has_label(section.tag()) && !is_encrypted(section);
     let objects: Vec<_> = sections.iter().filter(is_wanted).map(content).collect();
     match objects.is_empty() {
         false => Ok(objects),
@@ -138,7 +147,7 @@ fn missing(object: Object, sections: &[::pem::Pem]) -> EncodingError {
         section.tag().chars().filter(|char| char.is_ascii_graphic() || *char == ' ').take(40).collect()
     };
     let found: Vec<String> = sections.iter().take(5).map(label).collect();
-    EncodingError::Missing { wanted: object.labels().first().unwrap_or(&""), found: found.join(", ") }
+    EncodingError::Missing { wanted: object.label(), found: found.join(", ") }
 }
 
 #[cfg(test)]
@@ -169,6 +178,20 @@ mod tests {
             read_objects(damaged.as_bytes(), Object::PrivateKey),
             Err(EncodingError::Damaged(_))
         ));
+    }
+
+    /// An independent writer of PEM agrees.
+    #[test]
+    fn objects_read_back_from_pem() {
+        for object in [Object::Certificate, Object::RevocationList, Object::PrivateKey] {
+            for length in [0, 45, 46, 48, 200] {
+                let der = der::write(SEQUENCE, &vec![7; length]);
+                let pem = write_pem(object, &der);
+                assert_eq!(read_objects(pem.as_bytes(), object), Ok(vec![der.clone()]), "{object:?}");
+                let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
+                assert_eq!(pem, ::pem::encode_config(&::pem::Pem::new(object.label(), der), config));
+            }
+        }
     }
 
     #[test]

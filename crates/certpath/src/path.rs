@@ -211,7 +211,7 @@ impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
             read[at] = rules::parse(graph.node(at).parts.der);
         }
         read[START] = Some(start.top.clone());
-        let refusals = Refusals::among(&graph, &read, circumstances, effort)?;
+        let refusals = Refusals::among(&graph, &read, circumstances, effort);
         Ok(Search { anchors, circumstances, graph, read, refusals, below: start.below })
     }
 

@@ -47,9 +47,9 @@ impl Refusals {
         read: &[Option<X509Certificate<'_>>],
         circumstances: Circumstances<'_>,
         effort: &mut Effort,
-    ) -> Result<Self, PathError> {
+    ) -> Self {
         if !circumstances.authorities.can_refuse() {
-            return Ok(Refusals::default());
+            return Refusals::default();
         }
         let mut links = Vec::new();
         let (mut open, mut seen) = (vec![START], vec![false; read.len()]);
@@ -71,7 +71,7 @@ impl Refusals {
         let replaced = replaced(&links, |at| graph.node(at).is_anchor());
         let start = refusal_of(START, &links, &replaced);
         let steps = links.into_iter().filter_map(|link| Some(((link.below, link.issuer), link.refusal?)));
-        Ok(Refusals { steps: steps.collect(), start })
+        Refusals { steps: steps.collect(), start }
     }
 
     /// Returns the refusal of a step: the issuer is blocked, revoked the certificate, or is an anchor above which all paths are

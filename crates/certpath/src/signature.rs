@@ -41,9 +41,9 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// The result of checking a signature by a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The key made it.
+    /// The key made the signature.
     Valid,
-    /// Another key made it.
+    /// The key did not make the signature.
     Wrong,
     /// The algorithm is not accepted, or is for another kind of key: nothing was computed.
     Unsupported,
@@ -94,7 +94,7 @@ fn is_long(key: &RSAPublicKey<'_>) -> bool {
     RSA_BITS.contains(&bit_length(key.modulus))
 }
 
-/// The length of a number without the zeros in front.
+/// Returns the length of a number in bits, without leading zeros.
 fn bit_length(number: &[u8]) -> usize {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let first = number.get(zeros).map_or(0, |byte| byte.leading_zeros() as usize);
@@ -133,7 +133,7 @@ fn verify((signed, signature_algorithm, signature): Signed<'_>, key: &[u8]) -> V
     }
 }
 
-/// `CertificateList ::= SEQUENCE { tbsCertList, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §5.1).
+/// Reads `CertificateList ::= SEQUENCE { tbsCertList, signatureAlgorithm, signatureValue BIT STRING }` (RFC 5280 §5.1).
 fn list_parts(der: &[u8]) -> Option<Signed<'_>> {
     let (content, []) = element(SEQUENCE, der)? else { return None };
     let (signed, rest) = whole_element(SEQUENCE, content)?;

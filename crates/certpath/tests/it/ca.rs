@@ -1,13 +1,15 @@
 //! Certificate authorities for tests.
 
 use certpath::{
-    Anchor, CertificateParts, Circumstances, CrlMaxAge, Found, Leaf, NoAuthorities, PathError,
+    Anchor, CertificateParts, Circumstances, Crl, CrlMaxAge, Found, Leaf, NoAuthorities, PathError,
     PresentedChain, Time, nearest_path,
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SerialNumber,
-    SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlIssuingDistributionPoint,
+    DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,
+    SerialNumber, SignatureAlgorithm, date_time_ymd,
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 /// 2026-11-23T00:00:00Z.
 pub const NOW: Time = Time::from_unix_seconds(1_795_392_000);
@@ -60,7 +62,36 @@ impl Ca {
 
     /// Issues a certificate for the CA's own key.
     pub fn certify_itself(&self, params: CertificateParams) -> Vec<u8> {
-        params.signed_by(&self.key, &self.issuer()).unwrap().der().to_vec()
+        self.certify(self, params)
+    }
+
+    /// Issues a certificate for the key of a CA.
+    pub fn certify(&self, other: &Ca, params: CertificateParams) -> Vec<u8> {
+        params.signed_by(&other.key, &self.issuer()).unwrap().der().to_vec()
+    }
+
+    /// Issues a list of these certificates, in DER, on 2026-11-01, to be replaced on another day.
+    pub fn crl(
+        &self,
+        revoked: &[&Vec<u8>],
+        (year, month, day): (i32, u8, u8),
+        issuing_distribution_point: Option<CrlIssuingDistributionPoint>,
+    ) -> Crl {
+        let entry = |der: &&Vec<u8>| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(X509Certificate::from_der(der).unwrap().1.raw_serial()),
+            revocation_time: date_time_ymd(2026, 10, 1),
+            reason_code: Some(RevocationReason::KeyCompromise),
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 11, 1),
+            next_update: date_time_ymd(year, month, day),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Crl::from_der(params.signed_by(&self.issuer()).unwrap().der().to_vec()).unwrap()
     }
 
     /// Returns the chain of a new leaf, up to the root.

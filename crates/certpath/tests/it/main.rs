@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod authorities;
 mod ca;
 mod cost;
 mod hostile;
