@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::{fmt, fs, io};
 
-use certpath::encoding::{Object, read_object, read_objects};
+use certpath::{
+    CertificateParts,
+    encoding::{Object, read_object, read_objects},
+    is_same_name,
+};
 use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -13,7 +17,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::TlsError;
 use super::handshake_record::note_server_name;
-use super::spki::{PublicKey, is_self_issued};
+use super::spki::PublicKey;
 
 /// A certificate chain, leaf first, and the leaf's private key. The key is never printed.
 #[derive(Clone)]
@@ -172,6 +176,11 @@ impl ResolvesServerCert for ChooseIdentity {
 pub fn read_key(key: &[u8]) -> Result<PrivateKeyDer<'static>, IdentityError> {
     let der = read_object(key, Object::PrivateKey).map_err(|error| IdentityError::Key(error.to_string()))?;
     PrivateKeyDer::try_from(der).map_err(|error| IdentityError::Key(error.to_owned()))
+}
+
+/// Returns whether a certificate's issuer has the name of its subject.
+fn is_self_issued(certificate: &[u8]) -> bool {
+    CertificateParts::read(certificate).is_some_and(|parts| is_same_name(parts.issuer, parts.subject))
 }
 
 /// Returns the chain without the root: a client has it, or does not trust it (RFC 8446 §4.4.2).

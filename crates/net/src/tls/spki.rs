@@ -1,4 +1,4 @@
-//! The public key inside a certificate, read without judging the certificate.
+//! The public key inside a certificate, read without verifying the certificate.
 
 use x509_parser::asn1_rs::{Any, FromDer};
 
@@ -16,7 +16,7 @@ impl<'a> PublicKey<'a> {
     /// Returns the key of a certificate of any version: skips the fields before it in TBSCertificate (RFC 5280 §4.1) and reads
     /// nothing else. Returns `None` if the bytes are not a certificate.
     pub(super) fn of_certificate(certificate: &'a [u8]) -> Option<PublicKey<'a>> {
-        PublicKey::from_spki(fields(certificate)?.1)
+        PublicKey::from_spki(after_subject(certificate)?)
     }
 
     /// Returns the bits of the modulus of an RSA key (RFC 8017 §A.1.1); `None` for other keys.
@@ -42,25 +42,18 @@ impl<'a> PublicKey<'a> {
     }
 }
 
-/// Returns whether issuer and subject of a certificate are the same name.
-pub(super) fn is_self_issued(certificate: &[u8]) -> bool {
-    fields(certificate).is_some_and(|([_, _, issuer, _, subject], _)| issuer == subject)
-}
-
-/// Returns serial number, signature algorithm, issuer, validity and subject, and the bytes after them.
-fn fields(certificate: &[u8]) -> Option<([&[u8]; 5], &[u8])> {
+/// Returns what follows serial number, signature algorithm, issuer, validity and subject.
+fn after_subject(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate) = Any::from_der(certificate).ok()?;
     let (_, tbs) = Any::from_der(certificate.data).ok()?;
     let mut rest = tbs.data;
     if rest.first() == Some(&EXPLICIT_VERSION) {
         rest = Any::from_der(rest).ok()?.0;
     }
-    let mut fields = [&[][..]; 5];
-    for field in &mut fields {
-        let (after, value) = Any::from_der(rest).ok()?;
-        (*field, rest) = (value.data, after);
+    for _field in 0..5 {
+        rest = Any::from_der(rest).ok()?.0;
     }
-    Some((fields, rest))
+    Some(rest)
 }
 
 /// Tag of `[0] EXPLICIT Version`, absent from v1 certificates.
