@@ -70,7 +70,7 @@ pub enum CrlError {
     #[error("this is an indirect CRL, which holds what other CAs revoked; the CA's own list is needed")]
     Indirect,
     /// It has a critical extension that is not known.
-    #[error("revocation list has the critical extension {0}, which is not known here")]
+    #[error("revocation list has the critical extension {0}, which is not supported")]
     CriticalExtension(String),
 }
 

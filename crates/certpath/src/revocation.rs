@@ -18,10 +18,10 @@ pub enum ListGap {
     #[error("there is none")]
     Missing,
     /// All lists are stale.
-    #[error("all that there are are stale")]
+    #[error("all are stale")]
     Stale,
     /// The fresh lists are for other distribution points, only for CAs or end entities, or only for some reasons.
-    #[error("those that are fresh are of other distribution points, kinds of certificate or reasons")]
+    #[error("the fresh ones are of other distribution points, kinds of certificate or reasons")]
     Scope,
 }
 

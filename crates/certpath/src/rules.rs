@@ -31,13 +31,13 @@ pub enum BrokenRule {
     #[error("expired at {0}")]
     Expired(Time),
     /// It has a critical extension that is not known.
-    #[error("has the critical extension {0}, which is not known here")]
+    #[error("has the critical extension {0}, which is not supported")]
     CriticalExtension(String),
     /// An extension is malformed or present twice.
-    #[error("has an extension that cannot be read or stands twice")]
+    #[error("has an extension that cannot be read or is present twice")]
     BadExtension,
     /// It is not exact DER outside of the signed part, names another algorithm there, or has more in it than can be read.
-    #[error("is not exact DER, or has bytes where none belong")]
+    #[error("is not exact DER, or has extra bytes")]
     StrayBytes,
     /// The kind or size of its key is not accepted.
     #[error("has a key that is not RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) or Ed25519")]
@@ -46,7 +46,7 @@ pub enum BrokenRule {
     #[error("issued a certificate but has no name")]
     Nameless,
     /// Its basicConstraints say that it is not a CA.
-    #[error("issued a certificate but is no CA (basicConstraints CA:FALSE)")]
+    #[error("issued a certificate but is not a CA (basicConstraints CA:FALSE)")]
     NotCa,
     /// It has no basicConstraints, and was sent: only a stored certificate is accepted as a CA without them.
     #[error("issued a certificate but does not say that it is a CA (it has no basicConstraints)")]
@@ -66,7 +66,7 @@ pub enum BrokenRule {
     #[error("has name constraints that cannot be read or are not supported here")]
     NameConstraints,
     /// It has name constraints and is not a CA.
-    #[error("has name constraints but is no CA")]
+    #[error("has name constraints but is not a CA")]
     ConstrainedLeaf,
     /// It may not issue for a name of a certificate below it.
     #[error("may not issue for {0}, by its name constraints")]
@@ -79,7 +79,7 @@ pub enum BrokenRule {
     Signature,
     /// The algorithm of its signature is not accepted.
     #[error(
-        "is signed by an algorithm that is not taken, or that is for another kind of key than its issuer's: taken are RSA \
+        "is signed by an algorithm that is not accepted, or that is for another kind of key than its issuer's: accepted are RSA \
          (2048 bits or more), ECDSA (P-256, P-384, P-521) and Ed25519 over SHA-256 or better"
     )]
     Algorithm,

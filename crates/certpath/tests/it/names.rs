@@ -264,8 +264,8 @@ fn a_leaf_that_is_not_a_ca_has_no_constraints() {
     let root = Ca::root("Root", &P256);
     let cases = [
         ("a CA", IsCa::Ca(BasicConstraints::Unconstrained), Ok(())),
-        ("no CA", IsCa::ExplicitNoCa, Err("CN=dev-1: has name constraints but is no CA")),
-        ("it does not say", IsCa::NoCa, Err("CN=dev-1: has name constraints but is no CA")),
+        ("no CA", IsCa::ExplicitNoCa, Err("CN=dev-1: has name constraints but is not a CA")),
+        ("it does not say", IsCa::NoCa, Err("CN=dev-1: has name constraints but is not a CA")),
     ];
     for (case, is_ca, expected) in cases {
         let mut leaf = named(DEVICE);

@@ -18,7 +18,7 @@ macro_rules! fixture {
 #[test]
 fn pss_with_every_salt() {
     let unsigned = Err("CN=dev-1: is not signed by its issuer's key");
-    let unsupported = Err("CN=dev-1: is signed by an algorithm that is not taken");
+    let unsupported = Err("CN=dev-1: is signed by an algorithm that is not accepted");
     let (rsa, pss, limited) = (fixture!("root-rsa"), fixture!("root-pss"), fixture!("root-limited"));
     let cases = [
         ("the longest salt, OpenSSL's default", &rsa, fixture!("rsa-max"), Ok(())),

@@ -156,7 +156,7 @@ async fn a_certificate_that_admits_no_device_causes_a_warning() {
     let pem = world.write("leaf.pem", &leaf.pem());
     let uploaded = certificate(&world, &["upload", "plant", &pem]).await;
     assert_eq!((uploaded.code, &uploaded.json()["name"]), (0, &json!("plant")));
-    assert!(uploaded.stderr.contains("warning: ") && uploaded.stderr.contains("is no CA"), "{uploaded:?}");
+    assert!(uploaded.stderr.contains("warning: ") && uploaded.stderr.contains("is not a CA"), "{uploaded:?}");
     let named = ["dev-2", "--certificate", &pem];
     let created = world.muster(&["enrollment", "create"], &named).await;
     assert!(created.code == 0 && created.stderr.contains("not the registration ID"), "{created:?}");

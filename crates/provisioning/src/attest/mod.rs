@@ -29,7 +29,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::Error;
 use symmetric_key::{GroupClaim, Signer};
-use tpm::{Expected, Opened, PresentedTpm};
+use tpm::{ChallengeContext, OpenedChallenge, PresentedTpm};
 use x509::CaRules;
 
 /// The number of groups whose keys a token is compared with at once: enough to keep the processor busy, few enough that a device
@@ -66,7 +66,7 @@ pub struct Claimant<'a> {
     /// The evidence.
     pub evidence: &'a Evidence,
     /// The challenges that a TPM may have opened; `None` where no proof by TPM is expected.
-    pub tpm: Option<&'a Expected<'a>>,
+    pub tpm: Option<&'a ChallengeContext<'a>>,
     /// The trust of the instance, and its rules for CAs.
     pub ca: CaRules<'a>,
     /// The current time.
@@ -95,7 +95,7 @@ pub struct Attested {
     credentials: HubCredentials,
     by: AttestedBy,
     key: Option<KeyUse>,
-    opened: Option<Opened>,
+    opened: Option<OpenedChallenge>,
     moved_from: Option<EnrollmentGroupId>,
 }
 
@@ -188,7 +188,7 @@ pub enum Refusal {
     Certificate(#[from] x509::CertificateRefusal),
     /// The certificates do not lead to those of the group.
     #[error("the device's certificates do not lead to the group's")]
-    NotReached,
+    NoPathToGroup,
     /// The group is for other devices.
     #[error(transparent)]
     OtherIds(#[from] OtherIds),
@@ -199,10 +199,10 @@ pub enum Refusal {
     RegisteredElsewhere(EnrollmentGroupId),
     /// The group that the device belongs to admits it as well.
     #[error("the enrollment group that the device is registered through admits it, too, and keeps it")]
-    Stays,
+    KeptByOwnGroup,
     /// Another group's certificate is nearer to the leaf.
     #[error("another group's certificate is nearer the device's leaf, or blocks it")]
-    Farther,
+    NotNearest,
     /// The mechanism needs the keys of a TPM, and none were sent.
     #[error("the enrollment wants a TPM and the device named none")]
     NoTpm,
@@ -217,7 +217,7 @@ pub enum Refusal {
     NoStorageRootKey,
     /// The token was not signed with the key of an open challenge.
     #[error("the SAS token was not signed with the key of a TPM challenge that is open for the registration")]
-    NotOfChallenge,
+    NoOpenChallenge,
     /// The proof was used before.
     #[error("the proof was used already, for operation {0}")]
     UsedChallenge(OperationId),
@@ -271,7 +271,7 @@ pub fn individual(enrollment: IndividualEnrollment, claimant: &Claimant<'_>) -> 
             return tpm::to_challenge(claimant, enrolled).map(Proof::Challenge);
         }
         IndividualAttestation::Tpm(enrolled) => {
-            let expected = claimant.tpm.ok_or(Refusal::NotOfChallenge)?;
+            let expected = claimant.tpm.ok_or(Refusal::NoOpenChallenge)?;
             let opened = opened.insert(tpm::verify(claimant, enrolled, expected)?);
             (HubCredentials::SymmetricKeys(opened.hub_keys().clone()), AttestedBy::Tpm)
         }

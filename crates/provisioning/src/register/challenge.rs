@@ -12,7 +12,7 @@ use crate::{
     Error, Provisioning,
     attest::{
         Attested, Claimant, Evidence, Proof, Refusal,
-        tpm::{Challenges, Expected, PresentedTpm, RegistrationRef, credential, fresh_keys},
+        tpm::{ChallengeContext, Challenges, PresentedTpm, RegistrationRef, credential, fresh_keys},
     },
     ports::{Change, Commit, Expect, Outcome},
     record,
@@ -59,7 +59,7 @@ impl Provisioning {
         enrollment: &IndividualEnrollment,
         claimant: &Claimant<'a>,
         previous: Option<&'a Registration>,
-    ) -> Result<Option<Expected<'a>>, Error> {
+    ) -> Result<Option<ChallengeContext<'a>>, Error> {
         let is_by_tpm = matches!(enrollment.attestation, IndividualAttestation::Tpm(_));
         if !is_by_tpm || claimant.evidence.claim.is_none() {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Provisioning {
         let registration_id = claimant.registration_id;
         let named = self.named_keys.of(RegistrationRef { scope: claimant.scope, registration_id });
         let challenges = self.challenges(instance, registration_id, previous);
-        Ok(Some(Expected { challenges, named, fresh_keys: fresh_keys(&*self.entropy)? }))
+        Ok(Some(ChallengeContext { challenges, named, fresh_keys: fresh_keys(&*self.entropy)? }))
     }
 
     fn challenges<'a>(

@@ -35,7 +35,7 @@ impl Provisioning {
             let stored = trust.block(&draft.thumbprint);
             if stored.is_none() && trust.blocks().len() >= MAX_BLOCKS {
                 return Err(Error::Invalid(format!(
-                    "the service instance has {MAX_BLOCKS} blocked certificates, which is as many as it takes"
+                    "the service instance has {MAX_BLOCKS} blocked certificates, which is the maximum"
                 )));
             }
             let record = self.next(stored.map(|stored| &stored.record))?;
@@ -43,7 +43,7 @@ impl Provisioning {
             let expect = stored.map_or(Expect::Absent, |it| Expect::Version(it.record.etag.clone()));
             let put = vec![(expect, Change::PutBlock(Box::new(block.clone())))];
             let by = self.by(by, LogOperation::BlockPut);
-            if self.commit_free(instance, by, put).await? == Outcome::Applied {
+            if self.commit_unmetered(instance, by, put).await? == Outcome::Applied {
                 return Ok(block);
             }
         }
@@ -59,7 +59,7 @@ impl Provisioning {
     ) -> Result<(), Error> {
         let delete = vec![(Expect::Present, Change::DeleteBlock(thumbprint.clone()))];
         let by = self.by(by, LogOperation::BlockDelete);
-        match self.commit_free(instance, by, delete).await? {
+        match self.commit_unmetered(instance, by, delete).await? {
             Outcome::Applied => Ok(()),
             _ => Err(Error::NotFound(RecordKind::Block)),
         }

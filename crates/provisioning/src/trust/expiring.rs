@@ -15,7 +15,7 @@ pub const MAX_EXPIRING: usize = 1000;
 
 /// Certificates that have expired or expire before some time, the first to expire first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expiring {
+pub struct ExpiringCertificates {
     /// The certificates, at most [`MAX_EXPIRING`].
     pub certificates: Vec<ExpiringCertificate>,
     /// Whether there may be more certificates.
@@ -46,7 +46,11 @@ pub enum Holder {
 
 impl Provisioning {
     /// Returns the certificates whose validity ends at this instant or before.
-    pub async fn expiring(&self, instance: &Instance, until: Timestamp) -> Result<Expiring, Error> {
+    pub async fn expiring(
+        &self,
+        instance: &Instance,
+        until: Timestamp,
+    ) -> Result<ExpiringCertificates, Error> {
         let scope = &instance.id_scope;
         let configuration = self.store.configuration(scope).await?;
         let mut found: Vec<_> = configuration
@@ -76,7 +80,7 @@ impl Provisioning {
         found.sort_by_key(|it| it.certificate.info().not_after);
         more |= found.len() > MAX_EXPIRING;
         found.truncate(MAX_EXPIRING);
-        Ok(Expiring { certificates: found, more, damaged })
+        Ok(ExpiringCertificates { certificates: found, more, damaged })
     }
 }
 

@@ -79,7 +79,7 @@ impl Provisioning {
     ) -> Result<RevocationList, String> {
         let stored = match fetched {
             Ok(crl) => self
-                .take_revocation_list(instance, &Actor::System(Job::RevocationLists), name, crl)
+                .store_revocation_list(instance, &Actor::System(Job::RevocationLists), name, crl)
                 .await
                 .map_err(|error| error.to_string()),
             Err(problem) => Err(problem),

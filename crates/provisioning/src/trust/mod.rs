@@ -4,19 +4,19 @@
 //! None of it counts as an operation: these calls are free at the hosted service, too.
 
 mod block;
+mod ca_certificates;
 mod expiring;
 mod fetching;
-mod keep;
 mod possession;
 mod revocation;
 
 use std::sync::Arc;
 
 pub use block::{BlockDraft, MAX_BLOCKS};
-pub use expiring::{Expiring, ExpiringCertificate, Holder, MAX_EXPIRING};
+pub use ca_certificates::MAX_CA_CERTIFICATES;
+pub use expiring::{ExpiringCertificate, ExpiringCertificates, Holder, MAX_EXPIRING};
 pub use fetching::Fetch;
 pub(crate) use fetching::Fetches;
-pub use keep::MAX_CA_CERTIFICATES;
 use model::{Attribution, CaCertificate, CaReference, Instance, Trust};
 pub use possession::PossessionRefusal;
 pub use revocation::{Fetching, ListRefusal, MAX_LISTS, MAX_REVOCATION_BYTES, RevocationChange};
@@ -73,7 +73,7 @@ impl Provisioning {
     }
 
     /// Commits changes that do not count as an operation; returns the outcome of the first.
-    async fn commit_free(
+    async fn commit_unmetered(
         &self,
         instance: &Instance,
         by: Attribution,

@@ -101,7 +101,7 @@ impl Provisioning {
         change: RevocationChange,
     ) -> Result<(), Error> {
         if let Some(list) = change.list {
-            self.take_revocation_list(instance, by, name, list).await?;
+            self.store_revocation_list(instance, by, name, list).await?;
         }
         if change.policy.is_none() && change.fetching.is_none() {
             return Ok(());
@@ -123,7 +123,7 @@ impl Provisioning {
 
     /// Stores a list of a CA, if the CA signed it and no stored list that covers the same is newer. Lists that cover no more than
     /// this one and are not newer are deleted.
-    pub async fn take_revocation_list(
+    pub async fn store_revocation_list(
         &self,
         instance: &Instance,
         by: &Actor,
@@ -193,7 +193,7 @@ impl Provisioning {
         if changes.is_empty() {
             return Err(Error::NotFound(RecordKind::RevocationList));
         }
-        self.commit_free(instance, self.by(by, LogOperation::RevocationDelete), changes).await?;
+        self.commit_unmetered(instance, self.by(by, LogOperation::RevocationDelete), changes).await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use model::IdScope;
-use provisioning::trust::{Expiring, Holder};
+use provisioning::trust::{ExpiringCertificates, Holder};
 
 /// The kinds of expiring certificates.
 pub(super) const KINDS: [&str; 3] = ["ca", "group", "individual"];
@@ -31,7 +31,7 @@ impl Expirations {
 }
 
 /// Counts the expiring certificates of an instance by kind.
-pub(crate) fn count(expiring: &Expiring) -> [usize; KINDS.len()] {
+pub(crate) fn count(expiring: &ExpiringCertificates) -> [usize; KINDS.len()] {
     let mut counts = [0; KINDS.len()];
     let [ca, group, individual] = &mut counts;
     for it in &expiring.certificates {

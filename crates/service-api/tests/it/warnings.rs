@@ -48,7 +48,7 @@ async fn bulk_operations_warn_of_each_item() {
     for mode in ["create", "update", "updateIfMatchETag", "delete"] {
         let (of_groups, of_devices): (&[&str], &[&str]) = match mode {
             "delete" => (&[], &[]),
-            _ => (&["bad: ", "is no CA (basicConstraints CA:FALSE)", "weak: "], &["dev-1: ", "dev-9"]),
+            _ => (&["bad: ", "is not a CA (basicConstraints CA:FALSE)", "weak: "], &["dev-1: ", "dev-9"]),
         };
         let answer = world.post("/enrollmentGroups", &groups(mode)).send().await;
         check(mode, &answer, of_groups);
@@ -65,7 +65,7 @@ async fn cas_that_can_let_no_device_in_are_stored_and_warned_of() {
     let cases: &[(&str, String, &[&str])] = &[
         ("a CA", Authority::root("Root").identity().pem(), &[]),
         ("an old root", of_form(Form::Version1), &[]),
-        ("CA:FALSE", of_form(Form::Device), &["CN=Root", "is no CA (basicConstraints CA:FALSE)"]),
+        ("CA:FALSE", of_form(Form::Device), &["CN=Root", "is not a CA (basicConstraints CA:FALSE)"]),
         ("no keyCertSign", of_form(Form::CaWithoutKeyCertSign), &["lacks keyCertSign"]),
         ("expired", expired, &["CN=R\\u{f6}\\u{f6}t", "expired at 2020-12-31"]),
         (
@@ -106,7 +106,7 @@ async fn leaves_and_references_that_can_let_no_device_in_are_warned_of() {
         check(case, &put("dev-1", x509("clientCertificates", pem)).await, expected);
     }
     let named = |name: &str| json!({"type": "x509", "x509": {"caReferences": {"primary": name}}});
-    check("no such CA", &put("dev-1", named("none")).await, &["CA certificate none, which does not exist"]);
+    check("no such CA", &put("dev-1", named("none")).await, &["CA certificate none, which no longer exists"]);
     let ca = json!({"certificate": Authority::root("Root").identity().pem(), "isVerified": false});
     world.put("/certificates/ca", &ca).send().await.ok();
     check(
@@ -116,7 +116,7 @@ async fn leaves_and_references_that_can_let_no_device_in_are_warned_of() {
     );
     let ca = json!({"certificate": of_form(Form::Device), "isVerified": true});
     world.put("/certificates/ca", &ca).if_match("*").send().await.ok();
-    check("a CA that is none", &put("dev-1", named("ca")).await, &["is no CA"]);
+    check("a CA that is none", &put("dev-1", named("ca")).await, &["is not a CA"]);
     check("no certificate", &world.put("/enrollments/dev-1", &individual("dev-1")).send().await, &[]);
 }
 
@@ -135,6 +135,6 @@ async fn an_explanation_says_what_is_wrong_with_what_was_entered() {
     let warnings = explained["warnings"].as_array().unwrap();
     assert_eq!(warnings.len(), 1, "{explained}");
     let text = warnings[0].as_str().unwrap();
-    assert!(text.starts_with("the group line: ") && text.contains("is no CA"), "{text}");
+    assert!(text.starts_with("the group line: ") && text.contains("is not a CA"), "{text}");
     assert_eq!(explain(&Authority::root("Other").device("dev-1")).await["warnings"], json!([]));
 }

@@ -10,7 +10,7 @@ use model::{
     Challenge, IdScope, Instance, RegistrationId, SymmetricKey, Timestamp, TpmHandover, TpmIdentity,
 };
 
-use super::Broken;
+use super::CryptoFailure;
 
 /// How long all challenges of a registration have the same key, in seconds. A device needs seconds for the proof.
 pub(crate) const PERIOD_SECS: i64 = 15 * 60;
@@ -68,7 +68,11 @@ impl<'a> Challenges<'a> {
 
     /// Derives the key inside of a challenge to this TPM: HKDF-SHA256 from the instance's key. Lengths separate the parts, and the
     /// salt separates it from all other uses of that key.
-    pub(crate) fn key(&self, identity: &TpmIdentity, challenge: Challenge) -> Result<SymmetricKey, Broken> {
+    pub(crate) fn key(
+        &self,
+        identity: &TpmIdentity,
+        challenge: Challenge,
+    ) -> Result<SymmetricKey, CryptoFailure> {
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, b"muster TPM challenge")
             .extract(self.instance.operation_key.as_bytes());
         let (scope, id) = (self.instance.id_scope.key(), self.registration_id.key());
@@ -86,7 +90,7 @@ impl<'a> Challenges<'a> {
             lengths.iter().zip(parts).flat_map(|(length, part)| [&length[..], part]).collect();
         let mut key = [0; 32];
         secret.expand(&info, hkdf::HKDF_SHA256)?.fill(&mut key)?;
-        SymmetricKey::from_bytes(&key).map_err(|_| Broken)
+        SymmetricKey::from_bytes(&key).map_err(|_| CryptoFailure)
     }
 }
 

@@ -15,7 +15,7 @@ use aws_lc_rs::{
 use model::{SymmetricKey, TpmIdentity};
 
 use super::{
-    Broken,
+    CryptoFailure,
     kdf::kdfa,
     seed::{Seed, seed_for},
 };
@@ -27,7 +27,7 @@ pub(super) fn make(
     key: &SymmetricKey,
     resource: &str,
     entropy: &dyn Entropy,
-) -> Result<Vec<u8>, Broken> {
+) -> Result<Vec<u8>, CryptoFailure> {
     let inner_key = random::<16>(entropy);
     let object = HmacKey::new(key, &random::<32>(entropy));
 
@@ -71,7 +71,7 @@ impl HmacKey {
     }
 
     /// Returns the inner layer of a duplicate: integrity, then both encrypted (part 1, 23.3.2.2).
-    fn encrypted(&self, inner_key: &[u8; 16]) -> Result<Vec<u8>, Broken> {
+    fn encrypted(&self, inner_key: &[u8; 16]) -> Result<Vec<u8>, CryptoFailure> {
         let integrity = digest(&SHA256, &[&self.sensitive[..], &self.name].concat());
         encrypt(inner_key, [sized(integrity.as_ref()), self.sensitive.clone()].concat())
     }
@@ -79,7 +79,7 @@ impl HmacKey {
 
 /// Returns the outer layer of a credential and of a duplicate: encrypted, and a MAC over that and the name of the object
 /// concerned (part 1, 24.4 and 23.3.2.3).
-fn wrap(seed: &Seed, name: &[u8], content: &[u8]) -> Result<Vec<u8>, Broken> {
+fn wrap(seed: &Seed, name: &[u8], content: &[u8]) -> Result<Vec<u8>, CryptoFailure> {
     let encrypted = encrypt(&kdfa(&seed.secret, "STORAGE", name), content.to_vec())?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, &kdfa::<32>(&seed.secret, "INTEGRITY", &[]));
     let mac = hmac::sign(&key, &[&encrypted, name].concat());
@@ -87,7 +87,7 @@ fn wrap(seed: &Seed, name: &[u8], content: &[u8]) -> Result<Vec<u8>, Broken> {
 }
 
 /// Encrypts by AES-128-CFB with an initialization vector of zeros, as TPMs do: no key is used twice.
-fn encrypt(key: &[u8; 16], mut content: Vec<u8>) -> Result<Vec<u8>, Broken> {
+fn encrypt(key: &[u8; 16], mut content: Vec<u8>) -> Result<Vec<u8>, CryptoFailure> {
     let key = EncryptingKey::cfb128(UnboundCipherKey::new(&AES_128, key)?)?;
     key.less_safe_encrypt(&mut content, EncryptionContext::Iv128(FixedLength::from([0; 16])))?;
     Ok(content)

@@ -44,7 +44,7 @@ pub fn credential(
 
 /// The state with which a proof by TPM is compared.
 #[derive(Debug, Clone)]
-pub struct Expected<'a> {
+pub struct ChallengeContext<'a> {
     /// The challenges of the registration.
     pub challenges: Challenges<'a>,
     /// The storage root keys that were recently sent for it, for the case that none is known otherwise.
@@ -55,7 +55,7 @@ pub struct Expected<'a> {
 
 /// A challenge that the device's TPM opened.
 #[derive(Debug, Clone)]
-pub struct Opened {
+pub struct OpenedChallenge {
     identity: TpmIdentity,
     hub_keys: SymmetricKeyPair,
     challenge: Challenge,
@@ -63,7 +63,7 @@ pub struct Opened {
     pub(crate) is_used: bool,
 }
 
-impl Opened {
+impl OpenedChallenge {
     /// Returns the symmetric keys of the device at its hub.
     pub fn hub_keys(&self) -> &SymmetricKeyPair {
         &self.hub_keys
@@ -75,8 +75,8 @@ impl Opened {
 pub(super) fn verify(
     claimant: &Claimant<'_>,
     enrolled: &TpmAttestation,
-    expected: &Expected<'_>,
-) -> Result<Opened, Refusal> {
+    expected: &ChallengeContext<'_>,
+) -> Result<OpenedChallenge, Refusal> {
     let claim = claim_for(claimant)?;
     let keys = AgreedKeys::presented(enrolled, claimant.evidence.tpm.as_ref())?;
     let is_signed = |identity: &TpmIdentity, challenge| {
@@ -90,7 +90,7 @@ pub(super) fn verify(
         let identity =
             AgreedKeys::check(enrolled, endorsement_key, Some(storage_root_key))?.with(storage_root_key);
         let hub_keys = last.hub_keys.clone();
-        return Ok(Opened { identity, hub_keys, challenge, is_used: true });
+        return Ok(OpenedChallenge { identity, hub_keys, challenge, is_used: true });
     }
     for storage_root_key in expected.storage_root_keys(keys) {
         let identity = keys.with(storage_root_key);
@@ -98,13 +98,13 @@ pub(super) fn verify(
             expected.challenges.open().into_iter().find(|challenge| is_signed(&identity, *challenge));
         if let Some(challenge) = opened {
             let hub_keys = expected.hub_keys(&identity);
-            return Ok(Opened { identity, hub_keys, challenge, is_used: false });
+            return Ok(OpenedChallenge { identity, hub_keys, challenge, is_used: false });
         }
     }
-    Err(Refusal::NotOfChallenge)
+    Err(Refusal::NoOpenChallenge)
 }
 
-impl Expected<'_> {
+impl ChallengeContext<'_> {
     /// Returns the storage root keys that the device may have: the one that is enrolled or sent, else those that were sent before.
     fn storage_root_keys<'s>(&'s self, keys: AgreedKeys<'s>) -> Vec<&'s StorageRootKey> {
         match keys.storage_root_key {
@@ -203,13 +203,13 @@ impl From<&TpmIdentity> for PresentedTpm {
 
 impl Attested {
     /// Returns the challenge that the TPM opened.
-    pub fn opened(&self) -> Option<&Opened> {
+    pub fn opened(&self) -> Option<&OpenedChallenge> {
         self.opened.as_ref()
     }
 
     /// Returns what the registration stores of a device with a TPM.
     pub fn handover(&self) -> Option<TpmHandover> {
-        self.opened.as_ref().map(|Opened { identity, hub_keys, challenge, .. }| TpmHandover {
+        self.opened.as_ref().map(|OpenedChallenge { identity, hub_keys, challenge, .. }| TpmHandover {
             identity: identity.clone(),
             hub_keys: hub_keys.clone(),
             challenge: Some(*challenge),
@@ -235,22 +235,22 @@ impl Attested {
 
 /// The crypto library failed, which does not happen for keys that could be parsed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Broken;
+pub(crate) struct CryptoFailure;
 
-impl From<Unspecified> for Broken {
+impl From<Unspecified> for CryptoFailure {
     fn from(_: Unspecified) -> Self {
-        Broken
+        CryptoFailure
     }
 }
 
-impl From<KeyRejected> for Broken {
+impl From<KeyRejected> for CryptoFailure {
     fn from(_: KeyRejected) -> Self {
-        Broken
+        CryptoFailure
     }
 }
 
-impl From<Broken> for Error {
-    fn from(_: Broken) -> Self {
+impl From<CryptoFailure> for Error {
+    fn from(_: CryptoFailure) -> Self {
         Error::Broken("nothing can be encrypted to the TPM's key".into())
     }
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::{
 };
 use model::TpmPublicKey;
 
-use super::{Broken, kdf::kdfe};
+use super::{CryptoFailure, kdf::kdfe};
 use crate::ports::Entropy;
 
 /// A secret seed, and its encrypted form for the TPM: a TPM2B_ENCRYPTED_SECRET without its size.
@@ -17,7 +17,11 @@ pub(super) struct Seed {
 }
 
 /// Generates a seed for the holder of this key. The label names the purpose.
-pub(super) fn seed_for(key: &TpmPublicKey, label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
+pub(super) fn seed_for(
+    key: &TpmPublicKey,
+    label: &str,
+    entropy: &dyn Entropy,
+) -> Result<Seed, CryptoFailure> {
     match key {
         TpmPublicKey::Rsa(modulus) => by_rsa(&modulus[..], label, entropy),
         TpmPublicKey::P256(point) => by_p256(&point[..], label, entropy),
@@ -25,7 +29,7 @@ pub(super) fn seed_for(key: &TpmPublicKey, label: &str, entropy: &dyn Entropy) -
 }
 
 /// Encrypts by RSAES-OAEP; the label is encoded with its final zero. The padding's randomness is the library's own.
-fn by_rsa(modulus: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
+fn by_rsa(modulus: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, CryptoFailure> {
     let key = PublicKeyComponents { n: modulus, e: RSA_EXPONENT }.try_into()?;
     let key = OaepPublicEncryptingKey::new(key)?;
     let mut secret = [0; 32];
@@ -37,7 +41,7 @@ fn by_rsa(modulus: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Br
 }
 
 /// Agrees by one-pass ECDH with a key pair that is used once. The TPM gets its public half, a TPMS_ECC_POINT.
-fn by_p256(point: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Broken> {
+fn by_p256(point: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, CryptoFailure> {
     let ephemeral = ephemeral_key(entropy)?;
     let public = ephemeral.compute_public_key()?;
     let [x, y] = coordinates(public.as_ref())?;
@@ -50,7 +54,7 @@ fn by_p256(point: &[u8], label: &str, entropy: &dyn Entropy) -> Result<Seed, Bro
 }
 
 /// Generates a private key. Of all numbers of this length, fewer than one in four billion are not one.
-fn ephemeral_key(entropy: &dyn Entropy) -> Result<PrivateKey, Broken> {
+fn ephemeral_key(entropy: &dyn Entropy) -> Result<PrivateKey, CryptoFailure> {
     let mut scalar = [0; P256_SIZE as usize];
     for _ in 0..4 {
         entropy.fill(&mut scalar);
@@ -58,13 +62,13 @@ fn ephemeral_key(entropy: &dyn Entropy) -> Result<PrivateKey, Broken> {
             return Ok(key);
         }
     }
-    Err(Broken)
+    Err(CryptoFailure)
 }
 
 /// Returns the coordinates in `04 ‖ x ‖ y`.
-fn coordinates(point: &[u8]) -> Result<[&[u8]; 2], Broken> {
+fn coordinates(point: &[u8]) -> Result<[&[u8]; 2], CryptoFailure> {
     let halves = point.split_first().and_then(|(_, halves)| halves.split_at_checked(P256_SIZE.into()));
-    halves.map(|(x, y)| [x, y]).ok_or(Broken)
+    halves.map(|(x, y)| [x, y]).ok_or(CryptoFailure)
 }
 
 /// 65537.

@@ -31,7 +31,7 @@ pub(in crate::attest) fn evaluate<'s>(
     let own = own_anchors(&anchors, likely).filter(|_| may_stay(&nearest));
     let stays = own.map(|own| search((leaf, chain), &own, claimant));
     let stays = stays.filter(|found| found.path.as_ref().is_ok_and(|path| is_of(likely, &path.owner)));
-    let others = if stays.is_some() { Refusal::Stays } else { Refusal::Farther };
+    let others = if stays.is_some() { Refusal::KeptByOwnGroup } else { Refusal::NotNearest };
     let found = stays.unwrap_or(nearest);
     let (considered, omitted) = considered(groups, &found, &others);
     let unusable = found.passed_over.into_iter().filter(|(owner, _)| owner.is_none()).map(|(_, why)| why);
@@ -117,7 +117,7 @@ fn considered(
             (Some(path), _) => Ok(path.der()),
             (None, Some(refusal)) => Err(Refusal::from((*refusal).clone())),
             (None, None) if path.is_some() => Err(other.clone()),
-            (None, None) => Err(Refusal::NotReached),
+            (None, None) => Err(Refusal::NoPathToGroup),
         };
         considered.push(Considered::group(group, verdict));
     }

@@ -28,7 +28,7 @@ pub enum CertificateRefusal {
     Path(#[from] PathError),
     /// The issuer is missing, and an enrollment group names a CA certificate that was deleted and may be the issuer.
     #[error(
-        "{missing}; perhaps it is the CA certificate {gone}, which does not exist any more and an enrollment group names"
+        "{missing}; perhaps it is the CA certificate {gone}, which no longer exists and an enrollment group names"
     )]
     GoneIssuer {
         /// The certificate and its missing issuer.
@@ -57,7 +57,7 @@ pub enum CertificateRefusal {
     #[error("the enrollment names the CA certificate {0}, which is not verified")]
     UnverifiedReference(CaReference),
     /// An enrollment names a CA certificate that was deleted.
-    #[error("the enrollment names the CA certificate {0}, which does not exist any more")]
+    #[error("the enrollment names the CA certificate {0}, which no longer exists")]
     GoneReference(CaReference),
 }
 

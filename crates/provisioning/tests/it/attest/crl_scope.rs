@@ -241,7 +241,7 @@ fn a_list_clears_the_certificates_in_its_scope_only() {
         let expected = match case.expected {
             Admitted => Ok("line"),
             Revoked => Err("was revoked by the CA root"),
-            Uncovered => Err("those that are fresh are of other distribution points"),
+            Uncovered => Err("the fresh ones are of other distribution points"),
         };
         // Under a soft policy only named certificates are refused.
         let under_soft = if case.expected == Revoked { expected } else { Ok("line") };
@@ -286,7 +286,7 @@ fn a_certificate_without_a_point_is_in_the_list_from_the_only_address() {
     let users = Scope { only_users: true, ..Scope::of(A) };
     let lists =
         [Revocations::made_at(1, NOW).covering(users), Revocations::made_at(1, NOW).covering(Scope::of(B))];
-    let uncovered = Err("those that are fresh are of other distribution points");
+    let uncovered = Err("the fresh ones are of other distribution points");
     for (case, addresses, expected) in [
         ("none", &[][..], uncovered),
         ("its own", &[A], Ok("line")),
@@ -323,9 +323,9 @@ fn a_list_without_a_date_for_the_next_is_stale_by_age() {
     let days_ago = |days: i64| Timestamp::from_unix_seconds(NOW.unix_seconds() - days * 86_400);
     for (made, next, expected) in [
         (days_ago(30), None, Ok("line")),
-        (days_ago(31), None, Err("all that there are are stale")),
+        (days_ago(31), None, Err("all are stale")),
         (days_ago(31), Some(NOW), Ok("line")),
-        (days_ago(2), Some(days_ago(1)), Err("all that there are are stale")),
+        (days_ago(2), Some(days_ago(1)), Err("all are stale")),
     ] {
         let list = Revocations { next_update: next, ..Revocations::made_at(1, made) };
         let known = Known::default().ca("root", &root, true).hard("root").list("root", &root, &list);

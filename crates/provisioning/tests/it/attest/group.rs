@@ -112,7 +112,7 @@ fn issuers_by_form() {
         (
             "no CA",
             Profile { form: Form::Device, ..Profile::ca("Factory") },
-            Err("CN=Factory: issued a certificate but is no CA"),
+            Err("CN=Factory: issued a certificate but is not a CA"),
         ),
         (
             "may not sign",
@@ -253,7 +253,7 @@ fn a_leaf_is_not_an_issuer() {
         "leaf as issuer",
         &[group_of("root", &root)],
         &chain,
-        Err("CN=dev-0: issued a certificate but is no CA"),
+        Err("CN=dev-0: issued a certificate but is not a CA"),
     );
 }
 
@@ -435,7 +435,7 @@ fn signatures_over_sha_1_are_refused() {
         (
             "SHA-1",
             include_str!("../fixtures/leaf-sha1.pem"),
-            Err("is signed by an algorithm that is not taken"),
+            Err("is signed by an algorithm that is not accepted"),
         ),
     ];
     for (case, pem, expected) in cases {

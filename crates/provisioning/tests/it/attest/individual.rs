@@ -198,7 +198,7 @@ fn every_mechanism_against_a_client_certificate() {
     for (name, attestation) in sample::individual_attestations(&leaf.certificate()) {
         let expected = match name {
             "tpm" | "tpm_with_storage_root_key" => Err("wants a TPM and the device named none"),
-            "x509_ca_references" => Err("root of 2026, which does not exist any more"),
+            "x509_ca_references" => Err("root of 2026, which no longer exists"),
             "symmetric_key" => Err("wants a SAS token and the device sent none"),
             _ => Ok("individual"),
         };

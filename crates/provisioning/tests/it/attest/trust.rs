@@ -229,7 +229,7 @@ fn individual_enrollments_by_the_names_of_cas() {
     check(
         "gone",
         known().attest_individual(named("gone", None), &plant.chain),
-        Err("gone, which does not exist"),
+        Err("gone, which no longer exists"),
     );
     let missing = known().attest_individual(named("root", None), plant.leaf());
     check("a link missing", missing, Err("missing is CN=Factory"));
@@ -422,7 +422,7 @@ fn missing_and_stale_lists_by_policy() {
     let uncovered = |gap: &str| {
         format!("no fresh revocation list of the CA root covers CN=dev-1, and its policy is hard: {gap}")
     };
-    let (missing, all_stale) = (uncovered("there is none"), uncovered("all that there are are stale"));
+    let (missing, all_stale) = (uncovered("there is none"), uncovered("all are stale"));
     check("soft, missing", soft().attest(&groups, &chain), Ok("root"));
     check("soft, stale", soft().list("root", &root, &stale).attest(&groups, &chain), Ok("root"));
     check("hard, missing", hard().attest(&groups, &chain), Err(&missing));
@@ -444,5 +444,5 @@ fn a_missing_issuer_may_be_a_deleted_ca() {
     });
     assert!(trace.misses_issuer());
     let named = trace.with_gone_ca(&sample::ca_reference("root"));
-    check("deleted", attested(named.outcome), Err("CA certificate root, which does not exist any more"));
+    check("deleted", attested(named.outcome), Err("CA certificate root, which no longer exists"));
 }

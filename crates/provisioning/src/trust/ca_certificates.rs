@@ -40,7 +40,7 @@ impl Provisioning {
             let expect = match (stored, if_match) {
                 (None, _) if trust.certificates().len() >= MAX_CA_CERTIFICATES => {
                     return Err(Error::Invalid(format!(
-                        "the service instance has {MAX_CA_CERTIFICATES} CA certificates, which is as many as it takes"
+                        "the service instance has {MAX_CA_CERTIFICATES} CA certificates, which is the maximum"
                     )));
                 }
                 (None, _) => Expect::Absent,
@@ -57,7 +57,7 @@ impl Provisioning {
                 }));
             }
             let by = self.by(by, LogOperation::CertificatePut);
-            match (self.commit_free(instance, by, changes).await?, if_match) {
+            match (self.commit_unmetered(instance, by, changes).await?, if_match) {
                 (Outcome::Applied, _) => return Ok(next),
                 (_, Some(IfMatch::Any)) => {}
                 (_, Some(IfMatch::Version(_))) => {
@@ -146,7 +146,7 @@ impl Provisioning {
             let record = self.next(Some(&stored.record))?;
             let next = CaCertificate { record, ..change(CaCertificate::clone(&stored))? };
             let put = vec![(expect, Change::PutCertificate(Box::new(next.clone())))];
-            match (self.commit_free(instance, by.clone(), put).await?, if_match) {
+            match (self.commit_unmetered(instance, by.clone(), put).await?, if_match) {
                 (Outcome::Applied, _) => return Ok(next),
                 (_, IfMatch::Any) => {}
                 (_, IfMatch::Version(_)) => return Err(Error::PreconditionFailed(RecordKind::CaCertificate)),
