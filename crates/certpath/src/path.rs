@@ -40,6 +40,11 @@ impl<'a, O> Anchor<'a, O> {
     pub fn for_all(parts: CertificateParts<'a>, owner: O) -> Self {
         Anchor { parts, owner, rejects: None, takes_precedence: false }
     }
+
+    /// Returns whether reaching it may keep the leaf out.
+    fn excludes(&self) -> bool {
+        self.takes_precedence || self.rejects.is_some()
+    }
 }
 
 /// The certificates that may stand between a leaf and an anchor.
@@ -259,7 +264,7 @@ impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
     }
 
     /// Returns the anchor that decides about a level, if one of them issued a certificate there. If any of those takes
-    /// precedence, one that does decides.
+    /// precedence, one that does decides. A block or a revocation passes over anchors, but none that excludes the leaf.
     fn anchored<'l>(
         &self,
         level: &'l [Stem],
@@ -272,7 +277,14 @@ impl<'s, 'c, O: Copy> Search<'s, 'c, O> {
             steps.extend(self.issuers(stem).map(|issuer| Step { stem, issuer }));
             let mut places: Vec<_> = (first..steps.len()).flat_map(|at| self.places(&steps, at)).collect();
             places.sort_unstable();
-            reached.extend(places.into_iter().map(|(place, at)| (&self.anchors[place], at)));
+            for (anchor, at) in places.into_iter().map(|(place, at)| (&self.anchors[place], at)) {
+                match self.refusals.of_step(stem.top, steps[at].issuer) {
+                    Some(refusal) if !anchor.excludes() => {
+                        passed_over.push((Some(anchor.owner), refusal.clone()));
+                    }
+                    _ => reached.push((anchor, at)),
+                }
+            }
         }
         if reached.iter().any(|(anchor, _)| anchor.takes_precedence) {
             reached.retain(|(anchor, _)| anchor.takes_precedence);

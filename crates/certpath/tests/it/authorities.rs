@@ -244,6 +244,38 @@ fn anchors_reject_leaves_and_take_precedence() {
     assert_eq!(owner_of(&[far]), (Ok(3), vec![]));
 }
 
+/// The peer sends a certificate by which its leaf is nearer to another anchor, but only by a step that is refused.
+#[test]
+fn an_anchor_behind_a_refused_step_is_passed_over() {
+    let (root, strict) = (Ca::root("Root", &P256), Ca::root("Strict", &P256));
+    let region = root.intermediate("Region");
+    let factory = region.intermediate("Factory");
+    let by_strict = strict.certify(&factory, authority("Factory"));
+    let chain = factory.leaf_chain("dev-1");
+    let trust = Trust::default()
+        .ca("factory", &factory.chain[0])
+        .ca("region", &region.chain[0])
+        .ca("strict", &strict.chain[0])
+        .requiring();
+    let owner_of = |sent: &[Vec<u8>], edit: fn(&mut Anchor<'_, u8>)| {
+        let chain = presented(sent).unwrap().completed(&trust);
+        let leaf = Leaf::check(chain.leaf(), trust.circumstances()).unwrap();
+        let anchor = |der, owner| Anchor::for_all(CertificateParts::read(der).unwrap(), owner);
+        let mut anchors = [anchor(&root.chain[0], 1), anchor(&strict.chain[0], 2)];
+        edit(&mut anchors[1]);
+        let found = nearest_path(leaf.into(), chain.candidates(), &anchors, trust.circumstances());
+        let passed_over: Vec<_> = found.passed_over.into_iter().filter_map(|(owner, _)| owner).collect();
+        (found.path.map(|path| path.owner).map_err(|error| error.to_string()), passed_over)
+    };
+    let nearer = [chain[0].clone(), by_strict];
+    assert_eq!(owner_of(&chain[..1], |_| {}), (Ok(1), vec![]));
+    assert_eq!(owner_of(&nearer, |_| {}), (Ok(1), vec![2]));
+    // An anchor that excludes the leaf decides all the same.
+    assert_eq!(owner_of(&nearer, |anchor| anchor.takes_precedence = true), (Ok(2), vec![]));
+    let rejecting = owner_of(&nearer, |anchor| anchor.rejects = Some("not mine".to_owned()));
+    assert_eq!(rejecting, (Err("not mine".to_owned()), vec![2]));
+}
+
 #[test]
 fn faults_are_those_of_a_later_search() {
     let root = Ca::root("Root", &P256);

@@ -279,6 +279,28 @@ proptest! {
     }
 }
 
+/// A root with a hard policy and without lists is above another root, and certifies the factory that the device sends.
+#[test]
+fn a_nearer_group_behind_a_refused_step_admits_nothing() {
+    let knowledge = Knowledge {
+        stored: 0b111_0010_0100,
+        verified: 0b111_0010_0100,
+        trusted: 0b101,
+        blocked: 0,
+        kinds: 0,
+        revoked: 0,
+        listing: 0,
+        hard: 0b100,
+        requires_verified: true,
+    };
+    let world = World::new();
+    let (known, groups) = (world.known(&knowledge), world.groups(knowledge.trusted));
+    for more in [0, 1 << 7] {
+        let decided = known.attest(&groups, &world.sent(more));
+        assert!(is_by_operator(&decided), "{more}: {decided:?}");
+    }
+}
+
 /// The property above is not vacuous: many generated cases refuse, and many admit.
 #[test]
 fn generated_worlds_refuse_and_admit() {
