@@ -50,15 +50,15 @@ async fn every_route_demands_its_right_and_no_other_suffices() {
             let name = policy.name.as_str();
             let path = with_id(&pattern, "none");
             let token = world.token("one", name);
-            let answer = world.ask(method.clone(), &path).signed(&token).send().await;
+            let reply = world.request(method.clone(), &path).signed(&token).send().await;
             if name == OWNER || sufficient.contains(&name) {
-                assert!(![401, 403].contains(&answer.status.as_u16()), "{name}: {answer:?}");
+                assert!(![401, 403].contains(&reply.status.as_u16()), "{name}: {reply:?}");
             } else {
-                answer.refused(403_000);
+                reply.refused(403_000);
             }
         }
         world
-            .ask(method.clone(), &with_id(&pattern, "none"))
+            .request(method.clone(), &with_id(&pattern, "none"))
             .without("authorization")
             .send()
             .await
@@ -67,7 +67,7 @@ async fn every_route_demands_its_right_and_no_other_suffices() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_refused() {
+async fn invalid_tokens_are_refused() {
     let world = World::new().await;
     let now = world.clock.now();
     let seconds = |offset: i64| u64::try_from(now.unix_seconds() + offset).unwrap();
@@ -101,11 +101,11 @@ async fn tokens_that_are_refused() {
         ("x".repeat(5000), false),
     ];
     for (token, accepted) in table {
-        let answer = world.get("/enrollments/none").signed(&token).send().await;
+        let reply = world.get("/enrollments/none").signed(&token).send().await;
         if accepted {
-            answer.refused(404_201);
+            reply.refused(404_201);
         } else {
-            assert_eq!(answer.refused(401_002), "Unauthorized", "{token}");
+            assert_eq!(reply.refused(401_002), "Unauthorized", "{token}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Bulk operations: each item on its own, all in one commit.
+//! Bulk operations: independent items in one commit.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn success() -> Value {
 }
 
 #[tokio::test]
-async fn the_four_modes() {
+async fn each_mode_of_a_bulk_operation_works() {
     let world = World::new().await;
     let items = || (0..10).map(|n| individual(&format!("dev-{n}"))).collect::<Vec<_>>();
     assert_eq!(send(&world, bulk("create", items())).await, success());
@@ -31,7 +31,7 @@ async fn the_four_modes() {
     assert_eq!(send(&world, bulk("update", read.collect())).await, success());
     let updated = world.get("/enrollments/dev-3").send().await.ok();
     assert_ne!(created["etag"], updated["etag"]);
-    // The item that a client read, changed and sends back.
+    // An item as a client reads it, changes it, and sends it back.
     let mut changed = updated.clone();
     changed["provisioningStatus"] = json!("disabled");
     assert_eq!(send(&world, bulk("updateIfMatchETag", vec![changed.clone()])).await, success());
@@ -67,7 +67,7 @@ async fn items_that_fail_leave_the_others_alone() {
 }
 
 #[tokio::test]
-async fn groups_in_bulk() {
+async fn bulk_operations_work_for_groups() {
     let world = World::new().await;
     let body = |mode: &str| json!({"mode": mode, "enrollmentGroups": [group("g-1"), group("g-2")]});
     assert_eq!(world.post("/enrollmentGroups", &body("create")).send().await.ok(), success());
@@ -80,7 +80,7 @@ async fn groups_in_bulk() {
     assert_eq!(result["errors"][0]["errorCode"], 404_204);
 }
 
-/// One item that cannot be carried out costs no other, whatever is wrong with it, in every mode and for both kinds.
+/// A malformed item does not affect the others, in every mode and for both kinds of enrollments.
 #[tokio::test]
 async fn an_unreadable_item_fails_alone() {
     let kinds = [
@@ -121,7 +121,7 @@ async fn an_unreadable_item_fails_alone() {
 }
 
 #[tokio::test]
-async fn sizes_at_and_past_the_limits() {
+async fn bulk_operations_have_one_to_ten_items() {
     let world = World::new().await;
     let before = world.snapshot("one").await;
     let items = |count: usize| (0..count).map(|n| individual(&format!("dev-{n}"))).collect::<Vec<_>>();

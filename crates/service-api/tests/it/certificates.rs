@@ -1,4 +1,4 @@
-//! CA certificates: upload in every form, conditions, and the proof of possession.
+//! CA certificates: upload in every encoding, conditions, and the proof of possession.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
@@ -12,7 +12,7 @@ fn upload(pem: &str) -> Value {
 }
 
 #[tokio::test]
-async fn uploads_in_every_form_come_back_as_base64_of_der() {
+async fn certificates_of_every_encoding_are_returned_as_base64_of_der() {
     let world = World::new().await;
     let ca = Authority::root("Root");
     let (pem, der) = (ca.identity().pem(), STANDARD.encode(ca.identity().der()));
@@ -49,7 +49,7 @@ async fn uploads_in_every_form_come_back_as_base64_of_der() {
 }
 
 #[tokio::test]
-async fn the_full_resource_path_leads_to_the_same() {
+async fn the_full_resource_path_of_a_certificate_is_equivalent() {
     let world = World::new().await;
     let resource = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Devices/provisioningServices/one";
     let body = upload(&Authority::root("Root").identity().pem());
@@ -59,7 +59,7 @@ async fn the_full_resource_path_leads_to_the_same() {
 }
 
 #[tokio::test]
-async fn versions_of_the_resource_api_are_understood_everywhere() {
+async fn versions_of_the_resource_api_are_accepted_everywhere() {
     let world = World::new().await;
     for path in ["/certificates", "/blockedCertificates"] {
         world.get(path).version(Some("2022-02-05")).send().await.ok();
@@ -67,10 +67,10 @@ async fn versions_of_the_resource_api_are_understood_everywhere() {
 }
 
 #[tokio::test]
-async fn conditions() {
+async fn certificates_are_changed_by_condition() {
     let world = World::new().await;
     let [one, two] = ["One", "Two"].map(|name| upload(&Authority::root(name).identity().pem()));
-    // Ignored when there is nothing yet.
+    // The condition is ignored for a new certificate.
     let first = world.put("/certificates/ca", &one).if_match("\"other\"").send().await.ok();
     world.put("/certificates/ca", &two).send().await.refused(409_201);
     world.put("/certificates/ca", &two).if_match("\"other\"").send().await.refused(412_000);
@@ -85,25 +85,25 @@ async fn conditions() {
         (Method::POST, "/certificates/ca/verify"),
     ];
     for (method, path) in calls {
-        let ask = || world.ask(method.clone(), path).json(&one);
-        let message = ask().send().await.refused(400_002);
+        let request = || world.request(method.clone(), path).json(&one);
+        let message = request().send().await.refused(400_002);
         assert!(message.contains("if-match is needed"), "{message}");
-        ask().if_match(etag).send().await.refused(412_000);
+        request().if_match(etag).send().await.refused(412_000);
     }
-    let code = world.ask(Method::POST, "/certificates/ca/generateVerificationCode");
+    let code = world.request(Method::POST, "/certificates/ca/generateVerificationCode");
     let etag = code.if_match(second["etag"].as_str().unwrap()).send().await.ok()["etag"].clone();
     world.delete("/certificates/ca").if_match(etag.as_str().unwrap()).send().await.deleted();
     world.delete("/certificates/ca").if_match("*").send().await.refused(404_205);
 }
 
 #[tokio::test]
-async fn possession_is_proved_by_a_certificate_for_the_code() {
+async fn a_certificate_for_the_code_proves_possession() {
     let world = World::new().await;
     let ca = Authority::root("Root");
     world.put("/certificates/ca", &upload(&ca.identity().pem())).send().await.ok();
     let code = async || {
-        let ask = world.ask(Method::POST, "/certificates/ca/generateVerificationCode").if_match("*");
-        ask.send().await.ok()["properties"]["verificationCode"].as_str().unwrap().to_owned()
+        let request = world.request(Method::POST, "/certificates/ca/generateVerificationCode").if_match("*");
+        request.send().await.ok()["properties"]["verificationCode"].as_str().unwrap().to_owned()
     };
     let verify =
         async |pem: &str| world.post("/certificates/ca/verify", &upload(pem)).if_match("*").send().await;
@@ -129,24 +129,28 @@ async fn possession_is_proved_by_a_certificate_for_the_code() {
     }
     let shown = world.get("/certificates/ca").send().await.ok();
     assert_eq!(shown["properties"]["isVerified"], false);
-    assert_eq!(shown["properties"]["verificationCode"], Value::Null, "only whoever asks for it sees it");
+    assert_eq!(
+        shown["properties"]["verificationCode"],
+        Value::Null,
+        "only in replies to requests for the code"
+    );
 
     let pem = proof(&ca, &new);
     let verified = verify(&pem).await.ok();
     assert_eq!(verified["properties"]["isVerified"], true);
-    // The code is used up.
+    // A code is valid once.
     verify(&pem).await.refused(400_002);
 }
 
 #[tokio::test]
-async fn another_certificate_must_be_verified_anew() {
+async fn a_replaced_certificate_is_unverified() {
     let world = World::new().await;
     let (one, two) = (Authority::root("One").identity().pem(), Authority::root("Two").identity().pem());
     let put = async |body: Value| {
         let put = world.put("/certificates/ca", &body).if_match("*").send().await.ok();
         put["properties"]["isVerified"].as_bool().unwrap()
     };
-    // An operator may vouch for it.
+    // An operator may declare the certificate verified.
     assert!(put(json!({"certificate": one, "isVerified": true})).await);
     assert!(put(json!({"certificate": one})).await, "the same stays verified");
     assert!(!put(json!({"certificate": two})).await);
@@ -155,7 +159,7 @@ async fn another_certificate_must_be_verified_anew() {
 }
 
 #[tokio::test]
-async fn as_many_as_are_taken() {
+async fn the_number_of_ca_certificates_is_limited() {
     let world = World::new().await;
     let body = upload(&Authority::root("Root").identity().pem());
     for number in 0..provisioning::trust::MAX_CA_CERTIFICATES {

@@ -1,4 +1,4 @@
-//! The change log as operators read it.
+//! `GET /log`.
 
 use model::Timestamp;
 use provisioning::ports::LogRetention;
@@ -80,7 +80,7 @@ async fn invalid_parameters_are_refused() {
 }
 
 #[tokio::test]
-async fn positions_that_cannot_be_read_from_are_gone() {
+async fn foreign_and_trimmed_positions_are_gone() {
     let world = World::new().await;
     let message = world.get("/log?after=7-7").send().await.refused(410_000);
     assert!(message.contains("another change log"), "{message}");

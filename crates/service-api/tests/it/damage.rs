@@ -1,4 +1,4 @@
-//! What operators see of damaged records: a code of their own for the one, a header where a listing goes on without it.
+//! Damaged records: reading one returns a code of its own, and listings omit them with a warning.
 
 use http::Method;
 use serde_json::json;
@@ -6,14 +6,14 @@ use testkit::sample;
 
 use crate::world::{World, group, individual};
 
-/// The collections, a page of each, the record that is damaged, and the code about it.
+/// The collections: a page of each, the record to damage, and the code for it.
 const COLLECTIONS: [(&str, &str, &str, u32); 2] = [
     ("individuals", "/enrollments/query", "/enrollments/dev-1", 500_201),
     ("registrations", "/registrations/line/query", "/registrations/dev-1", 500_202),
 ];
 
 #[tokio::test]
-async fn listings_name_a_damaged_record_and_go_on() {
+async fn listings_name_damaged_records_and_continue() {
     for (table, query, one, code) in COLLECTIONS {
         let world = World::new().await;
         for id in ["dev-0", "dev-1", "dev-2"] {
@@ -21,7 +21,7 @@ async fn listings_name_a_damaged_record_and_go_on() {
             world.register("one", sample::registration_of(id, "line")).await;
         }
         world.put("/enrollmentGroups/line", &group("line")).send().await.ok();
-        world.spoil(&format!("UPDATE {table} SET document = x'00' WHERE id = 'dev-1'"));
+        world.execute_sql(&format!("UPDATE {table} SET document = x'00' WHERE id = 'dev-1'"));
         let select = json!({"query": "select * from enrollments"});
 
         let listed = world.post(query, &select).send().await;
@@ -35,31 +35,31 @@ async fn listings_name_a_damaged_record_and_go_on() {
         assert!(message.contains("dev-1") && message.contains("muster store check"), "{message}");
         world.get("/enrollments/dev-0").send().await.ok();
 
-        world.ask(Method::DELETE, one).send().await.deleted();
+        world.request(Method::DELETE, one).send().await.deleted();
         let listed = world.post(query, &select).send().await;
         assert_eq!((listed.ok().as_array().unwrap().len(), listed.header("x-muster-warning")), (2, None));
     }
 }
 
 #[tokio::test]
-async fn an_enrollment_is_shown_without_its_damaged_registration() {
+async fn an_enrollment_is_returned_without_its_damaged_registration() {
     let world = World::new().await;
     world.put("/enrollments/dev-1", &individual("dev-1")).send().await.ok();
     world.register("one", sample::registration("dev-1")).await;
-    world.spoil("UPDATE registrations SET document = x'00'");
+    world.execute_sql("UPDATE registrations SET document = x'00'");
     let shown = world.get("/enrollments/dev-1").send().await;
     assert_eq!(shown.ok()["registrationId"], "dev-1");
     assert!(shown.header("x-muster-warning").unwrap().contains("registration"), "{shown:?}");
 }
 
-/// One item of a bulk call that is damaged leaves the others alone.
+/// A damaged item of a bulk operation does not affect the others.
 #[tokio::test]
 async fn a_bulk_call_names_the_damaged_item() {
     let world = World::new().await;
     for id in ["dev-0", "dev-1"] {
         world.put(&format!("/enrollments/{id}"), &individual(id)).send().await.ok();
     }
-    world.spoil("UPDATE individuals SET document = x'00' WHERE id = 'dev-1'");
+    world.execute_sql("UPDATE individuals SET document = x'00' WHERE id = 'dev-1'");
     let items = ["dev-0", "dev-1"].map(|id| {
         let mut item = individual(id);
         item["etag"] = json!("*");

@@ -1,4 +1,4 @@
-//! Every reply that a test of this crate gets has a status and a body that the OpenAPI document declares.
+//! Checks every reply in these tests by the OpenAPI document.
 
 use std::{
     collections::HashMap,
@@ -12,9 +12,9 @@ use service_api::openapi_document;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi_document);
 
-/// Fails unless a reply is one that the document declares for the route.
+/// Fails unless the document declares the status and the body of a reply.
 pub fn check(method: &Method, path: &str, status: u16, body: &str) {
-    // Methods that a path does not have, and paths that are none, are not declared.
+    // The document has no operation for unknown paths and methods.
     let Some(operation) = operation(method, path) else { return };
     let declared = resolve(&operation["responses"][status.to_string()]);
     assert!(declared.is_object(), "{method} {path}: {status} is not declared: {body}");
@@ -28,7 +28,7 @@ pub fn check(method: &Method, path: &str, status: u16, body: &str) {
     assert!(problems.is_empty(), "{method} {path}: {problems:?}\n{body}");
 }
 
-/// The operation for a request. Where several paths fit, the one without a parameter is meant.
+/// Returns the operation for a request. If several paths fit, it is the one without a parameter.
 fn operation(method: &Method, path: &str) -> Option<&'static Value> {
     let path = path.split('?').next().unwrap_or_default();
     let paths = DOCUMENT["paths"].as_object().unwrap();
@@ -51,7 +51,7 @@ fn resolve(value: &'static Value) -> &'static Value {
     target.map_or(value, |target| DOCUMENT.pointer(target.trim_start_matches('#')).unwrap())
 }
 
-/// The validator of a schema of the document. Making one takes longer than using it.
+/// Returns the validator of a schema, which is cached because it is slow to create.
 fn validator(schema: &Value) -> Arc<Validator> {
     static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
     let mut validators = VALIDATORS.lock().unwrap();

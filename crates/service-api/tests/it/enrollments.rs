@@ -1,4 +1,4 @@
-//! One enrollment at a time: what is stored, what is shown, and which version wins.
+//! Single enrollments: the stored form, the returned form, and conditions.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use testkit::ca::Authority;
 use crate::world::{World, group, individual};
 
 #[tokio::test]
-async fn a_put_shows_its_keys_and_nothing_else_does_unless_asked() {
+async fn only_writes_and_the_attestation_mechanism_return_keys() {
     let world = World::new().await;
     for (path, body) in [("/enrollments/dev-1", individual("dev-1")), ("/enrollmentGroups/g-1", group("g-1"))]
     {
@@ -20,7 +20,8 @@ async fn a_put_shows_its_keys_and_nothing_else_does_unless_asked() {
         let mut read = world.get(path).send().await.ok();
         read.as_object_mut().unwrap().remove("registrationState");
         assert_eq!(read, hidden);
-        let mechanism = world.ask(Method::POST, &format!("{path}/attestationmechanism")).send().await.ok();
+        let mechanism =
+            world.request(Method::POST, &format!("{path}/attestationmechanism")).send().await.ok();
         assert_eq!(mechanism, created["attestation"]);
         world.delete(path).send().await.deleted();
         assert_eq!(world.get(path).send().await.status, 404);
@@ -42,12 +43,12 @@ async fn a_client_that_reads_changes_and_writes_keeps_the_keys() {
     assert_eq!(updated["createdDateTimeUtc"], created["createdDateTimeUtc"]);
     assert_eq!(updated["lastUpdatedDateTimeUtc"], "2026-11-23T00:00:05.0000000Z");
     assert_ne!(updated["etag"], created["etag"]);
-    // A full replace: what the next body leaves out is gone.
+    // A write replaces the whole enrollment: omitted members are deleted.
     let replaced = world.put("/enrollments/dev-1", &individual("dev-1")).if_match("*").send().await.ok();
     assert_eq!((&replaced["deviceId"], &replaced["provisioningStatus"]), (&Value::Null, &json!("enabled")));
 }
 
-/// An extension that Azure's clients do not know, and that their updates leave out.
+/// The registration IDs are an addition of Muster, which clients of Azure omit in updates.
 #[tokio::test]
 async fn the_registration_ids_of_a_group_survive_the_updates_of_clients_that_do_not_know_them() {
     let world = World::new().await;
@@ -71,7 +72,7 @@ async fn the_registration_ids_of_a_group_survive_the_updates_of_clients_that_do_
 }
 
 #[tokio::test]
-async fn certificates_are_never_given_back_and_may_be_kept_by_what_is_shown() {
+async fn certificates_are_not_returned_but_kept_by_their_info() {
     let world = World::new().await;
     let (root, other) = (Authority::root("root"), Authority::root("other"));
     let slot = |authority: &Authority| json!({"certificate": authority.identity().pem()});
@@ -89,18 +90,18 @@ async fn certificates_are_never_given_back_and_may_be_kept_by_what_is_shown() {
     let mechanism = world.post(&format!("{path}/attestationmechanism"), &json!({})).send().await.ok();
     assert_eq!(mechanism, created["attestation"]);
 
-    // Removing the primary while the secondary is kept from its info.
+    // The primary is removed, and the secondary is kept by its info.
     let pair = &mut read["attestation"]["x509"]["signingCertificates"];
     pair["primary"] = Value::Null;
     let secondary = pair["secondary"].clone();
     let updated = world.put(path, &read).if_match("*").send().await.ok();
     assert_eq!(updated["attestation"]["x509"]["signingCertificates"], json!({ "secondary": secondary }));
-    // What is not stored any more cannot be kept.
+    // A certificate that is not stored any more cannot be kept.
     let message = world.put(path, &created).if_match("*").send().await.refused(400_002);
     assert!(message.contains("no such certificate"), "{message}");
 }
 
-/// Sends a PUT or DELETE with If-Match to a record that is there or not.
+/// Sends a PUT or DELETE with If-Match for a record that exists or not.
 async fn check(method: Method, if_match: Option<&str>, there: bool, expected: u16) {
     let world = World::new().await;
     for (path, body) in [("/enrollments/x", individual("x")), ("/enrollmentGroups/x", group("x"))] {
@@ -109,15 +110,16 @@ async fn check(method: Method, if_match: Option<&str>, there: bool, expected: u1
             let created = world.put(path, &body).send().await.ok();
             etag = created["etag"].as_str().unwrap().to_owned();
         }
-        let mut ask = match method {
+        let mut request = match method {
             Method::PUT => world.put(path, &body),
-            _ => world.ask(method.clone(), path),
+            _ => world.request(method.clone(), path),
         };
         if let Some(template) = if_match {
-            ask = ask.if_match(&template.replace("BARE", etag.trim_matches('"')).replace("ETAG", &etag));
+            request =
+                request.if_match(&template.replace("BARE", etag.trim_matches('"')).replace("ETAG", &etag));
         }
-        let answer = ask.send().await;
-        assert_eq!(answer.status, expected, "{method} {if_match:?} there: {there}: {answer:?}");
+        let reply = request.send().await;
+        assert_eq!(reply.status, expected, "{method} {if_match:?} there: {there}: {reply:?}");
         if expected >= 400 {
             let code = match (expected, path) {
                 (404, "/enrollments/x") => 404_201,
@@ -126,13 +128,13 @@ async fn check(method: Method, if_match: Option<&str>, there: bool, expected: u1
                 (409, _) => 409_202,
                 (status, _) => u32::from(status) * 1000 + u32::from(status == 400) * 2,
             };
-            answer.refused(code);
+            reply.refused(code);
         }
     }
 }
 
 #[tokio::test]
-async fn if_match_decides_which_version_is_replaced_or_deleted() {
+async fn if_match_selects_the_version_to_replace_or_delete() {
     let put = || Method::PUT;
     for (if_match, there, missing) in [
         (None, 409, 200),
@@ -143,7 +145,7 @@ async fn if_match_decides_which_version_is_replaced_or_deleted() {
         (Some("W/ETAG"), 200, 412),
         (Some("\"ETAG\""), 200, 412),
         (Some("\"other\""), 412, 412),
-        // As without the header: there are clients that cannot leave it out.
+        // An empty header counts as absent: some clients cannot omit it.
         (Some(""), 409, 200),
         (Some("\"\""), 409, 200),
         (Some("\"half"), 400, 400),
@@ -160,19 +162,19 @@ async fn if_match_decides_which_version_is_replaced_or_deleted() {
 }
 
 #[tokio::test]
-async fn concurrent_creations_and_replacements() {
+async fn one_of_several_concurrent_writes_wins() {
     let world = World::new().await;
     let put = |if_match: Option<&'static str>| {
         let body = individual("dev-1");
-        let ask = world.put("/enrollments/dev-1", &body);
+        let request = world.put("/enrollments/dev-1", &body);
         match if_match {
-            Some(etag) => ask.if_match(etag).send(),
-            None => ask.send(),
+            Some(etag) => request.if_match(etag).send(),
+            None => request.send(),
         }
     };
     let (a, b, c) = tokio::join!(put(None), put(None), put(None));
-    let statuses = |answers: [&crate::world::Answer; 3]| {
-        let mut statuses = answers.map(|answer| answer.status.as_u16());
+    let statuses = |answers: [&crate::world::TestReply; 3]| {
+        let mut statuses = answers.map(|reply| reply.status.as_u16());
         statuses.sort_unstable();
         statuses
     };
@@ -182,7 +184,7 @@ async fn concurrent_creations_and_replacements() {
 }
 
 #[tokio::test]
-async fn ids_compare_without_case_and_are_kept_as_given() {
+async fn ids_compare_without_case_and_keep_their_case() {
     let world = World::new().await;
     let created = world.put("/enrollments/dev_a%3AB", &individual("Dev_A:b")).send().await.ok();
     assert_eq!(created["registrationId"], "Dev_A:b");
@@ -191,7 +193,7 @@ async fn ids_compare_without_case_and_are_kept_as_given() {
 }
 
 #[tokio::test]
-async fn everything_that_is_given_is_given_back() {
+async fn every_member_is_returned_as_sent() {
     let world = World::new().await;
     let key = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=";
     let given = json!({
@@ -214,7 +216,7 @@ async fn everything_that_is_given_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_is_refused_changes_nothing() {
+async fn refused_enrollments_change_nothing() {
     let world = World::new().await;
     world.put("/enrollments/dev-1", &individual("dev-1")).send().await.ok();
     let before = world.snapshot("one").await;
@@ -240,7 +242,7 @@ async fn what_is_refused_changes_nothing() {
 }
 
 #[tokio::test]
-async fn groups_are_limited_per_kind_of_mechanism() {
+async fn the_number_of_groups_is_limited_per_mechanism() {
     use provisioning::{
         enroll::MAX_SYMMETRIC_KEY_GROUPS,
         ports::{Change, Commit, Expect},
@@ -260,7 +262,7 @@ async fn groups_are_limited_per_kind_of_mechanism() {
     world.put("/enrollmentGroups/last", &group("last")).send().await.ok();
     let message = world.put("/enrollmentGroups/more", &group("more")).send().await.refused(400_002);
     assert!(message.contains("as many of this kind"), "{message}");
-    // Those that are there can be changed, other kinds created, and other instances are not concerned.
+    // Existing groups can be changed, groups of other kinds created, and other instances are not affected.
     world.put("/enrollmentGroups/last", &group("last")).if_match("*").send().await.ok();
     let mut x509 = group("x509");
     let root = Authority::root("root").identity().pem();

@@ -1,4 +1,4 @@
-//! Explanations: why a device would be let in or refused, without registering it.
+//! Explanations: why a device would be admitted or refused, without registering it.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -10,7 +10,7 @@ use crate::world::{World, group, individual};
 
 const GROUP: &str = "group-1";
 
-/// A world with a group by a CA's certificate, one by a key, and an individual enrollment by a key.
+/// Creates a world with an X.509 group, a symmetric key group, and an individual enrollment with a symmetric key.
 async fn world(root: &Authority) -> World {
     let world = World::new().await;
     let certificates = json!({"primary": {"certificate": root.identity().pem()}});
@@ -31,7 +31,7 @@ fn token(id: &str, key: &model::SymmetricKey) -> String {
 }
 
 #[tokio::test]
-async fn a_chain_is_followed_to_its_group() {
+async fn the_explanation_follows_a_chain_to_its_group() {
     let root = Authority::root("Root");
     let world = world(&root).await;
     let line = root.intermediate("Line");
@@ -67,7 +67,7 @@ async fn a_chain_is_followed_to_its_group() {
 }
 
 #[tokio::test]
-async fn a_token_is_tried_with_every_group() {
+async fn the_explanation_tries_a_token_with_every_group() {
     let root = Authority::root("Root");
     let world = world(&root).await;
     let secrets =
@@ -82,11 +82,11 @@ async fn a_token_is_tried_with_every_group() {
     assert_eq!(explained["considered"][0]["reason"], "the SAS token's signature fits neither key");
     let explained = explain(&world, &device("dev-1", token("dev-2", &key))).await;
     assert!(explained["reason"].as_str().unwrap().contains("not for this registration"), "{explained}");
-    assert!(!explained.to_string().contains(key.to_base64().as_str()), "no key is told");
+    assert!(!explained.to_string().contains(key.to_base64().as_str()), "no key is returned");
 }
 
 #[tokio::test]
-async fn an_individual_enrollment_decides_or_says_why_it_does_not() {
+async fn an_individual_enrollment_takes_precedence_in_the_explanation() {
     let root = Authority::root("Root");
     let world = world(&root).await;
     let leaf = root.device("dev-9").pem();
@@ -112,14 +112,14 @@ async fn an_individual_enrollment_decides_or_says_why_it_does_not() {
 }
 
 #[tokio::test]
-async fn another_id_scope_is_said_to_be_another() {
+async fn the_explanation_names_a_wrong_id_scope() {
     let world = World::new().await;
     let explained = explain(&world, &json!({"registrationId": "dev-1", "idScope": "two"})).await;
     assert_eq!(explained["reason"], "the device addresses the ID scope two, which is not this instance's");
 }
 
 #[tokio::test]
-async fn nothing_is_written_or_counted() {
+async fn an_explanation_writes_and_counts_nothing() {
     let root = Authority::root("Root");
     let world = world(&root).await;
     let before = world.snapshot("one").await;
@@ -132,7 +132,7 @@ async fn nothing_is_written_or_counted() {
 }
 
 #[tokio::test]
-async fn of_many_groups_the_first_are_told_of() {
+async fn the_explanation_names_the_first_of_many_groups() {
     let world = World::new().await;
     for number in 0..30 {
         let id = format!("group-{number:02}");

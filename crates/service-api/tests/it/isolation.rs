@@ -1,4 +1,4 @@
-//! Nothing of one instance is visible or changeable through another: every route, both ways.
+//! Isolation of instances: no route of one instance reads or changes another.
 
 use http::Method;
 use model::{Assignment, DeviceId, Registration, Status};
@@ -10,7 +10,7 @@ use testkit::{
 
 use crate::world::{OWNER, World, group, individual, with_id};
 
-/// A path and a body that do something on an instance which has `dev-1` and `group-1`.
+/// Returns a path and a body that succeed on an instance with `dev-1` and `group-1`.
 fn case(method: &Method, pattern: &str) -> (String, Value) {
     let query = json!({"query": "SELECT *"});
     let bulk = |list: &str, item: Value| json!({"mode": "delete", list: [item]});
@@ -49,7 +49,7 @@ fn case(method: &Method, pattern: &str) -> (String, Value) {
     (with_id(pattern, id), body)
 }
 
-/// An upload.
+/// Returns the body of an upload.
 fn certificate() -> Value {
     json!({"certificate": Identity::self_signed(&Profile::ca("Root")).pem()})
 }
@@ -57,7 +57,7 @@ fn certificate() -> Value {
 const THUMBPRINT: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789";
 const FAR: &str = "HostName=far.example;SharedAccessKeyName=owner;SharedAccessKey=AQEBAQEBAQEBAQEBAQEBAQ==";
 
-/// The registration with this device ID at its hub, where no two registrations have the same.
+/// Changes the device ID of a registration: at a hub, every registration has its own.
 fn called(registration: Registration, device_id: &str) -> Registration {
     let at = registration.assignment().unwrap().clone();
     let at = Assignment { device_id: DeviceId::parse(device_id).unwrap(), ..at };
@@ -75,7 +75,7 @@ async fn fill(world: &World, scope: &str) {
     world
         .register(scope, called(sample::registration_of("dev-2", "group-1"), &format!("dev-2-of-{scope}")))
         .await;
-    world.leave(scope, sample::cleanup("a.hub", "dev-1")).await;
+    world.store_cleanup(scope, sample::cleanup("a.hub", "dev-1")).await;
 }
 
 #[tokio::test]
@@ -87,8 +87,8 @@ async fn a_token_of_one_instance_opens_no_route_of_another() {
     for (method, pattern) in service_api::routes() {
         let (path, body) = case(&method, &pattern);
         for (token, host) in [("one", "two.example"), ("two", "one.example")] {
-            let ask = world.ask(method.clone(), &path).json(&body).header("host", host);
-            ask.signed(&world.token(token, OWNER)).send().await.refused(401_002);
+            let request = world.request(method.clone(), &path).json(&body).header("host", host);
+            request.signed(&world.token(token, OWNER)).send().await.refused(401_002);
         }
     }
     assert_eq!((world.snapshot("one").await, world.snapshot("two").await), before);
@@ -101,45 +101,45 @@ async fn every_route_of_one_instance_leaves_the_other_alone() {
     let before = world.snapshot("one").await;
     for (method, pattern) in service_api::routes() {
         let (path, body) = case(&method, &pattern);
-        let answer = world.ask(method.clone(), &path).json(&body).of("two").send().await;
+        let reply = world.request(method.clone(), &path).json(&body).of("two").send().await;
         match (method.as_str(), pattern.as_str()) {
             ("PUT", "/certificates/{certificateName}/revocation") => {
-                assert_eq!(answer.status, 404, "{answer:?}")
+                assert_eq!(reply.status, 404, "{reply:?}")
             }
             ("GET", "/certificates" | "/blockedCertificates" | "/expiringCertificates") => {
-                assert_eq!(answer.ok()["value"], json!([]), "{answer:?}");
+                assert_eq!(reply.ok()["value"], json!([]), "{reply:?}");
             }
             ("DELETE", "/certificates/{certificateName}")
             | ("POST", "/certificates/{certificateName}/generateVerificationCode")
             | ("POST", "/certificates/{certificateName}/verify") => {
-                // Without a condition; with one, nothing is found.
-                assert_eq!(answer.status, 400, "{answer:?}");
-                let ask = world.ask(method.clone(), &path).json(&body).of("two").if_match("*");
-                assert_eq!(ask.send().await.status, 404);
+                // The condition is missing; with one, the certificate is not found.
+                assert_eq!(reply.status, 400, "{reply:?}");
+                let request = world.request(method.clone(), &path).json(&body).of("two").if_match("*");
+                assert_eq!(request.send().await.status, 404);
             }
-            ("POST", "/cleanups/confirm") => answer.deleted(),
-            ("PUT", _) => assert_eq!(answer.status, 200, "created in its own instance: {answer:?}"),
+            ("POST", "/cleanups/confirm") => reply.deleted(),
+            ("PUT", _) => assert_eq!(reply.status, 200, "created in its own instance: {reply:?}"),
             (_, "/enrollments/query" | "/enrollmentGroups/query")
-            | ("GET", "/registrations" | "/cleanups") => assert_eq!(answer.ok(), json!([])),
+            | ("GET", "/registrations" | "/cleanups") => assert_eq!(reply.ok(), json!([])),
             ("POST", "/enrollments" | "/enrollmentGroups") => {
-                assert_eq!(answer.ok()["isSuccessful"], false, "{answer:?}");
+                assert_eq!(reply.ok()["isSuccessful"], false, "{reply:?}");
             }
             (_, "/log") => {
-                // The routes before this one changed records of the second instance under the same names, but for dev-2.
-                let log = answer.ok().to_string();
+                // Earlier routes changed records with the same names in the second instance, except dev-2.
+                let log = reply.ok().to_string();
                 assert!(log.contains("\"kind\":\"instance\"") && !log.contains("dev-2"), "{log}");
             }
-            (_, "/usage") => assert!(!answer.ok()["usage"].as_array().unwrap().is_empty(), "{answer:?}"),
-            ("GET", "/linkedHubs") => assert_eq!(answer.ok().as_array().unwrap().len(), 2, "{answer:?}"),
-            ("GET", "/allocationPolicy" | "/latency") => assert_eq!(answer.status, 200, "{answer:?}"),
-            (_, "/webhookKey") => assert_eq!(answer.ok()["idScope"], "two"),
-            (_, "/attestation/explain") => assert_eq!(answer.ok()["considered"], json!([])),
+            (_, "/usage") => assert!(!reply.ok()["usage"].as_array().unwrap().is_empty(), "{reply:?}"),
+            ("GET", "/linkedHubs") => assert_eq!(reply.ok().as_array().unwrap().len(), 2, "{reply:?}"),
+            ("GET", "/allocationPolicy" | "/latency") => assert_eq!(reply.status, 200, "{reply:?}"),
+            (_, "/webhookKey") => assert_eq!(reply.ok()["idScope"], "two"),
+            (_, "/attestation/explain") => assert_eq!(reply.ok()["considered"], json!([])),
             (_, "/registrations/{registrationId}/attempts") => {
-                assert_eq!(answer.ok(), json!({"attempts": []}))
+                assert_eq!(reply.ok(), json!({"attempts": []}))
             }
-            _ => assert_eq!(answer.status, 404, "{answer:?}"),
+            _ => assert_eq!(reply.status, 404, "{reply:?}"),
         }
-        // So that the next route finds nothing of its own.
+        // The next route must not find these records in the second instance.
         world.delete("/enrollments/dev-1").of("two").send().await;
         world.delete("/enrollmentGroups/group-1").of("two").send().await;
         world.delete("/certificates/ca-1").of("two").if_match("*").send().await;

@@ -1,27 +1,27 @@
-//! Symmetric keys: which a write keeps, which are replaced, and which a device used.
+//! Symmetric keys: kept by writes, regenerated, and used by devices.
 
 use model::{KeySlot, KeyUse, Registration};
 use serde_json::{Value, json};
 use testkit::sample;
 
-use crate::world::{Answer, World, group, individual};
+use crate::world::{TestReply, World, group, individual};
 
-/// A path and a body for each kind of enrollment.
+/// Returns a path and a body for each kind of enrollment.
 fn kinds() -> [(&'static str, Value); 2] {
     [("/enrollments/x-1", individual("x-1")), ("/enrollmentGroups/x-1", group("x-1"))]
 }
 
-fn keys(answer: &Value) -> [String; 2] {
+fn keys(reply: &Value) -> [String; 2] {
     ["primaryKey", "secondaryKey"]
-        .map(|name| answer["attestation"]["symmetricKey"][name].as_str().unwrap().to_owned())
+        .map(|name| reply["attestation"]["symmetricKey"][name].as_str().unwrap().to_owned())
 }
 
-fn warning(answer: &Answer) -> &str {
-    answer.header("x-muster-warning").unwrap_or_default()
+fn warning(reply: &TestReply) -> &str {
+    reply.header("x-muster-warning").unwrap_or_default()
 }
 
 #[tokio::test]
-async fn keys_that_a_put_leaves_out_stay_and_a_warning_names_them() {
+async fn a_write_without_keys_keeps_them_with_a_warning() {
     let world = World::new().await;
     let given = sample::key(7).to_base64();
     for (path, body) in kinds() {
@@ -59,7 +59,7 @@ async fn keys_that_a_put_leaves_out_stay_and_a_warning_names_them() {
 }
 
 #[tokio::test]
-async fn a_bulk_update_names_the_enrollments_whose_keys_stay() {
+async fn a_bulk_update_names_the_enrollments_whose_keys_are_kept() {
     let world = World::new().await;
     for id in ["dev-1", "dev-2"] {
         world.put(&format!("/enrollments/{id}"), &individual(id)).send().await.ok();
@@ -74,28 +74,28 @@ async fn a_bulk_update_names_the_enrollments_whose_keys_stay() {
 }
 
 #[tokio::test]
-async fn keys_are_regenerated_one_by_one_or_both() {
+async fn one_key_or_both_are_regenerated() {
     let world = World::new().await;
     for (path, body) in kinds() {
         let created = world.put(path, &body).send().await.ok();
         let regenerate = async |body: &Value, if_match: Option<&str>| {
-            let ask = world.post(&format!("{path}/keys/regenerate"), body);
+            let request = world.post(&format!("{path}/keys/regenerate"), body);
             match if_match {
-                Some(etag) => ask.if_match(etag).send().await,
-                None => ask.send().await,
+                Some(etag) => request.if_match(etag).send().await,
+                None => request.send().await,
             }
         };
         let before = keys(&created);
-        let answer = regenerate(&json!({"keys": "secondary"}), created["etag"].as_str()).await;
-        assert!(warning(&answer).contains("until that device registers again"), "{answer:?}");
-        let first = answer.ok();
+        let reply = regenerate(&json!({"keys": "secondary"}), created["etag"].as_str()).await;
+        assert!(warning(&reply).contains("until that device registers again"), "{reply:?}");
+        let first = reply.ok();
         assert_eq!(keys(&first)[0], before[0]);
         assert_ne!(keys(&first)[1], before[1]);
         let both = keys(&regenerate(&json!({"keys": "both"}), Some("*")).await.ok());
         let one = keys(&regenerate(&json!({"keys": "primary"}), None).await.ok());
         assert!(both[0] != before[0] && both[1] != keys(&first)[1] && one[0] != both[0] && one[1] == both[1]);
 
-        // A version that is past changes nothing, nor does a body that does not say what is meant.
+        // An old version changes nothing, and neither does a body without a selection.
         regenerate(&json!({"keys": "both"}), created["etag"].as_str()).await.refused(412_000);
         for body in [json!({}), json!({"keys": "all"}), json!({"keys": ["primary"]}), json!([])] {
             regenerate(&body, None).await.refused(400_002);
@@ -117,7 +117,7 @@ async fn keys_are_regenerated_one_by_one_or_both() {
 }
 
 #[tokio::test]
-async fn operators_see_which_key_a_device_used_and_whether_it_is_replaced() {
+async fn registrations_show_the_key_that_the_device_used() {
     let world = World::new().await;
     let ours = sample::keys(40);
     let mut body = individual("dev-1");

@@ -1,11 +1,11 @@
-//! What operators are shown of latencies, here where nothing is known of any.
+//! `GET /latency`, where no latency is known.
 
 use serde_json::json;
 
 use crate::world::World;
 
 #[tokio::test]
-async fn what_a_device_from_an_address_would_get() {
+async fn latencies_include_those_of_an_address() {
     let world = World::new().await;
     assert_eq!(world.get("/latency").send().await.ok(), json!({"probes": [], "table": []}));
     let seen = world.get("/LATENCY/?address=10.20.3.4").send().await.ok();

@@ -1,4 +1,4 @@
-//! Linked hubs: linking, looking, changing, checking, unlinking; and the default allocation policy.
+//! Linked hubs, and the defaults of allocation.
 
 use http::Method;
 use model::HubEndpoint;
@@ -34,18 +34,18 @@ async fn key_of_far(world: &World) -> u8 {
 async fn each_instance_has_a_webhook_key_of_its_own() {
     let world = World::new().await;
     let key = async |scope: &str| {
-        let shown = world.ask(Method::POST, "/webhookKey").of(scope).send().await.ok();
+        let shown = world.request(Method::POST, "/webhookKey").of(scope).send().await.ok();
         assert_eq!(shown["idScope"], scope);
         shown["key"].as_str().unwrap().to_owned()
     };
     let (one, two) = (key("one").await, key("two").await);
     assert_ne!(one, two);
     assert_eq!((one.len(), key("one").await), (44, one), "32 bytes, the same each time");
-    world.ask(Method::GET, "/webhookKey").send().await.refused(405_000);
+    world.request(Method::GET, "/webhookKey").send().await.refused(405_000);
 }
 
 #[tokio::test]
-async fn a_hub_is_linked_looked_at_changed_and_unlinked() {
+async fn a_hub_is_linked_read_changed_and_unlinked() {
     let world = World::new().await;
     world.get(FAR).send().await.refused(404_208);
     let linked = world.put(FAR, &far(1)).send().await.ok();
@@ -60,7 +60,7 @@ async fn a_hub_is_linked_looked_at_changed_and_unlinked() {
     assert_eq!(names, ["hub-1.example", "hub-2.example", "far.example"]);
     assert_eq!((&all[0]["origin"], &all[0]["embedded"]), (&json!("configuration"), &json!(true)));
 
-    // What was shown, sent back with another weight, keeps the key.
+    // A reply that is sent back with another weight keeps the key.
     let mut changed = linked.clone();
     changed["allocationWeight"] = json!(6);
     let etag = linked["etag"].as_str().unwrap();
@@ -78,7 +78,7 @@ async fn a_hub_is_linked_looked_at_changed_and_unlinked() {
 }
 
 #[tokio::test]
-async fn mistakes_change_nothing_and_show_no_key() {
+async fn refused_links_change_nothing_and_hide_the_key() {
     let world = World::new().await;
     let before = world.snapshot("one").await;
     let key = sample::key(1).to_base64();
@@ -99,29 +99,29 @@ async fn mistakes_change_nothing_and_show_no_key() {
 }
 
 #[tokio::test]
-async fn a_hub_is_asked_before_it_is_linked_unless_that_is_waived() {
+async fn the_service_checks_a_hub_before_it_links_it() {
     let world = World::new().await;
     let hub = world.hubs.hub(&sample::hub_name("far.example")).unwrap();
-    let down = || provisioning::ports::HubError::Unavailable("far.example: no answer".into());
+    let down = || provisioning::ports::HubError::Unavailable("far.example: no reply".into());
     hub.lack(Err(down()));
     let message = world.put(FAR, &far(1)).send().await.refused(400_002);
-    assert_eq!(message, "the hub cannot be asked: far.example: no answer");
+    assert_eq!(message, "the hub cannot be asked: far.example: no reply");
     world.get(FAR).send().await.refused(404_208);
     hub.lack(Ok(vec![provisioning::ports::HubRight::RegistryWrite]));
     let message = world.put(FAR, &far(1)).send().await.refused(400_002);
     assert_eq!(message, "far.example: the key is not accepted for RegistryWrite");
     world.put("/linkedHubs/far.example?check=false", &far(1)).send().await.ok();
 
-    let check = world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    let check = world.request(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
     assert_eq!(check, json!({"name": "far.example", "lacking": ["RegistryWrite"]}));
     hub.lack(Ok(vec![]));
-    let check = world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    let check = world.request(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
     assert_eq!(check["lacking"], json!([]));
-    world.ask(Method::POST, "/linkedHubs/near.example/check").send().await.refused(404_208);
+    world.request(Method::POST, "/linkedHubs/near.example/check").send().await.refused(404_208);
 }
 
 #[tokio::test]
-async fn the_default_allocation_policy() {
+async fn allocation_defaults_are_read_and_changed() {
     let world = World::new().await;
     let path = "/allocationPolicy";
     let before = world.get(path).send().await.ok();
@@ -140,7 +140,7 @@ async fn the_default_allocation_policy() {
 }
 
 #[tokio::test]
-async fn operators_who_link_different_hubs_at_once_do_not_undo_each_other() {
+async fn concurrent_links_of_different_hubs_are_all_kept() {
     let world = World::new().await;
     let names = ["far.example", "near.example", "new.example"];
     let links = names.map(|name| {
@@ -149,19 +149,19 @@ async fn operators_who_link_different_hubs_at_once_do_not_undo_each_other() {
             json!(connection(&sample::key(1).to_base64()).replace("far.example", name));
         world.put(&format!("/linkedHubs/{name}"), &body).send()
     });
-    for answer in futures_util::future::join_all(links).await {
-        answer.ok();
+    for reply in futures_util::future::join_all(links).await {
+        reply.ok();
     }
     assert_eq!(world.get("/linkedHubs").send().await.ok().as_array().unwrap().len(), 5);
 }
 
 #[tokio::test]
-async fn changes_count_and_looking_does_not() {
+async fn changes_of_links_are_counted_and_reads_are_not() {
     let world = World::new().await;
     world.put(FAR, &far(1)).send().await.ok();
     world.get(FAR).send().await.ok();
     world.get("/linkedHubs").send().await.ok();
-    world.ask(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
+    world.request(Method::POST, "/linkedHubs/far.example/check").send().await.ok();
     world.put("/allocationPolicy", &json!({"allocationPolicy": "static"})).send().await.ok();
     world.delete(FAR).send().await.deleted();
     let usage = world.get("/usage").send().await.ok();

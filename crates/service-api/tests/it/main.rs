@@ -1,4 +1,4 @@
-//! The endpoint over the embedded store, called as an HTTP service.
+//! Tests of the endpoint, as an HTTP service over the embedded store.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 

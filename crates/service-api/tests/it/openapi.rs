@@ -67,9 +67,9 @@ fn every_schema_is_used_and_every_reference_leads_to_one() {
 #[tokio::test]
 async fn the_document_is_public_and_says_nothing_of_instances() {
     let world = World::new().await;
-    let ask = || world.get("/openapi.json").version(None).without("authorization");
-    let document = ask().send().await.ok();
+    let request = || world.get("/openapi.json").version(None).without("authorization");
+    let document = request().send().await.ok();
     assert_eq!(document, openapi_document());
-    assert_eq!(ask().header("host", "unknown.example").send().await.ok(), document);
-    world.ask(Method::POST, "/openapi.json").send().await.refused(404_000);
+    assert_eq!(request().header("host", "unknown.example").send().await.ok(), document);
+    world.request(Method::POST, "/openapi.json").send().await.refused(404_000);
 }

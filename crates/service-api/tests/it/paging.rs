@@ -1,4 +1,4 @@
-//! Queries and their pages.
+//! Queries, and pages of listings.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -6,22 +6,22 @@ use testkit::sample;
 
 use crate::world::{World, group, individual};
 
-/// Follows the pages of a query and returns the IDs on each.
+/// Follows the pages of a query, and returns the IDs on each page.
 async fn pages(world: &World, path: &str, id_name: &str, item_type: &str, size: usize) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut token: Option<String> = None;
     loop {
-        let mut ask = world.post(path, &json!({"query": "select * from enrollments"}));
-        ask = ask.header("x-ms-max-item-count", &size.to_string());
+        let mut request = world.post(path, &json!({"query": "select * from enrollments"}));
+        request = request.header("x-ms-max-item-count", &size.to_string());
         if let Some(token) = &token {
-            ask = ask.header("x-ms-continuation", token);
+            request = request.header("x-ms-continuation", token);
         }
-        let answer = ask.send().await;
-        assert_eq!(answer.header("x-ms-item-type"), Some(item_type));
-        assert_eq!(answer.header("x-ms-max-item-count"), Some(size.to_string().as_str()));
+        let reply = request.send().await;
+        assert_eq!(reply.header("x-ms-item-type"), Some(item_type));
+        assert_eq!(reply.header("x-ms-max-item-count"), Some(size.to_string().as_str()));
         let id = |item: &Value| item[id_name].as_str().unwrap().to_owned();
-        pages.push(answer.ok().as_array().unwrap().iter().map(id).collect());
-        token = answer.header("x-ms-continuation").map(str::to_owned);
+        pages.push(reply.ok().as_array().unwrap().iter().map(id).collect());
+        token = reply.header("x-ms-continuation").map(str::to_owned);
         if token.is_none() {
             return pages;
         }
@@ -53,16 +53,16 @@ async fn every_collection_is_listed_in_order_and_in_pages() {
 #[tokio::test]
 async fn an_empty_collection_is_an_empty_page() {
     let world = World::new().await;
-    let answer = world.post("/enrollments/query", &json!({"query": "SELECT *"})).send().await;
-    assert_eq!(answer.ok(), json!([]));
-    assert_eq!(answer.header("x-ms-item-type"), Some("Enrollment"));
-    assert_eq!(answer.header("x-ms-continuation"), None);
-    assert_eq!(answer.header("x-ms-max-item-count"), Some("100"));
+    let reply = world.post("/enrollments/query", &json!({"query": "SELECT *"})).send().await;
+    assert_eq!(reply.ok(), json!([]));
+    assert_eq!(reply.header("x-ms-item-type"), Some("Enrollment"));
+    assert_eq!(reply.header("x-ms-continuation"), None);
+    assert_eq!(reply.header("x-ms-max-item-count"), Some("100"));
 }
 
-/// The hosted service reads no query: its clients send an object as text, `{}`, `*`, or nothing.
+/// The hosted service ignores the query: its clients send an object as text, `{}`, `*`, or nothing.
 #[tokio::test]
-async fn whatever_a_query_says_it_answers_everything() {
+async fn every_query_returns_all() {
     let world = World::new().await;
     world.put("/enrollments/dev-1", &individual("dev-1")).send().await.ok();
     world.put("/enrollmentGroups/g", &group("g")).send().await.ok();
@@ -82,20 +82,20 @@ async fn whatever_a_query_says_it_answers_everything() {
             "SELECT *",
             "",
         ] {
-            let answer = world.ask(Method::POST, path).raw(body.as_bytes().to_vec()).send().await.ok();
-            assert_eq!(answer.as_array().map(Vec::len), Some(count), "{path} {body}");
+            let reply = world.request(Method::POST, path).raw(body.as_bytes().to_vec()).send().await.ok();
+            assert_eq!(reply.as_array().map(Vec::len), Some(count), "{path} {body}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_a_query_refuses() {
+async fn invalid_paging_headers_are_refused() {
     let world = World::new().await;
     let query = |text: &str| world.post("/enrollments/query", &json!({ "query": text }));
     query("SELECT *").header("x-ms-max-item-count", "-1").send().await.refused(400_002);
     query("SELECT *").header("x-ms-max-item-count", "many").send().await.refused(400_002);
     query("SELECT *").header("x-ms-continuation", "nonsense").send().await.refused(400_002);
     query("SELECT *").header("x-ms-continuation", "").send().await.ok();
-    let answer = query("SELECT *").header("x-ms-max-item-count", "5000").send().await;
-    assert_eq!(answer.header("x-ms-max-item-count"), Some("1000"), "as many as there are at most");
+    let reply = query("SELECT *").header("x-ms-max-item-count", "5000").send().await;
+    assert_eq!(reply.header("x-ms-max-item-count"), Some("1000"), "as many as there are at most");
 }

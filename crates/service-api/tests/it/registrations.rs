@@ -1,4 +1,4 @@
-//! Registrations: shown with their enrollment and alone, listed by group, deleted, never edited.
+//! Registrations: read, listed, explained, canceled and deleted.
 
 use http::Method;
 use model::{CleanupHold, HoldReason, Instance};
@@ -8,7 +8,7 @@ use testkit::sample;
 use crate::world::{World, group, individual};
 
 #[tokio::test]
-async fn a_registration_is_shown_with_its_enrollment_and_goes_alone() {
+async fn a_registration_is_returned_with_its_enrollment_and_deleted_alone() {
     let world = World::new().await;
     world.put("/enrollments/dev-1", &individual("dev-1")).send().await.ok();
     world.register("one", sample::registration("dev-1")).await;
@@ -26,7 +26,7 @@ async fn a_registration_is_shown_with_its_enrollment_and_goes_alone() {
     let enrollment = world.get("/enrollments/dev-1").send().await.ok();
     assert_eq!(enrollment["registrationState"], json!({"registrationId": "dev-1", "status": "unassigned"}));
     for method in [Method::PUT, Method::PATCH, Method::POST] {
-        world.ask(method, "/registrations/dev-1").send().await.refused(405_000);
+        world.request(method, "/registrations/dev-1").send().await.refused(405_000);
     }
 }
 
@@ -34,22 +34,23 @@ async fn a_registration_is_shown_with_its_enrollment_and_goes_alone() {
 async fn a_group_lists_its_registrations_with_or_without_a_query() {
     let world = World::new().await;
     let path = "/registrations/group-1/query";
-    world.ask(Method::POST, path).send().await.refused(404_204);
+    world.request(Method::POST, path).send().await.refused(404_204);
     world.put("/enrollmentGroups/group-1", &group("group-1")).send().await.ok();
-    assert_eq!(world.ask(Method::POST, path).send().await.ok(), json!([]));
+    assert_eq!(world.request(Method::POST, path).send().await.ok(), json!([]));
     world.register("one", sample::registration_of("dev-1", "group-1")).await;
     world.register("one", sample::registration_of("dev-2", "group-2")).await;
-    for ask in
-        [world.ask(Method::POST, path), world.post(path, &json!({"query": "SELECT * FROM enrollmentGroups"}))]
-    {
-        let answer = ask.send().await;
-        assert_eq!(answer.header("x-ms-item-type"), Some("DeviceRegistration"));
-        assert_eq!(answer.ok()[0]["registrationId"], "dev-1");
-        assert_eq!(answer.ok().as_array().unwrap().len(), 1);
+    for request in [
+        world.request(Method::POST, path),
+        world.post(path, &json!({"query": "SELECT * FROM enrollmentGroups"})),
+    ] {
+        let reply = request.send().await;
+        assert_eq!(reply.header("x-ms-item-type"), Some("DeviceRegistration"));
+        assert_eq!(reply.ok()[0]["registrationId"], "dev-1");
+        assert_eq!(reply.ok().as_array().unwrap().len(), 1);
     }
-    // What a deleted group leaves behind stays in sight.
+    // The registrations of a deleted group remain.
     world.delete("/enrollmentGroups/group-1").send().await.deleted();
-    assert_eq!(world.ask(Method::POST, path).send().await.ok().as_array().unwrap().len(), 1);
+    assert_eq!(world.request(Method::POST, path).send().await.ok().as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -70,8 +71,8 @@ async fn registrations_are_listed_by_status_in_pages() {
     assert_eq!((rest.header("x-ms-continuation"), &rest.ok()[0]["registrationId"]), (None, &json!("busy-2")));
     let done = world.get("/registrations?status=assigned").send().await.ok();
     assert_eq!((&done[0]["registrationId"], done[0].get("pending")), (&json!("done"), None));
-    let told = world.get("/registrations?status=lost").send().await.refused(400_002);
-    assert!(told.contains("assigning, assigned, failed, disabled"), "{told}");
+    let message = world.get("/registrations?status=lost").send().await.refused(400_002);
+    assert!(message.contains("assigning, assigned, failed, disabled"), "{message}");
     let all = world.get("/registrations").header("x-ms-max-item-count", "3").send().await;
     let token = all.header("x-ms-continuation").unwrap().to_owned();
     let rest = world.get("/registrations").header("x-ms-continuation", &token).send().await.ok();
@@ -83,18 +84,21 @@ async fn registrations_are_listed_by_status_in_pages() {
 }
 
 #[tokio::test]
-async fn an_assignment_is_called_off_and_explained() {
+async fn an_assignment_is_canceled_and_explained() {
     let world = World::new().await;
     let busy = sample::while_assigning(sample::registration("dev-1"));
     world.register("one", busy.clone()).await;
-    let told = world.get("/registrations/dev-1/explanation").send().await.ok();
-    assert!(told["explanation"][0].as_str().unwrap().contains("hub-1.example is to be told"), "{told}");
+    let explained = world.get("/registrations/dev-1/explanation").send().await.ok();
+    assert!(
+        explained["explanation"][0].as_str().unwrap().contains("hub-1.example is to be told"),
+        "{explained}"
+    );
     let path = "/registrations/dev-1/cancel";
-    world.ask(Method::POST, path).if_match("\"other\"").send().await.refused(412_000);
-    let cancelled = world.ask(Method::POST, path).send().await.ok();
-    assert_eq!((&cancelled["status"], &cancelled["errorCode"]), (&json!("failed"), &json!(409_205)));
-    world.ask(Method::POST, path).send().await.refused(400_002);
-    world.ask(Method::POST, "/registrations/dev-2/cancel").send().await.refused(404_202);
+    world.request(Method::POST, path).if_match("\"other\"").send().await.refused(412_000);
+    let canceled = world.request(Method::POST, path).send().await.ok();
+    assert_eq!((&canceled["status"], &canceled["errorCode"]), (&json!("failed"), &json!(409_205)));
+    world.request(Method::POST, path).send().await.refused(400_002);
+    world.request(Method::POST, "/registrations/dev-2/cancel").send().await.refused(404_202);
 
     let left = world.get("/cleanups").send().await;
     assert_eq!(left.header("x-ms-item-type"), Some("Cleanup"));
@@ -111,12 +115,12 @@ async fn an_assignment_is_called_off_and_explained() {
     assert_eq!(world.get("/cleanups").send().await.ok(), json!([]));
 }
 
-/// As after the database was restored from a backup.
+/// The state after a restore of the database from a backup.
 #[tokio::test]
-async fn held_cleanups_are_due_once_they_are_confirmed() {
+async fn held_cleanups_are_released_by_confirmation() {
     let world = World::new().await;
     world.register("one", sample::while_assigning(sample::registration("dev-1"))).await;
-    world.ask(Method::POST, "/registrations/dev-1/cancel").send().await.ok();
+    world.request(Method::POST, "/registrations/dev-1/cancel").send().await.ok();
     let due = async || {
         let instance = world.store.instance(&sample::scope("one")).await.unwrap().unwrap();
         let hub = sample::hub_name("hub-1.example");
@@ -132,10 +136,10 @@ async fn held_cleanups_are_due_once_they_are_confirmed() {
     let shown = world.get("/cleanups").send().await.ok();
     let reason = "the database was restored from a backup: this waits until it is confirmed";
     assert_eq!(shown[0]["reason"], reason, "{shown}");
-    world.ask(Method::POST, "/cleanups/confirm").of("two").send().await.deleted();
+    world.request(Method::POST, "/cleanups/confirm").of("two").send().await.deleted();
     assert_eq!(due().await, 0, "another instance confirms for itself");
     for _ in 0..2 {
-        world.ask(Method::POST, "/cleanups/confirm").send().await.deleted();
+        world.request(Method::POST, "/cleanups/confirm").send().await.deleted();
         assert_eq!(due().await, 1);
     }
     assert_eq!(world.get("/cleanups").send().await.ok()[0].get("reason"), None);

@@ -1,4 +1,4 @@
-//! Revocation lists, blocks, and what expires.
+//! Revocation lists, blocks, and expiring certificates.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use model::Timestamp;
@@ -24,7 +24,7 @@ fn list(revocations: &Revocations, ca: &Authority) -> Value {
 }
 
 #[tokio::test]
-async fn a_list_is_taken_and_never_an_older_one() {
+async fn a_revocation_list_is_never_replaced_by_an_older_one() {
     let ca = Authority::root("Root");
     let world = with_ca(&ca).await;
     let now = world.clock.now();
@@ -58,9 +58,9 @@ async fn a_list_is_taken_and_never_an_older_one() {
     world.get("/certificates/none/revocation").send().await.refused(404_205);
 }
 
-/// A CA that divides what it revokes has a list of each part. One that covers more takes the place of those that cover less.
+/// A CA may have one list for each scope. A list of a wider scope replaces lists of narrower scopes.
 #[tokio::test]
-async fn lists_of_several_scopes_stand_beside_each_other() {
+async fn revocation_lists_of_different_scopes_coexist() {
     let ca = Authority::root("Root");
     let world = with_ca(&ca).await;
     let now = world.clock.now();
@@ -80,7 +80,7 @@ async fn lists_of_several_scopes_stand_beside_each_other() {
     assert_eq!(numbers(&shown), ["02", "05"]);
     let scope_of_b = json!({"certificates": "endEntities", "distributionPoint": [b]});
     let of_b = shown["lists"].as_array().unwrap().iter().find(|list| list["scope"] == scope_of_b).unwrap();
-    // Each is counted by itself.
+    // The numbers of each scope are independent.
     put(made(4, shard(a))).await.refused(400_002);
     assert_eq!(numbers(&put(made(3, shard(b))).await.ok()), ["03", "05"]);
 
@@ -90,7 +90,7 @@ async fn lists_of_several_scopes_stand_beside_each_other() {
     assert_eq!(numbers(&world.get(LIST).send().await.ok()), ["05"]);
     put(made(3, shard(b))).await.ok();
 
-    // An older complete list hides no newer part; a newer one makes the parts superfluous, and older parts are refused.
+    // An older complete list does not replace a newer partial one; a newer complete list does, and older partial ones are refused.
     assert_eq!(numbers(&put(before(made(9, None))).await.ok()), ["03", "05", "09"]);
     assert_eq!(numbers(&put(made(10, None)).await.ok()), ["0A"]);
     put(before(made(6, shard(a)))).await.refused(400_002);
@@ -120,7 +120,7 @@ async fn a_ca_without_crl_sign_has_no_lists() {
 }
 
 #[tokio::test]
-async fn another_certificate_drops_the_list_of_the_one_before() {
+async fn a_replaced_certificate_loses_its_revocation_list() {
     let ca = Authority::root("Root");
     let world = with_ca(&ca).await;
     world.put(LIST, &list(&Revocations::made_at(1, world.clock.now()), &ca)).send().await.ok();
@@ -133,7 +133,7 @@ async fn another_certificate_drops_the_list_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn settings_stay_when_they_are_left_out() {
+async fn omitted_revocation_settings_are_kept() {
     let world = with_ca(&Authority::root("Root")).await;
     let put = async |body: Value| world.put(LIST, &body).send().await.ok();
     let off = json!({"policy": "hard", "fetch": false, "lists": []});
@@ -170,7 +170,7 @@ async fn a_list_of_a_hundred_thousand_is_uploaded() {
 }
 
 #[tokio::test]
-async fn blocks_come_and_go() {
+async fn blocks_are_created_listed_and_lifted() {
     let world = World::new().await;
     let leaf = Identity::self_signed(&Profile::device("dev-1"));
     let thumbprint = leaf.certificate().thumbprint().to_string();
@@ -183,7 +183,7 @@ async fn blocks_come_and_go() {
     let parts = parts.parts().unwrap();
     assert_eq!(block["sha256OfTbs"], parts.tbs_hash().as_str());
     assert_eq!(block["sha256OfKey"], Value::Null);
-    // Another reason; what else was said stays.
+    // Another reason: the other members are kept.
     let again = world.put(&path, &json!({"reason": "scrapped"})).send().await.ok();
     assert_eq!((&again["reason"], &again["subject"]), (&json!("scrapped"), &json!("CN=dev-1")));
     assert_eq!(again["sha256OfTbs"], block["sha256OfTbs"]);
@@ -210,7 +210,7 @@ async fn blocks_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_key_is_blocked_if_that_is_asked_for() {
+async fn a_block_covers_the_key_on_request() {
     let world = World::new().await;
     let leaf = Identity::self_signed(&Profile::device("dev-1"));
     let path = format!("/blockedCertificates/{}", leaf.certificate().thumbprint());
@@ -222,9 +222,9 @@ async fn a_key_is_blocked_if_that_is_asked_for() {
     assert_eq!(put(json!({"reason": "y", "key": false})).await, Value::Null);
 }
 
-/// A thumbprint tells nothing of a certificate, but the service may have it.
+/// A thumbprint does not contain the certificate, but the service may have stored it.
 #[tokio::test]
-async fn a_stored_ca_is_known_by_its_thumbprint() {
+async fn a_block_by_thumbprint_finds_a_stored_ca() {
     let ca = Authority::root("Root");
     let world = with_ca(&ca).await;
     let path = format!("/blockedCertificates/{}", ca.certificate().thumbprint());
@@ -237,7 +237,7 @@ async fn a_stored_ca_is_known_by_its_thumbprint() {
 }
 
 #[tokio::test]
-async fn what_expires_is_told_beforehand() {
+async fn expiring_certificates_are_listed() {
     let world = World::new().await;
     let now = world.clock.now();
     let until = |days: i64| -> Timestamp { now.plus_seconds(days * 86_400) };
@@ -260,13 +260,13 @@ async fn what_expires_is_told_beforehand() {
     world.put("/enrollments/dev", &device).send().await.ok();
 
     let listed = async |query: &str| {
-        let answer = world.get(&format!("/expiringCertificates{query}")).send().await.ok();
-        assert_eq!(answer["more"], false);
+        let reply = world.get(&format!("/expiringCertificates{query}")).send().await.ok();
+        assert_eq!(reply["more"], false);
         let row = |it: &Value| {
             let text = |name: &str| it[name].as_str().unwrap().to_owned();
             (text("kind"), text("name"), it["daysLeft"].as_i64().unwrap())
         };
-        answer["value"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+        reply["value"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
     };
     let row = |kind: &str, name: &str, days| (kind.to_owned(), name.to_owned(), days);
     let (gone, soon, later) =

@@ -1,8 +1,8 @@
-//! Answers match the schemas that the hosted service publishes, whatever is stored.
+//! Replies match the schemas that Azure publishes, whatever is stored.
 //!
-//! One difference is meant: the description takes members of twins for objects alone, which its own examples contradict, so
-//! they may be anything here; and an operator's own `version`, `count` or `metadata` is given back as it is. A client
-//! that is generated from the description cannot read that, so the answer to the write names it in a warning.
+//! There is one intended difference. Azure's description allows only objects as members of twins, which its own examples
+//! contradict; here they may be any JSON, and an operator's own `version`, `count` or `metadata` is returned as sent.
+//! Clients that are generated from the description cannot read that, so that the reply to the write has a warning.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use model::{Status, Timestamp};
 use serde_json::{Map, Value, json};
 use testkit::{ca::Authority, sample};
 
-use crate::world::{Answer, World, group, individual};
+use crate::world::{TestReply, World, group, individual};
 
 /// The definitions of one version of the API, from `tests/fixtures`.
 struct Schemas(Value);
 
 impl Schemas {
-    /// The first and the last stable version.
+    /// Returns those of the first and the last stable version.
     fn all() -> [Schemas; 2] {
         let texts = [
             include_str!("../fixtures/service-2021-10-01.json"),
@@ -25,7 +25,7 @@ impl Schemas {
         texts.map(|text| Schemas(serde_json::from_str::<Value>(text).unwrap()["definitions"].take()))
     }
 
-    /// The paths at which a value breaks this definition.
+    /// Returns the paths at which a value violates a definition.
     fn problems(&self, definition: &str, value: &Value) -> Vec<String> {
         let mut problems = Vec::new();
         self.check(&json!({"$ref": format!("#/definitions/{definition}")}), value, "", &mut problems);
@@ -81,13 +81,13 @@ fn check(definition: &str, value: &Value) {
     }
 }
 
-fn warned(answer: &Answer) -> Vec<String> {
-    let warning = answer.header("x-muster-warning").unwrap_or_default();
+fn warned(reply: &TestReply) -> Vec<String> {
+    let warning = reply.header("x-muster-warning").unwrap_or_default();
     let paths = warning.split("; ").filter(|one| one.contains("generated from Azure's API description"));
     paths.map(|one| one.split(' ').next().unwrap().to_owned()).collect()
 }
 
-/// The members of collections in which these paths are.
+/// Returns the members of collections that contain these paths.
 fn members(paths: Vec<String>) -> BTreeSet<String> {
     let inner = [".lastUpdatedVersion", ".lastUpdated"];
     let member =
@@ -95,7 +95,7 @@ fn members(paths: Vec<String>) -> BTreeSet<String> {
     paths.into_iter().map(member).collect()
 }
 
-/// Values of every type, at the ends of what a number may be, and what the hosted service itself means by `metadata`.
+/// Returns values of every type, numbers at their limits, and `metadata` in the form of the hosted service.
 fn values() -> Vec<Value> {
     let date = "2026-11-22T08:15:30Z";
     vec![
@@ -119,7 +119,7 @@ fn values() -> Vec<Value> {
     ]
 }
 
-/// A body with this collection in one place.
+/// A function that puts a collection into one member of a body.
 type Setter = fn(&mut Value, Value);
 
 const SETTERS: [Setter; 3] = [
@@ -129,7 +129,7 @@ const SETTERS: [Setter; 3] = [
 ];
 
 #[tokio::test]
-async fn what_generated_clients_cannot_read_is_never_without_a_warning() {
+async fn members_that_generated_clients_cannot_read_have_a_warning() {
     let world = World::new().await;
     let (mut readable, mut unreadable) = (0, 0);
     for (path, definition, body) in [
@@ -161,7 +161,7 @@ async fn what_generated_clients_cannot_read_is_never_without_a_warning() {
 }
 
 #[tokio::test]
-async fn every_kind_of_answer_has_the_published_form() {
+async fn every_kind_of_reply_matches_the_published_schema() {
     let world = World::new().await;
     let root = Authority::root("Root").identity().pem();
     let certificates = json!({"primary": {"certificate": root}, "secondary": {"certificate": root}});

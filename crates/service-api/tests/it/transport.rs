@@ -1,4 +1,4 @@
-//! What holds for every call: versions, paths, bodies, headers, and input of any kind.
+//! Rules of every call: versions, paths, bodies, headers, and arbitrary input.
 
 use axum::body::Body;
 use futures_util::{StreamExt, stream};
@@ -10,7 +10,7 @@ use service_api::MAX_BODY_BYTES;
 use crate::world::{World, individual};
 
 #[tokio::test]
-async fn every_well_formed_version_is_served_and_nothing_else() {
+async fn every_well_formed_version_is_accepted_and_no_other() {
     let world = World::new().await;
     for version in wire::service::ServiceApiVersion::all() {
         world.get("/enrollments/none").version(Some(version.as_str())).send().await.refused(404_201);
@@ -26,7 +26,7 @@ async fn every_well_formed_version_is_served_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn bodies_at_and_past_the_limit() {
+async fn bodies_up_to_the_limit_are_accepted() {
     let world = World::new().await;
     let padded = |length: usize| {
         let mut body = individual("dev-1").to_string().into_bytes();
@@ -34,19 +34,19 @@ async fn bodies_at_and_past_the_limit() {
         body
     };
     for length in [MAX_BODY_BYTES + 1, 500_000, 5_000_000] {
-        let ask = world.ask(Method::PUT, "/enrollments/dev-1").raw(padded(length));
-        ask.send().await.refused(413_000);
+        let request = world.request(Method::PUT, "/enrollments/dev-1").raw(padded(length));
+        request.send().await.refused(413_000);
     }
     world.get("/enrollments/dev-1").send().await.refused(404_201);
-    world.ask(Method::PUT, "/enrollments/dev-1").raw(padded(MAX_BODY_BYTES)).send().await.ok();
+    world.request(Method::PUT, "/enrollments/dev-1").raw(padded(MAX_BODY_BYTES)).send().await.ok();
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_that_do_not_arrive() {
+async fn incomplete_bodies_are_refused() {
     let world = World::new().await;
-    let put = |body| world.ask(Method::PUT, "/enrollments/dev-1").body(body).send();
+    let put = |body| world.request(Method::PUT, "/enrollments/dev-1").body(body).send();
     let part = || Ok::<_, std::io::Error>(individual("dev-1").to_string());
-    // The clock of the test runtime jumps to the deadline when nothing else happens.
+    // The paused clock of the test runtime jumps to the deadline.
     put(Body::from_stream(stream::once(async move { part() }).chain(stream::pending())))
         .await
         .refused(408_000);
@@ -56,10 +56,10 @@ async fn bodies_that_do_not_arrive() {
 }
 
 #[tokio::test]
-async fn content_types() {
+async fn only_json_is_accepted() {
     let world = World::new().await;
     let put = |id: &str| {
-        world.ask(Method::PUT, &format!("/enrollments/{id}")).raw(individual(id).to_string().into_bytes())
+        world.request(Method::PUT, &format!("/enrollments/{id}")).raw(individual(id).to_string().into_bytes())
     };
     for (id, declared) in [
         ("a", "application/json"),
@@ -72,25 +72,25 @@ async fn content_types() {
     for declared in ["text/plain", "application/xml", "application/x-www-form-urlencoded", "json"] {
         put("e").header("content-type", declared).send().await.refused(415_000);
     }
-    // Without a body nothing is declared wrongly.
+    // Without a body, the declared type does not matter.
     world.get("/enrollments/a").header("content-type", "text/plain").send().await.ok();
 }
 
 #[tokio::test]
-async fn malformed_bodies() {
+async fn malformed_bodies_are_refused() {
     let world = World::new().await;
     for body in ["", "{", "nonsense", "{\"registrationId\":\"dev-1\"", "\u{0}"] {
-        let ask = world.ask(Method::PUT, "/enrollments/dev-1").raw(body.into());
-        ask.send().await.refused(400_003);
+        let request = world.request(Method::PUT, "/enrollments/dev-1").raw(body.into());
+        request.send().await.refused(400_003);
     }
     let deep = "[".repeat(50_000).into_bytes();
-    world.ask(Method::PUT, "/enrollments/dev-1").raw(deep).send().await.refused(400_003);
-    world.ask(Method::PUT, "/enrollments/dev-1").raw(vec![0xFF, 0xFE]).send().await.refused(400_003);
+    world.request(Method::PUT, "/enrollments/dev-1").raw(deep).send().await.refused(400_003);
+    world.request(Method::PUT, "/enrollments/dev-1").raw(vec![0xFF, 0xFE]).send().await.refused(400_003);
     world.put("/enrollments/dev-1", &json!({})).send().await.refused(400_002);
 }
 
 #[tokio::test]
-async fn other_paths_and_methods() {
+async fn unknown_paths_and_methods_are_refused() {
     let world = World::new().await;
     world.get("/nothing").send().await.refused(404_000);
     world.get("/enrollments/a/b/c").send().await.refused(404_000);
@@ -100,14 +100,14 @@ async fn other_paths_and_methods() {
         (Method::DELETE, "/usage", "GET"),
         (Method::PUT, "/registrations", "GET"),
     ] {
-        let answer = world.ask(method, path).send().await;
-        answer.refused(405_000);
-        assert_eq!(answer.header("allow"), Some(allowed));
+        let reply = world.request(method, path).send().await;
+        reply.refused(405_000);
+        assert_eq!(reply.header("allow"), Some(allowed));
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_input_gets_an_answer_and_changes_nothing() {
+async fn arbitrary_input_gets_a_reply_and_changes_nothing() {
     let world = World::new().await;
     let before = world.snapshot("one").await;
     let paths = prop_oneof![
@@ -125,10 +125,10 @@ async fn any_input_gets_an_answer_and_changes_nothing() {
     let handle = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {
         runner.run(&(methods, paths, headers, bodies), |(method, path, header, body)| {
-            let ask = world.ask(method, &path).raw(body);
-            let ask = ask.header("if-match", &header).header("x-ms-continuation", &header);
-            let answer = handle.block_on(ask.send());
-            prop_assert!(answer.status.as_u16() < 500, "{:?}", answer);
+            let request = world.request(method, &path).raw(body);
+            let request = request.header("if-match", &header).header("x-ms-continuation", &header);
+            let reply = handle.block_on(request.send());
+            prop_assert!(reply.status.as_u16() < 500, "{:?}", reply);
             Ok(())
         })
     })

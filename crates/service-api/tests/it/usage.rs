@@ -1,4 +1,4 @@
-//! Metering: each successful call counts once, and no other.
+//! Metering: each successful call is counted once, and no other call.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ async fn usage(world: &World) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn each_success_counts_once() {
+async fn each_success_is_counted_once() {
     let world = World::new().await;
     assert_eq!(usage(&world).await, []);
     world.put("/enrollments/a", &individual("a")).send().await.ok();
@@ -23,13 +23,13 @@ async fn each_success_counts_once() {
     world.put("/enrollmentGroups/g", &group("g")).send().await.ok();
     world.get("/enrollments/a").send().await.ok();
     world.get("/enrollmentGroups/g").send().await.ok();
-    world.ask(Method::POST, "/enrollments/a/attestationmechanism").send().await.ok();
+    world.request(Method::POST, "/enrollments/a/attestationmechanism").send().await.ok();
     world.post("/enrollments/query", &json!({"query": "SELECT *"})).send().await.ok();
     let bulk = json!({"mode": "create", "enrollments": [individual("b"), individual("c"), individual("a")]});
     world.post("/enrollments", &bulk).send().await.ok();
     world.register("one", sample::registration_of("d", "g")).await;
     world.get("/registrations/d").send().await.ok();
-    world.ask(Method::POST, "/registrations/g/query").send().await.ok();
+    world.request(Method::POST, "/registrations/g/query").send().await.ok();
     world.delete("/registrations/d").send().await.deleted();
     world.delete("/enrollments/a").send().await.deleted();
     let expected = [
@@ -46,15 +46,15 @@ async fn each_success_counts_once() {
 }
 
 #[tokio::test]
-async fn what_fails_counts_nothing() {
+async fn failures_are_not_counted() {
     let world = World::new().await;
     world.get("/enrollments/none").send().await.refused(404_201);
     world.delete("/enrollments/none").send().await.refused(404_201);
     world.delete("/registrations/none").send().await.refused(404_202);
     world.put("/enrollments/none", &individual("none")).if_match("*").send().await.refused(412_000);
     world.put("/enrollments/a", &json!({})).send().await.refused(400_002);
-    world.ask(Method::POST, "/registrations/none/query").send().await.refused(404_204);
-    world.ask(Method::POST, "/enrollments/none/attestationmechanism").send().await.refused(404_201);
+    world.request(Method::POST, "/registrations/none/query").send().await.refused(404_204);
+    world.request(Method::POST, "/enrollments/none/attestationmechanism").send().await.refused(404_201);
     let bulk = json!({"mode": "update", "enrollments": [individual("none")]});
     assert_eq!(world.post("/enrollments", &bulk).send().await.ok()["isSuccessful"], false);
     assert_eq!(usage(&world).await, []);

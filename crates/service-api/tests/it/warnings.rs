@@ -1,12 +1,12 @@
-//! What is entered and can let no device in is stored, as at the hosted service, and warned of.
+//! Certificates that cannot admit any device are stored, as in the hosted service, with a warning.
 
 use serde_json::{Value, json};
 use testkit::ca::{Authority, Form, Identity, Profile};
 
-use crate::world::{Answer, World, individual};
+use crate::world::{TestReply, World, individual};
 
 const WARNING: &str = "x-muster-warning";
-/// A CA's, valid from 2026-11-29 on, made by OpenSSL: the library that makes all others makes none as weak.
+/// A CA certificate, valid from 2026-11-29, made by OpenSSL: the library for the other certificates makes none as weak.
 const RSA_1024: &str = include_str!("fixtures/rsa-1024.pem");
 
 fn x509(name: &str, pem: &str) -> Value {
@@ -18,17 +18,17 @@ fn of_form(form: Form) -> String {
 }
 
 #[track_caller]
-fn check(case: &str, answer: &Answer, expected: &[&str]) {
-    answer.ok();
-    let warning = answer.header(WARNING);
+fn check(case: &str, reply: &TestReply, expected: &[&str]) {
+    reply.ok();
+    let warning = reply.header(WARNING);
     assert_eq!(warning.is_some(), !expected.is_empty(), "{case}: {warning:?}");
     for part in expected {
         assert!(warning.unwrap_or_default().contains(part), "{case}: {warning:?}");
     }
 }
 
-/// Every item is named with what is wrong with it, in every mode that writes; the body is what clients of the hosted service
-/// know. Deleting warns of nothing.
+/// The warnings name every item with its problem, in every mode that writes; the body is as in the hosted service. Deletions
+/// have no warnings.
 #[tokio::test]
 async fn bulk_operations_warn_of_each_item() {
     let world = World::new().await;
@@ -50,16 +50,16 @@ async fn bulk_operations_warn_of_each_item() {
             "delete" => (&[], &[]),
             _ => (&["bad: ", "is not a CA (basicConstraints CA:FALSE)", "weak: "], &["dev-1: ", "dev-9"]),
         };
-        let answer = world.post("/enrollmentGroups", &groups(mode)).send().await;
-        check(mode, &answer, of_groups);
-        assert_eq!(answer.ok(), is_successful, "{mode}");
-        assert!(!answer.header(WARNING).unwrap_or_default().contains("good"), "{mode}");
+        let reply = world.post("/enrollmentGroups", &groups(mode)).send().await;
+        check(mode, &reply, of_groups);
+        assert_eq!(reply.ok(), is_successful, "{mode}");
+        assert!(!reply.header(WARNING).unwrap_or_default().contains("good"), "{mode}");
         check(mode, &world.post("/enrollments", &devices(mode)).send().await, of_devices);
     }
 }
 
 #[tokio::test]
-async fn cas_that_can_let_no_device_in_are_stored_and_warned_of() {
+async fn cas_that_cannot_admit_devices_are_stored_with_a_warning() {
     let world = World::new().await;
     let expired = Identity::self_signed(&Profile::ca("R\u{f6}\u{f6}t").expired()).pem();
     let cases: &[(&str, String, &[&str])] = &[
@@ -85,14 +85,14 @@ async fn cas_that_can_let_no_device_in_are_stored_and_warned_of() {
 }
 
 #[tokio::test]
-async fn leaves_and_references_that_can_let_no_device_in_are_warned_of() {
+async fn leaves_and_references_that_cannot_admit_devices_have_a_warning() {
     let world = World::new().await;
     let leaf = |name: &str, form| Identity::self_signed(&Profile { form, ..Profile::device(name) }).pem();
     let put = async |id: &str, attestation: Value| {
         let body = json!({"registrationId": id, "attestation": attestation});
-        let answer = world.put(&format!("/enrollments/{id}"), &body).send().await;
+        let reply = world.put(&format!("/enrollments/{id}"), &body).send().await;
         world.delete(&format!("/enrollments/{id}")).send().await.deleted();
-        answer
+        reply
     };
     let expired = Identity::self_signed(&Profile::device("other").expired()).pem();
     let cases: &[(&str, String, &[&str])] = &[
@@ -121,7 +121,7 @@ async fn leaves_and_references_that_can_let_no_device_in_are_warned_of() {
 }
 
 #[tokio::test]
-async fn an_explanation_says_what_is_wrong_with_what_was_entered() {
+async fn an_explanation_repeats_the_warnings_of_enrollments() {
     let world = World::new().await;
     let no_ca = Authority::self_signed(&Profile { form: Form::Device, ..Profile::ca("Root") });
     let attestation = x509("signingCertificates", &no_ca.identity().pem());

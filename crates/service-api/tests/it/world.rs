@@ -1,4 +1,4 @@
-//! Two service instances, `one` and `two`, on one store, and a way to call them.
+//! Two instances, `one` and `two`, on one store, and a client for them.
 
 use std::{fmt, sync::Arc};
 
@@ -56,15 +56,15 @@ impl World {
         World { store, clock, hubs, provisioning, router, folder }
     }
 
-    /// Changes the open store's file behind its back.
-    pub fn spoil(&self, sql: &str) {
+    /// Executes SQL on the file of the open store.
+    pub fn execute_sql(&self, sql: &str) {
         let database = durable::rusqlite::Connection::open(self.folder.path().join("muster.db")).unwrap();
         database.execute_batch(sql).unwrap();
     }
 
-    /// A request to instance `one` by its owner.
-    pub fn ask(&self, method: Method, path: &str) -> Ask<'_> {
-        let mut ask = Ask {
+    /// Creates a request to the instance `one` by its owner.
+    pub fn request(&self, method: Method, path: &str) -> TestRequest<'_> {
+        let mut request = TestRequest {
             world: self,
             method,
             path: path.to_owned(),
@@ -72,40 +72,40 @@ impl World {
             headers: HeaderMap::new(),
             body: Body::empty(),
         };
-        ask.set("host", "one.example");
-        ask.signed(&self.token("one", OWNER))
+        request.set("host", "one.example");
+        request.signed(&self.token("one", OWNER))
     }
 
-    pub fn get(&self, path: &str) -> Ask<'_> {
-        self.ask(Method::GET, path)
+    pub fn get(&self, path: &str) -> TestRequest<'_> {
+        self.request(Method::GET, path)
     }
 
-    pub fn put(&self, path: &str, body: &Value) -> Ask<'_> {
-        self.ask(Method::PUT, path).json(body)
+    pub fn put(&self, path: &str, body: &Value) -> TestRequest<'_> {
+        self.request(Method::PUT, path).json(body)
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Ask<'_> {
-        self.ask(Method::POST, path).json(body)
+    pub fn post(&self, path: &str, body: &Value) -> TestRequest<'_> {
+        self.request(Method::POST, path).json(body)
     }
 
-    pub fn delete(&self, path: &str) -> Ask<'_> {
-        self.ask(Method::DELETE, path)
+    pub fn delete(&self, path: &str) -> TestRequest<'_> {
+        self.request(Method::DELETE, path)
     }
 
-    /// A token for an instance by one of its policies.
+    /// Returns a token for an instance, signed with the key of an access policy.
     pub fn token(&self, scope: &str, policy: &str) -> String {
         let expiry = u64::try_from(self.clock.now().unix_seconds()).unwrap() + 3600;
         let key = instance(scope).access_policy(policy).unwrap().primary_key.clone();
         wire::sas::sign(&format!("{scope}.example"), key.as_bytes(), expiry, Some(policy))
     }
 
-    /// Puts a registration into the store as a device's registration would.
+    /// Stores a registration.
     pub async fn register(&self, scope: &str, registration: Registration) {
         self.write(scope, Change::PutRegistration(Box::new(registration))).await;
     }
 
-    /// Notes that a device left something at a hub.
-    pub async fn leave(&self, scope: &str, cleanup: Cleanup) {
+    /// Stores a cleanup.
+    pub async fn store_cleanup(&self, scope: &str, cleanup: Cleanup) {
         self.write(scope, Change::PutCleanup(Box::new(cleanup))).await;
     }
 
@@ -116,7 +116,7 @@ impl World {
         assert_eq!(outcomes.unwrap(), [Outcome::Applied]);
     }
 
-    /// Everything that an instance has.
+    /// Returns all records of an instance.
     pub async fn snapshot(&self, scope: &str) -> String {
         let (store, scope) = (&self.store, id_scope(scope));
         let all = PageRequest { after: None, limit: 1000 };
@@ -137,7 +137,7 @@ impl World {
     }
 }
 
-/// An instance whose keys are its own, with one policy per right besides the owner's.
+/// Returns an instance with its own keys, and one access policy per right besides the owner's.
 pub fn instance(scope: &str) -> Instance {
     let byte = scope.as_bytes()[0];
     let policy = |(number, right): (u8, &str)| AccessPolicy {
@@ -162,7 +162,7 @@ pub fn id_scope(scope: &str) -> IdScope {
     IdScope::parse(scope).unwrap()
 }
 
-/// The path of a route with this ID in it.
+/// Returns the path of a route with this ID.
 pub fn with_id(pattern: &str, id: &str) -> String {
     match (pattern.find('{'), pattern.find('}')) {
         (Some(start), Some(end)) => format!("{}{id}{}", &pattern[..start], &pattern[end + 1..]),
@@ -170,8 +170,8 @@ pub fn with_id(pattern: &str, id: &str) -> String {
     }
 }
 
-/// A request being put together.
-pub struct Ask<'a> {
+/// A request under construction.
+pub struct TestRequest<'a> {
     world: &'a World,
     method: Method,
     path: String,
@@ -180,7 +180,7 @@ pub struct Ask<'a> {
     body: Body,
 }
 
-impl Ask<'_> {
+impl TestRequest<'_> {
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.set(name, value);
         self
@@ -190,7 +190,7 @@ impl Ask<'_> {
         self.header("authorization", token)
     }
 
-    /// Calls another instance, as its owner.
+    /// Changes the instance, and signs as its owner.
     pub fn of(self, scope: &str) -> Self {
         let token = self.world.token(scope, OWNER);
         self.header("host", &format!("{scope}.example")).signed(&token)
@@ -223,7 +223,7 @@ impl Ask<'_> {
         self
     }
 
-    pub async fn send(self) -> Answer {
+    pub async fn send(self) -> TestReply {
         let joint = if self.path.contains('?') { '&' } else { '?' };
         let uri = match &self.version {
             Some(version) => format!("{}{joint}api-version={version}", self.path),
@@ -237,7 +237,12 @@ impl Ask<'_> {
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         documented::check(&self.method, &self.path, head.status.as_u16(), &text);
-        Answer { asked: format!("{} {uri}", self.method), status: head.status, headers: head.headers, text }
+        TestReply {
+            asked: format!("{} {uri}", self.method),
+            status: head.status,
+            headers: head.headers,
+            text,
+        }
     }
 
     fn set(&mut self, name: &'static str, value: &str) {
@@ -245,22 +250,22 @@ impl Ask<'_> {
     }
 }
 
-/// What came back.
-pub struct Answer {
+/// A reply.
+pub struct TestReply {
     asked: String,
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub text: String,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for TestReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}\n{} {:?}\n{}", self.asked, self.status, self.headers, self.text)
     }
 }
 
-impl Answer {
-    /// The body of a 200.
+impl TestReply {
+    /// Returns the body of a reply with status 200.
     #[track_caller]
     pub fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
@@ -268,13 +273,13 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap()
     }
 
-    /// That it is a 204 without a body.
+    /// Asserts that the reply has status 204 and no body.
     #[track_caller]
     pub fn deleted(&self) {
         assert_eq!((self.status.as_u16(), self.text.as_str()), (204, ""), "{self:?}");
     }
 
-    /// That it is this error, in the documented form. Returns its message.
+    /// Asserts that the reply is this error in the documented form, and returns its message.
     #[track_caller]
     pub fn refused(&self, code: u32) -> String {
         let body: Value = serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"));
@@ -291,12 +296,12 @@ impl Answer {
     }
 }
 
-/// A body that creates an individual enrollment.
+/// Returns a body that creates an individual enrollment.
 pub fn individual(id: &str) -> Value {
     json!({"registrationId": id, "attestation": {"type": "symmetricKey"}})
 }
 
-/// A body that creates an enrollment group.
+/// Returns a body that creates an enrollment group.
 pub fn group(id: &str) -> Value {
     json!({"enrollmentGroupId": id, "attestation": {"type": "symmetricKey"}})
 }
