@@ -91,7 +91,7 @@ pub(super) struct Link {
 /// The state of a link.
 #[derive(Debug)]
 pub(super) enum LinkState {
-    /// The server has detached it, and waits for the client to do the same. What still comes is dropped.
+    /// The server has detached it, and waits for the client to do the same. Further transfers are dropped.
     Detached,
     Receiving(Receiving),
     Sending(Sending),

@@ -13,7 +13,7 @@ use crate::amqp::{
 /// More challenges than any mechanism has: TPM takes three, or a few more when a client splits its keys.
 const MAX_CHALLENGES: usize = 16;
 
-/// Bounds of a login, and what the server's open says.
+/// Bounds of a login, and the content of the server's open.
 #[derive(Debug, Clone)]
 pub struct LoginConfig {
     /// The server's container ID.

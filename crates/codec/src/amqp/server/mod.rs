@@ -31,7 +31,7 @@ pub enum ServerError {
     /// The client sent bytes that cannot be decoded.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
-    /// The client is refused in the SASL layer, which has told it so, for this reason.
+    /// The client is refused in the SASL layer, and was sent the outcome.
     #[error("refused by SASL ({code:?}): {reason}")]
     SaslRefused {
         /// The outcome that the client was sent.
@@ -42,7 +42,7 @@ pub enum ServerError {
     /// An answer to the client has no form on the wire.
     #[error("a frame to the client has no form on the wire: {0}")]
     Unsendable(#[from] EncodeError),
-    /// The client is refused after its open, with a close that says so.
+    /// The client is refused after its open, with a close that has this error.
     #[error("not let in: {0}")]
     Unwelcome(AmqpError),
     /// The client broke the protocol.

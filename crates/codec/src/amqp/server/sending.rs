@@ -21,7 +21,7 @@ pub enum Sent {
 }
 
 impl Sessions {
-    /// Returns whether a message for the link need not wait. One for a link that is detached goes nowhere, at once.
+    /// Returns whether a message for the link need not wait. One for a detached link is dropped at once.
     pub fn can_send(&self, link: LinkId) -> bool {
         let Some((session, link)) = self.position(link) else { return true };
         let session = &self.sessions[session];

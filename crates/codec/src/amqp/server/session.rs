@@ -74,7 +74,7 @@ impl Session {
         true
     }
 
-    /// Opens the window again before the client uses it up. Transfers are not kept, so the window is a formality: what bounds
+    /// Opens the window again before the client uses it up. Transfers are not buffered, so the window is a formality: what bounds
     /// the client is the links' credit and the limit on messages.
     pub(super) fn refresh_window(&mut self, out: &mut FrameWriter<'_>) -> Result<(), EncodeError> {
         if self.incoming_window > INCOMING_WINDOW / 2 {

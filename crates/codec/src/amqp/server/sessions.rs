@@ -101,7 +101,7 @@ impl Sessions {
         }
     }
 
-    /// Answers a request to attach a link; with an error the link is refused, and the connection goes on.
+    /// Answers a request to attach a link; with an error the link is refused, and the connection continues.
     pub fn answer_attach(
         &mut self,
         pending: PendingAttach,

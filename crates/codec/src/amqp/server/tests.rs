@@ -71,7 +71,7 @@ impl Server {
         call(&mut self.sessions, &mut FrameWriter::new(&mut self.output, MAX_FRAME))
     }
 
-    /// Sends a message to the client, as far as it goes.
+    /// Sends a message to the client, as far as its window allows.
     fn send(&mut self, link: LinkId, token: u64, text: &str) -> Sent {
         let message = Message { body: Body::of(text.to_owned()), ..Message::default() };
         let sent = self.with(|sessions, out| sessions.send(link, token, &message, out)).unwrap();
@@ -304,7 +304,7 @@ fn messages_from_the_client_are_put_together() {
 }
 
 #[test]
-fn a_message_that_is_too_long_or_too_slow_costs_its_link() {
+fn a_message_that_is_too_long_or_too_slow_detaches_its_link() {
     let mut server = Server::attached();
     server.ok(first_part(0, &"x".repeat(1500)));
     let continued = Transfer { more: true, delivery_id: None, ..transfer(0, &"x".repeat(600)) };
@@ -371,7 +371,7 @@ fn messages_to_the_client_wait_for_credit_and_window() {
 }
 
 #[test]
-fn a_message_for_a_detached_link_goes_nowhere() {
+fn a_message_for_a_detached_link_is_dropped() {
     let mut server = Server::attached();
     let link = server.attach(attach(2, Role::Receiver), None).id;
     let error = AmqpError::new(condition::UNAUTHORIZED_ACCESS, "expired");
