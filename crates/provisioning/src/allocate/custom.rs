@@ -1,4 +1,4 @@
-//! Custom allocation: what a webhook is asked, what its answer means, and how long to wait before it is asked again.
+//! Custom allocation: what the answer of a webhook means, and how long to wait before it is asked again.
 
 use std::time::Duration;
 
@@ -7,41 +7,40 @@ use model::{Failure, FailureReason, HubName, Instance, WebhookAnswer, WebhookReq
 use super::candidates;
 use crate::ports::WebhookOutcome;
 
-/// How often a webhook that cannot answer is asked again, as the hosted service does.
+/// How often a webhook that fails for a while is asked again, as the hosted service does.
 pub const MAX_RETRIES: u32 = 10;
 
-/// Each pause is this much longer than the one before; the first is a second.
-const LONGER_EACH_TIME: Duration = Duration::from_secs(9);
+/// By how much the back-off grows with each retry; the first is a second.
+const BACKOFF_STEP: Duration = Duration::from_secs(9);
 
-/// How long to wait before the webhook is asked again that was asked again so often: 1 s, 10 s, 19 s and so on. `None`
-/// when it has been asked often enough.
-pub fn pause_before_retry(retries: u32) -> Option<Duration> {
-    (retries < MAX_RETRIES).then(|| Duration::from_secs(1) + LONGER_EACH_TIME * retries)
+/// Returns the back-off after this number of retries: 1 s, 10 s, 19 s and so on; `None` once the retries are exhausted.
+pub fn retry_backoff(retries: u32) -> Option<Duration> {
+    (retries < MAX_RETRIES).then(|| Duration::from_secs(1) + BACKOFF_STEP * retries)
 }
 
-/// What follows from an outcome.
+/// What follows from the answer of a webhook.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
-    /// The device goes to this hub, with what the answer says.
+    /// The device is assigned to this hub, with the payload and twin of the answer.
     Assign(HubName, WebhookAnswer),
-    /// The webhook is to be asked again after a pause. The text is for operators.
-    Again(Duration, String),
+    /// The webhook must be asked again after this back-off. The text is for operators.
+    Retry(Duration, String),
     /// The registration fails.
     Fail(Failure),
 }
 
-/// Judges what came of asking a webhook that was asked again `retries` times before. It may name any linked hub that
-/// the enrollment wants and that takes new devices, also one that is ailing: the choice is the webhook's.
-pub fn judge(
+/// Returns what follows from the outcome of asking a webhook after `retries` retries. It may name any linked hub that the
+/// enrollment allows and that takes new devices, also an unavailable one: the choice is the webhook's.
+pub fn verdict(
     instance: &Instance,
     request: &WebhookRequest,
     outcome: WebhookOutcome,
     retries: u32,
 ) -> Verdict {
     match outcome {
-        WebhookOutcome::Answer(answer) => judge_answer(instance, request, answer),
-        WebhookOutcome::Retry(reason) => match pause_before_retry(retries) {
-            Some(pause) => Verdict::Again(pause, reason),
+        WebhookOutcome::Answer(answer) => verdict_on_answer(instance, request, answer),
+        WebhookOutcome::Retry(reason) => match retry_backoff(retries) {
+            Some(backoff) => Verdict::Retry(backoff, reason),
             None => failed(format!("{reason}, {MAX_RETRIES} retries included")),
         },
         WebhookOutcome::Failed(reason) => failed(reason),
@@ -52,7 +51,7 @@ pub fn judge(
     }
 }
 
-fn judge_answer(instance: &Instance, request: &WebhookRequest, answer: WebhookAnswer) -> Verdict {
+fn verdict_on_answer(instance: &Instance, request: &WebhookRequest, answer: WebhookAnswer) -> Verdict {
     match answer.hub.clone() {
         Some(hub) if candidates::may_choose(instance, request.enrollment.settings(), &hub) => {
             Verdict::Assign(hub, answer)
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_and_their_codes() {
+    fn every_outcome_assigns_a_hub_or_fails_with_its_reason() {
         let mut closed = hub("closed.hub", 1);
         closed.takes_new_devices = false;
         let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1), closed]);
@@ -121,24 +120,24 @@ mod tests {
         ];
         for (wanted, outcome, expected) in cases {
             let text = format!("{wanted:?} {outcome:?}");
-            let found = match judge(&linked, &request(wants(wanted, None)), outcome, 0) {
+            let found = match verdict(&linked, &request(wants(wanted, None)), outcome, 0) {
                 Verdict::Assign(hub, _) => Ok(hub.to_string()),
                 Verdict::Fail(failure) => Err(failure.reason),
-                Verdict::Again(..) => panic!("{text}"),
+                Verdict::Retry(..) => panic!("{text}"),
             };
             assert_eq!(found, expected.map(str::to_owned), "{text}");
         }
     }
 
     #[test]
-    fn is_asked_again_ten_times() {
+    fn a_webhook_is_asked_again_ten_times() {
         let linked = instance(vec![hub("a.hub", 1)]);
         let request = request(wants(&[], None));
         let mut seconds = Vec::new();
         loop {
             let outcome = WebhookOutcome::Retry("status code: 503".into());
-            match judge(&linked, &request, outcome, seconds.len() as u32) {
-                Verdict::Again(pause, _) => seconds.push(pause.as_secs()),
+            match verdict(&linked, &request, outcome, seconds.len() as u32) {
+                Verdict::Retry(backoff, _) => seconds.push(backoff.as_secs()),
                 Verdict::Fail(failure) => {
                     assert_eq!(failure.reason, CustomAllocationFailed);
                     assert!(failure.message.contains("status code: 503, 10 retries included"), "{failure:?}");

@@ -1,13 +1,13 @@
 //! Evenly weighted distribution: weighted rendezvous hashing.
 //!
 //! Each hub draws a number for each device, `-weight / ln(u)` with `u` uniform in (0, 1) from a hash of both names, and
-//! the highest wins. A hub's share is its weight's share, and linking or unlinking a hub moves only the devices that
-//! it wins or had won. (Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005.)
+//! the highest draw wins. A hub's share of devices is its share of the weights, and linking or unlinking a hub moves only
+//! devices that it wins or had won. (Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005.)
 
 use aws_lc_rs::digest;
 use model::{LinkedHub, RegistrationId};
 
-/// The hub with the highest draw for this device; equal draws go to the hub linked first. `None` when there is no hub.
+/// Returns the hub with the highest draw for this device; the hub linked first if draws are equal; `None` if there is no hub.
 pub(super) fn choose<'a>(
     hubs: impl IntoIterator<Item = &'a LinkedHub>,
     registration_id: &RegistrationId,
@@ -26,7 +26,7 @@ fn draw(hub: &LinkedHub, device: &str) -> f64 {
     -f64::from(hub.weight.number()) / uniform(context.finish().as_ref()).ln()
 }
 
-/// A number in (0, 1) from the first 53 bits of a hash: never 0 and never 1.
+/// Returns a number in (0, 1) from the first 53 bits of a hash: never 0 and never 1.
 fn uniform(hash: &[u8]) -> f64 {
     let bytes = hash.first_chunk::<8>().copied().unwrap_or_default();
     let bits = u64::from_be_bytes(bytes) >> 11;

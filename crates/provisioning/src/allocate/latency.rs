@@ -1,23 +1,23 @@
-//! Lowest latency: the hub nearest to the device.
+//! Lowest latency: chooses the hub nearest to the device.
 //!
-//! Hubs that are about as near as the nearest share devices by the weighted hash, so that two hubs in one place do not
-//! take turns by the noise of a measurement. A device that comes back stays where it is unless another hub is nearer by
-//! a larger margin: moving costs more than a few milliseconds. Where nothing is known, nobody moves.
+//! Hubs that are about as near as the nearest share devices by the weighted hash, so that the noise of measurements does not
+//! make two hubs in one place take turns. A returning device keeps its hub unless another is nearer by a larger margin: moving
+//! costs more than a few milliseconds. Without latencies, no device moves.
 
 use model::{Because, Latency, LatencySource, LinkedHub, RegistrationId};
 
 use super::{Latencies, Situation, hashed};
 
-/// How much farther than the nearest a hub may be, at least and in relation.
+/// How much farther than the nearest a hub may be: a percentage, or a minimum if that is more.
 struct Margin {
     at_least: Latency,
     percent: u32,
 }
 
-/// To be as near. Measurements of one path differ by this much from minute to minute.
+/// For a hub to count as near as the nearest. Measurements of one path differ by this much from minute to minute.
 const AS_NEAR: Margin = Margin { at_least: Latency::from_millis(5), percent: 10 };
 
-/// For a device to stay. Wider than [`AS_NEAR`] by so much that a latency at its edge does not move devices to and fro.
+/// For a device to keep its hub. Enough wider than [`AS_NEAR`] that a latency at its edge does not move devices to and fro.
 const NEAR_ENOUGH: Margin = Margin { at_least: Latency::from_millis(20), percent: 25 };
 
 impl Margin {
@@ -27,7 +27,7 @@ impl Margin {
     }
 }
 
-/// The hub, and why that one; `None` when there is none.
+/// Returns the hub and the reason for it; `None` if there is no hub.
 pub(super) fn choose<'a>(
     hubs: &[&'a LinkedHub],
     registration_id: &RegistrationId,
@@ -38,7 +38,7 @@ pub(super) fn choose<'a>(
     let current = hubs.iter().find(|hub| situation.current.as_ref() == Some(&hub.name));
     let stays = |hub: &LinkedHub| match (latency(hub), nearest) {
         (Some(latency), Some(nearest)) => NEAR_ENOUGH.covers(latency, nearest),
-        (None, Some(_)) => is_no_verdict(situation),
+        (None, Some(_)) => may_be_near(situation),
         (_, None) => true,
     };
     if let Some(hub) = current.filter(|hub| stays(hub)) {
@@ -49,7 +49,7 @@ pub(super) fn choose<'a>(
     hub.map(|hub| (hub, because))
 }
 
-/// The hubs that share new devices: those that are about as near as the nearest, or all when nothing is known.
+/// Returns the hubs that share new devices: those about as near as the nearest, or all if no latency is known.
 pub(super) fn nearest<'a>(hubs: &[&'a LinkedHub], latencies: &Latencies) -> Vec<&'a LinkedHub> {
     let nearest = hubs.iter().filter_map(|hub| latencies.to(&hub.name)).min();
     let as_near = |hub: &&LinkedHub| match (latencies.to(&hub.name), nearest) {
@@ -60,8 +60,8 @@ pub(super) fn nearest<'a>(hubs: &[&'a LinkedHub], latencies: &Latencies) -> Vec<
     hubs.iter().copied().filter(as_near).collect()
 }
 
-/// Whether it says nothing about a hub that it has no latency. A probe that got no answer shows only that the hub is down
-/// at the moment; a hub that the operator's table leaves out is meant to be far.
-fn is_no_verdict(situation: &Situation) -> bool {
+/// Whether a hub without latency may be near. A probe without an answer shows only that the hub is down at the moment; a hub
+/// that the operator's table leaves out is meant to be far.
+fn may_be_near(situation: &Situation) -> bool {
     matches!(situation.latencies.source(), Some(LatencySource::Probes) | None)
 }

@@ -1,4 +1,4 @@
-//! Choosing the hub that a device belongs to: pure functions over the linked hubs and what is known of them.
+//! Chooses the hub of a device: pure functions over the linked hubs, their latencies and their health.
 
 mod candidates;
 pub mod custom;
@@ -15,26 +15,26 @@ use model::{
     RegistrationId, SeenFrom, Timestamp,
 };
 
-use candidates::{Field, wanted};
+use candidates::{Candidates, wanted};
 pub use situation::{Latencies, Situation, Unavailability};
 pub use webhook_key::webhook_key;
 
-/// What an allocation came to, and what it looked at on the way.
+/// The result of an allocation, with the hubs that it considered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Allocation {
-    /// The policy that chose: the enrollment's own beats the service's.
+    /// The policy that chose: the enrollment's, if it has one, else the service's.
     pub policy: AllocationPolicy,
-    /// Whose it is.
+    /// Whose policy that is.
     pub policy_of: PolicyOf,
-    /// The hubs that were looked at.
+    /// The hubs that were considered.
     pub candidates: Vec<Candidate>,
-    /// Where their latencies are from.
+    /// The source of their latencies.
     pub latencies_from: Option<LatencySource>,
     /// The choice.
     pub choice: Choice,
 }
 
-/// What an allocation came to.
+/// The choice of an allocation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Choice {
     /// This hub.
@@ -45,13 +45,13 @@ pub enum Choice {
     None(Unallocatable),
 }
 
-/// Why no hub was chosen. The device is told, as its registration's failure.
+/// Why no hub was chosen. The text is the message of the failed registration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unallocatable {
     /// No hub is linked, or none that takes new devices.
     #[error("no hub is linked to the service that takes new devices")]
     NoHub,
-    /// The enrollment's hubs are not among the linked ones that take new devices.
+    /// None of the enrollment's hubs is linked and takes new devices.
     #[error("none of the enrollment's hubs is linked to the service and takes new devices: {0}")]
     NoneLinked(String),
     /// The static policy needs one hub: the one that the enrollment names, or the only one that is linked.
@@ -65,7 +65,7 @@ pub enum Unallocatable {
 }
 
 impl Unallocatable {
-    /// Returns what a registration fails with that met this problem.
+    /// Returns the failure of the registration.
     pub fn failure(&self) -> Failure {
         let reason = match self {
             Unallocatable::NoWebhook => FailureReason::CustomAllocationFailed,
@@ -85,17 +85,17 @@ pub fn choose(
     situation: &Situation,
 ) -> Allocation {
     let (policy, policy_of) = policy(instance, settings);
-    let field = Field::of(instance, settings, situation);
+    let candidates = Candidates::of(instance, settings, situation);
     Allocation {
         policy,
         policy_of,
-        choice: choice(policy, &field, settings, registration_id, situation),
-        candidates: field.considered,
+        choice: choice(policy, &candidates, settings, registration_id, situation),
+        candidates: candidates.considered,
         latencies_from: situation.latencies.source().cloned(),
     }
 }
 
-/// The policy for an enrollment's devices, and whose it is.
+/// Returns the policy for an enrollment's devices, and whose it is.
 pub fn policy(instance: &Instance, settings: &EnrollmentSettings) -> (AllocationPolicy, PolicyOf) {
     match settings.allocation_policy {
         Some(policy) => (policy, PolicyOf::Enrollment),
@@ -103,8 +103,8 @@ pub fn policy(instance: &Instance, settings: &EnrollmentSettings) -> (Allocation
     }
 }
 
-/// How the linked hubs look from a device with these latencies, and which of them a new one would get; what its
-/// enrollment may say is left out.
+/// Returns the latencies of the linked hubs to a device, and the hubs that a new device would share. The settings of an
+/// enrollment are left out.
 pub fn seen_from(instance: &Instance, address: IpAddr, latencies: &Latencies) -> SeenFrom {
     let hubs: Vec<_> = instance.linked_hubs.iter().filter(|hub| hub.takes_new_devices).collect();
     let nearest = latency::nearest(&hubs, latencies).into_iter().map(|hub| hub.name.clone()).collect();
@@ -113,55 +113,55 @@ pub fn seen_from(instance: &Instance, address: IpAddr, latencies: &Latencies) ->
     SeenFrom { address, source, hubs: hubs.iter().map(far).collect(), nearest }
 }
 
-/// Whether a device may stay at this hub: it is linked still.
+/// Whether a device may keep this hub, because it is still linked.
 pub fn may_stay(instance: &Instance, hub: &HubName) -> bool {
     instance.linked_hub(hub).is_some()
 }
 
-/// Whether an enrollment lets its devices be at this hub: it names it, or none.
+/// Whether an enrollment allows this hub, because it names it or names none.
 pub fn is_wanted(settings: &EnrollmentSettings, hub: &HubName) -> bool {
     candidates::is_wanted(hub, wanted(settings))
 }
 
 fn choice(
     policy: AllocationPolicy,
-    field: &Field<'_>,
+    candidates: &Candidates<'_>,
     settings: &EnrollmentSettings,
     registration_id: &RegistrationId,
     situation: &Situation,
 ) -> Choice {
     let hub = match policy {
         AllocationPolicy::Hashed => {
-            let hub = hashed::choose(field.eligible.iter().copied(), registration_id);
+            let hub = hashed::choose(candidates.eligible.iter().copied(), registration_id);
             hub.map(|hub| (hub, Because::Hash))
         }
-        AllocationPolicy::GeoLatency => latency::choose(&field.eligible, registration_id, situation),
-        AllocationPolicy::Static => match (wanted(settings).len(), field.considered.len()) {
-            (1, _) => field.eligible.first().map(|hub| (*hub, Because::Named)),
+        AllocationPolicy::GeoLatency => latency::choose(&candidates.eligible, registration_id, situation),
+        AllocationPolicy::Static => match (wanted(settings).len(), candidates.considered.len()) {
+            (1, _) => candidates.eligible.first().map(|hub| (*hub, Because::Named)),
             // A recording of the hosted service shows an enrollment that names no hub assigned.
-            (0, 1) => field.eligible.first().map(|hub| (*hub, Because::OnlyHub)),
+            (0, 1) => candidates.eligible.first().map(|hub| (*hub, Because::OnlyHub)),
             _ => return Choice::None(Unallocatable::NotOneHub),
         },
-        AllocationPolicy::Custom => return ask(field, settings),
+        AllocationPolicy::Custom => return webhook(candidates, settings),
     };
     match hub {
         Some((hub, because)) => Choice::Hub(Chosen { hub: hub.name.clone(), because }),
-        None => Choice::None(field.problem(settings)),
+        None => Choice::None(candidates.problem(settings)),
     }
 }
 
-fn ask(field: &Field<'_>, settings: &EnrollmentSettings) -> Choice {
+fn webhook(candidates: &Candidates<'_>, settings: &EnrollmentSettings) -> Choice {
     match &settings.custom_allocation {
         None => Choice::None(Unallocatable::NoWebhook),
-        Some(_) if field.eligible.is_empty() => Choice::None(field.problem(settings)),
+        Some(_) if candidates.eligible.is_empty() => Choice::None(candidates.problem(settings)),
         Some(webhook) => {
-            Choice::Webhook(webhook.clone(), field.eligible.iter().map(|hub| hub.name.clone()).collect())
+            Choice::Webhook(webhook.clone(), candidates.eligible.iter().map(|hub| hub.name.clone()).collect())
         }
     }
 }
 
 impl Allocation {
-    /// The record of it: pending, or failed already.
+    /// Returns the record of the allocation, which is pending or has failed.
     pub fn decision(&self, enrollment: EnrollmentRef, at: Timestamp) -> Decision {
         let (chosen, outcome) = match &self.choice {
             Choice::Hub(chosen) => (Some(chosen.clone()), DecisionOutcome::Pending),

@@ -1,21 +1,21 @@
-//! What is known of the hubs at the moment, from where one device stands.
+//! The situation of one device: its hub, its latencies, and the health of the hubs.
 
 use std::{collections::HashMap, sync::Arc};
 
 use model::{Exclusion, HubName, Latency, LatencySource};
 
-/// What an allocation looks at beside the settings. By default nothing is known.
+/// What an allocation depends on beside the settings. By default nothing is known.
 #[derive(Debug, Clone, Default)]
 pub struct Situation {
-    /// Where the device lives now.
+    /// The device's current hub.
     pub current: Option<HubName>,
-    /// How far the hubs are from it.
+    /// The latencies of the hubs to the device.
     pub latencies: Latencies,
-    /// The hubs that new devices should be kept away from; empty unless the instance fails over.
-    pub ailing: HashMap<HubName, Unavailability>,
+    /// The hubs that are passed over; empty unless failover is on.
+    pub unavailable: HashMap<HubName, Unavailability>,
 }
 
-/// How far hubs are from a device. Cheap to clone.
+/// The latencies of hubs to a device. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
     source: Option<LatencySource>,
@@ -23,28 +23,28 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// From one source: latencies of two are not compared, because they are not measured alike.
+    /// Makes latencies of one source. Those of two sources are never compared, because they are not measured alike.
     pub fn from(source: LatencySource, by_hub: Arc<HashMap<HubName, Latency>>) -> Self {
         Latencies { source: Some(source), by_hub }
     }
 
-    /// To this hub, when it is known.
+    /// Returns the latency to this hub, if known.
     pub fn to(&self, hub: &HubName) -> Option<Latency> {
         self.by_hub.get(hub).copied()
     }
 
-    /// Where they are from; `None` when none are known.
+    /// Returns their source; `None` when none are known.
     pub fn source(&self) -> Option<&LatencySource> {
         self.source.as_ref()
     }
 }
 
-/// Why new devices should be kept away from a hub.
+/// Why a linked hub is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unavailability {
     /// It does not answer.
     Down,
-    /// It has as many devices as it may have, by its link or in its own words.
+    /// It has as many devices as its link allows, or it reported being full.
     Full,
 }
 

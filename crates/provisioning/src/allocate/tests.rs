@@ -174,15 +174,15 @@ fn hubs_that_are_as_near_share_devices_by_their_weights() {
 
 #[test]
 fn failover_passes_over_ailing_hubs() {
-    let ailing = |names: &[(&str, Unavailability)]| {
+    let unavailable = |names: &[(&str, Unavailability)]| {
         names.iter().map(|(name, unavailability)| (HubName::parse(name).unwrap(), *unavailability)).collect()
     };
     let linked = instance(vec![hub("a.hub", 1), hub("b.hub", 1)]);
     let failing_over = Instance { failover: true, ..linked.clone() };
-    let down = ailing(&[("a.hub", Unavailability::Down)]);
-    let at = |current: Option<&str>, ailing: &HashMap<HubName, Unavailability>| Situation {
+    let down = unavailable(&[("a.hub", Unavailability::Down)]);
+    let at = |current: Option<&str>, unavailable: &HashMap<HubName, Unavailability>| Situation {
         current: current.map(|name| HubName::parse(name).unwrap()),
-        ailing: ailing.clone(),
+        unavailable: unavailable.clone(),
         ..Default::default()
     };
     let shares = |instance: &Instance, situation: &Situation| {
@@ -192,9 +192,9 @@ fn failover_passes_over_ailing_hubs() {
     };
     assert_eq!(shares(&linked, &at(None, &down)), ["a.hub", "b.hub"], "it is opted into");
     assert_eq!(shares(&failing_over, &at(None, &down)), ["b.hub"]);
-    assert_eq!(shares(&failing_over, &at(None, &ailing(&[("b.hub", Unavailability::Full)]))), ["a.hub"]);
+    assert_eq!(shares(&failing_over, &at(None, &unavailable(&[("b.hub", Unavailability::Full)]))), ["a.hub"]);
     assert_eq!(shares(&failing_over, &at(Some("a.hub"), &down)), ["a.hub", "b.hub"], "it is not new there");
-    let all = ailing(&[("a.hub", Unavailability::Down), ("b.hub", Unavailability::Full)]);
+    let all = unavailable(&[("a.hub", Unavailability::Down), ("b.hub", Unavailability::Full)]);
     assert_eq!(shares(&failing_over, &at(None, &all)), ["a.hub", "b.hub"], "then it waits");
 
     let made = choose(&failing_over, &EnrollmentSettings::default(), &device(1), &at(None, &down));

@@ -1,15 +1,15 @@
-//! The key that signs what an instance's webhooks are asked.
+//! Derives the key that signs the requests to an instance's webhooks.
 
 use aws_lc_rs::hmac;
 use model::{Instance, SymmetricKey};
 
 use crate::Error;
 
-/// Separates this use of the instance's secret from the others.
+/// Separates this use of the instance's operation key from others.
 const PURPOSE: &str = "muster webhook signature v2";
 
-/// Returns the key of an instance's webhook signatures: the one that is configured, or one derived from the instance's own
-/// secret. No two instances have the same, so a webhook of one cannot make requests that pass for another's.
+/// Returns the configured key of an instance's webhook signatures, or one derived from the instance's operation key. No two
+/// instances have the same, so that the webhook of one cannot forge requests of another.
 pub fn webhook_key(instance: &Instance) -> Result<SymmetricKey, Error> {
     if let Some(key) = &instance.webhook_key {
         return Ok(key.clone());

@@ -1,40 +1,44 @@
-//! What a device leaves behind when it goes elsewhere: pure functions.
+//! Computes what remains of a run that is abandoned, and what a device leaves at the hub that it moved from.
 
 use model::{Assignment, DeviceSpec, Generation, PendingStep, Registration, Residue, Status};
 
-/// What stands, and what must be removed, when the work on a registration is given up. A hub may have been told already,
-/// so a place that the device does not live at is to be cleaned up.
+/// What remains when a run is abandoned. The hub may have applied its device spec already, so a device at a hub that is not
+/// the current one must be removed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct AbandonedWork {
-    /// Where the device lives.
+    /// The assignment in effect.
     pub(super) current: Option<Assignment>,
-    /// What it may have left elsewhere.
+    /// The device that the run may have created elsewhere.
     pub(super) residue: Option<Residue>,
 }
 
-/// What is left of a registration that goes another way from now on.
-pub(super) fn leave(previous: Option<&Registration>) -> AbandonedWork {
-    match previous.map(|previous| &previous.status) {
-        Some(Status::Assigning { step, from, .. }) => give_up(step, from.as_ref()),
-        _ => AbandonedWork { current: previous.and_then(Registration::assignment).cloned(), residue: None },
-    }
-}
-
-/// What is left of work that is not gone on with.
-pub(super) fn give_up(step: &PendingStep, from: Option<&Assignment>) -> AbandonedWork {
-    let Some(spec) = step.spec() else { return AbandonedWork { current: from.cloned(), residue: None } };
-    match from {
-        Some(at) if at.hub_device() == spec.hub_device() => {
-            AbandonedWork { current: Some(may_stand_as(at, spec)), residue: None }
+impl AbandonedWork {
+    /// Returns what remains when the run of a registration is abandoned, if it has one.
+    pub(super) fn of(previous: Option<&Registration>) -> AbandonedWork {
+        match previous.map(|previous| &previous.status) {
+            Some(Status::Assigning { step, from, .. }) => AbandonedWork::of_step(step, from.as_ref()),
+            _ => {
+                AbandonedWork { current: previous.and_then(Registration::assignment).cloned(), residue: None }
+            }
         }
-        _ => AbandonedWork { current: from.cloned(), residue: Some(spec.residue()) },
+    }
+
+    /// Returns what remains when this step is abandoned.
+    pub(super) fn of_step(step: &PendingStep, from: Option<&Assignment>) -> AbandonedWork {
+        match (step.spec(), from) {
+            (None, _) => AbandonedWork { current: from.cloned(), residue: None },
+            (Some(spec), Some(at)) if at.hub_device() == spec.hub_device() => {
+                AbandonedWork { current: Some(in_doubt(at, spec)), residue: None }
+            }
+            (Some(spec), _) => AbandonedWork { current: from.cloned(), residue: Some(spec.residue()) },
+        }
     }
 }
 
-/// What a device leaves behind that has arrived. A device of another name is another one. Where its record does not say
-/// which device it is, the one that was `found` in the course of the move counts: it was looked at under the name that the
-/// registration had for itself.
-pub(super) fn left_by(
+/// Returns what a device leaves at the hub that it moved from; nothing if its device ID changed too, for that is another
+/// device. Where the record names no generation, the one that was `found` during the move counts, for it had the device ID
+/// that the registration owned.
+pub(super) fn residue_of_move(
     spec: &DeviceSpec,
     from: Option<&Assignment>,
     found: Option<&Generation>,
@@ -44,19 +48,23 @@ pub(super) fn left_by(
     Some(Residue { generation, ..residue })
 }
 
-/// The order with all that may be at its place already: what the device stood as, what it was to stand as, and what is
-/// waiting there to be removed.
-pub(super) fn knowing(spec: DeviceSpec, leaving: &mut AbandonedWork, waiting: Option<Residue>) -> DeviceSpec {
+/// Returns the spec with all requests that may have reached its hub before: those of the current assignment, of the abandoned
+/// run, and of a cleanup that is pending there.
+pub(super) fn with_known_requests(
+    spec: DeviceSpec,
+    abandoned: &mut AbandonedWork,
+    pending: Option<Residue>,
+) -> DeviceSpec {
     let hub_device = spec.hub_device();
-    let stood =
-        leaving.current.as_ref().map(Assignment::residue).filter(|residue| residue.hub_device == hub_device);
-    let was_told = leaving.residue.take_if(|residue| residue.hub_device == hub_device);
-    let known = [stood, was_told, waiting];
+    let is_here = |residue: &Residue| residue.hub_device == hub_device;
+    let current = abandoned.current.as_ref().map(Assignment::residue).filter(is_here);
+    let abandoned = abandoned.residue.take_if(|residue| is_here(residue));
+    let known = [current, abandoned, pending];
     spec.with_sent(known.into_iter().flatten().flat_map(|residue| residue.specs))
 }
 
-/// The assignment, in doubt whether the hub carried this order out. It may have had to create the device anew.
-fn may_stand_as(at: &Assignment, spec: &DeviceSpec) -> Assignment {
+/// Returns the assignment when it is unknown whether the hub applied this spec. It may have had to create the device anew.
+fn in_doubt(at: &Assignment, spec: &DeviceSpec) -> Assignment {
     let mut sent = at.sent.clone();
     let new =
         spec.residue().specs.into_iter().filter(|digest| *digest != at.spec && !at.sent.contains(digest));
@@ -87,74 +95,77 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_given_up_leaves_a_trace_where_the_device_does_not_live() {
+    fn abandoned_work_leaves_a_residue_at_a_hub_that_is_not_the_current_one() {
         let elsewhere = spec("b.hub", "leaf");
         for from in [None, Some(at("a.hub", "leaf"))] {
-            let left = give_up(&step(elsewhere.clone()), from.as_ref());
+            let left = AbandonedWork::of_step(&step(elsewhere.clone()), from.as_ref());
             assert_eq!(left, AbandonedWork { current: from, residue: Some(elsewhere.residue()) });
         }
         let renewed = spec("a.hub", "new");
-        let left = give_up(&step(renewed.clone()), Some(&at("a.hub", "old")));
+        let left = AbandonedWork::of_step(&step(renewed.clone()), Some(&at("a.hub", "old")));
         let current = left.current.unwrap();
         assert_eq!((left.residue, &current.spec), (None, &at("a.hub", "old").spec));
-        assert_eq!(current.sent, [renewed.digest()], "it may stand as either");
+        assert_eq!(current.sent, [renewed.digest()], "either may be in effect");
         let named = Assignment { generation: model::Generation::parse("1").ok(), ..at("a.hub", "old") };
-        let doubted = give_up(&step(renewed.clone()), Some(&named)).current;
+        let doubted = AbandonedWork::of_step(&step(renewed.clone()), Some(&named)).current;
         assert_eq!(doubted.unwrap().generation, None, "it may have been created anew");
-        let again = give_up(&step(renewed.clone()), Some(&current)).current;
+        let again = AbandonedWork::of_step(&step(renewed.clone()), Some(&current)).current;
         assert_eq!(again, Some(current), "once is enough");
     }
 
     #[test]
-    fn who_arrives_leaves_only_its_own_name_on_another_hub() {
+    fn a_move_leaves_only_the_same_device_id_at_another_hub() {
         let arrived = spec("b.hub", "leaf");
-        assert_eq!(left_by(&arrived, None, None), None);
-        assert_eq!(left_by(&arrived, Some(&at("b.hub", "old")), None), None);
+        assert_eq!(residue_of_move(&arrived, None, None), None);
+        assert_eq!(residue_of_move(&arrived, Some(&at("b.hub", "old")), None), None);
         let (old, found) = (at("a.hub", "old"), model::Generation::parse("2").unwrap());
         assert_eq!(
-            left_by(&arrived, Some(&old), None),
+            residue_of_move(&arrived, Some(&old), None),
             Some(old.residue()),
-            "nothing says which device it is"
+            "no generation is known"
         );
-        let left = left_by(&arrived, Some(&old), Some(&found)).and_then(|residue| residue.generation);
-        assert_eq!(left.as_ref(), Some(&found), "the one that moved");
+        let left = residue_of_move(&arrived, Some(&old), Some(&found)).and_then(|residue| residue.generation);
+        assert_eq!(left.as_ref(), Some(&found), "the one that was found");
         let known = model::Generation::parse("1").ok();
         let recorded = Assignment { generation: known.clone(), ..old };
-        let left = left_by(&arrived, Some(&recorded), Some(&found)).and_then(|residue| residue.generation);
-        assert_eq!(left, known, "the one of the record");
+        let left =
+            residue_of_move(&arrived, Some(&recorded), Some(&found)).and_then(|residue| residue.generation);
+        assert_eq!(left, known, "the one of the record counts first");
         let renamed =
             Assignment { device_id: model::DeviceId::parse("other").unwrap(), ..at("a.hub", "leaf") };
-        assert_eq!(left_by(&arrived, Some(&renamed), None), None);
+        assert_eq!(residue_of_move(&arrived, Some(&renamed), None), None);
     }
 
     #[test]
-    fn an_order_knows_what_may_be_at_its_place() {
+    fn a_spec_remembers_what_may_have_reached_its_hub() {
         let (one, two, three) = (spec("a.hub", "1"), spec("a.hub", "2"), spec("a.hub", "3"));
-        let sent = |leaving: AbandonedWork, waiting: Option<Residue>| {
-            let mut left = leaving;
-            let spec = knowing(spec("a.hub", "now"), &mut left, waiting);
-            (spec.sent, left.residue.is_some())
+        let sent = |mut abandoned: AbandonedWork, pending: Option<Residue>| {
+            let spec = with_known_requests(spec("a.hub", "now"), &mut abandoned, pending);
+            (spec.sent, abandoned.residue.is_some())
         };
-        let leaving = AbandonedWork { current: Some(one.assignment()), residue: Some(two.residue()) };
+        let here = AbandonedWork { current: Some(one.assignment()), residue: Some(two.residue()) };
         let all = vec![one.digest(), two.digest(), three.digest()];
-        assert_eq!(sent(leaving, Some(three.residue())), (all, false));
+        assert_eq!(sent(here, Some(three.residue())), (all, false));
         let elsewhere =
             AbandonedWork { current: Some(at("b.hub", "1")), residue: Some(spec("c.hub", "2").residue()) };
         assert_eq!(sent(elsewhere, None), (vec![], true));
     }
 
-    /// However often the keys change while a hub is down.
+    /// Keys may change any number of times while a hub is down.
     #[test]
-    fn the_last_orders_are_remembered_and_no_more() {
+    fn only_the_last_specs_are_remembered() {
         let specs: Vec<DeviceSpec> = (0..40).map(|number| spec("a.hub", &number.to_string())).collect();
         let last: Vec<_> = specs[40 - DeviceSpec::MAX_SENT..].iter().map(DeviceSpec::digest).collect();
 
         let mut current = at("a.hub", "first");
         for renewed in &specs {
-            current = give_up(&step(renewed.clone()), Some(&current)).current.unwrap();
+            current = AbandonedWork::of_step(&step(renewed.clone()), Some(&current)).current.unwrap();
         }
         assert_eq!(current.sent, last);
         let waiting = Residue { specs: specs.iter().map(DeviceSpec::digest).collect(), ..specs[0].residue() };
-        assert_eq!(knowing(spec("a.hub", "now"), &mut AbandonedWork::default(), Some(waiting)).sent, last);
+        assert_eq!(
+            with_known_requests(spec("a.hub", "now"), &mut AbandonedWork::default(), Some(waiting)).sent,
+            last
+        );
     }
 }

@@ -1,28 +1,27 @@
-//! Whether the enrollment that let a device in still does when its run ends.
+//! Verifies at the end of a run that its enrollment still lets the device in.
 //!
-//! Deleting or disabling an enrollment, or rotating its keys, has its answer before the runs through it have ended. A run
-//! that looked at the enrollment and then wrote its end would overlook what was answered in between. So the look yields a
-//! [`Guard`], which the store checks in the transaction that ends the run: a deletion that was answered is never followed
-//! by an assignment through what it deleted.
+//! An enrollment may be deleted, disabled or get other keys while runs through it are under way. A run that read the
+//! enrollment before such a change must not end in an assignment after it. So the check yields a [`Guard`], the version of the
+//! enrollment that was read, and the store verifies it in the transaction that ends the run.
 
 use model::{
     AttestationDigest, DecisionOutcome, Enrollment, EnrollmentRef, Etag, Failure, FailureReason, IdScope,
     ProvisioningStatus, Registration, Status,
 };
 
-use super::{AssignmentRun, execute::Ending};
+use super::{AssignmentRun, execute::RunEnd};
 use crate::{
     Error, Provisioning,
     ports::{Guard, Guarded},
 };
 
-/// What the end of a run relies on, or the ending of a device that is not admitted any more.
-pub(super) type Admission = Result<Guard, Box<Ending>>;
+/// The version of the enrollment that lets a device in, or the end of its run if that is no longer so.
+pub(super) type Admission = Result<Guard, Box<RunEnd>>;
 
 impl Provisioning {
-    /// Looks whether the run's device would still be let in by what let it in.
+    /// Verifies that the enrollment of a run still lets its device in.
     pub(super) async fn admission(&self, run: &AssignmentRun) -> Result<Admission, Error> {
-        Ok(judge(run, self.enrollment_of(&run.scope, &run.registration).await?.as_ref()))
+        Ok(admission_of(run, self.enrollment_of(&run.scope, &run.registration).await?.as_ref()))
     }
 
     /// Returns the enrollment that let a registration's device in, if it still exists.
@@ -43,11 +42,11 @@ impl Provisioning {
     }
 }
 
-/// A device does not live at a hub that an operator no longer lets it go to; what the hub was told is cleaned up.
-fn judge(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admission {
+fn admission_of(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admission {
     let registration = &run.registration;
+    // What the hub may have applied is cleaned up.
     let fails = |reason, message: &str| {
-        Err(Box::new(Ending::failing(registration, Failure { reason, message: message.into() })))
+        Err(Box::new(RunEnd::failing(registration, Failure { reason, message: message.into() })))
     };
     let Some(enrollment) = enrollment else {
         let reason = match &registration.enrollment {
@@ -75,17 +74,17 @@ fn judge(run: &AssignmentRun, enrollment: Option<&Enrollment>) -> Admission {
     Ok(Guard::Record { record, version: Some(Etag::clone(version)) })
 }
 
-fn disabled(registration: &Registration) -> Ending {
+fn disabled(registration: &Registration) -> RunEnd {
     let failure = Failure {
         reason: FailureReason::EnrollmentDisabled,
         message: "The enrollment was disabled before the device was assigned.".into(),
     };
-    let ending = Ending::failing(registration, failure.clone());
+    let ending = RunEnd::failing(registration, failure.clone());
     let current = match ending.status {
         Status::Failed { current, .. } => current,
         Status::Assigning { .. } | Status::Assigned(_) | Status::Disabled { .. } => None,
     };
-    Ending { status: Status::Disabled { current }, outcome: DecisionOutcome::Failed(failure), ..ending }
+    RunEnd { status: Status::Disabled { current }, outcome: DecisionOutcome::Failed(failure), ..ending }
 }
 
 #[cfg(test)]
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_admits_other_devices_has_another_digest() {
+    fn attestations_that_admit_other_devices_have_other_digests() {
         let certificate = Authority::root("Root").certificate();
         let individuals = sample::individual_attestations(&certificate).into_iter();
         let mut all: Vec<Enrollment> = individuals.map(|(_, attestation)| individual(attestation)).collect();
@@ -112,12 +111,12 @@ mod tests {
         }));
         let digest = |enrollment| serde_json::to_string(&AttestationDigest::of(enrollment)).unwrap();
         let digests: HashSet<String> = all.iter().map(digest).collect();
-        // The storage root key of a TPM does not count, and CA references are the same for one device and for many.
+        // Neither the storage root key of a TPM nor the kind of an enrollment that names CAs makes a difference.
         assert_eq!((all.len(), digests.len()), (10, 8));
     }
 
     #[test]
-    fn what_does_not_concern_the_proof_does_not_count() {
+    fn settings_do_not_change_the_digest() {
         let one = sample::individual("dev");
         let mut other = one.clone();
         other.settings.initial_twin = None;

@@ -1,4 +1,4 @@
-//! Asking a webhook where a device belongs, and going on with what it says.
+//! Asks a webhook for the hub of a device, and continues the run with the answer.
 
 use model::{
     AllocationRequest, Assignment, AttestedBy, Because, Certificate, Chosen, CleanupCause, DesiredDevice,
@@ -6,7 +6,13 @@ use model::{
     Job, LogOperation, PendingStep, Presented, Registration, ReprovisionAction, Status, Tries, WebhookAnswer,
 };
 
-use super::{AssignmentRun, RunOutcome, abandoned, backoff, plan::place, step::Step};
+use super::{
+    AssignmentRun, RunOutcome,
+    abandoned::{self, AbandonedWork},
+    backoff,
+    commit::RegistrationCommit,
+    plan::device_spec,
+};
 use crate::{
     Error, Provisioning,
     allocate::{
@@ -18,18 +24,18 @@ use crate::{
     record,
 };
 
-/// A run that goes on with another order.
-pub(super) enum NextRun {
-    /// The order is on disk.
-    Runs(Box<AssignmentRun>),
-    /// Another registration has the place. Nothing was written.
-    Disputed(Failure),
-    /// Another record has taken the place of the run's.
-    Overtaken,
+/// The outcome of giving a run another device spec.
+pub(super) enum RedirectOutcome {
+    /// The spec is on disk.
+    Redirected(Box<AssignmentRun>),
+    /// Another registration owns the hub device. Nothing was written.
+    Taken(Failure),
+    /// The registration was changed meanwhile. Nothing was written.
+    Superseded,
 }
 
 impl Provisioning {
-    /// Asks once. The answer is on disk as an order before a hub is told.
+    /// Asks a webhook once. The answer is on disk, as a device spec, before a hub is called.
     pub(super) async fn ask(
         &self,
         run: &AssignmentRun,
@@ -42,23 +48,24 @@ impl Provisioning {
             };
             return self.fail(run, failure).await;
         };
-        let verdict =
-            match (self.webhook.ask(&instance, &ask.request).await, stays(&instance, ask, &run.registration))
-            {
-                (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
-                (outcome, _) => custom::judge(&instance, &ask.request, outcome, run.tries.count),
-            };
+        let verdict = match (
+            self.webhook.ask(&instance, &ask.request).await,
+            kept_hub(&instance, ask, &run.registration),
+        ) {
+            (WebhookOutcome::Answer(answer), Some(hub)) => Verdict::Assign(hub, answer),
+            (outcome, _) => custom::verdict(&instance, &ask.request, outcome, run.tries.count),
+        };
         match verdict {
-            Verdict::Assign(hub, answer) => self.go_on(run, ask, (hub, answer)).await,
+            Verdict::Assign(hub, answer) => self.apply_answer(run, ask, (hub, answer)).await,
             Verdict::Fail(failure) => self.fail(run, failure).await,
-            Verdict::Again(pause, reason) => {
-                let (tries, pause) = backoff::paused(&run.tries, self.clock.now(), pause, reason);
-                Ok(RunOutcome::Retry(Box::new(self.later(run, tries, pause).await)))
+            Verdict::Retry(pause, reason) => {
+                let (tries, backoff) = backoff::paused(&run.tries, self.clock.now(), pause, reason);
+                Ok(RunOutcome::Retry(Box::new(self.retry_after(run, tries, backoff).await)))
             }
         }
     }
 
-    async fn go_on(
+    async fn apply_answer(
         &self,
         run: &AssignmentRun,
         ask: &AllocationRequest,
@@ -66,35 +73,37 @@ impl Provisioning {
     ) -> Result<RunOutcome, Error> {
         let from = run.registration.assignment();
         let because = if answer.hub.as_ref() == Some(&hub) { Because::Webhook } else { Because::Stays };
-        let spec = place(&answered(&ask.desired, answer.initial_twin), from, hub.clone());
-        let next = self.order_next(run, spec, Tries::default(), |next| {
+        let desired = with_answered_twin(&ask.desired, answer.initial_twin);
+        let spec = device_spec(&desired, from, hub.clone());
+        let next = self.redirect(run, spec, Tries::default(), |next| {
             next.payload = answer.payload;
             if let Some(decision) = next.decisions.latest_mut() {
                 decision.chosen = Some(Chosen { hub, because });
             }
         });
         match next.await? {
-            NextRun::Runs(next) => Ok(Box::pin(self.execute(&next)).await),
-            NextRun::Disputed(failure) => self.fail(run, failure).await,
-            NextRun::Overtaken => self.overtaken_by(run).await,
+            RedirectOutcome::Redirected(next) => Ok(Box::pin(self.execute(&next)).await),
+            RedirectOutcome::Taken(failure) => self.fail(run, failure).await,
+            RedirectOutcome::Superseded => self.superseded(run).await,
         }
     }
 
-    /// The run as it goes on with this order, once that is on disk, the record changed besides. What the hub of an earlier
-    /// order may have been told is cleaned up.
-    pub(super) async fn order_next(
+    /// Gives a run another device spec, and changes its registration with it. What the hub of an earlier spec may have applied
+    /// is cleaned up.
+    pub(super) async fn redirect(
         &self,
         run: &AssignmentRun,
         spec: DeviceSpec,
         tries: Tries,
         change: impl FnOnce(&mut Registration),
-    ) -> Result<NextRun, Error> {
+    ) -> Result<RedirectOutcome, Error> {
         let before = &run.registration;
-        let place = spec.hub_device();
-        let waiting = self.store.cleanup(&run.scope, &spec.hub_device()).await?;
-        let mut left = abandoned::give_up(&run.step, before.assignment());
-        let spec = abandoned::knowing(spec, &mut left, waiting.map(|cleanup| cleanup.residue));
-        let from = left.current.clone();
+        let hub_device = spec.hub_device();
+        let pending = self.store.cleanup(&run.scope, &hub_device).await?;
+        let mut abandoned = AbandonedWork::of_step(&run.step, before.assignment());
+        let pending = pending.map(|cleanup| cleanup.residue);
+        let spec = abandoned::with_known_requests(spec, &mut abandoned, pending);
+        let from = abandoned.current.clone();
         let mut next = Registration {
             status: Status::Assigning {
                 step: PendingStep::Ensure(Box::new(spec)),
@@ -109,28 +118,29 @@ impl Provisioning {
         let expect = Expect::Version(before.record.etag.clone());
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationPlace);
         let put = Change::PutRegistration(Box::new(next.clone()));
-        let step = Step::new(&next.registration_id, expect, put, by)
-            .taking(&next.status)
-            .leaving(left.residue, CleanupCause::Redirected);
-        if self.take_step(&run.scope, step).await? {
+        let commit = RegistrationCommit::new(&next.registration_id, expect, put, by)
+            .without_cleanup_of(&next.status)
+            .with_cleanup(abandoned.residue, CleanupCause::Redirected);
+        if self.commit_registration(&run.scope, commit).await? {
             return Ok(AssignmentRun::started(&run.scope, &next)
-                .map_or(NextRun::Overtaken, |run| NextRun::Runs(Box::new(run))));
+                .map_or(RedirectOutcome::Superseded, |run| RedirectOutcome::Redirected(Box::new(run))));
         }
-        let dispute = self.dispute(&run.scope, &before.registration_id, &place).await?;
-        Ok(dispute.map_or(NextRun::Overtaken, NextRun::Disputed))
+        let dispute = self.dispute(&run.scope, &before.registration_id, &hub_device).await?;
+        Ok(dispute.map_or(RedirectOutcome::Superseded, RedirectOutcome::Taken))
     }
 }
 
-/// The hub of a device that stays whatever the webhook says, which may have something for it all the same.
-fn stays(instance: &Instance, ask: &AllocationRequest, registration: &Registration) -> Option<HubName> {
+/// Returns the hub that a device keeps, by its reprovision policy, whichever the webhook names. The webhook is asked all the
+/// same, for its answer may have a payload for the device.
+fn kept_hub(instance: &Instance, ask: &AllocationRequest, registration: &Registration) -> Option<HubName> {
     let at: &Assignment = registration.assignment()?;
-    let stays = ask.desired.reprovision == ReprovisionAction::Stay && allocate::may_stay(instance, &at.hub);
-    stays.then(|| at.hub.clone())
+    let is_kept = ask.desired.reprovision == ReprovisionAction::Stay && allocate::may_stay(instance, &at.hub);
+    is_kept.then(|| at.hub.clone())
 }
 
-/// What the device is to get when the webhook sends a twin: that takes the place of the enrollment's, and of data that
+/// Returns what the device gets if the webhook sent a twin: that replaces the initial twin of the enrollment, and data that
 /// would move. A device that stays keeps its own.
-fn answered(desired: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice {
+fn with_answered_twin(desired: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice {
     let Some(initial_twin) = twin else { return desired.clone() };
     let reprovision = match desired.reprovision {
         ReprovisionAction::Stay => ReprovisionAction::Stay,
@@ -139,7 +149,7 @@ fn answered(desired: &DesiredDevice, twin: Option<InitialTwin>) -> DesiredDevice
     DesiredDevice { initial_twin, reprovision, ..desired.clone() }
 }
 
-/// What a webhook is told of how the device proved itself. A leaf that cannot be described is not.
+/// Returns what a webhook is sent about the attestation of a device. A leaf that cannot be parsed is left out.
 pub(super) fn presented(attested: &Attested, evidence: &Evidence) -> Presented {
     let leaf = || evidence.certificates.first().and_then(|leaf| Certificate::from_der(leaf).ok());
     let tpm = || match attested.admitted_by() {

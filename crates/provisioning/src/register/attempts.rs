@@ -1,10 +1,9 @@
-//! Registrations that were refused, kept for operators.
+//! Keeps refused registration attempts for operators.
 //!
-//! Whoever is refused waits for no disk: a refusal is put down in memory, and [`Provisioning::flush_refusals`] writes
-//! what has buffered. What a flood of refusals can take is bounded at each step: of what is put down between two
-//! writes, of what is kept of one name, and of what is kept in all. Every attempt is kept within those bounds, whether its
-//! name is known or not, because a name that nobody enrolled is the commonest reason. But names that are unknown have
-//! places of their own, so that a stranger who tries many of them pushes out strangers only.
+//! Refusals are buffered, so that the caller never waits for the disk; [`Provisioning::flush_refusals`] writes them. The
+//! buffer of each instance is bounded, and so is what the store keeps of one registration ID and of all. Attempts of unknown
+//! registration IDs are kept as well, because a missing enrollment is the most frequent reason. They have a share of
+//! their own, so that an attacker who tries many IDs displaces no attempts of known ones.
 
 use std::{
     collections::HashMap,
@@ -22,13 +21,13 @@ use crate::{
     register::challenge::challenge_or_refuse,
 };
 
-/// The most attempts that wait to be written, of one instance: of a whole fleet that fails at once, enough to see why.
+/// How many attempts of an instance are buffered: enough to see why a whole fleet fails at once.
 const MAX_WAITING: usize = 100;
 
-/// Of those, the most under names that are not known.
-const MAX_STRANGERS_WAITING: usize = MAX_WAITING / 2;
+/// How many of these may be of unknown registration IDs.
+const MAX_UNKNOWN_WAITING: usize = MAX_WAITING / 2;
 
-/// Attempts that wait to be written.
+/// The refused attempts that are not written yet.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalBuffer {
     buffered: Mutex<BufferedRefusals>,
@@ -37,24 +36,25 @@ pub(crate) struct RefusalBuffer {
 #[derive(Debug, Default)]
 struct BufferedRefusals {
     attempts: HashMap<IdScope, Vec<Attempt>>,
+    /// How many attempts the buffer had no room for.
     dropped: u64,
 }
 
 impl RefusalBuffer {
-    /// Whether there is a place. An attempt that finds none is counted and not kept.
-    fn has_place(&self, scope: &IdScope, known: bool) -> bool {
+    /// Returns whether the buffer has room for an attempt, and counts the attempt as dropped if not.
+    fn accept(&self, scope: &IdScope, known: bool) -> bool {
         let mut buffered = self.lock();
-        let places = if known { MAX_WAITING } else { MAX_STRANGERS_WAITING };
-        let has_place = buffered.attempts.get(scope).map_or(0, Vec::len) < places;
-        buffered.dropped += u64::from(!has_place);
-        has_place
+        let room = if known { MAX_WAITING } else { MAX_UNKNOWN_WAITING };
+        let is_accepted = buffered.attempts.get(scope).map_or(0, Vec::len) < room;
+        buffered.dropped += u64::from(!is_accepted);
+        is_accepted
     }
 
     fn put(&self, scope: &IdScope, attempt: Attempt) {
         self.lock().attempts.entry(scope.clone()).or_default().push(attempt);
     }
 
-    /// Puts attempts back that could not be written, before those that came meanwhile; the oldest give way.
+    /// Puts attempts back that could not be written, before those that came meanwhile. The oldest are dropped.
     fn put_back(&self, scope: &IdScope, mut attempts: Vec<Attempt>) {
         let mut buffered = self.lock();
         let waiting = buffered.attempts.entry(scope.clone()).or_default();
@@ -65,7 +65,7 @@ impl RefusalBuffer {
         buffered.dropped += surplus as u64;
     }
 
-    /// Those under a name, newest first.
+    /// Returns the attempts of a registration ID, newest first.
     fn of(&self, scope: &IdScope, id: &RegistrationId) -> Vec<Attempt> {
         let buffered = self.lock();
         let of_instance = buffered.attempts.get(scope).into_iter().flatten();
@@ -77,32 +77,32 @@ impl RefusalBuffer {
     }
 }
 
-/// Who asks to be let in.
+/// A device that asks to be let in.
 #[derive(Clone, Copy)]
 pub(super) struct Applicant<'a> {
     pub(super) registration_id: &'a RegistrationId,
     pub(super) evidence: &'a Evidence,
-    /// Where it comes from; `None` when that is unknown.
+    /// Its address; `None` if unknown.
     pub(super) address: Option<IpAddr>,
 }
 
-/// A registration that was refused before its evidence was judged: in the TLS handshake, at the login, or because the request
-/// cannot be read.
+/// A registration that was refused before its evidence was verified: in the TLS handshake, at the login, or because the request
+/// could not be parsed.
 #[derive(Debug, Clone)]
 pub struct EarlyRefusal {
-    /// The name that the client gave.
+    /// The registration ID that the client named.
     pub registration_id: RegistrationId,
-    /// Where it comes from; `None` when that is unknown.
+    /// Its address; `None` if unknown.
     pub address: Option<IpAddr>,
-    /// The certificates that it showed, if any.
+    /// The certificates that it presented, if any.
     pub certificates: Arc<[CertificateDer<'static>]>,
-    /// Why it was refused. May quote the client, and holds no secret.
+    /// Why it was refused. May quote the client, and contains no secret.
     pub reason: String,
 }
 
 impl Provisioning {
-    /// Who the device is; when it is refused, that is put down for operators.
-    pub(super) async fn identify_or_note(
+    /// Returns the proof of who the device is. A refusal is buffered for operators.
+    pub(super) async fn identify_or_buffer(
         &self,
         instance: &Instance,
         applicant: Applicant<'_>,
@@ -113,14 +113,14 @@ impl Provisioning {
         match &trace.outcome {
             Err(_) => self.buffer_refusal(instance, applicant, &trace, previous),
             Ok(Proof::Challenge(tpm)) => {
-                self.remember(RegistrationRef { scope: &instance.id_scope, registration_id }, tpm);
+                self.remember_named_key(RegistrationRef { scope: &instance.id_scope, registration_id }, tpm);
             }
             Ok(Proof::Attested(_)) => {}
         }
         challenge_or_refuse(trace.outcome, evidence)
     }
 
-    /// Puts a refusal down that no judgement made.
+    /// Buffers a refusal that was made after the evidence was verified, and returns it.
     pub(super) fn refuse(
         &self,
         instance: &Instance,
@@ -147,15 +147,15 @@ impl Provisioning {
         self.buffer(&instance.id_scope, (registration_id, address), known, explanation);
     }
 
-    /// Puts a refusal down for operators that was made before the evidence was judged. Bounded like those after it.
+    /// Buffers a refusal that was made before the evidence was verified.
     pub async fn buffer_early_refusal(
         &self,
         instance: &Instance,
         refusal: EarlyRefusal,
     ) -> Result<(), Error> {
         let (scope, id) = (&instance.id_scope, &refusal.registration_id);
-        // First, so that a flood costs no reads.
-        if !self.refused.has_place(scope, true) {
+        // Before the store is read, so that a flood of refusals costs no reads.
+        if !self.refused.accept(scope, true) {
             return Ok(());
         }
         let known = self.is_known(scope, id).await?;
@@ -164,7 +164,7 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Whether the name is enrolled, or was registered. A damaged record is one.
+    /// Whether the registration ID is enrolled, or was registered. A damaged record counts.
     async fn is_known(&self, scope: &IdScope, id: &RegistrationId) -> Result<bool, Error> {
         let is_enrolled = match self.store.individual(scope, id).await {
             Err(StoreError::Damaged(_)) => true,
@@ -184,16 +184,16 @@ impl Provisioning {
         known: bool,
         explanation: impl FnOnce() -> Explanation,
     ) {
-        if !self.refused.has_place(scope, known) {
+        if !self.refused.accept(scope, known) {
             return;
         }
         let (registration_id, at) = (registration_id.clone(), self.clock.now());
         self.refused.put(scope, Attempt { registration_id, at, address, known, explanation: explanation() });
     }
 
-    /// Writes the attempts that were put down since the last time; tells how many found no place. What cannot be written
-    /// goes on waiting, and does not keep the attempts of other instances back; the error is the last one. To be called
-    /// every second or so, and at the end.
+    /// Writes the buffered attempts, and returns how many were dropped since the last call. Attempts that cannot be written
+    /// stay in the buffer, and those of other instances are written all the same; the error is the last one. To be called about
+    /// every second, and at shutdown.
     pub async fn flush_refusals(&self) -> Result<u64, Error> {
         let BufferedRefusals { attempts, dropped } = std::mem::take(&mut *self.refused.lock());
         let mut outcome = Ok(dropped);
@@ -206,12 +206,12 @@ impl Provisioning {
         outcome
     }
 
-    /// The last attempts under a name that were refused, newest first; also those that wait to be written.
+    /// Returns the last refused attempts of a registration ID, newest first, also those that are still buffered.
     pub async fn attempts(&self, instance: &Instance, id: &RegistrationId) -> Result<Page<Attempt>, Error> {
-        let mut kept = self.store.attempts(&instance.id_scope, id).await?;
-        kept.items.splice(0..0, self.refused.of(&instance.id_scope, id));
-        kept.items.truncate(ATTEMPTS_OF_ONE);
-        Ok(kept)
+        let mut page = self.store.attempts(&instance.id_scope, id).await?;
+        page.items.splice(0..0, self.refused.of(&instance.id_scope, id));
+        page.items.truncate(ATTEMPTS_OF_ONE);
+        Ok(page)
     }
 }
 
@@ -240,21 +240,21 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_waits_again_and_the_oldest_gives_way() {
-        let waiting = RefusalBuffer::default();
+    fn attempts_that_cannot_be_written_stay_and_the_oldest_are_dropped() {
+        let buffer = RefusalBuffer::default();
         let scopes = ["0neA", "0neB"].map(|scope| IdScope::parse(scope).unwrap());
         for scope in &scopes {
-            (0..MAX_WAITING).for_each(|number| waiting.put(scope, attempt(number)));
+            (0..MAX_WAITING).for_each(|number| buffer.put(scope, attempt(number)));
         }
-        let taken = std::mem::take(&mut *waiting.lock());
-        waiting.put(&scopes[0], attempt(MAX_WAITING));
+        let taken = std::mem::take(&mut *buffer.lock());
+        buffer.put(&scopes[0], attempt(MAX_WAITING));
         for (scope, attempts) in taken.attempts {
-            waiting.put_back(&scope, attempts);
+            buffer.put_back(&scope, attempts);
         }
-        let of = |scope| waiting.of(scope, &RegistrationId::parse("dev-1").unwrap());
+        let of = |scope| buffer.of(scope, &RegistrationId::parse("dev-1").unwrap());
         let [first, second] = [of(&scopes[0]), of(&scopes[1])];
         assert_eq!((first.len(), second.len()), (MAX_WAITING, MAX_WAITING));
         assert_eq!((first[0].at.unix_seconds(), first[MAX_WAITING - 1].at.unix_seconds()), (100, 1));
-        assert_eq!(waiting.lock().dropped, 1);
+        assert_eq!(buffer.lock().dropped, 1);
     }
 }

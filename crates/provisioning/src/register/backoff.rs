@@ -1,4 +1,4 @@
-//! How long to wait before something is tried again that goes on until it is done.
+//! Retry back-off: how long to wait before a run or a cleanup is tried again.
 
 use std::time::Duration;
 
@@ -6,34 +6,33 @@ use model::{Timestamp, Tries};
 
 use crate::ports::Delay;
 
-/// The first pause; each is twice as long as the one before.
+/// The first back-off, which doubles with each try.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The longest pause of an assignment: a device waits for it.
+/// The longest back-off of a run, for which a device waits.
 pub(super) const MAX_ASSIGNMENT_BACKOFF: Duration = Duration::from_secs(60);
 
-/// The longest pause of a clean-up: nobody waits for it.
+/// The longest back-off of a cleanup, for which no device waits.
 pub(super) const MAX_CLEANUP_BACKOFF: Duration = Duration::from_secs(600);
 
-/// The longest pause that a hub may ask for: whatever it says, it is looked at again.
+/// The longest back-off that a hub may ask for, so that one wrong answer does not stop its runs.
 const MAX_HUB_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// The tries with another one that led to no end, and how long to pause after it: as long as the hub wants, or else up
-/// to `longest`.
+/// Returns the tries with another failed one, and the back-off after it: what the hub asked for, or else up to `longest`.
 pub(super) fn after(tries: &Tries, now: Timestamp, longest: Duration, delay: Delay) -> (Tries, Duration) {
     let doubled = (FIRST * 2_u32.saturating_pow(tries.count.min(20))).min(longest);
     let pause = delay.retry_after.map_or(doubled, |wanted| wanted.clamp(FIRST, MAX_HUB_RETRY_AFTER));
     paused(tries, now, pause, delay.reason)
 }
 
-/// The same with a given pause.
+/// Returns the tries with another failed one that is followed by this back-off.
 pub(super) fn paused(tries: &Tries, now: Timestamp, pause: Duration, reason: String) -> (Tries, Duration) {
     let next = Some(now.plus(pause));
     (Tries { count: tries.count.saturating_add(1), next, reason: Some(reason) }, pause)
 }
 
-/// How long until the next try is due. Not longer than any pause is: it was written down by a clock that may have been
-/// put back since.
+/// Returns how long it is until the next try is due. Bounded, for the clock may have been set back since the tries were
+/// stored.
 pub(super) fn left(tries: &Tries, now: Timestamp) -> Duration {
     tries.next.map_or(Duration::ZERO, |next| next.since(now).min(MAX_HUB_RETRY_AFTER))
 }
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_are_bounded() {
+    fn back_off_grows_and_is_bounded() {
         let now = Timestamp::from_unix_seconds(1000);
         let (mut tries, mut pauses) = (Tries::default(), Vec::new());
         assert_eq!(left(&tries, now), Duration::ZERO);
@@ -64,7 +63,7 @@ mod tests {
         assert_eq!(
             left(&tries, Timestamp::from_unix_seconds(-1_000_000)),
             MAX_HUB_RETRY_AFTER,
-            "the clock was put back"
+            "the clock was set back"
         );
         let ancient = Tries { count: u32::MAX, ..tries };
         assert_eq!(after(&ancient, now, MAX_CLEANUP_BACKOFF, String::new().into()).1, MAX_CLEANUP_BACKOFF);

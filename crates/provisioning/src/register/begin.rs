@@ -1,4 +1,4 @@
-//! The first half of a registration: who is it, and what does it get?
+//! Begins a registration: verifies who the device is, and persists what it gets.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,10 +12,10 @@ use super::{
     AssignmentRun, RegisterOutcome, RegisterRequest,
     abandoned::{self, AbandonedWork},
     attempts::Applicant,
-    challenge::is_fresh,
+    challenge::reject_replay,
+    commit::RegistrationCommit,
     operation_id,
     plan::{Case, Plan, came_through, plan},
-    step::Step,
 };
 use crate::{
     Error, Provisioning,
@@ -24,33 +24,33 @@ use crate::{
     record,
 };
 
-/// How often a request starts over because another one for the same device was faster.
+/// How often a request starts over because another one of the same device was committed first.
 const MAX_RACES: usize = 8;
 
-/// Who asks, and what is known of them.
-struct Claim<'a> {
+/// An attested device that registers.
+struct Registrant<'a> {
     instance: &'a Instance,
     attested: &'a Attested,
     /// The registration ID in the spelling of its first registration.
     name: &'a RegistrationId,
     previous: Option<&'a Registration>,
-    /// Where the device came from.
+    /// The device's address, if known.
     address: Option<IpAddr>,
 }
 
-impl Claim<'_> {
+impl Registrant<'_> {
     fn actor(&self) -> Actor {
         Actor::Device { registration_id: self.name.clone(), address: self.address }
     }
 
-    /// The decision about a run that goes on for another enrollment: the last one, made again.
+    /// Returns the decision about a run that another enrollment takes over: the last one, repeated.
     fn redecided(&self, now: Timestamp) -> Option<Decision> {
         let moved_from = Some(self.attested.moved_from()?.clone());
         let last = self.previous?.decisions.latest()?.clone();
         Some(Decision { at: now, enrollment: self.attested.enrollment(), moved_from, ..last })
     }
 
-    /// The decision about a device that moves to an enrollment which is disabled: the move is on record, too.
+    /// Returns the decision about a device that moves to a disabled enrollment, so that the move is recorded.
     fn taken_over_by_disabled(&self, now: Timestamp) -> Option<Decision> {
         let message = "The enrollment that the device moved to is disabled.".into();
         let failure = Failure { reason: FailureReason::EnrollmentDisabled, message };
@@ -58,7 +58,7 @@ impl Claim<'_> {
         self.redecided(now).map(|decision| Decision { outcome, ended, ..decision })
     }
 
-    /// Called once for each move: from then on the record names the new enrollment.
+    /// Logs that the device moves to another enrollment. Called once for each move, as its registration names the new one then.
     fn warn_of_move(&self) {
         let Some(from) = self.attested.moved_from() else { return };
         let to = match self.attested.enrollment() {
@@ -74,22 +74,23 @@ impl Claim<'_> {
         );
     }
 
-    /// What the enrollment accepts as proof, noted in the run.
+    /// Returns what the enrollment accepts as proof, which the run must find unchanged at its end.
     fn admitted_by(&self) -> AttestationDigest {
         AttestationDigest::of(self.attested.admitted_by())
     }
 }
 
-/// What the record will say.
-struct Next {
+/// What a registration becomes.
+struct NextRecord {
     status: Status,
-    leaving: AbandonedWork,
+    abandoned: AbandonedWork,
+    /// Why the residue of the abandoned run must be removed.
     cause: CleanupCause,
     decision: Option<Decision>,
 }
 
 impl Provisioning {
-    /// Proves who the device is and plans what it gets. A registration that is already being carried out is joined.
+    /// Verifies who the device is and plans what it gets. If a run is under way already, the request joins it.
     pub async fn begin(
         &self,
         instance: &Arc<Instance>,
@@ -100,7 +101,7 @@ impl Provisioning {
             let id = &request.registration_id;
             let applicant =
                 Applicant { registration_id: id, evidence: &request.evidence, address: request.address };
-            let attested = match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
+            let attested = match self.identify_or_buffer(instance, applicant, previous.as_ref()).await? {
                 Proof::Attested(attested) => attested,
                 Proof::Challenge(tpm) => {
                     return Ok(RegisterOutcome::Challenged(self.challenge(
@@ -111,128 +112,140 @@ impl Provisioning {
                     )?));
                 }
             };
-            if let Err(refusal) = is_fresh(&attested, previous.as_ref()) {
-                return Err(self.refuse(instance, applicant, refusal, previous.as_ref()));
-            }
+            let attested = match reject_replay(attested, previous.as_ref()) {
+                Ok(attested) => attested,
+                Err(refusal) => return Err(self.refuse(instance, applicant, refusal, previous.as_ref())),
+            };
             let name = previous.as_ref().map_or(id, |previous| &previous.registration_id);
             let (previous, address) = (previous.as_ref(), request.address);
-            let claim = Claim { instance, attested: &attested, name, previous, address };
-            if !self.learn(instance, &attested, &claim.actor()).await? {
+            let registrant = Registrant { instance, attested: &attested, name, previous, address };
+            if !self.store_learned_key(instance, &attested, &registrant.actor()).await? {
                 continue;
             }
-            if let Some(begun) = self.follow(&claim, request).await? {
-                return Ok(begun);
+            if let Some(outcome) = self.apply_plan(&registrant, request).await? {
+                return Ok(outcome);
             }
         }
         Err(Error::Busy)
     }
 
-    /// Follows the plan as far as the first call to a hub; `None` when the record changed meanwhile, or another
-    /// registration was given the place.
-    async fn follow(
+    /// Persists the plan, up to the first call to a hub. Returns `None` if the registration changed meanwhile, or another one
+    /// took the hub device.
+    async fn apply_plan(
         &self,
-        claim: &Claim<'_>,
+        registrant: &Registrant<'_>,
         request: &RegisterRequest,
     ) -> Result<Option<RegisterOutcome>, Error> {
-        let scope = &claim.instance.id_scope;
-        let mut leaving = abandoned::leave(claim.previous);
-        let plan = self.undisputed(scope, claim.name, self.plan_for(claim, request)).await?;
+        let scope = &registrant.instance.id_scope;
+        let mut abandoned = AbandonedWork::of(registrant.previous);
+        let plan = self.undisputed(scope, registrant.name, self.plan_for(registrant, request)).await?;
         let next = match plan {
             Plan::Join => {
-                let run = claim.previous.and_then(|previous| AssignmentRun::from_store(scope, previous));
+                let run = registrant.previous.and_then(|previous| AssignmentRun::from_store(scope, previous));
                 return Ok(run.map(|run| RegisterOutcome::Running(Box::new(run))));
             }
             Plan::Confirm(spec, decision) => {
-                let confirmed =
-                    self.used_up(claim.instance, claim.attested, claim.previous, &claim.actor()).await?;
-                let admitted_by = claim.admitted_by();
+                let confirmed = self
+                    .record_used_challenge(
+                        registrant.instance,
+                        registrant.attested,
+                        registrant.previous,
+                        &registrant.actor(),
+                    )
+                    .await?;
+                let admitted_by = registrant.admitted_by();
                 let run = |previous: &Registration| {
                     let run = AssignmentRun::confirming(scope, previous, admitted_by, (spec, decision));
-                    run.with_key(claim.attested.key())
+                    run.with_key(registrant.attested.key())
                 };
                 return Ok(confirmed.as_ref().map(run).map(|run| RegisterOutcome::Running(Box::new(run))));
             }
             Plan::Disable => {
-                match claim.previous.and_then(|previous| told_disabled(previous, claim.attested)) {
-                    Some(told) => return Ok(Some(RegisterOutcome::Settled(Box::new(told)))),
-                    None => Next {
-                        status: Status::Disabled { current: leaving.current.clone() },
-                        leaving,
+                match registrant.previous.and_then(|previous| disabled_already(previous, registrant.attested))
+                {
+                    Some(disabled) => return Ok(Some(RegisterOutcome::Settled(Box::new(disabled)))),
+                    None => NextRecord {
+                        status: Status::Disabled { current: abandoned.current.clone() },
+                        abandoned,
                         cause: CleanupCause::Failed,
-                        decision: claim.taken_over_by_disabled(self.clock.now()),
+                        decision: registrant.taken_over_by_disabled(self.clock.now()),
                     },
                 }
             }
-            Plan::Fail(failure, decision) => Next {
-                status: Status::Failed { failure, current: leaving.current.clone() },
-                leaving,
+            Plan::Fail(failure, decision) => NextRecord {
+                status: Status::Failed { failure, current: abandoned.current.clone() },
+                abandoned,
                 cause: CleanupCause::Failed,
                 decision: Some(decision),
             },
             Plan::Redo(spec) => {
-                let step = self.spec(claim.instance, spec, &mut leaving).await?;
-                Next::assigning(step, claim, leaving, claim.redecided(self.clock.now()))
+                let step = self.ensure_step(registrant.instance, spec, &mut abandoned).await?;
+                NextRecord::assigning(step, registrant, abandoned, registrant.redecided(self.clock.now()))
             }
             Plan::Assign(step @ PendingStep::Allocate(_), decision) => {
-                Next::assigning(step, claim, leaving, Some(decision))
+                NextRecord::assigning(step, registrant, abandoned, Some(decision))
             }
             Plan::Assign(PendingStep::Ensure(spec), decision) => {
-                let step = self.spec(claim.instance, *spec, &mut leaving).await?;
-                Next::assigning(step, claim, leaving, Some(decision))
+                let step = self.ensure_step(registrant.instance, *spec, &mut abandoned).await?;
+                NextRecord::assigning(step, registrant, abandoned, Some(decision))
             }
         };
-        self.write_down(claim, next).await
+        self.write(registrant, next).await
     }
 
-    fn plan_for(&self, claim: &Claim<'_>, request: &RegisterRequest) -> Plan {
-        let Claim { instance, attested, name, previous, .. } = *claim;
+    fn plan_for(&self, registrant: &Registrant<'_>, request: &RegisterRequest) -> Plan {
+        let Registrant { instance, attested, name, previous, .. } = *registrant;
         let current = previous.and_then(Registration::assignment).map(|assignment| &assignment.hub);
         let situation = self.situation(instance, attested.settings(), current, request.address);
         let now = self.clock.now();
         plan(&Case { instance, attested, name, previous, request, situation: &situation, now })
     }
 
-    /// The order, with all that may be at its place already.
-    async fn spec(
+    /// Returns the step that applies a device spec, with the requests that may have reached its hub before.
+    async fn ensure_step(
         &self,
         instance: &Instance,
         spec: DeviceSpec,
-        leaving: &mut AbandonedWork,
+        abandoned: &mut AbandonedWork,
     ) -> Result<PendingStep, Error> {
-        let waiting = match spec.twin.is_kept() {
-            // Where a device lives, nothing waits to be removed.
+        let pending = match spec.twin.is_kept() {
+            // The hub device of a current assignment has no cleanup.
             true => None,
             false => match self.store.cleanup(&instance.id_scope, &spec.hub_device()).await {
-                // It goes when the device takes its place. What was told there before is not known any more: at worst the
-                // device is left alone one day where it should be removed.
+                // The commit deletes it. The requests that it names are lost, so that a later cleanup may take the device for a
+                // foreign one and leave it.
                 Err(StoreError::Damaged(_)) => None,
-                waiting => waiting?,
+                pending => pending?,
             },
         };
-        let waiting = waiting.map(|cleanup| cleanup.residue);
-        Ok(PendingStep::Ensure(Box::new(abandoned::knowing(spec, leaving, waiting))))
+        let pending = pending.map(|cleanup| cleanup.residue);
+        Ok(PendingStep::Ensure(Box::new(abandoned::with_known_requests(spec, abandoned, pending))))
     }
 
-    /// Puts the record in place of the previous one; `None` when another is there.
-    async fn write_down(&self, claim: &Claim<'_>, next: Next) -> Result<Option<RegisterOutcome>, Error> {
-        let scope = &claim.instance.id_scope;
-        let registration = self.next_record(claim, next.status, next.decision)?;
-        let expect = match claim.previous {
+    /// Writes a registration over its previous version. Returns `None` if that changed meanwhile.
+    async fn write(
+        &self,
+        registrant: &Registrant<'_>,
+        next: NextRecord,
+    ) -> Result<Option<RegisterOutcome>, Error> {
+        let scope = &registrant.instance.id_scope;
+        let registration = self.next_record(registrant, next.status, next.decision)?;
+        let expect = match registrant.previous {
             Some(previous) => Expect::Version(previous.record.etag.clone()),
             None => Expect::Absent,
         };
-        let step = Step::new(
+        let commit = RegistrationCommit::new(
             &registration.registration_id,
             expect,
             Change::PutRegistration(Box::new(registration.clone())),
-            self.by(&claim.actor(), LogOperation::RegistrationRegister),
+            self.by(&registrant.actor(), LogOperation::RegistrationRegister),
         )
-        .taking(&registration.status)
-        .leaving(next.leaving.residue, next.cause);
-        if !self.take_step(scope, step).await? {
+        .without_cleanup_of(&registration.status)
+        .with_cleanup(next.abandoned.residue, next.cause);
+        if !self.commit_registration(scope, commit).await? {
             return Ok(None);
         }
-        claim.warn_of_move();
+        registrant.warn_of_move();
         Ok(Some(match AssignmentRun::started(scope, &registration) {
             Some(run) => RegisterOutcome::Running(Box::new(run)),
             None => RegisterOutcome::Settled(Box::new(registration)),
@@ -241,45 +254,45 @@ impl Provisioning {
 
     fn next_record(
         &self,
-        claim: &Claim<'_>,
+        registrant: &Registrant<'_>,
         status: Status,
         decision: Option<Decision>,
     ) -> Result<Registration, Error> {
-        let before = claim.previous.map(|registration| &registration.record);
+        let before = registrant.previous.map(|registration| &registration.record);
         let record = record::fresh(&*self.entropy, before, self.clock.now())?;
-        let mut decisions = claim.previous.map_or_else(Decisions::default, |it| it.decisions.clone());
+        let mut decisions = registrant.previous.map_or_else(Decisions::default, |it| it.decisions.clone());
         decision.into_iter().for_each(|decision| decisions.push(decision));
         Ok(Registration {
-            registration_id: claim.name.clone(),
-            enrollment: claim.attested.enrollment(),
-            attested_by: claim.attested.by(),
-            key: claim.attested.key().cloned(),
+            registration_id: registrant.name.clone(),
+            enrollment: registrant.attested.enrollment(),
+            attested_by: registrant.attested.by(),
+            key: registrant.attested.key().cloned(),
             status,
-            operation_id: operation_id::issue(claim.instance, claim.name, &record.etag)?,
+            operation_id: operation_id::issue(registrant.instance, registrant.name, &record.etag)?,
             payload: None,
-            tpm: claim.attested.handover(),
+            tpm: registrant.attested.handover(),
             decisions,
             record,
         })
     }
 }
 
-impl Next {
+impl NextRecord {
     fn assigning(
         step: PendingStep,
-        claim: &Claim<'_>,
-        leaving: AbandonedWork,
+        registrant: &Registrant<'_>,
+        abandoned: AbandonedWork,
         decision: Option<Decision>,
-    ) -> Next {
-        let (from, admitted_by) = (leaving.current.clone(), Some(claim.admitted_by()));
+    ) -> NextRecord {
+        let (from, admitted_by) = (abandoned.current.clone(), Some(registrant.admitted_by()));
         let status = Status::Assigning { step, from, admitted_by, tries: Tries::default() };
-        Next { status, leaving, cause: CleanupCause::Redirected, decision }
+        NextRecord { status, abandoned, cause: CleanupCause::Redirected, decision }
     }
 }
 
-/// What a device is told whose enrollment is disabled, when nothing need be written for it: the record says so already,
-/// or a run is under way. That one ends by itself, as disabled: what its hub may have been told is cleaned up then.
-fn told_disabled(previous: &Registration, attested: &Attested) -> Option<Registration> {
+/// Returns a registration as disabled if nothing need be written: it is disabled already, or a run is under way, which finds
+/// the enrollment disabled at its end, and then cleans up what its hub may have applied.
+fn disabled_already(previous: &Registration, attested: &Attested) -> Option<Registration> {
     match &previous.status {
         Status::Disabled { .. } => came_through(previous, attested).then(|| previous.clone()),
         Status::Assigning { from, .. } => {

@@ -1,22 +1,22 @@
-//! Calling assignments off, and deleting registrations: what was begun at a hub is cleaned up.
+//! Cancels assignments and deletes registrations, with a cleanup of what the hub may have applied.
 
 use model::{
     Actor, Attribution, CleanupCause, DecisionOutcome, Failure, FailureReason, HubDeviceRef, IfMatch,
     Instance, LogOperation, OperationKind, Registration, RegistrationId, Status,
 };
 
-use super::{abandoned, execute::Ending, step::Step};
+use super::{abandoned::AbandonedWork, commit::RegistrationCommit, execute::RunEnd};
 use crate::{
     Error, Provisioning, RecordKind,
     ports::{Change, Commit, DamagedRecord, Expect, Outcome},
 };
 
-/// How often a change of any version is tried again when the record changes at the same moment.
+/// How often a change of any version is tried again because the registration changed at the same moment.
 const MAX_RACES: usize = 8;
 
 impl Provisioning {
-    /// Ends an assignment that is under way as failed. What a hub may have been told already is cleaned up, and a device
-    /// that was moving stays where it lived.
+    /// Cancels a run that is under way, so that the registration fails. A device that was moving keeps its assignment, and what
+    /// the new hub may have applied is cleaned up.
     pub async fn cancel_registration(
         &self,
         instance: &Instance,
@@ -25,7 +25,7 @@ impl Provisioning {
         if_match: Option<&IfMatch>,
     ) -> Result<Registration, Error> {
         for _ in 0..MAX_RACES {
-            let found = self.expected(instance, id, if_match).await?;
+            let found = self.registration_of_version(instance, id, if_match).await?;
             if !matches!(found.status, Status::Assigning { .. }) {
                 let status = found.status.kind().name();
                 return Err(Error::Invalid(format!(
@@ -36,23 +36,23 @@ impl Provisioning {
                 reason: FailureReason::Canceled,
                 message: "The assignment was cancelled by an operator.".into(),
             };
-            let ending = Ending {
+            let end = RunEnd {
                 cause: CleanupCause::Canceled,
                 outcome: DecisionOutcome::Canceled,
-                counts: Some(OperationKind::RegistrationCancel),
-                ..Ending::failing(&found, failure)
+                operation: Some(OperationKind::RegistrationCancel),
+                ..RunEnd::failing(&found, failure)
             };
             let by = self.by(by, LogOperation::RegistrationCancel);
-            let (cancelled, step) = self.ending(&found, None, ending, by)?;
-            if self.take_step(&instance.id_scope, step).await? {
-                return Ok(cancelled);
+            let (canceled, commit) = self.ended(&found, None, end, by)?;
+            if self.commit_registration(&instance.id_scope, commit).await? {
+                return Ok(canceled);
             }
         }
         Err(Error::Busy)
     }
 
-    /// Deletes a registration. A device that is assigned stays at its hub and may register again; one that is on its way
-    /// does not arrive.
+    /// Deletes a registration. A device that is assigned stays at its hub and may register again; a run that is under way is
+    /// abandoned.
     pub async fn delete_registration(
         &self,
         instance: &Instance,
@@ -61,7 +61,7 @@ impl Provisioning {
         if_match: Option<IfMatch>,
     ) -> Result<(), Error> {
         for _ in 0..MAX_RACES {
-            let found = match self.expected(instance, &id, if_match.as_ref()).await {
+            let found = match self.registration_of_version(instance, &id, if_match.as_ref()).await {
                 Err(Error::Damaged(record)) => {
                     let by = self.by(by, LogOperation::RegistrationDelete);
                     return self.delete_unread_registration(instance, by, (id, if_match), record).await;
@@ -70,18 +70,18 @@ impl Provisioning {
             };
             let expect = Expect::Version(found.record.etag.clone());
             let by = self.by(by, LogOperation::RegistrationDelete);
-            let step = Step::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
-                .leaving(abandoned::leave(Some(&found)).residue, CleanupCause::Deleted)
-                .counting(Some(OperationKind::RegistrationDelete));
-            if self.take_step(&instance.id_scope, step).await? {
+            let commit = RegistrationCommit::new(&id, expect, Change::DeleteRegistration(id.clone()), by)
+                .with_cleanup(AbandonedWork::of(Some(&found)).residue, CleanupCause::Deleted)
+                .counted_as(Some(OperationKind::RegistrationDelete));
+            if self.commit_registration(&instance.id_scope, commit).await? {
                 return Ok(());
             }
         }
         Err(Error::Busy)
     }
 
-    /// Deletes a registration that cannot be read. Which hub has its device is not known: the device stays there, as that
-    /// of any registration that is deleted; what an assignment under way may have left at a hub is not cleaned up.
+    /// Deletes a registration that cannot be read. Its hub is unknown, so the device stays there, and what a run under way may
+    /// have left at a hub is not cleaned up.
     async fn delete_unread_registration(
         &self,
         instance: &Instance,
@@ -109,15 +109,15 @@ impl Provisioning {
         }
     }
 
-    /// Gives a clean-up up. For hubs that will not come back: the device stays there, if it is there.
+    /// Deletes a cleanup, for hubs that will not return. The device stays there, if it is there.
     pub async fn forget_cleanup(
         &self,
         instance: &Instance,
         by: &Actor,
-        place: HubDeviceRef,
+        hub_device: HubDeviceRef,
     ) -> Result<(), Error> {
         let commit = Commit {
-            changes: vec![(Expect::Present, Change::DeleteCleanup(place))],
+            changes: vec![(Expect::Present, Change::DeleteCleanup(hub_device))],
             operation: Some((OperationKind::RegistrationCancel, self.clock.now().day())),
             ..Commit::by(self.by(by, LogOperation::CleanupForget))
         };
@@ -127,8 +127,8 @@ impl Provisioning {
         }
     }
 
-    /// The registration, if it is of the version that the caller names.
-    async fn expected(
+    /// Returns a registration if it is of the version that the caller expects.
+    async fn registration_of_version(
         &self,
         instance: &Instance,
         id: &RegistrationId,

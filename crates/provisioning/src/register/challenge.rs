@@ -1,4 +1,4 @@
-//! What a registration by TPM needs beside the others: the challenge before it, and the key that it hands over.
+//! Registers devices by TPM: issues the challenge, rejects one that was used, and hands over the hub key.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use model::{
     Status, TpmIdentity,
 };
 
-use super::{attempts::Applicant, step::Step};
+use super::{attempts::Applicant, commit::RegistrationCommit};
 use crate::{
     Error, Provisioning,
     attest::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Provisioning {
-    /// A challenge that only this TPM can open.
+    /// Returns a challenge that only this TPM can decrypt.
     pub(super) fn challenge(
         &self,
         instance: &Instance,
@@ -33,7 +33,7 @@ impl Provisioning {
         credential(identity, &key, &resource, &*self.entropy)
     }
 
-    /// A challenge to the TPM that a device names, for a transport that has it before there is a request.
+    /// Returns a challenge to the TPM that a device names, for a transport that needs it before the request.
     pub async fn challenge_tpm(
         &self,
         instance: &Instance,
@@ -47,12 +47,12 @@ impl Provisioning {
             Proof::Challenge(identity) => {
                 self.challenge(instance, registration_id, &identity, previous.as_ref())
             }
-            // Nothing but a TPM was shown, and naming one proves nothing.
+            // The device named a TPM and presented nothing else, which proves nothing.
             Proof::Attested(_) => Err(Refusal::NoEvidence.into()),
         }
     }
 
-    /// What a proof is compared with that is to be by the TPM of this enrollment; `None` when it is to be by none.
+    /// Returns what a proof by the TPM of this enrollment is compared with; `None` if there is no such enrollment or proof.
     pub(super) fn expected_of_tpm<'a>(
         &self,
         instance: &'a Instance,
@@ -80,8 +80,8 @@ impl Provisioning {
         Challenges::of(instance, registration_id, last, self.clock.now())
     }
 
-    /// Remembers the storage root key of a device that is challenged, should it not name it again.
-    pub(super) fn remember(&self, registration: RegistrationRef<'_>, identity: &TpmIdentity) {
+    /// Remembers the storage root key of a challenged device, which need not name it again with its proof.
+    pub(super) fn remember_named_key(&self, registration: RegistrationRef<'_>, identity: &TpmIdentity) {
         self.named_keys.remember(registration, &identity.storage_root_key, self.clock.now());
     }
 
@@ -95,14 +95,14 @@ impl Provisioning {
     ) -> Result<Attested, Error> {
         let previous = self.store.registration(&instance.id_scope, registration_id).await?;
         let applicant = Applicant { registration_id, evidence, address };
-        match self.identify_or_note(instance, applicant, previous.as_ref()).await? {
+        match self.identify_or_buffer(instance, applicant, previous.as_ref()).await? {
             Proof::Attested(attested) => Ok(*attested),
             Proof::Challenge(_) => Err(Refusal::NoToken.into()),
         }
     }
 
-    /// Writes down the storage root key that was learned, if one was; false when the enrollment changed meanwhile.
-    pub(super) async fn learn(
+    /// Stores the storage root key that the attestation learned, if any. Returns false if the enrollment changed meanwhile.
+    pub(super) async fn store_learned_key(
         &self,
         instance: &Instance,
         attested: &Attested,
@@ -120,9 +120,9 @@ impl Provisioning {
         Ok(outcomes == [Outcome::Applied])
     }
 
-    /// The registration that is confirmed, with the challenge written down that was used for it: a confirmation leaves the
-    /// record as it is otherwise, and the proof must not be good for a second one. `None` when the record changed meanwhile.
-    pub(super) async fn used_up(
+    /// Returns the registration to confirm, after recording the challenge that the device answered: a confirmation writes
+    /// nothing else, and the proof must not be good for a second one. Returns `None` if the registration changed meanwhile.
+    pub(super) async fn record_used_challenge(
         &self,
         instance: &Instance,
         attested: &Attested,
@@ -130,33 +130,33 @@ impl Provisioning {
         by: &Actor,
     ) -> Result<Option<Registration>, Error> {
         let Some(previous) = previous else { return Ok(None) };
-        let handed = attested.handover();
-        if handed == previous.tpm {
+        let handover = attested.handover();
+        if handover == previous.tpm {
             return Ok(Some(previous.clone()));
         }
         let record = record::fresh(&*self.entropy, Some(&previous.record), self.clock.now())?;
-        let used = Registration { tpm: handed, record, ..previous.clone() };
+        let used = Registration { tpm: handover, record, ..previous.clone() };
         let expect = Expect::Version(previous.record.etag.clone());
         let change = Change::PutRegistration(Box::new(used.clone()));
         let by = self.by(by, LogOperation::RegistrationProve);
-        let step = Step::new(&used.registration_id, expect, change, by);
-        Ok(self.take_step(&instance.id_scope, step).await?.then_some(used))
+        let commit = RegistrationCommit::new(&used.registration_id, expect, change, by);
+        Ok(self.commit_registration(&instance.id_scope, commit).await?.then_some(used))
     }
 
-    /// The blob by which an assigned device with a TPM gets the key that its hub knows; `None` for every other device.
+    /// Returns the hub key of an assigned device with a TPM, encrypted for that TPM; `None` for every other device.
     pub fn handover(&self, registration: &Registration) -> Result<Option<Vec<u8>>, Error> {
-        let (Status::Assigned(assignment), Some(handed)) = (&registration.status, &registration.tpm) else {
+        let (Status::Assigned(assignment), Some(handover)) = (&registration.status, &registration.tpm) else {
             return Ok(None);
         };
         let resource = format!("{}/devices/{}", assignment.hub, assignment.device_id);
-        let blob = credential(&handed.identity, &handed.hub_keys.primary, &resource, &*self.entropy)?;
+        let blob = credential(&handover.identity, &handover.hub_keys.primary, &resource, &*self.entropy)?;
         Ok(Some(blob))
     }
 }
 
-/// The proof; and a challenge in place of every refusal of a device that names a TPM and has signed nothing, as the hosted
-/// service gives one to unknown devices, too. Whether an ID is enrolled, and by which TPM, shows only to a device that has
-/// opened it, when its signature is checked: then all others are told the same.
+/// Returns the proof, or a challenge in place of any refusal of a device that names a TPM and has signed nothing, as the hosted
+/// service challenges unknown devices, too. Whether an ID is enrolled, and for which TPM, shows only once a signature by the
+/// challenge's key is checked; all other devices get the same refusal.
 pub(super) fn challenge_or_refuse(
     outcome: Result<Proof, Refusal>,
     evidence: &Evidence,
@@ -167,14 +167,17 @@ pub(super) fn challenge_or_refuse(
     }
 }
 
-/// Refuses a challenge that was used, unless the operation that it was used for goes on: then the device asks for the same
-/// again.
-pub(super) fn is_fresh(attested: &Attested, previous: Option<&Registration>) -> Result<(), Refusal> {
+/// Rejects the proof of a device that answered a used challenge, unless the run that it was used for is under way: then the
+/// device repeats that request.
+pub(super) fn reject_replay(
+    attested: Box<Attested>,
+    previous: Option<&Registration>,
+) -> Result<Box<Attested>, Refusal> {
     let is_used = attested.opened().is_some_and(|opened| opened.is_used);
     match previous.filter(|_| is_used) {
         Some(previous) if !matches!(previous.status, Status::Assigning { .. }) => {
             Err(Refusal::UsedChallenge(previous.operation_id.clone()))
         }
-        Some(_) | None => Ok(()),
+        Some(_) | None => Ok(attested),
     }
 }

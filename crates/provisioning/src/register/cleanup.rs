@@ -1,17 +1,15 @@
-//! Removing what devices left at hubs where they do not live.
+//! Removes devices from hubs where they do not belong.
 //!
-//! A device may come back to a hub while it is still to be removed from there. Then its order deletes the record of the
-//! clean-up before the hub is told, and telling the hub gives the device a new version. So the device is looked at first,
-//! then the record, and only the version that was looked at is removed: either the record is gone, or no order has
-//! reached the hub since the look.
+//! A device may be assigned to a hub again while a cleanup there is pending. The commit of that assignment deletes the cleanup
+//! before the hub is called, and the call gives the device a new version. So a cleanup reads first the device, then its own
+//! record, and removes only the version that it read: either the record is gone, or no device spec has reached the hub since.
 //!
-//! That holds for one database that goes on. One that was restored or copied knows nothing of the orders since, and other
-//! clients of a hub may delete a device and create it anew. So the cleanup names the device that it is owed for by the
-//! generation that the hub gave it, and another one of the same name is never removed, even with the same credentials and
-//! version. Without a generation on both sides, nothing proves that a device is the one: the cleanup is held until an
-//! operator confirms it. That is so for orders that were given up and whose answers were lost, for records of earlier
-//! versions, and for hubs that name no generations. Two cases are safe without: a device that is not there, and one
-//! with credentials that no order of the cleanup ever gave it.
+//! A database that was restored or copied lacks the assignments since, and other clients of a hub may delete a device and
+//! create it anew. So a cleanup names the generation of its device, and never removes another one of the same ID, even with
+//! the same credentials and version. If the cleanup or the hub names no generation, nothing proves that the device is the
+//! one, and the cleanup is held until an operator confirms it: after a run that was abandoned before the hub answered, for
+//! records of earlier versions, and for hubs that name no generations. Two cases need no generation: the device is absent, or
+//! it has credentials that none of the specs gave it.
 
 use std::time::Duration;
 
@@ -48,22 +46,26 @@ pub enum CleanupOutcome {
     },
 }
 
-/// Whether a device that was found is the one that a cleanup is owed for.
+/// Whether a device that was found is the one that a cleanup must remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Match {
     /// It is.
-    Owed,
-    /// It is another one.
+    Same,
+    /// It is another device.
     Other,
     /// Nothing proves either.
     Unproven,
 }
 
-/// Cleanups that are confirmed in one commit.
-const AT_ONCE: usize = 100;
+/// How many cleanups are confirmed in one commit.
+const CONFIRMED_AT_ONCE: usize = 100;
+
+/// Why a cleanup is held, for operators.
+const UNPROVEN: &str =
+    "the device there may be another one of the same name: this waits until it is confirmed";
 
 impl Provisioning {
-    /// Returns the cleanups at a hub that are due, the longest due first, at most `at_most`; none while they are held.
+    /// Returns at most `at_most` cleanups at a hub that are due, the longest due first; none while the instance holds them.
     pub async fn cleanups_due(
         &self,
         instance: &Instance,
@@ -76,17 +78,17 @@ impl Provisioning {
         Ok(self.store.cleanups_due(&instance.id_scope, hub, self.clock.now(), at_most).await?.items)
     }
 
-    /// Lets the cleanups of an instance go on that are held: those owed now for devices whose generation is not known, and
-    /// all of them where the database was restored or copied.
+    /// Confirms the cleanups of an instance that are held: those of devices whose generation is unknown, and all of them if the
+    /// database was restored or copied.
     pub async fn confirm_cleanups(&self, instance: &Instance, by: &Actor) -> Result<(), Error> {
         let by = self.by(by, LogOperation::CleanupConfirm);
-        let mut request = PageRequest { after: None, limit: AT_ONCE };
+        let mut request = PageRequest { after: None, limit: CONFIRMED_AT_ONCE };
         loop {
             let page = self.store.cleanups(&instance.id_scope, request).await?;
             let held = page.items.into_iter().filter(|cleanup| !cleanup.confirmed);
             self.confirm_all(&instance.id_scope, &by, held.collect()).await?;
             let Some(next) = page.next else { break };
-            request = PageRequest { after: Some(next), limit: AT_ONCE };
+            request = PageRequest { after: Some(next), limit: CONFIRMED_AT_ONCE };
         }
         if instance.cleanups_held.is_some() {
             let confirmed = |current: &Instance| Ok(Instance { cleanups_held: None, ..current.clone() });
@@ -96,7 +98,7 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Those that have changed since they were read are done, or owed for another device.
+    /// Confirms cleanups, except those that have changed since they were read: they are done, or concern another device.
     async fn confirm_all(
         &self,
         scope: &IdScope,
@@ -109,7 +111,7 @@ impl Provisioning {
         let now = self.clock.now();
         let confirmed = |cleanup: Cleanup| {
             let expect = Expect::Version(cleanup.record.etag.clone());
-            // Another version, so that a look that is under way does not write the old state back.
+            // A new version, so that a try that is under way does not write the old state back.
             let record = record::fresh(&*self.entropy, Some(&cleanup.record), now)?;
             let confirmed = Cleanup { confirmed: true, tries: Tries::default(), record, ..cleanup };
             Ok((expect, Change::PutCleanup(Box::new(confirmed))))
@@ -121,38 +123,38 @@ impl Provisioning {
         Ok(())
     }
 
-    /// Names the device in the cleanup of an order that was given up before the hub answered it: the answer says which one
-    /// the hub made of it.
-    pub(super) async fn name_left(
+    /// Adds the generation that the hub answered to the cleanup of a run that was abandoned before this answer.
+    pub(super) async fn name_residue(
         &self,
         scope: &IdScope,
         spec: &DeviceSpec,
         generation: Option<Generation>,
     ) -> Result<(), Error> {
-        let owed = match self.store.cleanup(scope, &spec.hub_device()).await {
+        let cleanup = match self.store.cleanup(scope, &spec.hub_device()).await {
             Err(StoreError::Damaged(_)) => None,
-            owed => owed?,
+            cleanup => cleanup?,
         };
         let is_unnamed =
-            |owed: &Cleanup| owed.residue.generation.is_none() && owed.residue.specs.contains(&spec.digest());
-        let Some(owed) = owed.filter(|owed| generation.is_some() && is_unnamed(owed)) else { return Ok(()) };
-        let record = record::fresh(&*self.entropy, Some(&owed.record), self.clock.now())?;
-        let residue = Residue { generation, ..owed.residue.clone() };
-        let named = Cleanup { residue, tries: Tries::default(), record, ..owed.clone() };
-        self.change_cleanup(scope, &owed, Change::PutCleanup(Box::new(named))).await
+            |it: &Cleanup| it.residue.generation.is_none() && it.residue.specs.contains(&spec.digest());
+        let Some(cleanup) = cleanup.filter(|it| generation.is_some() && is_unnamed(it)) else {
+            return Ok(());
+        };
+        let record = record::fresh(&*self.entropy, Some(&cleanup.record), self.clock.now())?;
+        let residue = Residue { generation, ..cleanup.residue.clone() };
+        let named = Cleanup { residue, tries: Tries::default(), record, ..cleanup.clone() };
+        self.change_cleanup(scope, &cleanup, Change::PutCleanup(Box::new(named))).await
     }
 
-    /// Removes what is to be removed. May be repeated. Not to be called while a run of the same registration is under
-    /// way.
+    /// Tries a cleanup. May be repeated, but not while a run of the same registration is executed.
     pub async fn clean_up(&self, scope: &IdScope, cleanup: &Cleanup) -> Result<CleanupOutcome, Error> {
-        let cleaned = match self.remove(scope, cleanup).await? {
-            Ok(cleaned) => cleaned,
+        let outcome = match self.remove(scope, cleanup).await? {
+            Ok(outcome) => outcome,
             Err(HubError::Unavailable(delay)) => self.postpone(scope, cleanup, delay).await?,
             Err(HubError::Occupied(reason) | HubError::Full(reason) | HubError::Refused(reason)) => {
                 self.postpone(scope, cleanup, reason.into()).await?
             }
         };
-        match cleaned {
+        match outcome {
             CleanupOutcome::Removed | CleanupOutcome::Absent | CleanupOutcome::Foreign => {
                 let change = Change::DeleteCleanup(cleanup.residue.hub_device.clone());
                 self.change_cleanup(scope, cleanup, change).await?;
@@ -162,7 +164,7 @@ impl Provisioning {
             }
             CleanupOutcome::Superseded | CleanupOutcome::Retry(..) => {}
         }
-        Ok(cleaned)
+        Ok(outcome)
     }
 
     async fn remove(
@@ -170,35 +172,35 @@ impl Provisioning {
         scope: &IdScope,
         cleanup: &Cleanup,
     ) -> Result<Result<CleanupOutcome, HubError>, Error> {
-        let place = &cleanup.residue.hub_device;
+        let hub_device = &cleanup.residue.hub_device;
         let instance = self.store.instance(scope).await?;
-        let hub = instance.as_ref().and_then(|instance| instance.linked_hub(&place.hub));
+        let hub = instance.as_ref().and_then(|instance| instance.linked_hub(&hub_device.hub));
         let Some(connector) = hub.and_then(|hub| self.hubs.connector(hub)) else {
             return Ok(Err(HubError::Unavailable(
-                format!("{} is not linked to the service", place.hub).into(),
+                format!("{} is not linked to the service", hub_device.hub).into(),
             )));
         };
-        let found = match connector.find_device(&place.device_id).await {
+        let found = match connector.find_device(&hub_device.device_id).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Ok(CleanupOutcome::Absent)),
             Err(error) => return Ok(Err(error)),
         };
-        let stored = self.store.cleanup(scope, place).await?;
+        let stored = self.store.cleanup(scope, hub_device).await?;
         if stored.is_none_or(|stored| stored.record.etag != cleanup.record.etag) {
             return Ok(Ok(CleanupOutcome::Superseded));
         }
-        match compare(&found, cleanup) {
-            Match::Owed => {}
+        match Match::of(&found, cleanup) {
+            Match::Same => {}
             Match::Other => return Ok(Ok(CleanupOutcome::Foreign)),
             Match::Unproven => {
                 let is_new = cleanup.tries.reason.as_deref() != Some(UNPROVEN);
                 return Ok(Ok(CleanupOutcome::Held { is_new }));
             }
         }
-        Ok(match connector.remove_device(&place.device_id, &found.version).await {
+        Ok(match connector.remove_device(&hub_device.device_id, &found.version).await {
             Ok(Removed::Gone) => Ok(CleanupOutcome::Removed),
             Ok(Removed::Changed) => {
-                Err(HubError::Unavailable(format!("{}: the device was just changed", place.hub).into()))
+                Err(HubError::Unavailable(format!("{}: the device was just changed", hub_device.hub).into()))
             }
             Err(error) => Err(error),
         })
@@ -218,7 +220,7 @@ impl Provisioning {
         Ok(CleanupOutcome::Retry(pause, reason))
     }
 
-    /// Unless it is another one by now: then the place is taken again, or was left again.
+    /// Changes a cleanup unless it was replaced meanwhile: then the device is assigned there again, or was left again.
     async fn change_cleanup(&self, scope: &IdScope, cleanup: &Cleanup, change: Change) -> Result<(), Error> {
         let expect = Expect::Version(cleanup.record.etag.clone());
         let by = self.by_job(Job::Cleanups, LogOperation::CleanupTry);
@@ -228,19 +230,17 @@ impl Provisioning {
     }
 }
 
-/// What operators read of a cleanup that is held.
-const UNPROVEN: &str =
-    "the device there may be another one of the same name: this waits until it is confirmed";
-
-fn compare(found: &HubDevice, cleanup: &Cleanup) -> Match {
-    let is_ordered = found.credentials.as_ref().is_some_and(|it| cleanup.residue.may_have(it));
-    match (&cleanup.residue.generation, &found.generation) {
-        _ if !is_ordered => Match::Other,
-        (Some(owed), Some(found)) if owed == found => Match::Owed,
-        // No operator confirms the removal of a device that is known to be another one.
-        (Some(_), Some(_)) => Match::Other,
-        (None, _) | (_, None) if cleanup.confirmed => Match::Owed,
-        (None, _) | (_, None) => Match::Unproven,
+impl Match {
+    fn of(found: &HubDevice, cleanup: &Cleanup) -> Match {
+        let may_be_ours = found.credentials.as_ref().is_some_and(|it| cleanup.residue.may_have(it));
+        match (&cleanup.residue.generation, &found.generation) {
+            _ if !may_be_ours => Match::Other,
+            (Some(expected), Some(found)) if expected == found => Match::Same,
+            // A confirmation does not extend to a device that is known to be another one.
+            (Some(_), Some(_)) => Match::Other,
+            (None, _) | (_, None) if cleanup.confirmed => Match::Same,
+            (None, _) | (_, None) => Match::Unproven,
+        }
     }
 }
 
@@ -253,33 +253,37 @@ mod tests {
     use crate::ports::HubVersion;
 
     #[test]
-    fn a_cleanup_is_owed_for_one_device() {
+    fn a_cleanup_removes_only_the_device_that_it_names() {
         let generation = |text: Option<&str>| text.map(|text| Generation::parse(text).unwrap());
-        let (owed, ordered) = (sample::cleanup("a.hub", "dev"), sample::device_spec("dev").credentials);
+        let (cleanup, ours) = (sample::cleanup("a.hub", "dev"), sample::device_spec("dev").credentials);
         let foreign = HubCredentials::SymmetricKeys(sample::keys(90));
-        for (owed_for, confirmed, credentials, found, expected) in [
-            (Some("1"), false, Some(&ordered), Some("1"), Match::Owed),
-            (Some("1"), false, Some(&ordered), Some("2"), Match::Other),
-            (Some("1"), true, Some(&ordered), Some("2"), Match::Other),
-            (Some("1"), false, Some(&ordered), None, Match::Unproven),
-            (Some("1"), true, Some(&ordered), None, Match::Owed),
-            (None, false, Some(&ordered), Some("1"), Match::Unproven),
-            (None, true, Some(&ordered), Some("1"), Match::Owed),
-            (None, false, Some(&ordered), None, Match::Unproven),
-            (None, true, Some(&ordered), None, Match::Owed),
+        for (expected_generation, confirmed, credentials, found, expected) in [
+            (Some("1"), false, Some(&ours), Some("1"), Match::Same),
+            (Some("1"), false, Some(&ours), Some("2"), Match::Other),
+            (Some("1"), true, Some(&ours), Some("2"), Match::Other),
+            (Some("1"), false, Some(&ours), None, Match::Unproven),
+            (Some("1"), true, Some(&ours), None, Match::Same),
+            (None, false, Some(&ours), Some("1"), Match::Unproven),
+            (None, true, Some(&ours), Some("1"), Match::Same),
+            (None, false, Some(&ours), None, Match::Unproven),
+            (None, true, Some(&ours), None, Match::Same),
             (Some("1"), true, Some(&foreign), Some("1"), Match::Other),
             (None, false, Some(&foreign), None, Match::Other),
             (None, true, None, None, Match::Other),
         ] {
-            let residue = Residue { generation: generation(owed_for), ..owed.residue.clone() };
-            let cleanup = Cleanup { residue, confirmed, ..owed.clone() };
+            let residue = Residue { generation: generation(expected_generation), ..cleanup.residue.clone() };
+            let cleanup = Cleanup { residue, confirmed, ..cleanup.clone() };
             let found = HubDevice {
                 version: HubVersion("1".to_owned()),
                 generation: generation(found),
                 credentials: credentials.cloned(),
                 carried: Carried::default(),
             };
-            assert_eq!(compare(&found, &cleanup), expected, "{owed_for:?} {confirmed} {found:?}");
+            assert_eq!(
+                Match::of(&found, &cleanup),
+                expected,
+                "{expected_generation:?} {confirmed} {found:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a device and why, in sentences for operators.
+//! Describes registrations and decisions in sentences for operators.
 
 use model::{
     AllocationPolicy, Because, Candidate, Chosen, Decision, DecisionOutcome, EnrollmentRef, Exclusion,
@@ -6,31 +6,32 @@ use model::{
     Substatus, Tries,
 };
 
-/// How a registration stands, by which key its device proved itself if that is known, and the decisions that led there,
-/// the last one first.
+/// Returns sentences about the status of a registration, the key that its device used if that is known, and the decisions that
+/// led there, the last one first.
 pub fn describe(registration: &Registration, key: Option<KeyStanding>) -> Vec<String> {
-    let mut told = vec![current(registration)];
-    told.extend(key.map(key_used));
-    told.extend(registration.decisions.iter().rev().map(decision));
-    told
+    let mut sentences = vec![status(registration)];
+    sentences.extend(key.map(key_used));
+    sentences.extend(registration.decisions.iter().rev().map(decision));
+    sentences
 }
 
-fn current(registration: &Registration) -> String {
+fn status(registration: &Registration) -> String {
     let id = &registration.registration_id;
-    let lives = registration.assignment().map(|at| format!(" It lives at {} as {}.", at.hub, at.device_id));
-    let lives = lives.unwrap_or_else(|| " It lives at no hub.".to_owned());
+    let assignment =
+        registration.assignment().map(|at| format!(" It is assigned to {} as {}.", at.hub, at.device_id));
+    let assignment = assignment.unwrap_or_else(|| " It has no hub.".to_owned());
     match &registration.status {
         Status::Assigned(at) => {
             let is_new = registration.decisions.latest().is_some_and(|last| last.returning.is_none());
             format!("{id} is assigned to {} as {}: {}.", at.hub, at.device_id, how(at.substatus, is_new))
         }
         Status::Assigning { step, tries, .. } => {
-            format!("{id} is being assigned: {}.{lives}", pending(step, tries))
+            format!("{id} is being assigned: {}.{assignment}", pending(step, tries))
         }
         Status::Failed { failure, .. } => {
-            format!("{id} failed: {}: {}{lives}", failure.reason, sentence(&failure.message))
+            format!("{id} failed: {}: {}{assignment}", failure.reason, sentence(&failure.message))
         }
-        Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{lives}"),
+        Status::Disabled { .. } => format!("{id} is refused: its enrollment is disabled.{assignment}"),
     }
 }
 
@@ -44,16 +45,16 @@ fn key_used(key: KeyStanding) -> String {
     }
 }
 
-/// With a full stop: some messages are sentences, others end in a list.
+/// Adds a full stop, unless the message has one.
 fn sentence(message: &str) -> String {
     format!("{}.", message.trim_end_matches('.'))
 }
 
-/// What is to be done, and why it has not been yet.
+/// Returns what a run has to do next, and why that is not done yet.
 pub fn pending(step: &PendingStep, tries: &Tries) -> String {
     let what = match step {
-        PendingStep::Allocate(_) => "its webhook is to be asked".to_owned(),
-        PendingStep::Ensure(spec) => format!("{} is to be told", spec.hub),
+        PendingStep::Allocate(_) => "its webhook is to be called".to_owned(),
+        PendingStep::Ensure(spec) => format!("{} is to be called", spec.hub),
     };
     let next = tries.next.map(|next| format!("; the next try is due at {next}")).unwrap_or_default();
     match (&tries.reason, tries.count) {
@@ -85,14 +86,14 @@ fn arrival(decision: &Decision) -> String {
         Some(group) => format!("{through}, which took it over from the enrollment group {group}"),
     };
     match &decision.returning {
-        None => format!("it came through {through} and lived at no hub"),
+        None => format!("it came through {through} and had no hub"),
         Some(Returning { from, reprovision, .. }) => {
             let policy = match reprovision {
                 ReprovisionAction::Stay => "which lets it stay",
                 ReprovisionAction::Migrate => "which moves it with its data when another hub is chosen",
-                ReprovisionAction::Reset => "which has it start again",
+                ReprovisionAction::Reset => "which has it start anew",
             };
-            format!("it came back from {from} through {through}, {policy}")
+            format!("it returned from {from} through {through}, {policy}")
         }
     }
 }
@@ -182,14 +183,14 @@ fn left_out(candidates: &[Candidate]) -> Option<String> {
 fn outcome(decision: &Decision) -> String {
     let at = decision.ended.map(|ended| format!("At {ended} ")).unwrap_or_default();
     match &decision.outcome {
-        DecisionOutcome::Pending => "It is being carried out.".to_owned(),
+        DecisionOutcome::Pending => "It is under way.".to_owned(),
         DecisionOutcome::Assigned => {
             let substatus = decision.returning.as_ref().and_then(|returning| returning.substatus);
             let substatus = substatus.unwrap_or(Substatus::InitialAssignment);
             let how = how(substatus, decision.returning.is_none());
             let took_over = match decision.took_over {
                 true => {
-                    " It took over a device that existed at the hub, and that the registration did not make."
+                    " It took over a device that existed at the hub, and that the registration did not create."
                 }
                 false => "",
             };
@@ -198,20 +199,18 @@ fn outcome(decision: &Decision) -> String {
         DecisionOutcome::Failed(failure) => {
             format!("{at}it failed: {}: {}", failure.reason, sentence(&failure.message))
         }
-        DecisionOutcome::Canceled => format!("{at}an operator called it off."),
+        DecisionOutcome::Canceled => format!("{at}an operator canceled it."),
     }
 }
 
-/// How a device got to its hub; whether it is new is whether it lived at none before.
+/// Returns how a device got to its hub. A new device had none before.
 fn how(substatus: Substatus, is_new: bool) -> &'static str {
     match substatus {
         Substatus::InitialAssignment if is_new => "its first assignment",
         Substatus::InitialAssignment => "its first assignment there, or it stayed as it was",
-        Substatus::DeviceDataMigrated => "it moved there and its data with it",
-        Substatus::DeviceDataReset => "it started again from its initial twin",
-        Substatus::ReprovisionedToInitialAssignment => {
-            "it came back to the hub where it was, and keeps its data"
-        }
+        Substatus::DeviceDataMigrated => "it moved there with its data",
+        Substatus::DeviceDataReset => "it started anew with its initial twin",
+        Substatus::ReprovisionedToInitialAssignment => "it returned to its hub and keeps its data",
     }
 }
 
@@ -251,10 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn decisions_in_words() {
+    fn a_decision_is_described_in_sentences() {
         check(
             decided(Some(Because::Hash), DecisionOutcome::Assigned),
-            "2027-01-15T08:00:00.0000000Z: it came through its individual enrollment and lived at no hub. By the hash \
+            "2027-01-15T08:00:00.0000000Z: it came through its individual enrollment and had no hub. By the hash \
              of its name, the allocation policy evenly weighted distribution (the service's) chose a.hub among a.hub \
              (weight 1). Left out: b.hub (takes no new devices). At 2027-01-15T08:00:07.0000000Z it was assigned: its \
              first assignment.",
@@ -269,32 +268,36 @@ mod tests {
             returning: Some(returning),
             ..decided(Some(Because::Hash), DecisionOutcome::Assigned)
         };
-        let told = super::decision(&moved);
-        assert!(told.contains("came back from c.hub"), "{told}");
-        assert!(told.ends_with("it was assigned: it moved there and its data with it."), "{told}");
+        let text = super::decision(&moved);
+        assert!(text.contains("returned from c.hub"), "{text}");
+        assert!(text.ends_with("it was assigned: it moved there with its data."), "{text}");
         let taken = Decision { moved_from: Some(sample::group_id("line-1")), ..moved };
-        let told = super::decision(&taken);
-        assert!(told.contains("which took it over from the enrollment group line-1"), "{told}");
+        let text = super::decision(&taken);
+        assert!(text.contains("which took it over from the enrollment group line-1"), "{text}");
         let adopted = decided(Some(Because::Hash), DecisionOutcome::Assigned);
-        let told = super::decision(&Decision { took_over: true, ..adopted });
-        assert!(told.ends_with(
-            "It took over a device that existed at the hub, and that the registration did not make."
+        let text = super::decision(&Decision { took_over: true, ..adopted });
+        assert!(text.ends_with(
+            "It took over a device that existed at the hub, and that the registration did not create."
         ));
-        let told = super::decision(&decided(None, DecisionOutcome::Canceled));
-        assert!(told.contains("no hub was chosen") && told.ends_with("an operator called it off."), "{told}");
+        let text = super::decision(&decided(None, DecisionOutcome::Canceled));
+        assert!(text.contains("no hub was chosen") && text.ends_with("an operator canceled it."), "{text}");
     }
 
     #[test]
-    fn every_status_in_words() {
+    fn every_status_is_described_in_a_sentence() {
         for (name, status) in sample::statuses("Dev-1") {
             let mut decisions = Decisions::default();
             decisions.push(decided(Some(Because::Stays), DecisionOutcome::Pending));
             let registration = Registration { status, decisions, ..sample::registration("Dev-1") };
-            let told = describe(&registration, None);
-            assert_eq!(told.len(), 2, "{name}");
-            assert!(told[0].starts_with("Dev-1 ") && told[0].ends_with('.'), "{name}: {}", told[0]);
-            let told = describe(&registration, Some(KeyStanding::Current(KeySlot::Secondary)));
-            assert_eq!(told[1], "It last proved itself by the secondary key of its enrollment.");
+            let sentences = describe(&registration, None);
+            assert_eq!(sentences.len(), 2, "{name}");
+            assert!(
+                sentences[0].starts_with("Dev-1 ") && sentences[0].ends_with('.'),
+                "{name}: {}",
+                sentences[0]
+            );
+            let sentences = describe(&registration, Some(KeyStanding::Current(KeySlot::Secondary)));
+            assert_eq!(sentences[1], "It last proved itself by the secondary key of its enrollment.");
         }
     }
 }

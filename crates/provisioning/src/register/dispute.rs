@@ -1,9 +1,8 @@
-//! Places at hubs that another registration has already.
+//! Rejects device IDs at hubs that belong to another registration.
 //!
-//! Telling a hub of a device gives that device these keys and this twin, whatever was there before. So a hub is told of a
-//! device ID only for the one registration that has the place, of whichever instance. The look here yields the failure in
-//! words; what makes it certain is the store, which gives a place to one registration only, in the transaction that
-//! writes the order down.
+//! A hub that is given a device spec gives the device of that ID these keys and this twin, whatever it was before. So only one
+//! registration of all instances may own a device ID at a hub. The check here makes the failure that the device sees; the
+//! guarantee is the store's, which gives a hub device to one registration only, in the transaction that writes the spec.
 
 use model::{
     Decision, DecisionOutcome, Failure, FailureReason, HubDeviceRef, IdScope, PendingStep, RegistrationId,
@@ -13,15 +12,15 @@ use super::plan::Plan;
 use crate::{Error, Provisioning};
 
 impl Provisioning {
-    /// Why this registration cannot have the place, if another one has it.
+    /// Returns why this registration cannot have the hub device, if another one owns it.
     pub(super) async fn dispute(
         &self,
         scope: &IdScope,
         id: &RegistrationId,
-        place: &HubDeviceRef,
+        hub_device: &HubDeviceRef,
     ) -> Result<Option<Failure>, Error> {
-        let Some(owner) = self.store.other_owner(place, scope, id).await? else { return Ok(None) };
-        let HubDeviceRef { hub, device_id } = place;
+        let Some(owner) = self.store.other_owner(hub_device, scope, id).await? else { return Ok(None) };
+        let HubDeviceRef { hub, device_id } = hub_device;
         tracing::warn!(
             instance.id_scope = %scope,
             registration.id = %id,
@@ -31,23 +30,23 @@ impl Provisioning {
             owner.registration_id = %owner.registration_id,
             "a device was not assigned: its device ID at the hub belongs to another registration"
         );
-        // The device and its operator are not told whose it is: that may be another tenant.
+        // The message does not name the owner, which may be another tenant's.
         let message =
             format!("The device ID {device_id} at {hub} belongs to another registration of this service.");
         Ok(Some(Failure { reason: FailureReason::DeviceIdTaken, message }))
     }
 
-    /// The plan, or the failure of one that would put a device into the place of another registration.
+    /// Returns the plan, or a failure in its place if another registration owns the hub device.
     pub(super) async fn undisputed(
         &self,
         scope: &IdScope,
         id: &RegistrationId,
         plan: Plan,
     ) -> Result<Plan, Error> {
-        let (place, decision) = match &plan {
+        let (hub_device, decision) = match &plan {
             Plan::Confirm(spec, decision) => (spec.hub_device(), decision),
             Plan::Assign(PendingStep::Ensure(spec), decision) => (spec.hub_device(), decision),
-            // A run under way has its place, and a webhook has not chosen one yet.
+            // A run under way owns its hub device, and a webhook has not chosen a hub yet.
             Plan::Assign(PendingStep::Allocate(_), _)
             | Plan::Redo(_)
             | Plan::Join
@@ -56,7 +55,7 @@ impl Provisioning {
                 return Ok(plan);
             }
         };
-        let Some(failure) = self.dispute(scope, id, &place).await? else { return Ok(plan) };
+        let Some(failure) = self.dispute(scope, id, &hub_device).await? else { return Ok(plan) };
         let (outcome, ended) = (DecisionOutcome::Failed(failure.clone()), Some(self.clock.now()));
         Ok(Plan::Fail(failure, Decision { outcome, ended, ..decision.clone() }))
     }

@@ -1,4 +1,4 @@
-//! Telling a hub of a device, and fetching what the device brings along from another.
+//! Gives a hub the device spec of a run, with the data that the device brings from the hub that it had.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -13,29 +13,30 @@ use crate::{
     ports::{Ensured, HubConnector, HubDevice, HubError},
 };
 
-/// What a hub answered to an order.
+/// What a hub did with a device spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnsureOutcome {
-    /// How the device got to its hub.
+    /// How the device got to its hub, by Azure's terms.
     pub(super) substatus: Substatus,
-    /// Which device of its name it is there.
+    /// The generation of the device at its hub.
     pub(super) generation: Option<Generation>,
-    /// Which device of its name was found at the hub that it comes from.
-    pub(super) left: Option<Generation>,
-    /// Whether it was at the hub already, and the registration had not made it.
+    /// The generation of the device that was found at the hub that it moved from.
+    pub(super) old_generation: Option<Generation>,
+    /// Whether the hub had a device of this ID that the registration did not create.
     pub(super) took_over: bool,
 }
 
 impl EnsureOutcome {
     fn new(substatus: Substatus, ensured: Ensured) -> EnsureOutcome {
         let Ensured { generation, took_over } = ensured;
-        EnsureOutcome { substatus, generation, left: None, took_over }
+        EnsureOutcome { substatus, generation, old_generation: None, took_over }
     }
 }
 
 impl Provisioning {
-    /// The instance is looked up each time: an unlinked hub is not waited for.
-    pub(super) async fn tell(
+    /// Gives the hub the device spec of a run. The instance is loaded each time, because a hub that was unlinked meanwhile is
+    /// not waited for.
+    pub(super) async fn ensure(
         &self,
         run: &AssignmentRun,
         spec: &DeviceSpec,
@@ -47,101 +48,103 @@ impl Provisioning {
             return Ok(Err(HubError::Refused(reason)));
         };
         let from = run.registration.assignment();
-        let is_at_home = from.is_some_and(|from| from.hub_device() == spec.hub_device());
+        let is_current = from.is_some_and(|from| from.hub_device() == spec.hub_device());
         let existing = instance.as_ref().map(|instance| instance.existing_devices).unwrap_or_default();
-        // Where a device lives, what is there under its ID is the registration's.
-        let spec = &if is_at_home { Cow::Borrowed(spec) } else { with_existing(spec, existing) };
-        let carries = matches!(spec.twin, TwinSpec::Migrate { .. });
-        let sent = if !carries && (is_at_home || from.is_none()) {
+        // A device that has the ID of the current assignment at its hub is the registration's.
+        let spec = &if is_current { Cow::Borrowed(spec) } else { with_existing(spec, existing) };
+        let migrates = matches!(spec.twin, TwinSpec::Migrate { .. });
+        let outcome = if !migrates && (is_current || from.is_none()) {
             hub.ensure_device(spec).await.map(|ensured| EnsureOutcome::new(spec.substatus, ensured))
         } else {
-            // Also a device that starts anew elsewhere is looked at where it lives: one that an operator disabled there must not
-            // enable itself by being moved.
-            self.tell_of_move(&*hub, spec, from, from.and_then(|from| linked(&from.hub))).await
+            // A device that starts anew elsewhere is looked up at its old hub as well: one that an operator disabled there must
+            // not be enabled by a move.
+            self.ensure_moved(&*hub, spec, from, from.and_then(|from| linked(&from.hub))).await
         };
-        Ok(sent.map(|sent| EnsureOutcome { took_over: sent.took_over && !is_at_home, ..sent }))
+        Ok(outcome.map(|outcome| EnsureOutcome { took_over: outcome.took_over && !is_current, ..outcome }))
     }
 
-    async fn tell_of_move(
+    async fn ensure_moved(
         &self,
         hub: &dyn HubConnector,
         spec: &DeviceSpec,
         from: Option<&Assignment>,
         old_hub: Option<&LinkedHub>,
     ) -> Result<EnsureOutcome, HubError> {
-        match self.fetch(from, old_hub).await {
+        match self.find_at_old_hub(from, old_hub).await {
             Ok(found) => {
-                let left = from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
-                let moved = move_in(hub, spec, found.map(|device| device.carried)).await;
-                moved.map(|sent| EnsureOutcome { left, ..sent })
+                let old_generation =
+                    from.zip(found.as_ref()).and_then(|(from, found)| generation_of(from, found));
+                let moved = ensure_with_carried(hub, spec, found.map(|device| device.carried)).await;
+                moved.map(|outcome| EnsureOutcome { old_generation, ..outcome })
             }
-            // That one has no room is no reason for the device to go to another than this.
+            // A full old hub is no reason to choose another new hub.
             Err(HubError::Full(reason)) => Err(HubError::Unavailable(reason.into())),
             Err(error) => Err(error),
         }
     }
 
-    /// The device at the hub where it lives, with what it takes along from there. A hub that is not linked any more has been given up, and
-    /// so have the data there; one that is down is waited for.
-    async fn fetch(
+    /// Returns the device at its old hub, with the data to move. A hub that was unlinked is given up, and its data with it; one
+    /// that is down is waited for.
+    async fn find_at_old_hub(
         &self,
         from: Option<&Assignment>,
         hub: Option<&LinkedHub>,
     ) -> Result<Option<HubDevice>, HubError> {
         let (Some(from), Some(hub)) = (from, hub) else { return Ok(None) };
-        let unreachable = || HubError::Unavailable(format!("{}: nothing here leads to it", hub.name).into());
+        let unreachable =
+            || HubError::Unavailable(format!("{}: this service has no connector to it", hub.name).into());
         let connector = self.hubs.connector(hub).ok_or_else(unreachable)?;
         connector.find_device(&from.device_id).await
     }
 }
 
-/// Tells a hub of a device that comes from another one, with what it brings.
-async fn move_in(
+/// Gives a hub the spec of a device that moves there, with the data that it brings.
+async fn ensure_with_carried(
     hub: &dyn HubConnector,
     spec: &DeviceSpec,
     carried: Option<Carried>,
 ) -> Result<EnsureOutcome, HubError> {
-    let carries = matches!(spec.twin, TwinSpec::Migrate { .. });
-    let as_ordered = |ensured| EnsureOutcome::new(spec.substatus, ensured);
+    let migrates = matches!(spec.twin, TwinSpec::Migrate { .. });
+    let outcome = |ensured| EnsureOutcome::new(spec.substatus, ensured);
     match carried {
-        Some(carried) if carries => hub.receive_device(spec, &carried).await.map(as_ordered),
+        Some(carried) if migrates => hub.receive_device(spec, &carried).await.map(outcome),
         Some(Carried { disabled: Some(reason), .. }) => {
-            hub.receive_device(spec, &disabled_start(spec, reason)).await.map(as_ordered)
+            hub.receive_device(spec, &disabled_start(spec, reason)).await.map(outcome)
         }
-        _ if !carries => hub.ensure_device(spec).await.map(as_ordered),
+        _ if !migrates => hub.ensure_device(spec).await.map(outcome),
         _ => {
-            let ensured = hub.ensure_device(&started_anew(spec)).await?;
+            let ensured = hub.ensure_device(&initialized(spec)).await?;
             Ok(EnsureOutcome::new(Substatus::DeviceDataReset, ensured))
         }
     }
 }
 
-/// The generation of a device where it lives. One that does not have the credentials that the hub was told for the
-/// assignment is another client's.
+/// Returns the generation of the device that an assignment names; `None` if the device found there has credentials that the
+/// registration never sent, so that it is another client's.
 fn generation_of(from: &Assignment, found: &HubDevice) -> Option<Generation> {
     let is_assigned = found.credentials.as_ref().is_some_and(|it| from.residue().may_have(it));
     found.generation.clone().filter(|_| is_assigned)
 }
 
-/// What a device has that starts anew and stays disabled, for this reason: its initial twin, and nothing reported.
+/// Returns the data of a device that starts anew and stays disabled for this reason: its initial twin, and nothing reported.
 fn disabled_start(spec: &DeviceSpec, reason: String) -> Carried {
-    let start = spec.twin.initial();
+    let initial = spec.twin.initial();
     let section =
         |part: &Option<TwinCollection>| part.as_ref().map(|it| it.as_map().clone()).unwrap_or_default();
     Carried {
-        tags: section(&start.tags),
-        desired: Properties { value: section(&start.desired), version: 1 },
+        tags: section(&initial.tags),
+        desired: Properties { value: section(&initial.desired), version: 1 },
         reported: Properties::default(),
         disabled: Some(reason),
     }
 }
 
-/// The order for a device that brings nothing along: what the hub may have of it from an earlier time does not count.
-fn started_anew(spec: &DeviceSpec) -> DeviceSpec {
+/// Returns the spec of a device that brings no data: a twin that the hub has from an earlier time is replaced.
+fn initialized(spec: &DeviceSpec) -> DeviceSpec {
     DeviceSpec { twin: TwinSpec::Initialize(spec.twin.initial().clone()), ..spec.clone() }
 }
 
-/// The order, with what the instance says of devices that the registration did not make.
+/// Returns the spec with the instance's setting for devices that the registration did not create.
 fn with_existing(spec: &DeviceSpec, existing: ExistingDevices) -> Cow<'_, DeviceSpec> {
     match existing {
         ExistingDevices::Adopt => Cow::Borrowed(spec),

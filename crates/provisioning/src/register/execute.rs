@@ -1,4 +1,4 @@
-//! The second half of a registration: the hub is told, and the outcome recorded.
+//! Executes assignment runs: calls the webhook or the hub, and records the outcome.
 
 use std::time::Duration;
 
@@ -8,7 +8,11 @@ use model::{
 };
 
 use super::{
-    AssignmentRun, Origin, Retry, RunOutcome, abandoned, backoff, ensure::EnsureOutcome, step::Step,
+    AssignmentRun, Origin, Retry, RunOutcome,
+    abandoned::{self, AbandonedWork},
+    backoff,
+    commit::RegistrationCommit,
+    ensure::EnsureOutcome,
 };
 use crate::{
     Error, Provisioning,
@@ -16,68 +20,70 @@ use crate::{
     record,
 };
 
-/// How often the end of a run is written anew because the enrollment changed at the same moment.
+/// How often the end of a run is written again because the enrollment changed at the same moment.
 const MAX_RACES: usize = 8;
 
 impl Provisioning {
-    /// Carries a run out. May be repeated: every step leads to the same outcome however often it is taken. Not to be
-    /// called for one device twice at the same time.
+    /// Executes a run. May be repeated with the same outcome, but not twice at a time for one device.
     pub async fn execute(&self, run: &AssignmentRun) -> RunOutcome {
-        match self.try_execute(run).await {
-            Ok(ended) => ended,
-            Err(error) => self.again(run, error.to_string().into()).await,
+        let outcome = self.try_execute(run).await;
+        self.or_retry(run, outcome).await
+    }
+
+    async fn or_retry(&self, run: &AssignmentRun, outcome: Result<RunOutcome, Error>) -> RunOutcome {
+        match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => self.retry(run, error.to_string().into()).await,
         }
     }
 
     async fn try_execute(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
         if run.origin == Origin::Store {
-            // A run that ended since must not start its device's twin again.
-            if let Some(ended) = self.overtaken(run).await? {
-                return Ok(ended);
+            // A run that ended since must not initialize its device's twin again.
+            if let Some(outcome) = self.superseding(run).await? {
+                return Ok(outcome);
             }
-            if let Err(ending) = self.admission(run).await? {
-                return self.end(run, *ending).await;
+            if let Err(end) = self.admission(run).await? {
+                return self.end(run, *end).await;
             }
         }
         match &run.step {
             PendingStep::Allocate(ask) => self.ask(run, ask).await,
             PendingStep::Ensure(spec) => {
-                let answer = self.tell(run, spec).await?;
+                let answer = self.ensure(run, spec).await?;
                 self.record(run, spec, answer).await
             }
         }
     }
 
-    /// Asks the hub of a confirmation.
+    /// Asks the hub of a confirmation whether it has the device.
     pub async fn confirm(&self, run: &AssignmentRun) -> Confirmation {
         Confirmation(match &run.step {
             PendingStep::Allocate(_) => Err(Error::Broken("a webhook confirms nothing".into())),
-            PendingStep::Ensure(spec) => self.tell(run, spec).await,
+            PendingStep::Ensure(spec) => {
+                self.ensure(run, spec).await.map(|answer| (DeviceSpec::clone(spec), answer))
+            }
         })
     }
 
-    /// Records what came of a confirmation. It may have been [held](Provisioning::persist) meanwhile.
-    pub async fn record_confirmation(&self, run: &AssignmentRun, confirmed: Confirmation) -> RunOutcome {
-        let ended = match (confirmed.0, &run.step) {
-            (Ok(answer), PendingStep::Ensure(spec)) => self.record(run, spec, answer).await,
-            (Err(error), _) => Err(error),
-            (Ok(_), PendingStep::Allocate(_)) => Err(Error::Broken("a webhook confirms nothing".into())),
+    /// Records the hub's answer to a confirmation, which may have been [persisted](Provisioning::persist) meanwhile.
+    pub async fn record_confirmation(&self, run: &AssignmentRun, confirmation: Confirmation) -> RunOutcome {
+        let outcome = match confirmation.0 {
+            Ok((spec, answer)) => self.record(run, &spec, answer).await,
+            Err(error) => Err(error),
         };
-        match ended {
-            Ok(ended) => ended,
-            Err(error) => self.again(run, error.to_string().into()).await,
-        }
+        self.or_retry(run, outcome).await
     }
 
-    /// Writes a confirmation down as an assignment that is under way. Whoever is told that it is under way is told its end
-    /// only when that is counted, whatever happens to this process. Other runs are on disk already.
+    /// Persists a confirmation as a run that is under way. Called before the device is sent `assigning`, so that the operation
+    /// is metered even after a crash. Other runs are on disk already.
     pub async fn persist(&self, run: &AssignmentRun) -> Result<AssignmentRun, Error> {
         if run.is_persisted() {
             return Ok(run.clone());
         }
         let before = &run.registration;
         let (step, from) = (run.step.clone(), before.assignment().cloned());
-        let mut held = Registration {
+        let mut persisted = Registration {
             status: Status::Assigning {
                 step,
                 from,
@@ -87,15 +93,16 @@ impl Provisioning {
             record: record::fresh(&*self.entropy, Some(&before.record), self.clock.now())?,
             ..before.clone()
         };
-        run.decision.iter().for_each(|decision| held.decisions.push(decision.clone()));
+        run.decision.iter().for_each(|decision| persisted.decisions.push(decision.clone()));
         let expect = Expect::Version(before.record.etag.clone());
-        let change = Change::PutRegistration(Box::new(held.clone()));
+        let change = Change::PutRegistration(Box::new(persisted.clone()));
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationHold);
-        let step = Step::new(&held.registration_id, expect, change, by).taking(&held.status);
-        let is_held = self.take_step(&run.scope, step).await?;
-        let held = if is_held { AssignmentRun::started(&run.scope, &held) } else { None };
-        // What took the record's place ends it.
-        Ok(held.unwrap_or_else(|| AssignmentRun { origin: Origin::Store, ..run.clone() }))
+        let commit = RegistrationCommit::new(&persisted.registration_id, expect, change, by)
+            .without_cleanup_of(&persisted.status);
+        let is_persisted = self.commit_registration(&run.scope, commit).await?;
+        let persisted = if is_persisted { AssignmentRun::started(&run.scope, &persisted) } else { None };
+        // A run that could not be persisted is superseded, which its execution finds out.
+        Ok(persisted.unwrap_or_else(|| AssignmentRun { origin: Origin::Store, ..run.clone() }))
     }
 
     async fn record(
@@ -105,72 +112,73 @@ impl Provisioning {
         answer: Result<EnsureOutcome, HubError>,
     ) -> Result<RunOutcome, Error> {
         match answer {
-            Ok(told) => self.record_assigned(run, spec, told).await,
+            Ok(ensured) => self.record_ensured(run, spec, ensured).await,
             Err(HubError::Refused(reason)) => {
                 self.fail(run, Failure { reason: FailureReason::HubRefused, message: reason }).await
             }
-            Err(HubError::Full(reason)) => self.go_elsewhere(run, spec, reason).await,
+            Err(HubError::Full(reason)) => self.fail_over(run, spec, reason).await,
             Err(HubError::Occupied(reason)) => self.record_occupied(run, spec, reason).await,
-            Err(HubError::Unavailable(delay)) => Ok(self.again(run, delay).await),
+            Err(HubError::Unavailable(delay)) => Ok(self.retry(run, delay).await),
         }
     }
 
-    /// A confirmation that changes nothing only counts, unless the hub has another device of that name than the record says; an assignment ends in the record, and counts with it. Either is
-    /// done in one transaction with the look at what let the device in.
-    async fn record_assigned(
+    async fn record_ensured(
         &self,
         run: &AssignmentRun,
         spec: &DeviceSpec,
-        told: EnsureOutcome,
+        ensured: EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
-        if told.took_over {
+        if ensured.took_over {
             warn_of_adoption(run, spec);
         }
-        let ended = self.conclude(run, spec, &told).await?;
-        let is_there = matches!(&ended, RunOutcome::Registration(registration)
+        let outcome = self.end_ensured(run, spec, &ensured).await?;
+        let is_assigned = matches!(&outcome, RunOutcome::Registration(registration)
             if registration.assignment().is_some_and(|at| at.hub_device() == spec.hub_device()));
-        if !is_there {
-            self.name_left(&run.scope, spec, told.generation).await?;
+        if !is_assigned {
+            self.name_residue(&run.scope, spec, ensured.generation).await?;
         }
-        Ok(ended)
+        Ok(outcome)
     }
 
-    async fn conclude(
+    /// Ends a run whose device is at the hub. A confirmation that changes nothing is only counted; an assignment, or a
+    /// confirmation that found another generation, is written and counted. Either is committed together with the check of the
+    /// enrollment.
+    async fn end_ensured(
         &self,
         run: &AssignmentRun,
         spec: &DeviceSpec,
-        told: &EnsureOutcome,
+        ensured: &EnsureOutcome,
     ) -> Result<RunOutcome, Error> {
-        let (substatus, generation) = (told.substatus, told.generation.clone());
+        let (substatus, generation) = (ensured.substatus, ensured.generation.clone());
         let assignment = Assignment { substatus, generation, ..spec.assignment() };
         for _ in 0..MAX_RACES {
             let guard = match self.admission(run).await? {
                 Ok(guard) => guard,
-                Err(ending) => return self.end(run, ending.after(spec, told)).await,
+                Err(end) => return self.end(run, end.after(spec, ensured)).await,
             };
-            let is_done = match run.registration.status == Status::Assigned(assignment.clone()) {
-                true => self.count_confirmed(run, guard).await?.then(|| run.registration.clone()),
-                false => self.arrive(run, (spec, &assignment), told, guard).await?,
+            let ended = match run.registration.status == Status::Assigned(assignment.clone()) {
+                true => self.count_confirmation(run, guard).await?.then(|| run.registration.clone()),
+                false => self.record_assignment(run, (spec, &assignment), ensured, guard).await?,
             };
-            if let Some(registration) = is_done {
+            if let Some(registration) = ended {
                 return Ok(RunOutcome::Registration(Box::new(registration)));
             }
-            if let Some(ended) = self.overtaken(run).await? {
-                return Ok(ended);
+            if let Some(outcome) = self.superseding(run).await? {
+                return Ok(outcome);
             }
         }
         Err(Error::Busy)
     }
 
-    /// Counts a confirmation; false when the registration or what let the device in is not as it was.
-    async fn count_confirmed(&self, run: &AssignmentRun, guard: Guard) -> Result<bool, Error> {
+    /// Counts a confirmation. Returns false if the registration or the enrollment changed.
+    async fn count_confirmation(&self, run: &AssignmentRun, guard: Guard) -> Result<bool, Error> {
         let Registration { registration_id, record, .. } = &run.registration;
         let version = record.etag.clone();
         let (mut guards, mut changes) = (vec![guard], Vec::new());
         if run.updates_key {
             // The record's version stays, as nothing changes for the device.
-            let noted = Change::PutRegistration(Box::new(run.registration.clone()));
-            changes.push((Expect::Version(version), noted));
+            let updated = Change::PutRegistration(Box::new(run.registration.clone()));
+            changes.push((Expect::Version(version), updated));
         } else {
             let record = Guarded::Registration(registration_id.clone());
             guards.push(Guard::Record { record, version: Some(version) });
@@ -182,12 +190,12 @@ impl Provisioning {
         Ok(outcomes.iter().all(|outcome| *outcome == Outcome::Applied))
     }
 
-    /// Writes the assignment down; `None` when the registration or what let the device in is not as it was.
-    async fn arrive(
+    /// Writes and counts an assignment. Returns `None` if the registration or the enrollment changed.
+    async fn record_assignment(
         &self,
         run: &AssignmentRun,
         (spec, assignment): (&DeviceSpec, &Assignment),
-        told: &EnsureOutcome,
+        ensured: &EnsureOutcome,
         guard: Guard,
     ) -> Result<Option<Registration>, Error> {
         let (from, kind) = match &run.registration.status {
@@ -195,21 +203,22 @@ impl Provisioning {
             Status::Assigning { from, .. } => (from.as_ref(), OperationKind::Reregistration),
             _ => (None, OperationKind::Reregistration),
         };
-        let ending = Ending {
+        let end = RunEnd {
             status: Status::Assigned(assignment.clone()),
-            left: abandoned::left_by(spec, from, told.left.as_ref()),
+            residue: abandoned::residue_of_move(spec, from, ensured.old_generation.as_ref()),
             cause: CleanupCause::Moved,
             outcome: DecisionOutcome::Assigned,
-            took_over: told.took_over,
-            counts: Some(kind),
+            took_over: ensured.took_over,
+            operation: Some(kind),
         };
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationAssign);
-        let (arrived, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
-        let is_made = self.take_step(&run.scope, step.relying_on(guard)).await?;
-        Ok(is_made.then_some(arrived))
+        let (assigned, commit) = self.ended(&run.registration, run.decision.clone(), end, by)?;
+        let is_committed = self.commit_registration(&run.scope, commit.guarded_by(guard)).await?;
+        Ok(is_committed.then_some(assigned))
     }
 
-    /// The hub has been told nothing, or the device would have the credentials of an order.
+    /// Fails a run whose hub has a foreign device. The hub was sent nothing, or the device would have credentials of the
+    /// registration.
     async fn record_occupied(
         &self,
         run: &AssignmentRun,
@@ -221,62 +230,63 @@ impl Provisioning {
             registration.id = %run.registration.registration_id,
             hub.name = %spec.hub,
             device.id = %spec.device_id,
-            "a device was not assigned: its hub has one of this device ID that the registration did not make"
+            "a device was not assigned: its hub has one of this device ID that the registration did not create"
         );
         self.fail(run, Failure { reason: FailureReason::DeviceExists, message: format!("{reason}.") }).await
     }
 
     /// Ends a run without an assignment.
     pub(super) async fn fail(&self, run: &AssignmentRun, failure: Failure) -> Result<RunOutcome, Error> {
-        self.end(run, Ending::failing(&run.registration, failure)).await
+        self.end(run, RunEnd::failing(&run.registration, failure)).await
     }
 
-    async fn end(&self, run: &AssignmentRun, ending: Ending) -> Result<RunOutcome, Error> {
+    async fn end(&self, run: &AssignmentRun, end: RunEnd) -> Result<RunOutcome, Error> {
         let by = self.by_job(Job::Assignments, LogOperation::RegistrationFail);
-        let (ended, step) = self.ending(&run.registration, run.decision.clone(), ending, by)?;
-        if self.take_step(&run.scope, step).await? {
+        let (ended, commit) = self.ended(&run.registration, run.decision.clone(), end, by)?;
+        if self.commit_registration(&run.scope, commit).await? {
             return Ok(RunOutcome::Registration(Box::new(ended)));
         }
-        self.overtaken_by(run).await
+        self.superseded(run).await
     }
 
-    /// What took the place of the record that this run began with.
-    pub(super) async fn overtaken_by(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
-        let overtaken = self.overtaken(run).await?;
-        overtaken
-            .ok_or_else(|| Error::Broken("the record is and is not the one that the run began with".into()))
+    /// Returns the outcome of a run whose commit was rejected because its registration changed.
+    pub(super) async fn superseded(&self, run: &AssignmentRun) -> Result<RunOutcome, Error> {
+        let outcome = self.superseding(run).await?;
+        outcome.ok_or_else(|| {
+            Error::Broken("the store rejected the version of a registration that it has".into())
+        })
     }
 
-    /// The record that ends a registration's work, and the step that writes it.
-    pub(super) fn ending(
+    /// Returns a registration after the end of its run, and the commit that writes it.
+    pub(super) fn ended(
         &self,
         before: &Registration,
         decision: Option<model::Decision>,
-        ending: Ending,
+        end: RunEnd,
         by: Attribution,
-    ) -> Result<(Registration, Step), Error> {
+    ) -> Result<(Registration, RegistrationCommit), Error> {
         let now = self.clock.now();
         let record = record::fresh(&*self.entropy, Some(&before.record), now)?;
-        let mut ended = Registration { status: ending.status, record, ..before.clone() };
+        let mut ended = Registration { status: end.status, record, ..before.clone() };
         decision.into_iter().for_each(|decision| ended.decisions.push(decision));
         if let Some(decision) = ended.decisions.latest_mut().filter(|decision| decision.ended.is_none()) {
-            (decision.outcome, decision.ended) = (ending.outcome, Some(now));
-            decision.took_over = ending.took_over;
+            (decision.outcome, decision.ended) = (end.outcome, Some(now));
+            decision.took_over = end.took_over;
             if let (Some(returning), Status::Assigned(at)) = (&mut decision.returning, &ended.status) {
                 returning.substatus = Some(at.substatus);
             }
         }
         let expect = Expect::Version(before.record.etag.clone());
         let change = Change::PutRegistration(Box::new(ended.clone()));
-        let step = Step::new(&ended.registration_id, expect, change, by)
-            .leaving(ending.left, ending.cause)
-            .counting(ending.counts);
-        Ok((ended, step))
+        let commit = RegistrationCommit::new(&ended.registration_id, expect, change, by)
+            .with_cleanup(end.residue, end.cause)
+            .counted_as(end.operation);
+        Ok((ended, commit))
     }
 
-    /// What became of the record that this run began with; `None` while it is as it was. Another request may have
-    /// carried the same run out, or ordered something else, or the record was deleted.
-    async fn overtaken(&self, run: &AssignmentRun) -> Result<Option<RunOutcome>, Error> {
+    /// Returns the outcome of a run whose registration was changed or deleted since, or `None` if it is unchanged. Another
+    /// request may have executed the same run, or started another.
+    async fn superseding(&self, run: &AssignmentRun) -> Result<Option<RunOutcome>, Error> {
         let found = self.store.registration(&run.scope, &run.registration.registration_id).await?;
         Ok(match found {
             Some(found) if found.record.etag == run.registration.record.etag => None,
@@ -285,89 +295,94 @@ impl Provisioning {
         })
     }
 
-    /// The run is to be carried out again: when the hub says so, or after a pause that grows each time.
-    pub(super) async fn again(&self, run: &AssignmentRun, delay: Delay) -> RunOutcome {
+    /// Has a run executed again: when the hub asks for it, or after a back-off.
+    pub(super) async fn retry(&self, run: &AssignmentRun, delay: Delay) -> RunOutcome {
         let run = &match self.persist(run).await {
             Ok(run) => run,
             Err(error) => return RunOutcome::Abandoned(error),
         };
         let reported = delay.retry_after.is_some();
-        let (tries, pause) =
+        let (tries, backoff) =
             backoff::after(&run.tries, self.clock.now(), backoff::MAX_ASSIGNMENT_BACKOFF, delay);
-        let later = self.later(run, tries, pause).await;
-        RunOutcome::Retry(Box::new(Retry { reported, ..later }))
+        let retry = self.retry_after(run, tries, backoff).await;
+        RunOutcome::Retry(Box::new(Retry { reported, ..retry }))
     }
 
-    /// The run is to be carried out again after this pause. Operators see why; the record's version stays.
-    pub(super) async fn later(&self, run: &AssignmentRun, tries: Tries, pause: Duration) -> Retry {
+    /// Has a run executed again after a back-off, and records the failed try for operators. The record's version stays.
+    pub(super) async fn retry_after(&self, run: &AssignmentRun, tries: Tries, backoff: Duration) -> Retry {
         let reason = tries.reason.clone().unwrap_or_default();
-        let again = run.tried(tries);
-        if let Status::Assigning { .. } = again.registration.status {
-            let expect = Expect::Version(again.registration.record.etag.clone());
-            let changes = vec![(expect, Change::PutRegistration(Box::new(again.registration.clone())))];
+        let run = run.tried(tries);
+        if let Status::Assigning { .. } = run.registration.status {
+            let expect = Expect::Version(run.registration.record.etag.clone());
+            let changes = vec![(expect, Change::PutRegistration(Box::new(run.registration.clone())))];
             let by = self.by_job(Job::Assignments, LogOperation::RegistrationTry);
-            let noted = self.store.commit(&run.scope, Commit { changes, ..Commit::by(by) }).await;
-            if let Err(error) = noted {
-                // The run goes on all the same; only operators see less.
-                tracing::warn!(registration.id = %run.registration.registration_id, %error, "a try was not noted");
+            let recorded = self.store.commit(&run.scope, Commit { changes, ..Commit::by(by) }).await;
+            if let Err(error) = recorded {
+                // The run continues; only operators see less.
+                tracing::warn!(
+                    registration.id = %run.registration.registration_id,
+                    %error,
+                    "a failed try was not recorded"
+                );
             }
         }
-        Retry { run: again, backoff: pause, reason, reported: false }
+        Retry { run, backoff, reason, reported: false }
     }
 }
 
-/// What a hub said to a confirmation.
-pub struct Confirmation(Result<Result<EnsureOutcome, HubError>, Error>);
+/// The answer of a hub to the device spec of a confirmation.
+pub struct Confirmation(Result<(DeviceSpec, Result<EnsureOutcome, HubError>), Error>);
 
-/// How the work on a registration ends.
-pub(super) struct Ending {
+/// The end of a run: what the registration becomes, and what is committed with it.
+pub(super) struct RunEnd {
     pub(super) status: Status,
-    pub(super) left: Option<Residue>,
+    pub(super) residue: Option<Residue>,
+    /// Why the residue must be removed.
     pub(super) cause: CleanupCause,
     pub(super) outcome: DecisionOutcome,
-    /// Whether a device was taken over that the registration did not make.
+    /// Whether the hub had a device of this ID that the registration did not create.
     pub(super) took_over: bool,
-    pub(super) counts: Option<OperationKind>,
+    pub(super) operation: Option<OperationKind>,
 }
 
-impl Ending {
-    /// The same, knowing which device the hub made of the order.
-    fn after(mut self, spec: &DeviceSpec, told: &EnsureOutcome) -> Ending {
-        self.took_over = told.took_over;
-        let place = spec.hub_device();
-        if let Some(left) = self.left.as_mut().filter(|left| left.hub_device == place) {
-            left.generation.clone_from(&told.generation);
+impl RunEnd {
+    /// Returns the end of a run after the hub applied its device spec: the generation of the device is known.
+    fn after(mut self, spec: &DeviceSpec, ensured: &EnsureOutcome) -> RunEnd {
+        self.took_over = ensured.took_over;
+        let hub_device = spec.hub_device();
+        if let Some(residue) = self.residue.as_mut().filter(|residue| residue.hub_device == hub_device) {
+            residue.generation.clone_from(&ensured.generation);
         }
         if let Status::Failed { current: Some(at), .. } | Status::Disabled { current: Some(at) } =
             &mut self.status
-            && at.hub_device() == place
+            && at.hub_device() == hub_device
         {
-            at.generation.clone_from(&told.generation);
+            at.generation.clone_from(&ensured.generation);
         }
         self
     }
 
-    /// Without an assignment. What the hub may have been told is cleaned up.
-    pub(super) fn failing(registration: &Registration, failure: Failure) -> Ending {
-        let leaving = abandoned::leave(Some(registration));
-        Ending {
-            status: Status::Failed { failure: failure.clone(), current: leaving.current },
-            left: leaving.residue,
+    /// Returns the end of a run without an assignment. What the hub may have applied is cleaned up.
+    pub(super) fn failing(registration: &Registration, failure: Failure) -> RunEnd {
+        let AbandonedWork { current, residue } = AbandonedWork::of(Some(registration));
+        RunEnd {
+            status: Status::Failed { failure: failure.clone(), current },
+            residue,
             cause: CleanupCause::Failed,
             outcome: DecisionOutcome::Failed(failure),
             took_over: false,
-            counts: None,
+            operation: None,
         }
     }
 }
 
-/// Once for each device: a repeated order finds the credentials of the registration there.
+/// Warns once for each device: a repeated run finds the credentials of the registration at the hub.
 fn warn_of_adoption(run: &AssignmentRun, spec: &DeviceSpec) {
     tracing::warn!(
         instance.id_scope = %run.scope,
         registration.id = %run.registration.registration_id,
         hub.name = %spec.hub,
         device.id = %spec.device_id,
-        "took over a device that existed at the hub, and that the registration did not make"
+        "took over a device that existed at the hub, and that the registration did not create"
     );
 }

@@ -1,4 +1,4 @@
-//! What a registration would come to, for the operator who wonders.
+//! Explains to operators whether a device would be let in.
 
 use model::{ChainTooLong, Explanation, IdScope, Instance, RegistrationId};
 
@@ -10,25 +10,25 @@ use crate::{
 /// A device as an operator describes it.
 #[derive(Debug, Clone)]
 pub struct DeviceDescription {
-    /// The ID scope that it addresses, if that is said; else the instance's.
+    /// The ID scope that it addresses; `None` for the instance's.
     pub scope: Option<IdScope>,
     /// The name that it registers under.
     pub registration_id: RegistrationId,
-    /// What it presents. That it holds the key of its leaf is taken for granted.
+    /// What it presents. It is assumed to have the private key of its leaf certificate.
     pub evidence: Evidence,
 }
 
 impl Provisioning {
-    /// Explains whether this device would be let in and why. Nothing is written, counted, or told to a hub, and no
-    /// challenge is issued or used up.
+    /// Explains whether this device would be let in, and why. Writes and counts nothing, calls no hub, and issues or uses no
+    /// challenge.
     pub async fn explain(
         &self,
         instance: &Instance,
         device: &DeviceDescription,
     ) -> Result<Explanation, Error> {
-        let trace = match refused_before(instance, device) {
-            Err(refusal) => AttestationTrace::without_candidates(refusal),
-            Ok(()) => {
+        let trace = match early_refusal(instance, device) {
+            Some(refusal) => AttestationTrace::without_candidates(refusal),
+            None => {
                 let id = &device.registration_id;
                 let previous = self.store.registration(&instance.id_scope, id).await?;
                 self.evaluate(instance, id, &device.evidence, previous.as_ref()).await?
@@ -38,15 +38,12 @@ impl Provisioning {
     }
 }
 
-/// Refuses what no device gets through with, whichever enrollment it has: a chain that the TLS handshake refuses, also
-/// beside a token, and the ID scope of another instance.
-fn refused_before(instance: &Instance, device: &DeviceDescription) -> Result<(), Refusal> {
+/// Returns the refusal that does not depend on any enrollment: a chain that the TLS handshake rejects, also beside a token, or
+/// the ID scope of another instance.
+fn early_refusal(instance: &Instance, device: &DeviceDescription) -> Option<Refusal> {
     let lengths = device.evidence.certificates.iter().map(|certificate| certificate.len());
-    if let Some(too_long) = ChainTooLong::of(lengths) {
-        return Err(CertificateRefusal::from(too_long).into());
-    }
-    match &device.scope {
-        Some(scope) if *scope != instance.id_scope => Err(Refusal::OtherScope(scope.clone())),
-        _ => Ok(()),
-    }
+    let other_scope =
+        || device.scope.clone().filter(|scope| *scope != instance.id_scope).map(Refusal::OtherScope);
+    let too_long = ChainTooLong::of(lengths);
+    too_long.map(|error| CertificateRefusal::from(error).into()).or_else(other_scope)
 }

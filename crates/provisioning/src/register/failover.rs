@@ -1,56 +1,57 @@
-//! Hubs that turn out to be full when they are told of a device. With failover the device is decided anew.
+//! Chooses another hub for a device whose hub turns out to be full, if failover is on.
 //!
-//! Nothing was created at the full hub, as far as is known: an earlier try may have got through and its answer been lost.
-//! So the place there is to be cleaned up from the same commit on that sends the device elsewhere.
+//! An earlier try may have created the device at the full hub, and its answer been lost. So the commit that sends the device
+//! to another hub also adds a cleanup at the full one.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use model::{AllocationPolicy, Decision, DecisionOutcome, DeviceSpec, Failure, FailureReason, HubName};
 
-use super::{AssignmentRun, Retry, RunOutcome, ask::NextRun, backoff, plan::place};
+use super::{AssignmentRun, Retry, RunOutcome, ask::RedirectOutcome, backoff, plan::device_spec};
 use crate::{
     Error, Provisioning,
     allocate::{self, Choice, Latencies, Unavailability},
 };
 
 impl Provisioning {
-    /// Goes on with another hub. Without failover, and when no other would do, the device waits until there is room.
-    pub(super) async fn go_elsewhere(
+    /// Continues a run at another hub. Without failover, or if no other hub is suitable, the run waits until the full one
+    /// accepts devices again.
+    pub(super) async fn fail_over(
         &self,
         run: &AssignmentRun,
         spec: &DeviceSpec,
         reason: String,
     ) -> Result<RunOutcome, Error> {
         let Some((hub, decision)) = self.another_hub(run, spec).await? else {
-            return Ok(self.again(run, reason.into()).await);
+            return Ok(self.retry(run, reason.into()).await);
         };
         let now = self.clock.now();
-        let (tries, pause) = match run.tries.count {
-            // At once, but not again and again: hubs that are all full would send it round.
+        let (tries, backoff) = match run.tries.count {
+            // The first failover is immediate. Later ones back off, for all hubs may be full.
             0 => backoff::paused(&run.tries, now, Duration::ZERO, reason.clone()),
             _ => backoff::after(&run.tries, now, backoff::MAX_ASSIGNMENT_BACKOFF, reason.clone().into()),
         };
-        let elsewhere = place(&spec.desired(), run.registration.assignment(), hub.clone());
+        let elsewhere = device_spec(&spec.desired(), run.registration.assignment(), hub.clone());
         let failure = Failure { reason: FailureReason::HubFull, message: reason.clone() };
-        let next = self.order_next(run, elsewhere, tries, |next| {
+        let next = self.redirect(run, elsewhere, tries, |next| {
             if let Some(last) = next.decisions.latest_mut().filter(|last| last.ended.is_none()) {
                 (last.outcome, last.ended) = (DecisionOutcome::Failed(failure), Some(now));
             }
             next.decisions.push(decision);
         });
         let run = match next.await? {
-            NextRun::Runs(run) => *run,
-            // It waits where it was sent.
-            NextRun::Disputed(failure) => return Ok(self.again(run, failure.message.into()).await),
-            NextRun::Overtaken => return self.overtaken_by(run).await,
+            RedirectOutcome::Redirected(run) => *run,
+            // The run keeps its hub and waits.
+            RedirectOutcome::Taken(failure) => return Ok(self.retry(run, failure.message.into()).await),
+            RedirectOutcome::Superseded => return self.superseded(run).await,
         };
         let id = &run.registration.registration_id;
-        tracing::info!(registration.id = %id, full = %spec.hub, hub.name = %hub, "the device goes to another hub");
-        Ok(RunOutcome::Retry(Box::new(Retry { run, backoff: pause, reason, reported: true })))
+        tracing::info!(registration.id = %id, full = %spec.hub, hub.name = %hub, "the hub is full: the device is assigned to another one");
+        Ok(RunOutcome::Retry(Box::new(Retry { run, backoff, reason, reported: true })))
     }
 
-    /// The hub for a device that is new at a full one, and how it was chosen; `None` when it is to wait there. It lives
-    /// there, or failover is off, or its webhook wants it there, or no other hub is well.
+    /// Chooses a hub for a device that is new at a full one; `None` if it must wait there, because that is its current hub,
+    /// failover is off, a webhook chose the hub, or no other hub is available.
     async fn another_hub(
         &self,
         run: &AssignmentRun,
@@ -61,20 +62,20 @@ impl Provisioning {
         let enrollment = self.enrollment_of(&run.scope, &run.registration).await?;
         let (Some(instance), Some(enrollment)) = (instance, enrollment) else { return Ok(None) };
         let settings = enrollment.settings();
-        let lives_there = current.is_some_and(|at| at.hub_device() == spec.hub_device());
-        if lives_there || allocate::policy(&instance, settings).0 == AllocationPolicy::Custom {
+        let is_current = current.is_some_and(|at| at.hub_device() == spec.hub_device());
+        if is_current || allocate::policy(&instance, settings).0 == AllocationPolicy::Custom {
             return Ok(None);
         }
         let mut situation = self.situation(&instance, settings, current.map(|at| &at.hub), None);
-        // Where the device came from is forgotten, but not how far it was to the hubs.
+        // The device's address is not stored, but its latencies to the hubs are.
         situation.latencies = before.decisions.latest().map(latencies).unwrap_or_default();
-        situation.ailing.insert(spec.hub.clone(), Unavailability::Full);
+        situation.unavailable.insert(spec.hub.clone(), Unavailability::Full);
         let allocation = allocate::choose(&instance, settings, &before.registration_id, &situation);
         let Choice::Hub(chosen) = &allocation.choice else { return Ok(None) };
-        // Where all are down or full none is passed over.
-        let is_well = !situation.ailing.contains_key(&chosen.hub);
-        let is_home = situation.current.as_ref() == Some(&chosen.hub);
-        if chosen.hub == spec.hub || !(is_well || is_home) {
+        // If all hubs are unavailable, allocation passes none over.
+        let is_available = !situation.unavailable.contains_key(&chosen.hub);
+        let is_current_hub = situation.current.as_ref() == Some(&chosen.hub);
+        if chosen.hub == spec.hub || !(is_available || is_current_hub) {
             return Ok(None);
         }
         let returning = before.decisions.latest().and_then(|last| last.returning.clone());
@@ -83,7 +84,7 @@ impl Provisioning {
     }
 }
 
-/// How far the hubs were from the device when it was decided.
+/// Returns the latencies from the device to the hubs that a decision was based on.
 fn latencies(decision: &Decision) -> Latencies {
     let Some(source) = &decision.latencies_from else { return Latencies::default() };
     let known = decision.candidates.iter().filter_map(|it| Some((it.hub.clone(), it.latency?)));

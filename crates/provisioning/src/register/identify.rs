@@ -1,4 +1,4 @@
-//! Finding the enrollment that lets a device in, and proving that it does.
+//! Finds the enrollment that lets a device in, and verifies its evidence.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Provisioning {
-    /// Who the device is. A refusal names the rule for the log.
+    /// Returns the proof of who the device is, or a refusal that names the rule for the log.
     pub(super) async fn identify(
         &self,
         instance: &Instance,
@@ -31,7 +31,7 @@ impl Provisioning {
         trace.outcome.map_err(|refusal| refusal.into_error(evidence))
     }
 
-    /// Who the device is or why it is refused, and all that was looked at for it. Changes nothing.
+    /// Returns who the device is or why it is refused, with the enrollments that were considered. Changes nothing.
     pub(super) async fn evaluate(
         &self,
         instance: &Instance,
@@ -40,7 +40,9 @@ impl Provisioning {
         previous: Option<&Registration>,
     ) -> Result<AttestationTrace, Error> {
         let configuration = self.store.configuration(&instance.id_scope).await?;
-        reject_unknown_revocations(configuration.unreadable(), evidence)?;
+        if let Some(record) = unreadable_revocation(configuration.unreadable(), evidence) {
+            return Err(Error::Damaged(record.clone()));
+        }
         let claimant = Claimant {
             scope: &instance.id_scope,
             registration_id,
@@ -53,16 +55,16 @@ impl Provisioning {
             },
             now: self.clock.now(),
         };
-        let trace = self.judge(instance, &claimant, previous, &configuration).await?;
-        // A damaged group owns nothing here: a device that is judged by groups was turned away for that.
+        let trace = self.attest(instance, &claimant, previous, &configuration).await?;
+        // A damaged group owns nothing here: a device that groups decide about was turned away for that already.
         let owner = previous.and_then(Registration::owning_group);
         let owner = owner.and_then(|group| configuration.group(group).ok().flatten());
         Ok(trace.owned_by(owner.map(Arc::as_ref), instance.registrations))
     }
 
-    /// A registration ID with an individual enrollment is decided by that enrollment alone, whatever the device presents:
-    /// the groups are not even loaded, so no key or certificate of theirs can take an ID that was enrolled individually.
-    async fn judge(
+    /// Verifies evidence. An individual enrollment alone decides about its registration ID, whatever the device presents: the
+    /// groups are not even loaded, so that no key or certificate of theirs can take an ID that was enrolled individually.
+    async fn attest(
         &self,
         instance: &Instance,
         claimant: &Claimant<'_>,
@@ -71,9 +73,9 @@ impl Provisioning {
     ) -> Result<AttestationTrace, Error> {
         match self.store.individual(claimant.scope, claimant.registration_id).await? {
             Some(enrollment) if matches!(enrollment.attestation, IndividualAttestation::X509(_)) => {
-                let asking = Asking::by(claimant);
-                let judged = move || attest::individual(enrollment, &asking.claimant());
-                Ok(AttestationTrace::by(EnrollmentRef::Individual, self.compute(judged).await?))
+                let owned = OwnedClaimant::from(claimant);
+                let attest = move || attest::individual(enrollment, &owned.claimant());
+                Ok(AttestationTrace::by(EnrollmentRef::Individual, self.compute(attest).await?))
             }
             Some(enrollment) => {
                 let tpm = self.expected_of_tpm(instance, &enrollment, claimant, previous)?;
@@ -81,15 +83,20 @@ impl Provisioning {
                 Ok(AttestationTrace::by(EnrollmentRef::Individual, attest::individual(enrollment, &claimant)))
             }
             None => {
-                reject_unreadable_group(configuration.unreadable(), previous)?;
-                let trace = self.judge_by_group(claimant, previous, configuration.groups()).await?;
-                reject_for_want_of_a_group(configuration.unreadable(), &trace)?;
-                Ok(trace)
+                if let Some(record) = unreadable_owner(configuration.unreadable(), previous) {
+                    return Err(Error::Damaged(record.clone()));
+                }
+                let trace = self.attest_by_group(claimant, previous, configuration.groups()).await?;
+                match unreadable_group(configuration.unreadable()) {
+                    // The device may be one of that group: it is asked to come back, not refused.
+                    Some(record) if trace.outcome.is_err() => Err(Error::Damaged(record.clone())),
+                    _ => Ok(trace),
+                }
             }
         }
     }
 
-    async fn judge_by_group(
+    async fn attest_by_group(
         &self,
         claimant: &Claimant<'_>,
         previous: Option<&Registration>,
@@ -115,8 +122,8 @@ impl Provisioning {
         let cas = issuers.iter().flat_map(|issuer| known.of_subject(issuer)).map(|ca| ca.name.clone());
         let cas: Vec<_> = cas.collect();
         candidates.extend(groups.naming(&cas));
-        let (asking, likely) = (Asking::by(claimant), likely.cloned());
-        let trace = self.compute(move || asking.judge_by(&candidates, likely.as_ref())).await?;
+        let (owned, likely) = (OwnedClaimant::from(claimant), likely.cloned());
+        let trace = self.compute(move || owned.attest_by(&candidates, likely.as_ref())).await?;
         if !trace.misses_issuer() {
             return Ok(trace);
         }
@@ -129,9 +136,8 @@ impl Provisioning {
     }
 }
 
-/// A device that presents certificates, and what is known for judging it, owned: signatures are checked on a thread that may
-/// be held up.
-struct Asking {
+/// An owned copy of a claimant with certificates, because signatures are verified on a thread that may block.
+struct OwnedClaimant {
     scope: IdScope,
     registration_id: RegistrationId,
     evidence: Evidence,
@@ -141,10 +147,10 @@ struct Asking {
     now: Timestamp,
 }
 
-impl Asking {
-    fn by(claimant: &Claimant<'_>) -> Self {
+impl OwnedClaimant {
+    fn from(claimant: &Claimant<'_>) -> Self {
         let CaRules { known, require_verified, crl_max_age } = claimant.ca;
-        Asking {
+        OwnedClaimant {
             scope: claimant.scope.clone(),
             registration_id: claimant.registration_id.clone(),
             evidence: claimant.evidence.clone(),
@@ -156,7 +162,7 @@ impl Asking {
     }
 
     fn claimant(&self) -> Claimant<'_> {
-        let Asking { known, require_verified, crl_max_age, .. } = self;
+        let OwnedClaimant { known, require_verified, crl_max_age, .. } = self;
         let (require_verified, crl_max_age) = (*require_verified, *crl_max_age);
         Claimant {
             scope: &self.scope,
@@ -168,7 +174,7 @@ impl Asking {
         }
     }
 
-    fn judge_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> AttestationTrace {
+    fn attest_by(&self, groups: &[Arc<EnrollmentGroup>], likely: Option<&EnrollmentRef>) -> AttestationTrace {
         match x509::parse_chain(&self.evidence.certificates) {
             Ok(chain) => {
                 attest::x509_group(groups, &chain.completed(self.known.as_ref()), likely, &self.claimant())
@@ -178,29 +184,26 @@ impl Asking {
     }
 }
 
-/// A certificate may have been revoked or blocked by a record that cannot be read: while there is one, no device is let in by
-/// certificate, so that damage never turns a refusal into an admission. Devices with keys and TPMs are not concerned.
-fn reject_unknown_revocations(unreadable: &[DamagedRecord], evidence: &Evidence) -> Result<(), Error> {
+/// Returns an unreadable record that may revoke or block the presented certificates. While there is one, no device is let in by
+/// certificate, so that damage never turns a refusal into an admission.
+fn unreadable_revocation<'a>(
+    unreadable: &'a [DamagedRecord],
+    evidence: &Evidence,
+) -> Option<&'a DamagedRecord> {
     let by_certificate = evidence.claim.is_none() && !evidence.certificates.is_empty();
-    let record = unreadable.iter().find(|record| by_certificate && record.may_refuse_certificates());
-    record.map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
+    unreadable.iter().find(|record| by_certificate && record.may_refuse_certificates())
 }
 
-/// A device stays with its group: while that cannot be read, no other takes it.
-fn reject_unreadable_group(
-    unreadable: &[DamagedRecord],
+/// Returns the group that the device belongs to, if it cannot be read. Until it can, no other group takes the device over.
+fn unreadable_owner<'a>(
+    unreadable: &'a [DamagedRecord],
     previous: Option<&Registration>,
-) -> Result<(), Error> {
-    let Some(group) = previous.and_then(Registration::owning_group) else { return Ok(()) };
-    let is_its_group = |record: &&DamagedRecord| record.is(RecordKind::EnrollmentGroup, group.as_str());
-    unreadable.iter().find(is_its_group).map_or(Ok(()), |record| Err(Error::Damaged(record.clone())))
+) -> Option<&'a DamagedRecord> {
+    let group = previous.and_then(Registration::owning_group)?;
+    unreadable.iter().find(|record| record.is(RecordKind::EnrollmentGroup, group.as_str()))
 }
 
-/// A device that no group admits may be one of a group that cannot be read: it is asked to come back, not turned away.
-fn reject_for_want_of_a_group(unreadable: &[DamagedRecord], trace: &AttestationTrace) -> Result<(), Error> {
-    let group = unreadable.iter().find(|record| record.kind == RecordKind::EnrollmentGroup);
-    match group {
-        Some(record) if trace.outcome.is_err() => Err(Error::Damaged(record.clone())),
-        _ => Ok(()),
-    }
+/// Returns a group that cannot be read.
+fn unreadable_group(unreadable: &[DamagedRecord]) -> Option<&DamagedRecord> {
+    unreadable.iter().find(|record| record.kind == RecordKind::EnrollmentGroup)
 }

@@ -15,6 +15,7 @@ mod begin;
 mod cancel;
 mod challenge;
 mod cleanup;
+mod commit;
 mod describe;
 mod dispute;
 mod ensure;
@@ -25,7 +26,6 @@ mod identify;
 mod operation_id;
 mod plan;
 mod status;
-mod step;
 mod topology;
 mod waiting_run;
 

@@ -1,16 +1,15 @@
-//! Operation IDs that prove themselves: `5.{run}.{mac}`.
+//! Issues and verifies operation IDs, which need no storage: `5.{run}.{mac}`.
 //!
-//! The hosted service's have the form `5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550`, and so do ours: the
-//! middle part is the etag of the record that the run began with, random and never used twice; the last is a MAC over
-//! that and the registration under the instance's own key. So an ID that was ever given out is known again without being
-//! stored, after a restart and for as long as the registration exists, and any other is not.
+//! The form is that of the hosted service, `5.316aac5bdc130deb.b1e02da8-c3a0-4ff2-a121-7ea7a6b7f550`. The middle part is the
+//! etag of the registration when the run began, random and never used twice; the last part is a MAC of it and the registration
+//! under the instance's operation key. So an issued ID is valid after a restart and for as long as the registration exists.
 
 use aws_lc_rs::hmac;
 use model::{Etag, Instance, OperationId, RegistrationId};
 
 use crate::Error;
 
-/// The ID of the run that begins with the record of this etag.
+/// Returns the ID of the run that begins with this etag of the registration.
 pub(super) fn issue(
     instance: &Instance,
     registration_id: &RegistrationId,
@@ -36,7 +35,7 @@ fn mac(instance: &Instance, registration_id: &RegistrationId, run: &str) -> hmac
     hmac::sign(&key, format!("{}/{}/{run}", instance.id_scope.key(), registration_id.key()).as_bytes())
 }
 
-/// The first 16 bytes in the shape of a GUID.
+/// Returns the first 16 bytes in the form of a GUID.
 fn as_guid(mac: &[u8]) -> String {
     let hex = format!("{:032x}", mac.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes)));
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a device is told when it asks again.
+//! Answers devices that poll an operation or look their registration up.
 
 use model::{Instance, OperationId, Registration, RegistrationId};
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Provisioning {
-    /// The registration that an operation led to. Free of charge; the device must prove itself again.
+    /// Returns the registration of an operation. The device must attest again; the call is not metered.
     pub async fn poll(
         &self,
         instance: &Instance,
@@ -26,7 +26,7 @@ impl Provisioning {
         }
     }
 
-    /// The registration as it stands. Free of charge; the device must prove itself.
+    /// Returns a device's registration. The device must attest; the call is not metered.
     pub async fn look_up(
         &self,
         instance: &Instance,
@@ -46,7 +46,7 @@ impl Provisioning {
         let registration = self.store.registration(&instance.id_scope, registration_id).await?;
         match self.identify(instance, registration_id, evidence, registration.as_ref()).await? {
             Proof::Attested(attested) => {
-                // Only registering moves a device, and that shows in its record; nothing of it is shown before.
+                // Only a register call moves a device to another enrollment; until then it sees nothing of its registration.
                 if let Some(owner) = attested.moved_from() {
                     return Err(Refusal::RegisteredElsewhere(owner.clone()).into());
                 }

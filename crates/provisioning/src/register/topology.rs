@@ -1,4 +1,4 @@
-//! What an allocation needs from outside: the situation of the hubs, and a webhook's word.
+//! Loads what an allocation needs: latencies and unavailability of the hubs, or the answer of a webhook.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -13,8 +13,8 @@ use crate::{
 };
 
 impl Provisioning {
-    /// The situation of a device that lives at `current` and comes from `address`. Only what the policy and the instance
-    /// ask for is looked at.
+    /// Returns the situation of a device that is assigned to `current` and calls from `address`, as far as the policy and the
+    /// instance need it.
     pub(super) fn situation(
         &self,
         instance: &Instance,
@@ -29,13 +29,13 @@ impl Provisioning {
             }
         };
         let hubs = instance.linked_hubs.iter().filter(|_| instance.failover);
-        let ailing: HashMap<_, _> =
+        let unavailable: HashMap<_, _> =
             hubs.filter_map(|hub| Some((hub.name.clone(), self.topology.unavailability(hub)?))).collect();
-        Situation { current: current.cloned(), latencies, ailing }
+        Situation { current: current.cloned(), latencies, unavailable }
     }
 
-    /// Asks a webhook that was asked again `retries` times before, and judges what it says.
+    /// Asks a webhook, after `retries` failed tries, and evaluates its answer.
     pub async fn ask_webhook(&self, instance: &Instance, request: &WebhookRequest, retries: u32) -> Verdict {
-        custom::judge(instance, request, self.webhook.ask(instance, request).await, retries)
+        custom::verdict(instance, request, self.webhook.ask(instance, request).await, retries)
     }
 }

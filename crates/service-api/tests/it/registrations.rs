@@ -90,7 +90,7 @@ async fn an_assignment_is_canceled_and_explained() {
     world.register("one", busy.clone()).await;
     let explained = world.get("/registrations/dev-1/explanation").send().await.ok();
     assert!(
-        explained["explanation"][0].as_str().unwrap().contains("hub-1.example is to be told"),
+        explained["explanation"][0].as_str().unwrap().contains("hub-1.example is to be called"),
         "{explained}"
     );
     let path = "/registrations/dev-1/cancel";

@@ -1,4 +1,4 @@
-//! One table of [`plan`]: what a device gets, by what there is of it already and by what changed since.
+//! A table of [`plan`]: what a device gets, by its registration and by what changed since.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 const DEVICE: &str = "dev-1";
 
-/// A device with a key of its own, which is enabled and may go to any hub; it and its record are changed by the cases.
+/// A device with a key of its own, which is enabled and allowed at any hub. The cases change it and its registration.
 struct Device {
     instance: Instance,
     enrollment: IndividualEnrollment,
@@ -39,21 +39,21 @@ impl Device {
         Device { instance: sample::instance("one"), enrollment, record: None }
     }
 
-    /// The same, assigned by what is planned for it now.
+    /// Makes a device that is assigned as planned.
     fn assigned() -> Device {
         let device = Device::new();
         let assignment = device.spec().assignment();
         Device { record: Some(record(Status::Assigned(assignment))), ..device }
     }
 
-    /// The same, with that order under way.
+    /// Makes a device whose planned run is under way.
     fn assigning() -> Device {
         let device = Device::new();
         let step = PendingStep::Ensure(Box::new(device.spec()));
-        device.with_work(step)
+        device.with_step(step)
     }
 
-    fn with_work(self, step: PendingStep) -> Device {
+    fn with_step(self, step: PendingStep) -> Device {
         let enrollment = Enrollment::Individual(Box::new(self.enrollment.clone()));
         let admitted_by = Some(AttestationDigest::of(&enrollment));
         let status = Status::Assigning { step, from: None, admitted_by, tries: Tries::default() };
@@ -97,7 +97,7 @@ impl Device {
         )
     }
 
-    /// As the enrollment wants it signed.
+    /// Signs a claim with the key of the enrollment.
     fn claim(&self) -> SignedClaim {
         let IndividualAttestation::SymmetricKey(keys) = &self.enrollment.attestation else {
             panic!("no key")
@@ -135,7 +135,7 @@ fn record(status: Status) -> Registration {
     Registration { status, ..sample::registration(DEVICE) }
 }
 
-/// What is different from the device as it was.
+/// A change since the device registered.
 type Change = fn(&mut Device);
 
 #[track_caller]
@@ -153,7 +153,7 @@ fn check(case: &str, device: &Device, expected: &str) {
 }
 
 #[test]
-fn a_device_without_an_assignment() {
+fn a_device_without_an_assignment_gets_one_unless_it_is_disabled_or_has_no_hub() {
     check("new", &Device::new(), "assign");
     check("disabled", &Device::new().with(disable), "disable");
     check("no hub", &Device::new().with(unlink_all), "fail");
@@ -165,7 +165,6 @@ fn a_device_without_an_assignment() {
     check("failed before", &Device::new().with(failed), "assign");
 }
 
-/// It is confirmed if its hub has just what it would be given, and its record says so.
 #[test]
 fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
     check("as it was", &Device::assigned(), "confirm");
@@ -175,20 +174,20 @@ fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
         }),
         ("another capability", |device| device.enrollment.settings.iot_edge = Some(true)),
         ("another device ID", |device| device.enrollment.device_id = DeviceId::parse("other").ok()),
-        ("its twin starts again", |device| {
+        ("its twin is reset", |device| {
             let policy = ReprovisionPolicy { update_hub_assignment: true, migrate_device_data: false };
             device.enrollment.settings.reprovision_policy = Some(policy);
         }),
-        ("in doubt what its hub has", |device| {
+        ("unknown which spec is in effect", |device| {
             device.assignment().sent.push(sample::device_spec("later").digest());
         }),
-        ("another spec was carried out", |device| {
+        ("another spec was applied", |device| {
             device.assignment().spec = sample::device_spec("later").digest();
         }),
         ("it came through a group", |device| {
             device.record().enrollment = EnrollmentRef::Group(sample::group_id("line"));
         }),
-        ("it proved itself by another mechanism", |device| device.record().attested_by = AttestedBy::X509),
+        ("it attested by another mechanism", |device| device.record().attested_by = AttestedBy::X509),
         ("the last run failed", |device| {
             let current = Some(device.assignment().clone());
             let failure = Failure { reason: FailureReason::Canceled, message: String::new() };
@@ -208,7 +207,7 @@ fn an_assigned_device_is_confirmed_only_if_nothing_differs() {
 }
 
 #[test]
-fn a_run_under_way_is_joined_only_if_it_is_as_it_should_be() {
+fn a_run_under_way_is_joined_only_if_nothing_differs() {
     check("as it was", &Device::assigning(), "join");
     check("disabled", &Device::assigning().with(disable), "disable");
     check("its hub was unlinked", &Device::assigning().with(unlink_all), "fail");
@@ -225,7 +224,7 @@ fn a_run_under_way_is_joined_only_if_it_is_as_it_should_be() {
 
     let asking = Device::new().with(ask_webhook);
     let Plan::Assign(step, _) = asking.plan() else { panic!("no webhook") };
-    let asking = asking.with_work(step);
+    let asking = asking.with_step(step);
     check("a webhook is being asked", &asking, "join");
     let another = |device: &mut Device| {
         let webhook = device.enrollment.settings.custom_allocation.as_mut().unwrap();

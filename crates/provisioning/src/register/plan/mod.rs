@@ -1,14 +1,14 @@
-//! What a device that has proved itself gets: pure functions.
+//! Plans what an attested device gets: pure functions.
 //!
-//! Who may stay and who moves is the matrix of the reprovision policies (`docs/reprovisioning.md`):
+//! Whether a returning device keeps its hub follows from its reprovision policy (`docs/reprovisioning.md`):
 //!
-//! | policy | the hub | same hub | other hub |
+//! | policy | hub | same hub | other hub |
 //! |---|---|---|---|
-//! | stay | the one it has, while that is linked | twin kept | only when its hub was unlinked |
-//! | migrate | chosen anew | twin kept | twin carried along |
+//! | stay | the current one, while that is linked | twin kept | only if its hub was unlinked: twin migrated |
+//! | migrate | chosen anew | twin kept | twin migrated |
 //! | reset | chosen anew | initial twin | initial twin |
 
-mod placing;
+mod device_spec;
 
 use model::{
     AllocationPolicy, AllocationRequest, Assignment, AttestationDigest, Because, Chosen, CustomAllocation,
@@ -23,26 +23,26 @@ use crate::{
     attest::Attested,
 };
 
-pub(super) use placing::place;
+pub(super) use device_spec::device_spec;
 
-/// What should happen.
+/// What happens to a registration.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Plan {
-    /// Tell the device that its enrollment is disabled.
+    /// Its enrollment is disabled.
     Disable,
-    /// Tell it that it cannot be assigned.
+    /// It cannot be assigned.
     Fail(Failure, Decision),
-    /// Its assignment is under way, as it should be.
+    /// It joins the run under way.
     Join,
-    /// It stays where it is, with what it has; make sure that the hub still has it.
+    /// It keeps its assignment, and the hub is asked whether it still has the device.
     Confirm(DeviceSpec, Decision),
-    /// Its assignment is under way, and the hub is to be told something else.
+    /// The run under way continues with another device spec.
     Redo(DeviceSpec),
-    /// Put it on a hub: a new one, or its own with other credentials, capabilities or name.
+    /// It gets a new assignment: to another hub, or at its own with other credentials, capabilities or device ID.
     Assign(PendingStep, Decision),
 }
 
-/// A device that asks to be registered, and all that counts for what it gets.
+/// An attested device that registers, and everything that its plan depends on.
 pub(super) struct Case<'a> {
     pub(super) instance: &'a Instance,
     pub(super) attested: &'a Attested,
@@ -54,25 +54,25 @@ pub(super) struct Case<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Decides.
+/// Returns what happens to a registration.
 pub(super) fn plan(case: &Case<'_>) -> Plan {
     if case.attested.settings().provisioning_status == ProvisioningStatus::Disabled {
         return Plan::Disable;
     }
     if let Some(spec) = case.under_way() {
-        return case.follow_through(spec);
+        return case.join_or_redo(spec);
     }
     let (desired, current) = (case.desired(), case.current());
-    let (choice, decision) = case.home(&desired, current);
+    let (choice, decision) = case.choose_hub(&desired, current);
     match choice {
-        Choice::Hub(chosen) => case.go_to(&desired, current, chosen.hub, decision),
+        Choice::Hub(chosen) => case.assign(&desired, current, chosen.hub, decision),
         Choice::Webhook(webhook, hubs) => case.ask(desired, webhook, hubs, decision),
         Choice::None(problem) => Plan::Fail(problem.failure(), decision),
     }
 }
 
 impl Case<'_> {
-    /// The order that is being carried out, if its hub is linked still.
+    /// Returns the device spec of the run under way, if its hub is still linked.
     fn under_way(&self) -> Option<&DeviceSpec> {
         match &self.previous?.status {
             Status::Assigning { step, .. } => step.spec().filter(|spec| self.is_linked(&spec.hub)),
@@ -80,9 +80,9 @@ impl Case<'_> {
         }
     }
 
-    /// The hub may have been told already, so the device goes there and nowhere else, under the name that was decided.
-    /// But it must be able to connect with what it holds now.
-    fn follow_through(&self, spec: &DeviceSpec) -> Plan {
+    /// Continues the run under way: its hub may have applied the spec already, so hub and device ID stay. But the device must be
+    /// able to connect with the credentials that it has now.
+    fn join_or_redo(&self, spec: &DeviceSpec) -> Plan {
         let now = DeviceSpec {
             credentials: self.attested.credentials().clone(),
             iot_edge: self.attested.settings().iot_edge.unwrap_or_default(),
@@ -95,8 +95,8 @@ impl Case<'_> {
         }
     }
 
-    /// Whether the run under way relies on what let the device in now. One that relies on something else would end as not
-    /// admitted, although the device has just proved itself.
+    /// Whether the run under way depends on the enrollment that let the device in now. A run that depends on another would end
+    /// as not admitted, although the device has just attested.
     fn is_admitted_as_before(&self) -> bool {
         let digest = AttestationDigest::of(self.attested.admitted_by());
         self.previous.is_some_and(|previous| match &previous.status {
@@ -108,7 +108,7 @@ impl Case<'_> {
         })
     }
 
-    /// Where it lives, whether or not that hub is linked still.
+    /// Returns the assignment in effect, whether or not its hub is still linked.
     fn current(&self) -> Option<&Assignment> {
         self.previous.and_then(Registration::assignment)
     }
@@ -126,24 +126,23 @@ impl Case<'_> {
         }
     }
 
-    /// The hub for the device. One that stays is not asked whether another would be better. One for which no hub can be
-    /// chosen stays as well, if its enrollment does not keep it away from its hub: it takes no new device's place.
-    fn home(&self, desired: &DesiredDevice, current: Option<&Assignment>) -> (Choice, Decision) {
+    /// Chooses the hub. A device that stays keeps its hub without a choice. One for which no hub can be chosen keeps it as well,
+    /// if its enrollment allows that hub: it is no new device there.
+    fn choose_hub(&self, desired: &DesiredDevice, current: Option<&Assignment>) -> (Choice, Decision) {
         let (instance, settings) = (self.instance, self.attested.settings());
         let (policy, policy_of) = allocate::policy(instance, settings);
-        let may_stay = current.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
-        let stays_unasked =
-            desired.reprovision == ReprovisionAction::Stay && policy != AllocationPolicy::Custom;
-        if let Some(hub) = may_stay.filter(|_| stays_unasked) {
-            let choice = stays(hub);
+        let may_keep = current.map(|at| &at.hub).filter(|hub| self.is_linked(hub));
+        let stays = desired.reprovision == ReprovisionAction::Stay && policy != AllocationPolicy::Custom;
+        if let Some(hub) = may_keep.filter(|_| stays) {
+            let choice = kept(hub);
             let (candidates, latencies_from) = (Vec::new(), None);
             return self
                 .decided(desired, Allocation { policy, policy_of, candidates, latencies_from, choice });
         }
         let allocation = allocate::choose(instance, settings, self.name, self.situation);
-        match (&allocation.choice, may_stay.filter(|hub| allocate::is_wanted(settings, hub))) {
+        match (&allocation.choice, may_keep.filter(|hub| allocate::is_wanted(settings, hub))) {
             (Choice::None(_), Some(hub)) => {
-                self.decided(desired, Allocation { choice: stays(hub), ..allocation })
+                self.decided(desired, Allocation { choice: kept(hub), ..allocation })
             }
             _ => self.decided(desired, allocation),
         }
@@ -160,21 +159,21 @@ impl Case<'_> {
         (allocation.choice, Decision { moved_from, returning, ..decision })
     }
 
-    fn go_to(
+    fn assign(
         &self,
         desired: &DesiredDevice,
         current: Option<&Assignment>,
         hub: HubName,
         decision: Decision,
     ) -> Plan {
-        let spec = place(desired, current, hub);
+        let spec = device_spec(desired, current, hub);
         match current {
             Some(at) if self.has_all_of(at, &spec) => Plan::Confirm(spec, decision),
             _ => Plan::Assign(PendingStep::Ensure(Box::new(spec)), decision),
         }
     }
 
-    /// The webhook is asked each time that a device comes: it may have something for the device even when that stays.
+    /// Asks the webhook at each registration: its answer may have a payload for a device that stays.
     fn ask(
         &self,
         desired: DesiredDevice,
@@ -191,22 +190,24 @@ impl Case<'_> {
             payload: self.request.payload.clone(),
             linked_hubs: hubs,
         };
-        let asked = AllocationRequest { request, desired };
+        let request = AllocationRequest { request, desired };
         match self.previous.map(|previous| &previous.status) {
-            Some(Status::Assigning { step: PendingStep::Allocate(ask), .. }) if **ask == asked => Plan::Join,
-            _ => Plan::Assign(PendingStep::Allocate(Box::new(asked)), decision),
+            Some(Status::Assigning { step: PendingStep::Allocate(ask), .. }) if **ask == request => {
+                Plan::Join
+            }
+            _ => Plan::Assign(PendingStep::Allocate(Box::new(request)), decision),
         }
     }
 
-    /// Whether the hub has all that it would be told, and the record says so.
+    /// Whether the hub has just what the spec says, according to the record.
     fn has_all_of(&self, at: &Assignment, spec: &DeviceSpec) -> bool {
-        let came_so = |previous: &Registration| {
+        let came_through_this = |previous: &Registration| {
             matches!(previous.status, Status::Assigned(_)) && came_through(previous, self.attested)
         };
         spec.twin.is_kept()
             && at.sent.is_empty()
             && at.spec == spec.digest()
-            && self.previous.is_some_and(came_so)
+            && self.previous.is_some_and(came_through_this)
     }
 
     fn is_linked(&self, hub: &HubName) -> bool {
@@ -214,11 +215,11 @@ impl Case<'_> {
     }
 }
 
-fn stays(hub: &HubName) -> Choice {
+fn kept(hub: &HubName) -> Choice {
     Choice::Hub(Chosen { hub: hub.clone(), because: Because::Stays })
 }
 
-/// What the policy of the enrollment that lets the device in now means; without one, the device's API version counts.
+/// Returns what happens to a returning device, by the policy of its enrollment, or by its API version if there is none.
 fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -> ReprovisionAction {
     match (policy, without) {
         (Some(ReprovisionPolicy { update_hub_assignment: false, .. }), _) => ReprovisionAction::Stay,
@@ -229,7 +230,7 @@ fn reprovision(policy: Option<ReprovisionPolicy>, without: DefaultReprovision) -
     }
 }
 
-/// Whether the registration names the enrollment that lets the device in now, and its way of proving itself.
+/// Whether the registration names this enrollment and attestation mechanism.
 pub(super) fn came_through(registration: &Registration, attested: &Attested) -> bool {
     registration.enrollment == attested.enrollment() && registration.attested_by == attested.by()
 }

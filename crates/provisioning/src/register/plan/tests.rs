@@ -1,4 +1,4 @@
-//! The whole matrix: policy × the hub where the device lives × the hub that was chosen.
+//! The matrix of policy × current hub × chosen hub.
 
 use certpath::Sha256Thumbprint;
 use model::{
@@ -7,7 +7,7 @@ use model::{
 };
 use testkit::sample;
 
-use super::{DefaultReprovision, place, reprovision};
+use super::{DefaultReprovision, device_spec, reprovision};
 
 fn desired(reprovision: ReprovisionAction) -> DesiredDevice {
     DesiredDevice {
@@ -23,9 +23,9 @@ fn hub(name: &str) -> HubName {
     sample::hub_name(name)
 }
 
-/// Lives at `a.hub`, where it once moved to.
+/// Returns an assignment to `a.hub`, where the device moved once.
 fn current() -> Assignment {
-    let spec = place(&desired(ReprovisionAction::Stay), None, hub("a.hub"));
+    let spec = device_spec(&desired(ReprovisionAction::Stay), None, hub("a.hub"));
     Assignment { substatus: Substatus::DeviceDataMigrated, ..spec.assignment() }
 }
 
@@ -35,7 +35,7 @@ fn check(
     chosen: &str,
     expected: (Substatus, &str),
 ) {
-    let spec = place(&desired(reprovision), current, hub(chosen));
+    let spec = device_spec(&desired(reprovision), current, hub(chosen));
     let twin = match &spec.twin {
         TwinSpec::Keep { .. } => "keep",
         TwinSpec::Initialize(_) => "seed",
@@ -46,7 +46,7 @@ fn check(
 }
 
 #[test]
-fn the_matrix() {
+fn substatus_and_twin_follow_from_policy_and_hub() {
     use ReprovisionAction::{Migrate, Reset, Stay};
     use Substatus::{
         DeviceDataMigrated, DeviceDataReset, InitialAssignment, ReprovisionedToInitialAssignment,
@@ -59,7 +59,7 @@ fn the_matrix() {
         (Stay, here.as_ref(), "a.hub", (DeviceDataMigrated, "keep")),
         (Migrate, here.as_ref(), "a.hub", (ReprovisionedToInitialAssignment, "keep")),
         (Reset, here.as_ref(), "a.hub", (DeviceDataReset, "seed")),
-        // Only when its hub was unlinked.
+        // Only if its hub was unlinked.
         (Stay, here.as_ref(), "b.hub", (DeviceDataMigrated, "carry")),
         (Migrate, here.as_ref(), "b.hub", (DeviceDataMigrated, "carry")),
         (Reset, here.as_ref(), "b.hub", (DeviceDataReset, "seed")),
@@ -69,7 +69,7 @@ fn the_matrix() {
 }
 
 #[test]
-fn another_device_id_is_a_new_device() {
+fn a_device_with_another_device_id_starts_as_a_new_one() {
     let renamed = Assignment { device_id: DeviceId::parse("old").unwrap(), ..current() };
     for policy in [ReprovisionAction::Stay, ReprovisionAction::Migrate, ReprovisionAction::Reset] {
         for chosen in ["a.hub", "b.hub"] {
@@ -79,7 +79,7 @@ fn another_device_id_is_a_new_device() {
 }
 
 #[test]
-fn policies_and_api_versions() {
+fn without_a_policy_the_api_version_decides() {
     use ReprovisionAction::{Migrate, Reset, Stay};
     let stored = |update_hub_assignment, migrate_device_data| {
         Some(ReprovisionPolicy { update_hub_assignment, migrate_device_data })
